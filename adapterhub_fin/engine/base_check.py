@@ -1,0 +1,152 @@
+"""Hold a model to a version's base pin, before any weight is touched.
+
+PEFT loads onto the wrong base in silence; here every difference is a WrongBase that names both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import transformers
+from torch import nn
+
+from adapterhub_fin.engine import pin
+from adapterhub_fin.errors import ReadOnly, WrongBase
+from adapterhub_fin_registry.manifest import Base
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin_registry import Registry, Version
+
+# Relative to the tensor's own size: some units in the last place of the narrower type. Four-bit weights lie within
+# half a step of a 16-level grid, and two models of one shape differ by more than the whole of it.
+TOLERANCE = {"float64": 1e-6, "float32": 1e-6, "bfloat16": 2**-7, "float16": 2**-10}
+QUANTIZED_TOLERANCE = 0.5
+
+
+def describe_base(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    leave_out: Collection[str],
+    repository: str | None,
+    revision: str | None,
+) -> Base:
+    """The pin of a model that is at hand: verified, since its own weights were read."""
+    config = pin.unwrapped(model).config
+    quantization = getattr(config, "quantization_config", None)
+    return Base.model_validate(
+        {
+            "repository": repository,
+            "revision": revision,
+            "architecture": type(pin.backbone(model)).__name__,
+            "config_digest": pin.config_digest(config),  # type: ignore[arg-type]
+            "vocabulary_size": pin.vocabulary_size(model),
+            "tokenizer_digest": pin.tokenizer_digest(tokenizer),
+            "structure_digest": pin.structure_digest(model, leave_out),
+            "weight_probe": pin.weight_probe(model, leave_out),
+            "quantization": quantization.to_dict() if hasattr(quantization, "to_dict") else quantization,
+            "transformers": transformers.__version__,
+            "pin": "verified",
+        }
+    )
+
+
+def held_base(registry: Registry, version: Version) -> Base:
+    """The base that a version is held to: its manifest's, or what the first load of an import recorded."""
+    base = version.manifest.base
+    if base.pin == "verified":
+        return base
+    for event in registry.events(version.reference):
+        if event["kind"] == "pin-verified":
+            return Base.model_validate(event["base"])
+    return base
+
+
+def record_first_pin(
+    registry: Registry,
+    version: Version,
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    leave_out: Collection[str],
+) -> None:
+    """After the first load of an import, hold every later load to the base that it fitted.
+
+    A registry that can't be written keeps its declared pin; the load itself was checked for its tensors.
+    """
+    if held_base(registry, version).pin == "verified":
+        return
+    stored = version.manifest.base
+    found = describe_base(model, tokenizer, leave_out, stored.repository, stored.revision)
+    try:
+        registry.add_event(version.reference, "pin-verified", {"base": found.model_dump(mode="json")})
+    except ReadOnly:
+        return  # nothing can be written there, and nothing was claimed
+
+
+def check_base(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, base: Base, leave_out: Collection[str], described: str
+) -> None:
+    """Vocabulary, layers, weights, tokenizer and configuration, in this order."""
+    check_shape(model, base, leave_out, described)
+    if base.weight_probe is not None:
+        _check_weights(model, base, base.weight_probe.dtype, base.weight_probe.values, leave_out, described)
+    if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
+        raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
+    config = pin.unwrapped(model).config
+    # Another release of Transformers may write other defaults; structure and weights hold there.
+    same_release = base.config_digest is not None and base.transformers == transformers.__version__
+    if same_release and pin.config_digest(config) != base.config_digest:  # type: ignore[arg-type]
+        raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
+
+
+def check_shape(model: nn.Module, base: Base, leave_out: Collection[str], described: str) -> None:
+    """What a model's structure alone tells; the model may be on the meta device."""
+    size = pin.vocabulary_size(model)
+    if base.vocabulary_size is not None and size != base.vocabulary_size:
+        raise WrongBase(
+            f"{described} ({type(pin.backbone(model)).__name__}) has a vocabulary of {size} tokens; the version was "
+            f"trained on {_name(base)} with {base.vocabulary_size}: load that base"
+        )
+    if base.structure_digest is not None and pin.structure_digest(model, leave_out) != base.structure_digest:
+        raise WrongBase(
+            f"{described} ({type(pin.backbone(model)).__name__}) does not have the layers of {_name(base)}"
+            f"{_difference(model, leave_out, base)}: load the base that the version was trained on"
+        )
+
+
+def _name(base: Base) -> str:
+    return f"{base.repository or 'an unnamed base'} ({base.architecture})"
+
+
+def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str:
+    if base.weight_probe is None:
+        return ""
+    here, there = {name for name, _ in pin.base_parameters(model, leave_out)}, set(base.weight_probe.values)
+    sides = (("lacks", sorted(there - here)), ("adds", sorted(here - there)))
+    parts = [f"it {word} {len(names)} tensors, first {names[0]}" for word, names in sides if names]
+    return f": {' and '.join(parts) or 'the same names with other shapes'}"
+
+
+def _check_weights(
+    model: nn.Module,
+    base: Base,
+    dtype: str,
+    stored: Mapping[str, Sequence[float]],
+    leave_out: Collection[str],
+    described: str,
+) -> None:
+    here = pin.weight_probe(model, leave_out)
+    quantized = base.quantization is not None or any(hasattr(p, "quant_state") for p in pin.backbone(model).parameters())
+    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(name, 1e-6) for name in (dtype, here["dtype"]))
+    for name, values in here["values"].items():
+        size = math.sqrt(sum(value * value for value in stored[name]) / len(stored[name]))
+        worst = max(abs(a - b) for a, b in zip(values, stored[name], strict=True))
+        if not worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # `not <=`, so that a NaN differs
+            raise WrongBase(
+                f"{described} has other weights than {_name(base)}: {name} differs by {worst:.3g} where {tolerance * size:.3g} "
+                "is allowed; load the base that the version was trained on"
+            )

@@ -1,0 +1,128 @@
+"""Read a corpus, check it, divide it, and say when what training saw could have been known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin.descriptions import Corpus, Head
+from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.splits import split_rows
+from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin.interfaces import Known
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from adapterhub_fin.recipe import CorpusChoice
+
+log = logging.getLogger(__name__)
+SEEN = ("train", "validation")  # what can influence the weights: early stopping looks at validation
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """A corpus ready to train on, with what a manifest says of it."""
+
+    parts: Mapping[str, Dataset]
+    record: Mapping[str, Any]  # the manifest's `corpus`
+    known: Mapping[str, Known]  # by input: `corpus:NAME`, `labels:NAME`
+    notes: Mapping[str, int]
+
+
+def read_corpus(choice: CorpusChoice, head: str, now: datetime) -> Corpora:
+    """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row."""
+    description = extensions().get(Corpus, choice.name)
+    rows = plugs.build(Corpus, choice.name, choice.options).load()
+    consumed = extensions().get(Head, head).consumes
+    _check(rows.table, consumed, choice.name)
+    parts = split_rows(rows.table, choice.split, choice.name)
+    if "label" in consumed and len(set(parts["train"]["label"])) < 2:
+        raise BadCorpus(f"corpus {choice.name}: the training part holds one label; two or more are needed to tell apart")
+    span = _span(rows.table)
+    record = {
+        "name": choice.name,
+        "options": _portable(choice),
+        "digest": corpus_digest(rows.table),
+        "rows": {part: len(table) for part, table in parts.items()},
+        "available": span,
+        "licence": description.licence,
+    }
+    return Corpora(parts, record, _known(choice.name, parts, rows.known, now), rows.notes)
+
+
+def _check(table: Dataset, consumed: tuple[str, ...], corpus: str) -> None:
+    columns = table.column_names
+    if not {"text", "messages"} & set(columns):
+        raise BadCorpus(f"corpus {corpus} has no column 'text' or 'messages'; it has {', '.join(columns)}")
+    if missing := sorted(set(consumed) - set(columns)):
+        raise BadCorpus(f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}")
+    for column in ("text", *consumed):
+        if column not in columns:
+            continue
+        for row, value in enumerate(table[column]):
+            if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+                origin = f" ({table[row]['origin']})" if "origin" in columns else ""
+                raise BadCorpus(f"corpus {corpus}, row {row}{origin}: {column} is {value!r}; drop the row or mend it")
+
+
+def corpus_digest(table: Dataset) -> str:
+    """sha256 over the rows in order, as canonical JSON lines; where a row came from is left out."""
+    digest = hashlib.sha256()
+    columns = sorted(set(table.column_names) - {"origin"})
+    for row in table.select_columns(columns):
+        line = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_instant_text)
+        digest.update(line.encode() + b"\n")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _instant_text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    raise BadCorpus(f"a corpus cell holds {type(value).__name__}, which has no JSON form: use text, numbers and instants")
+
+
+def _portable(choice: CorpusChoice) -> dict[str, Any]:
+    """The options as given, without paths of this machine: those stand in the recipe alone."""
+    options = plugs.options_of(Corpus, choice.name, choice.options)
+    paths = {name for name in type(options).model_fields if isinstance(getattr(options, name), Path)}
+    return {name: value for name, value in options.model_dump(mode="json").items() if name not in paths}
+
+
+def _latest(parts: Mapping[str, Dataset], column: str) -> datetime:
+    latest = max(max(parts[part][column]) for part in SEEN)
+    return latest if latest.tzinfo else latest.replace(tzinfo=UTC)
+
+
+def _span(table: Dataset) -> list[datetime] | None:
+    if "available_at" not in table.column_names:
+        return None
+    instants = [each if each.tzinfo else each.replace(tzinfo=UTC) for each in table["available_at"]]
+    return [min(instants), max(instants)]
+
+
+def _known(corpus: str, parts: Mapping[str, Dataset], known: Known | None, now: datetime) -> dict[str, Known]:
+    """When all of what training saw was known; what carries no date is bounded by this moment."""
+    columns = parts["train"].column_names
+    first_seen = Known(now, "bounded", "recorded when this registry first saw the bytes")
+    if "available_at" not in columns:
+        whole = known or first_seen
+        return {f"corpus:{corpus}": whole, f"labels:{corpus}": whole}
+    evidence = "the latest {} of the training and validation rows"
+    found = {f"corpus:{corpus}": Known(_latest(parts, "available_at"), "observed", evidence.format("available_at"))}
+    if "label_known_at" in columns:
+        found[f"labels:{corpus}"] = Known(_latest(parts, "label_known_at"), "observed", evidence.format("label_known_at"))
+    elif {"label", "target"} & set(columns):
+        log.warning("corpus %s does not say when its labels were known: this moment bounds them", corpus)
+        found[f"labels:{corpus}"] = first_seen
+    return found

@@ -1,0 +1,178 @@
+"""Load a version by its name, onto its own base or onto a model that other code has loaded."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+from adapterhub_fin import bases
+from adapterhub_fin.descriptions import Head, Method
+from adapterhub_fin.engine import pin, plugs
+from adapterhub_fin.engine.adapter import Adapter
+from adapterhub_fin.engine.base_check import check_base, check_shape, held_base, record_first_pin
+from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot
+from adapterhub_fin.engine.weights import fill_adapter
+from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
+from adapterhub_fin.interfaces import Site
+from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin_registry import Registry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin_registry import Version
+
+AsOf = str | date | datetime | None
+Tier = Literal["strict", "adapter"]
+
+
+def load(
+    reference: str,
+    *,
+    base: str | Path | nn.Module | None = None,
+    as_of: AsOf = None,
+    tier: Tier = "strict",
+    registry: Registry | None = None,
+    device: str | torch.device | None = None,
+    download: bool = False,
+) -> Adapter:
+    """The adapter of that name, its files verified and its base checked before any weight is touched.
+
+    `base` is a folder or Hub id in place of the recorded one, or a model in memory to reuse: a backbone shared by
+    several adapters, or a model with a fitting head. No Hub is contacted unless `download` is true.
+    """
+    registry = registry or Registry()
+    version = registry.resolve(reference, as_of=as_of, tier=tier)
+    if isinstance(base, nn.Module):
+        tokenizer = _tokenizer_for(version, download)
+        return _attach(_with_head(base, version), version, registry, tokenizer, "the model given as base")
+    choice = _choice(version, base)
+    source = bases.find_base(choice, download=download)
+    method, head = _plugins(version)
+    config = plugs.load_config(source.folder)
+    if head is not None:
+        with torch.device("meta"):  # the wrong shape is told from the configuration, before gigabytes are read
+            check_shape(head.skeleton(config), held_base(registry, version), _travelling(version), f"the base at {source.folder}")
+    with quiet_loading():
+        model = plugs.load_base(source.folder, head, method)[0]
+        tokenizer = plugs.load_tokenizer(source.folder)
+    if device is not None:
+        model.to(device)  # type: ignore[arg-type]
+    adapter = _attach(model, version, registry, tokenizer, f"the base at {source.folder}")
+    _remember(version, source.folder)
+    return adapter
+
+
+def attach(
+    model: nn.Module,
+    reference: str,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    as_of: AsOf = None,
+    tier: Tier = "strict",
+    registry: Registry | None = None,
+) -> Adapter:
+    """Put a version onto a model that other code has loaded; WrongBase or WrongTensors leave the model as it was.
+
+    Without `tokenizer`, the one of the version's base is read from this machine.
+    """
+    registry = registry or Registry()
+    version = registry.resolve(reference, as_of=as_of, tier=tier)
+    return _attach(model, version, registry, tokenizer or _tokenizer_for(version, False), "the model given")
+
+
+def _attach(
+    model: nn.Module, version: Version, registry: Registry, tokenizer: PreTrainedTokenizerBase, described: str
+) -> Adapter:
+    manifest = version.manifest
+    folder = registry.path(version.reference)
+    method, head = _plugins(version)
+    travelling = _travelling(version)
+    plugs.align_padding(pin.unwrapped(model), tokenizer)
+    check_base(model, tokenizer, held_base(registry, version), travelling, described)
+    site = Site(
+        slot=new_slot(),
+        head_modules=travelling,
+        task=head.task if head else None,
+        base=manifest.base.repository,
+    )
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten: the caller's seed stays as it was
+        twin = method.rebuild(meta_twin(model), site, folder)
+        check_bijection(method.tensors(twin, site.slot), folder, version.reference)
+        adapted = method.rebuild(model, site, folder)
+        fill_adapter(method, adapted, site.slot, folder)
+    adapted.eval()
+    record_first_pin(registry, version, adapted, tokenizer, travelling)
+    return Adapter(version, adapted, tokenizer, method, head, site.slot, _max_length(version, tokenizer))
+
+
+def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:
+    """The version's method and head; where a plugin is missing, PluginError says what to install."""
+    manifest = version.manifest
+    try:
+        method = plugs.build(Method, manifest.method.name, manifest.method.options)
+    except UnknownName as error:
+        provider = manifest.method.provider
+        install = f"pip install '{provider.distribution}=={provider.version}'" if provider else "install its plugin"
+        raise PluginError(f"{version.reference} was made by the method {manifest.method.name!r}: {install} ({error})") from error
+    if manifest.head is None:
+        return method, None
+    head: HeadImplementation = plugs.build(Head, manifest.head.name, manifest.head.options)
+    head.restore(manifest.head.labels)
+    return method, head
+
+
+def _travelling(version: Version) -> tuple[str, ...]:
+    head = version.manifest.head
+    return tuple(head.modules) if head else ()
+
+
+def _choice(version: Version, base: str | Path | None) -> BaseChoice:
+    stored = version.manifest.base
+    if base is not None:
+        given = Path(base)
+        return BaseChoice(path=given) if isinstance(base, Path) or given.is_dir() else BaseChoice(id=str(base))
+    remembered = bases.recall(plugs.pin_key(stored))
+    if remembered is not None:
+        return BaseChoice(path=remembered)
+    if stored.repository is None:
+        raise BaseNotFound(
+            f"{version.reference} was trained on an unnamed base ({stored.architecture}): name its folder with "
+            "--base FOLDER (base=...)"
+        )
+    return BaseChoice(id=stored.repository, revision=stored.revision)
+
+
+def _with_head(base: nn.Module, version: Version) -> nn.Module:
+    """A bare backbone gets the version's head around it, sharing its weights; any other model is taken as it is."""
+    _, head = _plugins(version)
+    inner = pin.unwrapped(base)
+    if head is None or pin.backbone(base) is not inner:
+        return base
+    with torch.device("meta"):
+        shell = head.skeleton(inner.config)  # type: ignore[arg-type]
+    setattr(shell, shell.base_model_prefix, inner)
+    plugs.materialise(shell, next(inner.parameters()))
+    return shell
+
+
+def _tokenizer_for(version: Version, download: bool) -> PreTrainedTokenizerBase:
+    with quiet_loading():
+        return plugs.load_tokenizer(bases.find_base(_choice(version, None), download=download).folder)
+
+
+def _remember(version: Version, folder: Path) -> None:
+    if version.manifest.base.repository is None:
+        bases.remember(plugs.pin_key(version.manifest.base), folder)
+
+
+def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The length that training used, else what the tokenizer allows."""
+    training = (version.manifest.recipe or {}).get("training", {})
+    return int(training.get("max_length") or min(tokenizer.model_max_length, 512))

@@ -1,0 +1,120 @@
+"""What a method that is built on PEFT inherits: attach, rebuild, read and write through PEFT's own public functions.
+
+The folder is a plain PEFT folder: `PeftModel.from_pretrained(base, folder)` works with nothing of ours installed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from torch import Tensor, nn
+
+from adapterhub_fin.errors import PluginError, WrongBase
+from adapterhub_fin.interfaces import MethodImplementation, Site
+
+CONFIG = "adapter_config.json"
+
+
+class PeftMethod(MethodImplementation):
+    """A method whose `peft_config` says it all; subclass it and write that one function."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        """PEFT's configuration of a new adapter."""
+        raise NotImplementedError
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        config = self.peft_config(model, site)
+        config.task_type = site.task
+        config.base_model_name_or_path = site.base
+        return self._inject(model, config, site.slot)
+
+    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+        config = read_peft_config(folder)
+        config.inference_mode = True
+        return self._inject(model, config, site.slot)
+
+    def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+        # get_peft_model puts the model's local path here, and warns where something else stood.
+        name, config.base_model_name_or_path = config.base_model_name_or_path, None
+        if isinstance(model, PeftModel):
+            model.add_adapter(slot, config)
+            model.set_adapter(slot, inference_mode=config.inference_mode)
+            wrapped = model
+        elif getattr(model, "peft_config", None):
+            raise WrongBase("this model carries adapters already: pass the PeftModel that wraps it, or a fresh base")
+        else:
+            try:
+                wrapped = get_peft_model(model, config, adapter_name=slot)
+            except ValueError as error:  # PEFT says which layers it looked for, and where
+                raise WrongBase(f"the adapter can't be attached: {error}") from error
+        config.base_model_name_or_path = name
+        return wrapped
+
+    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+        # A bool, not "auto", which looks the base up on the network (peft 1452).
+        found = get_peft_model_state_dict(model, adapter_name=slot, save_embedding_layers=False)
+        return dict(sorted(found.items()))
+
+    def write_config(self, model: nn.Module, slot: str, folder: Path) -> None:
+        config = peft_model(model).peft_config[slot]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(
+            json.dumps(plain(config.to_dict()) | {"inference_mode": True}, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
+
+    def activate(self, model: nn.Module, slot: str) -> None:
+        wrapped = peft_model(model)
+        if wrapped.active_adapters != [slot] or not _answers(wrapped, slot):
+            wrapped.set_adapter(slot, inference_mode=True)
+
+
+def peft_model(model: nn.Module) -> PeftModel:
+    """The PeftModel that a method returned."""
+    if not isinstance(model, PeftModel):
+        raise PluginError("a method built on PEFT must be given the PeftModel that it returned")
+    return model
+
+
+def _answers(model: PeftModel, slot: str) -> bool:
+    """Whether the shared layers have this slot active too: another PeftModel may wrap the same backbone."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layer = next((module for module in model.modules() if isinstance(module, BaseTunerLayer)), None)
+    return layer is None or layer.active_adapters == [slot]
+
+
+def read_peft_config(folder: Path) -> PeftConfig:
+    """The stored configuration; a key that this PEFT does not know and that is set is refused, not dropped."""
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING.get(stored.get("peft_type"))
+    if kind is None:
+        import peft
+
+        raise PluginError(f"peft {peft.__version__} has no type {stored.get('peft_type')!r}: install a release that has it")
+    known = set(kind.__dataclass_fields__) | {"peft_version", "auto_mapping", "revision", "runtime_config"}
+    if unknown := sorted(key for key, value in stored.items() if key not in known and value):
+        raise PluginError(f"{CONFIG} sets {', '.join(unknown)}, which this PEFT would ignore: install the PEFT it names")
+    return kind(**{key: value for key, value in stored.items() if key in kind.__dataclass_fields__})
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values; sets are sorted, so that the same adapter gives the same bytes."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(plain(inner) for inner in value)
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return getattr(value, "value", value)

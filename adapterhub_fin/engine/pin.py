@@ -1,0 +1,141 @@
+"""Pin a base: what tells one model from another, read from the model itself.
+
+The structure digest covers names and logical shapes of the backbone's parameters; the weight probe holds eight
+elements of each. Both leave out heads, and whatever an adapter has added (docs/format.md, "Base pin").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from adapterhub_fin.errors import WrongBase
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+PROBED = 8
+SLOT = re.compile(r"ahf_[0-9a-f]{8}")
+# Of a configuration, what says how a model is run or displayed and not what it computes.
+VOLATILE = frozenset(
+    "_name_or_path transformers_version architectures dtype torch_dtype id2label label2id num_labels problem_type "
+    "use_cache output_attentions output_hidden_states return_dict return_dict_in_generate gradient_checkpointing "
+    "pad_token_id pretraining_tp quantization_config finetuning_task attn_implementation "
+    "_attn_implementation_autoset experts_implementation vocab_size".split()
+)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The Transformers model under a PeftModel, or the model itself."""
+    inner = getattr(model, "get_base_model", None)
+    return inner() if callable(inner) else model
+
+
+def backbone(model: nn.Module) -> nn.Module:
+    """The part of a Transformers model that every head shares."""
+    inner = unwrapped(model)
+    return getattr(inner, "base_model", inner)
+
+
+def base_parameters(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
+    """Parameters of the backbone by their name in a bare base, without what an adapter added.
+
+    `leave_out` names modules of the model whose weights travel with a version.
+    """
+    core = backbone(model)
+    prefix = next((f"{name}." for name, module in unwrapped(model).named_modules() if module is core and name), "")
+    skipped = tuple(f"{name.removeprefix(prefix)}." for name in leave_out)
+    wrappers = tuple(f"{name}." for name, module in core.named_modules() if name and hasattr(module, "base_layer"))
+    for name, parameter in core.named_parameters():
+        if any(SLOT.fullmatch(part) for part in name.split(".")):
+            continue
+        owner = max((wrapper for wrapper in wrappers if name.startswith(wrapper)), key=len, default=None)
+        if owner is not None and not name.startswith(f"{owner}base_layer."):
+            continue
+        bare = name.replace(".base_layer.", ".").replace(".original_module.", ".")
+        if not bare.startswith(skipped):
+            yield bare, parameter
+
+
+def logical_shape(parameter: Tensor) -> tuple[int, ...]:
+    """The shape before quantization, so that a four-bit base and its fp32 twin agree."""
+    state = getattr(parameter, "quant_state", None)
+    return tuple(int(size) for size in (state.shape if state is not None else parameter.shape))
+
+
+def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
+    """sha256 over the sorted (name, logical shape) of the backbone; the vocabulary's size is left open."""
+    embedding = _embedding(model)
+    table = sorted(
+        [name, [-1 if parameter is embedding and axis == 0 else size for axis, size in enumerate(logical_shape(parameter))]]
+        for name, parameter in base_parameters(model, leave_out)
+    )
+    return _digest(table)
+
+
+def _embedding(model: nn.Module) -> Tensor | None:
+    module = unwrapped(model).get_input_embeddings()  # type: ignore[operator]
+    weight = getattr(getattr(module, "base_layer", module), "weight", None)
+    return weight if isinstance(weight, Tensor) else None
+
+
+def vocabulary_size(model: nn.Module) -> int | None:
+    """Rows of the input embedding."""
+    embedding = _embedding(model)
+    return None if embedding is None else int(embedding.shape[0])
+
+
+def weight_probe(model: nn.Module, leave_out: Collection[str] = ()) -> dict[str, Any]:
+    """Eight seeded elements of each backbone tensor, dequantised where quantized, and the dtype they were held in.
+
+    The elements are chosen by sha256 of the tensor's name, so that any machine picks the same ones.
+    """
+    values: dict[str, list[float]] = {}
+    dtype = torch.float32
+    with torch.no_grad():
+        for name, parameter in base_parameters(model, leave_out):
+            if parameter.is_meta:
+                raise WrongBase(f"{name} holds no weights (it is on the meta device): load the base whole first")
+            if 0 in parameter.shape:
+                continue
+            dtype = parameter.dtype if parameter.is_floating_point() else dtype
+            flat = _dequantised(parameter).reshape(-1)
+            index = torch.tensor(_elements(name, flat.numel()), device=flat.device)
+            values[name] = [float(f"{value:.9g}") for value in flat[index].float().tolist()]
+    return {"dtype": str(dtype).removeprefix("torch."), "values": values}
+
+
+def _elements(name: str, count: int) -> list[int]:
+    stream = hashlib.sha256(name.encode()).digest()
+    return [int.from_bytes(stream[4 * k : 4 * k + 4], "big") % count for k in range(PROBED)]
+
+
+def _dequantised(parameter: Tensor) -> Tensor:
+    state = getattr(parameter, "quant_state", None)
+    if state is None:
+        return parameter.detach()
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(parameter.data, state)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def config_digest(config: PretrainedConfig) -> str:
+    """sha256 over what a configuration says of the computation."""
+    return _digest({k: v for k, v in config.to_diff_dict().items() if k not in VOLATILE})
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 over the vocabulary, added tokens included, and the special tokens."""
+    special = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    return _digest([sorted(tokenizer.get_vocab().items()), sorted(special.items())])
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,87 @@
+"""What a manifest says of a run: where it came from, what it saw, and when that could have been known."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adapterhub_fin.descriptions import Method
+from adapterhub_fin.engine import plugs
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin.interfaces import Known
+from adapterhub_fin_registry import Manifest
+
+if TYPE_CHECKING:
+    from adapterhub_fin.bases import BaseSource
+    from adapterhub_fin.engine.setup import Setup
+
+LIBRARIES = ("adapterhub-fin", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "tokenizers")
+
+
+def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
+    """All that is known of a trained version; the registry adds its files and tensors."""
+    recipe, corpora = setup.recipe, setup.corpora
+    return Manifest.model_validate(
+        {
+            "method": method_record(recipe.method.name, recipe.method.options),
+            "head": {
+                "name": recipe.head.name,
+                "options": recipe.head.options,
+                "labels": setup.head.labels,
+                "modules": setup.site.head_modules,
+            },
+            "base": setup.base.model_dump(),
+            "corpus": corpora.record,
+            "knowledge": knowledge_record({"base": base_known(setup.source, setup.now), **corpora.known}),
+            "metrics": metrics,
+            "measured_on": {
+                "split": "test",
+                "rows": corpora.record["rows"]["test"],
+                "corpus_digest": corpora.record["digest"],
+            },
+            "recipe": recipe.document(),
+            "seed": recipe.training.seed,
+            "environment": environment(),
+            "description": recipe.description,
+            "licence": recipe.licence,
+            "tags": recipe.tags,
+        }
+    )
+
+
+def method_record(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A method as a manifest holds it: its options whole, and the distribution that a reader must install."""
+    description = extensions().get(Method, name)
+    owner = extensions().owner(description)
+    provider = {"distribution": owner.distribution, "version": owner.version} if owner.version else None
+    full = plugs.options_of(Method, name, options).model_dump(mode="json")
+    return {"name": name, "options": full, "provider": provider, "traits": description.traits}
+
+
+def base_known(source: BaseSource, now: datetime) -> Known:
+    """When the base ended; a base that nobody dates is bounded by this moment."""
+    return source.known or Known(now, "bounded", "recorded when this registry first saw the base")
+
+
+def knowledge_record(known: Mapping[str, Known]) -> dict[str, Any]:
+    """The dated inputs, sorted, and the latest of them."""
+    inputs = [
+        {"input": name, "at": each.at, "kind": each.kind, "evidence": each.evidence} for name, each in sorted(known.items())
+    ]
+    return {"inputs": inputs, "end": max(each.at for each in known.values())}
+
+
+def environment() -> dict[str, str]:
+    """Library versions and the device, without a word of the machine."""
+    found = {"python": platform.python_version(), "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue  # run from a source tree that is not installed
+    return found

@@ -1,0 +1,52 @@
+"""Match a stored file and a model's slots one to one, before the model is touched."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from adapterhub_fin.errors import WrongTensors
+from adapterhub_fin_registry.safetensors_header import read_header
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def new_slot() -> str:
+    """A runtime name that no user chose: some of theirs corrupt what PEFT saves (peft 3584, 2252)."""
+    return f"ahf_{secrets.token_hex(4)}"
+
+
+def meta_twin(model: nn.Module) -> nn.Module:
+    """A copy of a model's structure that holds no values and takes no memory."""
+    memo: dict[int, Tensor] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, memo)  # type: ignore[arg-type]
+
+
+def check_bijection(slots: Mapping[str, Tensor], folder: Path, whose: str) -> None:
+    """Every stored tensor has one slot of its shape and every slot one tensor; else WrongTensors names the first."""
+    stored = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in slots.items()}
+    missing, unexpected = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
+    reshaped = sorted(name for name in wanted.keys() & stored.keys() if wanted[name] != stored[name])
+    parts = [
+        f"{len(names)} {word} (first {names[0]})"
+        for word, names in (("missing in the file", missing), ("unexpected in the file", unexpected))
+        if names
+    ]
+    if reshaped:
+        name = reshaped[0]
+        parts.append(f"{len(reshaped)} of another shape (first {name}: file {stored[name]}, model {wanted[name]})")
+    if parts:
+        raise WrongTensors(
+            f"{whose} does not fit this model: of {len(wanted)} slots and {len(stored)} stored tensors, "
+            f"{', '.join(parts)}; load it on the base and head it was trained with"
+        )

@@ -1,0 +1,32 @@
+"""Write an adapter as a plain folder: its tensors in safetensors, its configuration by its method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from adapterhub_fin.engine.slots import WEIGHTS
+from adapterhub_fin.errors import WrongTensors
+
+if TYPE_CHECKING:
+    from adapterhub_fin.interfaces import MethodImplementation
+
+
+def write_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
+    """Write every tensor of the adapter, and what `rebuild` needs, into a folder."""
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in method.tensors(model, slot).items()}
+    if not tensors:
+        raise WrongTensors("the method names no tensor to save: its `tensors` must return the adapter's parameters")
+    if leaked := sorted(name for name in tensors if slot in name):
+        raise WrongTensors(f"the runtime name {slot} stands in a stored tensor's name ({leaked[0]})")
+    folder.mkdir(parents=True, exist_ok=True)
+    method.write_config(model, slot, folder)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def fill_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
+    """Put a folder's tensors into an adapter of the same structure."""
+    method.fill(model, slot, load_file(folder / WEIGHTS))

@@ -1,0 +1,93 @@
+"""Every error this project raises; each message says what to do next.
+
+AdapterHubError
+├── BadReference          a name or reference outside the grammar
+├── NotFound              no such name, version, alias or digest
+├── Refused               a veto, or a check such as as_of, said no
+├── Corrupted             stored bytes differ from the manifest
+├── NotAnAdapter          a folder that can't be stored
+├── BadManifest           a manifest that breaks the format
+├── ReadOnly              the registry can't be written
+├── UnknownName           no plugin of that name; lists the near ones
+├── PluginError           a plugin could not be loaded or broke its contract
+├── BadRecipe             a recipe that can't be run
+├── BadCorpus             data that can't be trained on; names file and row
+├── BaseNotFound          the base isn't on this machine
+├── WrongBase             shape, vocabulary or weights are not those of the pin
+├── WrongTensors          the file and the model's slots don't match one to one
+└── TrainingFailed        the run broke; what it had is kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from adapterhub_fin_registry.errors import (
+    AdapterHubError,
+    BadManifest,
+    BadReference,
+    Corrupted,
+    NotAnAdapter,
+    NotFound,
+    ReadOnly,
+    Refused,
+)
+
+__all__ = [
+    "AdapterHubError",
+    "BadCorpus",
+    "BadManifest",
+    "BadRecipe",
+    "BadReference",
+    "BaseNotFound",
+    "Corrupted",
+    "NotAnAdapter",
+    "NotFound",
+    "PluginError",
+    "ReadOnly",
+    "Refused",
+    "TrainingFailed",
+    "UnknownName",
+    "WrongBase",
+    "WrongTensors",
+]
+
+
+class UnknownName(AdapterHubError):
+    """No plugin offers this name."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        known = sorted(known)
+        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        listed = ", ".join(known) or "none"
+        super().__init__(f"no {kind} is named {name!r}; {meant}known: {listed}{'; ' + hint if hint else ''}")
+
+
+class PluginError(AdapterHubError):
+    """A plugin could not be loaded, or broke its contract."""
+
+
+class BadRecipe(AdapterHubError):
+    """A recipe that can't be run as it stands."""
+
+
+class BadCorpus(AdapterHubError):
+    """Data that can't be trained on; the message names file and row."""
+
+
+class BaseNotFound(AdapterHubError):
+    """The base model isn't on this machine."""
+
+
+class WrongBase(AdapterHubError):
+    """The model at hand is not the base that the version was trained on."""
+
+
+class WrongTensors(AdapterHubError):
+    """The stored tensors and the model's slots don't match one to one."""
+
+
+class TrainingFailed(AdapterHubError):
+    """Training broke; the message says where what it had is kept."""

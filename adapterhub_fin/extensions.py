@@ -1,0 +1,253 @@
+"""Discover plugins, attribute what they bring, and keep one's failure from costing another.
+
+Shipped plugins enter by the same door as a stranger's and come first; the rest follow by entry-point name. A name
+has one owner: the shipped plugins own theirs, and of two strangers that claim one name neither gets it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import pluggy
+
+from adapterhub_fin import hooks
+from adapterhub_fin.descriptions import Corpus, Description, Head, Merger, Method, Metric, StoreKind
+from adapterhub_fin.errors import PluginError, Refused, UnknownName
+from adapterhub_fin.veto import may_hold_veto
+
+GROUP = hooks.PROJECT
+SHIPPED = "shipped"
+DISTRIBUTION = "adapterhub-fin"
+PROCESS = "this process"
+CONTRIBUTIONS: dict[str, type[Description]] = {
+    "ahf_methods": Method,
+    "ahf_heads": Head,
+    "ahf_corpora": Corpus,
+    "ahf_mergers": Merger,
+    "ahf_stores": StoreKind,
+    "ahf_metrics": Metric,
+}
+D = TypeVar("D", bound=Description)
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Plugin:
+    """One plugin: where it comes from, what it gives, and what went wrong."""
+
+    name: str
+    distribution: str
+    version: str | None = None
+    entry: EntryPoint | None = None
+    module: object | None = None
+    error: str | None = None
+    gives: list[Description] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)  # a sentence for each description that was refused
+
+    @property
+    def shipped(self) -> bool:
+        return self.distribution == DISTRIBUTION and self.name == SHIPPED
+
+    @property
+    def label(self) -> str:
+        """Name, distribution and version, for a message."""
+        return f"{self.name} ({self.distribution}{' ' + self.version if self.version else ''})"
+
+
+class Extensions:
+    """Everything that the installed plugins bring; complete before anyone sees it."""
+
+    def __init__(self, plugins: Sequence[Plugin], disabled: Sequence[str]) -> None:
+        self.plugins = plugins
+        self.disabled = disabled
+        self._hooks = pluggy.PluginManager(hooks.PROJECT)
+        self._hooks.add_hookspecs(hooks)
+        for plugin in plugins:
+            if plugin.error is None:
+                self._admit(plugin)
+        self._owned = self._owners()
+
+    def _admit(self, plugin: Plugin) -> None:
+        """Register one plugin's hooks and collect its descriptions; what fails costs this plugin only."""
+        try:
+            self._hooks.register(plugin.module, name=f"{plugin.distribution}:{plugin.name}")
+            self._hooks.check_pending()
+            for hook, kind in CONTRIBUTIONS.items():
+                for implementation in self._implementations(hook, plugin):
+                    plugin.gives += [_checked(item, kind, hook) for item in implementation.function()]
+        except (Exception, SystemExit) as error:
+            plugin.error = _reason(error)
+            plugin.gives = []
+            if self._hooks.is_registered(plugin.module):
+                self._hooks.unregister(plugin.module)
+
+    def _implementations(self, hook: str, plugin: Plugin) -> Iterator[pluggy.HookImpl]:
+        caller: pluggy.HookCaller = getattr(self._hooks.hook, hook)
+        return (each for each in caller.get_hookimpls() if each.plugin is plugin.module)
+
+    def _owners(self) -> dict[tuple[type[Description], str], tuple[Description, Plugin]]:
+        claims: dict[tuple[type[Description], str], list[tuple[Description, Plugin]]] = defaultdict(list)
+        for plugin in self.plugins:
+            for description in plugin.gives:
+                claims[type(description), description.name].append((description, plugin))
+        owned = {}
+        for key, claimants in claims.items():
+            shipped = [claim for claim in claimants if claim[1].shipped]
+            winners = shipped[:1] or (claimants if len(claimants) == 1 else [])
+            for claim in claimants:
+                if claim in winners:
+                    owned[key] = claim
+                    continue
+                others = sorted({other.label for _, other in claimants if other is not claim[1]}) or [claim[1].label]
+                cure = "rename it" if shipped else "disable one with AHF_DISABLE_PLUGINS"
+                claim[1].lost.append(f"{key[0].kind} {key[1]!r} is claimed by {' and '.join(others)} too: {cure}")
+                claim[1].gives.remove(claim[0])
+        return owned
+
+    def all(self, kind: type[D]) -> Mapping[str, D]:
+        """Every description of a kind, by name, sorted."""
+        found = {name: description for (k, name), (description, _) in self._owned.items() if k is kind}
+        return dict(sorted(found.items()))  # type: ignore[arg-type]
+
+    def get(self, kind: type[D], name: str) -> D:
+        """The description of that name; UnknownName lists the near ones, and plugins that are broken."""
+        if (kind, name) in self._owned:
+            return self._owned[kind, name][0]  # type: ignore[return-value]
+        lost = [sentence for plugin in self.plugins for sentence in plugin.lost if f"{kind.kind} {name!r} " in sentence]
+        broken = [f"plugin {plugin.label} is broken: {plugin.error}" for plugin in self.plugins if plugin.error]
+        raise UnknownName(kind.kind, name, self.all(kind), "; ".join(lost + broken))
+
+    def owner(self, description: Description) -> Plugin:
+        """The plugin that brought a description."""
+        return self._owned[type(description), description.name][1]
+
+    def targets(self, model_type: str, method: str) -> tuple[str, ...] | None:
+        """The first plugin's advice on which layers to adapt; a plugin that raises is marked and passed over."""
+        for plugin in self.plugins:
+            for implementation in self._implementations("ahf_targets", plugin):
+                try:
+                    advice = _call(implementation, model_type=model_type, method=method)
+                    if advice is not None:
+                        return tuple(str(layer) for layer in advice)
+                except (Exception, SystemExit) as error:
+                    plugin.lost.append(f"ahf_targets({model_type!r}, {method!r}) raised {_reason(error)}")
+                    log.warning("plugin %s: %s", plugin.label, plugin.lost[-1])
+        return None
+
+    def vetoes(self) -> list[Any]:
+        """The checks that Registry.add must run: every ahf_before_add, and one for each veto that can't load."""
+        checks: list[Any] = []
+        for plugin in self.plugins:
+            if plugin.error is not None:
+                if may_hold_veto(plugin.entry, plugin.module):
+                    checks.append(partial(_refuse, plugin))
+                continue
+            for implementation in self._implementations("ahf_before_add", plugin):
+                checks.append(partial(_ask, plugin, implementation))
+        return checks
+
+
+def _checked(item: object, kind: type[Description], hook: str) -> Description:
+    if not isinstance(item, kind):
+        raise PluginError(f"{hook} must return {kind.__name__} descriptions, not {item!r}")
+    return item
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _call(implementation: pluggy.HookImpl, **arguments: Any) -> Any:
+    """Call one implementation as pluggy would: it may take fewer arguments than the specification has."""
+    return implementation.function(**{name: arguments[name] for name in implementation.argnames})
+
+
+def _refuse(plugin: Plugin, manifest: Any, folder: Path) -> None:
+    raise Refused(
+        f"plugin {plugin.label} may veto an add and can't be loaded ({plugin.error}): mend it, uninstall "
+        f"{plugin.distribution}, or set AHF_DISABLE_PLUGINS={plugin.name}"
+    )
+
+
+def _ask(plugin: Plugin, implementation: pluggy.HookImpl, manifest: Any, folder: Path) -> None:
+    try:
+        _call(implementation, manifest=manifest, folder=folder)
+    except (Exception, SystemExit) as error:  # a veto fails closed, whatever it raises
+        raise Refused(f"plugin {plugin.label} refused: {_reason(error)}") from error
+
+
+def _disabled() -> list[str]:
+    return sorted(filter(None, (name.strip() for name in os.environ.get("AHF_DISABLE_PLUGINS", "").split(","))))
+
+
+def _installed(disabled: Iterable[str]) -> Iterator[Plugin]:
+    """Every installed plugin, the shipped one first, then by entry-point name; imported, or with its error."""
+    found = entry_points(group=GROUP)
+    order = sorted(found, key=lambda e: (not (e.name == SHIPPED and _distribution(e) == DISTRIBUTION), e.name, e.value))
+    for entry in order:
+        if entry.name in disabled:
+            continue
+        version = entry.dist.version if entry.dist else None
+        plugin = Plugin(entry.name, _distribution(entry), version, entry=entry)
+        try:
+            plugin.module = entry.load()
+        except (Exception, SystemExit) as error:
+            plugin.error = _reason(error)
+        yield plugin
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "unknown distribution"
+
+
+_lock = Lock()
+_registered: list[Plugin] = []
+_current: tuple[list[str], Extensions] | None = None
+
+
+def extensions() -> Extensions:
+    """The plugins of this process, discovered once and again when AHF_DISABLE_PLUGINS or `register` change them."""
+    global _current
+    disabled = _disabled()
+    with _lock:
+        if _current is None or _current[0] != disabled:
+            here = [Plugin(p.name, p.distribution, module=p.module) for p in _registered]
+            _current = (disabled, Extensions([*_installed(disabled), *here], disabled))
+        return _current[1]
+
+
+def register(thing: Description | object) -> None:
+    """Add a description, or an object with hook implementations, to this process alone.
+
+    Raises PluginError where it is broken or claims a name that has an owner.
+    """
+    global _current
+    module = _Single(thing) if isinstance(thing, Description) else thing
+    name = thing.name if isinstance(thing, Description) else getattr(thing, "__name__", type(thing).__name__)
+    plugin = Plugin(name, PROCESS, module=module)
+    with _lock:
+        _registered.append(plugin)
+        _current = None
+    mine = next(p for p in extensions().plugins if p.module is module)
+    if mine.error or mine.lost:
+        with _lock:
+            _registered.remove(plugin)
+            _current = None
+        raise PluginError(f"{name!r} can't be registered: {mine.error or '; '.join(mine.lost)}")
+
+
+class _Single:
+    """A plugin of one description."""
+
+    def __init__(self, description: Description) -> None:
+        hook = next(hook for hook, kind in CONTRIBUTIONS.items() if isinstance(description, kind))
+        setattr(self, hook, hooks.hookimpl(specname=hook)(lambda: [description]))

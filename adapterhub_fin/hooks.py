@@ -1,0 +1,62 @@
+"""The hook specifications: everything a plugin can bring.
+
+A contributing hook takes no argument and returns descriptions, so that each plugin is called on its own,
+attributed and isolated (pypa/hatch's specs are the model for this).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from adapterhub_fin.descriptions import Corpus, Head, Merger, Method, Metric, StoreKind
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Manifest
+
+PROJECT = "adapterhub_fin"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def ahf_methods() -> Iterable[Method]:  # type: ignore[empty-body]
+    """PEFT methods."""
+
+
+@hookspec
+def ahf_heads() -> Iterable[Head]:  # type: ignore[empty-body]
+    """Task heads."""
+
+
+@hookspec
+def ahf_corpora() -> Iterable[Corpus]:  # type: ignore[empty-body]
+    """Corpora, with licence and source."""
+
+
+@hookspec
+def ahf_mergers() -> Iterable[Merger]:  # type: ignore[empty-body]
+    """Merge algorithms, pure, on tensors."""
+
+
+@hookspec
+def ahf_stores() -> Iterable[StoreKind]:  # type: ignore[empty-body]
+    """Stores, by URI scheme."""
+
+
+@hookspec
+def ahf_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
+    """Metrics by name, with direction."""
+
+
+@hookspec(firstresult=True)
+def ahf_targets(model_type: str, method: str) -> Sequence[str] | None:
+    """Which layers `method` should adapt in an architecture nobody here knows; None to leave it to others."""
+
+
+@hookspec
+def ahf_before_add(manifest: Manifest, folder: Path) -> None:
+    """Raise `Refused` to stop a version from being added: licence, size, secrets, house rules."""

@@ -1,0 +1,211 @@
+"""One run as one document: base, method, head, corpus and training.
+
+The same model is the YAML file, the keyword arguments of `train` and the overrides of `--set`; it is checked whole,
+the plugins' own options included, before torch is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from adapterhub_fin.errors import BadRecipe
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Options(BaseModel):
+    """What every options model inherits: no unknown keys, no change after the check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoOptions(Options):
+    """For a plugin that has nothing to set."""
+
+
+class Plugged(BaseModel):
+    """A plugin by name, with its options beside the name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="The plugin's name, as `ahf plugins` lists it.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Split(Options):
+    """How rows become train, validation and test; selecting on test is never possible."""
+
+    by: Literal["random", "stratified", "grouped", "time", "given"] = Field(
+        "stratified", description="random, stratified by label, grouped (a group stays whole), by time, or given."
+    )
+    validation: float = Field(0.1, gt=0, lt=1, description="Share of all rows that early stopping may look at.")
+    test: float = Field(0.2, gt=0, lt=1, description="Share of all rows held out to the end.")
+    seed: int = Field(0, ge=0, description="Seed of the shuffle.")
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> Split:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+        return self
+
+
+class CorpusChoice(Plugged):
+    """A corpus by name, with its options and its split."""
+
+    split: Split = Field(default_factory=Split)
+
+
+class BaseChoice(Options):
+    """A base by its id, by a folder, or by both: a folder is never recorded, its id is."""
+
+    id: str | None = Field(None, description="A known name such as `minilm`, or a Hub id.")
+    path: Path | None = Field(None, description="A folder that holds the base; it is not recorded.")
+    revision: str | None = Field(None, description="The Hub revision.")
+    knowledge_end: str | None = Field(None, description="Date or instant of the last data the base could have seen.")
+    evidence: str | None = Field(None, description="Where that date is stated: a model card, a paper.")
+
+    @model_validator(mode="after")
+    def _is_one_base_with_evidence(self) -> BaseChoice:
+        if self.id is None and self.path is None:
+            raise ValueError("give an id, a path, or both")
+        if (self.knowledge_end is None) != (self.evidence is None):
+            raise ValueError("knowledge_end and evidence go together: a date is asserted by something")
+        return self
+
+
+class Training(Options):
+    """How long, how fast and how it is chosen."""
+
+    epochs: float = Field(5, gt=0, le=1000, description="Passes over the training rows, at most.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of AdamW.")
+    batch_size: int = Field(32, ge=1, le=65536, description="Rows of one optimizer step.")
+    max_length: int = Field(256, ge=2, description="Tokens of a row, at most; longer rows are cut.")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay.")
+    warmup: float = Field(0.06, ge=0, lt=1, description="Share of the steps over which the rate rises.")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="The rate's course.")
+    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    patience: int = Field(3, ge=1, description="Epochs without a better validation metric before it stops.")
+    metric: str | None = Field(None, description="Validation metric that picks the best checkpoint; the head's default.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
+
+
+class Recipe(BaseModel):
+    """One run: base + method + head + corpus + training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str | None = Field(None, description="Where the version goes, as NAMESPACE/NAME.")
+    base: BaseChoice = Field(default_factory=lambda: BaseChoice(id="minilm"))
+    method: Plugged = Field(default_factory=lambda: Plugged(name="lora"))
+    head: Plugged = Field(default_factory=lambda: Plugged(name="classify"))
+    corpus: CorpusChoice
+    training: Training = Field(default_factory=Training)
+    description: str = Field("", description="For people and search.")
+    licence: str | None = Field(None, description="Licence of the adapter.")
+    tags: tuple[str, ...] = Field((), description="For search.")
+
+    @field_validator("method", "head", "corpus", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _base_alone(cls, value: Any) -> Any:
+        if isinstance(value, Path):
+            return {"path": value}
+        if isinstance(value, str):
+            return {"path": value} if value.startswith((".", "/", "~")) or Path(value).is_dir() else {"id": value}
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name_in_grammar(cls, value: str | None) -> str | None:
+        if value is not None:
+            from adapterhub_fin_registry import Reference
+
+            if str(reference := Reference.parse(value)) != f"{reference.namespace}/{reference.name}":
+                raise ValueError(f"{value!r} must be NAMESPACE/NAME alone: the registry gives the version")
+        return value
+
+    @classmethod
+    def read(cls, source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+        """The recipe in a YAML file or a mapping, with `a.b=value` overrides; raises BadRecipe naming the key."""
+        if isinstance(source, Mapping):
+            data, where = dict(source), "recipe"
+        else:
+            data, where = _read_yaml(Path(source)), str(source)
+        for override in overrides:
+            _override(data, override)
+        return checked(cls, data, where)
+
+    def document(self) -> dict[str, Any]:
+        """The run as it was, as plain JSON values: reading it again gives this recipe."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def checked(model: type[M], data: Mapping[str, Any], where: str) -> M:
+    """An options model from plain values; raises BadRecipe with the key, the reason and the near names."""
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        raise BadRecipe("; ".join(_sentence(model, item, where) for item in error.errors())) from None
+
+
+def _sentence(model: type[BaseModel], item: Any, where: str) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "it"
+    if item["type"] != "extra_forbidden":
+        given = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" (not {item['input']!r})"
+        return f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{given}"
+    known = _fields_at(model, item["loc"][:-1])
+    near = get_close_matches(str(item["loc"][-1]), known, n=3, cutoff=0.5)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    for part in path:
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRecipe(f"{path} can't be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise BadRecipe(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise BadRecipe(f"{path} must hold a mapping with the keys {', '.join(Recipe.model_fields)}")
+    return data
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    import yaml
+
+    key, separator, text = override.partition("=")
+    parts = key.split(".")
+    if not separator or not all(parts):
+        raise BadRecipe(f"--set takes KEY.KEY=VALUE, such as method.rank=16, not {override!r}")
+    here = data
+    for part in parts[:-1]:
+        inner = here.get(part)
+        if isinstance(inner, str):  # `method: lora` and method.rank=16 go together
+            inner = {"name": inner}
+        here[part] = inner = dict(inner or {})
+        here = inner
+    here[parts[-1]] = yaml.safe_load(text)

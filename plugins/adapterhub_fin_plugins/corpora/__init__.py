@@ -1,0 +1,1 @@
+"""Shipped corpora, one file each."""

@@ -1,0 +1,23 @@
+"""The embedded default corpus: invented companies, invented news, dates to practise point in time with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from datasets import Dataset
+
+from adapterhub_fin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin_plugins.corpora.headlines_options import HeadlinesOptions
+from adapterhub_fin_plugins.corpora.headlines_text import generate
+
+
+class Headlines(CorpusImplementation):
+    """Sentences from templates; `group` names the template, so that a grouped split holds templates out."""
+
+    def __init__(self, options: HeadlinesOptions) -> None:
+        self.options = options
+
+    def load(self) -> Rows:
+        options = self.options
+        rows = [asdict(row) for row in generate(options.rows, options.seed, options.start, options.end)]
+        return Rows(Dataset.from_list(rows))

@@ -1,0 +1,76 @@
+"""Financial PhraseBank (Malo et al. 2014), read from a local copy: it is never shipped and never downloaded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from datasets import Dataset
+
+from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
+from adapterhub_fin_plugins.corpora.phrasebank_options import PhraseBankOptions
+
+FILES = {50: "Sentences_50Agree.txt", 66: "Sentences_66Agree.txt", 75: "Sentences_75Agree.txt", "all": "Sentences_AllAgree.txt"}
+LABELS = ("negative", "neutral", "positive")
+PUBLISHED = Known(
+    at=datetime(2014, 5, 1, 12, tzinfo=UTC),  # the end of the issue's month in the last time zone
+    kind="bounded",
+    evidence="Malo et al., JASIST 65(4), April 2014; version 1.0 of the file is of 2013-07-19",
+)
+
+
+class PhraseBank(CorpusImplementation):
+    """Sentences with the tone an investor reads in them; repeated sentences once, contradicted ones not at all."""
+
+    def __init__(self, options: PhraseBankOptions) -> None:
+        self.options = options
+
+    def load(self) -> Rows:
+        path = self.options.path.expanduser()
+        path = path / FILES[self.options.agreement] if path.is_dir() else path
+        labels: dict[str, set[str]] = defaultdict(set)
+        first: dict[str, int] = {}
+        lines = self._lines(path)
+        for number, sentence, label in lines:
+            first.setdefault(sentence, number)
+            labels[sentence].add(label)
+        kept = [sentence for sentence in first if len(labels[sentence]) == 1]
+        conflicting = sum(1 for _, sentence, _ in lines if len(labels[sentence]) > 1)
+        table = Dataset.from_dict(
+            {
+                "text": kept,
+                "label": [next(iter(labels[sentence])) for sentence in kept],
+                "origin": [f"{path.name}:{first[sentence]}" for sentence in kept],
+            }
+        )
+        notes = {"repeated": len(lines) - conflicting - len(kept), "conflicting": conflicting}
+        return Rows(table, known=PUBLISHED, notes=notes)
+
+    def _lines(self, path: Path) -> list[tuple[int, str, str]]:
+        """Line number, sentence and label of every line; the older files are latin-1, the newer UTF-8."""
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadCorpus(
+                f"corpus phrasebank: {path} can't be read ({error.strerror}); name a folder that holds {path.name}"
+            ) from error
+        found = []
+        for number, line in enumerate(data.split(b"\n"), start=1):
+            if not (line := line.strip()):
+                continue
+            sentence, separator, label = self._decoded(line, path, number).rpartition("@")
+            if not separator or label not in LABELS or not sentence.strip():
+                raise BadCorpus(f"corpus phrasebank: {path.name}, line {number} is not 'sentence@label' with {', '.join(LABELS)}")
+            found.append((number, sentence.strip(), label))
+        return found
+
+    def _decoded(self, line: bytes, path: Path, number: int) -> str:
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+        if any(0x80 <= ord(character) < 0xA0 for character in text):  # control codes: latin-1 text holds none
+            raise BadCorpus(f"corpus phrasebank: {path.name}, line {number} is neither UTF-8 nor latin-1 text")
+        return text

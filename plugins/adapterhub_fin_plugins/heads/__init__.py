@@ -1,0 +1,1 @@
+"""Shipped heads, one file each."""

@@ -1,0 +1,80 @@
+"""One label a text: Transformers' own sequence-classification models, encoders and decoders alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+
+from adapterhub_fin.errors import BadCorpus, BadManifest
+from adapterhub_fin.interfaces import HeadImplementation, Prediction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from torch import Tensor
+
+
+class Classify(HeadImplementation):
+    """Softmax over labels, trained by cross-entropy."""
+
+    task = "SEQ_CLS"
+    selects_on = "macro_f1"
+
+    def __init__(self, options: Any) -> None:
+        self.labels: tuple[str, ...] | None = options.labels
+
+    def learn(self, rows: Dataset) -> None:
+        found = {str(label) for label in rows["label"]}
+        if self.labels is None:
+            self.labels = tuple(sorted(found))
+        elif unknown := sorted(found - set(self.labels)):
+            raise BadCorpus(f"the training rows hold the label {unknown[0]!r}, which head.labels does not list")
+
+    def restore(self, labels: Sequence[str] | None) -> None:
+        if not labels:
+            raise BadManifest("a classification head needs its labels, and the manifest holds none")
+        self.labels = tuple(labels)
+
+    def _names(self) -> tuple[str, ...]:
+        assert self.labels is not None, "learn or restore comes first"
+        return self.labels
+
+    def _config(self) -> dict[str, Any]:
+        names = self._names()
+        return {
+            "num_labels": len(names),
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: number for number, name in enumerate(names)},
+        }
+
+    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True, **self._config(), **loading
+        )
+        return model, sorted(info["missing_keys"])
+
+    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        like = type(config).from_dict({**config.to_dict(), **self._config()})
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(like)
+        return model
+
+    def target(self, row: Mapping[str, Any]) -> int:
+        label = str(row["label"])
+        if label not in self._names():
+            raise BadCorpus(f"the label {label!r} is not among the head's: {', '.join(self._names())}")
+        return self._names().index(label)
+
+    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        answers: np.ndarray = logits.argmax(-1)
+        return answers
+
+    def predictions(self, logits: Tensor) -> Sequence[Prediction]:
+        names = self._names()
+        rows = logits.softmax(-1).tolist()
+        return [Prediction(label=names[row.index(max(row))], score=max(row), scores=dict(zip(names, row, strict=True))) for row in rows]
