@@ -1,0 +1,64 @@
+"""The shelf: versions of adapters on a local disk, found by name and verified on read."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.errors import (
+        AdapterHubError,
+        BadEvent,
+        BadInstant,
+        BadManifest,
+        BadReference,
+        Corrupted,
+        NotAnAdapter,
+        NotFound,
+        ReadOnly,
+        Refused,
+        WriteFailed,
+    )
+    from adapterhub_fin_registry.local import Registry
+    from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
+    from adapterhub_fin_registry.version import Version
+
+__all__ = [
+    "AdapterHubError",
+    "BadEvent",
+    "BadInstant",
+    "BadManifest",
+    "BadReference",
+    "Corrupted",
+    "DigestReference",
+    "HubReference",
+    "Manifest",
+    "NotAnAdapter",
+    "NotFound",
+    "ReadOnly",
+    "Reference",
+    "Refused",
+    "Registry",
+    "Version",
+    "WriteFailed",
+    "parse_reference",
+]
+
+_HOMES = {
+    "Manifest": "manifest",
+    "Registry": "local",
+    "Version": "version",
+    **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that listing imports no pydantic; whatever has no other home is an error.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

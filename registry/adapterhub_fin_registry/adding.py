@@ -1,0 +1,115 @@
+"""Taking a folder in: what it may hold, its copy and its hashes, and what the manifest then says of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
+from adapterhub_fin_registry.manifest import Manifest, StoredFile, Tensor
+from adapterhub_fin_registry.paths import clash, refusal, size_limit
+from adapterhub_fin_registry.reading import NotRegularError, open_regular
+from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
+
+if TYPE_CHECKING:
+    Check = Callable[[Manifest, Path], object]
+
+
+def take_in(disk: Disk, folder: Path, target: Path, manifest: Manifest) -> Manifest:
+    """Copy a folder to an empty one and give the manifest completed with its files and tensors."""
+    paths = _contents(folder)
+    files = tuple(_copy(disk, folder, path, target) for path in paths)
+    tensors = _tensors(folder, target, paths)
+    _must_match(folder, manifest, files, tensors)
+    # Parsed again from its bytes, so that nothing is stored that couldn't be read back.
+    return Manifest.parse(manifest.model_copy(update={"files": files, "tensors": tensors}).canonical())
+
+
+def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None:
+    """Ask every check; one that fails for whatever reason has refused."""
+    for check in checks:
+        try:
+            check(manifest, files)
+        except Refused:
+            raise
+        except Exception as error:  # a veto that breaks must stop the add, whatever broke it
+            name = f"{getattr(check, '__module__', '?')}.{getattr(check, '__qualname__', type(check).__name__)}"
+            raise Refused(
+                f"The check {name} failed with {type(error).__name__} ({error}), which counts as a no: mend it or "
+                "disable the plugin that brings it."
+            ) from error
+
+
+def _contents(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise NotAnAdapter(f"{folder} isn't a folder: give the folder that holds the adapter's files.")
+    try:
+        paths = sorted(_walk(folder, ""))
+    except OSError as error:
+        raise NotAnAdapter(f"{error.filename} can't be read ({error.strerror}): mend its permissions.") from error
+    if two := clash(paths):
+        raise NotAnAdapter(f"{folder} holds {two[0]!r} and {two[1]!r}, one file on some systems: rename one.")
+    if not any(path.endswith(".safetensors") for path in paths):
+        raise NotAnAdapter(f"{folder} holds no .safetensors file: save the adapter's weights there as safetensors.")
+    return paths
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if entry.is_symlink():
+                raise NotAnAdapter(f"{entry.path} is a link: put the file itself in its place.")
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path), f"{path}/")
+            elif not entry.is_file(follow_symlinks=False):
+                raise NotAnAdapter(f"{entry.path} isn't a plain file: remove it.")
+            elif reason := refusal(path):
+                raise NotAnAdapter(f"{entry.path!r} {reason}, and can't be stored: remove or rename it.")
+            else:
+                yield path
+
+
+def _copy(disk: Disk, folder: Path, path: str, target: Path) -> StoredFile:
+    source, copy = folder / path, target / path
+    try:
+        with open_regular(source) as file:
+            start = file.read(64)
+    except NotRegularError as error:
+        raise NotAnAdapter(f"{source} isn't a plain file: put the file itself in its place.") from error
+    except OSError as error:
+        raise NotAnAdapter(f"{source} can't be read ({error.strerror}): mend its permissions.") from error
+    if is_lfs_pointer(start):
+        raise lfs_pointer(str(source))
+    disk.make(copy.parent)
+    size, sha256 = disk.copy(source, copy, size_limit(path))
+    if size > size_limit(path):
+        raise NotAnAdapter(
+            f"{source} has more than the {size_limit(path)} bytes that {path} may have: make it smaller."
+        )
+    return StoredFile(path, size, sha256)
+
+
+def _tensors(folder: Path, target: Path, paths: list[str]) -> tuple[Tensor, ...]:
+    found: dict[str, tuple[str, Tensor]] = {}
+    for path in paths:
+        if PurePosixPath(path).suffix != ".safetensors":
+            continue
+        for name, info in read_header(target / path, str(folder / path)).items():
+            if name in found:
+                raise NotAnAdapter(f"{folder} holds the tensor {name!r} in {found[name][0]} and in {path}: keep one.")
+            found[name] = (path, Tensor(name, info.dtype, info.shape))
+    return tuple(found[name][1] for name in sorted(found))
+
+
+def _must_match(folder: Path, manifest: Manifest, files: tuple[StoredFile, ...], tensors: tuple[Tensor, ...]) -> None:
+    for said, found in ((manifest.files, files), (manifest.tensors, tensors)):
+        differing = {row[0] for row in set(said) ^ set(found)}
+        if said and differing:
+            raise Corrupted(
+                f"{min(differing)} in {folder} isn't what the manifest says of it: get the folder again, or "
+                "leave files and tensors out of the manifest."
+            )

@@ -1,0 +1,143 @@
+"""All writes of the registry, in one place, so that a test can stand in for the disk.
+
+Nothing is visible before it is whole: a thing is built under ROOT/tmp, every file and folder of it fsynced, and then
+renamed to its place, whose parent is fsynced.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from adapterhub_fin_registry.errors import ReadOnly, WriteFailed
+from adapterhub_fin_registry.reading import open_regular
+
+_CHUNK: Final = 2**20
+_TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+_FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class Disk:
+    """The primitive writes, each of which is done or raises an OSError."""
+
+    def begin(self, root: Path) -> Path:
+        """A new folder of this process alone, ROOT/tmp/UUID."""
+        self.make(root / "tmp")
+        workshop = root / "tmp" / str(uuid.uuid4())
+        workshop.mkdir(mode=0o700)
+        return workshop
+
+    def make(self, folder: Path) -> None:
+        """Make a folder with its missing parents, each of them durable."""
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            self.sync(folder.parent)
+
+    def copy(self, source: Path, target: Path, limit: int) -> tuple[int, str]:
+        """Copy a plain file, following no link, and give the size and sha256 of what was copied.
+
+        Copying ends at the first chunk beyond the limit, so that the size tells the caller to refuse it.
+        """
+        size, digest = 0, hashlib.sha256()
+        with open_regular(source) as reader, target.open("xb") as writer:
+            while size <= limit and (chunk := reader.read(_CHUNK)):
+                size += len(chunk)
+                digest.update(chunk)
+                writer.write(chunk)
+            writer.flush()
+            os.fsync(writer.fileno())
+        return size, digest.hexdigest()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a file of something that is still being built."""
+        with path.open("wb") as writer:
+            writer.write(data)
+            writer.flush()
+            os.fsync(writer.fileno())
+
+    def seal(self, folder: Path) -> None:
+        """Make every folder of a built tree durable, the deepest first."""
+        for place, _, _ in os.walk(folder, topdown=False):
+            self.sync(Path(place))
+
+    def claim(self, built: Path, target: Path) -> bool:
+        """Rename a built folder to its place; False where the place is taken."""
+        try:
+            built.rename(target)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            raise
+        return True
+
+    def publish(self, built: Path, target: Path) -> bool:
+        """Put a built file in its place; False where one is there already."""
+        try:
+            os.link(built, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            built.replace(target)
+        self.sync(target.parent)
+        return True
+
+    def mark(self, workshop: Path, folder: Path) -> None:
+        """Rewrite the mark of a folder, by which caches see that something under it changed.
+
+        It isn't fsynced: a journalling file system makes it durable with the fsync of the change that it surrounds.
+        """
+        fresh = workshop / "changed"
+        fresh.write_text(uuid.uuid4().hex, encoding="ascii")
+        fresh.replace(folder / "changed")
+
+    def sync(self, folder: Path) -> None:
+        """Make a folder's entries durable."""
+        if sys.platform == "win32":  # where a folder can't be opened, and NTFS journals its entries
+            return
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, tree: Path) -> None:
+        """Remove a file, or a folder with all it holds, if it is there."""
+        if tree.is_dir() and not tree.is_symlink():
+            shutil.rmtree(tree)
+        else:
+            tree.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(disk: Disk, root: Path) -> Iterator[Path]:
+    """A folder under ROOT/tmp that is gone afterwards, whatever happened; an OSError becomes a WriteFailed."""
+    try:
+        workshop = disk.begin(root)
+        try:
+            yield workshop
+        finally:
+            disk.remove(workshop)
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            raise ReadOnly(
+                f"The registry at {root} can't be written ({error.strerror}): ask for write access, or set AHF_HOME to "
+                "a folder of your own."
+            ) from error
+        raise WriteFailed(
+            f"The registry at {root} couldn't be written ({error}): free space or mend the disk, then do it again."
+        ) from error

@@ -1,0 +1,63 @@
+"""What can go wrong in the registry, as one small tree.
+
+    AdapterHubError
+    ├── BadReference      text that isn't a reference, a name or an alias          (also a ValueError)
+    ├── BadInstant        text that isn't an instant, a date or a time zone        (also a ValueError)
+    ├── BadManifest       bytes or values that aren't a manifest                   (also a ValueError)
+    ├── BadEvent          an event of an unknown kind, or with the wrong body      (also a ValueError)
+    ├── NotFound          no such name, version, alias or digest                   (also a LookupError)
+    ├── Refused           a veto, or a check such as as_of, said no
+    ├── Corrupted         stored bytes differ from what the manifest says of them
+    ├── NotAnAdapter      a folder that can't be stored as it is
+    └── WriteFailed       the disk refused a write; what was stored before is as it was
+        └── ReadOnly      the registry's folder may not be written at all
+
+Every message is one sentence or two: what is wrong, and what to do next.
+"""
+
+# ruff: noqa: N818 - the names are read in sentences, and are the project's words
+from __future__ import annotations
+
+
+class AdapterHubError(Exception):
+    """The root of every error that this project raises on purpose."""
+
+
+class BadReference(AdapterHubError, ValueError):
+    """A text isn't a reference, a name or an alias."""
+
+
+class BadInstant(AdapterHubError, ValueError):
+    """A text isn't an instant, a date or a time zone."""
+
+
+class BadManifest(AdapterHubError, ValueError):
+    """Bytes or values aren't a manifest of this format."""
+
+
+class BadEvent(AdapterHubError, ValueError):
+    """An event is of an unknown kind, or its body lacks what its kind requires."""
+
+
+class NotFound(AdapterHubError, LookupError):
+    """There is no such name, version, alias or digest."""
+
+
+class Refused(AdapterHubError):
+    """A veto, or a check such as as_of, said no."""
+
+
+class Corrupted(AdapterHubError):
+    """Stored bytes differ from what the manifest says of them."""
+
+
+class NotAnAdapter(AdapterHubError):
+    """A folder can't be stored as it is."""
+
+
+class WriteFailed(AdapterHubError):
+    """The disk refused a write."""
+
+
+class ReadOnly(WriteFailed):
+    """The registry's folder may not be written."""

@@ -1,0 +1,123 @@
+"""When a version's training could last have learned something: pure functions on instants.
+
+An instant is an aware datetime, always in UTC once it is here; its canonical text is `YYYY-MM-DDTHH:MM:SSZ`, with
+fractional seconds only where they aren't zero.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, Literal, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+from adapterhub_fin_registry.errors import BadInstant
+
+Tier = Literal["strict", "adapter"]
+INSTANT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,5}[1-9])?Z$"
+BASE: Final = "base"
+_INSTANT: Final = re.compile(INSTANT_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
+_UNKNOWN_ZONE: Final = timedelta(hours=12)  # a day ends twelve hours after UTC's at the latest
+_TICK: Final = timedelta(microseconds=1)
+
+
+class Dated(Protocol):
+    """What `choose` needs of a version."""
+
+    @property
+    def number(self) -> int: ...
+
+    def knows_until(self, tier: Tier) -> datetime: ...
+
+
+Version = TypeVar("Version", bound=Dated)
+
+
+def parse_instant(text: str) -> datetime:
+    """The instant that a canonical text gives; any other spelling is refused."""
+    if not _INSTANT.match(text):
+        raise BadInstant(f"{text!r} isn't an instant: write it in UTC as 2021-06-30T14:05:00Z.")
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInstant(f"{text!r} isn't on the calendar: write an instant as 2021-06-30T14:05:00Z.") from error
+
+
+def format_instant(instant: datetime) -> str:
+    """The canonical text of an aware datetime."""
+    if instant.utcoffset() is None:
+        raise BadInstant(f"{instant} has no time zone: give an aware datetime.")
+    try:
+        text = instant.astimezone(UTC).replace(tzinfo=None).isoformat()
+    except OverflowError as error:
+        raise BadInstant(f"{instant} is beyond the calendar in UTC: give an earlier or a later one.") from error
+    return (text.rstrip("0") if "." in text else text) + "Z"
+
+
+def end_of_day(day: date, zone: str | None) -> datetime:
+    """The last microsecond of a day in a named zone (`America/New_York`); unknown, UTC's end of day plus 12 hours."""
+    try:
+        midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC if zone is None else ZoneInfo(zone))
+        end = midnight.astimezone(UTC) - _TICK
+        return end + _UNKNOWN_ZONE if zone is None else end
+    except OverflowError as error:
+        raise BadInstant(f"The day {day} ends beyond the calendar: give an earlier one.") from error
+    # ZoneInfo raises a KeyError for a name it lacks, a ValueError for a path, and an OSError for a folder's name.
+    except (KeyError, ValueError, OSError) as error:
+        raise BadInstant(f"{zone!r} isn't a time zone known here: write it as America/New_York.") from error
+
+
+def as_of_instant(as_of: str | date | datetime) -> datetime:
+    """The instant that a user's as_of means: a date is its 00:00 UTC, and "now" is now."""
+    if isinstance(as_of, str):
+        as_of = _parse_as_of(as_of)
+    if not isinstance(as_of, datetime):
+        return datetime.combine(as_of, time(), tzinfo=UTC)
+    if as_of.utcoffset() is None:
+        raise BadInstant(f"as_of={as_of.isoformat()} has no time zone: end it with Z for UTC, or give a date alone.")
+    try:
+        return as_of.astimezone(UTC)
+    except OverflowError as error:
+        raise BadInstant(f"as_of={as_of} is beyond the calendar in UTC: give an earlier or a later one.") from error
+
+
+def knowledge_end(inputs: Iterable[tuple[str, datetime]], tier: Tier = "strict") -> datetime:
+    """The latest instant of the inputs, given as (input, at); the tier "adapter" leaves the base out.
+
+    Where the base is the only input it counts under either tier: nothing else dates the version.
+    """
+    listed = list(inputs)
+    if not listed:
+        raise BadInstant("There is no dated input: give at least the base's.")
+    own = [at for name, at in listed if name != BASE]
+    return max(own) if own and check_tier(tier) == "adapter" else max(at for _, at in listed)
+
+
+def choose(versions: Iterable[Version], as_of: datetime, tier: Tier = "strict") -> Version | None:
+    """Of the versions that knew nothing from as_of on, the one that knew most; of equals, the highest number."""
+    known = [version for version in versions if version.knows_until(tier) < as_of]
+    return max(known, key=lambda version: (version.knows_until(tier), version.number), default=None)
+
+
+def check_tier(tier: str) -> Tier:
+    """Refuse what isn't a tier."""
+    if tier == "strict":
+        return "strict"
+    if tier == "adapter":
+        return "adapter"
+    raise BadInstant(f"{tier!r} isn't a tier: use 'strict', or 'adapter' to leave the base out.")
+
+
+def _parse_as_of(text: str) -> date | datetime:
+    if text == "now":
+        return datetime.now(UTC)
+    try:
+        # Python's ISO parser also takes 20210630 and 2021-W26: only one spelling of a date is wanted.
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return date.fromisoformat(text)
+        if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]", text):
+            return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInstant(f"{text!r} isn't on the calendar: write 2021-06-30 or 2021-06-30T14:05:00Z.") from error
+    raise BadInstant(f"{text!r} isn't a date: write as_of as 2021-06-30, 2021-06-30T14:05:00Z or now.")

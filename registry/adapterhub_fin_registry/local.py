@@ -1,0 +1,316 @@
+"""The registry on a local disk: a folder of versions, found by name, with no database and no server."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin_registry import resolution
+from adapterhub_fin_registry.canonical import canonical, json_object
+from adapterhub_fin_registry.disk import Disk, building
+from adapterhub_fin_registry.errors import BadReference, Corrupted, NotFound, Refused
+from adapterhub_fin_registry.events import check_event
+from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier, format_instant
+from adapterhub_fin_registry.numbered import append, following, numbers
+from adapterhub_fin_registry.reading import read_object
+from adapterhub_fin_registry.reference import (
+    DigestReference,
+    HubReference,
+    Reference,
+    check_alias,
+    is_segment,
+    parse_reference,
+)
+from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.version import Version
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.manifest import Manifest
+
+AnyReference = str | Reference | DigestReference | HubReference
+AsOf = str | date | datetime
+
+
+class Registry:
+    """Versions of adapters under one folder: `root`, else AHF_HOME, else the platform's folder for user data.
+
+    Opening writes nothing, so that a root may be mounted read-only; the first write makes what is missing.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None, *, disk: Disk | None = None) -> None:
+        self.root = _default_root() if root is None else Path(root).absolute()
+        self._disk = disk or Disk()
+        self._identity = self.root / "registry.json"
+        found = self._read_identity()
+        if found is not None and found.get("format") != 1:
+            raise Corrupted(f"{self._identity} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy.")
+
+    @property
+    def id(self) -> str | None:
+        """The registry's own UUID, by which caches know it; None before the first write."""
+        found = self._read_identity()
+        return None if found is None else str(found.get("id"))
+
+    def mark(self, name: str | None = None) -> str:
+        """What changes whenever anything changes, in the registry or under one name; empty before the first change."""
+        folder = self.root if name is None else Shelf(self.root, name).folder
+        try:
+            return (folder / "changed").read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def names(self) -> list[str]:
+        """Every name with a version, sorted."""
+        return [shelf.name for shelf in self._shelves() if next(shelf.newest_first(), None) is not None]
+
+    def versions(self, name: str) -> list[Version]:
+        """Every version of a name, the yanked ones too, by ascending number."""
+        return list(Shelf(self.root, name).newest_first())[::-1]
+
+    def rows(self, name: str | None = None) -> list[dict[str, Any]]:
+        """What a list shows of every version, of one name or of all, in plain JSON values."""
+        shelves = self._shelves() if name is None else [Shelf(self.root, name)]
+        return [row for shelf in shelves for row in shelf.rows()]
+
+    def damaged(self, name: str | None = None) -> dict[str, str]:
+        """What is wrong with each version that lists pass over, by reference; files are not hashed."""
+        shelves = self._shelves() if name is None else [Shelf(self.root, name)]
+        return {f"{shelf.name}@{n}": reason for shelf in shelves for n, reason in shelf.damaged().items()}
+
+    def resolve(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Version:
+        """The one version that a reference means.
+
+        as_of chooses among the versions of a bare name; a number, an alias or a digest it only checks.
+        """
+        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        before = None if as_of is None else as_of_instant(as_of)
+        check_tier(tier)
+        if isinstance(wanted, HubReference):
+            raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under.")
+        if isinstance(wanted, DigestReference):
+            version = self._by_digest(wanted.digest)
+        else:
+            shelf = Shelf(self.root, wanted.full_name)
+            if wanted.is_bare and before is not None:
+                return resolution.newest_as_of(shelf, self.names, before, tier)
+            version = resolution.exact(shelf, self.names, wanted)
+        if before is not None:
+            resolution.check_as_of(version, before, tier)
+        return version
+
+    def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
+        """The folder of a version's files, each of them verified just now."""
+        from adapterhub_fin_registry.verification import verify_files
+
+        version = self.resolve(reference, as_of=as_of, tier=tier)
+        verify_files(version)
+        return version.files
+
+    def verify(self, reference: AnyReference) -> Version:
+        """The version, once its manifest, its files and their tensors were found to agree."""
+        from adapterhub_fin_registry.verification import verify_files, verify_tensors
+
+        version = self.resolve(reference)
+        verify_files(version)
+        verify_tensors(version)
+        return version
+
+    def add(
+        self,
+        folder: str | os.PathLike[str],
+        manifest: Manifest,
+        *,
+        name: str,
+        checks: Iterable[Callable[[Manifest, Path], object]] = (),
+        origin: Mapping[str, Any] | None = None,
+        number: int | None = None,
+    ) -> Version:
+        """Store a folder as the next version of a name, or find the version that it already is.
+
+        The manifest is completed with the folder's files and tensors; those that it names must match. Each check is
+        called with the completed manifest and the copied files, and stops the add by raising Refused, or anything.
+        `number` is taken where it is free, which is for versions that come from elsewhere.
+        """
+        from adapterhub_fin_registry.adding import run_checks, take_in
+
+        shelf = Shelf(self.root, name)
+        record = {"name": name, "origin": json_object(origin) if origin is not None else None, **_signed("added_")}
+        with building(self._disk, self.root) as workshop:
+            built = workshop / "version"
+            self._disk.make(built / "files")
+            complete = take_in(self._disk, Path(folder), built / "files", manifest)
+            run_checks(checks, complete, built / "files")
+            data = complete.canonical()
+            used = shelf.numbers()
+            there = shelf.holding(data, used)
+            if there is not None:
+                return there
+            self._disk.write(built / "manifest.json", data)
+            start = following(used) if number is None or number in used else number
+
+            def before(number: int) -> None:
+                # Whoever took the number before this one may have stored this very version.
+                if number > start and (there := shelf.holding(data, [number - 1])):
+                    raise _StoredMeanwhile(there)
+                self._disk.write(built / "record.json", canonical({**record, "version": number}))
+
+            try:
+                taken = self._append(workshop, built, shelf, shelf.versions_folder, start, before)
+            except _StoredMeanwhile as meanwhile:
+                return meanwhile.version
+        return Version(name, taken, complete.digest, shelf.versions_folder / str(taken), data)
+
+    def set_alias(self, name: str, alias: str, version: int | None) -> None:
+        """Let an alias name a version from now on, or none; its history remains."""
+        shelf = Shelf(self.root, name)
+        check_alias(alias)
+        current = shelf.alias(alias)
+        if version is None and current is None:
+            raise NotFound(f"{name} has no alias {alias}: it has {', '.join(shelf.aliases()) or 'none'}.")
+        if version is not None:
+            resolution.exact(shelf, self.names, Reference.parse(f"{name}@{version}"))
+        if version == current:
+            return
+        with building(self._disk, self.root) as workshop:
+            built = workshop / "alias"
+            self._disk.make(built)
+            self._disk.write(built / "alias.json", canonical({"version": version, "at": _now()}))
+            parent = shelf.folder / "aliases" / alias
+            self._append(workshop, built, shelf, parent, following(numbers(parent)))
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Every alias of a name with the version it names."""
+        return Shelf(self.root, name).aliases()
+
+    def alias_history(self, name: str, alias: str) -> list[dict[str, Any]]:
+        """Every setting of an alias, oldest first: number, version (None where it was removed) and at."""
+        check_alias(alias)
+        return Shelf(self.root, name).alias_history(alias)
+
+    def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
+        """Record what happened to a version (see `events.KINDS`), and give the event's number."""
+        checked = check_event(kind, body or {})
+        version = self.resolve(reference)
+        with building(self._disk, self.root) as workshop:
+            built = workshop / "event"
+            self._disk.make(built)
+            self._disk.write(built / "event.json", canonical({"kind": kind, "body": checked, **_signed()}))
+            parent = version.folder / "events"
+            return self._append(workshop, built, Shelf(self.root, version.name), parent, following(numbers(parent)))
+
+    def events(self, reference: AnyReference) -> list[dict[str, Any]]:
+        """What happened to a version, oldest first: number, kind, at, by and body."""
+        return self.resolve(reference).events
+
+    def delete(self, reference: AnyReference, *, reason: str = "") -> Version:
+        """Remove a version for good, leaving a tombstone: its number is never used again.
+
+        Only an exact version can be deleted, by number or digest, and none that an alias names.
+        """
+        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        if isinstance(wanted, Reference) and wanted.version is None and wanted.digest is None:
+            raise BadReference(f"{wanted} doesn't name one version for good: delete by number or by digest.")
+        version = self.resolve(wanted)
+        shelf = Shelf(self.root, version.name)
+        aliases = [alias for alias, number in shelf.aliases().items() if number == version.number]
+        if aliases:
+            raise Refused(
+                f"{version.reference} is named by {', '.join(aliases)}: set the alias to another version first."
+            )
+        tombstone = {"digest": version.digest, "reason": reason, **_signed()}
+        with building(self._disk, self.root) as workshop:
+            self._disk.write(workshop / "deleted.json", canonical(tombstone))
+            self._mark(workshop, shelf)
+            self._disk.publish(workshop / "deleted.json", version.folder / "deleted.json")
+            for entry in sorted(version.folder.iterdir()):
+                if entry.name != "deleted.json":
+                    self._disk.remove(entry)
+            self._mark(workshop, shelf)
+            self._disk.sync(version.folder)
+        return version
+
+    def _append(
+        self,
+        workshop: Path,
+        built: Path,
+        shelf: Shelf,
+        parent: Path,
+        number: int,
+        before: Callable[[int], object] = lambda number: None,
+    ) -> int:
+        self._found(workshop)
+        return append(self._disk, built, parent, number, (shelf.folder, self.root), before=before)
+
+    def _mark(self, workshop: Path, shelf: Shelf) -> None:
+        for folder in (shelf.folder, self.root):
+            self._disk.mark(workshop, folder)
+
+    def _found(self, workshop: Path) -> None:
+        # Of processes that write first at the same time, one gives the registry its id.
+        if not self._identity.exists():
+            self._disk.write(workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
+            self._disk.publish(workshop / "registry.json", self._identity)
+
+    def _read_identity(self) -> dict[str, Any] | None:
+        try:
+            return read_object(self._identity)
+        except FileNotFoundError:
+            return None
+
+    def _by_digest(self, digest: str) -> Version:
+        for shelf in self._shelves():
+            for version in shelf.newest_first():
+                if version.digest == digest:
+                    return version
+        raise NotFound(f"There is no version with the digest {digest}: pull it, or ask another registry.")
+
+    def _shelves(self) -> list[Shelf]:
+        adapters = self.root / "adapters"
+        return [
+            Shelf(self.root, f"{namespace}/{name}")
+            for namespace in _segments(adapters)
+            for name in _segments(adapters / namespace)
+        ]
+
+
+class _StoredMeanwhile(Exception):  # noqa: N818 - not an error
+    """Another process has just stored the version that was about to be."""
+
+    def __init__(self, version: Version) -> None:
+        super().__init__(version.reference)
+        self.version = version
+
+
+def _default_root() -> Path:
+    if home := os.environ.get("AHF_HOME"):
+        return Path(home).absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("adapterhub_fin", appauthor=False)
+
+
+def _segments(folder: Path) -> list[str]:
+    # Only what the grammar allows becomes a name, and no link leads out of the root.
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if is_segment(e.name) and e.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def _now() -> str:
+    return format_instant(datetime.now(UTC).replace(microsecond=0))
+
+
+def _signed(prefix: str = "") -> dict[str, str]:
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user may have no name
+        user = "unknown"
+    return {f"{prefix}at": _now(), f"{prefix}by": f"{user}@{socket.gethostname()}"}

@@ -1,0 +1,269 @@
+"""What is known of a version: the manifest, whose canonical bytes are its identity."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from adapterhub_fin_registry.canonical import canonical, digest_of, json_object
+from adapterhub_fin_registry.errors import BadManifest
+from adapterhub_fin_registry.knowledge import BASE, INSTANT_PATTERN, format_instant, knowledge_end, parse_instant
+from adapterhub_fin_registry.paths import clash, refusal
+
+
+def _instant(value: object) -> object:
+    if isinstance(value, datetime):
+        return format_instant(value)
+    if isinstance(value, str):
+        parse_instant(value)
+    return value
+
+
+def _unicode(text: str) -> str:
+    text.encode()  # a lone surrogate has no UTF-8, and the UnicodeEncodeError is a ValueError
+    return text
+
+
+def _sorted_unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("the same text stands twice")
+    return values
+
+
+def _storable(path: str) -> str:
+    if reason := refusal(path):
+        raise ValueError(f"the path {path!r} {reason}")
+    return path
+
+
+def _repository(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?", value):
+        raise ValueError(f"{value!r} isn't a Hub's id such as org/model; a path of this machine is never recorded")
+    return value
+
+
+Prose = Annotated[str, AfterValidator(_unicode)]
+Text = Annotated[Prose, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Instant = Annotated[str, BeforeValidator(_instant), Field(pattern=INSTANT_PATTERN)]
+StoredPath = Annotated[str, AfterValidator(_storable)]
+Repository = Annotated[str, Field(max_length=200), AfterValidator(_repository)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(json_object)]
+TextSet = Annotated[tuple[Text, ...], AfterValidator(_sorted_unique)]
+Labels = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class StoredFile(NamedTuple):
+    """One file of a version."""
+
+    path: StoredPath
+    size: Count
+    sha256: Sha256
+
+
+class Tensor(NamedTuple):
+    """One tensor, as a safetensors header gives it."""
+
+    name: Text
+    dtype: Text
+    shape: tuple[Count, ...]
+
+
+class Provider(_Part):
+    """The distribution that brought a method, so that a reader knows what to install."""
+
+    distribution: Text
+    version: Text
+
+
+class Method(_Part):
+    """The PEFT method by its open name, with its options verbatim."""
+
+    name: Text
+    options: JsonObject = {}
+    provider: Provider | None = None
+    traits: TextSet = ()
+
+
+class Head(_Part):
+    """The task head; `modules` are those of the model whose whole weights travel in the version."""
+
+    name: Text
+    options: JsonObject = {}
+    labels: Labels | None = None
+    modules: TextSet = ()
+
+
+class WeightProbe(_Part):
+    """A few seeded elements of each backbone tensor, which tell two models of one shape apart."""
+
+    dtype: Text
+    values: dict[Text, tuple[float, ...]]
+
+
+class Base(_Part):
+    """The model that the adapter changes, and what pins it."""
+
+    repository: Repository | None = None
+    revision: Text | None = None
+    architecture: Text | None = None
+    config_digest: Digest | None = None
+    vocabulary_size: Count | None = None
+    tokenizer_digest: Digest | None = None
+    structure_digest: Digest | None = None
+    weight_probe: WeightProbe | None = None
+    quantization: JsonObject | None = None
+    transformers: Text | None = None
+    pin: Literal["verified", "declared", "unknown"]
+
+
+class Corpus(_Part):
+    """What the adapter was trained on; `available` is the first and the last instant of its availability."""
+
+    name: Text
+    options: JsonObject = {}
+    digest: Digest | None = None
+    rows: dict[Text, Count] = {}
+    available: tuple[Instant, Instant] | None = None
+    licence: Text | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Corpus:
+        if self.available and parse_instant(self.available[0]) > parse_instant(self.available[1]):
+            raise ValueError("available begins after it ends")
+        return self
+
+
+class KnowledgeInput(_Part):
+    """One input of training (`base`, `corpus:NAME`, `labels:NAME`, `parent:NAME`) and when all of it could be known."""
+
+    input: Text
+    at: Instant
+    kind: Literal["observed", "asserted", "bounded"]
+    evidence: Prose = ""
+
+
+class Knowledge(_Part):
+    """The dated inputs, the base among them, and the latest of their instants."""
+
+    inputs: tuple[KnowledgeInput, ...]
+    end: Instant
+
+    @classmethod
+    def of(cls, inputs: Iterable[KnowledgeInput]) -> Knowledge:
+        """The knowledge that some inputs amount to."""
+        listed = tuple(inputs)
+        return cls(inputs=listed, end=format_instant(_end(listed)))
+
+    @model_validator(mode="after")
+    def _true(self) -> Knowledge:
+        if all(entry.input != BASE for entry in self.inputs):
+            raise ValueError(f"no input is named {BASE!r}: as_of is strict only where the base is dated")
+        if parse_instant(self.end) != _end(self.inputs):
+            raise ValueError(f"end is {self.end}, and the latest input is of {format_instant(_end(self.inputs))}")
+        return self
+
+
+class MeasuredOn(_Part):
+    """The part of the corpus that the metrics were measured on."""
+
+    split: Text
+    rows: Count
+    corpus_digest: Digest | None = None
+
+
+class Parent(_Part):
+    """A version that this one was made from, under the name it had then."""
+
+    digest: Digest
+    name: Text
+    role: Text
+    weight: float | None = None
+
+
+class Manifest(_Part):
+    """All that is known of a version but where it is stored: it holds no name, number or time of storing."""
+
+    format: Literal[1] = 1
+    files: tuple[StoredFile, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+    method: Method
+    head: Head | None = None
+    base: Base
+    corpus: Corpus | None = None
+    knowledge: Knowledge
+    metrics: dict[Text, float] = {}
+    measured_on: MeasuredOn | None = None
+    recipe: JsonObject | None = None
+    seed: int | None = None
+    environment: dict[Text, Prose] = {}
+    parents: tuple[Parent, ...] = ()
+    description: Prose = ""
+    licence: Text | None = None
+    tags: TextSet = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_format(cls, value: Any) -> Any:
+        found = value.get("format", 1) if isinstance(value, dict) else 1
+        if type(found) is int and found > 1:
+            raise ValueError(f"it is of format {found}, newer than this software knows: upgrade adapterhub_fin")
+        return value
+
+    @model_validator(mode="after")
+    def _sorted(self) -> Manifest:
+        if two := clash(file.path for file in self.files):
+            raise ValueError(f"the files {two[0]!r} and {two[1]!r} are the same on some systems")
+        for rows in (self.files, self.tensors):
+            names = [row[0] for row in rows]
+            if names != sorted(set(names)):
+                raise ValueError("files and tensors must be sorted by name, each once")
+        return self
+
+    @classmethod
+    def parse(cls, data: bytes) -> Manifest:
+        """The manifest that canonical bytes hold; any other bytes are refused."""
+        try:
+            manifest = cls.model_validate(json.loads(data))
+        except ValidationError as error:
+            raise BadManifest(f"This isn't a manifest that can be used: {_first(error)}.") from error
+        except (ValueError, RecursionError) as error:
+            raise BadManifest("This isn't a manifest, it isn't JSON: get the version again.") from error
+        if manifest.canonical() != data:
+            raise BadManifest("This manifest isn't in its canonical form, so that its digest is void: get it again.")
+        return manifest
+
+    def canonical(self) -> bytes:
+        """The one form that is stored, signed and digested."""
+        return canonical(self.model_dump(mode="json"))
+
+    @property
+    def digest(self) -> str:
+        """The identity of a version with this manifest."""
+        return digest_of(self.canonical())
+
+
+def _end(inputs: Iterable[KnowledgeInput]) -> datetime:
+    return knowledge_end((entry.input, parse_instant(entry.at)) for entry in inputs)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {reason}" if place else reason

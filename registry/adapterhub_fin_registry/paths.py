@@ -1,0 +1,75 @@
+"""Which paths a version's files may have: relative, plain on POSIX and on Windows alike, of an allowed kind."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Final
+
+from adapterhub_fin_registry.reference import is_windows_device
+
+_SUFFIXES: Final = {".safetensors": 16 * 2**30, ".json": 64 * 2**20, ".md": 2**20, ".txt": 64 * 2**20, ".jinja": 2**20}
+_NAMES: Final = {"tokenizer.model": 64 * 2**20}
+# On a Hub these places at the root belong to the card, to the manifest and to the signatures.
+_TAKEN: Final = frozenset({"readme.md", "ahf_manifest.json", "ahf_signatures"})
+_FORBIDDEN: Final = frozenset('<>:"|?*\\')
+ALLOWED: Final = ".safetensors, .json, .md, .txt, .jinja and tokenizer.model"
+
+
+def refusal(path: str) -> str | None:
+    """Why a path can't be stored, as the end of a sentence that begins with it; None when it can."""
+    return _unsafe(path) or _unwanted(path)
+
+
+def size_limit(path: str) -> int:
+    """The most bytes that a file of an allowed path may have."""
+    pure = PurePosixPath(path)
+    return _NAMES.get(pure.name) or _SUFFIXES[pure.suffix]
+
+
+def clash(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Two of the paths that are one file, or a file and its folder, where case or Unicode form doesn't count."""
+    files: dict[str, str] = {}
+    listed = sorted(paths)
+    for path in listed:
+        if _folded(path) in files:
+            return files[_folded(path)], path
+        files[_folded(path)] = path
+    for path in listed:
+        for parent in PurePosixPath(_folded(path)).parents:
+            if str(parent) in files:
+                return files[str(parent)], path
+    return None
+
+
+def _unsafe(path: str) -> str | None:
+    if len(path.encode(errors="surrogatepass")) > 400:
+        return "is too long for some systems"
+    if not path.isprintable():
+        return "holds a character that can't be printed"
+    if _FORBIDDEN.intersection(path):
+        return "holds one of the characters that Windows forbids"
+    if unicodedata.normalize("NFC", path) != path:
+        return "isn't in Unicode form NFC, so that another system may rename it"
+    for segment in path.split("/"):
+        if segment in ("", ".", ".."):
+            return "isn't a plain relative path"
+        if segment.startswith((".", " ")) or segment.endswith((".", " ")):
+            return "begins or ends a name with a dot or a space"
+        if is_windows_device(segment):
+            return "is a device's name on Windows"
+    return None
+
+
+def _unwanted(path: str) -> str | None:
+    pure = PurePosixPath(path)
+    if pure.parts[0].casefold() in _TAKEN:
+        return "has the place of the card, the manifest or a signature on a Hub"
+    if pure.suffix not in _SUFFIXES and pure.name not in _NAMES:
+        return f"isn't of an allowed kind ({ALLOWED})"
+    return None
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

@@ -1,0 +1,74 @@
+"""Reading what is stored, following no link and trusting no size."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from adapterhub_fin_registry.errors import Corrupted
+
+SMALL: Final = 64 * 2**20  # no manifest, record, alias or event comes near it
+_CHUNK: Final = 2**20
+
+
+class NotRegularError(OSError):
+    """A path names a link, a folder, a device or a pipe where a plain file was wanted."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file for reading, never through a link at its end."""
+    # O_NONBLOCK, or opening a pipe would wait for its other end; Windows has neither flag.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            raise NotRegularError(error.errno, "not a plain file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def hash_file(path: Path) -> tuple[int, str]:
+    """The size and the sha256 of a plain file."""
+    size, digest = 0, hashlib.sha256()
+    with open_regular(path) as file:
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            digest.update(chunk)
+    return size, digest.hexdigest()
+
+
+def read_small(path: Path) -> bytes:
+    """The bytes of one of the registry's own small files."""
+    try:
+        with open_regular(path) as file:
+            data = file.read(SMALL + 1)
+    except NotRegularError as error:
+        raise Corrupted(f"{path} isn't a plain file: restore it from a copy.") from error
+    if len(data) > SMALL:
+        raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy.")
+    return data
+
+
+def parse_object(data: bytes, path: Path) -> dict[str, Any]:
+    """The JSON object that stored bytes hold; `path` is for the message only."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Corrupted(f"{path} isn't JSON: restore it from a copy.") from error
+    if not isinstance(value, dict):
+        raise Corrupted(f"{path} isn't a JSON object: restore it from a copy.")
+    return value
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in one of the registry's own small files."""
+    return parse_object(read_small(path), path)

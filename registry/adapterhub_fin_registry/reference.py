@@ -1,0 +1,188 @@
+"""How a version is named: one strict ASCII grammar, parsed into segments before anything touches a disk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from adapterhub_fin_registry.errors import BadReference
+
+SEGMENT_LIMIT: Final = 96
+_SEGMENT: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_PORTS: Final = {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+_WINDOWS: Final = frozenset({"con", "prn", "aux", "nul", *_PORTS})
+_HUB_SEGMENT: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+_HUB_REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,254}")
+_SHAPE: Final = "write NAMESPACE/NAME, such as acme/tone, alone or with @3, @champion or @sha256:..."
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name in a registry, with at most one of a version number, an alias and a digest.
+
+    With none of the three it means the highest version that is neither yanked nor deleted, which is also what
+    `@latest` means.
+    """
+
+    namespace: str
+    name: str
+    version: int | None = None
+    alias: str | None = None
+    digest: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_segment(self.namespace, "namespace")
+        _check_segment(self.name, "name")
+        if sum(pick is not None for pick in (self.version, self.alias, self.digest)) > 1:
+            raise BadReference("A reference has at most one of a version, an alias and a digest: choose one.")
+        if self.version is not None and not _NUMBER.fullmatch(str(self.version)):
+            raise BadReference(f"{self.version!r} isn't a version number: versions count from 1.")
+        if self.alias is not None:
+            check_alias(self.alias)
+        if self.digest is not None:
+            check_digest(self.digest)
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Parse `NAMESPACE/NAME`, `...@3`, `...@ALIAS`, `...@latest` or `...@sha256:HEX`."""
+        _check_text(text)
+        full_name, at, pick = text.partition("@")
+        namespace, slash, name = full_name.partition("/")
+        if not slash:
+            _refuse(text, "it has no namespace")
+        if not at or pick == "latest":
+            return cls(namespace, name)
+        if pick.startswith("sha256:"):
+            return cls(namespace, name, digest=pick)
+        if _NUMBER.fullmatch(pick):
+            return cls(namespace, name, version=int(pick))
+        return cls(namespace, name, alias=pick)
+
+    @property
+    def full_name(self) -> str:
+        """`NAMESPACE/NAME`."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the reference leaves the choice of the version to the registry."""
+        return self.version is None and self.alias is None and self.digest is None
+
+    def __str__(self) -> str:
+        pick = self.alias or self.digest or (None if self.version is None else str(self.version))
+        return self.full_name if pick is None else f"{self.full_name}@{pick}"
+
+
+@dataclass(frozen=True)
+class DigestReference:
+    """A version under whatever name: `sha256:HEX`, or the same with a leading `@`."""
+
+    digest: str
+
+    def __post_init__(self) -> None:
+        check_digest(self.digest)
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+@dataclass(frozen=True)
+class HubReference:
+    """A repository on a Hub, under the Hub's own rules; it never becomes a path of this machine."""
+
+    namespace: str
+    name: str
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        for segment in (self.namespace, self.name):
+            if not _HUB_SEGMENT.fullmatch(segment) or ".." in segment or "--" in segment or segment.endswith(".git"):
+                raise BadReference(f"{segment!r} isn't a name that a Hub allows: write hf://ORG/NAME[@REVISION].")
+        if self.revision is not None and not _is_revision(self.revision):
+            raise BadReference(f"{self.revision!r} isn't a revision: give a branch, a tag or a commit.")
+
+    @property
+    def repository(self) -> str:
+        """`ORG/NAME`, as the Hub writes it."""
+        return f"{self.namespace}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"hf://{self.repository}" + (f"@{self.revision}" if self.revision is not None else "")
+
+
+def parse_reference(text: str) -> Reference | DigestReference | HubReference:
+    """Parse any reference: of a registry, of a digest under any name, or of a Hub."""
+    _check_text(text)
+    if text.startswith("hf://"):
+        repository, at, revision = text.removeprefix("hf://").partition("@")
+        namespace, slash, name = repository.partition("/")
+        if not slash:
+            _refuse(text, "it has no organisation; write hf://ORG/NAME[@REVISION]")
+        return HubReference(namespace, name, revision if at else None)
+    if text.removeprefix("@").startswith("sha256:"):
+        return DigestReference(text.removeprefix("@"))
+    return Reference.parse(text)
+
+
+def check_name(name: str) -> tuple[str, str]:
+    """Split `NAMESPACE/NAME`, refusing anything else, a version included."""
+    reference = Reference.parse(name)
+    if "@" in name:
+        _refuse(name, "only a name is wanted here, without @")
+    return reference.namespace, reference.name
+
+
+def check_alias(alias: str) -> None:
+    """Refuse what can't be an alias: `latest`, `vN` and digits are reserved."""
+    if alias == "latest" or re.fullmatch(r"v?[0-9]+", alias):
+        what = "write @3 for version 3" if alias != "latest" else "it always means the highest version"
+        raise BadReference(f"{alias!r} is reserved and can't be an alias: {what}.")
+    _check_segment(alias, "alias")
+
+
+def check_digest(digest: str) -> None:
+    """Refuse what isn't `sha256:` and 64 lowercase hexadecimal digits."""
+    if not _DIGEST.fullmatch(digest):
+        raise BadReference(f"{digest!r} isn't a digest: write sha256: and all 64 lowercase hexadecimal digits.")
+
+
+def is_segment(text: str) -> bool:
+    """Whether a text can be one folder's name in a registry: a namespace, a name or an alias."""
+    return len(text) <= SEGMENT_LIMIT and bool(_SEGMENT.fullmatch(text)) and not is_windows_device(text)
+
+
+def is_windows_device(text: str) -> bool:
+    """Whether Windows takes a file name for a device, which it also does with an extension (`con.x`)."""
+    return text.partition(".")[0].rstrip(" ").casefold() in _WINDOWS
+
+
+def _is_revision(text: str) -> bool:
+    # The part of git's check-ref-format that the characters alone leave open.
+    parts = text.split("/")
+    return bool(_HUB_REVISION.fullmatch(text)) and all(
+        part and not part.startswith(".") and not part.endswith((".", ".lock")) and ".." not in part for part in parts
+    )
+
+
+def _check_text(text: str) -> None:
+    # Before any message quotes it, and before any pattern runs over it.
+    if len(text) > 512:
+        raise BadReference(f"A text of {len(text)} characters isn't a reference: {_SHAPE}.")
+
+
+def _check_segment(text: str, what: str) -> None:
+    if len(text) > SEGMENT_LIMIT:
+        raise BadReference(f"The {what} {text[:20]!r}... is {len(text)} long: {SEGMENT_LIMIT} is the most.")
+    if not _SEGMENT.fullmatch(text):
+        raise BadReference(
+            f"{text!r} isn't a valid {what}: use lowercase letters and digits, singly separated by . _ or -; {_SHAPE}."
+        )
+    if is_windows_device(text):
+        raise BadReference(f"{text!r} is a device's name on Windows and can't be a {what}: choose another.")
+
+
+def _refuse(text: str, why: str) -> NoReturn:
+    raise BadReference(f"{text!r} isn't a reference, {why}: {_SHAPE}.")

@@ -1,0 +1,92 @@
+"""From a reference, and perhaps a date, to one version or to an error that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from difflib import get_close_matches
+
+from adapterhub_fin_registry.errors import NotFound, Refused
+from adapterhub_fin_registry.knowledge import Tier, choose, format_instant
+from adapterhub_fin_registry.reference import Reference
+from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.version import Version
+
+Names = Callable[[], Sequence[str]]
+
+
+def newest(shelf: Shelf, names: Names) -> Version:
+    """The highest version that is neither yanked nor deleted."""
+    for version in shelf.choosable():
+        return version
+    raise missing(shelf, names)
+
+
+def newest_as_of(shelf: Shelf, names: Names, as_of: datetime, tier: Tier) -> Version:
+    """The version, neither yanked nor deleted, that knew most of those that knew nothing from as_of on."""
+    candidates = list(shelf.choosable())
+    if not candidates:
+        raise missing(shelf, names)
+    chosen = choose(candidates, as_of, tier)
+    if chosen is None:
+        first = min(version.knows_until(tier) for version in candidates)
+        raise Refused(
+            f"No version of {shelf.name} ended its knowledge before {format_instant(as_of)}: the earliest ends at "
+            f"{format_instant(first)}; {_way_out(candidates, as_of, tier)}"
+        )
+    return chosen
+
+
+def exact(shelf: Shelf, names: Names, reference: Reference) -> Version:
+    """The version of a number, an alias or a digest, yanked or not."""
+    if reference.digest is not None:
+        found = next((version for version in shelf.newest_first() if version.digest == reference.digest), None)
+    elif reference.alias is not None:
+        found = _aliased(shelf, names, reference.alias)
+    elif reference.version is not None:
+        found = shelf.version(reference.version)
+    else:
+        found = newest(shelf, names)
+    if found is None:
+        raise missing(shelf, names, reference)
+    return found
+
+
+def check_as_of(version: Version, as_of: datetime, tier: Tier) -> None:
+    """Refuse a version that was asked for by number, alias or digest and knew too much."""
+    end = version.knows_until(tier)
+    if end >= as_of:
+        raise Refused(
+            f"{version.reference} knows until {format_instant(end)}, which isn't before {format_instant(as_of)}; "
+            f"{_way_out([version], as_of, tier)}"
+        )
+
+
+def missing(shelf: Shelf, names: Names, reference: Reference | None = None) -> NotFound:
+    """What to tell a user who asked for what isn't there: the near names, or the versions that there are."""
+    there = [str(version.number) for version in shelf.newest_first()]
+    if not there:
+        near = get_close_matches(shelf.name, names(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "list the names to see those there are."
+        return NotFound(f"There is no adapter named {shelf.name}: {hint}")
+    if reference is None:
+        return NotFound(f"Every version of {shelf.name} is yanked or damaged: ask by number for {' or '.join(there)}.")
+    aliases = sorted(shelf.aliases())
+    choices = f"versions {', '.join(there)}" + (f" and aliases {', '.join(aliases)}" if aliases else "")
+    return NotFound(f"There is no {reference}: {shelf.name} has {choices}.")
+
+
+def _aliased(shelf: Shelf, names: Names, alias: str) -> Version | None:
+    number = shelf.alias(alias)
+    if number is None:
+        return None
+    version = shelf.version(number)
+    if version is None:
+        raise NotFound(f"The alias {shelf.name}@{alias} names version {number}, which isn't there: set it to another.")
+    return version
+
+
+def _way_out(candidates: Sequence[Version], as_of: datetime, tier: Tier) -> str:
+    if tier == "strict" and choose(candidates, as_of, "adapter") is not None:
+        return 'the base alone knows more, and tier="adapter" leaves it out.'
+    return "ask for a later as_of, or train one on earlier data."

@@ -1,0 +1,160 @@
+"""The header of a safetensors file, read and fully checked without torch.
+
+The format: eight bytes, little-endian, give the length of a JSON object that names each tensor with its dtype, shape
+and place in the bytes after it; the tensors fill those bytes without gap or overlap.
+https://huggingface.co/docs/safetensors/index#format
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
+
+from adapterhub_fin_registry.errors import NotAnAdapter
+from adapterhub_fin_registry.reading import NotRegularError, open_regular
+
+# safetensors itself allows 100 MB; an adapter's header is a thousandth of that.
+HEADER_LIMIT: Final = 32 * 2**20
+_DIMENSIONS: Final = 32
+_ELEMENTS: Final = 2**48
+_POINTER: Final = b"version https://git-lfs.github.com/spec"
+BITS: Final = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8,
+    "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+}  # fmt: skip
+
+
+class TensorInfo(NamedTuple):
+    """One tensor's type, shape and place in the bytes after the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class _HeaderError(Exception):
+    """What is wrong with a header, as the end of a sentence."""
+
+
+class _PointerError(Exception):
+    """The file is a pointer of git LFS."""
+
+
+def read_header(path: Path, called: str | None = None) -> dict[str, TensorInfo]:
+    """Every tensor that a safetensors file holds, in the order of its bytes; NotAnAdapter where anything is off.
+
+    `called` is how messages name the file, where its path would tell a user nothing.
+    """
+    called = called or str(path)
+    try:
+        with open_regular(path) as file:
+            return _read(file)
+    except NotRegularError as error:
+        raise NotAnAdapter(f"{called} isn't a plain file: put the file itself in its place.") from error
+    except _HeaderError as error:
+        raise NotAnAdapter(f"{called} isn't a valid safetensors file, {error}: save or download it again.") from error
+    except _PointerError as error:
+        raise lfs_pointer(called) from error
+
+
+def is_lfs_pointer(start: bytes) -> bool:
+    """Whether a file's first bytes say that git LFS left a pointer where the file should be."""
+    return start.startswith(_POINTER)
+
+
+def lfs_pointer(called: str) -> NotAnAdapter:
+    """What to tell a user who has the pointer only."""
+    return NotAnAdapter(f"{called} is a git LFS pointer and not the file: run `git lfs pull` where it was cloned.")
+
+
+def _read(file: BinaryIO) -> dict[str, TensorInfo]:
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(len(_POINTER))
+    if is_lfs_pointer(start):
+        raise _PointerError
+    if len(start) < 8:
+        _bad("it is too short to have a header")
+    length = int.from_bytes(start[:8], "little")
+    if length > HEADER_LIMIT:
+        _bad(f"its header claims {length} bytes, beyond the {HEADER_LIMIT} allowed")
+    if length > size - 8:
+        _bad("its header claims more bytes than the file has")
+    file.seek(8)
+    return _tensors(_parse(file.read(length)), size - 8 - length)
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    if not data.startswith(b"{"):
+        _bad("its header isn't a JSON object")
+    try:
+        header = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        raise _HeaderError("its header isn't JSON") from error
+    if not isinstance(header, dict):
+        _bad("its header isn't a JSON object")
+    return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Python keeps the last of two equal keys and others the first: refused, since each would see another file.
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        _bad("its header names something twice")
+    return found
+
+
+def _constant(text: str) -> NoReturn:
+    _bad(f"its header holds {text}")
+
+
+def _tensors(header: dict[str, Any], size: int) -> dict[str, TensorInfo]:
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        _bad("its __metadata__ isn't text by name")
+    found = {name: _tensor(name, entry) for name, entry in header.items()}
+    ordered = dict(sorted(found.items(), key=lambda item: (item[1].start, item[1].stop, item[0])))
+    place = 0
+    for name, tensor in ordered.items():
+        if tensor.start != place:
+            _bad(f"tensor {name!r} begins at byte {tensor.start} where {place} is due")
+        place = tensor.stop
+    if place != size:
+        _bad(f"its tensors fill {place} bytes and the file has {size}")
+    return ordered
+
+
+def _tensor(name: str, entry: Any) -> TensorInfo:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise _HeaderError("a tensor's name isn't Unicode") from error
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        _bad(f"tensor {name!r} isn't described by dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        _bad(f"tensor {name!r} has an unknown dtype")
+    if not _counts(shape) or len(shape) > _DIMENSIONS:
+        _bad(f"tensor {name!r} has an impossible shape")
+    if not _counts(offsets) or len(offsets) != 2:
+        _bad(f"tensor {name!r} has impossible offsets")
+    elements = 1
+    for dimension in shape:
+        elements *= dimension
+        if elements > _ELEMENTS:
+            _bad(f"tensor {name!r} has an impossible shape")
+    if elements * BITS[dtype] != (offsets[1] - offsets[0]) * 8:
+        _bad(f"tensor {name!r} has offsets that don't fit its dtype and shape")
+    return TensorInfo(dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+
+
+def _bad(why: str) -> NoReturn:
+    raise _HeaderError(why)

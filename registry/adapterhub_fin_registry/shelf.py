@@ -1,0 +1,148 @@
+"""Everything stored under one name, read from its folder and never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.numbered import numbers
+from adapterhub_fin_registry.reading import read_object, read_small
+from adapterhub_fin_registry.reference import check_name, is_segment
+from adapterhub_fin_registry.version import Version
+
+
+class Shelf:
+    """One name's versions and aliases.
+
+    A version that can't be read as one is passed over in lists, so that it never blocks the others, and is Corrupted
+    when it is asked for by number.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.folder = root.joinpath("adapters", *check_name(name))
+        self.versions_folder = self.folder / "versions"
+
+    def numbers(self) -> list[int]:
+        """Every number ever used that still has a folder, a deleted version's included."""
+        return numbers(self.versions_folder)
+
+    def version(self, number: int) -> Version | None:
+        """The version of a number; None where there is none."""
+        return Version.read(self.name, number, self.versions_folder / str(number))
+
+    def newest_first(self) -> Iterator[Version]:
+        """The versions that can be read, the highest number first."""
+        for number in reversed(self.numbers()):
+            try:
+                version = self.version(number)
+                if version is not None and version.data:
+                    yield version
+            except Corrupted:
+                continue  # said when it is asked for by number, and by `damaged`
+
+    def choosable(self) -> Iterator[Version]:
+        """The versions that may be chosen for a bare name, the highest number first: those that aren't yanked."""
+        for version in self.newest_first():
+            try:
+                yanked = version.yanked
+            except Corrupted:
+                continue  # whether it was yanked can't be known
+            if not yanked:
+                yield version
+
+    def damaged(self) -> dict[int, str]:
+        """What is wrong with each number that holds neither a whole version nor a tombstone."""
+        found = {}
+        for number in self.numbers():
+            folder = self.versions_folder / str(number)
+            try:
+                version = self.version(number)
+                if version is not None:
+                    self.row(version, {})
+                elif not (folder / "deleted.json").is_file():
+                    found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy."
+            except Corrupted as error:
+                found[number] = str(error)
+        return found
+
+    def holding(self, manifest: bytes, among: Iterable[int]) -> Version | None:
+        """Of some numbers, the version with exactly this manifest."""
+        for number in among:
+            path = self.versions_folder / str(number) / "manifest.json"
+            try:
+                # The size first: a name may have hundreds of versions.
+                if path.stat().st_size == len(manifest) and read_small(path) == manifest:
+                    return self.version(number)
+            except (FileNotFoundError, NotADirectoryError, Corrupted):
+                continue
+        return None
+
+    def alias_names(self) -> list[str]:
+        """Every alias that was ever set."""
+        try:
+            return sorted(entry.name for entry in (self.folder / "aliases").iterdir() if is_segment(entry.name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def alias(self, alias: str) -> int | None:
+        """The version that an alias names now."""
+        used = numbers(self.folder / "aliases" / alias)
+        return self._setting(alias, used[-1])["version"] if used else None
+
+    def aliases(self) -> dict[str, int]:
+        """Every alias that names a version now."""
+        current = {alias: self.alias(alias) for alias in self.alias_names()}
+        return {alias: number for alias, number in current.items() if number is not None}
+
+    def alias_history(self, alias: str) -> list[dict[str, Any]]:
+        """Every setting of an alias, oldest first, each with its number, version and at."""
+        used = numbers(self.folder / "aliases" / alias)
+        return [{"number": number, **self._setting(alias, number)} for number in used]
+
+    def row(self, version: Version, aliases: dict[str, int]) -> dict[str, Any]:
+        """What a list shows of a version, in plain JSON values."""
+        row = version.plain(
+            lambda data: {
+                "name": version.name,
+                "version": version.number,
+                "digest": version.digest,
+                "method": data["method"]["name"],
+                "head": data["head"]["name"] if data["head"] is not None else None,
+                "base": data["base"]["repository"],
+                "corpus": data["corpus"]["name"] if data["corpus"] is not None else None,
+                "metrics": data["metrics"],
+                "knowledge_end": data["knowledge"]["end"],
+            }
+        )
+        return {
+            **row,
+            "aliases": sorted(alias for alias, number in aliases.items() if number == version.number),
+            "tags": version.tags,
+            "added_at": version.record.get("added_at"),
+            "yanked": version.yanked,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What a list shows of the name, by ascending number."""
+        found = []
+        aliases = self.aliases()
+        for version in self.newest_first():
+            try:
+                found.append(self.row(version, aliases))
+            except Corrupted:
+                continue  # said when it is asked for by number, and by `damaged`
+        return found[::-1]
+
+    def _setting(self, alias: str, number: int) -> dict[str, Any]:
+        path = self.folder / "aliases" / alias / str(number) / "alias.json"
+        try:
+            setting = read_object(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Corrupted(f"{path} is missing: set the alias again.") from error
+        version = setting.get("version")
+        if not (version is None or (type(version) is int and version > 0)) or not isinstance(setting.get("at"), str):
+            raise Corrupted(f"{path} isn't the setting of an alias: set the alias again.")
+        return setting

@@ -1,0 +1,122 @@
+"""One stored version, as it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from adapterhub_fin_registry.canonical import digest_of
+from adapterhub_fin_registry.errors import BadInstant, BadManifest, Corrupted
+from adapterhub_fin_registry.events import read_events
+from adapterhub_fin_registry.knowledge import Tier, knowledge_end, parse_instant
+from adapterhub_fin_registry.reading import parse_object, read_object, read_small
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.manifest import Manifest
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Version:
+    """An immutable version of a name: what its folder holds, identified by the digest of its manifest's bytes."""
+
+    name: str
+    number: int
+    digest: str
+    folder: Path
+    manifest_bytes: bytes = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, name: str, number: int, folder: Path) -> Version | None:
+        """The version in a folder; None where there is none, be it deleted or never finished."""
+        if (folder / "deleted.json").exists():
+            return None
+        try:
+            data = read_small(folder / "manifest.json")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return cls(name, number, digest_of(data), folder, data)
+
+    @property
+    def reference(self) -> str:
+        """`NAMESPACE/NAME@NUMBER`."""
+        return f"{self.name}@{self.number}"
+
+    @property
+    def files(self) -> Path:
+        """The folder of the adapter itself, not verified: `Registry.path` verifies it."""
+        return self.folder / "files"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What is known of the version."""
+        from adapterhub_fin_registry.manifest import Manifest
+
+        try:
+            return Manifest.parse(self.manifest_bytes)
+        except BadManifest as error:
+            raise Corrupted(f"{self.folder / 'manifest.json'} can't be used: {error}") from error
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The manifest as plain JSON, read without pydantic and not validated."""
+        path = self.folder / "manifest.json"
+        data = parse_object(self.manifest_bytes, path)
+        if data.get("format") != 1:
+            raise Corrupted(f"{path} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy.")
+        return data
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Where the version lives: name, version, added_at, added_by, origin."""
+        try:
+            return read_object(self.folder / "record.json")
+        except FileNotFoundError as error:
+            raise Corrupted(f"{self.folder / 'record.json'} is missing: restore it from a copy.") from error
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened to the version since, oldest first."""
+        return read_events(self.folder)
+
+    @property
+    def yanked(self) -> bool:
+        """Whether the version was withdrawn from being chosen; it still answers to its number."""
+        last = [event["kind"] for event in self.events if event["kind"] in ("yank", "unyank")][-1:]
+        return last == ["yank"]
+
+    @property
+    def tags(self) -> list[str]:
+        """The manifest's tags with those that events added and without those that they took."""
+        tags = set(self.plain(lambda data: [str(tag) for tag in data["tags"]]))
+        for event in self.events:
+            if event["kind"] == "tag":
+                tags.add(event["body"]["tag"])
+            elif event["kind"] == "untag":
+                tags.discard(event["body"]["tag"])
+        return sorted(tags)
+
+    @cached_property
+    def knowledge_end(self) -> datetime:
+        """The last instant that could have influenced the version's weights, its base included."""
+        return self.knows_until("strict")
+
+    def knows_until(self, tier: Tier) -> datetime:
+        """The knowledge end under a tier: "adapter" leaves the base out."""
+        return self.plain(
+            lambda data: knowledge_end(
+                ((entry["input"], parse_instant(entry["at"])) for entry in data["knowledge"]["inputs"]), tier
+            )
+        )
+
+    def plain(self, read: Callable[[dict[str, Any]], Value]) -> Value:
+        """What a function finds in the plain manifest; Corrupted where the manifest hasn't the shape it needs."""
+        try:
+            return read(self.data)
+        except (KeyError, TypeError, AttributeError, BadInstant) as error:
+            raise Corrupted(f"{self.folder / 'manifest.json'} isn't a manifest: restore it from a copy.") from error
