@@ -38,22 +38,22 @@ def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None
         except Exception as error:  # a veto that breaks must stop the add, whatever broke it
             name = f"{getattr(check, '__module__', '?')}.{getattr(check, '__qualname__', type(check).__name__)}"
             raise Refused(
-                f"The check {name} failed with {type(error).__name__} ({error}), which counts as a no: mend it or "
-                "disable the plugin that brings it."
+                f"the check {name} failed with {type(error).__name__} ({error}), which counts as a no: mend it or "
+                "disable the plugin that brings it"
             ) from error
 
 
 def _contents(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise NotAnAdapter(f"{folder} isn't a folder: give the folder that holds the adapter's files.")
+        raise NotAnAdapter(f"{folder} isn't a folder: give the folder that holds the adapter's files")
     try:
         paths = sorted(_walk(folder, ""))
     except OSError as error:
-        raise NotAnAdapter(f"{error.filename} can't be read ({error.strerror}): mend its permissions.") from error
+        raise NotAnAdapter(f"{error.filename} can't be read ({error.strerror}): mend its permissions") from error
     if two := clash(paths):
-        raise NotAnAdapter(f"{folder} holds {two[0]!r} and {two[1]!r}, one file on some systems: rename one.")
+        raise NotAnAdapter(f"{folder} holds {two[0]!r} and {two[1]!r}, one file on some systems: rename one")
     if not any(path.endswith(".safetensors") for path in paths):
-        raise NotAnAdapter(f"{folder} holds no .safetensors file: save the adapter's weights there as safetensors.")
+        raise NotAnAdapter(f"{folder} holds no .safetensors file: save the adapter's weights there as safetensors")
     return paths
 
 
@@ -62,13 +62,13 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
         for entry in entries:
             path = prefix + entry.name
             if entry.is_symlink():
-                raise NotAnAdapter(f"{entry.path} is a link: put the file itself in its place.")
+                raise NotAnAdapter(f"{entry.path} is a link: put the file itself in its place")
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path), f"{path}/")
             elif not entry.is_file(follow_symlinks=False):
-                raise NotAnAdapter(f"{entry.path} isn't a plain file: remove it.")
+                raise NotAnAdapter(f"{entry.path} isn't a plain file: remove it")
             elif reason := refusal(path):
-                raise NotAnAdapter(f"{entry.path!r} {reason}, and can't be stored: remove or rename it.")
+                raise NotAnAdapter(f"{entry.path!r} {reason}, and can't be stored: remove or rename it")
             else:
                 yield path
 
@@ -76,20 +76,19 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
 def _copy(disk: Disk, folder: Path, path: str, target: Path) -> StoredFile:
     source, copy = folder / path, target / path
     try:
-        with open_regular(source) as file:
-            start = file.read(64)
+        file = open_regular(source)
     except NotRegularError as error:
-        raise NotAnAdapter(f"{source} isn't a plain file: put the file itself in its place.") from error
+        raise NotAnAdapter(f"{source} isn't a plain file: put the file itself in its place") from error
     except OSError as error:
-        raise NotAnAdapter(f"{source} can't be read ({error.strerror}): mend its permissions.") from error
-    if is_lfs_pointer(start):
-        raise lfs_pointer(str(source))
-    disk.make(copy.parent)
-    size, sha256 = disk.copy(source, copy, size_limit(path))
+        raise NotAnAdapter(f"{source} can't be read ({error.strerror}): mend its permissions") from error
+    with file:
+        if is_lfs_pointer(file.read(64)):
+            raise lfs_pointer(str(source))
+        file.seek(0)
+        disk.make(copy.parent)
+        size, sha256 = disk.copy(file, copy, size_limit(path))
     if size > size_limit(path):
-        raise NotAnAdapter(
-            f"{source} has more than the {size_limit(path)} bytes that {path} may have: make it smaller."
-        )
+        raise NotAnAdapter(f"{source} has more than the {size_limit(path)} bytes that {path} may have: make it smaller")
     return StoredFile(path, size, sha256)
 
 
@@ -100,7 +99,7 @@ def _tensors(folder: Path, target: Path, paths: list[str]) -> tuple[Tensor, ...]
             continue
         for name, info in read_header(target / path, str(folder / path)).items():
             if name in found:
-                raise NotAnAdapter(f"{folder} holds the tensor {name!r} in {found[name][0]} and in {path}: keep one.")
+                raise NotAnAdapter(f"{folder} holds the tensor {name!r} in {found[name][0]} and in {path}: keep one")
             found[name] = (path, Tensor(name, info.dtype, info.shape))
     return tuple(found[name][1] for name in sorted(found))
 
@@ -111,5 +110,5 @@ def _must_match(folder: Path, manifest: Manifest, files: tuple[StoredFile, ...],
         if said and differing:
             raise Corrupted(
                 f"{min(differing)} in {folder} isn't what the manifest says of it: get the folder again, or "
-                "leave files and tensors out of the manifest."
+                "leave files and tensors out of the manifest"
             )

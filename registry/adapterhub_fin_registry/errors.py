@@ -12,7 +12,7 @@
     └── WriteFailed       the disk refused a write; what was stored before is as it was
         └── ReadOnly      the registry's folder may not be written at all
 
-Every message is one sentence or two: what is wrong, and what to do next.
+Every message is one sentence: what is wrong, and what to do next.
 """
 
 # ruff: noqa: N818 - the names are read in sentences, and are the project's words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,44 +13,62 @@ from adapterhub_fin_registry.numbered import numbers
 from adapterhub_fin_registry.reading import read_object
 
 KINDS: Final = ("evaluation", "tag", "untag", "yank", "unyank", "publication", "pin-verified")
+_OURS: Final = frozenset({"kind", "at", "by", "number"})
 
 
 def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """The body as it will be stored, once it has what its kind requires."""
     if kind not in KINDS:
-        raise BadEvent(f"{kind!r} isn't a kind of event: use one of {', '.join(KINDS)}.")
+        raise BadEvent(f"{kind!r} is not a kind of event: use one of {', '.join(KINDS)}")
     try:
         copy = json_object(body)
     except ValueError as error:
-        raise BadEvent(f"The body of the {kind} event isn't JSON, {error}: give an object of plain values.") from error
+        raise BadEvent(f"the body of the {kind} event is not JSON, {error}: give an object of plain values") from error
+    if taken := sorted(_OURS & copy.keys()):
+        raise BadEvent(f"the body of the {kind} event holds {taken[0]!r}, which the registry sets: leave it out")
     if kind in ("tag", "untag") and not (isinstance(copy.get("tag"), str) and copy["tag"]):
-        raise BadEvent(f'The {kind} event names no tag: give {{"tag": "production"}}.')
+        raise BadEvent(f'the {kind} event names no tag: give {{"tag": "production"}}')
     if kind == "evaluation" and not _is_evaluation(copy):
         raise BadEvent(
-            "The evaluation event lacks what search needs: give corpus and split as text, and metrics as numbers."
+            "the evaluation event lacks what search needs: give corpus and split as text, and numbers as metrics"
         )
     return copy
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Every event of the version in a folder, oldest first, each with its number, kind, at, by and body."""
+    """Every event of the version in a folder, oldest first: its number, kind, at and by, and its body's keys beside."""
     parent = folder / "events"
-    return [{"number": number, **_read(parent / str(number) / "event.json")} for number in numbers(parent)]
+    return [{**_read(parent / str(number) / "event.json"), "number": number} for number in numbers(parent)]
+
+
+def is_yanked(events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the last word was that the version is withdrawn from being chosen."""
+    return [event["kind"] for event in events if event["kind"] in ("yank", "unyank")][-1:] == ["yank"]
+
+
+def tags_after(tags: Iterable[str], events: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The manifest's tags, with those that events added and without those that they took."""
+    found = set(tags)
+    for event in events:
+        if event["kind"] == "tag":
+            found.add(event["tag"])
+        elif event["kind"] == "untag":
+            found.discard(event["tag"])
+    return sorted(found)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         event = read_object(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise Corrupted(f"{path} is missing: restore it from a copy.") from error
+        raise Corrupted(f"{path} is missing: restore it from a copy") from error
     if not all(isinstance(event.get(key), str) for key in ("kind", "at", "by")):
-        raise Corrupted(f"{path} isn't an event: restore it from a copy.")
-    if event["kind"] not in KINDS:  # written by a newer release, whose kinds mean nothing here
-        return event
-    try:
-        event["body"] = check_event(event["kind"], event.get("body", {}))
-    except BadEvent as error:
-        raise Corrupted(f"{path} isn't an event: restore it from a copy.") from error
+        raise Corrupted(f"{path} is not an event: restore it from a copy")
+    if event["kind"] in KINDS:  # any other was written by a newer release, and means nothing here
+        try:
+            check_event(event["kind"], {key: value for key, value in event.items() if key not in _OURS})
+        except BadEvent as error:
+            raise Corrupted(f"{path} is not an event: restore it from a copy") from error
     return event
 
 

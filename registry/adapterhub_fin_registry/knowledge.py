@@ -31,27 +31,27 @@ class Dated(Protocol):
     def knows_until(self, tier: Tier) -> datetime: ...
 
 
-Version = TypeVar("Version", bound=Dated)
+Candidate = TypeVar("Candidate", bound=Dated)
 
 
 def parse_instant(text: str) -> datetime:
     """The instant that a canonical text gives; any other spelling is refused."""
     if not _INSTANT.match(text):
-        raise BadInstant(f"{text!r} isn't an instant: write it in UTC as 2021-06-30T14:05:00Z.")
+        raise BadInstant(f"{text!r} isn't an instant: write it in UTC as 2021-06-30T14:05:00Z")
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadInstant(f"{text!r} isn't on the calendar: write an instant as 2021-06-30T14:05:00Z.") from error
+        raise BadInstant(f"{text!r} isn't on the calendar: write an instant as 2021-06-30T14:05:00Z") from error
 
 
 def format_instant(instant: datetime) -> str:
     """The canonical text of an aware datetime."""
     if instant.utcoffset() is None:
-        raise BadInstant(f"{instant} has no time zone: give an aware datetime.")
+        raise BadInstant(f"{instant} has no time zone: give an aware datetime")
     try:
         text = instant.astimezone(UTC).replace(tzinfo=None).isoformat()
     except OverflowError as error:
-        raise BadInstant(f"{instant} is beyond the calendar in UTC: give an earlier or a later one.") from error
+        raise BadInstant(f"{instant} is beyond the calendar in UTC: give an earlier or a later one") from error
     return (text.rstrip("0") if "." in text else text) + "Z"
 
 
@@ -62,10 +62,10 @@ def end_of_day(day: date, zone: str | None) -> datetime:
         end = midnight.astimezone(UTC) - _TICK
         return end + _UNKNOWN_ZONE if zone is None else end
     except OverflowError as error:
-        raise BadInstant(f"The day {day} ends beyond the calendar: give an earlier one.") from error
+        raise BadInstant(f"the day {day} ends beyond the calendar: give an earlier one") from error
     # ZoneInfo raises a KeyError for a name it lacks, a ValueError for a path, and an OSError for a folder's name.
     except (KeyError, ValueError, OSError) as error:
-        raise BadInstant(f"{zone!r} isn't a time zone known here: write it as America/New_York.") from error
+        raise BadInstant(f"{zone!r} isn't a time zone known here: write it as America/New_York") from error
 
 
 def as_of_instant(as_of: str | date | datetime) -> datetime:
@@ -75,11 +75,11 @@ def as_of_instant(as_of: str | date | datetime) -> datetime:
     if not isinstance(as_of, datetime):
         return datetime.combine(as_of, time(), tzinfo=UTC)
     if as_of.utcoffset() is None:
-        raise BadInstant(f"as_of={as_of.isoformat()} has no time zone: end it with Z for UTC, or give a date alone.")
+        raise BadInstant(f"as_of={as_of.isoformat()} has no time zone: end it with Z for UTC, or give a date alone")
     try:
         return as_of.astimezone(UTC)
     except OverflowError as error:
-        raise BadInstant(f"as_of={as_of} is beyond the calendar in UTC: give an earlier or a later one.") from error
+        raise BadInstant(f"as_of={as_of} is beyond the calendar in UTC: give an earlier or a later one") from error
 
 
 def knowledge_end(inputs: Iterable[tuple[str, datetime]], tier: Tier = "strict") -> datetime:
@@ -89,12 +89,12 @@ def knowledge_end(inputs: Iterable[tuple[str, datetime]], tier: Tier = "strict")
     """
     listed = list(inputs)
     if not listed:
-        raise BadInstant("There is no dated input: give at least the base's.")
+        raise BadInstant("there is no dated input: give at least the base's")
     own = [at for name, at in listed if name != BASE]
     return max(own) if own and check_tier(tier) == "adapter" else max(at for _, at in listed)
 
 
-def choose(versions: Iterable[Version], as_of: datetime, tier: Tier = "strict") -> Version | None:
+def choose(versions: Iterable[Candidate], as_of: datetime, tier: Tier = "strict") -> Candidate | None:
     """Of the versions that knew nothing from as_of on, the one that knew most; of equals, the highest number."""
     known = [version for version in versions if version.knows_until(tier) < as_of]
     return max(known, key=lambda version: (version.knows_until(tier), version.number), default=None)
@@ -106,7 +106,7 @@ def check_tier(tier: str) -> Tier:
         return "strict"
     if tier == "adapter":
         return "adapter"
-    raise BadInstant(f"{tier!r} isn't a tier: use 'strict', or 'adapter' to leave the base out.")
+    raise BadInstant(f"{tier!r} isn't a tier: use 'strict', or 'adapter' to leave the base out")
 
 
 def _parse_as_of(text: str) -> date | datetime:
@@ -119,5 +119,5 @@ def _parse_as_of(text: str) -> date | datetime:
         if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]", text):
             return datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadInstant(f"{text!r} isn't on the calendar: write 2021-06-30 or 2021-06-30T14:05:00Z.") from error
-    raise BadInstant(f"{text!r} isn't a date: write as_of as 2021-06-30, 2021-06-30T14:05:00Z or now.")
+        raise BadInstant(f"{text!r} isn't on the calendar: write 2021-06-30 or 2021-06-30T14:05:00Z") from error
+    raise BadInstant(f"{text!r} isn't a date: write as_of as 2021-06-30, 2021-06-30T14:05:00Z or now")

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import getpass
+import logging
 import os
-import socket
-import uuid
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
+from contextlib import AbstractContextManager
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry import resolution
 from adapterhub_fin_registry.canonical import canonical, json_object
-from adapterhub_fin_registry.disk import Disk, building
+from adapterhub_fin_registry.change import Change, author, changing, now
+from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadReference, Corrupted, NotFound, Refused
 from adapterhub_fin_registry.events import check_event
-from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier, format_instant
-from adapterhub_fin_registry.numbered import append, following, numbers
+from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
+from adapterhub_fin_registry.numbered import following, numbers
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.reference import (
     DigestReference,
     HubReference,
     Reference,
     check_alias,
-    is_segment,
     parse_reference,
 )
-from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.shelf import Shelf, shelves
 from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.manifest import Manifest
 
 AnyReference = str | Reference | DigestReference | HubReference
+_log = logging.getLogger(__name__)
+
 AsOf = str | date | datetime
 
 
@@ -49,7 +50,7 @@ class Registry:
         self._identity = self.root / "registry.json"
         found = self._read_identity()
         if found is not None and found.get("format") != 1:
-            raise Corrupted(f"{self._identity} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy.")
+            raise Corrupted(f"{self._identity} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")
 
     @property
     def id(self) -> str | None:
@@ -67,7 +68,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
-        return [shelf.name for shelf in self._shelves() if next(shelf.newest_first(), None) is not None]
+        return [shelf.name for shelf in shelves(self.root) if next(shelf.newest_first(), None) is not None]
 
     def versions(self, name: str) -> list[Version]:
         """Every version of a name, the yanked ones too, by ascending number."""
@@ -75,13 +76,11 @@ class Registry:
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
         """What a list shows of every version, of one name or of all, in plain JSON values."""
-        shelves = self._shelves() if name is None else [Shelf(self.root, name)]
-        return [row for shelf in shelves for row in shelf.rows()]
+        return [row for shelf in self._shelves(name) for row in shelf.rows()]
 
     def damaged(self, name: str | None = None) -> dict[str, str]:
         """What is wrong with each version that lists pass over, by reference; files are not hashed."""
-        shelves = self._shelves() if name is None else [Shelf(self.root, name)]
-        return {f"{shelf.name}@{n}": reason for shelf in shelves for n, reason in shelf.damaged().items()}
+        return {f"{shelf.name}@{n}": reason for shelf in self._shelves(name) for n, reason in shelf.damaged().items()}
 
     def resolve(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Version:
         """The one version that a reference means.
@@ -92,17 +91,17 @@ class Registry:
         before = None if as_of is None else as_of_instant(as_of)
         check_tier(tier)
         if isinstance(wanted, HubReference):
-            raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under.")
+            raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under")
         if isinstance(wanted, DigestReference):
             version = self._by_digest(wanted.digest)
         else:
             shelf = Shelf(self.root, wanted.full_name)
             if wanted.is_bare and before is not None:
-                return resolution.newest_as_of(shelf, self.names, before, tier)
+                return _logged(wanted, resolution.newest_as_of(shelf, self.names, before, tier))
             version = resolution.exact(shelf, self.names, wanted)
         if before is not None:
             resolution.check_as_of(version, before, tier)
-        return version
+        return _logged(wanted, version)
 
     def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
         """The folder of a version's files, each of them verified just now."""
@@ -140,28 +139,33 @@ class Registry:
         from adapterhub_fin_registry.adding import run_checks, take_in
 
         shelf = Shelf(self.root, name)
-        record = {"name": name, "origin": json_object(origin) if origin is not None else None, **_signed("added_")}
-        with building(self._disk, self.root) as workshop:
-            built = workshop / "version"
-            self._disk.make(built / "files")
-            complete = take_in(self._disk, Path(folder), built / "files", manifest)
-            run_checks(checks, complete, built / "files")
+        record = {
+            "name": name,
+            "added_at": now(),
+            "added_by": author(),
+            "origin": None if origin is None else json_object(origin),
+        }
+        with self._changing(shelf) as change:
+            files = change.built / "files"
+            self._disk.make(files)
+            complete = take_in(self._disk, Path(folder), files, manifest)
+            run_checks(checks, complete, files)
             data = complete.canonical()
             used = shelf.numbers()
             there = shelf.holding(data, used)
             if there is not None:
                 return there
-            self._disk.write(built / "manifest.json", data)
+            self._disk.write(change.built / "manifest.json", data)
             start = following(used) if number is None or number in used else number
 
             def before(number: int) -> None:
                 # Whoever took the number before this one may have stored this very version.
                 if number > start and (there := shelf.holding(data, [number - 1])):
                     raise _StoredMeanwhile(there)
-                self._disk.write(built / "record.json", canonical({**record, "version": number}))
+                self._disk.write(change.built / "record.json", canonical({**record, "version": number}))
 
             try:
-                taken = self._append(workshop, built, shelf, shelf.versions_folder, start, before)
+                taken = change.append(shelf.versions_folder, start, before)
             except _StoredMeanwhile as meanwhile:
                 return meanwhile.version
         return Version(name, taken, complete.digest, shelf.versions_folder / str(taken), data)
@@ -172,17 +176,15 @@ class Registry:
         check_alias(alias)
         current = shelf.alias(alias)
         if version is None and current is None:
-            raise NotFound(f"{name} has no alias {alias}: it has {', '.join(shelf.aliases()) or 'none'}.")
+            raise NotFound(f"{name} has no alias {alias}: it has {', '.join(shelf.aliases()) or 'none'}")
         if version is not None:
             resolution.exact(shelf, self.names, Reference.parse(f"{name}@{version}"))
         if version == current:
             return
-        with building(self._disk, self.root) as workshop:
-            built = workshop / "alias"
-            self._disk.make(built)
-            self._disk.write(built / "alias.json", canonical({"version": version, "at": _now()}))
-            parent = shelf.folder / "aliases" / alias
-            self._append(workshop, built, shelf, parent, following(numbers(parent)))
+        parent = shelf.folder / "aliases" / alias
+        with self._changing(shelf) as change:
+            self._disk.write(change.built / "alias.json", canonical({"version": version, "at": now()}))
+            change.append(parent, following(numbers(parent)))
 
     def aliases(self, name: str) -> dict[str, int]:
         """Every alias of a name with the version it names."""
@@ -197,15 +199,14 @@ class Registry:
         """Record what happened to a version (see `events.KINDS`), and give the event's number."""
         checked = check_event(kind, body or {})
         version = self.resolve(reference)
-        with building(self._disk, self.root) as workshop:
-            built = workshop / "event"
-            self._disk.make(built)
-            self._disk.write(built / "event.json", canonical({"kind": kind, "body": checked, **_signed()}))
-            parent = version.folder / "events"
-            return self._append(workshop, built, Shelf(self.root, version.name), parent, following(numbers(parent)))
+        parent = version.folder / "events"
+        with self._changing(Shelf(self.root, version.name)) as change:
+            event = {**checked, "kind": kind, "at": now(), "by": author()}
+            self._disk.write(change.built / "event.json", canonical(event))
+            return change.append(parent, following(numbers(parent)))
 
     def events(self, reference: AnyReference) -> list[dict[str, Any]]:
-        """What happened to a version, oldest first: number, kind, at, by and body."""
+        """What happened to a version, oldest first: number, kind, at and by, with the body's keys beside."""
         return self.resolve(reference).events
 
     def delete(self, reference: AnyReference, *, reason: str = "") -> Version:
@@ -215,47 +216,24 @@ class Registry:
         """
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         if isinstance(wanted, Reference) and wanted.version is None and wanted.digest is None:
-            raise BadReference(f"{wanted} doesn't name one version for good: delete by number or by digest.")
+            raise BadReference(f"{wanted} doesn't name one version for good: delete by number or by digest")
         version = self.resolve(wanted)
         shelf = Shelf(self.root, version.name)
         aliases = [alias for alias, number in shelf.aliases().items() if number == version.number]
         if aliases:
             raise Refused(
-                f"{version.reference} is named by {', '.join(aliases)}: set the alias to another version first."
+                f"{version.reference} is named by {', '.join(aliases)}: set the alias to another version first"
             )
-        tombstone = {"digest": version.digest, "reason": reason, **_signed()}
-        with building(self._disk, self.root) as workshop:
-            self._disk.write(workshop / "deleted.json", canonical(tombstone))
-            self._mark(workshop, shelf)
-            self._disk.publish(workshop / "deleted.json", version.folder / "deleted.json")
-            for entry in sorted(version.folder.iterdir()):
-                if entry.name != "deleted.json":
-                    self._disk.remove(entry)
-            self._mark(workshop, shelf)
-            self._disk.sync(version.folder)
+        tombstone = {"digest": version.digest, "reason": reason, "at": now(), "by": author()}
+        with self._changing(shelf) as change:
+            change.bury(version.folder, canonical(tombstone))
         return version
 
-    def _append(
-        self,
-        workshop: Path,
-        built: Path,
-        shelf: Shelf,
-        parent: Path,
-        number: int,
-        before: Callable[[int], object] = lambda number: None,
-    ) -> int:
-        self._found(workshop)
-        return append(self._disk, built, parent, number, (shelf.folder, self.root), before=before)
+    def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:
+        return changing(self._disk, self.root, shelf.folder)
 
-    def _mark(self, workshop: Path, shelf: Shelf) -> None:
-        for folder in (shelf.folder, self.root):
-            self._disk.mark(workshop, folder)
-
-    def _found(self, workshop: Path) -> None:
-        # Of processes that write first at the same time, one gives the registry its id.
-        if not self._identity.exists():
-            self._disk.write(workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
-            self._disk.publish(workshop / "registry.json", self._identity)
+    def _shelves(self, name: str | None) -> list[Shelf]:
+        return shelves(self.root) if name is None else [Shelf(self.root, name)]
 
     def _read_identity(self) -> dict[str, Any] | None:
         try:
@@ -264,19 +242,11 @@ class Registry:
             return None
 
     def _by_digest(self, digest: str) -> Version:
-        for shelf in self._shelves():
+        for shelf in shelves(self.root):
             for version in shelf.newest_first():
                 if version.digest == digest:
                     return version
-        raise NotFound(f"There is no version with the digest {digest}: pull it, or ask another registry.")
-
-    def _shelves(self) -> list[Shelf]:
-        adapters = self.root / "adapters"
-        return [
-            Shelf(self.root, f"{namespace}/{name}")
-            for namespace in _segments(adapters)
-            for name in _segments(adapters / namespace)
-        ]
+        raise NotFound(f"there is no version with the digest {digest}: pull it, or ask another registry")
 
 
 class _StoredMeanwhile(Exception):  # noqa: N818 - not an error
@@ -287,30 +257,15 @@ class _StoredMeanwhile(Exception):  # noqa: N818 - not an error
         self.version = version
 
 
+def _logged(wanted: object, version: Version) -> Version:
+    # An alias and a bare name move: a run's log must say what they were.
+    _log.info("%s is %s, %s", wanted, version.reference, version.digest)
+    return version
+
+
 def _default_root() -> Path:
     if home := os.environ.get("AHF_HOME"):
         return Path(home).absolute()
     from platformdirs import user_data_path
 
     return user_data_path("adapterhub_fin", appauthor=False)
-
-
-def _segments(folder: Path) -> list[str]:
-    # Only what the grammar allows becomes a name, and no link leads out of the root.
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if is_segment(e.name) and e.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return []
-
-
-def _now() -> str:
-    return format_instant(datetime.now(UTC).replace(microsecond=0))
-
-
-def _signed(prefix: str = "") -> dict[str, str]:
-    try:
-        user = getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user may have no name
-        user = "unknown"
-    return {f"{prefix}at": _now(), f"{prefix}by": f"{user}@{socket.gethostname()}"}

@@ -241,11 +241,11 @@ class Manifest(_Part):
         try:
             manifest = cls.model_validate(json.loads(data))
         except ValidationError as error:
-            raise BadManifest(f"This isn't a manifest that can be used: {_first(error)}.") from error
+            raise BadManifest(f"this isn't a manifest that can be used: {_first(error)}") from error
         except (ValueError, RecursionError) as error:
-            raise BadManifest("This isn't a manifest, it isn't JSON: get the version again.") from error
+            raise BadManifest("this isn't a manifest, it isn't JSON: get the version again") from error
         if manifest.canonical() != data:
-            raise BadManifest("This manifest isn't in its canonical form, so that its digest is void: get it again.")
+            raise BadManifest("this manifest isn't in its canonical form, so that its digest is void: get it again")
         return manifest
 
     def canonical(self) -> bytes:

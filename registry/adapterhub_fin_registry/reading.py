@@ -52,9 +52,9 @@ def read_small(path: Path) -> bytes:
         with open_regular(path) as file:
             data = file.read(SMALL + 1)
     except NotRegularError as error:
-        raise Corrupted(f"{path} isn't a plain file: restore it from a copy.") from error
+        raise Corrupted(f"{path} isn't a plain file: restore it from a copy") from error
     if len(data) > SMALL:
-        raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy.")
+        raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy")
     return data
 
 
@@ -63,9 +63,9 @@ def parse_object(data: bytes, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Corrupted(f"{path} isn't JSON: restore it from a copy.") from error
+        raise Corrupted(f"{path} isn't JSON: restore it from a copy") from error
     if not isinstance(value, dict):
-        raise Corrupted(f"{path} isn't a JSON object: restore it from a copy.")
+        raise Corrupted(f"{path} isn't a JSON object: restore it from a copy")
     return value
 
 

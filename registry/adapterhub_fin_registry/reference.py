@@ -37,9 +37,9 @@ class Reference:
         _check_segment(self.namespace, "namespace")
         _check_segment(self.name, "name")
         if sum(pick is not None for pick in (self.version, self.alias, self.digest)) > 1:
-            raise BadReference("A reference has at most one of a version, an alias and a digest: choose one.")
+            raise BadReference("a reference has at most one of a version, an alias and a digest: choose one")
         if self.version is not None and not _NUMBER.fullmatch(str(self.version)):
-            raise BadReference(f"{self.version!r} isn't a version number: versions count from 1.")
+            raise BadReference(f"{self.version!r} isn't a version number: versions count from 1")
         if self.alias is not None:
             check_alias(self.alias)
         if self.digest is not None:
@@ -100,9 +100,9 @@ class HubReference:
     def __post_init__(self) -> None:
         for segment in (self.namespace, self.name):
             if not _HUB_SEGMENT.fullmatch(segment) or ".." in segment or "--" in segment or segment.endswith(".git"):
-                raise BadReference(f"{segment!r} isn't a name that a Hub allows: write hf://ORG/NAME[@REVISION].")
+                raise BadReference(f"{segment!r} isn't a name that a Hub allows: write hf://ORG/NAME[@REVISION]")
         if self.revision is not None and not _is_revision(self.revision):
-            raise BadReference(f"{self.revision!r} isn't a revision: give a branch, a tag or a commit.")
+            raise BadReference(f"{self.revision!r} isn't a revision: give a branch, a tag or a commit")
 
     @property
     def repository(self) -> str:
@@ -139,14 +139,14 @@ def check_alias(alias: str) -> None:
     """Refuse what can't be an alias: `latest`, `vN` and digits are reserved."""
     if alias == "latest" or re.fullmatch(r"v?[0-9]+", alias):
         what = "write @3 for version 3" if alias != "latest" else "it always means the highest version"
-        raise BadReference(f"{alias!r} is reserved and can't be an alias: {what}.")
+        raise BadReference(f"{alias!r} is reserved and can't be an alias: {what}")
     _check_segment(alias, "alias")
 
 
 def check_digest(digest: str) -> None:
     """Refuse what isn't `sha256:` and 64 lowercase hexadecimal digits."""
     if not _DIGEST.fullmatch(digest):
-        raise BadReference(f"{digest!r} isn't a digest: write sha256: and all 64 lowercase hexadecimal digits.")
+        raise BadReference(f"{digest!r} isn't a digest: write sha256: and all 64 lowercase hexadecimal digits")
 
 
 def is_segment(text: str) -> bool:
@@ -170,19 +170,19 @@ def _is_revision(text: str) -> bool:
 def _check_text(text: str) -> None:
     # Before any message quotes it, and before any pattern runs over it.
     if len(text) > 512:
-        raise BadReference(f"A text of {len(text)} characters isn't a reference: {_SHAPE}.")
+        raise BadReference(f"a text of {len(text)} characters isn't a reference: {_SHAPE}")
 
 
 def _check_segment(text: str, what: str) -> None:
     if len(text) > SEGMENT_LIMIT:
-        raise BadReference(f"The {what} {text[:20]!r}... is {len(text)} long: {SEGMENT_LIMIT} is the most.")
+        raise BadReference(f"the {what} {text[:20]!r}... is {len(text)} long: {SEGMENT_LIMIT} is the most")
     if not _SEGMENT.fullmatch(text):
         raise BadReference(
-            f"{text!r} isn't a valid {what}: use lowercase letters and digits, singly separated by . _ or -; {_SHAPE}."
+            f"{text!r} isn't a valid {what}: use lowercase letters and digits, singly separated by . _ or -; {_SHAPE}"
         )
     if is_windows_device(text):
-        raise BadReference(f"{text!r} is a device's name on Windows and can't be a {what}: choose another.")
+        raise BadReference(f"{text!r} is a device's name on Windows and can't be a {what}: choose another")
 
 
 def _refuse(text: str, why: str) -> NoReturn:
-    raise BadReference(f"{text!r} isn't a reference, {why}: {_SHAPE}.")
+    raise BadReference(f"{text!r} isn't a reference, {why}: {_SHAPE}")

@@ -31,7 +31,7 @@ def newest_as_of(shelf: Shelf, names: Names, as_of: datetime, tier: Tier) -> Ver
     if chosen is None:
         first = min(version.knows_until(tier) for version in candidates)
         raise Refused(
-            f"No version of {shelf.name} ended its knowledge before {format_instant(as_of)}: the earliest ends at "
+            f"no version of {shelf.name} ended its knowledge before {format_instant(as_of)}: the earliest ends at "
             f"{format_instant(first)}; {_way_out(candidates, as_of, tier)}"
         )
     return chosen
@@ -49,6 +49,7 @@ def exact(shelf: Shelf, names: Names, reference: Reference) -> Version:
         found = newest(shelf, names)
     if found is None:
         raise missing(shelf, names, reference)
+    found.knows_until("strict")  # a manifest that can't be read is Corrupted here, and not where it is used
     return found
 
 
@@ -67,13 +68,13 @@ def missing(shelf: Shelf, names: Names, reference: Reference | None = None) -> N
     there = [str(version.number) for version in shelf.newest_first()]
     if not there:
         near = get_close_matches(shelf.name, names(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "list the names to see those there are."
-        return NotFound(f"There is no adapter named {shelf.name}: {hint}")
+        hint = f"did you mean {' or '.join(near)}?" if near else "list the names to see those there are"
+        return NotFound(f"there is no adapter named {shelf.name}: {hint}")
     if reference is None:
-        return NotFound(f"Every version of {shelf.name} is yanked or damaged: ask by number for {' or '.join(there)}.")
+        return NotFound(f"every version of {shelf.name} is yanked or damaged: ask by number for {' or '.join(there)}")
     aliases = sorted(shelf.aliases())
     choices = f"versions {', '.join(there)}" + (f" and aliases {', '.join(aliases)}" if aliases else "")
-    return NotFound(f"There is no {reference}: {shelf.name} has {choices}.")
+    return NotFound(f"there is no {reference}: {shelf.name} has {choices}")
 
 
 def _aliased(shelf: Shelf, names: Names, alias: str) -> Version | None:
@@ -82,11 +83,11 @@ def _aliased(shelf: Shelf, names: Names, alias: str) -> Version | None:
         return None
     version = shelf.version(number)
     if version is None:
-        raise NotFound(f"The alias {shelf.name}@{alias} names version {number}, which isn't there: set it to another.")
+        raise NotFound(f"the alias {shelf.name}@{alias} names version {number}, which isn't there: set it to another")
     return version
 
 
 def _way_out(candidates: Sequence[Version], as_of: datetime, tier: Tier) -> str:
     if tier == "strict" and choose(candidates, as_of, "adapter") is not None:
-        return 'the base alone knows more, and tier="adapter" leaves it out.'
-    return "ask for a later as_of, or train one on earlier data."
+        return 'the base alone knows more, and tier="adapter" leaves it out'
+    return "ask for a later as_of, or train one on earlier data"

@@ -55,9 +55,9 @@ def read_header(path: Path, called: str | None = None) -> dict[str, TensorInfo]:
         with open_regular(path) as file:
             return _read(file)
     except NotRegularError as error:
-        raise NotAnAdapter(f"{called} isn't a plain file: put the file itself in its place.") from error
+        raise NotAnAdapter(f"{called} isn't a plain file: put the file itself in its place") from error
     except _HeaderError as error:
-        raise NotAnAdapter(f"{called} isn't a valid safetensors file, {error}: save or download it again.") from error
+        raise NotAnAdapter(f"{called} isn't a valid safetensors file, {error}: save or download it again") from error
     except _PointerError as error:
         raise lfs_pointer(called) from error
 
@@ -69,7 +69,7 @@ def is_lfs_pointer(start: bytes) -> bool:
 
 def lfs_pointer(called: str) -> NotAnAdapter:
     """What to tell a user who has the pointer only."""
-    return NotAnAdapter(f"{called} is a git LFS pointer and not the file: run `git lfs pull` where it was cloned.")
+    return NotAnAdapter(f"{called} is a git LFS pointer and not the file: run `git lfs pull` where it was cloned")
 
 
 def _read(file: BinaryIO) -> dict[str, TensorInfo]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.events import is_yanked, tags_after
 from adapterhub_fin_registry.numbered import numbers
 from adapterhub_fin_registry.reading import read_object, read_small
 from adapterhub_fin_registry.reference import check_name, is_segment
@@ -38,7 +40,7 @@ class Shelf:
         for number in reversed(self.numbers()):
             try:
                 version = self.version(number)
-                if version is not None and version.data:
+                if version is not None and version.knowledge_end:  # which reads what every use of it needs
                     yield version
             except Corrupted:
                 continue  # said when it is asked for by number, and by `damaged`
@@ -63,7 +65,7 @@ class Shelf:
                 if version is not None:
                     self.row(version, {})
                 elif not (folder / "deleted.json").is_file():
-                    found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy."
+                    found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"
             except Corrupted as error:
                 found[number] = str(error)
         return found
@@ -94,8 +96,15 @@ class Shelf:
 
     def aliases(self) -> dict[str, int]:
         """Every alias that names a version now."""
-        current = {alias: self.alias(alias) for alias in self.alias_names()}
-        return {alias: number for alias, number in current.items() if number is not None}
+        found = {}
+        for alias in self.alias_names():
+            try:
+                number = self.alias(alias)
+            except Corrupted:
+                continue  # said when the alias is asked for
+            if number is not None:
+                found[alias] = number
+        return found
 
     def alias_history(self, alias: str) -> list[dict[str, Any]]:
         """Every setting of an alias, oldest first, each with its number, version and at."""
@@ -104,7 +113,8 @@ class Shelf:
 
     def row(self, version: Version, aliases: dict[str, int]) -> dict[str, Any]:
         """What a list shows of a version, in plain JSON values."""
-        row = version.plain(
+        events = version.events
+        return version.plain(
             lambda data: {
                 "name": version.name,
                 "version": version.number,
@@ -115,15 +125,12 @@ class Shelf:
                 "corpus": data["corpus"]["name"] if data["corpus"] is not None else None,
                 "metrics": data["metrics"],
                 "knowledge_end": data["knowledge"]["end"],
+                "aliases": sorted(alias for alias, number in aliases.items() if number == version.number),
+                "tags": tags_after(data["tags"], events),
+                "added_at": version.record["added_at"],
+                "yanked": is_yanked(events),
             }
         )
-        return {
-            **row,
-            "aliases": sorted(alias for alias, number in aliases.items() if number == version.number),
-            "tags": version.tags,
-            "added_at": version.record.get("added_at"),
-            "yanked": version.yanked,
-        }
 
     def rows(self) -> list[dict[str, Any]]:
         """What a list shows of the name, by ascending number."""
@@ -141,8 +148,27 @@ class Shelf:
         try:
             setting = read_object(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise Corrupted(f"{path} is missing: set the alias again.") from error
+            raise Corrupted(f"{path} is missing: set the alias again") from error
         version = setting.get("version")
         if not (version is None or (type(version) is int and version > 0)) or not isinstance(setting.get("at"), str):
-            raise Corrupted(f"{path} isn't the setting of an alias: set the alias again.")
+            raise Corrupted(f"{path} isn't the setting of an alias: set the alias again")
         return setting
+
+
+def shelves(root: Path) -> list[Shelf]:
+    """Every name that has a folder under a root, sorted."""
+    adapters = root / "adapters"
+    return [
+        Shelf(root, f"{namespace}/{name}")
+        for namespace in _segments(adapters)
+        for name in _segments(adapters / namespace)
+    ]
+
+
+def _segments(folder: Path) -> list[str]:
+    # Only what the grammar allows becomes a name, and no link leads out of the root.
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if is_segment(e.name) and e.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []

@@ -18,7 +18,7 @@ def verify_files(version: Version) -> None:
     said = {file.path: file for file in version.manifest.files}
     found = set(_walk(version.files, ""))
     for path in sorted(found - set(said)):
-        raise Corrupted(f"{version.files / path} isn't in the manifest of {version.reference}: remove it.")
+        raise Corrupted(f"{version.files / path} isn't in the manifest of {version.reference}: remove it")
     for path, file in said.items():
         if path not in found:
             raise _altered(version, path, "is missing")
@@ -43,7 +43,7 @@ def verify_tensors(version: Version) -> None:
                 raise Corrupted(str(error)) from error
             found += [Tensor(name, info.dtype, info.shape) for name, info in header.items()]
     if tuple(sorted(found)) != version.manifest.tensors:
-        raise Corrupted(f"{version.folder / 'manifest.json'} lists other tensors than the files hold: get it again.")
+        raise Corrupted(f"{version.folder / 'manifest.json'} lists other tensors than the files hold: get it again")
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:
@@ -55,8 +55,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
                 else:
                     yield prefix + entry.name
     except OSError as error:
-        raise Corrupted(f"{folder} can't be listed ({error.strerror}): restore it from a copy.") from error
+        raise Corrupted(f"{folder} can't be listed ({error.strerror}): restore it from a copy") from error
 
 
 def _altered(version: Version, path: str, how: str) -> Corrupted:
-    return Corrupted(f"{version.files / path} of {version.reference} {how}: restore it, or get the version again.")
+    return Corrupted(f"{version.files / path} of {version.reference} {how}: restore it, or get the version again")

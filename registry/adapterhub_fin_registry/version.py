@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import BadInstant, BadManifest, Corrupted
-from adapterhub_fin_registry.events import read_events
+from adapterhub_fin_registry.events import is_yanked, read_events, tags_after
 from adapterhub_fin_registry.knowledge import Tier, knowledge_end, parse_instant
 from adapterhub_fin_registry.reading import parse_object, read_object, read_small
 
@@ -68,7 +68,7 @@ class Version:
         path = self.folder / "manifest.json"
         data = parse_object(self.manifest_bytes, path)
         if data.get("format") != 1:
-            raise Corrupted(f"{path} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy.")
+            raise Corrupted(f"{path} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")
         return data
 
     @cached_property
@@ -77,7 +77,7 @@ class Version:
         try:
             return read_object(self.folder / "record.json")
         except FileNotFoundError as error:
-            raise Corrupted(f"{self.folder / 'record.json'} is missing: restore it from a copy.") from error
+            raise Corrupted(f"{self.folder / 'record.json'} is missing: restore it from a copy") from error
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -87,19 +87,12 @@ class Version:
     @property
     def yanked(self) -> bool:
         """Whether the version was withdrawn from being chosen; it still answers to its number."""
-        last = [event["kind"] for event in self.events if event["kind"] in ("yank", "unyank")][-1:]
-        return last == ["yank"]
+        return is_yanked(self.events)
 
     @property
     def tags(self) -> list[str]:
-        """The manifest's tags with those that events added and without those that they took."""
-        tags = set(self.plain(lambda data: [str(tag) for tag in data["tags"]]))
-        for event in self.events:
-            if event["kind"] == "tag":
-                tags.add(event["body"]["tag"])
-            elif event["kind"] == "untag":
-                tags.discard(event["body"]["tag"])
-        return sorted(tags)
+        """The manifest's tags, as events have changed them since."""
+        return tags_after(self.plain(lambda data: [str(tag) for tag in data["tags"]]), self.events)
 
     @cached_property
     def knowledge_end(self) -> datetime:
@@ -119,4 +112,4 @@ class Version:
         try:
             return read(self.data)
         except (KeyError, TypeError, AttributeError, BadInstant) as error:
-            raise Corrupted(f"{self.folder / 'manifest.json'} isn't a manifest: restore it from a copy.") from error
+            raise Corrupted(f"{self.folder / 'manifest.json'} isn't a manifest: restore it from a copy") from error
