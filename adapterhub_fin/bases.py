@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from adapterhub_fin.errors import BaseNotFound
+from adapterhub_fin.errors import BadRecipe, BaseNotFound
 from adapterhub_fin.interfaces import Known
 from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin_registry.knowledge import end_of_day, parse_instant
@@ -56,9 +56,7 @@ class BaseSource:
 
 def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
     """The base on this machine; BaseNotFound says how to get it."""
-    entry = CATALOGUE.get(choice.id or "") or next((e for e in CATALOGUE.values() if e.repository == choice.id), None)
-    repository = entry.repository if entry else choice.id
-    known = _declared(choice) or (entry.known if entry else None)
+    entry, repository, known = _entry(choice), repository_of(choice), known_of(choice)
     if choice.path is not None:
         folder = choice.path.expanduser()
         if not (folder / "config.json").is_file():
@@ -74,12 +72,33 @@ def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
     return _from_hub(repository, choice.revision, known, entry, download)
 
 
-def _declared(choice: BaseChoice) -> Known | None:
-    if choice.knowledge_end is None or choice.evidence is None:
+def _entry(choice: BaseChoice) -> Catalogued | None:
+    return CATALOGUE.get(choice.id or "") or next((e for e in CATALOGUE.values() if e.repository == choice.id), None)
+
+
+def repository_of(choice: BaseChoice) -> str | None:
+    """The id to record: `minilm` is recorded as its Hub id, a folder alone as nothing."""
+    entry = _entry(choice)
+    return entry.repository if entry else choice.id
+
+
+def known_of(choice: BaseChoice) -> Known | None:
+    """When the base ended, as the choice asserts it or the catalogue has it."""
+    entry = _entry(choice)
+    return asserted(choice.knowledge_end, choice.evidence, "base") or (entry.known if entry else None)
+
+
+def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> Known | None:
+    """A declared date with its evidence; a date without a time means the end of that day, in the last zone."""
+    if knowledge_end is None and evidence is None:
         return None
-    text = choice.knowledge_end
-    at = end_of_day(date.fromisoformat(text), None) if len(text) == 10 else parse_instant(text)
-    return Known(at=at, kind="asserted", evidence=choice.evidence)
+    if not knowledge_end or not evidence:
+        raise BadRecipe(f"{what}: knowledge_end and evidence go together, since a date is asserted by something")
+    try:
+        at = end_of_day(date.fromisoformat(knowledge_end), None) if "T" not in knowledge_end else parse_instant(knowledge_end)
+    except ValueError as error:
+        raise BadRecipe(f"{what}: knowledge_end {knowledge_end!r} is no date: write 2021-06-30 or 2021-06-30T14:05:00Z") from error
+    return Known(at=at, kind="asserted", evidence=evidence)
 
 
 def _from_hub(repository: str, revision: str | None, known: Known | None, entry: Catalogued | None, download: bool) -> BaseSource:

@@ -75,6 +75,7 @@ class Method(Description):
 
     kind: ClassVar[str] = "method"
     traits: tuple[str, ...] = ()
+    peft_type: str | None = None  # the PEFT type whose foreign folders this method loads; its class has options_from
 
     def __post_init__(self) -> None:
         super().__post_init__()

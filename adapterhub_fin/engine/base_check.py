@@ -30,7 +30,7 @@ QUANTIZED_TOLERANCE = 0.5
 
 def describe_base(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
     leave_out: Collection[str],
     repository: str | None,
     revision: str | None,
@@ -45,7 +45,7 @@ def describe_base(
             "architecture": type(pin.backbone(model)).__name__,
             "config_digest": pin.config_digest(config),  # type: ignore[arg-type]
             "vocabulary_size": pin.vocabulary_size(model),
-            "tokenizer_digest": pin.tokenizer_digest(tokenizer),
+            "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
             "structure_digest": pin.structure_digest(model, leave_out),
             "weight_probe": pin.weight_probe(model, leave_out),
             "quantization": quantization.to_dict() if hasattr(quantization, "to_dict") else quantization,

@@ -26,6 +26,11 @@ class PeftMethod(MethodImplementation):
     def __init__(self, options: Any) -> None:
         self.options = options
 
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that a foreign adapter_config.json amounts to."""
+        return {}
+
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         """PEFT's configuration of a new adapter."""
         raise NotImplementedError

@@ -63,6 +63,15 @@ def method_record(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "options": full, "provider": provider, "traits": description.traits}
 
 
+def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The method that a foreign PEFT configuration is of; one that no plugin knows is stored all the same."""
+    kind = str(config["peft_type"])
+    for name, description in extensions().all(Method).items():
+        if description.peft_type == kind:
+            return method_record(name, description.load().options_from(config))
+    return {"name": f"peft:{kind.lower().replace('_', '-')}", "options": {}}
+
+
 def base_known(source: BaseSource, now: datetime) -> Known:
     """When the base ended; a base that nobody dates is bounded by this moment."""
     return source.known or Known(now, "bounded", "recorded when this registry first saw the base")

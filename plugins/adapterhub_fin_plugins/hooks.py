@@ -18,6 +18,7 @@ def ahf_methods() -> Iterable[Method]:
             target=f"{HERE}.methods.lora:Lora",
             options=f"{HERE}.methods.lora_options:LoraOptions",
             traits=("additive_low_rank",),
+            peft_type="LORA",
         )
     ]
 

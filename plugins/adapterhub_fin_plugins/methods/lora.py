@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from peft import LoraConfig, PeftConfig
 from torch import nn
 
@@ -12,6 +15,16 @@ from adapterhub_fin.interfaces import Site
 
 class Lora(PeftMethod):
     """W x + (alpha / rank) B A x, with A random and B zero at the start."""
+
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        targets = config.get("target_modules")
+        return {
+            "rank": config.get("r", 8),
+            "alpha": config.get("lora_alpha", 8),
+            "dropout": config.get("lora_dropout", 0.0),
+            "targets": sorted(targets) if isinstance(targets, list) else None,
+        }
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         return LoraConfig(

@@ -1,0 +1,122 @@
+"""The `ahf` command: a verb is parse, one public call, print; its module is imported when it is typed."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NoReturn
+
+import click
+
+from adapterhub_fin.version import __version__
+
+GROUP = "adapterhub_fin.verbs"
+# What `ahf --help` says of the shipped verbs, so that it imports none of them; a test holds it to their own help.
+SUMMARIES = {
+    "train": "Train an adapter from a recipe and add it to the registry.",
+    "predict": "Answer texts with an adapter, by its name.",
+    "embed": "Turn texts into vectors with an adapter, by its name.",
+    "list": "List adapters and their versions.",
+    "show": "Show what is known of a version.",
+    "alias": "Set, move, remove or list aliases.",
+    "import": "Take in a PEFT folder that another trainer made.",
+    "path": "Print the folder of a version, its files verified.",
+    "plugins": "List plugins, what they give, and what is broken.",
+    "new-plugin": "Write a plugin package to start from.",
+    "verify": "Hash stored versions again and compare.",
+}
+EPILOG = "Tab completion: eval \"$(_AHF_COMPLETE=bash_source ahf)\" (or zsh_source, fish_source)."
+
+
+class Verbs(click.Group):
+    """Verbs from entry points, imported one by one; errors are one line on standard error."""
+
+    def _entries(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        names = self._entries()
+        return [name for name in SUMMARIES if name in names] + sorted(set(names) - set(SUMMARIES))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self._entries().get(cmd_name)
+        if entry is None:
+            return None
+        try:
+            command = entry.load()
+        except Exception as error:  # a stranger's verb may fail in any way, and costs itself alone
+            owner = entry.dist.name if entry.dist else "an unknown distribution"
+            raise click.ClickException(f"the verb {cmd_name!r} of {owner} can't be loaded: {error!r}; uninstall it or mend it") from error
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        from difflib import get_close_matches
+
+        if args and not args[0].startswith("-") and args[0] not in self._entries():
+            near = get_close_matches(args[0], self.list_commands(ctx), n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such verb {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        entries = self._entries()
+        shipped = [(name, SUMMARIES[name]) for name in SUMMARIES if name in entries]
+        others = [(name, f"from {e.dist.name if e.dist else '?'}") for name, e in sorted(entries.items()) if name not in SUMMARIES]
+        for title, rows in (("Verbs", shipped), ("Verbs of other packages", others)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no log lines.")
+@click.version_option(__version__, prog_name="ahf")
+@click.pass_context
+def group(ctx: click.Context, debug: bool, quiet: bool) -> None:
+    """Train, version, find, load and merge PEFT adapters for finance, by name, without look-ahead."""
+    ctx.obj = {"debug": debug, "quiet": quiet}
+    if not debug:
+        _hush()
+
+
+def _hush() -> None:
+    """Keep other libraries' notices off the terminal; errors are raised, and what matters is said by us."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for library in ("bitsandbytes", "accelerate", "datasets", "torch"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(transformers|peft|torch|bitsandbytes|accelerate|datasets)(\.|$)")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run `ahf`; exit 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = group.main(args=arguments, prog_name="ahf", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        code = 130
+    except BrokenPipeError:
+        code = 0  # the reader of a pipe has seen enough
+    except Exception as error:
+        if "--debug" in arguments or not _is_ours(error):
+            raise
+        click.echo(f"ahf: {error}", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_ours(error: Exception) -> bool:
+    errors: Any = import_module("adapterhub_fin_registry.errors")
+    return isinstance(error, errors.AdapterHubError)

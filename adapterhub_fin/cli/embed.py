@@ -1,0 +1,50 @@
+"""ahf embed"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, base_options, print_json, read_texts, texts_argument
+
+
+@click.command("embed")
+@click.argument("reference", type=REFERENCE)
+@texts_argument
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a .npy file in place of JSON lines.")
+@base_options
+@as_of_options
+def command(
+    reference: str,
+    texts: tuple[str, ...],
+    file: Path | None,
+    out: Path | None,
+    base: str | None,
+    download: bool,
+    batch_size: int,
+    as_of: str | None,
+    tier: str,
+) -> None:
+    """Turn texts into vectors with an adapter, by its name.
+
+    A vector is the mean of the last hidden states over the text's tokens; one JSON line a text, or a .npy file.
+
+    \b
+    Examples:
+      ahf embed acme/tone "Margins widened in the third quarter."
+      ahf embed acme/tone --out vectors.npy "Orders rose." "Orders fell."
+    """
+    from adapterhub_fin import load
+
+    wanted = read_texts(texts, file)
+    adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
+    vectors = adapter.embed(wanted, batch_size)
+    if out is None:
+        for text, vector in zip(wanted, vectors.tolist(), strict=True):
+            print_json({"text": text, "embedding": vector, "reference": adapter.reference})
+        return
+    import numpy as np
+
+    np.save(out, vectors)
+    click.echo(f"{adapter.reference}: {vectors.shape[0]} x {vectors.shape[1]} in {out}", err=True)

@@ -1,0 +1,98 @@
+"""Options and arguments that several verbs share, completion included."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ReferenceType(click.ParamType):
+    """A reference such as acme/tone@3; completes from the local registry."""
+
+    name = "reference"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from adapterhub_fin_registry import Registry
+
+        registry = Registry()
+        name, at, _ = incomplete.partition("@")
+        if not at:
+            return [CompletionItem(found) for found in registry.names() if found.startswith(incomplete)]
+        known = [str(version.number) for version in registry.versions(name)] + sorted(registry.aliases(name))
+        return [CompletionItem(f"{name}@{each}") for each in known if f"{name}@{each}".startswith(incomplete)]
+
+
+REFERENCE = ReferenceType()
+
+
+def json_option(function: F) -> F:
+    """--json: print data for a program."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def as_of_options(function: F) -> F:
+    """--as-of and --tier: what was knowable on a date."""
+    function = click.option(
+        "--as-of", metavar="DATE", help="Only what was trained on knowledge before DATE (00:00 UTC), or 'now'."
+    )(function)
+    return click.option(
+        "--tier",
+        type=click.Choice(["strict", "adapter"]),
+        default="strict",
+        show_default=True,
+        help="strict counts what the base knew too.",
+    )(function)
+
+
+def base_options(function: F) -> F:
+    """--base, --download and --batch-size: how a version is loaded."""
+    function = click.option("--base", metavar="FOLDER|ID", help="The base, where it is not found by its recorded id.")(function)
+    function = click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")(function)
+    return click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts of one forward pass.")(function)
+
+
+def texts_argument(function: F) -> F:
+    """TEXTS, or --file with one text a line; `-` is standard input."""
+    function = click.option(
+        "--file", "file", type=click.Path(path_type=Path, allow_dash=True), help="One text a line; - is standard input."
+    )(function)
+    return click.argument("texts", nargs=-1)(function)
+
+
+def read_texts(texts: Sequence[str], file: Path | None) -> list[str]:
+    """The texts of a command line; UsageError where there are none."""
+    found = list(texts)
+    if file is not None:
+        with click.open_file(str(file), encoding="utf-8") as lines:
+            found += [line.rstrip("\n") for line in lines if line.strip()]
+    if not found:
+        raise click.UsageError("Give a text, or --file FILE with one text a line.")
+    return found
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, for a program or a person."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """A table as wide as the terminal; in a pipe, as wide as its cells, so that nothing is cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=10_000, no_color=True)
+    console.print(table, soft_wrap=not sys.stdout.isatty())

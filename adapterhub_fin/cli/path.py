@@ -1,0 +1,32 @@
+"""ahf path"""
+
+from __future__ import annotations
+
+import click
+
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, json_option, print_json
+
+
+@click.command("path")
+@click.argument("reference", type=REFERENCE)
+@as_of_options
+@json_option
+def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None:
+    """Print the folder of a version, its files verified.
+
+    The folder is a plain adapter folder, to read from and never to write to.
+
+    \b
+    Examples:
+      ahf path acme/tone
+      ahf path acme/tone@1 --json
+    """
+    from adapterhub_fin_registry import Registry
+
+    registry = Registry()
+    version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    folder = registry.path(version.reference)
+    if as_json:
+        print_json({"reference": version.reference, "digest": version.digest, "path": str(folder)})
+    else:
+        click.echo(folder)

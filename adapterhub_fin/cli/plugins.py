@@ -1,0 +1,75 @@
+"""ahf plugins"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from adapterhub_fin.cli.options import json_option, print_json, print_table
+
+
+@click.command("plugins")
+@click.option("--options", "of", metavar="KIND:NAME", help="Show the options of one plugin, such as method:lora.")
+@json_option
+def command(of: str | None, as_json: bool) -> None:
+    """List plugins, what they give, and what is broken.
+
+    \b
+    Examples:
+      ahf plugins
+      ahf plugins --options method:lora
+    """
+    from adapterhub_fin.extensions import extensions
+
+    found = extensions()
+    if of is not None:
+        _options(of, as_json)
+        return
+    plugins = [_document(plugin) for plugin in found.plugins]
+    if as_json:
+        print_json({"plugins": plugins, "disabled": list(found.disabled)})
+        return
+    rows = [
+        (given["kind"], given["name"], given["summary"], plugin["distribution"], plugin["version"] or "")
+        for plugin in plugins
+        for given in plugin["gives"]
+    ]
+    print_table(("kind", "name", "summary", "distribution", "version"), sorted(rows, key=lambda row: row[:2]))
+    for plugin in plugins:
+        for problem in [plugin["error"] and f"broken: {plugin['error']}", *plugin["lost"]]:
+            if problem:
+                click.echo(f"{plugin['name']} ({plugin['distribution']} {plugin['version'] or ''}): {problem}", err=True)
+    for name in found.disabled:
+        click.echo(f"{name}: disabled by AHF_DISABLE_PLUGINS", err=True)
+
+
+def _document(plugin: Any) -> dict[str, Any]:
+    gives = [{"kind": each.kind, "name": each.name, "summary": each.summary} for each in plugin.gives]
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "gives": gives,
+        "error": plugin.error,
+        "lost": plugin.lost,
+    }
+
+
+def _options(of: str, as_json: bool) -> None:
+    from adapterhub_fin.descriptions import Corpus, Description, Head, Method
+    from adapterhub_fin.extensions import extensions
+
+    kinds: dict[str, type[Description]] = {kind.kind: kind for kind in (Method, Head, Corpus)}
+    kind, _, name = of.partition(":")
+    if kind not in kinds or not name:
+        raise click.UsageError(f"--options takes KIND:NAME with KIND one of {', '.join(kinds)}.")
+    model = extensions().get(kinds[kind], name).load_options()
+    if as_json:
+        print_json(model.model_json_schema())
+        return
+    rows = [
+        (key, "required" if field.is_required() else repr(field.default), field.description or "")
+        for key, field in model.model_fields.items()
+    ]
+    print_table(("option", "default", "meaning"), rows)

@@ -1,0 +1,58 @@
+"""ahf predict"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from adapterhub_fin.cli.options import (
+    REFERENCE,
+    as_of_options,
+    base_options,
+    json_option,
+    print_json,
+    print_table,
+    read_texts,
+    texts_argument,
+)
+
+
+@click.command("predict")
+@click.argument("reference", type=REFERENCE)
+@texts_argument
+@base_options
+@as_of_options
+@json_option
+def command(
+    reference: str,
+    texts: tuple[str, ...],
+    file: Path | None,
+    base: str | None,
+    download: bool,
+    batch_size: int,
+    as_of: str | None,
+    tier: str,
+    as_json: bool,
+) -> None:
+    """Answer texts with an adapter, by its name.
+
+    \b
+    Examples:
+      ahf predict acme/tone "Margins widened in the third quarter."
+      ahf predict acme/tone@1 --as-of now --json "Orders fell short of plan."
+    """
+    from adapterhub_fin import load
+
+    wanted = read_texts(texts, file)
+    adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
+    answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size)]
+    if as_json:
+        asked = {"as_of": as_of, "tier": tier} if as_of else {}
+        used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked}
+        print_json({**used, "predictions": [{"text": t, **a} for t, a in zip(wanted, answers, strict=True)]})
+        return
+    tier_note = f" (tier {tier})" if as_of and tier != "strict" else ""
+    click.echo(f"{adapter.reference}{tier_note}", err=True)
+    print_table(("label", "score", "text"), [(a["label"], f"{a['score']:.3f}", t) for t, a in zip(wanted, answers, strict=True)])

@@ -1,0 +1,70 @@
+"""ahf show"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, json_option, print_json, print_table
+
+
+@click.command("show")
+@click.argument("reference", type=REFERENCE)
+@as_of_options
+@json_option
+def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None:
+    """Show what is known of a version.
+
+    \b
+    Examples:
+      ahf show acme/tone
+      ahf show acme/tone@1 --json
+    """
+    from adapterhub_fin_registry import Registry
+
+    registry = Registry()
+    version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    manifest = json.loads(version.manifest_bytes)
+    aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)
+    events = list(registry.events(version.reference))
+    if as_json:
+        document = {"reference": version.reference, "digest": version.digest, "path": str(version.files)}
+        print_json({**document, "aliases": aliases, "events": events, "record": version.record, "manifest": manifest})
+        return
+    print_table(("", ""), _rows(version.reference, version.digest, aliases, manifest, version.record))
+    for event in events:
+        click.echo(f"{event['at']}  {event['kind']}")
+
+
+def _rows(reference: str, digest: str, aliases: list[str], manifest: dict[str, Any], record: dict[str, Any]) -> list[tuple[str, str]]:
+    method, head, base, corpus = (manifest.get(key) or {} for key in ("method", "head", "base", "corpus"))
+    provider = method.get("provider") or {}
+    measured = manifest.get("measured_on") or {}
+    options = ", ".join(f"{key}={value}" for key, value in sorted(method["options"].items()) if value is not None)
+    rows = [
+        ("version", reference),
+        ("digest", digest),
+        ("aliases", " ".join(aliases)),
+        ("added", f"{record['added_at']} by {record['added_by']}"),
+        ("method", f"{method['name']} ({options})"),
+        ("provider", f"{provider['distribution']} {provider['version']}" if provider else ""),
+        ("head", f"{head['name']}: {', '.join(head.get('labels') or ())}" if head else ""),
+        ("base", f"{base.get('repository') or 'unnamed'} ({base.get('architecture')}), pin {base['pin']}"),
+        ("corpus", _corpus(corpus)),
+        ("knowledge end", manifest["knowledge"]["end"]),
+    ]
+    rows += [(f"  {i['input']}", f"{i['at']} {i['kind']}: {i['evidence']}") for i in manifest["knowledge"]["inputs"]]
+    rows += [(f"metric {m}", f"{v:.4f} on {measured.get('rows', '?')} {measured.get('split', '')} rows") for m, v in sorted(manifest["metrics"].items())]
+    rows += [("parent", f"{p['name']} {p['digest']} ({p['role']})") for p in manifest["parents"]]
+    rows += [("licence", manifest.get("licence") or ""), ("description", manifest["description"]), ("tags", " ".join(manifest["tags"]))]
+    rows += [("files", ", ".join(f"{path} ({size:,} bytes)" for path, size, _ in manifest["files"]))]
+    return [(key, value) for key, value in rows if value]
+
+
+def _corpus(corpus: dict[str, Any]) -> str:
+    if not corpus:
+        return ""
+    rows = ", ".join(f"{count} {part}" for part, count in corpus["rows"].items())
+    return f"{corpus['name']} ({rows}), licence {corpus.get('licence') or 'unknown'}"

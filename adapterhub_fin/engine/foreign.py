@@ -1,0 +1,110 @@
+"""Read a PEFT folder that another trainer wrote: what it is, what head it carries, and what may be kept of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterhub_fin.engine.peft_method import CONFIG
+from adapterhub_fin.engine.slots import WEIGHTS
+from adapterhub_fin.errors import NotAnAdapter
+from adapterhub_fin_registry.paths import refusal
+from adapterhub_fin_registry.safetensors_header import read_header
+
+PREFIX = "base_model.model."
+HEADS = {"SEQ_CLS": "classify", "CAUSAL_LM": "causal-lm"}  # what a task type means here
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A PEFT folder, understood."""
+
+    folder: Path
+    config: Mapping[str, Any]  # adapter_config.json, verbatim
+    head: Mapping[str, Any] | None  # the manifest's `head`
+    head_modules: Sequence[str]
+
+    def copy_allowed(self, into: Path) -> list[str]:
+        """Copy what a registry may hold; the names of what it may not."""
+        dropped = []
+        for path in sorted(self.folder.iterdir()):
+            if path.is_file() and not path.is_symlink() and refusal(path.name) is None:
+                shutil.copyfile(path, into / path.name)
+            else:
+                dropped.append(path.name)
+        return dropped
+
+
+def read_folder(folder: Path, labels: Sequence[str] | None) -> Foreign:
+    """The folder's configuration and head; NotAnAdapter tells the lookalikes apart and says what to do."""
+    config = _config(folder)
+    if not (folder / WEIGHTS).is_file():
+        pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(path.name for path in folder.glob("*.pt"))
+        if pickles:
+            raise NotAnAdapter(
+                f"{folder / pickles[0]} is a pickle, which can run code when it is read: load it where you trust it and "
+                "save it again with PeftModel.save_pretrained, which writes safetensors"
+            )
+        raise NotAnAdapter(f"{folder} holds no {WEIGHTS}: give a folder as PeftModel.save_pretrained writes it")
+    shapes = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
+    modules = head_modules(config, shapes)
+    task = config.get("task_type")
+    head = None
+    if task in HEADS:
+        outputs = max((shapes[name][0] for name in shapes if _owner(name, modules)), default=0)
+        named = _labels(labels, outputs, folder) if task == "SEQ_CLS" else None
+        head = {"name": HEADS[str(task)], "labels": named, "modules": modules}
+    return Foreign(folder, config, head, modules)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise NotAnAdapter(f"{folder} is not a folder: give the one that PeftModel.save_pretrained wrote")
+    path = folder / CONFIG
+    if not path.is_file():
+        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
+        raise NotAnAdapter(f"{folder} holds no {CONFIG} (it holds {found}): give a folder as PeftModel.save_pretrained writes it")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotAnAdapter(f"{path} is not JSON ({error}): get the folder again") from error
+    if not isinstance(config, dict) or not config.get("peft_type"):
+        other = " (it looks like one of mlx-lm: convert it to PEFT first)" if (folder / "adapters.safetensors").exists() else ""
+        raise NotAnAdapter(f"{path} has no peft_type, so it is no PEFT adapter{other}")
+    return config
+
+
+def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The modules that modules_to_save names and whose whole weights stand in the file."""
+    wanted = set(config.get("modules_to_save") or ()) | ({"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set())
+    found = set()
+    for name in shapes:
+        parts = name.removeprefix(PREFIX).split(".")
+        for end in range(1, len(parts)):
+            module = ".".join(parts[:end])
+            if any(module == w or module.endswith(f".{w}") for w in wanted) and not any("lora_" in part for part in parts):
+                found.add(module)
+                break
+    return sorted(found)
+
+
+def _owner(name: str, modules: Sequence[str]) -> bool:
+    bare = name.removeprefix(PREFIX)
+    return any(bare.startswith(f"{module}.") for module in modules)
+
+
+def _labels(labels: Sequence[str] | None, outputs: int, folder: Path) -> list[str] | None:
+    if not outputs:
+        raise NotAnAdapter(
+            f"{folder} is a classifier without its head: {WEIGHTS} holds no classifier or score weights, so that any load "
+            "would answer at random; save it again with modules_to_save"
+        )
+    if labels is None:
+        return [f"LABEL_{number}" for number in range(outputs)]
+    if len(labels) != outputs:
+        raise NotAnAdapter(f"{len(labels)} labels were given and the head has {outputs} outputs")
+    return list(labels)

@@ -1,0 +1,152 @@
+"""Store a PEFT model that another trainer made, from memory or from a folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin import bases
+from adapterhub_fin.engine.base_check import describe_base
+from adapterhub_fin.engine.foreign import Foreign, read_folder
+from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
+from adapterhub_fin.engine.provenance import environment, knowledge_record, method_record_for
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin.interfaces import Known
+from adapterhub_fin.recipe import BaseChoice, checked
+from adapterhub_fin_registry import Manifest, Registry
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin_registry import Version
+
+UNDATED = "recorded when this registry first saw the bytes"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An imported version, and the files that a registry may not hold."""
+
+    version: Version
+    dropped: Sequence[str]
+
+
+def save(
+    model: PeftModel,
+    name: str,
+    *,
+    base: str | Mapping[str, Any] | None = None,
+    corpus: Mapping[str, Any] | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    labels: Sequence[str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    description: str = "",
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    registry: Registry | None = None,
+) -> Version:
+    """Add the active adapter of a PEFT model to the registry, with its head; the base is pinned from memory.
+
+    `base` is its id, or `{id, revision, knowledge_end, evidence}`; `corpus` is `{name, knowledge_end, evidence,
+    licence}`. What carries no date is bounded by this moment. `labels` default to the model's own.
+    """
+    adapter = active_adapter(model)
+    choice = _base_choice(base or _recorded_base(model.peft_config[adapter].base_model_name_or_path))
+    known_base = bases.known_of(choice) if choice else None
+    repository = bases.repository_of(choice) if choice else None
+    with tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:
+        write_peft_folder(model, adapter, Path(folder), repository)
+        foreign = read_folder(Path(folder), labels or _labels_of(model))
+        pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
+        manifest = _manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
+        return (registry or Registry()).add(Path(folder), manifest, name=name, checks=extensions().vetoes())
+
+
+def import_folder(
+    folder: str | Path,
+    name: str,
+    *,
+    base: str | Mapping[str, Any] | None = None,
+    corpus: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    description: str = "",
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    registry: Registry | None = None,
+) -> Taken:
+    """Add a PEFT folder to the registry; its base is declared, and verified by the first load.
+
+    Raises NotAnAdapter with what to do for a pickle, a Git LFS pointer, or a folder of something else.
+    """
+    foreign = read_folder(Path(folder), labels)
+    choice = _base_choice(base or _recorded_base(foreign.config.get("base_model_name_or_path")))
+    declared = {
+        "repository": bases.repository_of(choice) if choice else None,
+        "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
+        "pin": "declared" if choice else "unknown",
+    }
+    manifest = _manifest(foreign, declared, bases.known_of(choice) if choice else None, corpus, None, description, licence, tags)
+    with tempfile.TemporaryDirectory(prefix="ahf-import-") as clean:
+        dropped = foreign.copy_allowed(Path(clean))
+        origin = {"imported": Path(folder).resolve().name}
+        version = (registry or Registry()).add(
+            Path(clean), manifest, name=name, checks=extensions().vetoes(), origin=origin
+        )
+    return Taken(version, dropped)
+
+
+def _base_choice(base: str | Mapping[str, Any] | None) -> BaseChoice | None:
+    if base is None:
+        return None
+    return checked(BaseChoice, {"id": base} if isinstance(base, str) else base, "base")
+
+
+def _recorded_base(name: str | None) -> str | None:
+    """What a PEFT configuration names, unless it is a path of the machine it was trained on."""
+    if not name or Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name:
+        return None
+    return name
+
+
+def _labels_of(model: PeftModel) -> Sequence[str] | None:
+    names = getattr(model.config, "id2label", None)
+    return [str(names[number]) for number in sorted(names)] if names else None
+
+
+def _manifest(
+    foreign: Foreign,
+    base: Mapping[str, Any],
+    known_base: Known | None,
+    corpus: Mapping[str, Any] | None,
+    metrics: Mapping[str, float] | None,
+    description: str,
+    licence: str | None,
+    tags: Sequence[str],
+) -> Manifest:
+    now = Known(datetime.now(UTC).replace(microsecond=0), "bounded", UNDATED)
+    stated = dict(corpus or {"name": "unknown"})
+    if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
+        raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")
+    dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
+    known = {"base": known_base or now, f"corpus:{stated['name']}": dated or now}
+    record = {"name": stated["name"], "licence": stated.get("licence")} if corpus else None
+    return Manifest.model_validate(
+        {
+            "method": method_record_for(foreign.config),
+            "head": foreign.head,
+            "base": base,
+            "corpus": record,
+            "knowledge": knowledge_record(known),
+            "metrics": metrics or {},
+            "environment": environment(),
+            "description": description,
+            "licence": licence,
+            "tags": tuple(tags),
+        }
+    )
