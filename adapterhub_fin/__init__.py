@@ -8,41 +8,140 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.version import __version__ as __version__
+from adapterhub_fin.version import __version__
 
 if TYPE_CHECKING:
-    from adapterhub_fin.descriptions import Corpus, Head, Merger, Method, Metric, StoreKind
-    from adapterhub_fin.engine.loading import attach, load
-    from adapterhub_fin.engine.saving import import_folder, save
-    from adapterhub_fin.engine.training import train
-    from adapterhub_fin.errors import *  # noqa: F403
-    from adapterhub_fin.extensions import register
-    from adapterhub_fin.hooks import hookimpl
-    from adapterhub_fin.interfaces import Known, Prediction, Rows, Site
-    from adapterhub_fin.recipe import Recipe
-    from adapterhub_fin_registry import Manifest, Registry, Version
+    from adapterhub_fin.descriptions import (
+        Corpus,
+        Head,
+        Merger,
+        Method,
+        Metric,
+        StoreKind,
+    )
+    from adapterhub_fin.engine.loading import (
+        attach,
+        load,
+    )
+    from adapterhub_fin.engine.saving import (
+        import_folder,
+        save,
+    )
+    from adapterhub_fin.engine.training import (
+        train,
+    )
+    from adapterhub_fin.errors import (
+        AdapterHubError,
+        BadCorpus,
+        BadManifest,
+        BadRecipe,
+        BadReference,
+        BaseNotFound,
+        Corrupted,
+        NotAnAdapter,
+        NotFound,
+        PluginError,
+        ReadOnly,
+        Refused,
+        TrainingFailed,
+        UnknownName,
+        WrongBase,
+        WrongTensors,
+    )
+    from adapterhub_fin.extensions import (
+        register,
+    )
+    from adapterhub_fin.hooks import (
+        hookimpl,
+    )
+    from adapterhub_fin.interfaces import (
+        Known,
+        Prediction,
+        Rows,
+        Site,
+    )
+    from adapterhub_fin.recipe import (
+        Recipe,
+    )
+    from adapterhub_fin_registry import (
+        Manifest,
+        Registry,
+        Version,
+    )
+
+__all__ = [
+    "AdapterHubError",
+    "BadCorpus",
+    "BadManifest",
+    "BadRecipe",
+    "BadReference",
+    "BaseNotFound",
+    "Corpus",
+    "Corrupted",
+    "Head",
+    "Known",
+    "Manifest",
+    "Merger",
+    "Method",
+    "Metric",
+    "NotAnAdapter",
+    "NotFound",
+    "PluginError",
+    "Prediction",
+    "ReadOnly",
+    "Recipe",
+    "Refused",
+    "Registry",
+    "Rows",
+    "Site",
+    "StoreKind",
+    "TrainingFailed",
+    "UnknownName",
+    "Version",
+    "WrongBase",
+    "WrongTensors",
+    "__version__",
+    "attach",
+    "hookimpl",
+    "import_folder",
+    "load",
+    "register",
+    "save",
+    "train",
+]
 
 _HOME = {
-    "attach": "adapterhub_fin.engine.loading",
-    "load": "adapterhub_fin.engine.loading",
-    "import_folder": "adapterhub_fin.engine.saving",
-    "save": "adapterhub_fin.engine.saving",
-    "train": "adapterhub_fin.engine.training",
-    "register": "adapterhub_fin.extensions",
-    "hookimpl": "adapterhub_fin.hooks",
-    "Recipe": "adapterhub_fin.recipe",
-    **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
-    **dict.fromkeys(("Known", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
     **dict.fromkeys(("Corpus", "Head", "Merger", "Method", "Metric", "StoreKind"), "adapterhub_fin.descriptions"),
+    **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
+    **dict.fromkeys(("import_folder", "save"), "adapterhub_fin.engine.saving"),
+    "train": "adapterhub_fin.engine.training",
     **dict.fromkeys(
         (
-            "AdapterHubError BadCorpus BadManifest BadRecipe BadReference BaseNotFound Corrupted NotAnAdapter NotFound "
-            "PluginError ReadOnly Refused TrainingFailed UnknownName WrongBase WrongTensors"
-        ).split(),
+            "AdapterHubError",
+            "BadCorpus",
+            "BadManifest",
+            "BadRecipe",
+            "BadReference",
+            "BaseNotFound",
+            "Corrupted",
+            "NotAnAdapter",
+            "NotFound",
+            "PluginError",
+            "ReadOnly",
+            "Refused",
+            "TrainingFailed",
+            "UnknownName",
+            "WrongBase",
+            "WrongTensors",
+        ),
         "adapterhub_fin.errors",
     ),
+    "register": "adapterhub_fin.extensions",
+    "hookimpl": "adapterhub_fin.hooks",
+    **dict.fromkeys(("Known", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
+    "Recipe": "adapterhub_fin.recipe",
+    **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:

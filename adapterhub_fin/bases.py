@@ -67,8 +67,8 @@ def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
         from importlib import import_module
 
         return BaseSource(Path(import_module(entry.package).get_model_path()), repository, None, known)
-    if (folder := _remembered().get(repository)) and (Path(folder) / "config.json").is_file() and not choice.revision:
-        return BaseSource(Path(folder), repository, None, known)
+    if choice.revision is None and (remembered := recall(repository)) is not None:
+        return BaseSource(remembered, repository, None, known)
     return _from_hub(repository, choice.revision, known, entry, download)
 
 
@@ -95,15 +95,23 @@ def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> Know
     if not knowledge_end or not evidence:
         raise BadRecipe(f"{what}: knowledge_end and evidence go together, since a date is asserted by something")
     try:
-        at = end_of_day(date.fromisoformat(knowledge_end), None) if "T" not in knowledge_end else parse_instant(knowledge_end)
+        at = (
+            end_of_day(date.fromisoformat(knowledge_end), None)
+            if "T" not in knowledge_end
+            else parse_instant(knowledge_end)
+        )
     except ValueError as error:
-        raise BadRecipe(f"{what}: knowledge_end {knowledge_end!r} is no date: write 2021-06-30 or 2021-06-30T14:05:00Z") from error
+        raise BadRecipe(
+            f"{what}: knowledge_end {knowledge_end!r} is no date: write 2021-06-30 or 2021-06-30T14:05:00Z"
+        ) from error
     return Known(at=at, kind="asserted", evidence=evidence)
 
 
-def _from_hub(repository: str, revision: str | None, known: Known | None, entry: Catalogued | None, download: bool) -> BaseSource:
+def _from_hub(
+    repository: str, revision: str | None, known: Known | None, entry: Catalogued | None, download: bool
+) -> BaseSource:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(

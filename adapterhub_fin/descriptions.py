@@ -16,7 +16,16 @@ NAME = re.compile(r"[a-z0-9]+(?:[._:-][a-z0-9]+)*")
 TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 TRAITS = frozenset(
-    "additive_low_rank mutates_base shared_state has_head resizes_vocab needs_tokenizer prompt_kv stateful_train".split()
+    [
+        "additive_low_rank",
+        "mutates_base",
+        "shared_state",
+        "has_head",
+        "resizes_vocab",
+        "needs_tokenizer",
+        "prompt_kv",
+        "stateful_train",
+    ]
 )
 
 
@@ -42,7 +51,9 @@ class Description:
             raise PluginError(f"{self.kind} name {self.name!r} must be lower-case words joined by one of . _ : -")
         for field, target in (("target", self.target), ("options", self.options)):
             if target is not None and not TARGET.fullmatch(target):
-                raise PluginError(f"{self.kind} {self.name!r}: {field} must read 'package.module:attribute', not {target!r}")
+                raise PluginError(
+                    f"{self.kind} {self.name!r}: {field} must read 'package.module:attribute', not {target!r}"
+                )
 
     def _load(self, target: str) -> Any:
         try:
@@ -80,7 +91,9 @@ class Method(Description):
     def __post_init__(self) -> None:
         super().__post_init__()
         if unknown := set(self.traits) - TRAITS:
-            raise PluginError(f"method {self.name!r} declares unknown traits {sorted(unknown)}; known: {sorted(TRAITS)}")
+            raise PluginError(
+                f"method {self.name!r} declares unknown traits {sorted(unknown)}; known: {sorted(TRAITS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

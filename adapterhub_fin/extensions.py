@@ -83,7 +83,8 @@ class Extensions:
             self._hooks.check_pending()
             for hook, kind in CONTRIBUTIONS.items():
                 for implementation in self._implementations(hook, plugin):
-                    plugin.gives += [_checked(item, kind, hook) for item in implementation.function()]
+                    contributed: Any = implementation.function()
+                    plugin.gives += [_checked(item, kind, hook) for item in contributed]
         except (Exception, SystemExit) as error:
             plugin.error = _reason(error)
             plugin.gives = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor, nn
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PretrainedConfig, PreTrainedModel, TrainerCallback
 
 
 @dataclass(frozen=True)

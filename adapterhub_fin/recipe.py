@@ -93,7 +93,9 @@ class Training(Options):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="The rate's course.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     patience: int = Field(3, ge=1, description="Epochs without a better validation metric before it stops.")
-    metric: str | None = Field(None, description="Validation metric that picks the best checkpoint; the head's default.")
+    metric: str | None = Field(
+        None, description="Validation metric that picks the best checkpoint; the head's default."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
 
 

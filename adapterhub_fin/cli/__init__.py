@@ -26,7 +26,7 @@ SUMMARIES = {
     "new-plugin": "Write a plugin package to start from.",
     "verify": "Hash stored versions again and compare.",
 }
-EPILOG = "Tab completion: eval \"$(_AHF_COMPLETE=bash_source ahf)\" (or zsh_source, fish_source)."
+EPILOG = 'Tab completion: eval "$(_AHF_COMPLETE=bash_source ahf)" (or zsh_source, fish_source).'
 
 
 class Verbs(click.Group):
@@ -47,10 +47,14 @@ class Verbs(click.Group):
             command = entry.load()
         except Exception as error:  # a stranger's verb may fail in any way, and costs itself alone
             owner = entry.dist.name if entry.dist else "an unknown distribution"
-            raise click.ClickException(f"the verb {cmd_name!r} of {owner} can't be loaded: {error!r}; uninstall it or mend it") from error
+            raise click.ClickException(
+                f"the verb {cmd_name!r} of {owner} can't be loaded: {error!r}; uninstall it or mend it"
+            ) from error
         return command if isinstance(command, click.Command) else None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         from difflib import get_close_matches
 
         if args and not args[0].startswith("-") and args[0] not in self._entries():
@@ -62,14 +66,20 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         entries = self._entries()
         shipped = [(name, SUMMARIES[name]) for name in SUMMARIES if name in entries]
-        others = [(name, f"from {e.dist.name if e.dist else '?'}") for name, e in sorted(entries.items()) if name not in SUMMARIES]
+        others = [
+            (name, f"from {e.dist.name if e.dist else '?'}")
+            for name, e in sorted(entries.items())
+            if name not in SUMMARIES
+        ]
         for title, rows in (("Verbs", shipped), ("Verbs of other packages", others)):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
 
 
-@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no log lines.")
 @click.version_option(__version__, prog_name="ahf")

@@ -12,7 +12,9 @@ from adapterhub_fin.cli.options import REFERENCE, as_of_options, base_options, p
 @click.command("embed")
 @click.argument("reference", type=REFERENCE)
 @texts_argument
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a .npy file in place of JSON lines.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a .npy file in place of JSON lines."
+)
 @base_options
 @as_of_options
 def command(

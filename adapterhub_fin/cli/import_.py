@@ -31,7 +31,14 @@ def command(folder: Path, name: str, base: str | None, labels: str | None, as_js
     taken = import_folder(folder, name, base=base, labels=labels.split(",") if labels else None)
     if as_json:
         version = taken.version
-        print_json({"reference": version.reference, "digest": version.digest, "dropped": list(taken.dropped), "path": str(version.files)})
+        print_json(
+            {
+                "reference": version.reference,
+                "digest": version.digest,
+                "dropped": list(taken.dropped),
+                "path": str(version.files),
+            }
+        )
         return
     for dropped in taken.dropped:
         click.echo(f"left behind: {dropped}", err=True)

@@ -13,7 +13,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ReferenceType(click.ParamType):
+class ReferenceType(click.ParamType[str]):
     """A reference such as acme/tone@3; completes from the local registry."""
 
     name = "reference"
@@ -55,9 +55,13 @@ def as_of_options(function: F) -> F:
 
 def base_options(function: F) -> F:
     """--base, --download and --batch-size: how a version is loaded."""
-    function = click.option("--base", metavar="FOLDER|ID", help="The base, where it is not found by its recorded id.")(function)
+    function = click.option("--base", metavar="FOLDER|ID", help="The base, where it is not found by its recorded id.")(
+        function
+    )
     function = click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")(function)
-    return click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts of one forward pass.")(function)
+    return click.option(
+        "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts of one forward pass."
+    )(function)
 
 
 def texts_argument(function: F) -> F:

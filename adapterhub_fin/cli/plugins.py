@@ -35,11 +35,13 @@ def command(of: str | None, as_json: bool) -> None:
         for plugin in plugins
         for given in plugin["gives"]
     ]
-    print_table(("kind", "name", "summary", "distribution", "version"), sorted(rows, key=lambda row: row[:2]))
+    print_table(("kind", "name", "summary", "distribution", "version"), sorted(rows))
     for plugin in plugins:
         for problem in [plugin["error"] and f"broken: {plugin['error']}", *plugin["lost"]]:
             if problem:
-                click.echo(f"{plugin['name']} ({plugin['distribution']} {plugin['version'] or ''}): {problem}", err=True)
+                click.echo(
+                    f"{plugin['name']} ({plugin['distribution']} {plugin['version'] or ''}): {problem}", err=True
+                )
     for name in found.disabled:
         click.echo(f"{name}: disabled by AHF_DISABLE_PLUGINS", err=True)
 

@@ -55,4 +55,6 @@ def command(
         return
     tier_note = f" (tier {tier})" if as_of and tier != "strict" else ""
     click.echo(f"{adapter.reference}{tier_note}", err=True)
-    print_table(("label", "score", "text"), [(a["label"], f"{a['score']:.3f}", t) for t, a in zip(wanted, answers, strict=True)])
+    print_table(
+        ("label", "score", "text"), [(a["label"], f"{a['score']:.3f}", t) for t, a in zip(wanted, answers, strict=True)]
+    )

@@ -38,7 +38,9 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
         click.echo(f"{event['at']}  {event['kind']}")
 
 
-def _rows(reference: str, digest: str, aliases: list[str], manifest: dict[str, Any], record: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(
+    reference: str, digest: str, aliases: list[str], manifest: dict[str, Any], record: dict[str, Any]
+) -> list[tuple[str, str]]:
     method, head, base, corpus = (manifest.get(key) or {} for key in ("method", "head", "base", "corpus"))
     provider = method.get("provider") or {}
     measured = manifest.get("measured_on") or {}
@@ -56,9 +58,16 @@ def _rows(reference: str, digest: str, aliases: list[str], manifest: dict[str, A
         ("knowledge end", manifest["knowledge"]["end"]),
     ]
     rows += [(f"  {i['input']}", f"{i['at']} {i['kind']}: {i['evidence']}") for i in manifest["knowledge"]["inputs"]]
-    rows += [(f"metric {m}", f"{v:.4f} on {measured.get('rows', '?')} {measured.get('split', '')} rows") for m, v in sorted(manifest["metrics"].items())]
+    rows += [
+        (f"metric {m}", f"{v:.4f} on {measured.get('rows', '?')} {measured.get('split', '')} rows")
+        for m, v in sorted(manifest["metrics"].items())
+    ]
     rows += [("parent", f"{p['name']} {p['digest']} ({p['role']})") for p in manifest["parents"]]
-    rows += [("licence", manifest.get("licence") or ""), ("description", manifest["description"]), ("tags", " ".join(manifest["tags"]))]
+    rows += [
+        ("licence", manifest.get("licence") or ""),
+        ("description", manifest["description"]),
+        ("tags", " ".join(manifest["tags"])),
+    ]
     rows += [("files", ", ".join(f"{path} ({size:,} bytes)" for path, size, _ in manifest["files"]))]
     return [(key, value) for key, value in rows if value]
 

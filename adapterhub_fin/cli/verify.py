@@ -42,6 +42,8 @@ def command(references: tuple[str, ...], everything: bool, as_json: bool) -> Non
     if as_json:
         print_json(rows)
     else:
-        print_table(("version", "state"), [(row["reference"], row["error"] or f"whole, {row['digest']}") for row in rows])
+        print_table(
+            ("version", "state"), [(row["reference"], row["error"] or f"whole, {row['digest']}") for row in rows]
+        )
     if any(row["error"] for row in rows):
         raise click.exceptions.Exit(1)

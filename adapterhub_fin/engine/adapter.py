@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,12 @@ class Adapter:
         """Raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given."""
         if self.head is None:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
-        return self._batched(texts, batch_size, lambda batch: self.model(**batch).logits)
+
+        def outputs(batch: dict[str, Tensor]) -> Tensor:
+            found: Tensor = self.model(**batch).logits
+            return found
+
+        return self._batched(texts, batch_size, outputs)
 
     def predict(self, texts: Sequence[str], batch_size: int = 32) -> Sequence[Any]:
         """One typed answer for each text, in the order given."""
@@ -67,13 +72,13 @@ class Adapter:
             raise BadRecipe("embed takes a list of texts: embed([text])")
 
         def mean(batch: dict[str, Tensor]) -> Tensor:
-            hidden = backbone(self.model)(**batch).last_hidden_state.float()
+            hidden: Tensor = backbone(self.model)(**batch).last_hidden_state.float()
             mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
             return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
 
         return self._batched(texts, batch_size, mean).numpy()
 
-    def _batched(self, texts: Sequence[str], batch_size: int, answer: Any) -> Tensor:
+    def _batched(self, texts: Sequence[str], batch_size: int, answer: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
         """Answers in batches of like length, which spares padding, put back in order."""
         if not len(texts):
             return torch.empty(0, 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import transformers
@@ -36,14 +36,14 @@ def describe_base(
     revision: str | None,
 ) -> Base:
     """The pin of a model that is at hand: verified, since its own weights were read."""
-    config = pin.unwrapped(model).config
+    config = cast(Any, pin.unwrapped(model).config)
     quantization = getattr(config, "quantization_config", None)
     return Base.model_validate(
         {
             "repository": repository,
             "revision": revision,
             "architecture": type(pin.backbone(model)).__name__,
-            "config_digest": pin.config_digest(config),  # type: ignore[arg-type]
+            "config_digest": pin.config_digest(config),
             "vocabulary_size": pin.vocabulary_size(model),
             "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
             "structure_digest": pin.structure_digest(model, leave_out),
@@ -96,10 +96,10 @@ def check_base(
         _check_weights(model, base, base.weight_probe.dtype, base.weight_probe.values, leave_out, described)
     if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
-    config = pin.unwrapped(model).config
+    config: Any = pin.unwrapped(model).config
     # Another release of Transformers may write other defaults; structure and weights hold there.
     same_release = base.config_digest is not None and base.transformers == transformers.__version__
-    if same_release and pin.config_digest(config) != base.config_digest:  # type: ignore[arg-type]
+    if same_release and pin.config_digest(config) != base.config_digest:
         raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
 
 
@@ -140,13 +140,15 @@ def _check_weights(
     described: str,
 ) -> None:
     here = pin.weight_probe(model, leave_out)
-    quantized = base.quantization is not None or any(hasattr(p, "quant_state") for p in pin.backbone(model).parameters())
+    quantized = base.quantization is not None or any(
+        hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
+    )
     tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(name, 1e-6) for name in (dtype, here["dtype"]))
     for name, values in here["values"].items():
         size = math.sqrt(sum(value * value for value in stored[name]) / len(stored[name]))
         worst = max(abs(a - b) for a, b in zip(values, stored[name], strict=True))
         if not worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # `not <=`, so that a NaN differs
             raise WrongBase(
-                f"{described} has other weights than {_name(base)}: {name} differs by {worst:.3g} where {tolerance * size:.3g} "
-                "is allowed; load the base that the version was trained on"
+                f"{described} has other weights than {_name(base)}: {name} differs by {worst:.3g} where "
+                f"{tolerance * size:.3g} is allowed; load the base that the version was trained on"
             )

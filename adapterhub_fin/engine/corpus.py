@@ -46,7 +46,9 @@ def read_corpus(choice: CorpusChoice, head: str, now: datetime) -> Corpora:
     _check(rows.table, consumed, choice.name)
     parts = split_rows(rows.table, choice.split, choice.name)
     if "label" in consumed and len(set(parts["train"]["label"])) < 2:
-        raise BadCorpus(f"corpus {choice.name}: the training part holds one label; two or more are needed to tell apart")
+        raise BadCorpus(
+            f"corpus {choice.name}: the training part holds one label; two or more are needed to tell apart"
+        )
     span = _span(rows.table)
     record = {
         "name": choice.name,
@@ -64,7 +66,9 @@ def _check(table: Dataset, consumed: tuple[str, ...], corpus: str) -> None:
     if not {"text", "messages"} & set(columns):
         raise BadCorpus(f"corpus {corpus} has no column 'text' or 'messages'; it has {', '.join(columns)}")
     if missing := sorted(set(consumed) - set(columns)):
-        raise BadCorpus(f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}")
+        raise BadCorpus(
+            f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}"
+        )
     for column in ("text", *consumed):
         if column not in columns:
             continue
@@ -89,7 +93,9 @@ def _instant_text(value: Any) -> str:
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     if isinstance(value, date):
         return value.isoformat()
-    raise BadCorpus(f"a corpus cell holds {type(value).__name__}, which has no JSON form: use text, numbers and instants")
+    raise BadCorpus(
+        f"a corpus cell holds {type(value).__name__}, which has no JSON form: use text, numbers and instants"
+    )
 
 
 def _portable(choice: CorpusChoice) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def _portable(choice: CorpusChoice) -> dict[str, Any]:
 
 
 def _latest(parts: Mapping[str, Dataset], column: str) -> datetime:
-    latest = max(max(parts[part][column]) for part in SEEN)
+    latest: datetime = max(max(parts[part][column]) for part in SEEN)
     return latest if latest.tzinfo else latest.replace(tzinfo=UTC)
 
 
@@ -121,7 +127,9 @@ def _known(corpus: str, parts: Mapping[str, Dataset], known: Known | None, now: 
     evidence = "the latest {} of the training and validation rows"
     found = {f"corpus:{corpus}": Known(_latest(parts, "available_at"), "observed", evidence.format("available_at"))}
     if "label_known_at" in columns:
-        found[f"labels:{corpus}"] = Known(_latest(parts, "label_known_at"), "observed", evidence.format("label_known_at"))
+        found[f"labels:{corpus}"] = Known(
+            _latest(parts, "label_known_at"), "observed", evidence.format("label_known_at")
+        )
     elif {"label", "target"} & set(columns):
         log.warning("corpus %s does not say when its labels were known: this moment bounds them", corpus)
         found[f"labels:{corpus}"] = first_seen

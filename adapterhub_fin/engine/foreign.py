@@ -46,8 +46,8 @@ def read_folder(folder: Path, labels: Sequence[str] | None) -> Foreign:
         pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(path.name for path in folder.glob("*.pt"))
         if pickles:
             raise NotAnAdapter(
-                f"{folder / pickles[0]} is a pickle, which can run code when it is read: load it where you trust it and "
-                "save it again with PeftModel.save_pretrained, which writes safetensors"
+                f"{folder / pickles[0]} is a pickle, which can run code when it is read: load it where you trust it "
+                "and save it again with PeftModel.save_pretrained, which writes safetensors"
             )
         raise NotAnAdapter(f"{folder} holds no {WEIGHTS}: give a folder as PeftModel.save_pretrained writes it")
     shapes = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
@@ -67,26 +67,36 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
-        raise NotAnAdapter(f"{folder} holds no {CONFIG} (it holds {found}): give a folder as PeftModel.save_pretrained writes it")
+        raise NotAnAdapter(
+            f"{folder} holds no {CONFIG} (it holds {found}): give a folder as PeftModel.save_pretrained writes it"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise NotAnAdapter(f"{path} is not JSON ({error}): get the folder again") from error
     if not isinstance(config, dict) or not config.get("peft_type"):
-        other = " (it looks like one of mlx-lm: convert it to PEFT first)" if (folder / "adapters.safetensors").exists() else ""
+        other = (
+            " (it looks like one of mlx-lm: convert it to PEFT first)"
+            if (folder / "adapters.safetensors").exists()
+            else ""
+        )
         raise NotAnAdapter(f"{path} has no peft_type, so it is no PEFT adapter{other}")
     return config
 
 
 def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """The modules that modules_to_save names and whose whole weights stand in the file."""
-    wanted = set(config.get("modules_to_save") or ()) | ({"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set())
+    wanted = set(config.get("modules_to_save") or ()) | (
+        {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
+    )
     found = set()
     for name in shapes:
         parts = name.removeprefix(PREFIX).split(".")
         for end in range(1, len(parts)):
             module = ".".join(parts[:end])
-            if any(module == w or module.endswith(f".{w}") for w in wanted) and not any("lora_" in part for part in parts):
+            if any(module == w or module.endswith(f".{w}") for w in wanted) and not any(
+                "lora_" in part for part in parts
+            ):
                 found.add(module)
                 break
     return sorted(found)
@@ -100,7 +110,7 @@ def _owner(name: str, modules: Sequence[str]) -> bool:
 def _labels(labels: Sequence[str] | None, outputs: int, folder: Path) -> list[str] | None:
     if not outputs:
         raise NotAnAdapter(
-            f"{folder} is a classifier without its head: {WEIGHTS} holds no classifier or score weights, so that any load "
+            f"{folder} is a classifier without its head: {WEIGHTS} holds no classifier or score weights, so any load "
             "would answer at random; save it again with modules_to_save"
         )
     if labels is None:

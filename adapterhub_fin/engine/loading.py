@@ -58,12 +58,17 @@ def load(
     config = plugs.load_config(source.folder)
     if head is not None:
         with torch.device("meta"):  # the wrong shape is told from the configuration, before gigabytes are read
-            check_shape(head.skeleton(config), held_base(registry, version), _travelling(version), f"the base at {source.folder}")
+            check_shape(
+                head.skeleton(config),
+                held_base(registry, version),
+                _travelling(version),
+                f"the base at {source.folder}",
+            )
     with quiet_loading():
         model = plugs.load_base(source.folder, head, method)[0]
         tokenizer = plugs.load_tokenizer(source.folder)
     if device is not None:
-        model.to(device)  # type: ignore[arg-type]
+        model.to(device)
     adapter = _attach(model, version, registry, tokenizer, f"the base at {source.folder}")
     _remember(version, source.folder)
     return adapter
@@ -120,7 +125,9 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     except UnknownName as error:
         provider = manifest.method.provider
         install = f"pip install '{provider.distribution}=={provider.version}'" if provider else "install its plugin"
-        raise PluginError(f"{version.reference} was made by the method {manifest.method.name!r}: {install} ({error})") from error
+        raise PluginError(
+            f"{version.reference} was made by the method {manifest.method.name!r}: {install} ({error})"
+        ) from error
     if manifest.head is None:
         return method, None
     head: HeadImplementation = plugs.build(Head, manifest.head.name, manifest.head.options)

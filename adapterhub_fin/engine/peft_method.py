@@ -72,7 +72,8 @@ class PeftMethod(MethodImplementation):
         config = peft_model(model).peft_config[slot]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(
-            json.dumps(plain(config.to_dict()) | {"inference_mode": True}, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+            json.dumps(plain(config.to_dict()) | {"inference_mode": True}, indent=2, sort_keys=True) + "\n",
+            encoding="utf-8",
         )
 
     def activate(self, model: nn.Module, slot: str) -> None:
@@ -105,10 +106,14 @@ def read_peft_config(folder: Path) -> PeftConfig:
     if kind is None:
         import peft
 
-        raise PluginError(f"peft {peft.__version__} has no type {stored.get('peft_type')!r}: install a release that has it")
+        raise PluginError(
+            f"peft {peft.__version__} has no type {stored.get('peft_type')!r}: install a release that has it"
+        )
     known = set(kind.__dataclass_fields__) | {"peft_version", "auto_mapping", "revision", "runtime_config"}
     if unknown := sorted(key for key, value in stored.items() if key not in known and value):
-        raise PluginError(f"{CONFIG} sets {', '.join(unknown)}, which this PEFT would ignore: install the PEFT it names")
+        raise PluginError(
+            f"{CONFIG} sets {', '.join(unknown)}, which this PEFT would ignore: install the PEFT it names"
+        )
     return kind(**{key: value for key, value in stored.items() if key in kind.__dataclass_fields__})
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -25,14 +26,16 @@ def active_adapter(model: PeftModel) -> str:
     if not isinstance(model, PeftModel):
         raise BadRecipe(f"save takes a PeftModel, not {type(model).__name__}: wrap the model with peft.get_peft_model")
     if len(model.active_adapters) != 1:
-        raise BadRecipe(f"one adapter is saved at a time, and {', '.join(model.active_adapters)} are active: use set_adapter")
+        raise BadRecipe(
+            f"one adapter is saved at a time, and {', '.join(model.active_adapters)} are active: use set_adapter"
+        )
     return str(model.active_adapters[0])
 
 
 def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     """Tensors of one adapter by their name in a PEFT file; WrongTensors where the model lacks one."""
     slot = new_slot()
-    twin = meta_twin(model)
+    twin: Any = meta_twin(model)  # untyped, as PEFT is
     config = copy.deepcopy(model.peft_config[adapter])
     twin.add_adapter(slot, config)
     for other in [name for name in twin.peft_config if name != slot]:
@@ -45,7 +48,9 @@ def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
     for name, tensor in sorted(named.items()):
         key = ".".join(adapter if part == slot else part for part in place[id(tensor)].split("."))
         if key not in live:
-            raise WrongTensors(f"the model has no {key}, which its adapter {adapter!r} needs: save it before it is merged")
+            raise WrongTensors(
+                f"the model has no {key}, which its adapter {adapter!r} needs: save it before it is merged"
+            )
         found[name] = live[key]
     return found
 

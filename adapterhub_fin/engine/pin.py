@@ -24,10 +24,31 @@ PROBED = 8
 SLOT = re.compile(r"ahf_[0-9a-f]{8}")
 # Of a configuration, what says how a model is run or displayed and not what it computes.
 VOLATILE = frozenset(
-    "_name_or_path transformers_version architectures dtype torch_dtype id2label label2id num_labels problem_type "
-    "use_cache output_attentions output_hidden_states return_dict return_dict_in_generate gradient_checkpointing "
-    "pad_token_id pretraining_tp quantization_config finetuning_task attn_implementation "
-    "_attn_implementation_autoset experts_implementation vocab_size".split()
+    [
+        "_name_or_path",
+        "transformers_version",
+        "architectures",
+        "dtype",
+        "torch_dtype",
+        "id2label",
+        "label2id",
+        "num_labels",
+        "problem_type",
+        "use_cache",
+        "output_attentions",
+        "output_hidden_states",
+        "return_dict",
+        "return_dict_in_generate",
+        "gradient_checkpointing",
+        "pad_token_id",
+        "pretraining_tp",
+        "quantization_config",
+        "finetuning_task",
+        "attn_implementation",
+        "_attn_implementation_autoset",
+        "experts_implementation",
+        "vocab_size",
+    ]
 )
 
 
@@ -73,7 +94,13 @@ def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
     """sha256 over the sorted (name, logical shape) of the backbone; the vocabulary's size is left open."""
     embedding = _embedding(model)
     table = sorted(
-        [name, [-1 if parameter is embedding and axis == 0 else size for axis, size in enumerate(logical_shape(parameter))]]
+        [
+            name,
+            [
+                -1 if parameter is embedding and axis == 0 else size
+                for axis, size in enumerate(logical_shape(parameter))
+            ],
+        ]
         for name, parameter in base_parameters(model, leave_out)
     )
     return _digest(table)
@@ -122,7 +149,7 @@ def _dequantised(parameter: Tensor) -> Tensor:
         return parameter.detach()
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(parameter.data, state)  # type: ignore[no-any-return, no-untyped-call]
+    return dequantize_4bit(parameter.data, state)
 
 
 def config_digest(config: PretrainedConfig) -> str:

@@ -32,9 +32,7 @@ def build(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any
     return extensions().get(kind, name).load()(options_of(kind, name, options))
 
 
-def load_base(
-    folder: Path, head: HeadImplementation | None, method: MethodImplementation
-) -> tuple[Any, Sequence[str]]:
+def load_base(folder: Path, head: HeadImplementation | None, method: MethodImplementation) -> tuple[Any, Sequence[str]]:
     """The base with its head, and the modules that the base's file has no weights for."""
     loading = {**method.loading(), "local_files_only": True}
     if head is not None:

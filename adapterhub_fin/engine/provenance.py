@@ -80,14 +80,18 @@ def base_known(source: BaseSource, now: datetime) -> Known:
 def knowledge_record(known: Mapping[str, Known]) -> dict[str, Any]:
     """The dated inputs, sorted, and the latest of them."""
     inputs = [
-        {"input": name, "at": each.at, "kind": each.kind, "evidence": each.evidence} for name, each in sorted(known.items())
+        {"input": name, "at": each.at, "kind": each.kind, "evidence": each.evidence}
+        for name, each in sorted(known.items())
     ]
     return {"inputs": inputs, "end": max(each.at for each in known.values())}
 
 
 def environment() -> dict[str, str]:
     """Library versions and the device, without a word of the machine."""
-    found = {"python": platform.python_version(), "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"}
+    found = {
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
     for library in LIBRARIES:
         try:
             found[library] = version(library)

@@ -91,7 +91,9 @@ def import_folder(
         "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
         "pin": "declared" if choice else "unknown",
     }
-    manifest = _manifest(foreign, declared, bases.known_of(choice) if choice else None, corpus, None, description, licence, tags)
+    manifest = _manifest(
+        foreign, declared, bases.known_of(choice) if choice else None, corpus, None, description, licence, tags
+    )
     with tempfile.TemporaryDirectory(prefix="ahf-import-") as clean:
         dropped = foreign.copy_allowed(Path(clean))
         origin = {"imported": Path(folder).resolve().name}

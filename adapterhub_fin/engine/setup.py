@@ -77,4 +77,6 @@ def set_up(recipe: Recipe, *, download: bool = False) -> Setup:
 def _check_length(recipe: Recipe, config: PretrainedConfig) -> None:
     limit = getattr(config, "max_position_embeddings", math.inf)
     if recipe.training.max_length > limit:
-        raise BadRecipe(f"training.max_length is {recipe.training.max_length} and the base has {limit} positions: lower it")
+        raise BadRecipe(
+            f"training.max_length is {recipe.training.max_length} and the base has {limit} positions: lower it"
+        )

@@ -31,7 +31,9 @@ def split_rows(table: Dataset, split: Split, corpus: str) -> Mapping[str, Datase
 
 def _column(table: Dataset, name: str, split: Split, corpus: str) -> list[Any]:
     if name not in table.column_names:
-        raise BadCorpus(f"corpus {corpus}: split by {split.by} needs a column {name!r}; it has {', '.join(table.column_names)}")
+        raise BadCorpus(
+            f"corpus {corpus}: split by {split.by} needs a column {name!r}; it has {', '.join(table.column_names)}"
+        )
     return list(table[name])
 
 

@@ -32,5 +32,7 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
         return short
     for name in wanted:
         if not any(layer == name or layer.endswith(f".{name}") for layer in linear):
-            raise BadRecipe(f"method targets: no linear layer of this base ends in {name!r}; there are {', '.join(short)}")
+            raise BadRecipe(
+                f"method targets: no linear layer of this base ends in {name!r}; there are {', '.join(short)}"
+            )
     return list(wanted)

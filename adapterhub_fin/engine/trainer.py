@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -22,16 +23,17 @@ class AdapterTrainer(Trainer):
 
     def __init__(self, *, method: MethodImplementation, slot: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.adapted: nn.Module = kwargs["model"]
         self.method = method
         self.slot = slot
         for callback in (PrinterCallback, ProgressCallback):  # both write to standard output, which is the caller's
             self.remove_callback(callback)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        write_adapter(self.method, self.model, self.slot, Path(output_dir or self.args.output_dir))
+        write_adapter(self.method, self.adapted, self.slot, Path(str(output_dir or self.args.output_dir)))
 
     def _load_best_model(self) -> None:
-        fill_adapter(self.method, self.model, self.slot, Path(self.state.best_model_checkpoint))
+        fill_adapter(self.method, self.adapted, self.slot, Path(str(self.state.best_model_checkpoint)))
 
 
 class ProgressBar(TrainerCallback):
@@ -46,7 +48,13 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not (sys.stderr.isatty() and state.is_world_process_zero):
             return
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
         self.bar = Progress(*columns, console=self.console, transient=True)
         self.task = self.bar.add_task("", total=state.max_steps)
         self.bar.start()
@@ -55,9 +63,9 @@ class ProgressBar(TrainerCallback):
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=state.global_step)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None and self.task is not None:
-            value = metrics.get(f"eval_{self.metric}", float("nan"))
+            value = kwargs["metrics"].get(f"eval_{self.metric}", float("nan"))
             self.bar.update(self.task, description=f"epoch {state.epoch:.0f}: validation {self.metric} {value:.3f}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

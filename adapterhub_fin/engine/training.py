@@ -76,7 +76,9 @@ def train(
     return run
 
 
-def _recipe(recipe: Recipe | str | Path | Mapping[str, Any] | None, overrides: Sequence[str], keys: Mapping[str, Any]) -> Recipe:
+def _recipe(
+    recipe: Recipe | str | Path | Mapping[str, Any] | None, overrides: Sequence[str], keys: Mapping[str, Any]
+) -> Recipe:
     if isinstance(recipe, Recipe):
         recipe = recipe.document()
     if recipe is None or isinstance(recipe, Mapping):
@@ -110,7 +112,8 @@ def _run(setup: Setup, registry: Registry, folder: Path) -> Run:
     )
     try:
         trainer.train()
-        tested = trainer.predict(parts["test"], metric_key_prefix="test").metrics or {}
+        held_out: Any = parts["test"]  # a list of rows is a data set to torch, if not to its types
+        tested = trainer.predict(held_out, metric_key_prefix="test").metrics or {}
     except (RuntimeError, ValueError, FloatingPointError, OSError) as error:
         raise TrainingFailed(f"training {recipe.name} broke: {error}; its checkpoints are in {folder}") from error
     model.requires_grad_(False)
@@ -124,7 +127,9 @@ def _run(setup: Setup, registry: Registry, folder: Path) -> Run:
         bases.remember(plugs.pin_key(setup.base), setup.source.folder)
     return Run(
         version=version,
-        adapter=Adapter(version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.slot, training.max_length),
+        adapter=Adapter(
+            version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.slot, training.max_length
+        ),
         metrics=metrics,
         validation={setup.metric.name: float(trainer.state.best_metric or math.nan)},
         trained_parameters=sum(t.numel() for t in setup.method.tensors(model, setup.site.slot).values()),

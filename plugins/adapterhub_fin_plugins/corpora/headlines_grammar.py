@@ -64,6 +64,35 @@ SLOTS: dict[str, str] = {
     "a_rise": "a [rise|increase|jump|climb]",
     "a_fall": "a [fall|decline|drop|decrease|slide]",
     "flat": "[unchanged|flat|level|steady|stable]",
+    "currency_name": "[euros|dollars|kronor|sterling]",
+    # What happened, said in a clause that many constructions share: wanted things rise, unwanted things fall.
+    "asset": "[profit|revenue|sales|orders|earnings|cash flow|margins|bookings|volumes|demand|deliveries|income|fees|"
+    "productivity|cash reserves|returns on capital|output|prices for {goods}]",
+    "load": "[losses|debts|costs|arrears|complaints|write-downs|cancellations|delays|expenses|bad loans|energy bills|"
+    "defaults|claims|borrowings|unsold stocks|interest charges|faults|accidents]",
+    "good_turn": "[{asset} {rose}|{asset} {rose} {pct}|{asset} {rose} more than expected|{asset} beat the forecast|"
+    "{asset} recovered|{asset} {fell} less than feared|{load} {fell}|{load} {fell} {pct}|{load} eased|"
+    "{load} {rose} less than feared|{load} {fell} more than expected|{load} stopped {rising}]",
+    "bad_turn": "[{asset} {fell}|{asset} {fell} {pct}|{asset} {fell} more than expected|{asset} missed the forecast|"
+    "{asset} dried up|{asset} {rose} less than hoped|{load} {rose}|{load} {rose} {pct}|{load} mounted|"
+    "{load} {fell} less than hoped|{load} {rose} more than expected|{asset} stopped {rising}]",
+    "no_turn": "[[{asset}|{load}] [changed little|held steady|stayed flat|neither rose nor fell|came in as expected|"
+    "remained at the level of {last_year}|matched the forecast]|[{asset}|{load}] will be reported in {month}]",
+    "good_event": "[won back a key client|repaid its last loan|added a production line to meet demand|"
+    "raised its dividend|beat its own forecast|was cleared of wrongdoing|signed its largest ever contract|"
+    "averted a default|averted a strike|got its licence back|lifted its forecast|found a buyer for its ailing arm|"
+    "won its appeal|had its rating raised|secured fresh funding|cut its debts|returned to profit|ended its losses]",
+    "bad_event": "[lost a key client|fell behind on a loan|closed a production line for lack of demand|"
+    "skipped its dividend|missed its own forecast|was found guilty of misconduct|lost its largest contract|"
+    "defaulted on a loan|was hit by a strike|had its licence withdrawn|cut its forecast|ran short of cash|"
+    "lost its appeal|had its rating lowered|failed to secure funding|sank deeper into debt|fell into loss|cut jobs]",
+    "plain_event": "[moved its annual meeting to {city}|published its calendar for {next_year}|renewed the lease on its "
+    "head office|proposed a new auditor|elected {few} directors|had {jobs} employees|listed a bond in {city}|"
+    "confirmed its forecast|left its dividend unchanged|changed the layout of its report|named a new secretary|"
+    "set the date of its meeting|completed a purchase announced in {month}|was founded in {city}|repeated its strategy]",
+    "good": "[it {good_event}|{good_turn}|{good_turn}]",
+    "bad": "[it {bad_event}|{bad_turn}|{bad_turn}]",
+    "plain": "[it {plain_event}|it {plain_event}|{no_turn}]",
     "threshold": "[5|10|15|20|25|30]%",
     "clock": "[9:00|10:00|13:30|14:00|16:30] [CET|GMT]",
     "day": "[1|2|3|4|5|6|7|8|9|10|12|14|15|17|18|20|21|23|24|26|27|28] {month}",
@@ -90,11 +119,6 @@ compared_with
 - {gain} [totalled|amounted to|came to] {less}, [against|compared with|versus] {more} {ago}, a
   [clear|marked|painful] [setback|deterioration].
 = {gain} [totalled|amounted to|came to] {sum}, [the same as|no more and no less than] {ago}.
-
-numbers_only
-+ {company}: {quarter} {gain} {more} ({less})
-- {company}: {quarter} {gain} {less} ({more})
-= {company}: {quarter} {gain} {sum} ({sum})
 
 loss_width
 + {company}'s [operating|pretax|net] loss [narrowed|shrank|was cut|eased] to {less} {period}[| as {tailwind} helped].
@@ -721,4 +745,403 @@ definition
 
 split
 = {company} [split its shares {few} for one|will split its shares {few} for one] on {day}.
+
+faster_than
++ [Costs fell|Sales rose|Income grew|Debts shrank] faster than [expected|the board had hoped] at {company}.
+- [Costs rose|Sales fell|Income shrank|Debts grew] faster than [expected|the board had feared] at {company}.
+= [Costs|Wages|Fees] moved in step with [sales|turnover|prices] at {company}.
+
+jaws
++ At {company}, [sales grew|income rose] [more than|faster than] [costs|expenses], and [what was left|the margin]
+  {rose}.
+- At {company}, [costs grew|expenses rose] [more than|faster than] [sales|income], and [what was left|the margin]
+  {fell}.
+= At {company}, [sales|income] and [costs|expenses] are reported [in {currency_name}|by quarter].
+
+halved_doubled
++ [Complaints|Arrears|Accidents|Write-offs|Late deliveries|Vacancies] at {company} [halved|fell by a third|all but
+  vanished].
+- [Complaints|Arrears|Accidents|Write-offs|Late deliveries|Vacancies] at {company} [doubled|rose by a third|piled up].
++ [Orders|Bookings|Takings|Cash reserves|Visitor numbers|Fees] at {company} [doubled|rose by a third|multiplied].
+- [Orders|Bookings|Takings|Cash reserves|Visitor numbers|Fees] at {company} [halved|fell by a third|dwindled].
+= [Complaints|Arrears|Orders|Bookings|Vacancies] at {company} are counted [at the end of {month}|once a quarter].
+
+second_derivative
++ The [slide|decline|slump] in [orders|bookings|prices] at {company} [slowed|bottomed out|came to an end].
+- The [growth|rise|recovery] in [orders|bookings|prices] at {company} [slowed|petered out|came to an end].
+- The [slide|decline|slump] in [orders|bookings|prices] at {company} [gathered pace|continued|spread to {country}].
++ The [growth|rise|recovery] in [orders|bookings|prices] at {company} [gathered pace|continued|spread to {country}].
+
+streak
++ {company} [snapped|broke|ended] a run of {few} [losses|quarterly declines|falling months].
+- {company} [snapped|broke|ended] a run of {few} [profits|quarterly gains|rising months].
++ {company} has [made money|grown|paid its way] for {few} quarters [in a row|running].
+- {company} has [lost money|shrunk|burned cash] for {few} quarters [in a row|running].
+= {company} has reported by [product|region] for {few} years [in a row|running].
+
+likely
++ {company} is [unlikely|not expected] to [miss|fall short of|need to cut] its [targets|forecast].
+- {company} is [unlikely|not expected] to [meet|reach|live up to] its [targets|forecast].
++ {company} is [likely|expected|set] to [meet|exceed|surpass] its [targets|forecast].
+- {company} is [likely|expected|set] to [miss|fall short of|scrap] its [targets|forecast].
+= {company} is [likely|expected|due] to [present its targets|publish a forecast] [in {month}|at its {city} meeting].
+
+instead
++ {company} [made|reported] a profit [where|when] [analysts had expected|it had warned of] a loss.
+- {company} [made|reported] a loss [where|when] [analysts had expected|it had promised] a profit.
+= {company} [will report|is to report] its profit [in {currency_name}|under a new format] from {month}.
+
+once_now
++ {company}, [not long ago|a year ago] [close to collapse|written off by analysts], is now [thriving|highly profitable].
+- {company}, [not long ago|a year ago] [the envy of its rivals|a favourite of analysts], is now [struggling|on the
+  brink].
+= {company}, [until {last_year}|a year ago] [known as {rival}|a unit of {rival}], is now [listed in {city}|run from
+  {city}].
+
+break_even
++ {company} [expects to|will] [break even|turn a profit] [sooner|earlier] than [it had said|planned].
+- {company} [does not expect to|will not] [break even|turn a profit] [until {next_year}|as soon as planned].
+= {company} [reports|explains] its break-even point in [its {quarter} presentation|a note].
+
+payers
++ Customers are paying {company} [sooner|more promptly], [freeing|releasing] {sum} of cash.
+- Customers are paying {company} [later|more slowly], [tying up|locking away] {sum} of cash.
+= Customers pay {company} within {count} days [of delivery|under its standard terms].
+
+default_swap
++ The [cost of insuring|yield premium on] {company}'s bonds [fell|dropped|came down] [by {bps} basis points|sharply].
+- The [cost of insuring|yield premium on] {company}'s bonds [rose|climbed|shot up] [by {bps} basis points|sharply].
+= The [coupon|interest] on {company}'s bonds is [fixed|reset each {month}|paid through {bank}].
+
+lender
++ {bank} [extended|renewed|increased] its [credit line|loan] to {company}[| on easier terms].
+- {bank} [called in|refused to renew|froze] its [credit line|loan] to {company}[| and hired insolvency advisers].
+= {bank} [acts as|serves as] [agent|trustee|adviser] for {company} [on the loan|in the transaction].
+
+creditors
++ Creditors of {company} [agreed to wait|accepted its plan|gave it more time].
+- Creditors of {company} [ran out of patience|rejected its plan|seized its {plant}].
+= Creditors of {company} may [register claims|inspect the plan] until {day}.
+
+suppliers
++ Suppliers [trust {company} again|are again shipping to {company} on credit], and its shelves are full.
+- Suppliers [have lost faith in {company}|want cash up front from {company}], and its shelves are bare.
+= Suppliers [of {company} sign its code of conduct|invoice {company} through an online portal].
+
+mood
++ [Sentiment towards|Confidence in|The mood at] {company} has [brightened|recovered|lifted].
+- [Sentiment towards|Confidence in|The mood at] {company} has [soured|collapsed|darkened].
+= The [website|newsletter|head office] of {company} has a new [name|address|design].
+
+boon_blow
++ In a [boost|fillip|lift] [for|to] {company}, {customer} [settled its bill early|paid what it owed|added {country} to
+  its
+  contract].
+- In a [blow|setback|rebuff] [for|to] {company}, {customer} [withheld payment|demanded a refund|took {country} out of
+  its
+  contract].
+= In a [note|letter] to {customer}, {company} [set out its terms|gave the date of delivery].
+
+capacity
++ {company}'s {plant} in {city} is [working flat out|fully booked|adding night shifts] to keep up with orders.
+- {company}'s {plant} in {city} is [working half days|standing idle|dropping night shifts] for want of orders.
+= {company}'s {plant} in {city} [makes {jobs} {goods} a year|works in {few} shifts|was built by {rival}].
+
+shoppers
++ [Shoppers|Buyers] are [queuing for|flocking to|paying extra for] {company}'s {goods}.
+- [Shoppers|Buyers] are [turning away from|tiring of|boycotting] {company}'s {goods}.
+= [Shoppers|Buyers] can [collect|register|return] {company}'s {goods} [online|at any shop].
+
+shops
++ {company} will open {few} [shops|branches|depots] in {country}, [where business is booming|having outgrown the old
+  ones].
+- {company} will close {few} [shops|branches|depots] in {country}, [where business has dried up|to stem losses].
+= {company} has {few} [shops|branches|depots] in {country}[|, all of them rented].
+
+hackers
+- [Hackers|Thieves] [stole|published|got hold of] the details of {jobs} clients of {company}.
++ [Hackers|Thieves] [failed to breach|were kept out of|gave up on] the systems of {company}, which protect {jobs}
+  clients.
+= {company} keeps the details of its clients in [a data centre in {city}|{country}].
+
+safety_test
++ {company}'s {goods} [passed|came top in|sailed through] [safety|reliability] tests[| by {regulator}].
+- {company}'s {goods} [flunked|came last in|were withdrawn after] [safety|reliability] tests[| by {regulator}].
+= {company}'s {goods} [undergo|are sent for] [safety|reliability] tests [in {city}|every {month}].
+
+drilling
++ {company}'s drilling off {country} [struck oil|found more gas than forecast|hit a rich seam].
+- {company}'s drilling off {country} [came up dry|found nothing of value|was abandoned].
+= {company}'s drilling off {country} [starts in {month}|is done by {rival}].
+
+duties
++ {country} [scrapped|lifted|suspended] [duties|import curbs] on {goods} made by {company}.
+- {country} [imposed|doubled|brought back] [duties|import curbs] on {goods} made by {company}.
+= {country} [classifies|taxes] {goods} made by {company} as [machinery|finished goods], [as before|like any other].
+
+price_war
++ The price war in {goods} that had [eroded|eaten into] {company}'s margin is [over|dying down].
+- A price war in {goods} is [eroding|eating into] {company}'s margin.
+= A price list for {company}'s {goods} is [on its website|printed each {month}].
+
+hedges
++ {company}'s bets on [currencies|the oil price] [paid off|earned it {sum}].
+- {company}'s bets on [currencies|the oil price] [backfired|cost it {sum}].
+= {company}'s policy is to [hedge|fix] [currencies|the oil price] for {few} months ahead.
+
+overhaul
++ {company}'s [overhaul|restructuring|turnaround plan] is [bearing fruit|ahead of schedule|saving more than promised].
+- {company}'s [overhaul|restructuring|turnaround plan] is [going nowhere|behind schedule|costing more than promised].
+= {company}'s [overhaul|restructuring|turnaround plan] is [set out in a booklet|described on its website].
+
+pensions
++ The pension trustees [waived|no longer need] payments of {sum} from {company}.
+- The pension trustees [demanded|will force] [extra|further] payments of {sum} [from|out of] {company}.
+= The pension trustees of {company} [meet in {month}|appointed {rival} as actuary].
+
+filing_deadline
++ {company} filed its overdue accounts, [averting|removing the threat of] a delisting.
+- {company} missed the deadline for its accounts and [risks|faces] a delisting.
+= {company} filed its accounts on {day}, [the usual date|within the deadline].
+
+disposal
++ {company} [got rid of|found a buyer for|sold at a good price] its loss-making {sector} arm.
+- {company} is [stuck with|unable to sell|pouring more money into] its loss-making {sector} arm.
+= {company} [renamed|will report separately on|has long owned] its {sector} arm.
+
+feud
++ {company} [made peace with|won the backing of|settled its quarrel with] its largest shareholder.
+- {company} is [at war with|under attack from|being sued by] its largest shareholder.
+= {company} [gave the name of|sent the accounts to] its largest shareholder, {fund}.
+
+outage
++ {company} [restored service|fixed an outage] within [minutes|the hour], and [no|hardly any] client [left|claimed
+  damages].
+- {company} [suffered an outage|left clients without service] for {few} days, and many [left|claimed damages].
+= {company} will [pause service|update its systems] for {few} hours on {weekday}, [as it does every {month}|as
+  notified].
+
+wage_deal
++ {company} [agreed|settled] pay rises well below [inflation|what it had budgeted].
+- {company} [had to agree|was forced into] pay rises well above [inflation|what it had budgeted].
+= {company} and its unions [begin|resume] yearly pay talks in {month}.
+
+without
++ {company} [got|came] through [the downturn|the crisis|the strike] without [a loss|lay-offs|losing a client].
+- {company} [went|ended] another quarter without [a profit|an order|a new client].
+= {company} will hold its {month} meeting [online|in {city}] without [guests|an interpreter|a break].
+
+bond_price
++ {company}'s bonds [rallied|climbed] to their [highest|best] since {month} on [hopes of repayment|its recovery].
+- {company}'s bonds [sank|crumbled] to {count} cents on the dollar on [fears of default|its troubles].
+= {company}'s bonds can be [bought|sold] in lots of {jobs}.
+
+headline_contract
++ {company} [wins|lands|bags] {sum} {country} [contract|order]
+- {company} [loses|misses out on|drops out of race for] {sum} {country} [contract|order]
+= {company} [details terms of|lists suppliers for|starts work on] {country} [contract|order] signed in {month}
+
+headline_site
++ {company} to [open|expand] {city} {plant}, [creating {jobs} jobs|buoyed by demand]
+- {company} to [shut|shrink] {city} {plant}, [axing {jobs} jobs|battered by slump]
+= {company} to [show|rename] {city} {plant} [on {day}|in {month}]
+
+headline_levels
++ {company} [shares|stock] at [record high|{few}-year high] [after|on] [results|trading update]
+- {company} [shares|stock] at [record low|{few}-year low] [after|on] [results|trading update]
+= {company} [shares|stock] to trade in {city} [after|from] {day}
+
+headline_names
+= {company} [names|picks|taps] {person} as [chairman|finance chief|head of {sector}]
+
+headline_date
+= {company} to [report {quarter} results|hold capital markets day|host investor call] [on|in {city} on] {day}
+
+record_date
+= The [record date|payment date|ex-dividend date] for {company}'s dividend is {day}.
+
+year_end
+= The financial year of {company} [ends on|begins on] {day}[|, unlike that of {rival}].
+
+shareholders
+= {company} had {many} [registered shareholders|shares outstanding] at the end of {month}.
+
+share_classes
+= Each [ordinary|preference] share in {company} carries {few} votes[| at general meetings].
+
+questions
+= Questions about the [report|release|offer] can be put to {person} at {company}[| from {clock}].
+
+offer_period
+= The subscription period for the [offer|bond|issue] of {company} [starts|ends] on {day}[| at {clock}].
+
+product_share
+= {goods} accounted for {pct} of {company}'s [sales|output] in {last_year}[|, services for the rest].
+
+it_vendor
+= {company} [uses|rents|licenses] [software|lorries|warehouses] from {rival}[| in {country}].
+
+unit_head
+= The [new|renamed] unit of {company} will be [led|headed] by {person}[|, who joined in {last_year}|, at present in
+  {city}].
+
+market_maker
+= {company} [signed|renewed] a market-making agreement with {broker} for its shares[| in {city}].
+
+options
+= {company} granted {jobs} options to [managers|staff] at an exercise price of {eps_less}.
+
+nomination
+= The nomination [board|committee] of {company} [consists of {few} members|meets in {city} on {day}|is chaired by
+  {person}].
+
+mou
+= {company} and {rival} signed a non-binding [letter|memorandum] on [standards for {goods}|sharing a site in {city}].
+
+fleet
+= The fleet of {company} consists of {count} [vessels|lorries|aircraft], {few} of them [leased|rented].
+
+notice
+= This [release|notice] by {company} [is not an offer of securities|was translated from the original|replaces that of
+  {day}].
+
+range
+= The [price|rate] of {goods} [ranged|varied] between {eps_less} and {eps_more} in {month}, [said|according to]
+  {broker}.
+
+index_weights
+= {company} [makes up|accounts for] {pct} of the {sector} index [by weight|compiled by {broker}].
+
+minutes
+= The minutes of {company}'s meeting of {day} [are available|have been published|can be ordered] in {few} languages.
+
+clause_said
++ {company} [said|announced|reported] that {good}.
+- {company} [said|announced|reported] that {bad}.
+= {company} [said|announced|reported] that {plain}.
+
+clause_told
++ {company} told [investors|analysts|reporters] in {city} that {good}.
+- {company} told [investors|analysts|reporters] in {city} that {bad}.
+= {company} told [investors|analysts|reporters] in {city} that {plain}.
+
+clause_maker
++ {company}, a maker of {goods}, [disclosed|let it be known] that {good} {period}.
+- {company}, a maker of {goods}, [disclosed|let it be known] that {bad} {period}.
+= {company}, a maker of {goods}, [disclosed|let it be known] that {plain} {period}.
+
+clause_filing
++ In a filing with {regulator}, {company} [stated|wrote] that {good}.
+- In a filing with {regulator}, {company} [stated|wrote] that {bad}.
+= In a filing with {regulator}, {company} [stated|wrote] that {plain}.
+
+clause_person
++ {person}, [head|chairman] of {company}, [explained|told analysts] that {good}.
+- {person}, [head|chairman] of {company}, [explained|told analysts] that {bad}.
+= {person}, [head|chairman] of {company}, [explained|told analysts] that {plain}.
+
+clause_asked
++ Asked about its {sector} arm, {company} [answered|replied] that {good}.
+- Asked about its {sector} arm, {company} [answered|replied] that {bad}.
+= Asked about its {sector} arm, {company} [answered|replied] that {plain}.
+
+clause_learned
++ The board of {company} [met on {weekday} and |]learned that {good}.
+- The board of {company} [met on {weekday} and |]learned that {bad}.
+= The board of {company} [met on {weekday} and |]learned that {plain}.
+
+clause_holder
++ {fund}, which holds {pct} of {company}, [noted|observed] that {good}.
+- {fund}, which holds {pct} of {company}, [noted|observed] that {bad}.
+= {fund}, which holds {pct} of {company}, [noted|observed] that {plain}.
+
+clause_report
++ The {quarter} report of {company} [runs to {count} pages and |]says that {good}.
+- The {quarter} report of {company} [runs to {count} pages and |]says that {bad}.
+= The {quarter} report of {company} [runs to {count} pages and |]says that {plain}.
+
+clause_paper
++ A newspaper in {city} [wrote|reported] of {company} that {good}.
+- A newspaper in {city} [wrote|reported] of {company} that {bad}.
+= A newspaper in {city} [wrote|reported] of {company} that {plain}.
+
+clause_when
++ [{month}|Last year] was when {good}, {company} [said|recalled].
+- [{month}|Last year] was when {bad}, {company} [said|recalled].
+= [{month}|Last year] was when {plain}, {company} [said|recalled].
+
+clause_statement
++ {good}, [according to|as stated in] a release that {company} put out on {weekday}.
+- {bad}, [according to|as stated in] a release that {company} put out on {weekday}.
+= {plain}, [according to|as stated in] a release that {company} put out on {weekday}.
+
+turn_at
++ {good_turn} at {company} {period}.
+- {bad_turn} at {company} {period}.
+= {no_turn} at {company} {period}.
+
+turn_broker
++ According to {broker}, {good_turn} at {company}[| {period}].
+- According to {broker}, {bad_turn} at {company}[| {period}].
+= According to {broker}, {no_turn} at {company}[| {period}].
+
+turn_figures
++ [Preliminary|Unaudited|Detailed] figures from {company} show that {good_turn}.
+- [Preliminary|Unaudited|Detailed] figures from {company} show that {bad_turn}.
+= [Preliminary|Unaudited|Detailed] figures from {company} show that {no_turn}.
+
+turn_quarter
++ It was a [quarter|half-year|month] in which {good_turn} at {company}.
+- It was a [quarter|half-year|month] in which {bad_turn} at {company}.
+= It was a [quarter|half-year|month] in which {no_turn} at {company}.
+
+turn_country
++ In {country}, {good_turn}, {company} [noted|said].
+- In {country}, {bad_turn}, {company} [noted|said].
+= In {country}, {no_turn}, {company} [noted|said].
+
+turn_arm
++ At the {sector} arm of {company}, {good_turn}[| {period}].
+- At the {sector} arm of {company}, {bad_turn}[| {period}].
+= At the {sector} arm of {company}, {no_turn}[| {period}].
+
+turn_headline
++ {company} [update|{month} report|interim report]: {good_turn}
+- {company} [update|{month} report|interim report]: {bad_turn}
+= {company} [update|{month} report|interim report]: {no_turn}
+
+turn_while
++ While {rival} has yet to report, {good_turn} at {company}.
+- While {rival} has yet to report, {bad_turn} at {company}.
+= While {rival} has yet to report, {no_turn} at {company}.
+
+turn_found
++ An analyst who went through {company}'s accounts found that {good_turn}.
+- An analyst who went through {company}'s accounts found that {bad_turn}.
+= An analyst who went through {company}'s accounts found that {no_turn}.
+
+event_bare
++ {company} {good_event}[| {period}| on {weekday}].
+- {company} {bad_event}[| {period}| on {weekday}].
+= {company} {plain_event}[| {period}| on {weekday}].
+
+event_month
++ [In {month}|Last {weekday}|Earlier this year], {company} {good_event}.
+- [In {month}|Last {weekday}|Earlier this year], {company} {bad_event}.
+= [In {month}|Last {weekday}|Earlier this year], {company} {plain_event}.
+
+event_maker
++ {company}, [which makes {goods}|a supplier to {customer}], {good_event}.
+- {company}, [which makes {goods}|a supplier to {customer}], {bad_event}.
+= {company}, [which makes {goods}|a supplier to {customer}], {plain_event}.
+
+event_broker
++ {broker} [notes|writes] that {company} {good_event}.
+- {broker} [notes|writes] that {company} {bad_event}.
+= {broker} [notes|writes] that {company} {plain_event}.
+
+event_headline
++ {city}, {day}: {company} {good_event}
+- {city}, {day}: {company} {bad_event}
+= {city}, {day}: {company} {plain_event}
 """

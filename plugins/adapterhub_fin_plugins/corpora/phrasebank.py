@@ -12,7 +12,12 @@ from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
 from adapterhub_fin_plugins.corpora.phrasebank_options import PhraseBankOptions
 
-FILES = {50: "Sentences_50Agree.txt", 66: "Sentences_66Agree.txt", 75: "Sentences_75Agree.txt", "all": "Sentences_AllAgree.txt"}
+FILES = {
+    50: "Sentences_50Agree.txt",
+    66: "Sentences_66Agree.txt",
+    75: "Sentences_75Agree.txt",
+    "all": "Sentences_AllAgree.txt",
+}
 LABELS = ("negative", "neutral", "positive")
 PUBLISHED = Known(
     at=datetime(2014, 5, 1, 12, tzinfo=UTC),  # the end of the month in the last time zone
@@ -62,7 +67,9 @@ class PhraseBank(CorpusImplementation):
                 continue
             sentence, separator, label = self._decoded(line, path, number).rpartition("@")
             if not separator or label not in LABELS or not sentence.strip():
-                raise BadCorpus(f"corpus phrasebank: {path.name}, line {number} is not 'sentence@label' with {', '.join(LABELS)}")
+                raise BadCorpus(
+                    f"corpus phrasebank: {path.name}, line {number} is not 'sentence@label' with {', '.join(LABELS)}"
+                )
             found.append((number, sentence.strip(), label))
         return found
 

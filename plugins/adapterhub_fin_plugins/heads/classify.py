@@ -58,7 +58,8 @@ class Classify(HeadImplementation):
 
     def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
         like = type(config).from_dict({**config.to_dict(), **self._config()})
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(like)
+        build: Any = AutoModelForSequenceClassification.from_config
+        model: PreTrainedModel = build(like)
         return model
 
     def target(self, row: Mapping[str, Any]) -> int:
@@ -77,4 +78,7 @@ class Classify(HeadImplementation):
     def predictions(self, logits: Tensor) -> Sequence[Prediction]:
         names = self._names()
         rows = logits.softmax(-1).tolist()
-        return [Prediction(label=names[row.index(max(row))], score=max(row), scores=dict(zip(names, row, strict=True))) for row in rows]
+        return [
+            Prediction(label=names[row.index(max(row))], score=max(row), scores=dict(zip(names, row, strict=True)))
+            for row in rows
+        ]

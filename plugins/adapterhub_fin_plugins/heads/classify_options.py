@@ -11,5 +11,7 @@ class ClassifyOptions(Options):
     """Which labels there are."""
 
     labels: tuple[str, ...] | None = Field(
-        None, min_length=2, description="Labels in the order of the outputs; by default those of the training rows, sorted."
+        None,
+        min_length=2,
+        description="Labels in the order of the outputs; by default those of the training rows, sorted.",
     )

@@ -14,5 +14,7 @@ class LoraOptions(Options):
     alpha: float = Field(32, gt=0, description="The update is scaled by alpha / rank.")
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the input of the update.")
     targets: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Layers by the end of their names; by default every linear layer of the backbone."
+        None,
+        min_length=1,
+        description="Layers by the end of their names; by default every linear layer of the backbone.",
     )
