@@ -1,0 +1,26 @@
+"""Contracts that a plugin's author inherits: a class with a name is a whole test file.
+
+    from adapterhub_fin.testing import MethodContract
+
+    class TestBiasOnly(MethodContract):
+        name = "bias-only"
+
+The plugin must be installed, for a part of a contract runs in a process of its own. Nothing here uses a network or a
+real base: tiny ones with seeded random weights are made on the spot.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module}" for module in ("description", "method", "head", "corpus", "bench"))
+)
+
+from adapterhub_fin.testing.bench import Bench  # noqa: E402 - their asserts are rewritten first
+from adapterhub_fin.testing.corpus import CorpusContract  # noqa: E402
+from adapterhub_fin.testing.head import HeadContract  # noqa: E402
+from adapterhub_fin.testing.method import MethodContract  # noqa: E402
+from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder  # noqa: E402
+
+__all__ = ["Bench", "CorpusContract", "HeadContract", "MethodContract", "tiny_corpus", "tiny_decoder", "tiny_encoder"]

@@ -1,0 +1,97 @@
+"""A registry and tiny bases in one folder: where a contract trains, stores and loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from adapterhub_fin.descriptions import Head, Method
+from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder
+from adapterhub_fin_registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin.engine.training import Run
+    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin_registry import Version
+
+Kind = Literal["encoder", "decoder"]
+TEXTS = ("Arlo: profit rose.", "Gant: profit fell, and a longer sentence follows.", "Nyx meets in May.", "No.")
+TRAINING = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "max_length": 48}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One base, one method and one head, with a registry of their own."""
+
+    folder: Path
+    kind: Kind
+    method: Mapping[str, Any]  # as in a recipe: the name, with the options beside it
+    head: Mapping[str, Any]
+    corpus: Mapping[str, Any] | None = None
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.folder / "registry")
+
+    def base(self, seed: int = 0) -> Path:
+        """The folder of the tiny base with the weights of a seed."""
+        folder = self.folder / f"{self.kind}-{seed}"
+        make = tiny_encoder if self.kind == "encoder" else tiny_decoder
+        return folder if folder.exists() else make(folder, seed)
+
+    def recipe(self, name: str, **training: Any) -> dict[str, Any]:
+        """A run of a few steps."""
+        return {
+            "name": f"contract/{name}",
+            "base": {"path": self.base()},
+            "method": dict(self.method),
+            "head": dict(self.head),
+            "corpus": dict(self.corpus or {"name": tiny_corpus()}),
+            "training": {**TRAINING, **training},
+        }
+
+    def train(self, name: str, **training: Any) -> Run:
+        from adapterhub_fin.engine.training import train
+
+        return train(self.recipe(name, **training), registry=self.registry)
+
+    def plugs(self, version: Version | None = None) -> tuple[MethodImplementation, HeadImplementation]:
+        """The method and the head; with a version, the head knows its labels."""
+        from adapterhub_fin.engine import plugs
+
+        method, head = (
+            plugs.build(kind, *_split(choice)) for kind, choice in ((Method, self.method), (Head, self.head))
+        )
+        if version is not None and version.manifest.head is not None:
+            head.restore(version.manifest.head.labels)
+        return method, head
+
+    def model(
+        self, version: Version, *, bare: bool = False
+    ) -> tuple[nn.Module, PreTrainedTokenizerBase, tuple[str, ...]]:
+        """The base as the method wants it loaded, its tokenizer, and the head's modules; `bare` is without a head."""
+        from adapterhub_fin.engine import plugs
+        from adapterhub_fin.engine.quiet import quiet_loading
+
+        method, head = self.plugs(version)
+        with quiet_loading():
+            model, travelling = plugs.load_base(self.base(), None if bare else head, method)
+            tokenizer = plugs.load_tokenizer(self.base())
+        plugs.align_padding(model, tokenizer)
+        return model, tokenizer, tuple(travelling)
+
+    def alone(self, reference: str) -> Tensor:
+        """What a version answers on a base of its own."""
+        from adapterhub_fin.engine.loading import load
+
+        return load(reference, base=self.base(), registry=self.registry).logits(TEXTS)
+
+
+def _split(choice: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return choice["name"], {key: value for key, value in choice.items() if key != "name"}

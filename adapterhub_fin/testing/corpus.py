@@ -1,0 +1,79 @@
+"""What a corpus must keep: the same rows every time, where they come from, and when each could have been known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from adapterhub_fin.descriptions import Corpus
+from adapterhub_fin.interfaces import Rows
+from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.testing.description import DescriptionContract
+
+SPLITS = {"random": "text", "stratified": "label", "grouped": "group", "time": "available_at", "given": "split"}
+
+
+class CorpusContract(DescriptionContract):
+    """Inherit it and name the corpus; override `options_for(folder)` where it reads a file that you write there."""
+
+    kind = Corpus
+    head: ClassVar[str] = "classify"  # one that can learn from it
+
+    def _load(self, folder: Path) -> Rows:
+        from adapterhub_fin.engine import plugs
+
+        rows: Rows = plugs.build(Corpus, self.name, self.options_for(folder)).load()
+        return rows
+
+    @pytest.fixture
+    def rows(self, tmp_path: Path) -> Rows:
+        return self._load(tmp_path)
+
+    def test_licence_and_source_are_stated(self) -> None:
+        description = self.description
+        assert isinstance(description, Corpus)
+        assert description.licence not in ("", "unknown"), "say under which licence the rows are, as SPDX names it"
+        assert description.source, "say where the rows come from: a paper, an address, what generates them"
+
+    def test_loads_twice_alike(self, rows: Rows, tmp_path: Path) -> None:
+        from adapterhub_fin.engine.corpus import corpus_digest
+
+        assert corpus_digest(rows.table) == corpus_digest(self._load(tmp_path).table)
+
+    def test_has_the_columns(self, rows: Rows) -> None:
+        columns = set(rows.table.column_names)
+        assert columns & {"text", "messages"}, f"a corpus has a column text or messages; this one has {sorted(columns)}"
+        assert len(rows.table) > 0
+        if "text" in columns:
+            assert all(isinstance(text, str) and text.strip() for text in rows.table["text"])
+
+    def test_dates_are_instants_in_utc(self, rows: Rows) -> None:
+        for column in {"available_at", "label_known_at"} & set(rows.table.column_names):
+            for row, value in enumerate(rows.table[column]):
+                assert isinstance(value, datetime), f"{column} of row {row} is {value!r}, not an instant"
+                assert value.utcoffset() == timedelta(0), f"{column} of row {row} is not in UTC: {value!r}"
+                assert value <= datetime.now(UTC), f"{column} of row {row} lies in the future: {value}"
+
+    def test_says_when_it_could_have_been_known(self, tmp_path: Path) -> None:
+        from adapterhub_fin.engine.corpus import read_corpus
+
+        now = datetime.now(UTC)
+        known = read_corpus(self._choice(tmp_path, "random"), self.head, now).known
+        assert f"corpus:{self.name}" in known
+        for name, each in known.items():
+            assert each.at.utcoffset() == timedelta(0) and each.at <= now, f"{name} was known at {each.at}"
+            assert each.evidence, f"{name} states no evidence of its date"
+
+    def test_every_split_that_its_columns_allow_has_three_parts(self, rows: Rows, tmp_path: Path) -> None:
+        from adapterhub_fin.engine.corpus import read_corpus
+
+        for by, column in SPLITS.items():
+            if column in rows.table.column_names:
+                parts = read_corpus(self._choice(tmp_path, by), self.head, datetime.now(UTC)).parts
+                assert all(len(parts[part]) for part in ("train", "validation", "test")), f"split by {by}"
+
+    def _choice(self, folder: Path, by: str) -> CorpusChoice:
+        return CorpusChoice.model_validate({"name": self.name, **self.options_for(folder), "split": {"by": by}})

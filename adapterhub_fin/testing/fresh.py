@@ -1,0 +1,55 @@
+"""Answer in a process of its own, under another seed: `python -m adapterhub_fin.testing.fresh` reads its task as JSON.
+
+What was drawn at random and never stored can't come back here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OTHER_SEED = 90210
+
+
+def run_python(*arguments: str, task: Any = None) -> str:
+    """What a fresh interpreter prints; AssertionError holds the end of what it said instead."""
+    ran = subprocess.run(
+        [sys.executable, *arguments],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+    )
+    assert ran.returncode == 0, f"a fresh process failed:\n{ran.stderr[-3000:]}"
+    return ran.stdout
+
+
+def fresh_logits(registry: Path, reference: str, base: Path, texts: Sequence[str]) -> Tensor:
+    """The logits of a stored version, loaded by another process with another seed."""
+    import torch
+
+    task = {"registry": str(registry), "reference": reference, "base": str(base), "texts": list(texts)}
+    return torch.tensor(json.loads(run_python("-m", __name__, task=task).splitlines()[-1]))
+
+
+def _answer(task: dict[str, Any]) -> list[list[float]]:
+    import torch
+
+    import adapterhub_fin as ahf
+
+    torch.manual_seed(OTHER_SEED)
+    adapter = ahf.load(task["reference"], base=Path(task["base"]), registry=ahf.Registry(task["registry"]))
+    answers: list[list[float]] = adapter.logits(task["texts"]).tolist()
+    return answers
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(json.load(sys.stdin))))  # a float32 survives JSON bit for bit

@@ -1,0 +1,116 @@
+"""What a head must keep: it fits every base it says it fits, and its weights travel in the version."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from adapterhub_fin.descriptions import Head
+from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.testing.bench import TEXTS, Bench, Kind
+from adapterhub_fin.testing.description import DescriptionContract
+from adapterhub_fin.testing.fresh import fresh_logits
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.setup import Setup
+    from adapterhub_fin.engine.training import Run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head on one kind of base, trained for a few steps."""
+
+    bench: Bench
+    run: Run
+
+
+class HeadContract(DescriptionContract):
+    """Inherit it and name the head; `bases` says which kinds it fits, `corpus` what it learns from."""
+
+    kind = Head
+    bases: ClassVar[tuple[Kind, ...]] = ("encoder", "decoder")
+    method: ClassVar[Mapping[str, Any]] = {"name": "lora", "rank": 4, "alpha": 8}
+    corpus: ClassVar[Mapping[str, Any] | None] = None  # as in a recipe; by default the tiny corpus of this package
+
+    @pytest.fixture(params=["encoder", "decoder"])
+    def trained(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+        if request.param not in self.bases:
+            pytest.skip(f"{self.name} is not for a {request.param}")
+        contract = type(self)  # kept there, so that its tests share one training a base
+        kept: dict[str, Trained] = vars(contract).get("_trained") or {}
+        if request.param not in kept:
+            folder = tmp_path_factory.mktemp(request.param)
+            head = {"name": self.name, **self.options_for(folder)}
+            bench = Bench(folder, request.param, self.method, head, self.corpus)
+            kept[request.param] = Trained(bench, bench.train("head"))
+            contract._trained = kept  # type: ignore[attr-defined]
+        return kept[request.param]
+
+    def test_loss_is_finite_and_falls(self, trained: Trained) -> None:
+        from torch.optim import AdamW
+
+        from adapterhub_fin.engine.setup import set_up
+
+        setup = set_up(Recipe.read(trained.bench.recipe("loss")))
+        batch = _batch(setup)
+        labels = batch.pop("labels")
+        optimizer = AdamW(setup.model.parameters(), lr=1e-3)
+        setup.model.eval()  # without dropout, so that one batch can be compared with itself
+        losses = []
+        for _ in range(8):
+            loss = setup.head.loss(setup.model(**batch), labels)
+            assert loss.dim() == 0, f"the loss of a batch must be one number, not of shape {tuple(loss.shape)}"
+            losses.append(float(loss.detach()))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert all(math.isfinite(loss) for loss in losses), losses
+        assert losses[-1] < losses[0], f"the loss did not fall on its own training rows: {losses}"
+
+    def test_the_weights_of_the_head_travel(self, trained: Trained) -> None:
+        there = fresh_logits(trained.bench.registry.root, trained.run.reference, trained.bench.base(), TEXTS)
+        here = trained.run.adapter.logits(TEXTS)
+        assert float((there - here).abs().max()) == 0, "another process, with another seed, answers otherwise"
+
+    def test_one_typed_answer_a_text(self, trained: Trained) -> None:
+        answers = trained.run.adapter.predict(TEXTS)
+        assert len(answers) == len(TEXTS)
+        kinds = {type(answer) for answer in answers}
+        assert len(kinds) == 1 and not kinds & {dict, tuple, list}, f"answers must be of one named type, not {kinds}"
+
+    def test_answers_come_in_the_order_of_the_texts(self, trained: Trained) -> None:
+        adapter = trained.run.adapter
+        there, back = adapter.logits(TEXTS), adapter.logits(TEXTS[::-1])
+        assert float((there - back.flip(0)).abs().max()) <= 1e-5
+        assert list(adapter.predict(TEXTS)) == list(trained.run.adapter.head.predictions(there))  # type: ignore[union-attr]
+
+    def test_a_batch_and_single_rows_agree(self, trained: Trained) -> None:
+        adapter = trained.run.adapter
+        together = adapter.logits(TEXTS)
+        for place, text in enumerate(TEXTS):
+            apart = float((adapter.logits([text])[0] - together[place]).abs().max())
+            assert apart <= 1e-5, f"{text!r} answers {apart:.3g} otherwise alone than padded in a batch"
+
+    def test_a_stored_version_restores_what_was_learnt(self, trained: Trained) -> None:
+        stored = trained.run.version.manifest.head
+        assert stored is not None, "the manifest holds no head"
+        _, restored = trained.bench.plugs(trained.run.version)
+        learnt = trained.run.adapter.head
+        assert learnt is not None
+        assert (restored.labels is None) == (learnt.labels is None)
+        assert list(restored.labels or ()) == list(learnt.labels or ()), "restore(labels) must give back the order of learn"
+        logits = trained.run.adapter.logits(TEXTS)
+        assert list(restored.predictions(logits)) == list(learnt.predictions(logits))
+
+
+def _batch(setup: Setup) -> dict[str, Any]:
+    from transformers import DataCollatorWithPadding
+
+    rows = setup.corpora.parts["train"]
+    encoded = setup.tokenizer(list(rows["text"]), truncation=True, max_length=setup.recipe.training.max_length)["input_ids"]
+    features = [{"input_ids": ids, "labels": setup.head.target(row)} for ids, row in zip(encoded, rows, strict=True)]
+    return dict(DataCollatorWithPadding(setup.tokenizer)(features))

@@ -1,0 +1,221 @@
+"""What a method must keep: the base untouched, the slot apart, and the same answers wherever it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pytest
+
+from adapterhub_fin.descriptions import Method
+from adapterhub_fin.errors import WrongBase, WrongTensors
+from adapterhub_fin.interfaces import Site
+from adapterhub_fin.testing.bench import TEXTS, Bench, Kind
+from adapterhub_fin.testing.description import DescriptionContract
+from adapterhub_fin.testing.fresh import fresh_logits
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from adapterhub_fin.engine.training import Run
+    from adapterhub_fin_registry import Version
+
+NO_LEARNING = 1e-12  # a training that leaves every weight where it began, but for rounding
+Harm = Literal["missing", "extra", "reshaped"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One recipe, trained twice with one seed and once without learning."""
+
+    bench: Bench
+    run: Run
+    again: Run
+    still: Run
+
+
+class MethodContract(DescriptionContract):
+    """Inherit it, name the method, and give options where its defaults don't suit a base of two layers."""
+
+    kind = Method
+    base: ClassVar[Kind] = "encoder"
+    head: ClassVar[Mapping[str, Any]] = {"name": "classify"}
+
+    @pytest.fixture
+    def trained(self, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+        # Kept on the class, so that its tests share three trainings: pytest's own scopes differ by release here.
+        contract = type(self)
+        if "_trained" not in vars(contract):
+            folder = tmp_path_factory.mktemp("method")
+            method = {"name": self.name, **self.options_for(folder)}
+            bench = Bench(folder, self.base, method, self.head)
+            runs = (bench.train("first"), bench.train("again"), bench.train("still", learning_rate=NO_LEARNING))
+            contract._trained = Trained(bench, *runs)  # type: ignore[attr-defined]
+        return contract._trained  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        return self.description.traits  # type: ignore[attr-defined,no-any-return]
+
+    def test_only_the_adapter_and_the_head_learn(self, trained: Trained) -> None:
+        before, added, model, site = _attached(trained)
+        trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        heads = tuple(f".{name}." for name in site.head_modules)
+        strangers = [name for name in trainable - added if not any(head in f".{name}." for head in heads)]
+        assert not strangers, f"the base must be frozen, and these of its parameters are trainable: {strangers[:3]}"
+        assert trainable & added, "nothing that the method added is trainable"
+
+    def test_every_added_parameter_holds_the_slot_in_its_name(self, trained: Trained) -> None:
+        _, added, _, site = _attached(trained)
+        assert added, "attach added no parameter"
+        nameless = sorted(name for name in added if site.slot not in name.split("."))
+        assert not nameless, f"{site.slot} must be a part of the name of what was added, as in layer.x.{site.slot}: {nameless[:3]}"
+
+    def test_training_changes_the_adapter(self, trained: Trained) -> None:
+        heads = trained.run.adapter.manifest.head.modules if trained.run.adapter.manifest.head else ()
+        moved, still = _live(trained.run), _live(trained.still)
+        adapter = [name for name in moved if not any(f".{head}." in f".{name}." for head in heads)]
+        assert adapter, "the method stores nothing of its own beside the head"
+        largest = max(float((moved[name].float() - still[name].float()).abs().max()) for name in adapter)
+        assert largest > 1e-6, f"after {trained.run.steps} steps no stored tensor of the adapter had changed"
+
+    def test_training_leaves_every_weight_of_the_base_bit_identical(self, trained: Trained) -> None:
+        from torch import equal
+
+        from adapterhub_fin.engine.pin import base_parameters
+
+        if "mutates_base" in self.traits:
+            pytest.skip("the method declares that it changes the base")
+        model, _, travelling = trained.bench.model(trained.run.version)
+        was = dict(base_parameters(model, travelling))
+        now = dict(base_parameters(trained.run.adapter.model, travelling))
+        assert now.keys() == was.keys(), f"the base's parameters changed their names: {sorted(now.keys() ^ was.keys())[:3]}"
+        changed = [name for name in was if not equal(was[name].cpu(), now[name].cpu())]
+        assert not changed, f"{len(changed)} weights of the base were changed, first {changed[0]}"
+
+    def test_stored_tensors_are_those_that_the_method_names(self, trained: Trained) -> None:
+        from torch import equal
+
+        stored, live = _stored(trained.run.version), _live(trained.run)
+        assert stored.keys() == live.keys()
+        differing = [name for name in live if not equal(stored[name], live[name])]
+        assert not differing, f"stored otherwise than `tensors` gives them: {differing[:3]}"
+
+    def test_no_runtime_name_is_stored(self, trained: Trained) -> None:
+        from adapterhub_fin.engine.pin import SLOT
+
+        for path in trained.run.version.files.rglob("*"):
+            assert not SLOT.search(path.name), f"a slot stands in the file name {path.name}"
+            if path.is_file():
+                assert not SLOT.search(path.read_bytes().decode("latin-1")), f"a slot stands in {path.name}"
+
+    def test_a_fresh_process_answers_bit_for_bit_the_same(self, trained: Trained) -> None:
+        run = trained.run
+        there = fresh_logits(trained.bench.registry.root, run.reference, trained.bench.base(), TEXTS)
+        here = run.adapter.logits(TEXTS)
+        assert there.equal(here), f"answers differ by {float((there - here).abs().max()):.3g} in a fresh process"
+
+    def test_one_seed_gives_one_adapter(self, trained: Trained) -> None:
+        first, again = (run.version.manifest for run in (trained.run, trained.again))
+        assert first.tensors == again.tensors
+        differing = [a.path for a, b in zip(first.files, again.files, strict=True) if a.sha256 != b.sha256]
+        assert not differing, f"the same recipe and seed gave other bytes in {', '.join(differing)}"
+
+    def test_two_versions_share_a_bare_base(self, trained: Trained) -> None:
+        self._share(trained, bare=True)
+
+    def test_two_versions_share_a_model_with_a_head(self, trained: Trained) -> None:
+        self._share(trained, bare=False)
+
+    def _share(self, trained: Trained, *, bare: bool) -> None:
+        from adapterhub_fin.engine.loading import load
+
+        if {"mutates_base", "shared_state"} & set(self.traits):
+            pytest.skip("the method declares that its versions can't share a base")
+        bench, first, second = trained.bench, trained.run.reference, trained.still.reference
+        alone = {reference: bench.alone(reference) for reference in (first, second)}
+        assert not alone[first].equal(alone[second]), "the two versions answer alike: nothing could be told apart"
+        model, _, _ = bench.model(trained.run.version, bare=bare)
+        one = load(first, base=model, registry=bench.registry)
+        two = load(second, base=model if bare else one.model, registry=bench.registry)
+        for adapter in (one, two, one):  # the one that was loaded first must come back
+            answers = adapter.logits(TEXTS)
+            assert answers.equal(alone[adapter.reference]), f"{adapter.reference} answers otherwise beside another version"
+
+    @pytest.mark.parametrize("harm", ["missing", "extra", "reshaped"])
+    def test_a_file_that_does_not_fit_is_refused_and_the_model_left_alone(
+        self, trained: Trained, harm: Harm, tmp_path: Path
+    ) -> None:
+        from adapterhub_fin.engine.loading import attach
+
+        bench, version = trained.bench, trained.run.version
+        broken = _harmed(bench, version, harm, tmp_path)
+        model, tokenizer, _ = bench.model(version)
+        before = _portrait(model)
+        with pytest.raises(WrongTensors):
+            attach(model, broken, tokenizer=tokenizer, registry=bench.registry)
+        assert _portrait(model) == before, "the refused attachment left something behind on the model"
+
+    def test_a_base_with_other_weights_is_refused(self, trained: Trained) -> None:
+        from adapterhub_fin.engine.loading import load
+
+        with pytest.raises(WrongBase):
+            load(trained.run.reference, base=trained.bench.base(seed=1), registry=trained.bench.registry)
+
+
+def _attached(trained: Trained) -> tuple[dict[str, Any], set[str], nn.Module, Site]:
+    """A new adapter on a fresh model: the parameters before, the names of those added, the model and the site."""
+    from adapterhub_fin.engine.slots import new_slot
+
+    model, _, travelling = trained.bench.model(trained.run.version)
+    method, head = trained.bench.plugs(trained.run.version)
+    before = dict(model.named_parameters())
+    site = Site(slot=new_slot(), head_modules=travelling, task=head.task)
+    adapted = method.attach(model, replace(site))
+    known = {id(parameter) for parameter in before.values()}
+    added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in known}
+    return before, added, adapted, site
+
+
+def _live(run: Run) -> dict[str, Tensor]:
+    adapter = run.adapter
+    return {name: tensor.detach().cpu() for name, tensor in adapter.method.tensors(adapter.model, adapter.slot).items()}
+
+
+def _stored(version: Version) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    from adapterhub_fin.engine.slots import WEIGHTS
+
+    return dict(load_file(version.files / WEIGHTS))
+
+
+def _harmed(bench: Bench, version: Version, harm: Harm, folder: Path) -> str:
+    """A version like another whose file lacks a tensor, has one too many, or holds one in another shape."""
+    import shutil
+
+    from safetensors.torch import save_file
+
+    from adapterhub_fin.engine.slots import WEIGHTS
+
+    copied = Path(shutil.copytree(version.files, folder / "harmed"))
+    tensors = _stored(version)
+    first = min(tensors)
+    if harm == "missing":
+        del tensors[first]
+    elif harm == "extra":
+        tensors["nowhere.weight"] = tensors[first].clone()
+    else:
+        tensors[first] = tensors[first].unsqueeze(0).contiguous()
+    save_file(tensors, copied / WEIGHTS, metadata={"format": "pt"})
+    manifest = version.manifest.model_copy(update={"files": (), "tensors": ()})
+    return bench.registry.add(copied, manifest, name=f"contract/{harm}").reference
+
+
+def _portrait(model: nn.Module) -> list[Any]:
+    """Everything that an attachment could leave behind on a model, in a form that compares."""
+    parameters = [(n, id(p), p.requires_grad, p.detach().flatten().tolist()) for n, p in model.named_parameters()]
+    modules = [(n, type(m), len(m._forward_hooks), len(m._forward_pre_hooks)) for n, m in model.named_modules()]
+    return [parameters, modules, model.training, type(model), sorted(vars(model))]
