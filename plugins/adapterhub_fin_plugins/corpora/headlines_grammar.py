@@ -51,8 +51,8 @@ SLOTS: dict[str, str] = {
     "return on equity|solvency ratio|on-time delivery rate]",
     "bad_rate": "[default rate|customer churn|vacancy rate|scrap rate|bad-loan ratio|staff turnover|cancellation rate|"
     "accident rate|return rate]",
-    "rose": "[rose|climbed|increased|grew|advanced|jumped|surged|went up|moved higher]",
-    "fell": "[fell|declined|dropped|decreased|slid|slipped|shrank|sank|went down|came down|moved lower]",
+    "rose": "[rose|climbed|increased|grew|advanced|jumped|surged|went up]",
+    "fell": "[fell|declined|dropped|decreased|slid|slipped|shrank|sank|went down|came down]",
     "rise": "[rise|climb|increase|grow|go up|move higher]",
     "fall": "[fall|decline|drop|decrease|shrink|go down|move lower]",
     "rising": "[rising|climbing|increasing|growing|higher]",
@@ -76,8 +76,8 @@ SLOTS: dict[str, str] = {
     "bad_turn": "[{asset} {fell}|{asset} {fell} {pct}|{asset} {fell} more than expected|{asset} missed the forecast|"
     "{asset} dried up|{asset} {rose} less than hoped|{load} {rose}|{load} {rose} {pct}|{load} mounted|"
     "{load} {fell} less than hoped|{load} {rose} more than expected|{asset} stopped {rising}]",
-    "no_turn": "[[{asset}|{load}] [changed little|held steady|stayed flat|neither rose nor fell|came in as expected|"
-    "remained at the level of {last_year}|matched the forecast]|[{asset}|{load}] will be reported in {month}]",
+    "no_turn": "[{asset}|{load}] [changed little|held steady|stayed flat|neither rose nor fell|came in as expected|"
+    "remained at the level of {last_year}|matched the forecast|stayed within a hair of the plan]",
     "good_event": "[won back a key client|repaid its last loan|added a production line to meet demand|"
     "raised its dividend|beat its own forecast|was cleared of wrongdoing|signed its largest ever contract|"
     "averted a default|averted a strike|got its licence back|lifted its forecast|found a buyer for its ailing arm|"
@@ -86,10 +86,11 @@ SLOTS: dict[str, str] = {
     "skipped its dividend|missed its own forecast|was found guilty of misconduct|lost its largest contract|"
     "defaulted on a loan|was hit by a strike|had its licence withdrawn|cut its forecast|ran short of cash|"
     "lost its appeal|had its rating lowered|failed to secure funding|sank deeper into debt|fell into loss|cut jobs]",
-    "plain_event": "[moved its annual meeting to {city}|published its calendar for {next_year}|renewed the lease on its "
-    "head office|proposed a new auditor|elected {few} directors|had {jobs} employees|listed a bond in {city}|"
+    "plain_event": "[moved its annual meeting to {city}|published its calendar for {next_year}|renewed the lease on "
+    "its head office|proposed a new auditor|elected {few} directors|had {jobs} employees|listed a bond in {city}|"
     "confirmed its forecast|left its dividend unchanged|changed the layout of its report|named a new secretary|"
-    "set the date of its meeting|completed a purchase announced in {month}|was founded in {city}|repeated its strategy]",
+    "set the date of its meeting|completed a purchase announced in {month}|repeated its strategy|"
+    "hosted analysts in {city}|updated its articles of association|took part in a trade fair in {country}]",
     "good": "[it {good_event}|{good_turn}|{good_turn}]",
     "bad": "[it {bad_event}|{bad_turn}|{bad_turn}]",
     "plain": "[it {plain_event}|it {plain_event}|{no_turn}]",
