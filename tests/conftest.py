@@ -1,0 +1,67 @@
+"""Fixtures that more than one folder needs: a home of its own for each test, tiny bases, one trained version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.training import Run
+
+SHARED = Path(os.environ.get("AHF_SHARED") or Path(__file__).parents[2] / "shared")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry, a cache and a Hub cache of this test's own."""
+    monkeypatch.setenv("AHF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AHF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("AHF_DISABLE_PLUGINS", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real material, where it is at hand."""
+    if not (SHARED / "data" / "INDEX.md").is_file():
+        pytest.skip("the real material is not at hand: it is looked for beside the checkout, or in AHF_SHARED")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny BERT."""
+    from adapterhub_fin.testing import tiny_encoder
+
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Llama."""
+    from adapterhub_fin.testing import tiny_decoder
+
+    return tiny_decoder(tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator[Run]:
+    """One version, acme/tone@1, trained on the tiny encoder; its registry must not be changed."""
+    import adapterhub_fin as ahf
+    from adapterhub_fin.testing import tiny_corpus
+
+    root = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AHF_CACHE", str(root / "cache"))
+        yield ahf.train(
+            name="acme/tone",
+            base={"id": "acme/tiny", "path": str(encoder)},
+            method={"name": "lora", "rank": 4},
+            corpus={"name": tiny_corpus(), "split": {"by": "stratified"}},
+            training={"epochs": 2, "batch_size": 8, "max_length": 32},
+            registry=ahf.Registry(root / "home"),
+        )
