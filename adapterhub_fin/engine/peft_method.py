@@ -14,6 +14,7 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import Tensor, nn
 
+from adapterhub_fin.engine.pin import SLOT
 from adapterhub_fin.errors import PluginError, WrongBase
 from adapterhub_fin.interfaces import MethodImplementation, Site
 
@@ -66,7 +67,8 @@ class PeftMethod(MethodImplementation):
     def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
         # A bool, not "auto", which looks the base up on the network (peft 1452).
         found = get_peft_model_state_dict(model, adapter_name=slot, save_embedding_layers=False)
-        return dict(sorted(found.items()))
+        # PEFT leaves out this PeftModel's other adapters, and not those of another that wraps the same backbone.
+        return {name: found[name] for name in sorted(found) if not any(map(SLOT.fullmatch, name.split(".")))}
 
     def write_config(self, model: nn.Module, slot: str, folder: Path) -> None:
         config = peft_model(model).peft_config[slot]
