@@ -1,0 +1,1 @@
+"""BitFit and a corpus of earnings notes, as plugins of adapterhub-fin."""

@@ -1,0 +1,54 @@
+"""Notes on earnings from a CSV: what each says, what it means for an investor, and when one could have read it."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from datasets import Dataset
+
+from adapterhub_fin import BadCorpus, Rows
+from adapterhub_fin.interfaces import CorpusImplementation
+from adapterhub_fin_bias_only.options import EarningsNotesOptions
+
+COLUMNS = ("published", "company", "tone", "note")
+
+
+class EarningsNotes(CorpusImplementation):
+    """One row a note; `group` is the company, so that a grouped split tests on companies never seen."""
+
+    def __init__(self, options: EarningsNotesOptions) -> None:
+        self.options = options
+
+    def load(self) -> Rows:
+        source = self.options.path or files(__package__).joinpath("earnings_notes.csv")
+        try:
+            text = source.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCorpus(f"corpus earnings-notes: {source} can't be read: {error}") from error
+        reader = csv.DictReader(text.splitlines())
+        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
+            raise BadCorpus(f"corpus earnings-notes: {source.name} has no column {missing[0]!r}; it needs {', '.join(COLUMNS)}")
+        rows = [_row(source.name, reader.line_num, line) for line in reader]
+        if not rows:
+            raise BadCorpus(f"corpus earnings-notes: {source.name} holds no note: add some rows")
+        return Rows(Dataset.from_list(rows))
+
+
+def _row(file: str, line: int, cells: dict[str, Any]) -> dict[str, Any]:
+    try:
+        moment = datetime.fromisoformat(cells["published"])
+    except (TypeError, ValueError) as error:
+        raise BadCorpus(f"corpus earnings-notes: {file}, line {line}: published is no date: {cells['published']!r}") from error
+    if moment.tzinfo is None:
+        raise BadCorpus(f"corpus earnings-notes: {file}, line {line}: published has no time zone; write 2021-02-03T07:00Z")
+    return {
+        "text": cells["note"],
+        "label": cells["tone"],
+        "available_at": moment.astimezone(UTC),
+        "label_known_at": moment.astimezone(UTC),  # the tone is a reading of the note itself
+        "group": cells["company"],
+        "origin": f"{file}:{line}",
+    }

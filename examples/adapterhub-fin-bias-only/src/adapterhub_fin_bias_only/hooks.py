@@ -1,0 +1,35 @@
+"""What this package brings; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adapterhub_fin import Corpus, Method, hookimpl
+
+HERE = "adapterhub_fin_bias_only"
+
+
+@hookimpl
+def ahf_methods() -> Iterable[Method]:
+    return [
+        Method(
+            name="bias-only",
+            summary="Learned shifts of the linear layers' biases (BitFit, Ben-Zaken et al. 2021).",
+            target=f"{HERE}.bias_only:BiasOnly",
+            options=f"{HERE}.options:BiasOnlyOptions",
+        )
+    ]
+
+
+@hookimpl
+def ahf_corpora() -> Iterable[Corpus]:
+    return [
+        Corpus(
+            name="earnings-notes",
+            summary="Dated one-line notes on earnings with their tone, from a CSV or the sample inside.",
+            target=f"{HERE}.earnings_notes:EarningsNotes",
+            options=f"{HERE}.options:EarningsNotesOptions",
+            licence="Apache-2.0",
+            source="invented for this package; your own file keeps its own licence",
+        )
+    ]

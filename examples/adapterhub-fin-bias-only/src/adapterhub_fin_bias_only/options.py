@@ -1,0 +1,25 @@
+"""The options of both plugins; a recipe is checked against them before torch is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from adapterhub_fin.recipe import Options
+
+
+class BiasOnlyOptions(Options):
+    """Which biases learn."""
+
+    layers: str = Field(
+        "*", min_length=1, description="Pattern of the linear layers' full names, such as *.attention.* or *.query."
+    )
+
+
+class EarningsNotesOptions(Options):
+    """Where the notes are."""
+
+    path: Path | None = Field(
+        None, description="A CSV with the columns published, company, tone and note; by default the sample inside."
+    )

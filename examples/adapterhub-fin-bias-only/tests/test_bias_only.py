@@ -1,0 +1,5 @@
+from adapterhub_fin.testing import MethodContract
+
+
+class TestBiasOnly(MethodContract):
+    name = "bias-only"

@@ -1,0 +1,92 @@
+"""A stranger's package, installed from a wheel, does all that a shipped plugin does; a broken one costs only itself."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Environment
+
+PROJECT = Path(__file__).parents[2]
+EXAMPLE = PROJECT / "examples" / "adapterhub-fin-bias-only"
+VERSION = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["version"]
+TEXTS = ["Order intake grew 22%.", "The dividend is suspended.", "The call begins at ten."]
+
+TRAIN = """
+import sys, json
+import adapterhub_fin as ahf
+from pathlib import Path
+from adapterhub_fin.testing import tiny_encoder
+base = tiny_encoder(Path(sys.argv[1]))
+run = ahf.train(
+    name="stranger/notes", base={"path": base}, method={"name": "bias-only", "layers": "*.attention.*"},
+    corpus={"name": "earnings-notes", "split": {"by": "time"}},
+    training={"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "max_length": 64},
+)
+print(json.dumps([run.adapter.logits(json.loads(sys.argv[2])).tolist(), run.version.manifest.model_dump(mode="json")]))
+"""
+LOAD = """
+import sys, json, torch
+import adapterhub_fin as ahf
+torch.manual_seed(7)
+print(json.dumps(ahf.load("stranger/notes@1").logits(json.loads(sys.argv[1])).tolist()))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(environment: Environment) -> tuple[list[list[float]], dict[str, object]]:
+    """Answers and manifest of a version of `bias-only`, trained on `earnings-notes` in the fresh environment."""
+    printed = environment.run("python", "-c", TRAIN, environment.folder / "base", json.dumps(TEXTS)).stdout
+    logits, manifest = json.loads(printed.splitlines()[-1])
+    return logits, manifest
+
+
+def test_plugins_are_listed_with_their_distribution_and_the_broken_one_with_its_reason(environment: Environment) -> None:
+    plugins = {plugin["name"]: plugin for plugin in json.loads(environment.run("ahf", "plugins", "--json").stdout)["plugins"]}
+    stranger, broken = plugins["bias-only"], plugins["broken"]
+    assert {(each["kind"], each["name"]) for each in stranger["gives"]} == {("method", "bias-only"), ("corpus", "earnings-notes")}
+    assert (stranger["distribution"], stranger["version"]) == ("adapterhub-fin-bias-only", VERSION)
+    assert (broken["distribution"], broken["version"]) == ("adapterhub-fin-broken", "0.0.1")
+    assert "no `curve` any more" in broken["error"]
+    assert "lora" in {each["name"] for each in plugins["shipped"]["gives"]}
+    listed = environment.run("ahf", "plugins")
+    assert "bias-only" in listed.stdout and "no `curve` any more" in listed.stderr
+
+
+def test_its_own_tests_pass(environment: Environment, example_tests: Path) -> None:
+    ran = environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", example_tests, example_tests)
+    assert "passed" in ran.stdout and "failed" not in ran.stdout
+
+
+def test_another_process_answers_alike(environment: Environment, trained: tuple[list[list[float]], dict[str, object]]) -> None:
+    printed = environment.run("python", "-c", LOAD, json.dumps(TEXTS)).stdout
+    assert json.loads(printed.splitlines()[-1]) == trained[0]
+
+
+def test_the_manifest_says_who_brought_the_method(trained: tuple[list[list[float]], dict[str, object]]) -> None:
+    manifest = trained[1]
+    assert manifest["method"]["provider"] == {"distribution": "adapterhub-fin-bias-only", "version": VERSION}  # type: ignore[index]
+    assert manifest["knowledge"]["inputs"][1]["input"] == "corpus:earnings-notes"  # type: ignore[index]
+
+
+@pytest.fixture
+def without_the_example(
+    environment: Environment, wheel_of: Callable[[Path], Path], trained: tuple[list[list[float]], dict[str, object]]
+) -> Iterator[Environment]:
+    environment.uninstall("adapterhub-fin-bias-only")
+    yield environment
+    environment.install(wheel_of(EXAMPLE))
+
+
+def test_load_without_the_package_says_what_to_install(without_the_example: Environment) -> None:
+    refused = without_the_example.run("ahf", "predict", "stranger/notes@1", TEXTS[0], ok=False)
+    assert f"pip install 'adapterhub-fin-bias-only=={VERSION}'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "stranger/notes" in without_the_example.run("ahf", "list").stdout, "it is still listed: a method is data to the registry"
