@@ -37,9 +37,9 @@ class Change:
         """
         self._identify()
         self.disk.make(parent)
+        before(number)
         self.disk.seal(self.built)
         self._mark()
-        before(number)
         while not self.disk.claim(self.built, parent / str(number)):
             number += 1
             before(number)

@@ -15,7 +15,6 @@
 Every message is one sentence: what is wrong, and what to do next.
 """
 
-# ruff: noqa: N818 - the names are read in sentences, and are the project's words
 from __future__ import annotations
 
 

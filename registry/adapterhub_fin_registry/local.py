@@ -139,6 +139,8 @@ class Registry:
         from adapterhub_fin_registry.adding import run_checks, take_in
 
         shelf = Shelf(self.root, name)
+        if number is not None:
+            Reference.parse(f"{name}@{number}")
         record = {
             "name": name,
             "added_at": now(),
@@ -249,7 +251,7 @@ class Registry:
         raise NotFound(f"there is no version with the digest {digest}: pull it, or ask another registry")
 
 
-class _StoredMeanwhile(Exception):  # noqa: N818 - not an error
+class _StoredMeanwhile(Exception):
     """Another process has just stored the version that was about to be."""
 
     def __init__(self, version: Version) -> None:

@@ -1,0 +1,128 @@
+"""Whatever is done in whatever order, the registry agrees with a model of it that fits in a few dictionaries."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from adapterhub_fin_registry import NotFound, Refused, Registry
+from adapterhub_fin_registry.knowledge import parse_instant
+
+NAMES = ["acme/tone", "acme/risk"]
+ALIASES = ["champion", "stable"]
+names, aliases, years = st.sampled_from(NAMES), st.sampled_from(ALIASES), st.integers(2018, 2024)
+# Few of each, so that the same adapter, version and alias come up again.
+seeds, numbers = st.integers(0, 3), st.integers(1, 6)
+
+
+def _machine(make_folder: Any, make_manifest: Any) -> type[RuleBasedStateMachine]:
+    folders = [make_folder(seed) for seed in range(4)]
+
+    class Shelf(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.folder = tempfile.TemporaryDirectory()
+            self.registry = Registry(Path(self.folder.name) / "root")
+            self.used = dict.fromkeys(NAMES, 0)
+            self.stored: dict[tuple[str, int], tuple[int, int, int]] = {}  # what each live version was made of
+            self.yanked: set[tuple[str, int]] = set()
+            self.aliases: dict[tuple[str, str], int] = {}
+
+        def teardown(self) -> None:
+            self.folder.cleanup()
+
+        def live(self, name: str) -> list[int]:
+            return sorted(number for of, number in self.stored if of == name)
+
+        @rule(name=names, seed=seeds, base=years, corpus=years)
+        def add(self, name: str, seed: int, base: int, corpus: int) -> None:
+            manifest = make_manifest(f"{base}-01-01T00:00:00Z", f"{corpus}-07-01T00:00:00Z")
+            version = self.registry.add(folders[seed], manifest, name=name)
+            made = (seed, base, corpus)
+            known = [number for number in self.live(name) if self.stored[name, number] == made]
+            if known:
+                assert [version.number] == known
+            else:
+                self.used[name] += 1
+                assert version.number == self.used[name]
+                self.stored[name, version.number] = made
+
+        @rule(name=names, number=numbers)
+        def delete(self, name: str, number: int) -> None:
+            if (name, number) not in self.stored:
+                with pytest.raises(NotFound):
+                    self.registry.delete(f"{name}@{number}")
+            elif number in [to for (of, _), to in self.aliases.items() if of == name]:
+                with pytest.raises(Refused):
+                    self.registry.delete(f"{name}@{number}")
+            else:
+                self.registry.delete(f"{name}@{number}")
+                del self.stored[name, number]
+                self.yanked.discard((name, number))
+
+        @precondition(lambda self: self.stored)
+        @rule(data=st.data(), withdrawn=st.booleans())
+        def yank(self, data: Any, withdrawn: bool) -> None:
+            name, number = data.draw(st.sampled_from(sorted(self.stored)))
+            self.registry.add_event(f"{name}@{number}", "yank" if withdrawn else "unyank")
+            (self.yanked.add if withdrawn else self.yanked.discard)((name, number))
+
+        @rule(name=names, alias=aliases, number=numbers | st.none())
+        def set_alias(self, name: str, alias: str, number: int | None) -> None:
+            if (number is None and (name, alias) not in self.aliases) or (number and (name, number) not in self.stored):
+                with pytest.raises(NotFound):
+                    self.registry.set_alias(name, alias, number)
+                return
+            self.registry.set_alias(name, alias, number)
+            if number is None:
+                del self.aliases[name, alias]
+            else:
+                self.aliases[name, alias] = number
+
+        @rule(name=names, year=years, tier=st.sampled_from(["strict", "adapter"]))
+        def as_of(self, name: str, year: int, tier: Any) -> None:
+            def end(number: int) -> str:
+                _, base, corpus = self.stored[name, number]
+                own = f"{corpus}-07-01"
+                return max(own, f"{base}-01-01") if tier == "strict" else own
+
+            choosable = [number for number in self.live(name) if (name, number) not in self.yanked]
+            known = [(end(number), number) for number in choosable if end(number) < f"{year}-01-01"]
+            if known:
+                assert self.registry.resolve(name, as_of=f"{year}-01-01", tier=tier).number == max(known)[1]
+            else:
+                with pytest.raises(Refused if choosable else NotFound):
+                    self.registry.resolve(name, as_of=f"{year}-01-01", tier=tier)
+
+        @invariant()
+        def agrees(self) -> None:
+            reopened = Registry(self.registry.root)
+            rows = {(row["name"], row["version"]): row for row in reopened.rows()}
+            assert set(rows) == set(self.stored)
+            assert reopened.names() == sorted({name for name, _ in self.stored})
+            for (name, number), row in rows.items():
+                assert row["yanked"] == ((name, number) in self.yanked)
+                assert row["aliases"] == sorted(a for (of, a), to in self.aliases.items() if (of, to) == (name, number))
+                assert parse_instant(row["knowledge_end"]) == reopened.resolve(f"{name}@{number}").knowledge_end
+            for name in NAMES:
+                choosable = [number for number in self.live(name) if (name, number) not in self.yanked]
+                if choosable:
+                    assert reopened.resolve(name).number == choosable[-1]
+                else:
+                    with pytest.raises(NotFound):
+                        reopened.resolve(name)
+            assert reopened.damaged() == {}
+
+    return Shelf
+
+
+def test_any_sequence(make_folder: Any, make_manifest: Any) -> None:
+    run_state_machine_as_test(
+        _machine(make_folder, make_manifest), settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
+    )
