@@ -47,7 +47,7 @@ def load_base(folder: Path, head: HeadImplementation | None, method: MethodImple
 def missing_modules(model: nn.Module, missing: Sequence[str]) -> tuple[str, ...]:
     """The largest modules all of whose parameters are missing: they are drawn at random, so they must travel.
 
-    PEFT's own list knows `classifier` and `score` alone, and loses DistilBERT's `pre_classifier`.
+    PEFT's own list knows `classifier` and `score` alone, and loses a pooler that the base was saved without.
     """
     absent = set(missing)
     found: list[str] = []

@@ -12,27 +12,36 @@ from adapterhub_fin.errors import BadRecipe
 
 
 def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: Collection[str]) -> list[str]:
-    """Names of the backbone's linear layers, all or those that end in a wanted name, as short as they can be.
+    """Names of the backbone's linear layers, all or those that end in a wanted name; short where short is enough.
 
     A head is left out: LoRA on `classifier` would save its update and never its weight. Raises BadRecipe where a
     wanted layer does not exist.
     """
     inner, core = unwrapped(model), backbone(model)
     prefix = next((f"{name}." for name, module in inner.named_modules() if module is core and name), "")
-    linear = [
-        f"{prefix}{name}"
-        for name, module in core.named_modules()
-        if isinstance(getattr(module, "base_layer", module), nn.Linear | Conv1D)
-        and not name.endswith(".base_layer")
-        and not any(f"{prefix}{name}.".startswith(f"{head}.") for head in head_modules)
-        and not any(part.startswith("lora_") for part in name.split("."))
-    ]
+    everywhere = [name for name, module in inner.named_modules() if _is_linear(name, module)]
+    heads = tuple(f"{head}." for head in head_modules)
+    linear = [name for name in everywhere if name.startswith(prefix) and not f"{name}.".startswith(heads)]
     short = sorted({name.rpartition(".")[2] for name in linear})
-    if wanted is None:
-        return short
-    for name in wanted:
-        if not any(layer == name or layer.endswith(f".{name}") for layer in linear):
+    chosen = [layer for layer in linear if wanted is None or _ends_in(layer, wanted)]
+    for name in wanted or ():
+        if not any(_ends_in(layer, [name]) for layer in linear):
             raise BadRecipe(
                 f"method targets: no linear layer of this base ends in {name!r}; there are {', '.join(short)}"
             )
-    return list(wanted)
+    names = short if wanted is None else list(wanted)
+    return names if [layer for layer in everywhere if _ends_in(layer, names)] == chosen else chosen
+
+
+def _is_linear(name: str, module: nn.Module) -> bool:
+    """A linear layer of the base, also one that an adapter wraps already; never an adapter's own."""
+    parts = name.split(".")
+    wrapped = getattr(module, "base_layer", module)
+    return (
+        isinstance(wrapped, nn.Linear | Conv1D) and parts[-1] != "base_layer" and not any("lora_" in p for p in parts)
+    )
+
+
+def _ends_in(layer: str, names: Sequence[str]) -> bool:
+    """PEFT's own rule for a list of targets."""
+    return any(layer == name or layer.endswith(f".{name}") for name in names)

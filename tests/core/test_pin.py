@@ -1,0 +1,131 @@
+"""The base pin tells any two models apart, and the same model from itself under any wrapping."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertModel,
+    BitsAndBytesConfig,
+)
+
+from adapterhub_fin import WrongBase
+from adapterhub_fin.engine import pin
+from adapterhub_fin.engine.base_check import check_base, describe_base
+from adapterhub_fin.engine.plugs import missing_modules
+from adapterhub_fin.engine.slots import meta_twin
+
+
+def lora(model: torch.nn.Module, name: str = "default") -> torch.nn.Module:
+    return get_peft_model(model, LoraConfig(r=2, target_modules=["query", "value"], task_type="SEQ_CLS"), name)
+
+
+def test_heads_and_adapters_change_neither_structure_nor_probe(encoder: Path) -> None:
+    bare = AutoModel.from_pretrained(encoder)
+    headed = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    wrapped = lora(AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=5), "weight")
+    assert pin.structure_digest(bare) == pin.structure_digest(headed) == pin.structure_digest(wrapped)
+    assert pin.weight_probe(bare) == pin.weight_probe(headed) == pin.weight_probe(wrapped)
+
+
+def test_a_causal_language_model_and_its_backbone_agree(decoder: Path) -> None:
+    whole, bare = AutoModelForCausalLM.from_pretrained(decoder), AutoModel.from_pretrained(decoder)
+    assert pin.structure_digest(whole) == pin.structure_digest(bare)
+
+
+def test_the_probe_holds_eight_elements_of_every_tensor_and_is_the_same_anywhere(encoder: Path) -> None:
+    model = AutoModel.from_pretrained(encoder)
+    probe = pin.weight_probe(model)
+    assert set(probe["values"]) == {name for name, _ in model.named_parameters()}
+    assert all(len(values) == pin.PROBED for values in probe["values"].values())
+    # Pinned: another choice of elements would orphan every stored version.
+    assert pin._elements("encoder.layer.0.output.dense.weight", 1000) == [873, 515, 763, 155, 597, 132, 752, 350]
+
+
+def test_a_twin_without_values_has_the_structure_and_no_memory(encoder: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    twin = meta_twin(model)
+    assert pin.structure_digest(twin) == pin.structure_digest(model)
+    assert all(parameter.is_meta for parameter in twin.parameters())
+    assert not any(parameter.is_meta for parameter in model.parameters())
+    with pytest.raises(WrongBase, match="meta device"):
+        pin.weight_probe(twin)
+
+
+def test_a_four_bit_base_and_its_fp32_twin_agree(decoder: Path) -> None:
+    """Logical shapes are those before quantization; the dequantised weights are within the grid's step."""
+    plain = AutoModelForCausalLM.from_pretrained(decoder)
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    quantized = AutoModelForCausalLM.from_pretrained(decoder, quantization_config=four_bit)
+    assert any(hasattr(parameter, "quant_state") for parameter in quantized.parameters())
+    assert pin.structure_digest(quantized) == pin.structure_digest(plain)
+    tokenizer = AutoTokenizer.from_pretrained(decoder)
+    check_base(quantized, tokenizer, describe_base(plain, tokenizer, (), "acme/tiny", None), (), "the quantized base")
+    other = copy.deepcopy(plain)
+    torch.nn.init.normal_(other.model.layers[0].mlp.up_proj.weight, std=0.2)
+    with pytest.raises(WrongBase, match="mlp.up_proj"):
+        check_base(
+            quantized, tokenizer, describe_base(other, tokenizer, (), "acme/tiny", None), (), "the quantized base"
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_narrower_dtype_of_the_same_base_is_accepted(encoder: Path, dtype: torch.dtype) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    base = describe_base(AutoModel.from_pretrained(encoder), tokenizer, (), "acme/tiny", None)
+    check_base(AutoModel.from_pretrained(encoder, dtype=dtype), tokenizer, base, (), "the narrow base")
+
+
+def test_every_kind_of_difference_is_refused_by_name(encoder: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    model = AutoModel.from_pretrained(encoder)
+    base = describe_base(model, tokenizer, (), "acme/tiny", None)
+
+    nudged = copy.deepcopy(model)
+    with torch.no_grad():
+        nudged.encoder.layer[1].output.dense.weight.mul_(1.001)
+    deeper = AutoModel.from_pretrained(encoder, num_hidden_layers=3)
+    larger = copy.deepcopy(model)
+    larger.resize_token_embeddings(len(tokenizer) + 8)
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.pooler.dense.bias.fill_(float("nan"))
+    reconfigured = AutoModel.from_pretrained(encoder, layer_norm_eps=1e-3)
+    for wrong, said in (
+        (nudged, "encoder.layer.1.output.dense.weight"),
+        (deeper, "adds 16 tensors, first encoder.layer.2"),
+        (larger, f"vocabulary of {len(tokenizer) + 8}"),
+        (broken, "pooler.dense.bias"),
+        (reconfigured, "another configuration"),
+    ):
+        with pytest.raises(WrongBase, match=said) as caught:
+            check_base(wrong, tokenizer, base, (), "the model given")
+        assert "the model given" in str(caught.value) and "acme/tiny" in str(caught.value)
+    check_base(model, tokenizer, base, (), "the model given")
+
+
+def test_another_tokenizer_is_refused(encoder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    model = AutoModel.from_pretrained(encoder)
+    base = describe_base(model, tokenizer, (), "acme/tiny", None)
+    other = AutoTokenizer.from_pretrained(encoder)
+    other.add_tokens(["EBITDA"])
+    with pytest.raises(WrongBase, match="tokenizer"):
+        check_base(model, other, base, (), "the model given")
+
+
+def test_modules_without_weights_in_the_base_are_found_where_peft_misses_one(encoder: Path, tmp_path: Path) -> None:
+    """A base that was saved without its pooler gets a random one, which PEFT's own list of heads does not hold."""
+    BertModel.from_pretrained(encoder, add_pooling_layer=False).save_pretrained(tmp_path)
+    model, info = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    modules = missing_modules(model, sorted(info["missing_keys"]))
+    assert modules == ("bert.pooler", "classifier")
+    assert "pooler.dense.weight" not in dict(pin.base_parameters(model, modules))
