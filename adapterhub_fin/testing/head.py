@@ -66,7 +66,7 @@ class HeadContract(DescriptionContract):
             assert loss.dim() == 0, f"the loss of a batch must be one number, not of shape {tuple(loss.shape)}"
             losses.append(float(loss.detach()))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         assert all(math.isfinite(loss) for loss in losses), losses
         assert losses[-1] < losses[0], f"the loss did not fall on its own training rows: {losses}"
@@ -102,7 +102,7 @@ class HeadContract(DescriptionContract):
         learnt = trained.run.adapter.head
         assert learnt is not None
         assert (restored.labels is None) == (learnt.labels is None)
-        assert list(restored.labels or ()) == list(learnt.labels or ()), "restore(labels) must give back the order of learn"
+        assert list(restored.labels or ()) == list(learnt.labels or ()), "restore must give back the order of learn"
         logits = trained.run.adapter.logits(TEXTS)
         assert list(restored.predictions(logits)) == list(learnt.predictions(logits))
 
@@ -111,6 +111,7 @@ def _batch(setup: Setup) -> dict[str, Any]:
     from transformers import DataCollatorWithPadding
 
     rows = setup.corpora.parts["train"]
-    encoded = setup.tokenizer(list(rows["text"]), truncation=True, max_length=setup.recipe.training.max_length)["input_ids"]
-    features = [{"input_ids": ids, "labels": setup.head.target(row)} for ids, row in zip(encoded, rows, strict=True)]
+    encoded = setup.tokenizer(list(rows["text"]), truncation=True, max_length=setup.recipe.training.max_length)
+    pairs = zip(encoded["input_ids"], rows, strict=True)
+    features = [{"input_ids": ids, "labels": setup.head.target(row)} for ids, row in pairs]
     return dict(DataCollatorWithPadding(setup.tokenizer)(features))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 POSITIONS = 128
 # Ten times the usual spread, so that two texts get answers that differ by more than rounding.
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -41,8 +41,8 @@ def tiny_decoder(folder: Path, seed: int = 0) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = _tokenizer("[CLS] $A")
-    tokens = {"bos_token_id": SPECIAL.index("[CLS]"), "eos_token_id": SPECIAL.index("[SEP]")}
-    config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **tokens, **SHAPE)  # type: ignore[arg-type]
+    tokens: dict[str, Any] = {"bos_token_id": SPECIAL.index("[CLS]"), "eos_token_id": SPECIAL.index("[SEP]")}
+    config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **tokens, **SHAPE)
     return _saved(folder, seed, tokenizer, lambda: LlamaForCausalLM(config))
 
 
@@ -71,7 +71,7 @@ def _tokenizer(template: str) -> PreTrainedTokenizerBase:
     tokenizer.decoder = decoders.ByteLevel()
     ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=ends)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         model_max_length=POSITIONS,
         pad_token="[PAD]",
@@ -83,7 +83,10 @@ def _tokenizer(template: str) -> PreTrainedTokenizerBase:
     )
 
 
-FIRMS = "Arlo Brent Corvo Dunel Estrim Farol Gant Hask Ivora Jorn Kelp Lumo Morv Nyx Orrin Pell".split()
+FIRMS = (
+    *("Arlo", "Brent", "Corvo", "Dunel", "Estrim", "Farol", "Gant", "Hask"),
+    *("Ivora", "Jorn", "Kelp", "Lumo", "Morv", "Nyx", "Orrin", "Pell"),
+)
 TOLD = {"positive": ("profit rose", 1.0), "neutral": ("meets in May", 0.0), "negative": ("profit fell", -1.0)}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from adapterhub_fin.testing import CorpusContract, HeadContract, MethodContract
 
 
@@ -11,7 +13,7 @@ class TestLora(MethodContract):
 
 class TestLoraOnADecoder(MethodContract):
     name = "lora"
-    options = {"rank": 2, "targets": ["q_proj", "v_proj"]}
+    options: ClassVar = {"rank": 2, "targets": ["q_proj", "v_proj"]}
     base = "decoder"
 
 
@@ -21,4 +23,4 @@ class TestClassify(HeadContract):
 
 class TestHeadlines(CorpusContract):
     name = "headlines"
-    options = {"rows": 240}
+    options: ClassVar = {"rows": 240}

@@ -32,8 +32,12 @@ class Environment:
             capture_output=True,
             text=True,
         )
-        assert (ran.returncode == 0) == ok, f"{program} {arguments} ended with {ran.returncode}:\n{ran.stdout}\n{ran.stderr}"
+        assert (ran.returncode == 0) == ok, f"{program} ended with {ran.returncode}:\n{ran.stdout}\n{ran.stderr}"
         return ran
+
+    def pytest(self, folder: Path) -> str:
+        """What pytest prints of a package's own tests, which pass."""
+        return self.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, folder).stdout
 
     def install(self, wheel: Path) -> None:
         self.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel)
@@ -80,8 +84,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheel_of: Callable[[Pa
 
 
 def _variables(folder: Path) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AHF_", "PYTEST_", "COV_"))}
-    return own | {
+    foreign = ("PYTHON", "PYTEST_", "COV_", "AHF_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {
         "AHF_HOME": str(folder / "home"),
         "AHF_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",

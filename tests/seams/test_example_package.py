@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "examples" / "adapterhub-fin-bias-only"
+Trained = tuple[list[list[float]], dict[str, Any]]  # answers and manifest
 VERSION = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["version"]
 TEXTS = ["Order intake grew 22%.", "The dividend is suspended.", "The call begins at ten."]
 
@@ -41,17 +42,18 @@ print(json.dumps(ahf.load("stranger/notes@1").logits(json.loads(sys.argv[1])).to
 
 
 @pytest.fixture(scope="module")
-def trained(environment: Environment) -> tuple[list[list[float]], dict[str, object]]:
+def trained(environment: Environment) -> Trained:
     """Answers and manifest of a version of `bias-only`, trained on `earnings-notes` in the fresh environment."""
     printed = environment.run("python", "-c", TRAIN, environment.folder / "base", json.dumps(TEXTS)).stdout
     logits, manifest = json.loads(printed.splitlines()[-1])
     return logits, manifest
 
 
-def test_plugins_are_listed_with_their_distribution_and_the_broken_one_with_its_reason(environment: Environment) -> None:
-    plugins = {plugin["name"]: plugin for plugin in json.loads(environment.run("ahf", "plugins", "--json").stdout)["plugins"]}
+def test_plugins_are_listed_with_their_distribution_and_what_broke_them(environment: Environment) -> None:
+    found = json.loads(environment.run("ahf", "plugins", "--json").stdout)
+    plugins = {plugin["name"]: plugin for plugin in found["plugins"]}
     stranger, broken = plugins["bias-only"], plugins["broken"]
-    assert {(each["kind"], each["name"]) for each in stranger["gives"]} == {("method", "bias-only"), ("corpus", "earnings-notes")}
+    assert [each["name"] for each in stranger["gives"]] == ["bias-only", "earnings-notes"]
     assert (stranger["distribution"], stranger["version"]) == ("adapterhub-fin-bias-only", VERSION)
     assert (broken["distribution"], broken["version"]) == ("adapterhub-fin-broken", "0.0.1")
     assert "no `curve` any more" in broken["error"]
@@ -61,24 +63,23 @@ def test_plugins_are_listed_with_their_distribution_and_the_broken_one_with_its_
 
 
 def test_its_own_tests_pass(environment: Environment, example_tests: Path) -> None:
-    ran = environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", example_tests, example_tests)
-    assert "passed" in ran.stdout and "failed" not in ran.stdout
+    assert "passed" in environment.pytest(example_tests)
 
 
-def test_another_process_answers_alike(environment: Environment, trained: tuple[list[list[float]], dict[str, object]]) -> None:
+def test_another_process_answers_alike(environment: Environment, trained: Trained) -> None:
     printed = environment.run("python", "-c", LOAD, json.dumps(TEXTS)).stdout
     assert json.loads(printed.splitlines()[-1]) == trained[0]
 
 
-def test_the_manifest_says_who_brought_the_method(trained: tuple[list[list[float]], dict[str, object]]) -> None:
+def test_the_manifest_says_who_brought_the_method(trained: Trained) -> None:
     manifest = trained[1]
-    assert manifest["method"]["provider"] == {"distribution": "adapterhub-fin-bias-only", "version": VERSION}  # type: ignore[index]
-    assert manifest["knowledge"]["inputs"][1]["input"] == "corpus:earnings-notes"  # type: ignore[index]
+    assert manifest["method"]["provider"] == {"distribution": "adapterhub-fin-bias-only", "version": VERSION}
+    assert manifest["knowledge"]["inputs"][1]["input"] == "corpus:earnings-notes"
 
 
 @pytest.fixture
 def without_the_example(
-    environment: Environment, wheel_of: Callable[[Path], Path], trained: tuple[list[list[float]], dict[str, object]]
+    environment: Environment, wheel_of: Callable[[Path], Path], trained: Trained
 ) -> Iterator[Environment]:
     environment.uninstall("adapterhub-fin-bias-only")
     yield environment
@@ -89,4 +90,6 @@ def test_load_without_the_package_says_what_to_install(without_the_example: Envi
     refused = without_the_example.run("ahf", "predict", "stranger/notes@1", TEXTS[0], ok=False)
     assert f"pip install 'adapterhub-fin-bias-only=={VERSION}'" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert "stranger/notes" in without_the_example.run("ahf", "list").stdout, "it is still listed: a method is data to the registry"
+    # A method is data to the registry: what can't be loaded here is still listed, and verified.
+    assert "stranger/notes" in without_the_example.run("ahf", "list").stdout
+    without_the_example.run("ahf", "verify", "stranger/notes@1")

@@ -1,4 +1,4 @@
-"""BitFit (Ben-Zaken et al., arXiv 2106.10199): learn the biases alone, here as shifts beside a base that stays as it is."""
+"""BitFit (Ben-Zaken et al., arXiv 2106.10199): learn the biases alone, here beside a base that stays as it is."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class HeadCopies(nn.Module):
         self.active: str | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        answering = self.by_slot[self.active] if self.active in self.by_slot else self.original
-        return answering(*args, **kwargs)
+        chosen = self.by_slot[self.active] if self.active in self.by_slot else self.original  # noqa: SIM401 - has no get
+        return chosen(*args, **kwargs)
 
 
 class BiasOnly(MethodImplementation):
@@ -56,7 +56,7 @@ class BiasOnly(MethodImplementation):
         body = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in site.head_modules)]
         chosen = [name for name in body if fnmatchcase(name, self.options.layers)]
         if not chosen:
-            raise BadRecipe(f"method bias-only: no linear layer is named like {self.options.layers!r}; there is {body[0]}")
+            raise BadRecipe(f"method bias-only: no layer is named like {self.options.layers!r}; there is {body[0]}")
         model.requires_grad_(False)
         self._add(model, site.slot, chosen, site.head_modules, learns=True)
         return model

@@ -27,13 +27,13 @@ class EarningsNotes(CorpusImplementation):
         try:
             text = source.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadCorpus(f"corpus earnings-notes: {source} can't be read: {error}") from error
+            raise _bad(f"{source} can't be read: {error}") from error
         reader = csv.DictReader(text.splitlines())
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-            raise BadCorpus(f"corpus earnings-notes: {source.name} has no column {missing[0]!r}; it needs {', '.join(COLUMNS)}")
+            raise _bad(f"{source.name} has no column {missing[0]!r}; it needs {', '.join(COLUMNS)}")
         rows = [_row(source.name, reader.line_num, line) for line in reader]
         if not rows:
-            raise BadCorpus(f"corpus earnings-notes: {source.name} holds no note: add some rows")
+            raise _bad(f"{source.name} holds no note: add some rows")
         return Rows(Dataset.from_list(rows))
 
 
@@ -41,9 +41,9 @@ def _row(file: str, line: int, cells: dict[str, Any]) -> dict[str, Any]:
     try:
         moment = datetime.fromisoformat(cells["published"])
     except (TypeError, ValueError) as error:
-        raise BadCorpus(f"corpus earnings-notes: {file}, line {line}: published is no date: {cells['published']!r}") from error
+        raise _bad(f"{file}, line {line}: {cells['published']!r} is no date; write 2021-02-03T07:00Z") from error
     if moment.tzinfo is None:
-        raise BadCorpus(f"corpus earnings-notes: {file}, line {line}: published has no time zone; write 2021-02-03T07:00Z")
+        raise _bad(f"{file}, line {line}: published has no time zone; write 2021-02-03T07:00Z")
     return {
         "text": cells["note"],
         "label": cells["tone"],
@@ -52,3 +52,7 @@ def _row(file: str, line: int, cells: dict[str, Any]) -> dict[str, Any]:
         "group": cells["company"],
         "origin": f"{file}:{line}",
     }
+
+
+def _bad(sentence: str) -> BadCorpus:
+    return BadCorpus(f"corpus earnings-notes: {sentence}")
