@@ -27,7 +27,7 @@ def test_a_seed_gives_the_same_rows_on_every_machine() -> None:
     rows = generate(rows=200, seed=0, start=START, end=END)
     lines = (f"{row.available_at.isoformat()}\t{row.group}\t{row.label}\t{row.text}\n" for row in rows)
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert digest == "166fc4f9f6315631c71e62f8050e3ecd596e68e00e668928f2d0a20cfb16a4e7"
+    assert digest == "e497bf24aca247d04bb522ae6b86f195fbb17796549802ecd9acf71d1e13b075"
 
 
 def test_another_seed_gives_other_rows() -> None:
@@ -91,10 +91,10 @@ def test_sentences_are_well_formed(headlines: list[Headline], flaw: str) -> None
 def test_figures_agree_with_the_words(headlines: list[Headline]) -> None:
     figures = re.compile(r" to \D*([\d.,]+) [mb]illion .* from \D*([\d.,]+) [mb]illion")
     rows = [(row.text, found) for row in headlines if row.group == "from_to" if (found := figures.search(row.text))]
-    assert len(rows) > 10
+    assert len(rows) >= 5
     for text, found in rows:
         after, before = (float(figure.replace(",", "")) for figure in found.groups())
-        words = set(text.split())
+        words = set(re.split("[;,] ", text)[0].split())  # What follows is how the news was taken.
         assert words & set(RISES if after > before else FALLS), text
         assert not words & set(FALLS if after > before else RISES), text
 

@@ -70,6 +70,16 @@ SLOTS: dict[str, str] = {
     "productivity|cash reserves|returns on capital|output|prices for {goods}]",
     "load": "[losses|debts|costs|arrears|complaints|write-downs|cancellations|delays|expenses|bad loans|energy bills|"
     "defaults|claims|borrowings|unsold stocks|interest charges|faults|accidents]",
+    "better": "[a better year|a recovery|higher dividends|stronger growth]",
+    "worries": "[fears|worries|doubts] about [its finances|its prospects|the year ahead|its strategy]",
+    "grew": "[grew|rose|increased|deepened|mounted]",
+    "faded": "[faded|fell|receded|waned|evaporated]",
+    "gained": "[rose|climbed|gained ground|jumped|went up]",
+    "lost": "[fell|slid|lost ground|dropped|went down]",
+    "lift": "[lift|raise|increase|add to|push up]",
+    "reduce": "[reduce|lower|cut|eat into|push down]",
+    "income": "[earnings|cash flow|margins|profit|returns]",
+    "outgo": "[its costs|its debt|its losses|its interest bill|arrears]",
     "good_turn": "[{asset} {rose}|{asset} {rose} {pct}|{asset} {rose} more than expected|{asset} beat the forecast|"
     "{asset} recovered|{asset} {fell} less than feared|{load} {fell}|{load} {fell} {pct}|{load} eased|"
     "{load} {rose} less than feared|{load} {fell} more than expected|{load} stopped {rising}]",
@@ -101,6 +111,20 @@ SLOTS: dict[str, str] = {
     "new customers in {country}|a richer sales mix|falling freight rates|fewer claims|brisk trading in {country}]",
     "headwind": "[weak demand for {goods}|lower selling prices|rising raw material costs|strikes|lost customers in "
     "{country}|a poorer sales mix|higher freight rates|a surge in claims|sluggish trading in {country}]",
+}
+
+# Two full sentences in five end on what the news means, as a newswire's do. The same verbs serve both labels.
+TAILS: dict[str, str] = {
+    "positive": "[||||||||||; hopes of {better} {grew}|; {worries} {faded}|; its shares {gained}[| {pct}]|"
+    ", which should {lift} {income}|, which should {reduce} {outgo}|; the yield on its bonds {lost}|"
+    ", [a relief to|cheering] [investors|shareholders|analysts]]",
+    "negative": "[||||||||||; hopes of {better} {faded}|; {worries} {grew}|; its shares {lost}[| {pct}]|"
+    ", which should {reduce} {income}|, which should {lift} {outgo}|; the yield on its bonds {gained}|"
+    ", [a blow to|alarming] [investors|shareholders|analysts]]",
+    "neutral": "[||||||||||; its shares [were little changed|did not react|neither rose nor fell]|"
+    ", [a notice|its website] said|, as [announced|stated] [in {month}|earlier]|, according to [a notice|a release|its website]|"
+    ", with no [effect on|change to] [its forecast|earnings|its finances]|"
+    ", which [does not alter|leaves unchanged] its [forecast|plans]]",
 }
 
 # A family is one construction, in up to three moods: + positive, - negative, = neutral. It is also the group a
@@ -688,7 +712,8 @@ no_comment
 = {company} declined to comment on [a report|rumours] that it [was in talks with {rival}|might sell its {sector} arm].
 
 segment_names
-= {company} will report in {few} segments from {month}: [{sector} and services among them|as announced in {last_year}].
+= {company} will report in {few} segments from {month}[|, {sector} and services among
+  them].
 
 head_office
 = {company} [is moving|will move|has moved] its head office [to {city}|within {city}] [in {month}|over the summer].
@@ -1072,9 +1097,9 @@ clause_when
 = [{month}|Last year] was when {plain}, {company} [said|recalled].
 
 clause_statement
-+ {good}, [according to|as stated in] a release that {company} put out on {weekday}.
-- {bad}, [according to|as stated in] a release that {company} put out on {weekday}.
-= {plain}, [according to|as stated in] a release that {company} put out on {weekday}.
++ {good_turn}, [according to|as stated in] a release that {company} put out on {weekday}.
+- {bad_turn}, [according to|as stated in] a release that {company} put out on {weekday}.
+= {no_turn}, [according to|as stated in] a release that {company} put out on {weekday}.
 
 turn_at
 + {good_turn} at {company} {period}.

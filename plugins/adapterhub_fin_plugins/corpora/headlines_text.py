@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import TypeVar
 
-from adapterhub_fin_plugins.corpora.headlines_grammar import FAMILIES, SLOTS
+from adapterhub_fin_plugins.corpora.headlines_grammar import FAMILIES, SLOTS, TAILS
 
 LABELS = {"-": "negative", "=": "neutral", "+": "positive"}
 
@@ -56,9 +56,13 @@ def _families() -> dict[str, list[tuple[str, list[str]]]]:
         name, _, body = block.partition("\n")
         lines = body.replace("\n  ", " ").splitlines()
         for sign, label in LABELS.items():
-            if patterns := [line[2:] for line in lines if line[0] == sign]:
+            if patterns := [_with_tail(line[2:], label) for line in lines if line[0] == sign]:
                 families[label].append((name, patterns))
     return families
+
+
+def _with_tail(pattern: str, label: str) -> str:
+    return f"{pattern[:-1]}{TAILS[label]}." if pattern.endswith(".") else pattern
 
 
 def _moments(random: Random, rows: int, start: date, end: date) -> list[datetime]:
