@@ -245,9 +245,8 @@ class Registry:
 
     def _by_digest(self, digest: str) -> Version:
         for shelf in shelves(self.root):
-            for version in shelf.newest_first():
-                if version.digest == digest:
-                    return version
+            if version := shelf.by_digest(digest):
+                return version
         raise NotFound(f"there is no version with the digest {digest}: pull it, or ask another registry")
 
 

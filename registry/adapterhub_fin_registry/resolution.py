@@ -40,7 +40,7 @@ def newest_as_of(shelf: Shelf, names: Names, as_of: datetime, tier: Tier) -> Ver
 def exact(shelf: Shelf, names: Names, reference: Reference) -> Version:
     """The version of a number, an alias or a digest, yanked or not."""
     if reference.digest is not None:
-        found = next((version for version in shelf.newest_first() if version.digest == reference.digest), None)
+        found = shelf.by_digest(reference.digest)
     elif reference.alias is not None:
         found = _aliased(shelf, names, reference.alias)
     elif reference.version is not None:

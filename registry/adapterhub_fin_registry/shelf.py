@@ -70,6 +70,17 @@ class Shelf:
                 found[number] = str(error)
         return found
 
+    def by_digest(self, digest: str) -> Version | None:
+        """The version with this digest; of several, the one stored last."""
+        for number in reversed(self.numbers()):
+            try:
+                version = self.version(number)
+            except Corrupted:
+                continue  # whatever its bytes are, they aren't a manifest's
+            if version is not None and version.digest == digest:
+                return version
+        return None
+
     def holding(self, manifest: bytes, among: Iterable[int]) -> Version | None:
         """Of some numbers, the version with exactly this manifest."""
         for number in among:

@@ -101,11 +101,17 @@ class Version:
 
     def knows_until(self, tier: Tier) -> datetime:
         """The knowledge end under a tier: "adapter" leaves the base out."""
-        return self.plain(
-            lambda data: knowledge_end(
-                ((entry["input"], parse_instant(entry["at"])) for entry in data["knowledge"]["inputs"]), tier
-            )
+        return knowledge_end(self._inputs, tier)
+
+    @cached_property
+    def _inputs(self) -> list[tuple[str, datetime]]:
+        # Parsed once: a choice by date asks every version more than once.
+        inputs = self.plain(
+            lambda data: [(entry["input"], parse_instant(entry["at"])) for entry in data["knowledge"]["inputs"]]
         )
+        if not inputs:
+            raise Corrupted(f"{self.folder / 'manifest.json'} dates nothing: restore it from a copy")
+        return inputs
 
     def plain(self, read: Callable[[dict[str, Any]], Value]) -> Value:
         """What a function finds in the plain manifest; Corrupted where the manifest hasn't the shape it needs."""

@@ -326,7 +326,17 @@ def test_another_manifest_is_another_digest(tone: Registry) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b"{}", b'{"format":2}', b'{"format":1}', b'{"format":1,"knowledge":{"inputs":[5]}}']
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"format":2}',
+        b'{"format":1}',
+        b'{"format":1,"knowledge":{"inputs":[5]}}',
+        b'{"format":1,"knowledge":{"inputs":[]}}',
+    ],
 )
 def test_a_damaged_version_blocks_no_other(tone: Registry, data: bytes) -> None:
     (tone.root / "adapters/acme/tone/versions/3/manifest.json").write_bytes(data)
