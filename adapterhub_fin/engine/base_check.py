@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -37,8 +37,8 @@ def describe_base(
     revision: str | None,
 ) -> Base:
     """The pin of a model that is at hand: verified, since its own weights were read."""
-    config = cast(Any, pin.unwrapped(model).config)
-    quantization = getattr(config, "quantization_config", None)
+    config: Any = pin.unwrapped(model).config
+    quantization: Any = getattr(config, "quantization_config", None)
     return Base.model_validate(
         {
             "repository": repository,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -36,6 +37,7 @@ def load(
     reference: str,
     *,
     base: str | Path | nn.Module | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     as_of: AsOf = None,
     tier: Tier = "strict",
     registry: Registry | None = None,
@@ -45,32 +47,29 @@ def load(
     """The adapter of that name, its files verified and its base checked before any weight is touched.
 
     `base` is a folder or Hub id in place of the recorded one, or a model in memory to reuse: a backbone shared by
-    several adapters, or a model with a fitting head. No Hub is contacted unless `download` is true.
+    several adapters, or a model with a fitting head; `tokenizer` then spares reading one. No Hub is contacted unless
+    `download` is true.
     """
-    registry = registry or Registry()
-    version = registry.resolve(reference, as_of=as_of, tier=tier)
+    site = _find(reference, registry, as_of, tier)
     if isinstance(base, nn.Module):
-        tokenizer = _tokenizer_for(version, download)
-        return _attach(_with_head(base, version), version, registry, tokenizer, "the model given as base")
-    choice = _choice(version, base)
+        tokenizer = tokenizer or _tokenizer_for(site.version, download)
+        return _attach(_with_head(base, site.head), site, tokenizer, "the model given as base")
+    choice = _choice(site.version, base)
     source = bases.find_base(choice, download=download)
-    method, head = _plugins(version)
+    described = f"the base at {source.folder}"
     config = plugs.load_config(source.folder)
-    if head is not None:
+    if site.head is not None:
         with torch.device("meta"):  # the wrong shape is told from the configuration, before gigabytes are read
-            check_shape(
-                head.skeleton(config),
-                held_base(registry, version),
-                _travelling(version),
-                f"the base at {source.folder}",
-            )
+            check_shape(site.head.skeleton(config), held_base(site.registry, site.version), site.travelling, described)
     with quiet_loading():
-        model = plugs.load_base(source.folder, head, method)[0]
-        tokenizer = plugs.load_tokenizer(source.folder)
+        model = plugs.load_base(source.folder, site.head, site.method)[0]
+        tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
     if device is not None:
         model.to(device)
-    adapter = _attach(model, version, registry, tokenizer, f"the base at {source.folder}")
-    _remember(version, source.folder)
+    adapter = _attach(model, site, tokenizer, described)
+    if choice.path is not None:
+        stored = site.version.manifest.base
+        bases.remember(stored.repository or plugs.pin_key(stored), source.folder)
     return adapter
 
 
@@ -87,34 +86,47 @@ def attach(
 
     Without `tokenizer`, the one of the version's base is read from this machine.
     """
+    found = _find(reference, registry, as_of, tier)
+    return _attach(model, found, tokenizer or _tokenizer_for(found.version, False), "the model given")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A version that can be loaded: its files verified, its plugins at hand."""
+
+    registry: Registry
+    version: Version
+    folder: Path
+    method: MethodImplementation
+    head: HeadImplementation | None
+
+    @property
+    def travelling(self) -> tuple[str, ...]:
+        head = self.version.manifest.head
+        return tuple(head.modules) if head else ()
+
+
+def _find(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier) -> _Found:
     registry = registry or Registry()
     version = registry.resolve(reference, as_of=as_of, tier=tier)
-    return _attach(model, version, registry, tokenizer or _tokenizer_for(version, False), "the model given")
-
-
-def _attach(
-    model: nn.Module, version: Version, registry: Registry, tokenizer: PreTrainedTokenizerBase, described: str
-) -> Adapter:
-    manifest = version.manifest
     folder = registry.path(version.reference)
-    method, head = _plugins(version)
-    travelling = _travelling(version)
+    return _Found(registry, version, folder, *_plugins(version))
+
+
+def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase, described: str) -> Adapter:
+    version, method, travelling = found.version, found.method, found.travelling
     plugs.align_padding(pin.unwrapped(model), tokenizer)
-    check_base(model, tokenizer, held_base(registry, version), travelling, described)
-    site = Site(
-        slot=new_slot(),
-        head_modules=travelling,
-        task=head.task if head else None,
-        base=manifest.base.repository,
-    )
+    check_base(model, tokenizer, held_base(found.registry, version), travelling, described)
+    task = found.head.task if found.head else None
+    site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten: the caller's seed stays as it was
-        twin = method.rebuild(meta_twin(model), site, folder)
-        check_bijection(method.tensors(twin, site.slot), folder, version.reference)
-        adapted = method.rebuild(model, site, folder)
-        fill_adapter(method, adapted, site.slot, folder)
-    adapted.eval()
-    record_first_pin(registry, version, adapted, tokenizer, travelling)
-    return Adapter(version, adapted, tokenizer, method, head, site.slot, _max_length(version, tokenizer))
+        twin = method.rebuild(meta_twin(model), site, found.folder)
+        check_bijection(method.tensors(twin, site.slot), found.folder, version.reference)
+        adapted = method.rebuild(model, site, found.folder)
+        fill_adapter(method, adapted, site.slot, found.folder)
+    adapted.eval().requires_grad_(False)
+    record_first_pin(found.registry, version, adapted, tokenizer, travelling)
+    return Adapter(version, adapted, tokenizer, method, found.head, site.slot, _max_length(version, tokenizer))
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:
@@ -135,20 +147,15 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     return method, head
 
 
-def _travelling(version: Version) -> tuple[str, ...]:
-    head = version.manifest.head
-    return tuple(head.modules) if head else ()
-
-
 def _choice(version: Version, base: str | Path | None) -> BaseChoice:
     stored = version.manifest.base
     if base is not None:
         given = Path(base)
         return BaseChoice(path=given) if isinstance(base, Path) or given.is_dir() else BaseChoice(id=str(base))
-    remembered = bases.recall(plugs.pin_key(stored))
-    if remembered is not None:
-        return BaseChoice(path=remembered)
     if stored.repository is None:
+        remembered = bases.recall(plugs.pin_key(stored))
+        if remembered is not None:
+            return BaseChoice(path=remembered)
         raise BaseNotFound(
             f"{version.reference} was trained on an unnamed base ({stored.architecture}): name its folder with "
             "--base FOLDER (base=...)"
@@ -156,9 +163,8 @@ def _choice(version: Version, base: str | Path | None) -> BaseChoice:
     return BaseChoice(id=stored.repository, revision=stored.revision)
 
 
-def _with_head(base: nn.Module, version: Version) -> nn.Module:
+def _with_head(base: nn.Module, head: HeadImplementation | None) -> nn.Module:
     """A bare backbone gets the version's head around it, sharing its weights; any other model is taken as it is."""
-    _, head = _plugins(version)
     inner = pin.unwrapped(base)
     if head is None or pin.backbone(base) is not inner:
         return base
@@ -172,11 +178,6 @@ def _with_head(base: nn.Module, version: Version) -> nn.Module:
 def _tokenizer_for(version: Version, download: bool) -> PreTrainedTokenizerBase:
     with quiet_loading():
         return plugs.load_tokenizer(bases.find_base(_choice(version, None), download=download).folder)
-
-
-def _remember(version: Version, folder: Path) -> None:
-    if version.manifest.base.repository is None:
-        bases.remember(plugs.pin_key(version.manifest.base), folder)
 
 
 def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase) -> int:

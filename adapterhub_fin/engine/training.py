@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from adapterhub_fin_registry import Registry
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from adapterhub_fin.interfaces import HeadImplementation
     from adapterhub_fin_registry import Version
 
 
@@ -102,7 +103,7 @@ def _run(setup: Setup, registry: Registry, folder: Path) -> Run:
         train_dataset=parts["train"],
         eval_dataset=parts["validation"],
         data_collator=DataCollatorWithPadding(setup.tokenizer),
-        compute_loss_func=lambda outputs, labels, num_items_in_batch=None: setup.head.loss(outputs, labels),
+        compute_loss_func=_finite_loss(setup.head),
         compute_metrics=measured(recipe.head.name, setup.head),
         callbacks=[
             EarlyStoppingCallback(training.patience),
@@ -123,8 +124,8 @@ def _run(setup: Setup, registry: Registry, folder: Path) -> Run:
     write_adapter(setup.method, model, setup.site.slot, adapter_folder)
     check_bijection(setup.method.tensors(model, setup.site.slot), adapter_folder, f"what {recipe.method.name} saved")
     version = registry.add(adapter_folder, manifest, name=str(recipe.name), checks=extensions().vetoes())
-    if setup.base.repository is None:
-        bases.remember(plugs.pin_key(setup.base), setup.source.folder)
+    if recipe.base.path is not None:
+        bases.remember(setup.base.repository or plugs.pin_key(setup.base), setup.source.folder)
     return Run(
         version=version,
         adapter=Adapter(
@@ -136,6 +137,18 @@ def _run(setup: Setup, registry: Registry, folder: Path) -> Run:
         steps=trainer.state.global_step,
         notes=setup.corpora.notes,
     )
+
+
+def _finite_loss(head: HeadImplementation) -> Callable[..., torch.Tensor]:
+    """The head's loss; one that is no number stops the run instead of spoiling it."""
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        value = head.loss(outputs, labels)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"the loss is {value.item()}: lower training.learning_rate, or look at the base")
+        return value
+
+    return loss
 
 
 def _encode(setup: Setup, rows: Dataset) -> list[dict[str, Any]]:

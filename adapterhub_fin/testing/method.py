@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,12 +29,21 @@ Harm = Literal["missing", "extra", "reshaped"]
 
 @dataclass(frozen=True)
 class Trained:
-    """One recipe, trained twice with one seed and once without learning."""
+    """One recipe, trained twice with one seed and once without learning; each when it is first asked for."""
 
     bench: Bench
-    run: Run
-    again: Run
-    still: Run
+
+    @cached_property
+    def run(self) -> Run:
+        return self.bench.train("first")
+
+    @cached_property
+    def again(self) -> Run:
+        return self.bench.train("again")
+
+    @cached_property
+    def still(self) -> Run:
+        return self.bench.train("still", learning_rate=NO_LEARNING)
 
 
 class MethodContract(DescriptionContract):
@@ -48,12 +58,12 @@ class MethodContract(DescriptionContract):
         # Kept on the class, so that its tests share three trainings: pytest's own scopes differ by release here.
         contract = type(self)
         if "_trained" not in vars(contract):
-            folder = tmp_path_factory.mktemp("method")
-            method = {"name": self.name, **self.options_for(folder)}
-            bench = Bench(folder, self.base, method, self.head)
-            runs = (bench.train("first"), bench.train("again"), bench.train("still", learning_rate=NO_LEARNING))
-            contract._trained = Trained(bench, *runs)  # type: ignore[attr-defined]
+            contract._trained = self.trained_in(tmp_path_factory.mktemp("method"))  # type: ignore[attr-defined]
         return contract._trained  # type: ignore[attr-defined,no-any-return]
+
+    def trained_in(self, folder: Path) -> Trained:
+        """The method at work in a folder of its own."""
+        return Trained(Bench(folder, self.base, {"name": self.name, **self.options_for(folder)}, self.head))
 
     @property
     def traits(self) -> tuple[str, ...]:

@@ -49,7 +49,8 @@ class Site:
         return json.loads(done.stdout)
 
     def plugins(self, **env: str) -> dict[str, Any]:
-        code = "print(json.dumps({p.name: [p.version, p.error, [g.name for g in p.gives], p.lost] for p in extensions().plugins}))"
+        what = "[p.version, p.error, [g.name for g in p.gives], p.lost]"
+        code = f"print(json.dumps({{p.name: {what} for p in extensions().plugins}}))"
         found: dict[str, Any] = self.run(code, **env)
         return found
 
@@ -130,7 +131,13 @@ def test_of_two_strangers_with_one_name_neither_gets_it_until_one_is_disabled(si
 def test_an_unknown_name_tells_of_the_clash(site: Site) -> None:
     for name in ("one", "two"):
         site.install(name, GOOD.format(name="same"))
-    code = "from adapterhub_fin import UnknownName\ntry: extensions().get(Method, 'same')\nexcept UnknownName as e: print(json.dumps(str(e)))"
+    code = """
+from adapterhub_fin import UnknownName
+try:
+    extensions().get(Method, "same")
+except UnknownName as error:
+    print(json.dumps(str(error)))
+"""
     assert "is claimed by" in site.run(code)
 
 
@@ -173,8 +180,8 @@ def test_targets_come_from_the_first_plugin_that_answers(site: Site) -> None:
     site.install("b", hook.format(body="raise KeyError(model_type)"))
     site.install("c", hook.format(body="return ['mixer'] if model_type == 'mamba9' else None"))
     assert site.run("print(json.dumps(extensions().targets('mamba9', 'lora')))") == ["mixer"]
-    code = "extensions().targets('mamba9', 'lora'); print(json.dumps([p.lost for p in extensions().plugins if p.name == 'b'][0]))"
-    assert "KeyError" in site.run(code)[0]
+    lost = "[p.lost for p in extensions().plugins if p.name == 'b'][0]"
+    assert "KeyError" in site.run(f"extensions().targets('mamba9', 'lora'); print(json.dumps({lost}))")[0]
 
 
 def test_register_serves_this_process_and_refuses_an_owned_name() -> None:

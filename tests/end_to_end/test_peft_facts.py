@@ -249,7 +249,8 @@ ahf.load("acme/tone", base=sys.argv[1]).predict(["Orders fell."])
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification
 model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], num_labels=3)
-ahf.save(get_peft_model(model, LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS")), "acme/saved", base="acme/tiny")
+peft_model = get_peft_model(model, LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"))
+ahf.save(peft_model, "acme/saved", base="acme/tiny")
 """
 
     def run(self, code: str, hub: str, *arguments: str) -> None:

@@ -70,14 +70,9 @@ SLOTS: dict[str, str] = {
     "productivity|cash reserves|returns on capital|output|prices for {goods}]",
     "load": "[losses|debts|costs|arrears|complaints|write-downs|cancellations|delays|expenses|bad loans|energy bills|"
     "defaults|claims|borrowings|unsold stocks|interest charges|faults|accidents]",
+    "audience": "[investors|shareholders|analysts|its lenders]",
     "better": "[a better year|a recovery|higher dividends|stronger growth]",
-    "worries": "[fears|worries|doubts] about [its finances|its prospects|the year ahead|its strategy]",
-    "grew": "[grew|rose|increased|deepened|mounted]",
-    "faded": "[faded|fell|receded|waned|evaporated]",
-    "gained": "[rose|climbed|gained ground|jumped|went up]",
-    "lost": "[fell|slid|lost ground|dropped|went down]",
-    "lift": "[lift|raise|increase|add to|push up]",
-    "reduce": "[reduce|lower|cut|eat into|push down]",
+    "prospects": "[its finances|its prospects|the year ahead|its strategy]",
     "income": "[earnings|cash flow|margins|profit|returns]",
     "outgo": "[its costs|its debt|its losses|its interest bill|arrears]",
     "good_turn": "[{asset} {rose}|{asset} {rose} {pct}|{asset} {rose} more than expected|{asset} beat the forecast|"
@@ -113,17 +108,19 @@ SLOTS: dict[str, str] = {
     "{country}|a poorer sales mix|higher freight rates|a surge in claims|sluggish trading in {country}]",
 }
 
-# Two full sentences in five end on what the news means, as a newswire's do. The same verbs serve both labels.
+# A third of the full sentences end on how the news was taken, as a newswire's do.
 TAILS: dict[str, str] = {
-    "positive": "[||||||||||; hopes of {better} {grew}|; {worries} {faded}|; its shares {gained}[| {pct}]|"
-    ", which should {lift} {income}|, which should {reduce} {outgo}|; the yield on its bonds {lost}|"
-    ", [a relief to|cheering] [investors|shareholders|analysts]]",
-    "negative": "[||||||||||; hopes of {better} {faded}|; {worries} {grew}|; its shares {lost}[| {pct}]|"
-    ", which should {reduce} {income}|, which should {lift} {outgo}|; the yield on its bonds {gained}|"
-    ", [a blow to|alarming] [investors|shareholders|analysts]]",
-    "neutral": "[||||||||||; its shares [were little changed|did not react|neither rose nor fell]|"
-    ", [a notice|its website] said|, as [announced|stated] [in {month}|earlier]|, according to [a notice|a release|its website]|"
-    ", with no [effect on|change to] [its forecast|earnings|its finances]|"
+    "positive": "[||||||||||||, [cheering|pleasing|encouraging] {audience}|, to the [relief|delight] of {audience}|"
+    ", [easing|calming|dispelling] [fears|worries|doubts] about {prospects}|; its shares [rose|gained|climbed] {pct}|"
+    ", [raising|reviving|strengthening] hopes of {better}|, a welcome sign [for lenders|after a hard year|of recovery]|"
+    ", which should [[lift|add to|support] {income}|[reduce|bring down] {outgo}]]",
+    "negative": "[||||||||||||, [alarming|disappointing|unsettling] {audience}|, to the [dismay|anger] of {audience}|"
+    ", [stoking|deepening|confirming] [fears|worries|doubts] about {prospects}|; its shares [fell|slid|dropped] {pct}|"
+    ", [lowering|dashing|weakening] hopes of {better}|, a worrying sign [for lenders|after a good year|of decline]|"
+    ", which could [[lower|eat into|reduce] {income}|[raise|push up] {outgo}]]",
+    "neutral": "[||||||||||||; its shares [were little changed|did not react|neither rose nor fell]|"
+    ", [a notice|its website] said|, as [announced|stated] [in {month}|earlier]|, according to [a notice|a release]|"
+    ", with no [effect on|change to] [its forecast|earnings|its finances]|, its website [shows|states]|"
     ", which [does not alter|leaves unchanged] its [forecast|plans]]",
 }
 

@@ -1,0 +1,323 @@
+"""The whole line: train, store, find, load; the same answers anywhere, and nothing half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.training import Run
+
+TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May.", "Dunel got a late order."]
+
+
+def registry_of(run: Run) -> ahf.Registry:
+    return ahf.Registry(run.version.folder.parents[4])
+
+
+def recipe(encoder: Path, /, **changes: Any) -> dict[str, Any]:
+    plain = {
+        "name": "acme/small",
+        "base": {"id": "acme/tiny", "path": str(encoder)},
+        "method": {"name": "lora", "rank": 2},
+        "corpus": {"name": "headlines", "rows": 120},
+        "training": {"epochs": 1, "max_length": 32},
+    }
+    return {**plain, **changes}
+
+
+def test_the_manifest_is_complete(trained: Run) -> None:
+    manifest = trained.version.manifest
+    assert manifest.method.provider is not None and manifest.method.provider.distribution == "adapterhub-fin"
+    assert manifest.method.options["rank"] == 4 and manifest.method.traits == ("additive_low_rank",)
+    assert manifest.head is not None and manifest.head.labels == ("negative", "neutral", "positive")
+    assert manifest.base.repository == "acme/tiny" and manifest.base.pin == "verified"
+    assert manifest.base.structure_digest and manifest.base.weight_probe and manifest.base.tokenizer_digest
+    assert manifest.corpus is not None and sum(manifest.corpus.rows.values()) == 48
+    assert {entry.input.partition(":")[0] for entry in manifest.knowledge.inputs} == {"base", "corpus", "labels"}
+    assert set(manifest.metrics) == {"accuracy", "macro_f1", "mcc"}
+    assert manifest.measured_on is not None and manifest.measured_on.rows == manifest.corpus.rows["test"]
+    assert manifest.recipe is not None and ahf.Recipe.read(manifest.recipe).name == "acme/tone"
+    assert manifest.environment["peft"] and manifest.seed == 0
+
+
+def test_the_saved_run_runs_again_and_is_the_same_version(encoder: Path) -> None:
+    """Seeds, sorted names and no clock in the manifest: the same recipe gives the same digest, so the same version."""
+    base = {"id": "acme/tiny", "path": str(encoder), "knowledge_end": "2020-01-01", "evidence": "a test"}
+    first = ahf.train(recipe(encoder, base=base))
+    again = ahf.train(first.version.manifest.recipe)
+    assert again.version.digest == first.version.digest and again.version.number == 1
+
+
+FRESH = """
+import sys, json, numpy, torch, adapterhub_fin as ahf
+torch.manual_seed(987)
+adapter = ahf.load(sys.argv[1], base=sys.argv[3], registry=ahf.Registry(sys.argv[2]))
+numpy.save(sys.argv[4], adapter.logits(json.loads(sys.argv[5])).numpy())
+"""
+
+
+def test_a_fresh_process_with_another_seed_answers_bit_for_bit_the_same(
+    trained: Run, encoder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "logits.npy"
+    root = str(registry_of(trained).root)
+    arguments = [trained.reference, root, str(encoder), str(out), json.dumps(TEXTS)]
+    subprocess.run([sys.executable, "-c", FRESH, *arguments], check=True, capture_output=True)
+    assert np.abs(np.load(out) - trained.adapter.logits(TEXTS).numpy()).max() == 0.0
+
+
+def test_plain_peft_loads_the_folder_with_the_same_logits(trained: Run, encoder: Path) -> None:
+    folder = registry_of(trained).path(trained.reference)
+    torch.manual_seed(55)
+    base = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    model = PeftModel.from_pretrained(base, str(folder)).eval()
+    batch = trained.adapter.tokenizer(TEXTS[:1], return_tensors="pt")
+    with torch.inference_mode():
+        assert torch.equal(model(**batch).logits, trained.adapter.logits(TEXTS[:1]))
+
+
+AUTO = """
+import sys, torch
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoTokenizer
+torch.manual_seed(66)
+model = AutoPeftModelForSequenceClassification.from_pretrained(sys.argv[1], num_labels=3).eval()
+batch = AutoTokenizer.from_pretrained("acme/tiny")([sys.argv[2]], return_tensors="pt")
+print(model(**batch).logits.tolist())
+"""
+
+
+def test_auto_peft_model_loads_the_folder_and_its_base_by_id(trained: Run, encoder: Path, tmp_path: Path) -> None:
+    """The base is found by the recorded id, in a Hub cache as the Hub's own client lays it out."""
+    snapshot = tmp_path / "hub" / "models--acme--tiny" / "snapshots" / ("0" * 40)
+    shutil.copytree(encoder, snapshot)
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("0" * 40)
+    env = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    folder = str(registry_of(trained).path(trained.reference))
+    done = subprocess.run(
+        [sys.executable, "-c", AUTO, folder, TEXTS[0]], env=env, check=True, capture_output=True, text=True
+    )
+    assert json.loads(done.stdout) == trained.adapter.logits(TEXTS[:1]).tolist()
+
+
+def test_one_model_in_memory_serves_several_adapters_each_as_when_alone(trained: Run, encoder: Path) -> None:
+    registry = registry_of(trained)
+    other = ahf.train(recipe(encoder, method={"name": "lora", "rank": 3}, head={"name": "classify"}))
+    here = ahf.Registry()
+    alone = ahf.load(other.reference, base=encoder, registry=here).logits(TEXTS)
+    backbone = AutoModel.from_pretrained(encoder)
+    first = ahf.load(trained.reference, base=backbone, registry=registry)
+    second = ahf.load(other.reference, base=backbone, registry=here)
+    for _ in range(2):
+        assert torch.equal(first.logits(TEXTS), trained.adapter.logits(TEXTS))
+        assert torch.equal(second.logits(TEXTS), alone)
+    assert first.embed(TEXTS).shape == (4, 32)
+    assert not np.allclose(first.embed(TEXTS), second.embed(TEXTS))
+
+
+def test_attach_puts_a_second_adapter_on_a_model_that_carries_one(trained: Run, encoder: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    first = ahf.attach(model, trained.reference, registry=registry_of(trained), tokenizer=trained.adapter.tokenizer)
+    other = ahf.train(recipe(encoder, method={"name": "lora", "rank": 3}))
+    second = ahf.attach(first.model, other.reference, tokenizer=trained.adapter.tokenizer)
+    assert torch.equal(first.logits(TEXTS), trained.adapter.logits(TEXTS))
+    assert torch.equal(second.logits(TEXTS), other.adapter.logits(TEXTS))
+
+
+def test_loading_leaves_the_caller_s_seed_and_modes_as_they_were(trained: Run, encoder: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    adapter = ahf.attach(model, trained.reference, registry=registry_of(trained), tokenizer=trained.adapter.tokenizer)
+    assert torch.equal(torch.rand(3), expected)
+    adapter.model.train()
+    adapter.predict(TEXTS)
+    assert adapter.model.training and torch.is_grad_enabled()
+    assert not any(parameter.requires_grad for parameter in adapter.model.parameters())
+
+
+def test_predictions_are_typed_and_in_order_and_batches_agree_with_single_rows(trained: Run) -> None:
+    predictions = trained.adapter.predict(TEXTS)
+    assert [type(each) for each in predictions] == [ahf.Prediction] * 4
+    assert all(
+        abs(sum(each.scores.values()) - 1) < 1e-6 and each.score == each.scores[each.label] for each in predictions
+    )
+    single = torch.cat([trained.adapter.logits([text]) for text in TEXTS])
+    assert torch.allclose(trained.adapter.logits(TEXTS), single, atol=1e-5)
+    assert trained.adapter.predict([]) == [] and len(trained.adapter.predict(TEXTS, batch_size=1)) == 4
+    with pytest.raises(ahf.BadRecipe, match="list of texts"):
+        trained.adapter.predict("one text")
+
+
+def test_a_classifier_on_a_decoder_answers_the_same_padded_or_not(decoder: Path) -> None:
+    run = ahf.train(recipe(decoder, base={"path": str(decoder)}))
+    assert run.version.manifest.base.repository is None
+    loaded = ahf.load("acme/small")  # the folder is remembered by the base's pin
+    single = torch.cat([loaded.logits([text]) for text in TEXTS])
+    assert torch.allclose(loaded.logits(TEXTS), single, atol=1e-5)
+    assert torch.equal(loaded.logits(TEXTS), run.adapter.logits(TEXTS))
+
+
+def test_a_base_without_a_name_is_asked_for_where_it_is_not_remembered(
+    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahf.train(recipe(decoder, base={"path": str(decoder)}))
+    monkeypatch.setenv("AHF_CACHE", str(tmp_path / "another-machine"))
+    with pytest.raises(ahf.BaseNotFound, match="--base FOLDER"):
+        ahf.load("acme/small")
+    assert ahf.load("acme/small", base=decoder).predict(TEXTS)
+
+
+def test_training_stops_early_and_keeps_the_best_checkpoint(encoder: Path) -> None:
+    """At this rate the metric does not move, so that the first epoch stays the best and patience ends the run."""
+    training = {"epochs": 9, "max_length": 32, "learning_rate": 1e-9, "patience": 2, "batch_size": 32}
+    run = ahf.train(recipe(encoder, training=training))
+    assert run.steps == 3 * 3  # the best epoch and two more, of three steps
+
+
+def test_as_of_finds_a_version_only_after_the_bounds_of_its_data(encoder: Path, tmp_path: Path) -> None:
+    lines = [
+        f"Company {i} said profit {'rose' if i % 2 else 'fell'} .@{'positive' if i % 2 else 'negative'}"
+        for i in range(60)
+    ]
+    (tmp_path / "Sentences_50Agree.txt").write_text("\n".join(lines), encoding="latin-1")
+    base = {"id": "acme/tiny", "path": str(encoder), "knowledge_end": "2013-01-01", "evidence": "a test"}
+    ahf.train(recipe(encoder, base=base, corpus={"name": "phrasebank", "path": str(tmp_path)}))
+    assert ahf.load("acme/small", as_of="now").reference == "acme/small@1"
+    assert ahf.load("acme/small", as_of="2015-01-01").reference == "acme/small@1"
+    for before in ("2014-05-01", "2013-06-30"):
+        with pytest.raises((ahf.Refused, ahf.NotFound), match="2014-05-01"):
+            ahf.load("acme/small", as_of=before)
+    with pytest.raises(ahf.Refused):
+        ahf.load("acme/small@1", as_of="2013-06-30")
+
+
+def test_the_strict_tier_counts_what_the_base_knew(encoder: Path) -> None:
+    base = {"id": "acme/tiny", "path": str(encoder), "knowledge_end": "2023-06-30", "evidence": "a test"}
+    corpus = {"name": "headlines", "rows": 120, "start": "2015-01-01", "end": "2018-01-01"}
+    ahf.train(recipe(encoder, base=base, corpus=corpus))
+    with pytest.raises((ahf.Refused, ahf.NotFound)):
+        ahf.load("acme/small", as_of="2020-01-01")
+    assert ahf.load("acme/small", as_of="2020-01-01", tier="adapter").reference == "acme/small@1"
+
+
+def test_a_veto_stops_the_add_and_nothing_is_stored(encoder: Path) -> None:
+    class House:
+        @ahf.hookimpl
+        def ahf_before_add(self, manifest: ahf.Manifest) -> None:
+            if manifest.licence is None:
+                raise ahf.Refused("a licence is required")
+
+    from adapterhub_fin import extensions
+
+    ahf.register(House())
+    try:
+        with pytest.raises(ahf.Refused, match="a licence is required"):
+            ahf.train(recipe(encoder))
+        assert ahf.Registry().names() == []
+        assert ahf.train(recipe(encoder, licence="Apache-2.0")).reference == "acme/small@1"
+    finally:
+        extensions._registered.pop()
+        extensions._current = None
+
+
+def test_a_run_that_breaks_is_one_error_and_stores_nothing(encoder: Path, tmp_path: Path) -> None:
+    """A base with one weight that is no number gives a loss that is none, which stops the run at its first step."""
+    model = AutoModel.from_pretrained(encoder)
+    with torch.no_grad():
+        model.encoder.layer[0].output.dense.bias[0] = float("nan")
+    model.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(tmp_path / "broken")
+    with pytest.raises(ahf.TrainingFailed, match="the loss is nan.*its checkpoints are in"):
+        ahf.train(recipe(tmp_path / "broken"))
+    assert ahf.Registry().names() == []
+
+
+def test_a_killed_training_leaves_no_half_version(encoder: Path, home: Path) -> None:
+    code = "import sys, json, adapterhub_fin as ahf; ahf.train(json.loads(sys.argv[1]))"
+    training = {"epochs": 50, "max_length": 32, "patience": 50}
+    plan = recipe(encoder, training=training, corpus={"name": "headlines", "rows": 300})
+    child = subprocess.Popen([sys.executable, "-c", code, json.dumps(plan)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list((home / "runs").glob("*/checkpoint-*")):
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    registry = ahf.Registry()
+    assert registry.names() == [] and registry.rows() == []
+    assert ahf.train(recipe(encoder)).reference == "acme/small@1"
+
+
+def test_a_version_whose_bytes_changed_is_refused_by_file_before_the_base_is_looked_for(encoder: Path) -> None:
+    run = ahf.train(recipe(encoder))
+    weights = run.version.files / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(data)
+    with pytest.raises(ahf.Corrupted, match="adapter_model.safetensors"):
+        ahf.load("acme/small")
+
+
+def test_a_method_that_is_not_installed_names_what_to_install(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AHF_DISABLE_PLUGINS", "shipped")
+    with pytest.raises(ahf.PluginError, match="pip install 'adapterhub-fin=="):
+        ahf.load(trained.reference, registry=registry_of(trained))
+
+
+def test_save_takes_a_model_that_another_trainer_made(trained: Run, encoder: Path) -> None:
+    base = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    model = PeftModel.from_pretrained(base, str(trained.version.files), is_trainable=True)
+    version = ahf.save(
+        model,
+        "acme/mine",
+        base={"id": "acme/tiny", "knowledge_end": "2019-12-31", "evidence": "its card"},
+        corpus={"name": "desk notes", "knowledge_end": "2021-03-01", "evidence": "the desk's own record"},
+        tokenizer=trained.adapter.tokenizer,
+        labels=["negative", "neutral", "positive"],
+    )
+    assert version.manifest.knowledge.end == "2021-03-02T11:59:59.999999Z"
+    loaded = ahf.load("acme/mine", base=encoder)
+    assert torch.equal(loaded.logits(TEXTS), trained.adapter.logits(TEXTS))
+    assert loaded.predict(TEXTS)[0].label == trained.adapter.predict(TEXTS)[0].label
+
+
+def test_an_import_is_declared_and_its_first_load_holds_every_later_one(
+    trained: Run, encoder: Path, tmp_path: Path
+) -> None:
+    from adapterhub_fin.testing import tiny_encoder
+
+    taken = ahf.import_folder(trained.version.files, "acme/imported", labels=["negative", "neutral", "positive"])
+    assert taken.version.manifest.base.pin == "declared"
+    adapter = ahf.load("acme/imported", base=encoder)
+    assert torch.equal(adapter.logits(TEXTS), trained.adapter.logits(TEXTS))
+    assert [event["kind"] for event in ahf.Registry().events("acme/imported@1")] == ["pin-verified"]
+    other = tiny_encoder(tmp_path / "other", seed=1)
+    with pytest.raises(ahf.WrongBase, match="other weights than acme/tiny"):
+        ahf.load("acme/imported", base=other)
+
+
+def test_a_registry_that_cannot_be_written_is_read_all_the_same(trained: Run, encoder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "read-only"
+    shutil.copytree(registry_of(trained).root, copy)
+    taken = ahf.Registry(copy)
+    assert ahf.load("acme/tone", base=encoder, registry=taken).predict(TEXTS)
+    assert AutoTokenizer.from_pretrained(encoder)
