@@ -20,7 +20,10 @@ def command(name: str | None, as_json: bool) -> None:
     """
     from adapterhub_fin_registry import Registry
 
-    rows = list(Registry().rows(name))
+    registry = Registry()
+    rows = registry.rows(name)
+    if name is not None and not rows:
+        registry.resolve(name)  # says which names are near
     if as_json:
         print_json(rows)
         return

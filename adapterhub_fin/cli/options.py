@@ -88,6 +88,13 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
 
 
+def print_facts(rows: Sequence[tuple[str, Any]]) -> None:
+    """Names and values in two columns, without a heading."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
     """A table as wide as the terminal; in a pipe, as wide as its cells, so that nothing is cut."""
     from rich.console import Console
@@ -98,5 +105,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=10_000, no_color=True)
-    console.print(table, soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=10_000, no_color=True)
+    with console.capture() as captured:
+        console.print(table, soft_wrap=True)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())

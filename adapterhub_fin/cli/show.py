@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, as_of_options, json_option, print_json, print_table
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, json_option, print_facts, print_json
 
 
 @click.command("show")
@@ -33,7 +33,7 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
         document = {"reference": version.reference, "digest": version.digest, "path": str(version.files)}
         print_json({**document, "aliases": aliases, "events": events, "record": version.record, "manifest": manifest})
         return
-    print_table(("", ""), _rows(version.reference, version.digest, aliases, manifest, version.record))
+    print_facts(_rows(version.reference, version.digest, aliases, manifest, version.record))
     for event in events:
         click.echo(f"{event['at']}  {event['kind']}")
 

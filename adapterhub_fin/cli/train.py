@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_json, print_table
+from adapterhub_fin.cli.options import json_option, print_facts, print_json
 
 
 @click.command("train")
@@ -43,7 +43,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], name: str | None, do
         ("knowledge end", run.version.manifest.knowledge.end),
         *((f"rows {reason}", count) for reason, count in run.notes.items()),
     ]
-    print_table(("", ""), rows)
+    print_facts(rows)
 
 
 def _document(run: Any) -> dict[str, Any]:

@@ -1,0 +1,5 @@
+"""python -m adapterhub_fin.cli"""
+
+from adapterhub_fin.cli import main
+
+main()

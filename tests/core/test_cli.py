@@ -1,0 +1,218 @@
+"""Every verb as a user types it: its table, its JSON, its errors, and the examples of its help."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+import adapterhub_fin as ahf
+from adapterhub_fin import cli
+from adapterhub_fin.engine.training import Run
+
+Ahf = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
+    """The command in this process: exit status, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as leave:
+            cli.main(list(arguments))
+        out, err = capsys.readouterr()
+        return int(leave.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def stocked(trained: Run, home: Path, encoder: Path) -> Path:
+    """A registry of this test's own with acme/tone@1, whose base is remembered."""
+    from adapterhub_fin import bases
+
+    shutil.copytree(trained.version.folder.parents[4], home)
+    bases.remember("acme/tiny", encoder)
+    return home
+
+
+def test_list_and_its_json(run_ahf: Ahf, stocked: Path) -> None:
+    code, out, _ = run_ahf("list")
+    assert code == 0 and "acme/tone@1" in out and "contract-tone" in out
+    rows = json.loads(run_ahf("list", "--json")[1])
+    assert [(row["name"], row["version"], row["method"]) for row in rows] == [("acme/tone", 1, "lora")]
+    assert run_ahf("list", "acme/none")[0] == 1
+
+
+def test_an_empty_registry_says_how_to_begin(run_ahf: Ahf) -> None:
+    code, out, err = run_ahf("list")
+    assert (code, out) == (0, "") and "ahf train" in err
+    assert json.loads(run_ahf("list", "--json")[1]) == []
+
+
+def test_show(run_ahf: Ahf, stocked: Path) -> None:
+    code, out, _ = run_ahf("show", "acme/tone")
+    assert code == 0
+    for said in ("acme/tone@1", "sha256:", "rank=4", "adapterhub-fin", "negative, neutral, positive", "pin verified"):
+        assert said in out
+    document = json.loads(run_ahf("show", "acme/tone@1", "--json")[1])
+    assert document["manifest"]["method"]["options"]["rank"] == 4 and document["record"]["name"] == "acme/tone"
+
+
+def test_predict_from_arguments_and_from_a_file(run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path) -> None:
+    code, out, err = run_ahf("predict", "acme/tone", "Arlo: profit rose.", "Brent: profit fell.")
+    assert code == 0 and out.count("profit") == 2 and "acme/tone@1" in err
+    (tmp_path / "texts.txt").write_text("Arlo: profit rose.\n\nBrent: profit fell.\n")
+    answer = json.loads(run_ahf("predict", "acme/tone", "--file", str(tmp_path / "texts.txt"), "--json")[1])
+    assert (answer["reference"], answer["digest"]) == ("acme/tone@1", trained.version.digest)
+    expected = trained.adapter.predict(["Arlo: profit rose.", "Brent: profit fell."])
+    assert [each["label"] for each in answer["predictions"]] == [each.label for each in expected]
+    assert run_ahf("predict", "acme/tone")[0] == 2
+
+
+def test_a_tier_that_leaves_the_base_out_is_written_into_the_output(run_ahf: Ahf, stocked: Path) -> None:
+    arguments = ["predict", "acme/tone", "Profit rose.", "--as-of", "now", "--tier", "adapter"]
+    assert "tier adapter" in run_ahf(*arguments)[2]
+    assert json.loads(run_ahf(*arguments, "--json")[1])["tier"] == "adapter"
+    code, _, err = run_ahf("predict", "acme/tone", "Profit rose.", "--as-of", "2001-01-01")
+    assert code == 1 and err.startswith("ahf: ") and err.count("\n") == 1
+
+
+def test_embed_as_lines_and_as_a_file(run_ahf: Ahf, stocked: Path, tmp_path: Path) -> None:
+    lines = run_ahf("embed", "acme/tone", "Profit rose.", "Profit fell.")[1].splitlines()
+    vectors = np.array([json.loads(line)["embedding"] for line in lines], dtype=np.float32)
+    assert vectors.shape == (2, 32)
+    assert run_ahf("embed", "acme/tone", "--out", str(tmp_path / "v.npy"), "Profit rose.", "Profit fell.")[0] == 0
+    assert np.array_equal(np.load(tmp_path / "v.npy"), vectors)
+
+
+def test_alias_set_list_history_and_remove(run_ahf: Ahf, stocked: Path) -> None:
+    assert run_ahf("alias", "acme/tone@1", "champion")[1].strip() == "acme/tone@champion is acme/tone@1"
+    assert json.loads(run_ahf("alias", "acme/tone", "--json")[1]) == {"champion": 1}
+    assert "champion" in run_ahf("list")[1]
+    assert run_ahf("show", "acme/tone@champion")[0] == 0
+    assert run_ahf("alias", "acme/tone", "champion", "--remove")[0] == 0
+    history = json.loads(run_ahf("alias", "acme/tone", "champion", "--history", "--json")[1])
+    assert [step["version"] for step in history] == [1, None]
+    assert run_ahf("alias", "acme/tone@1", "latest")[0] == 1
+
+
+def test_path_prints_a_plain_folder(run_ahf: Ahf, stocked: Path) -> None:
+    folder = Path(run_ahf("path", "acme/tone")[1].strip())
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert json.loads(run_ahf("path", "acme/tone", "--json")[1])["path"] == str(folder)
+
+
+def test_verify_names_the_file_that_changed(run_ahf: Ahf, stocked: Path) -> None:
+    assert run_ahf("verify", "--all")[0] == 0
+    assert json.loads(run_ahf("verify", "acme/tone", "--json")[1])[0]["error"] is None
+    config = ahf.Registry().path("acme/tone") / "adapter_config.json"
+    config.chmod(0o644)
+    config.write_bytes(config.read_bytes().replace(b"lora_alpha", b"lora_alphb"))
+    code, out, _ = run_ahf("verify", "acme/tone@1")
+    assert code == 1 and "adapter_config.json" in out
+    assert run_ahf("verify")[0] == 2
+
+
+def test_plugins_lists_what_there_is_and_its_options(run_ahf: Ahf) -> None:
+    code, out, _ = run_ahf("plugins")
+    assert code == 0 and all(name in out for name in ("lora", "classify", "phrasebank", "headlines", "adapterhub-fin"))
+    found = json.loads(run_ahf("plugins", "--json")[1])["plugins"]
+    assert found[0]["name"] == "shipped" and found[0]["error"] is None
+    assert "Rank of each update" in run_ahf("plugins", "--options", "method:lora")[1]
+    schema = json.loads(run_ahf("plugins", "--options", "method:lora", "--json")[1])
+    assert schema["properties"]["rank"]["minimum"] == 1
+    assert "did you mean lora?" in run_ahf("plugins", "--options", "method:lorra")[2]
+
+
+def test_import_and_its_refusals(run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    shutil.copytree(trained.version.files, folder)
+    (folder / "training_args.bin").write_bytes(b"a pickle")
+    (folder / "README.md").write_text("PEFT's own card")
+    code, out, err = run_ahf("import", str(folder), "--as", "acme/theirs", "--labels", "negative,neutral,positive")
+    assert (code, out.strip()) == (0, "acme/theirs@1") and "training_args.bin" in err
+    assert not (ahf.Registry().path("acme/theirs") / "training_args.bin").exists()
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    code, _, err = run_ahf("import", str(folder), "--as", "acme/pickle")
+    assert code == 1 and "is a pickle" in err and "save_pretrained" in err
+    code, _, err = run_ahf("import", str(tmp_path), "--as", "acme/nothing")
+    assert code == 1 and "holds no adapter_config.json" in err
+    assert "acme/pickle" not in run_ahf("list")[1]
+
+
+def test_train_writes_a_version_and_its_figures(run_ahf: Ahf, encoder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: acme/typed\ncorpus: {name: headlines, rows: 120}\ntraining: {epochs: 1, max_length: 32}\n"
+        f"base: {{path: {encoder}}}\nmethod: {{name: lora, rank: 2}}\n"
+    )
+    code, out, err = run_ahf("train", str(recipe), "--set", "method.rank=3", "--name", "acme/other")
+    assert (code, err) == (0, "") and "acme/other@1" in out and "test macro_f1" in out
+    document = json.loads(run_ahf("train", str(recipe), "--json")[1])
+    assert document["reference"] == "acme/typed@1" and Path(document["path"]).is_dir()
+    assert run_ahf("train", str(recipe), "--set", "method.rnak=3")[0] == 1
+
+
+def test_new_plugin_refuses_what_it_would_overwrite(run_ahf: Ahf, tmp_path: Path) -> None:
+    assert run_ahf("new-plugin", "acme-method", "--into", str(tmp_path / "new"))[0] == 0
+    assert run_ahf("new-plugin", "acme-method", "--into", str(tmp_path / "new"))[0] != 0
+
+
+def test_an_unknown_verb_and_an_unknown_name_say_what_is_near(run_ahf: Ahf, stocked: Path) -> None:
+    code, _, err = run_ahf("trian")
+    assert code == 2 and "Did you mean train?" in err
+    code, _, err = run_ahf("show", "acme/tune")
+    assert code == 1 and "acme/tone" in err and err.count("\n") == 1
+    code, _, err = run_ahf("show", "../etc/passwd")
+    assert code == 1 and err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(stocked: Path) -> None:
+    command = [sys.executable, "-m", "adapterhub_fin.cli", "--debug", "show", "acme/none"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("ahf show ac", "acme/tone"), ("ahf show acme/tone@", "acme/tone@1"), ("ahf ver", "verify")],
+)
+def test_tab_completion(stocked: Path, words: str, expected: str) -> None:
+    env = {
+        **os.environ,
+        "_AHF_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run([Path(sys.executable).with_name("ahf")], env=env, capture_output=True, text=True)
+    assert expected in done.stdout
+
+
+def examples(verb: str) -> list[list[str]]:
+    command: Any = cli.group.get_command(click.Context(cli.group), verb)
+    lines = [line.strip() for line in command.help.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("ahf ")]
+
+
+@pytest.mark.parametrize("verb", ["alias", "embed", "import", "list", "path", "plugins", "predict", "show", "verify"])
+def test_the_examples_of_help_run(
+    run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained.version.files, tmp_path / "runs" / "my-lora")
+    found = examples(verb)
+    assert found
+    for arguments in found:
+        code, _, err = run_ahf(*arguments)
+        assert code == 0, f"ahf {shlex.join(arguments)}: {err}"

@@ -1,0 +1,73 @@
+"""The walls: arrows run one way, every hook and verb is documented and tested, the face names what it has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+import pytest
+
+import adapterhub_fin
+from adapterhub_fin import cli, errors, hooks
+from adapterhub_fin.cli import GROUP, SUMMARIES
+
+ROOT = Path(__file__).parents[2]
+VERBS = sorted(entry.name for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == "adapterhub-fin")
+HOOKS = sorted(name for name in vars(hooks) if name.startswith("ahf_"))
+TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
+
+
+def test_arrows_run_plugins_to_core_to_registry() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--config", str(ROOT / "pyproject.toml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_documented_and_tested(hook: str) -> None:
+    assert f"`{hook}(" in (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert re.search(rf"\b{hook}\b", TESTS.replace(Path(__file__).read_text(encoding="utf-8"), ""))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_documented_and_tested_and_its_summary_is_its_help(verb: str) -> None:
+    assert f"## ahf {verb}\n" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert f'"{verb}"' in TESTS
+    command = cli.group.get_command(click.Context(cli.group), verb)
+    assert command is not None and command.help is not None
+    assert command.help.strip().splitlines()[0] == SUMMARIES[verb]
+    assert f"  ahf {verb} " in command.help or f"  ahf {verb}\n" in command.help, "help shows an example"
+
+
+def test_the_summaries_are_of_the_verbs_there_are() -> None:
+    assert set(SUMMARIES) == set(VERBS)
+
+
+def test_the_error_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = set(re.findall(r"^[├└]── (\w+)", errors.__doc__ or "", flags=re.MULTILINE))
+    real = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.AdapterHubError) and value is not errors.AdapterHubError
+    }
+    assert drawn == real
+
+
+def test_the_face_names_what_it_has() -> None:
+    assert {*adapterhub_fin._HOME, "__version__"} == set(adapterhub_fin.__all__)
+    for name in adapterhub_fin.__all__:
+        assert getattr(adapterhub_fin, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        adapterhub_fin.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_links_of_the_docs_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"

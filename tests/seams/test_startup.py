@@ -1,0 +1,80 @@
+"""Lazy is a promise about modules, kept in a process of its own: an assertion in this one would lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapterhub_fin.engine.training import Run
+
+HELP = {"torch", "transformers", "peft", "numpy", "pydantic", "pluggy", "huggingface_hub", "datasets", "rich", "yaml"}
+READ = {"torch", "transformers", "peft", "numpy", "datasets", "accelerate"}
+ROWS = READ | {"pydantic", "pluggy"}
+
+CODE = """
+import json, sys
+sys.argv = ["ahf", *json.loads(sys.argv[1])]
+from adapterhub_fin.cli import main
+try:
+    main()
+except SystemExit as leave:
+    print("\\n" + json.dumps([leave.code, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+def loaded_by(*arguments: str, home: Path | None = None) -> set[str]:
+    env = {**os.environ, **({"AHF_HOME": str(home)} if home else {})}
+    command = [sys.executable, "-c", CODE, json.dumps(arguments)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    assert code == 0, done.stderr
+    return set(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["predict", "--help"]])
+def test_help_imports_nothing_heavy_and_no_plugin(arguments: list[str]) -> None:
+    modules = loaded_by(*arguments)
+    assert not modules & HELP and "adapterhub_fin_plugins" not in modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "denied"),
+    [
+        (["list"], ROWS),
+        (["list", "--json"], ROWS),
+        (["show", "acme/tone"], READ),
+        (["path", "acme/tone"], READ),
+        (["alias", "acme/tone"], READ),
+        (["verify", "acme/tone"], READ),
+        (["plugins"], READ),
+        (["plugins", "--options", "method:lora"], READ),
+    ],
+)
+def test_reading_the_registry_imports_no_model_library(trained: Run, arguments: list[str], denied: set[str]) -> None:
+    assert not loaded_by(*arguments, home=trained.version.folder.parents[4]) & denied
+
+
+def test_the_face_costs_nothing_until_it_is_used() -> None:
+    code = "import sys, adapterhub_fin; adapterhub_fin.Registry; print(*{n.partition('.')[0] for n in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & (READ | {"pydantic", "pluggy", "click"})
+
+
+def test_a_recipe_is_checked_before_torch_is_imported() -> None:
+    code = """
+import sys
+from adapterhub_fin import Recipe
+from adapterhub_fin.descriptions import Corpus, Head, Method
+from adapterhub_fin.extensions import extensions
+recipe = Recipe.read({"name": "acme/tone", "corpus": "headlines"})
+for kind, choice in ((Method, recipe.method), (Head, recipe.head), (Corpus, recipe.corpus)):
+    extensions().get(kind, choice.name).load_options()
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & READ
