@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pytest
+
 from adapterhub_fin.descriptions import Head, Method
+from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder
 from adapterhub_fin_registry import Registry
 
@@ -91,6 +95,28 @@ class Bench:
         from adapterhub_fin.engine.loading import load
 
         return load(reference, base=self.base(), registry=self.registry).logits(TEXTS)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: with tensors this small, several wait for one another twenty times as long."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class AtTheBench(DescriptionContract):
+    """A contract that trains and answers."""
+
+    @pytest.fixture(autouse=True)
+    def _one_thread(self) -> Iterator[None]:
+        with one_thread():
+            yield
 
 
 def _split(choice: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ def run_python(*arguments: str, task: Any = None) -> str:
         input=json.dumps(task),
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
     )
     assert ran.returncode == 0, f"a fresh process failed:\n{ran.stderr[-3000:]}"
     return ran.stdout

@@ -11,8 +11,7 @@ import pytest
 
 from adapterhub_fin.descriptions import Head
 from adapterhub_fin.recipe import Recipe
-from adapterhub_fin.testing.bench import TEXTS, Bench, Kind
-from adapterhub_fin.testing.description import DescriptionContract
+from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class Trained:
     run: Run
 
 
-class HeadContract(DescriptionContract):
+class HeadContract(AtTheBench):
     """Inherit it and name the head; `bases` says which kinds it fits, `corpus` what it learns from."""
 
     kind = Head

@@ -13,8 +13,7 @@ import pytest
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin.interfaces import Site
-from adapterhub_fin.testing.bench import TEXTS, Bench, Kind
-from adapterhub_fin.testing.description import DescriptionContract
+from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Trained:
         return self.bench.train("still", learning_rate=NO_LEARNING)
 
 
-class MethodContract(DescriptionContract):
+class MethodContract(AtTheBench):
     """Inherit it, name the method, and give options where its defaults don't suit a base of two layers."""
 
     kind = Method

@@ -90,6 +90,7 @@ def _variables(folder: Path) -> dict[str, str]:
         "AHF_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",  # the bases are tiny: threads would wait for one another
         "COLUMNS": "200",
     }
 

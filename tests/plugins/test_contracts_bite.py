@@ -1,0 +1,142 @@
+"""A contract is worth what it catches: each method here breaks one promise, and the test of that promise fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from adapterhub_fin import Method, hookimpl, register
+from adapterhub_fin import extensions as discovery
+from adapterhub_fin.interfaces import Site
+from adapterhub_fin.testing import MethodContract
+from adapterhub_fin.testing.bench import one_thread
+from adapterhub_fin_plugins.methods.lora import Lora
+
+
+class Thaws(Lora):
+    """Trains the base too."""
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        return super().attach(model, site).requires_grad_(True)
+
+
+class Nameless(Lora):
+    """Adds a parameter whose name holds no slot."""
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        adapted = super().attach(model, site)
+        adapted.register_parameter("scale", nn.Parameter(torch.ones(1)))
+        return adapted
+
+
+class Unseeded(Lora):
+    """Draws its first values from the clock."""
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        adapted = super().attach(model, site)
+        clock = torch.Generator()
+        clock.seed()
+        for name, parameter in adapted.named_parameters():
+            if "lora_A" in name and not parameter.is_meta:
+                parameter.data.copy_(torch.randn(parameter.shape, generator=clock) / 10)
+        return adapted
+
+
+class Forgets(Lora):
+    """Stores its own update and not the head that learnt beside it."""
+
+    def tensors(self, model: nn.Module, slot: str) -> Any:
+        return {name: tensor for name, tensor in super().tensors(model, slot).items() if "lora_" in name}
+
+
+class Sticks(Lora):
+    """Leaves whichever adapter came last in charge."""
+
+    def activate(self, model: nn.Module, slot: str) -> None: ...
+
+
+class Idles(Lora):
+    """Freezes its own update: only the head learns."""
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        adapted = super().attach(model, site)
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.requires_grad_(False)
+        return adapted
+
+
+class SilentOptions(BaseModel):
+    """One option that says nothing of itself, among others that are let through."""
+
+    model_config = ConfigDict(extra="allow")
+    rank: int = 4
+    alpha: float = 8
+    dropout: float = 0
+    targets: tuple[str, ...] | None = None
+
+
+class Saboteurs:
+    """Every broken method, by the name of its class."""
+
+    @hookimpl
+    def ahf_methods(self) -> list[Method]:
+        broken = (Thaws, Nameless, Unseeded, Forgets, Sticks, Idles)
+        lora = "adapterhub_fin_plugins.methods.lora_options:LoraOptions"
+        return [_described(each.__name__, lora) for each in broken] + [
+            _described("Silent", f"{__name__}:SilentOptions")
+        ]
+
+
+def _described(name: str, options: str) -> Method:
+    return Method(name=f"broken-{name.lower()}", summary="None", target=f"{__name__}:{name}", options=options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _saboteurs() -> Iterator[None]:
+    before = list(discovery._registered)
+    register(Saboteurs())
+    with one_thread():
+        yield
+    discovery._registered[:], discovery._current = before, None
+
+
+PROMISES = [
+    ("thaws", "test_only_the_adapter_and_the_head_learn", "must be frozen"),
+    ("thaws", "test_training_leaves_every_weight_of_the_base_bit_identical", "of the base were changed"),
+    ("nameless", "test_every_added_parameter_holds_the_slot_in_its_name", "with the slot"),
+    ("unseeded", "test_one_seed_gives_one_adapter", "gave other bytes"),
+    ("forgets", "test_two_versions_share_a_bare_base", "answers otherwise"),
+    ("sticks", "test_two_versions_share_a_bare_base", "answers otherwise"),
+    ("sticks", "test_two_versions_share_a_model_with_a_head", "answers otherwise"),
+    ("idles", "test_training_changes_the_adapter", "had changed"),
+]
+
+
+@pytest.mark.parametrize(("broken", "promise", "said"), PROMISES)
+def test_a_broken_promise_is_caught(broken: str, promise: str, said: str, tmp_path: Path) -> None:
+    contract = _contract(broken)
+    trained = contract.trained_in(tmp_path)
+    with pytest.raises(AssertionError, match=said):
+        getattr(contract, promise)(trained)
+
+
+def test_options_and_summary_that_explain_nothing_are_caught(tmp_path: Path) -> None:
+    contract = _contract("silent")
+    with pytest.raises(AssertionError, match="rank"):
+        contract.test_every_option_is_described()
+    with pytest.raises(AssertionError, match="summary"):
+        contract.test_summary_is_one_sentence()
+    with pytest.raises(pytest.fail.Exception):  # an unknown option was let through
+        contract.test_unknown_option_is_refused_with_the_near_names(tmp_path)
+
+
+def _contract(broken: str) -> MethodContract:
+    contract: MethodContract = type("Contract", (MethodContract,), {"name": f"broken-{broken}"})()
+    return contract
