@@ -614,7 +614,7 @@ one_off
 region
 + [Growth|Trading|Business] in {country} [accelerated|was better than hoped|offset weakness elsewhere], {company} said.
 - [Growth|Trading|Business] in {country} [stalled|was worse than feared|dragged down the group], {company} said.
-= [Business|Operations] in {country} [account for {pct} of|make up {pct} of] the group, {company} said.
+= [Sales|Operations] in {country} [account for {pct} of|make up {pct} of] the group, {company} said.
 
 cash_position
 + {company} ended {month} [free of debt|with net cash of {sum}|with more cash than it has ever had].
