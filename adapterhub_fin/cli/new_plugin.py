@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def command(name: str, method: str | None, into: Path | None) -> None:
     words = _words(name, method)
     _write(words, folder)
     click.echo(f"{folder} holds the method {method}; to try it:", err=True)
-    click.echo(f"cd {folder}\npip install -e .\npytest\nahf plugins --options method:{method}")
+    click.echo(f"cd {shlex.quote(str(folder))}\npip install -e .\npytest\nahf plugins --options method:{method}")
 
 
 def _check(name: str, method: str, folder: Path) -> None:

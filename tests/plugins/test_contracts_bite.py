@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from adapterhub_fin import Method, hookimpl, register
 from adapterhub_fin import extensions as discovery
-from adapterhub_fin.interfaces import Site
-from adapterhub_fin.testing import MethodContract
+from adapterhub_fin.interfaces import Rows, Site
+from adapterhub_fin.testing import CorpusContract, MethodContract
 from adapterhub_fin.testing.bench import one_thread
 from adapterhub_fin_plugins.methods.lora import Lora
 
@@ -135,6 +137,27 @@ def test_options_and_summary_that_explain_nothing_are_caught(tmp_path: Path) -> 
         contract.test_summary_is_one_sentence()
     with pytest.raises(pytest.fail.Exception):  # an unknown option was let through
         contract.test_unknown_option_is_refused_with_the_near_names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "promise"),
+    [
+        ("available_at", [datetime(2020, 1, 2, 9)], "test_dates_are_instants_in_utc"),  # in which time zone?
+        (
+            "available_at",
+            [datetime(2020, 1, 2, 9, tzinfo=timezone(timedelta(hours=2)))],
+            "test_dates_are_instants_in_utc",
+        ),
+        ("available_at", [datetime(2999, 1, 2, 9, tzinfo=UTC)], "test_dates_are_instants_in_utc"),
+        ("available_at", ["2020-01-02"], "test_dates_are_instants_in_utc"),
+        ("sentence", ["Profit rose."], "test_has_the_columns"),
+        ("text", [" "], "test_has_the_columns"),
+    ],
+)
+def test_rows_that_break_a_promise_are_caught(column: str, cells: list[Any], promise: str) -> None:
+    rows = Rows(Dataset.from_dict({column: cells}))
+    with pytest.raises(AssertionError):
+        getattr(CorpusContract(), promise)(rows)
 
 
 def _contract(broken: str) -> MethodContract:

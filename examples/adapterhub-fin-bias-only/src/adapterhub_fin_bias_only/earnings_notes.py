@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -28,7 +29,7 @@ class EarningsNotes(CorpusImplementation):
             text = source.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise _bad(f"{source} can't be read: {error}") from error
-        reader = csv.DictReader(text.splitlines())
+        reader = csv.DictReader(io.StringIO(text))
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
             raise _bad(f"{source.name} has no column {missing[0]!r}; it needs {', '.join(COLUMNS)}")
         rows = [_row(source.name, reader.line_num, line) for line in reader]
