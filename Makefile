@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	@AHF_HOME=$(DEMO) AHF_CACHE=$(DEMO)/cache $(BIN)/python -m adapterhub_fin.demo
 
 test: $(VENV)/installed-dev lint types arrows
-	$(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

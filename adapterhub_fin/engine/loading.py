@@ -16,7 +16,7 @@ from adapterhub_fin.engine import pin, plugs
 from adapterhub_fin.engine.adapter import Adapter
 from adapterhub_fin.engine.base_check import check_base, check_shape, held_base, record_first_pin
 from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot
+from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot, take_slot
 from adapterhub_fin.engine.weights import fill_adapter
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
 from adapterhub_fin.interfaces import Site
@@ -122,6 +122,7 @@ def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase,
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten: the caller's seed stays as it was
         twin = method.rebuild(meta_twin(model), site, found.folder)
         check_bijection(method.tensors(twin, site.slot), found.folder, version.reference)
+        take_slot(model, site.slot, version.manifest.method.name)
         adapted = method.rebuild(model, site, found.folder)
         fill_adapter(method, adapted, site.slot, found.folder)
     adapted.eval().requires_grad_(False)

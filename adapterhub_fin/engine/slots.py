@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from adapterhub_fin.errors import WrongTensors
+from adapterhub_fin.engine.pin import backbone
+from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin_registry.safetensors_header import read_header
 
 WEIGHTS = "adapter_model.safetensors"
@@ -19,6 +20,21 @@ WEIGHTS = "adapter_model.safetensors"
 def new_slot() -> str:
     """A runtime name that no user chose: some of theirs corrupt what PEFT saves (peft 3584, 2252)."""
     return f"ahf_{secrets.token_hex(4)}"
+
+
+def take_slot(model: nn.Module, slot: str, method: str) -> None:
+    """Note on the backbone that a slot of it is a method's; WrongBase where another method has one.
+
+    Each method turns its own slots on and off, so that two methods on one model would answer as a mixture.
+    """
+    core = backbone(model)
+    taken: dict[str, str] = core.__dict__.setdefault("_ahf_slots", {})
+    if others := sorted(set(taken.values()) - {method}):
+        raise WrongBase(
+            f"the model carries an adapter of the method {others[0]!r}, and one of {method!r} beside it would answer as a "
+            "mixture of both: load this one onto a base of its own"
+        )
+    taken[slot] = method
 
 
 def meta_twin(model: nn.Module) -> nn.Module:

@@ -131,6 +131,19 @@ def test_one_model_in_memory_serves_several_adapters_each_as_when_alone(trained:
     assert not np.allclose(first.embed(TEXTS), second.embed(TEXTS))
 
 
+def test_two_methods_on_one_model_are_refused_since_they_would_answer_as_a_mixture(trained: Run, encoder: Path) -> None:
+    lora = "adapterhub_fin_plugins.methods.lora"
+    ahf.register(
+        ahf.Method(name="other-lora", summary="Not ours.", target=f"{lora}:Lora", options=f"{lora}_options:LoraOptions")
+    )
+    other = ahf.train(recipe(encoder, method={"name": "other-lora", "rank": 2}))
+    backbone = AutoModel.from_pretrained(encoder)
+    first = ahf.load(trained.reference, base=backbone, registry=registry_of(trained))
+    with pytest.raises(ahf.WrongBase, match="'lora', and one of 'other-lora' beside it"):
+        ahf.load(other.reference, base=backbone)
+    assert torch.equal(first.logits(TEXTS), trained.adapter.logits(TEXTS))
+
+
 def test_attach_puts_a_second_adapter_on_a_model_that_carries_one(trained: Run, encoder: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
     first = ahf.attach(model, trained.reference, registry=registry_of(trained), tokenizer=trained.adapter.tokenizer)

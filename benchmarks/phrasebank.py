@@ -1,0 +1,121 @@
+"""PhraseBank 50Agree, minilm + lora: accuracy and macro-F1 over seeds of split and training, with an interval.
+
+    python benchmarks/phrasebank.py --path FOLDER [--seeds 0 1 2] [--set method.rank=8 ...]
+
+Each seed runs in a process of its own, whose peak memory is what the operating system says of it. The interval is that
+of a bootstrap over the test rows, drawn again within each seed and averaged over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapterhub_fin_plugins.metrics import accuracy, macro_f1
+
+RESAMPLES = 4000
+
+
+def one_seed(path: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """Train and test once, here."""
+    import adapterhub_fin as ahf
+    from adapterhub_fin.engine.corpus import read_corpus
+
+    split = {"by": "stratified", "validation": 0.1, "test": 0.2, "seed": seed}
+    recipe = {
+        "name": f"bench/phrasebank-{seed}",
+        "base": "minilm",
+        "method": "lora",
+        "head": "classify",
+        "corpus": {"name": "phrasebank", "path": path, "agreement": 50, "split": split},
+        "training": {"seed": seed},
+    }
+    start = time.perf_counter()
+    run = ahf.train(recipe, overrides=overrides)
+    seconds = time.perf_counter() - start
+    manifest = run.version.manifest
+    held_out = read_corpus(ahf.Recipe.read(manifest.recipe or {}).corpus, "classify", run.version.knowledge_end).parts[
+        "test"
+    ]
+    labels = list(manifest.head.labels or ()) if manifest.head else []
+    said = [labels.index(each.label) for each in run.adapter.predict(list(held_out["text"]), batch_size=64)]
+    return {
+        "seed": seed,
+        "truth": [labels.index(label) for label in held_out["label"]],
+        "said": said,
+        "recorded": dict(run.metrics),
+        "parameters": run.trained_parameters,
+        "steps": run.steps,
+        "seconds": seconds,
+        "rows": manifest.corpus.rows if manifest.corpus else {},
+    }
+
+
+def in_a_process(path: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """One seed in a fresh process, with its peak memory and CPU time."""
+    with tempfile.TemporaryDirectory() as home:
+        command = [sys.executable, __file__, "--path", path, "--one", str(seed), *(f"--set={o}" for o in overrides)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "AHF_HOME": home})
+        assert child.stdout is not None
+        out = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            raise SystemExit(f"seed {seed} failed")
+    found: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return {**found, "peak_mb": usage.ru_maxrss / 1024, "cpu": usage.ru_utime + usage.ru_stime}
+
+
+def interval(runs: list[dict[str, Any]], metric: Any) -> tuple[float, float, float]:
+    """Mean over seeds, and the bootstrap's 2.5 and 97.5 per cent."""
+    rng = np.random.default_rng(0)
+    pairs = [(np.array(run["truth"]), np.array(run["said"])) for run in runs]
+    drawn = []
+    for _ in range(RESAMPLES):
+        rows = [rng.integers(0, len(truth), len(truth)) for truth, _ in pairs]
+        drawn.append(np.mean([metric(t[r], s[r]) for (t, s), r in zip(pairs, rows, strict=True)]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(np.mean([metric(t, s) for t, s in pairs])), float(low), float(high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    path = str(Path(arguments.path).resolve())
+    if arguments.one is not None:
+        print(json.dumps(one_seed(path, arguments.one, arguments.overrides)))
+        return
+    runs = []
+    print(
+        "| seed | accuracy | macro-F1 | trained parameters | steps | peak memory | wall | CPU |\n|---|---|---|---|---|---|---|---|"
+    )
+    for seed in arguments.seeds:
+        run = in_a_process(path, seed, arguments.overrides)
+        runs.append(run)
+        truth, said = np.array(run["truth"]), np.array(run["said"])
+        print(
+            f"| {seed} | {accuracy(truth, said):.4f} | {macro_f1(truth, said):.4f} | {run['parameters']:,} | {run['steps']} "
+            f"| {run['peak_mb']:.0f} MB | {run['seconds']:.0f} s | {run['cpu']:.0f} s |",
+            flush=True,
+        )
+    for name, metric in (("accuracy", accuracy), ("macro-F1", macro_f1)):
+        mean, low, high = interval(runs, metric)
+        print(
+            f"\n{name}: mean {mean:.4f}, 95 % interval {low:.4f} to {high:.4f} ({len(runs)} seeds, {len(runs[0]['truth'])} test rows each)"
+        )
+
+
+if __name__ == "__main__":
+    main()
