@@ -1,10 +1,10 @@
-"""Our training against a bare Trainer + PEFT script, as whole processes: A B, B A, A B, ...; the median ratio.
+"""Our training against a bare Trainer + PEFT script, whole processes in turn (A B, B A, ...): the median ratio.
 
     python benchmarks/overhead.py --path FOLDER [--pairs 5] [--epochs 1]
 
 Both read the same rows, train the same adapter by the same schedule, evaluate each epoch, keep the best checkpoint, test
-and save. Ours also pins the base, digests the corpus, verifies slots and stores a version. One epoch is the hard case:
-what is done once weighs most.
+and save. Ours also pins the base, digests the corpus, verifies slots and stores a version. One epoch is the hard
+case: what is done once weighs most.
 """
 
 from __future__ import annotations

@@ -98,23 +98,21 @@ def main() -> None:
         print(json.dumps(one_seed(path, arguments.one, arguments.overrides)))
         return
     runs = []
-    print(
-        "| seed | accuracy | macro-F1 | trained parameters | steps | peak memory | wall | CPU |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| seed | accuracy | macro-F1 | trained parameters | steps | peak memory | wall | CPU |")
+    print("|---|---|---|---|---|---|---|---|")
     for seed in arguments.seeds:
         run = in_a_process(path, seed, arguments.overrides)
         runs.append(run)
         truth, said = np.array(run["truth"]), np.array(run["said"])
         print(
-            f"| {seed} | {accuracy(truth, said):.4f} | {macro_f1(truth, said):.4f} | {run['parameters']:,} | {run['steps']} "
-            f"| {run['peak_mb']:.0f} MB | {run['seconds']:.0f} s | {run['cpu']:.0f} s |",
+            f"| {seed} | {accuracy(truth, said):.4f} | {macro_f1(truth, said):.4f} | {run['parameters']:,} "
+            f"| {run['steps']} | {run['peak_mb']:.0f} MB | {run['seconds']:.0f} s | {run['cpu']:.0f} s |",
             flush=True,
         )
     for name, metric in (("accuracy", accuracy), ("macro-F1", macro_f1)):
         mean, low, high = interval(runs, metric)
-        print(
-            f"\n{name}: mean {mean:.4f}, 95 % interval {low:.4f} to {high:.4f} ({len(runs)} seeds, {len(runs[0]['truth'])} test rows each)"
-        )
+        over = f"{len(runs)} seeds, {len(runs[0]['truth'])} test rows each"
+        print(f"\n{name}: mean {mean:.4f}, 95 % interval {low:.4f} to {high:.4f} ({over})")
 
 
 if __name__ == "__main__":

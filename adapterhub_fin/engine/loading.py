@@ -50,25 +50,27 @@ def load(
     several adapters, or a model with a fitting head; `tokenizer` then spares reading one. No Hub is contacted unless
     `download` is true.
     """
-    site = _find(reference, registry, as_of, tier)
+    found = _find(reference, registry, as_of, tier)
     if isinstance(base, nn.Module):
-        tokenizer = tokenizer or _tokenizer_for(site.version, download)
-        return _attach(_with_head(base, site.head), site, tokenizer, "the model given as base")
-    choice = _choice(site.version, base)
+        tokenizer = tokenizer or _tokenizer_for(found.version, download)
+        return _attach(_with_head(base, found.head), found, tokenizer, "the model given as base")
+    choice = _choice(found.version, base)
     source = bases.find_base(choice, download=download)
     described = f"the base at {source.folder}"
     config = plugs.load_config(source.folder)
-    if site.head is not None:
+    if found.head is not None:
         with torch.device("meta"):  # the wrong shape is told from the configuration, before gigabytes are read
-            check_shape(site.head.skeleton(config), held_base(site.registry, site.version), site.travelling, described)
+            check_shape(
+                found.head.skeleton(config), held_base(found.registry, found.version), found.travelling, described
+            )
     with quiet_loading():
-        model = plugs.load_base(source.folder, site.head, site.method)[0]
+        model = plugs.load_base(source.folder, found.head, found.method)[0]
         tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
     if device is not None:
         model.to(device)
-    adapter = _attach(model, site, tokenizer, described)
+    adapter = _attach(model, found, tokenizer, described)
     if choice.path is not None:
-        stored = site.version.manifest.base
+        stored = found.version.manifest.base
         bases.remember(stored.repository or plugs.pin_key(stored), source.folder)
     return adapter
 
@@ -115,7 +117,6 @@ def _find(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier) ->
 
 def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase, described: str) -> Adapter:
     version, method, travelling = found.version, found.method, found.travelling
-    plugs.align_padding(pin.unwrapped(model), tokenizer)
     check_base(model, tokenizer, held_base(found.registry, version), travelling, described)
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
@@ -123,6 +124,7 @@ def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase,
         twin = method.rebuild(meta_twin(model), site, found.folder)
         check_bijection(method.tensors(twin, site.slot), found.folder, version.reference)
         take_slot(model, site.slot, version.manifest.method.name)
+        plugs.align_padding(pin.unwrapped(model), tokenizer)
         adapted = method.rebuild(model, site, found.folder)
         fill_adapter(method, adapted, site.slot, found.folder)
     adapted.eval().requires_grad_(False)

@@ -31,8 +31,8 @@ def take_slot(model: nn.Module, slot: str, method: str) -> None:
     taken: dict[str, str] = core.__dict__.setdefault("_ahf_slots", {})
     if others := sorted(set(taken.values()) - {method}):
         raise WrongBase(
-            f"the model carries an adapter of the method {others[0]!r}, and one of {method!r} beside it would answer as a "
-            "mixture of both: load this one onto a base of its own"
+            f"the model carries an adapter of the method {others[0]!r}, and one of {method!r} beside it would answer "
+            "as a mixture of both: load this one onto a base of its own"
         )
     taken[slot] = method
 

@@ -102,6 +102,26 @@ def test_a_broken_plugin_costs_that_plugin_only(site: Site, code: str, reason: s
     assert site.veto() is None
 
 
+@pytest.mark.parametrize(
+    ("hook", "kind"),
+    [
+        ("ahf_methods", "Method"),
+        ("ahf_heads", "Head"),
+        ("ahf_corpora", "Corpus"),
+        ("ahf_mergers", "Merger"),
+        ("ahf_stores", "StoreKind"),
+        ("ahf_metrics", "Metric"),
+    ],
+)
+def test_each_contributing_hook_brings_its_kind_and_is_attributed(site: Site, hook: str, kind: str) -> None:
+    made = f"{kind}(name='theirs', summary='A.', target='nowhere:At')"
+    site.install(
+        "them", f"from adapterhub_fin import {kind}, hookimpl\n@hookimpl\ndef {hook}():\n    return [{made}]\n"
+    )
+    code = f"import adapterhub_fin as ahf; d = extensions().get(ahf.{kind}, 'theirs')"
+    assert site.run(f"{code}; print(json.dumps([d.kind, extensions().owner(d).label]))")[1] == "them (them 1.2)"
+
+
 def test_shipped_come_first_then_entry_points_by_name(site: Site) -> None:
     for name in ("zeta", "alpha"):
         site.install(name, GOOD.format(name=f"{name}-method"))

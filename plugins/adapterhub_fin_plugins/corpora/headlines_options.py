@@ -12,7 +12,7 @@ from adapterhub_fin.recipe import Options
 class HeadlinesOptions(Options):
     """How many sentences, and of which years."""
 
-    rows: int = Field(2400, ge=60, le=50_000, description="Sentences to generate.")
+    rows: int = Field(1900, ge=60, le=50_000, description="Sentences to generate.")
     seed: int = Field(0, ge=0, description="Seed of the generator.")
     start: date = Field(date(2016, 1, 4), description="First day of publication.")
     end: date = Field(date(2021, 12, 30), description="Last day of publication.")

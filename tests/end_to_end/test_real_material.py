@@ -1,0 +1,86 @@
+"""The real corpus and real adapters that others trained; skipped, visibly, where they are not at hand."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.corpus import read_corpus
+from adapterhub_fin.recipe import CorpusChoice
+
+
+@pytest.mark.parametrize(
+    ("agreement", "rows", "notes"),
+    [(50, 4838, {"repeated": 4, "conflicting": 4}), ("all", 2259, {"repeated": 5, "conflicting": 0})],
+)
+def test_phrasebank_as_it_is(shared: Path, agreement: Any, rows: int, notes: dict[str, int]) -> None:
+    """4,846 and 2,264 lines, latin-1 and UTF-8; the same sentence twice would leak into the test part."""
+    path = str(shared / "data" / "financial_phrasebank")
+    choice = CorpusChoice.model_validate({"name": "phrasebank", "path": path, "agreement": agreement})
+    found = read_corpus(choice, "classify", datetime(2026, 1, 1, tzinfo=UTC))
+    assert sum(len(part) for part in found.parts.values()) == rows and dict(found.notes) == notes
+    texts = [text for part in found.parts.values() for text in part["text"]]
+    assert len(set(texts)) == len(texts) and not any("\ufffd" in text for text in texts)
+    assert {known.kind for known in found.known.values()} == {"bounded"}
+
+
+def test_a_real_classifier_is_imported_and_answers_as_in_plain_peft(shared: Path) -> None:
+    """deepbiolab/gpt2-cls-lora: Conv1D layers, fan_in_fan_out, its head in modules_to_save, an older configuration."""
+    folder = shared / "data" / "adapters" / "deepbiolab__gpt2-cls-lora"
+    taken = ahf.import_folder(folder, "real/gpt2-cls")
+    manifest = taken.version.manifest
+    assert manifest.base.repository == "gpt2" and manifest.base.pin == "declared"
+    assert manifest.method.options["rank"] == 8 and manifest.head is not None and manifest.head.modules == ("score",)
+    tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "gpt2_tokenizer")
+    tokenizer.pad_token = tokenizer.eos_token
+    torch.manual_seed(0)
+    labels = len(manifest.head.labels or ())
+    base = GPT2ForSequenceClassification(GPT2Config(num_labels=labels, pad_token_id=tokenizer.pad_token_id)).eval()
+    plain = PeftModel.from_pretrained(copy.deepcopy(base), str(folder)).eval()
+    texts = ["Revenue rose.", "Revenue fell."]
+    adapter = ahf.attach(base, "real/gpt2-cls", tokenizer=tokenizer)
+    with torch.inference_mode():
+        expected = plain(**tokenizer(texts, return_tensors="pt")).logits
+    assert torch.equal(adapter.logits(texts), expected)
+
+
+@pytest.mark.parametrize("name", ["abrhaley__gpt2-tigrinya-lora", "trl__kto-anthropic-hh"])
+def test_a_real_language_model_adapter_is_stored_though_no_head_here_loads_it(shared: Path, name: str) -> None:
+    taken = ahf.import_folder(shared / "data" / "adapters" / name, "real/causal")
+    assert taken.version.manifest.head is not None and taken.version.manifest.head.name == "causal-lm"
+    assert ahf.Registry().verify("real/causal").number == 1
+    with pytest.raises(ahf.AdapterHubError, match="causal-lm"):
+        ahf.load("real/causal")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sdtrklse__distilbert-lora-bin", "is a pickle.*save_pretrained"),
+        ("lfs_pointer", "git lfs pull"),
+        ("not_peft_mlx", "no peft_type.*mlx"),
+    ],
+)
+def test_what_is_no_adapter_is_told_apart(shared: Path, name: str, said: str) -> None:
+    with pytest.raises(ahf.NotAnAdapter, match=said):
+        ahf.import_folder(shared / "data" / "adapters" / name, "real/none")
+    assert ahf.Registry().names() == []
+
+
+def test_the_tiny_trained_llama_is_a_base(shared: Path) -> None:
+    run = ahf.train(
+        name="real/stories",
+        base={"path": str(shared / "models" / "stories260K")},
+        method={"name": "lora", "rank": 4},
+        corpus={"name": "headlines", "rows": 200},
+        training={"epochs": 1, "max_length": 64},
+    )
+    assert torch.equal(ahf.load("real/stories").logits(["Orders rose."]), run.adapter.logits(["Orders rose."]))
