@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from adapterhub_fin.errors import (
         AdapterHubError,
         BadCorpus,
+        BadEvent,
+        BadInstant,
         BadManifest,
         BadRecipe,
         BadReference,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         Refused,
         TrainingFailed,
         UnknownName,
+        WriteFailed,
         WrongBase,
         WrongTensors,
     )
@@ -72,6 +75,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AdapterHubError",
     "BadCorpus",
+    "BadEvent",
+    "BadInstant",
     "BadManifest",
     "BadRecipe",
     "BadReference",
@@ -98,6 +103,7 @@ __all__ = [
     "TrainingFailed",
     "UnknownName",
     "Version",
+    "WriteFailed",
     "WrongBase",
     "WrongTensors",
     "__version__",
@@ -119,6 +125,8 @@ _HOME = {
         (
             "AdapterHubError",
             "BadCorpus",
+            "BadEvent",
+            "BadInstant",
             "BadManifest",
             "BadRecipe",
             "BadReference",
@@ -131,6 +139,7 @@ _HOME = {
             "Refused",
             "TrainingFailed",
             "UnknownName",
+            "WriteFailed",
             "WrongBase",
             "WrongTensors",
         ),

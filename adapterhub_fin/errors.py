@@ -2,12 +2,15 @@
 
 AdapterHubError
 ├── BadReference          a name or reference outside the grammar
+├── BadInstant            text that is no instant, date or time zone
 ├── NotFound              no such name, version, alias or digest
 ├── Refused               a veto, or a check such as as_of, said no
 ├── Corrupted             stored bytes differ from the manifest
 ├── NotAnAdapter          a folder that can't be stored
 ├── BadManifest           a manifest that breaks the format
-├── ReadOnly              the registry can't be written
+├── BadEvent              an event of an unknown kind, or with the wrong body
+├── WriteFailed           the disk refused a write; what was stored is as it was
+│   └── ReadOnly          the registry may not be written at all
 ├── UnknownName           no plugin of that name; lists the near ones
 ├── PluginError           a plugin could not be loaded or broke its contract
 ├── BadRecipe             a recipe that can't be run
@@ -25,6 +28,8 @@ from difflib import get_close_matches
 
 from adapterhub_fin_registry.errors import (
     AdapterHubError,
+    BadEvent,
+    BadInstant,
     BadManifest,
     BadReference,
     Corrupted,
@@ -32,11 +37,14 @@ from adapterhub_fin_registry.errors import (
     NotFound,
     ReadOnly,
     Refused,
+    WriteFailed,
 )
 
 __all__ = [
     "AdapterHubError",
     "BadCorpus",
+    "BadEvent",
+    "BadInstant",
     "BadManifest",
     "BadRecipe",
     "BadReference",
@@ -49,6 +57,7 @@ __all__ = [
     "Refused",
     "TrainingFailed",
     "UnknownName",
+    "WriteFailed",
     "WrongBase",
     "WrongTensors",
 ]

@@ -15,14 +15,18 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from adapterhub_fin import hooks
 from adapterhub_fin.descriptions import Corpus, Description, Head, Merger, Method, Metric, StoreKind
 from adapterhub_fin.errors import PluginError, Refused, UnknownName
+from adapterhub_fin.options import checked
 from adapterhub_fin.veto import may_hold_veto
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 GROUP = hooks.PROJECT
 SHIPPED = "shipped"
@@ -99,7 +103,7 @@ class Extensions:
         claims: dict[tuple[type[Description], str], list[tuple[Description, Plugin]]] = defaultdict(list)
         for plugin in self.plugins:
             for description in plugin.gives:
-                claims[type(description), description.name].append((description, plugin))
+                claims[_kind(description), description.name].append((description, plugin))
         owned = {}
         for key, claimants in claims.items():
             shipped = [claim for claim in claimants if claim[1].shipped]
@@ -129,7 +133,11 @@ class Extensions:
 
     def owner(self, description: Description) -> Plugin:
         """The plugin that brought a description."""
-        return self._owned[type(description), description.name][1]
+        return self._owned[_kind(description), description.name][1]
+
+    def options(self, kind: type[Description], name: str, given: Mapping[str, Any]) -> BaseModel:
+        """A plugin's options, checked without importing the plugin; raises UnknownName or BadRecipe with near names."""
+        return checked(self.get(kind, name).load_options(), given, f"{kind.kind} {name}")
 
     def targets(self, model_type: str, method: str) -> tuple[str, ...] | None:
         """The first plugin's advice on which layers to adapt; a plugin that raises is marked and passed over."""
@@ -155,6 +163,10 @@ class Extensions:
             for implementation in self._implementations("ahf_before_add", plugin):
                 checks.append(partial(_ask, plugin, implementation))
         return checks
+
+
+def _kind(description: Description) -> type[Description]:
+    return next(kind for kind in CONTRIBUTIONS.values() if isinstance(description, kind))
 
 
 def _checked(item: object, kind: type[Description], hook: str) -> Description:

@@ -7,25 +7,13 @@ the plugins' own options included, before torch is imported.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from adapterhub_fin.errors import BadRecipe
-
-M = TypeVar("M", bound=BaseModel)
-
-
-class Options(BaseModel):
-    """What every options model inherits: no unknown keys, no change after the check."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NoOptions(Options):
-    """For a plugin that has nothing to set."""
+from adapterhub_fin.options import Options, checked
 
 
 class Plugged(BaseModel):
@@ -149,37 +137,21 @@ class Recipe(BaseModel):
             _override(data, override)
         return checked(cls, data, where)
 
+    def check(self) -> Recipe:
+        """This recipe, once the options of its method, head and corpus are right too; imports no torch.
+
+        Raises UnknownName or BadRecipe with the near names.
+        """
+        from adapterhub_fin.descriptions import Corpus, Head, Method
+        from adapterhub_fin.extensions import extensions
+
+        for kind, choice in ((Method, self.method), (Head, self.head), (Corpus, self.corpus)):
+            extensions().options(kind, choice.name, choice.options)
+        return self
+
     def document(self) -> dict[str, Any]:
         """The run as it was, as plain JSON values: reading it again gives this recipe."""
         return self.model_dump(mode="json", exclude_none=True)
-
-
-def checked(model: type[M], data: Mapping[str, Any], where: str) -> M:
-    """An options model from plain values; raises BadRecipe with the key, the reason and the near names."""
-    try:
-        return model.model_validate(dict(data))
-    except ValidationError as error:
-        raise BadRecipe("; ".join(_sentence(model, item, where) for item in error.errors())) from None
-
-
-def _sentence(model: type[BaseModel], item: Any, where: str) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "it"
-    if item["type"] != "extra_forbidden":
-        given = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" (not {item['input']!r})"
-        return f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{given}"
-    known = _fields_at(model, item["loc"][:-1])
-    near = get_close_matches(str(item["loc"][-1]), known, n=3, cutoff=0.5)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(known)) or 'none'}"
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
-    for part in path:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

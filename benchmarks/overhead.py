@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py --path FOLDER [--pairs 5] [--epochs 1]
 
-Both read the same rows, train the same adapter by the same schedule, evaluate each epoch, keep the best checkpoint, test
-and save. Ours also pins the base, digests the corpus, verifies slots and stores a version. One epoch is the hard
+Both read the same rows, train the same adapter by the same schedule, evaluate each epoch, keep the best checkpoint,
+test and save. Ours also pins the base, digests the corpus, verifies slots and stores a version. One epoch is the hard
 case: what is done once weighs most.
 """
 

@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         code = 0  # the reader of a pipe has seen enough
     except Exception as error:
-        if "--debug" in arguments or not _is_ours(error):
+        if "--debug" in arguments or not (isinstance(error, OSError) or _is_ours(error)):
             raise
         click.echo(f"ahf: {error}", err=True)
         code = 1

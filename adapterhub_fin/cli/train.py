@@ -26,11 +26,14 @@ def command(recipe: str | None, overrides: tuple[str, ...], name: str | None, do
       ahf train recipes/tone.yaml
       ahf train --name acme/tone --set corpus=headlines --set training.epochs=1
     """
-    from adapterhub_fin import train
+    from adapterhub_fin.recipe import Recipe
 
     if name is not None:
         overrides = (*overrides, f"name={name}")
-    run = train(recipe, overrides=overrides, download=download)
+    whole = Recipe.read(recipe or {}, overrides).check()  # a slip is told at once, before torch is imported
+    from adapterhub_fin import train
+
+    run = train(whole, download=download)
     if as_json:
         print_json(_document(run))
         return

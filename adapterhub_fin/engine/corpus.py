@@ -100,7 +100,7 @@ def _instant_text(value: Any) -> str:
 
 def _portable(choice: CorpusChoice) -> dict[str, Any]:
     """The options as given, without paths of this machine: those stand in the recipe alone."""
-    options = plugs.options_of(Corpus, choice.name, choice.options)
+    options = extensions().options(Corpus, choice.name, choice.options)
     paths = {name for name in type(options).model_fields if isinstance(getattr(options, name), Path)}
     return {name: value for name, value in options.model_dump(mode="json").items() if name not in paths}
 

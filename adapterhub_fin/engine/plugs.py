@@ -13,7 +13,6 @@ from torch import nn
 
 from adapterhub_fin.descriptions import Description
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin.recipe import checked
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -22,14 +21,10 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.manifest import Base
 
 
-def options_of(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any:
-    """A plugin's options, checked, without importing the plugin; raises UnknownName or BadRecipe with near names."""
-    return checked(extensions().get(kind, name).load_options(), options, f"{kind.kind} {name}")
-
-
 def build(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any:
     """A plugin's implementation, imported now."""
-    return extensions().get(kind, name).load()(options_of(kind, name, options))
+    checked = extensions().options(kind, name, options)
+    return extensions().get(kind, name).load()(checked)
 
 
 def load_base(folder: Path, head: HeadImplementation | None, method: MethodImplementation) -> tuple[Any, Sequence[str]]:

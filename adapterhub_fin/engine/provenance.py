@@ -6,12 +6,12 @@ import platform
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import plugs
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
 from adapterhub_fin_registry import Manifest
@@ -19,6 +19,7 @@ from adapterhub_fin_registry import Manifest
 if TYPE_CHECKING:
     from adapterhub_fin.bases import BaseSource
     from adapterhub_fin.engine.setup import Setup
+    from adapterhub_fin.recipe import Recipe
 
 LIBRARIES = ("adapterhub-fin", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "tokenizers")
 
@@ -44,7 +45,7 @@ def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
                 "rows": corpora.record["rows"]["test"],
                 "corpus_digest": corpora.record["digest"],
             },
-            "recipe": recipe.document(),
+            "recipe": recorded_recipe(recipe),
             "seed": recipe.training.seed,
             "environment": environment(),
             "description": recipe.description,
@@ -54,12 +55,22 @@ def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
     )
 
 
+def recorded_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The run as it was, but for the folder of its base: a base is found again by its id, or asked for by its name."""
+    document = recipe.document()
+    if recipe.base.path is not None:
+        path = document["base"].pop("path")
+        if recipe.base.id is None:
+            document["base"]["path"] = PurePath(path).name
+    return document
+
+
 def method_record(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """A method as a manifest holds it: its options whole, and the distribution that a reader must install."""
     description = extensions().get(Method, name)
     owner = extensions().owner(description)
     provider = {"distribution": owner.distribution, "version": owner.version} if owner.version else None
-    full = plugs.options_of(Method, name, options).model_dump(mode="json")
+    full = extensions().options(Method, name, options).model_dump(mode="json")
     return {"name": name, "options": full, "provider": provider, "traits": description.traits}
 
 

@@ -17,7 +17,8 @@ from adapterhub_fin.engine.provenance import environment, knowledge_record, meth
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
-from adapterhub_fin.recipe import BaseChoice, checked
+from adapterhub_fin.options import checked
+from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin_registry import Manifest, Registry
 
 if TYPE_CHECKING:

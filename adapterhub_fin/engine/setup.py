@@ -52,6 +52,7 @@ def set_up(recipe: Recipe, *, download: bool = False) -> Setup:
 
     Raises BadRecipe, UnknownName, PluginError, BaseNotFound, BadCorpus or WrongBase.
     """
+    recipe.check()
     method: MethodImplementation = plugs.build(Method, recipe.method.name, recipe.method.options)
     head: HeadImplementation = plugs.build(Head, recipe.head.name, recipe.head.options)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)

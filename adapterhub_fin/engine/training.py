@@ -22,7 +22,7 @@ from adapterhub_fin.engine.setup import Setup, set_up
 from adapterhub_fin.engine.slots import check_bijection
 from adapterhub_fin.engine.trainer import AdapterTrainer, ProgressBar
 from adapterhub_fin.engine.weights import write_adapter
-from adapterhub_fin.errors import BadRecipe, TrainingFailed
+from adapterhub_fin.errors import BadRecipe, TrainingFailed, WriteFailed
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.recipe import Recipe
 from adapterhub_fin_registry import Registry
@@ -69,12 +69,19 @@ def train(
         raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, as in --set name=acme/tone")
     registry = registry or Registry()
     setup = set_up(recipe, download=download)
-    runs = registry.root / "runs"
-    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix=f"{recipe.name.replace('/', '--')}-", dir=runs))
+    folder = _run_folder(registry, recipe.name)
     run = _run(setup, registry, folder)
     shutil.rmtree(folder)
     return run
+
+
+def _run_folder(registry: Registry, name: str) -> Path:
+    runs = registry.root / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix=f"{name.replace('/', '--')}-", dir=runs))
+    except OSError as error:
+        raise WriteFailed(f"{runs} can't be written ({error.strerror}): make room there, or set AHF_HOME") from error
 
 
 def _recipe(

@@ -12,7 +12,7 @@ import pytest
 from adapterhub_fin.descriptions import Description
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin.recipe import checked
+from adapterhub_fin.options import checked
 from adapterhub_fin.testing.fresh import run_python
 
 HEAVY = ("torch", "transformers", "peft")

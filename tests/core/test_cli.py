@@ -178,6 +178,11 @@ def test_an_unknown_verb_and_an_unknown_name_say_what_is_near(run_ahf: Ahf, stoc
     assert code == 1 and err.count("\n") == 1
 
 
+def test_a_file_that_is_not_there_is_one_line(run_ahf: Ahf, stocked: Path, tmp_path: Path) -> None:
+    code, _, err = run_ahf("predict", "acme/tone", "--file", str(tmp_path / "no.txt"))
+    assert code == 1 and "no.txt" in err and err.count("\n") == 1
+
+
 def test_debug_shows_the_traceback(stocked: Path) -> None:
     command = [sys.executable, "-m", "adapterhub_fin.cli", "--debug", "show", "acme/none"]
     done = subprocess.run(command, capture_output=True, text=True)

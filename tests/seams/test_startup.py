@@ -27,12 +27,12 @@ except SystemExit as leave:
 """
 
 
-def loaded_by(*arguments: str, home: Path | None = None) -> set[str]:
+def loaded_by(*arguments: str, home: Path | None = None, status: int = 0) -> set[str]:
     env = {**os.environ, **({"AHF_HOME": str(home)} if home else {})}
     command = [sys.executable, "-c", CODE, json.dumps(arguments)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     code, modules = json.loads(done.stdout.splitlines()[-1])
-    assert code == 0, done.stderr
+    assert code == status, done.stderr
     return set(modules)
 
 
@@ -63,6 +63,12 @@ def test_the_face_costs_nothing_until_it_is_used() -> None:
     code = "import sys, adapterhub_fin; adapterhub_fin.Registry; print(*{n.partition('.')[0] for n in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & (READ | {"pydantic", "pluggy", "click"})
+
+
+def test_a_slip_on_the_command_line_is_told_before_torch_is_imported() -> None:
+    for slip in ("method=lorra", "corpus.rowss=9", "training.epochs=-1"):
+        arguments = ["train", "--name", "acme/tone", "--set", "corpus.name=headlines", "--set", slip]
+        assert not loaded_by(*arguments, status=1) & READ
 
 
 def test_a_recipe_is_checked_before_torch_is_imported() -> None:

@@ -6,7 +6,7 @@ from datetime import date
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.recipe import Options
+from adapterhub_fin.options import Options
 
 
 class HeadlinesOptions(Options):

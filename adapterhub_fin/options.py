@@ -1,0 +1,51 @@
+"""What a plugin's options are made of, and the one check that every options model goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from adapterhub_fin.errors import BadRecipe
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Options(BaseModel):
+    """What every options model inherits: no unknown keys, no change after the check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoOptions(Options):
+    """For a plugin that has nothing to set."""
+
+
+def checked(model: type[M], data: Mapping[str, Any], where: str) -> M:
+    """An options model from plain values; raises BadRecipe with the key, the reason and the near names."""
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        raise BadRecipe("; ".join(_sentence(model, item, where) for item in error.errors())) from None
+
+
+def _sentence(model: type[BaseModel], item: Any, where: str) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "it"
+    if item["type"] != "extra_forbidden":
+        given = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" (not {item['input']!r})"
+        return f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{given}"
+    known = _fields_at(model, item["loc"][:-1])
+    near = get_close_matches(str(item["loc"][-1]), known, n=3, cutoff=0.5)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    for part in path:
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
