@@ -182,7 +182,6 @@ def _arguments(setup: Setup, folder: Path) -> TrainingArguments:
         max_grad_norm=training.clip,
         seed=training.seed,
         data_seed=training.seed,
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",

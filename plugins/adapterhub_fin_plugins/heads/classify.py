@@ -25,6 +25,7 @@ class Classify(HeadImplementation):
 
     def __init__(self, options: Any) -> None:
         self.labels: tuple[str, ...] | None = options.labels
+        self.smoothing: float = options.smoothing
 
     def learn(self, rows: Dataset) -> None:
         found = {str(label) for label in rows["label"]}
@@ -69,7 +70,7 @@ class Classify(HeadImplementation):
         return self._names().index(label)
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
+        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, label_smoothing=self.smoothing)
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         answers: np.ndarray = logits.argmax(-1)
