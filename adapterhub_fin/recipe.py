@@ -73,8 +73,8 @@ class Training(Options):
     """How long, how fast and how it is chosen."""
 
     epochs: float = Field(5, gt=0, le=1000, description="Passes over the training rows, at most.")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of AdamW.")
-    batch_size: int = Field(32, ge=1, le=65536, description="Rows of one optimizer step.")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="Peak learning rate of AdamW.")
+    batch_size: int = Field(16, ge=1, le=65536, description="Rows of one optimizer step.")
     max_length: int = Field(256, ge=2, description="Tokens of a row, at most; longer rows are cut.")
     weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay.")
     warmup: float = Field(0.06, ge=0, lt=1, description="Share of the steps over which the rate rises.")
