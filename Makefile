@@ -8,7 +8,8 @@ export TOKENIZERS_PARALLELISM := true
 .PHONY: demo test lint types arrows format bench clean
 
 demo: $(VENV)/installed
-	@AHF_HOME=$(DEMO) AHF_CACHE=$(DEMO)/cache $(BIN)/python -m adapterhub_fin.demo
+	@rm -rf $(DEMO)
+	@AHF_HOME=$(DEMO) PATH="$(BIN):$$PATH" sh examples/demo.sh
 
 test: $(VENV)/installed-dev lint types arrows
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2

@@ -1,7 +1,7 @@
 """Find a base model on this machine by its id or a folder, and say when its training ended.
 
 Nothing here contacts a Hub unless it is asked to download. A folder that was used is remembered in the user's cache
-under the base's id and pin: a wrong memory does no harm, since the pin is checked before any weight is touched.
+under the base's pin, for loading alone: a wrong memory does no harm there, since the pin is checked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
@@ -67,8 +68,6 @@ def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
         from importlib import import_module
 
         return BaseSource(Path(import_module(entry.package).get_model_path()), repository, None, known)
-    if choice.revision is None and (remembered := recall(repository)) is not None:
-        return BaseSource(remembered, repository, None, known)
     return _from_hub(repository, choice.revision, known, entry, download)
 
 
@@ -141,25 +140,26 @@ def _memory() -> Path:
 def _remembered() -> dict[str, str]:
     try:
         stored = json.loads(_memory().read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return {}  # a cache: what it held is found again by naming the folder
     return {str(key): str(folder) for key, folder in stored.items()} if isinstance(stored, dict) else {}
 
 
 def remember(key: str, folder: Path) -> None:
-    """Remember where a base lies, under its id or its pin."""
+    """Remember where the base of a pin lies; a cache that can't be written costs only the next search."""
     known = _remembered()
     if known.get(key) == str(folder.resolve()):
         return
     known[key] = str(folder.resolve())
     path = _memory()
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(known, sort_keys=True, indent=1), encoding="utf-8")
-    partial.replace(path)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(known, sort_keys=True, indent=1), encoding="utf-8")
+        partial.replace(path)
 
 
 def recall(key: str) -> Path | None:
-    """The folder that was remembered under an id or a pin, if it is still there."""
+    """The folder that was remembered under a pin, if a base is still there."""
     folder = _remembered().get(key)
     return Path(folder) if folder and (Path(folder) / "config.json").is_file() else None

@@ -102,6 +102,7 @@ class Head(Description):
 
     kind: ClassVar[str] = "head"
     consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside the text
+    task: str | None = None  # the PEFT task type whose foreign folders this head loads
     metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
 
 

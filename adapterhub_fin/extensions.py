@@ -82,8 +82,9 @@ class Extensions:
 
     def _admit(self, plugin: Plugin) -> None:
         """Register one plugin's hooks and collect its descriptions; what fails costs this plugin only."""
+        name = f"{plugin.distribution}:{plugin.name}"
         try:
-            self._hooks.register(plugin.module, name=f"{plugin.distribution}:{plugin.name}")
+            self._hooks.register(plugin.module, name=name)
             self._hooks.check_pending()
             for hook, kind in CONTRIBUTIONS.items():
                 for implementation in self._implementations(hook, plugin):
@@ -92,8 +93,8 @@ class Extensions:
         except (Exception, SystemExit) as error:
             plugin.error = _reason(error)
             plugin.gives = []
-            if self._hooks.is_registered(plugin.module):
-                self._hooks.unregister(plugin.module)
+            if self._hooks.get_plugin(name) is not None:
+                self._hooks.unregister(name=name)
 
     def _implementations(self, hook: str, plugin: Plugin) -> Iterator[pluggy.HookImpl]:
         caller: pluggy.HookCaller = getattr(self._hooks.hook, hook)

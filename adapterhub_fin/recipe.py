@@ -6,9 +6,11 @@ the plugins' own options included, before torch is imported.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -60,6 +62,22 @@ class BaseChoice(Options):
     knowledge_end: str | None = Field(None, description="Date or instant of the last data the base could have seen.")
     evidence: str | None = Field(None, description="Where that date is stated: a model card, a paper.")
 
+    @field_validator("knowledge_end", mode="before")
+    @classmethod
+    def _as_yaml_reads_a_date(cls, value: Any) -> Any:
+        if isinstance(value, datetime):
+            from adapterhub_fin_registry.knowledge import format_instant
+
+            return format_instant(value)
+        return value.isoformat() if isinstance(value, date) else value
+
+    @field_validator("id")
+    @classmethod
+    def _an_id_and_no_path(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", value, re.ASCII):
+            raise ValueError("an id reads org/model; a folder goes under path")
+        return value
+
     @model_validator(mode="after")
     def _is_one_base_with_evidence(self) -> BaseChoice:
         if self.id is None and self.path is None:
@@ -99,8 +117,8 @@ class Recipe(BaseModel):
     corpus: CorpusChoice
     training: Training = Field(default_factory=Training)
     description: str = Field("", description="For people and search.")
-    licence: str | None = Field(None, description="Licence of the adapter.")
-    tags: tuple[str, ...] = Field((), description="For search.")
+    licence: str | None = Field(None, min_length=1, description="Licence of the adapter.")
+    tags: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="For search.")
 
     @field_validator("method", "head", "corpus", mode="before")
     @classmethod
@@ -113,7 +131,8 @@ class Recipe(BaseModel):
         if isinstance(value, Path):
             return {"path": value}
         if isinstance(value, str):
-            return {"path": value} if value.startswith((".", "/", "~")) or Path(value).is_dir() else {"id": value}
+            folder = value.startswith((".", "/", "~")) or ("/" in value and Path(value).is_dir())
+            return {"path": value} if folder else {"id": value}
         return value
 
     @field_validator("name")
@@ -180,6 +199,13 @@ def _override(data: dict[str, Any], override: str) -> None:
         inner = here.get(part)
         if isinstance(inner, str):  # `method: lora` and method.rank=16 go together
             inner = {"name": inner}
+        if inner is not None and not isinstance(inner, dict):
+            raise BadRecipe(f"--set {override}: {part} is no mapping that keys could be set in")
         here[part] = inner = dict(inner or {})
         here = inner
-    here[parts[-1]] = yaml.safe_load(text)
+    try:
+        here[parts[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadRecipe(
+            f"--set {override}: the value is not YAML; put it in quotes: {' '.join(str(error).split())}"
+        ) from error

@@ -6,8 +6,8 @@ source is searched for the hook's name; where there is no source to search, it c
 
 from __future__ import annotations
 
-from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 
 HOOK = "ahf_before_add"
@@ -24,7 +24,7 @@ def may_hold_veto(entry: EntryPoint | None, module: object | None) -> bool:
 
 
 def _sources(top_level: str) -> list[Path]:
-    spec = PathFinder.find_spec(top_level)  # finds a top-level package without importing it
+    spec = find_spec(top_level)  # finds a top-level package without importing it, editable installs included
     if spec is None:
         return []
     if spec.submodule_search_locations:

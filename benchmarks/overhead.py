@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from adapterhub_fin.engine.corpus import read_corpus
@@ -43,7 +42,7 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.json"
-        parts = read_corpus(CorpusChoice.model_validate(corpus), "classify", datetime.now(UTC)).parts
+        parts = read_corpus(CorpusChoice.model_validate(corpus), "classify").parts
         rows.write_text(
             json.dumps({name: part.select_columns(["text", "label"]).to_list() for name, part in parts.items()})
         )

@@ -43,9 +43,8 @@ def one_seed(path: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     run = ahf.train(recipe, overrides=overrides)
     seconds = time.perf_counter() - start
     manifest = run.version.manifest
-    held_out = read_corpus(ahf.Recipe.read(manifest.recipe or {}).corpus, "classify", run.version.knowledge_end).parts[
-        "test"
-    ]
+    choice = ahf.Recipe.read(manifest.recipe or {}).corpus
+    held_out = read_corpus(choice, "classify").parts["test"]
     labels = list(manifest.head.labels or ()) if manifest.head else []
     said = [labels.index(each.label) for each in run.adapter.predict(list(held_out["text"]), batch_size=64)]
     return {

@@ -81,12 +81,9 @@ class Verbs(click.Group):
     cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no log lines.")
 @click.version_option(__version__, prog_name="ahf")
-@click.pass_context
-def group(ctx: click.Context, debug: bool, quiet: bool) -> None:
+def group(debug: bool) -> None:
     """Train, version, find, load and merge PEFT adapters for finance, by name, without look-ahead."""
-    ctx.obj = {"debug": debug, "quiet": quiet}
     if not debug:
         _hush()
 

@@ -30,7 +30,10 @@ def command(reference: str, alias: str | None, remove: bool, history: bool, as_j
     registry = Registry()
     parsed = Reference.parse(reference)
     name = f"{parsed.namespace}/{parsed.name}"
+    if alias is None and (remove or history):
+        raise click.UsageError("Name the alias too: ahf alias acme/tone champion --history.")
     if alias is None:
+        registry.resolve(name)  # an unknown name is an error that says which are near
         found = registry.aliases(name)
         if as_json:
             print_json(found)

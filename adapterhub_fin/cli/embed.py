@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, as_of_options, base_options, print_json, read_texts, texts_argument
+from adapterhub_fin.cli.options import (
+    REFERENCE,
+    as_of_options,
+    asked,
+    base_options,
+    print_json,
+    read_texts,
+    say_tier,
+    texts_argument,
+)
 
 
 @click.command("embed")
@@ -44,9 +53,10 @@ def command(
     vectors = adapter.embed(wanted, batch_size)
     if out is None:
         for text, vector in zip(wanted, vectors.tolist(), strict=True):
-            print_json({"text": text, "embedding": vector, "reference": adapter.reference})
+            print_json({"text": text, "embedding": vector, "reference": adapter.reference, **asked(as_of, tier)})
         return
     import numpy as np
 
     np.save(out, vectors)
-    click.echo(f"{adapter.reference}: {vectors.shape[0]} x {vectors.shape[1]} in {out}", err=True)
+    say_tier(adapter.reference, as_of, tier)
+    click.echo(f"{vectors.shape[0]} x {vectors.shape[1]} in {out}", err=True)

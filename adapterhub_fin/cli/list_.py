@@ -24,6 +24,8 @@ def command(name: str | None, as_json: bool) -> None:
     rows = registry.rows(name)
     if name is not None and not rows:
         registry.resolve(name)  # says which names are near
+    for reference, problem in registry.damaged(name).items():
+        click.echo(f"{reference}: {problem}", err=True)
     if as_json:
         print_json(rows)
         return

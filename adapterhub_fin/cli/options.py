@@ -53,6 +53,17 @@ def as_of_options(function: F) -> F:
     )(function)
 
 
+def asked(as_of: str | None, tier: str) -> dict[str, str]:
+    """What a point-in-time answer says of itself: the date and the tier, in every output."""
+    return {"as_of": as_of, "tier": tier} if as_of else {}
+
+
+def say_tier(reference: str, as_of: str | None, tier: str) -> None:
+    """Name the version that answers on standard error, with the tier where it leaves the base out."""
+    note = f" (as of {as_of}, tier {tier})" if as_of else ""
+    click.echo(f"{reference}{note}", err=True)
+
+
 def base_options(function: F) -> F:
     """--base, --download and --batch-size: how a version is loaded."""
     function = click.option("--base", metavar="FOLDER|ID", help="The base, where it is not found by its recorded id.")(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, as_of_options, json_option, print_json
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, asked, json_option, print_json, say_tier
 
 
 @click.command("path")
@@ -27,6 +27,10 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
     version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
     folder = registry.path(version.reference)
     if as_json:
-        print_json({"reference": version.reference, "digest": version.digest, "path": str(folder)})
+        print_json(
+            {"reference": version.reference, "digest": version.digest, "path": str(folder), **asked(as_of, tier)}
+        )
     else:
+        if as_of:
+            say_tier(version.reference, as_of, tier)
         click.echo(folder)

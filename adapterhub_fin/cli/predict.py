@@ -10,11 +10,13 @@ import click
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
+    asked,
     base_options,
     json_option,
     print_json,
     print_table,
     read_texts,
+    say_tier,
     texts_argument,
 )
 
@@ -49,12 +51,10 @@ def command(
     adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
     answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size)]
     if as_json:
-        asked = {"as_of": as_of, "tier": tier} if as_of else {}
-        used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked}
+        used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, tier)}
         print_json({**used, "predictions": [{"text": t, **a} for t, a in zip(wanted, answers, strict=True)]})
         return
-    tier_note = f" (tier {tier})" if as_of and tier != "strict" else ""
-    click.echo(f"{adapter.reference}{tier_note}", err=True)
+    say_tier(adapter.reference, as_of, tier)
     print_table(
         ("label", "score", "text"), [(a["label"], f"{a['score']:.3f}", t) for t, a in zip(wanted, answers, strict=True)]
     )

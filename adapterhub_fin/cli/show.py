@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, as_of_options, json_option, print_facts, print_json
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, asked, json_option, print_facts, print_json, say_tier
 
 
 @click.command("show")
@@ -30,9 +30,16 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
     aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)
     events = list(registry.events(version.reference))
     if as_json:
-        document = {"reference": version.reference, "digest": version.digest, "path": str(version.files)}
+        document = {
+            "reference": version.reference,
+            "digest": version.digest,
+            "path": str(version.files),
+            **asked(as_of, tier),
+        }
         print_json({**document, "aliases": aliases, "events": events, "record": version.record, "manifest": manifest})
         return
+    if as_of:
+        say_tier(version.reference, as_of, tier)
     print_facts(_rows(version.reference, version.digest, aliases, manifest, version.record))
     for event in events:
         click.echo(f"{event['at']}  {event['kind']}")

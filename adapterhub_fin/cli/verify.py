@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Registry
 
 
 @click.command("verify")
@@ -29,16 +33,13 @@ def command(references: tuple[str, ...], everything: bool, as_json: bool) -> Non
     if bool(references) == everything:
         raise click.UsageError("Give references, or --all.")
     registry = Registry()
-    names = registry.names() if everything else references
     rows: list[dict[str, Any]] = []
-    for name in names:
-        wanted = [name] if "@" in name else [version.reference for version in registry.versions(name)] or [name]
-        for reference in wanted:
-            try:
-                version = registry.verify(reference)
-                rows.append({"reference": version.reference, "digest": version.digest, "error": None})
-            except AdapterHubError as error:
-                rows.append({"reference": reference, "digest": None, "error": str(error)})
+    for reference in _each(registry, references, everything):
+        try:
+            version = registry.verify(reference)
+            rows.append({"reference": version.reference, "digest": version.digest, "error": None})
+        except AdapterHubError as error:
+            rows.append({"reference": reference, "digest": None, "error": str(error)})
     if as_json:
         print_json(rows)
     else:
@@ -47,3 +48,19 @@ def command(references: tuple[str, ...], everything: bool, as_json: bool) -> Non
         )
     if any(row["error"] for row in rows):
         raise click.exceptions.Exit(1)
+
+
+def _each(registry: Registry, references: Sequence[str], everything: bool) -> list[str]:
+    """The versions meant, those among them that lists pass over because they are damaged."""
+    from adapterhub_fin_registry import Reference, parse_reference
+
+    if everything:
+        names = [version.reference for name in registry.names() for version in registry.versions(name)]
+        return sorted([*names, *registry.damaged()])
+    wanted = []
+    for text in references:
+        reference = parse_reference(text)
+        bare = isinstance(reference, Reference) and reference.is_bare
+        found = [v.reference for v in registry.versions(text)] + sorted(registry.damaged(text)) if bare else []
+        wanted += found or [text]
+    return wanted

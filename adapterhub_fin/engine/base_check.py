@@ -15,6 +15,7 @@ from torch import nn
 
 from adapterhub_fin.engine import pin
 from adapterhub_fin.errors import ReadOnly, WrongBase
+from adapterhub_fin.options import checked
 from adapterhub_fin_registry.manifest import Base
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def describe_base(
     """The pin of a model that is at hand: verified, since its own weights were read."""
     config: Any = pin.unwrapped(model).config
     quantization: Any = getattr(config, "quantization_config", None)
-    return Base.model_validate(
+    return checked(
+        Base,
         {
             "repository": repository,
             "revision": revision,
@@ -52,7 +54,8 @@ def describe_base(
             "quantization": quantization.to_dict() if hasattr(quantization, "to_dict") else quantization,
             "transformers": transformers.__version__,
             "pin": "verified",
-        }
+        },
+        "base",
     )
 
 

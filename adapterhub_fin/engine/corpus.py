@@ -22,9 +22,11 @@ from adapterhub_fin.interfaces import Known
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from adapterhub_fin.interfaces import HeadImplementation
     from adapterhub_fin.recipe import CorpusChoice
 
 log = logging.getLogger(__name__)
+INSTANTS = ("available_at", "label_known_at")
 SEEN = ("train", "validation")  # what can influence the weights: early stopping looks at validation
 
 
@@ -38,10 +40,11 @@ class Corpora:
     notes: Mapping[str, int]
 
 
-def read_corpus(choice: CorpusChoice, head: str, now: datetime) -> Corpora:
+def read_corpus(choice: CorpusChoice, head: str) -> Corpora:
     """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row."""
     description = extensions().get(Corpus, choice.name)
     rows = plugs.build(Corpus, choice.name, choice.options).load()
+    now = datetime.now(UTC)  # after the rows were read: it bounds what carries no date
     consumed = extensions().get(Head, head).consumes
     _check(rows.table, consumed, choice.name)
     parts = split_rows(rows.table, choice.split, choice.name)
@@ -63,19 +66,39 @@ def read_corpus(choice: CorpusChoice, head: str, now: datetime) -> Corpora:
 
 def _check(table: Dataset, consumed: tuple[str, ...], corpus: str) -> None:
     columns = table.column_names
-    if not {"text", "messages"} & set(columns):
-        raise BadCorpus(f"corpus {corpus} has no column 'text' or 'messages'; it has {', '.join(columns)}")
+    if "text" not in columns:
+        raise BadCorpus(f"corpus {corpus} has no column 'text'; it has {', '.join(columns)}")
     if missing := sorted(set(consumed) - set(columns)):
         raise BadCorpus(
             f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}"
         )
-    for column in ("text", *consumed):
-        if column not in columns:
-            continue
+    for column in ("text", *consumed, *(name for name in INSTANTS if name in columns)):
         for row, value in enumerate(table[column]):
-            if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
-                origin = f" ({table[row]['origin']})" if "origin" in columns else ""
-                raise BadCorpus(f"corpus {corpus}, row {row}{origin}: {column} is {value!r}; drop the row or mend it")
+            if problem := _problem(column, value):
+                raise BadCorpus(f"corpus {corpus}, {_place(table, row)}: {column} {problem}; drop the row or mend it")
+
+
+def _problem(column: str, value: Any) -> str | None:
+    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+        return f"is {value!r}"
+    if column in INSTANTS and not isinstance(value, datetime):
+        return f"is {value!r} and not an instant (a date alone is the end of its day in its zone)"
+    return None
+
+
+def _place(table: Dataset, row: int) -> str:
+    origin = f" ({table[row]['origin']})" if "origin" in table.column_names else ""
+    return f"row {row}{origin}"
+
+
+def check_targets(head: HeadImplementation, corpora: Corpora, corpus: str) -> None:
+    """Every row of every part has a target that the head knows; BadCorpus names the part and the row."""
+    for part, table in corpora.parts.items():
+        for row, values in enumerate(table):
+            try:
+                head.target(values)
+            except BadCorpus as error:
+                raise BadCorpus(f"corpus {corpus}, {part} part, {_place(table, row)}: {error}") from error
 
 
 def corpus_digest(table: Dataset) -> str:
@@ -121,16 +144,16 @@ def _known(corpus: str, parts: Mapping[str, Dataset], known: Known | None, now: 
     """When all of what training saw was known; what carries no date is bounded by this moment."""
     columns = parts["train"].column_names
     first_seen = Known(now, "bounded", "recorded when this registry first saw the bytes")
-    if "available_at" not in columns:
-        whole = known or first_seen
-        return {f"corpus:{corpus}": whole, f"labels:{corpus}": whole}
     evidence = "the latest {} of the training and validation rows"
-    found = {f"corpus:{corpus}": Known(_latest(parts, "available_at"), "observed", evidence.format("available_at"))}
-    if "label_known_at" in columns:
-        found[f"labels:{corpus}"] = Known(
-            _latest(parts, "label_known_at"), "observed", evidence.format("label_known_at")
-        )
-    elif {"label", "target"} & set(columns):
+    dated = {
+        name: Known(_latest(parts, name), "observed", evidence.format(name)) for name in INSTANTS if name in columns
+    }
+    rows, labels = dated.get("available_at"), dated.get("label_known_at")
+    if rows is None:
+        rows = known or first_seen
+        labels = max(rows, labels, key=lambda each: each.at) if labels else rows
+    if labels is None and not {"label", "target"} & set(columns):
+        return {f"corpus:{corpus}": rows}
+    if labels is None:
         log.warning("corpus %s does not say when its labels were known: this moment bounds them", corpus)
-        found[f"labels:{corpus}"] = first_seen
-    return found
+    return {f"corpus:{corpus}": rows, f"labels:{corpus}": labels or first_seen}

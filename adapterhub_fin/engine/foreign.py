@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine.peft_method import CONFIG
 from adapterhub_fin.engine.slots import WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
+from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.paths import refusal
 from adapterhub_fin_registry.safetensors_header import read_header
 
 PREFIX = "base_model.model."
-HEADS = {"SEQ_CLS": "classify", "CAUSAL_LM": "causal-lm"}  # what a task type means here
+# The last layer of the classifiers that Transformers has, whose rows are the labels.
+OUTPUTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight", "classification_head.out_proj.weight")
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,9 @@ def read_folder(folder: Path, labels: Sequence[str] | None) -> Foreign:
     modules = head_modules(config, shapes)
     task = config.get("task_type")
     head = None
-    if task in HEADS:
-        outputs = max((shapes[name][0] for name in shapes if _owner(name, modules)), default=0)
-        named = _labels(labels, outputs, folder) if task == "SEQ_CLS" else None
-        head = {"name": HEADS[str(task)], "labels": named, "modules": modules}
+    if task is not None:
+        named = _labels(labels, _outputs(shapes, modules), folder) if task == "SEQ_CLS" else None
+        head = {"name": _head_of(str(task)), "labels": named, "modules": modules}
     return Foreign(folder, config, head, modules)
 
 
@@ -102,19 +104,30 @@ def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     return sorted(found)
 
 
-def _owner(name: str, modules: Sequence[str]) -> bool:
-    bare = name.removeprefix(PREFIX)
-    return any(bare.startswith(f"{module}.") for module in modules)
+def _head_of(task: str) -> str:
+    """The head that serves a PEFT task type; a task that no plugin serves is stored under its own name."""
+    serving = (name for name, head in extensions().all(Head).items() if head.task == task)
+    return next(serving, task.lower().replace("_", "-"))
 
 
-def _labels(labels: Sequence[str] | None, outputs: int, folder: Path) -> list[str] | None:
-    if not outputs:
+def _outputs(shapes: Mapping[str, tuple[int, ...]], modules: Sequence[str]) -> int | None:
+    """How many labels a stored head has: 0 where no head is stored, None where its last layer isn't one known here."""
+    bare = {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
+    return next((bare[name][0] for name in OUTPUTS if name in bare), None if modules else 0)
+
+
+def _labels(labels: Sequence[str] | None, outputs: int | None, folder: Path) -> list[str]:
+    if outputs is None and labels is None:
+        raise NotAnAdapter(
+            f"{folder} has a head whose labels can't be counted here: give them, with --labels or labels=[...]"
+        )
+    if outputs == 0:
         raise NotAnAdapter(
             f"{folder} is a classifier without its head: {WEIGHTS} holds no classifier or score weights, so any load "
             "would answer at random; save it again with modules_to_save"
         )
     if labels is None:
-        return [f"LABEL_{number}" for number in range(outputs)]
-    if len(labels) != outputs:
+        return [f"LABEL_{number}" for number in range(outputs or 0)]
+    if outputs is not None and len(labels) != outputs:
         raise NotAnAdapter(f"{len(labels)} labels were given and the head has {outputs} outputs")
     return list(labels)

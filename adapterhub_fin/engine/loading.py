@@ -52,10 +52,9 @@ def load(
     """
     found = _find(reference, registry, as_of, tier)
     if isinstance(base, nn.Module):
-        tokenizer = tokenizer or _tokenizer_for(found.version, download)
-        return _attach(_with_head(base, found.head), found, tokenizer, "the model given as base")
-    choice = _choice(found.version, base)
-    source = bases.find_base(choice, download=download)
+        tokenizer = tokenizer or _tokenizer_for(found, download)
+        return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
+    choice, source = _source(found, base, download)
     described = f"the base at {source.folder}"
     config = plugs.load_config(source.folder)
     if found.head is not None:
@@ -64,14 +63,14 @@ def load(
                 found.head.skeleton(config), held_base(found.registry, found.version), found.travelling, described
             )
     with quiet_loading():
-        model = plugs.load_base(source.folder, found.head, found.method)[0]
+        model, drawn = plugs.load_base(source.folder, found.head, found.method)
         tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
+    plugs.check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:
         model.to(device)
     adapter = _attach(model, found, tokenizer, described)
     if choice.path is not None:
-        stored = found.version.manifest.base
-        bases.remember(stored.repository or plugs.pin_key(stored), source.folder)
+        bases.remember(plugs.pin_key(held_base(found.registry, found.version)), source.folder)
     return adapter
 
 
@@ -89,7 +88,7 @@ def attach(
     Without `tokenizer`, the one of the version's base is read from this machine.
     """
     found = _find(reference, registry, as_of, tier)
-    return _attach(model, found, tokenizer or _tokenizer_for(found.version, False), "the model given")
+    return _attach(model, found, tokenizer or _tokenizer_for(found, False), "the model given")
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,7 @@ def _find(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier) ->
 
 def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase, described: str) -> Adapter:
     version, method, travelling = found.version, found.method, found.travelling
+    tokenizer, mode = plugs.padding(tokenizer), model.training
     check_base(model, tokenizer, held_base(found.registry, version), travelling, described)
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
@@ -127,7 +127,10 @@ def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase,
         plugs.align_padding(pin.unwrapped(model), tokenizer)
         adapted = method.rebuild(model, site, found.folder)
         fill_adapter(method, adapted, site.slot, found.folder)
-    adapted.eval().requires_grad_(False)
+    for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
+        if site.slot in name.split("."):
+            parameter.requires_grad_(False)
+    adapted.train(mode)
     record_first_pin(found.registry, version, adapted, tokenizer, travelling)
     return Adapter(version, adapted, tokenizer, method, found.head, site.slot, _max_length(version, tokenizer))
 
@@ -150,37 +153,46 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     return method, head
 
 
-def _choice(version: Version, base: str | Path | None) -> BaseChoice:
-    stored = version.manifest.base
+def _source(found: _Found, base: str | Path | None, download: bool) -> tuple[BaseChoice, bases.BaseSource]:
+    """The base that was asked for, or the recorded one: by its id, else where its pin was last seen on this machine."""
     if base is not None:
         given = Path(base)
-        return BaseChoice(path=given) if isinstance(base, Path) or given.is_dir() else BaseChoice(id=str(base))
-    if stored.repository is None:
-        remembered = bases.recall(plugs.pin_key(stored))
-        if remembered is not None:
-            return BaseChoice(path=remembered)
+        choice = BaseChoice(path=given) if isinstance(base, Path) or given.is_dir() else BaseChoice(id=str(base))
+        return choice, bases.find_base(choice, download=download)
+    stored = held_base(found.registry, found.version)
+    remembered = bases.recall(plugs.pin_key(stored))
+    if stored.repository is not None:
+        choice = BaseChoice(id=stored.repository, revision=stored.revision)
+        try:
+            return choice, bases.find_base(choice, download=download)
+        except BaseNotFound:
+            if remembered is None:
+                raise
+    if remembered is None:
         raise BaseNotFound(
-            f"{version.reference} was trained on an unnamed base ({stored.architecture}): name its folder with "
+            f"{found.version.reference} was trained on an unnamed base ({stored.architecture}): name its folder with "
             "--base FOLDER (base=...)"
         )
-    return BaseChoice(id=stored.repository, revision=stored.revision)
+    choice = BaseChoice(path=remembered)
+    return choice, bases.find_base(choice)
 
 
-def _with_head(base: nn.Module, head: HeadImplementation | None) -> nn.Module:
+def _with_head(base: nn.Module, found: _Found) -> nn.Module:
     """A bare backbone gets the version's head around it, sharing its weights; any other model is taken as it is."""
     inner = pin.unwrapped(base)
-    if head is None or pin.backbone(base) is not inner:
+    if found.head is None or pin.backbone(base) is not inner:
         return base
     with torch.device("meta"):
-        shell = head.skeleton(inner.config)  # type: ignore[arg-type]
+        shell = found.head.skeleton(inner.config)  # type: ignore[arg-type]
     setattr(shell, shell.base_model_prefix, inner)
-    plugs.materialise(shell, next(inner.parameters()))
+    plugs.check_covered(plugs.materialise(shell, next(inner.parameters())), found.travelling, found.version.reference)
+    shell.train(inner.training)
     return shell
 
 
-def _tokenizer_for(version: Version, download: bool) -> PreTrainedTokenizerBase:
+def _tokenizer_for(found: _Found, download: bool) -> PreTrainedTokenizerBase:
     with quiet_loading():
-        return plugs.load_tokenizer(bases.find_base(_choice(version, None), download=download).folder)
+        return plugs.load_tokenizer(_source(found, None, download)[1].folder)
 
 
 def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -124,14 +124,15 @@ def weight_probe(model: nn.Module, leave_out: Collection[str] = ()) -> dict[str,
     The elements are chosen by sha256 of the tensor's name, so that any machine picks the same ones.
     """
     values: dict[str, list[float]] = {}
-    dtype = torch.float32
+    dtype = torch.float64  # of all, the one with the coarsest grid: it sets the tolerance
     with torch.no_grad():
         for name, parameter in base_parameters(model, leave_out):
             if parameter.is_meta:
                 raise WrongBase(f"{name} holds no weights (it is on the meta device): load the base whole first")
             if 0 in parameter.shape:
                 continue
-            dtype = parameter.dtype if parameter.is_floating_point() else dtype
+            if parameter.is_floating_point() and torch.finfo(parameter.dtype).eps > torch.finfo(dtype).eps:
+                dtype = parameter.dtype
             flat = _dequantised(parameter).reshape(-1)
             index = torch.tensor(_elements(name, flat.numel()), device=flat.device)
             values[name] = [float(f"{value:.9g}") for value in flat[index].float().tolist()]
@@ -158,8 +159,12 @@ def config_digest(config: PretrainedConfig) -> str:
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """sha256 over the vocabulary, added tokens included, and the special tokens."""
-    special = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    """sha256 over the vocabulary, added tokens included, and the special tokens but the one that pads.
+
+    Which token pads is a choice of whoever batches, and masked out of every answer.
+    """
+    named = tokenizer.special_tokens_map.items()
+    special = {key: value for key, value in named if isinstance(value, str) and key != "pad_token"}
     return _digest([sorted(tokenizer.get_vocab().items()), sorted(special.items())])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ import torch
 from torch import nn
 
 from adapterhub_fin.descriptions import Description
+from adapterhub_fin.engine.pin import backbone, unwrapped
+from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin.extensions import extensions
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def build(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any
 
 
 def load_base(folder: Path, head: HeadImplementation | None, method: MethodImplementation) -> tuple[Any, Sequence[str]]:
-    """The base with its head, and the modules that the base's file has no weights for."""
+    """The base with its head, and the modules whose weights must travel: the head's, and what the base's file lacks."""
     loading = {**method.loading(), "local_files_only": True}
     if head is not None:
         model, missing = head.load_model(str(folder), **loading)
@@ -36,7 +39,10 @@ def load_base(folder: Path, head: HeadImplementation | None, method: MethodImple
         from transformers import AutoModel
 
         model, missing = AutoModel.from_pretrained(folder, **loading), ()
-    return model, missing_modules(model, missing)
+    travelling = missing_modules(model, missing)
+    if head is not None and head.task == "SEQ_CLS":  # also where the base brings a classifier of its own
+        travelling = outermost([*travelling, *outside_backbone(model)])
+    return model, travelling
 
 
 def missing_modules(model: nn.Module, missing: Sequence[str]) -> tuple[str, ...]:
@@ -45,12 +51,36 @@ def missing_modules(model: nn.Module, missing: Sequence[str]) -> tuple[str, ...]
     PEFT's own list knows `classifier` and `score` alone, and loses a pooler that the base was saved without.
     """
     absent = set(missing)
-    found: list[str] = []
+    found = []
     for name, module in model.named_modules():
         inner = [f"{name}.{parameter}" for parameter, _ in module.named_parameters()]
-        if name and inner and absent.issuperset(inner) and not any(name.startswith(f"{outer}.") for outer in found):
+        if name and inner and absent.issuperset(inner):
             found.append(name)
-    return tuple(sorted(found))
+    return outermost(found)
+
+
+def outside_backbone(model: nn.Module) -> list[str]:
+    """The top modules of a model beside its backbone that hold parameters: its head."""
+    inner, core = unwrapped(model), backbone(model)
+    return [
+        name for name, module in inner.named_children() if module is not core and any(True for _ in module.parameters())
+    ]
+
+
+def outermost(modules: Sequence[str]) -> tuple[str, ...]:
+    """Module names without those that lie within another of them, sorted."""
+    names = sorted(set(modules))
+    return tuple(name for name in names if not any(name.startswith(f"{outer}.") for outer in names))
+
+
+def check_covered(drawn: Sequence[str], travelling: Sequence[str], whose: str) -> None:
+    """Every module that was drawn at random gets its weights from the version; else WrongTensors names the first."""
+    lost = [name for name in drawn if not any(f"{name}.".startswith(f"{module}.") for module in travelling)]
+    if lost:
+        raise WrongTensors(
+            f"{whose} brings no weights for {lost[0]}, which its base has none for either, so that every load would "
+            "answer differently: save it again with that module in modules_to_save"
+        )
 
 
 def load_config(folder: Path) -> PretrainedConfig:
@@ -78,20 +108,32 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The base's tokenizer, padding on the right; a base without a padding token pads with its end of text."""
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    return tokenizer
+    return padding(AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
 
-def materialise(shell: nn.Module, like: torch.Tensor) -> None:
-    """Give memory to the parameters of a meta shell that have none; their values come from a version."""
-    for module in shell.modules():
+def padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The same tokenizer where it pads on the right with a token of its own, else a copy that does."""
+    if tokenizer.pad_token is not None and tokenizer.padding_side == "right":
+        return tokenizer
+    own = copy.deepcopy(tokenizer)  # the caller's stays as it is
+    own.padding_side = "right"
+    if own.pad_token is None:
+        own.pad_token = own.eos_token or own.unk_token
+    if own.pad_token is None:
+        raise WrongBase("the tokenizer has no token to pad with, nor an end of text: set its pad_token")
+    return own
+
+
+def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:
+    """Give memory to the parameters of a meta shell that have none; the modules whose values a version must bring."""
+    empty_modules = []
+    for path, module in shell.named_modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_meta:
+                empty_modules.append(path)
                 empty = torch.zeros(parameter.shape, dtype=like.dtype, device=like.device)
                 setattr(module, name, nn.Parameter(empty, requires_grad=False))
+    return empty_modules
 
 
 def pin_key(base: Base) -> str:

@@ -14,6 +14,7 @@ import torch
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
+from adapterhub_fin.options import checked
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ LIBRARIES = ("adapterhub-fin", "torch", "transformers", "peft", "accelerate", "d
 def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
     """All that is known of a trained version; the registry adds its files and tensors."""
     recipe, corpora = setup.recipe, setup.corpora
-    return Manifest.model_validate(
+    return checked(
+        Manifest,
         {
             "method": method_record(recipe.method.name, recipe.method.options),
             "head": {
@@ -51,7 +53,8 @@ def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
             "description": recipe.description,
             "licence": recipe.licence,
             "tags": recipe.tags,
-        }
+        },
+        "manifest",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
+from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.foreign import Foreign, read_folder
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
@@ -64,6 +65,8 @@ def save(
     with tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:
         write_peft_folder(model, adapter, Path(folder), repository)
         foreign = read_folder(Path(folder), labels or _labels_of(model))
+        if foreign.config.get("task_type") == "SEQ_CLS":
+            plugs.check_covered(plugs.outside_backbone(model), foreign.head_modules, "the model")
         pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
         manifest = _manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
         return (registry or Registry()).add(Path(folder), manifest, name=name, checks=extensions().vetoes())
@@ -132,14 +135,15 @@ def _manifest(
     licence: str | None,
     tags: Sequence[str],
 ) -> Manifest:
-    now = Known(datetime.now(UTC).replace(microsecond=0), "bounded", UNDATED)
-    stated = dict(corpus or {"name": "unknown"})
+    now = Known(datetime.now(UTC), "bounded", UNDATED)
+    stated = {"name": "unknown", **(corpus or {})}
     if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
         raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")
     dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
     known = {"base": known_base or now, f"corpus:{stated['name']}": dated or now}
     record = {"name": stated["name"], "licence": stated.get("licence")} if corpus else None
-    return Manifest.model_validate(
+    return checked(
+        Manifest,
         {
             "method": method_record_for(foreign.config),
             "head": foreign.head,
@@ -151,5 +155,6 @@ def _manifest(
             "description": description,
             "licence": licence,
             "tags": tuple(tags),
-        }
+        },
+        "manifest",
     )

@@ -13,7 +13,7 @@ from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head, Method, Metric
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.corpus import Corpora, read_corpus
+from adapterhub_fin.engine.corpus import Corpora, check_targets, read_corpus
 from adapterhub_fin.engine.measure import metric_for
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import new_slot
@@ -59,9 +59,9 @@ def set_up(recipe: Recipe, *, download: bool = False) -> Setup:
     source = bases.find_base(recipe.base, download=download)
     config = plugs.load_config(source.folder)
     _check_length(recipe, config)
-    now = datetime.now(UTC).replace(microsecond=0)
-    corpora = read_corpus(recipe.corpus, recipe.head.name, now)
+    corpora = read_corpus(recipe.corpus, recipe.head.name)
     head.learn(corpora.parts["train"])
+    check_targets(head, corpora, recipe.corpus.name)
     targets = extensions().targets(str(config.model_type), recipe.method.name)
     site = Site(slot=new_slot(), task=head.task, targets=targets, base=source.repository)
     plugs.try_out(method, head, config, site)
@@ -72,6 +72,7 @@ def set_up(recipe: Recipe, *, download: bool = False) -> Setup:
     plugs.align_padding(model, tokenizer)
     base = describe_base(model, tokenizer, travelling, source.repository, source.revision)
     site = replace(site, head_modules=tuple(travelling))
+    now = datetime.now(UTC)  # after the base was read: it bounds what carries no date
     return Setup(recipe, metric, source, corpora, method, head, tokenizer, model, base, site, now)
 
 

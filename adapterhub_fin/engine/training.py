@@ -122,24 +122,26 @@ def _run(setup: Setup, registry: Registry, folder: Path) -> Run:
         trainer.train()
         held_out: Any = parts["test"]  # a list of rows is a data set to torch, if not to its types
         tested = trainer.predict(held_out, metric_key_prefix="test").metrics or {}
-    except (RuntimeError, ValueError, FloatingPointError, OSError) as error:
+    except Exception as error:  # a plugin's head or metric may raise anything, and the checkpoints are worth naming
         raise TrainingFailed(f"training {recipe.name} broke: {error}; its checkpoints are in {folder}") from error
     model.requires_grad_(False)
     metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name)}
+    if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
+        raise TrainingFailed(f"the metric {wrong[0]} of {recipe.name} is no number; its checkpoints are in {folder}")
     manifest = draft_manifest(setup, metrics)
     adapter_folder = folder / "adapter"
     write_adapter(setup.method, model, setup.site.slot, adapter_folder)
     check_bijection(setup.method.tensors(model, setup.site.slot), adapter_folder, f"what {recipe.method.name} saved")
     version = registry.add(adapter_folder, manifest, name=str(recipe.name), checks=extensions().vetoes())
     if recipe.base.path is not None:
-        bases.remember(setup.base.repository or plugs.pin_key(setup.base), setup.source.folder)
+        bases.remember(plugs.pin_key(setup.base), setup.source.folder)
     return Run(
         version=version,
         adapter=Adapter(
             version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.slot, training.max_length
         ),
         metrics=metrics,
-        validation={setup.metric.name: float(trainer.state.best_metric or math.nan)},
+        validation={setup.metric.name: float(trainer.state.best_metric or 0.0)},
         trained_parameters=sum(t.numel() for t in setup.method.tensors(model, setup.site.slot).values()),
         steps=trainer.state.global_step,
         notes=setup.corpora.notes,

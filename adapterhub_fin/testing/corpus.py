@@ -60,8 +60,8 @@ class CorpusContract(DescriptionContract):
     def test_says_when_it_could_have_been_known(self, tmp_path: Path) -> None:
         from adapterhub_fin.engine.corpus import read_corpus
 
+        known = read_corpus(self._choice(tmp_path, "random"), self.head).known
         now = datetime.now(UTC)
-        known = read_corpus(self._choice(tmp_path, "random"), self.head, now).known
         assert f"corpus:{self.name}" in known
         for name, each in known.items():
             assert each.at.utcoffset() == timedelta(0) and each.at <= now, f"{name} was known at {each.at}"
@@ -72,7 +72,7 @@ class CorpusContract(DescriptionContract):
 
         for by, column in SPLITS.items():
             if column in rows.table.column_names:
-                parts = read_corpus(self._choice(tmp_path, by), self.head, datetime.now(UTC)).parts
+                parts = read_corpus(self._choice(tmp_path, by), self.head).parts
                 assert all(len(parts[part]) for part in ("train", "validation", "test")), f"split by {by}"
 
     def _choice(self, folder: Path, by: str) -> CorpusChoice:

@@ -32,6 +32,7 @@ def ahf_heads() -> Iterable[Head]:
             target=f"{HERE}.heads.classify:Classify",
             options=f"{HERE}.heads.classify_options:ClassifyOptions",
             consumes=("label",),
+            task="SEQ_CLS",
             metrics="classification",
         )
     ]

@@ -18,6 +18,7 @@ import pytest
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
+from adapterhub_fin.engine.plugs import pin_key
 from adapterhub_fin.engine.training import Run
 
 Ahf = Callable[..., tuple[int, str, str]]
@@ -42,7 +43,7 @@ def stocked(trained: Run, home: Path, encoder: Path) -> Path:
     from adapterhub_fin import bases
 
     shutil.copytree(trained.version.folder.parents[4], home)
-    bases.remember("acme/tiny", encoder)
+    bases.remember(pin_key(trained.version.manifest.base), encoder)
     return home
 
 
@@ -84,6 +85,10 @@ def test_a_tier_that_leaves_the_base_out_is_written_into_the_output(run_ahf: Ahf
     arguments = ["predict", "acme/tone", "Profit rose.", "--as-of", "now", "--tier", "adapter"]
     assert "tier adapter" in run_ahf(*arguments)[2]
     assert json.loads(run_ahf(*arguments, "--json")[1])["tier"] == "adapter"
+    for verb in ("show", "path"):
+        asked = [verb, "acme/tone", "--as-of", "now", "--tier", "adapter"]
+        assert "tier adapter" in run_ahf(*asked)[2]
+        assert json.loads(run_ahf(*asked, "--json")[1])["tier"] == "adapter"
     code, _, err = run_ahf("predict", "acme/tone", "Profit rose.", "--as-of", "2001-01-01")
     assert code == 1 and err.startswith("ahf: ") and err.count("\n") == 1
 
@@ -105,6 +110,8 @@ def test_alias_set_list_history_and_remove(run_ahf: Ahf, stocked: Path) -> None:
     history = json.loads(run_ahf("alias", "acme/tone", "champion", "--history", "--json")[1])
     assert [step["version"] for step in history] == [1, None]
     assert run_ahf("alias", "acme/tone@1", "latest")[0] == 1
+    assert run_ahf("alias", "acme/none")[0] == 1
+    assert run_ahf("alias", "acme/tone", "--history")[0] == 2
 
 
 def test_path_prints_a_plain_folder(run_ahf: Ahf, stocked: Path) -> None:
@@ -122,6 +129,17 @@ def test_verify_names_the_file_that_changed(run_ahf: Ahf, stocked: Path) -> None
     code, out, _ = run_ahf("verify", "acme/tone@1")
     assert code == 1 and "adapter_config.json" in out
     assert run_ahf("verify")[0] == 2
+
+
+def test_verify_and_list_tell_of_a_version_that_cannot_be_read(run_ahf: Ahf, stocked: Path) -> None:
+    assert run_ahf("verify", ahf.Registry().resolve("acme/tone").digest)[0] == 0
+    manifest = ahf.Registry().resolve("acme/tone").folder / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    for arguments in (["verify", "--all"], ["verify", "acme/tone"], ["verify", "acme/tone@1"]):
+        code, out, _ = run_ahf(*arguments)
+        assert code == 1 and "acme/tone@1" in out and "whole" not in out
+    assert "acme/tone@1" in run_ahf("list")[2]
 
 
 def test_plugins_lists_what_there_is_and_its_options(run_ahf: Ahf) -> None:

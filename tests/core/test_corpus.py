@@ -15,7 +15,6 @@ from adapterhub_fin.engine.corpus import corpus_digest, read_corpus
 from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
 from adapterhub_fin.recipe import CorpusChoice, Split
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = datetime(2020, 1, 1, tzinfo=UTC)
 names: Iterator[int] = count()
 tables: dict[str, Rows] = {}
@@ -56,7 +55,7 @@ def rows(**changed: Any) -> list[dict[str, Any]]:
 
 
 def read(name: str, **split: Any) -> Any:
-    return read_corpus(CorpusChoice(name=name, split=Split(**split)), "classify", NOW)
+    return read_corpus(CorpusChoice(name=name, split=Split(**split)), "classify")
 
 
 @pytest.mark.parametrize("value", [None, "", float("nan"), float("inf")])
@@ -71,7 +70,7 @@ def test_a_row_without_an_answer_is_named_by_file_and_row(value: Any) -> None:
 def test_a_missing_column_is_named_beside_those_there_are() -> None:
     with pytest.raises(ahf.BadCorpus, match="no column 'label', which the head needs; it has text, origin"):
         read(corpus([{"text": "a", "origin": "x"}] * 9), by="random")
-    with pytest.raises(ahf.BadCorpus, match="no column 'text' or 'messages'"):
+    with pytest.raises(ahf.BadCorpus, match="no column 'text'"):
         read(corpus([{"label": "a"}] * 9), by="random")
 
 
@@ -102,9 +101,10 @@ def test_knowledge_is_of_what_training_and_validation_saw_and_not_of_the_test_pa
 
 
 def test_labels_that_nobody_dates_are_bounded_by_now() -> None:
+    before = datetime.now(UTC)
     dated = [{**row, "available_at": START + timedelta(days=i)} for i, row in enumerate(rows())]
     known = {name.partition(":")[0]: each for name, each in read(corpus(dated)).known.items()}
-    assert (known["labels"].at, known["labels"].kind) == (NOW, "bounded")
+    assert known["labels"].kind == "bounded" and before <= known["labels"].at <= datetime.now(UTC)
     assert known["corpus"].kind == "observed"
 
 
@@ -114,11 +114,29 @@ def test_a_corpus_that_states_its_bound_is_taken_at_its_word() -> None:
     assert set(found.known.values()) == {stated}
 
 
+def test_labels_are_dated_by_their_own_column_whatever_dates_the_rows() -> None:
+    stated = Known(START, "asserted", "its paper")
+    later = [{**row, "label_known_at": START + timedelta(days=400 + i)} for i, row in enumerate(rows())]
+    known = {
+        name.partition(":")[0]: each
+        for name, each in read(corpus(Rows(Dataset.from_list(later), known=stated))).known.items()
+    }
+    assert known["corpus"] == stated and known["labels"].at > START + timedelta(days=430)
+
+
+@pytest.mark.parametrize("value", [None, "2020-01-01"])
+def test_a_date_that_is_no_instant_is_named_by_row(value: Any) -> None:
+    days: list[Any] = [START + timedelta(days=i) for i in range(40)]
+    days = [value if i == 3 else (day if value is None else str(day)) for i, day in enumerate(days)]
+    with pytest.raises(ahf.BadCorpus, match=r"row [03] \(rows.csv:[14]\): available_at is"):
+        read(corpus(Rows(Dataset.from_list(rows()).add_column("available_at", days))))
+
+
 def test_phrasebank_names_file_and_line(tmp_path: Any) -> None:
     def load(data: bytes) -> Any:
         (tmp_path / "Sentences_50Agree.txt").write_bytes(data)
         choice = CorpusChoice.model_validate({"name": "phrasebank", "path": str(tmp_path), "split": {"by": "random"}})
-        return read_corpus(choice, "classify", NOW)
+        return read_corpus(choice, "classify")
 
     lines = b"".join(b"Sentence %d rose .@%s\n" % (i, [b"positive", b"negative"][i % 2]) for i in range(40))
     for bad, said in (
@@ -136,4 +154,4 @@ def test_phrasebank_names_file_and_line(tmp_path: Any) -> None:
     assert dict(twice.notes) == {"repeated": 1, "conflicting": 2}
     assert sum(len(part) for part in twice.parts.values()) == 39
     with pytest.raises(ahf.BadCorpus, match="can't be read"):
-        read_corpus(CorpusChoice.model_validate({"name": "phrasebank", "path": str(tmp_path / "no")}), "classify", NOW)
+        read_corpus(CorpusChoice.model_validate({"name": "phrasebank", "path": str(tmp_path / "no")}), "classify")

@@ -112,10 +112,22 @@ def test_every_kind_of_difference_is_refused_by_name(encoder: Path, tmp_path: Pa
     check_base(model, tokenizer, base, (), "the model given")
 
 
+def test_a_base_held_in_two_dtypes_is_compared_by_the_coarser(encoder: Path) -> None:
+    """bf16 matrices with fp32 norms, as a base prepared for four-bit training has them."""
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    base = describe_base(AutoModel.from_pretrained(encoder), tokenizer, (), "acme/tiny", None)
+    mixed = AutoModel.from_pretrained(encoder, dtype=torch.bfloat16)
+    mixed.pooler.float()
+    check_base(mixed, tokenizer, base, (), "the mixed base")
+
+
 def test_another_tokenizer_is_refused(encoder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     model = AutoModel.from_pretrained(encoder)
     base = describe_base(model, tokenizer, (), "acme/tiny", None)
+    padded = AutoTokenizer.from_pretrained(encoder)
+    padded.pad_token = padded.sep_token  # which token pads is the caller's choice
+    check_base(model, padded, base, (), "the model given")
     other = AutoTokenizer.from_pretrained(encoder)
     other.add_tokens(["EBITDA"])
     with pytest.raises(WrongBase, match="tokenizer"):

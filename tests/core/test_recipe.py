@@ -53,6 +53,10 @@ def test_overrides_reach_into_a_plugin_given_by_name_alone() -> None:
         ({"name": "acme/tone@3"}, "NAMESPACE/NAME alone"),
         ({"base": {"id": "minilm", "knowledge_end": "2020-01-01"}}, "go together"),
         ({"training": {"max_length": 4096}}, "512 positions"),
+        ({"base": {"id": "a/b/c", "path": "x"}}, "org/model"),
+        ({"licence": ""}, "licence"),
+        ({"tags": [""]}, "tags"),
+        ({"corpus": {"name": "headlines", "start": "2020-01-04", "end": "2020-01-05"}}, "a week or more"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], said: str) -> None:
@@ -83,6 +87,17 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, said: str)
 def test_an_override_that_is_no_assignment_is_refused() -> None:
     with pytest.raises(BadRecipe, match="KEY.KEY=VALUE"):
         Recipe.read(GOOD, ["method.rank"])
+
+
+@pytest.mark.parametrize(("override", "said"), [("description=a: b: c", "quotes"), ("tags.0=c", "no mapping")])
+def test_an_override_that_cannot_be_set_is_refused(override: str, said: str) -> None:
+    with pytest.raises(BadRecipe, match=said):
+        Recipe.read({**GOOD, "tags": ["a"]}, [override])
+
+
+def test_a_date_is_written_as_yaml_writes_it() -> None:
+    recipe = Recipe.read(GOOD, ["base.id=minilm", "base.knowledge_end=2021-01-01", "base.evidence=its card"])
+    assert recipe.base.knowledge_end == "2021-01-01"
 
 
 def test_a_recipe_without_a_name_is_refused() -> None:

@@ -265,10 +265,21 @@ ahf.save(peft_model, "acme/saved", base="acme/tiny")
         self.run(self.OURS, address, str(encoder))
         assert asked == []
 
+    NOWHERE = """
+import adapterhub_fin as ahf
+try:
+    ahf.train(name="acme/tone", base="acme/nowhere", corpus="headlines")
+except ahf.BaseNotFound as error:
+    assert "--download" in str(error)
+else:
+    raise SystemExit("found")
+"""
+
     def test_a_base_that_is_not_here_is_an_error_that_says_how_to_get_it(self, hub: tuple[str, list[str]]) -> None:
-        with pytest.raises(ahf.BaseNotFound, match="--download"):
-            ahf.train(name="acme/tone", base="acme/nowhere", corpus="headlines")
+        self.run(self.NOWHERE, hub[0])
         assert hub[1] == []
+        self.run(self.NOWHERE.replace('corpus="headlines"', 'corpus="headlines", download=True'), hub[0])
+        assert hub[1] != []
 
 
 def test_nothing_stored_names_a_path_of_this_machine(trained: Run, encoder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,11 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DebertaV2Config,
+    RobertaConfig,
+)
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training import Run
+from adapterhub_fin_registry.disk import Disk
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May.", "Dunel got a late order."]
 
@@ -58,7 +66,7 @@ def test_the_saved_run_runs_again_and_is_the_same_version(encoder: Path) -> None
     """Seeds, sorted names and no clock in the manifest: the same recipe gives the same digest, so the same version."""
     base = {"id": "acme/tiny", "path": str(encoder), "knowledge_end": "2020-01-01", "evidence": "a test"}
     first = ahf.train(recipe(encoder, base=base))
-    again = ahf.train(first.version.manifest.recipe)
+    again = ahf.train(first.version.manifest.recipe, overrides=[f"base.path={encoder}"])
     assert again.version.digest == first.version.digest and again.version.number == 1
 
 
@@ -328,9 +336,81 @@ def test_an_import_is_declared_and_its_first_load_holds_every_later_one(
         ahf.load("acme/imported", base=other)
 
 
-def test_a_registry_that_cannot_be_written_is_read_all_the_same(trained: Run, encoder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "read-only"
-    shutil.copytree(registry_of(trained).root, copy)
-    taken = ahf.Registry(copy)
-    assert ahf.load("acme/tone", base=encoder, registry=taken).predict(TEXTS)
-    assert AutoTokenizer.from_pretrained(encoder)
+def test_a_registry_that_cannot_be_written_is_read_all_the_same(trained: Run, encoder: Path) -> None:
+    """The first load of an import would record its pin; where nothing can be written it answers and records nothing."""
+
+    class Frozen(Disk):
+        def make(self, folder: Path) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
+
+    ahf.import_folder(trained.version.files, "acme/imported")
+    frozen = ahf.Registry(disk=Frozen())
+    with pytest.raises(ahf.ReadOnly):
+        frozen.set_alias("acme/imported", "champion", 1)
+    assert ahf.load("acme/imported", base=encoder, registry=frozen).predict(TEXTS)
+    assert ahf.Registry().events("acme/imported@1") == []
+
+
+def test_a_tokenizer_that_pads_on_the_left_answers_as_one_that_pads_on_the_right(trained: Run, encoder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(encoder, padding_side="left")
+    model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    adapter = ahf.attach(model, trained.reference, registry=registry_of(trained), tokenizer=tokenizer)
+    assert torch.equal(adapter.logits(TEXTS), trained.adapter.logits(TEXTS)) and tokenizer.padding_side == "left"
+
+
+def test_a_base_that_brings_a_classifier_of_its_own_is_trained_and_loaded_like_any_other(
+    encoder: Path, tmp_path: Path
+) -> None:
+    """With as many labels or with others: the head is the version's, and the base's own is never answered with."""
+    for labels in (3, 5):
+        folder = tmp_path / f"with-{labels}"
+        AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=labels).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(encoder).save_pretrained(folder)
+        run = ahf.train(recipe(encoder, name=f"acme/with-{labels}", base={"path": str(folder)}))
+        assert run.version.manifest.head is not None and run.version.manifest.head.modules == ("classifier",)
+        backbone = AutoModel.from_pretrained(folder)
+        alone, shared = ahf.load(run.reference), ahf.load(run.reference, base=backbone)
+        assert torch.equal(alone.logits(TEXTS), run.adapter.logits(TEXTS))
+        assert torch.equal(shared.logits(TEXTS), run.adapter.logits(TEXTS))
+
+
+def peft_classifier(config: Any, tmp_path: Path, save: list[str] | None) -> tuple[PeftModel, Any]:
+    """A PEFT classifier on a base of that configuration, as another trainer makes it."""
+    AutoModel.from_config(config).save_pretrained(tmp_path / "base")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=3)
+    plan = LoraConfig(r=2, target_modules="all-linear", task_type="SEQ_CLS", modules_to_save=save)
+    return get_peft_model(base, plan).eval(), tmp_path / "base"
+
+
+SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def test_a_random_module_that_was_not_saved_is_refused(tmp_path: Path, encoder: Path) -> None:
+    """DeBERTa draws a pooler beside its backbone, and PEFT does not save it: every load would answer differently."""
+    config = DebertaV2Config(vocab_size=300, **SMALL)
+    lossy, _ = peft_classifier(config, tmp_path, None)
+    with pytest.raises(ahf.WrongTensors, match="brings no weights for pooler"):
+        ahf.save(lossy, "acme/deberta", base="acme/deberta-base")
+    lossy.save_pretrained(tmp_path / "folder", save_embedding_layers=False)
+    ahf.import_folder(tmp_path / "folder", "acme/deberta")
+    backbone = AutoModel.from_pretrained(tmp_path / "base")
+    with pytest.raises(ahf.WrongTensors, match="brings no weights for pooler"):
+        ahf.load("acme/deberta", base=backbone, tokenizer=AutoTokenizer.from_pretrained(encoder))
+
+
+def test_a_head_of_several_layers_is_counted_by_its_last(tmp_path: Path) -> None:
+    """RoBERTa's head is a dense layer and an output: its labels are the output's rows."""
+    model, _ = peft_classifier(RobertaConfig(vocab_size=300, **SMALL), tmp_path, None)
+    version = ahf.save(model, "acme/roberta", base="acme/roberta-base", labels=["down", "flat", "up"])
+    assert version.manifest.head is not None and version.manifest.head.labels == ("down", "flat", "up")
+    taken = ahf.import_folder(version.files, "acme/again")
+    assert taken.version.manifest.head is not None
+    assert taken.version.manifest.head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+def test_training_that_goes_on_beside_an_attached_version_is_left_alone(trained: Run, encoder: Path) -> None:
+    base = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    own = get_peft_model(base, LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"))
+    own.train()
+    ahf.attach(own, trained.reference, registry=registry_of(trained), tokenizer=trained.adapter.tokenizer)
+    assert own.training

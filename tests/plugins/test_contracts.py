@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from adapterhub_fin.testing import CorpusContract, HeadContract, MethodContract
 
@@ -24,3 +25,13 @@ class TestClassify(HeadContract):
 class TestHeadlines(CorpusContract):
     name = "headlines"
     options: ClassVar = {"rows": 240}
+
+
+class TestPhraseBank(CorpusContract):
+    name = "phrasebank"
+
+    def options_for(self, folder: Path) -> dict[str, Any]:
+        told = [("rose", "positive"), ("fell", "negative"), ("was flat", "neutral")]
+        lines = [f"Sales of firm {i} {told[i % 3][0]} .@{told[i % 3][1]}" for i in range(90)]
+        (folder / "Sentences_50Agree.txt").write_text("\n".join(lines), encoding="latin-1")
+        return {"path": str(folder)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,6 @@ class HeadlinesOptions(Options):
 
     @model_validator(mode="after")
     def _starts_before_it_ends(self) -> HeadlinesOptions:
-        if self.start >= self.end:
-            raise ValueError(f"start {self.start} must lie before end {self.end}")
+        if self.end - self.start < timedelta(days=7):  # a week holds a weekday, and news comes on weekdays
+            raise ValueError(f"start {self.start} must lie before end {self.end} by a week or more")
         return self

@@ -53,9 +53,10 @@ class Classify(HeadImplementation):
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, output_loading_info=True, **self._config(), **loading
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **self._config(), **loading
         )
-        return model, sorted(info["missing_keys"])
+        # A base that brings a classifier for other labels gets a new one, as one that brings none does.
+        return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
 
     def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
         like = type(config).from_dict({**config.to_dict(), **self._config()})
