@@ -24,7 +24,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], name: str | None, do
     \b
     Examples:
       ahf train recipes/tone.yaml
-      ahf train --name acme/tone --set corpus=headlines --set training.epochs=1
+      ahf train --name acme/quick --set corpus.name=headlines --set corpus.rows=200 --set training.epochs=1
     """
     from adapterhub_fin.recipe import Recipe
 

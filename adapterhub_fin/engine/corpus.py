@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.descriptions import Corpus, Head
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.splits import split_rows
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.extensions import extensions
@@ -44,7 +45,7 @@ def read_corpus(choice: CorpusChoice, head: str) -> Corpora:
     """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row."""
     description = extensions().get(Corpus, choice.name)
     rows = plugs.build(Corpus, choice.name, choice.options).load()
-    now = datetime.now(UTC)  # after the rows were read: it bounds what carries no date
+    unknown = first_seen()  # after the rows were read
     consumed = extensions().get(Head, head).consumes
     _check(rows.table, consumed, choice.name)
     parts = split_rows(rows.table, choice.split, choice.name)
@@ -61,7 +62,7 @@ def read_corpus(choice: CorpusChoice, head: str) -> Corpora:
         "available": span,
         "licence": description.licence,
     }
-    return Corpora(parts, record, _known(choice.name, parts, rows.known, now), rows.notes)
+    return Corpora(parts, record, _known(choice.name, parts, rows.known, unknown), rows.notes)
 
 
 def _check(table: Dataset, consumed: tuple[str, ...], corpus: str) -> None:
@@ -140,20 +141,19 @@ def _span(table: Dataset) -> list[datetime] | None:
     return [min(instants), max(instants)]
 
 
-def _known(corpus: str, parts: Mapping[str, Dataset], known: Known | None, now: datetime) -> dict[str, Known]:
+def _known(corpus: str, parts: Mapping[str, Dataset], known: Known | None, unknown: Known) -> dict[str, Known]:
     """When all of what training saw was known; what carries no date is bounded by this moment."""
     columns = parts["train"].column_names
-    first_seen = Known(now, "bounded", "recorded when this registry first saw the bytes")
     evidence = "the latest {} of the training and validation rows"
     dated = {
         name: Known(_latest(parts, name), "observed", evidence.format(name)) for name in INSTANTS if name in columns
     }
     rows, labels = dated.get("available_at"), dated.get("label_known_at")
     if rows is None:
-        rows = known or first_seen
+        rows = known or unknown
         labels = max(rows, labels, key=lambda each: each.at) if labels else rows
     if labels is None and not {"label", "target"} & set(columns):
         return {f"corpus:{corpus}": rows}
     if labels is None:
         log.warning("corpus %s does not say when its labels were known: this moment bounds them", corpus)
-    return {f"corpus:{corpus}": rows, f"labels:{corpus}": labels or first_seen}
+    return {f"corpus:{corpus}": rows, f"labels:{corpus}": labels or unknown}

@@ -50,15 +50,16 @@ class PeftMethod(MethodImplementation):
     def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
         # get_peft_model puts the model's local path here, and warns where something else stood.
         name, config.base_model_name_or_path = config.base_model_name_or_path, None
+        empty = next(model.parameters()).is_meta  # a twin's adapter needs no values either
         if isinstance(model, PeftModel):
-            model.add_adapter(slot, config)
+            model.add_adapter(slot, config, low_cpu_mem_usage=empty)
             model.set_adapter(slot, inference_mode=config.inference_mode)
             wrapped = model
         elif getattr(model, "peft_config", None):
             raise WrongBase("this model carries adapters already: pass the PeftModel that wraps it, or a fresh base")
         else:
             try:
-                wrapped = get_peft_model(model, config, adapter_name=slot)
+                wrapped = get_peft_model(model, config, adapter_name=slot, low_cpu_mem_usage=empty)
             except ValueError as error:  # PEFT says which layers it looked for, and where
                 raise WrongBase(f"the adapter can't be attached: {error}") from error
         config.base_model_name_or_path = name

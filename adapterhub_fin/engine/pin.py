@@ -64,13 +64,18 @@ def backbone(model: nn.Module) -> nn.Module:
     return getattr(inner, "base_model", inner)
 
 
+def backbone_prefix(model: nn.Module) -> str:
+    """What the names of a model's backbone begin with, such as `bert.`; empty for a bare backbone."""
+    core = backbone(model)
+    return next((f"{name}." for name, module in unwrapped(model).named_modules() if module is core and name), "")
+
+
 def base_parameters(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
     """Parameters of the backbone by their name in a bare base, without what an adapter added.
 
     `leave_out` names modules of the model whose weights travel with a version.
     """
-    core = backbone(model)
-    prefix = next((f"{name}." for name, module in unwrapped(model).named_modules() if module is core and name), "")
+    core, prefix = backbone(model), backbone_prefix(model)
     skipped = tuple(f"{name.removeprefix(prefix)}." for name in leave_out)
     wrappers = tuple(f"{name}." for name, module in core.named_modules() if name and hasattr(module, "base_layer"))
     for name, parameter in core.named_parameters():

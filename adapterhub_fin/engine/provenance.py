@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from adapterhub_fin.descriptions import Method
+from adapterhub_fin.engine.dated import first_seen, knowledge_record
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import Known
 from adapterhub_fin.options import checked
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
-    from adapterhub_fin.bases import BaseSource
     from adapterhub_fin.engine.setup import Setup
     from adapterhub_fin.recipe import Recipe
 
@@ -40,7 +38,7 @@ def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
             },
             "base": setup.base.model_dump(),
             "corpus": corpora.record,
-            "knowledge": knowledge_record({"base": base_known(setup.source, setup.now), **corpora.known}),
+            "knowledge": knowledge_record({"base": setup.source.known or first_seen(setup.now), **corpora.known}),
             "metrics": metrics,
             "measured_on": {
                 "split": "test",
@@ -84,20 +82,6 @@ def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
         if description.peft_type == kind:
             return method_record(name, description.load().options_from(config))
     return {"name": f"peft:{kind.lower().replace('_', '-')}", "options": {}}
-
-
-def base_known(source: BaseSource, now: datetime) -> Known:
-    """When the base ended; a base that nobody dates is bounded by this moment."""
-    return source.known or Known(now, "bounded", "recorded when this registry first saw the base")
-
-
-def knowledge_record(known: Mapping[str, Known]) -> dict[str, Any]:
-    """The dated inputs, sorted, and the latest of them."""
-    inputs = [
-        {"input": name, "at": each.at, "kind": each.kind, "evidence": each.evidence}
-        for name, each in sorted(known.items())
-    ]
-    return {"inputs": inputs, "end": max(each.at for each in known.values())}
 
 
 def environment() -> dict[str, str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import describe_base
+from adapterhub_fin.engine.dated import first_seen, knowledge_record
 from adapterhub_fin.engine.foreign import Foreign, read_folder
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
-from adapterhub_fin.engine.provenance import environment, knowledge_record, method_record_for
+from adapterhub_fin.engine.provenance import environment, method_record_for
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin_registry import Version
-
-UNDATED = "recorded when this registry first saw the bytes"
 
 
 @dataclass(frozen=True)
@@ -135,12 +133,12 @@ def _manifest(
     licence: str | None,
     tags: Sequence[str],
 ) -> Manifest:
-    now = Known(datetime.now(UTC), "bounded", UNDATED)
+    undated = first_seen()
     stated = {"name": "unknown", **(corpus or {})}
     if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
         raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")
     dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
-    known = {"base": known_base or now, f"corpus:{stated['name']}": dated or now}
+    known = {"base": known_base or undated, f"corpus:{stated['name']}": dated or undated}
     record = {"name": stated["name"], "licence": stated.get("licence")} if corpus else None
     return checked(
         Manifest,

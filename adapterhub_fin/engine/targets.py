@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from adapterhub_fin.engine.pin import backbone, unwrapped
+from adapterhub_fin.engine.pin import backbone_prefix, unwrapped
 from adapterhub_fin.errors import BadRecipe
 
 
@@ -17,8 +17,7 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
     A head is left out: LoRA on `classifier` would save its update and never its weight. Raises BadRecipe where a
     wanted layer does not exist.
     """
-    inner, core = unwrapped(model), backbone(model)
-    prefix = next((f"{name}." for name, module in inner.named_modules() if module is core and name), "")
+    inner, prefix = unwrapped(model), backbone_prefix(model)
     everywhere = [name for name, module in inner.named_modules() if _is_linear(name, module)]
     heads = tuple(f"{head}." for head in head_modules)
     linear = [name for name in everywhere if name.startswith(prefix) and not f"{name}.".startswith(heads)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,11 +172,7 @@ def test_import_and_its_refusals(run_ahf: Ahf, stocked: Path, trained: Run, tmp_
 
 
 def test_train_writes_a_version_and_its_figures(run_ahf: Ahf, encoder: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        "name: acme/typed\ncorpus: {name: headlines, rows: 120}\ntraining: {epochs: 1, max_length: 32}\n"
-        f"base: {{path: {encoder}}}\nmethod: {{name: lora, rank: 2}}\n"
-    )
+    recipe = small_recipe(tmp_path, encoder)
     code, out, err = run_ahf("train", str(recipe), "--set", "method.rank=3", "--name", "acme/other")
     assert (code, err) == (0, "") and "acme/other@1" in out and "test macro_f1" in out
     document = json.loads(run_ahf("train", str(recipe), "--json")[1])
@@ -228,11 +226,42 @@ def examples(verb: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("ahf ")]
 
 
-@pytest.mark.parametrize("verb", ["alias", "embed", "import", "list", "path", "plugins", "predict", "show", "verify"])
+def small_recipe(folder: Path, encoder: Path) -> Path:
+    """A recipe of a few seconds, in a file."""
+    path = folder / "recipes" / "tone.yaml"
+    path.parent.mkdir()
+    path.write_text(
+        "name: acme/typed\ncorpus: {name: headlines, rows: 120}\ntraining: {epochs: 1, max_length: 32}\n"
+        f"base: {{path: {encoder}}}\nmethod: {{name: lora, rank: 2}}\n"
+    )
+    return path
+
+
+def test_training_draws_its_progress_on_a_terminal_and_not_in_a_pipe(encoder: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, encoder)
+    command = [Path(sys.executable).with_name("ahf"), "train", recipe]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (40, 200))
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as child:
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while chunk := os.read(ours, 65536):
+                drawn += chunk
+    assert child.returncode == 0 and b"training" in drawn and b"validation macro_f1" in drawn
+    piped = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert piped.stderr == "" and "acme/typed@" in piped.stdout
+
+
+@pytest.mark.parametrize("verb", sorted(cli.SUMMARIES))
 def test_the_examples_of_help_run(
-    run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+    run_ahf: Ahf, stocked: Path, trained: Run, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small_recipe(tmp_path, encoder)
     shutil.copytree(trained.version.files, tmp_path / "runs" / "my-lora")
     found = examples(verb)
     assert found

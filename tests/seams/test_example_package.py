@@ -71,6 +71,21 @@ def test_another_process_answers_alike(environment: Environment, trained: Traine
     assert json.loads(printed.splitlines()[-1]) == trained[0]
 
 
+def test_the_command_line_trains_and_answers_with_it(environment: Environment, trained: Trained) -> None:
+    base, name = environment.folder / "base", "stranger/typed"
+    keys = [
+        "method=bias-only",
+        "corpus=earnings-notes",
+        f"base.path={base}",
+        "training.epochs=1",
+        "training.max_length=64",
+    ]
+    sets = [word for key in keys for word in ("--set", key)]
+    run = json.loads(environment.run("ahf", "train", "--name", name, *sets, "--json").stdout)
+    answer = json.loads(environment.run("ahf", "predict", name, "--json", *TEXTS).stdout)
+    assert answer["digest"] == run["digest"] and len(answer["predictions"]) == len(TEXTS)
+
+
 def test_the_manifest_says_who_brought_the_method(trained: Trained) -> None:
     manifest = trained[1]
     assert manifest["method"]["provider"] == {"distribution": "adapterhub-fin-bias-only", "version": VERSION}
