@@ -10,6 +10,19 @@ from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
+class LongestFirst(Sampler[int]):
+    """Indices from the longest row to the shortest: for evaluation, where order is free and padding is what costs."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order)
+
+
 class LengthGroupedBatches(Sampler[int]):
     """Indices whose consecutive runs of `batch_size` are of like length; the runs come in random order.
 

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from adapterhub_fin.engine.sampling import LengthGroupedBatches
+from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
 from adapterhub_fin.engine.weights import fill_adapter, write_adapter
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ class AdapterTrainer(Trainer):
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthGroupedBatches([len(row["input_ids"]) for row in rows], batch)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> LongestFirst:
+        rows: Any = eval_dataset
+        return LongestFirst([len(row["input_ids"]) for row in rows])
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         write_adapter(self.method, self.adapted, self.slot, Path(str(output_dir or self.args.output_dir)))

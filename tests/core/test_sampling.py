@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterhub_fin.engine.sampling import LengthGroupedBatches
+from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
 
 
 @settings(max_examples=50, deadline=None)
@@ -37,3 +37,8 @@ def test_an_epoch_does_not_end_on_the_shortest_rows() -> None:
     assert abs(correlation) < 0.4
     last = means[-10:].mean()
     assert abs(last - means.mean()) < 15
+
+
+def test_evaluation_goes_from_the_longest_row_to_the_shortest() -> None:
+    order = LongestFirst([3, 9, 3, 7])
+    assert list(order) == [1, 3, 0, 2] and len(order) == 4
