@@ -87,6 +87,7 @@ class Method(Description):
     kind: ClassVar[str] = "method"
     traits: tuple[str, ...] = ()
     peft_type: str | None = None  # the PEFT type whose foreign folders this method loads; its class has options_from
+    learning_rate: float = 5e-4  # where a recipe names none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,7 +102,9 @@ class Head(Description):
     """A task; the target builds an `interfaces.HeadImplementation` from its options."""
 
     kind: ClassVar[str] = "head"
-    consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside the text
+    inputs: tuple[str, ...] = ("text",)  # corpus columns one of which training reads
+    consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside it
+    trainable: bool = True  # False for what only reads, such as an embedding
     task: str | None = None  # the PEFT task type whose foreign folders this head loads
     metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
 

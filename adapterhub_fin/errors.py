@@ -63,6 +63,9 @@ __all__ = [
 ]
 
 
+LISTED = 20  # names in an error, at most
+
+
 class UnknownName(AdapterHubError):
     """No plugin offers this name."""
 
@@ -71,6 +74,8 @@ class UnknownName(AdapterHubError):
         near = get_close_matches(name, known, n=3, cutoff=0.5)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         listed = ", ".join(known) or "none"
+        if len(known) > LISTED:
+            listed = f"{len(known)} names, which `ahf plugins` lists"
         super().__init__(f"no {kind} is named {name!r}; {meant}known: {listed}{'; ' + hint if hint else ''}")
 
 

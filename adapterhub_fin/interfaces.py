@@ -5,7 +5,7 @@ Heavy types are for the type checker alone: importing this module imports no tor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor, nn
-    from transformers import PretrainedConfig, PreTrainedModel, TrainerCallback
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Site:
     task: str | None = None  # PEFT's task type, such as SEQ_CLS
     targets: tuple[str, ...] | None = None  # what an ahf_targets hook advised
     base: str | None = None  # the base's recorded id, never a path
+    # At hand when an adapter is new, for what starts from a text or from data; batches come in a fixed order.
+    tokenizer: PreTrainedTokenizerBase | None = None
+    batches: Callable[[], Iterator[dict[str, Tensor]]] | None = None
+    loss: Callable[[Any, Tensor], Tensor] | None = None
 
 
 class MethodImplementation(Protocol):
@@ -35,7 +39,17 @@ class MethodImplementation(Protocol):
     Every parameter it adds holds the slot as a part of its name: that is how the base is told from what was added.
     """
 
+    positions: int = 0  # of the base's, those that the method takes for itself: a prompt's
+    checkpointing: bool = True  # whether activations may be computed again in the backward pass
+    needs_values: bool = False  # whether attaching computes with the base's weights, so that no empty twin will do
+    reads_back: bool = (
+        False  # whether what is stored differs in form from what was trained, so that a run reads it back
+    )
+
     def __init__(self, options: Any) -> None: ...
+
+    def check(self, config: PretrainedConfig, task: str | None) -> None:
+        """Raise BadRecipe where this method does not go with that base or that task."""
 
     def attach(self, model: nn.Module, site: Site) -> nn.Module:
         """The model with a new adapter on it; only the adapter and `site.head_modules` are trainable."""
@@ -73,6 +87,30 @@ class MethodImplementation(Protocol):
         """What must run during training; `total_steps` is the true number of optimizer steps."""
         return ()
 
+    def penalty(self, model: nn.Module, slot: str) -> Tensor | None:
+        """What is added to the head's loss in every step, a scalar; None adds nothing."""
+        return None
+
+    def training_state(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+        """Everything that exact resumption needs beside the optimizer, by name; the slot is the same then."""
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    def resume(self, model: nn.Module, slot: str, state: Mapping[str, Tensor]) -> None:
+        """Put a training state back into an adapter that the same options have attached to the same base."""
+        import torch
+
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(state[name])
+
+    def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
+        """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""
+        from adapterhub_fin.engine.pin import backbone
+
+        states: Sequence[Tensor] = backbone(model)(**batch, output_hidden_states=True).hidden_states
+        return states
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -83,21 +121,44 @@ class Prediction:
     scores: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A figure for one text, in the units of the training rows' target."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How a language model finds one text: mean loss a token (nats), its exponential, and the tokens counted."""
+
+    loss: float
+    perplexity: float
+    tokens: int
+
+
 class HeadImplementation(Protocol):
     """One task, built from its options."""
 
     task: str | None  # PEFT's task type
     selects_on: str  # the validation metric that early stopping and the best checkpoint use
-    labels: Sequence[str] | None  # in the order of the outputs; None where a task has no labels
+    labels: Sequence[str] | None = None  # in the order of the outputs; None where a task has no labels
 
     def __init__(self, options: Any) -> None: ...
+
+    def check(self, config: PretrainedConfig) -> None:
+        """Raise BadRecipe where this head does not fit a base of that kind."""
 
     def learn(self, rows: Dataset) -> None:
         """Take from the training rows what the options left open, such as the labels."""
         ...
 
+    def learnt(self) -> Mapping[str, Any]:
+        """Options that `learn` settled: a version records them, and its head is built with them."""
+        return {}
+
     def restore(self, labels: Sequence[str] | None) -> None:
-        """Take from a stored version what `learn` took from the rows."""
+        """Take the labels of a stored version."""
         ...
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
@@ -112,16 +173,59 @@ class HeadImplementation(Protocol):
         """What the model is asked to answer for a row: the `labels` of its batch."""
         ...
 
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
+        """Examples ready to be batched: `input_ids`, `attention_mask` and `labels`, cut to `max_length` tokens.
+
+        Mostly one a row; a head that packs rows gives fewer. Raises BadCorpus naming a row that can't be encoded.
+        """
+        from adapterhub_fin.engine.examples import encode_texts
+
+        return encode_texts(rows, tokenizer, max_length, self.target)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        """What makes a batch of examples, padded to the longest."""
+        from transformers import DataCollatorWithPadding
+
+        collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = DataCollatorWithPadding(tokenizer)
+        return collate
+
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
-        """The mean loss of a batch, a scalar."""
+        """The mean loss over the answers of a batch, those labelled other than -100: a scalar."""
         ...
 
-    def decide(self, logits: np.ndarray) -> np.ndarray:
-        """What metrics compare with `target`: one answer a row."""
+    def weight(self, labels: Tensor) -> Tensor:
+        """What the mean loss of these labels weighs beside that of others: by default how many there are, a scalar."""
+        from adapterhub_fin.engine.examples import IGNORED
+
+        return (labels != IGNORED).sum()
+
+    def answers(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What is kept of a batch's outputs, (rows, outputs): the logits, where they are that already.
+
+        `inputs` holds the batch; its `labels` in evaluation, its tokens elsewhere.
+        """
+        return logits
+
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        """Labels as metrics take them."""
+        return labels
+
+    def decide(self, answers: np.ndarray) -> np.ndarray:
+        """What metrics compare with the truth: one answer a row."""
         ...
 
-    def predictions(self, logits: Tensor) -> Sequence[Any]:
+    def predictions(self, answers: Tensor) -> Sequence[Any]:
         """Typed answers, one a row."""
+        ...
+
+
+class PoolingImplementation(Protocol):
+    """What a head that is not trainable gives: vectors from hidden states, built from its options."""
+
+    def __init__(self, options: Any) -> None: ...
+
+    def pool(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """(rows, size) from each layer's (rows, tokens, hidden), embeddings first, and the mask of real tokens."""
         ...
 
 
@@ -145,6 +249,7 @@ class Rows:
     table: Dataset
     known: Known | None = None  # for a table without `available_at`
     notes: Mapping[str, int] = field(default_factory=dict)  # what was dropped or mended, counted
+    read: Mapping[str, str] = field(default_factory=dict)  # what was read in fact, such as the revision of a source
 
 
 class CorpusImplementation(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,12 +33,32 @@ class Plugged(BaseModel):
 class Split(Options):
     """How rows become train, validation and test; selecting on test is never possible."""
 
-    by: Literal["random", "stratified", "grouped", "time", "given"] = Field(
-        "stratified", description="random, stratified by label, grouped (a group stays whole), by time, or given."
+    by: Literal["random", "stratified", "grouped", "time", "walk-forward", "given"] | None = Field(
+        None,
+        description="random, stratified by label, grouped (a group stays whole), time, walk-forward, or given; "
+        "by default stratified where rows have a label, else grouped where they have a group, else random.",
     )
-    validation: float = Field(0.1, gt=0, lt=1, description="Share of all rows that early stopping may look at.")
-    test: float = Field(0.2, gt=0, lt=1, description="Share of all rows held out to the end.")
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="Share of all rows (walk-forward: of those before test) for early stopping."
+    )
+    test: float = Field(0.2, gt=0, lt=1, description="Share of all rows held out to the end; walk-forward has blocks.")
     seed: int = Field(0, ge=0, description="Seed of the shuffle.")
+    embargo: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,5}(d|h|min)$",
+        description="5d, 12h or 30min: time or walk-forward drop rows not known that long before the next part.",
+    )
+    folds: int | None = Field(None, ge=1, description="walk-forward: how many tests the time axis gives.")
+    fold: int | None = Field(None, ge=1, description="walk-forward: which of them this run is, from 1.")
+
+    @property
+    def embargo_length(self) -> timedelta | None:
+        """The embargo as a length of time, by the calendar: a day is 24 hours, traded or not."""
+        if self.embargo is None:
+            return None
+        number = int(self.embargo.rstrip("dhmin"))
+        units = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1)}
+        return number * units[self.embargo.lstrip("0123456789")]
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Split:
@@ -46,11 +66,38 @@ class Split(Options):
             raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
         return self
 
+    @model_validator(mode="after")
+    def _options_go_together(self) -> Split:
+        by = self.by or "left to the rows"
+        if self.embargo is not None and by not in ("time", "walk-forward"):
+            raise ValueError(f"embargo {self.embargo} needs rows in order of time, and by is {by}: use time")
+        for name in ("folds", "fold"):
+            if getattr(self, name) is not None and by != "walk-forward":
+                raise ValueError(f"{name} {getattr(self, name)} belongs to by walk-forward, and by is {by}")
+        if by == "walk-forward" and (self.folds is None or self.fold is None):
+            raise ValueError("by walk-forward needs both folds and fold, such as folds 5 and fold 1")
+        if self.folds is not None and self.fold is not None and self.fold > self.folds:
+            raise ValueError(f"fold {self.fold} is beyond folds {self.folds}")
+        return self
+
 
 class CorpusChoice(Plugged):
     """A corpus by name, with its options and its split."""
 
     split: Split = Field(default_factory=Split)
+
+    @classmethod
+    def read(cls, corpus: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> CorpusChoice:
+        """A corpus by its name or as in a recipe, with `key=value` overrides and its options checked; no torch."""
+        from adapterhub_fin.descriptions import Corpus
+        from adapterhub_fin.extensions import extensions
+
+        data = {"name": corpus} if isinstance(corpus, str) else dict(corpus)
+        for override in overrides:
+            _override(data, override)
+        choice = checked(cls, data, "corpus")
+        extensions().options(Corpus, choice.name, choice.options)
+        return choice
 
 
 class BaseChoice(Options):
@@ -91,18 +138,43 @@ class Training(Options):
     """How long, how fast and how it is chosen."""
 
     epochs: float = Field(5, gt=0, le=1000, description="Passes over the training rows, at most.")
-    learning_rate: float = Field(5e-4, gt=0, le=1, description="Peak learning rate of AdamW.")
-    batch_size: int = Field(16, ge=1, le=65536, description="Rows of one optimizer step.")
+    learning_rate: float | None = Field(
+        None, gt=0, le=1, description="Peak learning rate of AdamW; by default the method's own."
+    )
+    head_learning_rate: float | None = Field(None, gt=0, le=1, description="The head's, where it differs.")
+    batch_size: int = Field(16, ge=1, le=65536, description="Rows of one optimizer step, over all processes.")
+    accumulate: int = Field(1, ge=1, description="Parts that a step's rows are computed in, one after the other.")
     max_length: int = Field(256, ge=2, description="Tokens of a row, at most; longer rows are cut.")
     weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay.")
     warmup: float = Field(0.06, ge=0, lt=1, description="Share of the steps over which the rate rises.")
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="The rate's course.")
+    schedule: Literal["linear", "cosine", "cosine_with_restarts", "constant_with_warmup"] = Field(
+        "linear", description="The rate's course after that."
+    )
+    cycles: int = Field(1, ge=1, description="Times that cosine_with_restarts falls.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Of the computation; weights stay as read.")
+    recompute: bool = Field(
+        False, description="Gradient checkpointing: a third more time for a fraction of the activations' memory."
+    )
+    compile: bool = Field(False, description="Compile the model with torch.compile.")
+    neftune: float | None = Field(
+        None, gt=0, description="Noise on the embeddings (NEFTune, arXiv 2310.05914); 5 to 15."
+    )
     patience: int = Field(3, ge=1, description="Epochs without a better validation metric before it stops.")
     metric: str | None = Field(
         None, description="Validation metric that picks the best checkpoint; the head's default."
     )
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="A checkpoint every so many steps, beside the one after each epoch."
+    )
+    trackers: tuple[str, ...] = Field((), description="Where the Trainer reports to, such as tensorboard or wandb.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Training:
+        if self.cycles > 1 and self.schedule != "cosine_with_restarts":
+            raise ValueError(f"cycles {self.cycles} needs the schedule cosine_with_restarts, not {self.schedule}")
+        return self
 
 
 class Recipe(BaseModel):
@@ -167,6 +239,16 @@ class Recipe(BaseModel):
         for kind, choice in ((Method, self.method), (Head, self.head), (Corpus, self.corpus)):
             extensions().options(kind, choice.name, choice.options)
         return self
+
+    def resolved(self) -> Recipe:
+        """This recipe with the defaults that depend on its method written out."""
+        if self.training.learning_rate is not None:
+            return self
+        from adapterhub_fin.descriptions import Method
+        from adapterhub_fin.extensions import extensions
+
+        rate = extensions().get(Method, self.method.name).learning_rate
+        return self.model_copy(update={"training": self.training.model_copy(update={"learning_rate": rate})})
 
     def document(self) -> dict[str, Any]:
         """The run as it was, as plain JSON values: reading it again gives this recipe."""

@@ -14,16 +14,29 @@ from adapterhub_fin.cli.options import json_option, print_facts, print_json
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: --set method.rank=8.")
 @click.option("--name", help="Where the version goes, as NAMESPACE/NAME.")
 @click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done; no weight is read.")
+@click.option("--resume", is_flag=True, help="Go on with the run of this recipe that broke off.")
+@click.option("--restart", is_flag=True, help="Throw that run away and begin anew.")
 @json_option
-def command(recipe: str | None, overrides: tuple[str, ...], name: str | None, download: bool, as_json: bool) -> None:
+def command(
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    name: str | None,
+    download: bool,
+    dry_run: bool,
+    resume: bool,
+    restart: bool,
+    as_json: bool,
+) -> None:
     """Train an adapter from a recipe and add it to the registry.
 
     RECIPE is a YAML file; without one, --set gives every key that has no default. The version's metrics are those of
-    the held-out test part.
+    the held-out test part. Ctrl-C leaves a run that --resume takes to the same weights.
 
     \b
     Examples:
       ahf train recipes/tone.yaml
+      ahf train recipes/tone.yaml --dry-run
       ahf train --name acme/quick --set corpus.name=headlines --set corpus.rows=200 --set training.epochs=1
     """
     from adapterhub_fin.recipe import Recipe
@@ -31,9 +44,19 @@ def command(recipe: str | None, overrides: tuple[str, ...], name: str | None, do
     if name is not None:
         overrides = (*overrides, f"name={name}")
     whole = Recipe.read(recipe or {}, overrides).check()  # a slip is told at once, before torch is imported
+    if dry_run:
+        _preview(whole, download, as_json)
+        return
     from adapterhub_fin import train
+    from adapterhub_fin.engine.ranks import is_first
 
-    run = train(whole, download=download)
+    try:
+        run = train(whole, download=download, resume=resume, restart=restart)
+    except KeyboardInterrupt:
+        click.echo("stopped: where there was a checkpoint, the same command with --resume goes on from it", err=True)
+        raise click.exceptions.Exit(130) from None
+    if not is_first():
+        return  # of several processes, one speaks
     if as_json:
         print_json(_document(run))
         return
@@ -47,6 +70,39 @@ def command(recipe: str | None, overrides: tuple[str, ...], name: str | None, do
         *((f"rows {reason}", count) for reason, count in run.notes.items()),
     ]
     print_facts(rows)
+
+
+def _preview(recipe: Any, download: bool, as_json: bool) -> None:
+    from adapterhub_fin import preview
+
+    plan = preview(recipe, download=download)
+    rows = {part: len(table) for part, table in plan.corpora.parts.items()}
+    examples = {part: len(found) for part, found in plan.examples.items()}
+    document = plan.recipe.document()
+    if as_json:
+        print_json(
+            {
+                "recipe": document,
+                "rows": rows,
+                "examples": examples,
+                "steps": plan.steps,
+                "trained_parameters": plan.trained_parameters,
+                "notes": dict(plan.corpora.notes),
+            }
+        )
+        return
+    import yaml
+
+    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    print_facts(
+        [
+            *((f"rows of {part}", f"{count:,}") for part, count in rows.items()),
+            *((f"examples of {part}", f"{count:,}") for part, count in examples.items() if count != rows[part]),
+            ("steps", f"{plan.steps:,}"),
+            ("trained parameters", f"{plan.trained_parameters:,}"),
+            *((f"rows {reason}", count) for reason, count in plan.corpora.notes.items()),
+        ]
+    )
 
 
 def _document(run: Any) -> dict[str, Any]:

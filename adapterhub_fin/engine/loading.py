@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -121,7 +122,7 @@ def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase,
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten: the caller's seed stays as it was
-        twin = method.rebuild(meta_twin(model), site, found.folder)
+        twin = method.rebuild(copy.deepcopy(model) if method.needs_values else meta_twin(model), site, found.folder)
         check_bijection(method.tensors(twin, site.slot), found.folder, version.reference)
         take_slot(model, site.slot, version.manifest.method.name)
         plugs.align_padding(pin.unwrapped(model), tokenizer)

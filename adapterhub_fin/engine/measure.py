@@ -29,12 +29,18 @@ def metric_for(head: str, name: str) -> Metric:
     return offered[name]
 
 
+def metric_functions(head: str) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
+    """What computes each metric of a head from the truth and what was said."""
+    return {name: metric.load() for name, metric in metrics_for(head).items()}
+
+
 def measured(head: str, implementation: HeadImplementation) -> Callable[[Any], dict[str, float]]:
     """Trainer's compute_metrics: every metric of the head, on its decided answers."""
-    functions = {name: metric.load() for name, metric in metrics_for(head).items()}
+    functions = metric_functions(head)
 
     def compute(answers: Any) -> dict[str, float]:
-        truth, predicted = np.asarray(answers.label_ids), implementation.decide(np.asarray(answers.predictions))
+        truth = implementation.truth(np.asarray(answers.label_ids))
+        predicted = implementation.decide(np.asarray(answers.predictions))
         return {name: float(function(truth, predicted)) for name, function in functions.items()}
 
     return compute

@@ -37,10 +37,14 @@ class PeftMethod(MethodImplementation):
         raise NotImplementedError
 
     def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        return self._inject(model, self._config(model, site), site.slot)
+
+    def _config(self, model: nn.Module, site: Site) -> PeftConfig:
+        """The method's configuration with what the site says of task and base."""
         config = self.peft_config(model, site)
         config.task_type = site.task
         config.base_model_name_or_path = site.base
-        return self._inject(model, config, site.slot)
+        return config
 
     def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
         config = read_peft_config(folder)
@@ -71,13 +75,14 @@ class PeftMethod(MethodImplementation):
         # PEFT leaves out this PeftModel's other adapters, and not those of another that wraps the same backbone.
         return {name: found[name] for name in sorted(found) if not any(map(SLOT.fullmatch, name.split(".")))}
 
+    def plain_config(self, model: nn.Module, slot: str) -> dict[str, Any]:
+        """PEFT's configuration of an adapter, as its folder holds it: plain values, without a runtime name."""
+        return {**plain(peft_model(model).peft_config[slot].to_dict()), "inference_mode": True}
+
     def write_config(self, model: nn.Module, slot: str, folder: Path) -> None:
-        config = peft_model(model).peft_config[slot]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(
-            json.dumps(plain(config.to_dict()) | {"inference_mode": True}, indent=2, sort_keys=True) + "\n",
-            encoding="utf-8",
-        )
+        text = json.dumps(self.plain_config(model, slot), indent=2, sort_keys=True)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     def activate(self, model: nn.Module, slot: str) -> None:
         wrapped = peft_model(model)
@@ -85,8 +90,8 @@ class PeftMethod(MethodImplementation):
             wrapped.set_adapter(slot, inference_mode=True)
 
 
-def peft_model(model: nn.Module) -> PeftModel:
-    """The PeftModel that a method returned."""
+def peft_model(model: nn.Module) -> Any:
+    """The PeftModel that a method returned; untyped, as PEFT's own attributes are."""
     if not isinstance(model, PeftModel):
         raise PluginError("a method built on PEFT must be given the PeftModel that it returned")
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,10 @@ from torch import nn
 
 from adapterhub_fin.descriptions import Description
 from adapterhub_fin.engine.pin import backbone, unwrapped
-from adapterhub_fin.errors import WrongBase, WrongTensors
+from adapterhub_fin.engine.slots import WEIGHTS
+from adapterhub_fin.errors import PluginError, WrongBase, WrongTensors
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin_registry.safetensors_header import read_header
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -34,6 +37,7 @@ def load_base(folder: Path, head: HeadImplementation | None, method: MethodImple
     """The base with its head, and the modules whose weights must travel: the head's, and what the base's file lacks."""
     loading = {**method.loading(), "local_files_only": True}
     if head is not None:
+        spare_head(loading.get("quantization_config"), head, folder)
         model, missing = head.load_model(str(folder), **loading)
     else:
         from transformers import AutoModel
@@ -43,6 +47,13 @@ def load_base(folder: Path, head: HeadImplementation | None, method: MethodImple
     if head is not None and head.task == "SEQ_CLS":  # also where the base brings a classifier of its own
         travelling = outermost([*travelling, *outside_backbone(model)])
     return model, travelling
+
+
+def spare_head(quantization: Any, head: HeadImplementation, folder: Path) -> None:
+    """Leave the head out of quantization: it is trained, and its weights may not be in the base's file at all."""
+    if quantization is not None and hasattr(quantization, "llm_int8_skip_modules"):
+        with torch.device("meta"):
+            quantization.llm_int8_skip_modules = outside_backbone(head.skeleton(load_config(folder)))
 
 
 def missing_modules(model: nn.Module, missing: Sequence[str]) -> tuple[str, ...]:
@@ -83,6 +94,15 @@ def check_covered(drawn: Sequence[str], travelling: Sequence[str], whose: str) -
         )
 
 
+def check_stored(head_modules: Sequence[str], folder: Path, method: str) -> None:
+    """Every module of a head has a tensor in the file; else PluginError, since every load would answer at random."""
+    names = [f".{name}" for name in read_header(folder / WEIGHTS)]
+    if lost := [module for module in head_modules if not any(f".{module}." in name for name in names)]:
+        raise PluginError(
+            f"the method {method} stored no weights of the head's {lost[0]}: its `tensors` must hold them"
+        )
+
+
 def load_config(folder: Path) -> PretrainedConfig:
     """The base's configuration, read from its folder."""
     from transformers import AutoConfig
@@ -91,10 +111,16 @@ def load_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def try_out(method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: Site) -> None:
-    """Attach to a model without values, so that a layer that does not exist is refused before any weight is read."""
-    with torch.device("meta"):
-        method.attach(head.skeleton(config), site)
+def try_out(method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: Site) -> int:
+    """Attach to a model without values, or with any; the number of parameters that would be trained.
+
+    So a layer that does not exist is refused before any weight is read.
+    """
+    with torch.device("cpu" if method.needs_values else "meta"), torch.random.fork_rng(devices=[]):
+        skeleton = head.skeleton(config)
+        drawn = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()
+        adapted = method.attach(skeleton, dataclasses.replace(site, head_modules=drawn))
+    return sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
 
 
 def align_padding(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:

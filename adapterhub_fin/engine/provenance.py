@@ -32,7 +32,7 @@ def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
             "method": method_record(recipe.method.name, recipe.method.options),
             "head": {
                 "name": recipe.head.name,
-                "options": recipe.head.options,
+                "options": {**recipe.head.options, **setup.head.learnt()},
                 "labels": setup.head.labels,
                 "modules": setup.site.head_modules,
             },
@@ -78,7 +78,9 @@ def method_record(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
     """The method that a foreign PEFT configuration is of; one that no plugin knows is stored all the same."""
     kind = str(config["peft_type"])
-    for name, description in extensions().all(Method).items():
+    methods = extensions().all(Method)
+    for name in sorted(methods, key=lambda name: (":" in name, name)):  # one written for the type before a generic one
+        description = methods[name]
         if description.peft_type == kind:
             return method_record(name, description.load().options_from(config))
     return {"name": f"peft:{kind.lower().replace('_', '-')}", "options": {}}

@@ -30,17 +30,24 @@ class LengthGroupedBatches(Sampler[int]):
     epoch ends on the shortest and the weights that are evaluated and kept lean towards them.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int) -> None:
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0) -> None:
         self.lengths = list(lengths)
         self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of this epoch: it follows from seed and epoch alone, so that a resumed run sees the same."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
         group: Any = get_length_grouped_indices  # untyped, as its library is
-        indices: list[int] = group(self.lengths, self.batch_size)
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        indices: list[int] = group(self.lengths, self.batch_size, generator=generator)
         batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
         whole = len(indices) // self.batch_size  # a last, smaller batch stays last, or it would shift all boundaries
-        for place in [*torch.randperm(whole).tolist(), *range(whole, len(batches))]:
+        for place in [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]:
             yield from batches[place]

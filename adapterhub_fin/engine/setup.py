@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
 from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head, Method, Metric
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.arguments import check_training, total_steps
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.corpus import Corpora, check_targets, read_corpus
 from adapterhub_fin.engine.measure import metric_for
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import new_slot
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.engine.splits import PARTS
+from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin.recipe import Recipe
@@ -29,56 +32,121 @@ if TYPE_CHECKING:
     from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
     from adapterhub_fin_registry.manifest import Base
 
+Examples = Mapping[str, Sequence[dict[str, Any]]]
+
 
 @dataclass(frozen=True)
-class Setup:
-    """A run with everything in place, before the adapter is attached."""
+class Draft:
+    """A run that has been checked as far as it can be without reading a weight."""
 
     recipe: Recipe
     metric: Metric
     source: bases.BaseSource
+    config: PretrainedConfig
     corpora: Corpora
     method: MethodImplementation
     head: HeadImplementation
     tokenizer: PreTrainedTokenizerBase
+    examples: Examples
+    site: Site
+    trained_parameters: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps, unless training stops early."""
+        return total_steps(self.recipe.training, len(self.examples["train"]))
+
+
+@dataclass(frozen=True)
+class Setup(Draft):
+    """A run with everything in place, before the adapter is attached."""
+
     model: nn.Module
     base: Base  # the pin, read before the model was touched
-    site: Site
     now: datetime  # bounds whatever carries no date
 
 
-def set_up(recipe: Recipe, *, download: bool = False) -> Setup:
-    """The run that a recipe describes; no weight is read before all that needs none has been checked.
+def draft(recipe: Recipe, *, download: bool = False) -> Draft:
+    """The run that a recipe describes, checked; no weight is read.
 
-    Raises BadRecipe, UnknownName, PluginError, BaseNotFound, BadCorpus or WrongBase.
+    Raises BadRecipe, UnknownName, PluginError, BaseNotFound or BadCorpus.
     """
-    recipe.check()
+    recipe = recipe.check().resolved()
+    if not extensions().get(Head, recipe.head.name).trainable:
+        raise BadRecipe(f"the head {recipe.head.name} is for inference alone: train with another")
     method: MethodImplementation = plugs.build(Method, recipe.method.name, recipe.method.options)
     head: HeadImplementation = plugs.build(Head, recipe.head.name, recipe.head.options)
+    check_training(recipe.training, method, recipe.method.name)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
     source = bases.find_base(recipe.base, download=download)
     config = plugs.load_config(source.folder)
-    _check_length(recipe, config)
+    _check_length(recipe, method, config)
+    head.check(config)
+    method.check(config, head.task)
     corpora = read_corpus(recipe.corpus, recipe.head.name)
+    recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"split": corpora.split})})
     head.learn(corpora.parts["train"])
-    check_targets(head, corpora, recipe.corpus.name)
-    targets = extensions().targets(str(config.model_type), recipe.method.name)
-    site = Site(slot=new_slot(), task=head.task, targets=targets, base=source.repository)
-    plugs.try_out(method, head, config, site)
-    set_seed(recipe.training.seed)
+    check_targets(head, corpora.parts, recipe.corpus.name)
     with quiet_loading():
-        model, travelling = plugs.load_base(source.folder, head, method)
         tokenizer = plugs.load_tokenizer(source.folder)
-    plugs.align_padding(model, tokenizer)
-    base = describe_base(model, tokenizer, travelling, source.repository, source.revision)
-    site = replace(site, head_modules=tuple(travelling))
-    now = datetime.now(UTC)  # after the base was read: it bounds what carries no date
-    return Setup(recipe, metric, source, corpora, method, head, tokenizer, model, base, site, now)
-
-
-def _check_length(recipe: Recipe, config: PretrainedConfig) -> None:
-    limit = getattr(config, "max_position_embeddings", math.inf)
-    if recipe.training.max_length > limit:
+    targets = extensions().targets(str(config.model_type), recipe.method.name)
+    site = Site(slot=new_slot(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer)
+    try:
+        trained = plugs.try_out(method, head, config, site)
+    except AdapterHubError:
+        raise
+    except Exception as error:  # PEFT and a stranger's method may refuse in any way; the cause is kept
         raise BadRecipe(
-            f"training.max_length is {recipe.training.max_length} and the base has {limit} positions: lower it"
+            f"the method {recipe.method.name} can't be attached to a {config.model_type} base: {error}"
+        ) from error
+    examples = _encoded(recipe, corpora, head, tokenizer)
+    return Draft(recipe, metric, source, config, corpora, method, head, tokenizer, examples, site, trained)
+
+
+def set_up(plan: Draft, slot: str) -> Setup:
+    """The same run with its base loaded and pinned; raises WrongBase."""
+    set_seed(plan.recipe.training.seed)
+    with quiet_loading():
+        model, travelling = plugs.load_base(plan.source.folder, plan.head, plan.method)
+    if plan.recipe.training.head_learning_rate is not None and not travelling:
+        raise BadRecipe(
+            f"training.head_learning_rate is for a head that is trained, and {plan.recipe.head.name} has none: drop it"
         )
+    plugs.align_padding(model, plan.tokenizer)
+    base = describe_base(model, plan.tokenizer, travelling, plan.source.repository, plan.source.revision)
+    site = replace(
+        plan.site, slot=slot, head_modules=tuple(travelling), batches=lambda: _batches(plan), loss=plan.head.loss
+    )
+    now = datetime.now(UTC)  # after the base was read: it bounds what carries no date
+    given = {name: getattr(plan, name) for name in Draft.__dataclass_fields__}
+    return Setup(**{**given, "site": site}, model=model, base=base, now=now)
+
+
+def _batches(plan: Draft) -> Iterator[dict[str, Any]]:
+    """Training batches in the order of the rows, for a method that looks at data before it starts."""
+    collate, examples = plan.head.collator(plan.tokenizer), plan.examples["train"]
+    for start in range(0, len(examples), plan.recipe.training.batch_size):
+        yield collate(list(examples[start : start + plan.recipe.training.batch_size]))
+
+
+def _check_length(recipe: Recipe, method: MethodImplementation, config: PretrainedConfig) -> None:
+    limit = getattr(config, "max_position_embeddings", math.inf)
+    if recipe.training.max_length + method.positions > limit:
+        taken = f" and the method {recipe.method.name} takes {method.positions}" if method.positions else ""
+        raise BadRecipe(
+            f"training.max_length is {recipe.training.max_length}{taken}, and the base has {limit} positions: lower it"
+        )
+
+
+def _encoded(
+    recipe: Recipe, corpora: Corpora, head: HeadImplementation, tokenizer: PreTrainedTokenizerBase
+) -> Examples:
+    found = {}
+    for part in PARTS:
+        try:
+            found[part] = head.encode(corpora.parts[part], tokenizer, recipe.training.max_length)
+        except BadCorpus as error:
+            raise BadCorpus(f"corpus {recipe.corpus.name}, {part} part: {error}") from error
+        if not found[part]:
+            raise BadCorpus(f"corpus {recipe.corpus.name}: the {part} part gives no example: give it more rows")
+    return found

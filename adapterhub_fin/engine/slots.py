@@ -15,6 +15,7 @@ from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin_registry.safetensors_header import read_header
 
 WEIGHTS = "adapter_model.safetensors"
+QUANTIZED = ("quant_type", "quant_state", "quant_storage", "compress_statistics", "blocksize")
 
 
 def new_slot() -> str:
@@ -41,7 +42,11 @@ def meta_twin(model: nn.Module) -> nn.Module:
     """A copy of a model's structure that holds no values and takes no memory."""
     memo: dict[int, Tensor] = {}
     for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+        twin = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
+        for name in QUANTIZED:  # what PEFT reads off a four-bit weight when it wraps its layer
+            if hasattr(parameter, name):
+                setattr(twin, name, getattr(parameter, name))
+        memo[id(parameter)] = twin
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(model, memo)

@@ -1,84 +1,176 @@
-"""Transformers' Trainer, taught what an adapter is: it saves and restores the adapter alone, whatever the method."""
+"""Transformers' Trainer, taught what an adapter is: its loss, its checkpoints, its best one."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from torch import nn
-from transformers import Trainer, TrainerCallback
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from adapterhub_fin.engine.examples import lengths
+from adapterhub_fin.engine.runs import seal
 from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
-from adapterhub_fin.engine.weights import fill_adapter, write_adapter
+from adapterhub_fin.engine.weights import unshared, write_adapter
 
 if TYPE_CHECKING:
-    from adapterhub_fin.interfaces import MethodImplementation
+    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+
+STATE = "training_state.safetensors"
 
 
 class AdapterTrainer(Trainer):
-    """A Trainer whose checkpoints hold the adapter in a method's own form."""
+    """A Trainer whose loss is the head's, and whose checkpoints hold the adapter and all that resuming it needs."""
 
-    def __init__(self, *, method: MethodImplementation, slot: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        method: MethodImplementation,
+        head: HeadImplementation,
+        slot: str,
+        head_modules: Sequence[str] = (),
+        head_rate: float | None = None,
+        checkpoint_steps: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            compute_loss_func=self._loss,
+            preprocess_logits_for_metrics=lambda logits, labels: head.answers(logits, {"labels": labels}),
+            **kwargs,
+        )
         self.adapted: nn.Module = kwargs["model"]
         self.method = method
+        self.head = head
         self.slot = slot
+        self.head_modules = tuple(f".{name}." for name in head_modules)
+        self.head_rate = head_rate
         for callback in (PrinterCallback, ProgressCallback):  # both write to standard output, which is the caller's
             self.remove_callback(callback)
+        self.add_callback(_EpochOrder(self))
+        if checkpoint_steps is not None:
+            self.add_callback(_Checkpoints(checkpoint_steps))
+
+    def _loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+        """The head's mean loss with the method's penalty, weighed by this batch's share of the answers of its step.
+
+        The shares of all parts of a step, over accumulation and processes, sum to one: the step's loss is the mean
+        over its answers however it is divided. One that is no number stops the run instead of spoiling it.
+        """
+        value = self.head.loss(outputs, labels)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"the loss is {value.item()}")
+        if num_items_in_batch is None:  # evaluation
+            return value
+        if (penalty := self.method.penalty(self.adapted, self.slot)) is not None:
+            value = value + penalty
+        share: Tensor = self.head.weight(labels) / num_items_in_batch
+        return value * share
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """What the answers of one optimizer step weigh together, over its parts and processes."""
+        total = torch.stack([self.head.weight(batch["labels"]) for batch in batch_samples]).sum().to(device)
+        return self.accelerator.gather(total[None]).sum() if self.args.world_size > 1 else total
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        tokens = inputs["input_ids"]
+        try:
+            return super().training_step(model, inputs, num_items_in_batch)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{error} at step {self.state.global_step + 1}, in the batch of training examples "
+                f"{', '.join(map(str, self._places(tokens)))}: lower training.learning_rate, or look at these rows"
+            ) from error
+
+    def _places(self, tokens: Tensor) -> list[int]:
+        """Which training examples a batch was made of, told by their tokens."""
+        examples: Any = self.train_dataset
+        rows = [row.tolist() for row in tokens.cpu()]
+        starts = {tuple(example["input_ids"]): place for place, example in enumerate(examples)}
+        return sorted(place for ids, place in starts.items() if any(_within(list(ids), row) for row in rows))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW over the adapter, and over the head at its own rate where it has one."""
+        fresh = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self.head_rate is not None and fresh:
+            heads = {id(p) for name, p in self.adapted.named_parameters() if self._is_head(name)}
+            for group in list(optimizer.param_groups):
+                mine = [parameter for parameter in group["params"] if id(parameter) in heads]
+                if mine:
+                    group["params"] = [parameter for parameter in group["params"] if id(parameter) not in heads]
+                    rest = {key: value for key, value in group.items() if key != "params"}
+                    optimizer.add_param_group({**rest, "params": mine, "lr": self.head_rate})
+        return optimizer
+
+    def _is_head(self, name: str) -> bool:
+        return any(module in f".{name}" for module in self.head_modules)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedBatches([len(row["input_ids"]) for row in rows], batch)
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        self.order = LengthGroupedBatches(lengths(rows), batch, self.args.seed)
+        return self.order
 
     def _get_eval_sampler(self, eval_dataset: Any) -> LongestFirst:
         rows: Any = eval_dataset
-        return LongestFirst([len(row["input_ids"]) for row in rows])
+        return LongestFirst(lengths(rows))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        write_adapter(self.method, self.adapted, self.slot, Path(str(output_dir or self.args.output_dir)))
+        """The adapter as others read it, and beside it what resuming needs."""
+        folder = Path(str(output_dir or self.args.output_dir))
+        write_adapter(self.method, self.adapted, self.slot, folder)
+        state = self.method.training_state(self.adapted, self.slot)
+        if spoilt := sorted(name for name, value in state.items() if not torch.isfinite(value).all()):
+            raise FloatingPointError(f"{spoilt[0]} holds values that are no numbers: lower training.learning_rate")
+        save_file(unshared({name: value.detach().cpu().contiguous() for name, value in state.items()}), folder / STATE)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)  # with no limit given, it deletes nothing
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            seal(folder, self.state.best_model_checkpoint)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._restore(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        fill_adapter(self.method, self.adapted, self.slot, Path(str(self.state.best_model_checkpoint)))
+        self._restore(Path(str(self.state.best_model_checkpoint)))
+
+    def finish(self, state: TrainerState) -> None:
+        """Take a run that had come to its end, but for storing what it gave, to its best checkpoint."""
+        self.state = state
+        self._load_best_model()
+
+    def _restore(self, checkpoint: Path) -> None:
+        device = next(self.adapted.parameters()).device
+        self.method.resume(self.adapted, self.slot, load_file(checkpoint / STATE, device=str(device)))
 
 
-class ProgressBar(TrainerCallback):
-    """A bar on the terminal, with the loss and the validation metric; silent in a pipe."""
+class _EpochOrder(TrainerCallback):
+    """Tell the sampler which epoch it is: accelerate forwards that in some wrappings and not in others."""
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self.console = Console(stderr=True)
-        self.bar: Progress | None = None
-        self.task: TaskID | None = None
+    def __init__(self, trainer: AdapterTrainer) -> None:
+        self.trainer = trainer
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not (sys.stderr.isatty() and state.is_world_process_zero):
-            return
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        self.bar = Progress(*columns, console=self.console, transient=True)
-        self.task = self.bar.add_task("", total=state.max_steps)
-        self.bar.start()
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.order.set_epoch(int(state.epoch or 0))
+
+
+class _Checkpoints(TrainerCallback):
+    """A checkpoint every so many steps, beside the one after each epoch's evaluation."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=state.global_step)
+        control.should_save |= state.global_step % self.steps == 0
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None and self.task is not None:
-            value = kwargs["metrics"].get(f"eval_{self.metric}", float("nan"))
-            self.bar.update(self.task, description=f"epoch {state.epoch:.0f}: validation {self.metric} {value:.3f}")
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+def _within(ids: list[int], row: list[int]) -> bool:
+    """Whether a padded row holds these tokens, on either side of its padding."""
+    return row[: len(ids)] == ids or row[len(row) - len(ids) :] == ids

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, TrainerState, set_seed
 
 from adapterhub_fin import bases
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.adapter import Adapter
+from adapterhub_fin.engine.arguments import arguments
+from adapterhub_fin.engine.loading import load
 from adapterhub_fin.engine.measure import measured, metrics_for
+from adapterhub_fin.engine.progress import ProgressBar
 from adapterhub_fin.engine.provenance import draft_manifest
-from adapterhub_fin.engine.setup import Setup, set_up
+from adapterhub_fin.engine.ranks import from_first, is_first, world_size
+from adapterhub_fin.engine.runs import RunFolder, open_run
+from adapterhub_fin.engine.setup import Draft, Setup, draft, set_up
 from adapterhub_fin.engine.slots import check_bijection
-from adapterhub_fin.engine.trainer import AdapterTrainer, ProgressBar
+from adapterhub_fin.engine.trainer import AdapterTrainer
 from adapterhub_fin.engine.weights import write_adapter
-from adapterhub_fin.errors import BadRecipe, TrainingFailed, WriteFailed
+from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.recipe import Recipe
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from torch import nn
 
-    from adapterhub_fin.interfaces import HeadImplementation
     from adapterhub_fin_registry import Version
+
+Source = Recipe | str | Path | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Run:
     trained_parameters: int
     steps: int
     notes: Mapping[str, int]  # rows that the corpus dropped, counted
+    losses: Sequence[float]  # of training, by epoch
 
     @property
     def reference(self) -> str:
@@ -52,41 +56,51 @@ class Run:
 
 
 def train(
-    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    recipe: Source = None,
     *,
     registry: Registry | None = None,
     overrides: Sequence[str] = (),
     download: bool = False,
+    resume: bool = False,
+    restart: bool = False,
     **keys: Any,
 ) -> Run:
     """Train one adapter and add it to the registry.
 
-    The recipe is a file, a mapping, a Recipe, or its keys as keyword arguments. Raises BadRecipe, UnknownName,
-    BadCorpus or BaseNotFound before the base is loaded, and TrainingFailed when the run itself breaks.
+    The recipe is a file, a mapping, a Recipe, or its keys as keyword arguments. A run of the same recipe that broke off
+    goes on with `resume`, to the weights that it would have had, or is thrown away with `restart`. Raises BadRecipe,
+    UnknownName, BadCorpus or BaseNotFound before the base is loaded, and TrainingFailed when the run itself breaks.
     """
-    recipe = _recipe(recipe, overrides, keys)
-    if recipe.name is None:
+    whole = read_recipe(recipe, overrides, keys)
+    if whole.name is None:
         raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, as in --set name=acme/tone")
     registry = registry or Registry()
-    setup = set_up(recipe, download=download)
-    folder = _run_folder(registry, recipe.name)
-    run = _run(setup, registry, folder)
-    shutil.rmtree(folder)
-    return run
+    plan = draft(whole, download=download)
+    held: list[RunFolder] = []
 
+    def place() -> tuple[Path, str]:
+        held.append(open_run(registry.root / "runs", plan.recipe, resume=resume, restart=restart))
+        return held[0].path, held[0].slot
 
-def _run_folder(registry: Registry, name: str) -> Path:
-    runs = registry.root / "runs"
+    folder, slot = from_first(place)  # one process holds the run; the others work in the same folder
+    run = held[0] if held else RunFolder(folder, slot, None)
     try:
-        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Path(tempfile.mkdtemp(prefix=f"{name.replace('/', '--')}-", dir=runs))
-    except OSError as error:
-        raise WriteFailed(f"{runs} can't be written ({error.strerror}): make room there, or set AHF_HOME") from error
+        return _run(set_up(plan, slot), registry, run)
+    except BaseException:
+        if held and run.checkpoint is None:
+            run.remove()  # nothing to go on from
+        raise
+    finally:
+        run.release()
 
 
-def _recipe(
-    recipe: Recipe | str | Path | Mapping[str, Any] | None, overrides: Sequence[str], keys: Mapping[str, Any]
-) -> Recipe:
+def preview(recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Any) -> Draft:
+    """What `train` would do, checked as it would be: rows, steps and trained parameters, with no weight read."""
+    return draft(read_recipe(recipe, overrides, keys), download=download)
+
+
+def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any]) -> Recipe:
+    """A recipe from a file, a mapping or keyword arguments, with overrides."""
     if isinstance(recipe, Recipe):
         recipe = recipe.document()
     if recipe is None or isinstance(recipe, Mapping):
@@ -96,105 +110,100 @@ def _recipe(
     return Recipe.read(recipe, overrides)
 
 
-def _run(setup: Setup, registry: Registry, folder: Path) -> Run:
-    recipe, training = setup.recipe, setup.recipe.training
-    parts = {name: _encode(setup, rows) for name, rows in setup.corpora.parts.items()}
-    set_seed(training.seed)
+def _run(setup: Setup, registry: Registry, run: RunFolder) -> Run:
+    recipe = setup.recipe
+    if is_first():
+        digest = setup.corpora.record["digest"]
+        run.bind({"corpus": digest, "base": plugs.pin_key(setup.base), "number of processes": world_size()})
+    set_seed(recipe.training.seed)
     model = setup.method.attach(setup.model, setup.site)
-    steps = math.ceil(math.ceil(len(parts["train"]) / training.batch_size) * training.epochs)
-    trainer = AdapterTrainer(
-        method=setup.method,
-        slot=setup.site.slot,
-        model=model,
-        args=_arguments(setup, folder),
-        train_dataset=parts["train"],
-        eval_dataset=parts["validation"],
-        data_collator=DataCollatorWithPadding(setup.tokenizer),
-        compute_loss_func=_finite_loss(setup.head),
-        compute_metrics=measured(recipe.head.name, setup.head),
-        callbacks=[
-            EarlyStoppingCallback(training.patience),
-            ProgressBar(setup.metric.name),
-            *setup.method.callbacks(model, setup.site.slot, steps),
-        ],
-    )
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    trainer = _trainer(setup, model, run.path)
     try:
-        trainer.train()
-        held_out: Any = parts["test"]  # a list of rows is a data set to torch, if not to its types
+        _train(trainer, run)
+        held_out: Any = setup.examples["test"]  # a list of rows is a data set to torch, if not to its types
         tested = trainer.predict(held_out, metric_key_prefix="test").metrics or {}
     except Exception as error:  # a plugin's head or metric may raise anything, and the checkpoints are worth naming
-        raise TrainingFailed(f"training {recipe.name} broke: {error}; its checkpoints are in {folder}") from error
+        raise TrainingFailed(f"training {recipe.name} broke: {error}{_kept(run)}") from error
+    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
     model.requires_grad_(False)
     metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name)}
     if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
-        raise TrainingFailed(f"the metric {wrong[0]} of {recipe.name} is no number; its checkpoints are in {folder}")
-    manifest = draft_manifest(setup, metrics)
-    adapter_folder = folder / "adapter"
-    write_adapter(setup.method, model, setup.site.slot, adapter_folder)
-    check_bijection(setup.method.tensors(model, setup.site.slot), adapter_folder, f"what {recipe.method.name} saved")
-    version = registry.add(adapter_folder, manifest, name=str(recipe.name), checks=extensions().vetoes())
-    if recipe.base.path is not None:
-        bases.remember(plugs.pin_key(setup.base), setup.source.folder)
+        raise TrainingFailed(f"the metric {wrong[0]} of {recipe.name} is no number{_kept(run)}")
+    reference = from_first(lambda: _store(setup, registry, model, metrics, run))
+    version = registry.resolve(reference)
     return Run(
         version=version,
-        adapter=Adapter(
-            version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.slot, training.max_length
-        ),
+        adapter=_adapter(setup, registry, version, model),
         metrics=metrics,
-        validation={setup.metric.name: float(trainer.state.best_metric or 0.0)},
-        trained_parameters=sum(t.numel() for t in setup.method.tensors(model, setup.site.slot).values()),
+        validation={setup.metric.name: float(trainer.state.best_metric)} if trainer.state.best_metric else {},
+        trained_parameters=trained,
         steps=trainer.state.global_step,
         notes=setup.corpora.notes,
+        losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
     )
 
 
-def _finite_loss(head: HeadImplementation) -> Callable[..., torch.Tensor]:
-    """The head's loss; one that is no number stops the run instead of spoiling it."""
-
-    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        value = head.loss(outputs, labels)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"the loss is {value.item()}: lower training.learning_rate, or look at the base")
-        return value
-
-    return loss
-
-
-def _encode(setup: Setup, rows: Dataset) -> list[dict[str, Any]]:
-    """Token ids and targets, a mapping a row; padding waits for the batch."""
-    texts = setup.tokenizer(list(rows["text"]), truncation=True, max_length=setup.recipe.training.max_length)
-    columns = {name: texts[name] for name in ("input_ids", "attention_mask")}
-    return [
-        {**{name: column[i] for name, column in columns.items()}, "labels": setup.head.target(row)}
-        for i, row in enumerate(rows)
-    ]
-
-
-def _arguments(setup: Setup, folder: Path) -> TrainingArguments:
+def _trainer(setup: Setup, model: nn.Module, folder: Path) -> AdapterTrainer:
     training = setup.recipe.training
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.batch_size,
-        per_device_eval_batch_size=2 * training.batch_size,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.schedule,
-        warmup_steps=training.warmup,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.clip,
-        seed=training.seed,
-        data_seed=training.seed,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model=setup.metric.name,
-        greater_is_better=setup.metric.greater_is_better,
-        label_names=["labels"],
-        remove_unused_columns=False,
-        logging_nan_inf_filter=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=True,
-        report_to="none",
+    return AdapterTrainer(
+        method=setup.method,
+        head=setup.head,
+        slot=setup.site.slot,
+        head_modules=setup.site.head_modules,
+        head_rate=training.head_learning_rate,
+        checkpoint_steps=training.checkpoint_steps,
+        model=model,
+        args=arguments(training, setup.metric, folder),
+        train_dataset=setup.examples["train"],
+        eval_dataset=setup.examples["validation"],
+        data_collator=setup.head.collator(setup.tokenizer),
+        compute_metrics=measured(setup.recipe.head.name, setup.head),
+        callbacks=[
+            EarlyStoppingCallback(training.patience),
+            ProgressBar(setup.metric.name),
+            *setup.method.callbacks(model, setup.site.slot, setup.steps),
+        ],
     )
+
+
+def _train(trainer: AdapterTrainer, run: RunFolder) -> None:
+    """Train to the end, from the last checkpoint where there is one; it may be the end already."""
+    checkpoint = run.checkpoint
+    if checkpoint is not None:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        control: Any = state.stateful_callbacks.get("TrainerControl", {})
+        if control.get("args", {}).get("should_training_stop") or state.global_step >= state.max_steps:
+            trainer.finish(state)
+            return
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _store(setup: Setup, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run: RunFolder) -> str:
+    """Add the version; the run's folder is no longer needed then."""
+    recipe, method, slot = setup.recipe, setup.method, setup.site.slot
+    folder = run.path / "adapter"
+    write_adapter(method, model, slot, folder)
+    check_bijection(method.tensors(model, slot), folder, f"what {recipe.method.name} saved")
+    plugs.check_stored(setup.site.head_modules, folder, recipe.method.name)
+    manifest = draft_manifest(setup, metrics)
+    version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes())
+    if recipe.base.path is not None:
+        bases.remember(plugs.pin_key(setup.base), setup.source.folder)
+    run.remove()
+    return version.reference
+
+
+def _adapter(setup: Setup, registry: Registry, version: Version, model: nn.Module) -> Adapter:
+    """The adapter as it was trained, or read back where it is stored in another form."""
+    if setup.method.reads_back:
+        return load(version.reference, base=setup.source.folder, registry=registry)
+    training = setup.recipe.training
+    return Adapter(
+        version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.slot, training.max_length
+    )
+
+
+def _kept(run: RunFolder) -> str:
+    checkpoint = run.checkpoint
+    return f"; its last good checkpoint is {checkpoint}" if checkpoint else "; it had no checkpoint yet"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from adapterhub_fin.engine.slots import WEIGHTS
 from adapterhub_fin.errors import WrongTensors
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 def write_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
     """Write every tensor of the adapter, and what `rebuild` needs, into a folder."""
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in method.tensors(model, slot).items()}
+    tensors = unshared(
+        {name: tensor.detach().contiguous().cpu() for name, tensor in method.tensors(model, slot).items()}
+    )
     if not tensors:
         raise WrongTensors("the method names no tensor to save: its `tensors` must return the adapter's parameters")
     if leaked := sorted(name for name in tensors if slot in name):
@@ -25,6 +28,17 @@ def write_adapter(method: MethodImplementation, model: nn.Module, slot: str, fol
     folder.mkdir(parents=True, exist_ok=True)
     method.write_config(model, slot, folder)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, none in another's memory: what layers share is stored for each, as PEFT does."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
 
 
 def fill_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:

@@ -66,14 +66,15 @@ class Bench:
         return train(self.recipe(name, **training), registry=self.registry)
 
     def plugs(self, version: Version | None = None) -> tuple[MethodImplementation, HeadImplementation]:
-        """The method and the head; with a version, the head knows its labels."""
+        """The method and the head; with a version, the head knows what that one learnt."""
         from adapterhub_fin.engine import plugs
 
-        method, head = (
-            plugs.build(kind, *_split(choice)) for kind, choice in ((Method, self.method), (Head, self.head))
-        )
-        if version is not None and version.manifest.head is not None:
-            head.restore(version.manifest.head.labels)
+        name, options = _split(self.head)
+        stored = version.manifest.head if version is not None else None
+        method: MethodImplementation = plugs.build(Method, *_split(self.method))
+        head: HeadImplementation = plugs.build(Head, name, stored.options if stored is not None else options)
+        if stored is not None:
+            head.restore(stored.labels)
         return method, head
 
     def model(

@@ -13,7 +13,14 @@ from adapterhub_fin.interfaces import Rows
 from adapterhub_fin.recipe import CorpusChoice
 from adapterhub_fin.testing.description import DescriptionContract
 
-SPLITS = {"random": "text", "stratified": "label", "grouped": "group", "time": "available_at", "given": "split"}
+SPLITS = {
+    "random": "text",
+    "stratified": "label",
+    "grouped": "group",
+    "time": "available_at",
+    "walk-forward": "available_at",
+    "given": "split",
+}
 
 
 class CorpusContract(DescriptionContract):
@@ -76,4 +83,5 @@ class CorpusContract(DescriptionContract):
                 assert all(len(parts[part]) for part in ("train", "validation", "test")), f"split by {by}"
 
     def _choice(self, folder: Path, by: str) -> CorpusChoice:
-        return CorpusChoice.model_validate({"name": self.name, **self.options_for(folder), "split": {"by": by}})
+        split = {"by": by, **({"folds": 2, "fold": 2} if by == "walk-forward" else {})}
+        return CorpusChoice.model_validate({"name": self.name, **self.options_for(folder), "split": split})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OTHER_SEED = 90210
+CALM = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 
 
 def run_python(*arguments: str, task: Any = None) -> str:
@@ -26,7 +27,7 @@ def run_python(*arguments: str, task: Any = None) -> str:
         input=json.dumps(task),
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **CALM},
     )
     assert ran.returncode == 0, f"a fresh process failed:\n{ran.stderr[-3000:]}"
     return ran.stdout
@@ -34,10 +35,18 @@ def run_python(*arguments: str, task: Any = None) -> str:
 
 def fresh_logits(registry: Path, reference: str, base: Path, texts: Sequence[str]) -> Tensor:
     """The logits of a stored version, loaded by another process with another seed."""
+    return all_fresh_logits([(registry, reference, base)], texts)[0]
+
+
+def all_fresh_logits(versions: Sequence[tuple[Path, str, Path]], texts: Sequence[str]) -> list[Tensor]:
+    """The logits of several, each `(registry, reference, base)`, by one other process."""
     import torch
 
-    task = {"registry": str(registry), "reference": reference, "base": str(base), "texts": list(texts)}
-    return torch.tensor(json.loads(run_python("-m", __name__, task=task).splitlines()[-1]))
+    tasks = [
+        {"registry": str(registry), "reference": reference, "base": str(base), "texts": list(texts)}
+        for registry, reference, base in versions
+    ]
+    return [torch.tensor(each) for each in json.loads(run_python("-m", __name__, task=tasks).splitlines()[-1])]
 
 
 def _answer(task: dict[str, Any]) -> list[list[float]]:
@@ -52,4 +61,4 @@ def _answer(task: dict[str, Any]) -> list[list[float]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_answer(json.load(sys.stdin))))  # a float32 survives JSON bit for bit
+    print(json.dumps([_answer(task) for task in json.load(sys.stdin)]))  # a float32 survives JSON bit for bit

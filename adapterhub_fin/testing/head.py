@@ -52,9 +52,10 @@ class HeadContract(AtTheBench):
     def test_loss_is_finite_and_falls(self, trained: Trained) -> None:
         from torch.optim import AdamW
 
-        from adapterhub_fin.engine.setup import set_up
+        from adapterhub_fin.engine.setup import draft, set_up
+        from adapterhub_fin.engine.slots import new_slot
 
-        setup = set_up(Recipe.read(trained.bench.recipe("loss")))
+        setup = set_up(draft(Recipe.read(trained.bench.recipe("loss"))), new_slot())
         batch = _batch(setup)
         labels = batch.pop("labels")
         optimizer = AdamW(setup.model.parameters(), lr=1e-3)
@@ -107,10 +108,4 @@ class HeadContract(AtTheBench):
 
 
 def _batch(setup: Setup) -> dict[str, Any]:
-    from transformers import DataCollatorWithPadding
-
-    rows = setup.corpora.parts["train"]
-    encoded = setup.tokenizer(list(rows["text"]), truncation=True, max_length=setup.recipe.training.max_length)
-    pairs = zip(encoded["input_ids"], rows, strict=True)
-    features = [{"input_ids": ids, "labels": setup.head.target(row)} for ids, row in pairs]
-    return dict(DataCollatorWithPadding(setup.tokenizer)(features))
+    return dict(setup.head.collator(setup.tokenizer)(list(setup.examples["train"])))

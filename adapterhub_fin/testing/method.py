@@ -89,8 +89,8 @@ class MethodContract(AtTheBench):
         moved, still = _live(trained.run), _live(trained.still)
         adapter = [name for name in moved if not any(f".{head}." in f".{name}." for head in heads)]
         assert adapter, "the method stores nothing of its own beside the head"
-        largest = max(float((moved[name].float() - still[name].float()).abs().max()) for name in adapter)
-        assert largest > 1e-6, f"after {trained.run.steps} steps no stored tensor of the adapter had changed"
+        changed = [name for name in adapter if _differ(moved[name], still.get(name))]
+        assert changed, f"after {trained.run.steps} steps no stored tensor of the adapter had changed"
 
     def test_training_leaves_every_weight_of_the_base_bit_identical(self, trained: Trained) -> None:
         from torch import equal
@@ -188,6 +188,13 @@ def _attached(trained: Trained) -> tuple[set[str], nn.Module, Site]:
     known = {id(parameter) for parameter in before}
     added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in known}
     return added, adapted, site
+
+
+def _differ(one: Tensor, other: Tensor | None) -> bool:
+    """By more than rounding, or by shape, where a method learns shapes too."""
+    if other is None or one.shape != other.shape:
+        return True
+    return one.numel() > 0 and float((one.float() - other.float()).abs().max()) > 1e-6
 
 
 def _live(run: Run) -> dict[str, Tensor]:

@@ -37,16 +37,26 @@ def test_overrides_reach_into_a_plugin_given_by_name_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"method": "lorra"}, "did you mean lora?"),
+        ({"method": "lorra"}, "did you mean lora"),
         ({"head": "clasify"}, "did you mean classify?"),
         ({"corpus": "headline"}, "did you mean headlines?"),
-        ({"method": {"name": "lora", "rnak": 4}}, "did you mean rank?"),
+        ({"method": {"name": "lora", "rnak": 4}}, "did you mean rank"),
         ({"trainning": {}}, "did you mean training?"),
-        ({"training": {"learning_rte": 1}}, "did you mean learning_rate?"),
+        ({"training": {"learning_rte": 1}}, "did you mean learning_rate"),
         ({"training": {"learning_rate": 5}}, "training.learning_rate"),
         ({"training": {"learning_rate": -1e-3}}, "greater than 0"),
         ({"training": {"metric": "macrof1"}}, "did you mean macro_f1?"),
         ({"corpus": {"name": "headlines", "split": {"by": "stratifed"}}}, "corpus.split.by"),
+        ({"corpus": {"name": "headlines", "split": {"embargo": "5d"}}}, "by is left to the rows"),
+        ({"corpus": {"name": "headlines", "split": {"by": "random", "embargo": "5d"}}}, "and by is random"),
+        ({"corpus": {"name": "headlines", "split": {"by": "time", "embargo": "5 days"}}}, "corpus.split.embargo"),
+        ({"corpus": {"name": "headlines", "split": {"by": "time", "fold": 1}}}, "fold 1 belongs to by walk-forward"),
+        ({"corpus": {"name": "headlines", "split": {"folds": 3}}}, "folds 3 belongs to by walk-forward"),
+        ({"corpus": {"name": "headlines", "split": {"by": "walk-forward", "folds": 3}}}, "both folds and fold"),
+        (
+            {"corpus": {"name": "headlines", "split": {"by": "walk-forward", "folds": 3, "fold": 4}}},
+            "fold 4 is beyond folds 3",
+        ),
         ({"corpus": {"name": "headlines", "split": {"test": 0.6, "validation": 0.5}}}, "nothing to train on"),
         ({"corpus": {"name": "headlines", "start": "2020-01-01", "end": "2019-01-01"}}, "must lie before"),
         ({"name": "Acme/Tone"}, "Acme/Tone"),
@@ -103,3 +113,10 @@ def test_a_date_is_written_as_yaml_writes_it() -> None:
 def test_a_recipe_without_a_name_is_refused() -> None:
     with pytest.raises(BadRecipe, match="--set name="):
         train(corpus="headlines")
+
+
+@pytest.mark.parametrize(("embargo", "length"), [("5d", "5 days, 0:00:00"), ("12h", "12:00:00"), ("30min", "0:30:00")])
+def test_an_embargo_is_a_length_of_time(embargo: str, length: str) -> None:
+    recipe = Recipe.read({**GOOD, "corpus": {"name": "headlines", "split": {"by": "time", "embargo": embargo}}})
+    assert str(recipe.corpus.split.embargo_length) == length
+    assert Recipe.read(recipe.document()) == recipe

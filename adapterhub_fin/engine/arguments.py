@@ -1,0 +1,98 @@
+"""A recipe's training as Transformers' TrainingArguments, and what of it this machine can't do."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers.integrations
+from transformers import TrainingArguments
+
+from adapterhub_fin.engine.ranks import world_size
+from adapterhub_fin.errors import BadRecipe
+
+if TYPE_CHECKING:
+    from adapterhub_fin.descriptions import Metric
+    from adapterhub_fin.interfaces import MethodImplementation
+    from adapterhub_fin.recipe import Training
+
+
+def check_training(training: Training, method: MethodImplementation, name: str) -> None:
+    """Raise BadRecipe for what this device, this method or this number of processes can't do."""
+    share = training.accumulate * world_size()
+    if training.batch_size % share:
+        raise BadRecipe(
+            f"training.batch_size is {training.batch_size} and must divide into {share} parts (accumulate "
+            f"{training.accumulate} x {world_size()} processes): choose a multiple of {share}"
+        )
+    if training.precision == "fp16" and not torch.cuda.is_available():
+        raise BadRecipe("training.precision is fp16 and this machine has no GPU for it: use bf16 or fp32")
+    if training.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise BadRecipe(f"training.precision is bf16 and {torch.cuda.get_device_name()} lacks it: use fp16 or fp32")
+    if training.recompute and not method.checkpointing:
+        raise BadRecipe(f"training.recompute does not go with the method {name}, whose cache it would throw away")
+    if missing := sorted(set(training.trackers) - set(_trackers())):
+        raise BadRecipe(f"training.trackers names {missing[0]}, which is not installed here, or not known: install it")
+    if training.neftune is not None and method.positions:
+        raise BadRecipe(f"training.neftune adds noise to embeddings, where the method {name} puts its prompt: drop one")
+
+
+def _trackers() -> list[str]:
+    """The reporting integrations of the Trainer whose packages are installed."""
+    integrations: Any = transformers.integrations  # untyped
+    found: list[str] = integrations.get_available_reporting_integrations()
+    return found
+
+
+def total_steps(training: Training, examples: int) -> int:
+    """Optimizer steps of a whole run, as the Trainer counts them."""
+    micro = training.batch_size // training.accumulate
+    return math.ceil(math.ceil(math.ceil(examples / micro) / training.accumulate) * training.epochs)
+
+
+def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArguments:
+    """What the Trainer is told."""
+    per_device = training.batch_size // (training.accumulate * world_size())
+    assert training.learning_rate is not None, "a resolved recipe has one"
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=2 * per_device,
+        gradient_accumulation_steps=training.accumulate,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.schedule,
+        lr_scheduler_kwargs=_cycles(training),
+        warmup_steps=training.warmup,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.clip,
+        neftune_noise_alpha=training.neftune,
+        activation_checkpointing=training.recompute,
+        activation_checkpointing_kwargs={"use_reentrant": False} if training.recompute else None,
+        torch_compile=training.compile,
+        bf16=training.precision == "bf16",
+        fp16=training.precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        seed=training.seed,
+        data_seed=training.seed,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model=metric.name,
+        greater_is_better=metric.greater_is_better,
+        restore_callback_states_from_checkpoint=True,
+        label_names=["labels"],
+        remove_unused_columns=False,
+        logging_nan_inf_filter=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False if world_size() > 1 else None,
+        disable_tqdm=True,
+        report_to=list(training.trackers) or "none",
+    )
+
+
+def _cycles(training: Training) -> dict[str, Any] | None:
+    return {"num_cycles": training.cycles} if training.schedule == "cosine_with_restarts" else None

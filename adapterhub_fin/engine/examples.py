@@ -1,0 +1,28 @@
+"""Turn rows into examples that a batch can be made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100  # a label that no loss and no metric counts
+
+
+def encode_texts(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, target: Callable[[Mapping[str, Any]], Any]
+) -> list[dict[str, Any]]:
+    """Token ids and the target, an example a row; padding waits for the batch."""
+    texts = tokenizer(list(rows["text"]), truncation=True, max_length=max_length)
+    columns = {name: texts[name] for name in ("input_ids", "attention_mask")}
+    return [
+        {**{name: column[i] for name, column in columns.items()}, "labels": target(row)} for i, row in enumerate(rows)
+    ]
+
+
+def lengths(examples: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Tokens of each example."""
+    return [len(example["input_ids"]) for example in examples]

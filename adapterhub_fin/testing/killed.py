@@ -1,0 +1,54 @@
+"""Train in a process of its own and kill it: `python -m adapterhub_fin.testing.killed` reads its task as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from adapterhub_fin.testing.fresh import CALM
+
+
+def train_and_be_killed(recipe: Mapping[str, Any], registry: Path, step: int) -> None:
+    """Begin a run in another process, which SIGKILL ends after an optimizer step; AssertionError if it does not."""
+    task = {"recipe": recipe, "registry": str(registry), "step": step}
+    ran = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=json.dumps(task, default=str),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **CALM},
+    )
+    assert ran.returncode == -signal.SIGKILL, f"the run was not killed at step {step}:\n{ran.stderr[-3000:]}"
+
+
+def _train(task: dict[str, Any]) -> None:
+    from transformers import TrainerCallback
+
+    import adapterhub_fin as ahf
+    from adapterhub_fin.engine import trainer
+    from adapterhub_fin.testing.tiny import tiny_corpus
+
+    class Killer(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == task["step"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    class Doomed(trainer.AdapterTrainer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.add_callback(Killer())
+
+    setattr(import_module("adapterhub_fin.engine.training"), trainer.AdapterTrainer.__name__, Doomed)
+    tiny_corpus()
+    ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]))
+
+
+if __name__ == "__main__":
+    _train(json.load(sys.stdin))

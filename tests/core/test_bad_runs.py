@@ -1,0 +1,133 @@
+"""What can't be trained is refused before it is, with both sides named; what breaks keeps what was good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import adapterhub_fin as ahf
+from adapterhub_fin.descriptions import Head
+from adapterhub_fin.testing.bench import Bench
+from adapterhub_fin_plugins.heads.classify import Classify
+
+LORA = {"name": "lora", "rank": 4}
+CLASSIFY = {"name": "classify"}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, "encoder", LORA, CLASSIFY)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has it")
+def test_a_precision_that_the_device_lacks(bench: Bench) -> None:
+    with pytest.raises(ahf.BadRecipe, match="precision is fp16 and this machine has no GPU"):
+        bench.train("half", precision="fp16")
+
+
+def test_noise_on_embeddings_that_a_prompt_stands_before(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "encoder", {"name": "prompt-tuning"}, CLASSIFY)
+    with pytest.raises(ahf.BadRecipe, match="neftune adds noise to embeddings, where the method prompt-tuning"):
+        bench.train("noise", neftune=5)
+
+
+def test_a_rate_for_a_head_that_there_is_not(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "decoder", LORA, {"name": "causal-lm"})
+    with pytest.raises(ahf.BadRecipe, match="head_learning_rate is for a head that is trained, and causal-lm has none"):
+        bench.train("rate", head_learning_rate=1e-3)
+
+
+def test_a_tracker_that_is_not_installed(bench: Bench) -> None:
+    with pytest.raises(ahf.BadRecipe, match="trackers names nobody, which is not installed here"):
+        bench.train("tracked", trackers=["nobody"])
+
+
+def test_a_prompt_and_a_text_beyond_the_positions(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "encoder", {"name": "prefix-tuning", "tokens": 100}, CLASSIFY)
+    with pytest.raises(
+        ahf.BadRecipe, match="max_length is 48 and the method prefix-tuning takes 100, .* 128 positions"
+    ):
+        bench.train("long")
+
+
+def test_a_base_that_is_quantized_already(bench: Bench) -> None:
+    import json
+
+    config = bench.base() / "config.json"
+    quantized = {"quant_method": "gptq", "bits": 4}
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": quantized}))
+    recipe = {**bench.recipe("twice"), "method": {"name": "qlora"}}
+    with pytest.raises(ahf.BadRecipe, match="quantized already .gptq., and qlora quantizes it itself"):
+        ahf.train(recipe, registry=bench.registry)
+
+
+def test_labels_that_training_never_saw(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    parts = ["train"] * 8 + ["validation"] * 3 + ["test"] * 3
+    labels = ["up", "down"] * 5 + ["up", "flat", "up", "down"]
+    lines = [f"Firm {i},{label},{part}" for i, (label, part) in enumerate(zip(labels, parts, strict=True))]
+    rows.write_text("text,label,part\n" + "\n".join(lines) + "\n")
+    corpus = {"name": "table", "path": str(rows), "label": "label", "part": "part", "split": {"by": "given"}}
+    bench = Bench(tmp_path, "encoder", LORA, CLASSIFY, corpus)
+    with pytest.raises(ahf.BadCorpus, match="test part, row 0 .*the label 'flat' is not among the head's: down, up"):
+        bench.train("unseen")
+
+
+def test_weights_for_other_labels(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "encoder", LORA, {**CLASSIFY, "weights": {"positive": 2.0, "negative": 1.0}})
+    with pytest.raises(ahf.BadRecipe, match="head.weights names negative, positive; the labels are negative, neutral"):
+        bench.train("weights")
+
+
+class Fragile(Classify):
+    """Its loss is no number from the eighth batch that is trained on."""
+
+    trained = 0
+
+    def loss(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+        value = super().loss(outputs, labels)
+        if not torch.is_grad_enabled():
+            return value
+        self.trained += 1
+        return value * float("nan") if self.trained == 8 else value
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+    ahf.register(
+        Head(
+            name="fragile",
+            summary="Breaks.",
+            target=f"{__name__}:Fragile",
+            options="adapterhub_fin_plugins.heads.classify_options:ClassifyOptions",
+            task="SEQ_CLS",
+            metrics="classification",
+        )
+    )
+    bench = Bench(tmp_path, "encoder", LORA, {"name": "fragile"})
+    with pytest.raises(ahf.TrainingFailed) as broke:
+        bench.train("breaks", epochs=3)
+    told = str(broke.value)
+    assert "the loss is nan at step 8, in the batch of training examples" in told
+    checkpoint = Path(told.partition("its last good checkpoint is ")[2])
+    assert checkpoint.name == "checkpoint-5" and (checkpoint / "complete").is_file()
+    assert bench.registry.names() == []
+    taken = ahf.import_folder(checkpoint, "acme/rescued", base={"id": "acme/tiny"}, registry=bench.registry)
+    assert taken.version.reference == "acme/rescued@1", "what was good can be stored"
+
+
+def test_dry_run_reads_no_weight(bench: Bench) -> None:
+    (bench.base() / "model.safetensors").write_bytes(b"no weights")
+    plan = ahf.preview(bench.recipe("dry", epochs=3))
+    assert {part: len(rows) for part, rows in plan.corpora.parts.items()} == {"train": 33, "validation": 6, "test": 9}
+    assert plan.steps == 15
+    assert plan.trained_parameters == 3840 + 32 * 3 + 3  # the adapter, and the head
+    assert plan.recipe.training.learning_rate == 1e-2 and plan.recipe.corpus.split.by == "stratified"
+
+
+def test_the_method_says_how_fast_it_learns() -> None:
+    for method, rate in (("lora", 5e-4), ("adalora", 3e-3)):
+        recipe = ahf.Recipe.read({"name": "a/b", "corpus": "headlines", "method": method}).check().resolved()
+        assert recipe.training.learning_rate == rate

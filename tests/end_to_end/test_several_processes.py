@@ -1,0 +1,59 @@
+"""`torchrun` with two processes gives the run that one process gives at the same global batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+import adapterhub_fin as ahf
+from adapterhub_fin.testing.bench import Bench
+from adapterhub_fin.testing.several import train_in_processes
+
+
+def recipe(bench: Bench, **training: Any) -> dict[str, Any]:
+    # 32 training rows in four batches of 8; no dropout, since each process draws its own.
+    split = {"by": "random", "validation": 0.125, "test": 0.2084}
+    corpus = {"name": bench.recipe("run")["corpus"]["name"], "split": split}
+    return {**bench.recipe("run", **training), "base": {"path": str(bench.base())}, "corpus": corpus}
+
+
+def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "classify"})
+    plan = recipe(bench, epochs=3)
+    alone = ahf.train(plan, registry=bench.registry)
+    together = train_in_processes(plan, bench.registry.root, tmp_path, 2)
+    assert together["reference"] == "contract/run@2", "one version, stored once"
+    assert len(together["losses"]) == 3
+    assert together["losses"] == pytest.approx(list(alone.losses), rel=1e-4)
+    assert together["metrics"] == pytest.approx(dict(alone.metrics))
+    weights = [
+        load_file(bench.registry.path(f"contract/run@{number}") / "adapter_model.safetensors") for number in (1, 2)
+    ]
+    worst = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
+    assert worst < 1e-4, f"the weights differ by {worst:.2g}"
+    assert not list((bench.registry.root / "runs").iterdir())
+
+
+HEADS: list[dict[str, Any]] = [
+    {"name": "classify"},
+    {"name": "classify", "weights": {"negative": 5.0, "neutral": 1.0, "positive": 0.2}},
+    {"name": "causal-lm"},
+]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=["rows", "weighted rows", "tokens"])
+def test_parts_of_a_step_give_the_step(head: dict[str, Any], tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, head)
+    whole = ahf.train(recipe(bench, epochs=2), registry=bench.registry)
+    parts = ahf.train(recipe(bench, epochs=2, accumulate=4), registry=bench.registry)
+    assert (parts.steps, whole.steps) == (8, 8)
+    assert list(parts.losses) == pytest.approx(list(whole.losses), rel=1e-4)
+
+
+def test_a_batch_that_does_not_divide_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "decoder", {"name": "lora"}, {"name": "classify"})
+    with pytest.raises(ahf.BadRecipe, match="batch_size is 8 and must divide into 3 parts"):
+        ahf.train(recipe(bench, accumulate=3), registry=bench.registry)
