@@ -7,6 +7,19 @@ from collections.abc import Iterable
 from adapterhub_fin import Corpus, Head, Method, Metric, hookimpl
 
 HERE = "adapterhub_fin_plugins"
+THE_USERS = "NOASSERTION"  # as SPDX writes it: only the user can know, and says so with the option `licence`
+
+
+# What PEFT 0.21 knows (peft.PeftType); another release's types are missing here or refused there, by name.
+PEFT_TYPES = (
+    *("adalora", "adamss", "adaption-prompt", "beft", "boft", "c3a", "cartridge", "cpt", "deft", "delora"),
+    *("fourierft", "frod", "glora", "gralora", "hira", "hra", "ia3", "lily", "ln-tuning", "loha", "lokr", "lora"),
+    *("miss", "multitask-prompt-tuning", "oft", "osf", "p-tuning", "peanut", "poly", "prefix-tuning", "prompt-tuning"),
+    *("psoft", "pvera", "randlora", "road", "shadow", "shira", "supertuning", "tinylora", "trainable-tokens"),
+    *("unilora", "vblora", "vera", "waveft", "xlora"),
+)
+SHARED_STATE = frozenset(["frod", "pvera", "tinylora", "unilora", "vblora", "vera"])  # across layers (peft_facts)
+PROMPTS = frozenset(["cartridge", "cpt", "multitask-prompt-tuning", "p-tuning", "prefix-tuning", "prompt-tuning"])
 
 
 @hookimpl
@@ -14,13 +27,70 @@ def ahf_methods() -> Iterable[Method]:
     return [
         Method(
             name="lora",
-            summary="Low-rank updates of linear layers (Hu et al. 2021), through PEFT.",
+            summary="Low-rank updates of linear layers (Hu et al. 2021), with rsLoRA, DoRA and PEFT's starts.",
             target=f"{HERE}.methods.lora:Lora",
             options=f"{HERE}.methods.lora_options:LoraOptions",
             traits=("additive_low_rank",),
             peft_type="LORA",
-        )
+        ),
+        Method(
+            name="qlora",
+            summary="LoRA on a base in four bits (Dettmers et al. 2023), on a GPU or a CPU.",
+            target=f"{HERE}.methods.qlora:QLora",
+            options=f"{HERE}.methods.lora_options:QLoraOptions",
+            traits=("additive_low_rank",),
+            requires=("bitsandbytes",),
+        ),
+        Method(
+            name="adalora",
+            summary="Low-rank updates whose rank goes where it matters (Zhang et al. 2023).",
+            target=f"{HERE}.methods.adalora:AdaLora",
+            options=f"{HERE}.methods.adalora_options:AdaLoraOptions",
+            traits=("additive_low_rank", "stateful_train"),
+            peft_type="ADALORA",
+            learning_rate=3e-3,
+        ),
+        Method(
+            name="prefix-tuning",
+            summary="Trained keys and values before every text, in every layer (Li and Liang 2021).",
+            target=f"{HERE}.methods.prefix_tuning:PrefixTuning",
+            options=f"{HERE}.methods.prompt_options:PrefixOptions",
+            traits=("prompt_kv", "stateful_train"),
+            peft_type="PREFIX_TUNING",
+            learning_rate=3e-2,
+        ),
+        Method(
+            name="prompt-tuning",
+            summary="Trained embeddings before every text (Lester et al. 2021).",
+            target=f"{HERE}.methods.prompt_tuning:PromptTuning",
+            options=f"{HERE}.methods.prompt_options:PromptTuningOptions",
+            peft_type="PROMPT_TUNING",
+            learning_rate=1e-2,
+        ),
+        Method(
+            name="p-tuning",
+            summary="Embeddings before every text, trained through a small network (Liu et al. 2021).",
+            target=f"{HERE}.methods.p_tuning:PTuning",
+            options=f"{HERE}.methods.prompt_options:PTuningOptions",
+            traits=("stateful_train",),
+            peft_type="P_TUNING",
+            learning_rate=1e-3,
+        ),
+        *(_peft_type(name) for name in PEFT_TYPES),
     ]
+
+
+def _peft_type(name: str) -> Method:
+    kind = name.upper().replace("-", "_")
+    shared = ("shared_state",) if name in SHARED_STATE else ()
+    return Method(
+        name=f"peft:{name}",
+        summary=f"PEFT's {kind}, by the fields of its own configuration.",
+        target=f"{HERE}.methods.peft_types:{kind}",
+        options=f"{HERE}.methods.peft_types_options:PeftTypeOptions",
+        traits=(*shared, *(("prompt_kv",) if name in ("prefix-tuning", "cartridge") else ())),
+        peft_type=kind,
+    )
 
 
 @hookimpl
@@ -34,13 +104,47 @@ def ahf_heads() -> Iterable[Head]:
             consumes=("label",),
             task="SEQ_CLS",
             metrics="classification",
-        )
+        ),
+        Head(
+            name="regress",
+            summary="A figure for a text: linear, or a small network on the last hidden state.",
+            target=f"{HERE}.heads.regress:Regress",
+            options=f"{HERE}.heads.regress_options:RegressOptions",
+            consumes=("target",),
+            metrics="regression",
+        ),
+        Head(
+            name="causal-lm",
+            summary="The next token: documents packed into blocks, or the answers of a conversation.",
+            target=f"{HERE}.heads.causal_lm:CausalLM",
+            options=f"{HERE}.heads.causal_lm_options:CausalLMOptions",
+            inputs=("text", "messages"),
+            consumes=(),
+            task="CAUSAL_LM",
+            metrics="likelihood",
+        ),
+        Head(
+            name="embed",
+            summary="A vector for a text, from the hidden states of any layer; for inference.",
+            target=f"{HERE}.heads.embed:Embed",
+            options=f"{HERE}.heads.embed_options:EmbedOptions",
+            consumes=(),
+            trainable=False,
+        ),
     ]
 
 
 @hookimpl
 def ahf_corpora() -> Iterable[Corpus]:
     return [
+        Corpus(
+            name="fiqa",
+            summary="FiQA 2018, task 1: headlines and posts with a score from -1 to 1 a firm, from a local copy.",
+            target=f"{HERE}.corpora.fiqa:Fiqa",
+            options=f"{HERE}.corpora.fiqa_options:FiqaOptions",
+            licence="MIT",  # as the repository of the files states it
+            source="Maia et al. 2018, doi:10.1145/3184558.3192301",
+        ),
         Corpus(
             name="headlines",
             summary="Dated synthetic finance sentences with a tone, generated on the spot.",
@@ -50,6 +154,22 @@ def ahf_corpora() -> Iterable[Corpus]:
             source="generated by adapterhub_fin_plugins.corpora.headlines_text",
         ),
         Corpus(
+            name="hub",
+            summary="A data set of the Hugging Face Hub, by its id or from a copy in a folder.",
+            target=f"{HERE}.corpora.hub:Hub",
+            options=f"{HERE}.corpora.hub_options:HubOptions",
+            licence=THE_USERS,
+            source="the data set that the recipe names",
+        ),
+        Corpus(
+            name="instructions",
+            summary="Conversations from a file: messages, or instruction, input and output.",
+            target=f"{HERE}.corpora.instructions:Instructions",
+            options=f"{HERE}.corpora.instructions_options:InstructionsOptions",
+            licence=THE_USERS,
+            source="the file that the recipe names",
+        ),
+        Corpus(
             name="phrasebank",
             summary="Financial PhraseBank: news sentences and their tone for an investor, from a local copy.",
             target=f"{HERE}.corpora.phrasebank:PhraseBank",
@@ -57,14 +177,55 @@ def ahf_corpora() -> Iterable[Corpus]:
             licence="CC-BY-NC-SA-3.0",
             source="Malo et al. 2014, doi:10.1002/asi.23062",
         ),
+        Corpus(
+            name="table",
+            summary="Rows of a csv, JSON or parquet file whose columns the options name.",
+            target=f"{HERE}.corpora.table:Table",
+            options=f"{HERE}.corpora.table_options:TableOptions",
+            licence=THE_USERS,
+            source="the file that the recipe names",
+        ),
+        Corpus(
+            name="text",
+            summary="Documents from a file or a folder, one row each: text, Markdown, and HTML without its markup.",
+            target=f"{HERE}.corpora.text:Text",
+            options=f"{HERE}.corpora.text_options:TextOptions",
+            licence=THE_USERS,
+            source="the files that the recipe names",
+        ),
     ]
+
+
+METRICS = {
+    "classification": {
+        "accuracy": "Share of right answers.",
+        "macro_f1": "Mean over labels of the harmonic mean of precision and recall.",
+        "mcc": "Matthews correlation coefficient, for any number of labels (Gorodkin 2004).",
+    },
+    "regression": {
+        "r2": "Share of the targets' variance that is explained; below 0 it is worse than their mean.",
+        "mse": "Mean squared error.",
+        "mae": "Mean absolute error.",
+        "spearman": "Rank correlation.",
+    },
+    "likelihood": {
+        "loss": "Mean negative log-likelihood of a token, in nats.",
+        "perplexity": "Its exponential.",
+    },
+}
+LOWER_IS_BETTER = ("mse", "mae", "loss", "perplexity")
 
 
 @hookimpl
 def ahf_metrics() -> Iterable[Metric]:
-    names = {
-        "accuracy": "Share of right answers.",
-        "macro_f1": "Mean over labels of the harmonic mean of precision and recall.",
-        "mcc": "Matthews correlation coefficient, for any number of labels (Gorodkin 2004).",
-    }
-    return [Metric(name=name, summary=text, target=f"{HERE}.metrics:{name}") for name, text in names.items()]
+    return [
+        Metric(
+            name=name,
+            summary=text,
+            target=f"{HERE}.metrics:{name}",
+            measures=kind,
+            greater_is_better=name not in LOWER_IS_BETTER,
+        )
+        for kind, metrics in METRICS.items()
+        for name, text in metrics.items()
+    ]

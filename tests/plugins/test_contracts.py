@@ -18,8 +18,95 @@ class TestLoraOnADecoder(MethodContract):
     base = "decoder"
 
 
+class TestDora(MethodContract):
+    name = "lora"
+    options: ClassVar = {"rank": 4, "dora": True, "rslora": True}
+
+
+class TestPissa(MethodContract):
+    name = "lora"
+    options: ClassVar = {"rank": 4, "init": "pissa"}
+
+    def test_training_leaves_every_weight_of_the_base_bit_identical(self, trained: Any) -> None:
+        """PiSSA takes the base apart in training; what is stored stands on the base as everyone has it."""
+        super().test_training_leaves_every_weight_of_the_base_bit_identical(trained)
+
+
+class TestQLora(MethodContract):
+    name = "qlora"
+    options: ClassVar = {"rank": 4}
+
+
+class TestQLoraOnADecoder(MethodContract):
+    name = "qlora"
+    options: ClassVar = {"rank": 4}
+    base = "decoder"
+
+
+class TestAdaLora(MethodContract):
+    name = "adalora"
+    options: ClassVar = {"initial_rank": 4, "target_rank": 2}
+
+
+class TestAdaLoraOnADecoder(MethodContract):
+    name = "adalora"
+    options: ClassVar = {"initial_rank": 4, "target_rank": 2}
+    base = "decoder"
+
+
+class TestPrefixTuning(MethodContract):
+    name = "prefix-tuning"
+    options: ClassVar = {"tokens": 6}
+
+
+class TestPrefixTuningThroughAProjection(MethodContract):
+    name = "prefix-tuning"
+    options: ClassVar = {"tokens": 6, "projection": True}
+
+
+class TestPrefixTuningOnADecoder(MethodContract):
+    name = "prefix-tuning"
+    options: ClassVar = {"tokens": 6}
+    base = "decoder"
+
+
+class TestPromptTuning(MethodContract):
+    name = "prompt-tuning"
+    options: ClassVar = {"tokens": 6}
+
+
+class TestPromptTuningOnADecoder(MethodContract):
+    name = "prompt-tuning"
+    options: ClassVar = {"tokens": 6}
+    base = "decoder"
+
+
+class TestPTuning(MethodContract):
+    name = "p-tuning"
+    options: ClassVar = {"tokens": 6}
+
+
 class TestClassify(HeadContract):
     name = "classify"
+
+
+class TestClassifyWithBalancedFocalLoss(HeadContract):
+    name = "classify"
+    options: ClassVar = {"weights": "balanced", "focal": 2.0}
+
+
+class TestRegress(HeadContract):
+    name = "regress"
+
+
+class TestRegressThroughANetwork(HeadContract):
+    name = "regress"
+    options: ClassVar = {"network": "mlp", "loss": "huber"}
+
+
+class TestCausalLM(HeadContract):
+    name = "causal-lm"
+    bases = ("decoder",)
 
 
 class TestHeadlines(CorpusContract):

@@ -15,6 +15,7 @@ from torch import nn
 
 from adapterhub_fin import Method, hookimpl, register
 from adapterhub_fin import extensions as discovery
+from adapterhub_fin.errors import PluginError
 from adapterhub_fin.interfaces import Rows, Site
 from adapterhub_fin.testing import CorpusContract, MethodContract
 from adapterhub_fin.testing.bench import one_thread
@@ -114,7 +115,6 @@ PROMISES = [
     ("thaws", "test_training_leaves_every_weight_of_the_base_bit_identical", "of the base were changed"),
     ("nameless", "test_every_added_parameter_holds_the_slot_in_its_name", "with the slot"),
     ("unseeded", "test_one_seed_gives_one_adapter", "gave other bytes"),
-    ("forgets", "test_two_versions_share_a_bare_base", "answers otherwise"),
     ("sticks", "test_two_versions_share_a_bare_base", "answers otherwise"),
     ("sticks", "test_two_versions_share_a_model_with_a_head", "answers otherwise"),
     ("idles", "test_training_changes_the_adapter", "had changed"),
@@ -127,6 +127,11 @@ def test_a_broken_promise_is_caught(broken: str, promise: str, said: str, tmp_pa
     trained = contract.trained_in(tmp_path)
     with pytest.raises(AssertionError, match=said):
         getattr(contract, promise)(trained)
+
+
+def test_a_method_that_forgets_the_head_can_store_nothing(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="broken-forgets stored no weights of the head's classifier"):
+        assert _contract("forgets").trained_in(tmp_path).run
 
 
 def test_options_and_summary_that_explain_nothing_are_caught(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from adapterhub_fin.errors import BadCorpus, BadManifest
+from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
 from adapterhub_fin.interfaces import HeadImplementation, Prediction
 
 if TYPE_CHECKING:
@@ -18,21 +19,38 @@ if TYPE_CHECKING:
 
 
 class Classify(HeadImplementation):
-    """Softmax over labels, trained by cross-entropy."""
+    """Softmax over labels, trained by cross-entropy or the focal loss."""
 
     task = "SEQ_CLS"
     selects_on = "macro_f1"
 
     def __init__(self, options: Any) -> None:
         self.labels: tuple[str, ...] | None = options.labels
-        self.smoothing: float = options.smoothing
+        self.options = options
+        self.weights: Tensor | None = None  # of each label in the loss; of training alone
 
     def learn(self, rows: Dataset) -> None:
-        found = {str(label) for label in rows["label"]}
+        found = Counter(str(label) for label in rows["label"])
         if self.labels is None:
             self.labels = tuple(sorted(found))
-        elif unknown := sorted(found - set(self.labels)):
+        elif unknown := sorted(set(found) - set(self.labels)):
             raise BadCorpus(f"the training rows hold the label {unknown[0]!r}, which head.labels does not list")
+        self.weights = self._label_weights(found)
+
+    def _label_weights(self, found: Mapping[str, int]) -> Tensor | None:
+        wanted = self.options.weights
+        if wanted is None:
+            return None
+        if wanted == "balanced":
+            if absent := [label for label in self._names() if not found.get(label)]:
+                raise BadCorpus(f"the label {absent[0]!r} has no training row, so that no balance gives it a weight")
+            total, names = sum(found.values()), self._names()
+            return torch.tensor([total / len(names) / found[label] for label in names])
+        if set(wanted) != set(self._names()):
+            raise BadRecipe(
+                f"head.weights names {', '.join(sorted(wanted))}; the labels are {', '.join(self._names())}"
+            )
+        return torch.tensor([float(wanted[label]) for label in self._names()])
 
     def restore(self, labels: Sequence[str] | None) -> None:
         if not labels:
@@ -71,7 +89,19 @@ class Classify(HeadImplementation):
         return self._names().index(label)
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, label_smoothing=self.smoothing)
+        logits = outputs.logits.float()
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        if not self.options.focal:
+            smoothing = self.options.smoothing
+            return torch.nn.functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
+        surprise = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+        value = (1 - (-surprise).exp()) ** self.options.focal * surprise
+        counts = torch.ones_like(value) if weights is None else weights[labels]
+        mean: Tensor = (counts * value).sum() / counts.sum()
+        return mean
+
+    def weight(self, labels: Tensor) -> Tensor:
+        return super().weight(labels) if self.weights is None else self.weights.to(labels.device)[labels].sum()
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         answers: np.ndarray = logits.argmax(-1)

@@ -1,20 +1,38 @@
-"""LoRA (Hu et al., arXiv 2106.09685), through PEFT."""
+"""LoRA (Hu et al., arXiv 2106.09685), through PEFT, with its starts."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftConfig
-from torch import nn
+from peft.tuners.tuners_utils import check_target_module_exists
+from torch import Tensor, nn
 
 from adapterhub_fin.engine.peft_method import PeftMethod
 from adapterhub_fin.engine.targets import linear_layers
+from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.interfaces import Site
+from adapterhub_fin_plugins.methods import lora_init
+from adapterhub_fin_plugins.methods.lora_options import CHANGES_BASE
+
+Start = Mapping[str, Tensor]
 
 
 class Lora(PeftMethod):
-    """W x + (alpha / rank) B A x, with A random and B zero at the start."""
+    """W x + scale B A x, with scale = alpha / rank, and B A zero at the start unless `init` says otherwise.
+
+    Where the start takes a part S = scale B0 A0 out of W, what training learnt is scale (B A - B0 A0) on the W that
+    everyone has: [B, -B0] [A; A0], plain LoRA of twice the rank. That is what is stored (peft_facts, 6).
+    """
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.starts: dict[str, Start] = {}
+        self.reads_back = getattr(options, "init", "default") in CHANGES_BASE
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,6 +42,8 @@ class Lora(PeftMethod):
             "alpha": config.get("lora_alpha", 8),
             "dropout": config.get("lora_dropout", 0.0),
             "targets": sorted(targets) if isinstance(targets, list) else None,
+            "rslora": bool(config.get("use_rslora")),
+            "dora": bool(config.get("use_dora")),
         }
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
@@ -31,6 +51,62 @@ class Lora(PeftMethod):
             r=self.options.rank,
             lora_alpha=self.options.alpha,
             lora_dropout=self.options.dropout,
+            use_rslora=self.options.rslora,
+            use_dora=self.options.dora,
             target_modules=linear_layers(model, self.options.targets or site.targets, site.head_modules),
             modules_to_save=list(site.head_modules) or None,
         )
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        init = getattr(self.options, "init", "default")
+        if init == "default":
+            return super().attach(model, site)
+        config = self._config(model, site)
+        self._check_rank(init, model, config)
+        if next(model.parameters()).is_meta:  # without values there is nothing to start from
+            return self._inject(model, config, site.slot)
+        if init in lora_init.LOOKS_AT_DATA and site.batches is None:
+            raise BadRecipe(f"the init {init} looks at training batches, and none were given: choose another")
+        batches = list(itertools.islice(site.batches(), self.options.init_batches)) if site.batches else []
+        lora_init.prepare(init, model, config, batches, site.loss)
+        wrapped = self._inject(model, config, site.slot)
+        lora_init.finish(init, wrapped, site.slot, batches)
+        if self.reads_back:
+            stored = super().tensors(wrapped, site.slot)
+            self.starts[site.slot] = {name: value.clone() for name, value in stored.items() if ".lora_" in name}
+        return wrapped
+
+    def _check_rank(self, init: str, model: nn.Module, config: Any) -> None:
+        """A start from the base's own directions needs as many as the rank asks for; LoRA-GA takes two for each."""
+        if init not in CHANGES_BASE:
+            return
+        needed = self.options.rank * (2 if init == "lora-ga" else 1)
+        for name, module in model.named_modules():
+            weight = getattr(module, "weight", None)
+            if weight is not None and check_target_module_exists(config, name) and min(weight.shape) < needed:
+                raise BadRecipe(
+                    f"the init {init} at rank {self.options.rank} needs {needed} directions, and {name} has "
+                    f"{min(weight.shape)}: lower method.rank, or leave it out of method.targets"
+                )
+
+    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+        live = super().tensors(model, slot)
+        start = self.starts.get(slot)
+        if start is None:
+            return live
+        return {name: _difference(name, value.detach(), start.get(name)) for name, value in live.items()}
+
+    def plain_config(self, model: nn.Module, slot: str) -> dict[str, Any]:
+        config = super().plain_config(model, slot)
+        if slot in self.starts:
+            growth = math.sqrt(2) if config["use_rslora"] else 2
+            config |= {"r": 2 * config["r"], "lora_alpha": growth * config["lora_alpha"]}
+            config |= {"init_lora_weights": True, "corda_config": None, "lora_ga_config": None}
+        return config
+
+
+def _difference(name: str, value: Tensor, start: Tensor | None) -> Tensor:
+    """A over A0, or B beside -B0."""
+    if start is None:
+        return value
+    return torch.cat([value, start.to(value)], 0) if ".lora_A" in name else torch.cat([value, -start.to(value)], 1)

@@ -1,0 +1,144 @@
+"""Causal language modelling: documents in blocks, or conversations with a loss on the answers alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from adapterhub_fin.engine.examples import IGNORED
+from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.interfaces import HeadImplementation, Likelihood
+from adapterhub_fin_plugins.heads.conversation import Messages, answer_spans, render
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+
+class CausalLM(HeadImplementation):
+    """The next token, by the base's own language-model head."""
+
+    task = "CAUSAL_LM"
+    selects_on = "loss"
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def check(self, config: PretrainedConfig) -> None:
+        if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+            raise BadRecipe(
+                f"causal-lm predicts the next token, and a {config.model_type} base is an encoder that sees it: choose "
+                "a decoder, or the head classify or regress"
+            )
+
+    def learn(self, rows: Dataset) -> None:
+        pass  # nothing is left open
+
+    def restore(self, labels: Sequence[str] | None) -> None:
+        pass
+
+    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        read: Any = AutoModelForCausalLM.from_pretrained
+        model, info = read(folder, output_loading_info=True, **loading)
+        return model, sorted(info["missing_keys"])
+
+    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        build: Any = AutoModelForCausalLM.from_config
+        model: PreTrainedModel = build(config)
+        return model
+
+    def target(self, row: Mapping[str, Any]) -> None:
+        """The tokens themselves are the target."""
+
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
+        talks = "messages" in rows.column_names
+        examples: list[dict[str, Any]] = []
+        for number, row in enumerate(rows):
+            try:
+                if talks:
+                    examples.append(_conversation(row["messages"], tokenizer, max_length))
+                else:
+                    examples += self._document(row["text"], tokenizer, max_length)
+            except BadCorpus as error:
+                origin = f" ({row['origin']})" if row.get("origin") else ""
+                raise BadCorpus(f"row {number}{origin}: {error}") from error
+        return examples
+
+    def _document(self, text: str, tokenizer: PreTrainedTokenizerBase, size: int) -> list[dict[str, Any]]:
+        """Blocks of one document; each begins with the last token of the one before, so that none goes unpredicted."""
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        if not ids:
+            raise BadCorpus("the document is empty")
+        ids = [*_mark(tokenizer.bos_token_id), *ids, *_mark(tokenizer.eos_token_id)]
+        if not self.options.packing:
+            return [_example(ids[:size])]
+        blocks = [ids[start : start + size] for start in range(0, max(len(ids) - 1, 1), size - 1)]
+        if len(blocks) > 1 and len(blocks[-1]) < self.options.smallest:
+            blocks.pop()
+        return [_example(block) for block in blocks]
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        collate: Callable[..., dict[str, Tensor]] = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED)
+        return collate
+
+    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        logits = outputs.logits[:, -labels.shape[1] :]  # a prompt of trained vectors stands before the text
+        return cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED)
+
+    def answers(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The mean loss over each text's counted tokens, and how many they are: (rows, 2)."""
+        labels = inputs.get("labels")
+        if labels is None:
+            labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)
+        logits = logits[:, -labels.shape[1] :][:, :-1].float()
+        said = cross_entropy(logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none")
+        tokens = (labels[:, 1:] != IGNORED).sum(1)
+        return torch.stack([said.sum(1) / tokens.clamp(min=1), tokens.to(said.dtype)], 1)
+
+    def decide(self, answers: np.ndarray) -> np.ndarray:
+        return answers
+
+    def predictions(self, answers: Tensor) -> Sequence[Likelihood]:
+        return [Likelihood(mean, math.exp(mean), int(tokens)) for mean, tokens in answers.tolist()]
+
+    def prompt(self, messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
+        """A conversation as training showed it, up to where the assistant begins to speak."""
+        return render(messages, tokenizer, ask=True)
+
+
+def _mark(token: int | None) -> list[int]:
+    return [] if token is None else [token]
+
+
+def _example(ids: list[int]) -> dict[str, Any]:
+    """A document's tokens, each but the first predicted from those before it."""
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [IGNORED, *ids[1:]]}
+
+
+def _conversation(messages: Messages, tokenizer: PreTrainedTokenizerBase, size: int) -> dict[str, Any]:
+    """A conversation's tokens, of which the assistant's alone are predicted."""
+    text, spans = answer_spans(messages, tokenizer)
+    told = tokenizer(
+        text,
+        add_special_tokens=tokenizer.chat_template is None,  # a template writes its own marks
+        return_offsets_mapping=True,
+        truncation=True,
+        max_length=size,
+    )
+    ids = told["input_ids"]
+    labels = [
+        token if any(start <= first and last <= end and first < last for start, end in spans) else IGNORED
+        for token, (first, last) in zip(ids, told["offset_mapping"], strict=True)
+    ]
+    labels[0] = IGNORED
+    if all(label == IGNORED for label in labels):
+        raise BadCorpus(f"no answer of the assistant lies within training.max_length, {size} tokens")
+    return {"input_ids": ids, "attention_mask": told["attention_mask"], "labels": labels}

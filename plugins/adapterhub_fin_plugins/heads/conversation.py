@@ -1,0 +1,45 @@
+"""Conversations as text: the tokenizer's own template, or a plain one, and where in it the answers stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from adapterhub_fin.errors import BadCorpus
+
+Messages = Sequence[Mapping[str, str]]
+
+
+def render(messages: Messages, tokenizer: PreTrainedTokenizerBase, *, ask: bool) -> str:
+    """The text of a conversation; with `ask`, up to where the assistant begins to speak."""
+    if tokenizer.chat_template is not None:
+        text: Any = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=ask
+        )
+        return str(text)
+    end = tokenizer.eos_token or ""
+    said = [
+        f"### {message['role']}\n{message['content']}{end if message['role'] == 'assistant' else ''}\n\n"
+        for message in messages
+    ]
+    return "".join(said) + ("### assistant\n" if ask else "")
+
+
+def answer_spans(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[tuple[int, int]]]:
+    """The whole text, and from which character to which each answer of the assistant reaches, its end mark included."""
+    whole = render(messages, tokenizer, ask=False)
+    spans = []
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = render(messages[:place], tokenizer, ask=True)
+        after = render(messages[: place + 1], tokenizer, ask=False)
+        if not (whole.startswith(after) and after.startswith(before)):
+            raise BadCorpus(
+                "the tokenizer's chat template changes what was said before, so that answers can't be told apart: "
+                "give conversations of one answer"
+            )
+        spans.append((len(before), len(after.rstrip("\n"))))
+    return whole, spans

@@ -1,0 +1,114 @@
+"""A figure for a text: Transformers' own sequence-classification models with one output, or a small network on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+
+from adapterhub_fin.engine.plugs import outside_backbone
+from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.interfaces import Estimate, HeadImplementation
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch import Tensor
+
+
+class Regress(HeadImplementation):
+    """centre + scale * output, trained on standardised targets."""
+
+    task = "SEQ_CLS"
+    selects_on = "r2"
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+        self.centre: float | None = options.centre if options.standardize else 0.0
+        self.scale: float | None = options.scale if options.standardize else 1.0
+
+    def learn(self, rows: Dataset) -> None:
+        targets = np.array([_figure(value) for value in rows["target"]])
+        spread = float(targets.std())
+        if not spread:
+            raise BadCorpus(f"the training targets are all {targets[0]}: there is nothing to learn")
+        self.centre = float(targets.mean()) if self.centre is None else self.centre
+        self.scale = spread if self.scale is None else self.scale
+
+    def learnt(self) -> Mapping[str, Any]:
+        return {"centre": self.centre, "scale": self.scale} if self.options.standardize else {}
+
+    def restore(self, labels: Sequence[str] | None) -> None:
+        self.centre = 0.0 if self.centre is None else self.centre
+        self.scale = 1.0 if self.scale is None else self.scale
+
+    def _units(self) -> tuple[float, float]:
+        assert self.centre is not None and self.scale is not None, "learn or restore comes first"
+        return self.centre, self.scale
+
+    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **SHAPE, **loading
+        )
+        missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+        if self.options.network == "mlp":
+            name = self._put_network(model)
+            fresh = {f"{name}.{inner}" for inner, _ in model.get_submodule(name).named_parameters()}
+            missing = {key for key in missing if not key.startswith(f"{name}.")} | fresh
+        return model, sorted(missing)
+
+    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        build: Any = AutoModelForSequenceClassification.from_config
+        model: PreTrainedModel = build(type(config).from_dict({**config.to_dict(), **SHAPE}))
+        if self.options.network == "mlp":
+            self._put_network(model)
+        return model
+
+    def _put_network(self, model: PreTrainedModel) -> str:
+        """Two layers in place of the last; the name of the module they stand in."""
+        for name in reversed(outside_backbone(model)):
+            last = getattr(model, name)
+            if isinstance(last, nn.Linear):
+                width = self.options.hidden or last.in_features
+                network = nn.Sequential(nn.Linear(last.in_features, width), nn.GELU(), nn.Linear(width, 1))
+                setattr(model, name, network.to(last.weight.device, last.weight.dtype))
+                return name
+        raise BadRecipe(f"head.network mlp needs a base whose head is one linear layer, unlike {type(model).__name__}")
+
+    def target(self, row: Mapping[str, Any]) -> float:
+        centre, scale = self._units()
+        return (_figure(row["target"]) - centre) / scale
+
+    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        said = outputs.logits[:, 0].float()
+        if self.options.loss == "huber":
+            return nn.functional.huber_loss(said, labels.float())
+        return nn.functional.mse_loss(said, labels.float())
+
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        centre, scale = self._units()
+        figures: np.ndarray = centre + scale * labels
+        return figures
+
+    def decide(self, answers: np.ndarray) -> np.ndarray:
+        return self.truth(answers[:, 0])
+
+    def predictions(self, answers: Tensor) -> Sequence[Estimate]:
+        centre, scale = self._units()
+        return [Estimate(centre + scale * value) for value in answers[:, 0].tolist()]
+
+
+SHAPE: dict[str, Any] = {"num_labels": 1, "problem_type": "regression", "id2label": {0: "value"}}
+
+
+def _figure(value: Any) -> float:
+    try:
+        figure = float(value)
+    except (TypeError, ValueError):
+        raise BadCorpus(f"the target {value!r} is no number") from None
+    if not math.isfinite(figure):
+        raise BadCorpus(f"the target {value!r} is not finite")
+    return figure

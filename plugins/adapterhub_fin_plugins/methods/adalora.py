@@ -1,0 +1,134 @@
+"""AdaLoRA (Zhang et al., arXiv 2303.10512), through PEFT, with its rank allocator driven and its state kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import AdaLoraConfig, PeftConfig
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
+from adapterhub_fin.engine.targets import linear_layers
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.interfaces import Site
+
+AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # the allocator's importance, which no checkpoint of PEFT's holds
+RANKS = "rank_pattern"
+
+
+class AdaLora(PeftMethod):
+    """W x + (alpha / initial rank) B E A x, where E is diagonal and its unimportant entries are pruned in training."""
+
+    reads_back = True  # trained with pruned entries at zero, stored without them: the same but for rounding
+
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        targets = config.get("target_modules")
+        initial = max(int(config.get("init_r", 12)), 2)
+        return {
+            "initial_rank": initial,
+            "target_rank": min(int(config.get("target_r", 8)), initial - 1),
+            "alpha": config.get("lora_alpha", 8),
+            "dropout": config.get("lora_dropout", 0.0),
+            "targets": sorted(targets) if isinstance(targets, list) else None,
+        }
+
+    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        return AdaLoraConfig(
+            init_r=self.options.initial_rank,
+            target_r=self.options.target_rank,
+            lora_alpha=self.options.alpha,
+            lora_dropout=self.options.dropout,
+            orth_reg_weight=self.options.orthogonality,
+            deltaT=self.options.interval,
+            total_step=1,  # PEFT asks for it already; the true total is set when training starts
+            target_modules=linear_layers(model, self.options.targets or site.targets, site.head_modules),
+            modules_to_save=list(site.head_modules) or None,
+        )
+
+    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+        wrapped = super().rebuild(model, site, folder)
+        config = peft_model(wrapped).peft_config[site.slot]
+        for name, kept in (config.rank_pattern or {}).items():
+            layer = _layer(wrapped, name)
+            layer.update_layer(site.slot, sum(kept), config.lora_alpha, config=config)
+            layer.ranknum[site.slot].data.fill_(float(config.init_r))  # the scale divides by the initial rank
+        return wrapped
+
+    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+        config = peft_model(model).peft_config[slot]
+        pattern = config.rank_pattern
+        if config.inference_mode:  # the layers have their ranks already, and PEFT would prune them again
+            config.rank_pattern = None
+        try:
+            return super().tensors(model, slot)
+        finally:
+            config.rank_pattern = pattern  # reading renames its keys
+
+    def plain_config(self, model: nn.Module, slot: str) -> dict[str, Any]:
+        config = super().plain_config(model, slot)
+        pattern = config[RANKS] or {}
+        return config | {RANKS: {name.replace(f".{slot}", ""): kept for name, kept in pattern.items()} or None}
+
+    def callbacks(self, model: nn.Module, slot: str, total_steps: int) -> Sequence[TrainerCallback]:
+        config = peft_model(model).peft_config[slot]
+        config.total_step = total_steps
+        config.tinit, config.tfinal = int(self.options.warmup * total_steps), int(self.options.settle * total_steps)
+        if config.tinit >= total_steps - config.tfinal:
+            raise BadRecipe(f"adalora needs steps to prune in, and the run has {total_steps}: train longer")
+        return [_Allocation(model)]
+
+    def penalty(self, model: nn.Module, slot: str) -> Tensor | None:
+        """Mean distance of A A' and B' B from the identity (equation 4), which PEFT adds only to a loss of its own."""
+        if not self.options.orthogonality:
+            return None
+        apart = []
+        for name, parameter in model.named_parameters():
+            if name.endswith((f"lora_A.{slot}", f"lora_B.{slot}")):
+                gram = parameter @ parameter.T if "lora_A" in name else parameter.T @ parameter
+                apart.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
+        distance: Tensor = self.options.orthogonality * torch.stack(apart).mean()
+        return distance
+
+    def training_state(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+        allocator = peft_model(model).base_model.rankallocator
+        state = dict(super().training_state(model, slot))
+        for average in AVERAGES:
+            state |= {f"{average}/{name}": value for name, value in getattr(allocator, average).items()}
+        pattern = peft_model(model).peft_config[slot].rank_pattern or {}
+        return state | {f"{RANKS}/{name}": torch.tensor(kept) for name, kept in pattern.items()}
+
+    def resume(self, model: nn.Module, slot: str, state: Mapping[str, Tensor]) -> None:
+        apart: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*AVERAGES, RANKS)}
+        weights = {}
+        for name, value in state.items():
+            kind, _, rest = name.partition("/")
+            if kind in apart:
+                apart[kind][rest] = value
+            else:
+                weights[name] = value
+        super().resume(model, slot, weights)
+        wrapped = peft_model(model)
+        for average in AVERAGES:
+            setattr(wrapped.base_model.rankallocator, average, apart[average])
+        pattern = {name: kept.tolist() for name, kept in apart[RANKS].items()}
+        wrapped.peft_config[slot].rank_pattern = pattern or None
+
+
+class _Allocation(TrainerCallback):
+    """Shares out the rank after each optimizer step, while the gradients are there."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = peft_model(model)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.model.base_model.update_and_allocate(state.global_step + 1)
+
+
+def _layer(model: nn.Module, name: str) -> Any:
+    """The adapted layer that a rank pattern's key names, as in `encoder.layer.0.query.lora_E`."""
+    return peft_model(model).base_model.model.get_submodule(name.partition(".lora_E")[0])

@@ -1,0 +1,124 @@
+"""Every type that PEFT knows, by the name `peft:TYPE`: its own configuration and defaults, with no class for any."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import peft
+from peft import PeftConfig, set_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
+from adapterhub_fin.engine.targets import linear_layers
+from adapterhub_fin.errors import BadRecipe, PluginError, UnknownName, WrongTensors
+from adapterhub_fin.interfaces import Site
+from adapterhub_fin_plugins.methods.prompting import PromptMethod
+
+TOKENS = 8  # vectors of a prompt, where the options say nothing
+# What the site says, or what makes no sense in a recipe.
+SETTLED = frozenset(
+    ["task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"]
+)
+PROMPT = "prompt_embeddings"  # it goes to the prompt's encoder, which PEFT does not count as a place
+FINDS_ITS_OWN = frozenset(["ADAPTION_PROMPT", "IA3", "SHADOW", "TRAINABLE_TOKENS"])  # it, or layers of two kinds
+KEYS_AND_VALUES = frozenset(["CARTRIDGE", "PREFIX_TUNING"])  # prompts that are no embeddings
+NEEDS_VALUES = frozenset(
+    ["ADAMSS", "BOFT", "FROD", "SHIRA", "UNILORA"]
+)  # they compute with the weights when they are attached
+NEEDS_MORE = {
+    "ADALORA": "its rank allocator must be driven in every step: use the method adalora",
+    "MULTITASK_PROMPT_TUNING": "it wants a task's number with every row, and rows here have none: use prompt-tuning",
+    "POLY": "it wants a task's number with every row, and rows here have none: use lora",
+    "XLORA": "it mixes adapters that were trained before: train those with lora, and merge them",
+}
+
+
+class PeftType(PeftMethod):
+    """One of PEFT's types; the options are the fields of its configuration."""
+
+    type_name: ClassVar[str]
+
+    def __init__(self, options: Any) -> None:
+        PeftMethod.__init__(self, options)  # a prompt's own beginning looks for an option of the shipped ones
+        self.given: dict[str, Any] = dict(options.model_extra or {})
+        self.fields = {field.name for field in dataclasses.fields(self._kind())} - SETTLED
+        for name in self.given:
+            if name not in self.fields:
+                raise UnknownName(f"option of the method {self._name()}", name, self.fields)
+        self.checkpointing = self.type_name not in KEYS_AND_VALUES
+        self.needs_values = self.type_name in NEEDS_VALUES
+        if "num_virtual_tokens" in self.fields:
+            self.positions = int(self.given.get("num_virtual_tokens", TOKENS))
+
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {field.name for field in dataclasses.fields(cls._kind())} - SETTLED
+        return {name: value for name, value in config.items() if name in fields and value is not None}
+
+    @classmethod
+    def _name(cls) -> str:
+        return f"peft:{cls.type_name.lower().replace('_', '-')}"
+
+    @classmethod
+    def _kind(cls) -> type[Any]:
+        kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings
+        kind = kinds.get(cls.type_name)
+        if kind is None:
+            raise PluginError(f"peft {peft.__version__} has no type {cls.type_name}: install a release that has it")
+        found: type[Any] = kind
+        return found
+
+    def check(self, config: PretrainedConfig, task: str | None) -> None:
+        if self.type_name in NEEDS_MORE:
+            raise BadRecipe(f"{self._name()} can't be trained from a recipe: {NEEDS_MORE[self.type_name]}")
+        if self.positions and config.is_encoder_decoder:
+            raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
+
+    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        values = dict(self.given)
+        if "target_modules" in self.fields and "target_modules" not in values and not self._knows(model):
+            values["target_modules"] = linear_layers(model, site.targets, site.head_modules)
+        if "num_virtual_tokens" in self.fields:
+            values.setdefault("num_virtual_tokens", TOKENS)
+        if site.head_modules and "modules_to_save" not in self.fields:
+            raise BadRecipe(f"{self._name()} stores no head of a task ({', '.join(site.head_modules)}): use causal-lm")
+        if "modules_to_save" in self.fields:
+            values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *site.head_modules}) or None
+        if "task_type" in {field.name for field in dataclasses.fields(self._kind())}:
+            values["task_type"] = site.task  # some types check it when they are made
+        try:
+            config: PeftConfig = self._kind()(**values)
+        except (TypeError, ValueError) as error:
+            raise BadRecipe(f"the method {self._name()}: {error}") from error
+        return config
+
+    def _knows(self, model: nn.Module) -> bool:
+        """Whether PEFT itself says what the type adapts in this architecture."""
+        if self.type_name in FINDS_ITS_OWN:
+            return True
+        tuners: Any = peft.PEFT_TYPE_TO_TUNER_MAPPING
+        mapping = getattr(tuners[self.type_name], "target_module_mapping", None) or {}
+        return str(getattr(model.config, "model_type", "")) in mapping
+
+    def fill(self, model: nn.Module, slot: str, stored: Mapping[str, Tensor]) -> None:
+        """By PEFT's own loading: not every type's tensors are the ones that it computes with."""
+        result: Any = set_peft_model_state_dict(peft_model(model), dict(stored), adapter_name=slot)
+        if lost := [key for key in getattr(result, "unexpected_keys", ()) if key != PROMPT]:
+            raise WrongTensors(f"PEFT found no place for {lost[0]}")
+
+
+class PeftPromptType(PeftType, PromptMethod):
+    """One of PEFT's types that put a prompt before every text."""
+
+
+def __getattr__(name: str) -> type[PeftType]:
+    """`LN_TUNING` and the like: the class of that type."""
+    if not name.isupper():
+        raise AttributeError(name)
+    kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING
+    prompts = hasattr(kinds.get(name), "num_virtual_tokens")
+    told = {"type_name": name, "embedded": name not in KEYS_AND_VALUES, "__doc__": f"PEFT's {name}."}
+    return type(name, (PeftPromptType if prompts else PeftType,), {**told, "__module__": __name__})

@@ -1,0 +1,33 @@
+"""Prompt tuning (Lester et al., arXiv 2104.08691), through PEFT."""
+
+from __future__ import annotations
+
+import torch
+from peft import PeftConfig, PromptTuningConfig
+from torch import nn
+
+from adapterhub_fin.engine.peft_method import peft_model
+from adapterhub_fin.interfaces import Site
+from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
+
+
+class PromptTuning(PromptMethod):
+    """Trained embeddings before those of every text."""
+
+    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        return PromptTuningConfig(
+            num_virtual_tokens=self.options.tokens, modules_to_save=list(site.head_modules) or None
+        )
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        wrapped = super().attach(model, site)
+        prompt = peft_model(wrapped).prompt_encoder[site.slot].embedding.weight
+        if self.options.init != "random" and not prompt.is_meta:
+            words = peft_model(wrapped).get_base_model().get_input_embeddings()
+            if self.options.init == "text" and site.tokenizer is not None:
+                ids = torch.tensor(text_tokens(site.tokenizer, self.options.text, self.options.tokens))
+            else:
+                ids = torch.randint(0, words.weight.shape[0], (self.options.tokens,))
+            with torch.no_grad():
+                prompt.copy_(words(ids.to(words.weight.device)))
+        return wrapped

@@ -1,0 +1,112 @@
+"""What the prompt methods share: vectors of their own before every text, on an untouched base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.interfaces import Site
+
+
+class PromptMethod(PeftMethod):
+    """A PEFT method whose prompt is computed in training and stored as plain vectors."""
+
+    embedded = True  # whether the prompt is embeddings, or keys and values of every layer
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.positions = options.tokens
+
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"tokens": config["num_virtual_tokens"]}
+
+    def check(self, config: PretrainedConfig, task: str | None) -> None:
+        if config.is_encoder_decoder:
+            raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
+
+    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        return self._aligned(super().attach(model, site))
+
+    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+        return self._aligned(super().rebuild(model, site, folder))
+
+    def _aligned(self, model: nn.Module) -> nn.Module:
+        """A batch answers as its rows do alone, though Transformers can't see which of the embeddings pad.
+
+        A decoder that answers from its last place gets the prompt, the text and no padding up to there. One that writes
+        on gets padding between the prompt and the text, which PEFT's positions would count.
+        """
+        inner = peft_model(model).get_base_model()
+        if not self.embedded:
+            return model
+        if hasattr(inner, "score") and not getattr(inner, "_ahf_pads_first", False):
+            inner.register_forward_pre_hook(_padding_first, with_kwargs=True)
+            inner._ahf_pads_first = True
+        elif _writes(inner) and not getattr(inner, "_ahf_skips_padding", False):
+            inner.register_forward_pre_hook(_padding_uncounted, with_kwargs=True)
+            inner._ahf_skips_padding = True
+        return model
+
+    def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
+        self.activate(model, slot)
+        mask = batch["attention_mask"]
+        states = model(**batch, output_hidden_states=True).hidden_states
+        if not self.embedded:
+            return list(states)
+        inner, tokens = peft_model(model).get_base_model(), mask.shape[1]
+        if not getattr(inner, "_ahf_pads_first", False):
+            return [state[:, -tokens:] for state in states]
+        # The hook moved each row's padding to the front: move it back behind the text.
+        return [_rolled(state, mask.sum(1) + self.positions)[:, self.positions :] for state in states]
+
+
+def _padding_first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """[prompt, text, padding] -> [padding, prompt, text], with positions counted from the prompt."""
+    embeds, mask = kwargs.get("inputs_embeds"), kwargs.get("attention_mask")
+    if embeds is None or mask is None or not (mask == 0).any():
+        return None
+    shift = mask.shape[1] - mask.sum(1)
+    mask = _rolled(mask, shift)
+    places = (mask.cumsum(1) - 1).clamp(min=0).long()
+    return args, {**kwargs, "inputs_embeds": _rolled(embeds, shift), "attention_mask": mask, "position_ids": places}
+
+
+def _writes(model: nn.Module) -> bool:
+    """Whether it predicts next tokens, from positions that it can be told."""
+    causal = getattr(model, "can_generate", None)
+    return causal is not None and causal() and "position_ids" in signature(model.forward).parameters
+
+
+def _padding_uncounted(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Positions of [prompt, padding, text], or of what is written after it, as if there were no padding."""
+    mask, given = kwargs.get("attention_mask"), kwargs.get("position_ids")
+    fresh = kwargs.get("inputs_embeds") if kwargs.get("inputs_embeds") is not None else kwargs.get("input_ids")
+    if given is not None or fresh is None or mask is None or mask.dim() != 2 or not (mask == 0).any():
+        return None
+    places = (mask.cumsum(1) - 1).clamp(min=0).long()
+    return args, {**kwargs, "position_ids": places[:, -fresh.shape[1] :]}
+
+
+def _rolled(rows: Tensor, shift: Tensor) -> Tensor:
+    """Each row turned by its own shift along the second axis."""
+    length = rows.shape[1]
+    index = (torch.arange(length, device=rows.device)[None, :] - shift.long()[:, None]) % length
+    shape = [*index.shape, *([1] * (rows.dim() - 2))]
+    return rows.gather(1, index.view(shape).expand_as(rows))
+
+
+def text_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> list[int]:
+    """Tokens of a text, without the marks around it, repeated or cut to a number."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise BadRecipe(f"method.text {text!r} has no tokens: write words")
+    return [int(ids[place % len(ids)]) for place in range(count)]

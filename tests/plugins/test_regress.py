@@ -1,0 +1,85 @@
+"""Figures are learnt on a scale of their own and told in the units of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+import adapterhub_fin as ahf
+from adapterhub_fin.descriptions import Head
+from adapterhub_fin.engine import plugs
+from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.testing.bench import TEXTS, Bench
+
+LORA = {"name": "lora", "rank": 4}
+
+
+def head(**options: Any) -> Any:
+    return plugs.build(Head, "regress", options)
+
+
+def test_targets_are_standardised_and_answers_are_not() -> None:
+    reader = head()
+    reader.learn(Dataset.from_dict({"target": [10.0, 20.0, 30.0]}))
+    assert reader.learnt() == {"centre": 20.0, "scale": pytest.approx(8.16496580927726)}
+    labels = np.array([reader.target({"target": value}) for value in (10.0, 20.0, 30.0)])
+    assert labels.mean() == pytest.approx(0) and labels.std() == pytest.approx(1)
+    assert reader.truth(labels) == pytest.approx([10, 20, 30])
+    assert reader.decide(labels[:, None]) == pytest.approx([10, 20, 30])
+    assert reader.predictions(torch.tensor([[0.0]]))[0].value == 20.0
+
+
+def test_without_a_scale_targets_are_as_they_are() -> None:
+    reader = head(standardize=False)
+    reader.learn(Dataset.from_dict({"target": [10.0, 20.0]}))
+    assert reader.learnt() == {} and reader.target({"target": 10.0}) == 10.0
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"), [([1.0, float("nan")], "not finite"), ([2.0, 2.0], "all 2.0"), (["up", "down"], "no number")]
+)
+def test_targets_that_teach_nothing_are_named(targets: list[Any], said: str) -> None:
+    with pytest.raises(BadCorpus, match=said):
+        head().learn(Dataset.from_dict({"target": targets}))
+
+
+def test_plain_peft_loads_linear_regression(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "encoder", LORA, {"name": "regress"})
+    run = bench.train("figures")
+    base = AutoModelForSequenceClassification.from_pretrained(bench.base(), num_labels=1)
+    plain = PeftModel.from_pretrained(base, str(run.version.files)).eval()
+    batch = run.adapter.tokenizer(list(TEXTS), padding=True, truncation=True, max_length=48, return_tensors="pt")
+    with torch.inference_mode():
+        assert torch.allclose(plain(**batch).logits, run.adapter.logits(TEXTS), atol=1e-6)
+
+
+def test_the_learnt_scale_is_in_the_version(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "encoder", LORA, {"name": "regress", "network": "mlp", "hidden": 8})
+    run = bench.train("figures")
+    stored = run.version.manifest.head
+    assert stored is not None and set(stored.options) == {"network", "hidden", "centre", "scale"}
+    loaded = ahf.load(run.reference, base=bench.base(), registry=bench.registry)
+    assert loaded.predict(TEXTS) == run.adapter.predict(TEXTS)
+    assert {type(answer) for answer in loaded.predict(TEXTS)} == {ahf.Estimate}
+
+
+def test_a_network_needs_a_head_of_one_layer(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    bench = Bench(tmp_path, "encoder", LORA, {"name": "regress", "network": "mlp"})
+    tokenizer = AutoTokenizer.from_pretrained(bench.base())
+    RobertaModel(RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=130, **shape)).save_pretrained(
+        tmp_path / "roberta"
+    )
+    tokenizer.save_pretrained(tmp_path / "roberta")
+    recipe = {**bench.recipe("figures"), "base": {"path": str(tmp_path / "roberta")}}
+    with pytest.raises(ahf.BadRecipe, match="head.network mlp needs a base whose head is one linear layer"):
+        ahf.train(recipe, registry=bench.registry)
