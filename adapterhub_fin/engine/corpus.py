@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.descriptions import Corpus, Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.dated import first_seen
-from adapterhub_fin.engine.splits import split_rows
+from adapterhub_fin.engine.splits import PARTS, divide
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import Known
+from adapterhub_fin.interfaces import Known, Rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from adapterhub_fin.interfaces import HeadImplementation
-    from adapterhub_fin.recipe import CorpusChoice
+    from adapterhub_fin.recipe import CorpusChoice, Split
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")
-SEEN = ("train", "validation")  # what can influence the weights: early stopping looks at validation
+SEEN = PARTS[:2]  # what can influence the weights: early stopping looks at validation
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Corpora:
     """A corpus ready to train on, with what a manifest says of it."""
 
     parts: Mapping[str, Dataset]
+    split: Split  # as it was resolved
     record: Mapping[str, Any]  # the manifest's `corpus`
     known: Mapping[str, Known]  # by input: `corpus:NAME`, `labels:NAME`
     notes: Mapping[str, int]
@@ -44,43 +45,53 @@ class Corpora:
 def read_corpus(choice: CorpusChoice, head: str) -> Corpora:
     """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row."""
     description = extensions().get(Corpus, choice.name)
-    rows = plugs.build(Corpus, choice.name, choice.options).load()
+    rows = read_rows(choice, head)
     unknown = first_seen()  # after the rows were read
-    consumed = extensions().get(Head, head).consumes
-    _check(rows.table, consumed, choice.name)
-    parts = split_rows(rows.table, choice.split, choice.name)
-    if "label" in consumed and len(set(parts["train"]["label"])) < 2:
+    division = divide(rows.table, choice.split, choice.name)
+    parts = division.parts
+    if "label" in extensions().get(Head, head).consumes and len(set(parts["train"]["label"])) < 2:
         raise BadCorpus(
             f"corpus {choice.name}: the training part holds one label; two or more are needed to tell apart"
         )
     span = _span(rows.table)
     record = {
         "name": choice.name,
-        "options": _portable(choice),
+        "options": {**portable_options(choice), **rows.read},
         "digest": corpus_digest(rows.table),
         "rows": {part: len(table) for part, table in parts.items()},
         "available": span,
-        "licence": description.licence,
+        "licence": _licence(choice) or description.licence,
     }
-    return Corpora(parts, record, _known(choice.name, parts, rows.known, unknown), rows.notes)
+    known = _known(choice.name, parts, rows.known, unknown)
+    return Corpora(parts, division.split, record, known, {**rows.notes, **division.notes})
 
 
-def _check(table: Dataset, consumed: tuple[str, ...], corpus: str) -> None:
+def read_rows(choice: CorpusChoice, head: str) -> Rows:
+    """All rows of a corpus, once each holds what a head reads; raises BadCorpus naming corpus and row."""
+    rows: Rows = plugs.build(Corpus, choice.name, choice.options).load()
+    reader = extensions().get(Head, head)
+    _check(rows.table, reader.inputs, reader.consumes, choice.name)
+    return rows
+
+
+def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], corpus: str) -> None:
     columns = table.column_names
-    if "text" not in columns:
-        raise BadCorpus(f"corpus {corpus} has no column 'text'; it has {', '.join(columns)}")
+    read = [column for column in inputs if column in columns]
+    if not read:
+        wanted = " or ".join(map(repr, inputs))
+        raise BadCorpus(f"corpus {corpus} has no column {wanted}, which the head reads; it has {', '.join(columns)}")
     if missing := sorted(set(consumed) - set(columns)):
         raise BadCorpus(
             f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}"
         )
-    for column in ("text", *consumed, *(name for name in INSTANTS if name in columns)):
+    for column in (*read, *consumed, *(name for name in INSTANTS if name in columns)):
         for row, value in enumerate(table[column]):
             if problem := _problem(column, value):
                 raise BadCorpus(f"corpus {corpus}, {_place(table, row)}: {column} {problem}; drop the row or mend it")
 
 
 def _problem(column: str, value: Any) -> str | None:
-    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or value == "" or value == [] or (isinstance(value, float) and not math.isfinite(value)):
         return f"is {value!r}"
     if column in INSTANTS and not isinstance(value, datetime):
         return f"is {value!r} and not an instant (a date alone is the end of its day in its zone)"
@@ -92,9 +103,9 @@ def _place(table: Dataset, row: int) -> str:
     return f"row {row}{origin}"
 
 
-def check_targets(head: HeadImplementation, corpora: Corpora, corpus: str) -> None:
+def check_targets(head: HeadImplementation, parts: Mapping[str, Dataset], corpus: str) -> None:
     """Every row of every part has a target that the head knows; BadCorpus names the part and the row."""
-    for part, table in corpora.parts.items():
+    for part, table in parts.items():
         for row, values in enumerate(table):
             try:
                 head.target(values)
@@ -122,11 +133,16 @@ def _instant_text(value: Any) -> str:
     )
 
 
-def _portable(choice: CorpusChoice) -> dict[str, Any]:
+def portable_options(choice: CorpusChoice) -> dict[str, Any]:
     """The options as given, without paths of this machine: those stand in the recipe alone."""
     options = extensions().options(Corpus, choice.name, choice.options)
     paths = {name for name in type(options).model_fields if isinstance(getattr(options, name), Path)}
     return {name: value for name, value in options.model_dump(mode="json").items() if name not in paths}
+
+
+def _licence(choice: CorpusChoice) -> str | None:
+    """The licence that a user states for rows of their own."""
+    return getattr(extensions().options(Corpus, choice.name, choice.options), "licence", None)
 
 
 def _latest(parts: Mapping[str, Dataset], column: str) -> datetime:

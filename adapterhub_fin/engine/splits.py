@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +20,52 @@ if TYPE_CHECKING:
 PARTS = ("train", "validation", "test")
 
 
-def split_rows(table: Dataset, split: Split, corpus: str) -> Mapping[str, Dataset]:
-    """The three parts, in the order of the table; BadCorpus names what leaves one empty."""
-    divide = {"random": _random, "stratified": _stratified, "grouped": _grouped, "time": _by_time, "given": _given}
-    rows = divide[split.by](table, split, np.random.default_rng(split.seed), corpus)
+@dataclass(frozen=True)
+class Division:
+    """Three parts in the order of the table, and how they came about."""
+
+    parts: Mapping[str, Dataset]
+    places: Mapping[str, Sequence[int]]  # which rows of the table each part holds, ascending
+    split: Split  # as it was resolved: `by` is never None
+    notes: Mapping[str, int]  # the rows that an embargo took out of a part, counted
+
+
+def resolve(split: Split, columns: Sequence[str]) -> Split:
+    """The split that rows with these columns get: where `by` is open, it is settled by what the rows have."""
+    if split.by is not None:
+        return split
+    by = "stratified" if "label" in columns else "grouped" if "group" in columns else "random"
+    return split.model_copy(update={"by": by})
+
+
+def divide(table: Dataset, split: Split, corpus: str) -> Division:
+    """Divide a table; BadCorpus names what leaves a part empty."""
+    split = resolve(split, table.column_names)
+    ways = {
+        "random": _random,
+        "stratified": _stratified,
+        "grouped": _grouped,
+        "time": _by_time,
+        "walk-forward": _walk_forward,
+        "given": _given,
+    }
+    rows = ways[str(split.by)](table, split, np.random.default_rng(split.seed), corpus)
+    _refuse_empty(rows, len(table), f"split by {split.by}", corpus)
+    notes = {}
+    if (embargo := split.embargo_length) is not None:
+        early = _before_embargo(table, rows, embargo)
+        notes = {f"under embargo, {part}": len(rows[part]) - len(early[part]) for part in PARTS[:-1]}
+        _refuse_empty(rows := early, len(table), f"the embargo of {split.embargo}", corpus)
+    places = {part: sorted(rows[part]) for part in PARTS}
+    return Division({part: table.select(places[part]) for part in PARTS}, places, split, notes)
+
+
+def _refuse_empty(rows: Mapping[str, Sequence[int]], total: int, cause: str, corpus: str) -> None:
     if empty := [part for part in PARTS if not len(rows[part])]:
         raise BadCorpus(
-            f"corpus {corpus}: split by {split.by} leaves {' and '.join(empty)} without rows "
-            f"({len(table)} rows in all): give it more rows or other shares"
+            f"corpus {corpus}: {cause} leaves {' and '.join(empty)} without rows "
+            f"({total} rows in all): give it more rows or other shares"
         )
-    return {part: table.select(sorted(rows[part])) for part in PARTS}
 
 
 def _column(table: Dataset, name: str, split: Split, corpus: str) -> list[Any]:
@@ -77,14 +116,50 @@ def _grouped(table: Dataset, split: Split, rng: np.random.Generator, corpus: str
 
 def _by_time(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
     """Oldest to train, newest to test; rows of one instant stay together, on the earlier side."""
+    order, instants = _in_time(table, split, corpus)
+    shares = (1 - split.test - split.validation, 1 - split.test)
+    train, seen = (_uncut(instants, round(len(order) * share)) for share in shares)
+    return {"train": order[:train], "validation": order[train:seen], "test": order[seen:]}
+
+
+def _walk_forward(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
+    """Train and validate on the blocks up to `fold`, test on the next; validation is the end of what was seen."""
+    assert split.folds is not None and split.fold is not None, "a walk-forward Split has both"
+    order, instants = _in_time(table, split, corpus)
+    places = (round(len(order) * block / (split.folds + 1)) for block in (split.fold, split.fold + 1))
+    seen, end = (_uncut(instants, place) for place in places)
+    # Backwards: the rows of one instant (all the firms of a month) may be more than validation's whole share.
+    train = _uncut(instants, round(seen * (1 - split.validation)), step=-1)
+    return {"train": order[:train], "validation": order[train:seen], "test": order[seen:end]}
+
+
+def _in_time(table: Dataset, split: Split, corpus: str) -> tuple[list[int], list[Any]]:
+    """The rows from the oldest to the newest, and their instants in that order."""
     instants = _column(table, "available_at", split, corpus)
     order = sorted(range(len(table)), key=lambda row: instants[row])
-    ends = [round(len(order) * share) for share in (1 - split.test - split.validation, 1 - split.test)]
-    for place, end in enumerate(ends):
-        while 0 < end < len(order) and instants[order[end]] == instants[order[end - 1]]:
-            end += 1
-        ends[place] = end
-    return {"train": order[: ends[0]], "validation": order[ends[0] : ends[1]], "test": order[ends[1] :]}
+    return order, [instants[row] for row in order]
+
+
+def _uncut(instants: Sequence[Any], place: int, step: int = 1) -> int:
+    """The nearest place in the direction of `step` that does not cut the rows of one instant."""
+    while 0 < place < len(instants) and instants[place] == instants[place - 1]:
+        place += step
+    return place
+
+
+def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: timedelta) -> dict[str, list[int]]:
+    """The rows that were wholly known, their label included, an embargo before the next part starts."""
+    available = _aware(table["available_at"])
+    labelled = _aware(table["label_known_at"]) if "label_known_at" in table.column_names else available
+    kept = {"test": rows["test"]}
+    for part, following in pairwise(PARTS):
+        limit = min(available[row] for row in rows[following]) - embargo
+        kept[part] = [row for row in rows[part] if max(available[row], labelled[row]) <= limit]
+    return kept
+
+
+def _aware(instants: Sequence[datetime]) -> list[datetime]:
+    return [each if each.tzinfo else each.replace(tzinfo=UTC) for each in instants]
 
 
 def _given(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
@@ -94,7 +169,20 @@ def _given(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) 
         raise BadCorpus(f"corpus {corpus}: column 'split' holds {unknown[0]!r}; it may hold {', '.join(PARTS)}")
     parts = {part: [row for row, each in enumerate(given) if each == part] for part in PARTS}
     if not parts["validation"]:
-        order = [parts["train"][i] for i in rng.permutation(len(parts["train"]))]
-        cut = round(len(order) * split.validation)
-        parts["validation"], parts["train"] = order[:cut], order[cut:]
+        parts["train"], parts["validation"] = _carved(table, parts["train"], split, rng)
     return parts
+
+
+def _carved(table: Dataset, rows: Sequence[int], split: Split, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    """What stays, and validation's share of it: whole groups where rows have a group, so that none is in both."""
+    groups = list(table["group"]) if "group" in table.column_names else range(len(table))
+    units: dict[Any, list[int]] = {}
+    for row in rows:
+        units.setdefault(groups[row], []).append(row)
+    wanted, listed = round(len(rows) * split.validation), list(units.values())
+    carved: list[int] = []
+    for place in rng.permutation(len(listed)):
+        if len(carved) >= wanted:
+            break
+        carved += listed[place]
+    return sorted(set(rows) - set(carved)), carved

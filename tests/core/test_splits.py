@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadCorpus
-from adapterhub_fin.engine.splits import PARTS, split_rows
+from adapterhub_fin.engine.splits import PARTS, divide, resolve
 from adapterhub_fin.recipe import Split
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -42,12 +42,12 @@ many = st.integers(12, 60).flatmap(
 def test_every_row_is_in_one_part_and_the_seed_decides(rows: Any, by: Any, seed: int) -> None:
     whole, split = table(*rows), Split(by=by, validation=0.2, test=0.2, seed=seed)
     try:
-        parts = split_rows(whole, split, "c")
+        parts = divide(whole, split, "c").parts
     except BadCorpus:
         return  # too few rows or groups for three parts, which is said
     assert sorted(text for part in PARTS for text in parts[part]["text"]) == sorted(whole["text"])
     assert {part: list(rows["text"]) for part, rows in parts.items()} == {
-        part: list(rows["text"]) for part, rows in split_rows(whole, split, "c").items()
+        part: list(rows["text"]) for part, rows in divide(whole, split, "c").parts.items()
     }
     if by == "grouped":
         groups = [set(parts[part]["group"]) for part in PARTS]
@@ -59,31 +59,162 @@ def test_every_row_is_in_one_part_and_the_seed_decides(rows: Any, by: Any, seed:
 
 def test_strata_keep_their_shares() -> None:
     labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
-    parts = split_rows(table(labels, [0] * 100, [0] * 100), Split(by="stratified", validation=0.1, test=0.2), "c")
+    parts = divide(table(labels, [0] * 100, [0] * 100), Split(by="stratified", validation=0.1, test=0.2), "c").parts
     assert Counter(parts["test"]["label"]) == {"a": 12, "b": 6, "c": 2}
     assert Counter(parts["validation"]["label"]) == {"a": 6, "b": 3, "c": 1}
 
 
 def test_another_seed_gives_another_split() -> None:
     whole = table(["a", "b"] * 50, [0] * 100, [0] * 100)
-    tests = [list(split_rows(whole, Split(by="random", seed=seed), "c")["test"]["text"]) for seed in (0, 1)]
+    tests = [list(divide(whole, Split(by="random", seed=seed), "c").parts["test"]["text"]) for seed in (0, 1)]
     assert tests[0] != tests[1]
 
 
 def test_validation_is_carved_from_train_where_only_a_test_part_is_given() -> None:
-    whole = table(["a", "b"] * 10, [0] * 20, [0] * 20).add_column("split", ["train"] * 15 + ["test"] * 5)
-    parts = split_rows(whole, Split(by="given", validation=0.2), "c")
+    whole = table(["a", "b"] * 10, list(range(20)), [0] * 20).add_column("split", ["train"] * 15 + ["test"] * 5)
+    parts = divide(whole, Split(by="given", validation=0.2), "c").parts
     assert [len(parts[part]) for part in PARTS] == [12, 3, 5]
     assert list(parts["test"]["text"]) == [str(i) for i in range(15, 20)]
 
 
 def test_an_empty_part_is_refused_with_its_name() -> None:
     with pytest.raises(BadCorpus, match="leaves validation and test without rows"):
-        split_rows(table(["a", "b"], [0, 1], [0, 1]), Split(by="stratified"), "c")
+        divide(table(["a", "b"], [0, 1], [0, 1]), Split(by="stratified"), "c")
     with pytest.raises(BadCorpus, match="at least 3 groups"):
-        split_rows(table(["a"] * 30, [0] * 30, [0] * 30), Split(by="grouped"), "c")
+        divide(table(["a"] * 30, [0] * 30, [0] * 30), Split(by="grouped"), "c")
     with pytest.raises(BadCorpus, match="holds 'dev'"):
         whole = table(["a", "b"], [0, 1], [0, 1]).add_column("split", ["dev", "test"])
-        split_rows(whole, Split(by="given"), "c")
+        divide(whole, Split(by="given"), "c")
     with pytest.raises(BadCorpus, match="needs a column 'group'"):
-        split_rows(table(["a"] * 9, [0] * 9, [0] * 9).remove_columns("group"), Split(by="grouped"), "c")
+        divide(table(["a"] * 9, [0] * 9, [0] * 9).remove_columns("group"), Split(by="grouped"), "c")
+
+
+def test_validation_is_carved_from_train_in_whole_groups() -> None:
+    whole = table(["a", "b"] * 10, [i // 4 for i in range(20)], [0] * 20)
+    parts = divide(
+        whole.add_column("split", ["train"] * 16 + ["test"] * 4), Split(by="given", validation=0.2), "c"
+    ).parts
+    assert [len(parts[part]) for part in PARTS] == [12, 4, 4]
+    assert not set(parts["train"]["group"]) & set(parts["validation"]["group"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "by"),
+    [
+        (["text", "label", "group"], "stratified"),
+        (["text", "target", "group"], "grouped"),
+        (["text", "target"], "random"),
+        (["messages", "available_at", "split"], "random"),
+    ],
+)
+def test_an_open_split_is_settled_by_what_the_rows_have(columns: list[str], by: str) -> None:
+    assert resolve(Split(), columns) == Split(by=by)
+    assert resolve(Split(by="time", embargo="5d"), columns) == Split(by="time", embargo="5d")
+
+
+def test_what_an_open_split_became_is_told() -> None:
+    whole = table(["a", "b"] * 30, [i // 2 for i in range(60)], [0] * 60)
+    division = divide(whole, Split(), "c")
+    assert division.split.by == "stratified" and dict(division.notes) == {}
+    division = divide(whole.remove_columns("label"), Split(), "c")
+    assert division.split.by == "grouped" and len(set(division.parts["test"]["group"]) & set(range(30))) == 6
+
+
+def dated(days: list[int], delays: list[int] | None = None) -> Dataset:
+    """Rows of these days, their labels known so many days later."""
+    rows = Dataset.from_list(
+        [{"text": str(i), "available_at": START + timedelta(days=day)} for i, day in enumerate(days)]
+    )
+    known = (
+        [START + timedelta(days=day + delay) for day, delay in zip(days, delays or [], strict=True)] if delays else []
+    )
+    return rows.add_column("label_known_at", known) if delays else rows
+
+
+def last_known(rows: Dataset) -> datetime:
+    columns = {"available_at", "label_known_at"} & set(rows.column_names)
+    found: datetime = max(max(rows[column]) for column in columns)
+    return found
+
+
+times = st.lists(st.integers(0, 40), min_size=12, max_size=80).flatmap(
+    lambda days: st.tuples(
+        st.just(days), st.none() | st.lists(st.integers(0, 9), min_size=len(days), max_size=len(days))
+    )
+)
+walks = st.integers(1, 6).flatmap(lambda folds: st.tuples(st.just(folds), st.integers(1, folds)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(times, st.none() | walks, st.integers(0, 8), st.sampled_from([0.1, 0.3]))
+def test_under_an_embargo_nothing_learnt_was_known_later_than_it_allows(
+    rows: Any, walk: Any, days: int, validation: float
+) -> None:
+    whole = dated(*rows)
+    by: dict[str, Any] = {"by": "walk-forward", "folds": walk[0], "fold": walk[1]} if walk else {"by": "time"}
+    free = Split(**by, validation=validation)
+    try:
+        before = divide(whole, free, "c").parts
+        after = divide(whole, free.model_copy(update={"embargo": f"{days}d"}), "c")
+    except BadCorpus as error:
+        assert "without rows" in str(error)  # too few instants, or too long an embargo, which is said
+        return
+    for part, following in (("train", "validation"), ("validation", "test"), ("train", "test")):
+        start = min(before[following]["available_at"])
+        assert last_known(after.parts[part]) <= start - timedelta(days=days)
+        assert max(before[part]["available_at"]) < start
+    texts = [text for part in PARTS for text in after.parts[part]["text"]]
+    assert len(texts) == len(set(texts))
+    assert list(after.parts["test"]["text"]) == list(before["test"]["text"])
+    for part in ("train", "validation"):
+        assert set(after.parts[part]["text"]) <= set(before[part]["text"])
+        assert after.notes[f"under embargo, {part}"] == len(before[part]) - len(after.parts[part])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=20, max_size=90), st.integers(1, 6))
+def test_the_tests_of_a_walk_follow_one_another_and_are_never_seen_before(days: list[int], folds: int) -> None:
+    whole = dated(days)
+    tested: list[str] = []
+    for fold in range(1, folds + 1):
+        try:
+            parts = divide(whole, Split(by="walk-forward", folds=folds, fold=fold), "c").parts
+        except BadCorpus:
+            return  # more rows share an instant than a block holds, which is said
+        seen = {text for part in ("train", "validation") for text in parts[part]["text"]}
+        assert set(tested) <= seen and not seen & set(parts["test"]["text"])
+        tested += parts["test"]["text"]
+    assert max(int(days[int(text)]) for text in tested) == max(days), "the last fold tests to the end"
+
+
+def test_a_walk_cuts_time_into_equal_blocks() -> None:
+    whole = dated(list(range(60)))
+    sizes = [
+        [len(parts[part]) for part in PARTS]
+        for fold in (1, 2, 3)
+        for parts in [divide(whole, Split(by="walk-forward", folds=3, fold=fold, validation=0.2), "c").parts]
+    ]
+    assert sizes == [[12, 3, 15], [24, 6, 15], [36, 9, 15]]
+
+
+def test_a_walk_over_months_validates_on_whole_months() -> None:
+    """Ten firms a month: a tenth of two months is less than one month, and one month it must be."""
+    whole = dated([30 * (i // 10) for i in range(60)])
+    parts = divide(whole, Split(by="walk-forward", folds=2, fold=1, validation=0.1), "c").parts
+    assert [len(parts[part]) for part in PARTS] == [10, 10, 20]
+
+
+def test_an_embargo_counts_from_when_the_label_was_known() -> None:
+    whole = dated([*range(10), 16, 17, 18, 19, 30, 31], [3] * 16)
+    division = divide(whole, Split(by="time", validation=0.25, test=0.125, embargo="5d"), "c")
+    assert [list(division.parts[part]["text"]) for part in PARTS] == [
+        [*"012345678"],
+        ["10", "11", "12", "13"],
+        ["14", "15"],
+    ]
+    assert dict(division.notes) == {"under embargo, train": 1, "under embargo, validation": 0}
+
+
+def test_an_embargo_that_leaves_nothing_is_refused_with_the_part() -> None:
+    with pytest.raises(BadCorpus, match="the embargo of 9d leaves train and validation without rows"):
+        divide(dated(list(range(10))), Split(by="time", validation=0.2, test=0.2, embargo="9d"), "c")
