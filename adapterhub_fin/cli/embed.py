@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterhub_fin.cli.model_options import ModelCommand
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -17,8 +19,18 @@ from adapterhub_fin.cli.options import (
     texts_argument,
 )
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-@click.command("embed")
+
+def _model() -> type[BaseModel]:
+    from adapterhub_fin.descriptions import Head
+    from adapterhub_fin.extensions import extensions
+
+    return extensions().get(Head, "embed").load_options()
+
+
+@click.command("embed", cls=ModelCommand, model=_model)
 @click.argument("reference", type=REFERENCE)
 @texts_argument
 @click.option(
@@ -36,21 +48,23 @@ def command(
     batch_size: int,
     as_of: str | None,
     tier: str,
+    **options: Any,
 ) -> None:
     """Turn texts into vectors with an adapter, by its name.
 
-    A vector is the mean of the last hidden states over the text's tokens; one JSON line a text, or a .npy file.
+    A vector is made of a layer's hidden states over the text's tokens; one JSON line a text, or a .npy file.
 
     \b
     Examples:
       ahf embed acme/tone "Margins widened in the third quarter."
       ahf embed acme/tone --out vectors.npy "Orders rose." "Orders fell."
+      ahf embed acme/tone --pooling max --layer 1 --normalize "Orders rose."
     """
     from adapterhub_fin import load
 
     wanted = read_texts(texts, file)
     adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
-    vectors = adapter.embed(wanted, batch_size)
+    vectors = adapter.embed(wanted, batch_size, progress=True, **options)
     if out is None:
         for text, vector in zip(wanted, vectors.tolist(), strict=True):
             print_json({"text": text, "embedding": vector, "reference": adapter.reference, **asked(as_of, tier)})

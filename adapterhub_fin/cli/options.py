@@ -94,6 +94,11 @@ def read_texts(texts: Sequence[str], file: Path | None) -> list[str]:
     return found
 
 
+def interval_text(ends: Sequence[float] | None) -> str:
+    """An interval's ends, as tables show it; nothing where there is none."""
+    return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
 def print_json(value: Any) -> None:
     """JSON on standard output, for a program or a person."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))

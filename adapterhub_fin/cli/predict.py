@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,6 +41,8 @@ def command(
 ) -> None:
     """Answer texts with an adapter, by its name.
 
+    What is answered is the head's: a label and its score, a figure, or how likely a language model finds the text.
+
     \b
     Examples:
       ahf predict acme/tone "Margins widened in the third quarter."
@@ -49,12 +52,21 @@ def command(
 
     wanted = read_texts(texts, file)
     adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
-    answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size)]
+    answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size, progress=True)]
     if as_json:
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, tier)}
         print_json({**used, "predictions": [{"text": t, **a} for t, a in zip(wanted, answers, strict=True)]})
         return
     say_tier(adapter.reference, as_of, tier)
-    print_table(
-        ("label", "score", "text"), [(a["label"], f"{a['score']:.3f}", t) for t, a in zip(wanted, answers, strict=True)]
-    )
+    columns = [name for name, value in answers[0].items() if not isinstance(value, dict)]
+    rows = [
+        (*(_cell(name, answer[name]) for name in columns), text) for text, answer in zip(wanted, answers, strict=True)
+    ]
+    print_table((*columns, "text"), rows)
+
+
+def _cell(name: str, value: Any) -> str:
+    """A score is a share of one; any other figure may be of any size."""
+    if isinstance(value, float):
+        return f"{value:.3f}" if name == "score" else f"{value:.5g}"
+    return str(value)

@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, as_of_options, asked, json_option, print_facts, print_json, say_tier
+from adapterhub_fin.cli.options import (
+    REFERENCE,
+    as_of_options,
+    asked,
+    interval_text,
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+    say_tier,
+)
 
 
 @click.command("show")
@@ -42,7 +52,29 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
         say_tier(version.reference, as_of, tier)
     print_facts(_rows(version.reference, version.digest, aliases, manifest, version.record))
     for event in events:
-        click.echo(f"{event['at']}  {event['kind']}")
+        if event["kind"] != "evaluation":
+            click.echo(f"{event['at']}  {event['kind']}")
+    if measured := [row for event in events if event["kind"] == "evaluation" for row in _evaluation(event)]:
+        click.echo()
+        print_table(("evaluated", "corpus", "part", "metric", "value", "interval", "rows"), measured)
+
+
+def _evaluation(event: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row a metric; another program may have recorded the metrics and no more."""
+    said = event.get("seen_in_training")
+    seen = " (may be seen in training)" if said is None else " (SEEN IN TRAINING)" if said else ""
+    return [
+        (
+            event["at"][:10],
+            event["corpus"],
+            event["split"] + seen,
+            metric,
+            f"{value:.4f}",
+            interval_text((event.get("intervals") or {}).get(metric)),
+            str(event.get("rows", "")),
+        )
+        for metric, value in sorted(event["metrics"].items())
+    ]
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""A loaded adapter: predict, embed, and the model and manifest behind them."""
+"""A loaded adapter: predict, embed, generate, and the model and manifest behind them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adapterhub_fin.engine.pin import backbone
+from adapterhub_fin.decoding import Decoding
+from adapterhub_fin.descriptions import Head
+from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.generating import Prompt, generate, stream
+from adapterhub_fin.engine.progress import progress as bar
 from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.options import checked
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation, PoolingImplementation
     from adapterhub_fin_registry import Manifest, Version
 
 
@@ -45,40 +50,56 @@ class Adapter:
     def __repr__(self) -> str:
         return f"Adapter({self.reference}, {self.manifest.method.name} on {self.manifest.base.repository})"
 
-    def logits(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
+    def logits(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Tensor:
         """Raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given."""
-        if self.head is None:
+        head = self.head
+        if head is None:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
 
         def outputs(batch: dict[str, Tensor]) -> Tensor:
-            found: Tensor = self.model(**batch).logits
-            return found
+            return head.answers(self.model(**batch).logits, batch)
 
-        return self._batched(texts, batch_size, outputs)
+        return self._batched(texts, batch_size, outputs, progress)
 
-    def predict(self, texts: Sequence[str], batch_size: int = 32) -> Sequence[Any]:
-        """One typed answer for each text, in the order given."""
+    def predict(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Sequence[Any]:
+        """One typed answer for each text, in the order given; `progress` draws a bar on a terminal."""
         if isinstance(texts, str):
             raise BadRecipe("predict takes a list of texts: predict([text])")
         if not len(texts):
             return []
         if self.head is None:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
-        return self.head.predictions(self.logits(texts, batch_size))
+        return self.head.predictions(self.logits(texts, batch_size, progress=progress))
 
-    def embed(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
-        """Mean of the last hidden states over each text's tokens: (texts, hidden), float32."""
+    def embed(
+        self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False, **options: Any
+    ) -> np.ndarray:
+        """A vector for each text: (texts, hidden), float32; by default the mean of the last hidden states.
+
+        Options are those of the head `embed`: pooling, layer, normalize.
+        """
         if isinstance(texts, str):
             raise BadRecipe("embed takes a list of texts: embed([text])")
+        pooling: PoolingImplementation = plugs.build(Head, "embed", options)
 
-        def mean(batch: dict[str, Tensor]) -> Tensor:
-            hidden: Tensor = backbone(self.model)(**batch).last_hidden_state.float()
-            mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-            return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        def vectors(batch: dict[str, Tensor]) -> Tensor:
+            return pooling.pool(self.method.hidden_states(self.model, self.slot, batch), batch["attention_mask"])
 
-        return self._batched(texts, batch_size, mean).numpy()
+        return self._batched(texts, batch_size, vectors, progress).numpy()
 
-    def _batched(self, texts: Sequence[str], batch_size: int, answer: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
+    def generate(
+        self, prompts: Sequence[Prompt], batch_size: int = 8, *, progress: bool = False, **options: Any
+    ) -> Sequence[str]:
+        """What the model writes after each prompt, a text or a conversation; see `decoding.Decoding` for options."""
+        return generate(self, prompts, batch_size, checked(Decoding, options, "generate"), progress)
+
+    def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
+        """The same for one prompt, piece by piece as it is written."""
+        return stream(self, prompt, checked(Decoding, options, "generate"))
+
+    def _batched(
+        self, texts: Sequence[str], batch_size: int, answer: Callable[[dict[str, Tensor]], Tensor], progress: bool
+    ) -> Tensor:
         """Answers in batches of like length, which spares padding, put back in order."""
         if not len(texts):
             return torch.empty(0, 0)
@@ -86,16 +107,18 @@ class Adapter:
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
         device = next(self.model.parameters()).device
         answers: list[Tensor] = [torch.empty(0)] * len(texts)
-        with self._answering():
+        shown = progress and len(order) > batch_size
+        with self.answering(), bar("answering", len(order), shown=shown) as advance:
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 batch = self.tokenizer.pad({"input_ids": [encoded[i] for i in rows]}, return_tensors="pt").to(device)
                 for row, value in zip(rows, answer(dict(batch)).float().cpu(), strict=True):
                     answers[row] = value
+                advance(len(rows))
         return torch.stack(answers)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def answering(self) -> Iterator[None]:
         """This slot active, in evaluation mode, without gradients; the model's own mode comes back."""
         training = self.model.training
         self.method.activate(self.model, self.slot)

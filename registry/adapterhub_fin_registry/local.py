@@ -207,6 +207,11 @@ class Registry:
             self._disk.write(change.built / "event.json", canonical(event))
             return change.append(parent, following(numbers(parent)))
 
+    def check_writable(self) -> None:
+        """Raise ReadOnly or WriteFailed where nothing could be stored: for work that takes long before it writes."""
+        with changing(self._disk, self.root, self.root):
+            pass  # the workshop of a change is made, and removed again
+
     def events(self, reference: AnyReference) -> list[dict[str, Any]]:
         """What happened to a version, oldest first: number, kind, at and by, with the body's keys beside."""
         return self.resolve(reference).events

@@ -20,33 +20,9 @@ import pytest
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
-from adapterhub_fin.engine.plugs import pin_key
 from adapterhub_fin.engine.training import Run
 
 Ahf = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
-    """The command in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as leave:
-            cli.main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(leave.value.code or 0), out, err
-
-    return run
-
-
-@pytest.fixture
-def stocked(trained: Run, home: Path, encoder: Path) -> Path:
-    """A registry of this test's own with acme/tone@1, whose base is remembered."""
-    from adapterhub_fin import bases
-
-    shutil.copytree(trained.version.folder.parents[4], home)
-    bases.remember(pin_key(trained.version.manifest.base), encoder)
-    return home
 
 
 def test_list_and_its_json(run_ahf: Ahf, stocked: Path) -> None:
@@ -152,7 +128,7 @@ def test_plugins_lists_what_there_is_and_its_options(run_ahf: Ahf) -> None:
     assert "Rank of each update" in run_ahf("plugins", "--options", "method:lora")[1]
     schema = json.loads(run_ahf("plugins", "--options", "method:lora", "--json")[1])
     assert schema["properties"]["rank"]["minimum"] == 1
-    assert "did you mean lora?" in run_ahf("plugins", "--options", "method:lorra")[2]
+    assert "did you mean lora" in run_ahf("plugins", "--options", "method:lorra")[2]
 
 
 def test_import_and_its_refusals(run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path) -> None:
@@ -257,7 +233,14 @@ def test_training_draws_its_progress_on_a_terminal_and_not_in_a_pipe(encoder: Pa
 
 @pytest.mark.parametrize("verb", sorted(cli.SUMMARIES))
 def test_the_examples_of_help_run(
-    run_ahf: Ahf, stocked: Path, trained: Run, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+    run_ahf: Ahf,
+    stocked: Path,
+    notes: Run,
+    trained: Run,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -333,11 +333,22 @@ def test_a_read_only_root_is_read_and_refuses_writes(
         lambda: reader.add(make_folder(2), make_manifest(), name="acme/tone"),
         lambda: reader.set_alias("acme/tone", "stable", 1),
         lambda: reader.add_event("acme/tone@1", "yank"),
+        reader.check_writable,
     )
     for write in writes:
         with pytest.raises(ReadOnly, match="ask for write access, or set AHF_HOME"):
             write()
     assert {p: p.stat().st_mtime_ns for p in registry.root.rglob("*")} == before
+
+
+def test_asking_whether_it_can_be_written_changes_nothing(
+    registry: Registry, make_folder: MakeFolder, make_manifest: MakeManifest
+) -> None:
+    registry.add(make_folder(), make_manifest(), name="acme/tone")
+    before = {p: p.read_bytes() for p in registry.root.rglob("*") if p.is_file()}
+    registry.check_writable()
+    assert {p: p.read_bytes() for p in registry.root.rglob("*") if p.is_file()} == before
+    assert not list((registry.root / "tmp").iterdir())
 
 
 def test_a_full_disk_is_one_sentence(registry: Registry, make_folder: MakeFolder, make_manifest: MakeManifest) -> None:

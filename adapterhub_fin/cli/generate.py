@@ -1,0 +1,99 @@
+"""ahf generate"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adapterhub_fin.cli.model_options import ModelCommand
+from adapterhub_fin.cli.options import (
+    REFERENCE,
+    as_of_options,
+    asked,
+    base_options,
+    json_option,
+    print_json,
+    read_texts,
+    say_tier,
+    texts_argument,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def _model() -> type[BaseModel]:
+    from adapterhub_fin.decoding import Decoding
+
+    return Decoding
+
+
+@click.command("generate", cls=ModelCommand, model=_model)
+@click.argument("reference", type=REFERENCE)
+@texts_argument
+@click.option("--chat", is_flag=True, help="Each prompt is what a user says in a conversation.")
+@click.option("--system", metavar="TEXT", help="What the conversation begins with; implies --chat.")
+@base_options
+@as_of_options
+@json_option
+def command(
+    reference: str,
+    texts: tuple[str, ...],
+    file: Path | None,
+    chat: bool,
+    system: str | None,
+    base: str | None,
+    download: bool,
+    batch_size: int,
+    as_of: str | None,
+    tier: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write on after prompts with an adapter, by its name.
+
+    One prompt is answered piece by piece on a terminal; several are answered in batches, with an empty line between.
+
+    \b
+    Examples:
+      ahf generate acme/notes "Margins widened in" --max-new-tokens 16
+      ahf generate acme/notes --chat --system "You write notes." "Sum up the quarter." --max-new-tokens 8
+      ahf generate acme/notes --temperature 0.8 --seed 1 --max-new-tokens 8 --json "Orders rose" "Orders fell"
+    """
+    from adapterhub_fin.decoding import Decoding
+    from adapterhub_fin.options import checked
+
+    prompts = read_texts(texts, file)
+    checked(Decoding, options, "generate")  # a slip is told at once, before torch is imported
+    from adapterhub_fin import load
+
+    asks = [_conversation(text, system) if chat or system is not None else text for text in prompts]
+    adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
+    if not as_json:
+        say_tier(adapter.reference, as_of, tier)
+        if len(asks) == 1 and sys.stdout.isatty():
+            _stream(adapter.stream(asks[0], **options))
+            return
+    written = adapter.generate(asks, batch_size, progress=True, **options)
+    if not as_json:
+        click.echo("\n\n".join(written))
+        return
+    used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, tier), "options": options}
+    print_json({**used, "answers": [{"prompt": p, "text": t} for p, t in zip(prompts, written, strict=True)]})
+
+
+def _conversation(text: str, system: str | None) -> list[dict[str, str]]:
+    first = [] if system is None else [{"role": "system", "content": system}]
+    return [*first, {"role": "user", "content": text}]
+
+
+def _stream(pieces: Iterator[str]) -> None:
+    try:
+        for piece in pieces:
+            click.echo(piece, nl=False)
+    finally:
+        click.echo()  # the shell's prompt begins on a line of its own, also after Ctrl-C

@@ -1,0 +1,36 @@
+"""Options of the command line that are the fields of an options model, so that help and validation stay one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+
+class ModelCommand(click.Command):
+    """A verb that takes the fields of `model()` too, asked for when the verb is typed: importing it stays cheap."""
+
+    def __init__(self, *args: Any, model: Callable[[], type[BaseModel]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.model = model
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        fields = self.model().model_fields.items()
+        given = super().get_params(ctx)
+        own = [_option(name, field) for name, field in fields]
+        return [*given[:-1], *own, given[-1]]  # --help stays last
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    flag = f"--{name.replace('_', '-')}"
+    shown: dict[str, Any] = {"default": field.default, "show_default": True, "help": field.description}
+    if field.annotation is bool:
+        return click.Option([flag], is_flag=True, default=field.default, help=field.description)
+    if get_origin(field.annotation) is Literal:
+        return click.Option([flag], type=click.Choice([str(each) for each in get_args(field.annotation)]), **shown)
+    return click.Option([flag], type=field.annotation, **shown)

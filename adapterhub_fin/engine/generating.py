@@ -1,0 +1,139 @@
+"""Write after a prompt, with the cache of keys and values, in batches or piece by piece."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
+
+from adapterhub_fin.engine.progress import progress
+from adapterhub_fin.errors import BadRecipe, WrongBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin.decoding import Decoding
+    from adapterhub_fin.engine.adapter import Adapter
+
+Prompt = str | Sequence[Mapping[str, str]]
+
+
+def generate(
+    adapter: Adapter, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
+) -> list[str]:
+    """What the model writes after each prompt, in the order given."""
+    if isinstance(prompts, str):
+        raise BadRecipe("generate takes a list of prompts: generate([prompt])")
+    tokenizer = _writing(adapter)
+    written: list[str] = []
+    shown = shown and len(prompts) > batch_size
+    with adapter.answering(), torch.random.fork_rng(), progress("writing", len(prompts), shown=shown) as advance:
+        torch.manual_seed(decoding.seed)
+        for start in range(0, len(prompts), batch_size):
+            batch = _batch(adapter, tokenizer, prompts[start : start + batch_size], decoding)
+            tokens = _generate(adapter, batch, _configuration(decoding, tokenizer))
+            # Trained vectors before the text are not among the tokens; the prompt is, padding included.
+            written += tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+            advance(len(batch["input_ids"]))
+    return written
+
+
+def stream(adapter: Adapter, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
+    """What the model writes after a prompt, as it is written; a reader who leaves stops it at the next token."""
+    tokenizer = _writing(adapter)
+    batch = _batch(adapter, tokenizer, [prompt], decoding)
+    streamer: Any = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    left, failed = Event(), list[Exception]()
+
+    def work() -> None:
+        try:
+            with adapter.answering(), torch.random.fork_rng():
+                torch.manual_seed(decoding.seed)
+                how = {"streamer": streamer, "stopping_criteria": [_Left(left)]}
+                _generate(adapter, batch, _configuration(decoding, tokenizer), **how)
+        except Exception as error:  # told to the reader, who waits for the next piece
+            failed.append(error)
+            streamer.end()
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield from (piece for piece in streamer if piece)
+    finally:
+        left.set()
+        thread.join()  # the model is the caller's again
+    if failed:
+        raise failed[0]
+
+
+class _Left(StoppingCriteria):
+    """Whether nobody reads any more."""
+
+    def __init__(self, left: Event) -> None:
+        self.left = left
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        return torch.full((input_ids.shape[0],), self.left.is_set(), device=input_ids.device)
+
+
+def _configuration(decoding: Decoding, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """The options as Transformers takes them."""
+    draws = {"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.temperature else {}
+    build: Any = GenerationConfig  # untyped, as its library is
+    configuration: GenerationConfig = build(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=bool(decoding.temperature),
+        repetition_penalty=decoding.repetition_penalty,
+        use_cache=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        **draws,
+    )
+    return configuration
+
+
+def _writing(adapter: Adapter) -> PreTrainedTokenizerBase:
+    """The tokenizer that pads before the prompt, so that each row is written on at its end."""
+    if adapter.head is None or adapter.head.task != "CAUSAL_LM":
+        raise BadRecipe(f"{adapter.reference} does not write text: its head is not causal-lm; use predict")
+    tokenizer = copy.copy(adapter.tokenizer)
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def _batch(
+    adapter: Adapter, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], decoding: Decoding
+) -> dict[str, torch.Tensor]:
+    head: Any = adapter.head
+    texts = [each if isinstance(each, str) else head.prompt(each, tokenizer) for each in prompts]
+    plain = tokenizer.chat_template is None or all(isinstance(each, str) for each in prompts)
+    encoded = [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
+    config: Any = adapter.model.config
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, encoded)) + adapter.method.positions + decoding.max_new_tokens
+    if limit is not None and longest > limit:
+        raise WrongBase(
+            f"the longest prompt and {decoding.max_new_tokens} new tokens make {longest}, and the base has {limit} "
+            "positions: shorten the prompt or max_new_tokens"
+        )
+    device = next(adapter.model.parameters()).device
+    batch = tokenizer.pad({"input_ids": encoded}, return_tensors="pt").to(device)
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Some tokenizers end every text, after which there is nothing to write."""
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def _generate(
+    adapter: Adapter, batch: Mapping[str, torch.Tensor], configuration: GenerationConfig, **how: Any
+) -> torch.Tensor:
+    model: Any = adapter.model
+    tokens: torch.Tensor = model.generate(**batch, generation_config=configuration, **how)
+    return tokens

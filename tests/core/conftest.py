@@ -1,0 +1,51 @@
+"""The command in this process, and a registry for it to read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adapterhub_fin as ahf
+from adapterhub_fin import bases, cli
+from adapterhub_fin.engine.plugs import pin_key
+from adapterhub_fin.engine.training import Run
+from adapterhub_fin.testing import tiny_corpus
+
+Ahf = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
+    """The command in this process: exit status, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as leave:
+            cli.main(list(arguments))
+        out, err = capsys.readouterr()
+        return int(leave.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def stocked(trained: Run, home: Path, encoder: Path) -> Path:
+    """A registry of this test's own with acme/tone@1, whose base is remembered."""
+    shutil.copytree(trained.version.folder.parents[4], home)
+    bases.remember(pin_key(trained.version.manifest.base), encoder)
+    return home
+
+
+@pytest.fixture
+def notes(stocked: Path, decoder: Path) -> Run:
+    """acme/notes@1 in that registry, which writes."""
+    return ahf.train(
+        name="acme/notes",
+        base={"path": str(decoder)},
+        method={"name": "lora", "rank": 2},
+        head="causal-lm",
+        corpus={"name": tiny_corpus()},
+        training={"epochs": 1, "max_length": 32},
+    )

@@ -1,0 +1,201 @@
+"""The verbs that answer, write, embed and measure, for every kind of head."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.training import Run
+from adapterhub_fin.testing import tiny_corpus
+
+Ahf = Callable[..., tuple[int, str, str]]
+TEXTS = ["Arlo: profit rose.", "Brent: profit fell."]
+
+
+def on_a_terminal(arguments: list[str], stop_after: bytes | None = None) -> tuple[int, bytes]:
+    """What `ahf` writes on a terminal, and its exit status; Ctrl-C comes once it has written `stop_after`."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (40, 200))
+    command = [sys.executable, "-m", "adapterhub_fin.cli", *arguments]
+    env = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env) as child:
+        os.close(theirs)
+        drawn = b""
+        with suppress(OSError):  # how a terminal ends
+            while chunk := os.read(ours, 65536):
+                drawn += chunk
+                if stop_after is not None and stop_after in drawn:
+                    stop_after = None
+                    child.send_signal(signal.SIGINT)
+    os.close(ours)
+    return child.returncode, drawn
+
+
+def test_predict_shows_a_figure_or_a_likelihood(run_ahf: Ahf, notes: Run, encoder: Path) -> None:
+    ahf.train(
+        name="acme/figure",
+        base={"id": "acme/tiny", "path": str(encoder)},
+        head="regress",
+        corpus={"name": tiny_corpus()},
+        training={"epochs": 1, "max_length": 32},
+    )
+    for name, base, columns in (
+        ("acme/figure", ["--base", str(encoder)], ["value"]),
+        ("acme/notes", [], ["loss", "perplexity", "tokens"]),
+    ):
+        code, out, err = run_ahf("predict", name, *TEXTS, *base)
+        heading, *lines = out.splitlines()
+        assert (code, heading.split()) == (0, [*columns, "text"]) and f"{name}@1" in err
+        answers = json.loads(run_ahf("predict", name, *TEXTS, *base, "--json")[1])["predictions"]
+        assert [set(answer) for answer in answers] == [{"text", *columns}] * 2
+        for line, answer, text in zip(lines, answers, TEXTS, strict=True):
+            assert line.endswith(text)
+            shown = [float(cell) for cell in line.removesuffix(text).split()]
+            assert shown == pytest.approx([answer[column] for column in columns], rel=1e-3)
+
+
+def test_progress_is_drawn_for_long_inputs_on_a_terminal_alone(stocked: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS * 20))
+    long = ["predict", "acme/tone", "--file", str(tmp_path / "texts.txt"), "--batch-size", "4"]
+    code, drawn = on_a_terminal(long)
+    assert code == 0 and b"answering" in drawn and b"40/40" in drawn
+    code, drawn = on_a_terminal(["predict", "acme/tone", *TEXTS])
+    assert code == 0 and b"answering" not in drawn
+    piped = subprocess.run(
+        [sys.executable, "-m", "adapterhub_fin.cli", *long], capture_output=True, text=True, check=True
+    )
+    assert piped.stderr == "acme/tone@1\n" and len(piped.stdout.splitlines()) == 41
+
+
+def test_embed_takes_the_options_of_its_head(run_ahf: Ahf, stocked: Path, trained: Run) -> None:
+    asked = ["--pooling", "max", "--layer", "1", "--normalize"]
+    lines = run_ahf("embed", "acme/tone", *TEXTS, *asked)[1].splitlines()
+    found = np.array([json.loads(line)["embedding"] for line in lines], dtype=np.float32)
+    assert np.array_equal(found, trained.adapter.embed(TEXTS, pooling="max", layer=1, normalize=True))
+    assert not np.allclose(found, trained.adapter.embed(TEXTS))
+    told = run_ahf("embed", "--help")[1]
+    for field in ahf_options("embed").values():
+        assert " ".join(field.description.split()[:4]) in " ".join(told.split())
+    code, _, err = run_ahf("embed", "acme/tone", *TEXTS, "--pooling", "median")
+    assert code == 2 and "'mean', 'first', 'last', 'max'" in err
+    code, _, err = run_ahf("embed", "acme/tone", *TEXTS, "--layer", "9")
+    assert code == 1 and "there is no layer 9" in err and err.count("\n") == 1
+
+
+def ahf_options(head: str) -> Any:
+    from adapterhub_fin.extensions import extensions
+
+    return extensions().get(ahf.Head, head).load_options().model_fields
+
+
+def test_evaluate_measures_records_and_show_prints_it(run_ahf: Ahf, stocked: Path, trained: Run, encoder: Path) -> None:
+    code, out, err = run_ahf("evaluate", "acme/tone", "--from-recipe", "--resamples", "50")
+    assert (
+        code == 0 and "recorded          as event 1" in out and "seen in training  no" in out and "acme/tone@1" in err
+    )
+    for name, value in trained.metrics.items():
+        assert f"{name}" in out and f"{value:.4f}" in out
+    document = json.loads(
+        run_ahf("evaluate", "acme/tone@1", tiny_corpus(), "--part", "all", "--resamples", "50", "--json")[1]
+    )
+    assert (document["event"], document["rows"], document["seen_in_training"]) == (2, 48, True)
+    assert document["digest"] == trained.version.digest and set(document["intervals"]) == set(trained.metrics)
+    out = run_ahf("evaluate", "acme/tone", "--from-recipe", "--part", "train", "--resamples", "5", "--no-record")[1]
+    assert "OF THESE ROWS: the figures are not those of unseen text" in out and "recorded          no" in out
+    events = json.loads(run_ahf("show", "acme/tone", "--json")[1])["events"]
+    assert [event["number"] for event in events] == [1, 2]
+    shown = run_ahf("show", "acme/tone")[1]
+    assert "contract-tone  test " in shown and "all (SEEN IN TRAINING)" in shown
+    run_ahf("evaluate", "acme/tone", "headlines", "--set", "rows=90", "--part", "all", "--resamples", "5")
+    assert "headlines" in run_ahf("show", "acme/tone")[1] and "may be seen" not in run_ahf("show", "acme/tone")[1]
+    ahf.Registry().add_event("acme/tone", "evaluation", {"corpus": "desk", "split": "test", "metrics": {"hits": 3}})
+    assert "test (may be seen in training)  hits" in run_ahf("show", "acme/tone")[1]
+    low, high = events[0]["intervals"]["accuracy"]
+    assert f"{low:.4f} to {high:.4f}" in shown
+
+
+def test_evaluate_refuses_in_one_line(run_ahf: Ahf, stocked: Path) -> None:
+    assert run_ahf("evaluate", "acme/tone")[0] == 2
+    assert run_ahf("evaluate", "acme/tone", "headlines", "--from-recipe")[0] == 2
+    for slip, said in (
+        (["headlnes"], "headlines"),
+        (["headlines", "--set", "rowss=90"], "did you mean rows"),
+        (["headlines", "--set", "rows=90", "--set", "split.by=moon"], "split.by"),
+    ):
+        code, _, err = run_ahf("evaluate", "acme/tone", *slip)
+        assert code == 1 and said in err and err.count("\n") == 1
+    assert ahf.Registry().events("acme/tone") == []
+
+
+def test_measuring_draws_its_progress_on_a_terminal_and_not_in_a_pipe(stocked: Path) -> None:
+    arguments = ["evaluate", "acme/tone", "headlines", "--set", "rows=90", "--part", "all", "--resamples", "300"]
+    code, drawn = on_a_terminal(arguments)
+    assert code == 0 and b"measuring" in drawn and b"resampling" in drawn
+    command = [sys.executable, "-m", "adapterhub_fin.cli", *arguments]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == "acme/tone@1\n"
+
+
+def test_generate_prints_whole_answers_in_a_pipe(run_ahf: Ahf, notes: Run, tmp_path: Path) -> None:
+    asked = ["--max-new-tokens", "8"]
+    expected = notes.adapter.generate(TEXTS, max_new_tokens=8)
+    code, out, err = run_ahf("generate", "acme/notes", *TEXTS, *asked)
+    assert (code, out, err) == (0, "\n\n".join(expected) + "\n", "acme/notes@1\n")
+    (tmp_path / "prompts.txt").write_text("\n".join(TEXTS))
+    told = json.loads(run_ahf("generate", "acme/notes", "--file", str(tmp_path / "prompts.txt"), *asked, "--json")[1])
+    assert told["answers"] == [{"prompt": p, "text": t} for p, t in zip(TEXTS, expected, strict=True)]
+    assert told["options"]["max_new_tokens"] == 8 and told["digest"] == notes.version.digest
+    talk = [{"role": "system", "content": "You write notes."}, {"role": "user", "content": TEXTS[0]}]
+    for flags, messages in ((["--chat"], talk[1:]), (["--system", "You write notes."], talk)):
+        out = run_ahf("generate", "acme/notes", TEXTS[0], *asked, *flags)[1]
+        assert out == notes.adapter.generate([messages], max_new_tokens=8)[0] + "\n"
+
+
+def test_generate_refuses_in_one_line(run_ahf: Ahf, notes: Run) -> None:
+    for arguments, said in (
+        (["acme/notes", "Profit", "--top-p", "2"], "generate: top_p"),
+        (["acme/notes", "Profit", "--max-new-tokens", "500"], "shorten the prompt or max_new_tokens"),
+        (["acme/tone", "Profit"], "does not write text"),
+    ):
+        code, _, err = run_ahf("generate", *arguments)
+        assert code == 1 and said in err.splitlines()[-1]
+    assert run_ahf("generate", "acme/notes")[0] == 2
+    assert "--repetition-penalty" in run_ahf("generate", "--help")[1]
+
+
+def test_generate_streams_on_a_terminal_and_stops_cleanly_at_ctrl_c(
+    stocked: Path, decoder: Path, tmp_path: Path
+) -> None:
+    """A base with positions for minutes of writing, so that only Ctrl-C can end it."""
+    base = tmp_path / "endless"
+    base.mkdir()
+    for path in decoder.iterdir():
+        (base / path.name).write_bytes(path.read_bytes())
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 1_000_000}))
+    run = ahf.train(
+        name="acme/endless",
+        base={"path": str(base)},
+        head="causal-lm",
+        corpus={"name": tiny_corpus()},
+        training={"epochs": 1, "max_length": 32},
+    )
+    prompt = next(text for text in TEXTS if len(run.adapter.generate([text], max_new_tokens=400)[0]) > 200)
+    whole = run.adapter.generate([prompt], max_new_tokens=12)[0].strip()
+    code, drawn = on_a_terminal(["generate", "acme/endless", prompt, "--max-new-tokens", "12"])
+    assert code == 0 and whole.encode()[:4] in drawn
+    code, drawn = on_a_terminal(
+        ["generate", "acme/endless", prompt, "--max-new-tokens", "900000"], stop_after=whole.encode()[:4]
+    )
+    assert code == 130 and drawn.endswith(b"\r\nstopped\r\n") and b"Traceback" not in drawn

@@ -1,0 +1,204 @@
+"""Measuring a stored version: the figures of training again, on any corpus, recorded beside the version."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.training import Run
+from adapterhub_fin.interfaces import CorpusImplementation
+from adapterhub_fin.testing import tiny_corpus
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.manifest import Parent
+
+KINDS = {"classify": "encoder", "regress": "encoder", "causal-lm": "decoder"}
+ROWS = 200  # resamples, where their number is not what is tested
+
+
+class Told(CorpusImplementation):
+    """Rows as a test gives them, in the order of their number."""
+
+    rows: list[dict[str, Any]]
+
+    def __init__(self, options: Any) -> None: ...
+
+    def load(self) -> ahf.Rows:
+        from datasets import Dataset
+
+        return ahf.Rows(Dataset.from_list(self.rows))
+
+
+def corpus_of(name: str, rows: list[dict[str, Any]]) -> str:
+    """The name of a corpus of these rows, which this process knows from now on."""
+    globals()[name] = type(name, (Told,), {"rows": rows})
+    ahf.register(ahf.Corpus(name=name.lower(), summary="Rows of a test.", target=f"{__name__}:{name}"))
+    return name.lower()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def run(
+    request: pytest.FixtureRequest, encoder: Path, decoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Run]:
+    root = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AHF_CACHE", str(root / "cache"))
+        yield ahf.train(
+            name="acme/measured",
+            base={"id": "acme/tiny", "path": str(encoder if KINDS[request.param] == "encoder" else decoder)},
+            method={"name": "lora", "rank": 4},
+            head=request.param,
+            corpus={"name": tiny_corpus(), "split": {"by": "stratified", "seed": 3}},
+            training={"epochs": 2, "batch_size": 8, "max_length": 16},  # shorter than the texts: documents give blocks
+            registry=ahf.Registry(root / "home"),
+        )
+
+
+@pytest.fixture
+def base(run: Run, encoder: Path, decoder: Path) -> Path:
+    return encoder if KINDS[str(run.version.manifest.head.name)] == "encoder" else decoder  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def registry(run: Run, home: Path) -> ahf.Registry:
+    """The version in a registry of this test's own."""
+    shutil.copytree(run.version.folder.parents[4], home)
+    return ahf.Registry()
+
+
+def test_the_recorded_metrics_are_those_of_its_own_test_part(run: Run, registry: ahf.Registry, base: Path) -> None:
+    """To the last bit where batches are those of training, twice its size; the rest is rounding."""
+    same = ahf.evaluate("acme/measured", batch_size=16, base=base, record=False, resamples=1)
+    assert dict(same.metrics) == dict(run.metrics) == dict(run.version.manifest.metrics)
+    other = ahf.evaluate("acme/measured", batch_size=3, base=base, record=False, resamples=1)
+    assert other.metrics == pytest.approx(dict(run.metrics), rel=1e-5)
+    assert same.rows == run.version.manifest.measured_on.rows  # type: ignore[union-attr]
+    assert same.corpus_digest == run.version.manifest.corpus.digest  # type: ignore[union-attr]
+
+
+def test_the_event_holds_all_of_it(run: Run, registry: ahf.Registry, base: Path) -> None:
+    found = ahf.evaluate("acme/measured@1", base=base, resamples=ROWS, seed=7)
+    (event,) = registry.events("acme/measured@1")
+    assert (event["kind"], event["number"], found.event) == ("evaluation", 1, 1) and event["at"] and event["by"]
+    assert {key: event[key] for key in found.body()} == json.loads(json.dumps(found.body()))
+    assert (event["corpus"], event["split"], event["seen_in_training"]) == (tiny_corpus(), "test", False)
+    assert event["divided"] == {"by": "stratified", "seed": 3, "test": 0.2, "validation": 0.1}
+    assert event["bootstrap"] == {"level": 0.95, "resamples": ROWS, "seed": 7, "units": event["rows"]}
+    assert event["environment"]["peft"] and event["environment"]["device"]
+    for name, value in found.metrics.items():
+        low, high = event["intervals"][name]
+        assert low <= value <= high and (low < high or value in (0, 1))
+    again = ahf.evaluate("acme/measured@1", base=base, resamples=ROWS, seed=7)
+    assert again.intervals == found.intervals and again.event == 2
+    assert registry.verify("acme/measured@1").digest == run.version.digest
+
+
+@pytest.mark.parametrize(("part", "seen"), [("train", "rows"), ("validation", "rows"), ("test", 0), ("all", "trained")])
+def test_rows_that_training_saw_are_said_to_be(
+    run: Run, registry: ahf.Registry, base: Path, part: Any, seen: str | int
+) -> None:
+    found = ahf.evaluate("acme/measured", part=part, base=base, resamples=5)
+    counts = run.version.manifest.corpus.rows  # type: ignore[union-attr]
+    wanted = {"rows": found.rows, "trained": counts["train"] + counts["validation"], 0: 0}[seen]
+    assert (found.rows_seen, found.seen_in_training) == (wanted, bool(wanted))
+    assert registry.events("acme/measured")[0]["seen_in_training"] is bool(wanted)
+    assert found.rows == (sum(counts.values()) if part == "all" else counts[part])
+    assert (found.divided is None) == (part == "all")
+
+
+def test_a_test_part_under_another_split_holds_rows_that_training_saw(
+    run: Run, registry: ahf.Registry, base: Path
+) -> None:
+    found = ahf.evaluate("acme/measured", overrides=["split.seed=4"], base=base, record=False, resamples=5)
+    assert found.seen_in_training and 0 < found.rows_seen <= found.rows
+
+
+def test_nothing_is_recorded_where_that_is_asked(run: Run, registry: ahf.Registry, base: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in registry.root.rglob("*")}
+    assert ahf.evaluate("acme/measured", base=base, record=False, resamples=5).event is None
+    assert {path: path.stat().st_mtime_ns for path in registry.root.rglob("*")} == before
+
+
+def test_a_registry_that_cannot_be_written_is_told_before_the_work(
+    run: Run, registry: ahf.Registry, base: Path, tmp_path: Path
+) -> None:
+    class Frozen(Disk):
+        def make(self, folder: Path) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
+
+    frozen = ahf.Registry(disk=Frozen())
+    with pytest.raises(ahf.ReadOnly, match="can't be written"):
+        ahf.evaluate("acme/measured", base=tmp_path / "no base was looked for", registry=frozen)
+    assert ahf.evaluate("acme/measured", base=base, registry=frozen, record=False, resamples=5).metrics
+
+
+@pytest.mark.parametrize("run", ["causal-lm"], indirect=True)
+def test_blocks_of_one_document_are_drawn_together(run: Run, registry: ahf.Registry, base: Path) -> None:
+    rows = [{"text": f"Firm {i}. " + ("Profit rose. " if i % 2 else "No. ") * (1 + i % 4)} for i in range(20)]
+    name = corpus_of("Documents", rows)
+    found = ahf.evaluate("acme/measured", name, part="all", base=base, record=False, resamples=ROWS)
+    adapter = ahf.load("acme/measured", base=base)
+    from datasets import Dataset
+
+    assert adapter.head is not None
+    blocks = adapter.head.encode(Dataset.from_list(rows), adapter.tokenizer, adapter.max_length)
+    assert found.bootstrap["units"] == found.rows == 20 < len(blocks)
+    assert found.seen_in_training is False
+
+
+def test_other_rows_of_the_corpus_it_was_trained_on_may_have_been_seen(encoder: Path) -> None:
+    ahf.train(
+        name="acme/small",
+        base={"path": str(encoder)},
+        corpus={"name": "headlines", "rows": 120},
+        training={"epochs": 1, "max_length": 32},
+    )
+    found = ahf.evaluate("acme/small", overrides=["rows=90"], resamples=5)
+    assert (found.seen_in_training, found.rows_seen) == (None, None)
+    assert ahf.Registry().events("acme/small")[0]["seen_in_training"] is None
+    assert ahf.evaluate("acme/small", resamples=5).seen_in_training is False
+
+
+def test_what_the_parents_of_a_version_saw_is_not_taken_for_unseen(trained: Run, encoder: Path) -> None:
+    parent = Parent(digest=trained.version.digest, name="acme/tone", role="continued")
+    child = trained.version.manifest.model_copy(update={"files": (), "tensors": (), "parents": (parent,)})
+    ahf.Registry().add(trained.version.files, child, name="acme/child")
+    own = ahf.evaluate("acme/child", part="train", base=encoder, resamples=5)
+    rest = ahf.evaluate("acme/child", part="test", base=encoder, resamples=5)
+    assert (own.seen_in_training, rest.seen_in_training) == (True, None)
+
+
+def test_labels_that_the_head_does_not_know_are_named(trained: Run, encoder: Path) -> None:
+    names = ("up", "positive", "down")
+    name = corpus_of("Strange", [{"text": f"Firm {i} rose.", "label": names[i % 3]} for i in range(30)])
+    registry = ahf.Registry(trained.version.folder.parents[4])
+    with pytest.raises(ahf.BadCorpus, match="does not know the labels down, up, and answers negative, neutral"):
+        ahf.evaluate("acme/tone", name, part="all", base=encoder, registry=registry, record=False)
+
+
+@pytest.mark.parametrize("run", ["regress"], indirect=True)
+def test_a_metric_that_is_no_number_is_refused(run: Run, registry: ahf.Registry, base: Path) -> None:
+    name = corpus_of("Flat", [{"text": f"Firm {i} rose.", "target": 1.0} for i in range(10)])
+    with pytest.raises(ahf.BadCorpus, match="corpus flat, all part: r2 is no number"):
+        ahf.evaluate("acme/measured", name, part="all", base=base, record=False)
+
+
+def test_what_cannot_be_measured_is_one_sentence(trained: Run, encoder: Path) -> None:
+    taken = ahf.import_folder(trained.version.files, "acme/mine", labels=["negative", "neutral", "positive"])
+    with pytest.raises(ahf.BadRecipe, match="has no recipe that names a corpus"):
+        ahf.evaluate("acme/mine", base=encoder)
+    found = ahf.evaluate("acme/mine", tiny_corpus(), part="all", base=encoder, resamples=5)
+    assert found.version == taken.version and found.seen_in_training is None, "nobody knows what an import saw"
+    with pytest.raises(ahf.BadRecipe, match="there is no part 'dev'"):
+        ahf.evaluate("acme/mine", tiny_corpus(), part="dev", base=encoder)  # type: ignore[arg-type]
+    with pytest.raises(ahf.BadRecipe, match="split"):
+        ahf.evaluate("acme/mine", tiny_corpus(), overrides=["split.bye=time"], base=encoder)
+    with pytest.raises(ahf.UnknownName, match="headlines"):
+        ahf.evaluate("acme/mine", "headline", base=encoder)
