@@ -19,15 +19,24 @@ if TYPE_CHECKING:
         Metric,
         StoreKind,
     )
+    from adapterhub_fin.engine.evaluating import (
+        Evaluation,
+        evaluate,
+    )
     from adapterhub_fin.engine.loading import (
         attach,
         load,
+    )
+    from adapterhub_fin.engine.planning import (
+        Plan,
+        plan,
     )
     from adapterhub_fin.engine.saving import (
         import_folder,
         save,
     )
     from adapterhub_fin.engine.training import (
+        preview,
         train,
     )
     from adapterhub_fin.errors import (
@@ -58,7 +67,9 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from adapterhub_fin.interfaces import (
+        Estimate,
         Known,
+        Likelihood,
         Prediction,
         Rows,
         Site,
@@ -83,14 +94,18 @@ __all__ = [
     "BaseNotFound",
     "Corpus",
     "Corrupted",
+    "Estimate",
+    "Evaluation",
     "Head",
     "Known",
+    "Likelihood",
     "Manifest",
     "Merger",
     "Method",
     "Metric",
     "NotAnAdapter",
     "NotFound",
+    "Plan",
     "PluginError",
     "Prediction",
     "ReadOnly",
@@ -108,9 +123,12 @@ __all__ = [
     "WrongTensors",
     "__version__",
     "attach",
+    "evaluate",
     "hookimpl",
     "import_folder",
     "load",
+    "plan",
+    "preview",
     "register",
     "save",
     "train",
@@ -118,9 +136,11 @@ __all__ = [
 
 _HOME = {
     **dict.fromkeys(("Corpus", "Head", "Merger", "Method", "Metric", "StoreKind"), "adapterhub_fin.descriptions"),
+    **dict.fromkeys(("Evaluation", "evaluate"), "adapterhub_fin.engine.evaluating"),
     **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
+    **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning"),
     **dict.fromkeys(("import_folder", "save"), "adapterhub_fin.engine.saving"),
-    "train": "adapterhub_fin.engine.training",
+    **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training"),
     **dict.fromkeys(
         (
             "AdapterHubError",
@@ -147,7 +167,7 @@ _HOME = {
     ),
     "register": "adapterhub_fin.extensions",
     "hookimpl": "adapterhub_fin.hooks",
-    **dict.fromkeys(("Known", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
+    **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
     "Recipe": "adapterhub_fin.recipe",
     **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
 }

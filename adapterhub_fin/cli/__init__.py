@@ -15,8 +15,11 @@ GROUP = "adapterhub_fin.verbs"
 # What `ahf --help` says of the shipped verbs, so that it imports none of them; a test holds it to their own help.
 SUMMARIES = {
     "train": "Train an adapter from a recipe and add it to the registry.",
+    "plan": "Estimate a run's parameters, memory and time before anything is loaded.",
     "predict": "Answer texts with an adapter, by its name.",
+    "generate": "Write on after prompts with an adapter, by its name.",
     "embed": "Turn texts into vectors with an adapter, by its name.",
+    "evaluate": "Measure a version on a corpus and record it.",
     "list": "List adapters and their versions.",
     "show": "Show what is known of a version.",
     "alias": "Set, move, remove or list aliases.",

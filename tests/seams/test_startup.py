@@ -36,7 +36,9 @@ def loaded_by(*arguments: str, home: Path | None = None, status: int = 0) -> set
     return set(modules)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["train", "--help"], ["predict", "--help"], ["evaluate", "--help"]]
+)
 def test_help_imports_nothing_heavy_and_no_plugin(arguments: list[str]) -> None:
     modules = loaded_by(*arguments)
     assert not modules & HELP and "adapterhub_fin_plugins" not in modules
@@ -69,6 +71,11 @@ def test_a_slip_on_the_command_line_is_told_before_torch_is_imported() -> None:
     for slip in ("method=lorra", "corpus.rowss=9", "training.epochs=-1"):
         arguments = ["train", "--name", "acme/tone", "--set", "corpus.name=headlines", "--set", slip]
         assert not loaded_by(*arguments, status=1) & READ
+    for verb in (
+        ["evaluate", "acme/tone", "headlines", "--set", "rowss=9"],
+        ["generate", "acme/tone", "Hi", "--top-p=2"],
+    ):
+        assert not loaded_by(*verb, status=1) & READ
 
 
 def test_a_recipe_is_checked_before_torch_is_imported() -> None:
