@@ -1,6 +1,6 @@
-"""PhraseBank 50Agree, minilm + lora: accuracy and macro-F1 over seeds of split and training, with an interval.
+"""PhraseBank 50Agree on minilm: accuracy and macro-F1 over seeds of split and training, with an interval.
 
-    python benchmarks/phrasebank.py --path FOLDER [--seeds 0 1 2] [--set method.rank=8 ...]
+    python benchmarks/phrasebank.py --path FOLDER [--methods lora adalora ...] [--seeds 0 1 2] [--set method.rank=8 ...]
 
 Each seed runs in a process of its own, whose peak memory is what the operating system says of it. The interval is that
 of a bootstrap over the test rows, drawn again within each seed and averaged over seeds.
@@ -25,7 +25,7 @@ from adapterhub_fin_plugins.metrics import accuracy, macro_f1
 RESAMPLES = 4000
 
 
-def one_seed(path: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+def one_seed(path: str, method: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     """Train and test once, here."""
     import adapterhub_fin as ahf
     from adapterhub_fin.engine.corpus import read_corpus
@@ -34,7 +34,7 @@ def one_seed(path: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     recipe = {
         "name": f"bench/phrasebank-{seed}",
         "base": "minilm",
-        "method": "lora",
+        "method": method,
         "head": "classify",
         "corpus": {"name": "phrasebank", "path": path, "agreement": 50, "split": split},
         "training": {"seed": seed},
@@ -59,10 +59,11 @@ def one_seed(path: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     }
 
 
-def in_a_process(path: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+def in_a_process(path: str, method: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     """One seed in a fresh process, with its peak memory and CPU time."""
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, __file__, "--path", path, "--one", str(seed), *(f"--set={o}" for o in overrides)]
+        chosen = ["--methods", method, "--one", str(seed), *(f"--set={each}" for each in overrides)]
+        command = [sys.executable, __file__, "--path", path, *chosen]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "AHF_HOME": home})
         assert child.stdout is not None
         out = child.stdout.read()
@@ -88,30 +89,34 @@ def interval(runs: list[dict[str, Any]], metric: Any) -> tuple[float, float, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True)
+    parser.add_argument("--methods", nargs="+", default=["lora"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     path = str(Path(arguments.path).resolve())
     if arguments.one is not None:
-        print(json.dumps(one_seed(path, arguments.one, arguments.overrides)))
+        print(json.dumps(one_seed(path, arguments.methods[0], arguments.one, arguments.overrides)))
         return
-    runs = []
-    print("| seed | accuracy | macro-F1 | trained parameters | steps | peak memory | wall | CPU |")
-    print("|---|---|---|---|---|---|---|---|")
-    for seed in arguments.seeds:
-        run = in_a_process(path, seed, arguments.overrides)
-        runs.append(run)
-        truth, said = np.array(run["truth"]), np.array(run["said"])
-        print(
-            f"| {seed} | {accuracy(truth, said):.4f} | {macro_f1(truth, said):.4f} | {run['parameters']:,} "
-            f"| {run['steps']} | {run['peak_mb']:.0f} MB | {run['seconds']:.0f} s | {run['cpu']:.0f} s |",
-            flush=True,
-        )
-    for name, metric in (("accuracy", accuracy), ("macro-F1", macro_f1)):
-        mean, low, high = interval(runs, metric)
-        over = f"{len(runs)} seeds, {len(runs[0]['truth'])} test rows each"
-        print(f"\n{name}: mean {mean:.4f}, 95 % interval {low:.4f} to {high:.4f} ({over})")
+    print("| method | seed | accuracy | macro-F1 | trained parameters | steps | peak memory | wall | CPU |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for method in arguments.methods:
+        runs = []
+        for seed in arguments.seeds:
+            run = in_a_process(path, method, seed, arguments.overrides)
+            runs.append(run)
+            truth, said = np.array(run["truth"]), np.array(run["said"])
+            print(
+                f"| {method} | {seed} | {accuracy(truth, said):.4f} | {macro_f1(truth, said):.4f} "
+                f"| {run['parameters']:,} | {run['steps']} | {run['peak_mb']:.0f} MB | {run['seconds']:.0f} s "
+                f"| {run['cpu']:.0f} s |",
+                flush=True,
+            )
+        scores = []
+        for metric in (accuracy, macro_f1):
+            mean, low, high = interval(runs, metric)
+            scores.append(f"**{mean:.4f}** ({low:.3f} to {high:.3f})")
+        print(f"| **{method}** | mean of {len(runs)} | {scores[0]} | {scores[1]} | | | | | |", flush=True)
 
 
 if __name__ == "__main__":
