@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         attach,
         load,
     )
-    from adapterhub_fin.engine.planning import (
+    from adapterhub_fin.engine.planning.plan import (
         Plan,
         plan,
     )
@@ -138,7 +138,7 @@ _HOME = {
     **dict.fromkeys(("Corpus", "Head", "Merger", "Method", "Metric", "StoreKind"), "adapterhub_fin.descriptions"),
     **dict.fromkeys(("Evaluation", "evaluate"), "adapterhub_fin.engine.evaluating"),
     **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
-    **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning"),
+    **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
     **dict.fromkeys(("import_folder", "save"), "adapterhub_fin.engine.saving"),
     **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training"),
     **dict.fromkeys(

@@ -3,7 +3,7 @@
     python benchmarks/plan.py [--calibrate] [--only NAME]
 
 Measured is the process's own high-water mark (on a GPU, what PyTorch had allocated at most). `--calibrate` goes through
-other recipes and gives what each says of the constant HOLES in engine/planning.py: freed memory that glibc's heap holds
+other recipes and gives what each says of the constant HOLES in engine/planning/plan.py: freed memory that glibc's heap holds
 and can't use again, as a share of the tensors on it. The recipes of the table have no part in that constant.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.engine.planning import HOLES
+from adapterhub_fin.engine.planning.plan import HOLES
 from adapterhub_fin.extensions import register
 from adapterhub_fin.interfaces import CorpusImplementation, Rows
 

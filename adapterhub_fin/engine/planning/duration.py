@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.batches import answer_batches, answer_tokens, training_tokens
+from adapterhub_fin.engine.planning.batches import answer_batches, answer_tokens, training_tokens
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.ledger import Work
-    from adapterhub_fin.engine.machine import Speed
-    from adapterhub_fin.engine.rehearsal import Phase, Rehearsal
+    from adapterhub_fin.engine.planning.ledger import Work
+    from adapterhub_fin.engine.planning.machine import Speed
+    from adapterhub_fin.engine.planning.rehearsal import Phase, Rehearsal
     from adapterhub_fin.engine.setup import Draft
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.alternatives import alternatives
-from adapterhub_fin.engine.duration import duration
-from adapterhub_fin.engine.machine import CONTEXT, Device, find_device, known_speed, measure_speed, resident
-from adapterhub_fin.engine.rehearsal import Phase, Rehearsal, rehearse
+from adapterhub_fin.engine.planning.alternatives import alternatives
+from adapterhub_fin.engine.planning.duration import duration
+from adapterhub_fin.engine.planning.machine import CONTEXT, Device, find_device, known_speed, measure_speed, resident
+from adapterhub_fin.engine.planning.rehearsal import Phase, Rehearsal, rehearse
+from adapterhub_fin.engine.planning.shadow import loaded_dtype
 from adapterhub_fin.engine.setup import draft
-from adapterhub_fin.engine.shadow import loaded_dtype
 from adapterhub_fin.engine.training import read_recipe
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import Trainer, TrainerControl, TrainerState
 
 from adapterhub_fin.engine.arguments import arguments
-from adapterhub_fin.engine.batches import Rows, longest_answer, longest_part
 from adapterhub_fin.engine.examples import lengths
-from adapterhub_fin.engine.ledger import Ledger, Work
 from adapterhub_fin.engine.pin import logical_shape
+from adapterhub_fin.engine.planning.batches import Rows, longest_answer, longest_part
+from adapterhub_fin.engine.planning.ledger import Ledger, Work
+from adapterhub_fin.engine.planning.shadow import held, shadow_model
 from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.shadow import held, shadow_model
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.setup import Draft
