@@ -3,8 +3,8 @@
     python benchmarks/plan.py [--calibrate] [--only NAME]
 
 Measured is the process's own high-water mark (on a GPU, what PyTorch had allocated at most). `--calibrate` goes through
-other recipes and gives what each says of the constant HOLES in engine/planning/plan.py: freed memory that glibc's heap holds
-and can't use again, as a share of the tensors on it. The recipes of the table have no part in that constant.
+other recipes and gives what each says of the constant HOLES in engine/planning/plan.py: freed memory that glibc's heap
+holds and can't use again, as a share of the tensors on it. The recipes of the table have no part in that constant.
 """
 
 from __future__ import annotations
