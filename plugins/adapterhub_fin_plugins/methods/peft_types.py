@@ -93,6 +93,8 @@ class PeftType(PeftMethod):
             config: PeftConfig = self._kind()(**values)
         except (TypeError, ValueError) as error:
             raise BadRecipe(f"the method {self._name()}: {error}") from error
+        except ImportError as error:
+            raise PluginError(f"the method {self._name()} needs a package that is not installed: {error}") from error
         return config
 
     def _knows(self, model: nn.Module) -> bool:
