@@ -25,6 +25,7 @@ from adapterhub_fin.engine.planning.rehearsal import rehearse
 from adapterhub_fin.engine.setup import Draft, draft, set_up
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.testing import tiny_corpus
+from adapterhub_fin.testing.bench import Bench
 
 LORA: dict[str, Any] = {"name": "lora", "rank": 4}
 PREFIX: dict[str, Any] = {"name": "prefix-tuning", "tokens": 5}
@@ -257,3 +258,15 @@ def test_plan_on_the_command_line(encoder: Path, tmp_path: Path, capsys: pytest.
     code, out, err = run_ahf("plan", str(path), "--device", "large")
     assert (code, out) == (1, "") and err.count("\n") == 1
     assert run_ahf("plan", str(path), "--set", "method.rnak=2")[0] == 1
+
+
+def test_a_plan_takes_the_type_that_the_method_asks_for(tmp_path: Path) -> None:
+    """qlora reads what it does not quantize in float32, whatever the base's file holds."""
+    from transformers import AutoModelForCausalLM
+
+    sizes = []
+    for dtype in (torch.float32, torch.bfloat16):
+        bench = Bench(tmp_path / str(dtype), "decoder", {"name": "qlora", "rank": 4}, {"name": "classify"})
+        AutoModelForCausalLM.from_pretrained(bench.base(), dtype=dtype).save_pretrained(bench.base())
+        sizes.append(rehearse(draft(ahf.Recipe.read(bench.recipe("typed")))).weights)
+    assert sizes[0] == sizes[1]

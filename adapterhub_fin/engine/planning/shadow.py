@@ -30,7 +30,8 @@ def shadow_model(draft: Draft, fake: FakeTensorMode) -> nn.Module:
 
     Raises BadRecipe for a quantization other than four bits of bitsandbytes.
     """
-    dtype = loaded_dtype(draft.config, draft.source.folder) or torch.float32
+    asked = draft.method.loading().get("dtype")
+    dtype = asked or loaded_dtype(draft.config, draft.source.folder) or torch.float32
     with torch.device("meta"):
         skeleton: Any = draft.head.skeleton(draft.config)
         skeleton = skeleton.to(dtype)

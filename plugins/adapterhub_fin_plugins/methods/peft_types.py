@@ -87,8 +87,7 @@ class PeftType(PeftMethod):
             raise BadRecipe(f"{self._name()} stores no head of a task ({', '.join(site.head_modules)}): use causal-lm")
         if "modules_to_save" in self.fields:
             values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *site.head_modules}) or None
-        if "task_type" in {field.name for field in dataclasses.fields(self._kind())}:
-            values["task_type"] = site.task  # some types check it when they are made
+        values["task_type"] = site.task  # some types check it when they are made
         try:
             config: PeftConfig = self._kind()(**values)
         except (TypeError, ValueError) as error:

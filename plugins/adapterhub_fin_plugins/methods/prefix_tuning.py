@@ -9,7 +9,6 @@ from inspect import signature
 import torch
 from peft import PeftConfig, PrefixTuningConfig
 from torch import Tensor, nn
-from transformers import PretrainedConfig
 
 from adapterhub_fin.engine.peft_method import peft_model
 from adapterhub_fin.engine.pin import backbone
@@ -26,13 +25,6 @@ class PrefixTuning(PromptMethod):
 
     embedded = False
     checkpointing = False  # recomputing a layer would throw the prefix in its cache away
-
-    def check(self, config: PretrainedConfig, task: str | None) -> None:
-        super().check(config, task)
-        text = config.get_text_config()
-        size = getattr(text, "head_dim", None)
-        if size and size * text.num_attention_heads != text.hidden_size and not hasattr(text, "num_key_value_heads"):
-            raise BadRecipe(f"prefix-tuning does not know the shape of keys in a {config.model_type}: use lora")
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         config = getattr(model, "config").get_text_config()  # noqa: B009  (a module's attributes have no types)
