@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadReference, Corrupted, NotFound, Refused
 from adapterhub_fin_registry.events import check_event
+from adapterhub_fin_registry.gc import GRACE, Leftover, collect
 from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
 from adapterhub_fin_registry.numbered import following, numbers
 from adapterhub_fin_registry.reading import read_object
@@ -30,6 +32,7 @@ from adapterhub_fin_registry.shelf import Shelf, shelves
 from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.doctor import Finding
     from adapterhub_fin_registry.manifest import Manifest
 
 AnyReference = str | Reference | DigestReference | HubReference
@@ -59,12 +62,16 @@ class Registry:
         return None if found is None else str(found.get("id"))
 
     def mark(self, name: str | None = None) -> str:
-        """What changes whenever anything changes, in the registry or under one name; empty before the first change."""
+        """What changes whenever anything changes, in the registry or under one name; empty before the first change.
+
+        While a change is being made, and after one that was broken off, no two answers are the same.
+        """
         folder = self.root if name is None else Shelf(self.root, name).folder
         try:
-            return (folder / "changed").read_text(encoding="ascii", errors="replace")
+            text = (folder / "changed").read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
             return ""
+        return text or f"unknown-{uuid.uuid4().hex}"
 
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
@@ -104,15 +111,17 @@ class Registry:
         return _logged(wanted, version)
 
     def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
-        """The folder of a version's files, each of them verified just now."""
+        """The folder of a version's files, verified: each hashed, unless it is as it was when it last was."""
+        from adapterhub_fin_registry.memory import remembered
         from adapterhub_fin_registry.verification import verify_files
 
         version = self.resolve(reference, as_of=as_of, tier=tier)
-        verify_files(version)
+        with remembered(self.id) as memory:
+            verify_files(version, memory)
         return version.files
 
     def verify(self, reference: AnyReference) -> Version:
-        """The version, once its manifest, its files and their tensors were found to agree."""
+        """The version, once its manifest, its files and their tensors were found to agree; nothing is remembered."""
         from adapterhub_fin_registry.verification import verify_files, verify_tensors
 
         version = self.resolve(reference)
@@ -155,21 +164,23 @@ class Registry:
             data = complete.canonical()
             used = shelf.numbers()
             there = shelf.holding(data, used)
+            if there is None:
+                self._disk.write(change.built / "manifest.json", data)
+                start = following(used) if number is None or number in used else number
+
+                def before(number: int) -> None:
+                    # Whoever took the number before this one may have stored this very version.
+                    if number > start and (there := shelf.holding(data, [number - 1])):
+                        raise _StoredMeanwhile(there)
+                    self._disk.write(change.built / "record.json", canonical({**record, "version": number}))
+
+                try:
+                    taken = change.append(shelf.versions_folder, start, before)
+                except _StoredMeanwhile as meanwhile:
+                    there = meanwhile.version
             if there is not None:
+                self._disk.sync(shelf.versions_folder)  # whoever stored it may not have come so far
                 return there
-            self._disk.write(change.built / "manifest.json", data)
-            start = following(used) if number is None or number in used else number
-
-            def before(number: int) -> None:
-                # Whoever took the number before this one may have stored this very version.
-                if number > start and (there := shelf.holding(data, [number - 1])):
-                    raise _StoredMeanwhile(there)
-                self._disk.write(change.built / "record.json", canonical({**record, "version": number}))
-
-            try:
-                taken = change.append(shelf.versions_folder, start, before)
-            except _StoredMeanwhile as meanwhile:
-                return meanwhile.version
         return Version(name, taken, complete.digest, shelf.versions_folder / str(taken), data)
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
@@ -181,10 +192,13 @@ class Registry:
             raise NotFound(f"{name} has no alias {alias}: it has {', '.join(shelf.aliases()) or 'none'}")
         if version is not None:
             resolution.exact(shelf, self.names, Reference.parse(f"{name}@{version}"))
-        if version == current:
-            return
         parent = shelf.folder / "aliases" / alias
         with self._changing(shelf) as change:
+            if version == current:
+                self._disk.sync(parent)
+                return
+            if version is not None:
+                self._disk.sync(shelf.versions_folder)  # the alias may not outlive what it names
             self._disk.write(change.built / "alias.json", canonical({"version": version, "at": now()}))
             change.append(parent, following(numbers(parent)))
 
@@ -235,6 +249,16 @@ class Registry:
         with self._changing(shelf) as change:
             change.bury(version.folder, canonical(tombstone))
         return version
+
+    def gc(self, *, dry_run: bool = False, grace: timedelta = GRACE) -> list[Leftover]:
+        """Remove what dead work and half-finished deletions left, once nothing was written there for the grace."""
+        return collect(self._disk, self.root, grace=grace, dry_run=dry_run)
+
+    def doctor(self, *, repair: bool = False, grace: timedelta = GRACE) -> list[Finding]:
+        """What is wrong but for the files' bytes, which `verify` reads, each repaired where that is asked and safe."""
+        from adapterhub_fin_registry.doctor import examine
+
+        return examine(self, self._disk, repair=repair, grace=grace)
 
     def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:
         return changing(self._disk, self.root, shelf.folder)
