@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         Evaluation,
         evaluate,
     )
+    from adapterhub_fin.engine.importing import (
+        import_folder,
+    )
     from adapterhub_fin.engine.loading import (
         attach,
         load,
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
         plan,
     )
     from adapterhub_fin.engine.saving import (
-        import_folder,
         save,
     )
     from adapterhub_fin.engine.training import (
@@ -139,7 +141,8 @@ _HOME = {
     **dict.fromkeys(("Evaluation", "evaluate"), "adapterhub_fin.engine.evaluating"),
     **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
-    **dict.fromkeys(("import_folder", "save"), "adapterhub_fin.engine.saving"),
+    "import_folder": "adapterhub_fin.engine.importing",
+    "save": "adapterhub_fin.engine.saving",
     **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training"),
     **dict.fromkeys(
         (
