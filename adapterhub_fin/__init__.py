@@ -19,6 +19,9 @@ if TYPE_CHECKING:
         Metric,
         StoreKind,
     )
+    from adapterhub_fin.engine.comparing import (
+        diff,
+    )
     from adapterhub_fin.engine.evaluating import (
         Evaluation,
         evaluate,
@@ -79,6 +82,12 @@ if TYPE_CHECKING:
     from adapterhub_fin.recipe import (
         Recipe,
     )
+    from adapterhub_fin.serving.checking import (
+        check,
+    )
+    from adapterhub_fin.serving.exporting import (
+        export,
+    )
     from adapterhub_fin_registry import (
         Manifest,
         Registry,
@@ -125,7 +134,10 @@ __all__ = [
     "WrongTensors",
     "__version__",
     "attach",
+    "check",
+    "diff",
     "evaluate",
+    "export",
     "hookimpl",
     "import_folder",
     "load",
@@ -172,6 +184,9 @@ _HOME = {
     "hookimpl": "adapterhub_fin.hooks",
     **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
     "Recipe": "adapterhub_fin.recipe",
+    "check": "adapterhub_fin.serving.checking",
+    "diff": "adapterhub_fin.engine.comparing",
+    "export": "adapterhub_fin.serving.exporting",
     **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
 }
 

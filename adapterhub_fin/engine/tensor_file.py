@@ -18,7 +18,8 @@ from adapterhub_fin_registry.reading import open_regular
 from adapterhub_fin_registry.safetensors_header import read_header
 
 Floats = NDArray[np.float64]
-CHUNK = 2**20  # bytes; a multiple of every element's size
+CHUNK = 2**20  # bytes
+ELEMENTS = 2**18
 NUMPY = {
     "BOOL": "u1", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
     "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
@@ -34,14 +35,14 @@ class TensorFile:
         with open_regular(path) as file:
             self._data = 8 + int.from_bytes(file.read(8), "little")
 
-    def raw(self, name: str) -> Iterator[bytes]:
-        """A tensor's bytes as they are stored."""
+    def raw(self, name: str, most: int = CHUNK) -> Iterator[bytes]:
+        """A tensor's bytes as they are stored, at most so many at a time."""
         info = self.tensors[name]
         with open_regular(self.path) as file:
             file.seek(self._data + info.start)
             left = info.stop - info.start
             while left:
-                chunk = file.read(min(CHUNK, left))
+                chunk = file.read(min(most, left))
                 if not chunk:
                     raise OSError(f"{self.path} became shorter while it was read")
                 left -= len(chunk)
@@ -52,9 +53,9 @@ class TensorFile:
         return self.tensors[name].dtype in NUMPY
 
     def values(self, name: str) -> Iterator[Floats]:
-        """A tensor's elements in row-major order, as float64."""
+        """A tensor's elements in row-major order as float64, of any type the same number at a time."""
         dtype = self.tensors[name].dtype
-        for chunk in self.raw(name):
+        for chunk in self.raw(name, ELEMENTS * np.dtype(NUMPY[dtype]).itemsize):
             stored = np.frombuffer(chunk, dtype=NUMPY[dtype])
             if dtype == "BF16":
                 stored = (stored.astype("<u4") << 16).view("<f4")

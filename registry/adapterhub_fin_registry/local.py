@@ -30,6 +30,7 @@ from adapterhub_fin_registry.shelf import Shelf, shelves
 from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.lineage import Lineage
     from adapterhub_fin_registry.manifest import Manifest
 
 AnyReference = str | Reference | DigestReference | HubReference
@@ -119,6 +120,12 @@ class Registry:
         verify_files(version)
         verify_tensors(version)
         return version
+
+    def lineage(self, reference: AnyReference) -> Lineage:
+        """What a version came from and what came from it; one pass over every manifest of the registry."""
+        from adapterhub_fin_registry.lineage import lineage
+
+        return lineage(self.root, self.resolve(reference))
 
     def add(
         self,
