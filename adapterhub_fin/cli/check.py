@@ -47,6 +47,7 @@ def command(reference: str, target: str, max_lora_rank: int | None, as_json: boo
         if report.findings:
             rows = [(each.level, each.rule, each.where, each.says, each.do) for each in report.findings]
             print_table(("", "rule", "where", "what", "what to do"), rows)
-        click.echo(f"{report.version.reference} {'can' if report.served else 'can not'} be served by {target}")
+        said = "would serve" if report.served else "would not serve"
+        click.echo(f"{target} {said} {report.version.reference}, by what is known of both")
     if not report.served:
         raise click.exceptions.Exit(1)

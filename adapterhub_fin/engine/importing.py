@@ -144,9 +144,10 @@ def _warnings(folder: Path, config: Mapping[str, Any], choice: BaseChoice | None
     """What is no reason to refuse the adapter, and would surprise whoever uses it."""
     found = []
     file = TensorFile(folder / WEIGHTS)
-    ups = [name for name in file.tensors if ".lora_B" in name or ".lora_embedding_B" in name]
-    if ups and all(file.all_zero(name) for name in ups):
-        found.append(f"every lora_B ({len(ups)}) is zero: the adapter does nothing; it was saved before it was trained")
+    for factor in ("lora_B", "lora_embedding_B", "lora_E"):
+        of_it = [name for name in file.tensors if f".{factor}" in name]
+        if of_it and all(file.all_zero(name) for name in of_it):
+            found.append(f"every {factor} ({len(of_it)}) is zero: it does nothing, as if it was saved untrained")
     if unknown := unknown_settings(config):
         found.append(unknown)
     named = config.get("base_model_name_or_path")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.errors import NotAnAdapter
-from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer
+from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".zst")
@@ -41,6 +41,7 @@ def read_config(folder: Path, called: Path) -> dict[str, Any]:
 def check_weights(folder: Path, called: Path, *, allow_pickle: bool = False) -> None:
     """Raise NotAnAdapter where the folder holds no weights of an adapter that may be read."""
     if (folder / WEIGHTS).is_file():
+        read_header((folder / WEIGHTS).resolve(), str(called / WEIGHTS))  # the Hub's cache links its files
         return
     if (folder / PICKLE).is_file():
         with (folder / PICKLE).open("rb") as file:

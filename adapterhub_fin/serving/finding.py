@@ -43,6 +43,11 @@ class Finding:
 Rules = Callable[[Stored, int | None], list[Finding]]
 
 
+def counted(names: Sequence[str]) -> str:
+    """How many tensors, and the first of them."""
+    return f"1 tensor ({names[0]})" if len(names) == 1 else f"{len(names)} tensors (the first {names[0]})"
+
+
 def some(names: Sequence[str], most: int = 3) -> str:
     """A few names, and how many more there are."""
     shown = ", ".join(names[:most])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adapterhub_fin.serving import lora
-from adapterhub_fin.serving.finding import Finding, Level, Stored, some
+from adapterhub_fin.serving.finding import Finding, Level, Stored, counted, some
 
 ENGINE = "SGLang"
 # utils.py: what get_default_hidden_dim knows the sizes of, by PEFT's names.
@@ -78,7 +78,7 @@ def _scale(stored: Stored) -> Iterator[Finding]:
 def _left_out(stored: Stored) -> Iterator[Finding]:
     """lora.py: initialize_weights keeps factors of layers and of embeddings, and passes over every other tensor."""
     if unread := lora.others(stored):
-        says = f"SGLang passes over {len(unread)} tensors that are none of LoRA's factors ({some(unread, 1)})"
+        says = f"SGLang passes over what is none of LoRA's factors: {counted(unread)}"
         yield Finding("wrong", "names", unread[0], says, lora.MERGE)
 
 

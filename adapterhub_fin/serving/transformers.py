@@ -22,7 +22,7 @@ PLAIN = "load it with PeftModel.from_pretrained, or with ahf.load"
 
 def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
     """Every finding on a version; ranks have no limit here."""
-    return [*_type(stored), *_head(stored)]
+    return [*_type(stored), *_variants(stored), *_head(stored)]
 
 
 def _type(stored: Stored) -> Iterator[Finding]:
@@ -32,6 +32,16 @@ def _type(stored: Stored) -> Iterator[Finding]:
     elif stored.kind in SHARED:
         says = f"load_adapter takes no type that shares weights across layers, as {stored.kind} does"
         yield Finding("refused", "type", "peft_type", says, PLAIN)
+
+
+def _variants(stored: Stored) -> Iterator[Finding]:
+    """Both seen by running it: the file has no name for what the model then draws or sizes by itself."""
+    if stored.config.get("use_dora"):
+        says = "load_adapter finds no place for DoRA's magnitudes, and answers with those of an untrained adapter"
+        yield Finding("wrong", "dora", "use_dora", says, PLAIN)
+    if stored.kind == "ADALORA" and stored.config.get("rank_pattern"):
+        says = "load_adapter makes every layer of the initial rank, and the file holds pruned ones"
+        yield Finding("refused", "rank", "rank_pattern", says, PLAIN)
 
 
 def _head(stored: Stored) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adapterhub_fin.serving import lora
-from adapterhub_fin.serving.finding import Finding, Stored, some
+from adapterhub_fin.serving.finding import Finding, Stored, counted, some
 
 ENGINE = "vLLM"
 # config/lora.py: MaxLoRARanks, and 16 by default.
@@ -50,7 +50,7 @@ def _names(stored: Stored) -> Iterator[Finding]:
     """lora/utils.py: parse_fine_tuned_lora_name raises for every name of another form."""
     unknown = [name for name in lora.others(stored) if not name.endswith(SKIPPED)]
     if unknown:
-        says = f"{len(unknown)} tensors are none of LoRA's factors ({some(unknown, 1)}), and vLLM stops at the first"
+        says = f"vLLM stops at what is none of LoRA's factors: {counted(unknown)}"
         yield Finding("refused", "names", unknown[0], says, f"export it with --without-head, or {lora.MERGE}")
 
 
