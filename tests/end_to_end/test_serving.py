@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import peft
 import pytest
@@ -72,7 +72,7 @@ def said(report: Report) -> list[tuple[str, str]]:
 class TestTransformers:
     """Installed here, so that each verdict is what its own `load_adapter` then does."""
 
-    PLANS: dict[str, tuple[Callable[[], Any], str]] = {
+    PLANS: ClassVar[dict[str, tuple[Callable[[], Any], str]]] = {
         "lora": (lora, "served"),
         "rslora": (lambda: lora(use_rslora=True), "served"),
         "ranks and alphas by layer": (lambda: lora(rank_pattern={"q_proj": 2}, alpha_pattern={"v_proj": 3}), "served"),
