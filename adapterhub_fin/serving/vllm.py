@@ -1,4 +1,4 @@
-"""What vLLM refuses in a LoRA, by the code of its releases up to 0.23.
+"""What vLLM refuses in a LoRA, by its code as of 0.22.
 
 https://github.com/vllm-project/vllm/tree/main/vllm/lora is where each rule named below stands.
 """

@@ -62,7 +62,9 @@ def test_show_draws_the_lineage(run_ahf: Ahf, child: str, trained: Run) -> None:
     assert document["ancestors"][0]["state"] == "here" and document["descendants"] == []
 
 
-def test_lineage_shows_nothing_that_steers_a_terminal(run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path) -> None:
+def test_lineage_shows_nothing_that_steers_a_terminal(
+    run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path
+) -> None:
     parent = {"digest": "sha256:" + "ab" * 32, "name": "\x1b[2Jacme", "role": "[red]merge", "weight": 0.5}
     manifest = {**json.loads(trained.version.manifest_bytes), "parents": [parent]}
     ahf.Registry().add(trained.version.files, ahf.Manifest.model_validate(manifest), name="acme/hostile")
