@@ -41,6 +41,8 @@ def command(reference: str, lineage: bool, as_of: str | None, tier: str, as_json
     if lineage:
         from adapterhub_fin.cli.lineage import show_lineage
 
+        if as_of and not as_json:
+            say_tier(version.reference, as_of, tier)
         show_lineage(registry.lineage(version.reference), asked(as_of, tier), as_json)
         return
     manifest = json.loads(version.manifest_bytes)

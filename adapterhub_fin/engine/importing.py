@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.paths import refusal
+from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
     from adapterhub_fin.recipe import BaseChoice
@@ -110,7 +110,7 @@ def _copy(source: Path, clean: Path) -> _Copy:
     if weights == PICKLE:
         convert_pickle(source / PICKLE, clean / WEIGHTS, source / PICKLE)
         copied.dropped.remove(PICKLE)
-        copied.converted[PICKLE] = hashlib.sha256((source / PICKLE).read_bytes()).hexdigest()
+        copied.converted[PICKLE] = hash_file((source / PICKLE).resolve())[1]
         copied.repairs.append(f"{PICKLE}: its tensors are stored as {WEIGHTS}")
     copied.repairs += repair(clean)
     return copied

@@ -99,7 +99,7 @@ def test_all_zero(write: Write, dtype: torch.dtype) -> None:
 
 
 def test_comparing_imports_no_torch(tmp_path: Path) -> None:
-    code = "import sys, adapterhub_fin; adapterhub_fin.diff; adapterhub_fin.check; adapterhub_fin.export; print(*sys.modules)"
+    code = "import sys, adapterhub_fin as ahf; ahf.diff; ahf.check; ahf.export; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "peft"} & set(done.stdout.split())
 

@@ -1,4 +1,4 @@
-"""Every real adapter and configuration is imported or refused as docs/importing.md says; skipped without the material."""
+"""Every real adapter and configuration is imported or refused as docs/importing.md says; skipped where none is at hand."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ import pytest
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 import adapterhub_fin as ahf
 
 DOCS = Path(__file__).parents[2] / "docs" / "importing.md"
 CONFIG = "adapter_config.json"
+FLUX = (
+    *("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"),
+    *("to_add_out", "to_qkv_mlp_proj", "linear_in", "linear_out"),
+)
 
 
 def test_the_real_adapters(shared: Path) -> None:
@@ -94,8 +103,7 @@ def llama(path: Path) -> LlamaForCausalLM:
 
 def diffusion() -> nn.Module:
     """One block with the layers that the configurations of FLUX.2 name; Transformers has no such model."""
-    names = "to_q to_k to_v add_q_proj add_k_proj add_v_proj to_add_out to_qkv_mlp_proj linear_in linear_out".split()
-    block = nn.ModuleDict({name: nn.Linear(256, 256) for name in names})
+    block = nn.ModuleDict({name: nn.Linear(256, 256) for name in FLUX})
     block["to_out"] = nn.ModuleList([nn.Linear(256, 256)])
     for name in ("norm_q", "norm_k"):
         block[name] = nn.LayerNorm(256)
