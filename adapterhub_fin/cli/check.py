@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table
+from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table, printable
 
 
 @click.command("check")
@@ -45,7 +45,7 @@ def command(reference: str, target: str, max_lora_rank: int | None, as_json: boo
         )
     else:
         if report.findings:
-            rows = [(each.level, each.rule, each.where, each.says, each.do) for each in report.findings]
+            rows = [tuple(map(printable, astuple(each))) for each in report.findings]
             print_table(("", "rule", "where", "what", "what to do"), rows)
         said = "would serve" if report.served else "would not serve"
         click.echo(f"{target} {said} {report.version.reference}, by what is known of both")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table
+from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table, printable
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.comparing import Comparison, Described, TensorDifference
@@ -73,7 +73,11 @@ def _print(found: Comparison) -> None:
         return
     if found.fields:
         rows = [
-            (each.field, _text(each.a) if "a" in each.sides else "-", _text(each.b) if "b" in each.sides else "-")
+            (
+                printable(each.field),
+                _text(each.a) if "a" in each.sides else "-",
+                _text(each.b) if "b" in each.sides else "-",
+            )
             for each in found.fields
         ]
         print_table(("field", *heading), rows)
@@ -89,10 +93,10 @@ def _row(each: TensorDifference) -> tuple[str, ...]:
     )
     largest, relative = ("" if value is None else f"{value:.3g}" for value in (each.max_abs, each.relative_l2))
     odd = f" ({each.not_finite} not finite)" if each.not_finite else ""
-    return (each.name, *sides, largest + odd, relative)
+    return (printable(each.name), *sides, largest + odd, relative)
 
 
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    text = printable(text)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."

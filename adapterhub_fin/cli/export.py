@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_json
+from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, printable
 
 
 @click.command("export")
@@ -44,7 +44,7 @@ def command(reference: str, folder: str, layout: str, without_head: bool, as_jso
         )
         return
     for name in done.left_out:
-        click.echo(f"left out: {name}", err=True)
+        click.echo(printable(f"left out: {name}"), err=True)
     for note in done.notes:
-        click.echo(f"{note.says}: {note.do}", err=True)
+        click.echo(printable(f"{note.says}: {note.do}"), err=True)
     click.echo(done.folder)

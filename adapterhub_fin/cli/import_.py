@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_json
+from adapterhub_fin.cli.options import json_option, print_json, printable
 
 
 @click.command("import")
@@ -71,7 +71,7 @@ def command(
         return
     for word, said in (("left behind", taken.dropped), ("repaired", taken.repairs), ("warning", taken.warnings)):
         for each in said:
-            click.echo(f"{word}: {each}", err=True)
+            click.echo(printable(f"{word}: {each}"), err=True)
     click.echo(taken.version.reference)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterhub_fin.cli.options import print_json
+from adapterhub_fin.cli.options import print_json, printable
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -49,7 +49,7 @@ def _grow(tree: Tree, relatives: Sequence[Relative]) -> None:
 
 
 def _said(relative: Relative) -> str:
-    """A relative in one line; what a manifest of others says is shown without what would steer a terminal."""
+    """A relative in one line."""
     weight = "" if relative.weight is None else f", weight {relative.weight:g}"
     where = {
         "here": " = ".join(relative.references),
@@ -57,8 +57,7 @@ def _said(relative: Relative) -> str:
         "absent": f"{relative.name}, not in this registry",
     }[relative.state]
     more = ", more of it is left out" if relative.cut else ""
-    line = f"{where}  ({relative.role}{weight}{more})  {relative.digest[:19]}"
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return printable(f"{where}  ({relative.role}{weight}{more})  {relative.digest[:19]}")
 
 
 def _print_tree(tree: Tree) -> None:

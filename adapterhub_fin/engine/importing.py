@@ -84,7 +84,7 @@ def import_folder(
         known = bases.known_of(choice) if choice else None
         manifest = foreign_manifest(foreign, declared, known, corpus, None, description, licence, tags)
         origin = {
-            "imported": source.resolve().name,
+            "imported": _text(source.resolve().name),
             "converted": copied.converted,
             "repairs": copied.repairs,
             "dropped": copied.dropped,
@@ -100,7 +100,7 @@ def _copy(source: Path, clean: Path) -> _Copy:
     copied = _Copy()
     for path in sorted(source.iterdir()):
         if not _within(path, source) or refusal(path.name) or _other_weights(path):
-            copied.dropped.append(path.name)
+            copied.dropped.append(_text(path.name))
         else:
             shutil.copyfile(path, clean / path.name)
     weights = WEIGHTS if (source / WEIGHTS).is_file() else PICKLE
@@ -124,6 +124,11 @@ def _within(path: Path, folder: Path) -> bool:
         return True
     snapshots = folder.resolve().parent
     return snapshots.name == "snapshots" and path.resolve().parent == snapshots.parent / "blobs"
+
+
+def _text(name: str) -> str:
+    """A file's name as text: on Linux it may be any bytes, which JSON has no place for."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _other_weights(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,8 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     (folder / "notes.log").write_text("left")
     dated = ["--knowledge-end", "2021-03-01", "--evidence", "the desk's record", "--licence", "MIT"]
     dated += ["--base-knowledge-end", "2019-12-31", "--base-evidence", "its card"]
+    (folder / "\x1b[2J.log").write_text("hostile")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.log")).write_text("no text")
     arguments = ["import", str(folder), "--as", "acme/theirs", *dated]
     code, _, err = run_ahf(*arguments)
     assert code == 1 and "--allow-pickle" in err
@@ -116,8 +119,9 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     assert (code, out.strip()) == (0, "acme/theirs@1")
     for said in ("left behind: notes.log", "repaired: adapter_model.bin", "warning: every lora_B"):
         assert said in err
+    assert "\x1b" not in err and "\\udcff.log" in err
     document = json.loads(run_ahf(*arguments, "--allow-pickle", "--json")[1])
-    assert document["dropped"] == ["notes.log"] and len(document["repairs"]) == len(document["warnings"]) == 1
+    assert "notes.log" in document["dropped"] and len(document["repairs"]) == len(document["warnings"]) == 1
     assert document["reference"] == "acme/theirs@1"  # dated, it is the version that is there
     manifest = ahf.Registry().resolve("acme/theirs").manifest
     assert manifest.licence == "MIT" and {each.kind for each in manifest.knowledge.inputs} == {"asserted"}

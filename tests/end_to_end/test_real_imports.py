@@ -1,4 +1,4 @@
-"""Every real adapter and configuration is imported or refused as docs/importing.md says; skipped where none is at hand."""
+"""Real adapters and configurations are imported or refused as docs/importing.md says; skipped where none is at hand."""
 
 from __future__ import annotations
 
