@@ -41,12 +41,15 @@ if TYPE_CHECKING:
     )
     from adapterhub_fin.errors import (
         AdapterHubError,
+        BadConfiguration,
         BadCorpus,
         BadEvent,
         BadInstant,
+        BadKey,
         BadManifest,
         BadRecipe,
         BadReference,
+        BadSignature,
         BaseNotFound,
         Corrupted,
         NotAnAdapter,
@@ -85,12 +88,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterHubError",
+    "BadConfiguration",
     "BadCorpus",
     "BadEvent",
     "BadInstant",
+    "BadKey",
     "BadManifest",
     "BadRecipe",
     "BadReference",
+    "BadSignature",
     "BaseNotFound",
     "Corpus",
     "Corrupted",
@@ -144,12 +150,15 @@ _HOME = {
     **dict.fromkeys(
         (
             "AdapterHubError",
+            "BadConfiguration",
             "BadCorpus",
             "BadEvent",
             "BadInstant",
+            "BadKey",
             "BadManifest",
             "BadRecipe",
             "BadReference",
+            "BadSignature",
             "BaseNotFound",
             "Corrupted",
             "NotAnAdapter",

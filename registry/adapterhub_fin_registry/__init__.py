@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adapterhub_fin_registry.errors import (
         AdapterHubError,
+        BadConfiguration,
         BadEvent,
         BadInstant,
+        BadKey,
         BadManifest,
         BadReference,
+        BadSignature,
         Corrupted,
         NotAnAdapter,
         NotFound,
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterHubError",
+    "BadConfiguration",
     "BadEvent",
     "BadInstant",
+    "BadKey",
     "BadManifest",
     "BadReference",
+    "BadSignature",
     "Corrupted",
     "DigestReference",
     "HubReference",
