@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import (
         Manifest,
         Registry,
+        RegistryChain,
         Version,
     )
 
@@ -118,6 +119,7 @@ __all__ = [
     "Recipe",
     "Refused",
     "Registry",
+    "RegistryChain",
     "Rows",
     "Site",
     "StoreKind",
@@ -178,7 +180,7 @@ _HOME = {
     "hookimpl": "adapterhub_fin.hooks",
     **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
     "Recipe": "adapterhub_fin.recipe",
-    **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
+    **dict.fromkeys(("Manifest", "Registry", "RegistryChain", "Version"), "adapterhub_fin_registry"),
 }
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.chain import RegistryChain
     from adapterhub_fin_registry.errors import (
         AdapterHubError,
         BadConfiguration,
@@ -46,6 +47,7 @@ __all__ = [
     "Reference",
     "Refused",
     "Registry",
+    "RegistryChain",
     "Version",
     "WriteFailed",
     "parse_reference",
@@ -54,6 +56,7 @@ __all__ = [
 _HOMES = {
     "Manifest": "manifest",
     "Registry": "local",
+    "RegistryChain": "chain",
     "Version": "version",
     **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),
 }
