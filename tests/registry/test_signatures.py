@@ -269,7 +269,7 @@ def test_a_signature_is_durable_before_it_is_answered(
 
     if sys.platform != "linux":
         pytest.skip("asks /proc which file a descriptor is")
-    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
     signature = Registry(registry.root, disk=Watched()).sign("acme/tone", PrivateKey.read(make_key()))
     at = synced.index("published")
     assert any(name.endswith(signature.file_name) for name in synced[:at])
