@@ -95,10 +95,11 @@ class PrivateKey:
 
         path = Path(path)
         pem = _read(path, private=True)
+        secret = _passphrase(path, passphrase) if b"ENCRYPTED" in pem else None
         try:
-            key = load_pem_private_key(pem, _passphrase(path, passphrase) if _is_encrypted(pem) else None)
+            key = load_pem_private_key(pem, secret)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            if _is_encrypted(pem):
+            if secret is not None:
                 raise BadKey(
                     f"{path} isn't opened by that passphrase: give the one that it was encrypted with"
                 ) from error
@@ -158,10 +159,6 @@ def _passphrase(path: Path, ask: Callable[[], str] | None) -> bytes:
     if not given:
         raise BadKey(f"{path} is encrypted: put its passphrase into {PASSPHRASE}")
     return given.encode()
-
-
-def _is_encrypted(pem: bytes) -> bool:
-    return b"ENCRYPTED" in pem
 
 
 def _pem(key: EllipticCurvePublicKey | Ed25519PublicKey) -> bytes:

@@ -59,11 +59,9 @@ def trusting(**keys: Path) -> str:
     return f"keys = {{{inside}}}\n"
 
 
-def inline(**keys: Path) -> str:
-    """The same with their PEM."""
-    return "keys.{} = '''{}'''\n".format(
-        *next((name, path.with_suffix(".pub").read_text()) for name, path in keys.items())
-    )
+def inline(name: str, path: Path) -> str:
+    """The same of one key, with its PEM."""
+    return f"keys.{name} = '''{path.with_suffix('.pub').read_text()}'''\n"
 
 
 def made(registry: Registry, key: Path) -> bytes:
@@ -114,7 +112,7 @@ def test_a_signature_by_a_trusted_key_is_required(
 ) -> None:
     desk, risk, stranger = make_key("desk"), make_key("risk", "ed25519"), make_key("stranger")
     registry.add(make_folder(1), make_manifest(), name="acme/tone")
-    configure(f"[policy]\nrequire_signature = true\n{inline(risk=risk)}keys.desk = '{desk.with_suffix('.pub')}'\n")
+    configure(f"[policy]\nrequire_signature = true\n{inline('risk', risk)}keys.desk = '{desk.with_suffix('.pub')}'\n")
     with pytest.raises(Refused, match="signed by none of desk, risk, for it isn't signed at all, against"):
         registry.path("acme/tone")
     registry.sign("acme/tone", PrivateKey.read(stranger))
@@ -161,13 +159,13 @@ def test_a_registrys_file_tightens_and_never_loosens(
     own = registry.root / "policy.toml"
     own.write_text(
         "require_signature = false\nallowed_licences = ['*']\nallowed_bases = ['*']\nmax_size = 1_000_000_000\n"
-        + inline(desk=theirs)
+        + inline("desk", theirs)
     )
     broken = registry.violations("acme/tone")
     assert len(broken) == 4 and all(f"in {client}" in violation for violation in broken)
     # One of the client's keys and one of the registry's must have signed: neither stands for the other.
     configure(f"[policy]\nrequire_signature = true\n{trusting(desk=desk)}")
-    own.write_text(f"require_signature = true\n{inline(theirs=theirs)}")
+    own.write_text(f"require_signature = true\n{inline('theirs', theirs)}")
     (violation,) = registry.violations("acme/tone")
     assert f"require_signature in {client}" in violation
     registry.sign("acme/tone", PrivateKey.read(desk))

@@ -291,9 +291,11 @@ def test_a_private_key_is_its_owners_alone(make_key: MakeKey, tmp_path: Path) ->
 
 def test_an_encrypted_key_asks_for_its_passphrase(make_key: MakeKey, monkeypatch: pytest.MonkeyPatch) -> None:
     key = make_key("locked", "p256", "between us")
-    for wrong in (None, lambda: "", lambda: "a guess"):
-        with pytest.raises(BadKey, match="passphrase"):
-            PrivateKey.read(key, wrong)
+    for silent in (None, lambda: ""):
+        with pytest.raises(BadKey, match="put its passphrase into AHF_KEY_PASSPHRASE"):
+            PrivateKey.read(key, silent)
+    with pytest.raises(BadKey, match="isn't opened by that passphrase"):
+        PrivateKey.read(key, lambda: "a guess")
     assert PrivateKey.read(key, lambda: "between us").public
     monkeypatch.setenv("AHF_KEY_PASSPHRASE", "between us")
     assert PrivateKey.read(key).public.fingerprint == PublicKey.read(key.with_suffix(".pub")).fingerprint
