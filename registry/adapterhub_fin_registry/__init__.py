@@ -23,9 +23,11 @@ if TYPE_CHECKING:
         Refused,
         WriteFailed,
     )
+    from adapterhub_fin_registry.keys import PrivateKey, PublicKey
     from adapterhub_fin_registry.local import Registry
     from adapterhub_fin_registry.manifest import Manifest
     from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
+    from adapterhub_fin_registry.signatures import Signature
     from adapterhub_fin_registry.version import Version
 
 __all__ = [
@@ -43,11 +45,14 @@ __all__ = [
     "Manifest",
     "NotAnAdapter",
     "NotFound",
+    "PrivateKey",
+    "PublicKey",
     "ReadOnly",
     "Reference",
     "Refused",
     "Registry",
     "RegistryChain",
+    "Signature",
     "Version",
     "WriteFailed",
     "parse_reference",
@@ -56,8 +61,10 @@ __all__ = [
 _HOMES = {
     "Manifest": "manifest",
     "Registry": "local",
+    "Signature": "signatures",
     "RegistryChain": "chain",
     "Version": "version",
+    **dict.fromkeys(("PrivateKey", "PublicKey"), "keys"),
     **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),
 }
 

@@ -54,9 +54,9 @@ class Change:
         self.disk.make(folder)
         self.disk.write(self.workshop / name, data)
         self._mark()
-        self.disk.publish(self.workshop / name, folder / name)
+        if not self.disk.publish(self.workshop / name, folder / name):
+            self.disk.sync(folder)  # another process may have put it there and not come to its fsync
         self._mark()
-        self.disk.sync(folder)
 
     def bury(self, version: Path, tombstone: bytes) -> None:
         """Leave a tombstone where a version was: written first, then the rest is removed."""

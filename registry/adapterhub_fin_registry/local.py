@@ -27,7 +27,7 @@ from adapterhub_fin_registry.reference import (
     parse_reference,
 )
 from adapterhub_fin_registry.shelf import Shelf, shelves
-from adapterhub_fin_registry.signatures import Signature, read_signatures
+from adapterhub_fin_registry.signatures import Signature, read_signatures, signature_folder
 from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
@@ -137,8 +137,11 @@ class Registry:
         """The signatures over a version; whose they are, only keys can tell. What else lies there, `verify` tells."""
         return read_signatures(self.resolve(reference))[0]
 
-    def sign(self, reference: AnyReference, key: PrivateKey) -> Signature:
-        """Sign a version that is whole; the signature is stored beside it, and changes nothing of it."""
+    def sign(self, reference: AnyReference, key: PrivateKey | str | os.PathLike[str]) -> Signature:
+        """Sign a version that is whole, with a key or its file; the signature is stored beside it."""
+        from adapterhub_fin_registry.keys import PrivateKey
+
+        key = key if isinstance(key, PrivateKey) else PrivateKey.read(key)
         version = self.verify(reference)
         return self._attach(version, Signature.make(version.manifest, key))
 
@@ -277,7 +280,7 @@ class Registry:
 
     def _attach(self, version: Version, signature: Signature) -> Signature:
         with self._changing(Shelf(self.root, version.name)) as change:
-            change.place(version.folder / "signatures", signature.file_name, signature.data)
+            change.place(signature_folder(version), signature.file_name, signature.data)
         return signature
 
     def _attached(self, version: Version, signatures: Iterable[Signature]) -> Version:

@@ -100,9 +100,17 @@ class Signature:
         return self.claims == key.fingerprint and key.verifies(self._value, self._message)
 
 
+def signature_folder(version: Version) -> Path:
+    """Where a version's signatures lie; Corrupted where a link would lead elsewhere."""
+    folder = version.folder / "signatures"
+    if folder.is_symlink():
+        raise Corrupted(f"{folder} is a link: put the folder itself in its place")
+    return folder
+
+
 def read_signatures(version: Version) -> tuple[list[Signature], list[str]]:
     """The signatures stored beside a version, by the names of their files, and what is wrong with those that aren't."""
-    folder, good, bad = version.folder / "signatures", [], []
+    folder, good, bad = signature_folder(version), [], []
     try:
         names = sorted(entry.name for entry in folder.iterdir() if _FILE.fullmatch(entry.name))
     except (FileNotFoundError, NotADirectoryError):

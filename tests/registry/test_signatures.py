@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import pytest
 from adapterhub_fin_registry import Manifest, Registry
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import BadKey, BadSignature, Corrupted
+from adapterhub_fin_registry.errors import BadKey, BadSignature, Corrupted, WriteFailed
 from adapterhub_fin_registry.keys import PrivateKey, PublicKey
 from adapterhub_fin_registry.signatures import LIMIT, Signature, signers
 from adapterhub_fin_registry.version import Version
@@ -260,21 +261,74 @@ def test_what_else_lies_in_signatures_is_told_by_verify_and_blocks_nothing(
 def test_a_signature_is_durable_before_it_is_answered(
     registry: Registry, stored: Version, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced: list[str] = []
+    if sys.platform != "linux":
+        pytest.skip("asks /proc which file a descriptor is")
+    done: list[str] = []
 
     class Watched(Disk):
         def publish(self, built: Path, target: Path) -> bool:
-            synced.append("published")
+            done.append("published")
             return super().publish(built, target)
 
-    if sys.platform != "linux":
-        pytest.skip("asks /proc which file a descriptor is")
-    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
-    signature = Registry(registry.root, disk=Watched()).sign("acme/tone", PrivateKey.read(make_key()))
-    at = synced.index("published")
-    assert any(name.endswith(signature.file_name) for name in synced[:at])
-    assert str(stored.folder / "signatures") in synced[at:] and str(stored.folder) in synced
-    assert registry.mark() and list((registry.root / "tmp").iterdir()) == []
+    monkeypatch.setattr(os, "fsync", lambda fd: done.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
+    folder, key = stored.folder / "signatures", PrivateKey.read(make_key())
+    for again in (False, True):
+        done.clear()
+        signature = Registry(registry.root, disk=Watched()).sign("acme/tone", key)
+        at = done.index("published")
+        assert any(name.endswith(signature.file_name) for name in done[:at])
+        assert str(folder) in done[at:]
+        assert again or str(stored.folder) in done[:at]
+        assert list((registry.root / "tmp").iterdir()) == []
+
+
+class _FullAt(Disk):
+    """A disk whose Nth call finds no room."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.calls = at, 0
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name not in vars(Disk) or name.startswith("_"):
+            return value
+
+        def counted(*arguments: Any) -> Any:
+            self.calls += 1
+            if self.calls == self.at:
+                raise OSError(errno.ENOSPC, "no room")
+            return value(*arguments)
+
+        return counted
+
+
+def test_a_full_disk_leaves_a_signature_or_none(registry: Registry, stored: Version, make_key: MakeKey) -> None:
+    key = PrivateKey.read(make_key())
+    whole = _FullAt(0)
+    Registry(registry.root, disk=whole).sign("acme/tone", key)
+    assert whole.calls > 5
+    for at in range(1, whole.calls + 1):
+        shutil.rmtree(stored.folder / "signatures", ignore_errors=True)
+        with pytest.raises(WriteFailed, match="no room"):
+            Registry(registry.root, disk=_FullAt(at)).sign("acme/tone", key)
+        assert registry.verify("acme/tone").number == 1 and len(registry.signatures("acme/tone")) in (0, 1)
+        assert registry.sign("acme/tone", key) in registry.signatures("acme/tone")
+
+
+def test_a_link_in_the_place_of_the_folder_is_followed_by_nobody(
+    registry: Registry, stored: Version, make_key: MakeKey, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (stored.folder / "signatures").symlink_to(tmp_path / "outside")
+    signature = Signature.make(stored.manifest, PrivateKey.read(make_key()))
+    for attempt in (
+        lambda: registry.add_signature("acme/tone", signature.data),
+        lambda: registry.signatures("acme/tone"),
+        lambda: registry.verify("acme/tone"),
+    ):
+        with pytest.raises(Corrupted, match="is a link"):
+            attempt()
+    assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_a_private_key_is_its_owners_alone(make_key: MakeKey, tmp_path: Path) -> None:
