@@ -71,7 +71,7 @@ class Signature:
         if resources != said:
             name = min(name for name in said.keys() | resources.keys() if said.get(name) != resources.get(name))
             raise BadSignature(
-                f"the signature says of {name!r} what the manifest doesn't: trust neither, sign it again"
+                f"the signature says of {name[:100]!r} what the manifest doesn't: trust neither, sign it again"
             )
         return cls(hashlib.sha256(data).hexdigest(), claims, data, value, _pae(payload))
 

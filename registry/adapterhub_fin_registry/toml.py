@@ -26,7 +26,7 @@ class Table:
         for key in sorted(self.values.keys() - set(known)):
             near = get_close_matches(key, sorted(known), n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise BadConfiguration(f"{self.source} holds the key {key!r}, which means nothing there: {hint}")
+            raise BadConfiguration(f"{self.source} holds the key {key[:50]!r}, which means nothing there: {hint}")
 
     def boolean(self, key: str) -> bool:
         """True or false; false where the key is missing."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapterhub_fin_registry import Manifest, Registry
+from adapterhub_fin_registry.configuration import Configuration
 from adapterhub_fin_registry.errors import BadConfiguration, BadKey, Refused
 from adapterhub_fin_registry.keys import PrivateKey
 from adapterhub_fin_registry.signatures import Signature
@@ -236,6 +237,16 @@ def test_a_configuration_that_cannot_be_used_allows_nothing(
     ):
         with pytest.raises(BadConfiguration, match=str(source)):
             attempt()
+
+
+def test_the_example_in_the_docs_is_read(configure: Configure) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text(encoding="utf-8")
+    source = configure(page.partition("```toml\n")[2].partition("```")[0])
+    read = Configuration.read()
+    assert read.policy.require_signature and [name for name, _ in read.policy.keys] == ["desk", "risk"]
+    assert read.policy.max_size == 200_000_000 and read.sign_with == source.parent / "desk.pem"
+    assert [(entry.name, entry.read_only) for entry in read.registries] == [("personal", False), ("team", True)]
+    assert read.registries[0].path == Path.home() / "adapters"
 
 
 def test_rules_that_are_missing_are_not_taken_for_none(

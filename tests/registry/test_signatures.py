@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from adapterhub_fin_registry import Manifest, Registry
 from adapterhub_fin_registry.canonical import canonical
@@ -32,6 +34,11 @@ MakeKey = Callable[..., Path]
 @pytest.fixture
 def stored(registry: Registry, make_folder: MakeFolder, make_manifest: MakeManifest) -> Version:
     return registry.add(make_folder(1, {"sub/notes.md": b"# notes"}), make_manifest(), name="acme/tone")
+
+
+@pytest.fixture(scope="session")
+def session_key(make_key: MakeKey) -> PrivateKey:
+    return PrivateKey.read(make_key())
 
 
 @pytest.mark.parametrize("kind", ["p256", "ed25519"])
@@ -198,6 +205,41 @@ def test_a_signature_in_any_other_form_is_refused(
         registry.add_signature("acme/tone", canonical(bundle))
     assert "\n" not in str(raised.value)
     assert not (stored.folder / "signatures").exists()
+
+
+@given(data=st.data())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_stands_anywhere_in_it_is_told_by_one_error(
+    stored: Version, session_key: PrivateKey, data: st.DataObject
+) -> None:
+    bundle = json.loads(Signature.make(stored.manifest, session_key).data)
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    inside = data.draw(st.booleans())
+    _put_anywhere(statement if inside else bundle, data)
+    if inside:
+        bundle["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    try:
+        Signature.parse(json.dumps(bundle).encode(), stored.manifest)
+    except BadSignature as error:
+        assert "\n" not in str(error) and len(str(error)) < 1000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _put_anywhere(value: Any, data: st.DataObject) -> None:
+    """Replace something drawn, however deep, with any JSON."""
+    while True:
+        key = data.draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+        if isinstance(value[key], (dict, list)) and value[key] and data.draw(st.booleans()):
+            value = value[key]
+            continue
+        value[key] = data.draw(JSON)
+        return
 
 
 @pytest.mark.parametrize(
