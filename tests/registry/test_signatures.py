@@ -252,6 +252,24 @@ def test_bytes_that_hold_no_signature_are_refused(registry: Registry, stored: Ve
         registry.add_signature("acme/tone", data)
 
 
+def test_a_good_one_with_a_key_twice_or_blown_up_is_refused(
+    registry: Registry, stored: Version, session_key: PrivateKey
+) -> None:
+    good = Signature.make(stored.manifest, session_key).data
+    assert registry.add_signature("acme/tone", good + b" ")  # white space is JSON's own
+    for bad, said in (
+        (good.replace(b'"mediaType"', b'"mediaType":"text/plain","mediaType"'), "twice"),
+        (good + b" " * LIMIT, "more than"),
+    ):
+        with pytest.raises(BadSignature, match=said):
+            registry.add_signature("acme/tone", bad)
+        path = stored.folder / "signatures" / f"{hashlib.sha256(bad).hexdigest()}.json"
+        path.write_bytes(bad)
+        with pytest.raises(Corrupted, match=said):
+            registry.verify("acme/tone")
+        path.unlink()
+
+
 def test_a_signature_that_claims_a_key_is_not_by_it(registry: Registry, stored: Version, make_key: MakeKey) -> None:
     trusted, forger = make_key("desk"), make_key("forger")
     public = PublicKey.read(trusted.with_suffix(".pub"))
