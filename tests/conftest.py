@@ -20,7 +20,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A registry, a cache and a configuration of this test's own."""
     monkeypatch.setenv("AHF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("AHF_CONFIG", raising=False)
+    for setting in ("AHF_CONFIG", "AHF_REGISTRY", "AHF_KEY_PASSPHRASE"):
+        monkeypatch.delenv(setting, raising=False)
     monkeypatch.setenv("AHF_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("AHF_DISABLE_PLUGINS", raising=False)
     return tmp_path / "home"
