@@ -41,12 +41,15 @@ if TYPE_CHECKING:
     )
     from adapterhub_fin.errors import (
         AdapterHubError,
+        BadConfiguration,
         BadCorpus,
         BadEvent,
         BadInstant,
+        BadKey,
         BadManifest,
         BadRecipe,
         BadReference,
+        BadSignature,
         BaseNotFound,
         Corrupted,
         NotAnAdapter,
@@ -80,17 +83,21 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import (
         Manifest,
         Registry,
+        RegistryChain,
         Version,
     )
 
 __all__ = [
     "AdapterHubError",
+    "BadConfiguration",
     "BadCorpus",
     "BadEvent",
     "BadInstant",
+    "BadKey",
     "BadManifest",
     "BadRecipe",
     "BadReference",
+    "BadSignature",
     "BaseNotFound",
     "Corpus",
     "Corrupted",
@@ -112,6 +119,7 @@ __all__ = [
     "Recipe",
     "Refused",
     "Registry",
+    "RegistryChain",
     "Rows",
     "Site",
     "StoreKind",
@@ -144,12 +152,15 @@ _HOME = {
     **dict.fromkeys(
         (
             "AdapterHubError",
+            "BadConfiguration",
             "BadCorpus",
             "BadEvent",
             "BadInstant",
+            "BadKey",
             "BadManifest",
             "BadRecipe",
             "BadReference",
+            "BadSignature",
             "BaseNotFound",
             "Corrupted",
             "NotAnAdapter",
@@ -169,7 +180,7 @@ _HOME = {
     "hookimpl": "adapterhub_fin.hooks",
     **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
     "Recipe": "adapterhub_fin.recipe",
-    **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
+    **dict.fromkeys(("Manifest", "Registry", "RegistryChain", "Version"), "adapterhub_fin_registry"),
 }
 
 

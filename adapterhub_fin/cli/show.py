@@ -32,9 +32,9 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
       ahf show acme/tone
       ahf show acme/tone@1 --json
     """
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import RegistryChain
 
-    registry = Registry()
+    registry = RegistryChain.configured().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
     manifest = json.loads(version.manifest_bytes)
     aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)

@@ -20,7 +20,7 @@ from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
 from adapterhub_fin.options import checked
 from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry import Manifest, Registry
+from adapterhub_fin_registry import Manifest, Registry, RegistryChain
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -67,7 +67,8 @@ def save(
             plugs.check_covered(plugs.outside_backbone(model), foreign.head_modules, "the model")
         pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
         manifest = _manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
-        return (registry or Registry()).add(Path(folder), manifest, name=name, checks=extensions().vetoes())
+        registry = registry or RegistryChain.configured().writable()
+        return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 
 def import_folder(
@@ -99,9 +100,8 @@ def import_folder(
     with tempfile.TemporaryDirectory(prefix="ahf-import-") as clean:
         dropped = foreign.copy_allowed(Path(clean))
         origin = {"imported": Path(folder).resolve().name}
-        version = (registry or Registry()).add(
-            Path(clean), manifest, name=name, checks=extensions().vetoes(), origin=origin
-        )
+        registry = registry or RegistryChain.configured().writable()
+        version = registry.add(Path(clean), manifest, name=name, checks=extensions().vetoes(), origin=origin)
     return Taken(version, dropped)
 
 
