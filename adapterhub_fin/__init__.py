@@ -46,12 +46,15 @@ if TYPE_CHECKING:
     )
     from adapterhub_fin.errors import (
         AdapterHubError,
+        BadConfiguration,
         BadCorpus,
         BadEvent,
         BadInstant,
+        BadKey,
         BadManifest,
         BadRecipe,
         BadReference,
+        BadSignature,
         BaseNotFound,
         Corrupted,
         NotAnAdapter,
@@ -91,17 +94,21 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import (
         Manifest,
         Registry,
+        RegistryChain,
         Version,
     )
 
 __all__ = [
     "AdapterHubError",
+    "BadConfiguration",
     "BadCorpus",
     "BadEvent",
     "BadInstant",
+    "BadKey",
     "BadManifest",
     "BadRecipe",
     "BadReference",
+    "BadSignature",
     "BaseNotFound",
     "Corpus",
     "Corrupted",
@@ -123,6 +130,7 @@ __all__ = [
     "Recipe",
     "Refused",
     "Registry",
+    "RegistryChain",
     "Rows",
     "Site",
     "StoreKind",
@@ -159,12 +167,15 @@ _HOME = {
     **dict.fromkeys(
         (
             "AdapterHubError",
+            "BadConfiguration",
             "BadCorpus",
             "BadEvent",
             "BadInstant",
+            "BadKey",
             "BadManifest",
             "BadRecipe",
             "BadReference",
+            "BadSignature",
             "BaseNotFound",
             "Corrupted",
             "NotAnAdapter",
@@ -187,7 +198,7 @@ _HOME = {
     "check": "adapterhub_fin.serving.checking",
     "diff": "adapterhub_fin.engine.comparing",
     "export": "adapterhub_fin.serving.exporting",
-    **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
+    **dict.fromkeys(("Manifest", "Registry", "RegistryChain", "Version"), "adapterhub_fin_registry"),
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NoReturn
@@ -22,6 +24,7 @@ SUMMARIES = {
     "evaluate": "Measure a version on a corpus and record it.",
     "list": "List adapters and their versions.",
     "show": "Show what is known of a version.",
+    "sign": "Sign a version, or make a key to sign with.",
     "alias": "Set, move, remove or list aliases.",
     "diff": "Compare two versions: their manifests, and, tensor by tensor, their weights.",
     "import": "Take in a PEFT folder that another trainer made.",
@@ -87,11 +90,30 @@ class Verbs(click.Group):
     cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--registry", metavar="NAME", help="Use this one of the configured registries alone.")
 @click.version_option(__version__, prog_name="ahf")
-def group(debug: bool) -> None:
+@click.pass_context
+def group(context: click.Context, debug: bool, registry: str | None) -> None:
     """Train, version, find, load and merge PEFT adapters for finance, by name, without look-ahead."""
     if not debug:
         _hush()
+    if registry is not None:
+        context.with_resource(_chosen(registry))
+
+
+@contextmanager
+def _chosen(registry: str) -> Iterator[None]:
+    """AHF_REGISTRY for the length of one command."""
+    import os
+
+    before = os.environ.get("AHF_REGISTRY")
+    os.environ["AHF_REGISTRY"] = registry
+    try:
+        yield
+    finally:
+        os.environ.pop("AHF_REGISTRY")
+        if before is not None:
+            os.environ["AHF_REGISTRY"] = before
 
 
 def _hush() -> None:

@@ -21,12 +21,13 @@ class ReferenceType(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from adapterhub_fin_registry import Registry
+        from adapterhub_fin_registry import RegistryChain
 
-        registry = Registry()
+        registries = RegistryChain.configured()
         name, at, _ = incomplete.partition("@")
         if not at:
-            return [CompletionItem(found) for found in registry.names() if found.startswith(incomplete)]
+            return [CompletionItem(found) for found in registries.names() if found.startswith(incomplete)]
+        registry = registries.answering(name)
         known = [str(version.number) for version in registry.versions(name)] + sorted(registry.aliases(name))
         return [CompletionItem(f"{name}@{each}") for each in known if f"{name}@{each}".startswith(incomplete)]
 

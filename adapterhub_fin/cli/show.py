@@ -34,9 +34,9 @@ def command(reference: str, lineage: bool, as_of: str | None, tier: str, as_json
       ahf show acme/tone@1 --json
       ahf show acme/tone --lineage
     """
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import RegistryChain
 
-    registry = Registry()
+    registry = RegistryChain.configured().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
     if lineage:
         from adapterhub_fin.cli.lineage import show_lineage

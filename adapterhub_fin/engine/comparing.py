@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adapterhub_fin.engine.tensor_file import TensorFile
-from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry import Registry, RegistryChain
 from adapterhub_fin_registry.comparison import Difference, differences
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class Comparison:
 
 def diff(a: str, b: str, *, registry: Registry | None = None) -> Comparison:
     """What differs between two versions, a's fields and tensors against b's; the files of both are verified."""
-    registry = registry or Registry()
-    one, other = (registry.resolve(reference) for reference in (a, b))
-    left, right = (_files(version, registry.path(version.reference)) for version in (one, other))
+    (one, left), (other, right) = (_found(reference, registry) for reference in (a, b))
     found = []
     names = sorted(left.keys() | right.keys())
     for name in names:
@@ -65,6 +63,12 @@ def diff(a: str, b: str, *, registry: Registry | None = None) -> Comparison:
         if difference is not None:
             found.append(difference)
     return Comparison(one, other, differences(one, other), found, len(names) - len(found))
+
+
+def _found(reference: str, registry: Registry | None) -> tuple[Version, dict[str, TensorFile]]:
+    registry = registry or RegistryChain.configured().answering(reference)
+    version = registry.resolve(reference)
+    return version, _files(version, registry.path(version.reference))
 
 
 def _files(version: Version, folder: Path) -> dict[str, TensorFile]:

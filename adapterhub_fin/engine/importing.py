@@ -19,7 +19,7 @@ from adapterhub_fin.engine.saving import base_choice, foreign_manifest, recorded
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry import Registry, RegistryChain
 from adapterhub_fin_registry.paths import refusal
 from adapterhub_fin_registry.reading import hash_file
 
@@ -89,9 +89,9 @@ def import_folder(
             "repairs": copied.repairs,
             "dropped": copied.dropped,
         }
-        version = (registry or Registry()).add(
-            clean, manifest, name=name, checks=extensions().vetoes(), origin={k: v for k, v in origin.items() if v}
-        )
+        registry = registry or RegistryChain.configured().writable()
+        kept = {key: value for key, value in origin.items() if value}
+        version = registry.add(clean, manifest, name=name, checks=extensions().vetoes(), origin=kept)
         return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
 
 

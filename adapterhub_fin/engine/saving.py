@@ -20,7 +20,7 @@ from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
 from adapterhub_fin.options import checked
 from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry import Manifest, Registry
+from adapterhub_fin_registry import Manifest, Registry, RegistryChain
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -59,7 +59,8 @@ def save(
             plugs.check_covered(plugs.outside_backbone(model), foreign.head_modules, "the model")
         pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
         manifest = foreign_manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
-        return (registry or Registry()).add(Path(folder), manifest, name=name, checks=extensions().vetoes())
+        registry = registry or RegistryChain.configured().writable()
+        return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 
 def base_choice(base: str | Mapping[str, Any] | None) -> BaseChoice | None:

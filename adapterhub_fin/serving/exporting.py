@@ -18,7 +18,7 @@ from adapterhub_fin.serving import lora
 from adapterhub_fin.serving.checking import findings, read_stored
 from adapterhub_fin.serving.finding import Finding, Stored
 from adapterhub_fin.serving.vllm import RANKS
-from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry import Registry, RegistryChain
 from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def export(
         raise UnknownName("layout", layout, LAYOUTS)
     if without_head and layout != "vllm":
         raise Refused("a PEFT folder without its head would answer at random: leave without_head for the layout vllm")
-    registry = registry or Registry()
+    registry = registry or RegistryChain.configured().answering(reference)
     version = registry.resolve(reference)
     source, target = registry.path(version.reference), Path(folder).absolute()
     with _built_apart(target) as built:

@@ -48,6 +48,16 @@ class Change:
         self.disk.sync(parent)
         return number
 
+    def place(self, folder: Path, name: str, data: bytes) -> None:
+        """Put a file under a name that says what it holds: where one is there already, nothing is left to do."""
+        self._identify()
+        self.disk.make(folder)
+        self.disk.write(self.workshop / name, data)
+        self._mark()
+        if not self.disk.publish(self.workshop / name, folder / name):
+            self.disk.sync(folder)  # another process may have put it there and not come to its fsync
+        self._mark()
+
     def bury(self, version: Path, tombstone: bytes) -> None:
         """Leave a tombstone where a version was: written first, then the rest is removed."""
         self.disk.write(self.workshop / "deleted.json", tombstone)
