@@ -100,6 +100,11 @@ def interval_text(ends: Sequence[float] | None) -> str:
     return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
 
 
+def printable(text: str) -> str:
+    """A text of others, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def print_json(value: Any) -> None:
     """JSON on standard output, for a program or a person."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))

@@ -32,6 +32,7 @@ from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.keys import PrivateKey
+    from adapterhub_fin_registry.lineage import Lineage
     from adapterhub_fin_registry.manifest import Manifest
 
 AnyReference = str | Reference | DigestReference | HubReference
@@ -128,6 +129,12 @@ class Registry:
         for problem in read_signatures(version)[1]:
             raise Corrupted(problem)
         return version
+
+    def lineage(self, reference: AnyReference) -> Lineage:
+        """What a version came from and what came from it; one pass over every manifest of the registry."""
+        from adapterhub_fin_registry.lineage import lineage
+
+        return lineage(self.root, self.resolve(reference))
 
     def violations(self, reference: AnyReference) -> list[str]:
         """The rules of the client's policy that a version breaks, each as a sentence; none where it may be loaded."""
