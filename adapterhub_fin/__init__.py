@@ -19,9 +19,15 @@ if TYPE_CHECKING:
         Metric,
         StoreKind,
     )
+    from adapterhub_fin.engine.comparing import (
+        diff,
+    )
     from adapterhub_fin.engine.evaluating import (
         Evaluation,
         evaluate,
+    )
+    from adapterhub_fin.engine.importing import (
+        import_folder,
     )
     from adapterhub_fin.engine.loading import (
         attach,
@@ -32,7 +38,6 @@ if TYPE_CHECKING:
         plan,
     )
     from adapterhub_fin.engine.saving import (
-        import_folder,
         save,
     )
     from adapterhub_fin.engine.training import (
@@ -41,12 +46,15 @@ if TYPE_CHECKING:
     )
     from adapterhub_fin.errors import (
         AdapterHubError,
+        BadConfiguration,
         BadCorpus,
         BadEvent,
         BadInstant,
+        BadKey,
         BadManifest,
         BadRecipe,
         BadReference,
+        BadSignature,
         BaseNotFound,
         Corrupted,
         NotAnAdapter,
@@ -77,20 +85,30 @@ if TYPE_CHECKING:
     from adapterhub_fin.recipe import (
         Recipe,
     )
+    from adapterhub_fin.serving.checking import (
+        check,
+    )
+    from adapterhub_fin.serving.exporting import (
+        export,
+    )
     from adapterhub_fin_registry import (
         Manifest,
         Registry,
+        RegistryChain,
         Version,
     )
 
 __all__ = [
     "AdapterHubError",
+    "BadConfiguration",
     "BadCorpus",
     "BadEvent",
     "BadInstant",
+    "BadKey",
     "BadManifest",
     "BadRecipe",
     "BadReference",
+    "BadSignature",
     "BaseNotFound",
     "Corpus",
     "Corrupted",
@@ -112,6 +130,7 @@ __all__ = [
     "Recipe",
     "Refused",
     "Registry",
+    "RegistryChain",
     "Rows",
     "Site",
     "StoreKind",
@@ -123,7 +142,10 @@ __all__ = [
     "WrongTensors",
     "__version__",
     "attach",
+    "check",
+    "diff",
     "evaluate",
+    "export",
     "hookimpl",
     "import_folder",
     "load",
@@ -139,17 +161,21 @@ _HOME = {
     **dict.fromkeys(("Evaluation", "evaluate"), "adapterhub_fin.engine.evaluating"),
     **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
-    **dict.fromkeys(("import_folder", "save"), "adapterhub_fin.engine.saving"),
+    "import_folder": "adapterhub_fin.engine.importing",
+    "save": "adapterhub_fin.engine.saving",
     **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training"),
     **dict.fromkeys(
         (
             "AdapterHubError",
+            "BadConfiguration",
             "BadCorpus",
             "BadEvent",
             "BadInstant",
+            "BadKey",
             "BadManifest",
             "BadRecipe",
             "BadReference",
+            "BadSignature",
             "BaseNotFound",
             "Corrupted",
             "NotAnAdapter",
@@ -169,7 +195,10 @@ _HOME = {
     "hookimpl": "adapterhub_fin.hooks",
     **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
     "Recipe": "adapterhub_fin.recipe",
-    **dict.fromkeys(("Manifest", "Registry", "Version"), "adapterhub_fin_registry"),
+    "check": "adapterhub_fin.serving.checking",
+    "diff": "adapterhub_fin.engine.comparing",
+    "export": "adapterhub_fin.serving.exporting",
+    **dict.fromkeys(("Manifest", "Registry", "RegistryChain", "Version"), "adapterhub_fin_registry"),
 }
 
 

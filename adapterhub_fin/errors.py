@@ -4,11 +4,14 @@ AdapterHubError
 ├── BadReference          a name or reference outside the grammar
 ├── BadInstant            text that is no instant, date or time zone
 ├── NotFound              no such name, version, alias or digest
-├── Refused               a veto, or a check such as as_of, said no
+├── Refused               a veto, the client's policy, or a check such as as_of, said no
 ├── Corrupted             stored bytes differ from the manifest
 ├── NotAnAdapter          a folder that can't be stored
 ├── BadManifest           a manifest that breaks the format
 ├── BadEvent              an event of an unknown kind, or with the wrong body
+├── BadKey                a file or text that is no key to sign or verify with
+├── BadSignature          bytes that are no signature over the version
+├── BadConfiguration      the client's configuration can't be used as it stands
 ├── WriteFailed           the disk refused a write; what was stored is as it was
 │   └── ReadOnly          the registry may not be written at all
 ├── UnknownName           no plugin of that name; lists the near ones
@@ -28,10 +31,13 @@ from difflib import get_close_matches
 
 from adapterhub_fin_registry.errors import (
     AdapterHubError,
+    BadConfiguration,
     BadEvent,
     BadInstant,
+    BadKey,
     BadManifest,
     BadReference,
+    BadSignature,
     Corrupted,
     NotAnAdapter,
     NotFound,
@@ -42,12 +48,15 @@ from adapterhub_fin_registry.errors import (
 
 __all__ = [
     "AdapterHubError",
+    "BadConfiguration",
     "BadCorpus",
     "BadEvent",
     "BadInstant",
+    "BadKey",
     "BadManifest",
     "BadRecipe",
     "BadReference",
+    "BadSignature",
     "BaseNotFound",
     "Corrupted",
     "NotAnAdapter",

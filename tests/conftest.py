@@ -17,8 +17,11 @@ SHARED = Path(os.environ.get("AHF_SHARED") or Path(__file__).parents[2] / "share
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A registry, a cache and a Hub cache of this test's own."""
+    """A registry, a cache and a configuration of this test's own."""
     monkeypatch.setenv("AHF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for setting in ("AHF_CONFIG", "AHF_REGISTRY", "AHF_KEY_PASSPHRASE"):
+        monkeypatch.delenv(setting, raising=False)
     monkeypatch.setenv("AHF_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("AHF_DISABLE_PLUGINS", raising=False)
     return tmp_path / "home"

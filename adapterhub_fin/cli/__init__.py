@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NoReturn
@@ -22,11 +24,15 @@ SUMMARIES = {
     "evaluate": "Measure a version on a corpus and record it.",
     "list": "List adapters and their versions.",
     "show": "Show what is known of a version.",
+    "sign": "Sign a version, or make a key to sign with.",
     "alias": "Set, move, remove or list aliases.",
     "tag": "Give a version a tag, by which it is found, or take one away.",
     "yank": "Withdraw a version from being chosen; it still answers to its number, aliases and digest.",
     "rm": "Delete one exact version for good; its number is never used again.",
+    "diff": "Compare two versions: their manifests, and, tensor by tensor, their weights.",
     "import": "Take in a PEFT folder that another trainer made.",
+    "export": "Write a version to a plain folder, for PEFT or for vLLM.",
+    "check": "Say what a serving engine would refuse of a version.",
     "path": "Print the folder of a version, its files verified.",
     "plugins": "List plugins, what they give, and what is broken.",
     "new-plugin": "Write a plugin package to start from.",
@@ -89,11 +95,30 @@ class Verbs(click.Group):
     cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--registry", metavar="NAME", help="Use this one of the configured registries alone.")
 @click.version_option(__version__, prog_name="ahf")
-def group(debug: bool) -> None:
+@click.pass_context
+def group(context: click.Context, debug: bool, registry: str | None) -> None:
     """Train, version, find, load and merge PEFT adapters for finance, by name, without look-ahead."""
     if not debug:
         _hush()
+    if registry is not None:
+        context.with_resource(_chosen(registry))
+
+
+@contextmanager
+def _chosen(registry: str) -> Iterator[None]:
+    """AHF_REGISTRY for the length of one command."""
+    import os
+
+    before = os.environ.get("AHF_REGISTRY")
+    os.environ["AHF_REGISTRY"] = registry
+    try:
+        yield
+    finally:
+        os.environ.pop("AHF_REGISTRY")
+        if before is not None:
+            os.environ["AHF_REGISTRY"] = before
 
 
 def _hush() -> None:

@@ -25,11 +25,11 @@ def command(reference: str, alias: str | None, remove: bool, history: bool, as_j
       ahf alias acme/tone champion --history
       ahf alias acme/tone champion --remove
     """
-    from adapterhub_fin_registry import Reference, Registry
+    from adapterhub_fin_registry import Reference, RegistryChain
 
-    registry = Registry()
     parsed = Reference.parse(reference)
     name = f"{parsed.namespace}/{parsed.name}"
+    registry = RegistryChain.configured().answering(parsed)
     if alias is None and (remove or history):
         raise click.UsageError("Name the alias too: ahf alias acme/tone champion --history.")
     if alias is None:

@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_json
+from adapterhub_fin.cli.options import json_option, print_json, printable
 
 
 @click.command("import")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path())
 @click.option("--as", "name", required=True, metavar="NAMESPACE/NAME", help="The name it gets here.")
 @click.option("--base", metavar="ID", help="The base's Hub id, where the folder names none or a path.")
 @click.option("--labels", metavar="A,B,...", help="A classifier's labels in the order of its outputs.")
+@click.option("--allow-pickle", is_flag=True, help="Read an adapter_model.bin, its tensors and nothing else.")
+@click.option("--knowledge-end", metavar="DATE", help="The last date of what it was trained on; with --evidence.")
+@click.option("--evidence", metavar="TEXT", help="Where that date is stated: a card, a paper, a record.")
+@click.option("--base-knowledge-end", metavar="DATE", help="The same of its base; with --base-evidence.")
+@click.option("--base-evidence", metavar="TEXT", help="Where the base's date is stated.")
+@click.option("--licence", metavar="ID", help="The adapter's licence, such as Apache-2.0.")
 @json_option
-def command(folder: Path, name: str, base: str | None, labels: str | None, as_json: bool) -> None:
+def command(
+    folder: str,
+    name: str,
+    base: str | None,
+    labels: str | None,
+    allow_pickle: bool,
+    knowledge_end: str | None,
+    evidence: str | None,
+    base_knowledge_end: str | None,
+    base_evidence: str | None,
+    licence: str | None,
+    as_json: bool,
+) -> None:
     """Take in a PEFT folder that another trainer made.
 
     What a registry may not hold is left behind and listed. The base is declared by the folder; the first load
-    verifies it.
+    verifies it. What carries no date is bounded by this moment.
 
     \b
     Examples:
       ahf import runs/my-lora --as acme/mine
       ahf import runs/my-lora --as acme/mine --labels negative,neutral,positive --json
+      ahf import runs/my-lora --as acme/mine --knowledge-end 2021-03-01 --evidence "the desk's own record"
     """
     from adapterhub_fin import import_folder
 
-    taken = import_folder(folder, name, base=base, labels=labels.split(",") if labels else None)
+    taken = import_folder(
+        folder,
+        name,
+        base=_given(id=base, knowledge_end=base_knowledge_end, evidence=base_evidence),
+        corpus=_given(knowledge_end=knowledge_end, evidence=evidence),
+        labels=labels.split(",") if labels else None,
+        allow_pickle=allow_pickle,
+        licence=licence,
+    )
     if as_json:
         version = taken.version
         print_json(
@@ -36,10 +63,17 @@ def command(folder: Path, name: str, base: str | None, labels: str | None, as_js
                 "reference": version.reference,
                 "digest": version.digest,
                 "dropped": list(taken.dropped),
+                "repairs": list(taken.repairs),
+                "warnings": list(taken.warnings),
                 "path": str(version.files),
             }
         )
         return
-    for dropped in taken.dropped:
-        click.echo(f"left behind: {dropped}", err=True)
+    for word, said in (("left behind", taken.dropped), ("repaired", taken.repairs), ("warning", taken.warnings)):
+        for each in said:
+            click.echo(printable(f"{word}: {each}"), err=True)
     click.echo(taken.version.reference)
+
+
+def _given(**options: str | None) -> dict[str, Any] | None:
+    return {key: value for key, value in options.items() if value is not None} or None

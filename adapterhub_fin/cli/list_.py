@@ -13,30 +13,35 @@ from adapterhub_fin.cli.options import json_option, print_json, print_table
 def command(name: str | None, as_json: bool) -> None:
     """List adapters and their versions.
 
+    A name that an earlier registry holds is hidden in the later ones: `ahf --registry NAME` reaches it.
+
     \b
     Examples:
       ahf list
       ahf list acme/tone --json
     """
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import RegistryChain
 
-    registry = Registry()
-    rows = registry.rows(name)
+    registries = RegistryChain.configured()
+    rows = registries.rows(name)
     if name is not None and not rows:
-        registry.resolve(name)  # says which names are near
-    for reference, problem in registry.damaged(name).items():
-        click.echo(f"{reference}: {problem}", err=True)
+        registries.resolve(name)  # says which names are near
+    for member in registries.members:
+        for reference, problem in member.registry.damaged(name).items():
+            click.echo(f"{reference}: {problem}", err=True)
     if as_json:
         print_json(rows)
         return
     if not rows:
         click.echo("The registry is empty: `ahf train` adds a first version.", err=True)
         return
+    several = len(registries.members) > 1
     columns = ("version", "aliases", "method", "head", "corpus", "knowledge end", "metrics")
     print_table(
-        columns,
+        (*(["registry"] if several else []), *columns),
         [
             (
+                *([row["registry"] + (" (hidden)" if row["hidden"] else "")] if several else []),
                 f"{row['name']}@{row['version']}" + (" (yanked)" if row["yanked"] else ""),
                 " ".join(row["aliases"]),
                 row["method"],

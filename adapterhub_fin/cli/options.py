@@ -21,12 +21,13 @@ class ReferenceType(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from adapterhub_fin_registry import Registry
+        from adapterhub_fin_registry import RegistryChain
 
-        registry = Registry()
+        registries = RegistryChain.configured()
         name, at, _ = incomplete.partition("@")
         if not at:
-            return [CompletionItem(found) for found in registry.names() if found.startswith(incomplete)]
+            return [CompletionItem(found) for found in registries.names() if found.startswith(incomplete)]
+        registry = registries.answering(name)
         known = [str(version.number) for version in registry.versions(name)] + sorted(registry.aliases(name))
         return [CompletionItem(f"{name}@{each}") for each in known if f"{name}@{each}".startswith(incomplete)]
 
@@ -97,6 +98,11 @@ def read_texts(texts: Sequence[str], file: Path | None) -> list[str]:
 def interval_text(ends: Sequence[float] | None) -> str:
     """An interval's ends, as tables show it; nothing where there is none."""
     return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def printable(text: str) -> str:
+    """A text of others, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def print_json(value: Any) -> None:

@@ -21,9 +21,9 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
       ahf path acme/tone
       ahf path acme/tone@1 --json
     """
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import RegistryChain
 
-    registry = Registry()
+    registry = RegistryChain.configured().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
     folder = registry.path(version.reference)
     if as_json:

@@ -22,20 +22,29 @@ from adapterhub_fin.cli.options import (
 
 @click.command("show")
 @click.argument("reference", type=REFERENCE)
+@click.option("--lineage", is_flag=True, help="Draw what it came from, and what came from it.")
 @as_of_options
 @json_option
-def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None:
+def command(reference: str, lineage: bool, as_of: str | None, tier: str, as_json: bool) -> None:
     """Show what is known of a version.
 
     \b
     Examples:
       ahf show acme/tone
       ahf show acme/tone@1 --json
+      ahf show acme/tone --lineage
     """
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import RegistryChain
 
-    registry = Registry()
+    registry = RegistryChain.configured().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    if lineage:
+        from adapterhub_fin.cli.lineage import show_lineage
+
+        if as_of and not as_json:
+            say_tier(version.reference, as_of, tier)
+        show_lineage(registry.lineage(version.reference), asked(as_of, tier), as_json)
+        return
     manifest = json.loads(version.manifest_bytes)
     aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)
     events = list(registry.events(version.reference))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,57 +11,99 @@ import click
 from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import Registry, RegistryChain
+    from adapterhub_fin_registry.keys import PublicKey
 
 
 @click.command("verify")
 @click.argument("references", nargs=-1, type=REFERENCE)
-@click.option("--all", "everything", is_flag=True, help="Every version of the registry.")
+@click.option("--all", "everything", is_flag=True, help="Every version of every registry.")
+@click.option(
+    "--key",
+    "key_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A public key, of which one must have signed; may be given several times.",
+)
 @json_option
-def command(references: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path, ...], as_json: bool) -> None:
     """Hash stored versions again and compare.
 
-    A name alone means all of its versions. Exit status 1 when any version's bytes differ from its manifest.
+    A name alone means all of its versions. It also says who signed them, of the keys given or of those that the
+    configuration trusts, and which rules of its policy they break. Exit status 1 when any version's bytes differ from
+    its manifest, when none of the keys given signed it, or when the policy would refuse it.
 
     \b
     Examples:
       ahf verify acme/tone@1
       ahf verify --all --json
     """
-    from adapterhub_fin.errors import AdapterHubError
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin_registry.configuration import Configuration
+    from adapterhub_fin_registry.keys import PublicKey
 
     if bool(references) == everything:
         raise click.UsageError("Give references, or --all.")
-    registry = Registry()
-    rows: list[dict[str, Any]] = []
-    for reference in _each(registry, references, everything):
-        try:
-            version = registry.verify(reference)
-            rows.append({"reference": version.reference, "digest": version.digest, "error": None})
-        except AdapterHubError as error:
-            rows.append({"reference": reference, "digest": None, "error": str(error)})
+    keys = [PublicKey.read(path) for path in key_files] or Configuration.read().policy.public_keys()
+    registries = RegistryChain.configured()
+    rows = [
+        _row(registry, reference, keys, must=bool(key_files))
+        for registry, reference in _each(registries, references, everything)
+    ]
     if as_json:
         print_json(rows)
     else:
-        print_table(
-            ("version", "state"), [(row["reference"], row["error"] or f"whole, {row['digest']}") for row in rows]
-        )
-    if any(row["error"] for row in rows):
+        print_table(("version", "state", "signed by"), [(row["reference"], _state(row), _who(row)) for row in rows])
+    if any(row["error"] or row["violations"] for row in rows):
         raise click.exceptions.Exit(1)
 
 
-def _each(registry: Registry, references: Sequence[str], everything: bool) -> list[str]:
-    """The versions meant, those among them that lists pass over because they are damaged."""
+def _row(registry: Registry, reference: str, keys: Sequence[PublicKey], *, must: bool) -> dict[str, Any]:
+    """What is found of one version; with `must`, one that none of the keys signed is an error."""
+    from adapterhub_fin.errors import AdapterHubError
+    from adapterhub_fin_registry.signatures import signers
+
+    row: dict[str, Any] = {"reference": reference, "digest": None, "error": None}
+    row |= {"signatures": 0, "signed_by": [], "violations": []}
+    try:
+        version = registry.verify(reference)
+        signatures = registry.signatures(version.reference)
+        row |= {"reference": version.reference, "digest": version.digest, "signatures": len(signatures)}
+        row["signed_by"] = [{"name": key.name, "fingerprint": key.fingerprint} for key in signers(signatures, keys)]
+        row["violations"] = registry.violations(version.reference)
+    except AdapterHubError as error:
+        row["error"] = str(error)
+        return row
+    if must and not row["signed_by"]:
+        names = ", ".join(key.name for key in keys)
+        row["error"] = f"{version.reference} isn't signed by {names}: sign it, or ask for the key of who did"
+    return row
+
+
+def _state(row: dict[str, Any]) -> str:
+    return "; ".join(filter(None, (row["error"] or f"whole, {row['digest']}", *row["violations"])))
+
+
+def _who(row: dict[str, Any]) -> str:
+    if row["signed_by"]:
+        return ", ".join(f"{key['name']} ({key['fingerprint'][:16]})" for key in row["signed_by"])
+    return "a key not known here" if row["signatures"] else ""
+
+
+def _each(registries: RegistryChain, references: Sequence[str], everything: bool) -> list[tuple[Registry, str]]:
+    """The versions meant, each with its registry, those among them that lists pass over because they are damaged."""
     from adapterhub_fin_registry import Reference, parse_reference
 
+    found: list[tuple[Registry, str]] = []
     if everything:
-        names = [version.reference for name in registry.names() for version in registry.versions(name)]
-        return sorted([*names, *registry.damaged()])
-    wanted = []
+        for registry in (member.registry for member in registries.members):
+            names = [version.reference for name in registry.names() for version in registry.versions(name)]
+            found += [(registry, reference) for reference in sorted([*names, *registry.damaged()])]
+        return found
     for text in references:
-        reference = parse_reference(text)
-        bare = isinstance(reference, Reference) and reference.is_bare
-        found = [v.reference for v in registry.versions(text)] + sorted(registry.damaged(text)) if bare else []
-        wanted += found or [text]
-    return wanted
+        wanted = parse_reference(text)
+        registry = registries.answering(wanted)
+        bare = isinstance(wanted, Reference) and wanted.is_bare
+        all_of_it = [v.reference for v in registry.versions(text)] + sorted(registry.damaged(text)) if bare else []
+        found += [(registry, reference) for reference in all_of_it or [text]]
+    return found

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine.peft_method import CONFIG
-from adapterhub_fin.engine.slots import WEIGHTS
+from adapterhub_fin.engine.lookalikes import WEIGHTS, check_weights, read_config
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry.paths import refusal
 from adapterhub_fin_registry.safetensors_header import read_header
 
 PREFIX = "base_model.model."
@@ -26,79 +22,44 @@ OUTPUTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight", "c
 class Foreign:
     """A PEFT folder, understood."""
 
-    folder: Path
     config: Mapping[str, Any]  # adapter_config.json, verbatim
     head: Mapping[str, Any] | None  # the manifest's `head`
     head_modules: Sequence[str]
 
-    def copy_allowed(self, into: Path) -> list[str]:
-        """Copy what a registry may hold; the names of what it may not."""
-        dropped = []
-        for path in sorted(self.folder.iterdir()):
-            if path.is_file() and not path.is_symlink() and refusal(path.name) is None:
-                shutil.copyfile(path, into / path.name)
-            else:
-                dropped.append(path.name)
-        return dropped
 
+def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None = None) -> Foreign:
+    """The folder's configuration and head; NotAnAdapter tells the lookalikes apart and says what to do.
 
-def read_folder(folder: Path, labels: Sequence[str] | None) -> Foreign:
-    """The folder's configuration and head; NotAnAdapter tells the lookalikes apart and says what to do."""
-    config = _config(folder)
-    if not (folder / WEIGHTS).is_file():
-        pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(path.name for path in folder.glob("*.pt"))
-        if pickles:
-            raise NotAnAdapter(
-                f"{folder / pickles[0]} is a pickle, which can run code when it is read: load it where you trust it "
-                "and save it again with PeftModel.save_pretrained, which writes safetensors"
-            )
-        raise NotAnAdapter(f"{folder} holds no {WEIGHTS}: give a folder as PeftModel.save_pretrained writes it")
-    shapes = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
+    `called` is how messages name the folder, where its path would tell a user nothing.
+    """
+    called = called or folder
+    config = read_config(folder, called)
+    check_weights(folder, called)
+    header = read_header(folder / WEIGHTS, str(called / WEIGHTS))
+    shapes = {name: tuple(info.shape) for name, info in header.items()}
     modules = head_modules(config, shapes)
     task = config.get("task_type")
     head = None
     if task is not None:
-        named = _labels(labels, _outputs(shapes, modules), folder) if task == "SEQ_CLS" else None
+        named = _labels(labels, _outputs(shapes, modules), called) if task == "SEQ_CLS" else None
         head = {"name": _head_of(str(task)), "labels": named, "modules": modules}
-    return Foreign(folder, config, head, modules)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise NotAnAdapter(f"{folder} is not a folder: give the one that PeftModel.save_pretrained wrote")
-    path = folder / CONFIG
-    if not path.is_file():
-        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
-        raise NotAnAdapter(
-            f"{folder} holds no {CONFIG} (it holds {found}): give a folder as PeftModel.save_pretrained writes it"
-        )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise NotAnAdapter(f"{path} is not JSON ({error}): get the folder again") from error
-    if not isinstance(config, dict) or not config.get("peft_type"):
-        other = (
-            " (it looks like one of mlx-lm: convert it to PEFT first)"
-            if (folder / "adapters.safetensors").exists()
-            else ""
-        )
-        raise NotAnAdapter(f"{path} has no peft_type, so it is no PEFT adapter{other}")
-    return config
+    return Foreign(config, head, modules)
 
 
 def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The modules that modules_to_save names and whose whole weights stand in the file."""
-    wanted = set(config.get("modules_to_save") or ()) | (
-        {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
-    )
+    """The modules that modules_to_save names and whose whole weights stand in the file.
+
+    A name means every module that ends with it, as PEFT has it: DistilBERT's `pre_classifier` is a `classifier` too.
+    """
+    named = config.get("modules_to_save")
+    wanted = {each for each in named if isinstance(each, str) and each} if isinstance(named, list) else set()
+    wanted |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
     found = set()
     for name in shapes:
         parts = name.removeprefix(PREFIX).split(".")
         for end in range(1, len(parts)):
             module = ".".join(parts[:end])
-            if any(module == w or module.endswith(f".{w}") for w in wanted) and not any(
-                "lora_" in part for part in parts
-            ):
+            if any(module.endswith(w) for w in wanted) and not any("lora_" in part for part in parts):
                 found.add(module)
                 break
     return sorted(found)

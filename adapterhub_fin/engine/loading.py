@@ -22,7 +22,7 @@ from adapterhub_fin.engine.weights import fill_adapter
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry import Registry, RegistryChain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -109,7 +109,7 @@ class _Found:
 
 
 def _find(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier) -> _Found:
-    registry = registry or Registry()
+    registry = registry or RegistryChain.configured().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier)
     folder = registry.path(version.reference)
     return _Found(registry, version, folder, *_plugins(version))

@@ -110,19 +110,26 @@ def read_peft_config(folder: Path) -> PeftConfig:
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
     stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    kind = PEFT_TYPE_TO_CONFIG_MAPPING.get(stored.get("peft_type"))
-    if kind is None:
-        import peft
-
-        raise PluginError(
-            f"peft {peft.__version__} has no type {stored.get('peft_type')!r}: install a release that has it"
-        )
-    known = set(kind.__dataclass_fields__) | {"peft_version", "auto_mapping", "revision", "runtime_config"}
-    if unknown := sorted(key for key, value in stored.items() if key not in known and value):
-        raise PluginError(
-            f"{CONFIG} sets {', '.join(unknown)}, which this PEFT would ignore: install the PEFT it names"
-        )
+    if unknown := unknown_settings(stored):
+        raise PluginError(unknown)
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING[stored["peft_type"]]
     return kind(**{key: value for key, value in stored.items() if key in kind.__dataclass_fields__})
+
+
+def unknown_settings(stored: Mapping[str, Any]) -> str | None:
+    """What keeps the installed PEFT from reading a configuration as it was meant, and what to do; None if nothing."""
+    import peft
+
+    kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING
+    kind = kinds.get(stored.get("peft_type"))
+    if kind is None:
+        return f"peft {peft.__version__} has no type {stored.get('peft_type')!r}: install a release that has it"
+    known = set(kind.__dataclass_fields__) | {"peft_version", "auto_mapping", "revision", "runtime_config"}
+    unknown = sorted(key for key, value in stored.items() if key not in known and value)
+    if not unknown:
+        return None
+    release = f"peft {stored['peft_version']}" if stored.get("peft_version") else "a newer one"
+    return f"{CONFIG} sets {', '.join(unknown)}, which peft {peft.__version__} would ignore: load it with {release}"
 
 
 def plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine.dated import first_seen, knowledge_record
+from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.options import checked
 from adapterhub_fin_registry import Manifest
@@ -81,9 +82,14 @@ def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
     methods = extensions().all(Method)
     for name in sorted(methods, key=lambda name: (":" in name, name)):  # one written for the type before a generic one
         description = methods[name]
-        if description.peft_type == kind:
+        if description.peft_type != kind:
+            continue
+        try:
             return method_record(name, description.load().options_from(config))
-    return {"name": f"peft:{kind.lower().replace('_', '-')}", "options": {}}
+        except BadRecipe:
+            continue  # others may have trained with what no recipe here may ask for; the generic type takes it
+    given = {key: value for key, value in config.items() if value is not None and key != "base_model_name_or_path"}
+    return {"name": f"peft:{kind.lower().replace('_', '-')}", "options": given}
 
 
 def environment() -> dict[str, str]:

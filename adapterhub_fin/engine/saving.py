@@ -1,10 +1,10 @@
-"""Store a PEFT model that another trainer made, from memory or from a folder."""
+"""Store a PEFT model in memory that another trainer made."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +20,13 @@ from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
 from adapterhub_fin.options import checked
 from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry import Manifest, Registry
+from adapterhub_fin_registry import Manifest, Registry, RegistryChain
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin_registry import Version
-
-
-@dataclass(frozen=True)
-class Taken:
-    """An imported version, and the files that a registry may not hold."""
-
-    version: Version
-    dropped: Sequence[str]
 
 
 def save(
@@ -57,7 +49,7 @@ def save(
     licence}`. What carries no date is bounded by this moment. `labels` default to the model's own.
     """
     adapter = active_adapter(model)
-    choice = _base_choice(base or _recorded_base(model.peft_config[adapter].base_model_name_or_path))
+    choice = base_choice(base or recorded_base(model.peft_config[adapter].base_model_name_or_path))
     known_base = bases.known_of(choice) if choice else None
     repository = bases.repository_of(choice) if choice else None
     with tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:
@@ -66,56 +58,23 @@ def save(
         if foreign.config.get("task_type") == "SEQ_CLS":
             plugs.check_covered(plugs.outside_backbone(model), foreign.head_modules, "the model")
         pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
-        manifest = _manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
-        return (registry or Registry()).add(Path(folder), manifest, name=name, checks=extensions().vetoes())
+        manifest = foreign_manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
+        registry = registry or RegistryChain.configured().writable()
+        return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 
-def import_folder(
-    folder: str | Path,
-    name: str,
-    *,
-    base: str | Mapping[str, Any] | None = None,
-    corpus: Mapping[str, Any] | None = None,
-    labels: Sequence[str] | None = None,
-    description: str = "",
-    licence: str | None = None,
-    tags: Sequence[str] = (),
-    registry: Registry | None = None,
-) -> Taken:
-    """Add a PEFT folder to the registry; its base is declared, and verified by the first load.
-
-    Raises NotAnAdapter with what to do for a pickle, a Git LFS pointer, or a folder of something else.
-    """
-    foreign = read_folder(Path(folder), labels)
-    choice = _base_choice(base or _recorded_base(foreign.config.get("base_model_name_or_path")))
-    declared = {
-        "repository": bases.repository_of(choice) if choice else None,
-        "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
-        "pin": "declared" if choice else "unknown",
-    }
-    manifest = _manifest(
-        foreign, declared, bases.known_of(choice) if choice else None, corpus, None, description, licence, tags
-    )
-    with tempfile.TemporaryDirectory(prefix="ahf-import-") as clean:
-        dropped = foreign.copy_allowed(Path(clean))
-        origin = {"imported": Path(folder).resolve().name}
-        version = (registry or Registry()).add(
-            Path(clean), manifest, name=name, checks=extensions().vetoes(), origin=origin
-        )
-    return Taken(version, dropped)
-
-
-def _base_choice(base: str | Mapping[str, Any] | None) -> BaseChoice | None:
+def base_choice(base: str | Mapping[str, Any] | None) -> BaseChoice | None:
+    """A base as a caller names it, checked."""
     if base is None:
         return None
     return checked(BaseChoice, {"id": base} if isinstance(base, str) else base, "base")
 
 
-def _recorded_base(name: str | None) -> str | None:
+def recorded_base(name: Any) -> str | None:
     """What a PEFT configuration names, unless it is a path of the machine it was trained on."""
-    if not name or Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name:
-        return None
-    return name
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", name, re.ASCII):
+        return name
+    return None
 
 
 def _labels_of(model: PeftModel) -> Sequence[str] | None:
@@ -123,7 +82,7 @@ def _labels_of(model: PeftModel) -> Sequence[str] | None:
     return [str(names[number]) for number in sorted(names)] if names else None
 
 
-def _manifest(
+def foreign_manifest(
     foreign: Foreign,
     base: Mapping[str, Any],
     known_base: Known | None,
@@ -133,6 +92,7 @@ def _manifest(
     licence: str | None,
     tags: Sequence[str],
 ) -> Manifest:
+    """What is known of an adapter that was trained elsewhere."""
     undated = first_seen()
     stated = {"name": "unknown", **(corpus or {})}
     if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:

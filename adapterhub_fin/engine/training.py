@@ -27,7 +27,7 @@ from adapterhub_fin.engine.weights import write_adapter
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.recipe import Recipe
-from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry import Registry, RegistryChain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +74,7 @@ def train(
     whole = read_recipe(recipe, overrides, keys)
     if whole.name is None:
         raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, as in --set name=acme/tone")
-    registry = registry or Registry()
+    registry = registry or RegistryChain.configured().writable()
     plan = draft(whole, download=download)
     held: list[RunFolder] = []
 

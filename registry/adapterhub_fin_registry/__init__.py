@@ -6,12 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.chain import RegistryChain
     from adapterhub_fin_registry.errors import (
         AdapterHubError,
+        BadConfiguration,
         BadEvent,
         BadInstant,
+        BadKey,
         BadManifest,
         BadReference,
+        BadSignature,
         Corrupted,
         NotAnAdapter,
         NotFound,
@@ -19,27 +23,36 @@ if TYPE_CHECKING:
         Refused,
         WriteFailed,
     )
+    from adapterhub_fin_registry.keys import PrivateKey, PublicKey
     from adapterhub_fin_registry.local import Registry
     from adapterhub_fin_registry.manifest import Manifest
     from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
+    from adapterhub_fin_registry.signatures import Signature
     from adapterhub_fin_registry.version import Version
 
 __all__ = [
     "AdapterHubError",
+    "BadConfiguration",
     "BadEvent",
     "BadInstant",
+    "BadKey",
     "BadManifest",
     "BadReference",
+    "BadSignature",
     "Corrupted",
     "DigestReference",
     "HubReference",
     "Manifest",
     "NotAnAdapter",
     "NotFound",
+    "PrivateKey",
+    "PublicKey",
     "ReadOnly",
     "Reference",
     "Refused",
     "Registry",
+    "RegistryChain",
+    "Signature",
     "Version",
     "WriteFailed",
     "parse_reference",
@@ -48,7 +61,10 @@ __all__ = [
 _HOMES = {
     "Manifest": "manifest",
     "Registry": "local",
+    "Signature": "signatures",
+    "RegistryChain": "chain",
     "Version": "version",
+    **dict.fromkeys(("PrivateKey", "PublicKey"), "keys"),
     **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),
 }
 

@@ -50,6 +50,16 @@ class Change:
             self.disk.sync(parent)
         return number
 
+    def place(self, folder: Path, name: str, data: bytes) -> None:
+        """Put a file under a name that says what it holds: where one is there already, nothing is left to do."""
+        self.identify()
+        self.disk.make(folder)
+        self._anchor(folder)
+        self.disk.write(self.workshop / name, data)
+        with self.marked():
+            self.disk.publish(self.workshop / name, folder / name)
+            self.disk.sync(folder)  # also where another process put it there, and has not come to its fsync
+
     def bury(self, version: Path, tombstone: bytes) -> None:
         """Leave a tombstone where a version was: written first, then the rest is removed."""
         self.disk.write(self.workshop / "deleted.json", tombstone)

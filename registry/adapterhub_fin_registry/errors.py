@@ -5,8 +5,11 @@
     ├── BadInstant        text that isn't an instant, a date or a time zone        (also a ValueError)
     ├── BadManifest       bytes or values that aren't a manifest                   (also a ValueError)
     ├── BadEvent          an event of an unknown kind, or with the wrong body      (also a ValueError)
+    ├── BadKey            a file or text that isn't a key to sign or verify with   (also a ValueError)
+    ├── BadSignature      bytes that aren't a signature over the version           (also a ValueError)
+    ├── BadConfiguration  the client's configuration, or a registry's policy, can't be used (also a ValueError)
     ├── NotFound          no such name, version, alias or digest                   (also a LookupError)
-    ├── Refused           a veto, or a check such as as_of, said no
+    ├── Refused           a veto, the client's policy, or a check such as as_of, said no
     ├── Corrupted         stored bytes differ from what the manifest says of them
     ├── NotAnAdapter      a folder that can't be stored as it is
     └── WriteFailed       the disk refused a write; what was stored before is as it was
@@ -38,12 +41,24 @@ class BadEvent(AdapterHubError, ValueError):
     """An event is of an unknown kind, or its body lacks what its kind requires."""
 
 
+class BadKey(AdapterHubError, ValueError):
+    """A file or a text isn't a key that can sign or verify."""
+
+
+class BadSignature(AdapterHubError, ValueError):
+    """Bytes aren't a signature over the version that they were given for."""
+
+
+class BadConfiguration(AdapterHubError, ValueError):
+    """The client's configuration, or the policy of a registry, can't be used as it stands."""
+
+
 class NotFound(AdapterHubError, LookupError):
     """There is no such name, version, alias or digest."""
 
 
 class Refused(AdapterHubError):
-    """A veto, or a check such as as_of, said no."""
+    """A veto, the client's policy, or a check such as as_of, said no."""
 
 
 class Corrupted(AdapterHubError):

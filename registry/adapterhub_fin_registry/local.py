@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry import resolution
+from adapterhub_fin_registry import admission, resolution
 from adapterhub_fin_registry.canonical import canonical, json_object
 from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.disk import Disk
@@ -29,10 +29,13 @@ from adapterhub_fin_registry.reference import (
     parse_reference,
 )
 from adapterhub_fin_registry.shelf import Shelf, shelves
+from adapterhub_fin_registry.signatures import Signature, read_signatures, signature_folder
 from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.doctor import Finding
+    from adapterhub_fin_registry.keys import PrivateKey
+    from adapterhub_fin_registry.lineage import Lineage
     from adapterhub_fin_registry.manifest import Manifest
 
 AnyReference = str | Reference | DigestReference | HubReference
@@ -111,23 +114,61 @@ class Registry:
         return _logged(wanted, version)
 
     def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
-        """The folder of a version's files, verified: each hashed, unless it is as it was when it last was."""
+        """The folder of a version's files, verified, or unchanged since it was; Refused where the policy says no."""
         from adapterhub_fin_registry.memory import remembered
         from adapterhub_fin_registry.verification import verify_files
 
         version = self.resolve(reference, as_of=as_of, tier=tier)
+        for violation in admission.violations(version, self.root):
+            raise Refused(violation)
         with remembered(self.id) as memory:
             verify_files(version, memory)
         return version.files
 
     def verify(self, reference: AnyReference) -> Version:
-        """The version, once its manifest, its files and their tensors were found to agree; nothing is remembered."""
+        """The version, once its manifest, its files, their tensors and its signatures were found to agree.
+
+        Nothing is remembered. Who signed isn't asked, nor what the client's policy says: `signatures` and `violations`
+        tell.
+        """
         from adapterhub_fin_registry.verification import verify_files, verify_tensors
 
         version = self.resolve(reference)
         verify_files(version)
         verify_tensors(version)
+        for problem in read_signatures(version)[1]:
+            raise Corrupted(problem)
         return version
+
+    def lineage(self, reference: AnyReference) -> Lineage:
+        """What a version came from and what came from it; one pass over every manifest of the registry."""
+        from adapterhub_fin_registry.lineage import lineage
+
+        return lineage(self.root, self.resolve(reference))
+
+    def violations(self, reference: AnyReference) -> list[str]:
+        """The rules of the client's policy that a version breaks, each as a sentence; none where it may be loaded."""
+        return admission.violations(self.resolve(reference), self.root)
+
+    def signatures(self, reference: AnyReference) -> list[Signature]:
+        """The signatures over a version; whose they are, only keys can tell. What else lies there, `verify` tells."""
+        return read_signatures(self.resolve(reference))[0]
+
+    def sign(self, reference: AnyReference, key: PrivateKey | str | os.PathLike[str]) -> Signature:
+        """Sign a version that is whole, with a key or its file; the signature is stored beside it."""
+        from adapterhub_fin_registry.keys import PrivateKey
+
+        key = key if isinstance(key, PrivateKey) else PrivateKey.read(key)
+        version = self.verify(reference)
+        return self._attach(version, Signature.make(version.manifest, key))
+
+    def add_signature(self, reference: AnyReference, data: bytes) -> Signature:
+        """Store a signature from elsewhere; BadSignature unless its bytes are one over this very version.
+
+        Whose it is isn't checked: that is for whoever trusts it to ask.
+        """
+        version = self.resolve(reference)
+        return self._attach(version, Signature.parse(data, version.manifest))
 
     def add(
         self,
@@ -138,12 +179,15 @@ class Registry:
         checks: Iterable[Callable[[Manifest, Path], object]] = (),
         origin: Mapping[str, Any] | None = None,
         number: int | None = None,
+        signatures: Iterable[bytes] | None = None,
     ) -> Version:
         """Store a folder as the next version of a name, or find the version that it already is.
 
         The manifest is completed with the folder's files and tensors; those that it names must match. Each check is
         called with the completed manifest and the copied files, and stops the add by raising Refused, or anything.
-        `number` is taken where it is free, which is for versions that come from elsewhere.
+        `number` is taken where it is free, which is for versions that come from elsewhere, as are `signatures`, which
+        are stored with the version; without them it is signed by the configuration's `sign_with`. What the client's
+        policy doesn't allow is Refused.
         """
         from adapterhub_fin_registry.adding import run_checks, take_in
 
@@ -156,16 +200,22 @@ class Registry:
             "added_by": author(),
             "origin": None if origin is None else json_object(origin),
         }
+        policy = admission.policy_at(self.root)
         with self._changing(shelf) as change:
             files = change.built / "files"
             self._disk.make(files)
             complete = take_in(self._disk, Path(folder), files, manifest)
+            signed = admission.brought(complete, signatures)
+            policy.check(f"this version of {name}", complete, signed)
             run_checks(checks, complete, files)
             data = complete.canonical()
             used = shelf.numbers()
             there = shelf.holding(data, used)
             if there is None:
                 self._disk.write(change.built / "manifest.json", data)
+                for signature in signed:
+                    self._disk.make(change.built / "signatures")
+                    self._disk.write(change.built / "signatures" / signature.file_name, signature.data)
                 start = following(used) if number is None or number in used else number
 
                 def before(number: int) -> None:
@@ -180,7 +230,7 @@ class Registry:
                     there = meanwhile.version
             if there is not None:
                 self._disk.sync(shelf.versions_folder)  # whoever stored it may not have come so far
-                return there
+                return self._attached(there, signed)
         return Version(name, taken, complete.digest, shelf.versions_folder / str(taken), data)
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
@@ -259,6 +309,16 @@ class Registry:
         from adapterhub_fin_registry.doctor import examine
 
         return examine(self, self._disk, repair=repair, grace=grace)
+
+    def _attach(self, version: Version, signature: Signature) -> Signature:
+        with self._changing(Shelf(self.root, version.name)) as change:
+            change.place(signature_folder(version), signature.file_name, signature.data)
+        return signature
+
+    def _attached(self, version: Version, signatures: Iterable[Signature]) -> Version:
+        for signature in signatures:
+            self._attach(version, signature)
+        return version
 
     def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:
         return changing(self._disk, self.root, shelf.folder)

@@ -36,6 +36,12 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def hash_file(path: Path) -> tuple[int, str]:
+    """The size and the sha256 of a plain file."""
+    with open_regular(path) as file:
+        return hash_open(file)
+
+
 def hash_open(file: BinaryIO) -> tuple[int, str]:
     """The size and the sha256 of an open file, from where it is."""
     size, digest = 0, hashlib.sha256()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Manifest, Registry
+from adapterhub_fin_registry.keys import Kind
 from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
 
 Weights = Callable[..., bytes]
@@ -124,6 +125,35 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def registry(tmp_path: Path) -> Registry:
     """An empty registry."""
     return Registry(tmp_path / "root")
+
+
+@pytest.fixture(scope="session")
+def make_key(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The file of a new private key, its public half beside it as .pub."""
+    from adapterhub_fin_registry.keys import new_key
+
+    def make(name: str = "desk", kind: Kind = "p256", passphrase: str | None = None) -> Path:
+        path = tmp_path_factory.mktemp("keys") / f"{name}.pem"
+        private, public = new_key(kind, passphrase)
+        path.touch(mode=0o600)
+        path.write_bytes(private)
+        path.with_suffix(".pub").write_bytes(public)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Callable[[str], Path]:
+    """Write the client's configuration."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "config" / "adapterhub_fin" / "config.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

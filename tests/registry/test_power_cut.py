@@ -22,10 +22,13 @@ import pytest
 
 import adapterhub_fin_registry
 from adapterhub_fin_registry import AdapterHubError, Registry
+from adapterhub_fin_registry import disk as disk_module
 from adapterhub_fin_registry import local as local_module
 from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.change import changing
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.shelf import shelves
+from adapterhub_fin_registry.verification import verify_files, verify_tensors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs descriptors that keep an inode from reuse")
 
@@ -255,9 +258,12 @@ def _read(registry: Registry) -> Any:
                 tombstone = read_object(folder / "deleted.json")
                 versions[number] = f"deleted {tombstone['reason']}"
             else:
-                version = registry.verify(f"{shelf.name}@{number}")
+                version = registry.resolve(f"{shelf.name}@{number}")
+                verify_files(version)
+                verify_tensors(version)
                 record = version.record
-                versions[number] = (version.digest, record["name"], record["version"], version.tags)
+                signatures = {path.name: path.read_bytes() for path in sorted(folder.glob("signatures/*"))}
+                versions[number] = (version.digest, record["name"], record["version"], version.tags, signatures)
         if versions:
             shelf_states[shelf.name] = (versions, shelf.aliases())
     return shelf_states, registry.damaged(), registry.id if shelf_states else None
@@ -329,6 +335,14 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
     def delete(number: int) -> Act:
         return lambda registry: registry.delete(f"acme/tone@{number}", reason="a test")
 
+    def sign(number: int) -> Act:
+        def place(registry: Registry) -> None:
+            version = registry.resolve(f"acme/tone@{number}")
+            with changing(disk_module.Disk(), registry.root, version.folder.parents[1]) as change:
+                change.place(version.folder / "signatures", "signature.json", b"{}")
+
+        return place
+
     def repair(registry: Registry) -> None:
         registry.doctor(repair=True)
 
@@ -344,6 +358,7 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
         Scenario("stocked", tag(1)),
         Scenario("stocked", tag(2)),
         Scenario("stocked", delete(2)),
+        Scenario("stocked", sign(1)),
         Scenario("copied", repair),
     ]
     after_a_kill = [
@@ -352,6 +367,8 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
         Scenario("stocked", alias(3), add("acme/tone")),
         Scenario("stocked", tag(3), add("acme/tone")),
         Scenario("stocked", delete(3), add("acme/tone")),
+        Scenario("stocked", sign(3), add("acme/tone")),
+        Scenario("stocked", sign(1), sign(1)),
         Scenario("stocked", alias(2), alias(2)),
         Scenario("stocked", lambda registry: registry.gc(grace=timedelta(0)), delete(2)),
     ]

@@ -50,6 +50,8 @@ def test_help_imports_nothing_heavy_and_no_plugin(arguments: list[str]) -> None:
         (["list"], ROWS),
         (["list", "--json"], ROWS),
         (["show", "acme/tone"], READ),
+        (["show", "acme/tone", "--lineage"], READ),
+        (["diff", "acme/tone", "acme/tone"], READ - {"numpy"}),
         (["path", "acme/tone"], READ),
         (["alias", "acme/tone"], READ),
         (["verify", "acme/tone"], READ),

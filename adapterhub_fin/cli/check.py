@@ -1,0 +1,53 @@
+"""ahf check"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple
+
+import click
+
+from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table, printable
+
+
+@click.command("check")
+@click.argument("reference", type=REFERENCE)
+@click.option(
+    "--target",
+    type=click.Choice(["vllm", "sglang", "transformers"]),
+    required=True,
+    help="The engine to serve it with.",
+)
+@click.option("--max-lora-rank", type=click.IntRange(1), help="The server's own setting; vLLM's default is 16.")
+@json_option
+def command(reference: str, target: str, max_lora_rank: int | None, as_json: bool) -> None:
+    """Say what a serving engine would refuse of a version.
+
+    The engine need not be installed. Exit status 1 where it would refuse the version, or serve it wrongly without a
+    word; 0 where it would not, and where it hangs on the server or on the base, which is said.
+
+    \b
+    Examples:
+      ahf check acme/notes --target vllm
+      ahf check acme/notes@1 --target transformers --json
+    """
+    from adapterhub_fin import check
+
+    report = check(reference, target, max_lora_rank=max_lora_rank)
+    if as_json:
+        print_json(
+            {
+                "reference": report.version.reference,
+                "digest": report.version.digest,
+                "target": target,
+                "served": report.served,
+                "findings": [asdict(finding) for finding in report.findings],
+            }
+        )
+    else:
+        if report.findings:
+            rows = [tuple(map(printable, astuple(each))) for each in report.findings]
+            print_table(("", "rule", "where", "what", "what to do"), rows)
+        said = "would serve" if report.served else "would not serve"
+        click.echo(f"{target} {said} {report.version.reference}, by what is known of both")
+    if not report.served:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,162 @@
+"""Take in a PEFT folder that another trainer wrote, of any age, as it is or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin import bases
+from adapterhub_fin.engine.foreign import read_folder
+from adapterhub_fin.engine.lookalikes import CONFIG, PICKLE, WEIGHTS, check_weights, read_config
+from adapterhub_fin.engine.peft_method import unknown_settings
+from adapterhub_fin.engine.pickled import convert_pickle
+from adapterhub_fin.engine.repairs import repair
+from adapterhub_fin.engine.saving import base_choice, foreign_manifest, recorded_base
+from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.errors import BadRecipe, NotAnAdapter
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry.paths import refusal
+from adapterhub_fin_registry.reading import hash_file
+
+if TYPE_CHECKING:
+    from adapterhub_fin.recipe import BaseChoice
+    from adapterhub_fin_registry import Version
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An imported version: what was left behind, what was repaired or converted, and what to know of it."""
+
+    version: Version
+    dropped: Sequence[str] = ()
+    repairs: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+@dataclass
+class _Copy:
+    """What became of a folder's files on their way in."""
+
+    dropped: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
+    converted: dict[str, str] = field(default_factory=dict)  # sha256 by name of the files that were read and not kept
+
+
+def import_folder(
+    folder: str | Path,
+    name: str,
+    *,
+    base: str | Mapping[str, Any] | None = None,
+    corpus: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    description: str = "",
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    registry: Registry | None = None,
+) -> Taken:
+    """Add a PEFT folder to the registry; its base is declared, and verified by the first load.
+
+    `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left out;
+    `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. Raises
+    NotAnAdapter with what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
+    """
+    if str(folder).startswith("hf:/"):
+        raise NotAnAdapter(f"{folder} is on a Hub: download it with `hf download`, and import the folder")
+    source = Path(folder)
+    read_config(source, source)
+    check_weights(source, source, allow_pickle=allow_pickle)
+    with tempfile.TemporaryDirectory(prefix="ahf-import-") as place:
+        clean = Path(place)
+        copied = _copy(source, clean)
+        foreign = read_folder(clean, labels, source)
+        choice = _choice(base, foreign.config.get("base_model_name_or_path"))
+        declared = {
+            "repository": bases.repository_of(choice) if choice else None,
+            "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
+            "pin": "declared" if choice else "unknown",
+        }
+        known = bases.known_of(choice) if choice else None
+        manifest = foreign_manifest(foreign, declared, known, corpus, None, description, licence, tags)
+        origin = {
+            "imported": _text(source.resolve().name),
+            "converted": copied.converted,
+            "repairs": copied.repairs,
+            "dropped": copied.dropped,
+        }
+        registry = registry or RegistryChain.configured().writable()
+        kept = {key: value for key, value in origin.items() if value}
+        version = registry.add(clean, manifest, name=name, checks=extensions().vetoes(), origin=kept)
+        return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
+
+
+def _copy(source: Path, clean: Path) -> _Copy:
+    """Copy what a version may hold, with the weights as safetensors, and repair the copy."""
+    copied = _Copy()
+    for path in sorted(source.iterdir()):
+        if not _within(path, source) or refusal(path.name) or _other_weights(path):
+            copied.dropped.append(_text(path.name))
+        else:
+            shutil.copyfile(path, clean / path.name)
+    weights = WEIGHTS if (source / WEIGHTS).is_file() else PICKLE
+    for name in (CONFIG, weights):
+        if not _within(source / name, source):
+            raise NotAnAdapter(f"{source / name} is a link to elsewhere: put the file itself in its place")
+    if weights == PICKLE:
+        convert_pickle(source / PICKLE, clean / WEIGHTS, source / PICKLE)
+        copied.dropped.remove(PICKLE)
+        copied.converted[PICKLE] = hash_file((source / PICKLE).resolve())[1]
+        copied.repairs.append(f"{PICKLE}: its tensors are stored as {WEIGHTS}")
+    copied.repairs += repair(clean)
+    return copied
+
+
+def _within(path: Path, folder: Path) -> bool:
+    """Whether a plain file lies here, or in the blobs of the same repository in the Hub's cache, which links them."""
+    if not path.is_file():
+        return False
+    if not path.is_symlink():
+        return True
+    snapshots = folder.resolve().parent
+    return snapshots.name == "snapshots" and path.resolve().parent == snapshots.parent / "blobs"
+
+
+def _text(name: str) -> str:
+    """A file's name as text: on Linux it may be any bytes, which JSON has no place for."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _other_weights(path: Path) -> bool:
+    """A checkpoint may hold the whole model beside its adapter."""
+    return path.suffix == ".safetensors" and path.name != WEIGHTS
+
+
+def _choice(base: str | Mapping[str, Any] | None, recorded: Any) -> BaseChoice | None:
+    given = {"id": base} if isinstance(base, str) else dict(base or {})
+    if not given.get("id") and (named := recorded_base(recorded)):
+        given["id"] = named
+    if given and not given.get("id"):
+        raise BadRecipe("base: the folder names no base, so that its date has nothing to stand for: give its id too")
+    return base_choice(given or None)
+
+
+def _warnings(folder: Path, config: Mapping[str, Any], choice: BaseChoice | None) -> list[str]:
+    """What is no reason to refuse the adapter, and would surprise whoever uses it."""
+    found = []
+    file = TensorFile(folder / WEIGHTS)
+    for factor in ("lora_B", "lora_embedding_B", "lora_E"):
+        of_it = [name for name in file.tensors if f".{factor}" in name]
+        if of_it and all(file.all_zero(name) for name in of_it):
+            found.append(f"every {factor} ({len(of_it)}) is zero: it does nothing, as if it was saved untrained")
+    if unknown := unknown_settings(config):
+        found.append(unknown)
+    named = config.get("base_model_name_or_path")
+    if choice is None:
+        where = f"names its base by a path ({named})" if named else "names no base"
+        found.append(f"the folder {where}: say which it is with --base ID (base=...), or by each load")
+    return found

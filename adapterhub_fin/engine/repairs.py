@@ -1,0 +1,77 @@
+"""The few changes that let an old or oddly saved PEFT folder load, each of them said and recorded.
+
+A folder is stored as it came but for these. None changes a number: they spell what PEFT reads by name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapterhub_fin.engine.lookalikes import CONFIG, WEIGHTS
+from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.errors import NotAnAdapter
+
+# A checkpoint of the whole PEFT model's state has the runtime name in its keys; PEFT's own files never do, and its
+# loader finds no place for such keys and says nothing.
+RUNTIME = re.compile(r"\.(lora_[A-Za-z_]+)\.default(?=\.|$)")
+KEPT_COPY, ORIGINAL = ".modules_to_save.default.", ".original_module."
+
+
+def repair(folder: Path) -> list[str]:
+    """Repair a copy of a folder in place, and say what was done, one sentence each."""
+    return [*repair_config(folder / CONFIG), *repair_names(folder / WEIGHTS)]
+
+
+def repair_config(path: Path) -> list[str]:
+    """Spell types as PEFT does, and give what it demands of a configuration and does not use to load it."""
+    data = path.read_bytes()
+    config: dict[str, Any] = json.loads(data.decode("utf-8-sig"))
+    done = []
+    if data.startswith(b"\xef\xbb\xbf"):
+        done.append(f"{CONFIG}: removed the byte order mark, which is no JSON")
+    for key in ("peft_type", "task_type"):
+        old = config.get(key)
+        if isinstance(old, str) and (new := old.rpartition(".")[2].upper()) != old:
+            config[key] = new
+            done.append(f"{CONFIG}: {key} was {old!r} and is {new!r}")
+    if config.get("peft_type") == "ADALORA" and not config.get("total_step"):
+        # PEFT demands it even to load, and checks it against the schedule of a training that is over.
+        config["total_step"] = int(config.get("tinit") or 0) + int(config.get("tfinal") or 0) + 1
+        done.append(f"{CONFIG}: total_step was not set and is {config['total_step']}, after the schedule's ends")
+    if done:
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return done
+
+
+def repair_names(path: Path) -> list[str]:
+    """Take the runtime name out of the tensors' names, and the base's own copies out of the file."""
+    file = TensorFile(path)
+    dropped = [name for name in file.tensors if ORIGINAL in name]
+    names = {name: _stored_name(name) for name in file.tensors if name not in dropped}
+    renamed = [name for name, new in names.items() if name != new]
+    if not renamed:
+        return []
+    if len(set(names.values())) != len(names):
+        raise NotAnAdapter(
+            f"{path.name} holds a tensor under its name and under that with the runtime name 'default': keep one"
+        )
+    part = path.with_suffix(".part")
+    file.rewrite(names, part)
+    part.replace(path)
+    return _said(renamed, dropped, names)
+
+
+def _said(renamed: Sequence[str], dropped: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    first = renamed[0]
+    done = [f"{WEIGHTS}: took the runtime name out of {len(renamed)} tensors' names ({first} is {names[first]})"]
+    if dropped:
+        done.append(f"{WEIGHTS}: left out {len(dropped)} tensors of the base's own ({dropped[0]})")
+    return done
+
+
+def _stored_name(name: str) -> str:
+    return RUNTIME.sub(r".\1", name).replace(KEPT_COPY, ".")

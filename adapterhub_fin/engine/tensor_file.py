@@ -1,0 +1,88 @@
+"""Read and rewrite the tensors of a safetensors file chunk by chunk, without torch.
+
+torch takes seconds to import and a whole tensor at a time; numpy has no bfloat16, whose sixteen bits are the upper
+half of a float32 (https://en.wikipedia.org/wiki/Bfloat16_floating-point_format) and are widened to one here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapterhub_fin_registry.reading import open_regular
+from adapterhub_fin_registry.safetensors_header import read_header
+
+Floats = NDArray[np.float64]
+CHUNK = 2**20  # bytes
+ELEMENTS = 2**18
+NUMPY = {
+    "BOOL": "u1", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
+    "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+
+
+class TensorFile:
+    """A safetensors file whose header was checked; NotAnAdapter where anything in it is off."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tensors = read_header(path)
+        with open_regular(path) as file:
+            self._data = 8 + int.from_bytes(file.read(8), "little")
+
+    def raw(self, name: str, most: int = CHUNK) -> Iterator[bytes]:
+        """A tensor's bytes as they are stored, at most so many at a time."""
+        info = self.tensors[name]
+        with open_regular(self.path) as file:
+            file.seek(self._data + info.start)
+            left = info.stop - info.start
+            while left:
+                chunk = file.read(min(most, left))
+                if not chunk:
+                    raise OSError(f"{self.path} became shorter while it was read")
+                left -= len(chunk)
+                yield chunk
+
+    def measurable(self, name: str) -> bool:
+        """Whether `values` can give a tensor's elements: not of complex numbers, nor of those below sixteen bits."""
+        return self.tensors[name].dtype in NUMPY
+
+    def values(self, name: str) -> Iterator[Floats]:
+        """A tensor's elements in row-major order as float64, of any type the same number at a time."""
+        dtype = self.tensors[name].dtype
+        for chunk in self.raw(name, ELEMENTS * np.dtype(NUMPY[dtype]).itemsize):
+            stored = np.frombuffer(chunk, dtype=NUMPY[dtype])
+            if dtype == "BF16":
+                stored = (stored.astype("<u4") << 16).view("<f4")
+            yield stored.astype(np.float64)
+
+    def all_zero(self, name: str) -> bool:
+        """Whether every element of a tensor is zero; of a type that can't be measured, whether every bit is."""
+        if self.measurable(name):
+            return not any(bool(chunk.any()) for chunk in self.values(name))
+        return not any(chunk.strip(b"\0") for chunk in self.raw(name))
+
+    def rewrite(self, names: Mapping[str, str], target: Path) -> None:
+        """Write some of the tensors to a new file, bit for bit, each under the name that the mapping gives it."""
+        header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+        place = 0
+        for name, called in names.items():
+            info = self.tensors[name]
+            size = info.stop - info.start
+            header[called] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [place, place + size]}
+            place += size
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)  # so that the tensors begin where eight bytes do, as the library has it
+        with target.open("xb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            self._copy(names, file)
+
+    def _copy(self, names: Mapping[str, str], file: BinaryIO) -> None:
+        for name in names:
+            for chunk in self.raw(name):
+                file.write(chunk)

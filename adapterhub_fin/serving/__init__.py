@@ -1,0 +1,1 @@
+"""What serving engines take and refuse, known without any of them installed."""

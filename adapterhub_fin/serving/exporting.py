@@ -1,0 +1,132 @@
+"""Write a stored version as a plain folder, for PEFT or for a serving engine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adapterhub_fin.engine.lookalikes import CONFIG, WEIGHTS
+from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.errors import Corrupted, Refused, UnknownName
+from adapterhub_fin.serving import lora
+from adapterhub_fin.serving.checking import findings, read_stored
+from adapterhub_fin.serving.finding import Finding, Stored
+from adapterhub_fin.serving.vllm import RANKS
+from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry.reading import hash_file
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Version
+
+LAYOUTS = ("peft", "vllm")
+# What vLLM reads beside the adapter: a tokenizer of its own (transformers_utils/tokenizer.py, get_lora_tokenizer).
+BESIDE = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
+    *("vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"),
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder that was written, the tensors that were left out of it, and what hangs on the server."""
+
+    version: Version
+    folder: Path
+    left_out: Sequence[str] = ()
+    notes: Sequence[Finding] = ()
+
+
+def export(
+    reference: str,
+    folder: str | Path,
+    *,
+    layout: str = "peft",
+    without_head: bool = False,
+    registry: Registry | None = None,
+) -> Exported:
+    """Write a version's verified files to a new folder, which is there whole or not at all.
+
+    `peft` is every file as it is stored. `vllm` is what vLLM's LoRA loader reads: the configuration, LoRA's factors and
+    a tokenizer; Refused says what it would not load. `without_head` leaves out the modules that were trained whole.
+    """
+    if layout not in LAYOUTS:
+        raise UnknownName("layout", layout, LAYOUTS)
+    if without_head and layout != "vllm":
+        raise Refused("a PEFT folder without its head would answer at random: leave without_head for the layout vllm")
+    registry = registry or RegistryChain.configured().answering(reference)
+    version = registry.resolve(reference)
+    source, target = registry.path(version.reference), Path(folder).absolute()
+    with _built_apart(target) as built:
+        if layout == "peft":
+            _copy(version, source, built)
+            return Exported(version, target)
+        return Exported(version, target, *_for_vllm(version, source, built, without_head))
+
+
+@contextmanager
+def _built_apart(target: Path) -> Iterator[Path]:
+    """A folder beside the target, which it becomes once it is whole."""
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise Refused(f"{target} is there already: name a new folder, or an empty one")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as place:
+        built = Path(place) / "built"
+        built.mkdir()
+        yield built
+        if target.exists():
+            target.rmdir()  # which refuses a folder that was filled meanwhile
+        built.rename(target)
+
+
+def _copy(version: Version, source: Path, built: Path) -> None:
+    for file in version.manifest.files:
+        (built / file.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file.path, built / file.path)
+        if hash_file(built / file.path) != (file.size, file.sha256):
+            raise Corrupted(f"{file.path} of {version.reference} came out otherwise than it is stored: export it again")
+
+
+def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -> tuple[list[str], list[Finding]]:
+    """Write what vLLM reads; the names of the tensors that were left out, and what the server must be told."""
+    stored = read_stored(version, source)
+    left_out = _head_tensors(version, stored) if stored and without_head else []
+    if stored and left_out:
+        kept = {name: shape for name, shape in stored.tensors.items() if name not in left_out}
+        stored = replace(stored, config={**stored.config, "modules_to_save": None}, tensors=kept)
+    for finding in findings(stored, "vllm", RANKS[-1]):  # how high a rank is served is for the server's start
+        if finding.level != "unsure":
+            raise Refused(f"vLLM can't serve {version.reference}: {finding.says}; {finding.do}")
+    assert stored is not None  # it would have been refused
+    for name in BESIDE:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, built / name)
+    if left_out:
+        text = json.dumps(stored.config, indent=2, sort_keys=True, ensure_ascii=False)
+        (built / CONFIG).write_text(text + "\n", encoding="utf-8")
+        TensorFile(source / WEIGHTS).rewrite({name: name for name in stored.tensors}, built / WEIGHTS)
+    else:
+        shutil.copyfile(source / CONFIG, built / CONFIG)
+        shutil.copyfile(source / WEIGHTS, built / WEIGHTS)
+    return left_out, findings(stored, "vllm")
+
+
+def _head_tensors(version: Version, stored: Stored) -> list[str]:
+    """The tensors of modules that were trained whole: the head's, and those that modules_to_save names."""
+    head = version.manifest.head
+    named = stored.config.get("modules_to_save")
+    modules = {*(head.modules if head else ()), *(named if isinstance(named, list) else ())}
+    whole = [name for name in lora.others(stored) if _is_of(lora.module_of(name), modules)]
+    return sorted(whole)
+
+
+def _is_of(module: str, modules: Collection[str]) -> bool:
+    """Whether a module is one of these, or lies in one: by its whole path, or by the end of it, as PEFT names them."""
+    parts = module.split(".")
+    paths = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return any(path == each or path.endswith(f".{each}") for path in paths for each in modules)

@@ -1,0 +1,89 @@
+"""What both vLLM and SGLang look at in a LoRA, from its configuration and its tensors' names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterhub_fin.serving.finding import Finding, Stored
+
+REQUIRED = ("r", "lora_alpha", "target_modules")
+FACTORS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
+# Starts that take a part out of the base, so that the factors fit only what is left of it (PEFT's LoraConfig).
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# Flags of LoRA that change what it computes, and of which released engines read none.
+VARIANTS = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora", "arrow_config")
+MERGE = "merge it into the base (PEFT's merge_and_unload) and serve the whole model"
+
+
+def module_of(name: str) -> str:
+    """The layer that a factor belongs to, relative to the model."""
+    for ending in FACTORS:
+        if name.endswith(ending):
+            return name.removesuffix(ending).removeprefix("base_model.model.")
+    return name.removeprefix("base_model.model.").rpartition(".")[0]
+
+
+def is_factor(name: str) -> bool:
+    """Whether a tensor is one of LoRA's two factors."""
+    return name.endswith(FACTORS)
+
+
+def others(stored: Stored) -> list[str]:
+    """Tensors that are none of LoRA's factors: heads, biases, magnitudes, trained tokens."""
+    return sorted(name for name in stored.tensors if not is_factor(name))
+
+
+def modules(stored: Stored) -> list[str]:
+    """The last names of the adapted layers, such as q_proj."""
+    return sorted({module_of(name).rpartition(".")[2] for name in stored.tensors if is_factor(name)})
+
+
+def largest_rank(stored: Stored) -> int:
+    """The largest rank of any layer."""
+    ranks = [shape[0] for name, shape in stored.tensors.items() if name.endswith((".lora_A.weight", "_embedding_A"))]
+    stated = stored.config.get("r")
+    return max([*ranks, stated if isinstance(stated, int) else 0])
+
+
+def not_lora(stored: Stored, engine: str) -> Iterator[Finding]:
+    """The adapter is of another type, or its configuration lacks what says how strong it is."""
+    if stored.kind != "LORA":
+        do = "train lora for this engine" if stored.kind != "ADALORA" else "train lora, or " + MERGE
+        yield Finding("refused", "type", "peft_type", f"{engine} serves LORA, and this is {stored.kind}", do)
+        return
+    for key in REQUIRED:
+        if key not in stored.config:
+            yield Finding(
+                "refused", "config", key, f"{engine} needs {key}, which is missing", "save it with PEFT again"
+            )
+
+
+def patterns(stored: Stored, engine: str) -> Iterator[Finding]:
+    """Ranks or alphas that differ by layer, where an engine scales every layer by one alpha over one rank."""
+    for key, usual in (("rank_pattern", "r"), ("alpha_pattern", "lora_alpha")):
+        pattern = stored.config.get(key)
+        given = pattern if isinstance(pattern, Mapping) else {}
+        if any(value != stored.config.get(usual) for value in given.values()):
+            says = f"{engine} scales every layer by {_scale(stored.config)}, whatever {key} says of {len(given)} layers"
+            yield Finding("wrong", "scale", key, says, MERGE)
+
+
+def variants(stored: Stored, engine: str) -> Iterator[Finding]:
+    """What changes how a LoRA computes, and is not looked at."""
+    for key in VARIANTS:
+        if stored.config.get(key):
+            yield Finding("wrong", "variant", key, f"{engine} does not compute {key}, and would leave it out", MERGE)
+    start = stored.config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
+        says = f"the start {start} took a part out of the base, and {engine} serves on the base that everyone has"
+        do = "convert it to plain LoRA: PeftModel.save_pretrained with path_initial_model_for_weight_conversion"
+        yield Finding("wrong", "base", "init_lora_weights", says, do)
+
+
+def _scale(config: Mapping[str, Any]) -> str:
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
+        return "lora_alpha / r"
+    return f"{alpha / (math.sqrt(rank) if config.get('use_rslora') else rank):.4g}"

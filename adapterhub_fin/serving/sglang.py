@@ -1,0 +1,91 @@
+"""What SGLang refuses in a LoRA, and what it leaves out without a word.
+
+https://github.com/sgl-project/sglang/tree/main/python/sglang/srt/lora is where each rule named below stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterhub_fin.serving import lora
+from adapterhub_fin.serving.finding import Finding, Level, Stored, counted, some
+
+ENGINE = "SGLang"
+# utils.py: what get_default_hidden_dim knows the sizes of, by PEFT's names.
+LAYERS = frozenset(
+    {
+        *("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj"),
+        *("embed_tokens", "lm_head", "q_a_proj", "kv_a_proj_with_mqa", "q_b_proj", "kv_b_proj"),
+    }
+)
+
+
+def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
+    """Every finding on a version; `max_rank` is the server's --max-lora-rank, by default that of what it loads."""
+    found = list(lora.not_lora(stored, ENGINE))
+    if found:
+        return found
+    return [
+        *_config(stored),
+        *_added_tokens(stored),
+        *_rank(stored, max_rank),
+        *_scale(stored),
+        *lora.patterns(stored, ENGINE),
+        *lora.variants(stored, ENGINE),
+        *_left_out(stored),
+        *_layers(stored),
+    ]
+
+
+def _config(stored: Stored) -> Iterator[Finding]:
+    """lora_manager.py: validate_new_adapter; utils.py: get_normalized_target_modules."""
+    if stored.config.get("use_dora"):
+        yield Finding("refused", "dora", "use_dora", "SGLang does not compute DoRA", lora.MERGE)
+    targets = stored.config.get("target_modules")
+    if not isinstance(targets, list) and targets not in ("all", "all-linear"):
+        names = ", ".join(lora.modules(stored))
+        says = "SGLang reads a list of layers, or all-linear"
+        yield Finding("refused", "targets", "target_modules", says, f"write the list into the configuration: {names}")
+
+
+def _added_tokens(stored: Stored) -> Iterator[Finding]:
+    """lora_config.py and lora_manager.py: a token beyond the base's vocabulary is refused."""
+    beyond = [token for token, number in stored.added_tokens.items() if number >= (stored.vocabulary or 0)]
+    if beyond:
+        level: Level = "unsure" if stored.vocabulary is None else "refused"
+        says = f"SGLang takes no adapter that adds tokens to the vocabulary ({some(sorted(beyond))})"
+        do = "remove added_tokens.json if the base has them already, or " + lora.MERGE
+        yield Finding(level, "vocabulary", "added_tokens.json", says, do)
+
+
+def _rank(stored: Stored, most: int | None) -> Iterator[Finding]:
+    """mem_pool.py: can_support."""
+    rank = lora.largest_rank(stored)
+    if most is not None and rank > most:
+        do = f"start SGLang with --max-lora-rank {rank}"
+        yield Finding("refused", "rank", "r", f"rank {rank} is above the server's {most}", do)
+
+
+def _scale(stored: Stored) -> Iterator[Finding]:
+    """lora.py: LoRAAdapter.scaling is lora_alpha / r in every case (sglang 40835)."""
+    if stored.config.get("use_rslora"):
+        rank = stored.config.get("r")
+        says = f"SGLang scales by lora_alpha / r, and rsLoRA by lora_alpha / sqrt(r): too weak by sqrt({rank})"
+        do = "set use_rslora to false and lora_alpha to lora_alpha * sqrt(r) in a copy of the folder"
+        yield Finding("wrong", "scale", "use_rslora", says, do)
+
+
+def _left_out(stored: Stored) -> Iterator[Finding]:
+    """lora.py: initialize_weights keeps factors of layers and of embeddings, and passes over every other tensor."""
+    if unread := lora.others(stored):
+        says = f"SGLang passes over what is none of LoRA's factors: {counted(unread)}"
+        yield Finding("wrong", "names", unread[0], says, lora.MERGE)
+
+
+def _layers(stored: Stored) -> Iterator[Finding]:
+    """utils.py: get_hidden_dim raises for a layer whose sizes neither the base's class nor the default gives."""
+    if unknown := sorted(set(lora.modules(stored)) - LAYERS):
+        says = f"SGLang knows the sizes of {', '.join(unknown)} only where its class of the base gives them"
+        yield Finding(
+            "unsure", "layers", "target_modules", says, "try it, or train q_proj, k_proj, v_proj and the like"
+        )

@@ -1,0 +1,53 @@
+"""What Transformers' own `model.load_adapter(folder)` refuses or leaves out; PEFT's `PeftModel` takes more.
+
+By transformers/integrations/peft.py of 5.23 and peft/mapping.py of 0.21, which a test holds this to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterhub_fin.serving.finding import Finding, Stored, some
+
+# inject_adapter_in_model refuses types that are no layers in the model, and those that share weights across layers.
+PROMPTS = frozenset(
+    {
+        *("ADAPTION_PROMPT", "CARTRIDGE", "CPT", "MULTITASK_PROMPT_TUNING"),
+        *("P_TUNING", "PREFIX_TUNING", "PROMPT_TUNING", "SHADOW"),
+    }
+)
+SHARED = frozenset({"FROD", "PVERA", "TINYLORA", "UNILORA", "VBLORA", "VERA"})
+PLAIN = "load it with PeftModel.from_pretrained, or with ahf.load"
+
+
+def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
+    """Every finding on a version; ranks have no limit here."""
+    return [*_type(stored), *_variants(stored), *_head(stored)]
+
+
+def _type(stored: Stored) -> Iterator[Finding]:
+    if stored.kind in PROMPTS:
+        says = f"load_adapter takes what is a layer in the model, and {stored.kind} is none"
+        yield Finding("refused", "type", "peft_type", says, PLAIN)
+    elif stored.kind in SHARED:
+        says = f"load_adapter takes no type that shares weights across layers, as {stored.kind} does"
+        yield Finding("refused", "type", "peft_type", says, PLAIN)
+
+
+def _variants(stored: Stored) -> Iterator[Finding]:
+    """Both seen by running it: the file has no name for what the model then draws or sizes by itself."""
+    if stored.config.get("use_dora"):
+        says = "load_adapter finds no place for DoRA's magnitudes, and answers with those of an untrained adapter"
+        yield Finding("wrong", "dora", "use_dora", says, PLAIN)
+    if stored.kind == "ADALORA" and stored.config.get("rank_pattern"):
+        says = "load_adapter makes every layer of the initial rank, and the file holds pruned ones"
+        yield Finding("refused", "rank", "rank_pattern", says, PLAIN)
+
+
+def _head(stored: Stored) -> Iterator[Finding]:
+    """A head goes where the model has one of its name; on another class it is left out with no error."""
+    if named := stored.config.get("modules_to_save"):
+        labels = f" with num_labels={len(stored.labels)}" if stored.labels else ""
+        says = f"its modules trained whole ({some(sorted(map(str, named)))}) load only where the model has them"
+        do = f"load it onto the class it was trained on (task {stored.config.get('task_type')}){labels}"
+        yield Finding("unsure", "head", "modules_to_save", says, do)

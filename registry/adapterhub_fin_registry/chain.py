@@ -1,0 +1,165 @@
+"""Several registries asked in order, as a shell asks the folders of its PATH."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from adapterhub_fin_registry import resolution
+from adapterhub_fin_registry.configuration import HOME, Configuration, Entry
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import BadConfiguration, NotFound, ReadOnly
+from adapterhub_fin_registry.local import AnyReference, AsOf, Registry
+from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
+from adapterhub_fin_registry.shelf import Shelf
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.knowledge import Tier
+    from adapterhub_fin_registry.version import Version
+
+CHOSEN: Final = "AHF_REGISTRY"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A registry of a chain, by the name that its configuration gives it."""
+
+    name: str
+    registry: Registry
+
+
+class RegistryChain:
+    """Registries in order: the first that holds a name answers for it, and hides it in those after.
+
+    Numbers, aliases and dates are of one registry: were the versions of two mixed under one name, `@3` and the newest
+    would change with whatever another team stores, and a later registry could put itself before one that is trusted
+    more. A digest means the same bytes everywhere, and is looked for in all.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+
+    @classmethod
+    def configured(cls) -> RegistryChain:
+        """The registries of the client's configuration; without any, the default one alone.
+
+        An AHF_HOME that isn't among them is asked first, as `home`. AHF_REGISTRY names the one to use alone.
+        """
+        configuration = Configuration.read()
+        entries = configuration.registries
+        default = Registry() if not entries or os.environ.get("AHF_HOME") else None
+        if default is not None and all(entry.path != default.root for entry in entries):
+            entries = (Entry(HOME, default.root), *entries)
+        if wanted := os.environ.get(CHOSEN):
+            known = ", ".join(entry.name for entry in entries)
+            entries = tuple(entry for entry in entries if entry.name == wanted)
+            if not entries:
+                raise NotFound(f"there is no registry named {wanted!r} in {configuration.source}: there is {known}")
+        return cls([Member(entry.name, _opened(entry, configuration.source)) for entry in entries])
+
+    def names(self) -> list[str]:
+        """Every name with a version, in whichever registry, sorted."""
+        return sorted({name for member in self.members for name in member.registry.names()})
+
+    def rows(self, name: str | None = None) -> list[dict[str, Any]]:
+        """What a list shows, each row with its `registry`, and `hidden` where an earlier one holds the name."""
+        found: list[dict[str, Any]] = []
+        for position, member in enumerate(self.members):
+            hidden: dict[str, bool] = {}
+            for row in member.registry.rows(name):
+                if row["name"] not in hidden:
+                    hidden[row["name"]] = any(_holds(m.registry, row["name"]) for m in self.members[:position])
+                found.append({**row, "registry": member.name, "hidden": hidden[row["name"]]})
+        return found
+
+    def answering(self, reference: AnyReference) -> Registry:
+        """The registry that answers for a reference: the first with its name, or with its digest; NotFound for none."""
+        if len(self.members) == 1:
+            return self.members[0].registry  # which says best itself what it lacks
+        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        for member in self.members:
+            if _answers(member.registry, wanted):
+                _log.info("%s is answered by the registry %s at %s", wanted, member.name, member.registry.root)
+                return member.registry
+        raise self._missing(wanted)
+
+    def resolve(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Version:
+        """The one version that a reference means; see `Registry.resolve`."""
+        return self.answering(reference).resolve(reference, as_of=as_of, tier=tier)
+
+    def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
+        """The folder of a version's files, verified and allowed by the policy; see `Registry.path`."""
+        return self.answering(reference).path(reference, as_of=as_of, tier=tier)
+
+    def writable(self) -> Registry:
+        """The first registry that can be written, which is where new versions go; ReadOnly where none can."""
+        if len(self.members) == 1:
+            return self.members[0].registry
+        for member in self.members:
+            try:
+                member.registry.check_writable()
+            except ReadOnly:
+                continue
+            return member.registry
+        raise ReadOnly(
+            f"none of the registries {self._listed()} can be written: configure one of your own, or AHF_HOME"
+        )
+
+    def _missing(self, wanted: Reference | DigestReference | HubReference) -> NotFound:
+        if isinstance(wanted, Reference):
+            for registry in (member.registry for member in self.members):
+                if _holds(registry, wanted.full_name):
+                    return resolution.missing(Shelf(registry.root, wanted.full_name), self.names, wanted)
+            return resolution.missing(Shelf(self.members[0].registry.root, wanted.full_name), self.names)
+        return NotFound(f"there is no version with the digest {wanted} in {self._listed()}: pull it first")
+
+    def _listed(self) -> str:
+        return ", ".join(member.name for member in self.members)
+
+
+class _ReadOnlyDisk(Disk):
+    """A disk on which no change can begin."""
+
+    def begin(self, root: Path) -> Path:
+        raise OSError(errno.EROFS, "the configuration makes it read_only")
+
+
+def _opened(entry: Entry, source: Path) -> Registry:
+    if entry.path is None:
+        raise BadConfiguration(
+            f"the registry {entry.name} in {source} is the Hub {entry.uri}, which can't be asked yet: take it out"
+        )
+    if not entry.read_only:
+        return Registry(entry.path)  # made by the first write, where it isn't there
+    if not entry.path.is_dir():
+        raise BadConfiguration(
+            f"the registry {entry.name} in {source} isn't there, at {entry.path}: mount it, or take it out"
+        )
+    return Registry(entry.path, disk=_ReadOnlyDisk())
+
+
+def _answers(registry: Registry, wanted: Reference | DigestReference | HubReference) -> bool:
+    if isinstance(wanted, HubReference):
+        return True  # no local registry does, and the first says so
+    if isinstance(wanted, Reference) and wanted.digest is None:
+        return _holds(registry, wanted.full_name)
+    try:
+        registry.resolve(wanted)
+    except NotFound:
+        return False
+    return True
+
+
+def _holds(registry: Registry, name: str) -> bool:
+    """Whether a registry has a version under a name: a damaged one too, but not the tombstones of deleted ones.
+
+    A damaged version must be said, never passed over for another registry's of that name.
+    """
+    shelf = Shelf(registry.root, name)
+    return any(not (shelf.versions_folder / str(n) / "deleted.json").exists() for n in reversed(shelf.numbers()))

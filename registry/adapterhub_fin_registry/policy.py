@@ -1,0 +1,152 @@
+"""What a client requires of a version before it stores or loads one.
+
+The rules stand in the client's configuration. A registry may bring rules of its own, in `policy.toml` at its root.
+Each set of rules is asked on its own and every one must agree, so that a registry's file, whatever it says, can only
+tighten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from adapterhub_fin_registry.errors import BadConfiguration, BadKey, Refused
+from adapterhub_fin_registry.signatures import signers
+from adapterhub_fin_registry.toml import Table, read_toml
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.keys import PublicKey
+    from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.signatures import Signature
+
+FILE: Final = "policy.toml"
+KEYS: Final = ("require_signature", "keys", "allowed_licences", "allowed_bases", "max_size")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one file; what it leaves out, it allows."""
+
+    source: Path
+    require_signature: bool = False
+    keys: tuple[tuple[str, str], ...] = ()
+    allowed_licences: tuple[str, ...] | None = None
+    allowed_bases: tuple[str, ...] | None = None
+    max_size: int | None = None
+
+    @classmethod
+    def read(cls, table: Table, *, paths: bool) -> Rules:
+        """The rules of a table; keys may be paths of files only where `paths` says so."""
+        table.check_known(KEYS)
+        rules = cls(
+            table.source,
+            require_signature=table.boolean("require_signature"),
+            keys=tuple(sorted(table.texts_by_name("keys").items())),
+            allowed_licences=table.texts("allowed_licences"),
+            allowed_bases=table.texts("allowed_bases"),
+            max_size=table.size("max_size"),
+        )
+        if not paths and any("-----BEGIN" not in text for _, text in rules.keys):
+            raise BadConfiguration(
+                f"the keys in {table.source} must be PEM: a registry may not name files of a machine"
+            )
+        return rules
+
+    def public_keys(self) -> list[PublicKey]:
+        """The keys that the rules trust, by their names; BadKey for one that can't be used."""
+        from adapterhub_fin_registry.keys import PublicKey
+
+        found = []
+        for name, text in self.keys:
+            try:
+                if "-----BEGIN" in text:
+                    found.append(PublicKey.parse(text.encode(), name))
+                else:  # a path counts from the file that names it
+                    found.append(PublicKey.read(self.source.parent / Path(text).expanduser(), name))
+            except BadKey as error:
+                raise BadConfiguration(f"the key {name} in {self.source} can't be used: {error}") from error
+        return found
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Every set of rules that a client applies to one registry, its own first."""
+
+    client: Rules
+    registry: Rules | None = None
+
+    @classmethod
+    def of(cls, client: Rules, root: Path) -> Policy:
+        """The client's rules, and those that a registry's root holds; BadConfiguration where either can't be used."""
+        table = read_toml(root / FILE)
+        return cls(client, None if table is None else Rules.read(table, paths=False))
+
+    def public_keys(self) -> list[PublicKey]:
+        """The keys that the client trusts."""
+        return self.client.public_keys()
+
+    @property
+    def requires_signature(self) -> bool:
+        """Whether any rule asks who signed."""
+        return self.client.require_signature or bool(self.registry and self.registry.require_signature)
+
+    def check(self, subject: str, manifest: Manifest, signatures: Iterable[Signature]) -> None:
+        """Refuse a version that breaks a rule, by the first that it breaks."""
+        for violation in self.violations(subject, manifest, signatures):
+            raise Refused(violation)
+
+    def violations(self, subject: str, manifest: Manifest, signatures: Iterable[Signature]) -> Iterator[str]:
+        """Every rule that a version breaks, each as a sentence that names the rule, its file and what to do."""
+        found = list(signatures)
+        for rules in (self.client, *([self.registry] if self.registry else [])):
+            yield from _stated(subject, manifest, rules)
+            if rules.require_signature:
+                # A registry that names no keys means those that the client trusts.
+                yield from _signed(subject, found, rules, rules if rules.keys else self.client)
+
+
+def _stated(subject: str, manifest: Manifest, rules: Rules) -> Iterator[str]:
+    corpus = manifest.corpus
+    if rules.allowed_licences is not None:
+        licences = [("licence", manifest.licence)] + ([("corpus' licence", corpus.licence)] if corpus else [])
+        for what, licence in licences:
+            if licence is None or not _matches(
+                licence.casefold(), [text.casefold() for text in rules.allowed_licences]
+            ):
+                yield _broken(
+                    subject, rules, "allowed_licences", f"states {_quoted(licence)} as its {what}", "allow it there"
+                )
+    base = manifest.base.repository
+    if rules.allowed_bases is not None and (base is None or not _matches(base, rules.allowed_bases)):
+        yield _broken(subject, rules, "allowed_bases", f"states {_quoted(base)} as its base", "allow it there")
+    size = sum(file.size for file in manifest.files)
+    if rules.max_size is not None and size > rules.max_size:
+        yield _broken(subject, rules, "max_size", f"has {size} bytes, not {rules.max_size} at most", "raise it there")
+
+
+def _signed(subject: str, signatures: Sequence[Signature], rules: Rules, trusting: Rules) -> Iterator[str]:
+    if not trusting.keys:
+        yield _broken(
+            subject, rules, "require_signature", "can't be told to be signed by anybody", "name the keys you trust"
+        )
+    elif not signers(signatures, trusting.public_keys()):
+        names = ", ".join(name for name, _ in trusting.keys)
+        how = f"is signed by none of {names}" + ("" if signatures else ", for it isn't signed at all")
+        yield _broken(
+            subject, rules, "require_signature", how, "have it signed with `ahf sign`, or add its signer's key"
+        )
+
+
+def _broken(subject: str, rules: Rules, rule: str, how: str, cure: str) -> str:
+    return f"{subject} {how}, against {rule} in {rules.source}: choose another version, or {cure}"
+
+
+def _matches(text: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _quoted(text: Any) -> str:
+    return "nothing" if text is None else repr(text)

@@ -1,0 +1,236 @@
+"""Signatures over a version, in the form of model-signing 1.x, built and parsed here without any cryptography.
+
+A signature is a Sigstore bundle, version 0.3, whose DSSE envelope holds an in-toto statement. The statement names
+every file of the version as it lies on a Hub, the manifest's bytes (`ahf_manifest.json`) among them. The manifest alone
+would be enough, since it pins every file; that the files are named too lets `model_signing verify key` check a folder
+that was downloaded or exported, with nothing of ours installed. The two must agree, so that no reader of one form is
+told something else than a reader of the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.errors import BadSignature, Corrupted
+from adapterhub_fin_registry.reading import NotRegularError, open_regular
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.keys import PrivateKey, PublicKey
+    from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.version import Version
+
+LIMIT: Final = 4 * 2**20
+MANIFEST: Final = "ahf_manifest.json"
+# Beside the files on a Hub or in a download, and no part of what is signed; none of them can be a version's file.
+BESIDE: Final = ("README.md", "ahf_signatures", ".cache", ".git", ".gitattributes", ".github", ".gitignore")
+_BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PAYLOAD: Final = "application/vnd.in-toto+json"
+_STATEMENT: Final = "https://in-toto.io/Statement/v1"
+_PREDICATE: Final = "https://model_signing/signature/v1.0"
+_FILE: Final = re.compile(r"[0-9a-f]{64}\.json")
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature that is over one version's manifest; whose it is, only a key can tell.
+
+    `sha256` is that of its bytes, which name its file; `claims` is the fingerprint of the key that it says made it.
+    """
+
+    sha256: str
+    claims: str
+    data: bytes = field(repr=False)
+    _value: bytes = field(repr=False)
+    _message: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: bytes, manifest: Manifest) -> Signature:
+        """The signature that bytes hold; BadSignature where they hold none, or one over another version."""
+        if len(data) > LIMIT:
+            raise BadSignature(f"the signature has more than {LIMIT} bytes, which none needs: get it again")
+        bundle = _object(data, "it")
+        try:
+            claims, payload, value = _opened(bundle)
+            resources = _resources(_object(payload, "its payload"))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, BadSignature):
+                raise
+            raise _malformed("a part is missing, or of another type") from error
+        said = _signed_files(manifest)
+        if resources.get(MANIFEST) != said[MANIFEST]:
+            raise BadSignature(f"the signature is over another version than {manifest.digest}: sign this one")
+        if resources != said:
+            name = min(name for name in said.keys() | resources.keys() if said.get(name) != resources.get(name))
+            raise BadSignature(
+                f"the signature says of {name[:100]!r} what the manifest doesn't: trust neither, sign it again"
+            )
+        return cls(hashlib.sha256(data).hexdigest(), claims, data, value, _pae(payload))
+
+    @classmethod
+    def make(cls, manifest: Manifest, key: PrivateKey) -> Signature:
+        """A new signature over a version, by a key."""
+        payload = canonical(_statement(manifest))
+        bundle = {
+            "mediaType": _BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": key.public.fingerprint}, "tlogEntries": []},
+            "dsseEnvelope": {
+                "payload": base64.b64encode(payload).decode(),
+                "payloadType": _PAYLOAD,
+                "signatures": [{"sig": base64.b64encode(key.sign(_pae(payload))).decode(), "keyid": ""}],
+            },
+        }
+        return cls.parse(canonical(bundle), manifest)
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called, wherever it lies."""
+        return f"{self.sha256}.json"
+
+    def by(self, key: PublicKey) -> bool:
+        """Whether this key made it, which is computed and not believed."""
+        return self.claims == key.fingerprint and key.verifies(self._value, self._message)
+
+
+def signature_folder(version: Version) -> Path:
+    """Where a version's signatures lie; Corrupted where a link would lead elsewhere."""
+    folder = version.folder / "signatures"
+    if folder.is_symlink():
+        raise Corrupted(f"{folder} is a link: put the folder itself in its place")
+    return folder
+
+
+def read_signatures(version: Version) -> tuple[list[Signature], list[str]]:
+    """The signatures stored beside a version, by the names of their files, and what is wrong with those that aren't."""
+    folder, good, bad = signature_folder(version), [], []
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if _FILE.fullmatch(entry.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        raise Corrupted(f"{folder} can't be listed ({error.strerror}): mend its permissions") from error
+    for name in names:
+        try:
+            signature = Signature.parse(_read(folder / name), version.manifest)
+        except (BadSignature, OSError) as error:
+            bad.append(f"{folder / name} isn't a signature over {version.reference} ({error}): remove it")
+            continue
+        if signature.file_name == name:
+            good.append(signature)
+        else:
+            bad.append(f"{folder / name} isn't named by its own sha256: remove it, or get it again")
+    return good, bad
+
+
+def signers(signatures: Iterable[Signature], keys: Iterable[PublicKey]) -> list[PublicKey]:
+    """Those of the keys that made one of the signatures."""
+    found = list(signatures)
+    return [key for key in keys if any(signature.by(key) for signature in found)]
+
+
+def _signed_files(manifest: Manifest) -> dict[str, str]:
+    return {MANIFEST: manifest.digest.removeprefix("sha256:"), **{file.path: file.sha256 for file in manifest.files}}
+
+
+def _statement(manifest: Manifest) -> dict[str, Any]:
+    files = sorted(_signed_files(manifest).items())
+    return {
+        "_type": _STATEMENT,
+        # Named by its digest: a signature must outlive every renaming.
+        "subject": [{"name": manifest.digest, "digest": {"sha256": _root(sha256 for _, sha256 in files)}}],
+        "predicateType": _PREDICATE,
+        "predicate": {
+            "serialization": {
+                "method": "files",
+                "hash_type": "sha256",
+                "allow_symlinks": False,
+                "ignore_paths": list(BESIDE),
+            },
+            "resources": [{"name": name, "digest": sha256, "algorithm": "sha256"} for name, sha256 in files],
+        },
+    }
+
+
+def _root(digests: Iterable[str]) -> str:
+    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests)).hexdigest()
+
+
+def _pae(payload: bytes) -> bytes:
+    """What is signed in the place of the payload (DSSE 1.0), so that its type is signed with it."""
+    return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)
+
+
+def _opened(bundle: dict[str, Any]) -> tuple[str, bytes, bytes]:
+    """The fingerprint of the key that a bundle claims, its payload and its one signature."""
+    if bundle["mediaType"] != _BUNDLE:
+        raise _malformed("its mediaType isn't that of a Sigstore bundle 0.3")
+    material, envelope = bundle["verificationMaterial"], bundle["dsseEnvelope"]
+    if "publicKey" not in material:
+        raise _malformed("it was made with a certificate, and only keys are known here")
+    hint = material["publicKey"]["hint"]
+    if not (isinstance(hint, str) and _HEX.fullmatch(hint)):
+        raise _malformed("it doesn't say by which key")
+    if envelope["payloadType"] != _PAYLOAD:
+        raise _malformed("its payloadType isn't in-toto's")
+    if len(envelope["signatures"]) != 1:
+        raise _malformed("its envelope must hold one signature")
+    payload = base64.b64decode(envelope["payload"], validate=True)
+    return hint, payload, base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
+
+
+def _resources(statement: dict[str, Any]) -> dict[str, str]:
+    """What a statement says of each file, once it agrees with itself."""
+    if statement["_type"] != _STATEMENT or statement["predicateType"] != _PREDICATE:
+        raise _malformed("its payload isn't a statement of model-signing 1.0")
+    found: dict[str, str] = {}
+    for resource in statement["predicate"]["resources"]:
+        name, digest = resource["name"], resource["digest"]
+        if not isinstance(name, str) or not isinstance(digest, str) or not _HEX.fullmatch(digest):
+            raise _malformed("a resource has no name, or no sha256")
+        if resource["algorithm"] != "sha256" or name in found:
+            raise _malformed("a resource is named twice, or hashed by something else than sha256")
+        found[name] = digest
+    (subject,) = statement["subject"]
+    if subject["digest"] != {"sha256": _root(found.values())}:
+        raise _malformed("its subject isn't the digest of its resources")
+    return found
+
+
+def _object(data: bytes, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data, object_pairs_hook=_unique)
+    except BadSignature:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _malformed(f"{what} isn't JSON") from error
+    if not isinstance(value, dict):
+        raise _malformed(f"{what} isn't a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Of a key that stands twice, two readers may take one each.
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _malformed("a key of it stands there twice")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read(LIMIT + 1)
+    except NotRegularError as error:
+        raise _malformed("it isn't a plain file") from error
+
+
+def _malformed(why: str) -> BadSignature:
+    return BadSignature(f"this isn't a signature that can be used, {why}: get it again, or sign the version again")
