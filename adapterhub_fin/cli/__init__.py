@@ -26,6 +26,9 @@ SUMMARIES = {
     "show": "Show what is known of a version.",
     "sign": "Sign a version, or make a key to sign with.",
     "alias": "Set, move, remove or list aliases.",
+    "tag": "Give a version a tag, by which it is found, or take one away.",
+    "yank": "Withdraw a version from being chosen; it still answers to its number, aliases and digest.",
+    "rm": "Delete one exact version for good; its number is never used again.",
     "diff": "Compare two versions: their manifests, and, tensor by tensor, their weights.",
     "import": "Take in a PEFT folder that another trainer made.",
     "export": "Write a version to a plain folder, for PEFT or for vLLM.",
@@ -34,6 +37,8 @@ SUMMARIES = {
     "plugins": "List plugins, what they give, and what is broken.",
     "new-plugin": "Write a plugin package to start from.",
     "verify": "Hash stored versions again and compare.",
+    "doctor": "Find and explain what is wrong with the registry, and repair it.",
+    "gc": "Remove what dead work and broken-off deletions left behind.",
 }
 EPILOG = 'Tab completion: eval "$(_AHF_COMPLETE=bash_source ahf)" (or zsh_source, fish_source).'
 

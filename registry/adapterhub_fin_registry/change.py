@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import ReadOnly, WriteFailed
 from adapterhub_fin_registry.knowledge import format_instant
+from adapterhub_fin_registry.numbered import numbers
 
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -35,50 +37,86 @@ class Change:
 
         `before` is told each number just before it is tried, and may give up by raising.
         """
-        self._identify()
+        self.identify()
         self.disk.make(parent)
+        if not numbers(parent):
+            self._anchor(parent)
         before(number)
-        self.disk.seal(self.built)
-        self._mark()
-        while not self.disk.claim(self.built, parent / str(number)):
-            number += 1
-            before(number)
-        # Marked before the fsync, which makes the rename and the marks durable together.
-        self._mark()
-        self.disk.sync(parent)
+        with self.marked():
+            self.disk.seal(self.built)
+            while not self.disk.claim(self.built, parent / str(number)):
+                number += 1
+                before(number)
+            self.disk.sync(parent)
         return number
 
     def place(self, folder: Path, name: str, data: bytes) -> None:
         """Put a file under a name that says what it holds: where one is there already, nothing is left to do."""
-        self._identify()
+        self.identify()
         self.disk.make(folder)
+        self._anchor(folder)
         self.disk.write(self.workshop / name, data)
-        self._mark()
-        if not self.disk.publish(self.workshop / name, folder / name):
-            self.disk.sync(folder)  # another process may have put it there and not come to its fsync
-        self._mark()
+        with self.marked():
+            self.disk.publish(self.workshop / name, folder / name)
+            self.disk.sync(folder)  # also where another process put it there, and has not come to its fsync
 
     def bury(self, version: Path, tombstone: bytes) -> None:
         """Leave a tombstone where a version was: written first, then the rest is removed."""
         self.disk.write(self.workshop / "deleted.json", tombstone)
-        self._mark()
-        self.disk.publish(self.workshop / "deleted.json", version / "deleted.json")
+        self.disk.sync(version.parent)  # or a power cut could give the number away again
+        with self.marked():
+            self.disk.publish(self.workshop / "deleted.json", version / "deleted.json")
+            self.clear(version)
+
+    def clear(self, version: Path) -> None:
+        """Remove all but the tombstone, once that is sure to stay."""
+        self.disk.sync(version)
         for entry in sorted(version.iterdir()):
             if entry.name != "deleted.json":
                 self.disk.remove(entry)
-        self._mark()
         self.disk.sync(version)
 
-    def _identify(self) -> None:
-        # Of processes that write first at the same time, one gives the registry its id.
-        identity = self.root / "registry.json"
-        if not identity.exists():
-            self.disk.write(self.workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
-            self.disk.publish(self.workshop / "registry.json", identity)
+    @contextmanager
+    def marked(self) -> Iterator[None]:
+        """A change between two marks, the first of which is empty: no cache takes an empty mark for one it knows.
 
-    def _mark(self) -> None:
+        The empty mark is durable before the change is made, and the full one follows when the change is durable. So
+        whenever the process dies or the power fails, a mark that a cache has seen is one of what it saw.
+        """
         for folder in (self.folder, self.root):
-            self.disk.mark(self.workshop, folder)
+            self.disk.mark(self.workshop, folder, "")
+            self.disk.sync(folder)
+        try:
+            yield
+        finally:
+            for folder in (self.folder, self.root):
+                self.disk.mark(self.workshop, folder, uuid.uuid4().hex)
+
+    def rewrite(self, path: Path, data: bytes) -> None:
+        """Put a file in the place of another, which only a repair does."""
+        fresh = self.workshop / path.name
+        self.disk.write(fresh, data)
+        self.disk.replace(fresh, path)
+        self.disk.sync(path.parent)
+
+    def identify(self) -> None:
+        """Give a new registry its id; of several processes that write first at once, one does."""
+        identity = self.root / "registry.json"
+        if identity.exists():
+            return
+        for folder in self.root.parents:
+            if os.access(folder, os.R_OK):  # else it isn't one that was made just now
+                self.disk.sync(folder)
+        self.disk.write(self.workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
+        self.disk.publish(self.workshop / "registry.json", identity)
+
+    def _anchor(self, parent: Path) -> None:
+        # Before the first number under a parent: a folder on the way may be another process's, that was killed before
+        # its fsync. Where a number is, whoever claimed the first has done this.
+        for folder in (parent, *parent.parents):
+            self.disk.sync(folder)
+            if folder == self.root:
+                return
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """All writes of the registry, in one place, so that a test can stand in for the disk.
 
 Nothing is visible before it is whole: a thing is built under ROOT/tmp, every file and folder of it fsynced, and then
-renamed to its place, whose parent is fsynced.
+renamed to its place, whose parent is fsynced. Which fsync comes when is `change`'s business; each that stands there is
+one that a test misses.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import os
 import shutil
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 _CHUNK: Final = 2**20
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _FICLONE: Final = 0x40049409  # ioctl_ficlone(2)
+_NO_FOLDERS: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -32,14 +35,8 @@ class Disk:
         return workshop
 
     def make(self, folder: Path) -> None:
-        """Make a folder with its missing parents, each of them durable."""
-        missing = []
-        while not folder.is_dir():
-            missing.append(folder)
-            folder = folder.parent
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
-            self.sync(folder.parent)
+        """Make a folder with its missing parents; `seal` and `sync` make them durable."""
+        folder.mkdir(parents=True, exist_ok=True)
 
     def copy(self, source: BinaryIO, target: Path, limit: int) -> tuple[int, str]:
         """Copy an open file to a new one and give the size and sha256 of what the new one holds.
@@ -82,26 +79,34 @@ class Disk:
         return True
 
     def publish(self, built: Path, target: Path) -> bool:
-        """Put a built file in its place; False where one is there already."""
+        """Move a built file to its place; False where one is there already."""
         try:
             os.link(built, target)
+            built.unlink()
         except FileExistsError:
             return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             built.replace(target)
-        self.sync(target.parent)
         return True
 
-    def mark(self, workshop: Path, folder: Path) -> None:
+    def replace(self, built: Path, target: Path) -> None:
+        """Put a built file in the place of another."""
+        built.replace(target)
+
+    def mark(self, workshop: Path, folder: Path, text: str) -> None:
         """Rewrite the mark of a folder, by which caches see that something under it changed.
 
-        It isn't fsynced: a journalling file system makes it durable with the fsync of the change that it surrounds.
+        Its bytes aren't fsynced: a power cut may leave an empty mark, which is one that was never seen before.
         """
         fresh = workshop / "changed"
-        fresh.write_text(uuid.uuid4().hex, encoding="ascii")
+        fresh.write_text(text, encoding="ascii")
         fresh.replace(folder / "changed")
+
+    def restrict(self, path: Path, mode: int) -> None:
+        """Give a file or a folder other permissions."""
+        path.chmod(mode)
 
     def sync(self, folder: Path) -> None:
         """Make a folder's entries durable."""
@@ -110,15 +115,20 @@ class Disk:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_FOLDERS:  # some network file systems keep entries without being asked
+                raise
         finally:
             os.close(descriptor)
 
     def remove(self, tree: Path) -> None:
-        """Remove a file, or a folder with all it holds, if it is there."""
-        if tree.is_dir() and not tree.is_symlink():
-            shutil.rmtree(tree)
-        else:
-            tree.unlink(missing_ok=True)
+        """Remove a file, or a folder with all it holds; whatever of it is gone already is no error."""
+        while os.path.lexists(tree):
+            with suppress(FileNotFoundError):  # another process removes it too, and has just been quicker
+                if tree.is_dir() and not tree.is_symlink():
+                    shutil.rmtree(tree)
+                else:
+                    tree.unlink()
 
 
 def _clone(source: BinaryIO, target: BinaryIO) -> bool:

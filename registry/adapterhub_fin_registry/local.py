@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadReference, Corrupted, NotFound, Refused
 from adapterhub_fin_registry.events import check_event
+from adapterhub_fin_registry.gc import GRACE, Leftover, collect
 from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
 from adapterhub_fin_registry.numbered import following, numbers
 from adapterhub_fin_registry.reading import read_object
@@ -31,6 +33,7 @@ from adapterhub_fin_registry.signatures import Signature, read_signatures, signa
 from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.doctor import Finding
     from adapterhub_fin_registry.keys import PrivateKey
     from adapterhub_fin_registry.lineage import Lineage
     from adapterhub_fin_registry.manifest import Manifest
@@ -62,12 +65,16 @@ class Registry:
         return None if found is None else str(found.get("id"))
 
     def mark(self, name: str | None = None) -> str:
-        """What changes whenever anything changes, in the registry or under one name; empty before the first change."""
+        """What changes whenever anything changes, in the registry or under one name; empty before the first change.
+
+        While a change is being made, and after one that was broken off, no two answers are the same.
+        """
         folder = self.root if name is None else Shelf(self.root, name).folder
         try:
-            return (folder / "changed").read_text(encoding="ascii", errors="replace")
+            text = (folder / "changed").read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
             return ""
+        return text or f"unknown-{uuid.uuid4().hex}"
 
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
@@ -107,19 +114,22 @@ class Registry:
         return _logged(wanted, version)
 
     def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
-        """The folder of a version's files, each of them verified just now; Refused where the policy says no."""
+        """The folder of a version's files, verified, or unchanged since it was; Refused where the policy says no."""
+        from adapterhub_fin_registry.memory import remembered
         from adapterhub_fin_registry.verification import verify_files
 
         version = self.resolve(reference, as_of=as_of, tier=tier)
         for violation in admission.violations(version, self.root):
             raise Refused(violation)
-        verify_files(version)
+        with remembered(self.id) as memory:
+            verify_files(version, memory)
         return version.files
 
     def verify(self, reference: AnyReference) -> Version:
         """The version, once its manifest, its files, their tensors and its signatures were found to agree.
 
-        Who signed isn't asked, nor what the client's policy says: `signatures` and `violations` tell.
+        Nothing is remembered. Who signed isn't asked, nor what the client's policy says: `signatures` and `violations`
+        tell.
         """
         from adapterhub_fin_registry.verification import verify_files, verify_tensors
 
@@ -201,24 +211,26 @@ class Registry:
             data = complete.canonical()
             used = shelf.numbers()
             there = shelf.holding(data, used)
+            if there is None:
+                self._disk.write(change.built / "manifest.json", data)
+                for signature in signed:
+                    self._disk.make(change.built / "signatures")
+                    self._disk.write(change.built / "signatures" / signature.file_name, signature.data)
+                start = following(used) if number is None or number in used else number
+
+                def before(number: int) -> None:
+                    # Whoever took the number before this one may have stored this very version.
+                    if number > start and (there := shelf.holding(data, [number - 1])):
+                        raise _StoredMeanwhile(there)
+                    self._disk.write(change.built / "record.json", canonical({**record, "version": number}))
+
+                try:
+                    taken = change.append(shelf.versions_folder, start, before)
+                except _StoredMeanwhile as meanwhile:
+                    there = meanwhile.version
             if there is not None:
+                self._disk.sync(shelf.versions_folder)  # whoever stored it may not have come so far
                 return self._attached(there, signed)
-            self._disk.write(change.built / "manifest.json", data)
-            for signature in signed:
-                self._disk.make(change.built / "signatures")
-                self._disk.write(change.built / "signatures" / signature.file_name, signature.data)
-            start = following(used) if number is None or number in used else number
-
-            def before(number: int) -> None:
-                # Whoever took the number before this one may have stored this very version.
-                if number > start and (there := shelf.holding(data, [number - 1])):
-                    raise _StoredMeanwhile(there)
-                self._disk.write(change.built / "record.json", canonical({**record, "version": number}))
-
-            try:
-                taken = change.append(shelf.versions_folder, start, before)
-            except _StoredMeanwhile as meanwhile:
-                return self._attached(meanwhile.version, signed)
         return Version(name, taken, complete.digest, shelf.versions_folder / str(taken), data)
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
@@ -230,10 +242,13 @@ class Registry:
             raise NotFound(f"{name} has no alias {alias}: it has {', '.join(shelf.aliases()) or 'none'}")
         if version is not None:
             resolution.exact(shelf, self.names, Reference.parse(f"{name}@{version}"))
-        if version == current:
-            return
         parent = shelf.folder / "aliases" / alias
         with self._changing(shelf) as change:
+            if version == current:
+                self._disk.sync(parent)
+                return
+            if version is not None:
+                self._disk.sync(shelf.versions_folder)  # the alias may not outlive what it names
             self._disk.write(change.built / "alias.json", canonical({"version": version, "at": now()}))
             change.append(parent, following(numbers(parent)))
 
@@ -284,6 +299,16 @@ class Registry:
         with self._changing(shelf) as change:
             change.bury(version.folder, canonical(tombstone))
         return version
+
+    def gc(self, *, dry_run: bool = False, grace: timedelta = GRACE) -> list[Leftover]:
+        """Remove what dead work and half-finished deletions left, once nothing was written there for the grace."""
+        return collect(self._disk, self.root, grace=grace, dry_run=dry_run)
+
+    def doctor(self, *, repair: bool = False, grace: timedelta = GRACE) -> list[Finding]:
+        """What is wrong but for the files' bytes, which `verify` reads, each repaired where that is asked and safe."""
+        from adapterhub_fin_registry.doctor import examine
+
+        return examine(self, self._disk, repair=repair, grace=grace)
 
     def _attach(self, version: Version, signature: Signature) -> Signature:
         with self._changing(Shelf(self.root, version.name)) as change:

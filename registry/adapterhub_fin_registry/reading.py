@@ -38,11 +38,16 @@ def open_regular(path: Path) -> BinaryIO:
 
 def hash_file(path: Path) -> tuple[int, str]:
     """The size and the sha256 of a plain file."""
-    size, digest = 0, hashlib.sha256()
     with open_regular(path) as file:
-        while chunk := file.read(_CHUNK):
-            size += len(chunk)
-            digest.update(chunk)
+        return hash_open(file)
+
+
+def hash_open(file: BinaryIO) -> tuple[int, str]:
+    """The size and the sha256 of an open file, from where it is."""
+    size, digest = 0, hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        size += len(chunk)
+        digest.update(chunk)
     return size, digest.hexdigest()
 
 

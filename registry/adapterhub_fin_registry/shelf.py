@@ -60,15 +60,21 @@ class Shelf:
         found = {}
         for number in self.numbers():
             folder = self.versions_folder / str(number)
-            try:
-                version = self.version(number)
-                if version is not None:
-                    self.row(version, {})
-                elif not (folder / "deleted.json").is_file():
-                    found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"
-            except Corrupted as error:
-                found[number] = str(error)
+            if reason := self.damage(number):
+                found[number] = reason
+            elif not os.path.lexists(folder / "manifest.json") and not (folder / "deleted.json").is_file():
+                found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"
         return found
+
+    def damage(self, number: int) -> str | None:
+        """Why the version of a number can't be read; None where it can, or where there is none."""
+        try:
+            version = self.version(number)
+            if version is not None:
+                self.row(version, {})
+        except Corrupted as error:
+            return str(error)
+        return None
 
     def by_digest(self, digest: str) -> Version | None:
         """The version with this digest; of several, the one stored last."""
@@ -160,7 +166,7 @@ class Shelf:
             setting = read_object(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Corrupted(f"{path} is missing: set the alias again") from error
-        version = setting.get("version")
+        version = setting.get("version", 0)  # null is said, and never left out
         if not (version is None or (type(version) is int and version > 0)) or not isinstance(setting.get("at"), str):
             raise Corrupted(f"{path} isn't the setting of an alias: set the alias again")
         return setting

@@ -36,6 +36,8 @@ class Version:
         """The version in a folder; None where there is none, be it deleted or never finished."""
         if (folder / "deleted.json").exists():
             return None
+        if folder.is_symlink():
+            raise Corrupted(f"{folder} is a link: put the version itself in its place")
         try:
             data = read_small(folder / "manifest.json")
         except (FileNotFoundError, NotADirectoryError):

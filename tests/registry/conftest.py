@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +78,46 @@ def make_manifest() -> MakeManifest:
     return make
 
 
+class WriteCalls:
+    """Tells of each call that writes to a file system, just before it is made; what it raises, the call raises."""
+
+    happens: Callable[[str, tuple[Any, ...]], None] | None = None
+    _kinds = frozenset({"mkdir", "rename", "link", "symlink", "remove", "rmdir", "chmod", "truncate", "utime"})
+    _writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+    @contextmanager
+    def told(self, happens: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
+        """Call a function with the name and the arguments of each; an fsync is told, and not made."""
+        fsync = os.fsync
+        self.happens = happens
+        os.fsync = lambda descriptor: happens("fsync", (descriptor,))  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            os.fsync = fsync
+            self.happens = None
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """What the interpreter calls, also for what libraries do."""
+        if self.happens is not None:
+            name = event.removeprefix("os.")
+            if name == "mkdir" and Path(arguments[0]).is_dir():
+                return  # asked for in case it isn't there
+            if name in self._kinds or (event == "open" and arguments[2] & self._writing):
+                self.happens(name, arguments)
+
+
+@pytest.fixture(scope="session")
+def write_calls() -> WriteCalls:
+    """The calls of this process that write to a file system."""
+    calls = WriteCalls()
+    sys.addaudithook(calls.audit)  # which can't be removed: it costs a comparison from then on
+    return calls
+
+
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No fsync: it matters where the power fails, and only `test_durability` is about that."""
+    """No fsync: it matters where the power fails, and `test_power_cut` is about that."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

@@ -1,0 +1,31 @@
+"""ahf tag"""
+
+from __future__ import annotations
+
+import click
+
+from adapterhub_fin.cli.options import REFERENCE, json_option, print_json
+
+
+@click.command("tag")
+@click.argument("reference", type=REFERENCE)
+@click.argument("tag")
+@click.option("--remove", is_flag=True, help="Take the tag away.")
+@json_option
+def command(reference: str, tag: str, remove: bool, as_json: bool) -> None:
+    """Give a version a tag, by which it is found, or take one away.
+
+    \b
+    Examples:
+      ahf tag acme/tone@1 production
+      ahf tag acme/tone@1 production --remove
+    """
+    from adapterhub_fin_registry import Registry
+
+    registry = Registry()
+    version = registry.resolve(reference)
+    registry.add_event(version.reference, "untag" if remove else "tag", {"tag": tag})
+    if as_json:
+        print_json({"reference": version.reference, "digest": version.digest, "tags": version.tags})
+    else:
+        click.echo(f"{version.reference} is tagged {', '.join(version.tags) or 'with nothing'}")

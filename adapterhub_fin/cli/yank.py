@@ -1,0 +1,33 @@
+"""ahf yank"""
+
+from __future__ import annotations
+
+import click
+
+from adapterhub_fin.cli.options import REFERENCE, json_option, print_json
+
+
+@click.command("yank")
+@click.argument("reference", type=REFERENCE)
+@click.option("--reason", help="Why, for whoever looks at the version.")
+@click.option("--undo", is_flag=True, help="Let the version be chosen again.")
+@json_option
+def command(reference: str, reason: str | None, undo: bool, as_json: bool) -> None:
+    """Withdraw a version from being chosen; it still answers to its number, aliases and digest.
+
+    \b
+    Examples:
+      ahf yank acme/tone@1 --reason "trained on the wrong rows"
+      ahf yank acme/tone@1 --undo
+    """
+    from adapterhub_fin_registry import Registry
+
+    if not (reason or undo):
+        raise click.UsageError("Say why with --reason, or take a yank back with --undo.")
+    registry = Registry()
+    version = registry.resolve(reference)
+    registry.add_event(version.reference, "unyank" if undo else "yank", {"reason": reason} if reason else {})
+    if as_json:
+        print_json({"reference": version.reference, "digest": version.digest, "yanked": not undo})
+    else:
+        click.echo(f"{version.reference} {'can be chosen again' if undo else 'is yanked'}")

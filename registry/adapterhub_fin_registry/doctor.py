@@ -1,0 +1,281 @@
+"""What is wrong with a registry beyond its files' bytes: each finding explained, and repaired where that is safe.
+
+A check yields what it finds with the way to mend it, or with none where a person must decide. No check hashes files:
+that is what `verify` does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.change import Change, author, changing, now
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import Corrupted, ReadOnly, WriteFailed
+from adapterhub_fin_registry.gc import GRACE, KEPT, Leftover, collect, is_buried
+from adapterhub_fin_registry.reading import read_object
+from adapterhub_fin_registry.reference import is_segment
+from adapterhub_fin_registry.shelf import Shelf, shelves
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.local import Registry
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: its kind and place, what it means, what mends it, and whether that was done.
+
+    Where `repairable` is False only a person can tell what to do.
+    """
+
+    kind: str
+    path: Path
+    means: str
+    remedy: str
+    repairable: bool = True
+    repaired: bool = False
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One examination of one registry."""
+
+    registry: Registry
+    disk: Disk
+    grace: timedelta
+
+    @property
+    def root(self) -> Path:
+        """The registry's folder."""
+        return self.registry.root
+
+    def shelves(self) -> list[Shelf]:
+        """Every name that has a folder."""
+        return shelves(self.root)
+
+    def mending(self, folder: Path, mend: Callable[[Change], object]) -> Callable[[], object]:
+        """A repair under a name's folder, between two marks."""
+
+        def done() -> None:
+            with changing(self.disk, self.root, folder) as change, change.marked():
+                mend(change)
+
+        return done
+
+
+Found = Iterator[tuple[Finding, Callable[[], object]]]
+
+
+def examine(registry: Registry, disk: Disk, *, repair: bool = False, grace: timedelta = GRACE) -> list[Finding]:
+    """Everything that is wrong, each repaired where that is wanted and possible; an empty list is a clean bill."""
+    visit = Visit(registry, disk, grace)
+    findings = []
+    for check in CHECKS:
+        for finding, mend in check(visit):
+            findings.append(_mended(finding, mend) if repair and finding.repairable else finding)
+    return findings
+
+
+def _mended(finding: Finding, mend: Callable[[], object]) -> Finding:
+    try:
+        mend()
+    except WriteFailed as error:
+        return replace(finding, remedy=f"{finding.remedy}; it failed: {error}")
+    return replace(finding, repaired=True)
+
+
+def _by_hand() -> None:
+    """Nothing is mended: a person must decide."""
+
+
+def _identity(visit: Visit) -> Found:
+    if visit.shelves() and not (visit.root / "registry.json").exists():
+        means = "the registry has lost its id, by which caches know it"
+        finding = Finding("identity", visit.root / "registry.json", means, "give it a new one")
+        yield finding, visit.mending(visit.root, Change.identify)
+
+
+def _leftovers(visit: Visit) -> Found:
+    meaning = {
+        "workshop": "work that died before it was done; nothing refers to it",
+        "remains": "a deletion that was broken off: the tombstone stands, and the rest of the version is still there",
+    }
+    for left in collect(visit.disk, visit.root, grace=visit.grace, dry_run=True):
+        finding = Finding(left.kind, left.path, meaning[left.kind], "remove it, as `ahf gc` does")
+        yield finding, lambda left=left: _clear(visit, left)  # type: ignore[misc]
+
+
+def _clear(visit: Visit, left: Leftover) -> None:
+    collect(visit.disk, visit.root, grace=visit.grace)
+    if left.kind == "workshop" and os.path.lexists(left.path):
+        raise ReadOnly("it belongs to another user, who can remove it")
+
+
+def _modes(visit: Visit) -> Found:
+    if sys.platform == "win32":  # which has no such bits
+        return
+    tmp = visit.root / "tmp"
+    for path in sorted(tmp.iterdir()) if tmp.is_dir() else []:
+        if stat.S_ISDIR(_mode(path)) and _mode(path) & 0o077:
+            means = "other users can reach into what is being built there"
+            yield Finding("mode", path, means, "give it the mode 0700"), _restricting(visit, path, 0o700)
+    for path in (
+        visit.root,
+        tmp,
+        visit.root / "adapters",
+        *(place for shelf in visit.shelves() for place in _all(shelf)),
+    ):
+        mode = _mode(path)
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not stat.S_ISLNK(mode):
+            means, allowed = "every user of the machine can rewrite it", stat.S_IMODE(mode) & ~stat.S_IWOTH
+            yield Finding("mode", path, means, "take that right away"), _restricting(visit, path, allowed)
+
+
+def _restricting(visit: Visit, path: Path, mode: int) -> Callable[[], object]:
+    return visit.mending(visit.root, lambda change: change.disk.restrict(path, mode))
+
+
+def _versions(visit: Visit) -> Found:
+    for shelf in visit.shelves():
+        for number in shelf.numbers():
+            yield from _version(visit, shelf, number)
+
+
+def _version(visit: Visit, shelf: Shelf, number: int) -> Found:
+    folder = shelf.versions_folder / str(number)
+    if (folder / KEPT).exists():
+        if not is_buried(folder):
+            means = "the tombstone can't be read, or is that of another version"
+            remedy = f"remove {KEPT} if the version is to stay, or delete the folder's other files if not"
+            yield Finding("tombstone", folder / KEPT, means, remedy, repairable=False), _by_hand
+    elif folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        means = "an empty folder in the place of a version: a copy made by other means began and did not end"
+        yield Finding("empty", folder, means, "remove it"), visit.mending(shelf.folder, lambda c: c.disk.remove(folder))
+    elif not os.path.lexists(folder / "manifest.json"):
+        means = "files without a manifest are no version: a copy made by other means did not end"
+        yield Finding("incomplete", folder, means, "copy it again, or remove the folder", repairable=False), _by_hand
+    elif (record := _misplaced(shelf, number)) is not None:
+        means = f"the record is missing, or names another place than {shelf.name}@{number}: the folder was copied here"
+        yield (
+            Finding("record", folder / "record.json", means, "write a record of this place, which keeps what it said"),
+            visit.mending(shelf.folder, lambda change: change.rewrite(folder / "record.json", canonical(record))),
+        )
+    if (folder / "record.json").exists() and (reason := shelf.damage(number)):
+        remedy = "restore it from a copy, or delete the version"
+        yield Finding("damaged", folder, reason, remedy, repairable=False), _by_hand
+
+
+def _misplaced(shelf: Shelf, number: int) -> dict[str, object] | None:
+    """The record that a version should have; None where it has it."""
+    place = {"name": shelf.name, "version": number}
+    try:
+        said = read_object(shelf.versions_folder / str(number) / "record.json")
+    except FileNotFoundError:
+        return {**place, "added_at": now(), "added_by": author(), "origin": {"found_by": "doctor"}}
+    except Corrupted:
+        return None  # it is damaged, which another check says
+    if said.items() >= place.items():
+        return None
+    return {
+        **said,
+        **place,
+        "origin": {"copied_from": f"{said.get('name')}@{said.get('version')}", "origin": said.get("origin")},
+    }
+
+
+def _aliases(visit: Visit) -> Found:
+    for shelf in visit.shelves():
+        for alias in shelf.alias_names():
+            path = shelf.folder / "aliases" / alias
+            try:
+                number = shelf.alias(alias)
+                if number is None or shelf.version(number) is not None:
+                    continue
+            except Corrupted as error:
+                yield Finding("alias", path, str(error), "set the alias again", repairable=False), _by_hand
+                continue
+            means = f"the alias names version {number}, which isn't there"
+            finding = Finding("alias", path, means, "let it name nothing; its history remains")
+            yield finding, lambda shelf=shelf, alias=alias: visit.registry.set_alias(shelf.name, alias, None)  # type: ignore[misc]
+
+
+def _strangers(visit: Visit) -> Found:
+    adapters = visit.root / "adapters"
+    namespaces = _folders(adapters)
+    for folder in [*namespaces, *(name for space in namespaces if is_segment(space.name) for name in _folders(space))]:
+        if not is_segment(folder.name):
+            means = "this folder's name is outside the grammar, so that nothing in it can be found"
+            remedy = "rename it in lower-case letters and digits, or remove it"
+            yield Finding("stranger", folder, means, remedy, repairable=False), _by_hand
+        elif folder.is_symlink():
+            means = "this is a link, and no link leads out of a registry: nothing in it is listed"
+            yield Finding("stranger", folder, means, "copy the folder itself here", repairable=False), _by_hand
+
+
+def _marks(visit: Visit) -> Found:
+    known = visit.shelves()
+    for shelf in known:
+        if shelf.numbers() or shelf.alias_names():
+            yield from _mark(visit, shelf.folder, (path for path in _all(shelf) if path != shelf.folder / "changed"))
+    if known:
+        namespaces = (visit.root / "adapters").iterdir()
+        yield from _mark(visit, visit.root, [*namespaces, *(shelf.folder / "changed" for shelf in known)])
+
+
+def _mark(visit: Visit, folder: Path, below: Iterable[Path]) -> Found:
+    path = folder / "changed"
+    mend = visit.mending(folder, lambda change: None)
+    if not path.exists() or not path.read_bytes():
+        means = "a change was broken off, or made by other means: no index can tell what it has seen"
+        yield Finding("mark", path, means, "write a new mark"), mend
+    elif max(map(_changed, below), default=0) > _changed(path):  # every change of ours ends with the mark
+        means = "something here was copied or altered by other means: an index may not have seen it"
+        yield Finding("copy", path, means, "write a new mark, by which every index notices"), mend
+
+
+def _mode(path: Path) -> int:
+    """The mode of what is at a path; 0 where nothing is, or not any more."""
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def _changed(path: Path) -> int:
+    """When what is at a path was last changed, which nobody can set back; 0 where nothing is, or not any more."""
+    try:
+        return path.lstat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _all(shelf: Shelf) -> Iterator[Path]:
+    """Everything under a name, its folder left out, and no link followed."""
+    for place, folders, files in os.walk(shelf.folder):
+        for name in (*folders, *files):
+            yield Path(place, name)
+
+
+def _folders(parent: Path) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+# A search index that can go stale by other ways than a missed mark adds its own look here.
+CHECKS: Final[tuple[Callable[[Visit], Found], ...]] = (
+    _identity,
+    _leftovers,
+    _modes,
+    _versions,
+    _aliases,
+    _strangers,
+    _marks,  # last: every repair above writes marks
+)

@@ -1,0 +1,200 @@
+"""What another user than root may read, and what that user is told where nothing may be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapterhub_fin_registry import Corrupted, ReadOnly, Registry, WriteFailed
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+
+NOBODY = 65534
+AsNobody = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture
+def as_nobody() -> AsNobody:
+    """Call something in a process whose user is not root, and fail as it fails."""
+
+    def call(do: Callable[[], object]) -> None:
+        if os.geteuid() != 0:
+            do()
+            return
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                do()
+            except BaseException:
+                os.write(theirs, traceback.format_exc().encode())
+            finally:
+                os._exit(0)
+        os.close(theirs)
+        os.waitpid(child, 0)
+        with os.fdopen(ours) as said:
+            if text := said.read():
+                pytest.fail(text)
+
+    return call
+
+
+@pytest.fixture
+def public(make_folder: Any, make_manifest: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A registry that everybody may read, and nobody but its owner may write; where every user can come to."""
+    top = Path(tempfile.mkdtemp())
+    top.chmod(0o755)
+    old = os.umask(0o022)
+    try:
+        registry = Registry(top / "root")
+        registry.add(make_folder(1), make_manifest(), name="acme/tone")
+        registry.set_alias("acme/tone", "champion", 1)
+        registry.path("acme/tone")  # whatever is imported when it is used can be imported now
+        registry.doctor(repair=True)
+        monkeypatch.setenv("AHF_CACHE", str(top / "nobody-may-write"))
+        _writable(registry.root, False)
+        yield registry
+    finally:
+        os.umask(old)
+        _writable(top, True)
+        shutil.rmtree(top)
+
+
+def _writable(tree: Path, yes: bool) -> None:
+    # The owner too, since the tests may run as the user that owns it.
+    for path in (tree, *tree.rglob("*")):
+        if path.is_dir() and not path.is_symlink() and path.name != "tmp":
+            path.chmod(0o755 if yes else 0o555)
+
+
+def _for_all(folder: Path, public: Registry) -> Path:
+    copy = shutil.copytree(folder, public.root.parent / "folder")
+    copy.chmod(0o755)
+    return copy
+
+
+def test_a_reader_needs_no_right_to_write(public: Registry, as_nobody: AsNobody) -> None:
+    def read() -> None:
+        registry = Registry(public.root)
+        assert [row["aliases"] for row in registry.rows()] == [["champion"]]
+        for _ in range(2):  # and its cache can't be written either
+            assert (registry.path("acme/tone@champion") / "adapter_config.json").read_bytes()
+        assert registry.verify("acme/tone").number == 1
+        assert {finding.kind for finding in registry.doctor()} == {"copy"}  # the fixture has altered modes
+        assert registry.gc(dry_run=True) == []
+
+    as_nobody(read)
+
+
+def test_a_writer_without_the_right_is_told_so(
+    public: Registry, as_nobody: AsNobody, make_folder: Any, make_manifest: Any
+) -> None:
+    (public.root / "tmp").chmod(0o555)
+    folder, manifest = _for_all(make_folder(2), public), make_manifest()
+    before = sorted(public.root.rglob("*"))
+    writes: list[Callable[[Registry], object]] = [
+        lambda registry: registry.add(folder, manifest, name="acme/tone"),
+        lambda registry: registry.set_alias("acme/tone", "stable", 1),
+        lambda registry: registry.add_event("acme/tone@1", "yank"),
+        lambda registry: (
+            registry.delete("acme/tone@1") if not registry.aliases("acme/tone") else registry.check_writable()
+        ),
+    ]
+
+    def write() -> None:
+        for act in writes:
+            with pytest.raises(ReadOnly, match="ask for write access, or set AHF_HOME"):
+                act(Registry(public.root))
+
+    as_nobody(write)
+    assert sorted(public.root.rglob("*")) == before
+
+
+def test_a_writer_who_may_write_only_to_tmp_leaves_nothing(
+    public: Registry, as_nobody: AsNobody, make_folder: Any, make_manifest: Any
+) -> None:
+    (public.root / "tmp").chmod(0o777)
+    folder, manifest = _for_all(make_folder(2), public), make_manifest()
+
+    def write() -> None:
+        with pytest.raises(ReadOnly):
+            Registry(public.root).add(folder, manifest, name="acme/tone")
+        with pytest.raises(ReadOnly):
+            Registry(public.root).add(folder, manifest, name="acme/new")
+
+    as_nobody(write)
+    assert list((public.root / "tmp").iterdir()) == [] and public.names() == ["acme/tone"]
+
+
+def test_a_file_that_may_not_be_read_is_named(public: Registry, as_nobody: AsNobody) -> None:
+    config = public.resolve("acme/tone").files / "adapter_config.json"
+    config.chmod(0)
+
+    def read() -> None:
+        for find in (Registry(public.root).path, Registry(public.root).verify):
+            with pytest.raises(
+                Corrupted, match=r"adapter_config\.json of acme/tone@1 can't be read \(Permission denied"
+            ):
+                find("acme/tone@1")
+
+    as_nobody(read)
+
+
+def test_what_is_being_built_is_its_builders_alone(public: Registry, make_folder: Any, make_manifest: Any) -> None:
+    modes = []
+
+    def look(manifest: Any, files: Path) -> None:
+        modes.append(stat.S_IMODE(files.parent.parent.stat().st_mode))
+
+    _writable(public.root, True)
+    public.add(make_folder(3), make_manifest(), name="acme/tone", checks=[look])
+    assert modes == [0o700]
+
+
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="needs root to own what another may not remove")
+def test_another_users_leftovers_stay_and_are_said(public: Registry, as_nobody: AsNobody) -> None:
+    workshop, closed = public.root / "tmp" / "dead", public.root / "tmp" / "dead-and-closed"
+    workshop.mkdir(mode=0o755)
+    closed.mkdir(mode=0o700)
+    (public.root / "tmp").chmod(0o1777)  # where each may remove only what is their own
+
+    def clean() -> None:
+        registry = Registry(public.root)
+        [left] = registry.gc(grace=timedelta(0))
+        assert (left.path, left.removed) == (workshop, False)
+        [finding] = [each for each in registry.doctor(repair=True, grace=timedelta(0)) if each.kind == "workshop"]
+        assert not finding.repaired and "another user" in finding.remedy
+
+    for path in (workshop, closed):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    as_nobody(clean)
+    assert sorted((public.root / "tmp").iterdir()) == [workshop, closed]
+
+
+def test_doctor_says_what_it_may_not_mend(public: Registry, as_nobody: AsNobody) -> None:
+    _writable(public.root, True)
+    (public.root / "adapters/acme/tone/changed").unlink()
+    (public.root / "tmp").chmod(0o555)
+    _writable(public.root, False)
+
+    def examine() -> None:
+        findings = Registry(public.root).doctor(repair=True)
+        assert findings and not any(finding.repaired for finding in findings)
+        assert all("it failed" in finding.remedy for finding in findings)
+        with pytest.raises(WriteFailed):
+            Registry(public.root).check_writable()
+
+    as_nobody(examine)
