@@ -9,6 +9,7 @@ AdapterHubError
 ├── NotAnAdapter          a folder that can't be stored
 ├── BadManifest           a manifest that breaks the format
 ├── BadEvent              an event of an unknown kind, or with the wrong body
+├── BadQuery              a search that can't be read; names the column
 ├── WriteFailed           the disk refused a write; what was stored is as it was
 │   └── ReadOnly          the registry may not be written at all
 ├── UnknownName           no plugin of that name; lists the near ones
@@ -31,6 +32,7 @@ from adapterhub_fin_registry.errors import (
     BadEvent,
     BadInstant,
     BadManifest,
+    BadQuery,
     BadReference,
     Corrupted,
     NotAnAdapter,
@@ -46,6 +48,7 @@ __all__ = [
     "BadEvent",
     "BadInstant",
     "BadManifest",
+    "BadQuery",
     "BadRecipe",
     "BadReference",
     "BaseNotFound",

@@ -5,6 +5,7 @@
     ├── BadInstant        text that isn't an instant, a date or a time zone        (also a ValueError)
     ├── BadManifest       bytes or values that aren't a manifest                   (also a ValueError)
     ├── BadEvent          an event of an unknown kind, or with the wrong body      (also a ValueError)
+    ├── BadQuery          a search that can't be read                              (also a ValueError)
     ├── NotFound          no such name, version, alias or digest                   (also a LookupError)
     ├── Refused           a veto, or a check such as as_of, said no
     ├── Corrupted         stored bytes differ from what the manifest says of them
@@ -36,6 +37,14 @@ class BadManifest(AdapterHubError, ValueError):
 
 class BadEvent(AdapterHubError, ValueError):
     """An event is of an unknown kind, or its body lacks what its kind requires."""
+
+
+class BadQuery(AdapterHubError, ValueError):
+    """A search can't be read; `column`, counted from 1, is where, unless it is the whole."""
+
+    def __init__(self, message: str, column: int | None = None) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class NotFound(AdapterHubError, LookupError):
