@@ -13,7 +13,8 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 def numbers(parent: Path) -> list[int]:
     """The numbers in use under a parent, ascending; none where the parent isn't there."""
     try:
-        return sorted(int(name) for name in os.listdir(parent) if _NUMBER.fullmatch(name))  # a tenth of iterdir's time
+        with os.scandir(parent) as entries:
+            return sorted(int(entry.name) for entry in entries if _NUMBER.fullmatch(entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

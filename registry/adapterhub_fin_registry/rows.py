@@ -18,6 +18,8 @@ def row(
     aliases: Iterable[str],
 ) -> dict[str, Any]:
     """The row of a version; a KeyError or a TypeError where the manifest hasn't the shape of one."""
+    if not isinstance(manifest["tags"], list):  # or a text would pass for a list of its letters
+        raise TypeError("tags isn't a list")
     return {
         "name": name,
         "version": number,

@@ -118,7 +118,7 @@ class Version:
             raise Corrupted(f"{self.folder / 'manifest.json'} isn't a manifest: restore it from a copy") from error
 
 
-def known_format(manifest: Any, path: Path) -> dict[str, Any]:
+def known_format(manifest: Any, path: Path | str) -> dict[str, Any]:
     """A plain manifest, once it is of the format that is read here; `path` is for the message only."""
     if not isinstance(manifest, dict) or manifest.get("format") != 1:
         raise Corrupted(f"{path} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapterhub_fin_registry.search.fields import Field
-from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Query, Words
+from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Phrase, Query, Words
 
 INDEXED: Final = frozenset(
     {"digest", "method", "head", "task", "base", "corpus", "licence", "name", "added_at", "knowledge_end"}
@@ -110,8 +110,8 @@ def _key(order: Field) -> Sql:
 
 def _leaf(condition: Condition, negation: str) -> Sql:
     if isinstance(condition, Words):
-        phrase = '"' + condition.text.replace('"', '""').replace("\0", " ") + '"' + ("*" if condition.is_prefix else "")
-        return Sql(f"v.text {negation}IN (SELECT rowid FROM words WHERE words MATCH ?)", (phrase,))
+        wanted = " AND ".join(_phrase(phrase) for phrase in condition.phrases)
+        return Sql(f"v.text {negation}IN (SELECT rowid FROM words WHERE words MATCH ?)", (wanted,))
     assert isinstance(condition, Comparison)
     subject = condition.field
     if subject.home == "column":
@@ -131,6 +131,11 @@ def _leaf(condition: Condition, negation: str) -> Sql:
         if negation and not subject.is_set
         else Sql(text, parameters)
     )
+
+
+def _phrase(phrase: Phrase) -> str:
+    # FTS5's own quoting; a NUL would end its query.
+    return '"' + phrase.text.replace('"', '""').replace("\0", " ") + '"' + ("*" if phrase.is_prefix else "")
 
 
 def _test(condition: Comparison, value: str) -> Sql:

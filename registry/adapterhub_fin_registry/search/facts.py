@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ _LIMIT = 2**63
 
 @dataclass(frozen=True)
 class Facts:
-    """One version as the index holds it: its row, its columns, and values and words by path."""
+    """One version as the index holds it: its row, its columns, its values by path, its words.
+
+    `setting` is what it shares with the versions of the same options, by a key of theirs.
+    """
 
     row: dict[str, Any]
     columns: dict[str, Any]
     values: list[Pair]
-    setting: list[Pair]
+    setting: str
     words: tuple[str, ...]
 
 
@@ -63,34 +67,43 @@ def facts(
         "yanked": int(shown["yanked"]),
         "events": events[-1]["number"] if events else 0,
     }
-    values = [(f"metrics.{metric}", _number(value)) for metric, value in shown["metrics"].items()]
+    values: list[Pair] = [(f"metrics.{metric}", _number(value)) for metric, value in shown["metrics"].items()]
     values += [(f"eval.{path}", _number(value)) for path, value in shown["eval"].items()]
     values += [("tag", tag) for tag in shown["tags"]] + [("alias", alias) for alias in shown["aliases"]]
     values += [("parent", parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
-    setting = [("label", label) for label in head.get("labels") or ()] + [("trait", each) for each in method["traits"]]
-    named = (
-        ("architecture", base["architecture"]),
-        ("pin", base["pin"]),
-        ("provider", (method["provider"] or {}).get("distribution")),
+    setting = json.dumps(
+        {
+            "": {
+                "label": head.get("labels"),
+                "trait": method["traits"],
+                "architecture": base["architecture"],
+                "pin": base["pin"],
+                "provider": (method["provider"] or {}).get("distribution"),
+            },
+            "method": method["options"],
+            "head": head.get("options"),
+            "corpus": corpus.get("options"),
+        }
     )
-    setting += [(path, value) for path, value in named if value is not None]
-    for family, part in (("method", method), ("head", head), ("corpus", corpus)):
-        setting += flattened(family, part.get("options") or {})
-    # A lone surrogate, which SQLite couldn't hold, is a ValueError here.
-    "".join(str(part) for pair in (*values, *setting) for part in pair).encode()
-    texts = (name, columns["description"], " ".join(shown["tags"]), columns["method"])
-    words = tuple(text or "" for text in (*texts, columns["corpus"], columns["base"]))
+    setting_values(setting)
+    texts = (columns[column] for column in ("name", "description", "method", "corpus", "base"))
+    words = (" ".join(shown["tags"]), *(str(text or "") for text in texts))
     return Facts(shown, columns, values, setting, words)
 
 
-def flattened(path: str, value: Any) -> Iterator[Pair]:
-    """An option's values by path: objects by their keys, lists as several values, nothing for null."""
+@lru_cache(maxsize=1024)
+def setting_values(setting: str) -> tuple[Pair, ...]:
+    """The values by path of a setting: objects by their keys, lists as several values, nothing for null."""
+    return tuple(_flattened("", json.loads(setting)))
+
+
+def _flattened(path: str, value: Any) -> Iterator[Pair]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from flattened(f"{path}.{key}", item)
+            yield from _flattened(f"{path}.{key}" if path else key, item)
     elif isinstance(value, list):
         for item in value:
-            yield from flattened(path, item)
+            yield from _flattened(path, item)
     elif isinstance(value, bool):
         yield path, int(value)
     elif isinstance(value, str):
@@ -102,8 +115,6 @@ def flattened(path: str, value: Any) -> Iterator[Pair]:
 def _text(value: Any) -> str | None:
     if not (value is None or isinstance(value, str)):
         raise TypeError("this isn't text")
-    if value is not None:
-        value.encode()
     return value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.search.facts import Facts, Pair
+from adapterhub_fin_registry.search.facts import Facts, Pair, setting_values
 from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
 from adapterhub_fin_registry.search.stored import Known, Stored
 from adapterhub_fin_registry.shelf import Shelf, mark_of, shelves
@@ -22,7 +22,6 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
     """Bring an index up to date, within a transaction that the caller has begun."""
     # The mark before what it marks: a change during the reading is then seen the next time.
     current = mark_of(root)
-    [(known,)] = connection.execute("SELECT count(*) FROM name")
     seen = dict(connection.execute("SELECT name, mark FROM name"))
     filler = _Filler(connection)
     for shelf in shelves(root):
@@ -32,10 +31,8 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
     for name in seen:
         filler.forget(name)
     filler.flush()
-    if not known:
-        for statement in INDEXES:
-            connection.execute(statement)
-        connection.execute("ANALYZE")
+    for statement in INDEXES:
+        connection.execute(statement)
     connection.execute("DELETE FROM state")
     connection.execute("INSERT INTO state VALUES (?)", (current,))
 
@@ -113,13 +110,13 @@ class _Filler:
 
     def _add(self, found: Facts) -> None:
         id_, self._next = self._next, self._next + 1
-        setting, is_new = self._common["setting"].id(json.dumps(found.setting))
+        setting, is_new = self._common["setting"].id(found.setting)
         if is_new:
-            self._put(-setting, found.setting)
+            self._put(-setting, setting_values(found.setting))
         text, is_new = self._common["text"].id("\n".join(found.words))
         if is_new:
             self._connection.execute(
-                "INSERT INTO words (rowid, name, description, tags, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO words (rowid, tags, name, description, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (text, *found.words),
             )
         columns = {**found.columns, "id": id_, "setting": -setting, "text": text}
@@ -160,5 +157,6 @@ class _Common:
         row = cursor.fetchone()
         if row is None:
             cursor = self._connection.execute(f"INSERT INTO {self._table} ({self._column}) VALUES (?)", (key,))
-        self._ids[key] = id_ = int(row[0] if row else cursor.lastrowid)
+        id_: int = cursor.lastrowid if row is None else row[0]  # type: ignore[assignment]
+        self._ids[key] = id_
         return id_, row is None

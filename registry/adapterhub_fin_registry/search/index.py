@@ -20,16 +20,16 @@ from adapterhub_fin_registry.shelf import mark_of
 Answer = TypeVar("Answer")
 PATIENCE: Final = 10.0  # seconds that another process may write the index before this one builds its own in memory
 _DAY: Final = 86_400
-_NEEDED: Final = ("PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -65536", "PRAGMA mmap_size = 1073741824")
+_NEEDED: Final = ("PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -65536")
 
 
 class Index:
     """An index that is brought up to date by each reading.
 
     The folder holds generations, each a database under a name that no other ever has, and a file `current` that names
-    one of them. A rebuild fills a new generation and then renames `current`, so that processes which rebuild at once, or
-    read what was just replaced, don't meet. A folder that can't be written, or an index that stays locked, costs time
-    alone: the index is then built in memory.
+    one of them. A rebuild fills a new generation and then renames `current`, so that processes which rebuild at once,
+    or read what was just replaced, don't meet. Where the folder can't be written, or the index stays locked, it is
+    built in memory, which costs time alone.
     """
 
     def __init__(self, root: Path, folder: Path) -> None:

@@ -56,12 +56,8 @@ def search(index: Index | None, text: str, limit: int | None, cursor: str | None
     if index is None:
         parse(text)
         return Page([], None, {})
-
-    def answer(connection: sqlite3.Connection) -> Page:
-        query = parse(text, lambda: (path for (path,) in connection.execute("SELECT name FROM path")))
-        return _find(connection, query, limit, cursor, cut, _key(text, cut))
-
-    return index.read(answer)
+    query = parse(text, lambda: index.read(_paths))
+    return index.read(lambda connection: _find(connection, query, limit, cursor, cut, _key(text, cut)))
 
 
 def _find(
@@ -94,6 +90,10 @@ def _find(
     return Page(rows, following, damaged)
 
 
+def _paths(connection: sqlite3.Connection) -> list[str]:
+    return [path for (path,) in connection.execute("SELECT name FROM path")]
+
+
 def _key(text: str, cut: Cut | None) -> str:
     """What the cursors of one search have and those of another haven't."""
     moment = "" if cut is None else f"{'now' if cut.is_now else cut.before} {cut.tier}"
@@ -102,7 +102,7 @@ def _key(text: str, cut: Cut | None) -> str:
 
 def _planned(connection: sqlite3.Connection, query: Query, cut: Cut | None) -> tuple[Sql, str | None]:
     """What a version must fulfil, and the ids to choose from where one of the conditions leaves few."""
-    parts: list[Condition] = list(conjuncts(pushed_down(query.condition)))
+    parts = conjuncts(pushed_down(query.condition))
     fixed = []
     if cut is not None:
         column = "knowledge_end" if cut.tier == "strict" else "own_knowledge_end"

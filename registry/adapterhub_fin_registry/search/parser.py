@@ -14,12 +14,12 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NoReturn
 
 from adapterhub_fin_registry.errors import BadInstant
 from adapterhub_fin_registry.knowledge import as_of_instant
 from adapterhub_fin_registry.search.fields import EXAMPLES, FIELDS, Field, field, near
-from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Query, Value, Words
+from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Phrase, Query, Value, Words
 from adapterhub_fin_registry.search.tokens import Token, refuse, tokens
 
 DEEPEST: Final = 50  # parentheses and NOTs within each other
@@ -89,10 +89,10 @@ class _Parser:
 
     def _leaf(self) -> Condition:
         token, after = self._next, self._tokens[min(self._at + 1, len(self._tokens) - 1)]
-        is_compared = after.kind == "sign" and after.value in _COMPARED or after.keyword == "IN"
-        if token.kind == "name" or token.kind == "word" and is_compared:
+        is_compared = after.keyword == "IN" or (after.kind == "sign" and after.value in _COMPARED)
+        if token.kind == "name" or (token.kind == "word" and is_compared):
             return self._comparison()
-        if token.kind == "text" and after.kind == "sign" and after.value in _COMPARED:
+        if token.kind == "text" and after.kind == "sign" and is_compared:
             refuse(token.column, f"expected a field before {after}, and found a quoted text; a field is written bare")
         if token.kind not in ("word", "text") or token.keyword in ("AND", "OR", "IN", "ORDER", "LIMIT"):
             self._expected("a field, a word or (")
@@ -126,8 +126,12 @@ class _Parser:
         token = self._advance()
         if token.kind not in ("word", "name"):
             refuse(token.column, f"expected a field, and found {token}")
-        if found := field(token.value):
-            return found
+        found = field(token.value)
+        if found is None:
+            self._unknown(token)
+        return found
+
+    def _unknown(self, token: Token) -> NoReturn:
         if (family := token.value.rstrip(".")) in EXAMPLES:
             refuse(token.column, f"{family} needs a name behind it, such as {EXAMPLES[family]}")
         meant = near(token.value, self._indexed())
@@ -161,8 +165,8 @@ class _Parser:
         if not any(character.isalnum() for character in token.value):
             refuse(token.column, f"{token} holds no word to look for")
         if token.kind == "word" and token.value.endswith("*"):
-            return Words(token.value.rstrip("*"), is_prefix=True)
-        return Words(token.value)
+            return Words((Phrase(token.value.rstrip("*"), is_prefix=True),))
+        return Words((Phrase(token.value),))
 
     def _order(self) -> tuple[Field, bool]:
         column = self._next.column

@@ -29,11 +29,18 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Words:
-    """Words that stand together, in this order, in one of the texts of a version; never missing."""
+class Phrase:
+    """Words that stand together, in this order; of a prefix, the last may go on."""
 
     text: str
     is_prefix: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """Phrases that each stand in one of a version's texts, one and all; never missing."""
+
+    phrases: tuple[Phrase, ...]
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,12 @@ def pushed_down(condition: Condition, negated: bool = False) -> Condition:
     return Not(condition) if negated else condition
 
 
-def conjuncts(condition: Condition) -> tuple[Condition, ...]:
-    """The conditions that must all be true, as far as that can be told."""
-    if isinstance(condition, All):
-        return tuple(each for part in condition.conditions for each in conjuncts(part))
-    return (condition,)
+def conjuncts(condition: Condition) -> list[Condition]:
+    """The conditions that must all be true, all words as one: the full text finds what they share faster than SQL."""
+    flat = list(_flat(condition))
+    phrases = tuple(phrase for part in flat if isinstance(part, Words) for phrase in part.phrases)
+    rest: list[Condition] = [part for part in flat if not isinstance(part, Words)]
+    return [Words(phrases), *rest] if phrases else rest
 
 
 def fields_of(condition: Condition) -> Iterator[Field]:
@@ -102,3 +110,11 @@ def fields_of(condition: Condition) -> Iterator[Field]:
     elif isinstance(condition, All | Either):
         for part in condition.conditions:
             yield from fields_of(part)
+
+
+def _flat(condition: Condition) -> Iterator[Condition]:
+    if isinstance(condition, All):
+        for part in condition.conditions:
+            yield from _flat(part)
+    else:
+        yield condition

@@ -24,12 +24,12 @@ CREATE TABLE value (owner INTEGER, path INTEGER, value, PRIMARY KEY (owner, path
 -- What many versions have in common is kept once: options under negative ids, texts under the rows of `words`.
 CREATE TABLE setting (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 CREATE TABLE text (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
-CREATE VIRTUAL TABLE words USING fts5(name, description, tags, method, corpus, base, content='');
+CREATE VIRTUAL TABLE words USING fts5(tags, name, description, method, corpus, base, content='');
 """
 # Made after the first filling, which sorts once instead of inserting in the middle.
 INDEXES: Final = (
-    "CREATE INDEX value_by_path ON value (path, value, owner)",
-    "CREATE INDEX version_by_setting ON version (setting)",
-    "CREATE INDEX version_by_text ON version (text)",
-    *(f"CREATE INDEX version_by_{column} ON version ({column})" for column in sorted(INDEXED - {"name"})),
+    "CREATE INDEX IF NOT EXISTS value_by_path ON value (path, value, owner)",
+    "CREATE INDEX IF NOT EXISTS version_by_setting ON version (setting)",
+    "CREATE INDEX IF NOT EXISTS version_by_text ON version (text)",
+    *(f"CREATE INDEX IF NOT EXISTS version_by_{column} ON version ({column})" for column in sorted(INDEXED - {"name"})),
 )

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import Corrupted
@@ -36,9 +36,10 @@ class Stored:
     def __init__(self, name: str, number: int, folder: str, aliases: list[str]) -> None:
         self._name, self._number, self._folder, self._aliases = name, number, folder, sorted(aliases)
         try:
-            self._entries = os.listdir(folder)
+            with os.scandir(folder) as entries:
+                self._entries = {entry.name for entry in entries}
         except (FileNotFoundError, NotADirectoryError):
-            self._entries = []
+            self._entries = set()
 
     def is_known(self, known: Known) -> bool:
         """Whether the index holds the version as it is."""
@@ -51,29 +52,29 @@ class Stored:
         """What is stored; None where it was deleted, and Corrupted where it can't be read."""
         if "deleted.json" in self._entries:
             return None
-        path = Path(f"{self._folder}{os.sep}manifest.json")
+        path = f"{self._folder}{os.sep}manifest.json"
         try:
             data = read_small(path)
-            record = read_object(Path(f"{self._folder}{os.sep}record.json"))
+            record = read_object(f"{self._folder}{os.sep}record.json")
             events = read_events(Path(self._folder)) if "events" in self._entries else []
-            [(slim,)] = connection.execute(_SLIM, (data.decode(),))
-            manifest = known_format(json.loads(slim), path)
+            manifest = known_format(_slim(connection, data), path)
             return facts(self._name, self._number, digest_of(data), manifest, record, events, self._aliases)
         except OSError as error:
             if Path(self._folder, "deleted.json").exists():
                 return None  # just now
             if "manifest.json" not in self._entries:
-                raise Corrupted(
-                    f"{self._folder} holds no manifest.json: remove the folder, or restore it from a copy"
-                ) from error
-            raise Corrupted(f"{error.filename} can't be read ({error.strerror}): restore it from a copy") from error
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            ValueError,
-            RecursionError,
-            sqlite3.DataError,
-            sqlite3.OperationalError,
-        ) as error:
+                problem = f"{self._folder} holds no manifest.json: remove the folder, or restore it from a copy"
+            else:
+                problem = f"{error.filename} can't be read ({error.strerror}): restore it from a copy"
+            raise Corrupted(problem) from error
+        # What a manifest of another shape raises on the way through `facts`, and SQLite for what isn't JSON.
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError, sqlite3.Error) as error:
             raise Corrupted(f"{path} isn't a manifest: restore it from a copy") from error
+
+
+def _slim(connection: sqlite3.Connection, data: bytes) -> Any:
+    [(text,)] = connection.execute(_SLIM, (data.decode(),))
+    manifest = json.loads(text)
+    if "\\ud" in text:  # perhaps an escaped half of a pair, which isn't Unicode and which SQLite can't hold
+        json.dumps(manifest, ensure_ascii=False).encode()
+    return manifest
