@@ -21,16 +21,17 @@ def command(name: str | None, as_of: str | None, tier: str, as_json: bool) -> No
       ahf list acme/tone --json
       ahf list --as-of 2021-06-30
     """
-    from adapterhub_fin_registry import Reference, Registry
+    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry.reference import check_name
 
     registry = Registry()
     wanted = "yanked IN (true, false)"
     if name is not None:
-        wanted += f" AND name = '{Reference.parse(name).full_name}'"  # whose grammar holds no quote
+        wanted += f" AND name = '{'/'.join(check_name(name))}'"  # whose grammar holds no quote
     page = registry.search(wanted, limit=None, as_of=as_of, tier=tier)  # type: ignore[arg-type]
     if name is not None and not page.rows and not as_of:
         registry.resolve(name)  # says which names are near
-    say_damaged({reference: why for reference, why in page.damaged.items() if reference.startswith(f"{name or ''}")})
+    say_damaged({r: why for r, why in page.damaged.items() if name is None or r.startswith(f"{name}@")})
     if as_json:
         print_json([{**row, **asked(as_of, tier)} for row in page])
     elif page.rows:
