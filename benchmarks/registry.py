@@ -185,9 +185,8 @@ def rebuild(root: Path) -> None:
     registry.search("")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     count = len(registry.search("yanked IN (true, false)", limit=None))
-    print(
-        f"| rebuild of {count:,}: versions a second, by the clock and by CPU time | {count / wall:,.0f} | {count / cpu:,.0f} |"
-    )
+    rates = f"{count / wall:,.0f} | {count / cpu:,.0f}"
+    print(f"| rebuild of {count:,}: versions a second, by the clock and by CPU time | {rates} |", flush=True)
 
 
 def search(root: Path) -> None:
@@ -200,11 +199,9 @@ def search(root: Path) -> None:
         line(f"search: {name}, {len(registry.search(query))} rows", taken)
         everything += taken
     line("**search: all of these**", everything)
-    page = registry.search("ORDER BY metrics.accuracy DESC")
-    line(
-        "search: the second page",
-        milliseconds(lambda: registry.search("ORDER BY metrics.accuracy DESC", after=page.next), 30),
-    )
+    best = "ORDER BY metrics.accuracy DESC"
+    page = registry.search(best)
+    line("search: the second page", milliseconds(lambda: registry.search(best, after=page.next), 30))
     names = [row["name"] for row in registry.search("version = 1", limit=20)]
     changed = []
     for name in names:
@@ -287,10 +284,8 @@ def mlflow(work: Path) -> None:
     client.set_registered_model_alias("tone", "champion", "7")
     line("MLflow: get by number", milliseconds(lambda: client.get_model_version("tone", "7"), 50))
     line("MLflow: get by alias", milliseconds(lambda: client.get_model_version_by_alias("tone", "champion"), 50))
-    query = "tags.task = 'tone'"
-    line(
-        "MLflow: search by tag, 50 rows", milliseconds(lambda: client.search_model_versions(query, max_results=50), 30)
-    )
+    find = lambda: client.search_model_versions("tag.task = 'tone'", max_results=50)  # noqa: E731
+    line("MLflow: search by tag, 50 rows", milliseconds(find, 30))
 
 
 def main() -> None:
