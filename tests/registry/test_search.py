@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pickle
+import random
 import sqlite3
 import subprocess
 import sys
@@ -93,6 +94,34 @@ def test_every_change_is_seen_by_every_reader(three: Registry, add: Add) -> None
         (three.root / "adapters" / "beta" / name).rename(three.root / name.replace("/", "-"))
     add()
     assert found(other) == ["acme/tone@2", "acme/tone@3", "acme/tone@4"] == found(Registry(three.root))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_any_changes_the_index_holds_what_the_registry_does(registry: Registry, add: Add, seed: int) -> None:
+    draw, reader = random.Random(seed), Registry(registry.root)
+    there = [add(f"acme/n{place}") for place in range(3)]
+    for _ in range(30):
+        reference = draw.choice(there)
+        name, _, number = reference.partition("@")
+        change = draw.choice(("add", "alias", "unalias", "tag", "untag", "yank", "unyank", "delete"))
+        if change == "add" or len(there) < 3:
+            there.append(add(draw.choice(("acme/n0", "beta/new")), tags=draw.choice(([], ["x"]))))
+        elif change == "alias":
+            registry.set_alias(name, draw.choice("ab"), int(number))
+        elif change == "unalias":
+            for alias in registry.aliases(name):
+                registry.set_alias(name, alias, None)
+        elif change == "delete":
+            if int(number) not in registry.aliases(name).values():
+                registry.delete(reference)
+                there.remove(reference)
+        else:
+            registry.add_event(reference, change, {"tag": "x"} if "tag" in change else {})
+        if draw.random() < 0.5:  # several changes may lie between two searches
+            assert reader.search("yanked IN (true, false)", limit=None).rows == registry.rows()
+    assert Registry(registry.root).search("yanked IN (true, false)", limit=None).rows == registry.rows()
+    tagged = [f"{row['name']}@{row['version']}" for row in registry.rows() if "x" in row["tags"]]
+    assert found(reader, "tag = x AND yanked IN (true, false)") == tagged
 
 
 def test_yanked_versions_are_found_by_those_who_ask(three: Registry) -> None:
@@ -377,6 +406,9 @@ def test_whatever_else_is_wrong_with_a_version_is_said(three: Registry, add: Add
     assert sorted(page.damaged) == [f"acme/tone@{number}" for number in (2, 7, 8, 9)]
     assert "record.json" in page.damaged["acme/tone@2"] and "no manifest.json" in page.damaged["acme/tone@7"]
     assert set(page.damaged) == set(three.damaged())
+    (versions / "7").rmdir()
+    (versions / "8").unlink()
+    assert sorted(three.search("").damaged) == ["acme/tone@2", "acme/tone@9"]
 
 
 def test_as_of_keeps_what_knew_nothing_from_the_date_on(registry: Registry, add: Add) -> None:

@@ -37,13 +37,17 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
     connection.execute("INSERT INTO state VALUES (?)", (current,))
 
 
-def look_again(connection: sqlite3.Connection, root: Path) -> None:
-    """Read the names again under which something was damaged: mending it by hand leaves no mark."""
-    filler = _Filler(connection)
-    for (name,) in connection.execute("SELECT name FROM name WHERE mark IS NULL").fetchall():
-        shelf = Shelf(root, name)
-        filler.name(shelf, mark_of(shelf.folder))
-    filler.flush()
+def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
+    """Whether something that could not be read is otherwise now: mending it by hand leaves no mark."""
+    for name, number, reason in connection.execute("SELECT name, number, reason FROM damaged").fetchall():
+        folder = Shelf(root, name).versions_folder / str(number)
+        try:
+            Stored(name, number, str(folder), []).read(connection)
+        except Corrupted as error:
+            if os.path.lexists(folder) and str(error) == reason:
+                continue
+        return True
+    return False
 
 
 class _Filler:

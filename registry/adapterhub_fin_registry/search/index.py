@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from adapterhub_fin_registry.search import schema
 from adapterhub_fin_registry.search.compiler import holds
-from adapterhub_fin_registry.search.filling import fill, look_again
+from adapterhub_fin_registry.search.filling import fill, is_mended
 from adapterhub_fin_registry.shelf import mark_of
 
 Answer = TypeVar("Answer")
@@ -61,15 +61,20 @@ class Index:
     def _answered(self, connection: sqlite3.Connection, answer: Callable[[sqlite3.Connection], Answer]) -> Answer:
         self._connection = connection
         with _transaction(connection, "BEGIN"):
-            if _is_current(connection, mark_of(self._root)):
+            if self._is_current(connection):
                 return answer(connection)
         with _transaction(connection, "BEGIN IMMEDIATE"):
             # Another process may have done it while this one waited for its turn.
-            if _stored_mark(connection) != mark_of(self._root):
+            if not self._is_current(connection):
                 fill(connection, self._root)
-            else:
-                look_again(connection, self._root)
             return answer(connection)
+
+    def _is_current(self, connection: sqlite3.Connection) -> bool:
+        [(version,)] = connection.execute("PRAGMA user_version")
+        if version != schema.VERSION:
+            raise sqlite3.DatabaseError("the index is of another schema")
+        row = connection.execute("SELECT mark FROM state").fetchone()
+        return row is not None and row[0] == mark_of(self._root) and not is_mended(connection, self._root)
 
     def _kept(self) -> sqlite3.Connection:
         if self._connection is not None:
@@ -133,19 +138,6 @@ def _connected(address: str) -> sqlite3.Connection:
 def _created(connection: sqlite3.Connection) -> None:
     connection.executescript(schema.TABLES)
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-
-
-def _is_current(connection: sqlite3.Connection, mark: str) -> bool:
-    [(version,)] = connection.execute("PRAGMA user_version")
-    if version != schema.VERSION:
-        raise sqlite3.DatabaseError("the index is of another schema")
-    [(damaged,)] = connection.execute("SELECT count(*) FROM damaged")
-    return not damaged and _stored_mark(connection) == mark
-
-
-def _stored_mark(connection: sqlite3.Connection) -> str | None:
-    row = connection.execute("SELECT mark FROM state").fetchone()
-    return None if row is None else str(row[0])
 
 
 @contextmanager
