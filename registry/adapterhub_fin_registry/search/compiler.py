@@ -12,6 +12,8 @@ from adapterhub_fin_registry.search.query import All, Comparison, Condition, Eit
 INDEXED: Final = frozenset(
     {"digest", "method", "head", "task", "base", "corpus", "licence", "name", "added_at", "knowledge_end"}
 )
+# With a plus SQLite only tests a column: rows come by what `ordered` chose, not by another index and a sort of all.
+_TESTED: Final = "+v."
 _PATH: Final = "(SELECT id FROM path WHERE name = ?)"
 
 
@@ -40,14 +42,14 @@ def compiled(condition: Condition) -> Sql:
         text = word.join(part.text for part in parts) or "1"
         return Sql(f"({text})", tuple(value for part in parts for value in part.parameters))
     if isinstance(condition, Not):
-        return _leaf(condition.condition, "NOT ")
-    return _leaf(condition, "")
+        return _leaf(condition.condition, "NOT ", _TESTED)
+    return _leaf(condition, "", _TESTED)
 
 
 def candidates(condition: Condition) -> Sql | None:
     """The ids of the versions of which a condition is true, where an index gives them; else None."""
     if isinstance(condition, Words):
-        hits = _leaf(condition, "")
+        hits = _leaf(condition, "", "v.")
         return Sql(f"SELECT v.id FROM version v WHERE {hits.text}", hits.parameters)
     if not isinstance(condition, Comparison):
         return None
@@ -55,7 +57,7 @@ def candidates(condition: Condition) -> Sql | None:
     if subject.home == "column":
         if subject.path not in INDEXED or condition.operator == "~":
             return None
-        hits = _leaf(condition, "")
+        hits = _leaf(condition, "", "v.")
         return Sql(f"SELECT v.id FROM version v WHERE {hits.text}", hits.parameters)
     owners = f"SELECT owner FROM value WHERE path = {_PATH} AND {test.text}"
     if subject.home == "setting":
@@ -108,20 +110,20 @@ def _key(order: Field) -> Sql:
     return Sql(f"(SELECT min(value) FROM value WHERE owner = {owner} AND path = {_PATH})", (order.path,))
 
 
-def _leaf(condition: Condition, negation: str) -> Sql:
+def _leaf(condition: Condition, negation: str, row: str) -> Sql:
     if isinstance(condition, Words):
         wanted = " AND ".join(_phrase(phrase) for phrase in condition.phrases)
-        return Sql(f"v.text {negation}IN (SELECT rowid FROM words WHERE words MATCH ?)", (wanted,))
+        return Sql(f"{row}text {negation}IN (SELECT rowid FROM words WHERE words MATCH ?)", (wanted,))
     assert isinstance(condition, Comparison)
     subject = condition.field
     if subject.home == "column":
-        test = _test(condition, f"v.{_column(subject)}")
+        test = _test(condition, f"{row}{_column(subject)}")
         return Sql(f"{negation}({test.text})", test.parameters)
     test = _test(condition, "value")
     there = (subject.path,)
     if subject.home == "setting":  # of which there are few, whatever the number of versions
-        text = f"v.setting {negation}IN (SELECT owner FROM value WHERE path = {_PATH} AND {test.text})"
-        has_any = f"v.setting IN (SELECT owner FROM value WHERE path = {_PATH})"
+        text = f"{row}setting {negation}IN (SELECT owner FROM value WHERE path = {_PATH} AND {test.text})"
+        has_any = f"{row}setting IN (SELECT owner FROM value WHERE path = {_PATH})"
     else:
         text = f"{negation}EXISTS (SELECT 1 FROM value WHERE owner = v.id AND path = {_PATH} AND {test.text})"
         has_any = f"EXISTS (SELECT 1 FROM value WHERE owner = v.id AND path = {_PATH})"

@@ -18,7 +18,7 @@ from adapterhub_fin_registry.search.index import Index
 from adapterhub_fin_registry.search.parser import microseconds, parse
 from adapterhub_fin_registry.search.query import All, Condition, Query, conjuncts, fields_of, pushed_down
 
-FEW: Final = 2000  # versions that are fetched and then ordered, rather than walked through in order
+FEW: Final = 1000  # versions that are fetched and then ordered, rather than walked through in order
 _FOREIGN: Final = "the cursor isn't one of this search: begin at its first page"
 
 
