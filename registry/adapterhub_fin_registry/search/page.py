@@ -131,13 +131,15 @@ def _cursor(after: After, key: str, left: int | None) -> str:
 def _read_cursor(cursor: str, key: str) -> tuple[After, int | None]:
     try:
         found, value, name, number, left = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        is_value = value is None or type(value) in (int, float, str)
-        is_whole = all(type(each) is int for each in (number, left or 0))
-        # What SQLite can't be asked for: text with a lone surrogate, an integer beyond 64 bits.
-        f"{name}{value}".encode()
-        is_small = all(abs(each) < 2**63 for each in (number, left or 0, value) if isinstance(each, int))
+        f"{name}{value}".encode()  # a lone surrogate can't be asked for
     except (ValueError, TypeError, RecursionError) as error:
         raise BadQuery(_FOREIGN) from error
-    if found != key or not (is_value and is_whole and is_small and type(name) is str):
+    is_value = value is None or type(value) in (float, str) or _is_whole(value)
+    is_place = type(name) is str and _is_whole(number) and (left is None or (_is_whole(left) and left > 0))
+    if found != key or not (is_value and is_place):
         raise BadQuery(_FOREIGN)
     return After(value, name, number), left
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63  # as SQLite has them
