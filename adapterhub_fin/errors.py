@@ -12,6 +12,7 @@ AdapterHubError
 ├── BadKey                a file or text that is no key to sign or verify with
 ├── BadSignature          bytes that are no signature over the version
 ├── BadConfiguration      the client's configuration can't be used as it stands
+├── BadQuery              a search that can't be read; names the column
 ├── WriteFailed           the disk refused a write; what was stored is as it was
 │   └── ReadOnly          the registry may not be written at all
 ├── UnknownName           no plugin of that name; lists the near ones
@@ -36,6 +37,7 @@ from adapterhub_fin_registry.errors import (
     BadInstant,
     BadKey,
     BadManifest,
+    BadQuery,
     BadReference,
     BadSignature,
     Corrupted,
@@ -54,6 +56,7 @@ __all__ = [
     "BadInstant",
     "BadKey",
     "BadManifest",
+    "BadQuery",
     "BadRecipe",
     "BadReference",
     "BadSignature",

@@ -23,6 +23,7 @@ SUMMARIES = {
     "embed": "Turn texts into vectors with an adapter, by its name.",
     "evaluate": "Measure a version on a corpus and record it.",
     "list": "List adapters and their versions.",
+    "search": "Find versions by what is known of them.",
     "show": "Show what is known of a version.",
     "sign": "Sign a version, or make a key to sign with.",
     "alias": "Set, move, remove or list aliases.",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_json, print_table
+from adapterhub_fin.cli.options import as_of_options, asked, json_option, print_json
+from adapterhub_fin.cli.version_table import print_versions, say_damaged
 
 
 @click.command("list")
 @click.argument("name", required=False)
+@as_of_options
 @json_option
-def command(name: str | None, as_json: bool) -> None:
+def command(name: str | None, as_of: str | None, tier: str, as_json: bool) -> None:
     """List adapters and their versions.
 
     A name that an earlier registry holds is hidden in the later ones: `ahf --registry NAME` reaches it.
@@ -19,37 +21,26 @@ def command(name: str | None, as_json: bool) -> None:
     Examples:
       ahf list
       ahf list acme/tone --json
+      ahf list --as-of 2021-06-30
     """
     from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin_registry.reference import check_name
 
     registries = RegistryChain.configured()
-    rows = registries.rows(name)
-    if name is not None and not rows:
+    wanted = "yanked IN (true, false)"
+    if name is not None:
+        wanted += f" AND name = '{'/'.join(check_name(name))}'"  # whose grammar holds no quote
+    page = registries.search(wanted, limit=None, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    if name is not None and not page.rows and not as_of:
         registries.resolve(name)  # says which names are near
-    for member in registries.members:
-        for reference, problem in member.registry.damaged(name).items():
-            click.echo(f"{reference}: {problem}", err=True)
+    say_damaged({r: why for r, why in page.damaged.items() if name is None or r.startswith(f"{name}@")})
     if as_json:
-        print_json(rows)
-        return
-    if not rows:
+        print_json([{**row, **asked(as_of, tier)} for row in page])
+    elif page.rows:
+        if as_of:
+            click.echo(f"as of {as_of}, tier {tier}", err=True)
+        print_versions(page, several=len(registries.members) > 1)
+    elif as_of:
+        click.echo(f"Nothing was trained on knowledge before {as_of} alone (tier {tier}).", err=True)
+    else:
         click.echo("The registry is empty: `ahf train` adds a first version.", err=True)
-        return
-    several = len(registries.members) > 1
-    columns = ("version", "aliases", "method", "head", "corpus", "knowledge end", "metrics")
-    print_table(
-        (*(["registry"] if several else []), *columns),
-        [
-            (
-                *([row["registry"] + (" (hidden)" if row["hidden"] else "")] if several else []),
-                f"{row['name']}@{row['version']}" + (" (yanked)" if row["yanked"] else ""),
-                " ".join(row["aliases"]),
-                row["method"],
-                row["head"] or "",
-                row["corpus"] or "",
-                str(row["knowledge_end"])[:10],
-                " ".join(f"{metric}={value:.3f}" for metric, value in sorted(row["metrics"].items())),
-            )
-            for row in rows
-        ],
-    )

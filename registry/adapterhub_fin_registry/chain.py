@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from adapterhub_fin_registry import resolution
 from adapterhub_fin_registry.configuration import HOME, Configuration, Entry
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import BadConfiguration, NotFound, ReadOnly
+from adapterhub_fin_registry.errors import BadConfiguration, BadQuery, NotFound, ReadOnly
 from adapterhub_fin_registry.local import AnyReference, AsOf, Registry
 from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
 from adapterhub_fin_registry.shelf import Shelf
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.knowledge import Tier
+    from adapterhub_fin_registry.search.page import Page
     from adapterhub_fin_registry.version import Version
 
 CHOSEN: Final = "AHF_REGISTRY"
@@ -69,14 +70,56 @@ class RegistryChain:
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
         """What a list shows, each row with its `registry`, and `hidden` where an earlier one holds the name."""
-        found: list[dict[str, Any]] = []
-        for position, member in enumerate(self.members):
-            hidden: dict[str, bool] = {}
-            for row in member.registry.rows(name):
-                if row["name"] not in hidden:
-                    hidden[row["name"]] = any(_holds(m.registry, row["name"]) for m in self.members[:position])
-                found.append({**row, "registry": member.name, "hidden": hidden[row["name"]]})
-        return found
+        listed = enumerate(member.registry.rows(name) for member in self.members)
+        return [row for position, rows in listed for row in self._placed(position, rows)]
+
+    def search(
+        self,
+        query: str = "",
+        *,
+        limit: int | None = 50,
+        after: str | None = None,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+    ) -> Page:
+        """A page of what the registries find, one after the other, each row as in `rows`; see `Registry.search`.
+
+        An ORDER BY or a LIMIT of the query counts within each registry.
+        """
+        from adapterhub_fin_registry.search.page import Page
+
+        start, inner = self._place(after)
+        rows: list[dict[str, Any]] = []
+        damaged: dict[str, str] = {}
+        for position in range(start, len(self.members)):
+            left = None if limit is None else limit - len(rows)
+            if left == 0:
+                return Page(rows, f"{position}.", damaged)
+            found = self.members[position].registry.search(query, limit=left, after=inner, as_of=as_of, tier=tier)
+            rows += self._placed(position, found)
+            damaged |= found.damaged
+            if found.next is not None:
+                return Page(rows, f"{position}.{found.next}", damaged)
+            inner = None
+        return Page(rows, None, damaged)
+
+    def _placed(self, position: int, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Rows of one registry with its name, and whether an earlier one hides theirs."""
+        hidden: dict[str, bool] = {}
+        for row in rows:
+            name = row["name"]
+            if name not in hidden:
+                hidden[name] = any(_holds(member.registry, name) for member in self.members[:position])
+            yield {**row, "registry": self.members[position].name, "hidden": hidden[name]}
+
+    def _place(self, cursor: str | None) -> tuple[int, str | None]:
+        """Which registry a cursor goes on in, and its cursor there."""
+        if cursor is None:
+            return 0, None
+        position, dot, inner = cursor.partition(".")
+        if not (dot and position.isascii() and position.isdigit() and int(position[:9]) < len(self.members)):
+            raise BadQuery("the cursor isn't one of this search: begin at its first page")
+        return int(position[:9]), inner or None
 
     def answering(self, reference: AnyReference) -> Registry:
         """The registry that answers for a reference: the first with its name, or with its digest; NotFound for none."""

@@ -8,6 +8,7 @@
     ├── BadKey            a file or text that isn't a key to sign or verify with   (also a ValueError)
     ├── BadSignature      bytes that aren't a signature over the version           (also a ValueError)
     ├── BadConfiguration  the client's configuration, or a registry's policy, can't be used (also a ValueError)
+    ├── BadQuery          a search that can't be read                              (also a ValueError)
     ├── NotFound          no such name, version, alias or digest                   (also a LookupError)
     ├── Refused           a veto, the client's policy, or a check such as as_of, said no
     ├── Corrupted         stored bytes differ from what the manifest says of them
@@ -51,6 +52,14 @@ class BadSignature(AdapterHubError, ValueError):
 
 class BadConfiguration(AdapterHubError, ValueError):
     """The client's configuration, or the policy of a registry, can't be used as it stands."""
+
+
+class BadQuery(AdapterHubError, ValueError):
+    """A search can't be read; `column`, counted from 1, is where, unless it is the whole."""
+
+    def __init__(self, message: str, column: int | None = None) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class NotFound(AdapterHubError, LookupError):

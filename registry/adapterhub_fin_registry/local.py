@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry import admission, resolution
+from adapterhub_fin_registry.cache import cache_folder
 from adapterhub_fin_registry.canonical import canonical, json_object
 from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.disk import Disk
@@ -28,7 +28,7 @@ from adapterhub_fin_registry.reference import (
     check_alias,
     parse_reference,
 )
-from adapterhub_fin_registry.shelf import Shelf, shelves
+from adapterhub_fin_registry.shelf import Shelf, mark_of, shelves
 from adapterhub_fin_registry.signatures import Signature, read_signatures, signature_folder
 from adapterhub_fin_registry.version import Version
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.keys import PrivateKey
     from adapterhub_fin_registry.lineage import Lineage
     from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.search.index import Index
+    from adapterhub_fin_registry.search.page import Page
 
 AnyReference = str | Reference | DigestReference | HubReference
 _log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Registry:
         self.root = _default_root() if root is None else Path(root).absolute()
         self._disk = disk or Disk()
         self._identity = self.root / "registry.json"
+        self._index: Index | None = None
         found = self._read_identity()
         if found is not None and found.get("format") != 1:
             raise Corrupted(f"{self._identity} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")
@@ -69,12 +72,7 @@ class Registry:
 
         While a change is being made, and after one that was broken off, no two answers are the same.
         """
-        folder = self.root if name is None else Shelf(self.root, name).folder
-        try:
-            text = (folder / "changed").read_text(encoding="ascii", errors="replace")
-        except FileNotFoundError:
-            return ""
-        return text or f"unknown-{uuid.uuid4().hex}"
+        return mark_of(self.root if name is None else Shelf(self.root, name).folder)
 
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
@@ -91,6 +89,28 @@ class Registry:
     def damaged(self, name: str | None = None) -> dict[str, str]:
         """What is wrong with each version that lists pass over, by reference; files are not hashed."""
         return {f"{shelf.name}@{n}": reason for shelf in self._shelves(name) for n, reason in shelf.damaged().items()}
+
+    def search(
+        self,
+        query: str = "",
+        *,
+        limit: int | None = 50,
+        after: str | None = None,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+    ) -> Page:
+        """The rows of what a query finds (see docs/search.md), a page of at most `limit` at a time; None is no limit.
+
+        `after` is the `next` of the page before. Yanked versions are found only by a query that asks about `yanked`,
+        and never with as_of. BadQuery says at which column a query can't be read.
+        """
+        from adapterhub_fin_registry.search.index import Index
+        from adapterhub_fin_registry.search.page import Cut, search
+
+        cut = None if as_of is None else Cut(as_of_instant(as_of), check_tier(tier), is_now=as_of == "now")
+        if self._index is None and (id_ := self.id) is not None:
+            self._index = Index(self.root, cache_folder(id_) / "search")
+        return search(self._index, query, limit, after, cut)
 
     def resolve(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Version:
         """The one version that a reference means.

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import Final
+
+from adapterhub_fin_registry.cache import cache_folder
+from adapterhub_fin_registry.errors import Corrupted
 
 # A file that changes again within one tick of its file system's clock, which FAT makes two seconds long, keeps its
 # times: what was written just before it was hashed isn't remembered, as git's index has it.
@@ -66,21 +67,11 @@ def remembered(registry: str | None) -> Iterator[Memory]:
         yield Memory(database)
 
 
-def cache_folder(registry: str) -> Path:
-    """Where caches of the registry with an id lie; a ValueError where that isn't a UUID, which no path is made of."""
-    identity = str(uuid.UUID(registry))
-    if folder := os.environ.get("AHF_CACHE"):
-        return Path(folder).absolute() / "registries" / identity
-    from platformdirs import user_cache_path
-
-    return user_cache_path("adapterhub_fin") / "registries" / identity
-
-
 def _open(registry: str) -> sqlite3.Connection | None:
     try:
         path = cache_folder(registry) / "hashed.sqlite"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (ValueError, OSError):
+    except (Corrupted, OSError):
         return None
     for _ in range(2):
         try:

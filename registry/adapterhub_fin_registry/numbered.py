@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,8 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 def numbers(parent: Path) -> list[int]:
     """The numbers in use under a parent, ascending; none where the parent isn't there."""
     try:
-        return sorted(int(entry.name) for entry in parent.iterdir() if _NUMBER.fullmatch(entry.name))
+        with os.scandir(parent) as entries:
+            return sorted(int(entry.name) for entry in entries if _NUMBER.fullmatch(entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -22,6 +22,11 @@ class NotRegularError(OSError):
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a plain file for reading, never through a link at its end."""
+    return os.fdopen(_descriptor(path)[0], "rb")
+
+
+def _descriptor(path: Path | str) -> tuple[int, int]:
+    """A descriptor of a plain file, and the file's size."""
     # O_NONBLOCK, or opening a pipe would wait for its other end; Windows has neither flag.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -30,10 +35,11 @@ def open_regular(path: Path) -> BinaryIO:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
             raise NotRegularError(error.errno, "not a plain file", str(path)) from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise NotRegularError(errno.EINVAL, "not a plain file", str(path))
-    return os.fdopen(descriptor, "rb")
+    return descriptor, found.st_size
 
 
 def hash_file(path: Path) -> tuple[int, str]:
@@ -51,19 +57,24 @@ def hash_open(file: BinaryIO) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def read_small(path: Path) -> bytes:
+def read_small(path: Path | str) -> bytes:
     """The bytes of one of the registry's own small files."""
     try:
-        with open_regular(path) as file:
-            data = file.read(SMALL + 1)
+        descriptor, size = _descriptor(path)
     except NotRegularError as error:
         raise Corrupted(f"{path} isn't a plain file: restore it from a copy") from error
-    if len(data) > SMALL:
-        raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy")
-    return data
+    try:
+        if size > SMALL:
+            raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy")
+        data = os.read(descriptor, size + 1)  # without a file object: an index is made of a hundred thousand of these
+        while len(data) <= SMALL and (more := os.read(descriptor, _CHUNK)):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
 
 
-def parse_object(data: bytes, path: Path) -> dict[str, Any]:
+def parse_object(data: bytes, path: Path | str) -> dict[str, Any]:
     """The JSON object that stored bytes hold; `path` is for the message only."""
     try:
         value = json.loads(data)
@@ -74,6 +85,6 @@ def parse_object(data: bytes, path: Path) -> dict[str, Any]:
     return value
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path | str) -> dict[str, Any]:
     """The JSON object in one of the registry's own small files."""
     return parse_object(read_small(path), path)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.events import is_yanked, tags_after
 from adapterhub_fin_registry.numbered import numbers
 from adapterhub_fin_registry.reading import read_object, read_small
 from adapterhub_fin_registry.reference import check_name, is_segment
+from adapterhub_fin_registry.rows import row
 from adapterhub_fin_registry.version import Version
+
+_MARK: Final = 4096  # bytes; any would do
 
 
 class Shelf:
@@ -130,23 +133,9 @@ class Shelf:
 
     def row(self, version: Version, aliases: dict[str, int]) -> dict[str, Any]:
         """What a list shows of a version, in plain JSON values."""
-        events = version.events
+        events, named = version.events, [alias for alias, number in aliases.items() if number == version.number]
         return version.plain(
-            lambda data: {
-                "name": version.name,
-                "version": version.number,
-                "digest": version.digest,
-                "method": data["method"]["name"],
-                "head": data["head"]["name"] if data["head"] is not None else None,
-                "base": data["base"]["repository"],
-                "corpus": data["corpus"]["name"] if data["corpus"] is not None else None,
-                "metrics": data["metrics"],
-                "knowledge_end": data["knowledge"]["end"],
-                "aliases": sorted(alias for alias, number in aliases.items() if number == version.number),
-                "tags": tags_after(data["tags"], events),
-                "added_at": version.record["added_at"],
-                "yanked": is_yanked(events),
-            }
+            lambda data: row(version.name, version.number, version.digest, data, version.record, events, named)
         )
 
     def rows(self) -> list[dict[str, Any]]:
@@ -180,6 +169,16 @@ def shelves(root: Path) -> list[Shelf]:
         for namespace in _segments(adapters)
         for name in _segments(adapters / namespace)
     ]
+
+
+def mark_of(folder: Path) -> str:
+    """The mark of a root or of a name's folder; empty before its first change."""
+    try:
+        with open(f"{folder}{os.sep}changed", "rb") as file:  # noqa: PTH123 - the one cost of a search without a change
+            text = file.read(_MARK).decode("ascii", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return text or f"unknown-{uuid.uuid4().hex}"  # emptied while a change is made: nobody may take it for known
 
 
 def _segments(folder: Path) -> list[str]:

@@ -68,10 +68,7 @@ class Version:
     def data(self) -> dict[str, Any]:
         """The manifest as plain JSON, read without pydantic and not validated."""
         path = self.folder / "manifest.json"
-        data = parse_object(self.manifest_bytes, path)
-        if data.get("format") != 1:
-            raise Corrupted(f"{path} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")
-        return data
+        return known_format(parse_object(self.manifest_bytes, path), path)
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -121,3 +118,10 @@ class Version:
             return read(self.data)
         except (KeyError, TypeError, AttributeError, BadInstant) as error:
             raise Corrupted(f"{self.folder / 'manifest.json'} isn't a manifest: restore it from a copy") from error
+
+
+def known_format(manifest: Any, path: Path | str) -> dict[str, Any]:
+    """A plain manifest, once it is of the format that is read here; `path` is for the message only."""
+    if not isinstance(manifest, dict) or manifest.get("format") != 1:
+        raise Corrupted(f"{path} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")
+    return manifest

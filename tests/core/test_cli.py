@@ -33,6 +33,35 @@ def test_list_and_its_json(run_ahf: Ahf, stocked: Path) -> None:
     assert run_ahf("list", "acme/none")[0] == 1
 
 
+def test_search_its_json_its_pages_and_its_slips(run_ahf: Ahf, stocked: Path) -> None:
+    ahf.Registry().set_alias("acme/tone", "champion", 1)
+    assert "acme/tone@1" in run_ahf("search", "alias", "=", "champion")[1]
+    document = json.loads(run_ahf("search", "method = lora AND method.rank = 4", "--json")[1])
+    assert document == {"rows": ahf.RegistryChain.configured().rows(), "next": None}
+    assert run_ahf("search", "method = lora", "--limit", "1")[2] == ""
+    assert "Nothing fits" in run_ahf("search", "NOT method = lora")[2]
+    code, _, err = run_ahf("search", "method =")
+    assert code == 1 and "column 9" in err and err.count("\n") == 1
+    assert run_ahf("search")[0] == 2
+    shutil.copytree(stocked / "adapters/acme/tone", stocked / "adapters/acme/tune")
+    (stocked / "changed").write_text("copied by hand")
+    page = json.loads(run_ahf("search", "method = lora", "--limit", "1", "--json")[1])
+    assert run_ahf("search", "method = lora", "--limit", "1")[2].strip().endswith(page["next"])
+    [row] = json.loads(run_ahf("search", "method = lora", "--after", page["next"], "--json")[1])["rows"]
+    assert (page["rows"][0]["name"], row["name"]) == ("acme/tone", "acme/tune")
+
+
+def test_list_and_search_at_a_date_say_the_date_and_the_tier(run_ahf: Ahf, stocked: Path) -> None:
+    late = ["--as-of", "now", "--tier", "adapter"]
+    assert json.loads(run_ahf("search", "tone", *late, "--json")[1])["tier"] == "adapter"
+    assert [row["tier"] for row in json.loads(run_ahf("list", *late, "--json")[1])] == ["adapter"]
+    for verb in (["list"], ["search", "tone"]):
+        assert "tier adapter" in run_ahf(*verb, *late)[2]
+        code, out, err = run_ahf(*verb, "--as-of", "2001-01-01")
+        assert (code, out) == (0, "") and err
+    assert json.loads(run_ahf("list", "acme/tone", "--as-of", "2001-01-01", "--json")[1]) == []
+
+
 def test_an_empty_registry_says_how_to_begin(run_ahf: Ahf) -> None:
     code, out, err = run_ahf("list")
     assert (code, out) == (0, "") and "ahf train" in err

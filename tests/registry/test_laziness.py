@@ -15,6 +15,7 @@ READS = {
     "import": "",
     "names": "Registry(root).names()",
     "rows": "assert Registry(root).rows()[0]['name'] == 'acme/tone'",
+    "search": "assert Registry(root).search('alias = champion finance').rows[0]['name'] == 'acme/tone'",
     "aliases": "assert Registry(root).aliases('acme/tone') == {'champion': 1}",
     "resolve": "Registry(root).resolve('acme/tone'); Registry(root).resolve('acme/tone@champion', as_of='2030-01-01')",
     "versions": "assert Registry(root).versions('acme/tone')[0].tags == ['finance']",

@@ -221,6 +221,7 @@ def test_rows_hold_what_a_list_shows(registry: Registry, make_folder: MakeFolder
         "base": "acme/base",
         "corpus": "headlines",
         "metrics": {"accuracy": 0.85},
+        "eval": {},
         "knowledge_end": "2021-01-01T00:00:00Z",
         "aliases": ["champion", "stable"],
         "tags": ["finance"],

@@ -15,6 +15,7 @@ from adapterhub_fin_registry import Manifest, Registry, RegistryChain
 from adapterhub_fin_registry.chain import Member
 from adapterhub_fin_registry.errors import (
     BadConfiguration,
+    BadQuery,
     BadReference,
     Corrupted,
     NotFound,
@@ -106,6 +107,35 @@ def test_lists_name_the_registry_and_what_is_hidden(
     assert rows == [("personal", "acme/tone", False), ("team", "acme/news", False), ("team", "acme/tone", True)]
     assert [row["registry"] for row in chain.rows("acme/tone")] == ["personal", "team"]
     assert chain.names() == ["acme/news", "acme/tone"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, None])
+def test_a_search_goes_through_them_page_by_page(
+    chain: RegistryChain, personal: Registry, team: Registry, add: Add, size: int | None
+) -> None:
+    add(personal, "acme/tone", 1)
+    add(team, "acme/tone", 2)
+    add(team, "acme/news", 3, 4)
+    pages = [chain.search("method = lora", limit=size)]
+    while pages[-1].next is not None:
+        pages.append(chain.search("method = lora", limit=size, after=pages[-1].next))
+    rows = [row for page in pages for row in page]
+    assert all(len(page) == size for page in pages[:-1])
+    key = ("registry", "name", "version", "hidden")
+    assert sorted(tuple(row[each] for each in key) for row in rows) == [
+        ("personal", "acme/tone", 1, False),
+        ("team", "acme/news", 1, False),
+        ("team", "acme/news", 2, False),
+        ("team", "acme/tone", 1, True),
+    ]
+    assert [row["registry"] for row in rows] == ["personal", *["team"] * 3]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "2.", "-1.", "0", "\u0661.", "1.x", "99999999999."])
+def test_a_cursor_of_nothing_is_refused(chain: RegistryChain, team: Registry, add: Add, cursor: str) -> None:
+    add(team, "acme/tone", 1)
+    with pytest.raises(BadQuery, match="begin at its first page"):
+        chain.search("", after=cursor)
 
 
 def test_what_was_deleted_hides_nothing_and_what_is_damaged_does(

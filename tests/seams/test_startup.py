@@ -49,6 +49,8 @@ def test_help_imports_nothing_heavy_and_no_plugin(arguments: list[str]) -> None:
     [
         (["list"], ROWS),
         (["list", "--json"], ROWS),
+        (["search", "method = lora ORDER BY added_at DESC", "--json"], ROWS),
+        (["search", "finance", "--as-of", "2030-01-01"], ROWS),
         (["show", "acme/tone"], READ),
         (["show", "acme/tone", "--lineage"], READ),
         (["diff", "acme/tone", "acme/tone"], READ - {"numpy"}),

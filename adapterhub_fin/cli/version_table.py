@@ -1,0 +1,42 @@
+"""Rows of versions as a table, for the verbs that list them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from adapterhub_fin.cli.options import print_table
+
+_COLUMNS = ("version", "aliases", "method", "head", "corpus", "knowledge end", "metrics")
+
+
+def print_versions(rows: Iterable[Mapping[str, Any]], *, several: bool) -> None:
+    """A line a version, with its registry where several were asked."""
+    if several:
+        print_table(("registry", *_COLUMNS), [(_registry(row), *_cells(row)) for row in rows])
+    else:
+        print_table(_COLUMNS, [_cells(row) for row in rows])
+
+
+def say_damaged(damaged: Mapping[str, str]) -> None:
+    """What can't be read, a line each on standard error."""
+    for reference, problem in damaged.items():
+        click.echo(f"{reference}: {problem}", err=True)
+
+
+def _registry(row: Mapping[str, Any]) -> str:
+    return f"{row['registry']} (hidden)" if row["hidden"] else str(row["registry"])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['name']}@{row['version']}" + (" (yanked)" if row["yanked"] else ""),
+        " ".join(row["aliases"]),
+        row["method"],
+        row["head"] or "",
+        row["corpus"] or "",
+        str(row["knowledge_end"])[:10],
+        " ".join(f"{metric}={value:.3f}" for metric, value in sorted(row["metrics"].items())),
+    )

@@ -1,0 +1,314 @@
+"""The registry at size: search, the whole process, the index's rebuild, adding and resolving; MLflow's beside it.
+
+    python benchmarks/registry.py [--versions 100000] [--root FOLDER] [--only PART ...]
+
+The versions are written in the format directly, each with a manifest as long as training writes it (26 kB: tensors and
+the base's probe) and without weights; a root that is there already is used again. Adding is `Registry.add` of a folder
+of 5 MB, in turn with a copy, a sha256 and an fsync of the same files. Where MLflow is installed (the extra `bench`) its
+SQLite registry does what it can of the same work, with 500 versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from adapterhub_fin_registry import Manifest, Registry
+from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.knowledge import format_instant
+from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+
+NAMESPACES = ("acme", "beta", "credit", "desk", "equities", "fixed", "global", "house", "index", "macro")
+SECTORS = ("banks", "energy", "health", "industrials", "media", "metals", "retail", "software", "telecoms", "utilities")
+TASKS = ("sentiment", "topic", "surprise", "tone", "guidance")
+BASES = ("acme/encoder-small", "acme/encoder-large", "acme/reader-1b", "acme/reader-7b")
+CORPORA = ("headlines", "filings", "calls", "notes")
+QUERIES = {
+    "task and metric, best first": "task = 'sentiment' AND metrics.accuracy > 0.85 ORDER BY metrics.accuracy DESC",
+    "alias": "alias = champion",
+    "one name": "name = 'acme/banks-sentiment-0' ORDER BY version DESC",
+    "option and base": "method.rank >= 16 AND base = 'acme/reader-7b'",
+    "tag, negated": "tag = production AND NOT metrics.accuracy < 0.8",
+    "words": "banks sentiment",
+    "rare words and a metric": '"quarter 37" AND metrics.macro_f1 > 0.7',
+    "evaluation": "eval.calls.test.accuracy > 0.9 ORDER BY eval.calls.test.accuracy DESC",
+    "newest": "corpus IN (filings, calls) ORDER BY added_at DESC",
+    "knowledge": "knowledge_end < 2016-01-01 AND NOT yanked = true",
+    "part of a name": "name ~ 'METALS-TONE'",
+    "nothing fits": "task = 'tone' AND metrics.accuracy > 0.999999",
+}
+
+
+def manifests(count: int) -> Iterator[bytes]:
+    """Manifests with the tensors of an encoder's adapter and a probe of its base, and what varies between versions."""
+    draw = random.Random(0)
+    layers = [
+        f"encoder.layer.{i}.{part}" for i in range(6) for part in ("query", "key", "value", "output", "up", "down")
+    ]
+    tensors = sorted([f"base_model.{layer}.lora_{side}.weight", "F32", [16, 384]] for layer in layers for side in "AB")
+    probes = {
+        base: canonical(
+            {
+                "dtype": "float32",
+                "values": {f"{layer}.{k}": [draw.random() for _ in range(8)] for layer in layers for k in "abc"},
+            }
+        )
+        for base in BASES
+    }
+    for i in range(count):
+        year, quarter = 2010 + i % 15, i % 60
+        base, corpus, task = draw.choice(BASES), draw.choice(CORPORA), TASKS[i // 50 % len(TASKS)]
+        inputs = [
+            {"input": "base", "at": "2010-06-30T00:00:00Z", "kind": "asserted", "evidence": "card"},
+            {
+                "input": f"corpus:{corpus}",
+                "at": f"{year}-{1 + i % 12:02}-28T00:00:00Z",
+                "kind": "observed",
+                "evidence": "",
+            },
+        ]
+        document = {
+            "format": 1,
+            "environment": {"torch": "2.13.0", "device": "cpu"},
+            "parents": [],
+            "recipe": None,
+            "files": [["adapter_config.json", 900, "0" * 64], ["adapter_model.safetensors", 5 * 2**20, "1" * 64]],
+            "tensors": tensors,
+            "method": {
+                "name": draw.choice(("lora", "lora", "adalora", "qlora")),
+                "options": {"alpha": 32, "dropout": 0.05, "rank": draw.choice((4, 8, 16, 32)), "targets": "all-linear"},
+                "provider": {"distribution": "adapterhub-fin", "version": "0.1.0"},
+                "traits": [],
+            },
+            "head": {
+                "name": "classify",
+                "options": {"task": task},
+                "labels": ["down", "flat", "up"],
+                "modules": ["head"],
+            },
+            "base": {
+                **dict.fromkeys(("revision", "config_digest", "tokenizer_digest", "structure_digest", "quantization")),
+                "repository": base,
+                "architecture": "BertModel",
+                "vocabulary_size": 30522,
+                "transformers": "5.23.0",
+                "weight_probe": "@",
+                "pin": "verified",
+            },
+            "corpus": {
+                "name": corpus,
+                "options": {"rows": 4000},
+                "digest": None,
+                "rows": {"train": 3000, "test": 1000},
+                "available": None,
+                "licence": "CC-BY-4.0",
+            },
+            "knowledge": {"inputs": inputs, "end": max(entry["at"] for entry in inputs)},
+            "metrics": {"accuracy": draw.random(), "macro_f1": draw.random()},
+            "measured_on": {"split": "test", "rows": 1000, "corpus_digest": None},
+            "seed": i % 10,
+            "licence": "Apache-2.0",
+            "tags": draw.sample(("production", "research", "old"), 1),
+            "description": f"The {task} of {corpus}, quarter {quarter}",
+        }
+        yield canonical(document).replace(b'"@"', probes[base])
+
+
+def write_registry(root: Path, count: int) -> None:
+    """Fifty versions a name; a tenth evaluated, a fiftieth yanked, a champion each."""
+    print(f"writing {count:,} versions", file=sys.stderr)
+    for i, data in enumerate(manifests(count)):
+        group, number = divmod(i, 50)
+        name = f"{SECTORS[group // 5 % 10]}-{TASKS[group % 5]}-{group // 500}"
+        folder = root / "adapters" / NAMESPACES[group // 50 % 10] / name
+        version = folder / "versions" / str(number + 1)
+        (version / "files").mkdir(parents=True)
+        (version / "manifest.json").write_bytes(data)
+        added = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=i * 7919 % (300 * 86_400))
+        at = {"at": format_instant(added), "by": "bench@host"}
+        record = {"name": f"{folder.parent.name}/{name}", "version": number + 1, "origin": None}
+        (version / "record.json").write_bytes(canonical({**record, "added_at": at["at"], "added_by": at["by"]}))
+        events: list[dict[str, Any]] = []
+        if i % 10 == 0:
+            events.append(
+                {"kind": "evaluation", "corpus": "calls", "split": "test", "metrics": {"accuracy": i % 997 / 997}}
+            )
+        if i % 50 == 7:
+            events.append({"kind": "yank", "reason": "bench"})
+        for place, event in enumerate(events, 1):
+            (version / "events" / str(place)).mkdir(parents=True)
+            (version / "events" / str(place) / "event.json").write_bytes(canonical({**event, **at}))
+        if number == 0:
+            (folder / "aliases" / "champion" / "1").mkdir(parents=True)
+            (folder / "aliases" / "champion" / "1" / "alias.json").write_bytes(
+                canonical({"version": 1, "at": at["at"]})
+            )
+            (folder / "changed").write_text(uuid.uuid4().hex)
+    (root / "changed").write_text(uuid.uuid4().hex)
+    (root / "registry.json").write_bytes(canonical({"format": 1, "id": str(uuid.uuid4())}))
+
+
+def milliseconds(work: Callable[[], object], times: int) -> list[float]:
+    """How long each of some repetitions took."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - start) * 1000)
+    return taken
+
+
+def line(name: str, taken: list[float], unit: str = "ms") -> None:
+    p95 = sorted(taken)[min(len(taken) - 1, round(0.95 * len(taken)))]
+    print(f"| {name} | {statistics.median(taken):.2f} {unit} | {p95:.2f} {unit} |", flush=True)
+
+
+def rebuild(root: Path) -> None:
+    """From no index to an answer, in this process."""
+    shutil.rmtree(os.environ["AHF_CACHE"], ignore_errors=True)
+    registry = Registry(root)
+    wall, cpu = time.perf_counter(), time.process_time()
+    registry.search("")
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    count = len(registry.search("yanked IN (true, false)", limit=None))
+    rates = f"{count / wall:,.0f} | {count / cpu:,.0f}"
+    print(f"| rebuild of {count:,}: versions a second, by the clock and by CPU time | {rates} |", flush=True)
+
+
+def search(root: Path) -> None:
+    """Each query warm, all of them together, and a search just after a change."""
+    registry = Registry(root)
+    registry.search("")
+    everything: list[float] = []
+    for name, query in QUERIES.items():
+        taken = milliseconds(lambda query=query: registry.search(query), 30)  # type: ignore[misc]
+        line(f"search: {name}, {len(registry.search(query))} rows", taken)
+        everything += taken
+    line("**search: all of these**", everything)
+    best = "ORDER BY metrics.accuracy DESC"
+    page = registry.search(best)
+    line("search: the second page", milliseconds(lambda: registry.search(best, after=page.next), 30))
+    names = [row["name"] for row in registry.search("version = 1", limit=20)]
+    changed = []
+    for name in names:
+        registry.set_alias(name, "bench", 2)
+        changed += milliseconds(lambda: registry.search("alias = bench"), 1)
+        registry.set_alias(name, "bench", None)
+    line("search just after a change", changed)
+
+
+def process(root: Path) -> None:
+    """`ahf search` from its start to its end."""
+    call = "from adapterhub_fin.cli.search import command; command()"
+    for name in ("task and metric, best first", "words"):
+        command = [sys.executable, "-c", call, QUERIES[name], "--json"]
+        run = lambda command=command: subprocess.run(command, check=True, capture_output=True)  # noqa: E731
+        run()
+        line(f"`ahf search`, whole process: {name}", milliseconds(run, 20))
+
+
+def resolve(root: Path) -> None:
+    """By number, by alias, and the newest."""
+    registry = Registry(root)
+    name = registry.search("alias = champion", limit=1).rows[0]["name"]
+    for what, reference in (("number", f"{name}@7"), ("alias", f"{name}@champion"), ("bare name", name)):
+        line(f"resolve by {what}", milliseconds(lambda reference=reference: registry.resolve(reference), 100))  # type: ignore[misc]
+
+
+def adapter_folder(folder: Path, seed: int) -> Path:
+    """5 MB of an adapter."""
+    folder.mkdir(parents=True)
+    size = 5 * 2**20
+    header = canonical({"a.lora_A": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}})
+    (folder / "adapter_config.json").write_text('{"peft_type":"LORA"}')
+    weights = len(header).to_bytes(8, "little") + header + random.Random(seed).randbytes(size)
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    return folder
+
+
+def copied(source: Path, target: Path) -> None:
+    """What anyone must do: a copy of each file, its sha256, an fsync."""
+    target.mkdir()
+    for path in source.iterdir():
+        data = path.read_bytes()
+        hashlib.sha256(data).hexdigest()
+        with (target / path.name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def add(work: Path) -> None:
+    """`Registry.add` and a plain copy in turn."""
+    inputs = (KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted"),)
+    given = {"method": {"name": "lora"}, "base": {"pin": "declared"}, "knowledge": Knowledge.of(inputs)}
+    registry = Registry(work / "adding")
+    folders = [adapter_folder(work / "sources" / str(seed), seed) for seed in range(21)]
+    ours, plain = [], []
+    for place, folder in enumerate(folders):
+        manifest = Manifest.model_validate({**given, "seed": place})
+        ours += milliseconds(lambda: registry.add(folder, manifest, name="bench/add"), 1)  # noqa: B023
+        plain += milliseconds(lambda: copied(folder, work / f"copy-{place}"), 1)  # noqa: B023
+    line("add of 5 MB", ours[1:])
+    line("copy, sha256 and fsync of the same", plain[1:])
+    ratio = statistics.median(a / b for a, b in zip(ours[1:], plain[1:], strict=True))
+    print(f"| add against the copy, median of the pairs' ratios | {ratio:.2f} | |", flush=True)
+
+
+def mlflow(work: Path) -> None:
+    """The same of MLflow, as far as it goes: it neither copies nor hashes, and can't search by metric or alias."""
+    if find_spec("mlflow") is None:
+        print("MLflow isn't installed here: `pip install adapterhub-fin[bench]` brings it", file=sys.stderr)
+        return
+    from mlflow import MlflowClient  # type: ignore[import-not-found]
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{work}/mlflow.db", registry_uri=f"sqlite:///{work}/mlflow.db")
+    client.create_registered_model("tone")
+    numbers = iter(range(500))
+    make = lambda: client.create_model_version("tone", str(work), tags={"task": TASKS[next(numbers) % 5]})  # noqa: E731
+    line("MLflow: create a version", milliseconds(make, 500))
+    client.set_registered_model_alias("tone", "champion", "7")
+    line("MLflow: get by number", milliseconds(lambda: client.get_model_version("tone", "7"), 50))
+    line("MLflow: get by alias", milliseconds(lambda: client.get_model_version_by_alias("tone", "champion"), 50))
+    find = lambda: client.search_model_versions("tag.task = 'tone'", max_results=50)  # noqa: E731
+    line("MLflow: search by tag, 50 rows", milliseconds(find, 30))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--versions", type=int, default=100_000)
+    parser.add_argument("--root", type=Path)
+    at_size = {"rebuild": rebuild, "search": search, "process": process, "resolve": resolve}
+    apart = {"add": add, "mlflow": mlflow}
+    parser.add_argument("--only", nargs="+", choices=[*at_size, *apart], default=[*at_size, *apart])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        root = (arguments.root or work / "root").absolute()
+        os.environ.update(AHF_HOME=str(root), AHF_CACHE=str(work / "cache"))
+        if not (root / "registry.json").is_file() and set(arguments.only) & set(at_size):
+            write_registry(root, arguments.versions)
+        print("| | p50 | p95 |\n|---|---|---|")
+        for part in arguments.only:
+            if part in at_size:
+                at_size[part](root)
+            else:
+                apart[part](work)
+
+
+if __name__ == "__main__":
+    main()

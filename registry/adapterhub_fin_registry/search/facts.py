@@ -1,0 +1,133 @@
+"""What the index holds of one version, from what is stored of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from adapterhub_fin_registry.knowledge import BASE, parse_instant
+from adapterhub_fin_registry.rows import row
+from adapterhub_fin_registry.search.parser import microseconds
+
+Pair = tuple[str, str | int | float]
+_LIMIT = 2**63
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One version as the index holds it: its row, its columns, its values by path, its words.
+
+    `setting` is what it shares with the versions of the same options, by a key of theirs.
+    """
+
+    row: dict[str, Any]
+    columns: dict[str, Any]
+    values: list[Pair]
+    setting: str
+    words: tuple[str, ...]
+
+
+def facts(
+    name: str,
+    number: int,
+    digest: str,
+    manifest: Mapping[str, Any],
+    record: Mapping[str, Any],
+    events: Sequence[Mapping[str, Any]],
+    aliases: Sequence[str],
+) -> Facts:
+    """The facts of a version; a KeyError, TypeError, ValueError or AttributeError where it isn't one."""
+    shown = row(name, number, digest, manifest, record, events, aliases)
+    method, base = manifest["method"], manifest["base"]
+    head, corpus = manifest["head"] or {}, manifest["corpus"] or {}
+    ends = [(_instant(entry["at"]), entry["input"]) for entry in manifest["knowledge"]["inputs"]]
+    own = [at for at, source in ends if source != BASE]
+    latest = max(ends)[0]
+    columns = {
+        "name": name,
+        "number": number,
+        "namespace": name.partition("/")[0],
+        "digest": digest,
+        "method": _text(shown["method"]),
+        "head": _text(shown["head"]),
+        "task": _text((head.get("options") or {}).get("task") or shown["head"]),
+        "base": _text(shown["base"]),
+        "corpus": _text(shown["corpus"]),
+        "licence": _text(manifest["licence"]),
+        "description": _text(manifest["description"]),
+        "added_by": _text(record["added_by"]),
+        "seed": _whole(manifest["seed"]),
+        "added_at": _instant(shown["added_at"]),
+        "knowledge_end": latest,
+        "own_knowledge_end": max(own, default=latest),
+        "yanked": int(shown["yanked"]),
+        "events": events[-1]["number"] if events else 0,
+    }
+    values: list[Pair] = [(f"metrics.{metric}", _number(value)) for metric, value in shown["metrics"].items()]
+    values += [(f"eval.{path}", _number(value)) for path, value in shown["eval"].items()]
+    values += [("tag", tag) for tag in shown["tags"]] + [("alias", alias) for alias in shown["aliases"]]
+    values += [("parent", parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
+    setting = json.dumps(
+        {
+            "": {
+                "label": head.get("labels"),
+                "trait": method["traits"],
+                "architecture": base["architecture"],
+                "pin": base["pin"],
+                "provider": (method["provider"] or {}).get("distribution"),
+            },
+            "method": method["options"],
+            "head": head.get("options"),
+            "corpus": corpus.get("options"),
+        }
+    )
+    setting_values(setting)
+    texts = (columns[column] for column in ("name", "description", "method", "corpus", "base"))
+    words = (" ".join(shown["tags"]), *(str(text or "") for text in texts))
+    return Facts(shown, columns, values, setting, words)
+
+
+@lru_cache(maxsize=1024)
+def setting_values(setting: str) -> tuple[Pair, ...]:
+    """The values by path of a setting: objects by their keys, lists as several values, nothing for null."""
+    return tuple(_flattened("", json.loads(setting)))
+
+
+def _flattened(path: str, value: Any) -> Iterator[Pair]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flattened(f"{path}.{key}" if path else key, item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _flattened(path, item)
+    elif isinstance(value, bool):
+        yield path, int(value)
+    elif isinstance(value, str):
+        yield path, value
+    elif value is not None:
+        yield path, _number(value)
+
+
+def _text(value: Any) -> str | None:
+    if not (value is None or isinstance(value, str)):
+        raise TypeError("this isn't text")
+    return value
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("this isn't a finite number")
+    return value if isinstance(value, float) or -_LIMIT <= value < _LIMIT else float(value)
+
+
+def _whole(value: Any) -> int | float | None:
+    return None if value is None else _number(value)
+
+
+@lru_cache(maxsize=4096)
+def _instant(text: str) -> int:
+    return microseconds(parse_instant(text))

@@ -1,0 +1,166 @@
+"""Bringing the index up to what is stored: only names whose mark changed are read, and of those only new versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.search.facts import Facts, Pair, setting_values
+from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
+from adapterhub_fin_registry.search.stored import Known, Stored
+from adapterhub_fin_registry.shelf import Shelf, mark_of, shelves
+
+_BATCH: Final = 1000
+
+
+def fill(connection: sqlite3.Connection, root: Path) -> None:
+    """Bring an index up to date, within a transaction that the caller has begun."""
+    # The mark before what it marks: a change during the reading is then seen the next time.
+    current = mark_of(root)
+    seen = dict(connection.execute("SELECT name, mark FROM name"))
+    filler = _Filler(connection)
+    for shelf in shelves(root):
+        marked = mark_of(shelf.folder)
+        if seen.pop(shelf.name, None) != marked:
+            filler.name(shelf, marked)
+    for name in seen:
+        filler.forget(name)
+    filler.flush()
+    for statement in INDEXES:
+        connection.execute(statement)
+    connection.execute("DELETE FROM state")
+    connection.execute("INSERT INTO state VALUES (?)", (current,))
+
+
+def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
+    """Whether something that could not be read is otherwise now: mending it by hand leaves no mark."""
+    for name, number, reason in connection.execute("SELECT name, number, reason FROM damaged").fetchall():
+        folder = Shelf(root, name).versions_folder / str(number)
+        try:
+            Stored(name, number, str(folder), []).read(connection)
+        except Corrupted as error:
+            if os.path.lexists(folder) and str(error) == reason:
+                continue
+        return True
+    return False
+
+
+class _Filler:
+    """Collects rows, so that they are inserted by the thousand."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._common = {table: _Common(connection, table) for table in ("path", "setting", "text")}
+        [(last,)] = connection.execute("SELECT coalesce(max(id), 0) FROM version")
+        self._next = last + 1
+        self._versions: list[tuple[Any, ...]] = []
+        self._shown: list[tuple[int, str]] = []
+        self._values: list[tuple[int, int, str | int | float]] = []
+
+    def name(self, shelf: Shelf, mark: str) -> None:
+        """Read what is new under a name, and drop what is gone."""
+        known = self._known(shelf.name)
+        aliases: dict[int, list[str]] = {}
+        for alias, number in shelf.aliases().items():
+            aliases.setdefault(number, []).append(alias)
+        damaged = []
+        for number in shelf.numbers():
+            stored = Stored(shelf.name, number, f"{shelf.versions_folder}{os.sep}{number}", aliases.get(number, []))
+            try:
+                if number in known and stored.is_known(known[number]):
+                    del known[number]
+                elif (found := stored.read(self._connection)) is not None:
+                    self._drop([known.pop(number).id] if number in known else [])
+                    self._add(found)
+            except Corrupted as error:
+                damaged.append((shelf.name, number, str(error)))
+        self._drop(gone.id for gone in known.values())
+        self._connection.execute("DELETE FROM damaged WHERE name = ?", (shelf.name,))
+        self._connection.executemany("INSERT INTO damaged VALUES (?, ?, ?)", damaged)
+        self._connection.execute("REPLACE INTO name VALUES (?, ?)", (shelf.name, None if damaged else mark))
+
+    def forget(self, name: str) -> None:
+        """Drop a name whose folder is gone."""
+        self._drop(known.id for known in self._known(name).values())
+        for table in ("damaged", "name"):
+            self._connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
+
+    def flush(self) -> None:
+        """Insert what was collected."""
+        marks = ", ".join("?" * len(COLUMNS))
+        self._connection.executemany(f"INSERT INTO version VALUES ({marks})", self._versions)
+        self._connection.executemany("INSERT INTO shown VALUES (?, ?)", self._shown)
+        # An option's list may hold a value twice.
+        self._connection.executemany("INSERT OR IGNORE INTO value VALUES (?, ?, ?)", self._values)
+        for collected in (self._versions, self._shown, self._values):
+            collected.clear()
+
+    def _known(self, name: str) -> dict[int, Known]:
+        rows = self._connection.execute("SELECT number, id, events FROM version WHERE name = ?", (name,))
+        known = {number: Known(id_, events, []) for number, id_, events in rows}
+        aliases = self._connection.execute(
+            "SELECT v.number, o.value FROM value o JOIN version v ON v.id = o.owner "
+            "WHERE o.path = (SELECT id FROM path WHERE name = 'alias') AND v.name = ? ORDER BY o.value",
+            (name,),
+        )
+        for number, alias in aliases if known else ():
+            known[number].aliases.append(alias)
+        return known
+
+    def _add(self, found: Facts) -> None:
+        id_, self._next = self._next, self._next + 1
+        setting, is_new = self._common["setting"].id(found.setting)
+        if is_new:
+            self._put(-setting, setting_values(found.setting))
+        text, is_new = self._common["text"].id("\n".join(found.words))
+        if is_new:
+            self._connection.execute(
+                "INSERT INTO words (rowid, tags, name, description, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (text, *found.words),
+            )
+        columns = {**found.columns, "id": id_, "setting": -setting, "text": text}
+        self._versions.append(tuple(columns[column] for column in COLUMNS))
+        self._shown.append((id_, json.dumps(found.row)))
+        self._put(id_, found.values)
+        if len(self._versions) >= _BATCH:
+            self.flush()
+
+    def _put(self, owner: int, values: Iterable[Pair]) -> None:
+        paths = self._common["path"]
+        self._values += [(owner, paths.id(path)[0], value) for path, value in values]
+
+    def _drop(self, ids: Iterable[int]) -> None:
+        listed = [(id_,) for id_ in ids]
+        for statement in (
+            "DELETE FROM value WHERE owner = ?",
+            "DELETE FROM shown WHERE id = ?",
+            "DELETE FROM version WHERE id = ?",
+        ):
+            self._connection.executemany(statement, listed)
+
+
+class _Common:
+    """What many versions have in common, each kept once and known by an id."""
+
+    def __init__(self, connection: sqlite3.Connection, table: str) -> None:
+        self._connection = connection
+        self._column = "name" if table == "path" else "key"
+        self._table = table
+        self._ids: dict[str, int] = {}
+
+    def id(self, key: str) -> tuple[int, bool]:
+        """The id of a key, and whether it was given just now."""
+        if key in self._ids:
+            return self._ids[key], False
+        cursor = self._connection.execute(f"SELECT id FROM {self._table} WHERE {self._column} = ?", (key,))
+        row = cursor.fetchone()
+        if row is None:
+            cursor = self._connection.execute(f"INSERT INTO {self._table} ({self._column}) VALUES (?)", (key,))
+        id_: int = cursor.lastrowid if row is None else row[0]  # type: ignore[assignment]
+        self._ids[key] = id_
+        return id_, row is None
