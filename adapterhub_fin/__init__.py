@@ -35,6 +35,11 @@ if TYPE_CHECKING:
         import_folder,
         save,
     )
+    from adapterhub_fin.engine.series import (
+        Series,
+        preview_series,
+        train_series,
+    )
     from adapterhub_fin.engine.training import (
         preview,
         train,
@@ -113,6 +118,7 @@ __all__ = [
     "Refused",
     "Registry",
     "Rows",
+    "Series",
     "Site",
     "StoreKind",
     "TrainingFailed",
@@ -129,9 +135,11 @@ __all__ = [
     "load",
     "plan",
     "preview",
+    "preview_series",
     "register",
     "save",
     "train",
+    "train_series",
 ]
 
 _HOME = {
@@ -140,6 +148,7 @@ _HOME = {
     **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
     **dict.fromkeys(("import_folder", "save"), "adapterhub_fin.engine.saving"),
+    **dict.fromkeys(("Series", "preview_series", "train_series"), "adapterhub_fin.engine.series"),
     **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training"),
     **dict.fromkeys(
         (

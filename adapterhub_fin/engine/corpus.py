@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.descriptions import Corpus, Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.dated import first_seen
-from adapterhub_fin.engine.splits import PARTS, divide
+from adapterhub_fin.engine.splits import PARTS, Division, divide
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known, Rows
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from adapterhub_fin.interfaces import HeadImplementation
-    from adapterhub_fin.recipe import CorpusChoice, Split
+    from adapterhub_fin.recipe import CorpusChoice
+    from adapterhub_fin.split import Split
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")
@@ -38,14 +39,18 @@ class Corpora:
     parts: Mapping[str, Dataset]
     split: Split  # as it was resolved
     record: Mapping[str, Any]  # the manifest's `corpus`
+    measured: str  # the digest of the rows that the metrics are of
     known: Mapping[str, Known]  # by input: `corpus:NAME`, `labels:NAME`
     notes: Mapping[str, int]
 
 
-def read_corpus(choice: CorpusChoice, head: str) -> Corpora:
-    """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row."""
+def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Corpora:
+    """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row.
+
+    Rows that were read and checked before are not read again.
+    """
     description = extensions().get(Corpus, choice.name)
-    rows = read_rows(choice, head)
+    rows = rows or read_rows(choice, head)
     unknown = first_seen()  # after the rows were read
     division = divide(rows.table, choice.split, choice.name)
     parts = division.parts
@@ -53,17 +58,28 @@ def read_corpus(choice: CorpusChoice, head: str) -> Corpora:
         raise BadCorpus(
             f"corpus {choice.name}: the training part holds one label; two or more are needed to tell apart"
         )
-    span = _span(rows.table)
+    described = learnt_from(rows.table, division)
     record = {
         "name": choice.name,
         "options": {**portable_options(choice), **rows.read},
-        "digest": corpus_digest(rows.table),
+        "digest": corpus_digest(described),
         "rows": {part: len(table) for part, table in parts.items()},
-        "available": span,
+        "available": _span(described),
         "licence": _licence(choice) or description.licence,
     }
+    measured = corpus_digest(parts["test"]) if division.split.by == "window" else record["digest"]
     known = _known(choice.name, parts, rows.known, unknown)
-    return Corpora(parts, division.split, record, known, {**rows.notes, **division.notes})
+    return Corpora(parts, division.split, record, measured, known, {**rows.notes, **division.notes})
+
+
+def learnt_from(table: Dataset, division: Division) -> Dataset:
+    """The rows that a manifest's corpus is of: all, but of a window those that it learnt from.
+
+    So what comes in after a window's cut-off changes nothing that is said of the corpus of its version.
+    """
+    if division.split.by != "window":
+        return table
+    return table.select(sorted(place for part in SEEN for place in division.places[part]))
 
 
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
