@@ -1,7 +1,7 @@
 """Lengths of time: of the clock, or of the business days of a named calendar.
 
 `weekdays`, Monday to Friday in UTC, is always there. Exchanges such as XNYS come from `exchange_calendars`, whose
-holidays, early closes and zones are kept by people who follow the exchanges; a list of our own would be wrong in a year.
+holidays, early closes and zones are kept by people who follow the exchanges: a list of our own would soon be wrong.
 """
 
 from __future__ import annotations

@@ -29,11 +29,15 @@ class Window:
 class Schedule(Options):
     """Which windows there are; the test part of one is what the next one learns from."""
 
-    windows: str = Field(description="monthly, quarterly, yearly, or a length such as 6mo: from one cut-off to the next.")
+    windows: str = Field(
+        description="monthly, quarterly, yearly, or a length such as 6mo: from one cut-off to the next."
+    )
     start: date = Field(description="The first cut-off, on one of the days 1 to 28; the others follow from it.")
     end: date | None = Field(None, description="The last cut-off, at most; by default the last with rows to test on.")
     length: str | None = Field(
-        None, pattern=MONTHS_PATTERN, description="24mo or 2y: a window learns from so much; by default from all before."
+        None,
+        pattern=MONTHS_PATTERN,
+        description="24mo or 2y: a window learns from so much; by default from all before.",
     )
     embargo: str | None = Field(
         None, pattern=SPAN_PATTERN, description="5B, 5d, 12h or 30min: rows not known that long before are left out."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -84,6 +85,6 @@ class Split(Options):
         if self.by == "window" and (self.cutoff is None or self.until is None):
             raise ValueError("by window needs both cutoff and until, such as 2021-04-01 and 2021-07-01")
         days = [day for day in (self.since, self.cutoff, self.until) if day is not None]
-        if any(not earlier < later for earlier, later in zip(days, days[1:], strict=False)):
+        if any(not earlier < later for earlier, later in pairwise(days)):
             raise ValueError(f"since, cutoff and until must follow one another, not {', '.join(map(str, days))}")
         return self

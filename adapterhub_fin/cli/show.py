@@ -13,6 +13,7 @@ from adapterhub_fin.cli.options import (
     asked,
     interval_text,
     json_option,
+    lock_option,
     print_facts,
     print_json,
     print_table,
@@ -23,8 +24,9 @@ from adapterhub_fin.cli.options import (
 @click.command("show")
 @click.argument("reference", type=REFERENCE)
 @as_of_options
+@lock_option
 @json_option
-def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None:
+def command(reference: str, as_of: str | None, tier: str, lock: str | None, as_json: bool) -> None:
     """Show what is known of a version.
 
     \b
@@ -35,7 +37,7 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
     from adapterhub_fin_registry import Registry
 
     registry = Registry()
-    version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)  # type: ignore[arg-type]
     manifest = json.loads(version.manifest_bytes)
     aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)
     events = list(registry.events(version.reference))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_facts, print_json
+from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
 
 
 @click.command("train")
@@ -117,6 +117,7 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
 
 def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
     from adapterhub_fin import preview_series
+    from adapterhub_fin_registry.knowledge import format_instant
 
     plan = preview_series(recipe)
     if as_json:

@@ -59,15 +59,16 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
             f"corpus {choice.name}: the training part holds one label; two or more are needed to tell apart"
         )
     described = learnt_from(rows.table, division)
+    digest = corpus_digest(described)
     record = {
         "name": choice.name,
         "options": {**portable_options(choice), **rows.read},
-        "digest": corpus_digest(described),
+        "digest": digest,
         "rows": {part: len(table) for part, table in parts.items()},
         "available": _span(described),
         "licence": _licence(choice) or description.licence,
     }
-    measured = corpus_digest(parts["test"]) if division.split.by == "window" else record["digest"]
+    measured = corpus_digest(parts["test"]) if division.split.by == "window" else digest
     known = _known(choice.name, parts, rows.known, unknown)
     return Corpora(parts, division.split, record, measured, known, {**rows.notes, **division.notes})
 

@@ -209,7 +209,9 @@ def _still_on_this_base(plan: Sequence[Planned], download: bool) -> list[Planned
                 check_base(setup.model, setup.tokenizer, base, setup.site.head_modules, "the base at hand")
                 same[key] = True
             except WrongBase as error:
-                log.warning("%s was trained on another base, and its window is trained again: %s", version.reference, error)
+                log.warning(
+                    "%s was trained on another base, and its window is trained again: %s", version.reference, error
+                )
                 same[key] = False
         return same[key]
 

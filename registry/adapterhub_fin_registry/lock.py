@@ -10,12 +10,14 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import BadLock, NotFound, WriteFailed
-from adapterhub_fin_registry.reference import Reference, check_digest
+from adapterhub_fin_registry.errors import Corrupted, NotFound, Refused, WriteFailed
+from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
+from adapterhub_fin_registry.reference import Reference, check_digest, parse_reference
 from adapterhub_fin_registry.version import Version
 
 FORMAT: Final = 1
@@ -29,6 +31,13 @@ class Asked(NamedTuple):
     reference: str
     as_of: str | None
     tier: str | None  # None without a date, where it makes no difference
+
+
+def asked(wanted: object, as_of: str | date | datetime | None, tier: str) -> Asked:
+    """The key of a reference with its date and tier; a date in any spelling is one instant, and "now" stays "now"."""
+    if as_of is None:
+        return Asked(str(wanted), None, None)
+    return Asked(str(wanted), "now" if as_of == "now" else format_instant(as_of_instant(as_of)), tier)
 
 
 class Lock:
@@ -49,7 +58,7 @@ class Lock:
             self._write({**self.entries(), asked: _entry(asked, version)})
             return version
         try:
-            version = find(_exact(asked.reference, entry))
+            version = find(_exact(entry))
         except NotFound as error:
             raise NotFound(
                 f"{self.path} holds {asked.reference} to {entry['version']}, {entry['digest']}, which is gone from the "
@@ -59,31 +68,36 @@ class Lock:
         return version
 
     def entries(self) -> dict[Asked, dict[str, Any]]:
-        """What the file holds; BadLock where it isn't a lock file."""
+        """What the file holds; Corrupted where it isn't a lock file."""
         try:
             if self.path.stat().st_size > _LIMIT:
                 raise ValueError("it is too large")
             document = json.loads(self.path.read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
                 raise ValueError(f"its format is {document['format']!r} and not {FORMAT}")
-            return {_asked(entry): entry for entry in document["resolutions"]}
+            found = {_asked(entry): entry for entry in document["resolutions"]}
+            if len(found) != len(document["resolutions"]):
+                raise ValueError("it holds a reference twice")
+            return found
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise BadLock(f"{self.path} can't be read ({error.strerror}): name another lock file") from error
+            raise Corrupted(f"{self.path} can't be read ({error.strerror}): name another lock file") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BadLock(f"{self.path} isn't a lock file ({error}): restore it from git, or remove it") from error
+            raise Corrupted(f"{self.path} isn't a lock file ({error}): restore it from git, or remove it") from error
 
     def _warn(self, asked: Asked, held: Version, resolve: Callable[[], Version]) -> None:
         if held.yanked:
-            _log.warning("%s was yanked, and %s holds %s to it", held.reference, self.path, asked.reference)
+            _log.warning("%s holds %s to %s, which was yanked", self.path, asked.reference, held.reference)
         try:
             now = resolve()
-        except NotFound:
-            _log.warning("%s names nothing any more, and %s holds it to %s", asked.reference, self.path, held.reference)
+        except (NotFound, Refused) as error:
+            _log.warning("%s holds %s to %s; by now %s", self.path, asked.reference, held.reference, error)
             return
         if now.digest != held.digest:
-            _log.warning("%s is %s by now, and %s holds it to %s", asked.reference, now.reference, self.path, held.reference)
+            _log.warning(
+                "%s holds %s to %s; by now it is %s", self.path, asked.reference, held.reference, now.reference
+            )
 
     def _write(self, entries: dict[Asked, dict[str, Any]]) -> None:
         resolutions = [entries[asked] for asked in sorted(entries, key=lambda each: tuple(map(str, each)))]
@@ -101,11 +115,14 @@ def _entry(asked: Asked, version: Version) -> dict[str, Any]:
 
 
 def _asked(entry: dict[str, Any]) -> Asked:
+    """What an entry answers; a ValueError, KeyError or TypeError where it can't be one."""
     check_digest(entry["digest"])
-    Reference.parse(entry["version"])
-    return Asked(str(entry["reference"]), entry.get("as_of"), entry.get("tier"))
+    wanted, named = parse_reference(entry["reference"]), Reference.parse(entry["version"])
+    if isinstance(wanted, Reference) and wanted.full_name != named.full_name:
+        raise ValueError(f"it holds {wanted} to another name, {named}")
+    return Asked(entry["reference"], entry.get("as_of"), entry.get("tier"))
 
 
-def _exact(reference: str, entry: dict[str, Any]) -> str:
-    """The digest under the name that it was found under."""
+def _exact(entry: dict[str, Any]) -> str:
+    """The digest under the name that it was found under: numbers may differ from one registry to the next."""
     return f"{Reference.parse(entry['version']).full_name}@{entry['digest']}"
