@@ -60,7 +60,7 @@ def walk(table: Path, encoder: Path, /, length: str | None = None, **changes: An
             "label_horizon": "1d",
             "split": {"validation": 0.2},
         },
-        "training": {"epochs": 2, "max_length": 32, "batch_size": 4},
+        "training": {"epochs": 2, "max_length": 32, "batch_size": 8},
         "schedule": {**schedule, **({"length": length} if length else {})},
         **changes,
     }
@@ -108,9 +108,7 @@ def test_new_rows_give_new_windows_and_leave_the_old_ones(table: Path, encoder: 
 def test_a_corrected_row_trains_the_windows_that_learnt_from_it(table: Path, encoder: Path, rows: list[Row]) -> None:
     recipe = walk(table, encoder, length="3mo")
     assert told(ahf.train_series(recipe)) == [(1, True), (2, True), (3, True)]
-    rows[40]["text"] += (
-        " Corrected."  # of the end of April: the second window learns from it, the first is tested on it
-    )
+    rows[40]["text"] += " Corrected."  # in April: the second window learns from it, the first is tested on it
     written(table, rows)
     series = ahf.train_series(recipe)
     assert told(series) == [(1, False), (4, True), (3, False)]
@@ -123,7 +121,7 @@ def test_a_corrected_row_trains_the_windows_that_learnt_from_it(table: Path, enc
 def test_a_series_that_was_killed_goes_on_where_it_stopped(table: Path, encoder: Path, tmp_path: Path) -> None:
     recipe, registry = walk(table, encoder), ahf.Registry(tmp_path / "killed")
     whole = ahf.train_series(recipe)
-    train_and_be_killed(recipe, registry.root, step=12, window=2)
+    train_and_be_killed(recipe, registry.root, step=9, window=2)
     assert [version.number for version in registry.versions("acme/walk")] == [1]
     (broken,) = (registry.root / "runs").iterdir()
     assert list(broken.glob("checkpoint-*/complete")), "its first epoch is there to go on from"
