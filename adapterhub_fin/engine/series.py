@@ -85,7 +85,7 @@ def train_series(
     Every window is divided and checked before the first is trained. A window that broke off goes on from its last
     checkpoint, or begins anew with `restart`. Raises what `train` raises; what was trained until then is stored.
     """
-    whole, registry = _scheduled(read_recipe(recipe, overrides, keys)), registry or Registry()
+    whole, registry = _scheduled(named(read_recipe(recipe, overrides, keys))), registry or Registry()
     rows = read_rows(whole.corpus, whole.head.name)
     plan = _still_on_this_base(_planned(whole, rows, registry), download)
     _tell_of_the_base(whole, plan)
@@ -113,15 +113,20 @@ def preview_series(
     return _planned(whole, read_rows(whole.corpus, whole.head.name), registry or Registry())
 
 
+def largest_window(recipe: Recipe) -> Recipe:
+    """The run of the window that learns from the most rows."""
+    return max(preview_series(recipe), key=lambda planned: planned.rows["train"]).recipe
+
+
 def _scheduled(recipe: Recipe) -> Recipe:
     if recipe.schedule is None:
         raise BadRecipe("the recipe has no schedule: train it with ahf.train, or give it one (schedule.windows, start)")
-    return named(recipe).check().resolved()
+    return recipe.check().resolved()
 
 
 def _planned(recipe: Recipe, rows: Rows, registry: Registry) -> list[Planned]:
     windows = _windows(recipe, rows)
-    there = _versions_by_inputs(registry, str(recipe.name))
+    there = {} if recipe.name is None else _versions_by_inputs(registry, recipe.name)
     found = []
     for number, window in enumerate(windows, 1):
         alone = recipe.window(window)

@@ -71,10 +71,11 @@ class History:
         self.add("bounded", base=seen, corpus__unknown=seen)
 
     def merge(self, one: int, other: int) -> None:
-        parents = [self.made[place % len(self.made)] for place in (one, other)]
-        bases = max(parent.inputs["base"] for parent in parents)
-        ends = {f"parent__{place}": parent.end("adapter") for place, parent in enumerate(parents)}
-        self.add("observed", base=bases, **ends)
+        inputs: dict[str, datetime] = {}
+        for place in (one, other):
+            for name, at in self.made[place % len(self.made)].inputs.items():
+                inputs[name] = max(at, inputs.get(name, at))
+        self.add("observed", **inputs)
 
     def yank(self, of: int, withdrawn: bool) -> None:
         number = of % len(self.made) + 1
