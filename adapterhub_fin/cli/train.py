@@ -41,6 +41,7 @@ def command(
       ahf train recipes/tone.yaml
       ahf train recipes/tone.yaml --dry-run
       ahf train --name acme/quick --set corpus.name=headlines --set corpus.rows=200 --set training.epochs=1
+      ahf train recipes/tone.yaml --set schedule.windows=quarterly --set schedule.start=2019-01-01 --dry-run
     """
     from adapterhub_fin.recipe import Recipe
 
@@ -119,7 +120,7 @@ def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
     from adapterhub_fin import preview_series
     from adapterhub_fin_registry.knowledge import format_instant
 
-    plan = preview_series(recipe)
+    plan = preview_series(recipe, download=download)
     if as_json:
         print_json(
             [

@@ -103,19 +103,31 @@ def train_series(
 
 
 def preview_series(
-    recipe: Source = None, *, registry: Registry | None = None, overrides: Sequence[str] = (), **keys: Any
+    recipe: Source = None,
+    *,
+    registry: Registry | None = None,
+    overrides: Sequence[str] = (),
+    download: bool = False,
+    **keys: Any,
 ) -> list[Planned]:
     """The windows of a recipe's schedule with the rows of each part, oldest first; nothing is trained.
 
-    No weight is read, so that a base whose weights changed under its name is not noticed here.
+    The first is checked as `preview` checks a run. No weight is read, so that a base whose weights changed under its
+    name is not noticed here.
     """
     whole = _scheduled(read_recipe(recipe, overrides, keys))
-    return _planned(whole, read_rows(whole.corpus, whole.head.name), registry or Registry())
+    rows = read_rows(whole.corpus, whole.head.name)
+    plan = _planned(whole, rows, registry or Registry())
+    draft(plan[0].recipe, download=download, rows=rows)
+    _tell_of_the_base(whole, plan)
+    return plan
 
 
 def largest_window(recipe: Recipe) -> Recipe:
     """The run of the window that learns from the most rows."""
-    return max(preview_series(recipe), key=lambda planned: planned.rows["train"]).recipe
+    whole = _scheduled(recipe)
+    plan = _planned(whole, read_rows(whole.corpus, whole.head.name), Registry())
+    return max(plan, key=lambda planned: planned.rows["train"]).recipe
 
 
 def _scheduled(recipe: Recipe) -> Recipe:
