@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache, partial
 
 from adapterhub_fin.errors import BadRecipe
 
@@ -99,18 +100,25 @@ class Span:
 
 
 def sessions(calendar: str, first: date, last: date) -> Sessions:
-    """The sessions of a calendar between two days; BadRecipe where the calendar is not known here."""
-    return _weekdays(first, last) if calendar == WEEKDAYS else _exchange(calendar, first, last)
+    """The sessions of the years from one day to another; BadRecipe where the calendar is not known here."""
+    read = _weekdays if calendar == WEEKDAYS else partial(_exchange, calendar)
+    years = [read(year) for year in range(first.year, last.year + 1)]
+    days, opens, closes = ([each for year in years for each in getattr(year, of)] for of in ("days", "opens", "closes"))
+    return Sessions(days, opens, closes, years[0].zone)
 
 
-def _weekdays(first: date, last: date) -> Sessions:
-    days = [first + place * _DAY for place in range((last - first).days + 1)]
+@lru_cache(maxsize=256)
+def _weekdays(year: int) -> Sessions:
+    days = [
+        date.fromordinal(place) for place in range(date(year, 1, 1).toordinal(), date(year, 12, 31).toordinal() + 1)
+    ]
     days = [day for day in days if day.weekday() < 5]
     opens = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
     return Sessions(days, opens, [each + _DAY - _TICK for each in opens], UTC)
 
 
-def _exchange(calendar: str, first: date, last: date) -> Sessions:
+@lru_cache(maxsize=256)  # a year takes a tenth of a second, and a series asks for the same ones again and again
+def _exchange(calendar: str, year: int) -> Sessions:
     try:
         import exchange_calendars
     except ImportError as error:
@@ -119,10 +127,10 @@ def _exchange(calendar: str, first: date, last: date) -> Sessions:
             f"calendar {WEEKDAYS}"
         ) from error
     try:
-        found = exchange_calendars.get_calendar(calendar, start=first.isoformat(), end=last.isoformat())
+        found = exchange_calendars.get_calendar(calendar, start=f"{year:04}-01-01", end=f"{year:04}-12-31")
     except (exchange_calendars.errors.CalendarError, ValueError) as error:
         raise BadRecipe(
-            f"the calendar {calendar} can't be had from {first} to {last} ({error}): use {WEEKDAYS}, or a code that "
+            f"the calendar {calendar} can't be had for {year} ({error}): use {WEEKDAYS}, or a code that "
             "exchange_calendars knows, such as XNYS, XLON or XTKS"
         ) from error
     return Sessions(

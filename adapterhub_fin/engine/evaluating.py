@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from adapterhub_fin.engine.bootstrap import Interval, intervals
-from adapterhub_fin.engine.corpus import SEEN, check_targets, corpus_digest, learnt_from, portable_options, read_rows
+from adapterhub_fin.engine.corpus import (
+    check_targets,
+    corpus_digest,
+    learnt_from,
+    learnt_places,
+    portable_options,
+    read_rows,
+)
 from adapterhub_fin.engine.examples import IGNORED, lengths
 from adapterhub_fin.engine.loading import AsOf, Tier, load
 from adapterhub_fin.engine.measure import metric_functions
@@ -188,7 +195,7 @@ def _learnt(version: Version, trained_on: str, corpus: str, table: Dataset, dige
         return None  # a window's corpus is told by the rows that it learnt from, and this one can't be divided so
     if split.by == "window" and corpus_digest(learnt_from(table, division)) != trained_on:
         return None
-    return {place for part in SEEN for place in division.places[part]}
+    return set(learnt_places(division))
 
 
 def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, part: str) -> None:

@@ -18,10 +18,11 @@ from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import check_base
-from adapterhub_fin.engine.corpus import Corpora, read_corpus, read_rows
+from adapterhub_fin.engine.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
 from adapterhub_fin.engine.provenance import method_record, recorded_recipe
 from adapterhub_fin.engine.setup import draft, set_up
 from adapterhub_fin.engine.slots import new_slot
+from adapterhub_fin.engine.splits import dates, divide
 from adapterhub_fin.engine.training import Source, named, read_recipe, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
@@ -137,20 +138,26 @@ def _scheduled(recipe: Recipe) -> Recipe:
 
 
 def _planned(recipe: Recipe, rows: Rows, registry: Registry) -> list[Planned]:
+    table, corpus = rows.table, recipe.corpus.name
     windows = _windows(recipe, rows)
     there = {} if recipe.name is None else _versions_by_inputs(registry, recipe.name)
+    method = method_record(recipe.method.name, recipe.method.options)["options"]
+    lines = list(corpus_lines(table))  # once: windows share most of their rows
+    labels = table["label"][:] if "label" in extensions().get(Head, recipe.head.name).consumes else None
     found = []
     for number, window in enumerate(windows, 1):
         alone = recipe.window(window)
         try:
-            corpora = read_corpus(alone.corpus, alone.head.name, rows)
+            division = divide(table, alone.corpus.split, corpus)
+            if labels is not None:
+                check_labels((labels[place] for place in division.places["train"]), corpus)
         except BadCorpus as error:
             raise BadCorpus(f"window {number} of {len(windows)}: {error}") from error
-        method = method_record(alone.method.name, alone.method.options)
-        inputs = _inputs(alone, method["options"], corpora.record["digest"])
-        found.append(
-            Planned(window, alone, corpora.record["rows"], corpora.notes, _learnt_until(corpora), there.get(inputs))
-        )
+        learnt = learnt_places(division)
+        inputs = _inputs(alone, method, lines_digest(lines[place] for place in learnt))
+        sizes = {part: len(places) for part, places in division.places.items()}
+        end = max(dates(table)[1][place] for place in learnt)
+        found.append(Planned(window, alone, sizes, {**rows.notes, **division.notes}, end, there.get(inputs)))
     return found
 
 
@@ -159,17 +166,13 @@ def _windows(recipe: Recipe, rows: Rows) -> list[Window]:
     table, corpus = rows.table, recipe.corpus.name
     if "available_at" not in table.column_names:
         raise BadCorpus(f"corpus {corpus}: a schedule needs a column 'available_at'; it has {table.column_names}")
-    last = max(table["available_at"])
+    last = max(table["available_at"][:])
     windows = list(recipe.schedule.until(as_of_instant(last if last.tzinfo else last.date()).date()))
     if not windows:
         raise BadCorpus(
             f"corpus {corpus} ends on {last.date()}, before the first cut-off {recipe.schedule.start}: start earlier"
         )
     return windows
-
-
-def _learnt_until(corpora: Corpora) -> datetime:
-    return max(each.at for each in corpora.known.values())
 
 
 def _inputs(recipe: Recipe, method: Mapping[str, Any], corpus: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +76,15 @@ def _refuse_empty(rows: Mapping[str, Sequence[int]], total: int, cause: str, cor
 
 
 def _column(table: Dataset, name: str, split: Split, corpus: str) -> list[Any]:
+    _check_column(table, name, split, corpus)
+    return list(table[name][:])  # at once: row by row takes ten times as long
+
+
+def _check_column(table: Dataset, name: str, split: Split, corpus: str) -> None:
     if name not in table.column_names:
         raise BadCorpus(
             f"corpus {corpus}: split by {split.by} needs a column {name!r}; it has {', '.join(table.column_names)}"
         )
-    return list(table[name])
 
 
 def _shares(order: Sequence[int], split: Split) -> dict[str, list[int]]:
@@ -141,10 +146,11 @@ def _walk_forward(table: Dataset, split: Split, rng: np.random.Generator, corpus
 
 def _window(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
     """Train and validate on what was wholly known an embargo before the cut-off; test on the rows from there on."""
-    order, _ = _in_time(table, split, corpus)
-    if {"label", "target"}.intersection(table.column_names):
-        _column(table, "label_known_at", split, corpus)  # without it a label could be from after the cut-off
-    available, known = _dates(table)
+    labelled = bool({"label", "target"}.intersection(table.column_names))
+    for column in ("available_at", "label_known_at") if labelled else ("available_at",):
+        _check_column(table, column, split, corpus)  # an undated label could be from after the cut-off
+    available, known = dates(table)
+    order = sorted(range(len(table)), key=available.__getitem__)
     since, cutoff, until = _bounds(split)
     assert split.embargo_span is not None, "a window has an embargo, be it none"
     (limit,) = split.embargo_span.before([cutoff])
@@ -158,7 +164,7 @@ def _window(table: Dataset, split: Split, rng: np.random.Generator, corpus: str)
 def _too_late(table: Dataset, split: Split, rows: Mapping[str, list[int]]) -> int:
     """How many rows of a window were available before its cut-off, and not wholly known an embargo before it."""
     since, cutoff, _ = _bounds(split)
-    before = sum(since <= instant < cutoff for instant in _dates(table)[0])
+    before = sum(since <= instant < cutoff for instant in dates(table)[0])
     return before - len(rows["train"]) - len(rows["validation"])
 
 
@@ -184,7 +190,7 @@ def _uncut(instants: Sequence[Any], place: int, step: int = 1) -> int:
 
 def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: Span) -> dict[str, list[int]]:
     """The rows that were wholly known, their label included, an embargo before the next part starts."""
-    available, known = _dates(table)
+    available, known = dates(table)
     kept = {"test": rows["test"]}
     for part, following in pairwise(PARTS):
         (limit,) = embargo.before([min(available[row] for row in rows[following])])
@@ -192,10 +198,11 @@ def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: Span
     return kept
 
 
-def _dates(table: Dataset) -> tuple[list[datetime], list[datetime]]:
+@lru_cache(maxsize=1)  # a series divides one table dozens of times
+def dates(table: Dataset) -> tuple[list[datetime], list[datetime]]:
     """When each row was available, and when it was wholly known, its label included."""
-    available = _aware(table["available_at"])
-    labelled = _aware(table["label_known_at"]) if "label_known_at" in table.column_names else available
+    available = _aware(table["available_at"][:])
+    labelled = _aware(table["label_known_at"][:]) if "label_known_at" in table.column_names else available
     return available, [max(both) for both in zip(available, labelled, strict=True)]
 
 

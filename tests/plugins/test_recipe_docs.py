@@ -18,7 +18,9 @@ from adapterhub_fin.recipe import Training
 from adapterhub_fin.schedule import Schedule
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("methods", "heads", "training", "walk_forward")}
+PAGES = {
+    name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("methods", "heads", "training", "walk_forward")
+}
 FRAGMENTS = [
     pytest.param(fragment, id=f"{name}-{number}")
     for name, page in PAGES.items()
