@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,23 @@ def test_a_link_to_a_lock_file_stays_a_link(stocked: Registry, lock: Path, tmp_p
     lock.symlink_to(tmp_path / "elsewhere" / "adapters.lock")
     stocked.resolve("acme/tone", lock=lock)
     assert lock.is_symlink() and json.loads(lock.read_text())["resolutions"][0]["version"] == "acme/tone@3"
+
+
+def test_the_file_is_durable_before_its_place_and_its_place_after(
+    stocked: Registry, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order: the new bytes are forced to the disk, take their place, and the folder is forced."""
+    done: list[str] = []
+    replace = Path.replace
+
+    def seen(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    def moved(path: Path, target: Path) -> Path:
+        done.append("replace")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    monkeypatch.setattr(Path, "replace", moved)
+    stocked.resolve("acme/tone", lock=lock)
+    assert done == ["file", "replace", "folder"]
