@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.saving import (
         save,
     )
+    from adapterhub_fin.engine.series import (
+        Series,
+        preview_series,
+        train_series,
+    )
     from adapterhub_fin.engine.training import (
         preview,
         train,
@@ -134,6 +139,7 @@ __all__ = [
     "Registry",
     "RegistryChain",
     "Rows",
+    "Series",
     "Site",
     "StoreKind",
     "TrainingFailed",
@@ -153,9 +159,11 @@ __all__ = [
     "load",
     "plan",
     "preview",
+    "preview_series",
     "register",
     "save",
     "train",
+    "train_series",
 ]
 
 _HOME = {
@@ -165,6 +173,7 @@ _HOME = {
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
     "import_folder": "adapterhub_fin.engine.importing",
     "save": "adapterhub_fin.engine.saving",
+    **dict.fromkeys(("Series", "preview_series", "train_series"), "adapterhub_fin.engine.series"),
     **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training"),
     **dict.fromkeys(
         (

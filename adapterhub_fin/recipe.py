@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from dataclasses import asdict
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.options import Options, checked
+from adapterhub_fin.schedule import Schedule, Window
+from adapterhub_fin.split import Split
 
 
 class Plugged(BaseModel):
@@ -28,57 +31,6 @@ class Plugged(BaseModel):
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.__pydantic_extra__ or {})
-
-
-class Split(Options):
-    """How rows become train, validation and test; selecting on test is never possible."""
-
-    by: Literal["random", "stratified", "grouped", "time", "walk-forward", "given"] | None = Field(
-        None,
-        description="random, stratified by label, grouped (a group stays whole), time, walk-forward, or given; "
-        "by default stratified where rows have a label, else grouped where they have a group, else random.",
-    )
-    validation: float = Field(
-        0.1, gt=0, lt=1, description="Share of all rows (walk-forward: of those before test) for early stopping."
-    )
-    test: float = Field(0.2, gt=0, lt=1, description="Share of all rows held out to the end; walk-forward has blocks.")
-    seed: int = Field(0, ge=0, description="Seed of the shuffle.")
-    embargo: str | None = Field(
-        None,
-        pattern=r"^[0-9]{1,5}(d|h|min)$",
-        description="5d, 12h or 30min: time or walk-forward drop rows not known that long before the next part.",
-    )
-    folds: int | None = Field(None, ge=1, description="walk-forward: how many tests the time axis gives.")
-    fold: int | None = Field(None, ge=1, description="walk-forward: which of them this run is, from 1.")
-
-    @property
-    def embargo_length(self) -> timedelta | None:
-        """The embargo as a length of time, by the calendar: a day is 24 hours, traded or not."""
-        if self.embargo is None:
-            return None
-        number = int(self.embargo.rstrip("dhmin"))
-        units = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1)}
-        return number * units[self.embargo.lstrip("0123456789")]
-
-    @model_validator(mode="after")
-    def _something_is_left_to_train_on(self) -> Split:
-        if self.validation + self.test >= 1:
-            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
-        return self
-
-    @model_validator(mode="after")
-    def _options_go_together(self) -> Split:
-        by = self.by or "left to the rows"
-        if self.embargo is not None and by not in ("time", "walk-forward"):
-            raise ValueError(f"embargo {self.embargo} needs rows in order of time, and by is {by}: use time")
-        for name in ("folds", "fold"):
-            if getattr(self, name) is not None and by != "walk-forward":
-                raise ValueError(f"{name} {getattr(self, name)} belongs to by walk-forward, and by is {by}")
-        if by == "walk-forward" and (self.folds is None or self.fold is None):
-            raise ValueError("by walk-forward needs both folds and fold, such as folds 5 and fold 1")
-        if self.folds is not None and self.fold is not None and self.fold > self.folds:
-            raise ValueError(f"fold {self.fold} is beyond folds {self.folds}")
-        return self
 
 
 class CorpusChoice(Plugged):
@@ -188,6 +140,7 @@ class Recipe(BaseModel):
     head: Plugged = Field(default_factory=lambda: Plugged(name="classify"))
     corpus: CorpusChoice
     training: Training = Field(default_factory=Training)
+    schedule: Schedule | None = Field(None, description="Cut-offs, each of which gives a version of its own.")
     description: str = Field("", description="For people and search.")
     licence: str | None = Field(None, min_length=1, description="Licence of the adapter.")
     tags: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="For search.")
@@ -216,6 +169,29 @@ class Recipe(BaseModel):
             if str(reference := Reference.parse(value)) != f"{reference.namespace}/{reference.name}":
                 raise ValueError(f"{value!r} must be NAMESPACE/NAME alone: the registry gives the version")
         return value
+
+    @model_validator(mode="after")
+    def _the_schedule_divides_the_rows(self) -> Recipe:
+        split = self.corpus.split
+        if self.schedule is not None and (split.by is not None or split.embargo is not None):
+            raise ValueError(
+                "under a schedule the split is by its windows: leave by and embargo out of corpus.split, and put the "
+                "embargo under schedule"
+            )
+        return self
+
+    def window(self, window: Window) -> Recipe:
+        """The run of one window of the schedule, which can be trained alone."""
+        assert self.schedule is not None, "a recipe without a schedule has no windows"
+        split = self.corpus.split.model_copy(
+            update={
+                "by": "window",
+                **asdict(window),
+                "embargo": self.schedule.embargo,
+                "calendar": self.schedule.calendar,
+            }
+        )
+        return self.model_copy(update={"schedule": None, "corpus": self.corpus.model_copy(update={"split": split})})
 
     @classmethod
     def read(cls, source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:

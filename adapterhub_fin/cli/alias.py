@@ -12,8 +12,9 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
 @click.argument("alias", required=False)
 @click.option("--remove", is_flag=True, help="Let the alias name nothing.")
 @click.option("--history", is_flag=True, help="Show what the alias has named, and since when.")
+@click.option("--on", metavar="DATE", help="Show what the alias named on DATE (00:00 UTC).")
 @json_option
-def command(reference: str, alias: str | None, remove: bool, history: bool, as_json: bool) -> None:
+def command(reference: str, alias: str | None, remove: bool, history: bool, on: str | None, as_json: bool) -> None:
     """Set, move, remove or list aliases.
 
     With a version and an ALIAS, the alias names that version from now on; with a name alone, the aliases are listed.
@@ -23,14 +24,17 @@ def command(reference: str, alias: str | None, remove: bool, history: bool, as_j
       ahf alias acme/tone@1 champion
       ahf alias acme/tone
       ahf alias acme/tone champion --history
+      ahf alias acme/tone champion --on 2031-06-30
       ahf alias acme/tone champion --remove
     """
     from adapterhub_fin_registry import Reference, RegistryChain
 
     parsed = Reference.parse(reference)
     name = f"{parsed.namespace}/{parsed.name}"
+    if sum((remove, history, on is not None)) > 1:
+        raise click.UsageError("Give one of --remove, --history and --on.")
     registry = RegistryChain.configured().answering(parsed)
-    if alias is None and (remove or history):
+    if alias is None and (remove or history or on is not None):
         raise click.UsageError("Name the alias too: ahf alias acme/tone champion --history.")
     if alias is None:
         registry.resolve(name)  # an unknown name is an error that says which are near
@@ -45,6 +49,12 @@ def command(reference: str, alias: str | None, remove: bool, history: bool, as_j
             print_json(steps)
         else:
             print_table(("since", "version"), [(step["at"], step["version"] or "none") for step in steps])
+    elif on is not None:
+        number = registry.alias_on(name, alias, on)
+        if as_json:
+            print_json({"alias": f"{name}@{alias}", "on": on, "version": number})
+        else:
+            click.echo("none" if number is None else f"{name}@{number}")
     elif remove:
         registry.set_alias(name, alias, None)
         click.echo(f"{name}@{alias} names no version now", err=True)

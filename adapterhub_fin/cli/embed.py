@@ -13,6 +13,7 @@ from adapterhub_fin.cli.options import (
     as_of_options,
     asked,
     base_options,
+    lock_option,
     print_json,
     read_texts,
     say_tier,
@@ -38,6 +39,7 @@ def _model() -> type[BaseModel]:
 )
 @base_options
 @as_of_options
+@lock_option
 def command(
     reference: str,
     texts: tuple[str, ...],
@@ -48,6 +50,7 @@ def command(
     batch_size: int,
     as_of: str | None,
     tier: str,
+    lock: str | None,
     **options: Any,
 ) -> None:
     """Turn texts into vectors with an adapter, by its name.
@@ -63,7 +66,7 @@ def command(
     from adapterhub_fin import load
 
     wanted = read_texts(texts, file)
-    adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
+    adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
     vectors = adapter.embed(wanted, batch_size, progress=True, **options)
     if out is None:
         for text, vector in zip(wanted, vectors.tolist(), strict=True):

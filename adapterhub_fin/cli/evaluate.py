@@ -13,6 +13,7 @@ from adapterhub_fin.cli.options import (
     base_options,
     interval_text,
     json_option,
+    lock_option,
     print_facts,
     print_json,
     print_table,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--no-record", is_flag=True, help="Measure, and record nothing.")
 @base_options
 @as_of_options
+@lock_option
 @json_option
 def command(
     reference: str,
@@ -55,6 +57,7 @@ def command(
     batch_size: int,
     as_of: str | None,
     tier: str,
+    lock: str | None,
     as_json: bool,
 ) -> None:
     """Measure a version on a corpus and record it.
@@ -88,6 +91,7 @@ def command(
         base=base,
         as_of=as_of,
         tier=tier,  # type: ignore[arg-type]
+        lock=lock,
         download=download,
     )
     if as_json:

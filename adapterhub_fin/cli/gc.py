@@ -31,9 +31,9 @@ def command(dry_run: bool, grace: float, as_json: bool) -> None:
       ahf gc --dry-run
       ahf gc
     """
-    from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry import RegistryChain
 
-    found = Registry().gc(dry_run=dry_run, grace=timedelta(hours=grace))
+    found = RegistryChain.configured().writable().gc(dry_run=dry_run, grace=timedelta(hours=grace))
     if as_json:
         print_json([asdict(left) for left in found])
     elif found:

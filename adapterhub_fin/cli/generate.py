@@ -16,6 +16,7 @@ from adapterhub_fin.cli.options import (
     asked,
     base_options,
     json_option,
+    lock_option,
     print_json,
     read_texts,
     say_tier,
@@ -39,6 +40,7 @@ def _model() -> type[BaseModel]:
 @click.option("--system", metavar="TEXT", help="What the conversation begins with; implies --chat.")
 @base_options
 @as_of_options
+@lock_option
 @json_option
 def command(
     reference: str,
@@ -51,6 +53,7 @@ def command(
     batch_size: int,
     as_of: str | None,
     tier: str,
+    lock: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -72,7 +75,7 @@ def command(
     from adapterhub_fin import load
 
     asks = [_conversation(text, system) if chat or system is not None else text for text in prompts]
-    adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
+    adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
     if not as_json:
         say_tier(adapter.reference, as_of, tier)
         if len(asks) == 1 and sys.stdout.isatty():

@@ -54,6 +54,16 @@ def as_of_options(function: F) -> F:
     )(function)
 
 
+def lock_option(function: F) -> F:
+    """--lock: hold references to what they mean now."""
+    return click.option(
+        "--lock",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Write what the reference means to FILE, and hold it to that from then on.",
+    )(function)
+
+
 def asked(as_of: str | None, tier: str) -> dict[str, str]:
     """What a point-in-time answer says of itself: the date and the tier, in every output."""
     return {"as_of": as_of, "tier": tier} if as_of else {}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, as_of_options, asked, json_option, print_json, say_tier
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, asked, json_option, lock_option, print_json, say_tier
 
 
 @click.command("path")
 @click.argument("reference", type=REFERENCE)
 @as_of_options
+@lock_option
 @json_option
-def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None:
+def command(reference: str, as_of: str | None, tier: str, lock: str | None, as_json: bool) -> None:
     """Print the folder of a version, its files verified.
 
     The folder is a plain adapter folder, to read from and never to write to.
@@ -20,11 +21,12 @@ def command(reference: str, as_of: str | None, tier: str, as_json: bool) -> None
     Examples:
       ahf path acme/tone
       ahf path acme/tone@1 --json
+      ahf path acme/tone --lock adapters.lock
     """
     from adapterhub_fin_registry import RegistryChain
 
     registry = RegistryChain.configured().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)  # type: ignore[arg-type]
     folder = registry.path(version.reference)
     if as_json:
         print_json(

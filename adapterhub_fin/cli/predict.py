@@ -14,6 +14,7 @@ from adapterhub_fin.cli.options import (
     asked,
     base_options,
     json_option,
+    lock_option,
     print_json,
     print_table,
     read_texts,
@@ -27,6 +28,7 @@ from adapterhub_fin.cli.options import (
 @texts_argument
 @base_options
 @as_of_options
+@lock_option
 @json_option
 def command(
     reference: str,
@@ -37,6 +39,7 @@ def command(
     batch_size: int,
     as_of: str | None,
     tier: str,
+    lock: str | None,
     as_json: bool,
 ) -> None:
     """Answer texts with an adapter, by its name.
@@ -51,7 +54,7 @@ def command(
     from adapterhub_fin import load
 
     wanted = read_texts(texts, file)
-    adapter = load(reference, base=base, as_of=as_of, tier=tier, download=download)  # type: ignore[arg-type]
+    adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
     answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size, progress=True)]
     if as_json:
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, tier)}

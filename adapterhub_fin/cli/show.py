@@ -13,6 +13,7 @@ from adapterhub_fin.cli.options import (
     asked,
     interval_text,
     json_option,
+    lock_option,
     print_facts,
     print_json,
     print_table,
@@ -24,8 +25,9 @@ from adapterhub_fin.cli.options import (
 @click.argument("reference", type=REFERENCE)
 @click.option("--lineage", is_flag=True, help="Draw what it came from, and what came from it.")
 @as_of_options
+@lock_option
 @json_option
-def command(reference: str, lineage: bool, as_of: str | None, tier: str, as_json: bool) -> None:
+def command(reference: str, lineage: bool, as_of: str | None, tier: str, lock: str | None, as_json: bool) -> None:
     """Show what is known of a version.
 
     \b
@@ -37,7 +39,7 @@ def command(reference: str, lineage: bool, as_of: str | None, tier: str, as_json
     from adapterhub_fin_registry import RegistryChain
 
     registry = RegistryChain.configured().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)  # type: ignore[arg-type]
     if lineage:
         from adapterhub_fin.cli.lineage import show_lineage
 

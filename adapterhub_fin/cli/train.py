@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_facts, print_json
+from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
 
 
 @click.command("train")
@@ -33,11 +33,15 @@ def command(
     RECIPE is a YAML file; without one, --set gives every key that has no default. The version's metrics are those of
     the held-out test part. Ctrl-C leaves a run that --resume takes to the same weights.
 
+    A recipe with a schedule gives one version for each of its windows. The same command goes on where it stopped, and
+    skips the windows whose inputs have not changed.
+
     \b
     Examples:
       ahf train recipes/tone.yaml
       ahf train recipes/tone.yaml --dry-run
       ahf train --name acme/quick --set corpus.name=headlines --set corpus.rows=200 --set training.epochs=1
+      ahf train recipes/tone.yaml --set schedule.windows=quarterly --set schedule.start=2019-01-01 --dry-run
     """
     from adapterhub_fin.recipe import Recipe
 
@@ -45,18 +49,25 @@ def command(
         overrides = (*overrides, f"name={name}")
     whole = Recipe.read(recipe or {}, overrides).check()  # a slip is told at once, before torch is imported
     if dry_run:
-        _preview(whole, download, as_json)
+        (_preview if whole.schedule is None else _preview_series)(whole, download, as_json)
         return
-    from adapterhub_fin import train
+    from adapterhub_fin import train, train_series
     from adapterhub_fin.engine.ranks import is_first
 
+    again = "" if whole.schedule is not None else " with --resume"
     try:
-        run = train(whole, download=download, resume=resume, restart=restart)
+        if whole.schedule is not None:
+            series = train_series(whole, download=download, restart=restart)
+        else:
+            run = train(whole, download=download, resume=resume, restart=restart)
     except KeyboardInterrupt:
-        click.echo("stopped: where there was a checkpoint, the same command with --resume goes on from it", err=True)
+        click.echo(f"stopped: where there was a checkpoint, the same command{again} goes on from it", err=True)
         raise click.exceptions.Exit(130) from None
     if not is_first():
         return  # of several processes, one speaks
+    if whole.schedule is not None:
+        _print_series(series, as_json)
+        return
     if as_json:
         print_json(_document(run))
         return
@@ -102,6 +113,81 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
             ("trained parameters", f"{plan.trained_parameters:,}"),
             *((f"rows {reason}", count) for reason, count in plan.corpora.notes.items()),
         ]
+    )
+
+
+def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
+    from adapterhub_fin import preview_series
+    from adapterhub_fin_registry.knowledge import format_instant
+
+    plan = preview_series(recipe, download=download)
+    if as_json:
+        print_json(
+            [
+                {
+                    **_days(each.window),
+                    "rows": dict(each.rows),
+                    "notes": dict(each.notes),
+                    "knowledge_end": format_instant(each.knowledge_end),
+                    "version": each.version.reference if each.version else None,
+                }
+                for each in plan
+            ]
+        )
+        return
+    print_table(
+        ("window", "cut-off", "test until", "train", "validation", "test", "left out", "knows until", "version"),
+        [
+            (
+                f"{number} of {len(plan)}",
+                each.window.cutoff,
+                each.window.until,
+                *(each.rows[part] for part in ("train", "validation", "test")),
+                sum(each.notes.values()),
+                format_instant(each.knowledge_end),
+                each.version.reference if each.version else "to be trained",
+            )
+            for number, each in enumerate(plan, 1)
+        ],
+    )
+
+
+def _days(window: Any) -> dict[str, str | None]:
+    return {name: None if day is None else str(day) for name, day in vars(window).items()}
+
+
+def _print_series(series: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "name": series.name,
+                "steps": [
+                    {
+                        **_days(step.window),
+                        "reference": step.version.reference,
+                        "digest": step.version.digest,
+                        "trained": step.trained,
+                        "metrics": step.version.data["metrics"],
+                        "knowledge_end": step.version.data["knowledge"]["end"],
+                    }
+                    for step in series.steps
+                ],
+            }
+        )
+        return
+    metrics = list(series.versions[0].data["metrics"])
+    print_table(
+        ("cut-off", "version", "", "knowledge end", *(f"test {name}" for name in metrics)),
+        [
+            (
+                step.window.cutoff,
+                step.version.reference,
+                "trained" if step.trained else "unchanged",
+                step.version.data["knowledge"]["end"],
+                *(f"{step.version.data['metrics'][name]:.4f}" for name in metrics),
+            )
+            for step in series.steps
+        ],
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.descriptions import Corpus, Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.dated import first_seen
-from adapterhub_fin.engine.splits import PARTS, divide
+from adapterhub_fin.engine.splits import PARTS, Division, divide
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known, Rows
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from adapterhub_fin.interfaces import HeadImplementation
-    from adapterhub_fin.recipe import CorpusChoice, Split
+    from adapterhub_fin.recipe import CorpusChoice
+    from adapterhub_fin.split import Split
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")
@@ -38,32 +39,55 @@ class Corpora:
     parts: Mapping[str, Dataset]
     split: Split  # as it was resolved
     record: Mapping[str, Any]  # the manifest's `corpus`
+    measured: str  # the digest of the rows that the metrics are of
     known: Mapping[str, Known]  # by input: `corpus:NAME`, `labels:NAME`
     notes: Mapping[str, int]
 
 
-def read_corpus(choice: CorpusChoice, head: str) -> Corpora:
-    """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row."""
+def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Corpora:
+    """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row.
+
+    Rows that were read and checked before are not read again.
+    """
     description = extensions().get(Corpus, choice.name)
-    rows = read_rows(choice, head)
+    rows = rows or read_rows(choice, head)
     unknown = first_seen()  # after the rows were read
     division = divide(rows.table, choice.split, choice.name)
     parts = division.parts
-    if "label" in extensions().get(Head, head).consumes and len(set(parts["train"]["label"])) < 2:
-        raise BadCorpus(
-            f"corpus {choice.name}: the training part holds one label; two or more are needed to tell apart"
-        )
-    span = _span(rows.table)
+    if "label" in extensions().get(Head, head).consumes:
+        check_labels(parts["train"]["label"][:], choice.name)
+    described = learnt_from(rows.table, division)
+    digest = corpus_digest(described)
     record = {
         "name": choice.name,
         "options": {**portable_options(choice), **rows.read},
-        "digest": corpus_digest(rows.table),
+        "digest": digest,
         "rows": {part: len(table) for part, table in parts.items()},
-        "available": span,
+        "available": _span(described),
         "licence": _licence(choice) or description.licence,
     }
+    measured = corpus_digest(parts["test"]) if division.split.by == "window" else digest
     known = _known(choice.name, parts, rows.known, unknown)
-    return Corpora(parts, division.split, record, known, {**rows.notes, **division.notes})
+    return Corpora(parts, division.split, record, measured, known, {**rows.notes, **division.notes})
+
+
+def learnt_from(table: Dataset, division: Division) -> Dataset:
+    """The rows that a manifest's corpus is of: all, but of a window those that it learnt from.
+
+    So what comes in after a window's cut-off changes nothing that is said of the corpus of its version.
+    """
+    return table if division.split.by != "window" else table.select(learnt_places(division))
+
+
+def learnt_places(division: Division) -> list[int]:
+    """Which rows training can look at, in the order of the table."""
+    return sorted(place for part in SEEN for place in division.places[part])
+
+
+def check_labels(labels: Iterable[Any], corpus: str) -> None:
+    """Two labels or more, since one can't be told apart from anything; else BadCorpus."""
+    if len(set(labels)) < 2:
+        raise BadCorpus(f"corpus {corpus}: the training part holds one label; two or more are needed to tell apart")
 
 
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
@@ -115,12 +139,25 @@ def check_targets(head: HeadImplementation, parts: Mapping[str, Dataset], corpus
 
 def corpus_digest(table: Dataset) -> str:
     """sha256 over the rows in order, as canonical JSON lines; where a row came from is left out."""
+    return lines_digest(corpus_lines(table))
+
+
+def lines_digest(lines: Iterable[bytes]) -> str:
+    """The digest of the corpus that has these lines."""
     digest = hashlib.sha256()
-    columns = sorted(set(table.column_names) - {"origin"})
-    for row in table.select_columns(columns):
-        line = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_instant_text)
-        digest.update(line.encode() + b"\n")
+    for line in lines:
+        digest.update(line + b"\n")
     return f"sha256:{digest.hexdigest()}"
+
+
+def corpus_lines(table: Dataset) -> Iterator[bytes]:
+    """Each row as the digest of a corpus takes it."""
+    columns = sorted(set(table.column_names) - {"origin"})
+    for batch in table.select_columns(columns).iter(batch_size=1000):  # row by row takes four times as long
+        for values in zip(*(batch[column] for column in columns), strict=True):
+            row = dict(zip(columns, values, strict=True))
+            line = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_instant_text)
+            yield line.encode()
 
 
 def _instant_text(value: Any) -> str:
@@ -146,14 +183,14 @@ def _licence(choice: CorpusChoice) -> str | None:
 
 
 def _latest(parts: Mapping[str, Dataset], column: str) -> datetime:
-    latest: datetime = max(max(parts[part][column]) for part in SEEN)
+    latest: datetime = max(max(parts[part][column][:]) for part in SEEN)
     return latest if latest.tzinfo else latest.replace(tzinfo=UTC)
 
 
 def _span(table: Dataset) -> list[datetime] | None:
     if "available_at" not in table.column_names:
         return None
-    instants = [each if each.tzinfo else each.replace(tzinfo=UTC) for each in table["available_at"]]
+    instants = [each if each.tzinfo else each.replace(tzinfo=UTC) for each in table["available_at"][:]]
     return [min(instants), max(instants)]
 
 

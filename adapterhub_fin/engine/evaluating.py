@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from adapterhub_fin.engine.bootstrap import Interval, intervals
-from adapterhub_fin.engine.corpus import SEEN, check_targets, corpus_digest, portable_options, read_rows
+from adapterhub_fin.engine.corpus import (
+    check_targets,
+    corpus_digest,
+    learnt_from,
+    learnt_places,
+    portable_options,
+    read_rows,
+)
 from adapterhub_fin.engine.examples import IGNORED, lengths
 from adapterhub_fin.engine.loading import AsOf, Tier, load
 from adapterhub_fin.engine.measure import metric_functions
@@ -78,6 +85,7 @@ def evaluate(
     base: str | Path | nn.Module | None = None,
     as_of: AsOf = None,
     tier: Tier = "strict",
+    lock: str | Path | None = None,
     registry: Registry | None = None,
     download: bool = False,
 ) -> Evaluation:
@@ -87,7 +95,7 @@ def evaluate(
     BadCorpus for rows that the head can't be measured on, and ReadOnly before anything is computed.
     """
     registry = registry or RegistryChain.configured().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier)
+    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)
     head = _head(version)
     choice = _choice(version, corpus, overrides)
     if record:
@@ -165,16 +173,29 @@ def _seen(version: Version, corpus: str, table: Dataset, digest: str, places: Se
     Of the very corpus it was trained on, those of its own train and validation. Other rows under the same name, as
     other options give them, may well be among those it saw, and what its parents saw is not looked up.
     """
-    trained_on, recipe = version.manifest.corpus, version.manifest.recipe
+    trained_on = version.manifest.corpus
     if trained_on is None or trained_on.digest is None:
         return None
-    count = 0
-    if trained_on.digest == digest and recipe is not None:
-        parts = divide(table, CorpusChoice.model_validate(recipe["corpus"]).split, corpus).places
-        count = sum(len({*parts[part]}.intersection(places)) for part in SEEN)
-    elif trained_on.digest == digest or trained_on.name == corpus:
+    learnt = _learnt(version, trained_on.digest, corpus, table, digest)
+    if learnt is None and (trained_on.digest == digest or trained_on.name == corpus):
         return None
+    count = len(learnt.intersection(places)) if learnt else 0
     return None if version.manifest.parents and not count else count
+
+
+def _learnt(version: Version, trained_on: str, corpus: str, table: Dataset, digest: str) -> set[int] | None:
+    """Which rows of a table training looked at; None where it isn't the table that it was trained on."""
+    recipe = version.manifest.recipe
+    split = CorpusChoice.model_validate(recipe["corpus"]).split if recipe is not None else None
+    if split is None or (split.by != "window" and trained_on != digest):
+        return None
+    try:
+        division = divide(table, split, corpus)
+    except BadCorpus:
+        return None  # a window's corpus is told by the rows that it learnt from, and this one can't be divided so
+    if split.by == "window" and corpus_digest(learnt_from(table, division)) != trained_on:
+        return None
+    return set(learnt_places(division))
 
 
 def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, part: str) -> None:

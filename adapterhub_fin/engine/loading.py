@@ -41,6 +41,7 @@ def load(
     tokenizer: PreTrainedTokenizerBase | None = None,
     as_of: AsOf = None,
     tier: Tier = "strict",
+    lock: str | Path | None = None,
     registry: Registry | None = None,
     device: str | torch.device | None = None,
     download: bool = False,
@@ -48,10 +49,10 @@ def load(
     """The adapter of that name, its files verified and its base checked before any weight is touched.
 
     `base` is a folder or Hub id in place of the recorded one, or a model in memory to reuse: a backbone shared by
-    several adapters, or a model with a fitting head; `tokenizer` then spares reading one. No Hub is contacted unless
-    `download` is true.
+    several adapters, or a model with a fitting head; `tokenizer` then spares reading one. `lock` is a file that holds
+    the reference to what it means now. No Hub is contacted unless `download` is true.
     """
-    found = _find(reference, registry, as_of, tier)
+    found = _find(reference, registry, as_of, tier, lock)
     if isinstance(base, nn.Module):
         tokenizer = tokenizer or _tokenizer_for(found, download)
         return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
@@ -82,13 +83,14 @@ def attach(
     tokenizer: PreTrainedTokenizerBase | None = None,
     as_of: AsOf = None,
     tier: Tier = "strict",
+    lock: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Adapter:
     """Put a version onto a model that other code has loaded; WrongBase or WrongTensors leave the model as it was.
 
     Without `tokenizer`, the one of the version's base is read from this machine.
     """
-    found = _find(reference, registry, as_of, tier)
+    found = _find(reference, registry, as_of, tier, lock)
     return _attach(model, found, tokenizer or _tokenizer_for(found, False), "the model given")
 
 
@@ -108,9 +110,9 @@ class _Found:
         return tuple(head.modules) if head else ()
 
 
-def _find(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier) -> _Found:
+def _find(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier, lock: str | Path | None) -> _Found:
     registry = registry or RegistryChain.configured().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier)
+    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)
     folder = registry.path(version.reference)
     return _Found(registry, version, folder, *_plugins(version))
 

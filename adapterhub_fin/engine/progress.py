@@ -27,8 +27,9 @@ def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Callable
 class ProgressBar(TrainerCallback):
     """A bar on the terminal, with the loss and the validation metric; silent in a pipe."""
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, metric: str, title: str = "training") -> None:
         self.metric = metric
+        self.title = title
         self.console = Console(stderr=True)
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -37,7 +38,7 @@ class ProgressBar(TrainerCallback):
         if not (sys.stderr.isatty() and state.is_world_process_zero):
             return
         columns = (
-            TextColumn("training"),
+            TextColumn(self.title),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),

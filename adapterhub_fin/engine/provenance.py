@@ -44,7 +44,7 @@ def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
             "measured_on": {
                 "split": "test",
                 "rows": corpora.record["rows"]["test"],
-                "corpus_digest": corpora.record["digest"],
+                "corpus_digest": corpora.measured,
             },
             "recipe": recorded_recipe(recipe),
             "seed": recipe.training.seed,

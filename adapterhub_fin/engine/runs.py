@@ -70,10 +70,11 @@ class RunFolder:
         shutil.rmtree(self.path)
 
 
-def open_run(root: Path, recipe: Recipe, *, resume: bool, restart: bool) -> RunFolder:
+def open_run(root: Path, recipe: Recipe, *, resume: bool | None, restart: bool) -> RunFolder:
     """The folder for a run of a recipe: a new one, or the one that broke off.
 
-    An interrupted run of the same recipe is neither continued nor thrown away unasked: BadRecipe names both ways.
+    An interrupted run of the same recipe is neither continued nor thrown away unasked: BadRecipe names both ways. Where
+    `resume` is None it is continued if there is one.
     """
     if resume and restart:
         raise BadRecipe("--resume goes on with a run and --restart begins it anew: give one of them")
@@ -85,6 +86,8 @@ def open_run(root: Path, recipe: Recipe, *, resume: bool, restart: bool) -> RunF
         if resume:
             return _last(free) if free else _refuse_resume(root, recipe, going=bool(left))
         broken = [run for run in free if run.checkpoint is not None]
+        if broken and not restart and resume is None:
+            return _last(free)
         if broken and not restart:
             for run in free:
                 run.release()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation, Rows
     from adapterhub_fin_registry.manifest import Base
 
 Examples = Mapping[str, Sequence[dict[str, Any]]]
@@ -66,11 +66,17 @@ class Setup(Draft):
     now: datetime  # bounds whatever carries no date
 
 
-def draft(recipe: Recipe, *, download: bool = False) -> Draft:
+def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> Draft:
     """The run that a recipe describes, checked; no weight is read.
 
-    Raises BadRecipe, UnknownName, PluginError, BaseNotFound or BadCorpus.
+    The corpus's rows are read, unless they were before. Raises BadRecipe, UnknownName, PluginError, BaseNotFound or
+    BadCorpus.
     """
+    if recipe.schedule is not None:
+        raise BadRecipe(
+            "the recipe has a schedule, which gives a version for each of its windows: train them with `ahf train` "
+            "(ahf.train_series), or leave the schedule out"
+        )
     recipe = recipe.check().resolved()
     if not extensions().get(Head, recipe.head.name).trainable:
         raise BadRecipe(f"the head {recipe.head.name} is for inference alone: train with another")
@@ -83,7 +89,7 @@ def draft(recipe: Recipe, *, download: bool = False) -> Draft:
     _check_length(recipe, method, config)
     head.check(config)
     method.check(config, head.task)
-    corpora = read_corpus(recipe.corpus, recipe.head.name)
+    corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"split": corpora.split})})
     head.learn(corpora.parts["train"])
     check_targets(head, corpora.parts, recipe.corpus.name)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin_registry.knowledge import as_of_instant
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from adapterhub_fin.recipe import Split
+    from adapterhub_fin.calendars import Span
+    from adapterhub_fin.split import Split
 
 PARTS = ("train", "validation", "test")
 
@@ -47,15 +50,19 @@ def divide(table: Dataset, split: Split, corpus: str) -> Division:
         "grouped": _grouped,
         "time": _by_time,
         "walk-forward": _walk_forward,
+        "window": _window,
         "given": _given,
     }
     rows = ways[str(split.by)](table, split, np.random.default_rng(split.seed), corpus)
-    _refuse_empty(rows, len(table), f"split by {split.by}", corpus)
+    cause = f"split by {split.by}" if split.cutoff is None else f"the window whose cut-off is {split.cutoff}"
+    _refuse_empty(rows, len(table), cause, corpus)
     notes = {}
-    if (embargo := split.embargo_length) is not None:
+    if (embargo := split.embargo_span) is not None:
         early = _before_embargo(table, rows, embargo)
         notes = {f"under embargo, {part}": len(rows[part]) - len(early[part]) for part in PARTS[:-1]}
-        _refuse_empty(rows := early, len(table), f"the embargo of {split.embargo}", corpus)
+        if split.by == "window":
+            notes["under embargo, validation"] = _too_late(table, split, rows)
+        _refuse_empty(rows := early, len(table), f"{cause} under the embargo of {embargo.text}", corpus)
     places = {part: sorted(rows[part]) for part in PARTS}
     return Division({part: table.select(places[part]) for part in PARTS}, places, split, notes)
 
@@ -69,11 +76,15 @@ def _refuse_empty(rows: Mapping[str, Sequence[int]], total: int, cause: str, cor
 
 
 def _column(table: Dataset, name: str, split: Split, corpus: str) -> list[Any]:
+    _check_column(table, name, split, corpus)
+    return list(table[name][:])  # at once: row by row takes ten times as long
+
+
+def _check_column(table: Dataset, name: str, split: Split, corpus: str) -> None:
     if name not in table.column_names:
         raise BadCorpus(
             f"corpus {corpus}: split by {split.by} needs a column {name!r}; it has {', '.join(table.column_names)}"
         )
-    return list(table[name])
 
 
 def _shares(order: Sequence[int], split: Split) -> dict[str, list[int]]:
@@ -133,6 +144,36 @@ def _walk_forward(table: Dataset, split: Split, rng: np.random.Generator, corpus
     return {"train": order[:train], "validation": order[train:seen], "test": order[seen:end]}
 
 
+def _window(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
+    """Train and validate on what was wholly known an embargo before the cut-off; test on the rows from there on."""
+    labelled = bool({"label", "target"}.intersection(table.column_names))
+    for column in ("available_at", "label_known_at") if labelled else ("available_at",):
+        _check_column(table, column, split, corpus)  # an undated label could be from after the cut-off
+    available, known = dates(table)
+    order = sorted(range(len(table)), key=available.__getitem__)
+    since, cutoff, until = _bounds(split)
+    assert split.embargo_span is not None, "a window has an embargo, be it none"
+    (limit,) = split.embargo_span.before([cutoff])
+    seen = [row for row in order if since <= available[row] and known[row] < limit]
+    # Backwards, as in a walk: the rows of one instant may be more than validation's whole share.
+    train = _uncut([available[row] for row in seen], round(len(seen) * (1 - split.validation)), step=-1)
+    test = [row for row in order if cutoff <= available[row] < until]
+    return {"train": seen[:train], "validation": seen[train:], "test": test}
+
+
+def _too_late(table: Dataset, split: Split, rows: Mapping[str, list[int]]) -> int:
+    """How many rows of a window were available before its cut-off, and not wholly known an embargo before it."""
+    since, cutoff, _ = _bounds(split)
+    before = sum(since <= instant < cutoff for instant in dates(table)[0])
+    return before - len(rows["train"]) - len(rows["validation"])
+
+
+def _bounds(split: Split) -> tuple[datetime, datetime, datetime]:
+    """From where on a window reads rows, its cut-off, and where its test part ends."""
+    assert split.cutoff is not None and split.until is not None, "a window's Split has both"
+    return as_of_instant(split.since or date.min), as_of_instant(split.cutoff), as_of_instant(split.until)
+
+
 def _in_time(table: Dataset, split: Split, corpus: str) -> tuple[list[int], list[Any]]:
     """The rows from the oldest to the newest, and their instants in that order."""
     instants = _column(table, "available_at", split, corpus)
@@ -147,15 +188,22 @@ def _uncut(instants: Sequence[Any], place: int, step: int = 1) -> int:
     return place
 
 
-def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: timedelta) -> dict[str, list[int]]:
+def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: Span) -> dict[str, list[int]]:
     """The rows that were wholly known, their label included, an embargo before the next part starts."""
-    available = _aware(table["available_at"])
-    labelled = _aware(table["label_known_at"]) if "label_known_at" in table.column_names else available
+    available, known = dates(table)
     kept = {"test": rows["test"]}
     for part, following in pairwise(PARTS):
-        limit = min(available[row] for row in rows[following]) - embargo
-        kept[part] = [row for row in rows[part] if max(available[row], labelled[row]) <= limit]
+        (limit,) = embargo.before([min(available[row] for row in rows[following])])
+        kept[part] = [row for row in rows[part] if known[row] <= limit]
     return kept
+
+
+@lru_cache(maxsize=1)  # a series divides one table dozens of times
+def dates(table: Dataset) -> tuple[list[datetime], list[datetime]]:
+    """When each row was available, and when it was wholly known, its label included."""
+    available = _aware(table["available_at"][:])
+    labelled = _aware(table["label_known_at"][:]) if "label_known_at" in table.column_names else available
+    return available, [max(both) for both in zip(available, labelled, strict=True)]
 
 
 def _aware(instants: Sequence[datetime]) -> list[datetime]:

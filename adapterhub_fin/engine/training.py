@@ -71,11 +71,13 @@ def train(
     goes on with `resume`, to the weights that it would have had, or is thrown away with `restart`. Raises BadRecipe,
     UnknownName, BadCorpus or BaseNotFound before the base is loaded, and TrainingFailed when the run itself breaks.
     """
-    whole = read_recipe(recipe, overrides, keys)
-    if whole.name is None:
-        raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, as in --set name=acme/tone")
-    registry = registry or RegistryChain.configured().writable()
+    whole = named(read_recipe(recipe, overrides, keys))
     plan = draft(whole, download=download)
+    return run(plan, registry or RegistryChain.configured().writable(), resume=resume, restart=restart)
+
+
+def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:
+    """Train what was drafted and add it; `resume` None goes on with a run that broke off, where there is one."""
     held: list[RunFolder] = []
 
     def place() -> tuple[Path, str]:
@@ -83,15 +85,15 @@ def train(
         return held[0].path, held[0].slot
 
     folder, slot = from_first(place)  # one process holds the run; the others work in the same folder
-    run = held[0] if held else RunFolder(folder, slot, None)
+    here = held[0] if held else RunFolder(folder, slot, None)
     try:
-        return _run(set_up(plan, slot), registry, run)
+        return _run(set_up(plan, slot), registry, here, title)
     except BaseException:
-        if held and run.checkpoint is None:
-            run.remove()  # nothing to go on from
+        if held and here.checkpoint is None:
+            here.remove()  # nothing to go on from
         raise
     finally:
-        run.release()
+        here.release()
 
 
 def preview(recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Any) -> Draft:
@@ -110,7 +112,14 @@ def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any
     return Recipe.read(recipe, overrides)
 
 
-def _run(setup: Setup, registry: Registry, run: RunFolder) -> Run:
+def named(recipe: Recipe) -> Recipe:
+    """The recipe, once it says where its version goes."""
+    if recipe.name is None:
+        raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, as in --set name=acme/tone")
+    return recipe
+
+
+def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
     recipe = setup.recipe
     if is_first():
         digest = setup.corpora.record["digest"]
@@ -118,7 +127,7 @@ def _run(setup: Setup, registry: Registry, run: RunFolder) -> Run:
     set_seed(recipe.training.seed)
     model = setup.method.attach(setup.model, setup.site)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    trainer = _trainer(setup, model, run.path)
+    trainer = _trainer(setup, model, run.path, title)
     try:
         _train(trainer, run)
         held_out: Any = setup.examples["test"]  # a list of rows is a data set to torch, if not to its types
@@ -144,7 +153,7 @@ def _run(setup: Setup, registry: Registry, run: RunFolder) -> Run:
     )
 
 
-def _trainer(setup: Setup, model: nn.Module, folder: Path) -> AdapterTrainer:
+def _trainer(setup: Setup, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
     training = setup.recipe.training
     return AdapterTrainer(
         method=setup.method,
@@ -161,7 +170,7 @@ def _trainer(setup: Setup, model: nn.Module, folder: Path) -> AdapterTrainer:
         compute_metrics=measured(setup.recipe.head.name, setup.head),
         callbacks=[
             EarlyStoppingCallback(training.patience),
-            ProgressBar(setup.metric.name),
+            ProgressBar(setup.metric.name, title),
             *setup.method.callbacks(model, setup.site.slot, setup.steps),
         ],
     )

@@ -9,15 +9,19 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.testing.fresh import CALM
 
 
-def train_and_be_killed(recipe: Mapping[str, Any], registry: Path, step: int) -> None:
-    """Begin a run in another process, which SIGKILL ends after an optimizer step; AssertionError if it does not."""
-    task = {"recipe": recipe, "registry": str(registry), "step": step}
+def train_and_be_killed(recipe: Mapping[str, Any], registry: Path, step: int, window: int = 1) -> None:
+    """Begin a run in another process, which SIGKILL ends after an optimizer step; AssertionError if it does not.
+
+    Of a recipe with a schedule, it is the step of that one of the windows which are trained, from 1.
+    """
+    task = {"recipe": recipe, "registry": str(registry), "step": step, "window": window}
     ran = subprocess.run(
         [sys.executable, "-m", __name__],
         input=json.dumps(task, default=str),
@@ -35,9 +39,14 @@ def _train(task: dict[str, Any]) -> None:
     from adapterhub_fin.engine import trainer
     from adapterhub_fin.testing.tiny import tiny_corpus
 
+    begun = count(1)
+
     class Killer(TrainerCallback):
+        def __init__(self) -> None:
+            self.window = next(begun)
+
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == task["step"]:
+            if (self.window, state.global_step) == (task["window"], task["step"]):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     class Doomed(trainer.AdapterTrainer):
@@ -47,7 +56,8 @@ def _train(task: dict[str, Any]) -> None:
 
     setattr(import_module("adapterhub_fin.engine.training"), trainer.AdapterTrainer.__name__, Doomed)
     tiny_corpus()
-    ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]))
+    train = ahf.train_series if "schedule" in task["recipe"] else ahf.train
+    train(task["recipe"], registry=ahf.Registry(task["registry"]))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,17 @@ class Disk:
             built.replace(target)
         return True
 
+    def overwrite(self, path: Path, data: bytes) -> None:
+        """Replace a file outside the registry, such as a lock file; it holds the old bytes or the new, never a part."""
+        path = path.resolve()  # of a link, what it leads to
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            self.write(draft, data)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        self.sync(path.parent)
+
     def replace(self, built: Path, target: Path) -> None:
         """Put a built file in the place of another."""
         built.replace(target)

@@ -15,10 +15,10 @@ from adapterhub_fin_registry.cache import cache_folder
 from adapterhub_fin_registry.canonical import canonical, json_object
 from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import BadReference, Corrupted, NotFound, Refused
+from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound, Refused
 from adapterhub_fin_registry.events import check_event
 from adapterhub_fin_registry.gc import GRACE, Leftover, collect
-from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
+from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier, parse_instant
 from adapterhub_fin_registry.numbered import following, numbers
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.reference import (
@@ -112,33 +112,46 @@ class Registry:
             self._index = Index(self.root, cache_folder(id_) / "search")
         return search(self._index, query, limit, after, cut)
 
-    def resolve(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Version:
+    def resolve(
+        self,
+        reference: AnyReference,
+        *,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+        lock: str | os.PathLike[str] | None = None,
+    ) -> Version:
         """The one version that a reference means.
 
-        as_of chooses among the versions of a bare name; a number, an alias or a digest it only checks.
+        as_of chooses among the versions of a bare name; a number, an alias or a digest it only checks. A lock file
+        remembers the version for the next time, when it is given whatever was moved or yanked since, with a warning.
         """
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         before = None if as_of is None else as_of_instant(as_of)
         check_tier(tier)
-        if isinstance(wanted, HubReference):
-            raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under")
-        if isinstance(wanted, DigestReference):
-            version = self._by_digest(wanted.digest)
-        else:
-            shelf = Shelf(self.root, wanted.full_name)
-            if wanted.is_bare and before is not None:
-                return _logged(wanted, resolution.newest_as_of(shelf, self.names, before, tier))
-            version = resolution.exact(shelf, self.names, wanted)
-        if before is not None:
-            resolution.check_as_of(version, before, tier)
+        if lock is None:
+            return _logged(wanted, self._find(wanted, before, tier))
+        from adapterhub_fin_registry.lock import Lock, asked
+
+        version = Lock(lock, self._disk).hold(
+            asked(wanted, as_of, tier),
+            find=lambda exact: self._find(Reference.parse(exact), before, tier),
+            resolve=lambda: self._find(wanted, before, tier),
+        )
         return _logged(wanted, version)
 
-    def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
+    def path(
+        self,
+        reference: AnyReference,
+        *,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+        lock: str | os.PathLike[str] | None = None,
+    ) -> Path:
         """The folder of a version's files, verified, or unchanged since it was; Refused where the policy says no."""
         from adapterhub_fin_registry.memory import remembered
         from adapterhub_fin_registry.verification import verify_files
 
-        version = self.resolve(reference, as_of=as_of, tier=tier)
+        version = self.resolve(reference, as_of=as_of, tier=tier, lock=lock)
         for violation in admission.violations(version, self.root):
             raise Refused(violation)
         with remembered(self.id) as memory:
@@ -281,6 +294,20 @@ class Registry:
         check_alias(alias)
         return Shelf(self.root, name).alias_history(alias)
 
+    def alias_on(self, name: str, alias: str, on: AsOf) -> int | None:
+        """The version that an alias named at an instant (a date means its 00:00 UTC); None where it named none then.
+
+        The settings count in the order of their numbers; when each was made is as the clock of its writer had it.
+        """
+        moment, history = as_of_instant(on), self.alias_history(name, alias)
+        if not history:
+            raise NotFound(f"{name} never had an alias {alias}: it has {', '.join(self.aliases(name)) or 'none'}")
+        try:
+            made = [setting["version"] for setting in history if parse_instant(setting["at"]) <= moment]
+        except BadInstant as error:
+            raise Corrupted(f"a setting of {name}@{alias} has no date ({error}): restore it from a copy") from error
+        return made[-1] if made else None
+
     def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
         """Record what happened to a version (see `events.KINDS`), and give the event's number."""
         checked = check_event(kind, body or {})
@@ -338,6 +365,20 @@ class Registry:
     def _attached(self, version: Version, signatures: Iterable[Signature]) -> Version:
         for signature in signatures:
             self._attach(version, signature)
+        return version
+
+    def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+        if isinstance(wanted, HubReference):
+            raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under")
+        if isinstance(wanted, DigestReference):
+            version = self._by_digest(wanted.digest)
+        else:
+            shelf = Shelf(self.root, wanted.full_name)
+            if wanted.is_bare and before is not None:
+                return resolution.newest_as_of(shelf, self.names, before, tier)
+            version = resolution.exact(shelf, self.names, wanted)
+        if before is not None:
+            resolution.check_as_of(version, before, tier)
         return version
 
     def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:

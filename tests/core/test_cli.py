@@ -121,6 +121,62 @@ def test_alias_set_list_history_and_remove(run_ahf: Ahf, stocked: Path) -> None:
     assert run_ahf("alias", "acme/tone", "--history")[0] == 2
 
 
+def test_what_an_alias_named_on_a_day(run_ahf: Ahf, stocked: Path) -> None:
+    run_ahf("alias", "acme/tone@1", "champion")
+    assert run_ahf("alias", "acme/tone", "champion", "--on", "2099-01-01")[1].strip() == "acme/tone@1"
+    assert run_ahf("alias", "acme/tone", "champion", "--on", "2001-01-01")[1].strip() == "none"
+    asked = json.loads(run_ahf("alias", "acme/tone", "champion", "--on", "now", "--json")[1])
+    assert asked == {"alias": "acme/tone@champion", "on": "now", "version": 1}
+    assert run_ahf("alias", "acme/tone", "stable", "--on", "now")[0] == 1
+    assert run_ahf("alias", "acme/tone", "--on", "now")[0] == 2
+    assert run_ahf("alias", "acme/tone", "champion", "--on", "now", "--history")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("path",),
+        ("show",),
+        ("predict", "Profit rose."),
+        ("embed", "Profit rose."),
+        ("evaluate", "--from-recipe", "--no-record"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_verb_holds_its_reference_to_a_lock_file(
+    run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    verb, *rest = arguments
+    lock = tmp_path / "adapters.lock"
+    assert run_ahf(verb, "acme/tone", *rest, "--lock", str(lock))[0] == 0
+    manifest = trained.version.manifest.model_copy(update={"description": "The next one."})
+    assert ahf.Registry().add(trained.version.files, manifest, name="acme/tone").number == 2
+    code, out, err = run_ahf(verb, "acme/tone", *rest, "--lock", str(lock))
+    assert (code == 0 and "acme/tone@1" in out + err) or "/1/files" in out
+    assert [entry["version"] for entry in json.loads(lock.read_text())["resolutions"]] == ["acme/tone@1"]
+
+
+def test_a_schedule_lists_its_windows_and_trains_them(run_ahf: Ahf, encoder: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, encoder)
+    with recipe.open("a") as file:
+        file.write("schedule: {windows: yearly, start: 2020-01-01, embargo: 5B, calendar: weekdays}\n")
+    code, out, _ = run_ahf("train", str(recipe), "--dry-run")
+    assert code == 0 and "1 of 2" in out and "2021-01-01" in out and out.count("to be trained") == 2
+    planned = json.loads(run_ahf("train", str(recipe), "--dry-run", "--json")[1])
+    assert [window["cutoff"] for window in planned] == ["2020-01-01", "2021-01-01"]
+    assert all(window["knowledge_end"] < window["cutoff"] and window["rows"]["test"] for window in planned)
+    code, out, err = run_ahf("train", str(recipe))
+    assert code == 0 and "acme/typed@1" in out and "acme/typed@2" in out and "test macro_f1" in out
+    series = json.loads(run_ahf("train", str(recipe), "--json")[1])
+    assert [(step["reference"], step["trained"]) for step in series["steps"]] == [
+        ("acme/typed@1", False),
+        ("acme/typed@2", False),
+    ]
+    assert "acme/typed@2" in run_ahf("train", str(recipe), "--dry-run")[1]
+    code, _, err = run_ahf("plan", str(recipe))
+    assert code == 0 and "the window whose cut-off is 2021-01-01" in err
+
+
 def test_path_prints_a_plain_folder(run_ahf: Ahf, stocked: Path) -> None:
     folder = Path(run_ahf("path", "acme/tone")[1].strip())
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]

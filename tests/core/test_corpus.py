@@ -13,7 +13,8 @@ from datasets import Dataset
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.corpus import corpus_digest, read_corpus
 from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
-from adapterhub_fin.recipe import CorpusChoice, Split
+from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.split import Split
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 names: Iterator[int] = count()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adapterhub_fin import BadCorpus
 from adapterhub_fin.engine.splits import PARTS, divide, resolve
-from adapterhub_fin.recipe import Split
+from adapterhub_fin.split import Split
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from adapterhub_fin.descriptions import Corpus
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.splits import PARTS, divide
 from adapterhub_fin.interfaces import Rows
-from adapterhub_fin.recipe import Split
+from adapterhub_fin.split import Split
 
 NEW_YORK = "America/New_York"
 

@@ -15,9 +15,12 @@ from adapterhub_fin.descriptions import Head, Method
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.recipe import Training
+from adapterhub_fin.schedule import Schedule
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("methods", "heads", "training")}
+PAGES = {
+    name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("methods", "heads", "training", "walk_forward")
+}
 FRAGMENTS = [
     pytest.param(fragment, id=f"{name}-{number}")
     for name, page in PAGES.items()
@@ -58,6 +61,10 @@ def test_the_table_of_training_is_true() -> None:
     check_table(PAGES["training"], "key", Training)
 
 
+def test_the_table_of_a_schedule_is_true() -> None:
+    check_table(PAGES["walk_forward"], "key", Schedule)
+
+
 def test_the_learning_rates_are_those_of_the_methods() -> None:
     said = re.findall(r"^\| `([\w:-]+)` \| [^|]+ \| (\d+e-\d+) \|$", PAGES["methods"], re.MULTILINE)
     rates = {name: method.learning_rate for name, method in extensions().all(Method).items()}
@@ -74,6 +81,9 @@ def check_table(text: str, title: str, model: type[BaseModel]) -> None:
     assert [name for name, _ in rows] == list(model.model_fields)
     for name, said in rows:
         default = model.model_fields[name].default
+        if model.model_fields[name].is_required():
+            assert said == "required"
+            continue
         if default in (None, ()) or said == "an instruction":
             assert isinstance(yaml.safe_load(said), str) and (default in (None, ()) or len(default) > 40)
             continue

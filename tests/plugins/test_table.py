@@ -205,6 +205,25 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
             load(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("horizon", "calendar", "expected"),
+    [
+        ("0d", None, "2021-07-02T16:05:00Z"),
+        ("5d", None, "2021-07-07T16:05:00Z"),
+        ("1B", "weekdays", "2021-07-05T23:59:59.999999Z"),
+        ("1B", "XNYS", "2021-07-06T20:00:00Z"),  # the Monday was a holiday there
+    ],
+)
+def test_a_label_is_known_a_horizon_after_its_row(
+    tmp_path: Path, horizon: str, calendar: str | None, expected: str
+) -> None:
+    if calendar == "XNYS":
+        pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
+    path = written(tmp_path / "a.csv", [{"text": "Firm rose.", "y": "up", "at": "2021-07-02T16:05:00Z"}])
+    table = load(path, label="y", available_at="at", label_horizon=horizon, calendar=calendar)
+    assert table["label_known_at"][0] == datetime.fromisoformat(expected)
+
+
 def test_labels_may_be_whole_numbers_and_not_fractions(tmp_path: Path) -> None:
     (tmp_path / "news.jsonl").write_text('{"text": "a", "up": 1}\n{"text": "b", "up": true}\n', encoding="utf-8")
     assert list(load(tmp_path / "news.jsonl", label="up")["label"]) == ["1", "True"]
@@ -221,6 +240,11 @@ def test_labels_may_be_whole_numbers_and_not_fractions(tmp_path: Path) -> None:
         ({"timezone": "Mars/Olympus"}, "'Mars/Olympus' isn't a time zone known here"),
         ({"text": ()}, "name a column"),
         ({"licence": ""}, "licence"),
+        ({"label": "a", "label_horizon": "5d"}, "label_horizon 5d needs available_at, and a label or a target"),
+        ({"available_at": "a", "label_horizon": "5d"}, "needs available_at, and a label or a target"),
+        ({"label": "a", "available_at": "b", "label_horizon": "5B"}, "name their calendar"),
+        ({"label": "a", "available_at": "b", "label_known_at": "c", "label_horizon": "5d"}, "two dates: name one"),
+        ({"calendar": "XNYS"}, "counts the days of a label_horizon"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], said: str) -> None:

@@ -20,6 +20,7 @@ from adapterhub_fin_registry import (
     Reference,
     Refused,
     Registry,
+    local,
 )
 from adapterhub_fin_registry.knowledge import format_instant
 
@@ -137,6 +138,28 @@ def test_an_alias_moves_and_keeps_its_history(tone: Registry) -> None:
     tone.set_alias("acme/tone", "champion", None)
     with pytest.raises(NotFound, match=r"versions 3, 2, 1 and aliases stable"):
         tone.resolve("acme/tone@champion")
+
+
+def test_what_an_alias_named_on_a_day(tone: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(["2021-03-01T09:00:00Z", "2021-06-01T09:00:00Z", "2021-05-01T09:00:00Z", "2021-09-01T09:00:00Z"])
+    monkeypatch.setattr(local, "now", lambda: next(clock))
+    tone.set_alias("acme/tone", "champion", 1)
+    tone.set_alias("acme/tone", "champion", 2)
+    tone.set_alias("acme/tone", "champion", 3)  # by a machine whose clock was a month slow
+    tone.set_alias("acme/tone", "champion", None)
+    asked = {
+        "2021-03-01": None,  # the day begins before it was set
+        "2021-03-01T09:00:00Z": 1,
+        "2021-04-30": 1,
+        "2021-05-15": 3,
+        "2021-06-30": 3,  # the order is that of the numbers: what was set last holds, whatever its clock said
+        "2021-09-02": None,
+    }
+    assert {on: tone.alias_on("acme/tone", "champion", on) for on in asked} == asked
+    with pytest.raises(NotFound, match="acme/tone never had an alias stable: it has none"):
+        tone.alias_on("acme/tone", "stable", "2021-06-30")
+    with pytest.raises(BadInstant):
+        tone.alias_on("acme/tone", "champion", "last year")
 
 
 def test_an_alias_names_what_is_there(tone: Registry) -> None:

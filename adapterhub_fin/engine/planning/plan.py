@@ -11,6 +11,7 @@ from adapterhub_fin.engine.planning.duration import duration
 from adapterhub_fin.engine.planning.machine import CONTEXT, Device, find_device, known_speed, measure_speed, resident
 from adapterhub_fin.engine.planning.rehearsal import Phase, Rehearsal, rehearse
 from adapterhub_fin.engine.planning.shadow import loaded_dtype
+from adapterhub_fin.engine.series import largest_window
 from adapterhub_fin.engine.setup import draft
 from adapterhub_fin.engine.training import read_recipe
 
@@ -82,11 +83,11 @@ def plan(
 
     `device` is `cpu`, `cuda`, or a GPU by its memory in bytes or as `24GB`; `measure` takes a second to measure this
     machine's speed, which is remembered. Raises what `preview` raises, and BadRecipe for a device that is not there
-    or a quantization that can't be told from the configuration.
+    or a quantization that can't be told from the configuration. Of a schedule, it is the window with the most rows.
     """
     whole = read_recipe(recipe, overrides, keys)
     place = find_device(device)
-    drafted = draft(whole, download=download)
+    drafted = draft(whole if whole.schedule is None else largest_window(whole), download=download)
     process = CONTEXT if place.kind != "cpu" else resident() + MACHINERY  # before the estimate itself takes memory
     speed = measure_speed(place) if measure else known_speed(place)
     told = rehearse(drafted)
@@ -156,7 +157,9 @@ def _changes(drafted: Draft, place: Device, process: int) -> Iterable[Change]:
 
 
 def _assumptions(drafted: Draft, place: Device) -> Iterable[str]:
-    training = drafted.recipe.training
+    training, split = drafted.recipe.training, drafted.recipe.corpus.split
+    if split.cutoff is not None:
+        yield f"the run is that of the window whose cut-off is {split.cutoff}"
     if loaded_dtype(drafted.config, drafted.source.folder) is None:
         yield "weights in float32: neither the base's configuration nor its file says their type"
     if place.kind == "cpu":

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from datasets import Dataset
 
+from adapterhub_fin.calendars import Span
 from adapterhub_fin.errors import BadCorpus, BadInstant
 from adapterhub_fin_plugins.corpora.columns_options import Columns
 from adapterhub_fin_plugins.corpora.instants import instant
@@ -30,6 +31,8 @@ def corpus_table(records: Sequence[Record], wanted: Columns) -> Dataset:
     for name, column in (("available_at", wanted.available_at), ("label_known_at", wanted.label_known_at)):
         if column is not None:
             table[name] = instants(records, column, wanted.timezone)
+    if wanted.label_horizon is not None:
+        table["label_known_at"] = Span(wanted.label_horizon, wanted.calendar).after(table["available_at"])
     return Dataset.from_dict({**table, "origin": origins(records)})
 
 

@@ -6,6 +6,7 @@ from datetime import date
 
 from pydantic import Field, field_validator, model_validator
 
+from adapterhub_fin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
 from adapterhub_fin.errors import BadInstant
 from adapterhub_fin.options import Options
 from adapterhub_fin_registry.knowledge import end_of_day
@@ -39,6 +40,14 @@ class Columns(Zoned):
     features: tuple[str, ...] = Field((), description="Columns of numbers that go beside the text, in this order.")
     available_at: str | None = Field(None, description="Column of when one could have read the row.")
     label_known_at: str | None = Field(None, description="Column of when the label or target was known.")
+    label_horizon: str | None = Field(
+        None,
+        pattern=SPAN_PATTERN,
+        description="5B, 5d, 12h or 30min: the label or target was known so long after available_at; 0d: with it.",
+    )
+    calendar: str | None = Field(
+        None, pattern=CALENDAR_PATTERN, description="Whose business days a horizon in B counts: weekdays, XNYS, ..."
+    )
     group: str | None = Field(None, description="Column of what a grouped split keeps whole, such as the firm.")
     part: str | None = Field(None, description="Column that says train, validation or test, for a split by given.")
 
@@ -55,4 +64,17 @@ class Columns(Zoned):
             raise ValueError(f"label {self.label} and target {self.target} are two answers: name one")
         if self.label_known_at is not None and self.label is None and self.target is None:
             raise ValueError(f"label_known_at {self.label_known_at} dates no answer: name a label or a target")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_date_of_the_answer(self) -> Columns:
+        if self.label_horizon is None:
+            if self.calendar is not None:
+                raise ValueError(f"calendar {self.calendar} counts the days of a label_horizon: give one, such as 5B")
+            return self
+        Span(self.label_horizon, self.calendar)  # raises the ValueError of a length that goes with no calendar
+        if self.label_known_at is not None:
+            raise ValueError(f"label_known_at and label_horizon {self.label_horizon} are two dates: name one")
+        if self.available_at is None or (self.label is None and self.target is None):
+            raise ValueError(f"label_horizon {self.label_horizon} needs available_at, and a label or a target")
         return self

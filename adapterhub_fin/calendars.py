@@ -1,0 +1,141 @@
+"""Lengths of time: of the clock, or of the business days of a named calendar.
+
+`weekdays`, Monday to Friday in UTC, is always there. Exchanges such as XNYS come from `exchange_calendars`, whose
+holidays, early closes and zones are kept by people who follow the exchanges: a list of our own would soon be wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache, partial
+
+from adapterhub_fin.errors import BadRecipe
+
+SPAN_PATTERN = r"^[0-9]{1,5}(B|d|h|min)$"
+CALENDAR_PATTERN = r"^[A-Za-z0-9_./-]{1,40}$"
+WEEKDAYS = "weekdays"
+_CLOCK = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1)}
+_DAY = timedelta(days=1)
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The business days of a calendar over some years, ascending: the day, when it opens and when it closes in UTC."""
+
+    days: Sequence[date]
+    opens: Sequence[datetime]
+    closes: Sequence[datetime]
+    zone: tzinfo
+
+    def back(self, moment: datetime, number: int) -> datetime:
+        """The open of the last of so many whole sessions before an instant: all of them lie between the two."""
+        return self.opens[self._there(bisect_right(self.closes, moment) - number, moment)]
+
+    def ahead(self, moment: datetime, number: int) -> datetime:
+        """The close of the so many-th session after an instant's own day, as the exchange's clock dates that day."""
+        day = moment.astimezone(self.zone).date()
+        return self.closes[self._there(bisect_right(self.days, day) + number - 1, moment)]
+
+    def _there(self, place: int, moment: datetime) -> int:
+        if not 0 <= place < len(self.days):
+            raise BadRecipe(f"the calendar has too few business days around {moment.date()}: count in days, as in 7d")
+        return place
+
+
+@dataclass(frozen=True)
+class Span:
+    """A length of time as `5B`, `5d`, `12h` or `30min`; B counts business days, and needs a calendar.
+
+    A day by the clock is 24 hours, traded or not.
+    """
+
+    text: str
+    calendar: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(SPAN_PATTERN, self.text):
+            raise ValueError(f"{self.text!r} is no length of time: write 5B, 5d, 12h or 30min")
+        if self._of_business_days and self.calendar is None:
+            raise ValueError(f"{self.text} counts business days: name their calendar, such as XNYS or {WEEKDAYS}")
+        if not self._of_business_days and self.calendar is not None:
+            raise ValueError(f"{self.text} goes by the clock, and needs no calendar {self.calendar}: write it as 5B")
+
+    def before(self, moments: Sequence[datetime]) -> list[datetime]:
+        """The instants this long before some others; of business days, so many whole ones lie between the two."""
+        if not (self._of_business_days and moments):
+            return [moment - self._length for moment in moments]
+        sessions = self._sessions(min(moments), max(moments))
+        return [sessions.back(moment, self._number) if self._number else moment for moment in moments]
+
+    def after(self, moments: Sequence[datetime]) -> list[datetime]:
+        """The instants this long after some others; of business days, the close of that day."""
+        if not (self._of_business_days and moments):
+            return [moment + self._length for moment in moments]
+        sessions = self._sessions(min(moments), max(moments))
+        return [sessions.ahead(moment, self._number) if self._number else moment for moment in moments]
+
+    @property
+    def _of_business_days(self) -> bool:
+        return self.text.endswith("B")
+
+    @property
+    def _number(self) -> int:
+        return int(re.sub(r"\D", "", self.text))
+
+    @property
+    def _length(self) -> timedelta:
+        return self._number * _CLOCK[self.text.lstrip("0123456789")]
+
+    def _sessions(self, first: datetime, last: datetime) -> Sessions:
+        margin = timedelta(days=30 + 3 * self._number)  # twice as many days as any exchange needs
+        try:
+            return sessions(str(self.calendar), (first - margin).date(), (last + margin).date())
+        except OverflowError as error:
+            raise BadRecipe(f"{self.text} from {first} to {last} leaves the calendar: mend the dates") from error
+
+
+def sessions(calendar: str, first: date, last: date) -> Sessions:
+    """The sessions of the years from one day to another; BadRecipe where the calendar is not known here."""
+    read = _weekdays if calendar == WEEKDAYS else partial(_exchange, calendar)
+    years = [read(year) for year in range(first.year, last.year + 1)]
+    days, opens, closes = ([each for year in years for each in getattr(year, of)] for of in ("days", "opens", "closes"))
+    return Sessions(days, opens, closes, years[0].zone)
+
+
+@lru_cache(maxsize=256)
+def _weekdays(year: int) -> Sessions:
+    days = [
+        date.fromordinal(place) for place in range(date(year, 1, 1).toordinal(), date(year, 12, 31).toordinal() + 1)
+    ]
+    days = [day for day in days if day.weekday() < 5]
+    opens = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
+    return Sessions(days, opens, [each + _DAY - _TICK for each in opens], UTC)
+
+
+@lru_cache(maxsize=256)  # a year takes a tenth of a second, and a series asks for the same ones again and again
+def _exchange(calendar: str, year: int) -> Sessions:
+    try:
+        import exchange_calendars
+    except ImportError as error:
+        raise BadRecipe(
+            f"the calendar {calendar} needs exchange_calendars: pip install 'adapterhub-fin[calendars]', or use the "
+            f"calendar {WEEKDAYS}"
+        ) from error
+    try:
+        found = exchange_calendars.get_calendar(calendar, start=f"{year:04}-01-01", end=f"{year:04}-12-31")
+    except (exchange_calendars.errors.CalendarError, ValueError) as error:
+        raise BadRecipe(
+            f"the calendar {calendar} can't be had for {year} ({error}): use {WEEKDAYS}, or a code that "
+            "exchange_calendars knows, such as XNYS, XLON or XTKS"
+        ) from error
+    return Sessions(
+        [each.date() for each in found.sessions],
+        [each.to_pydatetime().astimezone(UTC) for each in found.opens],
+        [each.to_pydatetime().astimezone(UTC) for each in found.closes],
+        found.tz,
+    )

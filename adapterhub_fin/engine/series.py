@@ -1,0 +1,255 @@
+"""Train a walk-forward series: one version for each window of a schedule, each with its own knowledge end.
+
+A window whose inputs have not changed is skipped. What its inputs were is read from the manifests of the versions that
+are there, so that nothing else need be kept: the recipe of the window, the digest of the rows that it learnt from, and
+the base's pin.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin import bases
+from adapterhub_fin.descriptions import Head
+from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.base_check import check_base
+from adapterhub_fin.engine.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
+from adapterhub_fin.engine.provenance import method_record, recorded_recipe
+from adapterhub_fin.engine.setup import draft, set_up
+from adapterhub_fin.engine.slots import new_slot
+from adapterhub_fin.engine.splits import dates, divide
+from adapterhub_fin.engine.training import Source, named, read_recipe, run
+from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.schedule import Window
+from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
+
+if TYPE_CHECKING:
+    from adapterhub_fin.interfaces import Rows
+    from adapterhub_fin_registry import Version
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One window of a series, and the version that it has already, where its inputs are those of one."""
+
+    window: Window
+    recipe: Recipe  # of this window alone
+    rows: Mapping[str, int]  # by part
+    notes: Mapping[str, int]  # rows that were left out, counted
+    knowledge_end: datetime  # of what it learns from, the base left out
+    version: Version | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One window of a series that was trained: its version, and whether it was there before."""
+
+    window: Window
+    version: Version
+    trained: bool  # False: its inputs were those of this version already
+
+
+@dataclass(frozen=True)
+class Series:
+    """What training a schedule gave, oldest window first."""
+
+    name: str
+    steps: Sequence[Step]
+
+    @property
+    def versions(self) -> list[Version]:
+        return [step.version for step in self.steps]
+
+
+def train_series(
+    recipe: Source = None,
+    *,
+    registry: Registry | None = None,
+    overrides: Sequence[str] = (),
+    download: bool = False,
+    restart: bool = False,
+    **keys: Any,
+) -> Series:
+    """Train one version for each window of the recipe's schedule, but for those that have theirs.
+
+    Every window is divided and checked before the first is trained. A window that broke off goes on from its last
+    checkpoint, or begins anew with `restart`. Raises what `train` raises; what was trained until then is stored.
+    """
+    whole, registry = (
+        _scheduled(named(read_recipe(recipe, overrides, keys))),
+        registry or RegistryChain.configured().writable(),
+    )
+    rows = read_rows(whole.corpus, whole.head.name)
+    plan = _still_on_this_base(_planned(whole, rows, registry), download)
+    _tell_of_the_base(whole, plan)
+    steps = []
+    for number, each in enumerate(plan, 1):
+        version = each.version
+        if version is None:
+            title = f"window {number} of {len(plan)}, cut-off {each.window.cutoff}"
+            drafted = draft(each.recipe, download=download, rows=rows)
+            version = run(drafted, registry, resume=None, restart=restart, title=title).version
+            log.info("%s is %s", title, version.reference)
+            gc.collect()  # a Trainer and its callbacks name one another, and hold the model until they are collected
+        steps.append(Step(each.window, version, trained=each.version is None))
+    return Series(str(whole.name), steps)
+
+
+def preview_series(
+    recipe: Source = None,
+    *,
+    registry: Registry | None = None,
+    overrides: Sequence[str] = (),
+    download: bool = False,
+    **keys: Any,
+) -> list[Planned]:
+    """The windows of a recipe's schedule with the rows of each part, oldest first; nothing is trained.
+
+    The first is checked as `preview` checks a run. No weight is read, so that a base whose weights changed under its
+    name is not noticed here.
+    """
+    whole = _scheduled(read_recipe(recipe, overrides, keys))
+    rows = read_rows(whole.corpus, whole.head.name)
+    plan = _planned(whole, rows, registry or RegistryChain.configured().writable())
+    draft(plan[0].recipe, download=download, rows=rows)
+    _tell_of_the_base(whole, plan)
+    return plan
+
+
+def largest_window(recipe: Recipe) -> Recipe:
+    """The run of the window that learns from the most rows."""
+    whole = _scheduled(recipe)
+    plan = _planned(whole, read_rows(whole.corpus, whole.head.name), RegistryChain.configured().writable())
+    return max(plan, key=lambda planned: planned.rows["train"]).recipe
+
+
+def _scheduled(recipe: Recipe) -> Recipe:
+    if recipe.schedule is None:
+        raise BadRecipe("the recipe has no schedule: train it with ahf.train, or give it one (schedule.windows, start)")
+    return recipe.check().resolved()
+
+
+def _planned(recipe: Recipe, rows: Rows, registry: Registry) -> list[Planned]:
+    table, corpus = rows.table, recipe.corpus.name
+    windows = _windows(recipe, rows)
+    there = {} if recipe.name is None else _versions_by_inputs(registry, recipe.name)
+    method = method_record(recipe.method.name, recipe.method.options)["options"]
+    lines = list(corpus_lines(table))  # once: windows share most of their rows
+    labels = table["label"][:] if "label" in extensions().get(Head, recipe.head.name).consumes else None
+    found = []
+    for number, window in enumerate(windows, 1):
+        alone = recipe.window(window)
+        try:
+            division = divide(table, alone.corpus.split, corpus)
+            if labels is not None:
+                check_labels((labels[place] for place in division.places["train"]), corpus)
+        except BadCorpus as error:
+            raise BadCorpus(f"window {number} of {len(windows)}: {error}") from error
+        learnt = learnt_places(division)
+        inputs = _inputs(alone, method, lines_digest(lines[place] for place in learnt))
+        sizes = {part: len(places) for part, places in division.places.items()}
+        end = max(dates(table)[1][place] for place in learnt)
+        found.append(Planned(window, alone, sizes, {**rows.notes, **division.notes}, end, there.get(inputs)))
+    return found
+
+
+def _windows(recipe: Recipe, rows: Rows) -> list[Window]:
+    assert recipe.schedule is not None
+    table, corpus = rows.table, recipe.corpus.name
+    if "available_at" not in table.column_names:
+        raise BadCorpus(f"corpus {corpus}: a schedule needs a column 'available_at'; it has {table.column_names}")
+    last = max(table["available_at"][:])
+    windows = list(recipe.schedule.until(as_of_instant(last if last.tzinfo else last.date()).date()))
+    if not windows:
+        raise BadCorpus(
+            f"corpus {corpus} ends on {last.date()}, before the first cut-off {recipe.schedule.start}: start earlier"
+        )
+    return windows
+
+
+def _inputs(recipe: Recipe, method: Mapping[str, Any], corpus: str) -> bytes:
+    """All that decides the weights of a window's version but for the base's own, in one form.
+
+    Descriptions, tags and the paths of a machine are left out, and so are releases of libraries: a new one is no reason
+    to train every window again.
+    """
+    recorded = recorded_recipe(recipe)
+    head = extensions().options(Head, recipe.head.name, recipe.head.options)
+    return canonical(
+        {
+            "base": recorded["base"],
+            "method": [recipe.method.name, dict(method)],
+            "head": [recipe.head.name, head.model_dump(mode="json")],
+            "corpus": [recipe.corpus.name, corpus],
+            "split": recorded["corpus"]["split"],
+            "training": recorded["training"],
+        }
+    )
+
+
+def _versions_by_inputs(registry: Registry, name: str) -> dict[bytes, Version]:
+    """Every version of a name that came from a recipe, by its inputs; of several with the same, the latest.
+
+    One that was yanked counts: trained again it would be the same version.
+    """
+    found = {}
+    for version in registry.versions(name):
+        try:
+            manifest = version.manifest
+            if manifest.recipe is None or manifest.corpus is None or manifest.corpus.digest is None:
+                continue
+            recipe = Recipe.read(manifest.recipe)
+            found[_inputs(recipe, manifest.method.options, manifest.corpus.digest)] = version
+        except AdapterHubError:
+            continue  # a manifest or a recipe that can't be read is of no window of the one at hand
+    return found
+
+
+def _still_on_this_base(plan: Sequence[Planned], download: bool) -> list[Planned]:
+    """The same plan, without the versions that were trained on a base whose weights are no longer those at hand."""
+    known = [each for each in plan if each.version is not None]
+    if not known:
+        return list(plan)
+    setup = set_up(draft(known[0].recipe, download=download), new_slot())
+    same: dict[str, bool] = {}
+
+    def fits(version: Version) -> bool:
+        base = version.manifest.base
+        key = plugs.pin_key(base)
+        if key not in same:
+            try:
+                check_base(setup.model, setup.tokenizer, base, setup.site.head_modules, "the base at hand")
+                same[key] = True
+            except WrongBase as error:
+                log.warning(
+                    "%s was trained on another base, and its window is trained again: %s", version.reference, error
+                )
+                same[key] = False
+        return same[key]
+
+    return [replace(each, version=each.version if each.version and fits(each.version) else None) for each in plan]
+
+
+def _tell_of_the_base(recipe: Recipe, plan: Sequence[Planned]) -> None:
+    """Say it where the base itself knows too much for the dates that the series is for."""
+    known = bases.known_of(recipe.base)
+    late = [each for each in plan if known is None or known.at >= as_of_instant(each.window.cutoff)]
+    if late:
+        until = f"knows until {format_instant(known.at)}" if known else "has no known end (set base.knowledge_end)"
+        log.warning(
+            'the base %s: of %d windows, %d are found on their own dates only with tier="adapter"',
+            until,
+            len(plan),
+            len(late),
+        )

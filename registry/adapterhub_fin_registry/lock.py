@@ -1,0 +1,128 @@
+"""A lock file: what each reference meant, so that it means the same tomorrow.
+
+It is JSON for people and git: one entry for each reference with its date and tier, sorted, and written whole or not at
+all. It isn't part of a registry, and goes with the code that uses one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import Corrupted, NotFound, Refused, WriteFailed
+from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
+from adapterhub_fin_registry.reference import Reference, check_digest, parse_reference
+from adapterhub_fin_registry.version import Version
+
+FORMAT: Final = 1
+_LIMIT: Final = 16 * 2**20  # bytes; a file of a hundred thousand entries is smaller
+_log = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """What was asked for, as it was written: an entry of a lock file is found by this."""
+
+    reference: str
+    as_of: str | None
+    tier: str | None  # None without a date, where it makes no difference
+
+
+def asked(wanted: object, as_of: str | date | datetime | None, tier: str) -> Asked:
+    """The key of a reference with its date and tier; a date in any spelling is one instant, and "now" stays "now"."""
+    if as_of is None:
+        return Asked(str(wanted), None, None)
+    return Asked(str(wanted), "now" if as_of == "now" else format_instant(as_of_instant(as_of)), tier)
+
+
+class Lock:
+    """The resolutions in one lock file, which need not be there yet."""
+
+    def __init__(self, path: str | os.PathLike[str], disk: Disk) -> None:
+        self.path = Path(path)
+        self._disk = disk
+
+    def hold(self, asked: Asked, find: Callable[[str], Version], resolve: Callable[[], Version]) -> Version:
+        """The version that the file names for what is asked; else what `resolve` gives, which the file names then.
+
+        `find` gives the version of an exact reference. NotFound where the version that is named is gone.
+        """
+        entry = self.entries().get(asked)
+        if entry is None:
+            version = resolve()
+            self._write({**self.entries(), asked: _entry(asked, version)})
+            return version
+        try:
+            version = find(_exact(entry))
+        except NotFound as error:
+            raise NotFound(
+                f"{self.path} holds {asked.reference} to {entry['version']}, {entry['digest']}, which is gone from the "
+                "registry: restore that version, or take the entry out of the file to resolve it anew"
+            ) from error
+        self._warn(asked, version, resolve)
+        return version
+
+    def entries(self) -> dict[Asked, dict[str, Any]]:
+        """What the file holds; Corrupted where it isn't a lock file."""
+        try:
+            if self.path.stat().st_size > _LIMIT:
+                raise ValueError("it is too large")
+            document = json.loads(self.path.read_text(encoding="utf-8"))
+            if document["format"] != FORMAT:
+                raise ValueError(f"its format is {document['format']!r} and not {FORMAT}")
+            found = {_asked(entry): entry for entry in document["resolutions"]}
+            if len(found) != len(document["resolutions"]):
+                raise ValueError("it holds a reference twice")
+            return found
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise Corrupted(f"{self.path} can't be read ({error.strerror}): name another lock file") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise Corrupted(f"{self.path} isn't a lock file ({error}): restore it from git, or remove it") from error
+
+    def _warn(self, asked: Asked, held: Version, resolve: Callable[[], Version]) -> None:
+        if held.yanked:
+            _log.warning("%s holds %s to %s, which was yanked", self.path, asked.reference, held.reference)
+        try:
+            now = resolve()
+        except (NotFound, Refused) as error:
+            _log.warning("%s holds %s to %s; by now %s", self.path, asked.reference, held.reference, error)
+            return
+        if now.digest != held.digest:
+            _log.warning(
+                "%s holds %s to %s; by now it is %s", self.path, asked.reference, held.reference, now.reference
+            )
+
+    def _write(self, entries: dict[Asked, dict[str, Any]]) -> None:
+        resolutions = [entries[asked] for asked in sorted(entries, key=lambda each: tuple(map(str, each)))]
+        document = {"format": FORMAT, "resolutions": resolutions}
+        text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        try:
+            self._disk.overwrite(self.path, text.encode())
+        except OSError as error:
+            raise WriteFailed(f"the lock file {self.path} can't be written ({error}): name another place") from error
+
+
+def _entry(asked: Asked, version: Version) -> dict[str, Any]:
+    asked_for = {key: value for key, value in asked._asdict().items() if value is not None}
+    return {**asked_for, "version": version.reference, "digest": version.digest}
+
+
+def _asked(entry: dict[str, Any]) -> Asked:
+    """What an entry answers; a ValueError, KeyError or TypeError where it can't be one."""
+    check_digest(entry["digest"])
+    wanted, named = parse_reference(entry["reference"]), Reference.parse(entry["version"])
+    if isinstance(wanted, Reference) and wanted.full_name != named.full_name:
+        raise ValueError(f"it holds {wanted} to another name, {named}")
+    return Asked(entry["reference"], entry.get("as_of"), entry.get("tier"))
+
+
+def _exact(entry: dict[str, Any]) -> str:
+    """The digest under the name that it was found under: numbers may differ from one registry to the next."""
+    return f"{Reference.parse(entry['version']).full_name}@{entry['digest']}"
