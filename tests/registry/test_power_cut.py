@@ -26,6 +26,7 @@ from adapterhub_fin_registry import disk as disk_module
 from adapterhub_fin_registry import local as local_module
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import changing
+from adapterhub_fin_registry.lock import Lock
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.shelf import shelves
 from adapterhub_fin_registry.verification import verify_files, verify_tensors
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs descripto
 
 PACKAGE = Path(adapterhub_fin_registry.__path__[0])
 ROOT = Path("new", "registry")  # below the top of the disk, so that the way to it is made too
+LOCK = "adapters.lock"  # beside the registry
 Site = tuple[str, int]
 Act = Callable[[Registry], object]
 
@@ -132,7 +134,10 @@ class Outcome:
 
     def about(self, place: int) -> Any:
         """What the mark at a place is about."""
-        return self.state if place == 0 or isinstance(self.state, str) else self.state[0].get("acme/tone")
+        if isinstance(self.state, str):
+            return self.state
+        registry = self.state[:-1]  # no mark is about the lock file
+        return registry if place == 0 else registry[0].get("acme/tone")
 
 
 @dataclass
@@ -266,7 +271,8 @@ def _read(registry: Registry) -> Any:
                 versions[number] = (version.digest, record["name"], record["version"], version.tags, signatures)
         if versions:
             shelf_states[shelf.name] = (versions, shelf.aliases())
-    return shelf_states, registry.damaged(), registry.id if shelf_states else None
+    held = Lock(registry.root.parent / LOCK, disk_module.Disk()).entries()
+    return shelf_states, registry.damaged(), registry.id if shelf_states else None, held
 
 
 def _site() -> Site:
@@ -343,6 +349,9 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
 
         return place
 
+    def lock(registry: Registry) -> None:
+        registry.resolve("acme/tone@champion", lock=registry.root.parent / LOCK)
+
     def repair(registry: Registry) -> None:
         registry.doctor(repair=True)
 
@@ -359,6 +368,7 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
         Scenario("stocked", tag(2)),
         Scenario("stocked", delete(2)),
         Scenario("stocked", sign(1)),
+        Scenario("stocked", lock),
         Scenario("copied", repair),
     ]
     after_a_kill = [
