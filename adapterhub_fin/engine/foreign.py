@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine.lookalikes import WEIGHTS, check_weights, read_config
+from adapterhub_fin.engine.lookalikes import check_weights, read_config
+from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.safetensors_header import read_header

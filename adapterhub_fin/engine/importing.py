@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
 from adapterhub_fin.engine.foreign import read_folder
-from adapterhub_fin.engine.lookalikes import CONFIG, PICKLE, WEIGHTS, check_weights, read_config
+from adapterhub_fin.engine.lookalikes import check_weights, read_config
+from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
 from adapterhub_fin.engine.peft_method import unknown_settings
 from adapterhub_fin.engine.pickled import convert_pickle
 from adapterhub_fin.engine.repairs import repair

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
 
-CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".zst")
 STATES = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "rng_state.pth", "trainer_state.json")
 MODELS = ("model.safetensors", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "consolidated.safetensors")

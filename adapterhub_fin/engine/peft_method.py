@@ -14,11 +14,10 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import Tensor, nn
 
+from adapterhub_fin.engine.peft_folder import CONFIG
 from adapterhub_fin.engine.pin import SLOT
 from adapterhub_fin.errors import PluginError, WrongBase
 from adapterhub_fin.interfaces import MethodImplementation, Site
-
-CONFIG = "adapter_config.json"
 
 
 class PeftMethod(MethodImplementation):

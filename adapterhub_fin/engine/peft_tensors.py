@@ -16,8 +16,9 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapterhub_fin.engine.peft_method import CONFIG, plain
-from adapterhub_fin.engine.slots import WEIGHTS, meta_twin, new_slot
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin.engine.peft_method import plain
+from adapterhub_fin.engine.slots import meta_twin, new_slot
 from adapterhub_fin.errors import BadRecipe, WrongTensors
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from adapterhub_fin.descriptions import Description
+from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.pin import backbone, unwrapped
-from adapterhub_fin.engine.slots import WEIGHTS
 from adapterhub_fin.errors import PluginError, WrongBase, WrongTensors
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.safetensors_header import read_header

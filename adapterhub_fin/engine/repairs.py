@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.engine.lookalikes import CONFIG, WEIGHTS
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import NotAnAdapter
 

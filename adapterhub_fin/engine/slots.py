@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.pin import backbone
 from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin_registry.safetensors_header import read_header
 
-WEIGHTS = "adapter_model.safetensors"
 QUANTIZED = ("quant_type", "quant_state", "quant_storage", "compress_statistics", "blocksize")
 
 

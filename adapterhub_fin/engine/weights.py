@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from adapterhub_fin.engine.slots import WEIGHTS
+from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.errors import WrongTensors
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.lookalikes import CONFIG
+from adapterhub_fin.engine.peft_folder import CONFIG
 from adapterhub_fin.errors import UnknownName
 from adapterhub_fin.serving.finding import Finding, Rules, Stored
 from adapterhub_fin_registry import Registry, RegistryChain

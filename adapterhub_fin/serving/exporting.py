@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.lookalikes import CONFIG, WEIGHTS
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import Corrupted, Refused, UnknownName
 from adapterhub_fin.serving import lora

@@ -205,7 +205,7 @@ def _live(run: Run) -> dict[str, Tensor]:
 def _stored(version: Version) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    from adapterhub_fin.engine.slots import WEIGHTS
+    from adapterhub_fin.engine.peft_folder import WEIGHTS
 
     return dict(load_file(version.files / WEIGHTS))
 
@@ -216,7 +216,7 @@ def _harmed(bench: Bench, version: Version, harm: Harm, folder: Path) -> str:
 
     from safetensors.torch import save_file
 
-    from adapterhub_fin.engine.slots import WEIGHTS
+    from adapterhub_fin.engine.peft_folder import WEIGHTS
 
     copied = Path(shutil.copytree(version.files, folder / "harmed"))
     tensors = _stored(version)
