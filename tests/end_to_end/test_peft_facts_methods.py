@@ -132,8 +132,8 @@ class TestEightAdaLora:
         seen: list[Any] = []
         whole = training._trainer
 
-        def listening(setup: Any, model: Any, folder: Path) -> Any:
-            trainer = whole(setup, model, folder)
+        def listening(setup: Any, model: Any, *rest: Any) -> Any:
+            trainer = whole(setup, model, *rest)
             seen.extend([model.peft_config[setup.site.slot], setup.method.penalty(model, setup.site.slot)])
             return trainer
 

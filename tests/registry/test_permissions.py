@@ -65,6 +65,7 @@ def public(make_folder: Any, make_manifest: Any, monkeypatch: pytest.MonkeyPatch
         registry.path("acme/tone")  # whatever is imported when it is used can be imported now
         registry.doctor(repair=True)
         monkeypatch.setenv("AHF_CACHE", str(top / "nobody-may-write"))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(top / "no-settings"))
         _writable(registry.root, False)
         yield registry
     finally:
