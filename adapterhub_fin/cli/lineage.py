@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import click
-
-from adapterhub_fin.cli.options import print_json, printable
+from adapterhub_fin.cli.options import print_drawn, print_json, printable
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -27,7 +24,7 @@ def show_lineage(lineage: Lineage, asked: Mapping[str, str], as_json: bool) -> N
         }
         print_json({"reference": version.reference, "digest": version.digest, **asked, **found})
         return
-    _print_tree(_drawn(lineage))
+    print_drawn(_drawn(lineage))
 
 
 def _drawn(lineage: Lineage) -> Tree:
@@ -58,16 +55,3 @@ def _said(relative: Relative) -> str:
     }[relative.state]
     more = ", more of it is left out" if relative.cut else ""
     return printable(f"{where}  ({relative.role}{weight}{more})  {relative.digest[:19]}")
-
-
-def _print_tree(tree: Tree) -> None:
-    from rich.console import Console
-
-    if sys.stdout.isatty():
-        Console().print(tree)
-        return
-    console = Console(width=10_000, no_color=True)
-    with console.capture() as captured:
-        console.print(tree, soft_wrap=True)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())

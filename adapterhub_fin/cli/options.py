@@ -6,9 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.tree import Tree
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -129,7 +133,6 @@ def print_facts(rows: Sequence[tuple[str, Any]]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table as wide as the terminal; in a pipe, as wide as its cells, so that nothing is cut."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -137,11 +140,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
+    print_drawn(table)
+
+
+def print_drawn(drawing: Table | Tree) -> None:
+    """What rich draws: as wide as the terminal, and in a pipe as wide as it needs."""
+    from rich.console import Console
+
     if sys.stdout.isatty():
-        Console().print(table)
+        Console().print(drawing)
         return
     console = Console(width=10_000, no_color=True)
     with console.capture() as captured:
-        console.print(table, soft_wrap=True)
+        console.print(drawing, soft_wrap=True)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
