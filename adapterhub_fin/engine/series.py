@@ -86,10 +86,8 @@ def train_series(
     Every window is divided and checked before the first is trained. A window that broke off goes on from its last
     checkpoint, or begins anew with `restart`. Raises what `train` raises; what was trained until then is stored.
     """
-    whole, registry = (
-        _scheduled(named(read_recipe(recipe, overrides, keys))),
-        registry or RegistryChain.configured().writable(),
-    )
+    whole = _scheduled(named(read_recipe(recipe, overrides, keys)))
+    registry = registry or RegistryChain.configured().writable()
     rows = read_rows(whole.corpus, whole.head.name)
     plan = _still_on_this_base(_planned(whole, rows, registry), download)
     _tell_of_the_base(whole, plan)
@@ -130,7 +128,7 @@ def preview_series(
 def largest_window(recipe: Recipe) -> Recipe:
     """The run of the window that learns from the most rows."""
     whole = _scheduled(recipe)
-    plan = _planned(whole, read_rows(whole.corpus, whole.head.name), RegistryChain.configured().writable())
+    plan = _planned(whole, read_rows(whole.corpus, whole.head.name), None)
     return max(plan, key=lambda planned: planned.rows["train"]).recipe
 
 
@@ -140,10 +138,11 @@ def _scheduled(recipe: Recipe) -> Recipe:
     return recipe.check().resolved()
 
 
-def _planned(recipe: Recipe, rows: Rows, registry: Registry) -> list[Planned]:
+def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Planned]:
+    """Every window; without a registry none has its version."""
     table, corpus = rows.table, recipe.corpus.name
     windows = _windows(recipe, rows)
-    there = {} if recipe.name is None else _versions_by_inputs(registry, recipe.name)
+    there = {} if recipe.name is None or registry is None else _versions_by_inputs(registry, recipe.name)
     method = method_record(recipe.method.name, recipe.method.options)["options"]
     lines = list(corpus_lines(table))  # once: windows share most of their rows
     labels = table["label"][:] if "label" in extensions().get(Head, recipe.head.name).consumes else None

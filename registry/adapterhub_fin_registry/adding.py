@@ -1,18 +1,24 @@
-"""Taking a folder in: what it may hold, its copy and its hashes, and what the manifest then says of it."""
+"""Taking a folder in: what it may hold, its copy and its hashes, what the manifest then says of it, and its number."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.change import Change
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
 from adapterhub_fin_registry.manifest import Manifest, StoredFile, Tensor
+from adapterhub_fin_registry.numbered import following
 from adapterhub_fin_registry.paths import clash, refusal, size_limit
 from adapterhub_fin_registry.reading import NotRegularError, open_regular
 from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
+from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.signatures import Signature
+from adapterhub_fin_registry.version import Version
 
 if TYPE_CHECKING:
     Check = Callable[[Manifest, Path], object]
@@ -41,6 +47,46 @@ def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None
                 f"the check {name} failed with {type(error).__name__} ({error}), which counts as a no: mend it or "
                 "disable the plugin that brings it"
             ) from error
+
+
+def store(
+    change: Change,
+    shelf: Shelf,
+    manifest: Manifest,
+    signatures: Iterable[Signature],
+    record: Mapping[str, Any],
+    number: int | None,
+) -> tuple[Version, bool]:
+    """The version that what was built becomes, or already is, and whether it is new; `number` is taken where free."""
+    data = manifest.canonical()
+    used = shelf.numbers()
+    if there := shelf.holding(data, used):
+        return there, False
+    change.disk.write(change.built / "manifest.json", data)
+    for signature in signatures:
+        change.disk.make(change.built / "signatures")
+        change.disk.write(change.built / "signatures" / signature.file_name, signature.data)
+    start = following(used) if number is None or number in used else number
+
+    def before(number: int) -> None:
+        # Whoever took the number before this one may have stored this very version.
+        if number > start and (there := shelf.holding(data, [number - 1])):
+            raise _StoredMeanwhile(there)
+        change.disk.write(change.built / "record.json", canonical({**record, "version": number}))
+
+    try:
+        taken = change.append(shelf.versions_folder, start, before)
+    except _StoredMeanwhile as meanwhile:
+        return meanwhile.version, False
+    return Version(shelf.name, taken, manifest.digest, shelf.versions_folder / str(taken), data), True
+
+
+class _StoredMeanwhile(Exception):
+    """Another process has just stored the version that was about to be."""
+
+    def __init__(self, version: Version) -> None:
+        super().__init__(version.reference)
+        self.version = version
 
 
 def _contents(folder: Path) -> list[str]:

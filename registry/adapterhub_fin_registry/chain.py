@@ -97,7 +97,7 @@ class RegistryChain:
                 return Page(rows, f"{position}.", damaged)
             found = self.members[position].registry.search(query, limit=left, after=inner, as_of=as_of, tier=tier)
             rows += self._placed(position, found)
-            damaged |= found.damaged
+            damaged = {**found.damaged, **damaged}  # of one reference in two, the one that answers for it
             if found.next is not None:
                 return Page(rows, f"{position}.{found.next}", damaged)
             inner = None

@@ -222,7 +222,7 @@ class Registry:
         are stored with the version; without them it is signed by the configuration's `sign_with`. What the client's
         policy doesn't allow is Refused.
         """
-        from adapterhub_fin_registry.adding import run_checks, take_in
+        from adapterhub_fin_registry.adding import run_checks, store, take_in
 
         shelf = Shelf(self.root, name)
         if number is not None:
@@ -241,30 +241,12 @@ class Registry:
             signed = admission.brought(complete, signatures)
             policy.check(f"this version of {name}", complete, signed)
             run_checks(checks, complete, files)
-            data = complete.canonical()
-            used = shelf.numbers()
-            there = shelf.holding(data, used)
-            if there is None:
-                self._disk.write(change.built / "manifest.json", data)
-                for signature in signed:
-                    self._disk.make(change.built / "signatures")
-                    self._disk.write(change.built / "signatures" / signature.file_name, signature.data)
-                start = following(used) if number is None or number in used else number
-
-                def before(number: int) -> None:
-                    # Whoever took the number before this one may have stored this very version.
-                    if number > start and (there := shelf.holding(data, [number - 1])):
-                        raise _StoredMeanwhile(there)
-                    self._disk.write(change.built / "record.json", canonical({**record, "version": number}))
-
-                try:
-                    taken = change.append(shelf.versions_folder, start, before)
-                except _StoredMeanwhile as meanwhile:
-                    there = meanwhile.version
-            if there is not None:
+            version, is_new = store(change, shelf, complete, signed, record, number)
+            if not is_new:
                 self._disk.sync(shelf.versions_folder)  # whoever stored it may not have come so far
-                return self._attached(there, signed)
-        return Version(name, taken, complete.digest, shelf.versions_folder / str(taken), data)
+                for signature in signed:
+                    self._attach(version, signature)
+        return version
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Let an alias name a version from now on, or none; its history remains."""
@@ -362,11 +344,6 @@ class Registry:
             change.place(signature_folder(version), signature.file_name, signature.data)
         return signature
 
-    def _attached(self, version: Version, signatures: Iterable[Signature]) -> Version:
-        for signature in signatures:
-            self._attach(version, signature)
-        return version
-
     def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         if isinstance(wanted, HubReference):
             raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under")
@@ -398,14 +375,6 @@ class Registry:
             if version := shelf.by_digest(digest):
                 return version
         raise NotFound(f"there is no version with the digest {digest}: pull it, or ask another registry")
-
-
-class _StoredMeanwhile(Exception):
-    """Another process has just stored the version that was about to be."""
-
-    def __init__(self, version: Version) -> None:
-        super().__init__(version.reference)
-        self.version = version
 
 
 def _logged(wanted: object, version: Version) -> Version:
