@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from adapterhub_fin.errors import PluginError
 
@@ -120,9 +120,13 @@ class Corpus(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(Description):
-    """A merge algorithm: the target is a pure function on tensors."""
+    """A merge algorithm; the target builds an `interfaces.MergerImplementation` from its options."""
 
     kind: ClassVar[str] = "merger"
+    # What the algorithm commutes with, and so in which bases its answer is exact: rotations on "both" sides (the small
+    # cores will do), on the "left" alone, or "none", where it looks at single elements and needs the whole matrix.
+    commutes: Literal["both", "left", "none"] = "none"
+    adapters: tuple[int, int | None] = (1, None)  # how many it merges, at least and at most
 
 
 @dataclass(frozen=True, kw_only=True)

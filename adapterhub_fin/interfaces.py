@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 
@@ -259,4 +259,21 @@ class CorpusImplementation(Protocol):
 
     def load(self) -> Rows:
         """All rows, in an order that does not change; raises BadCorpus naming file and row."""
+        ...
+
+
+class MergerImplementation(Protocol):
+    """One merge algorithm, built from its options: a pure function of matrices, a module at a time."""
+
+    version: int = 1  # of the algorithm: raised when the same input gives another answer, and recorded by every merge
+
+    def __init__(self, options: Any) -> None: ...
+
+    def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
+        """The merged change, (m, n), of K changes (K, m, n) of one module and their K weights, in their dtype.
+
+        A module that an adapter lacks is a change of zeros. Weights come as they were given, of any sign; what is
+        drawn comes from `generator`, seeded for this module. Where the description says what the algorithm commutes
+        with, the matrices may be those in other orthonormal bases, and of another size.
+        """
         ...

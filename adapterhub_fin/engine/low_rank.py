@@ -1,0 +1,128 @@
+"""The algebra of low-rank changes: exact, without a dense matrix, and without the base.
+
+A change is scale * left @ right, of shape (m, n) and rank at most r. Of several that share a shape, all columns lie in
+the span of [left_1 .. left_K] and all rows in that of [right_1; ..; right_K]. In orthonormal bases of those two, each
+change is a small square `core`, and norms, inner products and singular values are the cores'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """scale * left @ right, a change of shape (m, n): left is (m, r) and right (r, n), of one dtype; r may be 0."""
+
+    left: Tensor
+    right: Tensor
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.left.ndim != 2 or self.right.ndim != 2 or self.left.shape[1] != self.right.shape[0]:
+            raise ValueError(f"factors of {tuple(self.left.shape)} and {tuple(self.right.shape)} don't multiply")
+
+    @classmethod
+    def zero(cls, shape: tuple[int, int], dtype: torch.dtype = torch.float64) -> LowRank:
+        """No change at all, of rank 0."""
+        return cls(torch.zeros(shape[0], 0, dtype=dtype), torch.zeros(0, shape[1], dtype=dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.left.shape[0], self.right.shape[1]
+
+    @property
+    def rank(self) -> int:
+        """How many columns the factors have, which the matrix's own rank may be below."""
+        return self.left.shape[1]
+
+    def to(self, dtype: torch.dtype) -> LowRank:
+        return LowRank(self.left.to(dtype), self.right.to(dtype), self.scale)
+
+    def dense(self) -> Tensor:
+        """The matrix itself, (m, n)."""
+        return self.scale * (self.left @ self.right)
+
+    def __mul__(self, weight: float) -> LowRank:
+        return LowRank(self.left, self.right, self.scale * weight)
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: LowRank) -> LowRank:
+        return total([self, other])
+
+    def __sub__(self, other: LowRank) -> LowRank:
+        return self + other * -1.0
+
+    def inner(self, other: LowRank) -> float:
+        """The sum of the products of all elements: <self, other>."""
+        small = (self.left.T @ other.left) * (self.right @ other.right.T)
+        return self.scale * other.scale * float(small.sum())
+
+    def norm(self) -> float:
+        """The Frobenius norm; taken from the core, where the square of a small difference would have cancelled."""
+        return float(torch.linalg.matrix_norm(Span.of([self]).cores[0]))
+
+    def truncate(self, rank: int) -> LowRank:
+        """The nearest change of at most that rank (Eckart and Young), its energy shared evenly by both factors."""
+        span = Span.of([self])
+        return span.lift(span.cores[0], rank)
+
+
+def total(changes: Sequence[LowRank]) -> LowRank:
+    """Their sum, with the factors side by side: exact, of the sum of the ranks; the signs and scales go to the left."""
+    return LowRank(
+        torch.cat([change.scale * change.left for change in changes], 1),
+        torch.cat([change.right for change in changes], 0),
+    )
+
+
+@dataclass(frozen=True)
+class Span:
+    """Changes of one shape in common orthonormal bases: change k is columns @ cores[k] @ rows.
+
+    columns is (m, p), rows (q, n) and cores (K, p, q), with p and q at most the sum of the ranks.
+    """
+
+    columns: Tensor
+    rows: Tensor
+    cores: Tensor
+
+    @classmethod
+    def of(cls, changes: Sequence[LowRank]) -> Span:
+        """By two QR decompositions of the factors side by side."""
+        columns, left = torch.linalg.qr(torch.cat([change.left for change in changes], 1))
+        rows, right = torch.linalg.qr(torch.cat([change.right for change in changes], 0).T)
+        cores, start = [], 0
+        for change in changes:
+            part = slice(start, start + change.rank)
+            cores.append(change.scale * (left[:, part] @ right[:, part].T))
+            start += change.rank
+        return cls(columns, rows.T, torch.stack(cores))
+
+    def lift(self, core: Tensor, rank: int | None = None) -> LowRank:
+        """The change that a core stands for, of at most `rank`: one small SVD, its values shared by both factors."""
+        u, values, v = torch.linalg.svd(core, full_matrices=False)
+        kept = len(values) if rank is None else min(rank, len(values))
+        root = values[:kept].sqrt()
+        return LowRank(self.columns @ (u[:, :kept] * root), (root[:, None] * v[:kept]) @ self.rows)
+
+
+def rank_for(values: Tensor, energy: float) -> int:
+    """How many singular values, given in falling order, hold this share (0 to 1) of the sum of their squares."""
+    squares = values.double().square().flip(0).cumsum(0).flip(0)  # from the small end, which rounding would swallow
+    if len(squares) == 0 or squares[0] == 0:
+        return 0
+    left_out = torch.cat([squares[1:], squares.new_zeros(1)])  # by the number kept, less one
+    return int((left_out > (1.0 - energy) * squares[0]).sum()) + 1
+
+
+def effect_error(found: LowRank, wanted: LowRank) -> float:
+    """The norm of the difference, relative to what was wanted; infinite where nothing was, and something came."""
+    size, error = wanted.norm(), (found - wanted).norm()
+    return error / size if size else (math.inf if error else 0.0)
