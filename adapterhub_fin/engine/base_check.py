@@ -6,17 +6,17 @@ PEFT loads onto the wrong base in silence; here every difference is a WrongBase 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 
 from adapterhub_fin.engine import pin
 from adapterhub_fin.errors import ReadOnly, WrongBase
 from adapterhub_fin.options import checked
-from adapterhub_fin_registry.manifest import Base
+from adapterhub_fin_registry.manifest import Base, WeightProbe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,14 +30,21 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-6, "bfloat16": 2**-7, "float16": 2**
 QUANTIZED_TOLERANCE = 0.7
 
 
+Parameters = Iterable[tuple[str, Tensor]]  # by their names in a bare base
+
+
 def describe_base(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase | None,
     leave_out: Collection[str],
     repository: str | None,
     revision: str | None,
+    parameters: Parameters | None = None,
 ) -> Base:
-    """The pin of a model that is at hand: verified, since its own weights were read."""
+    """The pin of a model that is at hand: verified, since its own weights were read.
+
+    `parameters` are those of its files, for a model that is on the meta device.
+    """
     config: Any = pin.unwrapped(model).config
     quantization: Any = getattr(config, "quantization_config", None)
     return checked(
@@ -50,7 +57,7 @@ def describe_base(
             "vocabulary_size": pin.vocabulary_size(model),
             "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
             "structure_digest": pin.structure_digest(model, leave_out),
-            "weight_probe": pin.weight_probe(model, leave_out),
+            "weight_probe": pin.probe(parameters or pin.base_parameters(model, leave_out)),
             "quantization": quantization.to_dict() if hasattr(quantization, "to_dict") else quantization,
             "transformers": transformers.__version__,
             "pin": "verified",
@@ -92,12 +99,24 @@ def record_first_pin(
 
 
 def check_base(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, base: Base, leave_out: Collection[str], described: str
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    base: Base,
+    leave_out: Collection[str],
+    described: str,
+    parameters: Parameters | None = None,
 ) -> None:
-    """Vocabulary, layers, weights, tokenizer and configuration, in this order."""
+    """Vocabulary, layers, weights, tokenizer and configuration, in this order.
+
+    `parameters` are those of its files, for a model that is on the meta device.
+    """
     check_shape(model, base, leave_out, described)
     if base.weight_probe is not None:
-        _check_weights(model, base, base.weight_probe.dtype, base.weight_probe.values, leave_out, described)
+        here = pin.probe(parameters or pin.base_parameters(model, leave_out))
+        quantized = base.quantization is not None or any(
+            hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
+        )
+        _check_weights(here, base, base.weight_probe, quantized, described)
     if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
     config: Any = pin.unwrapped(model).config
@@ -136,21 +155,13 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
 
 
 def _check_weights(
-    model: nn.Module,
-    base: Base,
-    dtype: str,
-    stored: Mapping[str, Sequence[float]],
-    leave_out: Collection[str],
-    described: str,
+    here: Mapping[str, Any], base: Base, stored: WeightProbe, quantized: bool, described: str
 ) -> None:
-    here = pin.weight_probe(model, leave_out)
-    quantized = base.quantization is not None or any(
-        hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
-    )
-    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(name, 1e-6) for name in (dtype, here["dtype"]))
+    each = (TOLERANCE.get(name, 1e-6) for name in (stored.dtype, here["dtype"]))
+    tolerance = QUANTIZED_TOLERANCE if quantized else max(each)
     for name, values in here["values"].items():
-        size = _root_mean_square(stored[name])
-        off = [a - b for a, b in zip(values, stored[name], strict=True)]
+        size = _root_mean_square(stored.values[name])
+        off = [a - b for a, b in zip(values, stored.values[name], strict=True)]
         worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
         if not worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # `not <=`, so that a NaN differs
             raise WrongBase(

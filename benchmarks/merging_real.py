@@ -1,0 +1,124 @@
+"""A real merge: adapters of disjoint halves of PhraseBank, and one of PhraseBank with one of FiQA's sign.
+
+    python benchmarks/merging_real.py train --data FOLDER --work FOLDER
+    python benchmarks/merging_real.py merge --data FOLDER --work FOLDER
+
+`--data` holds financial_phrasebank and fiqa_absa. PhraseBank is 50Agree, stratified, a fifth of it held out; what is
+left is dealt into two halves, label by label. FiQA's label is the sign of its score (14 scores of zero left out), split
+by sentence. All adapters are minilm + lora + classify with the same three labels and the defaults, in bfloat16. What was
+trained stays in `--work`, so that only what is missing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.corpus import read_corpus
+from adapterhub_fin.recipe import CorpusChoice
+
+LABELS = ("negative", "neutral", "positive")
+# name: the parts of the data it sees, and the seed that draws A and the head at the start.
+ADAPTERS: Mapping[str, tuple[str, int]] = {
+    "half-a": ("half-a", 0),
+    "half-b": ("half-b", 0),
+    "half-b-other-start": ("half-b", 1),
+    "fiqa": ("fiqa", 0),
+    "phrasebank": ("phrasebank", 0),
+}
+Row = tuple[str, str]  # text and label
+
+
+def phrasebank(data: Path) -> dict[str, dict[str, list[Row]]]:
+    """Rows by table and part: the whole, and two halves of what is not held out."""
+    split = {"by": "stratified", "validation": 0.1, "test": 0.2, "seed": 0}
+    choice = CorpusChoice.read(
+        {"name": "phrasebank", "path": str(data / "financial_phrasebank"), "agreement": 50, "split": split}
+    )
+    parts = {
+        part: list(zip(rows["text"], rows["label"], strict=True))
+        for part, rows in read_corpus(choice, "classify").parts.items()
+    }
+    tables: dict[str, dict[str, list[Row]]] = {"phrasebank": parts, "half-a": {}, "half-b": {}}
+    for part in ("train", "validation"):
+        for half, rows in zip(("half-a", "half-b"), _halves(parts[part]), strict=True):
+            tables[half][part] = rows
+    for half in ("half-a", "half-b"):
+        tables[half]["test"] = parts["test"]
+    return tables
+
+
+def _halves(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_label[row[1]].append(row)
+    halves: tuple[list[Row], list[Row]] = ([], [])
+    for label in sorted(by_label):
+        random.Random(0).shuffle(by_label[label])
+        for place, row in enumerate(by_label[label]):
+            halves[place % 2].append(row)
+    return halves
+
+
+def fiqa(data: Path) -> dict[str, list[Row]]:
+    """FiQA by the sign of its score."""
+    split = {"by": "grouped", "validation": 0.1, "test": 0.2, "seed": 0}
+    choice = CorpusChoice.read({"name": "fiqa", "path": str(data / "fiqa_absa"), "split": split})
+    return {
+        part: [
+            (text, "positive" if score > 0 else "negative")
+            for text, score in zip(rows["text"], rows["target"], strict=True)
+            if score
+        ]
+        for part, rows in read_corpus(choice, "regress").parts.items()
+    }
+
+
+def tables(data: Path) -> dict[str, dict[str, list[Row]]]:
+    """Every table by name and part."""
+    return {**phrasebank(data), "fiqa": fiqa(data)}
+
+
+def train(data: Path, work: Path) -> None:
+    """Train what is not in the registry of `work` yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    registry, found = ahf.Registry(work / "registry"), tables(data)
+    for adapter, (table, seed) in ADAPTERS.items():
+        if f"bench/{adapter}" in registry.names():
+            continue
+        path = work / f"{table}.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("text", "label", "part"))
+            writer.writerows((*row, part) for part, rows in found[table].items() for row in rows)
+        columns = {"name": "table", "path": str(path), "label": "label", "part": "part", "split": {"by": "given"}}
+        recipe = {
+            "name": f"bench/{adapter}",
+            "base": "minilm",
+            "method": "lora",
+            "head": {"name": "classify", "labels": list(LABELS)},
+            "corpus": columns,
+            "training": {"seed": seed, "precision": "bf16"},
+        }
+        run = ahf.train(recipe, registry=registry)
+        print(f"{run.version.reference}: {dict(run.metrics)}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=["train", "merge"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.step == "train":
+        train(arguments.data.resolve(), arguments.work.resolve())
+
+
+if __name__ == "__main__":
+    main()
