@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
+    from adapterhub_fin.engine.low_rank import LowRank
+
 
 @dataclass(frozen=True)
 class Site:
@@ -103,6 +105,14 @@ class MethodImplementation(Protocol):
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     parameter.copy_(state[name])
+
+    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank] | None:
+        """What a stored adapter adds to each weight, (out, in), by the module's name in the model; None if it can't.
+
+        It must be all that the adapter does, but for the modules that travel whole; the base is not at hand. With the
+        trait `additive_low_rank`, this is what opens merging to a method whose folder is not PEFT's LoRA.
+        """
+        return None
 
     def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""

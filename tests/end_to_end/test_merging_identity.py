@@ -1,0 +1,137 @@
+"""What is read from a file is what PEFT computes from it; and merged alone with weight 1 it comes back: type by type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.merging.reading import open_changes
+from adapterhub_fin.engine.peft_folder import CONFIG
+from adapterhub_fin_registry.manifest import Method
+
+
+class Mixed(nn.Module):
+    """One layer of each kind that LoRA reaches, in float64, so that 1e-6 is far above rounding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(11, 6)
+        self.line = nn.Conv1d(6, 5, 3, padding=1)
+        self.plane = nn.Conv2d(1, 4, 3, padding=1, stride=2)
+        self.point = nn.Conv2d(4, 3, 1)
+        self.deep = nn.ModuleList([nn.Linear(3, 7), nn.Linear(7, 7, bias=False)])
+        self.classifier = nn.Linear(7, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        seen = self.line(self.words(tokens).transpose(1, 2)).tanh()
+        seen = self.point(self.plane(seen[:, None]).tanh()).mean((2, 3))
+        for layer in self.deep:
+            seen = layer(seen).tanh()
+        answer: Tensor = self.classifier(seen)
+        return answer
+
+
+TOKENS = torch.tensor([[1, 4, 2, 7, 9, 0], [3, 3, 10, 5, 8, 6]])
+ALL = ["words", "line", "plane", "point", "deep.0", "deep.1"]
+LINEAR = ["deep.0", "deep.1"]
+HEADED = {"target_modules": LINEAR, "modules_to_save": ["classifier"]}
+PLANS: dict[str, Any] = {
+    "plain": LoraConfig(r=2, lora_alpha=5, target_modules=LINEAR),
+    "head": LoraConfig(r=2, lora_alpha=5, **HEADED),
+    "rslora": LoraConfig(r=4, lora_alpha=3, use_rslora=True, **HEADED),
+    "patterns": LoraConfig(
+        r=2, lora_alpha=4, rank_pattern={"deep.1": 3}, alpha_pattern={"deep.[01]": 7, "deep.1": 9}, **HEADED
+    ),
+    "rslora patterns": LoraConfig(
+        r=2, lora_alpha=4, use_rslora=True, rank_pattern={"^deep.1": 3}, alpha_pattern={"1": 7}, target_modules=ALL
+    ),
+    "bias": LoraConfig(r=2, lora_alpha=5, lora_bias=True, target_modules=["deep.0", "line", "plane"]),
+    "embedding": LoraConfig(r=2, lora_alpha=5, target_modules=["words", "deep.0"]),
+    "convolutions": LoraConfig(r=2, lora_alpha=5, target_modules=["line", "plane", "point"]),
+    "adalora": AdaLoraConfig(init_r=4, target_r=2, lora_alpha=5, total_step=9, **HEADED),
+}
+
+
+def base() -> Any:
+    torch.manual_seed(0)
+    return Mixed().double().eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[Any], Path]:
+    """The folder of an adapter that PEFT made by a plan, all of its values random."""
+
+    def make(plan: Any) -> Path:
+        torch.manual_seed(1)
+        model = get_peft_model(base(), plan, autocast_adapter_dtype=False)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad and "ranknum" not in name:
+                    parameter.copy_(torch.randn_like(parameter) / 3)
+        if plan.peft_type == "ADALORA":
+            kept = {f"{m}.lora_E": [True, False, True, m == "deep.0"] for m in LINEAR}
+            model.peft_config["default"].rank_pattern = kept
+        folder = tmp_path / f"theirs-{len(list(tmp_path.iterdir()))}"
+        model.save_pretrained(folder, save_embedding_layers=False)
+        return folder
+
+    return make
+
+
+def loaded(folder: Path) -> Any:
+    return PeftModel.from_pretrained(base(), str(folder), autocast_adapter_dtype=False).eval()
+
+
+def added(folder: Path) -> dict[str, Tensor]:
+    """What PEFT itself adds to each of the base's parameters, by folding the adapter in."""
+    before, after = dict(base().named_parameters()), dict(loaded(folder).merge_and_unload().named_parameters())
+    return {name: after[name].detach() - before[name].detach() for name in after}
+
+
+def method(plan: Any) -> Method:
+    if plan.peft_type == "ADALORA":
+        return Method(name="adalora", options={"initial_rank": plan.init_r, "target_rank": plan.target_r})
+    return Method(name="lora")
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_what_is_read_is_what_peft_adds(kind: str, saved: Callable[[Any], Path]) -> None:
+    folder = saved(PLANS[kind])
+    found, expected = open_changes(folder, "it", method=method(PLANS[kind])), added(folder)
+    whole = {
+        name: value - dict(base().named_parameters())[name] for name in found.whole for value in [found.values(name)]
+    }
+    assert (found.places.keys() | whole.keys()) == {name for name, change in expected.items() if change.any()}
+    for name, place in found.places.items():
+        wanted = expected[name]
+        assert place.shape == tuple(wanted.shape)
+        assert torch.allclose(found.change(name).dense().reshape(place.shape), wanted, rtol=1e-6, atol=1e-12), name
+    assert all(torch.allclose(whole[name], expected[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("use_dora", True, "use_dora, and DoRA rescales"),
+        ("init_lora_weights", "pissa_niter_4", "init_lora_weights to pissa_niter_4"),
+        ("bias", "all", "bias to all"),
+        ("alora_invocation_tokens", [3], "alora_invocation_tokens"),
+        ("layer_replication", [[0, 2], [1, 2]], "layer_replication"),
+    ],
+)
+def test_what_is_more_than_matrices_is_refused_by_name(
+    key: str, value: Any, said: str, saved: Callable[[Any], Path]
+) -> None:
+    folder = saved(PLANS["plain"])
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {key: value}))
+    with pytest.raises(ahf.Refused, match=f"acme/it can't be taken apart: it sets {said}"):
+        open_changes(folder, "acme/it")
