@@ -4,9 +4,9 @@
     python benchmarks/merging_real.py merge --data FOLDER --work FOLDER
 
 `--data` holds financial_phrasebank and fiqa_absa. PhraseBank is 50Agree, stratified, a fifth of it held out; what is
-left is dealt into two halves, label by label. FiQA's label is the sign of its score (14 scores of zero left out), split
-by sentence. All adapters are minilm + lora + classify with the same three labels and the defaults, in bfloat16. What was
-trained stays in `--work`, so that only what is missing is trained.
+left is dealt into two halves, label by label. FiQA's label is the sign of its score, without the 14 scores of zero, and
+it is split by sentence. All adapters are minilm + lora + classify with the same three labels and the defaults, in
+bfloat16. What was trained stays in `--work`, so that only what is missing is trained.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import argparse
 import csv
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.corpus import read_corpus

@@ -5,6 +5,7 @@ PEFT loads onto the wrong base in silence; here every difference is a WrongBase 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,9 @@ def describe_base(
             "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
             "structure_digest": pin.structure_digest(model, leave_out),
             "weight_probe": pin.probe(parameters or pin.base_parameters(model, leave_out)),
-            "quantization": quantization.to_dict() if hasattr(quantization, "to_dict") else quantization,
+            "quantization": json.loads(quantization.to_json_string(use_diff=False))
+            if hasattr(quantization, "to_json_string")
+            else quantization,
             "transformers": transformers.__version__,
             "pin": "verified",
         },
@@ -154,9 +157,7 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
     return f": {' and '.join(parts) or 'the same names with other shapes'}"
 
 
-def _check_weights(
-    here: Mapping[str, Any], base: Base, stored: WeightProbe, quantized: bool, described: str
-) -> None:
+def _check_weights(here: Mapping[str, Any], base: Base, stored: WeightProbe, quantized: bool, described: str) -> None:
     each = (TOLERANCE.get(name, 1e-6) for name in (stored.dtype, here["dtype"]))
     tolerance = QUANTIZED_TOLERANCE if quantized else max(each)
     for name, values in here["values"].items():

@@ -73,14 +73,14 @@ class ModelTensors:
         transforms: list[Any] = get_model_conversion_mapping(model)
         converters = [each for each in transforms if isinstance(each, WeightConverter)]
         renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
-        self.shards: list[list[Stored]] = []
+        self.shards: list[tuple[str, list[Stored]]] = []  # by the names of their files
         self.by_key: dict[str, Stored] = {}
-        for file in _files(folder):
+        for called, file in _files(folder):
             shard = []
             for name in file.tensors:
                 key, converted = rename_source_key(name, renamings, converters, model.base_model_prefix, known)
                 shard.append(Stored(file, name, key, converted is None))
-            self.shards.append(shard)
+            self.shards.append((called, shard))
             self.by_key |= {stored.key: stored for stored in shard}
 
     def find(self, key: str, shape: tuple[int, ...], what: str) -> Stored:
@@ -98,17 +98,17 @@ class ModelTensors:
         return stored
 
     def __iter__(self) -> Iterator[Stored]:
-        for shard in self.shards:
+        for _, shard in self.shards:
             yield from shard
 
 
-def _files(folder: Path) -> Iterator[TensorFile]:
+def _files(folder: Path) -> Iterator[tuple[str, TensorFile]]:
     """The model's files in the order of their names; each is checked whole."""
     try:
         if (folder / INDEX).is_file():
             yield from _sharded(folder)
         elif (folder / WHOLE).is_file():
-            yield TensorFile(folder / WHOLE)
+            yield WHOLE, TensorFile((folder / WHOLE).resolve())  # a link into the cache of a Hub
         elif any((folder / name).is_file() for name in PICKLES):
             raise Refused(
                 f"{folder} has its weights in pytorch_model.bin, a pickle, which can run code when it is read: load "
@@ -120,7 +120,7 @@ def _files(folder: Path) -> Iterator[TensorFile]:
         raise Refused(f"the model's weights can't be read: {error}") from error
 
 
-def _sharded(folder: Path) -> Iterator[TensorFile]:
+def _sharded(folder: Path) -> Iterator[tuple[str, TensorFile]]:
     try:
         where = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
         names = {str(name): str(file) for name, file in where.items()}
@@ -129,7 +129,7 @@ def _sharded(folder: Path) -> Iterator[TensorFile]:
     for shard in sorted(set(names.values())):
         if Path(shard).name != shard or not (folder / shard).is_file():
             raise Refused(f"{folder / INDEX} names {shard}, which is not there: download the model again")
-        file = TensorFile(folder / shard)
+        file = TensorFile((folder / shard).resolve())
         if lost := sorted({name for name, place in names.items() if place == shard} - set(file.tensors)):
             raise Refused(f"{folder / shard} lacks {lost[0]}, which the index places there: download the model again")
-        yield file
+        yield shard, file

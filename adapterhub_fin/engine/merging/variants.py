@@ -27,9 +27,14 @@ OTHERWISE = {
 MEND = "merge it into the base with PEFT's merge_and_unload, or train lora without that option"
 
 
-def check_plain(config: Mapping[str, Any], called: str) -> None:
-    """Raise Refused where a LoRA's configuration says that it is more than matrices added to weights."""
+def check_plain(config: Mapping[str, Any], called: str, *, base_at_hand: bool = False) -> None:
+    """Raise Refused where a LoRA's configuration says that it is more than matrices added to weights.
+
+    With the base at hand, DoRA's norms can be taken.
+    """
     for key, reason in _reasons(config):
+        if key == "use_dora" and base_at_hand:
+            continue
         raise Refused(f"{called} can't be taken apart: it sets {key}, and {reason}; {MEND}")
 
 
