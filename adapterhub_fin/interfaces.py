@@ -284,6 +284,15 @@ class MergerImplementation(Protocol):
 
         A module that an adapter lacks is a change of zeros. Weights come as they were given, of any sign; what is
         drawn comes from `generator`, seeded for this module. Where the description says what the algorithm commutes
-        with, the matrices may be those in other orthonormal bases, and of another size.
+        with, the matrices may be those in other orthonormal bases, and of another size. Changes that are all zero are
+        not asked about: their merge is zero.
         """
         ...
+
+    def join(self, changes: Sequence[LowRank], weights: Sequence[float]) -> LowRank | None:
+        """The merged change in factors, where it is known without a look at the matrices: then `merge` isn't asked."""
+        return None
+
+    def rank(self, ranks: Sequence[int]) -> int | None:
+        """The rank of the result where none is asked for, from those of the changes; None leaves it as it comes."""
+        return None
