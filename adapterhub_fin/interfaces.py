@@ -171,6 +171,14 @@ class HeadImplementation(Protocol):
         """Take the labels of a stored version."""
         ...
 
+    def units(self) -> tuple[float, float]:
+        """Centre and scale: an answer is centre + scale * output. Heads of different units are averaged in these."""
+        return 0.0, 1.0
+
+    def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
+        """The options that give this head other units; where `units` are always the same, none are asked for."""
+        return {}
+
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         """The base with this head on it, and the names of the parameters that the base's file does not hold."""
         ...
