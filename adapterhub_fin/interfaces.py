@@ -292,8 +292,8 @@ class MergerImplementation(Protocol):
 
         A module that an adapter lacks is a change of zeros. Weights come as they were given, of any sign; what is
         drawn comes from `generator`, seeded for this module. Where the description says what the algorithm commutes
-        with, the matrices may be those in other orthonormal bases, and of another size. Changes that are all zero are
-        not asked about: their merge is zero.
+        with, the matrices may be those in other orthonormal bases, and of another size. The engine does
+        not ask where all changes or all weights are zero: then the module stays as the base has it.
         """
         ...
 

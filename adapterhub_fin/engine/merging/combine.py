@@ -71,6 +71,7 @@ def combine(
 ) -> Combined:
     """The merged change of one module, of K changes of one shape; one that an adapter lacks is `LowRank.zero`.
 
+    Where all changes or all weights are zero, so is the answer, and the merger is not asked.
     An int is the rank, at most; a float the share of the energy to keep; None what the merger says, which is by
     default the rank that the result has, and in dense space, where that is full, the sum of the changes' ranks.
     Factors come in float64, from dense space in float32; `seed` is this module's. Raises BadMerge where the merger
@@ -81,7 +82,7 @@ def combine(
     merging = _Merging([change.to(torch.float64) for change in changes], list(weights), implementation, seed)
     if rank is None:
         rank = implementation.rank([change.rank for change in changes])
-    if not any(change.norm() for change in merging.changes):
+    if not any(merging.weights) or not any(change.norm() for change in merging.changes):
         return Combined(LowRank.zero(changes[0].shape), 1.0)
     joined = implementation.join(merging.changes, merging.weights)
     if joined is not None:
