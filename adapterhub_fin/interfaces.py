@@ -171,6 +171,14 @@ class HeadImplementation(Protocol):
         """Take the labels of a stored version."""
         ...
 
+    def units(self) -> tuple[float, float]:
+        """Centre and scale: an answer is centre + scale * output. Heads of different units are averaged in these."""
+        return 0.0, 1.0
+
+    def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
+        """The options that give this head other units; where `units` are always the same, none are asked for."""
+        return {}
+
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         """The base with this head on it, and the names of the parameters that the base's file does not hold."""
         ...
@@ -284,6 +292,15 @@ class MergerImplementation(Protocol):
 
         A module that an adapter lacks is a change of zeros. Weights come as they were given, of any sign; what is
         drawn comes from `generator`, seeded for this module. Where the description says what the algorithm commutes
-        with, the matrices may be those in other orthonormal bases, and of another size.
+        with, the matrices may be those in other orthonormal bases, and of another size. The engine does
+        not ask where all changes or all weights are zero: then the module stays as the base has it.
         """
         ...
+
+    def join(self, changes: Sequence[LowRank], weights: Sequence[float]) -> LowRank | None:
+        """The merged change in factors, where it is known without a look at the matrices: then `merge` isn't asked."""
+        return None
+
+    def rank(self, ranks: Sequence[int]) -> int | None:
+        """The rank of the result where none is asked for, from those of the changes; None leaves it as it comes."""
+        return None

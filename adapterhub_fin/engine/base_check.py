@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import transformers
@@ -115,11 +115,7 @@ def check_base(
     """
     check_shape(model, base, leave_out, described)
     if base.weight_probe is not None:
-        here = pin.probe(parameters or pin.base_parameters(model, leave_out))
-        quantized = base.quantization is not None or any(
-            hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
-        )
-        _check_weights(here, base, base.weight_probe, quantized, described)
+        _check_weights(model, base, base.weight_probe, parameters or pin.base_parameters(model, leave_out), described)
     if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
     config: Any = pin.unwrapped(model).config
@@ -157,18 +153,37 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
     return f": {' and '.join(parts) or 'the same names with other shapes'}"
 
 
-def _check_weights(here: Mapping[str, Any], base: Base, stored: WeightProbe, quantized: bool, described: str) -> None:
-    each = (TOLERANCE.get(name, 1e-6) for name in (stored.dtype, here["dtype"]))
-    tolerance = QUANTIZED_TOLERANCE if quantized else max(each)
-    for name, values in here["values"].items():
+def _check_weights(model: nn.Module, base: Base, stored: WeightProbe, parameters: Parameters, described: str) -> None:
+    here = WeightProbe.model_construct(**pin.probe(parameters))  # a NaN is told as a difference
+    quantized = base.quantization is not None or any(
+        hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
+    )
+    if off := first_difference(here, stored, quantized):
+        raise WrongBase(
+            f"{described} has other weights than {_name(base)}: {off.tensor} differs by {off.by:.3g} where "
+            f"{off.allowed:.3g} is allowed; load the base that the version was trained on"
+        )
+
+
+class Difference(NamedTuple):
+    """A tensor in which two bases differ: by how much, and how much is allowed."""
+
+    tensor: str
+    by: float
+    allowed: float
+
+
+def first_difference(here: WeightProbe, stored: WeightProbe, quantized: bool) -> Difference | None:
+    """The first tensor in which a probe differs from a stored one by more than their types round; None if none does."""
+    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(each.dtype, 1e-6) for each in (here, stored))
+    for name, values in here.values.items():
         size = _root_mean_square(stored.values[name])
         off = [a - b for a, b in zip(values, stored.values[name], strict=True)]
         worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
-        if not worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # `not <=`, so that a NaN differs
-            raise WrongBase(
-                f"{described} has other weights than {_name(base)}: {name} differs by {worst:.3g} where "
-                f"{tolerance * size:.3g} is allowed; load the base that the version was trained on"
-            )
+        allowed = tolerance * size + torch.finfo(torch.float32).tiny
+        if not worst <= allowed:  # `not <=`, so that a NaN differs
+            return Difference(name, worst, tolerance * size)
+    return None
 
 
 def _root_mean_square(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""What is read from a file is what PEFT computes from it; and merged alone with weight 1 it comes back: type by type."""
+"""What is read is what PEFT computes; and what is merged alone with weight 1 comes back: type by type."""
 
 from __future__ import annotations
 
@@ -133,5 +133,5 @@ def test_what_is_more_than_matrices_is_refused_by_name(
     folder = saved(PLANS["plain"])
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {key: value}))
-    with pytest.raises(ahf.Refused, match=f"acme/it can't be taken apart: it sets {said}"):
+    with pytest.raises(ahf.BadMerge, match=f"acme/it can't be merged: it sets {said}"):
         open_changes(folder, "acme/it")

@@ -24,7 +24,7 @@ from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.merging.variants import check_plain
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.errors import NotAnAdapter, Refused, UnknownName
+from adapterhub_fin.errors import BadMerge, NotAnAdapter, UnknownName
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.safetensors_header import read_header
 
@@ -51,6 +51,7 @@ class StoredChanges(ABC):
         self.config = config  # adapter_config.json, verbatim; empty where the method writes none
         self.places: dict[str, Place] = {}  # by the parameter's name in the model, sorted
         self.whole: dict[str, tuple[int, ...]] = {}  # shapes of the parameters that are brought whole, by that name
+        self.modules: tuple[str, ...] = ()  # those whose whole weights it brings
         self.dtypes: tuple[torch.dtype, ...] = ()  # of the factors
         self._files: dict[str, str] = {}  # the whole parameters' names in the file
         self._magnitudes: dict[str, str] = {}  # names in the file of DoRA's magnitudes, by the parameter's
@@ -78,7 +79,7 @@ class StoredChanges(ABC):
 
     def _finite(self, tensor: Tensor, name: str) -> Tensor:
         if not bool(torch.isfinite(tensor).all()):
-            raise Refused(
+            raise BadMerge(
                 f"{self.called} holds values that are no numbers, in {name}: its training diverged, leave it out"
             )
         return tensor
@@ -91,8 +92,10 @@ class StoredChanges(ABC):
                 continue
             if not bare.startswith(tuple(f"{module}." for module in wholes)):
                 known = next((text for part, text in EXTRAS.items() if part in name.split(".")), "no part known here")
-                raise Refused(f"{self.called} can't be taken apart: {name} is {known}")
+                raise BadMerge(f"{self.called} can't be merged: {name} is {known}")
             self.whole[bare], self._files[bare] = tuple(info.shape), name
+        held = {each for each in wholes if any(name.startswith(f"{each}.") for name in self.whole)}
+        self.modules = plugs.outermost(sorted(held))
 
 
 class _LoraFolder(StoredChanges):
@@ -140,9 +143,7 @@ class _LoraFolder(StoredChanges):
                 "save it again"
             )
         if b[1] != a[0]:
-            raise Refused(
-                f"{self.called} can't be taken apart: {module} is a convolution in groups, whose factors are too"
-            )
+            raise BadMerge(f"{self.called} can't be merged: {module} is a convolution in groups, whose factors are too")
         if down.endswith("lora_embedding_A"):
             place = Place(module, "embedding", (a[1], b[0]))
         else:
@@ -214,7 +215,7 @@ def open_changes(
     heads: tuple[str, ...] = (),
     base_at_hand: bool = False,
 ) -> StoredChanges:
-    """What the adapter in a folder changes; Refused says why one can't be taken apart into matrices.
+    """What the adapter in a folder changes; BadMerge says why one can't be taken apart into matrices.
 
     `heads` names the modules whose whole weights travel, beside those that the configuration names. `base_at_hand` is
     for a caller that has the base's weights too, and so can do what `magnitude` asks of it.
@@ -224,7 +225,7 @@ def open_changes(
     if config.get("peft_type") == "LORA":
         return _LoraFolder(folder, called, config, heads, base_at_hand)
     if method is None:
-        raise Refused(
+        raise BadMerge(
             f"{called} is of the type {config.get('peft_type')}, and only LORA can be read without its method"
         )
     return _OtherMethod(folder, called, config, heads, method)
@@ -234,12 +235,12 @@ def _factors(folder: Path, called: str, stored: StoredMethod) -> Mapping[str, Lo
     try:
         description = extensions().get(Method, stored.name)
     except UnknownName as error:
-        raise Refused(f"{called} was made by the method {stored.name!r}, whose plugin is not here: {error}") from error
+        raise BadMerge(f"{called} was made by the method {stored.name!r}, whose plugin is not here: {error}") from error
     if "additive_low_rank" in description.traits:
         factors: Mapping[str, LowRank] | None = plugs.build(Method, stored.name, stored.options).to_lora_factors(folder)
         if factors is not None:
             return factors
-    raise Refused(
+    raise BadMerge(
         f"{called} was made by the method {stored.name!r}, which adds no low-rank matrices to the base's weights: "
         "merge adapters of lora, qlora, adalora or a method that has to_lora_factors"
     )
@@ -247,7 +248,7 @@ def _factors(folder: Path, called: str, stored: StoredMethod) -> Mapping[str, Lo
 
 def _dtype(name: str, called: str, tensor: str) -> torch.dtype:
     if name not in FLOATS:
-        raise Refused(f"{called} holds {tensor} as {name}, which is not computed with here: save it in float32")
+        raise BadMerge(f"{called} holds {tensor} as {name}, which is not computed with here: save it in float32")
     dtype: torch.dtype = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[
         name
     ]

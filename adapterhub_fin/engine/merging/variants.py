@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapterhub_fin.errors import Refused
+from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.serving.lora import CHANGES_BASE
 
 # By the key of adapter_config.json: what the adapter does that no matrix added to a weight does.
@@ -24,18 +24,18 @@ OTHERWISE = {
     "velora_config": "VeLoRA computes with compressed inputs",
     "ensure_weight_tying": "it ties layers of the base to each other",
 }
-MEND = "merge it into the base with PEFT's merge_and_unload, or train lora without that option"
+MEND = "train lora without that, or fold it into its base with PEFT's merge_and_unload"
 
 
 def check_plain(config: Mapping[str, Any], called: str, *, base_at_hand: bool = False) -> None:
-    """Raise Refused where a LoRA's configuration says that it is more than matrices added to weights.
+    """Raise BadMerge where a LoRA's configuration says that it is more than matrices added to weights.
 
     With the base at hand, DoRA's norms can be taken.
     """
     for key, reason in _reasons(config):
         if key == "use_dora" and base_at_hand:
             continue
-        raise Refused(f"{called} can't be taken apart: it sets {key}, and {reason}; {MEND}")
+        raise BadMerge(f"{called} can't be merged: it sets {key}, and {reason}; {MEND}")
 
 
 def _reasons(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

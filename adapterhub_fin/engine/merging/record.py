@@ -1,0 +1,82 @@
+"""What a manifest says of a merge: how it was made, from what, and when all of that could have been known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapterhub_fin.descriptions import Merger
+from adapterhub_fin.engine.merging.parents import Parent, merged_base
+from adapterhub_fin.engine.provenance import environment, method_record_for
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin.options import checked
+from adapterhub_fin_registry import Manifest
+from adapterhub_fin_registry.knowledge import parse_instant
+from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+
+DIGITS = 6  # of an energy that is recorded
+
+
+def merge_manifest(
+    parents: Sequence[Parent],
+    weights: Sequence[float],
+    config: Mapping[str, Any],
+    head: Mapping[str, Any] | None,
+    details: Mapping[str, Any],
+    seed: int,
+    stated: Mapping[str, Any],
+) -> Manifest:
+    """All that is known of a merge; `stated` is what its maker says: description, licence and tags."""
+    return checked(
+        Manifest,
+        {
+            "method": method_record_for(config),
+            "head": head,
+            "base": merged_base(parents).model_dump(),
+            "knowledge": merged_knowledge(parents).model_dump(),
+            "recipe": {"merge": details, **_length(parents)},
+            "seed": seed,
+            "environment": environment(),
+            "parents": [
+                {"digest": each.version.digest, "name": each.version.name, "role": "merge", "weight": weight}
+                for each, weight in zip(parents, weights, strict=True)
+            ],
+            **stated,
+            "licence": stated.get("licence") or merged_licence(parents),
+        },
+        "manifest",
+    )
+
+
+def merger_record(name: str, options: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """A merger as a version records it: options whole, the algorithm's version, and the distribution it came with."""
+    description = extensions().get(Merger, name)
+    owner = extensions().owner(description)
+    provider = {"distribution": owner.distribution, "version": owner.version} if owner.version else None
+    return {"merger": name, "options": dict(options), "version": version, "provider": provider}
+
+
+def merged_knowledge(parents: Sequence[Parent]) -> Knowledge:
+    """The parents' inputs; of one that several have, the latest instant."""
+    latest: dict[str, KnowledgeInput] = {}
+    for entry in (entry for each in parents for entry in each.version.manifest.knowledge.inputs):
+        there = latest.get(entry.input)
+        if there is None or parse_instant(entry.at) > parse_instant(there.at):
+            latest[entry.input] = entry
+    return Knowledge.of(latest[name] for name in sorted(latest))
+
+
+def merged_licence(parents: Sequence[Parent]) -> str | None:
+    """All the parents' licences, joined by AND as SPDX has it; none where a parent states none."""
+    found = [each.version.manifest.licence for each in parents]
+    known = list(dict.fromkeys(licence for licence in found if licence))
+    if None in found or not known:
+        return None
+    return known[0] if len(known) == 1 else " AND ".join(f"({each})" if " " in each else each for each in known)
+
+
+def _length(parents: Sequence[Parent]) -> dict[str, Any]:
+    """The longest text that a parent was trained on, which is where a loaded version cuts its texts."""
+    recipes = [each.version.manifest.recipe or {} for each in parents]
+    lengths = [length for recipe in recipes if (length := recipe.get("training", {}).get("max_length"))]
+    return {"training": {"max_length": max(lengths)}} if len(lengths) == len(recipes) else {}
