@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 import torch
 from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.merging.reading import open_changes
-from adapterhub_fin.engine.peft_folder import CONFIG
-from adapterhub_fin_registry.manifest import Method
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin_registry.manifest import Manifest, Method
+
+
+Saved = Callable[..., Path]
 
 
 class Mixed(nn.Module):
@@ -66,10 +70,10 @@ def base() -> Any:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Callable[[Any], Path]:
+def saved(tmp_path: Path) -> Saved:
     """The folder of an adapter that PEFT made by a plan, all of its values random."""
 
-    def make(plan: Any) -> Path:
+    def make(plan: Any, dtype: torch.dtype = torch.float64) -> Path:
         torch.manual_seed(1)
         model = get_peft_model(base(), plan, autocast_adapter_dtype=False)
         with torch.no_grad():
@@ -81,6 +85,9 @@ def saved(tmp_path: Path) -> Callable[[Any], Path]:
             model.peft_config["default"].rank_pattern = kept
         folder = tmp_path / f"theirs-{len(list(tmp_path.iterdir()))}"
         model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink()
+        tensors = {name: value.to(dtype) for name, value in load_file(folder / WEIGHTS).items()}
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         return folder
 
     return make
@@ -103,7 +110,7 @@ def method(plan: Any) -> Method:
 
 
 @pytest.mark.parametrize("kind", PLANS)
-def test_what_is_read_is_what_peft_adds(kind: str, saved: Callable[[Any], Path]) -> None:
+def test_what_is_read_is_what_peft_adds(kind: str, saved: Saved) -> None:
     folder = saved(PLANS[kind])
     found, expected = open_changes(folder, "it", method=method(PLANS[kind])), added(folder)
     whole = {
@@ -117,6 +124,34 @@ def test_what_is_read_is_what_peft_adds(kind: str, saved: Callable[[Any], Path])
     assert all(torch.allclose(whole[name], expected[name]) for name in whole)
 
 
+def stored(folder: Path, plan: Any, name: str = "acme/it") -> Any:
+    config = json.loads((folder / CONFIG).read_text())
+    day = {"input": "base", "at": "2020-01-01T00:00:00Z", "kind": "asserted"}
+    manifest = Manifest.model_validate(
+        {
+            "method": method(plan).model_dump(),
+            "base": {"repository": "acme/mixed", "pin": "declared"},
+            "knowledge": {"inputs": [day], "end": day["at"]},
+            "head": {"name": "custom", "modules": ["classifier"]} if config["modules_to_save"] else None,
+        }
+    )
+    return ahf.Registry().add(folder, manifest, name=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", PLANS)
+def test_one_adapter_merged_with_weight_one_comes_back(kind: str, dtype: torch.dtype, saved: Saved) -> None:
+    version = stored(saved(PLANS[kind], dtype), PLANS[kind])
+    merged = ahf.merge([version.reference], weights=[1], into="acme/same").version
+    assert merged is not None
+    before, after = added(version.files), added(merged.files)
+    for name, wanted in before.items():
+        assert (after[name] - wanted).norm() <= 1e-6 * wanted.norm(), name
+    with torch.no_grad():
+        plain, expected, answer = (model(TOKENS) for model in (base(), loaded(version.files), loaded(merged.files)))
+    assert (answer - expected).norm() <= 1e-6 * (expected - plain).norm() and (expected - plain).norm() > 0.001
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
@@ -127,9 +162,7 @@ def test_what_is_read_is_what_peft_adds(kind: str, saved: Callable[[Any], Path])
         ("layer_replication", [[0, 2], [1, 2]], "layer_replication"),
     ],
 )
-def test_what_is_more_than_matrices_is_refused_by_name(
-    key: str, value: Any, said: str, saved: Callable[[Any], Path]
-) -> None:
+def test_what_is_more_than_matrices_is_refused_by_name(key: str, value: Any, said: str, saved: Saved) -> None:
     folder = saved(PLANS["plain"])
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {key: value}))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry import Registry, RegistryChain
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.evaluating import CorpusSource, Evaluation, Part
     from adapterhub_fin.interfaces import MergerImplementation
     from adapterhub_fin_registry import Version
 
@@ -52,6 +54,7 @@ class Merge:
     head_from: str | None  # the parent whose head it is; None for an average, or none
     space: str
     warnings: Sequence[str]
+    evaluations: Sequence[Evaluation] = ()  # of the parents in their order and, last, of the merge
 
     @property
     def energy(self) -> float:
@@ -74,6 +77,11 @@ def merge(
     description: str = "",
     licence: str | None = None,
     tags: Sequence[str] = (),
+    check: CorpusSource = None,
+    part: Part = "test",
+    base: str | Path | None = None,
+    download: bool = False,
+    batch_size: int = 32,
     dry_run: bool = False,
     registry: Registry | None = None,
 ) -> Merge:
@@ -82,7 +90,11 @@ def merge(
     Weights are one an adapter, equal and summing to 1 by default; `weights_for` gives others by a pattern for the end
     of a module's name. `rank` is a number, a share of the energy to keep (0.99), or None for what the merger says.
     Raises BadMerge where the adapters, weights, rank or space don't go together; with `dry_run` nothing is stored.
+    `check` is a corpus that the merge is measured on beside its parents; that alone loads the base, and is recorded
+    of the merge.
     """
+    if check is not None and dry_run:
+        raise BadMerge("a merge that is only tried can't be measured: leave out the check, or the dry run")
     if into is None and not dry_run:
         raise BadMerge("the merge has no name: give NAMESPACE/NAME for its version, with --into (into=...)")
     merger = extensions().get(Merger, using)
@@ -112,12 +124,24 @@ def merge(
         "head_from": next((each.version.digest for each in parents if each.called == head.origin), None),
         "energy": {each.name: round(each.energy, DIGITS) for each in modules if round(each.energy, DIGITS) < 1},
     }
+    measure = partial(_measured, check, part, registry, base=base, download=download, batch_size=batch_size)
+    measured = [measure(each.version, record=False) for each in parents] if check is not None else []
     stated = {"description": description, "licence": licence, "tags": tuple(tags)}
     with tempfile.TemporaryDirectory(prefix="ahf-merge-") as folder:
         config = _write(Path(folder), parents, places, changes, head)
         manifest = merge_manifest(parents, shares.usual, config, head.head, details, seed, stated)
         version = target.add(Path(folder), manifest, name=str(into), checks=extensions().vetoes())
-    return Merge(version, made.parents, made.weights, modules, head.origin, where, said)
+    if check is not None:
+        measured.append(measure(version, record=True))
+    return replace(made, version=version, evaluations=measured)
+
+
+def _measured(
+    corpus: CorpusSource, part: Part, registry: Registry | None, version: Version, *, record: bool, **loading: Any
+) -> Evaluation:
+    from adapterhub_fin.engine.evaluating import evaluate
+
+    return evaluate(version.reference, corpus, part=part, record=record, registry=registry, **loading)
 
 
 def _full(using: str, options: Mapping[str, Any] | None) -> dict[str, Any]:

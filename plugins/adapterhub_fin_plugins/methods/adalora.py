@@ -82,14 +82,14 @@ class AdaLora(PeftMethod):
         """B E A, times alpha over the initial rank, to which PEFT adds 1e-5; pruned entries are not in the file."""
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         initial, alpha = config.get("init_r", 12), config.get("lora_alpha", 8)
+        scale = (alpha if alpha > 0 else initial) / (initial + 1e-5)
         stored = load_file(folder / WEIGHTS)
         found = {}
         for name in (name for name in sorted(stored) if name.endswith(".lora_E")):
-            module = name.removesuffix(".lora_E")
-            left = stored[f"{module}.lora_B"] * stored[name].T
-            found[module.removeprefix("base_model.model.")] = LowRank(
-                left, stored[f"{module}.lora_A"], (alpha if alpha > 0 else initial) / (initial + 1e-5)
-            )
+            place = name.removesuffix(".lora_E")
+            a, b, e = stored[f"{place}.lora_A"], stored[f"{place}.lora_B"], stored[name]
+            wide = torch.promote_types(e.dtype, torch.float32)  # a product of two narrow numbers needs more digits
+            found[place.removeprefix("base_model.model.")] = LowRank(b.to(wide) * e.to(wide).T, a.to(wide), scale)
         return found
 
     def callbacks(self, model: nn.Module, slot: str, total_steps: int) -> Sequence[TrainerCallback]:
