@@ -125,9 +125,7 @@ def our_merge(references: list[str], root: Path, target: Path, **given: Any) -> 
     merge(references, weights=WEIGHTS[: len(references)], dry_run=True, registry=registry, **given)  # imports
     with peak() as megabytes:
         start = time.perf_counter()
-        done = merge(
-            references, weights=WEIGHTS[: len(references)], into="bench/merged", registry=registry, **given
-        )
+        done = merge(references, weights=WEIGHTS[: len(references)], into="bench/merged", registry=registry, **given)
         seconds = time.perf_counter() - start
     assert done.version is not None
     target.symlink_to(done.version.files)
@@ -304,7 +302,8 @@ def big(threads: int) -> None:
         stored(sorted(place.glob("adapter-*")), place / "registry")
         for step in ("big-svd", "big-linear", "big-knots"):
             found = in_a_process(step, place, BIG_WIDTH, threads)
-            print(f"| {step.removeprefix('big-')}, {size:.0f} MB of adapters | **{found['seconds']:.1f} s** | {found['peak']:.0f} MB |")
+            called = f"{step.removeprefix('big-')}, {size:.0f} MB of adapters"
+            print(f"| {called} | **{found['seconds']:.1f} s** | {found['peak']:.0f} MB |", flush=True)
 
 
 def step_big(place: Path, using: str) -> dict[str, float]:
@@ -315,7 +314,14 @@ def step_big(place: Path, using: str) -> dict[str, float]:
     references = [f"bench/{folder.name}@1" for folder in sorted(place.glob("adapter-*"))]
     start = time.perf_counter()
     rank = None if using == "linear" else RANK
-    merge(references, weights=WEIGHTS, using=using, rank=rank, into=f"bench/{using}", registry=ahf.Registry(place / "registry"))
+    merge(
+        references,
+        weights=WEIGHTS,
+        using=using,
+        rank=rank,
+        into=f"bench/{using}",
+        registry=ahf.Registry(place / "registry"),
+    )
     return {"seconds": time.perf_counter() - start}
 
 
