@@ -57,8 +57,8 @@ def command(
 
     \b
     Examples:
-      ahf extract exported/tone-merged --base acme/tiny --rank 8 --into acme/extracted
-      ahf extract exported/tone-merged --base acme/tiny --rank 0.99 --into acme/extracted --json
+      ahf extract runs/tuned --base models/base --rank 8 --into acme/extracted
+      ahf extract runs/tuned --base models/base --rank 0.99 --leave-out '*embeddings*' --into acme/extracted --json
     """
     from adapterhub_fin import extract
 

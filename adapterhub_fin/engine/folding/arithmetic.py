@@ -26,11 +26,6 @@ class Change:
     magnitude: Tensor | None  # of each row, or of each column of an embedding
     transposed: bool  # whether the weight is stored as (in, out), as GPT-2's are
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The parameter's shape as it is stored."""
-        return self.place.shape[::-1] if self.transposed else self.place.shape
-
     def rows(self, weight: Tensor) -> Tensor:
         """A stored weight as the matrix whose rows are scaled together, sharing its memory."""
         matrix = weight.reshape(len(weight), -1)

@@ -88,9 +88,11 @@ class _Folding:
         self.four_bit = self._four_bit(into)
         self.into = (into or "dequantised") if self.base.quantization else None
         self.loss = Loss(self.into if self.four_bit else None)  # against what was never known, nothing is measured
-        self.fates = {name: self._change(place) for name, place in self.changes.places.items()}
+        modules = dict(self.model.named_modules())
+        self.turned = {name for name, module in modules.items() if isinstance(module, Conv1D)}
+        self.changed = [name for name, place in self.changes.places.items() if self._fits(place)]
         self._check_complete()
-        self.config, self.apart = untied(self.model, {*self.fates, *self.changes.whole}, self.whose)
+        self.config, self.apart = untied(self.model, {*self.changed, *self.changes.whole}, self.whose)
         self.config.dtype = self.four_bit.compute if self.four_bit else config.dtype
         plugs.align_padding(self.model, self.tokenizer)
 
@@ -119,20 +121,28 @@ class _Folding:
                 raise
             return None
 
-    def _change(self, place: Place) -> Change:
-        """What becomes of a parameter, once it is sure that the base has it as the adapter does."""
+    def _fits(self, place: Place) -> bool:
+        """Whether a parameter is to be changed, once it is sure that the base has it as the adapter does."""
         if place.kind == "bias" and place.name not in self.known:
+            if not self.changes.change(place.name).norm():
+                return False  # as PEFT stores it for a layer without one
             raise Refused(
                 f"{self.whose} adds a bias to {place.module}, and the base has none there: serve it with PEFT"
             )
-        modules = dict(self.model.named_modules())
-        transposed = place.kind == "linear" and isinstance(modules.get(place.module), Conv1D)
-        low_rank, magnitude = self.changes.change(place.name), self.changes.magnitude(place.name)
-        change = Change(place, low_rank, magnitude, transposed)
-        stored = self.tensors.find(self._twin(place.name), change.shape, f"{self.whose} changes")
+        shape = place.shape[::-1] if self._is_turned(place) else place.shape
+        stored = self.tensors.find(self._twin(place.name), shape, f"{self.whose} changes")
         if stored.dtype not in FLOATS:
             raise Refused(f"the base holds {stored.name} as {stored.dtype}: name the base it was made from with --base")
-        return change
+        return True
+
+    def _is_turned(self, place: Place) -> bool:
+        """Whether the base stores a weight as (in, out)."""
+        return place.kind == "linear" and place.module in self.turned
+
+    def _change(self, key: str) -> Change:
+        """What becomes of a parameter; read when its turn comes."""
+        place = self.changes.places[key]
+        return Change(place, self.changes.change(key), self.changes.magnitude(key), self._is_turned(place))
 
     def _twin(self, key: str) -> str:
         """Where a parameter's values are stored: a tied one's may be under its twin's name alone."""
@@ -182,14 +192,13 @@ class _Folding:
     def _outgoing(self, stored: Stored | None, key: str) -> Outgoing:
         """What is written for a parameter: brought, folded, or as it is."""
         if key in self.changes.whole:
-            values = self.changes.values(key)
-            return Outgoing(key, values.dtype, tuple(values.shape), lambda: values)
+            shape, dtype = self.changes.whole[key], self.changes.values(key).dtype
+            return Outgoing(key, dtype, shape, lambda: self.changes.values(key))
         assert stored is not None  # _check_complete has seen to it
         name, dtype, there = _called(stored, key), self._dtype(stored.dtype), stored
-        change = self.fates.get(key)
-        if change is None:
+        if key not in self.changed:
             return Outgoing(name, dtype, stored.shape, lambda: self._unchanged(there, key).to(dtype))
-        return Outgoing(name, dtype, stored.shape, lambda: self._folded(there, key, change, dtype))
+        return Outgoing(name, dtype, stored.shape, lambda: self._folded(there, key, dtype))
 
     def _unchanged(self, stored: Stored, key: str) -> Tensor:
         weight = stored.tensor()
@@ -197,8 +206,8 @@ class _Folding:
             return self.four_bit.dequantised(key, weight)
         return weight
 
-    def _folded(self, stored: Stored, key: str, change: Change, dtype: torch.dtype) -> Tensor:
-        weight = stored.tensor()
+    def _folded(self, stored: Stored, key: str, dtype: torch.dtype) -> Tensor:
+        weight, change = stored.tensor(), self._change(key)
         if not (self.four_bit and self.four_bit.holds(key)):
             return self.loss.fold(key, change, weight, weight, dtype)
         held = self.four_bit.dequantised(key, weight)
@@ -218,7 +227,7 @@ class _Folding:
             base=base,
             into=self.into,
             dtypes=sorted(str(dtype).removeprefix("torch.") for dtype in dtypes),
-            changed=sorted(self.fates),
+            changed=self.changed,
             brought=sorted(self.changes.whole),
             untied=sorted(self.apart),
             losses=self.loss.relative(),

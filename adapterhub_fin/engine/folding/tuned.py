@@ -73,7 +73,7 @@ def _task(config: PretrainedConfig, tuned: Path) -> tuple[Any, Task]:
         if config.problem_type == "regression" or config.num_labels == 1:
             return kind, Task("SEQ_CLS", "regress")
         if config.problem_type == "multi_label_classification":
-            raise Refused(f"{tuned} gives several labels a text, and a head here gives one: that is not extracted")
+            raise Refused(f"{tuned} gives a text several labels, and a head here gives one: it can't be extracted")
         labels: Any = config.id2label
         return kind, Task("SEQ_CLS", "classify", [str(labels[place]) for place in sorted(labels)])
     if kind is not None and named in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
@@ -81,8 +81,8 @@ def _task(config: PretrainedConfig, tuned: Path) -> tuple[Any, Task]:
     if kind is not None and named in _bare():
         return kind, Task(None, None)
     raise Refused(
-        f"{tuned} is a {named or 'model without a named architecture'}: a sequence classifier, a causal language model or "
-        "a bare backbone can be extracted"
+        f"{tuned} is {named or 'of no named architecture'}: a sequence classifier, a causal language model or a bare "
+        "backbone can be extracted"
     )
 
 
