@@ -47,7 +47,7 @@ def merge_heads(parents: Sequence[Parent], weights: Weights, head_from: Parent |
     for other in others:
         _check_alike(first, other)
     names = list(first.changes.whole)
-    units = [_units(_head(each)) for each in parents]
+    units = _all_units([_head(each) for each in parents])
     rows = _outputs(parents, units)
     shares = {name: _shares(weights, name.rpartition(".")[0]) for name in names}
     merged = _merged_units(units, shares[min(rows)]) if rows else units[0]
@@ -125,6 +125,14 @@ def _shares(weights: Weights, module: str) -> tuple[float, ...]:
             f"sum to more than zero, or {CURE}"
         )
     return tuple(weight / total for weight in found)
+
+
+def _all_units(heads: Sequence[Head | None]) -> list[tuple[float, float]]:
+    """The units of each; heads of the same options have the same ones, and need no plugin to tell."""
+    options = [head.options if head else {} for head in heads]
+    if all(each == options[0] for each in options):
+        return [(0.0, 1.0)] * len(heads)
+    return [_units(head) for head in heads]
 
 
 def _units(head: Head | None) -> tuple[float, float]:
