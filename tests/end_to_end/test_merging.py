@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
 from adapterhub_fin.cli.merge import command
+from adapterhub_fin.descriptions import Method
+from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.reading import changes_of
+from adapterhub_fin.interfaces import MethodImplementation
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
 
@@ -395,6 +398,46 @@ class TestVerb:
     )
     def test_wrong_usage_is_told(self, kept: ahf.Registry, arguments: list[str]) -> None:
         assert self.run(*arguments).exit_code == 2 and "acme/x" not in kept.names()
+
+
+class Outer(MethodImplementation):
+    """A method of someone else's that keeps its factors in a form of its own."""
+
+    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank]:
+        held = load_file(folder / "adapter_model.safetensors")
+        return {"bert.pooler.dense": LowRank(held["column"][:, None], held["row"][None], 2.0)}
+
+
+class Closed(MethodImplementation):
+    """A method that adds low-rank matrices and does not say which."""
+
+
+@pytest.mark.parametrize("target", [Outer, Closed])
+def test_another_method_joins_by_its_factors(
+    kept: ahf.Registry, encoder: Path, tmp_path: Path, target: type[MethodImplementation]
+) -> None:
+    described = f"{__name__}:{target.__name__}"
+    ahf.register(
+        Method(name=f"outer-{target.__name__.lower()}", summary="One.", target=described, traits=("additive_low_rank",))
+    )
+    a = kept.resolve("acme/a")
+    held = {"column": torch.randn(32), "row": torch.randn(32), **{n: v.clone() for n, v in head_tensors(a).items()}}
+    (tmp_path / "theirs").mkdir()
+    save_file(held, tmp_path / "theirs" / "adapter_model.safetensors")
+    method = a.manifest.method.model_copy(update={"name": f"outer-{target.__name__.lower()}", "options": {}})
+    kept.add(
+        tmp_path / "theirs",
+        a.manifest.model_copy(update={"files": (), "tensors": (), "method": method}),
+        name="acme/outer",
+    )
+    if target is Closed:
+        with pytest.raises(ahf.BadMerge, match="'outer-closed', which adds no low-rank matrices"):
+            ahf.merge(["acme/a", "acme/outer"], into="acme/x")
+        return
+    made = ahf.merge(["acme/a", "acme/outer"], weights=[0.0, 0.5], into="acme/x").version
+    assert made is not None
+    found = folded(made, encoder)["bert.pooler.dense.weight"]
+    assert torch.allclose(found, torch.outer(held["column"], held["row"]).double(), atol=1e-5)
 
 
 def test_a_change_is_read_without_its_siblings(kept: ahf.Registry) -> None:

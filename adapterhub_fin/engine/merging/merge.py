@@ -26,6 +26,7 @@ from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadMerge, NotFound
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry.reference import check_name
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.evaluating import CorpusSource, Evaluation, Part
@@ -97,6 +98,8 @@ def merge(
         raise BadMerge("a merge that is only tried can't be measured: leave out the check, or the dry run")
     if into is None and not dry_run:
         raise BadMerge("the merge has no name: give NAMESPACE/NAME for its version, with --into (into=...)")
+    if into is not None:
+        check_name(into)
     merger = extensions().get(Merger, using)
     implementation: MergerImplementation = plugs.build(Merger, using, options or {})
     check_count(merger, len(references))
@@ -111,6 +114,11 @@ def merge(
     places = {name: place for each in parents for name, place in each.changes.places.items()}
     places = dict(sorted(places.items()))
     head = merge_heads(parents, shares, _named(head_from, references, parents, registry))
+    said += [
+        f"{each.called}: the weights it brings of {', '.join(left_out)} are left out"
+        for each in parents
+        if (left_out := sorted(set(each.changes.modules) - set(head.modules)))
+    ]
     shares.check_used([*(place.module for place in places.values()), *(n.rpartition(".")[0] for n in head.values)])
     changes, modules = _combined(parents, places, shares, merger, implementation, where, rank, seed)
     made = Merge(None, [each.version for each in parents], shares.usual, modules, head.origin, where, said)
@@ -120,24 +128,25 @@ def merge(
         **merger_record(using, _full(using, options), implementation.version),
         "space": where,
         "rank": rank,
+        "seed": seed,
         "weights_for": {pattern: list(each) for pattern, each in shares.patterns.items()},
         "head_from": next((each.version.digest for each in parents if each.called == head.origin), None),
         "energy": {each.name: round(each.energy, DIGITS) for each in modules if round(each.energy, DIGITS) < 1},
     }
-    measure = partial(_measured, check, part, registry, base=base, download=download, batch_size=batch_size)
-    measured = [measure(each.version, record=False) for each in parents] if check is not None else []
+    measure = partial(_measured, check, part, base=base, download=download, batch_size=batch_size)
+    measured = [measure(each.version, registry, record=False) for each in parents] if check is not None else []
     stated = {"description": description, "licence": licence, "tags": tuple(tags)}
     with tempfile.TemporaryDirectory(prefix="ahf-merge-") as folder:
         config = _write(Path(folder), parents, places, changes, head)
         manifest = merge_manifest(parents, shares.usual, config, head.head, details, seed, stated)
         version = target.add(Path(folder), manifest, name=str(into), checks=extensions().vetoes())
     if check is not None:
-        measured.append(measure(version, record=True))
+        measured.append(measure(version, target, record=True))
     return replace(made, version=version, evaluations=measured)
 
 
 def _measured(
-    corpus: CorpusSource, part: Part, registry: Registry | None, version: Version, *, record: bool, **loading: Any
+    corpus: CorpusSource, part: Part, version: Version, registry: Registry | None, *, record: bool, **loading: Any
 ) -> Evaluation:
     from adapterhub_fin.engine.evaluating import evaluate
 
