@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,10 +21,12 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
+from adapterhub_fin import bases
 from adapterhub_fin.cli.merge import command
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.reading import changes_of
+from adapterhub_fin.engine.plugs import pin_key
 from adapterhub_fin.interfaces import MethodImplementation
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
@@ -310,6 +314,7 @@ class TestRefusals:
             ({"head_from": "acme/tone"}, "acme/tone, which is not merged here: name one of acme/a@1, acme/b@1"),
             ({"head_from": "acme/none"}, "not merged here"),
             ({"rank": 0}, "a rank is a whole number from 1"),
+            ({"using": "slerp", "weights": [-1, 2]}, r"bert.*weight: "),
             ({"space": "dense"}, "exact in the space of the factors"),
             ({"into": None}, "has no name"),
         ],
@@ -380,7 +385,7 @@ class TestVerb:
         assert "reference" not in tried and "acme/ab" not in kept.names() and tried["space"] == "dense"
         stored = json.loads(self.run(*given, "--into", "acme/ab").stdout)
         assert stored["reference"] == "acme/ab@1" and stored["modules"] == tried["modules"]
-        assert [each["weight"] for each in stored["parents"]] == [0.5, 0.5]
+        assert [each["weight"] for each in stored["parents"]] == [1, 1]
         recipe = kept.resolve("acme/ab").manifest.recipe
         assert recipe is not None and recipe["merge"]["options"]["density"] == 0.5
         assert recipe["merge"]["weights_for"] == {"layer.1.*": [1.0, 0.0]}
@@ -438,6 +443,18 @@ def test_another_method_joins_by_its_factors(
     assert made is not None
     found = folded(made, encoder)["bert.pooler.dense.weight"]
     assert torch.allclose(found, torch.outer(held["column"], held["row"]).double(), atol=1e-5)
+
+
+def test_the_examples_of_the_page_run(kept: ahf.Registry, encoder: Path) -> None:
+    bases.remember(pin_key(kept.resolve("acme/a").manifest.base), encoder)
+    page = (Path(__file__).parents[2] / "docs" / "merging.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) > 3
+    for line in lines:
+        done = CliRunner().invoke(command, shlex.split(line)[2:], catch_exceptions=False)
+        assert done.exit_code == 0, f"{line}: {done.output}"
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, {})
 
 
 def test_a_change_is_read_without_its_siblings(kept: ahf.Registry) -> None:

@@ -88,11 +88,10 @@ def merge(
 ) -> Merge:
     """Merge adapters of one base into a version named `into`; the base itself is not read.
 
-    Weights are one an adapter, equal and summing to 1 by default; `weights_for` gives others by a pattern for the end
-    of a module's name. `rank` is a number, a share of the energy to keep (0.99), or None for what the merger says.
-    Raises BadMerge where the adapters, weights, rank or space don't go together; with `dry_run` nothing is stored.
-    `check` is a corpus that the merge is measured on beside its parents; that alone loads the base, and is recorded
-    of the merge.
+    Weights are one an adapter, by default what the merger says, mostly 1/K; `weights_for` gives others by a pattern for
+    the end of a module's name. `rank` is a number, a share of the energy to keep (0.99), or None for what the merger
+    says. `check` is a corpus that the merge is measured on beside its parents, which loads the base and is recorded of
+    the merge; with `dry_run` nothing is stored. Raises BadMerge where what is given doesn't go together.
     """
     if check is not None and dry_run:
         raise BadMerge("a merge that is only tried can't be measured: leave out the check, or the dry run")
@@ -110,7 +109,7 @@ def merge(
         target.check_writable()  # told before the work, not after
     parents = find_parents(references, registry)
     said = check_together(parents)
-    shares = Weights.of([each.called for each in parents], weights, weights_for)
+    shares = Weights.of([each.called for each in parents], weights, weights_for, each=merger.weight)
     places = {name: place for each in parents for name, place in each.changes.places.items()}
     places = dict(sorted(places.items()))
     head = merge_heads(parents, shares, _named(head_from, references, parents, registry))
@@ -196,15 +195,18 @@ def _combined(
                 each.changes.change(name) if name in each.changes.places else LowRank.zero(place.matrix)
                 for each in parents
             ]
-            combined = combine(
-                found,
-                weights.of_module(place.module),
-                merger,
-                implementation,
-                space=space,
-                rank=rank,
-                seed=_seed(seed, name),
-            )
+            try:
+                combined = combine(
+                    found,
+                    weights.of_module(place.module),
+                    merger,
+                    implementation,
+                    space=space,
+                    rank=rank,
+                    seed=_seed(seed, name),
+                )
+            except BadMerge as error:
+                raise BadMerge(f"{name}: {error}") from error
             changes[name] = combined.change.to(dtype)
             modules.append(MergedModule(name, place.shape, combined.rank, combined.energy))
             move(1)
