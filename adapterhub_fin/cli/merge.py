@@ -49,7 +49,12 @@ class Rank(click.ParamType["int | float"]):
 @click.command("merge")
 @click.argument("references", nargs=-1, required=True, type=REFERENCE, metavar="REFERENCE...")
 @click.option("--into", metavar="NAME", help="The name of the new version.")
-@click.option("--weights", type=Numbers(), metavar="W,W,...", help="One an adapter, of any sign; 1/K each by default.")
+@click.option(
+    "--weights",
+    type=Numbers(),
+    metavar="W,W,...",
+    help="One an adapter, of any sign; by default the merger's own, mostly 1/K.",
+)
 @click.option(
     "--weights-for",
     multiple=True,

@@ -41,6 +41,10 @@ class LowRank:
         """How many columns the factors have, which the matrix's own rank may be below."""
         return self.left.shape[1]
 
+    def is_zero(self) -> bool:
+        """Whether a factor is zero throughout, as a LoRA's is that never learnt."""
+        return not (self.scale and bool(self.left.any()) and bool(self.right.any()))
+
     def to(self, dtype: torch.dtype) -> LowRank:
         return LowRank(self.left.to(dtype), self.right.to(dtype), self.scale)
 
@@ -124,14 +128,15 @@ class Span:
         return LowRank(self.columns @ core.left, core.right @ self.rows, core.scale)
 
 
-def nearest(matrix: Tensor, rank: int | float | None = None) -> tuple[LowRank, float]:
+def nearest(matrix: Tensor, rank: int | float | None = None, floor: float = 0.0) -> tuple[LowRank, float]:
     """The nearest matrix of a rank (Eckart and Young), its values shared evenly by both factors, and its energy.
 
     An int is the rank, at most; a float the share of the energy, the sum of squares, to hold with as few values as
-    will do; None all that is no rounding. The energy told is the share that is held.
+    will do; None all that is no rounding: `floor` is a size below which a value is, where the matrix can't tell, as
+    the difference of two that were nearly equal. The energy told is the share that is held.
     """
     u, values, v = torch.linalg.svd(matrix, full_matrices=False)
-    kept = numerical_rank(values)
+    kept = min(numerical_rank(values), int((values > floor).sum()))
     if isinstance(rank, float):
         kept = min(kept, rank_for(values, rank))
     elif rank is not None:

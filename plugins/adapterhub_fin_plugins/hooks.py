@@ -243,12 +243,14 @@ def ahf_mergers() -> Iterable[Merger]:
             target=f"{HERE}.mergers.spectra:Tsv",
             options=f"{HERE}.mergers.options:TsvOptions",
             commutes="both",
+            weight=1.0,
         ),
         Merger(
             name="iso",
             summary="The weighted sum with a flat spectrum: Iso-C (Marczak et al. 2025).",
             target=f"{HERE}.mergers.spectra:Iso",
             commutes="both",
+            weight=1.0,
         ),
         Merger(
             name="knots-ties",
@@ -256,6 +258,7 @@ def ahf_mergers() -> Iterable[Merger]:
             target=f"{HERE}.mergers.knots:KnotsTies",
             options=f"{HERE}.mergers.options:TiesOptions",
             commutes="left",
+            weight=1.0,
         ),
         Merger(
             name="knots-dare",
@@ -263,12 +266,14 @@ def ahf_mergers() -> Iterable[Merger]:
             target=f"{HERE}.mergers.knots:KnotsDare",
             options=f"{HERE}.mergers.options:KnotsDareOptions",
             commutes="left",
+            weight=1.0,
         ),
         Merger(
             name="ties",
             summary="Trim, elect a sign, average what agrees (Yadav et al. 2023).",
             target=f"{HERE}.mergers.ties:Ties",
             options=f"{HERE}.mergers.options:TiesOptions",
+            weight=1.0,
         ),
         Merger(
             name="dare-linear",
@@ -281,6 +286,7 @@ def ahf_mergers() -> Iterable[Merger]:
             summary="Drop elements at random, rescale, then vote as TIES does (Yu et al. 2023).",
             target=f"{HERE}.mergers.dare:DareTies",
             options=f"{HERE}.mergers.options:DareTiesOptions",
+            weight=1.0,
         ),
         Merger(
             name="magnitude",
@@ -293,6 +299,7 @@ def ahf_mergers() -> Iterable[Merger]:
             summary="Drop small elements more often, then vote as TIES does (Deep et al. 2024).",
             target=f"{HERE}.mergers.della:Della",
             options=f"{HERE}.mergers.options:DellaOptions",
+            weight=1.0,
         ),
         Merger(
             name="breadcrumbs",
@@ -305,6 +312,7 @@ def ahf_mergers() -> Iterable[Merger]:
             summary="Select, calculate, erase: what varies, by its energy (Wan et al. 2024).",
             target=f"{HERE}.mergers.sce:Sce",
             options=f"{HERE}.mergers.options:SceOptions",
+            weight=1.0,
         ),
     ]
 

@@ -71,18 +71,18 @@ def combine(
 ) -> Combined:
     """The merged change of one module, of K changes of one shape; one that an adapter lacks is `LowRank.zero`.
 
-    Where all changes or all weights are zero, so is the answer, and the merger is not asked.
     An int is the rank, at most; a float the share of the energy to keep; None what the merger says, which is by
     default the rank that the result has, and in dense space, where that is full, the sum of the changes' ranks.
-    Factors come in float64, from dense space in float32; `seed` is this module's. Raises BadMerge where the merger
-    refuses the changes or weights, and PluginError where its answer is not finite or of another shape.
+    Where all changes or all weights are zero, so is the answer, and the merger is not asked. Factors come in float64,
+    from dense space in float32; `seed` is this module's. Raises BadMerge where the merger refuses the changes or
+    weights, and PluginError where its answer is not finite or of another shape.
     """
     check_count(merger, len(changes))
     check_rank(rank)
     merging = _Merging([change.to(torch.float64) for change in changes], list(weights), implementation, seed)
     if rank is None:
         rank = implementation.rank([change.rank for change in changes])
-    if not any(merging.weights) or not any(change.norm() for change in merging.changes):
+    if not any(merging.weights) or all(change.is_zero() for change in merging.changes):
         return Combined(LowRank.zero(changes[0].shape), 1.0)
     joined = implementation.join(merging.changes, merging.weights)
     if joined is not None:
@@ -110,13 +110,13 @@ class _Merging:
     def on_cores(self, rank: Rank) -> Combined:
         """For what commutes with rotations of both sides: (K, p, q), with p and q at most the sum of the ranks."""
         span = Span.of(self.changes)
-        core, energy = nearest(self._merged(span.cores), rank)
+        core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
         return Combined(span.lifted(core), energy)
 
     def on_rows(self, rank: Rank) -> Combined:
         """For what commutes with rotations of the left side: (K, p, n), with p at most the sum of the ranks."""
         span = Span.of(self.changes)
-        short, energy = nearest(self._merged(span.cores @ span.rows), rank)
+        short, energy = nearest(self._merged(span.cores @ span.rows), rank, self._rounding(span))
         return Combined(LowRank(span.columns @ short.left, short.right), energy)
 
     def in_factors(self, rank: Rank) -> Combined:
@@ -127,7 +127,7 @@ class _Merging:
         they are those of the changes side by side, [D1 .. DK] and [D1; ..; DK], which are the changes' alone.
         """
         span = Span.of(self.changes).aligned()
-        core, energy = nearest(self._merged(span.cores), rank)
+        core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
         return Combined(span.lifted(core), energy)
 
     def in_dense(self, rank: Rank) -> Combined:
@@ -141,6 +141,12 @@ class _Merging:
         rank = sum(change.rank for change in self.changes) if rank is None else rank
         change, energy = sketched(merged, rank, Generator().manual_seed(self.seed))
         return Combined(change, energy)
+
+    def _rounding(self, span: Span) -> float:
+        """What changes that cancel each other leave of themselves."""
+        weight = min(1.0, max(abs(each) for each in self.weights))
+        size = float(torch.linalg.matrix_norm(span.cores).max())
+        return 4 * sum(change.rank for change in self.changes) * torch.finfo(span.cores.dtype).eps * weight * size
 
     def _merged(self, matrices: Tensor) -> Tensor:
         """What the merger makes of (K, m, n), checked."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,24 +48,28 @@ def merge_heads(parents: Sequence[Parent], weights: Weights, head_from: Parent |
     for other in others:
         _check_alike(first, other)
     names = list(first.changes.whole)
-    units = [_units(_head(each)) for each in parents]
+    units = _all_units([_head(each) for each in parents])
     rows = _outputs(parents, units)
     shares = {name: _shares(weights, name.rpartition(".")[0]) for name in names}
     merged = _merged_units(units, shares[min(rows)]) if rows else units[0]
     values = {}
     for name in names:
-        total: Tensor | float = 0.0
-        for parent, share, (_, scale) in zip(parents, shares[name], units, strict=True):
-            value = parent.changes.values(name)
-            if name in rows:
-                value = value.double()[_order(first, parent)] * (scale / merged[1])
-            total = total + share * value.double()
-        dtype = parents[0].changes.values(name).dtype
-        for parent in others:
-            dtype = torch.promote_types(dtype, parent.changes.values(name).dtype)
-        assert isinstance(total, Tensor)
-        values[name] = total.to(dtype)
+        found, portions = [each.changes.values(name) for each in parents], shares[name]
+        if name in rows:
+            found = [value[_order(first, each)] for value, each in zip(found, parents, strict=True)]
+            portions = tuple(share * scale / merged[1] for share, (_, scale) in zip(portions, units, strict=True))
+        values[name] = _mean(found, portions, name)
     return MergedHead(_in_units(first, units, merged), first.changes.modules, values)
+
+
+def _mean(values: Sequence[Tensor], shares: Sequence[float], name: str) -> Tensor:
+    """The average in the widest of their types, summed in float64; of counters, which must be equal, any."""
+    if not all(value.is_floating_point() for value in values):
+        if any(not torch.equal(value, values[0]) for value in values):
+            raise BadMerge(f"the adapters bring {name} as whole numbers that differ, and have no average: {CURE}")
+        return values[0]
+    total = torch.stack([share * value.double() for share, value in zip(shares, values, strict=True)]).sum(0)
+    return total.to(reduce(torch.promote_types, (value.dtype for value in values)))
 
 
 def _head(parent: Parent) -> Head | None:
@@ -125,6 +130,14 @@ def _shares(weights: Weights, module: str) -> tuple[float, ...]:
             f"sum to more than zero, or {CURE}"
         )
     return tuple(weight / total for weight in found)
+
+
+def _all_units(heads: Sequence[Head | None]) -> list[tuple[float, float]]:
+    """The units of each; heads of the same options have the same ones, and need no plugin to tell."""
+    options = [head.options if head else {} for head in heads]
+    if all(each == options[0] for each in options):
+        return [(0.0, 1.0)] * len(heads)
+    return [_units(head) for head in heads]
 
 
 def _units(head: Head | None) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadMerge, NotFound
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry.reference import check_name
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.evaluating import CorpusSource, Evaluation, Part
@@ -87,16 +88,17 @@ def merge(
 ) -> Merge:
     """Merge adapters of one base into a version named `into`; the base itself is not read.
 
-    Weights are one an adapter, equal and summing to 1 by default; `weights_for` gives others by a pattern for the end
-    of a module's name. `rank` is a number, a share of the energy to keep (0.99), or None for what the merger says.
-    Raises BadMerge where the adapters, weights, rank or space don't go together; with `dry_run` nothing is stored.
-    `check` is a corpus that the merge is measured on beside its parents; that alone loads the base, and is recorded
-    of the merge.
+    Weights are one an adapter, by default what the merger says, mostly 1/K; `weights_for` gives others by a pattern for
+    the end of a module's name. `rank` is a number, a share of the energy to keep (0.99), or None for what the merger
+    says. `check` is a corpus that the merge is measured on beside its parents, which loads the base and is recorded of
+    the merge; with `dry_run` nothing is stored. Raises BadMerge where what is given doesn't go together.
     """
     if check is not None and dry_run:
         raise BadMerge("a merge that is only tried can't be measured: leave out the check, or the dry run")
     if into is None and not dry_run:
         raise BadMerge("the merge has no name: give NAMESPACE/NAME for its version, with --into (into=...)")
+    if into is not None:
+        check_name(into)
     merger = extensions().get(Merger, using)
     implementation: MergerImplementation = plugs.build(Merger, using, options or {})
     check_count(merger, len(references))
@@ -107,10 +109,15 @@ def merge(
         target.check_writable()  # told before the work, not after
     parents = find_parents(references, registry)
     said = check_together(parents)
-    shares = Weights.of([each.called for each in parents], weights, weights_for)
+    shares = Weights.of([each.called for each in parents], weights, weights_for, each=merger.weight)
     places = {name: place for each in parents for name, place in each.changes.places.items()}
     places = dict(sorted(places.items()))
     head = merge_heads(parents, shares, _named(head_from, references, parents, registry))
+    said += [
+        f"{each.called}: the weights it brings of {', '.join(left_out)} are left out"
+        for each in parents
+        if (left_out := sorted(set(each.changes.modules) - set(head.modules)))
+    ]
     shares.check_used([*(place.module for place in places.values()), *(n.rpartition(".")[0] for n in head.values)])
     changes, modules = _combined(parents, places, shares, merger, implementation, where, rank, seed)
     made = Merge(None, [each.version for each in parents], shares.usual, modules, head.origin, where, said)
@@ -120,24 +127,25 @@ def merge(
         **merger_record(using, _full(using, options), implementation.version),
         "space": where,
         "rank": rank,
+        "seed": seed,
         "weights_for": {pattern: list(each) for pattern, each in shares.patterns.items()},
         "head_from": next((each.version.digest for each in parents if each.called == head.origin), None),
         "energy": {each.name: round(each.energy, DIGITS) for each in modules if round(each.energy, DIGITS) < 1},
     }
-    measure = partial(_measured, check, part, registry, base=base, download=download, batch_size=batch_size)
-    measured = [measure(each.version, record=False) for each in parents] if check is not None else []
+    measure = partial(_measured, check, part, base=base, download=download, batch_size=batch_size)
+    measured = [measure(each.version, registry, record=False) for each in parents] if check is not None else []
     stated = {"description": description, "licence": licence, "tags": tuple(tags)}
     with tempfile.TemporaryDirectory(prefix="ahf-merge-") as folder:
         config = _write(Path(folder), parents, places, changes, head)
         manifest = merge_manifest(parents, shares.usual, config, head.head, details, seed, stated)
         version = target.add(Path(folder), manifest, name=str(into), checks=extensions().vetoes())
     if check is not None:
-        measured.append(measure(version, record=True))
+        measured.append(measure(version, target, record=True))
     return replace(made, version=version, evaluations=measured)
 
 
 def _measured(
-    corpus: CorpusSource, part: Part, registry: Registry | None, version: Version, *, record: bool, **loading: Any
+    corpus: CorpusSource, part: Part, version: Version, registry: Registry | None, *, record: bool, **loading: Any
 ) -> Evaluation:
     from adapterhub_fin.engine.evaluating import evaluate
 
@@ -187,15 +195,18 @@ def _combined(
                 each.changes.change(name) if name in each.changes.places else LowRank.zero(place.matrix)
                 for each in parents
             ]
-            combined = combine(
-                found,
-                weights.of_module(place.module),
-                merger,
-                implementation,
-                space=space,
-                rank=rank,
-                seed=_seed(seed, name),
-            )
+            try:
+                combined = combine(
+                    found,
+                    weights.of_module(place.module),
+                    merger,
+                    implementation,
+                    space=space,
+                    rank=rank,
+                    seed=_seed(seed, name),
+                )
+            except BadMerge as error:
+                raise BadMerge(f"{name}: {error}") from error
             changes[name] = combined.change.to(dtype)
             modules.append(MergedModule(name, place.shape, combined.rank, combined.energy))
             move(1)

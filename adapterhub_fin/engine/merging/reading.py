@@ -26,6 +26,7 @@ from adapterhub_fin.engine.merging.variants import check_plain
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.errors import BadMerge, NotAnAdapter, UnknownName
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lora_scale import lora_rank, lora_scale
 from adapterhub_fin_registry.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 MAGNITUDE = ".lora_magnitude_vector"
 FLOATS = ("F64", "F32", "F16", "BF16")
-USUAL = 8  # rank and alpha where PEFT's configuration says nothing
 EXTRAS = {  # what else a LoRA's file may hold, by a part of the tensor's name
     "lora_magnitude_vector": "DoRA's magnitude, which needs the norms of the base's weights",
     "base_layer": "a copy of a layer of the base, or an adapter of a layer within an adapted one",
@@ -136,7 +136,11 @@ class _LoraFolder(StoredChanges):
         if up not in shapes:
             raise NotAnAdapter(f"{self.called} holds {down} without {up}: save it again")
         a, b = shapes[down], shapes[up]
-        rank = self._setting("rank_pattern", "r", module)
+        try:
+            rank = lora_rank(self.config, module)
+            lora_scale(self.config, module)
+        except (ValueError, re.error) as error:
+            raise NotAnAdapter(f"the configuration of {self.called} can't be used: {error}") from error
         if len(a) < 2 or len(a) != len(b) or a[0] != rank:
             raise NotAnAdapter(
                 f"{self.called} says that {module} has rank {rank}, and its factors have the shapes {a} and {b}: "
@@ -150,23 +154,9 @@ class _LoraFolder(StoredChanges):
             place = Place(module, "linear" if len(a) == 2 else "convolution", (b[0], *a[1:]))
         self._note(place, down, up)
 
-    def _setting(self, pattern: str, usual: str, module: str) -> float:
-        """What the configuration says of one module: the first pattern that its name ends with, as PEFT matches it."""
-        given = self.config.get(pattern) or {}
-        matching = (value for key, value in given.items() if re.match(rf"(.*\.)?({key})$", module))
-        value = next(matching, self.config.get(usual, USUAL))
-        if not isinstance(value, int | float) or value <= 0:
-            raise NotAnAdapter(f"{self.called} sets {usual} of {module} to {value!r}, which is no positive number")
-        return value
-
-    def scale(self, module: str) -> float:
-        """What B A is multiplied by: alpha / r, or alpha / sqrt(r) for rsLoRA."""
-        rank, alpha = self._setting("rank_pattern", "r", module), self._setting("alpha_pattern", "lora_alpha", module)
-        return float(alpha / (rank**0.5 if self.config.get("use_rslora") else rank))
-
     def change(self, name: str) -> LowRank:
         place, (down, up) = self.places[name], self._pairs[name]
-        scale = self.scale(place.module)
+        scale = lora_scale(self.config, place.module)
         if place.kind == "bias":
             bias = self._tensor(up)
             return LowRank(bias[:, None], torch.ones(1, 1, dtype=bias.dtype), scale)

@@ -26,12 +26,14 @@ class Weights:
         called: Sequence[str],
         given: Sequence[float] | None = None,
         patterns: Mapping[str, Sequence[float]] | None = None,
+        *,
+        each: float | None = None,
     ) -> Weights:
-        """Weights for these adapters: equal ones that sum to 1, where none are given; BadMerge where they don't fit."""
-        usual = [1 / len(called)] * len(called) if given is None else given
+        """Weights for these adapters; where none are given, `each` or 1/K. BadMerge where they don't fit."""
+        usual = [1 / len(called) if each is None else each] * len(called) if given is None else given
         return cls(
             _checked(usual, called, "weights"),
-            {pattern: _checked(each, called, f"weights for {pattern}") for pattern, each in (patterns or {}).items()},
+            {key: _checked(given, called, f"weights for {key}") for key, given in (patterns or {}).items()},
         )
 
     def of_module(self, module: str) -> tuple[float, ...]:

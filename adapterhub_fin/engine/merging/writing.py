@@ -81,7 +81,7 @@ def _check_kinds(places: Mapping[str, Place]) -> None:
 def _factors(change: LowRank, place: Place, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """A and B as PEFT has them for that kind of layer; no change at all has rank 1, since PEFT knows no lower one."""
     rows, columns = place.matrix
-    left, right = change.scale * change.left, change.right
+    left, right = change.left if change.scale == 1 else change.scale * change.left, change.right
     if change.rank == 0:
         left, right = left.new_zeros(rows, 1), right.new_zeros(1, columns)
     if place.kind == "embedding":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +10,8 @@ from torch import Generator, Tensor
 
 if TYPE_CHECKING:
     from adapterhub_fin_plugins.mergers.options import DropOptions, VoteOptions
+
+ROWS = 256  # voted on at a time, so that no step holds the whole stack again
 
 
 def trimmed(matrix: Tensor, density: float) -> Tensor:
@@ -43,19 +45,24 @@ def dropped(matrix: Tensor, options: DropOptions, generator: Generator) -> Tenso
     return survivors
 
 
-def agreed(changes: Iterable[Tensor], weights: Tensor, options: VoteOptions) -> Tensor:
+def agreed(changes: Sequence[Tensor], weights: Tensor, options: VoteOptions) -> Tensor:
     """TIES's last two steps: elect a sign for each element, and average the changes that have it.
 
     The vote is the sign of the sum of the elements, unweighted; where it is even, the element stays zero. The mean is
     the sum of w_k d_k over the changes with that sign, divided by their count.
     """
-    stack = changes if isinstance(changes, Tensor) else torch.stack(list(changes))
+    merged = torch.empty_like(changes[0])
+    for start in range(0, len(merged), ROWS):
+        rows = slice(start, start + ROWS)
+        merged[rows] = _agreed(torch.stack([change[rows] for change in changes]), weights[:, None, None], options)
+    return merged
+
+
+def _agreed(changes: Tensor, weights: Tensor, options: VoteOptions) -> Tensor:
+    """The same of some rows, (K, rows, n), with weights (K, 1, 1)."""
     weighs = options.convention == "mergekit"
-    votes = weights[:, None, None] * stack if weighs else stack
+    votes = weights * changes if weighs else changes
     elected = (votes if options.elect == "total" else votes.sign()).sum(0).sign()
-    total, count = torch.zeros_like(stack[0]), torch.zeros_like(stack[0])
-    for change, vote, weight in zip(stack, votes, weights, strict=True):
-        holds = (vote.sign() == elected) & (vote != 0)
-        total += weight * change * holds
-        count += (weight if weighs else 1) * holds
-    return total / torch.where(count == 0, 1, count)
+    holds = (votes.sign() == elected) & (votes != 0)
+    count = (weights * holds if weighs else holds).sum(0)
+    return (weights * changes * holds).sum(0) / torch.where(count == 0, 1, count)

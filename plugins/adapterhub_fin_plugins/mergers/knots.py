@@ -45,7 +45,7 @@ class KnotsDare(MergerImplementation):
         if not basis.shape[1]:
             return torch.zeros_like(changes[0])
         left = torch.stack([dropped(each, self.options, generator) for each in factors])
-        return basis @ (agreed(left, weights, self.options) if self.options.vote else weighted_sum(left, weights))
+        return basis @ (agreed(list(left), weights, self.options) if self.options.vote else weighted_sum(left, weights))
 
 
 def _aligned(changes: Tensor) -> tuple[Tensor, Tensor]:
