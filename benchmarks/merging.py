@@ -119,7 +119,7 @@ def peft_merge(model: Any, folders: list[Path], target: Path, **given: Any) -> d
 
 
 def our_merge(references: list[str], root: Path, target: Path, **given: Any) -> dict[str, float]:
-    """ahf.merge from stored versions to a stored version: the median wall and CPU seconds of five, and the peak of memory.
+    """ahf.merge from stored versions to a stored version: the median wall and CPU seconds of five, and the peak memory.
 
     The peak is of the first after one that was only tried, so that the imports are not counted.
     """
@@ -197,7 +197,8 @@ def widths(chosen: list[int], threads: int) -> None:
             peft, ours = (in_a_process(step, place, width, threads) for step in ("peft", "ours"))
             off = error(deltas(place / "ours"), deltas(place / "peft" / "merged"))
             print(
-                f"| {width} | {peft['seconds']:.2f} s, {peft['cpu']:.2f} s | {ours['seconds']:.2f} s, {ours['cpu']:.2f} s "
+                f"| {width} | {peft['seconds']:.2f} s, {peft['cpu']:.2f} s "
+                f"| {ours['seconds']:.2f} s, {ours['cpu']:.2f} s "
                 f"| **{peft['cpu'] / ours['cpu']:.0f}** | {peft['seconds'] / ours['seconds']:.0f} | {off:.1e} "
                 f"| {size:.0f} MB | {ours['megabytes']:.0f} MB ({ours['megabytes'] / size:.1f} times) |",
                 flush=True,

@@ -15,8 +15,11 @@ import argparse
 import csv
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.corpus import read_corpus
@@ -109,14 +112,99 @@ def train(data: Path, work: Path) -> None:
         print(f"{run.version.reference}: {dict(run.metrics)}", flush=True)
 
 
+PAIRS: Mapping[str, tuple[str, str]] = {
+    "two halves": ("half-a", "half-b"),
+    "two halves, drawn apart": ("half-a", "half-b-other-start"),
+    "PhraseBank and FiQA": ("phrasebank", "fiqa"),
+}
+# By what is printed: the merger, and what it is given.
+MERGERS: Mapping[str, dict[str, Any]] = {
+    "linear": {"using": "linear"},
+    "linear, weights 1, 1": {"using": "linear", "weights": [1.0, 1.0]},
+    "svd to rank 16": {"using": "svd", "rank": 16},
+    "slerp": {"using": "slerp"},
+    "model-stock": {"using": "model-stock"},
+    "tsv": {"using": "tsv"},
+    "iso": {"using": "iso"},
+    "ties, dense": {"using": "ties"},
+    "dare-ties, dense": {"using": "dare-ties"},
+    "knots-ties": {"using": "knots-ties"},
+}
+
+
+class Measure:
+    """The test rows of both tasks, which no adapter saw, and what an adapter makes of them."""
+
+    def __init__(self, data: Path, registry: ahf.Registry) -> None:
+        found = tables(data)
+        self.registry = registry
+        self.phrasebank, self.fiqa = found["phrasebank"]["test"], found["fiqa"]["test"]
+
+    def row(self, reference: str) -> str:
+        """Accuracy on PhraseBank, on FiQA, and on FiQA where only the likelier of its two labels counts."""
+        adapter = ahf.load(reference, registry=self.registry)
+        with torch.autocast("cpu", torch.bfloat16):  # as they were trained
+            tone = adapter.predict([text for text, _ in self.phrasebank], batch_size=64)
+            sign = adapter.predict([text for text, _ in self.fiqa], batch_size=64)
+        either = ["positive" if each.scores["positive"] > each.scores["negative"] else "negative" for each in sign]
+        shares = (
+            _share([each.label for each in tone], self.phrasebank),
+            _share([each.label for each in sign], self.fiqa),
+            _share(either, self.fiqa),
+        )
+        return " | ".join(f"{share:.3f}" for share in shares)
+
+
+def _share(said: Sequence[str], rows: Sequence[Row]) -> float:
+    return sum(label == truth for label, (_, truth) in zip(said, rows, strict=True)) / len(rows)
+
+
+def peft_says(registry: ahf.Registry, pair: Sequence[str]) -> str:
+    """What PEFT answers when it is asked to merge the same two."""
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    from adapterhub_fin.bases import find_base
+    from adapterhub_fin.recipe import BaseChoice
+
+    folders = [registry.path(f"bench/{name}@1") for name in pair]
+    base = AutoModelForSequenceClassification.from_pretrained(find_base(BaseChoice(id="minilm")).folder, num_labels=3)
+    model: Any = PeftModel.from_pretrained(base, folders[0], adapter_name="a0")
+    model.load_adapter(folders[1], adapter_name="a1")
+    try:
+        model.add_weighted_adapter(["a0", "a1"], [0.5, 0.5], "merged", combination_type="linear")
+    except ValueError as refusal:
+        return f"refused: {str(refusal).splitlines()[0]}"
+    return "merged"
+
+
+def merge(data: Path, work: Path) -> None:
+    """Merge each pair by each merger, and measure it beside its parents."""
+    registry = ahf.Registry(work / "registry")
+    measure = Measure(data, registry)
+    print(f"{len(measure.phrasebank)} test rows of PhraseBank, {len(measure.fiqa)} of FiQA\n")
+    print("| adapter | PhraseBank | FiQA | FiQA, the likelier of two |")
+    print("|---|---|---|---|")
+    for name in ADAPTERS:
+        print(f"| {name} | {measure.row(f'bench/{name}@1')} |", flush=True)
+    for called, pair in PAIRS.items():
+        print(f"\n{called}; PEFT's linear: {peft_says(registry, pair)}\n")
+        print("| merge | PhraseBank | FiQA | FiQA, the likelier of two | energy kept at least |")
+        print("|---|---|---|---|---|")
+        for name, given in MERGERS.items():
+            made = ahf.merge([f"bench/{each}@1" for each in pair], into="bench/merged", registry=registry, **given)
+            assert made.version is not None
+            print(f"| {name} | {measure.row(made.version.reference)} | {made.energy:.3f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["train", "merge"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     arguments = parser.parse_args()
-    if arguments.step == "train":
-        train(arguments.data.resolve(), arguments.work.resolve())
+    step = train if arguments.step == "train" else merge
+    step(arguments.data.resolve(), arguments.work.resolve())
 
 
 if __name__ == "__main__":
