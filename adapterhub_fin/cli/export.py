@@ -78,10 +78,12 @@ def command(
 
 def _measured(folded: Folded) -> Iterator[str]:
     """What a person wants to know of a fold: how much, into what, and what is lost of it by each choice."""
+    from adapterhub_fin.serving.finding import some
+
     into = f"the {folded.into} weights of {folded.base}" if folded.into else folded.base
     yield f"folded {len(folded.changed)} changes into {into}, in {' and '.join(folded.dtypes)}"
     if folded.brought:
-        yield f"brought whole: {', '.join(folded.brought)}"
+        yield f"brought whole: {some(folded.brought)}"
     if folded.untied:
         yield f"stored apart from now on: {', '.join(folded.untied)}"
     for choice, loss in folded.losses.items():

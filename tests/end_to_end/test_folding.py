@@ -21,6 +21,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
 )
 
 import adapterhub_fin as ahf
@@ -190,6 +192,36 @@ def test_a_base_in_shards_gives_the_same_in_shards(decoder: Path, imported: Impo
     assert all(torch.equal(whole[name], split[name]) for name in whole)
     assert index["metadata"]["total_size"] == sum(value.nbytes for value in whole.values())
     assert torch.equal(logits(one, AutoModelForCausalLM), logits(several, AutoModelForCausalLM))
+
+
+def test_parameters_made_of_several_tensors_are_copied_and_never_changed(
+    decoder: Path, imported: Import, tmp_path: Path
+) -> None:
+    base = tmp_path / "experts"
+    tokenizer = AutoTokenizer.from_pretrained(decoder)
+    shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_local_experts": 4}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.2}
+    MixtralForCausalLM(MixtralConfig(vocab_size=len(tokenizer), **shape, **heads)).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    names = set(load_file(base / WEIGHTS))
+    assert sum(".experts." in name for name in names) == 2 * 4 * 3  # which the model holds as two parameters a layer
+    reference = imported(base, LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj"]))
+    done = ahf.export(reference, tmp_path / "out", layout="merged", base=base)
+    assert set(load_file(done.folder / WEIGHTS)) == names
+    assert off(logits(done.folder, AutoModelForCausalLM), by_peft(base, reference)) < 1e-5
+
+
+def test_a_base_in_the_cache_of_a_hub_is_links(decoder: Path, imported: Import, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted(decoder.iterdir())):
+        (blobs / f"{number:064}").write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(blobs / f"{number:064}")
+    reference = imported(decoder, LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["q_proj"]))
+    done = ahf.export(reference, tmp_path / "out", layout="merged", base=snapshot)
+    assert (done.folder / WEIGHTS).is_file() and not (done.folder / WEIGHTS).is_symlink()
+    assert off(logits(done.folder, AutoModelForCausalLM), by_peft(decoder, reference)) < 1e-5
 
 
 def status(key: str) -> float:
