@@ -167,6 +167,7 @@ def test_turned_weights_and_tied_ones(
     reference = imported(gpt2, LoraConfig(r=3, task_type="CAUSAL_LM", fan_in_fan_out=True, **options))
     done = ahf.export(reference, tmp_path / "out", layout="merged", base=gpt2)
     assert done.folded is not None and done.folded.untied == untied
+    assert json.loads((done.folder / "config.json").read_text())["tie_word_embeddings"] is not bool(untied)
     wanted = by_peft(gpt2, reference)
     assert (
         off(logits(done.folder, AutoModelForCausalLM), wanted)
