@@ -1,10 +1,10 @@
 """Merging beside PEFT's add_weighted_adapter: time, memory and errors; and a merge at the shape of a 7B model.
 
-    python benchmarks/merging.py [--only widths errors big] [--widths 384 768 1024 2048]
+    python benchmarks/merging.py [--only widths errors big fold] [--widths 384 768 1024 2048]
 
 Widths: three rank-16 adapters on every linear layer of a Llama of four layers, PEFT's `svd` on the adapters in memory
 against `ahf.merge` from stored version to stored version. Big: the 224 matrices of a Llama of hidden 4096, random
-factors. Every measured step runs in a process of its own.
+factors. Fold: a version into its base, beside PEFT's merge_and_unload. Each measured step is a process of its own.
 """
 
 from __future__ import annotations
@@ -340,9 +340,58 @@ def step_big(place: Path, using: str) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "cpu": time.process_time() - busy}
 
 
+def fold(chosen: list[int], threads: int) -> None:
+    """The table of folding into the base: its files one tensor at a time, or the model in memory."""
+    from adapterhub_fin.testing import tiny_decoder
+
+    print("| base | PEFT `merge_and_unload`, saved: wall, CPU, peak | `--layout merged`: wall, CPU, peak | same to |")
+    print("|---|---|---|---|")
+    for width in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            tiny_decoder(place / "base")  # for its tokenizer
+            (place / "base" / "model.safetensors").unlink()
+            llama(width).save_pretrained(place / "base", max_shard_size="100MB")
+            stored(write_adapters(lambda width=width: llama(width), place, [{}]), place / "registry")  # type: ignore[misc]
+            size = sum(each.stat().st_size for each in (place / "base").glob("*.safetensors")) / 2**20
+            peft, ours = (in_a_process(step, place, width, threads) for step in ("fold-peft", "fold-ours"))
+            told = " | ".join(f"{e['seconds']:.1f} s, {e['cpu']:.1f} s, {e['peak']:.0f} MB" for e in (peft, ours))
+            print(f"| hidden {width}, {size:.0f} MB | {told} | {_apart(place):.1e} |", flush=True)
+
+
+def _apart(place: Path) -> float:
+    """The largest difference of any weight of the two folded models."""
+    from transformers import AutoModelForCausalLM
+
+    one, other = (
+        AutoModelForCausalLM.from_pretrained(place / name).state_dict() for name in ("folded-peft", "folded-ours")
+    )
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def step_fold(place: Path, whose: str) -> dict[str, float]:
+    """Fold once."""
+    start, busy = time.perf_counter(), time.process_time()
+    if whose == "peft":
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        model: Any = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(place / "base"), place / "adapter-0"
+        )
+        model.merge_and_unload().save_pretrained(place / "folded-peft")
+    else:
+        import adapterhub_fin as ahf
+
+        registry = ahf.Registry(place / "registry")
+        ahf.export("bench/adapter-0", place / "folded-ours", layout="merged", base=place / "base", registry=registry)
+    return {"seconds": time.perf_counter() - start, "cpu": time.process_time() - busy}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=["widths", "errors", "big"], default=["widths", "errors", "big"])
+    parts = ["widths", "errors", "big", "fold"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--widths", type=int, nargs="+", default=[384, 768, 1024, 2048])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -352,6 +401,8 @@ def main() -> None:
         steps = {"peft": step_peft, "ours": step_ours}
         if arguments.step in steps:
             found = steps[arguments.step](arguments.place, arguments.widths[0])
+        elif arguments.step.startswith("fold-"):
+            found = step_fold(arguments.place, arguments.step.removeprefix("fold-"))
         else:
             found = step_big(arguments.place, arguments.step.removeprefix("big-"))
         print(json.dumps(found))
@@ -363,6 +414,8 @@ def main() -> None:
         widths(arguments.widths, arguments.threads)
     if "big" in arguments.only:
         big(arguments.threads)
+    if "fold" in arguments.only:
+        fold([width for width in arguments.widths if width >= 1024], arguments.threads)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
     "two halves, drawn apart": ("half-a", "half-b-other-start"),
     "PhraseBank and FiQA": ("phrasebank", "fiqa"),
 }
+FIRST = "the first"
 # By what is printed: the merger, and what it is given.
 MERGERS: Mapping[str, dict[str, Any]] = {
     "linear": {"using": "linear"},
@@ -129,6 +130,9 @@ MERGERS: Mapping[str, dict[str, Any]] = {
     "ties, dense": {"using": "ties"},
     "dare-ties, dense": {"using": "dare-ties"},
     "knots-ties": {"using": "knots-ties"},
+    "linear, the first one's head": {"using": "linear", "head_from": FIRST},
+    "linear, weights 1, 1, the first one's head": {"using": "linear", "weights": [1.0, 1.0], "head_from": FIRST},
+    "ties, dense, the first one's head": {"using": "ties", "head_from": FIRST},
 }
 
 
@@ -192,7 +196,9 @@ def merge(data: Path, work: Path) -> None:
         print("| merge | PhraseBank | FiQA | FiQA, the likelier of two | energy kept at least |")
         print("|---|---|---|---|---|")
         for name, given in MERGERS.items():
-            made = ahf.merge([f"bench/{each}@1" for each in pair], into="bench/merged", registry=registry, **given)
+            references = [f"bench/{each}@1" for each in pair]
+            named = {**given, "head_from": references[0]} if "head_from" in given else given
+            made = ahf.merge(references, into="bench/merged", registry=registry, **named)
             assert made.version is not None
             print(f"| {name} | {measure.row(made.version.reference)} | {made.energy:.3f} |", flush=True)
 
