@@ -30,6 +30,7 @@ from adapterhub_fin.engine.plugs import pin_key
 from adapterhub_fin.interfaces import MethodImplementation
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
+from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May."]
 LABELS = ["negative", "neutral", "positive"]
@@ -191,6 +192,22 @@ def test_where_it_comes_from_is_recorded(kept: ahf.Registry) -> None:
     assert {each.input for each in manifest.knowledge.inputs} == {each.input for each in a.manifest.knowledge.inputs}
     assert version.knows_until("adapter") == max(each.knows_until("adapter") for each in (a, b))
     assert manifest.base == a.manifest.base and kept.lineage("acme/ab").ancestors[0].digest == a.digest
+
+
+def test_it_knows_what_its_parents_knew(kept: ahf.Registry, tmp_path: Path) -> None:
+    known = kept.resolve("acme/a").manifest.knowledge
+    later = [
+        KnowledgeInput(input="corpus:notes", at="2021-03-01T00:00:00Z", kind="asserted"),
+        *(each.model_copy(update={"at": "2020-02-02T00:00:00Z"}) for each in known.inputs if each.input == "base"),
+    ]
+    changed(kept, "acme/a", "acme/late", {}, tmp_path, knowledge=Knowledge.of(later))
+    for pair in (["acme/a", "acme/late"], ["acme/late", "acme/a"]):
+        made = ahf.merge(pair, into=f"acme/x{pair.index('acme/a')}").version
+        assert made is not None
+        found = {each.input: each.at for each in made.manifest.knowledge.inputs}
+        assert found == {each.input: each.at for each in (*known.inputs, *later)}
+        with pytest.raises(ahf.Refused, match="ended its knowledge before"):
+            kept.resolve(made.name, as_of="2021-03-01", tier="adapter")
 
 
 @pytest.mark.parametrize("using", ["linear", "dare-ties"])

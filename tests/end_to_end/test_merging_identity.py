@@ -32,6 +32,7 @@ class Mixed(nn.Module):
         self.plane = nn.Conv2d(1, 4, 3, padding=1, stride=2)
         self.point = nn.Conv2d(4, 3, 1)
         self.deep = nn.ModuleList([nn.Linear(3, 7), nn.Linear(7, 7, bias=False)])
+        self.wrap = nn.ModuleDict({"deep": nn.ModuleDict({"1": nn.Linear(7, 7)})})  # a name within a name
         self.turned = Conv1D(7, 7)  # as GPT-2 has it: out, in; its weight is (in, out)
         self.classifier = nn.Linear(7, 3)
 
@@ -40,7 +41,7 @@ class Mixed(nn.Module):
         seen = self.point(self.plane(seen[:, None]).tanh()).mean((2, 3))
         for layer in self.deep:
             seen = layer(seen).tanh()
-        seen = self.turned(seen).tanh()
+        seen = self.turned(self.wrap["deep"]["1"](seen).tanh()).tanh()
         answer: Tensor = self.classifier(seen)
         return answer
 
@@ -54,7 +55,11 @@ PLANS: dict[str, Any] = {
     "head": LoraConfig(r=2, lora_alpha=5, **HEADED),
     "rslora": LoraConfig(r=4, lora_alpha=3, use_rslora=True, **HEADED),
     "patterns": LoraConfig(
-        r=2, lora_alpha=4, rank_pattern={"deep.1": 3}, alpha_pattern={"deep.[01]": 7, "deep.1": 9}, **HEADED
+        r=2,
+        lora_alpha=4,
+        rank_pattern={"^deep.1": 3, "deep.1": 1},
+        alpha_pattern={"deep.[01]": 7, "deep.1": 9},
+        **HEADED,
     ),
     "rslora patterns": LoraConfig(
         r=2, lora_alpha=4, use_rslora=True, rank_pattern={"^deep.1": 3}, alpha_pattern={"1": 7}, target_modules=ALL
@@ -190,4 +195,4 @@ def test_what_peft_makes_of_one_adapter(kind: str, saved: Saved) -> None:
     found = dict(model.merge_and_unload(adapter_names=["same"]).named_parameters())
     off = torch.stack([(found[name] - plain[name] - expected[name]).norm() for name in expected]).norm()
     error = float(off.detach() / torch.stack([change.norm() for change in expected.values()]).norm())
-    assert error < 1e-6 if kind in RIGHT else error > 0.3
+    assert error < 1e-6 if kind in RIGHT else error > 0.2

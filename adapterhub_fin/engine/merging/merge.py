@@ -133,7 +133,8 @@ def merge(
         "energy": {each.name: round(each.energy, DIGITS) for each in modules if round(each.energy, DIGITS) < 1},
     }
     measure = partial(_measured, check, part, base=base, download=download, batch_size=batch_size)
-    measured = [measure(each.version, registry, record=False) for each in parents] if check is not None else []
+    alone = list({each.version.digest: each.version for each in parents}.values()) if check is not None else []
+    measured = [measure(version, registry, record=False) for version in alone]
     stated = {"description": description, "licence": licence, "tags": tuple(tags)}
     with tempfile.TemporaryDirectory(prefix="ahf-merge-") as folder:
         config = _write(Path(folder), parents, places, changes, head)

@@ -30,7 +30,7 @@ def merge_manifest(
     return checked(
         Manifest,
         {
-            "method": method_record_for(config),
+            "method": method_record_for({**config, "target_modules": _ends(config)}),
             "head": head,
             "base": merged_base(parents).model_dump(),
             "knowledge": merged_knowledge(parents).model_dump(),
@@ -46,6 +46,11 @@ def merge_manifest(
         },
         "manifest",
     )
+
+
+def _ends(config: Mapping[str, Any]) -> list[str]:
+    """The adapted layers as a recipe would name them; adapter_config.json has every one of them."""
+    return sorted({name.rpartition(".")[2] for name in config["target_modules"]})
 
 
 def merger_record(name: str, options: Mapping[str, Any], version: int) -> dict[str, Any]:
