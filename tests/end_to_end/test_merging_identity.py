@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 import adapterhub_fin as ahf
+from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.merging.reading import open_changes
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.manifest import Manifest, Method
 
 Saved = Callable[..., Path]
@@ -176,6 +178,23 @@ def test_what_is_more_than_matrices_is_refused_by_name(key: str, value: Any, sai
     (folder / CONFIG).write_text(json.dumps(config | {key: value}))
     with pytest.raises(ahf.BadMerge, match=f"acme/it can't be merged: it sets {said}"):
         open_changes(folder, "acme/it")
+
+
+def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved) -> None:
+    one, other = (PLANS[kind] for kind in ("convolutions", "bias"))
+    pair = [stored(saved(plan), plan, f"acme/{name}").reference for name, plan in (("one", one), ("other", other))]
+    for using in extensions().all(Merger):
+        made = ahf.merge(pair, using=using, into="acme/both").version
+        assert made is not None and bool(loaded(made.files)(TOKENS).isfinite().all()), using
+
+
+def test_what_one_lora_has_no_place_for_is_refused(saved: Saved) -> None:
+    kinds = ("embedding", "bias", "head")
+    pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in kinds]
+    with pytest.raises(ahf.BadMerge, match="PEFT has no lora_bias with an embedding"):
+        ahf.merge(pair[:2], into="acme/both")
+    with pytest.raises(ahf.BadMerge, match="acme/embedding@1 has no head and acme/head@1 custom"):
+        ahf.merge([pair[0], pair[2]], into="acme/both")
 
 
 RIGHT = ("plain", "embedding", "convolutions", "conv1d")
