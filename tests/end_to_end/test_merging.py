@@ -302,6 +302,8 @@ class TestRefusals:
         made = ahf.merge(["acme/a", "acme/theirs"], into="acme/x")
         assert made.warnings == ["acme/theirs@1: that its base is acme/tiny is only declared, and was taken as it is"]
         assert made.version is not None and made.version.manifest.base.pin == "verified"
+        assert made.version.manifest.recipe is not None
+        assert made.version.manifest.recipe["merge"]["notes"] == made.warnings
         ahf.import_folder(tmp_path / "theirs", "acme/elsewhere", base="acme/huge", labels=LABELS)
         with pytest.raises(ahf.BadMerge, match="acme/elsewhere@1 for acme/huge, which has another id"):
             ahf.merge(["acme/a", "acme/elsewhere"], into="acme/x")
