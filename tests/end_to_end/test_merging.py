@@ -290,6 +290,18 @@ class TestRefusals:
             with pytest.raises(ahf.BadMerge, match=f"acme/pinned@1 is for .*, which has another {what}"):
                 ahf.merge(["acme/pinned", f"acme/{what[:3]}"], into="acme/x")
 
+    def test_of_two_names_of_one_layer(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        a = kept.resolve("acme/a")
+        shutil.copytree(a.files, tmp_path / "bare")
+        held = load_file(a.files / "adapter_model.safetensors")
+        bare = {name.replace(".bert.", "."): value for name, value in held.items() if "lora_" in name}
+        (tmp_path / "bare" / "adapter_model.safetensors").unlink()
+        save_file(bare, tmp_path / "bare" / "adapter_model.safetensors", metadata={"format": "pt"})
+        update = {"files": (), "tensors": (), "head": None}
+        kept.add(tmp_path / "bare", a.manifest.model_copy(update=update), name="acme/bare")
+        with pytest.raises(ahf.BadMerge, match=r"names the layers of its base bert\.\* and acme/bare@1 \*"):
+            ahf.merge(["acme/a", "acme/bare"], head_from="acme/a", into="acme/x")
+
     def test_of_a_declared_base_only_by_its_id_which_is_said(
         self, kept: ahf.Registry, encoder: Path, tmp_path: Path
     ) -> None:

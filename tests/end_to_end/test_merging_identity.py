@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,30 @@ def test_what_one_lora_has_no_place_for_is_refused(saved: Saved) -> None:
         ahf.merge(pair[:2], into="acme/both")
     with pytest.raises(ahf.BadMerge, match="acme/embedding@1 has no head and acme/head@1 custom"):
         ahf.merge([pair[0], pair[2]], into="acme/both")
+
+
+def test_outputs_without_labels_are_not_averaged(saved: Saved) -> None:
+    pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in ("head", "rslora")]
+    with pytest.raises(ahf.BadMerge, match="neither records what its outputs mean"):
+        ahf.merge(pair, into="acme/both")
+    assert ahf.merge(pair, into="acme/both", head_from=pair[1]).head_from == pair[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"r": 3}, "says that deep.0 has rank 3, and its factors have the shapes"),
+        ({"lora_alpha": "five"}, "lora_alpha of deep.0 is 'five'"),
+        ({"lora_alpha": float("inf")}, "lora_alpha of deep.0 is inf"),
+        ({"rank_pattern": {"deep(": 2}}, "can't be used"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
+    folder = saved(PLANS["plain"])
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | changes))
+    with pytest.raises(ahf.NotAnAdapter, match=re.escape(said)):
+        open_changes(folder, "acme/it")
 
 
 RIGHT = ("plain", "embedding", "convolutions", "conv1d")
