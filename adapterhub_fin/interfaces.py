@@ -298,7 +298,7 @@ class MergerImplementation(Protocol):
         ...
 
     def join(self, changes: Sequence[LowRank], weights: Sequence[float]) -> LowRank | None:
-        """The merged change in factors, where it is known without a look at the matrices: then `merge` isn't asked."""
+        """What `merge` would give in factors, where these are known without it; asked where no rank is asked for."""
         return None
 
     def rank(self, ranks: Sequence[int]) -> int | None:

@@ -12,11 +12,14 @@ USUAL = 8  # rank and alpha where the configuration says nothing
 
 def lora_rank(config: Mapping[str, Any], module: str) -> float:
     """The rank of a module; ValueError where what stands there is no positive number."""
-    return _setting(config, "rank_pattern", "r", module)
+    rank = _setting(config, "rank_pattern", "r", module)
+    if not rank > 0:
+        raise ValueError(f"r of {module} is {rank}, which is no rank")
+    return rank
 
 
 def lora_scale(config: Mapping[str, Any], module: str) -> float:
-    """alpha / r, or alpha / sqrt(r) for rsLoRA; ValueError where one of them is no positive number."""
+    """alpha / r, or alpha / sqrt(r) for rsLoRA; ValueError where one of them can't be used."""
     rank, alpha = lora_rank(config, module), _setting(config, "alpha_pattern", "lora_alpha", module)
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
@@ -27,6 +30,6 @@ def _setting(config: Mapping[str, Any], pattern: str, usual: str, module: str) -
     patterns = given if isinstance(given, Mapping) else {}
     matching = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module))
     value = next(matching, config.get(usual, USUAL))
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError(f"{usual} of {module} is {value!r}, which is no positive number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{usual} of {module} is {value!r}, which is no finite number")
     return value

@@ -112,11 +112,12 @@ class Span:
     def aligned(self) -> Span:
         """The same in bases of the changes' own: the left singular vectors of [D1 .. DK], the right of [D1; ..; DK].
 
-        Unlike other bases these don't depend on how the changes were factored, but for signs and order among equals.
+        Unlike other bases these don't depend on how the changes were factored, nor does their number, the ranks of
+        those two; but for signs and the order among equal values.
         """
-        count, p, q = self.cores.shape
-        u = torch.linalg.svd(self.cores.transpose(0, 1).reshape(p, count * q), full_matrices=False)[0]
-        v = torch.linalg.svd(self.cores.reshape(count * p, q), full_matrices=False)[2]
+        u, left, _ = torch.linalg.svd(self.cores.transpose(0, 1).flatten(1), full_matrices=False)
+        _, right, v = torch.linalg.svd(self.cores.flatten(0, 1), full_matrices=False)
+        u, v = u[:, : numerical_rank(left)], v[: numerical_rank(right)]
         return Span(self.columns @ u, v @ self.rows, u.T @ self.cores @ v.T)
 
     def lift(self, core: Tensor, rank: int | float | None = None) -> LowRank:

@@ -71,7 +71,8 @@ def test_dense_space_is_cut_to_the_sum_of_the_ranks_and_says_what_that_holds(nam
 def test_factor_space_is_another_algorithm_of_the_changes_alone(name: str) -> None:
     turn = torch.randn(2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     first = CHANGES[0]
-    refactored = LowRank(first.left @ turn * 9, torch.linalg.solve(turn, first.right) / 9, first.scale)
+    left, right = first.left @ turn * 9, torch.linalg.solve(turn, first.right) / 9
+    refactored = LowRank(torch.cat([left, left], 1), torch.cat([right, right]), first.scale / 2)  # of twice the rank
     once, again = (merged(name, "factor", changes=[each, *CHANGES[1:]]) for each in (first, refactored))
     assert off(again.change, once.change.dense()) < 1e-9, "how an adapter is factored is nobody's choice"
     assert once.rank <= 9 and once.energy == pytest.approx(1)

@@ -30,6 +30,7 @@ from adapterhub_fin.engine.plugs import pin_key
 from adapterhub_fin.interfaces import MethodImplementation
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
+from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May."]
 LABELS = ["negative", "neutral", "positive"]
@@ -193,17 +194,31 @@ def test_where_it_comes_from_is_recorded(kept: ahf.Registry) -> None:
     assert manifest.base == a.manifest.base and kept.lineage("acme/ab").ancestors[0].digest == a.digest
 
 
+def test_it_knows_what_its_parents_knew(kept: ahf.Registry, tmp_path: Path) -> None:
+    known = kept.resolve("acme/a").manifest.knowledge
+    later = [
+        KnowledgeInput(input="corpus:notes", at="2021-03-01T00:00:00Z", kind="asserted"),
+        *(each.model_copy(update={"at": "2020-02-02T00:00:00Z"}) for each in known.inputs if each.input == "base"),
+    ]
+    changed(kept, "acme/a", "acme/late", {}, tmp_path, knowledge=Knowledge.of(later))
+    for pair in (["acme/a", "acme/late"], ["acme/late", "acme/a"]):
+        made = ahf.merge(pair, into=f"acme/x{pair.index('acme/a')}").version
+        assert made is not None
+        found = {each.input: each.at for each in made.manifest.knowledge.inputs}
+        assert found == {each.input: each.at for each in (*known.inputs, *later)}
+        with pytest.raises(ahf.Refused, match="ended its knowledge before"):
+            kept.resolve(made.name, as_of="2021-03-01", tier="adapter")
+
+
 @pytest.mark.parametrize("using", ["linear", "dare-ties"])
 def test_the_same_merge_twice_is_one_version(kept: ahf.Registry, using: str) -> None:
     first, again = (ahf.merge(["acme/a", "acme/b"], using=using, into="acme/ab").version for _ in range(2))
     assert first == again
-    drawn = ahf.merge(["acme/a", "acme/b"], using=using, seed=1, into="acme/ab").version
-    assert drawn is not None and first is not None
-    same = (
-        load_file(drawn.files / "adapter_model.safetensors").keys()
-        == load_file(first.files / "adapter_model.safetensors").keys()
-    )
-    assert same and drawn.digest != first.digest
+    other = ahf.merge(["acme/a", "acme/b"], using=using, seed=1, into="acme/ab").version
+    assert first is not None and other is not None and other.digest != first.digest
+    before, after = (load_file(each.files / "adapter_model.safetensors") for each in (first, other))
+    same = [torch.equal(before[name], after[name]) for name in before if "lora_B" in name]
+    assert all(same) if using == "linear" else not any(same)
 
 
 ALONE = """
@@ -221,6 +236,7 @@ print(ahf.load("acme/ab", base=sys.argv[1]).logits(sys.argv[2:]).tolist())
 """
 
 
+# The process can't know where the base lies: its own cache remembers no base, and no version holds a path.
 def test_the_base_is_never_opened_and_the_merge_loads_in_another_process(kept: ahf.Registry, encoder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
     digest, opened = json.loads(done.stdout.splitlines()[-1])
@@ -274,6 +290,18 @@ class TestRefusals:
             with pytest.raises(ahf.BadMerge, match=f"acme/pinned@1 is for .*, which has another {what}"):
                 ahf.merge(["acme/pinned", f"acme/{what[:3]}"], into="acme/x")
 
+    def test_of_two_names_of_one_layer(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        a = kept.resolve("acme/a")
+        shutil.copytree(a.files, tmp_path / "bare")
+        held = load_file(a.files / "adapter_model.safetensors")
+        bare = {name.replace(".bert.", "."): value for name, value in held.items() if "lora_" in name}
+        (tmp_path / "bare" / "adapter_model.safetensors").unlink()
+        save_file(bare, tmp_path / "bare" / "adapter_model.safetensors", metadata={"format": "pt"})
+        update = {"files": (), "tensors": (), "head": None}
+        kept.add(tmp_path / "bare", a.manifest.model_copy(update=update), name="acme/bare")
+        with pytest.raises(ahf.BadMerge, match=r"names the layers of its base bert\.\* and acme/bare@1 \*"):
+            ahf.merge(["acme/a", "acme/bare"], head_from="acme/a", into="acme/x")
+
     def test_of_a_declared_base_only_by_its_id_which_is_said(
         self, kept: ahf.Registry, encoder: Path, tmp_path: Path
     ) -> None:
@@ -286,6 +314,8 @@ class TestRefusals:
         made = ahf.merge(["acme/a", "acme/theirs"], into="acme/x")
         assert made.warnings == ["acme/theirs@1: that its base is acme/tiny is only declared, and was taken as it is"]
         assert made.version is not None and made.version.manifest.base.pin == "verified"
+        assert made.version.manifest.recipe is not None
+        assert made.version.manifest.recipe["merge"]["notes"] == made.warnings
         ahf.import_folder(tmp_path / "theirs", "acme/elsewhere", base="acme/huge", labels=LABELS)
         with pytest.raises(ahf.BadMerge, match="acme/elsewhere@1 for acme/huge, which has another id"):
             ahf.merge(["acme/a", "acme/elsewhere"], into="acme/x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 import adapterhub_fin as ahf
+from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.merging.reading import open_changes
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.manifest import Manifest, Method
 
 Saved = Callable[..., Path]
@@ -32,6 +35,7 @@ class Mixed(nn.Module):
         self.plane = nn.Conv2d(1, 4, 3, padding=1, stride=2)
         self.point = nn.Conv2d(4, 3, 1)
         self.deep = nn.ModuleList([nn.Linear(3, 7), nn.Linear(7, 7, bias=False)])
+        self.wrap = nn.ModuleDict({"deep": nn.ModuleDict({"1": nn.Linear(7, 7)})})  # a name within a name
         self.turned = Conv1D(7, 7)  # as GPT-2 has it: out, in; its weight is (in, out)
         self.classifier = nn.Linear(7, 3)
 
@@ -40,7 +44,7 @@ class Mixed(nn.Module):
         seen = self.point(self.plane(seen[:, None]).tanh()).mean((2, 3))
         for layer in self.deep:
             seen = layer(seen).tanh()
-        seen = self.turned(seen).tanh()
+        seen = self.turned(self.wrap["deep"]["1"](seen).tanh()).tanh()
         answer: Tensor = self.classifier(seen)
         return answer
 
@@ -54,7 +58,11 @@ PLANS: dict[str, Any] = {
     "head": LoraConfig(r=2, lora_alpha=5, **HEADED),
     "rslora": LoraConfig(r=4, lora_alpha=3, use_rslora=True, **HEADED),
     "patterns": LoraConfig(
-        r=2, lora_alpha=4, rank_pattern={"deep.1": 3}, alpha_pattern={"deep.[01]": 7, "deep.1": 9}, **HEADED
+        r=2,
+        lora_alpha=4,
+        rank_pattern={"^deep.1": 3, "deep.1": 1},
+        alpha_pattern={"deep.[01]": 7, "deep.1": 9},
+        **HEADED,
     ),
     "rslora patterns": LoraConfig(
         r=2, lora_alpha=4, use_rslora=True, rank_pattern={"^deep.1": 3}, alpha_pattern={"1": 7}, target_modules=ALL
@@ -173,6 +181,47 @@ def test_what_is_more_than_matrices_is_refused_by_name(key: str, value: Any, sai
         open_changes(folder, "acme/it")
 
 
+def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved) -> None:
+    one, other = (PLANS[kind] for kind in ("convolutions", "bias"))
+    pair = [stored(saved(plan), plan, f"acme/{name}").reference for name, plan in (("one", one), ("other", other))]
+    for using in extensions().all(Merger):
+        made = ahf.merge(pair, using=using, into="acme/both").version
+        assert made is not None and bool(loaded(made.files)(TOKENS).isfinite().all()), using
+
+
+def test_what_one_lora_has_no_place_for_is_refused(saved: Saved) -> None:
+    kinds = ("embedding", "bias", "head")
+    pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in kinds]
+    with pytest.raises(ahf.BadMerge, match="PEFT has no lora_bias with an embedding"):
+        ahf.merge(pair[:2], into="acme/both")
+    with pytest.raises(ahf.BadMerge, match="acme/embedding@1 has no head and acme/head@1 custom"):
+        ahf.merge([pair[0], pair[2]], into="acme/both")
+
+
+def test_outputs_without_labels_are_not_averaged(saved: Saved) -> None:
+    pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in ("head", "rslora")]
+    with pytest.raises(ahf.BadMerge, match="neither records what its outputs mean"):
+        ahf.merge(pair, into="acme/both")
+    assert ahf.merge(pair, into="acme/both", head_from=pair[1]).head_from == pair[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"r": 3}, "says that deep.0 has rank 3, and its factors have the shapes"),
+        ({"lora_alpha": "five"}, "lora_alpha of deep.0 is 'five'"),
+        ({"lora_alpha": float("inf")}, "lora_alpha of deep.0 is inf"),
+        ({"rank_pattern": {"deep(": 2}}, "can't be used"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
+    folder = saved(PLANS["plain"])
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | changes))
+    with pytest.raises(ahf.NotAnAdapter, match=re.escape(said)):
+        open_changes(folder, "acme/it")
+
+
 RIGHT = ("plain", "embedding", "convolutions", "conv1d")
 
 
@@ -190,4 +239,4 @@ def test_what_peft_makes_of_one_adapter(kind: str, saved: Saved) -> None:
     found = dict(model.merge_and_unload(adapter_names=["same"]).named_parameters())
     off = torch.stack([(found[name] - plain[name] - expected[name]).norm() for name in expected]).norm()
     error = float(off.detach() / torch.stack([change.norm() for change in expected.values()]).norm())
-    assert error < 1e-6 if kind in RIGHT else error > 0.3
+    assert error < 1e-6 if kind in RIGHT else error > 0.2

@@ -166,3 +166,13 @@ def test_what_two_adapters_share_tsv_counts_once_and_linear_twice() -> None:
 
 def test_iso_flattens_what_is_not_zero() -> None:
     assert close(merge("iso", [[3.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]), [[2, 0, 0], [0, 2, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("ties", "ties"), ("magnitude", "magnitude_prune")])
+def test_peft_means_the_same(name: str, theirs: str) -> None:
+    from peft.utils import merge_utils
+
+    changes = torch.randn(3, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([1.0, -0.5, 0.3], dtype=torch.float64)
+    found = plugs.build(Merger, name, {"density": 0.3}).merge(changes, weights, torch.Generator())
+    assert torch.allclose(found, getattr(merge_utils, theirs)(list(changes), weights, 0.3), rtol=1e-12, atol=1e-14)

@@ -188,12 +188,14 @@ def cases(draw: st.DrawFn, name: str) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     left, right = rng.standard_normal((m, 1)), rng.standard_normal((1, n))
 
-    def change(rank: int, scale: float) -> LowRank:
+    lopsided = draw(st.lists(st.sampled_from([1e-4, 1.0, 1e4]), min_size=count, max_size=count))
+
+    def change(rank: int, scale: float, by: float) -> LowRank:
         b = np.concatenate([left, rng.standard_normal((m, rank))], 1)[:, : rank + 1 if rank else 0]
         a = np.concatenate([right, rng.standard_normal((rank, n))], 0)[: rank + 1 if rank else 0]
-        return LowRank(torch.from_numpy(b.copy()), torch.from_numpy(a.copy()), scale)
+        return LowRank(torch.from_numpy(b * by), torch.from_numpy(a / by), scale)
 
-    return Case([change(rank, scale) for rank, scale in zip(ranks, scales, strict=True)], weights)
+    return Case([change(*each) for each in zip(ranks, scales, lopsided, strict=True)], weights)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

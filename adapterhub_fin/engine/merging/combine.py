@@ -79,14 +79,14 @@ def combine(
     """
     check_count(merger, len(changes))
     check_rank(rank)
-    merging = _Merging([change.to(torch.float64) for change in changes], list(weights), implementation, seed)
-    if rank is None:
-        rank = implementation.rank([change.rank for change in changes])
-    if not any(merging.weights) or all(change.is_zero() for change in merging.changes):
+    if not any(weights) or all(change.is_zero() for change in changes):
         return Combined(LowRank.zero(changes[0].shape), 1.0)
-    joined = implementation.join(merging.changes, merging.weights)
-    if joined is not None:
-        return Combined(joined, 1.0) if rank is None else merging.on(joined, rank)
+    changes, generator = [change.to(torch.float64) for change in changes], Generator().manual_seed(seed)
+    if rank is None:
+        if (joined := implementation.join(changes, weights)) is not None:
+            return Combined(joined, 1.0)
+        rank = implementation.rank([change.rank for change in changes])
+    merging = _Merging(changes, weights, implementation, generator)
     if space == "exact":
         return merging.on_cores(rank) if merger.commutes == "both" else merging.on_rows(rank)
     return merging.in_dense(rank) if space == "dense" else merging.in_factors(rank)
@@ -99,13 +99,7 @@ class _Merging:
     changes: Sequence[LowRank]
     weights: Sequence[float]
     implementation: MergerImplementation
-    seed: int
-
-    def on(self, change: LowRank, rank: Rank) -> Combined:
-        """A change of a rank."""
-        span = Span.of([change])
-        core, energy = nearest(span.cores[0], rank)
-        return Combined(span.lifted(core), energy)
+    generator: Generator
 
     def on_cores(self, rank: Rank) -> Combined:
         """For what commutes with rotations of both sides: (K, p, q), with p and q at most the sum of the ranks."""
@@ -124,7 +118,7 @@ class _Merging:
 
         It is that of Core Space (Panariello et al., arXiv 2509.17786) with one difference. There the bases are the
         singular vectors of the factors side by side, so that one change in two factorings merges in two ways; here
-        they are those of the changes side by side, [D1 .. DK] and [D1; ..; DK], which are the changes' alone.
+        they are those of the changes side by side, [D1 .. DK] and [D1; ..; DK], and as many as these have rank.
         """
         span = Span.of(self.changes).aligned()
         core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
@@ -139,7 +133,7 @@ class _Merging:
         merged = self._merged(stack)
         del stack
         rank = sum(change.rank for change in self.changes) if rank is None else rank
-        change, energy = sketched(merged, rank, Generator().manual_seed(self.seed))
+        change, energy = sketched(merged, rank, self.generator)
         return Combined(change, energy)
 
     def _rounding(self, span: Span) -> float:
@@ -150,9 +144,8 @@ class _Merging:
 
     def _merged(self, matrices: Tensor) -> Tensor:
         """What the merger makes of (K, m, n), checked."""
-        generator = Generator().manual_seed(self.seed)
         weights = torch.tensor(self.weights, dtype=matrices.dtype)
-        merged = self.implementation.merge(matrices, weights, generator)
+        merged = self.implementation.merge(matrices, weights, self.generator)
         if merged.shape != matrices.shape[1:]:
             raise PluginError(
                 f"a merger must give a matrix of {tuple(matrices.shape[1:])}, and {type(self.implementation).__name__} "

@@ -94,6 +94,12 @@ def _check_alike(one: Parent, other: Parent) -> None:
         if mine.get(name) != theirs.get(name):
             told = [f"of the shape {has[name]}" if name in has else "not at all" for has in (mine, theirs)]
             raise BadMerge(f"{one.called} brings {name} {told[0]} and {other.called} {told[1]}: {CURE}")
+    unnamed = [name for name, shape in mine.items() if name in _ROWS and shape[0] > 1 and not labels[0]]
+    if unnamed:
+        raise BadMerge(
+            f"{one.called} and {other.called} bring {unnamed[0]}, and neither records what its outputs mean, so that "
+            f"they may stand in two orders: {CURE}"
+        )
 
 
 def _outputs(parents: Sequence[Parent], units: Sequence[tuple[float, float]]) -> set[str]:

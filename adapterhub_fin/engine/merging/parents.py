@@ -85,7 +85,7 @@ def _check_prefixes(parents: Sequence[Parent]) -> None:
     if len(found) > 1:
         (one, first), (two, second) = list(found.items())[:2]
         raise BadMerge(
-            f"{first.called} names the layers of its base '{one}...' and {second.called} '{two}...': they were trained "
+            f"{first.called} names the layers of its base {one}* and {second.called} {two}*: they were trained "
             "on two kinds of model; train one of them with the other's head"
         )
 

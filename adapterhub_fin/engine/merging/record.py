@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.merging.parents import Parent, merged_base
+from adapterhub_fin.engine.merging.plan import MergePlan
 from adapterhub_fin.engine.provenance import environment, method_record_for
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.options import checked
@@ -18,28 +18,23 @@ DIGITS = 6  # of an energy that is recorded
 
 
 def merge_manifest(
-    parents: Sequence[Parent],
-    weights: Sequence[float],
-    config: Mapping[str, Any],
-    head: Mapping[str, Any] | None,
-    details: Mapping[str, Any],
-    seed: int,
-    stated: Mapping[str, Any],
+    plan: MergePlan, config: Mapping[str, Any], energies: Mapping[str, float], stated: Mapping[str, Any]
 ) -> Manifest:
     """All that is known of a merge; `stated` is what its maker says: description, licence and tags."""
+    parents = plan.parents
     return checked(
         Manifest,
         {
-            "method": method_record_for(config),
-            "head": head,
+            "method": method_record_for({**config, "target_modules": _ends(config)}),
+            "head": plan.head.head,
             "base": merged_base(parents).model_dump(),
             "knowledge": merged_knowledge(parents).model_dump(),
-            "recipe": {"merge": details, **_length(parents)},
-            "seed": seed,
+            "recipe": {"merge": _details(plan, energies), **_length(parents)},
+            "seed": plan.manner.seed,
             "environment": environment(),
             "parents": [
                 {"digest": each.version.digest, "name": each.version.name, "role": "merge", "weight": weight}
-                for each, weight in zip(parents, weights, strict=True)
+                for each, weight in zip(parents, plan.weights.usual, strict=True)
             ],
             **stated,
             "licence": stated.get("licence") or merged_licence(parents),
@@ -48,12 +43,29 @@ def merge_manifest(
     )
 
 
-def merger_record(name: str, options: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """A merger as a version records it: options whole, the algorithm's version, and the distribution it came with."""
-    description = extensions().get(Merger, name)
-    owner = extensions().owner(description)
-    provider = {"distribution": owner.distribution, "version": owner.version} if owner.version else None
-    return {"merger": name, "options": dict(options), "version": version, "provider": provider}
+def _details(plan: MergePlan, energies: Mapping[str, float]) -> dict[str, Any]:
+    """How it was merged, with the distribution that brought the merger; energies where a rank cut something off."""
+    manner = plan.manner
+    owner = extensions().owner(manner.merger)
+    kept = {name: round(energy, DIGITS) for name, energy in energies.items()}
+    return {
+        "merger": manner.merger.name,
+        "options": manner.options.model_dump(mode="json"),
+        "version": manner.implementation.version,
+        "provider": {"distribution": owner.distribution, "version": owner.version} if owner.version else None,
+        "space": manner.space,
+        "rank": manner.rank,
+        "seed": manner.seed,
+        "weights_for": {pattern: list(weights) for pattern, weights in plan.weights.patterns.items()},
+        "head_from": plan.head_parent.version.digest if plan.head_parent else None,
+        "notes": list(plan.warnings),
+        "energy": {name: energy for name, energy in kept.items() if energy < 1},
+    }
+
+
+def _ends(config: Mapping[str, Any]) -> list[str]:
+    """The adapted layers as a recipe would name them; adapter_config.json has every one of them."""
+    return sorted({name.rpartition(".")[2] for name in config["target_modules"]})
 
 
 def merged_knowledge(parents: Sequence[Parent]) -> Knowledge:

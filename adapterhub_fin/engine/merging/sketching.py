@@ -21,8 +21,8 @@ def sketched(matrix: Tensor, rank: int | float, generator: Generator) -> tuple[L
     """
     smaller = min(matrix.shape)
     whole = float(torch.linalg.vector_norm(matrix, dtype=torch.float64)) ** 2
-    if not whole:
-        return nearest(matrix)
+    if not whole or (isinstance(rank, float) and rank >= 1):
+        return nearest(matrix, rank)
     width = OVERSAMPLING + (rank if isinstance(rank, int) else OVERSAMPLING)
     while width <= WIDEST * smaller:
         q = _range(matrix, width, generator)

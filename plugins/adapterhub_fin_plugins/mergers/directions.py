@@ -18,7 +18,7 @@ class Slerp(MergerImplementation):
     With t = w_2 / (w_1 + w_2) and the angle a between D_1 and D_2, the direction is
     (sin((1 - t) a) D_1/|D_1| + sin(t a) D_2/|D_2|) / sin a and the length (1 - t) |D_1| + t |D_2|. So only the ratio
     of the weights counts; a negative one is refused. A change of zeros has no direction and takes the other's.
-    Opposite changes have no one arc between them, and are refused. (mergekit's combines the changes, not their directions.)
+    Opposite changes have no one arc between them, and are refused. (mergekit combines the changes, not directions.)
     """
 
     def __init__(self, options: NoOptions) -> None: ...

@@ -63,6 +63,6 @@ def _agreed(changes: Tensor, weights: Tensor, options: VoteOptions) -> Tensor:
     weighs = options.convention == "mergekit"
     votes = weights * changes if weighs else changes
     elected = (votes if options.elect == "total" else votes.sign()).sum(0).sign()
-    holds = (votes.sign() == elected) & (votes != 0)
+    holds = votes.sign() == elected
     count = (weights * holds if weighs else holds).sum(0)
     return (weights * changes * holds).sum(0) / torch.where(count == 0, 1, count)

@@ -25,7 +25,7 @@ class VoteOptions(Options):
     )
     convention: Literal["paper", "mergekit"] = Field(
         "paper",
-        description="mergekit weighs the votes, and divides by the sum of the survivors' weights, not by their count.",
+        description="mergekit weighs the votes, and divides by the weights of those that agree, not by their count.",
     )
 
 

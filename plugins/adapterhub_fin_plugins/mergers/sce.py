@@ -29,7 +29,7 @@ class Sce(MergerImplementation):
         sign = changes.sum(0).sign()
         total, whole = torch.zeros_like(changes[0]), torch.zeros_like(changes[0])
         for change, weight, energy in zip(changes, weights, energies, strict=True):
-            left = selected & (change.sign() == sign) & (sign != 0)
+            left = selected & (change.sign() == sign)
             total += weight * energy * change * left
             whole += energy * left
         return total / torch.where(whole == 0, 1, whole)
