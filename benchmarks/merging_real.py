@@ -122,6 +122,8 @@ FIRST = "the first"
 MERGERS: Mapping[str, dict[str, Any]] = {
     "linear": {"using": "linear"},
     "linear, weights 1, 1": {"using": "linear", "weights": [1.0, 1.0]},
+    "linear, weights 0.9, 0.1": {"using": "linear", "weights": [0.9, 0.1]},
+    "linear, weights 0.7, 0.3": {"using": "linear", "weights": [0.7, 0.3]},
     "svd to rank 16": {"using": "svd", "rank": 16},
     "slerp": {"using": "slerp"},
     "model-stock": {"using": "model-stock"},
