@@ -4,9 +4,9 @@
 
 The versions are written in the format directly, each with a manifest as long as training writes it (26 kB: tensors and
 the base's probe) and without weights; a root that is there already is used again. Adding is `Registry.add` of a folder
-of 5 MB, in turn with a copy, a sha256 and an fsync of the same files. MLflow's registry, in SQLite, and ours do the same
-work with 500 versions (`mlflow_registry.py`), where MLflow is installed: by the extra `bench`, or in the environment of
-another interpreter, `--mlflow PYTHON`.
+of 5 MB, in turn with a copy, a sha256 and an fsync of the same files. MLflow's registry, in SQLite, and ours do the
+same work with 500 versions (`mlflow_registry.py`), where MLflow is installed: by the extra `bench`, or for another
+interpreter, `--mlflow PYTHON`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def manifests(count: int) -> Iterator[bytes]:
     layers = [
         f"encoder.layer.{i}.{part}" for i in range(6) for part in ("query", "key", "value", "output", "up", "down")
     ]
-    tensors = sorted([f"base_model.{layer}.lora_{side}.weight", "F32", [16, 384]] for layer in layers for side in "AB")
+    names = sorted(f"base_model.{layer}.lora_{side}.weight" for layer in layers for side in "AB")
     probes = {
         base: canonical(
             {
@@ -83,13 +83,12 @@ def manifests(count: int) -> Iterator[bytes]:
                 "evidence": "",
             },
         ]
-        document = {
+        document: dict[str, Any] = {
             "format": 1,
             "environment": {"torch": "2.13.0", "device": "cpu"},
             "parents": [],
             "recipe": None,
             "files": [["adapter_config.json", 900, "0" * 64], ["adapter_model.safetensors", 5 * 2**20, "1" * 64]],
-            "tensors": tensors,
             "method": {
                 "name": draw.choice(("lora", "lora", "adalora", "qlora")),
                 "options": {"alpha": 32, "dropout": 0.05, "rank": draw.choice((4, 8, 16, 32)), "targets": "all-linear"},
@@ -127,6 +126,8 @@ def manifests(count: int) -> Iterator[bytes]:
             "tags": draw.sample(("production", "research", "old"), 1),
             "description": f"The {task} of {corpus}, quarter {quarter}",
         }
+        rank = document["method"]["options"]["rank"]
+        document["tensors"] = [[name, "F32", [rank, 384] if "lora_A" in name else [384, rank]] for name in names]
         yield canonical(document).replace(b'"@"', probes[base])
 
 

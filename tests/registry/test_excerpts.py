@@ -14,7 +14,7 @@ from adapterhub_fin_registry.search.excerpts import Excerpts
 
 # What cutting goes by, whole and in pieces, and what would lead it astray.
 MARKS = [',"weight_probe":', ',"tensors":', '},"corpus":', '{"base":{', "weight_probe", "tensors", "corpus", "base"]
-SIGNS = ["{", "}", "}}", "[", "]", ",", ":", '"', "\\", "\\u00e9", "\\ud800", "\\uD800", "ü", "null", "1", " "]
+SIGNS = ["{", "}", "}}", "[", "]", ",", ":", '"', "\\", "\\u00e9", "\\ud800", "\\uD800", "ü", "null", "1", " ", "\0"]
 texts = st.lists(st.sampled_from(MARKS + SIGNS), max_size=4).map("".join)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | texts,
@@ -77,25 +77,26 @@ def test_whatever_bytes_are_spoiled_the_excerpt_is_of_them(
     agree(remembered, whole[:start] + data.draw(texts | manifests.map(str), label="put in").encode() + whole[end:])
 
 
-def test_each_part_is_parsed_once(full_manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed: list[str] = []
-    real = json.loads
-    monkeypatch.setattr(json, "loads", lambda text: parsed.append(text) or real(text))
+def test_each_part_is_checked_once(full_manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    real = Excerpts._is_json
+    monkeypatch.setattr(Excerpts, "_is_json", lambda excerpts, part: checked.append(part) or real(excerpts, part))
     excerpts = Excerpts()
     first = excerpts.of(canonical(full_manifest))
-    assert [text[:1] for text in parsed] == ["{", "["] and "weight_probe" not in first["base"]
-    assert excerpts.of(canonical({**full_manifest, "seed": 8})) == {**first, "seed": 8} and len(parsed) == 2
+    assert [part[:1] for part in checked] == ["{", "["] and "weight_probe" not in first["base"]
+    assert excerpts.of(canonical({**full_manifest, "seed": 8})) == {**first, "seed": 8} and len(checked) == 2
     probe = {"dtype": "float32", "values": {"encoder.weight": [0.5, -1.26e-05]}}  # as long as the other
     excerpts.of(canonical({**full_manifest, "base": {**full_manifest["base"], "weight_probe": probe}}))
-    assert len(parsed) == 3
+    assert len(checked) == 3
 
 
 @pytest.mark.parametrize("at", range(-400, 0, 40))
-def test_a_part_like_a_known_one_is_parsed(full_manifest: dict[str, Any], at: int) -> None:
+@pytest.mark.parametrize("sign", [b"\0", b"\x01", b"\xff"])
+def test_a_part_like_a_known_one_is_checked(full_manifest: dict[str, Any], at: int, sign: bytes) -> None:
     tensors = [[f"layer.{i}.lora_A", "F32", [16, 384]] for i in range(20)]
     whole = canonical({**full_manifest, "tensors": tensors})
     excerpts = Excerpts()
     excerpts.of(whole)
-    spoiled = whole[:at] + b"\x01" + whole[at + 1 or len(whole) :]
+    spoiled = whole[:at] + sign + whole[at + 1 or len(whole) :]
     with pytest.raises(ValueError):
         excerpts.of(spoiled)
