@@ -77,6 +77,26 @@ def test_whatever_bytes_are_spoiled_the_excerpt_is_of_them(
     agree(remembered, whole[:start] + data.draw(texts | manifests.map(str), label="put in").encode() + whole[end:])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"base":{"a":1,"weight_probe":2},"corpus":3,"tensors":[]}',
+        '{"method":{"a":1,"weight_probe":2},"corpus":3,"tensors":[]}',
+        '{"a":1,"base":{"a":1,"weight_probe":2},"corpus":3,"tensors":[]}',
+        '{"base":{"a":{"b":1,"weight_probe":2},"corpus":3,"tensors":[]}}',
+        '{"base":{,"weight_probe":2},"corpus":3,"tensors":[]}',
+        '{"base":{"a":1,"weight_probe":2},"corpus":3,"tensors":[]\0}',
+        '{"base":{"a":1,"weight_probe":2\0},"corpus":3,"tensors":[]}',
+        '{"base":{"a":1,"weight_probe":"\\ud800"},"corpus":3,"tensors":[]}',
+        '{"base":{"a":1,"weight_probe":2},"corpus":"\\uD800","tensors":[]}',
+        '{"base":{"a":1,"weight_probe":2},"corpus":3},{"base":{"a":1},"tensors":[]}',
+        '{"base":{"a":"b","weight_probe":2},"corpus":3,"base":{"c":1},"tensors":[]}',
+    ],
+)
+def test_text_that_would_lead_a_cut_astray(text: str) -> None:
+    agree(Excerpts(), text.encode())
+
+
 def test_each_part_is_checked_once(full_manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[str] = []
     real = Excerpts._is_json
