@@ -25,7 +25,8 @@ def command(repair: bool, as_json: bool) -> None:
     """
     from adapterhub_fin_registry import RegistryChain
 
-    findings = RegistryChain.configured().writable().doctor(repair=repair)
+    chain = RegistryChain.configured()
+    findings = (chain.writable() if repair else chain.writable_or_first()).doctor(repair=repair)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     elif findings:

@@ -154,6 +154,13 @@ class RegistryChain:
             f"none of the registries {self._listed()} can be written: configure one of your own, or AHF_HOME"
         )
 
+    def writable_or_first(self) -> Registry:
+        """The registry that new versions would go to, and the first where none can: for what only reads there."""
+        try:
+            return self.writable()
+        except ReadOnly:
+            return self.members[0].registry
+
     def _missing(self, wanted: Reference | DigestReference | HubReference) -> NotFound:
         if isinstance(wanted, Reference):
             for registry in (member.registry for member in self.members):

@@ -87,7 +87,7 @@ class Registry:
         return [row for shelf in self._shelves(name) for row in shelf.rows()]
 
     def damaged(self, name: str | None = None) -> dict[str, str]:
-        """What is wrong with each version that lists pass over, by reference; files are not hashed."""
+        """What is wrong with each version that a search passes over, by reference; files are not hashed."""
         return {f"{shelf.name}@{n}": reason for shelf in self._shelves(name) for n, reason in shelf.damaged().items()}
 
     def search(
@@ -233,12 +233,12 @@ class Registry:
             "added_by": author(),
             "origin": None if origin is None else json_object(origin),
         }
-        policy = admission.policy_at(self.root)
+        policy, key = admission.terms(self.root)
         with self._changing(shelf) as change:
             files = change.built / "files"
             self._disk.make(files)
             complete = take_in(self._disk, Path(folder), files, manifest)
-            signed = admission.brought(complete, signatures)
+            signed = admission.brought(complete, signatures, key)
             policy.check(f"this version of {name}", complete, signed)
             run_checks(checks, complete, files)
             version, is_new = store(change, shelf, complete, signed, record, number)

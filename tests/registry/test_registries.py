@@ -188,8 +188,10 @@ def test_new_versions_go_to_the_first_that_can_be_written(
     add(personal, "acme/tone", 1)
     with pytest.raises(ReadOnly, match="none of the registries personal, team"):
         RegistryChain.configured().writable()
+    assert RegistryChain.configured().writable_or_first().root == personal.root
     configure(f"{both.read_text()}[[registries]]\nname = 'last'\npath = 'last'\n")
     assert RegistryChain.configured().writable().root == both.parent / "last"
+    assert RegistryChain.configured().writable_or_first().root == both.parent / "last"
 
 
 def test_a_registry_that_is_only_read_is_never_written(
