@@ -127,6 +127,7 @@ class Merger(Description):
     # cores will do), on the "left" alone, or "none", where it looks at single elements and needs the whole matrix.
     commutes: Literal["both", "left", "none"] = "none"
     adapters: tuple[int, int | None] = (1, None)  # how many it merges, at least and at most
+    weight: float | None = None  # of each adapter where none is given; by default 1 over their number
 
 
 @dataclass(frozen=True, kw_only=True)

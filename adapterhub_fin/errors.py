@@ -18,6 +18,7 @@ AdapterHubError
 ├── UnknownName           no plugin of that name; lists the near ones
 ├── PluginError           a plugin could not be loaded or broke its contract
 ├── BadRecipe             a recipe that can't be run
+├── BadMerge              adapters, weights or a rank that can't be merged so
 ├── BadCorpus             data that can't be trained on; names file and row
 ├── BaseNotFound          the base isn't on this machine
 ├── WrongBase             shape, vocabulary or weights are not those of the pin
@@ -56,6 +57,7 @@ __all__ = [
     "BadInstant",
     "BadKey",
     "BadManifest",
+    "BadMerge",
     "BadQuery",
     "BadRecipe",
     "BadReference",
@@ -97,6 +99,10 @@ class PluginError(AdapterHubError):
 
 class BadRecipe(AdapterHubError):
     """A recipe that can't be run as it stands."""
+
+
+class BadMerge(AdapterHubError):
+    """Adapters, weights or a rank that can't be merged in that way."""
 
 
 class BadCorpus(AdapterHubError):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
+    from adapterhub_fin.engine.low_rank import LowRank
+
 
 @dataclass(frozen=True)
 class Site:
@@ -274,6 +276,15 @@ class MergerImplementation(Protocol):
 
         A module that an adapter lacks is a change of zeros. Weights come as they were given, of any sign; what is
         drawn comes from `generator`, seeded for this module. Where the description says what the algorithm commutes
-        with, the matrices may be those in other orthonormal bases, and of another size.
+        with, the matrices may be those in other orthonormal bases, and of another size. The engine does
+        not ask where all changes or all weights are zero: then the module stays as the base has it.
         """
         ...
+
+    def join(self, changes: Sequence[LowRank], weights: Sequence[float]) -> LowRank | None:
+        """What `merge` would give in factors, where these are known without it; asked where no rank is asked for."""
+        return None
+
+    def rank(self, ranks: Sequence[int]) -> int | None:
+        """The rank of the result where none is asked for, from those of the changes; None leaves it as it comes."""
+        return None

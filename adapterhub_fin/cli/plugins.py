@@ -59,10 +59,10 @@ def _document(plugin: Any) -> dict[str, Any]:
 
 
 def _options(of: str, as_json: bool) -> None:
-    from adapterhub_fin.descriptions import Corpus, Description, Head, Method
+    from adapterhub_fin.descriptions import Corpus, Description, Head, Merger, Method
     from adapterhub_fin.extensions import extensions
 
-    kinds: dict[str, type[Description]] = {kind.kind: kind for kind in (Method, Head, Corpus)}
+    kinds: dict[str, type[Description]] = {kind.kind: kind for kind in (Method, Head, Corpus, Merger)}
     kind, _, name = of.partition(":")
     if kind not in kinds or not name:
         raise click.UsageError(f"--options takes KIND:NAME with KIND one of {', '.join(kinds)}.")

@@ -41,6 +41,10 @@ class LowRank:
         """How many columns the factors have, which the matrix's own rank may be below."""
         return self.left.shape[1]
 
+    def is_zero(self) -> bool:
+        """Whether a factor is zero throughout, as a LoRA's is that never learnt."""
+        return not (self.scale and bool(self.left.any()) and bool(self.right.any()))
+
     def to(self, dtype: torch.dtype) -> LowRank:
         return LowRank(self.left.to(dtype), self.right.to(dtype), self.scale)
 
@@ -68,8 +72,8 @@ class LowRank:
         """The Frobenius norm; taken from the core, where the square of a small difference would have cancelled."""
         return float(torch.linalg.matrix_norm(Span.of([self]).cores[0]))
 
-    def truncate(self, rank: int) -> LowRank:
-        """The nearest change of at most that rank (Eckart and Young), its energy shared evenly by both factors."""
+    def truncate(self, rank: int | float | None = None) -> LowRank:
+        """The nearest change of that rank, as `nearest` reads it: by default of the rank that the matrix itself has."""
         span = Span.of([self])
         return span.lift(span.cores[0], rank)
 
@@ -105,12 +109,55 @@ class Span:
             start += change.rank
         return cls(columns, rows.T, torch.stack(cores))
 
-    def lift(self, core: Tensor, rank: int | None = None) -> LowRank:
-        """The change that a core stands for, of at most `rank`: one small SVD, its values shared by both factors."""
-        u, values, v = torch.linalg.svd(core, full_matrices=False)
-        kept = len(values) if rank is None else min(rank, len(values))
-        root = values[:kept].sqrt()
-        return LowRank(self.columns @ (u[:, :kept] * root), (root[:, None] * v[:kept]) @ self.rows)
+    def aligned(self) -> Span:
+        """The same in bases of the changes' own: the left singular vectors of [D1 .. DK], the right of [D1; ..; DK].
+
+        Unlike other bases these don't depend on how the changes were factored, nor does their number, the ranks of
+        those two; but for signs and the order among equal values.
+        """
+        u, left, _ = torch.linalg.svd(self.cores.transpose(0, 1).flatten(1), full_matrices=False)
+        _, right, v = torch.linalg.svd(self.cores.flatten(0, 1), full_matrices=False)
+        u, v = u[:, : numerical_rank(left)], v[: numerical_rank(right)]
+        return Span(self.columns @ u, v @ self.rows, u.T @ self.cores @ v.T)
+
+    def lift(self, core: Tensor, rank: int | float | None = None) -> LowRank:
+        """The change that a core stands for, of that rank, as `nearest` reads it."""
+        return self.lifted(nearest(core, rank)[0])
+
+    def lifted(self, core: LowRank) -> LowRank:
+        """The change that a core in factors stands for."""
+        return LowRank(self.columns @ core.left, core.right @ self.rows, core.scale)
+
+
+def nearest(matrix: Tensor, rank: int | float | None = None, floor: float = 0.0) -> tuple[LowRank, float]:
+    """The nearest matrix of a rank (Eckart and Young), its values shared evenly by both factors, and its energy.
+
+    An int is the rank, at most; a float the share of the energy, the sum of squares, to hold with as few values as
+    will do; None all that is no rounding: `floor` is a size below which a value is, where the matrix can't tell, as
+    the difference of two that were nearly equal. The energy told is the share that is held.
+    """
+    u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+    kept = min(numerical_rank(values), int((values > floor).sum()))
+    if isinstance(rank, float):
+        kept = min(kept, rank_for(values, rank))
+    elif rank is not None:
+        kept = min(kept, rank)
+    root = values[:kept].sqrt()
+    return LowRank(u[:, :kept] * root, root[:, None] * v[:kept]), energy_held(values, kept)
+
+
+def numerical_rank(values: Tensor) -> int:
+    """How many singular values, given in falling order, are more than what rounding leaves of a zero."""
+    if len(values) == 0:
+        return 0
+    return int((values > 4 * len(values) * torch.finfo(values.dtype).eps * values[0]).sum())
+
+
+def energy_held(values: Tensor, rank: int) -> float:
+    """The share of the sum of squares that the first `rank` values hold; of nothing, everything is held."""
+    squares = values.double().square()
+    whole = float(squares.sum())
+    return 1.0 - float(squares[rank:].sum()) / whole if whole else 1.0
 
 
 def rank_for(values: Tensor, energy: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapterhub_fin import Corpus, Head, Method, Metric, hookimpl
+from adapterhub_fin import Corpus, Head, Merger, Method, Metric, hookimpl
 
 HERE = "adapterhub_fin_plugins"
 THE_USERS = "NOASSERTION"  # as SPDX writes it: only the user can know, and says so with the option `licence`
@@ -192,6 +192,127 @@ def ahf_corpora() -> Iterable[Corpus]:
             options=f"{HERE}.corpora.text_options:TextOptions",
             licence=THE_USERS,
             source="the files that the recipe names",
+        ),
+    ]
+
+
+@hookimpl
+def ahf_mergers() -> Iterable[Merger]:
+    return [
+        Merger(
+            name="linear",
+            summary="The weighted sum, exactly: task arithmetic (Ilharco et al. 2022).",
+            target=f"{HERE}.mergers.sums:Linear",
+            commutes="both",
+        ),
+        Merger(
+            name="cat",
+            summary="The weighted sum with the factors side by side, of the sum of the ranks.",
+            target=f"{HERE}.mergers.sums:Cat",
+            commutes="both",
+        ),
+        Merger(
+            name="svd",
+            summary="The weighted sum at the largest rank of the adapters, or the one asked for.",
+            target=f"{HERE}.mergers.sums:Svd",
+            commutes="both",
+        ),
+        Merger(
+            name="slerp",
+            summary="Two changes, interpolated on the sphere (Shoemake 1985).",
+            target=f"{HERE}.mergers.directions:Slerp",
+            commutes="both",
+            adapters=(2, 2),
+        ),
+        Merger(
+            name="karcher",
+            summary="The mean direction on the sphere, of any number (Karcher 1977).",
+            target=f"{HERE}.mergers.directions:Karcher",
+            commutes="both",
+        ),
+        Merger(
+            name="model-stock",
+            summary="The mean, as far as the changes agree (Jang et al. 2024).",
+            target=f"{HERE}.mergers.model_stock:ModelStock",
+            commutes="both",
+            adapters=(2, None),
+        ),
+        Merger(
+            name="tsv",
+            summary="Singular vectors set at right angles, then the sum (Gargiulo et al. 2024).",
+            target=f"{HERE}.mergers.spectra:Tsv",
+            options=f"{HERE}.mergers.options:TsvOptions",
+            commutes="both",
+            weight=1.0,
+        ),
+        Merger(
+            name="iso",
+            summary="The weighted sum with a flat spectrum: Iso-C (Marczak et al. 2025).",
+            target=f"{HERE}.mergers.spectra:Iso",
+            commutes="both",
+            weight=1.0,
+        ),
+        Merger(
+            name="knots-ties",
+            summary="TIES on factors in one basis (Stoica et al. 2024).",
+            target=f"{HERE}.mergers.knots:KnotsTies",
+            options=f"{HERE}.mergers.options:TiesOptions",
+            commutes="left",
+            weight=1.0,
+        ),
+        Merger(
+            name="knots-dare",
+            summary="DARE on factors in one basis (Stoica et al. 2024).",
+            target=f"{HERE}.mergers.knots:KnotsDare",
+            options=f"{HERE}.mergers.options:KnotsDareOptions",
+            commutes="left",
+            weight=1.0,
+        ),
+        Merger(
+            name="ties",
+            summary="Trim, elect a sign, average what agrees (Yadav et al. 2023).",
+            target=f"{HERE}.mergers.ties:Ties",
+            options=f"{HERE}.mergers.options:TiesOptions",
+            weight=1.0,
+        ),
+        Merger(
+            name="dare-linear",
+            summary="Drop elements at random, rescale, sum (Yu et al. 2023).",
+            target=f"{HERE}.mergers.dare:DareLinear",
+            options=f"{HERE}.mergers.options:DropOptions",
+        ),
+        Merger(
+            name="dare-ties",
+            summary="Drop elements at random, rescale, then vote as TIES does (Yu et al. 2023).",
+            target=f"{HERE}.mergers.dare:DareTies",
+            options=f"{HERE}.mergers.options:DareTiesOptions",
+            weight=1.0,
+        ),
+        Merger(
+            name="magnitude",
+            summary="Keep the largest elements of each change, and sum.",
+            target=f"{HERE}.mergers.ties:Magnitude",
+            options=f"{HERE}.mergers.options:TrimOptions",
+        ),
+        Merger(
+            name="della",
+            summary="Drop small elements more often, then vote as TIES does (Deep et al. 2024).",
+            target=f"{HERE}.mergers.della:Della",
+            options=f"{HERE}.mergers.options:DellaOptions",
+            weight=1.0,
+        ),
+        Merger(
+            name="breadcrumbs",
+            summary="Drop small elements and outliers, and sum (Davari and Belilovsky 2023).",
+            target=f"{HERE}.mergers.breadcrumbs:Breadcrumbs",
+            options=f"{HERE}.mergers.options:BreadcrumbsOptions",
+        ),
+        Merger(
+            name="sce",
+            summary="Select, calculate, erase: what varies, by its energy (Wan et al. 2024).",
+            target=f"{HERE}.mergers.sce:Sce",
+            options=f"{HERE}.mergers.options:SceOptions",
+            weight=1.0,
         ),
     ]
 

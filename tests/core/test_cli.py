@@ -211,6 +211,7 @@ def test_plugins_lists_what_there_is_and_its_options(run_ahf: Ahf) -> None:
     found = json.loads(run_ahf("plugins", "--json")[1])["plugins"]
     assert found[0]["name"] == "shipped" and found[0]["error"] is None
     assert "Rank of each update" in run_ahf("plugins", "--options", "method:lora")[1]
+    assert "survive the draw" in run_ahf("plugins", "--options", "merger:della")[1]
     schema = json.loads(run_ahf("plugins", "--options", "method:lora", "--json")[1])
     assert schema["properties"]["rank"]["minimum"] == 1
     assert "did you mean lora" in run_ahf("plugins", "--options", "method:lorra")[2]

@@ -53,7 +53,7 @@ def test_plugins_are_listed_with_their_distribution_and_what_broke_them(environm
     found = json.loads(environment.run("ahf", "plugins", "--json").stdout)
     plugins = {plugin["name"]: plugin for plugin in found["plugins"]}
     stranger, broken = plugins["bias-only"], plugins["broken"]
-    assert [each["name"] for each in stranger["gives"]] == ["bias-only", "earnings-notes"]
+    assert [each["name"] for each in stranger["gives"]] == ["bias-only", "earnings-notes", "geometric-median"]
     assert (stranger["distribution"], stranger["version"]) == ("adapterhub-fin-bias-only", VERSION)
     assert (broken["distribution"], broken["version"]) == ("adapterhub-fin-broken", "0.0.1")
     assert "no `curve` any more" in broken["error"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapterhub_fin import Corpus, Method, hookimpl
+from adapterhub_fin import Corpus, Merger, Method, hookimpl
 
 HERE = "adapterhub_fin_bias_only"
 
@@ -31,5 +31,18 @@ def ahf_corpora() -> Iterable[Corpus]:
             options=f"{HERE}.options:EarningsNotesOptions",
             licence="Apache-2.0",
             source="invented for this package; your own file keeps its own licence",
+        )
+    ]
+
+
+@hookimpl
+def ahf_mergers() -> Iterable[Merger]:
+    return [
+        Merger(
+            name="geometric-median",
+            summary="The change nearest to all, by distance: robust to one adapter that is off (Weiszfeld 1937).",
+            target=f"{HERE}.geometric_median:GeometricMedian",
+            options=f"{HERE}.options:GeometricMedianOptions",
+            commutes="both",
         )
     ]

@@ -1,4 +1,4 @@
-"""The options of both plugins; a recipe is checked against them before torch is imported."""
+"""The options of the plugins; a recipe is checked against them before torch is imported."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ class BiasOnlyOptions(Options):
     layers: str = Field(
         "*", min_length=1, description="Pattern of the linear layers' full names, such as *.attention.* or *.query."
     )
+
+
+class GeometricMedianOptions(Options):
+    """How long it looks for the median."""
+
+    steps: int = Field(100, ge=1, le=100_000, description="Steps of Weiszfeld's iteration.")
 
 
 class EarningsNotesOptions(Options):

@@ -1,0 +1,1 @@
+"""Merge stored adapters: read what each changes, combine it module by module, write the result as an adapter."""

@@ -1,0 +1,156 @@
+"""Combine the changes of one module by a merger, in the smallest matrices in which its answer is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from adapterhub_fin.descriptions import Merger
+from adapterhub_fin.engine.low_rank import LowRank, Span, nearest
+from adapterhub_fin.engine.merging.sketching import sketched
+from adapterhub_fin.errors import BadMerge, PluginError
+from adapterhub_fin.interfaces import MergerImplementation
+
+Space = Literal["exact", "dense", "factor"]
+Rank = int | float | None
+
+
+@dataclass(frozen=True)
+class Combined:
+    """The merged change of one module, and the share of its energy, the sum of squares, that its rank holds."""
+
+    change: LowRank
+    energy: float
+
+    @property
+    def rank(self) -> int:
+        return self.change.rank
+
+
+def space_for(merger: Merger, asked: str | None = None) -> Space:
+    """Where a merger works: "exact" where it commutes with rotations, else "dense", or "factor" where that is asked.
+
+    Raises BadMerge where it does not go with what was asked.
+    """
+    known: tuple[Space, ...] = ("dense", "factor") if merger.commutes == "none" else ("exact",)
+    for space in known:
+        if asked in (space, None):
+            return space
+    why = "looks at single elements" if merger.commutes == "none" else "is exact in the space of the factors"
+    raise BadMerge(f"{merger.name} {why}: its space is {' or '.join(known)}, not {asked!r}")
+
+
+def check_count(merger: Merger, count: int) -> None:
+    """Raise BadMerge where a merger does not merge so many adapters."""
+    least, most = merger.adapters
+    if count < least or (most is not None and count > most):
+        wanted = f"{least}" if most == least else f"at least {least}" if most is None else f"{least} to {most}"
+        raise BadMerge(f"{merger.name} merges {wanted} adapters, not {count}: name as many, or use another merger")
+
+
+def check_rank(rank: Rank) -> None:
+    """Raise BadMerge unless a rank is None, at least 1, or as a float a share of the energy above 0 and up to 1."""
+    if rank is None or (rank >= 1 if isinstance(rank, int) else 0 < rank <= 1):
+        return
+    raise BadMerge(f"a rank is a whole number from 1, or the share of the energy to keep, such as 0.99; not {rank!r}")
+
+
+def combine(
+    changes: Sequence[LowRank],
+    weights: Sequence[float],
+    merger: Merger,
+    implementation: MergerImplementation,
+    *,
+    space: Space,
+    rank: Rank = None,
+    seed: int = 0,
+) -> Combined:
+    """The merged change of one module, of K changes of one shape; one that an adapter lacks is `LowRank.zero`.
+
+    An int is the rank, at most; a float the share of the energy to keep; None what the merger says, which is by
+    default the rank that the result has, and in dense space, where that is full, the sum of the changes' ranks.
+    Where all changes or all weights are zero, so is the answer, and the merger is not asked. Factors come in float64,
+    from dense space in float32; `seed` is this module's. Raises BadMerge where the merger refuses the changes or
+    weights, and PluginError where its answer is not finite or of another shape.
+    """
+    check_count(merger, len(changes))
+    check_rank(rank)
+    if not any(weights) or all(change.is_zero() for change in changes):
+        return Combined(LowRank.zero(changes[0].shape), 1.0)
+    changes, generator = [change.to(torch.float64) for change in changes], Generator().manual_seed(seed)
+    if rank is None:
+        if (joined := implementation.join(changes, weights)) is not None:
+            return Combined(joined, 1.0)
+        rank = implementation.rank([change.rank for change in changes])
+    merging = _Merging(changes, weights, implementation, generator)
+    if space == "exact":
+        return merging.on_cores(rank) if merger.commutes == "both" else merging.on_rows(rank)
+    return merging.in_dense(rank) if space == "dense" else merging.in_factors(rank)
+
+
+@dataclass(frozen=True)
+class _Merging:
+    """One module's changes in float64, and what merges them."""
+
+    changes: Sequence[LowRank]
+    weights: Sequence[float]
+    implementation: MergerImplementation
+    generator: Generator
+
+    def on_cores(self, rank: Rank) -> Combined:
+        """For what commutes with rotations of both sides: (K, p, q), with p and q at most the sum of the ranks."""
+        span = Span.of(self.changes)
+        core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
+        return Combined(span.lifted(core), energy)
+
+    def on_rows(self, rank: Rank) -> Combined:
+        """For what commutes with rotations of the left side: (K, p, n), with p at most the sum of the ranks."""
+        span = Span.of(self.changes)
+        short, energy = nearest(self._merged(span.cores @ span.rows), rank, self._rounding(span))
+        return Combined(LowRank(span.columns @ short.left, short.right), energy)
+
+    def in_factors(self, rank: Rank) -> Combined:
+        """On the cores in the changes' own bases: another algorithm than the one on single elements of the matrices.
+
+        It is that of Core Space (Panariello et al., arXiv 2509.17786) with one difference. There the bases are the
+        singular vectors of the factors side by side, so that one change in two factorings merges in two ways; here
+        they are those of the changes side by side, [D1 .. DK] and [D1; ..; DK], and as many as these have rank.
+        """
+        span = Span.of(self.changes).aligned()
+        core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
+        return Combined(span.lifted(core), energy)
+
+    def in_dense(self, rank: Rank) -> Combined:
+        """On the matrices themselves, (K, m, n) in float32, the result cut by a randomised SVD."""
+        stack = torch.empty(len(self.changes), *self.changes[0].shape, dtype=torch.float32)
+        for place, change in zip(stack, self.changes, strict=True):
+            small = change.to(torch.float32)
+            torch.matmul(small.left * small.scale, small.right, out=place)
+        merged = self._merged(stack)
+        del stack
+        rank = sum(change.rank for change in self.changes) if rank is None else rank
+        change, energy = sketched(merged, rank, self.generator)
+        return Combined(change, energy)
+
+    def _rounding(self, span: Span) -> float:
+        """What changes that cancel each other leave of themselves."""
+        weight = min(1.0, max(abs(each) for each in self.weights))
+        size = float(torch.linalg.matrix_norm(span.cores).max())
+        return 4 * sum(change.rank for change in self.changes) * torch.finfo(span.cores.dtype).eps * weight * size
+
+    def _merged(self, matrices: Tensor) -> Tensor:
+        """What the merger makes of (K, m, n), checked."""
+        weights = torch.tensor(self.weights, dtype=matrices.dtype)
+        merged = self.implementation.merge(matrices, weights, self.generator)
+        if merged.shape != matrices.shape[1:]:
+            raise PluginError(
+                f"a merger must give a matrix of {tuple(matrices.shape[1:])}, and {type(self.implementation).__name__} "
+                f"gave {tuple(merged.shape)}"
+            )
+        if not bool(merged.isfinite().all()):
+            raise PluginError(f"{type(self.implementation).__name__} gave values that are not finite")
+        return merged

@@ -1,0 +1,201 @@
+"""What a merger must keep: pure, seeded, and as indifferent to the choice of bases as it says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from adapterhub_fin.descriptions import Merger
+from adapterhub_fin.testing.bench import one_thread
+from adapterhub_fin.testing.description import DescriptionContract
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, dtype
+
+    from adapterhub_fin.engine.low_rank import LowRank
+    from adapterhub_fin.interfaces import MergerImplementation
+
+SHAPE = (13, 11)
+RANKS = (2, 1, 3)  # of the changes that are merged, but for one direction that they share
+WEIGHTS = (0.5, 0.3, 0.2)
+SEED = 7
+CLOSE = 1e-9  # relative, in float64; an iteration may stop a little before the last digit
+
+
+class MergerContract(DescriptionContract):
+    """Inherit it and name the merger.
+
+    `symmetric` says that the order of the adapters does not matter, which is then checked. `returns_one` says that one
+    adapter of weight 1 comes back as it is; set it to False where the algorithm trims, drops or flattens what it is
+    given.
+    """
+
+    kind = Merger
+    symmetric: ClassVar[bool] = False
+    returns_one: ClassVar[bool] = True
+
+    @pytest.fixture(autouse=True)
+    def _one_thread(self) -> Iterator[None]:
+        with one_thread():
+            yield
+
+    def test_leaves_its_input_alone(self) -> None:
+        changes, weights = self._dense(), self._weights()
+        before = changes.clone(), weights.clone()
+        self._merge(changes, weights)
+        assert changes.equal(before[0]), "the changes were written to: a merger is a pure function"
+        assert weights.equal(before[1]), "the weights were written to: a merger is a pure function"
+
+    def test_draws_from_the_generator_alone(self) -> None:
+        import torch
+
+        once = self._merge(self._dense(), self._weights())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            again = self._merge(self._dense(), self._weights())
+            state = torch.random.get_rng_state()
+            torch.manual_seed(1)
+            assert torch.random.get_rng_state().equal(state), "it drew from torch's global generator, not from its own"
+        assert once.equal(again), "one seed gave two answers: draw from `generator`, and from nothing else"
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_answers_in_the_shape_and_dtype_of_the_changes(self, dtype: str) -> None:
+        import torch
+
+        kind = getattr(torch, dtype)
+        for rows, columns in (SHAPE, SHAPE[::-1], (1, 5)):
+            changes = torch.randn(self._count(), rows, columns, dtype=kind, generator=_generator())
+            merged = self._merge(changes, self._weights().to(kind))
+            assert merged.shape == (rows, columns), f"changes of {(rows, columns)} gave {tuple(merged.shape)}"
+            assert merged.dtype == kind, f"changes in {kind} gave {merged.dtype}"
+            assert merged.isfinite().all(), "it gave values that are not finite"
+
+    def test_nothing_merges_to_nothing(self) -> None:
+        merged = self._merge(self._dense() * 0, self._weights())
+        assert not merged.any(), "changes of zeros must merge to zeros"
+
+    def test_an_adapter_may_lack_the_module(self) -> None:
+        changes = self._dense()
+        changes[-1] = 0
+        merged = self._merge(changes, self._weights())
+        assert merged.isfinite().all(), "a change of zeros, of an adapter that lacks the module, gave no finite answer"
+
+    def test_one_adapter_comes_back_where_it_says_so(self) -> None:
+        if self._merger.adapters[0] > 1:
+            pytest.skip(f"{self.name} does not merge one adapter")
+        changes = self._dense()[:1]
+        comes_back = _far(self._merge(changes, changes.new_ones(1)), changes[0]) < CLOSE
+        assert comes_back == self.returns_one, (
+            f"one adapter of weight 1 {'came back as it was' if comes_back else 'came back otherwise'}: "
+            f"set returns_one = {comes_back}, if that is what the algorithm does"
+        )
+
+    def test_order_does_not_matter(self) -> None:
+        if not self.symmetric:
+            pytest.skip(f"{self.name} does not say that it is symmetric")
+        changes, weights = self._dense(), self._weights()
+        turned = self._merge(changes.flip(0), weights.flip(0))
+        assert _far(turned, self._merge(changes, weights)) < CLOSE, "the adapters' order mattered: is it symmetric?"
+
+    def test_commutes_as_it_says(self) -> None:
+        import torch
+
+        if (commutes := self._merger.commutes) == "none":
+            pytest.skip(f"{self.name} works on single elements")
+        changes, weights = self._dense(), self._weights()
+        # Into larger spaces: what the engine does the other way round when it merges small cores.
+        left, right = (
+            torch.linalg.qr(torch.randn(size + 4, size, dtype=torch.float64, generator=_generator(size)))[0]
+            for size in SHAPE
+        )
+        if commutes == "left":
+            right = torch.eye(SHAPE[1], dtype=torch.float64)
+        wanted = left @ self._merge(changes, weights) @ right.T
+        found = self._merge(left @ changes @ right.T, weights)
+        assert _far(found, wanted) < CLOSE, (
+            f"it says that it commutes with rotations ({commutes}), and merging turned changes gave another answer "
+            "than turning the merged one"
+        )
+
+    def test_the_engine_merges_factors_as_it_merges_matrices(self) -> None:
+        from adapterhub_fin.engine.merging.combine import combine, space_for
+
+        merger, weights = self._merger, self._weights()
+        kind = self._kind()
+        found = combine(
+            self._changes(), weights.tolist(), merger, self._build(), space=space_for(merger), rank=1.0, seed=SEED
+        )
+        wanted = self._merge(self._dense(kind), weights.to(kind))
+        close = CLOSE if kind.itemsize == 8 else 1e-5
+        assert _far(found.change.dense(), wanted) < close, "the engine merged the factors otherwise than the matrices"
+        assert found.energy > 1 - close
+
+    def test_states_the_version_of_its_algorithm(self) -> None:
+        version = self._build().version
+        assert isinstance(version, int) and version >= 1, f"version must be a whole number from 1, not {version!r}"
+
+    @property
+    def _merger(self) -> Merger:
+        description = self.description
+        assert isinstance(description, Merger)
+        return description
+
+    def _build(self) -> MergerImplementation:
+        from adapterhub_fin.engine import plugs
+
+        built: MergerImplementation = plugs.build(Merger, self.name, self.options)
+        return built
+
+    def _count(self) -> int:
+        least, most = self._merger.adapters
+        return max(least, min(len(RANKS), most or len(RANKS)))
+
+    def _changes(self) -> list[LowRank]:
+        """Changes of several ranks, drawn with a seed, and a common part in all: they agree, as adapters may."""
+        import torch
+
+        from adapterhub_fin.engine.low_rank import LowRank
+
+        generator, count = _generator(), self._count()
+        ranks = (RANKS * count)[:count]
+
+        def drawn(*size: int) -> Tensor:
+            return torch.randn(size, dtype=torch.float64, generator=generator)
+
+        left, right = 2 * drawn(SHAPE[0], 1), drawn(1, SHAPE[1])
+        return [
+            LowRank(torch.cat([left, drawn(SHAPE[0], r)], 1), torch.cat([right, drawn(r, SHAPE[1])], 0), 0.5)
+            for r in ranks
+        ]
+
+    def _kind(self) -> dtype:
+        """What the engine computes in: float64, but float32 where it needs the whole matrices."""
+        import torch
+
+        return torch.float32 if self._merger.commutes == "none" else torch.float64
+
+    def _dense(self, kind: dtype | None = None) -> Tensor:
+        import torch
+
+        return torch.stack([(change.to(kind) if kind else change).dense() for change in self._changes()])
+
+    def _weights(self) -> Tensor:
+        import torch
+
+        count = self._count()
+        return torch.tensor((WEIGHTS * count)[:count], dtype=torch.float64)
+
+    def _merge(self, changes: Tensor, weights: Tensor) -> Tensor:
+        return self._build().merge(changes, weights, _generator(SEED))
+
+
+def _generator(seed: int = 0) -> Generator:
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+def _far(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).norm()) / (float(wanted.norm()) or 1.0)

@@ -1,0 +1,1 @@
+"""Merge algorithms, pure functions of one module's changes."""

@@ -1,0 +1,37 @@
+"""Model Stock: how far to go along the mean, from how far the changes agree."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from adapterhub_fin.interfaces import MergerImplementation
+from adapterhub_fin.options import NoOptions
+from adapterhub_fin_plugins.mergers.directions import shares
+from adapterhub_fin_plugins.mergers.sums import weighted_sum
+
+
+class ModelStock(MergerImplementation):
+    """Model Stock (Jang et al., arXiv 2403.19522): t times the mean, t = K c / (1 + (K - 1) c).
+
+    c is the mean cosine of the angles between pairs of the K changes. Changes that are one give t = 1; where c is 0 or
+    below, as of changes that have nothing in common, t is 0 and the module stays as the base has it. Weights count over
+    their sum in the mean and not in t, and a negative one is refused. An adapter that leaves the module as it was, or
+    has weight 0, is not of the stock; where one alone is, it comes back.
+    """
+
+    def __init__(self, options: NoOptions) -> None: ...
+
+    def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
+        share = shares(weights, "model-stock")
+        lengths = torch.linalg.vector_norm(changes, dim=(1, 2))
+        stock = (lengths > 0) & (share > 0)
+        count = int(stock.sum())
+        if not count:
+            return torch.zeros_like(changes[0])
+        mean = weighted_sum(changes[stock], share[stock] / share[stock].sum())
+        if count == 1:
+            return mean
+        directions = changes[stock].flatten(1) / lengths[stock][:, None]
+        cosine = float((directions @ directions.T).triu(1).sum()) / (count * (count - 1) / 2)
+        return mean * (count * cosine / (1 + (count - 1) * cosine) if cosine > 0 else 0.0)
