@@ -26,7 +26,7 @@ from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tokens import Tokens
 from adapterhub_fin_registry.serve.uploads import Uploads
-from adapterhub_fin_registry.serve.writes import Writes
+from adapterhub_fin_registry.serve.writes import NO_XET_PATH, Writes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 MODEL = "/api/models/{namespace}/{name}"
@@ -72,6 +72,7 @@ def application(registry: Registry, state: State, door: Door, settings: Settings
         ("GET", MODEL + "/auth-check", reads.auth_check),
         ("GET", MODEL + "/auth-check/write", writes.auth_check),
         ("GET", MODEL + "/xet-write-token/{revision:path}", writes.xet),
+        ("GET", NO_XET_PATH, writes.no_xet),
         ("PUT", MODEL + "/settings", writes.settings),
         ("POST", MODEL + "/preupload/{revision:path}", writes.preupload),
         ("POST", MODEL + "/commit/{revision:path}", writes.commit),

@@ -27,6 +27,7 @@ NO_XET: Final = (
     "this server has no Xet: set HF_HUB_DISABLE_XET=1 in the environment before huggingface_hub is imported, and the "
     "file goes by LFS"
 )
+NO_XET_PATH: Final = "/this-server-has-no-xet/set-HF_HUB_DISABLE_XET=1"
 _NO_REVIEW: Final = "this server has no pull requests: push to main, or to a branch"
 
 
@@ -101,6 +102,10 @@ class Writes:
 
     async def xet(self, request: Request) -> Response:
         await self._guard.writing(request)
+        # The Xet client shows of an error its address alone: so the address says what to do.
+        return Response(None, 307, {"Location": NO_XET_PATH, "X-Error-Message": NO_XET})
+
+    async def no_xet(self, request: Request) -> Response:
         raise bad_request(NO_XET)
 
     async def preupload(self, request: Request) -> Response:
