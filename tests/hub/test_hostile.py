@@ -291,6 +291,18 @@ def test_a_head_that_never_ends_closes_the_connection(target: Any, monkeypatch: 
     assert b"ok" in raw(target, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
 
+def test_a_small_answer_waits_for_no_acknowledgement(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    made = connection.PatientProtocol.connection_made
+
+    def noted(protocol: Any, transport: Any) -> None:
+        made(protocol, transport)
+        seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(connection.PatientProtocol, "connection_made", noted)
+    assert call(target, "GET", "/health").text == "ok\n" and seen == [1]
+
+
 def test_ranges(target: Any) -> None:
     url = "/acme/target/resolve/v1/adapter_config.json"
     whole = call(target, "GET", url)
