@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.serve.settings import Settings
 
 PORT = 8780
+_AT_ONCE = 400  # connections; further ones are told to come again (503), and the Hub's client does
 _GRACE = 30  # seconds that answers under way have, once the server is told to stop
 _KEPT_OPEN = 30  # seconds that a connection waits for its next request
 
@@ -62,6 +63,7 @@ def server_of(application: Starlette) -> uvicorn.Server:
             lifespan="off",
             server_header=False,
             timeout_keep_alive=_KEPT_OPEN,
+            limit_concurrency=_AT_ONCE,
             timeout_graceful_shutdown=_GRACE,
         )
     )

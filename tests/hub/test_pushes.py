@@ -119,6 +119,17 @@ def test_a_push_file_by_file_is_a_draft_until_it_is_whole(hub: Any, adapter: Any
     assert "adapter_model.safetensors" in api.list_repo_files("acme/draft", revision="v1")
 
 
+def test_a_push_that_was_repaired_is_known_again(hub: Any, adapter: Any) -> None:
+    api, files = hub.api(), adapter(33)
+    old = json.loads(files["adapter_config.json"]) | {"task_type": "TaskType.CAUSAL_LM"}
+    files["adapter_config.json"] = json.dumps(old).encode()
+    api.create_repo("acme/repaired")
+    oid = push(api, "acme/repaired", files).oid
+    stored = hub.registry.path("acme/repaired@1") / "adapter_config.json"
+    assert stored.read_bytes() != files["adapter_config.json"]
+    assert push(api, "acme/repaired", files).oid == oid and len(hub.registry.versions("acme/repaired")) == 1
+
+
 def test_a_version_stored_by_other_means_supersedes_a_draft(hub: Any, adapter: Any, made: Any) -> None:
     api = hub.api()
     api.create_repo("acme/both")

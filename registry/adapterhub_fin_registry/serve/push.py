@@ -141,13 +141,13 @@ class _Push:
 
     def _says_the_same(self, version: Version, tree: dict[str, Blob], files: dict[str, Blob]) -> bool:
         """Whether the tree's adapter is the head's, its manifest as it was, or left out of what was changed."""
-        said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
         manifest = tree.get(MANIFEST)
-        return (
-            {path: blob.sha256 for path, blob in files.items()} == said
-            and manifest is not None
-            and f"sha256:{manifest.sha256}" == version.digest
-        )
+        if manifest is None or f"sha256:{manifest.sha256}" != version.digest:
+            return False
+        said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
+        birth = self.repository.kept.commit(version_id(version.digest))
+        as_pushed = birth is not None and birth.tree == _tree_id(files)  # the same push again, whose answer was lost
+        return as_pushed or {path: blob.sha256 for path, blob in files.items()} == said
 
     def _sign(self, version: Version, tree: dict[str, Blob]) -> None:
         for path in self.head.files:
@@ -190,7 +190,7 @@ class _Push:
                 # Who pushes knows the paths of a repository, not those of this machine.
                 said = str(error).replace(f"{folder}/", "").replace(str(folder), name)
                 raise bad_request(without_paths(said, self.repositories.registry)) from error
-        self._record(version.digest, beside, born=version)
+        self._record(version.digest, beside, tree=_tree_id(files))
         state.discard(name, [blob.sha256 for blob in files.values()])
         return self.repositories.get(name).commit(version_id(version.digest))
 
@@ -208,17 +208,17 @@ class _Push:
             signatures=[tree[path].read() for path in pushed],
         )
 
-    def _record(self, version: str | None, files: dict[str, Blob], born: Version | None = None) -> Commit:
-        """Keep what no version holds, at the tip of the branch; of a version that was born, its card alone."""
+    def _record(self, version: str | None, files: dict[str, Blob], tree: str = "") -> Commit:
+        """Keep what no version holds, at the tip of the branch; `tree` is that of a version that was just born."""
         name, state = self.repository.name, self.repositories.state
         newest = self.repository.newest
         on = newest.digest if newest else None
         rows = _rows(files)
-        id_ = version_id(version) if born and version else pushed_id(version, on, rows)
+        id_ = version_id(version) if tree and version else pushed_id(version, on, rows)
         if id_ == self.head.id:
             return self.head
-        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now())
-        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=born is not None))
+        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now(), tree)
+        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=bool(tree)))
         return self.repositories.get(name).commit(id_)
 
     def _manifest(self, tree: dict[str, Blob]) -> Manifest | None:
@@ -279,3 +279,8 @@ def _lay_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str 
 
 def _rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:
     return tuple((path, blob.size, blob.sha256) for path, blob in sorted(files.items()))
+
+
+def _tree_id(files: Mapping[str, Blob]) -> str:
+    """What tells some files from any others."""
+    return pushed_id(None, None, _rows(files))

@@ -108,8 +108,8 @@ class Repository:
         except FileNotFoundError:
             pass
         for version in reversed(self.versions):
-            for blob in version_files(version).values():
-                if blob.sha256 == sha256:
+            for blob in self._of(version).files.values():
+                if blob.sha256 == sha256 and blob.path is not None:
                     return blob
         return None
 
