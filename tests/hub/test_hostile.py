@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -301,6 +303,15 @@ def test_a_small_answer_waits_for_no_acknowledgement(target: Any, monkeypatch: p
 
     monkeypatch.setattr(connection.PatientProtocol, "connection_made", noted)
     assert call(target, "GET", "/health").text == "ok\n" and seen == [1]
+
+
+def test_a_disk_that_refuses_is_said_and_nothing_changes(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    answer = commit(target, HEADER, file("notes.txt", b"new"))
+    assert answer.status_code == 507 and str(target.state) not in answer.text
 
 
 def test_ranges(target: Any) -> None:

@@ -63,6 +63,9 @@ def test_a_pushed_manifest_keeps_its_digest_and_its_signatures(hub: Any, made: A
     other = Signature.make(made.manifest, PrivateKey.read(_key(tmp_path / "b", write_new_key)))
     assert push(api, "acme/made", {f"ahf_signatures/{other.file_name}": other.data}).oid == oid
     assert len(hub.registry.signatures("acme/made@1")) == 2 and len(hub.registry.versions("acme/made")) == 1
+    for path in ("ahf_manifest.json", f"ahf_signatures/{other.file_name}"):
+        with pytest.raises(BadRequestError, match="stays with it"):
+            api.create_commit("acme/made", [CommitOperationDelete(path)], commit_message="taken out")
     assert f"ahf_signatures/{other.file_name}" in api.list_repo_files("acme/made", revision="v1")
 
 
