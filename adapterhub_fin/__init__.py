@@ -33,6 +33,10 @@ if TYPE_CHECKING:
         attach,
         load,
     )
+    from adapterhub_fin.engine.merging.merge import (
+        Merge,
+        merge,
+    )
     from adapterhub_fin.engine.planning.plan import (
         Plan,
         plan,
@@ -127,6 +131,7 @@ __all__ = [
     "Known",
     "Likelihood",
     "Manifest",
+    "Merge",
     "Merger",
     "Method",
     "Metric",
@@ -159,6 +164,7 @@ __all__ = [
     "hookimpl",
     "import_folder",
     "load",
+    "merge",
     "plan",
     "preview",
     "preview_series",
@@ -172,6 +178,7 @@ _HOME = {
     **dict.fromkeys(("Corpus", "Head", "Merger", "Method", "Metric", "StoreKind"), "adapterhub_fin.descriptions"),
     **dict.fromkeys(("Evaluation", "evaluate"), "adapterhub_fin.engine.evaluating"),
     **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
+    **dict.fromkeys(("Merge", "merge"), "adapterhub_fin.engine.merging.merge"),
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
     "import_folder": "adapterhub_fin.engine.importing",
     "save": "adapterhub_fin.engine.saving",

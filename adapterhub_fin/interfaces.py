@@ -106,6 +106,14 @@ class MethodImplementation(Protocol):
                 if parameter.requires_grad:
                     parameter.copy_(state[name])
 
+    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank] | None:
+        """What a stored adapter adds to each weight, (out, in), by the module's name in the model; None if it can't.
+
+        It must be all that the adapter does, but for the modules that travel whole; the base is not at hand. With the
+        trait `additive_low_rank`, this is what opens merging to a method whose folder is not PEFT's LoRA.
+        """
+        return None
+
     def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""
         from adapterhub_fin.engine.pin import backbone
@@ -162,6 +170,14 @@ class HeadImplementation(Protocol):
     def restore(self, labels: Sequence[str] | None) -> None:
         """Take the labels of a stored version."""
         ...
+
+    def units(self) -> tuple[float, float]:
+        """Centre and scale: an answer is centre + scale * output. Heads of different units are averaged in these."""
+        return 0.0, 1.0
+
+    def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
+        """The options that give this head other units; where `units` are always the same, none are asked for."""
+        return {}
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         """The base with this head on it, and the names of the parameters that the base's file does not hold."""

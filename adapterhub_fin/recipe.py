@@ -245,6 +245,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+def settings(overrides: Sequence[str]) -> dict[str, Any]:
+    """Options as `--set KEY=VALUE` gives them, values read as YAML; BadRecipe for what is none."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _override(data, override)
+    return data
+
+
 def _override(data: dict[str, Any], override: str) -> None:
     import yaml
 

@@ -22,6 +22,7 @@ SUMMARIES = {
     "generate": "Write on after prompts with an adapter, by its name.",
     "embed": "Turn texts into vectors with an adapter, by its name.",
     "evaluate": "Measure a version on a corpus and record it.",
+    "merge": "Merge adapters of one base into a new version, without the base.",
     "list": "List adapters and their versions.",
     "search": "Find versions by what is known of them.",
     "show": "Show what is known of a version.",

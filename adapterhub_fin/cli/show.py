@@ -112,7 +112,8 @@ def _rows(
         (f"metric {m}", f"{v:.4f} on {measured.get('rows', '?')} {measured.get('split', '')} rows")
         for m, v in sorted(manifest["metrics"].items())
     ]
-    rows += [("parent", f"{p['name']} {p['digest']} ({p['role']})") for p in manifest["parents"]]
+    rows += [("parent", f"{p['name']} {p['digest']} ({p['role']}{_weight(p)})") for p in manifest["parents"]]
+    rows += [("merged", _merged((manifest.get("recipe") or {}).get("merge") or {}))]
     rows += [
         ("licence", manifest.get("licence") or ""),
         ("description", manifest["description"]),
@@ -120,6 +121,21 @@ def _rows(
     ]
     rows += [("files", ", ".join(f"{path} ({size:,} bytes)" for path, size, _ in manifest["files"]))]
     return [(key, value) for key, value in rows if value]
+
+
+def _weight(parent: dict[str, Any]) -> str:
+    return "" if parent.get("weight") is None else f", weight {parent['weight']:g}"
+
+
+def _merged(details: dict[str, Any]) -> str:
+    """How the parents were merged, where it was here."""
+    if not details:
+        return ""
+    options = [f"{key}={value}" for key, value in sorted(details["options"].items()) if value is not None]
+    options += [f"rank={details['rank']}"] if details["rank"] is not None else []
+    energy = min(details["energy"].values(), default=1.0)
+    told = f"{details['merger']} ({', '.join(options)})" if options else details["merger"]
+    return f"{told} in {details['space']} space, seed {details['seed']}; energy kept {energy:.4g} or more"
 
 
 def _corpus(corpus: dict[str, Any]) -> str:

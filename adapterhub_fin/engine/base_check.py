@@ -6,8 +6,8 @@ PEFT loads onto the wrong base in silence; here every difference is a WrongBase 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import transformers
@@ -16,7 +16,7 @@ from torch import nn
 from adapterhub_fin.engine import pin
 from adapterhub_fin.errors import ReadOnly, WrongBase
 from adapterhub_fin.options import checked
-from adapterhub_fin_registry.manifest import Base
+from adapterhub_fin_registry.manifest import Base, WeightProbe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -97,7 +97,7 @@ def check_base(
     """Vocabulary, layers, weights, tokenizer and configuration, in this order."""
     check_shape(model, base, leave_out, described)
     if base.weight_probe is not None:
-        _check_weights(model, base, base.weight_probe.dtype, base.weight_probe.values, leave_out, described)
+        _check_weights(model, base, base.weight_probe, leave_out, described)
     if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
     config: Any = pin.unwrapped(model).config
@@ -136,27 +136,38 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
 
 
 def _check_weights(
-    model: nn.Module,
-    base: Base,
-    dtype: str,
-    stored: Mapping[str, Sequence[float]],
-    leave_out: Collection[str],
-    described: str,
+    model: nn.Module, base: Base, stored: WeightProbe, leave_out: Collection[str], described: str
 ) -> None:
-    here = pin.weight_probe(model, leave_out)
+    here = WeightProbe.model_construct(**pin.weight_probe(model, leave_out))  # a NaN is told as a difference
     quantized = base.quantization is not None or any(
         hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
     )
-    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(name, 1e-6) for name in (dtype, here["dtype"]))
-    for name, values in here["values"].items():
-        size = _root_mean_square(stored[name])
-        off = [a - b for a, b in zip(values, stored[name], strict=True)]
+    if off := first_difference(here, stored, quantized):
+        raise WrongBase(
+            f"{described} has other weights than {_name(base)}: {off.tensor} differs by {off.by:.3g} where "
+            f"{off.allowed:.3g} is allowed; load the base that the version was trained on"
+        )
+
+
+class Difference(NamedTuple):
+    """A tensor in which two bases differ: by how much, and how much is allowed."""
+
+    tensor: str
+    by: float
+    allowed: float
+
+
+def first_difference(here: WeightProbe, stored: WeightProbe, quantized: bool) -> Difference | None:
+    """The first tensor in which a probe differs from a stored one by more than their types round; None if none does."""
+    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(each.dtype, 1e-6) for each in (here, stored))
+    for name, values in here.values.items():
+        size = _root_mean_square(stored.values[name])
+        off = [a - b for a, b in zip(values, stored.values[name], strict=True)]
         worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
-        if not worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # `not <=`, so that a NaN differs
-            raise WrongBase(
-                f"{described} has other weights than {_name(base)}: {name} differs by {worst:.3g} where "
-                f"{tolerance * size:.3g} is allowed; load the base that the version was trained on"
-            )
+        allowed = tolerance * size + torch.finfo(torch.float32).tiny
+        if not worst <= allowed:  # `not <=`, so that a NaN differs
+            return Difference(name, worst, tolerance * size)
+    return None
 
 
 def _root_mean_square(values: Sequence[float]) -> float:

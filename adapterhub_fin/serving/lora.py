@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Iterator
 
+from adapterhub_fin.lora_scale import lora_scale
 from adapterhub_fin.serving.finding import Finding, Stored
 
 REQUIRED = ("r", "lora_alpha", "target_modules")
@@ -61,13 +62,21 @@ def not_lora(stored: Stored, engine: str) -> Iterator[Finding]:
 
 
 def patterns(stored: Stored, engine: str) -> Iterator[Finding]:
-    """Ranks or alphas that differ by layer, where an engine scales every layer by one alpha over one rank."""
-    for key, usual in (("rank_pattern", "r"), ("alpha_pattern", "lora_alpha")):
-        pattern = stored.config.get(key)
-        given = pattern if isinstance(pattern, Mapping) else {}
-        if any(value != stored.config.get(usual) for value in given.values()):
-            says = f"{engine} scales every layer by {_scale(stored.config)}, whatever {key} says of {len(given)} layers"
-            yield Finding("wrong", "scale", key, says, MERGE)
+    """Layers scaled otherwise than by the one alpha over the one rank that an engine scales every layer by."""
+    config = stored.config
+    keys = [key for key in ("rank_pattern", "alpha_pattern") if config.get(key)]
+    if not keys:
+        return
+    layers = {module_of(name) for name in stored.tensors if is_factor(name)}
+    try:
+        plain = lora_scale({**config, "rank_pattern": None, "alpha_pattern": None}, "")
+        other = [layer for layer in layers if not math.isclose(lora_scale(config, layer), plain)]
+    except (ValueError, re.error) as error:
+        yield Finding("wrong", "scale", keys[-1], f"PEFT can't use it: {error}", "save it again")
+        return
+    if other:
+        says = f"{engine} scales every layer by {plain:.4g}, whatever {keys[-1]} says of {len(other)} layers"
+        yield Finding("wrong", "scale", keys[-1], says, MERGE)
 
 
 def variants(stored: Stored, engine: str) -> Iterator[Finding]:
@@ -80,10 +89,3 @@ def variants(stored: Stored, engine: str) -> Iterator[Finding]:
         says = f"the start {start} took a part out of the base, and {engine} serves on the base that everyone has"
         do = "convert it to plain LoRA: PeftModel.save_pretrained with path_initial_model_for_weight_conversion"
         yield Finding("wrong", "base", "init_lora_weights", says, do)
-
-
-def _scale(config: Mapping[str, Any]) -> str:
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
-        return "lora_alpha / r"
-    return f"{alpha / (math.sqrt(rank) if config.get('use_rslora') else rank):.4g}"

@@ -18,6 +18,7 @@ from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.training import Run
     from adapterhub_fin_registry import Version
@@ -134,6 +135,27 @@ class MethodContract(AtTheBench):
         differing = [a.path for a, b in zip(first.files, again.files, strict=True) if a.sha256 != b.sha256]
         assert not differing, f"the same recipe and seed gave other bytes in {', '.join(differing)}"
 
+    def test_what_its_factors_add_to_the_base_is_all_that_it_does(self, trained: Trained) -> None:
+        from adapterhub_fin.engine.merging.reading import changes_of
+
+        if "additive_low_rank" not in self.traits:
+            pytest.skip("the method does not declare that it adds low-rank matrices, which is what can be merged")
+        version, adapter = trained.run.version, trained.run.adapter
+        if version.manifest.base.quantization is not None:
+            pytest.skip("nothing can be added to weights in four bits without rounding them again")
+        model, tokenizer, _ = trained.bench.model(version)
+        changes, plain = changes_of(version), _answers(model, tokenizer, adapter.max_length)
+        weights = dict(model.named_parameters())
+        for name, place in changes.places.items():
+            weights[name].data += changes.change(name).dense().reshape(place.shape)
+        for name in changes.whole:
+            weights[name].data.copy_(changes.values(name))
+        found, wanted = _answers(model, tokenizer, adapter.max_length), adapter.logits(TEXTS).cpu()
+        off, effect = float((found - wanted).norm()), float((wanted - plain).norm())
+        assert off <= 1e-3 * effect, (
+            f"added to the base, its factors answer otherwise by {off / effect:.2g} of its effect"
+        )
+
     def test_two_versions_share_a_bare_base(self, trained: Trained) -> None:
         self._share(trained, bare=True)
 
@@ -200,6 +222,16 @@ def _differ(one: Tensor, other: Tensor | None) -> bool:
 def _live(run: Run) -> dict[str, Tensor]:
     adapter = run.adapter
     return {name: tensor.detach().cpu() for name, tensor in adapter.method.tensors(adapter.model, adapter.slot).items()}
+
+
+def _answers(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tensor:
+    """The logits of a model without any method of ours on it."""
+    from torch import inference_mode
+
+    batch = tokenizer(list(TEXTS), return_tensors="pt", padding=True, truncation=True, max_length=max_length)
+    with inference_mode():
+        logits: Tensor = model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return logits
 
 
 def _stored(version: Version) -> dict[str, Tensor]:

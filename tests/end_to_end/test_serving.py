@@ -138,6 +138,10 @@ class TestVllm:
             ({"rank_pattern": {"q_proj": 32}}, [("refused", "r"), ("wrong", "rank_pattern")]),
             ({"alpha_pattern": {"v_proj": 3}}, [("wrong", "alpha_pattern")]),
             ({"alpha_pattern": {"v_proj": 8}}, []),  # which is the usual alpha
+            (
+                {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {".*q_proj": 4}},
+                [],
+            ),  # which is the usual ratio, as merged
             ({"use_dora": True}, [("refused", "use_dora"), ("refused", "lora_magnitude_vector")]),
             ({"lora_bias": True}, [("refused", "lora_bias"), ("refused", "lora_B.bias")]),
             ({"modules_to_save": ["lm_head"]}, [("refused", "modules_to_save"), ("refused", "lm_head.weight")]),

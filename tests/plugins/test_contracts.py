@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
+from adapterhub_fin.engine.merging.reading import changes_of
+from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.testing import CorpusContract, HeadContract, MethodContract
+from adapterhub_fin.testing.method import Trained
 
 
 class TestLora(MethodContract):
@@ -21,6 +26,10 @@ class TestLoraOnADecoder(MethodContract):
 class TestDora(MethodContract):
     name = "lora"
     options: ClassVar = {"rank": 4, "dora": True, "rslora": True}
+
+    def test_what_its_factors_add_to_the_base_is_all_that_it_does(self, trained: Trained) -> None:
+        with pytest.raises(BadMerge, match="it sets use_dora"):
+            changes_of(trained.run.version)
 
 
 class TestPissa(MethodContract):

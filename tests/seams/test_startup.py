@@ -103,3 +103,10 @@ print(*{name.partition(".")[0] for name in sys.modules})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & READ
+
+
+def test_the_help_of_merge_imports_nothing_heavy() -> None:
+    code = "import sys, adapterhub_fin.cli.merge; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert "click" in modules and not modules & HELP and "adapterhub_fin_plugins" not in modules

@@ -45,9 +45,12 @@ class Regress(HeadImplementation):
         self.centre = 0.0 if self.centre is None else self.centre
         self.scale = 1.0 if self.scale is None else self.scale
 
-    def _units(self) -> tuple[float, float]:
+    def units(self) -> tuple[float, float]:
         assert self.centre is not None and self.scale is not None, "learn or restore comes first"
         return self.centre, self.scale
+
+    def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
+        return {"standardize": True, "centre": centre, "scale": scale}
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -79,7 +82,7 @@ class Regress(HeadImplementation):
         raise BadRecipe(f"head.network mlp needs a base whose head is one linear layer, unlike {type(model).__name__}")
 
     def target(self, row: Mapping[str, Any]) -> float:
-        centre, scale = self._units()
+        centre, scale = self.units()
         return (_figure(row["target"]) - centre) / scale
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ class Regress(HeadImplementation):
         return nn.functional.mse_loss(said, labels.float())
 
     def truth(self, labels: np.ndarray) -> np.ndarray:
-        centre, scale = self._units()
+        centre, scale = self.units()
         figures: np.ndarray = centre + scale * labels
         return figures
 
@@ -97,7 +100,7 @@ class Regress(HeadImplementation):
         return self.truth(answers[:, 0])
 
     def predictions(self, answers: Tensor) -> Sequence[Estimate]:
-        centre, scale = self._units()
+        centre, scale = self.units()
         return [Estimate(centre + scale * value) for value in answers[:, 0].tolist()]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import AdaLoraConfig, PeftConfig
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from adapterhub_fin.engine.low_rank import LowRank
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
 from adapterhub_fin.engine.targets import linear_layers
 from adapterhub_fin.errors import BadRecipe
@@ -73,6 +77,20 @@ class AdaLora(PeftMethod):
         config = super().plain_config(model, slot)
         pattern = config[RANKS] or {}
         return config | {RANKS: {name.replace(f".{slot}", ""): kept for name, kept in pattern.items()} or None}
+
+    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank]:
+        """B E A, times alpha over the initial rank, to which PEFT adds 1e-5; pruned entries are not in the file."""
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        initial, alpha = config.get("init_r", 12), config.get("lora_alpha", 8)
+        scale = (alpha if alpha > 0 else initial) / (initial + 1e-5)
+        stored = load_file(folder / WEIGHTS)
+        found = {}
+        for name in (name for name in sorted(stored) if name.endswith(".lora_E")):
+            place = name.removesuffix(".lora_E")
+            a, b, e = stored[f"{place}.lora_A"], stored[f"{place}.lora_B"], stored[name]
+            wide = torch.promote_types(e.dtype, torch.float32)  # a product of two narrow numbers needs more digits
+            found[place.removeprefix("base_model.model.")] = LowRank(b.to(wide) * e.to(wide).T, a.to(wide), scale)
+        return found
 
     def callbacks(self, model: nn.Module, slot: str, total_steps: int) -> Sequence[TrainerCallback]:
         config = peft_model(model).peft_config[slot]

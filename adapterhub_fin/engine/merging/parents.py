@@ -1,0 +1,137 @@
+"""The adapters of a merge: found, verified, and held to share one base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapterhub_fin.engine.base_check import first_difference, held_base
+from adapterhub_fin.engine.merging.reading import StoredChanges, changes_of
+from adapterhub_fin.errors import BadMerge
+from adapterhub_fin_registry import Registry, RegistryChain
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.manifest import Base
+
+
+@dataclass(frozen=True)
+class Parent:
+    """One adapter of a merge, its files verified."""
+
+    version: Version
+    base: Base  # what it is held to, from its manifest or its first load
+    changes: StoredChanges
+
+    @property
+    def called(self) -> str:
+        """How messages name it."""
+        return self.version.reference
+
+
+def find_parents(references: Sequence[str], registry: Registry | None = None) -> list[Parent]:
+    """The adapters of these names, in their order; BadMerge where one can't be read into matrices."""
+    if not references:
+        raise BadMerge("no adapter was named: give at least one reference, such as acme/tone@1")
+    found: list[Parent] = []
+    for reference in references:
+        holder = registry or RegistryChain.configured().answering(reference)
+        version = holder.resolve(reference)
+        holder.path(version.reference)  # hashes the files, and asks the policy
+        try:
+            found.append(Parent(version, held_base(holder, version), changes_of(version)))
+        except BadMerge as error:
+            others = [each.called for each in found] or [each for each in references if each != reference]
+            beside = f" (beside {', '.join(others)})" if others else ""
+            raise BadMerge(f"{error}{beside}") from error
+    return found
+
+
+def check_together(parents: Sequence[Parent]) -> list[str]:
+    """What must be said of parents that go together; BadMerge names two that don't, and why."""
+    first = _most_certain(parents)
+    said = [warning for each in parents if each is not first and (warning := _same_base(first, each))]
+    _check_prefixes(parents)
+    for name in sorted({name for each in parents for name in each.changes.places}):
+        holding = [each for each in parents if name in each.changes.places]
+        one, *others = holding
+        for other in others:
+            if one.changes.places[name] != other.changes.places[name]:
+                shapes = [each.changes.places[name].shape for each in (one, other)]
+                raise BadMerge(
+                    f"{one.called} changes {name} of the shape {shapes[0]} and {other.called} one of {shapes[1]}: they "
+                    "are of two bases"
+                )
+        module = f"{one.changes.places[name].module}."
+        for other in parents:
+            if whole := next((each for each in other.changes.modules if module.startswith(f"{each}.")), None):
+                raise BadMerge(f"{one.called} adapts {name}, and {other.called} brings {whole} whole: no sum is both")
+    if any(each.base.quantization for each in parents):
+        named = ", ".join(each.called for each in parents if each.base.quantization)
+        said.append(f"{named}: trained on a quantized base; the merge is a LoRA for the base in full precision")
+    return said
+
+
+def _check_prefixes(parents: Sequence[Parent]) -> None:
+    """A model with a head may name its backbone's layers otherwise than the bare one: `bert.encoder`, `encoder`."""
+    found: dict[str, Parent] = {}
+    for each in parents:
+        known = each.base.weight_probe.values.keys() if each.base.weight_probe else ()
+        for name in each.changes.places:
+            start = next((at for at in _starts(name) if name[at:] in known), None)
+            if start is not None:
+                found.setdefault(name[:start], each)
+    if len(found) > 1:
+        (one, first), (two, second) = list(found.items())[:2]
+        raise BadMerge(
+            f"{first.called} names the layers of its base {one}* and {second.called} {two}*: they were trained "
+            "on two kinds of model; train one of them with the other's head"
+        )
+
+
+def _starts(name: str) -> list[int]:
+    """Where the parts of a dotted name begin."""
+    return [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
+
+
+def merged_base(parents: Sequence[Parent]) -> Base:
+    """The base that the merge is for: the pin that says most, of an unquantized base where there is one."""
+    return _most_certain(parents).base
+
+
+def _most_certain(parents: Sequence[Parent]) -> Parent:
+    return min(parents, key=lambda each: (each.base.pin != "verified", each.base.quantization is not None))
+
+
+def _same_base(one: Parent, other: Parent) -> str | None:
+    """A sentence where only their ids say that two adapters share a base; BadMerge where they don't."""
+    a, b = one.base, other.base
+    for key, what in (
+        ("architecture", "architecture"),
+        ("vocabulary_size", "vocabulary size"),
+        ("structure_digest", "layers"),
+        ("tokenizer_digest", "tokenizer"),
+    ):
+        left, right = getattr(a, key), getattr(b, key)
+        if left is not None and right is not None and left != right:
+            told = f" ({left} and {right})" if len(f"{left}{right}") < 60 else ""
+            raise _other_base(one, other, f"another {what}{told}")
+    if a.weight_probe is not None and b.weight_probe is not None:
+        quantized = a.quantization is not None or b.quantization is not None
+        if off := first_difference(a.weight_probe, b.weight_probe, quantized):
+            raise _other_base(one, other, f"other weights ({off.tensor} differs by {off.by:.3g})")
+        return None
+    if a.repository is None or a.repository != b.repository:
+        raise _other_base(one, other, "another id, and no weights that were read to compare")
+    if None not in (a.revision, b.revision) and a.revision != b.revision:
+        raise _other_base(one, other, f"another revision ({a.revision} and {b.revision})")
+    declared = other if b.weight_probe is None else one
+    return f"{declared.called}: that its base is {a.repository} is only declared, and was taken as it is"
+
+
+def _other_base(one: Parent, other: Parent, why: str) -> BadMerge:
+    names = [each.base.repository or "an unnamed base" for each in (one, other)]
+    return BadMerge(
+        f"{one.called} is for {names[0]} and {other.called} for {names[1]}, which has {why}: merge adapters of one base"
+    )

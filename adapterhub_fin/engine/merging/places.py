@@ -1,0 +1,28 @@
+"""Where an adapter adds to a model: one place a parameter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["linear", "embedding", "convolution", "bias"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A parameter that an adapter adds to; `module` is relative to the model, as in `bert.pooler.dense`."""
+
+    module: str
+    kind: Kind
+    shape: tuple[int, ...]  # (out, in), also of a Conv1D; (tokens, size); (out, in, *kernel); of a bias (out,)
+
+    @property
+    def name(self) -> str:
+        """The parameter's name in the model."""
+        return f"{self.module}.{'bias' if self.kind == 'bias' else 'weight'}"
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """The shape of the change as a matrix: the first size, and the product of the others."""
+        return self.shape[0], math.prod(self.shape[1:])

@@ -1,0 +1,149 @@
+"""All of a merge that is settled before its matrices are read: what is merged, how, and whose head answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adapterhub_fin.descriptions import Merger
+from adapterhub_fin.engine.low_rank import LowRank
+from adapterhub_fin.engine.merging.combine import (
+    Combined,
+    Rank,
+    Space,
+    check_count,
+    check_rank,
+    combine,
+    space_for,
+)
+from adapterhub_fin.engine.merging.heads import MergedHead, merge_heads
+from adapterhub_fin.engine.merging.parents import Parent, check_together, find_parents
+from adapterhub_fin.engine.merging.places import Place
+from adapterhub_fin.engine.merging.weights import Weights
+from adapterhub_fin.errors import BadMerge, NotFound
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin_registry import Registry, RegistryChain
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from adapterhub_fin.interfaces import MergerImplementation
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to merge: the merger, built from its options, the space it computes in, the rank asked for, and the seed."""
+
+    merger: Merger
+    options: BaseModel
+    implementation: MergerImplementation
+    space: Space
+    rank: Rank
+    seed: int
+
+    @classmethod
+    def of(cls, using: str, options: Mapping[str, Any] | None, space: str | None, rank: Rank, seed: int) -> Manner:
+        """The manner of these names and values; raises UnknownName, BadRecipe for an option, and BadMerge."""
+        merger = extensions().get(Merger, using)
+        checked = extensions().options(Merger, using, options or {})
+        check_rank(rank)
+        return cls(merger, checked, merger.load()(checked), space_for(merger, space), rank, seed)
+
+    def combine(self, changes: Sequence[LowRank], weights: Sequence[float], name: str) -> Combined:
+        """The merged change of one parameter; its draws are the same on every machine, whatever else is merged."""
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed}:{name}".encode()).digest()[:8], "big") >> 1
+        try:
+            return combine(
+                changes, weights, self.merger, self.implementation, space=self.space, rank=self.rank, seed=seed
+            )
+        except BadMerge as error:
+            raise BadMerge(f"{name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """What is merged, and how; `places` are all that any parent changes, sorted by name."""
+
+    parents: Sequence[Parent]
+    manner: Manner
+    weights: Weights
+    places: Mapping[str, Place]
+    head: MergedHead
+    warnings: Sequence[str]  # what is taken on trust, or left out
+
+    @property
+    def head_parent(self) -> Parent | None:
+        """The one whose head is taken; None where it is an average, or there is none."""
+        return next((each for each in self.parents if each.called == self.head.origin), None)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The widest type of the parents' factors, and float32 at least: PEFT widens narrower ones as it loads them."""
+        found = (dtype for each in self.parents for dtype in each.changes.dtypes)
+        return reduce(torch.promote_types, found, torch.float32)
+
+    def combined(self, name: str) -> Combined:
+        """The merged change of one place; a parent that does not change it adds zeros."""
+        place = self.places[name]
+        found = [
+            each.changes.change(name) if name in each.changes.places else LowRank.zero(place.matrix)
+            for each in self.parents
+        ]
+        return self.manner.combine(found, self.weights.of_module(place.module), name)
+
+
+def plan_merge(
+    references: Sequence[str],
+    manner: Manner,
+    *,
+    weights: Sequence[float] | None = None,
+    weights_for: Mapping[str, Sequence[float]] | None = None,
+    head_from: str | None = None,
+    registry: Registry | None = None,
+) -> MergePlan:
+    """The merge of these versions, their files verified; BadMerge where they or what is asked don't go together."""
+    check_count(manner.merger, len(references))
+    parents = find_parents(references, registry)
+    warnings = check_together(parents)
+    shares = Weights.of([each.called for each in parents], weights, weights_for, each=manner.merger.weight)
+    places = dict(sorted({name: place for each in parents for name, place in each.changes.places.items()}.items()))
+    head = merge_heads(parents, shares, _named(head_from, references, parents, registry))
+    shares.check_used(_modules(places, head.values))
+    return MergePlan(parents, manner, shares, places, head, [*warnings, *_left_out(parents, head)])
+
+
+def _modules(places: Mapping[str, Place], whole: Iterable[str]) -> set[str]:
+    return {place.module for place in places.values()} | {name.rpartition(".")[0] for name in whole}
+
+
+def _left_out(parents: Sequence[Parent], head: MergedHead) -> list[str]:
+    return [
+        f"{each.called}: the weights it brings of {', '.join(modules)} are left out"
+        for each in parents
+        if (modules := sorted(set(each.changes.modules) - set(head.modules)))
+    ]
+
+
+def _named(
+    head_from: str | None, references: Sequence[str], parents: Sequence[Parent], registry: Registry | None
+) -> Parent | None:
+    """The parent whose head is asked for, by its reference or any other that means the same version."""
+    if head_from is None:
+        return None
+    for reference, parent in zip(references, parents, strict=True):
+        if head_from in (reference, parent.called):
+            return parent
+    try:
+        digest = (registry or RegistryChain.configured().answering(head_from)).resolve(head_from).digest
+    except NotFound:
+        digest = None
+    for parent in parents:
+        if parent.version.digest == digest:
+            return parent
+    called = ", ".join(each.called for each in parents)
+    raise BadMerge(f"the head is asked for of {head_from}, which is not merged here: name one of {called}")

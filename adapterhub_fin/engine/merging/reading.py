@@ -1,0 +1,229 @@
+"""What a stored adapter changes: a low-rank matrix for each parameter it adds to, and the modules it brings whole.
+
+The file is mapped and read a matrix at a time, and the base is never looked at. A LoRA is read here, whatever its
+ranks, alphas, scalings and layers; any other method says what it changes by `to_lora_factors`, or is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from adapterhub_fin.descriptions import Method
+from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.foreign import PREFIX, head_modules
+from adapterhub_fin.engine.low_rank import LowRank
+from adapterhub_fin.engine.merging.places import Place
+from adapterhub_fin.engine.merging.variants import check_plain
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin.errors import BadMerge, NotAnAdapter, UnknownName
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lora_scale import lora_rank, lora_scale
+from adapterhub_fin_registry.safetensors_header import read_header
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.manifest import Method as StoredMethod
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+EXTRAS = {  # what else a LoRA's file may hold, by a part of the tensor's name
+    "lora_magnitude_vector": "DoRA's magnitude, which needs the norms of the base's weights",
+    "base_layer": "a copy of a layer of the base, or an adapter of a layer within an adapted one",
+    "token_adapter": "trained tokens, which replace rows of the base's embedding",
+}
+
+
+class StoredChanges(ABC):
+    """What one stored adapter changes; reading a matrix reads that matrix alone."""
+
+    def __init__(self, folder: Path, called: str, config: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.called = called  # how messages name the adapter
+        self.config = config  # adapter_config.json, verbatim; empty where the method writes none
+        self.places: dict[str, Place] = {}  # by the parameter's name in the model, sorted
+        self.whole: dict[str, tuple[int, ...]] = {}  # shapes of the parameters that are brought whole, by that name
+        self.modules: tuple[str, ...] = ()  # those whose whole weights it brings
+        self.dtypes: tuple[torch.dtype, ...] = ()  # of the factors
+        self._files: dict[str, str] = {}  # the whole parameters' names in the file
+
+    @abstractmethod
+    def change(self, name: str) -> LowRank:
+        """What is added to a parameter, as a matrix of `places[name].matrix`, in the dtype it is stored in."""
+
+    def values(self, name: str) -> Tensor:
+        """A parameter that is brought whole."""
+        return self._tensor(self._files[name])
+
+    @property
+    def fan_in_fan_out(self) -> bool:
+        """Whether the linear layers keep their weights as (in, out), as GPT-2's Conv1D does; changes never do."""
+        return bool(self.config.get("fan_in_fan_out"))
+
+    def _tensor(self, name: str) -> Tensor:
+        with safe_open(self.folder / WEIGHTS, "pt") as file:  # mapped: only this tensor's pages are read
+            return self._finite(file.get_tensor(name), name)
+
+    def _finite(self, tensor: Tensor, name: str) -> Tensor:
+        if not bool(torch.isfinite(tensor).all()):
+            raise BadMerge(
+                f"{self.called} holds values that are no numbers, in {name}: its training diverged, leave it out"
+            )
+        return tensor
+
+    def _sort_out(self, header: Mapping[str, Any], wholes: tuple[str, ...], taken: set[str]) -> None:
+        """Note the whole modules' tensors, and refuse those that nothing here accounts for."""
+        for name, info in header.items():
+            bare = name.removeprefix(PREFIX)
+            if name in taken:
+                continue
+            if not bare.startswith(tuple(f"{module}." for module in wholes)):
+                known = next((text for part, text in EXTRAS.items() if part in name.split(".")), "no part known here")
+                raise BadMerge(f"{self.called} can't be merged: {name} is {known}")
+            self.whole[bare], self._files[bare] = tuple(info.shape), name
+        held = {each for each in wholes if any(name.startswith(f"{each}.") for name in self.whole)}
+        self.modules = plugs.outermost(sorted(held))
+
+
+class _LoraFolder(StoredChanges):
+    """A plain PEFT folder of type LORA."""
+
+    def __init__(self, folder: Path, called: str, config: Mapping[str, Any], heads: tuple[str, ...]) -> None:
+        super().__init__(folder, called, config)
+        check_plain(config, called)
+        header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
+        shapes = {name: tuple(info.shape) for name, info in header.items()}
+        self._pairs: dict[str, tuple[str, str]] = {}  # names in the file of A and B, by the parameter's
+        taken = set()
+        for name in sorted(shapes):
+            for down, up in ((".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")):
+                if name.endswith(down) and ".base_layer." not in name:
+                    other = name.removesuffix(down) + up
+                    self._add(name.removesuffix(down).removeprefix(PREFIX), name, other, shapes)
+                    taken |= {name, other}
+        for name in sorted(shapes):
+            if name.endswith(".lora_B.bias") and name.removesuffix("bias") + "weight" in taken:
+                module = name.removesuffix(".lora_B.bias").removeprefix(PREFIX)
+                self._note(Place(module, "bias", shapes[name]), name, name)
+                taken.add(name)
+        self.places = dict(sorted(self.places.items()))
+        self.dtypes = tuple(sorted({_dtype(header[name].dtype, called, name) for name in taken}, key=str))
+        self._sort_out(header, (*heads, *head_modules(config, shapes)), taken)
+
+    def _note(self, place: Place, first: str, second: str) -> None:
+        self.places[place.name] = place
+        self._pairs[place.name] = first, second
+
+    def _add(self, module: str, down: str, up: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        if up not in shapes:
+            raise NotAnAdapter(f"{self.called} holds {down} without {up}: save it again")
+        a, b = shapes[down], shapes[up]
+        try:
+            rank = lora_rank(self.config, module)
+            lora_scale(self.config, module)
+        except (ValueError, re.error) as error:
+            raise NotAnAdapter(f"the configuration of {self.called} can't be used: {error}") from error
+        if len(a) < 2 or len(a) != len(b) or a[0] != rank:
+            raise NotAnAdapter(
+                f"{self.called} says that {module} has rank {rank}, and its factors have the shapes {a} and {b}: "
+                "save it again"
+            )
+        if b[1] != a[0]:
+            raise BadMerge(f"{self.called} can't be merged: {module} is a convolution in groups, whose factors are too")
+        if down.endswith("lora_embedding_A"):
+            place = Place(module, "embedding", (a[1], b[0]))
+        else:
+            place = Place(module, "linear" if len(a) == 2 else "convolution", (b[0], *a[1:]))
+        self._note(place, down, up)
+
+    def change(self, name: str) -> LowRank:
+        place, (down, up) = self.places[name], self._pairs[name]
+        scale = lora_scale(self.config, place.module)
+        if place.kind == "bias":
+            bias = self._tensor(up)
+            return LowRank(bias[:, None], torch.ones(1, 1, dtype=bias.dtype), scale)
+        a, b = self._tensor(down), self._tensor(up)
+        if place.kind == "embedding":
+            return LowRank(a.T, b.T, scale)
+        return LowRank(b.flatten(1), a.flatten(1), scale)
+
+
+class _OtherMethod(StoredChanges):
+    """A version of another method, which says itself what it changes."""
+
+    def __init__(
+        self, folder: Path, called: str, config: Mapping[str, Any], heads: tuple[str, ...], stored: StoredMethod
+    ) -> None:
+        super().__init__(folder, called, config)
+        factors = _factors(folder, called, stored)
+        self._changes = {f"{module}.weight": change for module, change in sorted(factors.items())}
+        for module, change in sorted(factors.items()):
+            self.places[f"{module}.weight"] = Place(module, "linear", change.shape)
+        self.dtypes = tuple(sorted({change.left.dtype for change in factors.values()}, key=str))
+        header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
+        wholes = (*heads, *head_modules(config, {name: tuple(info.shape) for name, info in header.items()}))
+        within = tuple(f"{module}." for module in wholes)
+        self._sort_out(header, wholes, {n for n in header if not n.removeprefix(PREFIX).startswith(within)})
+
+    def change(self, name: str) -> LowRank:
+        change = self._changes[name]
+        self._finite(change.left, name)
+        self._finite(change.right, name)
+        return change
+
+
+def changes_of(version: Version) -> StoredChanges:
+    """What a version changes, from its files as they are: verify them first, with `Registry.path`."""
+    head = version.manifest.head
+    return open_changes(
+        version.files, version.reference, method=version.manifest.method, heads=tuple(head.modules) if head else ()
+    )
+
+
+def open_changes(
+    folder: Path, called: str, *, method: StoredMethod | None = None, heads: tuple[str, ...] = ()
+) -> StoredChanges:
+    """What the adapter in a folder changes; BadMerge says why one can't be taken apart into matrices.
+
+    `heads` names the modules whose whole weights travel, beside those that the configuration names.
+    """
+    path = folder / CONFIG
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if config.get("peft_type") == "LORA":
+        return _LoraFolder(folder, called, config, heads)
+    if method is None:
+        raise BadMerge(
+            f"{called} is of the type {config.get('peft_type')}, and only LORA can be read without its method"
+        )
+    return _OtherMethod(folder, called, config, heads, method)
+
+
+def _factors(folder: Path, called: str, stored: StoredMethod) -> Mapping[str, LowRank]:
+    try:
+        description = extensions().get(Method, stored.name)
+    except UnknownName as error:
+        raise BadMerge(f"{called} was made by the method {stored.name!r}, whose plugin is not here: {error}") from error
+    if "additive_low_rank" in description.traits:
+        factors: Mapping[str, LowRank] | None = plugs.build(Method, stored.name, stored.options).to_lora_factors(folder)
+        if factors is not None:
+            return factors
+    raise BadMerge(
+        f"{called} was made by the method {stored.name!r}, which adds no low-rank matrices to the base's weights: "
+        "merge adapters of lora, qlora, adalora or a method that has to_lora_factors"
+    )
+
+
+def _dtype(name: str, called: str, tensor: str) -> torch.dtype:
+    if name not in FLOATS:
+        raise BadMerge(f"{called} holds {tensor} as {name}, which is not computed with here: save it in float32")
+    dtype: torch.dtype = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[
+        name
+    ]
+    return dtype

@@ -1,0 +1,47 @@
+"""Which of LoRA's flags make it another computation than one matrix that is added to one weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adapterhub_fin.errors import BadMerge
+from adapterhub_fin.serving.lora import CHANGES_BASE
+
+# By the key of adapter_config.json: what the adapter does that no matrix added to a weight does.
+OTHERWISE = {
+    "use_dora": "DoRA rescales every row by a norm of the base's weights, which an adapter does not hold",
+    "alora_invocation_tokens": "aLoRA changes only the tokens behind its invocation",
+    "arrow_config": "Arrow chooses among several adapters for every token",
+    "kasa_config": "KaSA takes a part out of the base's weights",
+    "layer_replication": "it repeats layers of the base, so that its model is another one",
+    "megatron_config": "its layers are split over devices",
+    "monteclora_config": "MonteCLoRA samples its weights",
+    "target_parameters": "it adapts parameters of experts, which are no matrices",
+    "trainable_token_indices": "it replaces rows of the base's embedding",
+    "use_bdlora": "BD-LoRA's factors are block-diagonal",
+    "use_qalora": "QALoRA pools a layer's input before it multiplies",
+    "velora_config": "VeLoRA computes with compressed inputs",
+    "ensure_weight_tying": "it ties layers of the base to each other",
+}
+MEND = "train lora without that, or fold it into its base with PEFT's merge_and_unload"
+
+
+def check_plain(config: Mapping[str, Any], called: str) -> None:
+    """Raise BadMerge where a LoRA's configuration says that it is more than matrices added to weights."""
+    for key, reason in _reasons(config):
+        raise BadMerge(f"{called} can't be merged: it sets {key}, and {reason}; {MEND}")
+
+
+def _reasons(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, reason in OTHERWISE.items():
+        if config.get(key):
+            yield key, reason
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
+        yield (
+            f"init_lora_weights to {start}",
+            "that start takes a part out of the base, so that its factors fit no other",
+        )
+    if config.get("bias", "none") != "none":
+        yield f"bias to {config['bias']}", "the base's own biases were trained whole"

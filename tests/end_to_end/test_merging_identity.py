@@ -1,0 +1,242 @@
+"""What is read is what PEFT computes; and what is merged alone with weight 1 comes back: type by type."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+import adapterhub_fin as ahf
+from adapterhub_fin.descriptions import Merger
+from adapterhub_fin.engine.merging.reading import open_changes
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin_registry.manifest import Manifest, Method
+
+Saved = Callable[..., Path]
+
+
+class Mixed(nn.Module):
+    """One layer of each kind that LoRA reaches, in float64, so that 1e-6 is far above rounding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(11, 6)
+        self.line = nn.Conv1d(6, 5, 3, padding=1)
+        self.plane = nn.Conv2d(1, 4, 3, padding=1, stride=2)
+        self.point = nn.Conv2d(4, 3, 1)
+        self.deep = nn.ModuleList([nn.Linear(3, 7), nn.Linear(7, 7, bias=False)])
+        self.wrap = nn.ModuleDict({"deep": nn.ModuleDict({"1": nn.Linear(7, 7)})})  # a name within a name
+        self.turned = Conv1D(7, 7)  # as GPT-2 has it: out, in; its weight is (in, out)
+        self.classifier = nn.Linear(7, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        seen = self.line(self.words(tokens).transpose(1, 2)).tanh()
+        seen = self.point(self.plane(seen[:, None]).tanh()).mean((2, 3))
+        for layer in self.deep:
+            seen = layer(seen).tanh()
+        seen = self.turned(self.wrap["deep"]["1"](seen).tanh()).tanh()
+        answer: Tensor = self.classifier(seen)
+        return answer
+
+
+TOKENS = torch.tensor([[1, 4, 2, 7, 9, 0], [3, 3, 10, 5, 8, 6]])
+ALL = ["words", "line", "plane", "point", "deep.0", "deep.1"]
+LINEAR = ["deep.0", "deep.1"]
+HEADED = {"target_modules": LINEAR, "modules_to_save": ["classifier"]}
+PLANS: dict[str, Any] = {
+    "plain": LoraConfig(r=2, lora_alpha=5, target_modules=LINEAR),
+    "head": LoraConfig(r=2, lora_alpha=5, **HEADED),
+    "rslora": LoraConfig(r=4, lora_alpha=3, use_rslora=True, **HEADED),
+    "patterns": LoraConfig(
+        r=2,
+        lora_alpha=4,
+        rank_pattern={"^deep.1": 3, "deep.1": 1},
+        alpha_pattern={"deep.[01]": 7, "deep.1": 9},
+        **HEADED,
+    ),
+    "rslora patterns": LoraConfig(
+        r=2, lora_alpha=4, use_rslora=True, rank_pattern={"^deep.1": 3}, alpha_pattern={"1": 7}, target_modules=ALL
+    ),
+    "bias": LoraConfig(r=2, lora_alpha=5, lora_bias=True, target_modules=["deep.0", "line", "plane"]),
+    "embedding": LoraConfig(r=2, lora_alpha=5, target_modules=["words", "deep.0"]),
+    "convolutions": LoraConfig(r=2, lora_alpha=5, target_modules=["line", "plane", "point"]),
+    "conv1d": LoraConfig(r=2, lora_alpha=5, fan_in_fan_out=True, target_modules=["turned"]),
+    "adalora": AdaLoraConfig(init_r=4, target_r=2, lora_alpha=5, total_step=9, **HEADED),
+}
+
+
+def base() -> Any:
+    torch.manual_seed(0)
+    return Mixed().double().eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Saved:
+    """The folder of an adapter that PEFT made by a plan, all of its values random."""
+
+    def make(plan: Any, dtype: torch.dtype = torch.float64) -> Path:
+        torch.manual_seed(1)
+        model = get_peft_model(base(), plan, autocast_adapter_dtype=False)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad and "ranknum" not in name:
+                    parameter.copy_(torch.randn_like(parameter) / 3)
+        if plan.peft_type == "ADALORA":
+            kept = {f"{m}.lora_E": [True, False, True, m == "deep.0"] for m in LINEAR}
+            model.peft_config["default"].rank_pattern = kept
+        folder = tmp_path / f"theirs-{len(list(tmp_path.iterdir()))}"
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink()
+        tensors = {name: value.to(dtype) for name, value in load_file(folder / WEIGHTS).items()}
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        return folder
+
+    return make
+
+
+def loaded(folder: Path) -> Any:
+    return PeftModel.from_pretrained(base(), str(folder), autocast_adapter_dtype=False).eval()
+
+
+def added(folder: Path) -> dict[str, Tensor]:
+    """What PEFT itself adds to each of the base's parameters, by folding the adapter in."""
+    before, after = dict(base().named_parameters()), dict(loaded(folder).merge_and_unload().named_parameters())
+    return {name: after[name].detach() - before[name].detach() for name in after}
+
+
+def method(plan: Any) -> Method:
+    if plan.peft_type == "ADALORA":
+        return Method(name="adalora", options={"initial_rank": plan.init_r, "target_rank": plan.target_r})
+    return Method(name="lora")
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_what_is_read_is_what_peft_adds(kind: str, saved: Saved) -> None:
+    folder = saved(PLANS[kind])
+    found, expected = open_changes(folder, "it", method=method(PLANS[kind])), added(folder)
+    whole = {
+        name: value - dict(base().named_parameters())[name] for name in found.whole for value in [found.values(name)]
+    }
+    assert (found.places.keys() | whole.keys()) == {name for name, change in expected.items() if change.any()}
+    for name, place in found.places.items():
+        wanted = expected[name].T if place.module == "turned" else expected[name]
+        assert place.shape == tuple(wanted.shape)
+        assert torch.allclose(found.change(name).dense().reshape(place.shape), wanted, rtol=1e-6, atol=1e-12), name
+    assert all(torch.allclose(whole[name], expected[name]) for name in whole)
+
+
+def stored(folder: Path, plan: Any, name: str = "acme/it") -> Any:
+    config = json.loads((folder / CONFIG).read_text())
+    day = {"input": "base", "at": "2020-01-01T00:00:00Z", "kind": "asserted"}
+    manifest = Manifest.model_validate(
+        {
+            "method": method(plan).model_dump(),
+            "base": {"repository": "acme/mixed", "pin": "declared"},
+            "knowledge": {"inputs": [day], "end": day["at"]},
+            "head": {"name": "custom", "modules": ["classifier"]} if config["modules_to_save"] else None,
+        }
+    )
+    return ahf.Registry().add(folder, manifest, name=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", PLANS)
+def test_one_adapter_merged_with_weight_one_comes_back(kind: str, dtype: torch.dtype, saved: Saved) -> None:
+    version = stored(saved(PLANS[kind], dtype), PLANS[kind])
+    merged = ahf.merge([version.reference], weights=[1], into="acme/same").version
+    assert merged is not None
+    before, after = added(version.files), added(merged.files)
+    for name, wanted in before.items():
+        assert (after[name] - wanted).norm() <= 1e-6 * wanted.norm(), name
+    with torch.no_grad():
+        plain, expected, answer = (model(TOKENS) for model in (base(), loaded(version.files), loaded(merged.files)))
+    assert (answer - expected).norm() <= 1e-6 * (expected - plain).norm() and (expected - plain).norm() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("use_dora", True, "use_dora, and DoRA rescales"),
+        ("init_lora_weights", "pissa_niter_4", "init_lora_weights to pissa_niter_4"),
+        ("bias", "all", "bias to all"),
+        ("alora_invocation_tokens", [3], "alora_invocation_tokens"),
+        ("layer_replication", [[0, 2], [1, 2]], "layer_replication"),
+    ],
+)
+def test_what_is_more_than_matrices_is_refused_by_name(key: str, value: Any, said: str, saved: Saved) -> None:
+    folder = saved(PLANS["plain"])
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {key: value}))
+    with pytest.raises(ahf.BadMerge, match=f"acme/it can't be merged: it sets {said}"):
+        open_changes(folder, "acme/it")
+
+
+def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved) -> None:
+    one, other = (PLANS[kind] for kind in ("convolutions", "bias"))
+    pair = [stored(saved(plan), plan, f"acme/{name}").reference for name, plan in (("one", one), ("other", other))]
+    for using in extensions().all(Merger):
+        made = ahf.merge(pair, using=using, into="acme/both").version
+        assert made is not None and bool(loaded(made.files)(TOKENS).isfinite().all()), using
+
+
+def test_what_one_lora_has_no_place_for_is_refused(saved: Saved) -> None:
+    kinds = ("embedding", "bias", "head")
+    pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in kinds]
+    with pytest.raises(ahf.BadMerge, match="PEFT has no lora_bias with an embedding"):
+        ahf.merge(pair[:2], into="acme/both")
+    with pytest.raises(ahf.BadMerge, match="acme/embedding@1 has no head and acme/head@1 custom"):
+        ahf.merge([pair[0], pair[2]], into="acme/both")
+
+
+def test_outputs_without_labels_are_not_averaged(saved: Saved) -> None:
+    pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in ("head", "rslora")]
+    with pytest.raises(ahf.BadMerge, match="neither records what its outputs mean"):
+        ahf.merge(pair, into="acme/both")
+    assert ahf.merge(pair, into="acme/both", head_from=pair[1]).head_from == pair[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"r": 3}, "says that deep.0 has rank 3, and its factors have the shapes"),
+        ({"lora_alpha": "five"}, "lora_alpha of deep.0 is 'five'"),
+        ({"lora_alpha": float("inf")}, "lora_alpha of deep.0 is inf"),
+        ({"rank_pattern": {"deep(": 2}}, "can't be used"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
+    folder = saved(PLANS["plain"])
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | changes))
+    with pytest.raises(ahf.NotAnAdapter, match=re.escape(said)):
+        open_changes(folder, "acme/it")
+
+
+RIGHT = ("plain", "embedding", "convolutions", "conv1d")
+
+
+@pytest.mark.parametrize("kind", [*PLANS, "dora"])
+def test_what_peft_makes_of_one_adapter(kind: str, saved: Saved) -> None:
+    """The table of docs/merging.md: where a release mends one of these, it is to be told there."""
+    folder = saved(PLANS.get(kind) or LoraConfig(r=2, lora_alpha=5, use_dora=True, target_modules=LINEAR))
+    model, plain, expected = loaded(folder), dict(base().named_parameters()), added(folder)
+    if kind == "adalora":
+        with pytest.raises(TypeError, match="does not support add_weighted_adapter"):
+            model.add_weighted_adapter(["default"], [1.0], "same", combination_type="cat")
+        return
+    model.add_weighted_adapter(["default"], [1.0], "same", combination_type="cat")
+    model.set_adapter("same")
+    found = dict(model.merge_and_unload(adapter_names=["same"]).named_parameters())
+    off = torch.stack([(found[name] - plain[name] - expected[name]).norm() for name in expected]).norm()
+    error = float(off.detach() / torch.stack([change.norm() for change in expected.values()]).norm())
+    assert error < 1e-6 if kind in RIGHT else error > 0.2
