@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Refused,
         TrainingFailed,
         UnknownName,
+        Unreachable,
         WriteFailed,
         WrongBase,
         WrongTensors,
@@ -87,6 +88,10 @@ if TYPE_CHECKING:
         Prediction,
         Rows,
         Site,
+    )
+    from adapterhub_fin.publishing import (
+        publish,
+        pull,
     )
     from adapterhub_fin.recipe import (
         Recipe,
@@ -144,6 +149,7 @@ __all__ = [
     "StoreKind",
     "TrainingFailed",
     "UnknownName",
+    "Unreachable",
     "Version",
     "WriteFailed",
     "WrongBase",
@@ -160,6 +166,8 @@ __all__ = [
     "plan",
     "preview",
     "preview_series",
+    "publish",
+    "pull",
     "register",
     "save",
     "train",
@@ -197,6 +205,7 @@ _HOME = {
             "Refused",
             "TrainingFailed",
             "UnknownName",
+            "Unreachable",
             "WriteFailed",
             "WrongBase",
             "WrongTensors",
@@ -206,6 +215,7 @@ _HOME = {
     "register": "adapterhub_fin.extensions",
     "hookimpl": "adapterhub_fin.hooks",
     **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
+    **dict.fromkeys(("publish", "pull"), "adapterhub_fin.publishing"),
     "Recipe": "adapterhub_fin.recipe",
     "check": "adapterhub_fin.serving.checking",
     "diff": "adapterhub_fin.engine.comparing",

@@ -6,6 +6,7 @@ Heavy types are for the type checker alone: importing this module imports no tor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+    from adapterhub_fin_registry import Incoming, Version
 
 
 @dataclass(frozen=True)
@@ -259,4 +262,49 @@ class CorpusImplementation(Protocol):
 
     def load(self) -> Rows:
         """All rows, in an order that does not change; raises BadCorpus naming file and row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a version stands in a store; `is_new` is False where it stood there already.
+
+    `at` names it there exactly. A dry run gives the place alone, and in `sends` what it would send, with sizes.
+    """
+
+    at: str
+    number: int | None
+    is_new: bool
+    sends: Sequence[tuple[str, int]] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what an event keeps of it beside
+
+
+class StoreImplementation(Protocol):
+    """A place where versions are kept, named by URIs of its scheme; built from its options.
+
+    A version is numbered by its store and known by its digest. What a store gives is checked by whoever takes it in.
+    """
+
+    def __init__(self, options: Any) -> None: ...
+
+    def publish(
+        self, version: Version, uri: str, *, private: bool = False, create: bool = True, dry_run: bool = False
+    ) -> Published:
+        """Put a version there under the next free number, whole or not at all, or find it by its digest.
+
+        The version was verified. Raises NotFound for a place that isn't there and may not be created, Refused for one
+        that isn't the caller's, and Unreachable.
+        """
+        ...
+
+    def fetch(self, uri: str, weights: Sequence[str]) -> AbstractContextManager[Incoming]:
+        """One version's files, its manifest's exact bytes, its number; the folder lasts as long as the context.
+
+        A folder that others put there has no manifest: `weights` then names the files that may be taken as its
+        weights, of which the first there is fetched. Raises NotFound, Refused, Corrupted and Unreachable.
+        """
+        ...
+
+    def rows(self, uri: str) -> Sequence[Mapping[str, Any]]:
+        """What a list shows of each version there: the keys of `Registry.rows`."""
         ...

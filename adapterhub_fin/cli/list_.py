@@ -23,10 +23,10 @@ def command(name: str | None, as_of: str | None, tier: str, as_json: bool) -> No
       ahf list acme/tone --json
       ahf list --as-of 2021-06-30
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
     from adapterhub_fin_registry.reference import check_name
 
-    registries = RegistryChain.configured()
+    registries = configured_registries()
     wanted = "yanked IN (true, false)"
     if name is not None:
         wanted += f" AND name = '{'/'.join(check_name(name))}'"  # whose grammar holds no quote

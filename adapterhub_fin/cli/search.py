@@ -27,9 +27,9 @@ def command(query: tuple[str, ...], limit: int, after: str | None, as_of: str | 
       ahf search tone headlines --limit 5 --json
       ahf search "alias = champion" --as-of 2021-06-30
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
-    registries = RegistryChain.configured()
+    registries = configured_registries()
     page = registries.search(" ".join(query), limit=limit, after=after, as_of=as_of, tier=tier)  # type: ignore[arg-type]
     say_damaged(page.damaged)
     if as_json:

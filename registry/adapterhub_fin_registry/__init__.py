@@ -22,8 +22,10 @@ if TYPE_CHECKING:
         NotFound,
         ReadOnly,
         Refused,
+        Unreachable,
         WriteFailed,
     )
+    from adapterhub_fin_registry.incoming import Incoming, Intake
     from adapterhub_fin_registry.keys import PrivateKey, PublicKey
     from adapterhub_fin_registry.local import Registry
     from adapterhub_fin_registry.manifest import Manifest
@@ -44,6 +46,8 @@ __all__ = [
     "Corrupted",
     "DigestReference",
     "HubReference",
+    "Incoming",
+    "Intake",
     "Manifest",
     "NotAnAdapter",
     "NotFound",
@@ -55,6 +59,7 @@ __all__ = [
     "Registry",
     "RegistryChain",
     "Signature",
+    "Unreachable",
     "Version",
     "WriteFailed",
     "parse_reference",
@@ -66,6 +71,7 @@ _HOMES = {
     "Signature": "signatures",
     "RegistryChain": "chain",
     "Version": "version",
+    **dict.fromkeys(("Incoming", "Intake"), "incoming"),
     **dict.fromkeys(("PrivateKey", "PublicKey"), "keys"),
     **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),
 }

@@ -16,6 +16,7 @@ _PORTS: Final = {f"{port}{number}" for port in ("com", "lpt") for number in rang
 _WINDOWS: Final = frozenset({"con", "prn", "aux", "nul", *_PORTS})
 _HUB_SEGMENT: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _HUB_REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,254}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _SHAPE: Final = "write NAMESPACE/NAME, such as acme/tone, alone or with @3, @champion or @sha256:..."
 
 
@@ -108,6 +109,11 @@ class HubReference:
     def repository(self) -> str:
         """`ORG/NAME`, as the Hub writes it."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def is_commit(self) -> bool:
+        """Whether it names a commit, which never means anything else."""
+        return self.revision is not None and bool(_COMMIT.fullmatch(self.revision))
 
     def __str__(self) -> str:
         return f"hf://{self.repository}" + (f"@{self.revision}" if self.revision is not None else "")
