@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-    from adapterhub_fin_registry import Incoming, Version
+    from adapterhub_fin_registry import Incoming, Listed, Version
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,16 @@ class Published:
     origin: Mapping[str, Any] = field(default_factory=dict)  # what an event keeps of it beside
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """An adapter without a manifest, by what its store says of it; `at` names it there for good."""
+
+    at: str
+    base: str | None
+    tags: Sequence[str]
+    changed: str
+
+
 class StoreImplementation(Protocol):
     """A place where versions are kept, named by URIs of its scheme; built from its options.
 
@@ -305,6 +315,10 @@ class StoreImplementation(Protocol):
         """
         ...
 
-    def rows(self, uri: str) -> Sequence[Mapping[str, Any]]:
-        """What a list shows of each version there: the keys of `Registry.rows`."""
+    def versions(self, uri: str) -> Sequence[Listed]:
+        """Every version there, with its manifest's exact bytes: what lists and searches are made of."""
         ...
+
+    def foreign(self, uri: str, words: str, limit: int) -> Sequence[Foreign]:
+        """Adapters there that others published without a manifest, whose names hold some words."""
+        return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from adapterhub_fin_registry import HubReference, parse_reference
 from adapterhub_fin_registry.incoming import take
 
 if TYPE_CHECKING:
-    from adapterhub_fin.interfaces import Published, StoreImplementation
+    from adapterhub_fin.interfaces import Foreign, Published, StoreImplementation
     from adapterhub_fin_registry import Registry, Version
+    from adapterhub_fin_registry.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,18 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
 
             return import_incoming(incoming, name, allow_pickle=allow_pickle, registry=registry).version
         return take(incoming, registry, name, INTAKE)
+
+
+def catalogue(uri: str) -> Catalogue:
+    """The versions at a place of a store, such as `hf://acme`, to be listed and searched."""
+    from adapterhub_fin_registry.catalogue import Catalogue
+
+    return Catalogue(store_of(uri).versions(uri))
+
+
+def foreign(uri: str, words: str = "", limit: int = 50) -> Sequence[Foreign]:
+    """The adapters at a place of a store that others published, without a manifest; `pull` and `load` take them."""
+    return store_of(uri).foreign(uri, words, limit)
 
 
 def store_of(uri: str) -> StoreImplementation:

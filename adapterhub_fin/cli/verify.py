@@ -96,7 +96,7 @@ def _each(registries: RegistryChain, references: Sequence[str], everything: bool
 
     found: list[tuple[Registry, str]] = []
     if everything:
-        for registry in (member.registry for member in registries.members):
+        for registry in (member.registry for member in registries.members if not member.registry.is_remote):
             names = [version.reference for name in registry.names() for version in registry.versions(name)]
             found += [(registry, reference) for reference in sorted([*names, *registry.damaged()])]
         return found

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.catalogue import Listed
     from adapterhub_fin_registry.chain import RegistryChain
     from adapterhub_fin_registry.errors import (
         AdapterHubError,
@@ -48,6 +49,7 @@ __all__ = [
     "HubReference",
     "Incoming",
     "Intake",
+    "Listed",
     "Manifest",
     "NotAnAdapter",
     "NotFound",
@@ -71,6 +73,7 @@ _HOMES = {
     "Signature": "signatures",
     "RegistryChain": "chain",
     "Version": "version",
+    "Listed": "catalogue",
     **dict.fromkeys(("Incoming", "Intake"), "incoming"),
     **dict.fromkeys(("PrivateKey", "PublicKey"), "keys"),
     **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),

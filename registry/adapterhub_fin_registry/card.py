@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry.manifest import Manifest
 
-TAG: Final = "adapterhub-fin"  # by which a Hub's own lists find what was published here
+TAG: Final = "adapterhub_fin"  # by which a Hub's own lists find what was published here
 CONFIG: Final = "adapter_config.json"
 _PIPELINES: Final = {
     "classify": "text-classification",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -9,6 +10,7 @@ from typing import Final, NoReturn
 from adapterhub_fin_registry.errors import BadReference
 
 SEGMENT_LIMIT: Final = 96
+LOOSE: Final = "hub"  # the namespace, in a cache, of what has no number or a name that only a store allows
 _SEGMENT: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -139,6 +141,25 @@ def check_name(name: str) -> tuple[str, str]:
     if "@" in name:
         _refuse(name, "only a name is wanted here, without @")
     return reference.namespace, reference.name
+
+
+def local_name(there: str, *, numbered: bool) -> str:
+    """The name under which what a store calls by any text is kept here: that text where it is a name, else a hash.
+
+    Under `hub/` is all that isn't, and all that has no number: no text of a store becomes a path.
+    """
+    if numbered and _is_name(there):
+        return there
+    readable = re.sub(r"[^a-z0-9]+", "-", there.lower()).strip("-")[:48] or "x"
+    kind = "v" if numbered else "c"
+    return f"{LOOSE}/{readable}-{kind}{hashlib.sha256(there.encode()).hexdigest()[:32]}"
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return check_name(text)[0] != LOOSE
+    except BadReference:
+        return False
 
 
 def check_alias(alias: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadReference
-from adapterhub_fin.interfaces import Published, StoreImplementation
-from adapterhub_fin_registry import HubReference, Incoming, Version, parse_reference
+from adapterhub_fin.interfaces import Foreign, Published, StoreImplementation
+from adapterhub_fin_registry import HubReference, Incoming, Listed, Version, parse_reference
 from adapterhub_fin_registry.card import card
 from adapterhub_fin_registry.hub import listing
 from adapterhub_fin_registry.hub.client import Hub
 from adapterhub_fin_registry.hub.publishing import Publisher
 from adapterhub_fin_registry.hub.repository import Repository
+from adapterhub_fin_registry.knowledge import format_instant
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 
 class HubStore(StoreImplementation):
@@ -45,8 +49,22 @@ class HubStore(StoreImplementation):
         with fetched as incoming:
             yield incoming
 
-    def rows(self, uri: str) -> Sequence[Mapping[str, Any]]:
-        return listing.rows(self.hub, listing.Place.parse(uri))
+    def versions(self, uri: str) -> Sequence[Listed]:
+        return listing.versions(self.hub, listing.Place.parse(uri))
+
+    def foreign(self, uri: str, words: str, limit: int) -> Sequence[Foreign]:
+        found = listing.foreign(self.hub, listing.Place.parse(uri), words, limit)
+        return [_foreign(model) for model in found]
+
+
+def _foreign(model: ModelInfo) -> Foreign:
+    base = None if model.card_data is None else model.card_data.get("base_model")
+    return Foreign(
+        f"hf://{model.id}@{model.sha}",
+        base if isinstance(base, str) else None,
+        tuple(sorted(model.tags or ())),
+        format_instant(model.last_modified) if model.last_modified else "",
+    )
 
 
 def _reference(uri: str) -> HubReference:

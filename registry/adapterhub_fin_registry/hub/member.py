@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry.canonical import digest_of
+from adapterhub_fin_registry.catalogue import Catalogue
 from adapterhub_fin_registry.errors import BadConfiguration, NotFound
 from adapterhub_fin_registry.hub import listing
 from adapterhub_fin_registry.hub.client import Hub
@@ -47,8 +48,7 @@ class HubMember(Mirror):
             return False
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
-        found = listing.rows(self.hub, self._place)
-        return [row for row in found if name in (None, row["name"])]
+        return [row for row in self._catalogue().rows() if name in (None, row["name"])]
 
     def search(
         self,
@@ -59,7 +59,10 @@ class HubMember(Mirror):
         as_of: AsOf | None = None,
         tier: Tier = "strict",
     ) -> Page:
-        return listing.search(self.hub, self._place, query, limit=limit, after=after, as_of=as_of, tier=tier)
+        return self._catalogue().search(query, limit=limit, after=after, as_of=as_of, tier=tier)
+
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(listing.versions(self.hub, self._place))
 
     def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         if isinstance(wanted, HubReference):

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry import resolution
 from adapterhub_fin_registry.cache import caches
 from adapterhub_fin_registry.canonical import digest_of
-from adapterhub_fin_registry.errors import BadReference, Corrupted, ReadOnly, Refused, Unreachable
+from adapterhub_fin_registry.errors import Corrupted, ReadOnly, Refused, Unreachable
 from adapterhub_fin_registry.hub.client import Hub
 from adapterhub_fin_registry.hub.repository import Pinned, Repository
 from adapterhub_fin_registry.incoming import Intake, take
 from adapterhub_fin_registry.knowledge import Tier, choose, format_instant
 from adapterhub_fin_registry.local import AnyReference, Registry
-from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, check_name
+from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, local_name
 from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.signatures import MANIFEST
 from adapterhub_fin_registry.version import Version
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.keys import PrivateKey
     from adapterhub_fin_registry.signatures import Signature
 
-LOOSE: Final = "hub"  # the namespace of what has no number, or a name that only a Hub allows
 _log = logging.getLogger(__name__)
 
 
@@ -120,41 +117,28 @@ class Mirror(Registry):
         manifest = repository.manifest(pinned.commit)
         if manifest is None:
             with repository.foreign(pinned, self._intake.weights) as incoming:
-                return take(incoming, self, kept_as(repository.name, numbered=False), self._intake)
-        shelf = Shelf(self.root, kept_as(repository.name, numbered=pinned.number is not None))
-        there = None if pinned.number is None else shelf.version(pinned.number)
-        if there is not None and there.digest != digest_of(manifest):
+                return take(incoming, self, local_name(repository.name, numbered=False), self._intake)
+        digest, shelf = digest_of(manifest), Shelf(self.root, local_name(repository.name, numbered=True))
+        if pinned.number is not None and (there := shelf.version(pinned.number)) and there.digest != digest:
             raise Corrupted(
                 f"{repository}@v{pinned.number} is another version than it was when it was read before: find out who "
                 f"moved its tag, and name the commit you trust ({_commit(there)} then, {pinned.commit} now)"
             )
-        if found := there or shelf.by_digest(digest_of(manifest)):
+        if found := shelf.by_digest(digest):
             return found
+        if pinned.number is None:
+            shelf = Shelf(self.root, local_name(repository.name, numbered=False))
+            if found := shelf.by_digest(digest):
+                return found
         with repository.version(pinned, manifest) as incoming:
             return take(incoming, self, shelf.name, self._intake)
 
     def _kept(self, repository: str) -> Iterator[Version]:
         """What was read of a repository, what has a number first, the highest first."""
         for numbered in (True, False):
-            for version in Shelf(self.root, kept_as(repository, numbered=numbered)).newest_first():
+            for version in Shelf(self.root, local_name(repository, numbered=numbered)).newest_first():
                 if (version.record["origin"] or {}).get("repository") == repository:
                     yield version
-
-
-def kept_as(repository: str, *, numbered: bool) -> str:
-    """The name in the mirror of a repository's versions, or of what has no number."""
-    if numbered and _is_name(repository):
-        return repository
-    readable = re.sub(r"[^a-z0-9]+", "-", repository.lower()).strip("-")[:48] or "x"
-    kind = "v" if numbered else "c"
-    return f"{LOOSE}/{readable}-{kind}{hashlib.sha256(repository.encode()).hexdigest()[:32]}"
-
-
-def _is_name(repository: str) -> bool:
-    try:
-        return check_name(repository)[0] != LOOSE
-    except BadReference:
-        return False
 
 
 def _commit(version: Version) -> str:

@@ -77,15 +77,17 @@ class Repository:
 
     def pin(self, revision: str | None) -> Pinned:
         """What a revision means now. Without one, the highest version, or the head where there are no versions."""
+        tag = None if revision is None else _TAG.fullmatch(revision)
+        if revision is not None and tag is None:
+            return Pinned(self.commit(revision))
         numbers = self.numbers()
-        if revision is None and numbers:
-            return Pinned(numbers[max(numbers)], max(numbers))
-        if revision is not None and (tag := _TAG.fullmatch(revision)):
-            if int(tag[1]) not in numbers:
-                there = ", ".join(f"v{number}" for number in sorted(numbers)) or "no versions"
-                raise NotFound(f"there is no {self}@{revision} on {self.hub.endpoint}: it has {there}")
-            return Pinned(numbers[int(tag[1])], int(tag[1]))
-        return Pinned(self.commit(revision))
+        if tag is not None and int(tag[1]) not in numbers:
+            there = ", ".join(f"v{number}" for number in sorted(numbers)) or "no versions"
+            raise NotFound(f"there is no {self}@{revision} on {self.hub.endpoint}: it has {there}")
+        if not numbers:
+            return Pinned(self.commit())
+        number = max(numbers) if tag is None else int(tag[1])
+        return Pinned(numbers[number], number)
 
     def files(self, commit: str) -> dict[str, Entry]:
         """Every file of a commit by its path."""
