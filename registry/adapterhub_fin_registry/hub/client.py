@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,8 @@ class Hub:
                 f"{where} can't be reached ({_reason(error)}): try again, check HF_ENDPOINT, or set HF_HUB_OFFLINE=1 "
                 "to use what was read before"
             ) from error
+        except json.JSONDecodeError as error:
+            raise Unreachable(f"{where} answers what isn't JSON: check HF_ENDPOINT, or try again later") from error
         except ValueError as error:  # what a Hub answers within an answer, of a card or of a file
             raise Refused(f"{where} was refused ({_reason(error)}): mend what it says, and try again") from error
         except OSError as error:

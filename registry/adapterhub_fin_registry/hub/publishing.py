@@ -62,6 +62,7 @@ class Publisher:
         self.texts: dict[str, bytes] = {MANIFEST: version.manifest_bytes, CARD: card.encode(), **signatures}
         self.files = version.manifest.files
         self._digests: dict[str, str | None] = {}  # by commit, which never changes
+        self._sent = False  # whether a commit of ours may have arrived
 
     def publish(self, *, private: bool = False, create: bool = True, dry_run: bool = False) -> Publication:
         """Publish, or find where it was published.
@@ -112,12 +113,13 @@ class Publisher:
         commit = head if self._is_whole(there) else self._commit(head, there)
         if commit is None:
             return None
-        # Read again: were this very version tagged by another meanwhile, it would get two numbers.
+        # Read again: the Hub may tag what is committed, and were this version tagged by another meanwhile, it would
+        # get two numbers.
         numbers = self.repository.numbers()
         if found := self._among(numbers):
             return found
-        number = max(numbers, default=0) + 1
-        return self._published(number, commit, is_new=True) if self._tag(number, commit) else None
+        number, self._sent = max(numbers, default=0) + 1, True
+        return self._published(number, commit) if self._tag(number, commit) else None
 
     def _among(self, numbers: Mapping[int, str]) -> Publication | None:
         """The version that is this one, the newest of several."""
@@ -127,7 +129,7 @@ class Publisher:
                 self._digests[commit] = None if data is None else digest_of(data)
         for number in sorted(numbers, reverse=True):
             if self._digests[numbers[number]] == self.version.digest:
-                return self._published(number, numbers[number], is_new=False)
+                return self._published(number, numbers[number])
         return None
 
     def _is_whole(self, there: Mapping[str, Entry]) -> bool:
@@ -149,7 +151,7 @@ class Publisher:
             operations = self._operations(there, opened)
             with self.hub.asked(str(self.repository)), transferring():
                 try:
-                    return self.hub.api.create_commit(
+                    commit = self.hub.api.create_commit(
                         self.repository.name,
                         operations,
                         commit_message=f"Version {self.version.digest}",
@@ -158,7 +160,10 @@ class Publisher:
                 except Exception as error:  # sorted by its status; the rest is for `asked`
                     if status_of(error) in (409, 412):
                         return None
+                    self._sent = True
                     raise
+        self._sent = True
+        return commit
 
     def _operations(
         self, there: Iterable[str], opened: ExitStack
@@ -191,8 +196,8 @@ class Publisher:
                 raise
         return True
 
-    def _published(self, number: int, commit: str, *, is_new: bool) -> Publication:
-        return Publication(self.repository.name, self.hub.endpoint, number, commit, is_new)
+    def _published(self, number: int, commit: str) -> Publication:
+        return Publication(self.repository.name, self.hub.endpoint, number, commit, self._sent)
 
     def _rehearsed(self) -> Publication:
         sends: list[tuple[str, int]] = [(path, size) for path, size, _ in self.files]
