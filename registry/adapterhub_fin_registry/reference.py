@@ -150,7 +150,7 @@ def local_name(there: str, *, numbered: bool) -> str:
     """
     if numbered and _is_name(there):
         return there
-    readable = re.sub(r"[^a-z0-9]+", "-", there.lower()).strip("-")[:48] or "x"
+    readable = re.sub(r"[^a-z0-9]+", "-", there.lower())[:48].strip("-") or "x"
     kind = "v" if numbered else "c"
     return f"{LOOSE}/{readable}-{kind}{hashlib.sha256(there.encode()).hexdigest()[:32]}"
 

@@ -55,44 +55,50 @@ class Hub:
     @contextmanager
     def asked(self, what: str) -> Iterator[None]:
         """Ask the Hub for something: its client's errors become NotFound, Refused or Unreachable, with what to do."""
-        from huggingface_hub import errors
-
-        where = f"{what} on {self.endpoint}"
         try:
             yield
         except AdapterHubError:
             raise
-        except errors.OfflineModeIsEnabled as error:
-            raise Unreachable(f"{what} isn't on this machine, and HF_HUB_OFFLINE is set: unset it to ask") from error
-        except errors.GatedRepoError as error:
-            raise Refused(f"{where} is gated: accept its terms on its page there, then `hf auth login`") from error
-        except errors.RepositoryNotFoundError as error:
-            raise NotFound(f"there is no {where} that you may see: check its name, or `hf auth login`") from error
-        except errors.RevisionNotFoundError as error:
-            raise NotFound(f"{where} isn't there: `ahf list --on hf://ORG/NAME` lists its versions") from error
-        except errors.LocalEntryNotFoundError as error:
-            raise Unreachable(f"{where} can't be read, {_reason(error)}: try again") from error
-        except errors.EntryNotFoundError as error:
-            raise NotFound(f"{where} lacks a file that its list has: try again, or tell its owner") from error
-        except errors.HfHubHTTPError as error:
-            raise self._answered(where, error) from error
-        except errors.HFValidationError as error:
-            raise BadReference(f"{what} isn't a name that a Hub allows: write hf://ORG/NAME[@REVISION]") from error
-        except (errors.HTTPError, ConnectionError, TimeoutError) as error:  # type: ignore[attr-defined]
-            raise Unreachable(
+        except Exception as error:
+            if (said := self._said(what, error)) is None:
+                raise
+            raise said from error
+
+    def _said(self, what: str, error: BaseException) -> AdapterHubError | None:
+        """What an error of the client means here; None for one that isn't about the Hub."""
+        from huggingface_hub import errors
+
+        where = f"{what} on {self.endpoint}"
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            return Unreachable(f"{what} isn't on this machine, and HF_HUB_OFFLINE is set: unset it to ask")
+        if isinstance(error, errors.GatedRepoError):
+            return Refused(f"{where} is gated: accept its terms on its page there, then `hf auth login`")
+        if isinstance(error, errors.RepositoryNotFoundError):
+            return NotFound(f"there is no {where} that you may see: check its name, or `hf auth login`")
+        if isinstance(error, errors.RevisionNotFoundError):
+            return NotFound(f"{where} isn't there: `ahf list --on hf://ORG/NAME` lists its versions")
+        if isinstance(error, errors.RemoteEntryNotFoundError):
+            return NotFound(f"{where} lacks a file that its list has: try again, or tell its owner")
+        if isinstance(error, errors.HfHubHTTPError):
+            return self._answered(where, error)
+        if error.__cause__ is not None and (said := self._said(what, error.__cause__)) is not None:
+            return said  # the client says "check your connection" of whatever it was
+        if isinstance(error, errors.HFValidationError):
+            return BadReference(f"{what} isn't a name that a Hub allows: write hf://ORG/NAME[@REVISION]")
+        if isinstance(error, (errors.HTTPError, ConnectionError, TimeoutError)):  # type: ignore[attr-defined]
+            return Unreachable(
                 f"{where} can't be reached ({_reason(error)}): try again, check HF_ENDPOINT, or set HF_HUB_OFFLINE=1 "
                 "to use what was read before"
-            ) from error
-        except json.JSONDecodeError as error:
-            raise Unreachable(f"{where} answers what isn't JSON: check HF_ENDPOINT, or try again later") from error
-        except ValueError as error:  # what a Hub answers within an answer, of a card or of a file
-            raise Refused(f"{where} was refused ({_reason(error)}): mend what it says, and try again") from error
-        except OSError as error:
-            if error.errno is not None:  # this machine's own disk, which says best itself what is wrong
-                raise
-            raise Unreachable(f"{where} can't be read, {_reason(error)}: try again") from error
+            )
+        if isinstance(error, json.JSONDecodeError):
+            return Unreachable(f"{where} answers what isn't JSON: check HF_ENDPOINT, or try again later")
+        if isinstance(error, ValueError):  # what a Hub says within an answer, of a card or of a file
+            return Refused(f"{where} was refused ({_reason(error)}): mend what it says, and try again")
+        if isinstance(error, OSError) and (error.errno is None or isinstance(error, errors.LocalEntryNotFoundError)):
+            return Unreachable(f"{where} can't be read, {_reason(error)}: try again")  # a body that was cut, say
+        return None  # this machine's own disk, which says best itself what is wrong
 
-    def _answered(self, where: str, error: Exception) -> Refused | Unreachable:
+    def _answered(self, where: str, error: BaseException) -> Refused | Unreachable:
         """What an answer with an error's status means."""
         status, reason = status_of(error), _reason(error)
         if status == 401:
@@ -104,12 +110,12 @@ class Hub:
         return Refused(f"{where} was refused ({reason}): mend what it says, and try again")
 
 
-def status_of(error: Exception) -> int | None:
+def status_of(error: BaseException) -> int | None:
     """The status of the answer that an error of the client's came from."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """What a server or the client said, on one line, without what would steer a terminal."""
     said = getattr(error, "server_message", None) or str(error) or type(error).__name__
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())

@@ -109,7 +109,10 @@ class Publisher:
         numbers, head = self.repository.numbers(), self.repository.commit()
         if found := self._among(numbers):
             return found
-        there = self.repository.files(head)
+        try:
+            there = self.repository.files(head)
+        except NotFound:  # a head that nothing refers to any more may be forgotten
+            return None
         commit = head if self._is_whole(there) else self._commit(head, there)
         if commit is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import re
@@ -112,6 +113,7 @@ class Proxy:
     url: str
     plain: bool = False
     tags: dict[str, dict[str, str]] = field(default_factory=dict)  # of a plain Hub: commits by repository and tag
+    manifest: bytes | None = None  # what every ahf_manifest.json holds, in the place of its own bytes
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
 
@@ -155,6 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
             listed = [{"name": t, "ref": f"refs/tags/{t}", "targetCommit": commit} for t, commit in tags.items()]
             data = json.dumps({**json.loads(data), "tags": listed}).encode()
         connection.close()
+        if self.proxy.manifest is not None and answer.status == 200:
+            data, kept, length = self._replaced(self.proxy.manifest, data, kept, length)
         if fault == "lost":
             return self._reset()
         if fault == "corrupt":
@@ -162,6 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(answer.status, kept, data, cut=fault == "truncated", length=length)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = answer  # noqa: N815
+
+    def _replaced(
+        self, manifest: bytes, data: bytes, headers: list[tuple[str, str]], length: str | None
+    ) -> tuple[bytes, list[tuple[str, str]], str | None]:
+        oid = hashlib.sha1(b"blob %d\0" % len(manifest) + manifest).hexdigest()
+        if "/paths-info/" in self.path:
+            entry = {"type": "file", "path": "ahf_manifest.json", "size": len(manifest), "oid": oid}
+            return json.dumps([entry]).encode(), headers, length
+        if self.path.endswith("/ahf_manifest.json"):
+            kept = [(k, v) for k, v in headers if k.lower() not in ("etag", "x-linked-etag", "x-linked-size")]
+            return manifest, [*kept, ("ETag", f'"{oid}"')], str(len(manifest))
+        return data, headers, length
 
     def _tag(self, repository: str, commit: str, tag: str) -> int:
         tags = self.proxy.tags.setdefault(repository, {})
@@ -226,3 +242,10 @@ def proxy(at_hub: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     yield found
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def plain(proxy: Proxy) -> Proxy:
+    """The proxy as a Hub on which only a tag makes a version."""
+    proxy.plain = True
+    return proxy

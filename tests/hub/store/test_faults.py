@@ -42,13 +42,6 @@ def published(proxy: Any, name: str, stored: Store, tmp_path: Path, monkeypatch:
     return version
 
 
-@pytest.fixture
-def plain(proxy: Any) -> Any:
-    """The proxy as a Hub on which only a tag makes a version."""
-    proxy.plain = True
-    return proxy
-
-
 @pytest.mark.parametrize("kind", ["500", "503", "reset", "lost"])
 @pytest.mark.parametrize("place", WRITES)
 def test_a_fault_while_publishing(kind: str, place: str, plain: Any, name: str, stored: Store) -> None:
