@@ -166,9 +166,7 @@ class Repository:
             )
         if "adapter_config.json" not in there or chosen is None:
             lacks = "adapter_config.json" if "adapter_config.json" not in there else " or ".join(weights)
-            raise NotFound(
-                f"{self}@{pinned.commit} holds no {lacks}, so it is no PEFT adapter to be read: name another"
-            )
+            raise NotAnAdapter(f"{self}@{pinned.commit} holds no {lacks}, so it is no PEFT adapter: name another")
         limit = size_limit("adapter_model.safetensors")
         for path in (chosen, *others):
             if there[path].size > (limit if path == chosen else size_limit(path)):

@@ -113,7 +113,9 @@ class Proxy:
     url: str
     plain: bool = False
     tags: dict[str, dict[str, str]] = field(default_factory=dict)  # of a plain Hub: commits by repository and tag
-    manifest: bytes | None = None  # what every ahf_manifest.json holds, in the place of its own bytes
+    files: dict[str, bytes] = field(default_factory=dict)  # what every commit holds in the place of its own
+    gone: set[str] = field(default_factory=set)  # what no commit holds
+    untagged: bool = False  # whether the list shows nothing that only this project writes, as of what others pushed
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
 
@@ -157,27 +159,34 @@ class _Handler(BaseHTTPRequestHandler):
             listed = [{"name": t, "ref": f"refs/tags/{t}", "targetCommit": commit} for t, commit in tags.items()]
             data = json.dumps({**json.loads(data), "tags": listed}).encode()
         connection.close()
-        if self.proxy.manifest is not None and answer.status == 200:
-            data, kept, length = self._replaced(self.proxy.manifest, data, kept, length)
+        status = answer.status
+        if self.proxy.untagged and self.path.startswith("/api/models?"):
+            data = data.replace(b'"adapterhub_fin"', b'"theirs"')
+        if "/paths-info/" in self.path or "/tree/" in self.path:
+            data = self._listed(data, body.decode() if "/paths-info/" in self.path else "")
+        elif (name := self.path.rpartition("/")[2]) in self.proxy.files and "/resolve/" in self.path:
+            status, data = 200, self.proxy.files[name]
+            commit = self.path.rpartition("/resolve/")[2].partition("/")[0]
+            kept, length = [("ETag", f'"{_oid(data)}"'), ("X-Repo-Commit", commit)], str(len(data))
         if fault == "lost":
             return self._reset()
         if fault == "corrupt":
             data = bytes([data[0] ^ 1]) + data[1:] if self.path.endswith(".json") else data[:-1] + bytes([data[-1] ^ 1])
-        return self._send(answer.status, kept, data, cut=fault == "truncated", length=length)
+        return self._send(status, kept, data, cut=fault == "truncated", length=length)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = answer  # noqa: N815
 
-    def _replaced(
-        self, manifest: bytes, data: bytes, headers: list[tuple[str, str]], length: str | None
-    ) -> tuple[bytes, list[tuple[str, str]], str | None]:
-        oid = hashlib.sha1(b"blob %d\0" % len(manifest) + manifest).hexdigest()
-        if "/paths-info/" in self.path:
-            entry = {"type": "file", "path": "ahf_manifest.json", "size": len(manifest), "oid": oid}
-            return json.dumps([entry]).encode(), headers, length
-        if self.path.endswith("/ahf_manifest.json"):
-            kept = [(k, v) for k, v in headers if k.lower() not in ("etag", "x-linked-etag", "x-linked-size")]
-            return manifest, [*kept, ("ETag", f'"{oid}"')], str(len(manifest))
-        return data, headers, length
+    def _listed(self, data: bytes, asked: str) -> bytes:
+        if not (self.proxy.files or self.proxy.gone):
+            return data
+        changed = self.proxy.gone | self.proxy.files.keys()
+        entries = [entry for entry in json.loads(data) if entry["path"] not in changed]
+        entries += [
+            {"type": "file", "path": path, "size": len(data), "oid": _oid(data)}
+            for path, data in self.proxy.files.items()
+            if not asked or path in asked
+        ]
+        return json.dumps(entries).encode()
 
     def _tag(self, repository: str, commit: str, tag: str) -> int:
         tags = self.proxy.tags.setdefault(repository, {})
@@ -223,6 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: Any) -> None:
         pass
+
+
+def _oid(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 @pytest.fixture

@@ -118,7 +118,9 @@ def test_a_manifest_that_is_not_of_its_files_is_refused(
 ) -> None:
     manifest = {**json.loads(publish(name).manifest_bytes), **SLIPS[slip]}
     spaces = (", ", ": ") if slip == "spaces" else (",", ":")
-    proxy.manifest = json.dumps(manifest, sort_keys=True, separators=spaces, ensure_ascii=False).encode()
+    proxy.files["ahf_manifest.json"] = json.dumps(
+        manifest, sort_keys=True, separators=spaces, ensure_ascii=False
+    ).encode()
     for take in (ahf.pull, ahf.load):
         with pytest.raises((ahf.Refused, ahf.BadManifest, ahf.Corrupted)):
             take(f"hf://{name}")
