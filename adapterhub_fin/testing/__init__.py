@@ -14,13 +14,23 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("description", "method", "head", "corpus", "bench"))
+    *(f"{__name__}.{module}" for module in ("description", "method", "head", "corpus", "store", "bench"))
 )
 
 from adapterhub_fin.testing.bench import Bench  # noqa: E402 - their asserts are rewritten first
 from adapterhub_fin.testing.corpus import CorpusContract  # noqa: E402
 from adapterhub_fin.testing.head import HeadContract  # noqa: E402
 from adapterhub_fin.testing.method import MethodContract  # noqa: E402
+from adapterhub_fin.testing.store import StoreContract  # noqa: E402
 from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder  # noqa: E402
 
-__all__ = ["Bench", "CorpusContract", "HeadContract", "MethodContract", "tiny_corpus", "tiny_decoder", "tiny_encoder"]
+__all__ = [
+    "Bench",
+    "CorpusContract",
+    "HeadContract",
+    "MethodContract",
+    "StoreContract",
+    "tiny_corpus",
+    "tiny_decoder",
+    "tiny_encoder",
+]

@@ -56,7 +56,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def make_manifest() -> Callable[..., ahf.Manifest]:
     """A manifest of an adapter whose corpus ends at an instant."""
 
-    def make(corpus: str = "2021-01-01T00:00:00Z", **fields: Any) -> ahf.Manifest:
+    def make(corpus: str = "2021-01-01T00:00:00Z", /, **fields: Any) -> ahf.Manifest:
         inputs = (
             KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="the model's card"),
             KnowledgeInput(input="corpus:news", at=corpus, kind="observed", evidence="available_at"),
