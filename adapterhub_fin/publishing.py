@@ -72,7 +72,8 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
         if incoming.manifest is None:
             from adapterhub_fin.engine.importing import import_incoming
 
-            return import_incoming(incoming, name, allow_pickle=allow_pickle, registry=registry).version
+            told = {"allow_pickle": allow_pickle, "registry": registry, "signatures": ()}  # vouched for by nobody here
+            return import_incoming(incoming, name, **told).version
         return take(incoming, registry, name, INTAKE)
 
 

@@ -27,7 +27,7 @@ def _foreign(incoming: Incoming, registry: Registry, name: str) -> Version:
     """Take in what someone published with plain PEFT."""
     from adapterhub_fin.engine.importing import import_incoming
 
-    return import_incoming(incoming, name, registry=registry).version
+    return import_incoming(incoming, name, registry=registry, signatures=()).version
 
 
 INTAKE = Intake(checks=_vetoes, foreign=_foreign)

@@ -63,15 +63,17 @@ def import_folder(
     licence: str | None = None,
     tags: Sequence[str] = (),
     registry: Registry | None = None,
+    signatures: Sequence[bytes] | None = None,
 ) -> Taken:
     """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
 
     `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left out;
-    `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. Raises
-    NotAnAdapter with what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
+    `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It is signed
+    by the configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
     """
     told: dict[str, Any] = {"base": base, "corpus": corpus, "labels": labels, "allow_pickle": allow_pickle}
     told |= {"description": description, "licence": licence, "tags": tags, "registry": registry}
+    told["signatures"] = signatures
     if not (uri := str(folder)).startswith("hf:/"):
         return _import(Path(folder), name, {}, **told)
     uri = f"hf://{uri.removeprefix('hf:').lstrip('/')}"  # a Path has lost one of its slashes
@@ -99,6 +101,7 @@ def _import(
     licence: str | None = None,
     tags: Sequence[str] = (),
     registry: Registry | None = None,
+    signatures: Sequence[bytes] | None = None,
 ) -> Taken:
     read_config(source, source)
     check_weights(source, source, allow_pickle=allow_pickle)
@@ -124,7 +127,9 @@ def _import(
         }
         registry = registry or configured_registries().writable()
         kept = {key: value for key, value in record.items() if value}
-        version = registry.add(clean, manifest, name=name, checks=extensions().vetoes(), origin=kept)
+        version = registry.add(
+            clean, manifest, name=name, checks=extensions().vetoes(), origin=kept, signatures=signatures
+        )
         return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
 
 
