@@ -67,9 +67,10 @@ def import_folder(
 ) -> Taken:
     """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
 
-    `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left out;
-    `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It is signed
-    by the configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
+    `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left
+    out; `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It
+    is signed by the configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with
+    what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
     """
     told: dict[str, Any] = {"base": base, "corpus": corpus, "labels": labels, "allow_pickle": allow_pickle}
     told |= {"description": description, "licence": licence, "tags": tags, "registry": registry}
