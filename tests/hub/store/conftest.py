@@ -48,8 +48,9 @@ def at_hub(hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A name of this test's own, since the server serves many."""
-    return f"acme/{re.sub('[^a-z0-9]+', '-', request.node.name.lower()).strip('-')[:80]}"
+    """A name of this test's own, in an organisation of its file's, since the server serves many."""
+    organisation = request.module.__name__.rpartition("test_")[2]
+    return f"{organisation}/{re.sub('[^a-z0-9]+', '-', request.node.name.lower()).strip('-')[:80]}"
 
 
 @pytest.fixture

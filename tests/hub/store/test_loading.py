@@ -110,6 +110,8 @@ def test_what_others_pushed_is_imported_pulled_and_found(
     taken = ahf.import_folder(f"hf://{name}@theirs", "acme/theirs", labels=["down", "up"], licence="MIT")
     assert taken.version.manifest.head is not None and taken.version.manifest.head.labels == ("down", "up")
     assert taken.version.record["origin"]["commit"] == commit
+    as_path = ahf.import_folder(Path(f"hf://{name}@theirs"), "acme/theirs-too", labels=["down", "up"])
+    assert as_path.version.record["origin"]["commit"] == commit
     pulled = ahf.pull(f"hf://{name}@theirs", "acme/pulled")
     assert pulled.record["origin"]["commit"] == commit and pulled.manifest.base.repository == "acme/tiny"
     pushed[0].push_to_hub(name, token=True)

@@ -58,16 +58,16 @@ def configured(tmp_path: Path) -> Callable[[str], None]:
     return write
 
 
-TEAM = '[[registries]]\nname = "team"\nuri = "hf://acme"\n'
+TEAM = '[[registries]]\nname = "team"\nuri = "hf://places"\n'
 
 
 def test_list_on_a_hub(run_ahf: Ahf, name: str, shelf: list[ahf.Version]) -> None:
-    for place in (f"hf://{name}", "hf://acme", "hf://"):
+    for place in (f"hf://{name}", "hf://places"):
         rows = json.loads(run_ahf("list", "--on", place, "--json")[1])
         mine = [row for row in rows if row["name"] == name]
         assert [(row["version"], row["digest"]) for row in mine] == [(n + 1, v.digest) for n, v in enumerate(shelf)]
         assert all(row["repository"] == f"hf://{name}" and len(row["commit"]) == 40 for row in mine)
-    assert f"{name}@2" in run_ahf("list", name, "--on", "hf://acme")[1]
+    assert f"{name}@2" in run_ahf("list", name, "--on", "hf://places")[1]
     assert "no versions" in run_ahf("list", "--on", "hf://nobody")[2]
     code, _, err = run_ahf("list", "--on", f"hf://{name}@v1")
     assert code == 1 and "isn't a place on a Hub" in err
@@ -94,10 +94,10 @@ def test_what_others_published_is_found_by_words(
         (tmp_path / "theirs" / path).write_bytes(data)
     at_hub.api().upload_folder(repo_id=at_hub.api().create_repo(name).repo_id, folder_path=tmp_path / "theirs")
     proxy.untagged = True
-    document = json.loads(run_ahf("search", "--on", "hf://acme", "--foreign", name.partition("/")[2], "--json")[1])
+    document = json.loads(run_ahf("search", "--on", "hf://places", "--foreign", name.partition("/")[2], "--json")[1])
     commit = at_hub.api().model_info(name).sha
     assert [row["at"] for row in document] == [f"hf://{name}@{commit}"]
-    assert f"hf://{name}@" in run_ahf("search", "--on", "hf://acme", "--foreign", name.partition("/")[2])[1]
+    assert f"hf://{name}@" in run_ahf("search", "--on", "hf://places", "--foreign", name.partition("/")[2])[1]
     assert run_ahf("search", "--foreign", "tone")[0] == 2
 
 
@@ -118,7 +118,7 @@ def test_a_configured_hub_is_asked_in_its_place(
         ("team", 2, False),
     ]
     assert name in chain.names() and len(json.loads(run_ahf("search", f"name = '{name}'", "--json")[1])["rows"]) == 2
-    for missing in (f"{name}@7", f"{name}@champion", "acme/no-such-name", "other/tone"):
+    for missing in (f"{name}@7", f"{name}@champion", "places/no-such-name", "other/tone"):
         with pytest.raises(ahf.NotFound):
             chain.resolve(missing)
     mine = stored(name, seed=5)
@@ -163,7 +163,7 @@ def test_a_configured_hub_that_does_not_answer_says_so_and_hides_no_earlier_regi
 
 
 def test_a_uri_that_is_no_organisation(configured: Callable[[str], None]) -> None:
-    configured(TEAM.replace("hf://acme", "hf://acme/tone"))
+    configured(TEAM.replace("hf://places", "hf://places/tone"))
     with pytest.raises(ahf.BadConfiguration, match="name an organisation"):
         ahf.RegistryChain.configured()
 
