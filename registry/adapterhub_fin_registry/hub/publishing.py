@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import NotFound, Refused, Unreachable
 from adapterhub_fin_registry.hub.client import Hub, status_of, transferring
+from adapterhub_fin_registry.hub.progress import Counted
 from adapterhub_fin_registry.hub.repository import SIGNATURES, Entry, Repository
 from adapterhub_fin_registry.signatures import MANIFEST, read_signatures
 
@@ -182,8 +183,10 @@ class Publisher:
         mine = {file.path for file in self.files} | self.texts.keys()
         beyond = sorted(set(there) - mine - _KEPT)
         added = [CommitOperationAdd(path, data) for path, data in self.texts.items()]
-        for path, _, _ in self.files:
-            added.append(CommitOperationAdd(path, opened.enter_context((self.version.files / path).open("rb"))))
+        for path, size, _ in self.files:
+            file = opened.enter_context(Counted(self.version.files / path))
+            added.append(CommitOperationAdd(path, file))  # which hashes it first
+            file.show(path, size)
         return [*added, *(CommitOperationDelete(path) for path in beyond)]
 
     def _tag(self, number: int, commit: str) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,3 +154,22 @@ def test_six_publishers_of_one_name_at_once(alike: bool, at_hub: Any, name: str,
     chain = ahf.RegistryChain.configured()
     for number, digest in answers:
         assert chain.resolve(f"hf://{name}@v{number}").digest == digest
+
+
+def test_what_takes_long_is_shown_on_a_terminal_and_not_in_a_pipe(
+    at_hub: Any, name: str, stored: Store, tmp_path: Path
+) -> None:
+    stored(name, weights={"columns": 2**19})
+    command = [sys.executable, "-c", PUBLISH, name]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (40, 200))
+    env = at_hub.environment(tmp_path / "hf")
+    with subprocess.Popen([*command, f"{name}-shown"], stdout=subprocess.DEVNULL, stderr=theirs, env=env) as child:
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while chunk := os.read(ours, 65536):
+                drawn += chunk
+    assert child.returncode == 0 and b"adapter_model.safetensors" in drawn and b"%" in drawn
+    piped = subprocess.run([*command, f"{name}-piped"], env=env, capture_output=True, text=True)
+    assert piped.returncode == 0 and piped.stderr == ""
