@@ -15,7 +15,7 @@ from adapterhub_fin_registry.hub.repository import Repository
 from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.knowledge import Tier
 from adapterhub_fin_registry.local import AsOf
-from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference
+from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, is_segment
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.search.page import Page
@@ -30,8 +30,10 @@ class HubMember(Mirror):
     def __init__(self, hub: Hub, uri: str, intake: Intake | None = None) -> None:
         super().__init__(hub, intake)
         place = listing.Place.parse(uri)
-        if place.author is None or place.repository is not None:
-            raise BadConfiguration(f"a registry is at {uri}: name an organisation of the Hub, as hf://acme")
+        if place.author is None or place.repository is not None or not is_segment(place.author):
+            raise BadConfiguration(
+                f"a registry is at {uri}: name an organisation of the Hub in lowercase, as hf://acme"
+            )
         self._place, self._organisation = place, place.author
 
     def names(self) -> list[str]:

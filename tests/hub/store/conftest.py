@@ -116,6 +116,7 @@ class Proxy:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)  # of a plain Hub: commits by repository and tag
     files: dict[str, bytes] = field(default_factory=dict)  # what every commit holds in the place of its own
     gone: set[str] = field(default_factory=set)  # what no commit holds
+    public: bool = False  # whether repositories say that they are
     untagged: bool = False  # whether the list shows nothing that only this project writes, as of what others pushed
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
@@ -143,8 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self._fault()
         if fault == "reset":
             return self._reset()
-        if fault.isdigit():
-            return self._send(int(fault), [], b"the proxy says so")
+        if fault[:3].isdigit():
+            status, *code = fault.split()  # and what the Hub's own servers say beside it
+            headers = [("X-Error-Code", code[0])] if code else []
+            return self._send(int(status), [*headers, ("X-Error-Message", "the proxy says so")], b"the proxy says so")
         if self.proxy.plain and (tagged := re.search(r"/api/models/([^/]+/[^/]+)/tag/([0-9a-f]{40})", self.path)):
             status = self._tag(tagged[1], tagged[2], json.loads(body)["tag"])
             return self._reset() if fault == "lost" else self._send(status, [], b"{}")
@@ -163,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
         status = answer.status
         if self.proxy.untagged and self.path.startswith("/api/models?"):
             data = data.replace(b'"adapterhub_fin"', b'"theirs"')
+        if self.proxy.public and self.path.startswith("/api/models/"):
+            data = re.sub(rb'"private": ?true', b'"private": false', data)
         if "/paths-info/" in self.path or "/tree/" in self.path:
             data = self._listed(data, body.decode() if "/paths-info/" in self.path else "")
         elif (name := self.path.rpartition("/")[2]) in self.proxy.files and "/resolve/" in self.path:

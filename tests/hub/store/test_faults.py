@@ -111,3 +111,20 @@ def test_wrong_bytes_of_the_right_length_are_refused(place: str, proxy: Any, nam
     assert ahf.Registry().names() == []
     proxy.heal()
     assert ahf.pull(f"hf://{name}").digest == published.digest, "and no cache kept them"
+
+
+@pytest.mark.parametrize(("answer", "error", "says"), [
+    ("403 GatedRepo", ahf.Refused, "accept its terms"),
+    ("404 RepoNotFound", ahf.NotFound, "hf auth login"),
+    ("404 RevisionNotFound", ahf.NotFound, "lists its versions"),
+    ("403", ahf.Refused, "ask its owner"),
+    ("418", ahf.Refused, "the proxy says so"),
+    ("429", ahf.Unreachable, "try again later"),
+])  # fmt: skip
+def test_every_answer_of_a_hub_says_what_to_do(
+    answer: str, error: type[Exception], says: str, proxy: Any, name: str
+) -> None:
+    proxy.fault(answer, "GET", "/", times=1000)
+    with pytest.raises(error, match=says) as raised:
+        ahf.pull(f"hf://{name}")
+    assert "\n" not in str(raised.value) and ahf.Registry().names() == []

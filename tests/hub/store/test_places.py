@@ -162,9 +162,10 @@ def test_a_configured_hub_that_does_not_answer_says_so_and_hides_no_earlier_regi
     assert chain.resolve(name).digest == chain.resolve(f"{name}@2").digest == shelf[1].digest
 
 
-def test_a_uri_that_is_no_organisation(configured: Callable[[str], None]) -> None:
-    configured(TEAM.replace("hf://places", "hf://places/tone"))
-    with pytest.raises(ahf.BadConfiguration, match="name an organisation"):
+@pytest.mark.parametrize("uri", ["hf://places/tone", "hf://", "hf://Places", "hf://places/../x"])
+def test_a_uri_that_is_no_organisation(uri: str, configured: Callable[[str], None]) -> None:
+    configured(TEAM.replace("hf://places", uri))
+    with pytest.raises((ahf.BadConfiguration, ahf.BadReference), match="organisation|a name that a Hub allows"):
         ahf.RegistryChain.configured()
 
 

@@ -59,14 +59,17 @@ def test_a_dry_run_sends_nothing(at_hub: Any, name: str, stored: Store) -> None:
     assert ahf.publish(name, f"hf://{name}", dry_run=True).reference == f"hf://{name}@v1"
 
 
-def test_a_repository_that_may_not_be_made_or_is_public(at_hub: Any, name: str, stored: Store) -> None:
+def test_a_repository_that_may_not_be_made_or_is_public(proxy: Any, at_hub: Any, name: str, stored: Store) -> None:
     stored(name)
     with pytest.raises(ahf.NotFound, match="check its name"):
         ahf.publish(name, f"hf://{name}", create=False)
-    at_hub.api().create_repo(name, private=False)
-    if at_hub.api().model_info(name).private is False:
-        with pytest.raises(ahf.Refused, match="is public"):
-            ahf.publish(name, f"hf://{name}", private=True)
+    at_hub.api().create_repo(name)
+    proxy.public = True
+    with pytest.raises(ahf.Refused, match="is public"):
+        ahf.publish(name, f"hf://{name}", private=True)
+    assert at_hub.api().list_repo_refs(name).tags == []
+    proxy.public = False
+    assert ahf.publish(name, f"hf://{name}", private=True).reference == f"hf://{name}@v1"
 
 
 def test_a_damaged_version_is_not_published(at_hub: Any, name: str, stored: Store) -> None:
