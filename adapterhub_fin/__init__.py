@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         Refused,
         TrainingFailed,
         UnknownName,
+        Unreachable,
         WriteFailed,
         WrongBase,
         WrongTensors,
@@ -92,6 +93,10 @@ if TYPE_CHECKING:
         Prediction,
         Rows,
         Site,
+    )
+    from adapterhub_fin.publishing import (
+        publish,
+        pull,
     )
     from adapterhub_fin.recipe import (
         Recipe,
@@ -151,6 +156,7 @@ __all__ = [
     "StoreKind",
     "TrainingFailed",
     "UnknownName",
+    "Unreachable",
     "Version",
     "WriteFailed",
     "WrongBase",
@@ -168,6 +174,8 @@ __all__ = [
     "plan",
     "preview",
     "preview_series",
+    "publish",
+    "pull",
     "register",
     "save",
     "train",
@@ -207,6 +215,7 @@ _HOME = {
             "Refused",
             "TrainingFailed",
             "UnknownName",
+            "Unreachable",
             "WriteFailed",
             "WrongBase",
             "WrongTensors",
@@ -216,6 +225,7 @@ _HOME = {
     "register": "adapterhub_fin.extensions",
     "hookimpl": "adapterhub_fin.hooks",
     **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
+    **dict.fromkeys(("publish", "pull"), "adapterhub_fin.publishing"),
     "Recipe": "adapterhub_fin.recipe",
     "check": "adapterhub_fin.serving.checking",
     "diff": "adapterhub_fin.engine.comparing",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from adapterhub_fin.errors import BadConfiguration, Refused
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry import Registry, RegistryChain, Version
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry, Version
 
 if TYPE_CHECKING:
     import uvicorn
@@ -89,7 +90,7 @@ def serve(
     from adapterhub_fin_registry.serve.tokens import Tokens
 
     settings = settings or Settings()
-    registry = registry or RegistryChain.configured().writable()
+    registry = registry or configured_registries().writable()
     folder = state_folder(registry, state)
     if not public_address and not _is_loopback(host):
         raise Refused(f"{host} is reached by others, and nothing here is encrypted: use a TLS proxy, or --public")

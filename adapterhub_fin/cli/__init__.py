@@ -33,6 +33,8 @@ SUMMARIES = {
     "rm": "Delete one exact version for good; its number is never used again.",
     "diff": "Compare two versions: their manifests, and, tensor by tensor, their weights.",
     "import": "Take in a PEFT folder that another trainer made.",
+    "publish": "Put a version on a Hub, under the next free number there.",
+    "pull": "Take a version from a Hub into the registry.",
     "export": "Write a version to a plain folder, for PEFT or for vLLM.",
     "check": "Say what a serving engine would refuse of a version.",
     "path": "Print the folder of a version, its files verified.",

@@ -28,8 +28,9 @@ from adapterhub_fin.engine.training import Source, named, read_recipe, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.registries import configured_registries
 from adapterhub_fin.schedule import Window
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
 
@@ -91,7 +92,7 @@ def train_series(
     """
     refuse_both(resume, restart)
     whole = _scheduled(named(read_recipe(recipe, overrides, keys)))
-    registry = registry or RegistryChain.configured().writable()
+    registry = registry or configured_registries().writable()
     rows = read_rows(whole.corpus, whole.head.name)
     plan = _still_on_this_base(_planned(whole, rows, registry), download)
     _tell_of_the_base(whole, plan)
@@ -123,7 +124,7 @@ def preview_series(
     """
     whole = _scheduled(read_recipe(recipe, overrides, keys))
     rows = read_rows(whole.corpus, whole.head.name)
-    plan = _planned(whole, rows, registry or RegistryChain.configured().writable_or_first())
+    plan = _planned(whole, rows, registry or configured_registries().writable_or_first())
     draft(plan[0].recipe, download=download, rows=rows)
     _tell_of_the_base(whole, plan)
     return plan

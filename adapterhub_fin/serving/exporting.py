@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import Corrupted, Refused, UnknownName
+from adapterhub_fin.registries import configured_registries
 from adapterhub_fin.serving import lora
 from adapterhub_fin.serving.checking import findings, read_stored
 from adapterhub_fin.serving.finding import Finding, Stored
 from adapterhub_fin.serving.vllm import RANKS
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def export(
         raise UnknownName("layout", layout, LAYOUTS)
     if without_head and layout != "vllm":
         raise Refused("a PEFT folder without its head would answer at random: leave without_head for the layout vllm")
-    registry = registry or RegistryChain.configured().answering(reference)
+    registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     source, target = registry.path(version.reference), Path(folder).absolute()
     with _built_apart(target) as built:

@@ -52,6 +52,8 @@ class Registry:
     Opening writes nothing, so that a root may be mounted read-only; the first write makes what is missing.
     """
 
+    is_remote = False  # whether what it answers lies elsewhere, so that nothing new can be stored in it
+
     def __init__(self, root: str | os.PathLike[str] | None = None, *, disk: Disk | None = None) -> None:
         self.root = _default_root() if root is None else Path(root).absolute()
         self._disk = disk or Disk()
@@ -84,6 +86,11 @@ class Registry:
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
         return [shelf.name for shelf in shelves(self.root) if next(shelf.newest_first(), None) is not None]
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a version under a name: a damaged one too, but not the tombstones of deleted ones."""
+        shelf = Shelf(self.root, name)
+        return any(not (shelf.versions_folder / str(n) / "deleted.json").exists() for n in reversed(shelf.numbers()))
 
     def versions(self, name: str) -> list[Version]:
         """Every version of a name, the yanked ones too, by ascending number."""
@@ -141,8 +148,9 @@ class Registry:
 
         version = Lock(lock, self._disk).hold(
             asked(wanted, as_of, tier),
-            find=lambda exact: self._find(Reference.parse(exact), before, tier),
+            find=lambda exact, digest: self._held(exact, digest, before, tier),
             resolve=lambda: self._find(wanted, before, tier),
+            named=lambda version: self._lasting(wanted, version),
         )
         return _logged(wanted, version)
 
@@ -353,7 +361,9 @@ class Registry:
 
     def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         if isinstance(wanted, HubReference):
-            raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under")
+            raise BadReference(
+                f"{wanted} is on a Hub and not in this registry: pull it first, and ask for its name here"
+            )
         if isinstance(wanted, DigestReference):
             version = self._by_digest(wanted.digest)
         else:
@@ -364,6 +374,14 @@ class Registry:
         if before is not None:
             resolution.check_as_of(version, before, tier)
         return version
+
+    def _held(self, exact: str, digest: str, before: datetime | None, tier: Tier) -> Version:
+        """The version that a lock file holds a reference to."""
+        return self._find(parse_reference(exact), before, tier)
+
+    def _lasting(self, wanted: Reference | DigestReference | HubReference, version: Version) -> str:
+        """How a lock file names a version."""
+        return version.reference
 
     def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:
         return changing(self._disk, self.root, shelf.folder)

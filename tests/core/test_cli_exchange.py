@@ -125,4 +125,3 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     assert document["reference"] == "acme/theirs@1"  # dated, it is the version that is there
     manifest = ahf.Registry().resolve("acme/theirs").manifest
     assert manifest.licence == "MIT" and {each.kind for each in manifest.knowledge.inputs} == {"asserted"}
-    assert run_ahf("import", "hf://acme/tone", "--as", "acme/hub")[2].startswith("ahf: hf://acme/tone is on a Hub")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
+from dataclasses import replace
 from typing import Any, Final
 
+from adapterhub_fin_registry.card import card
 from adapterhub_fin_registry.version import Version
 
 HEAD: Final = 2**16  # characters of a card's head; what search reads of a card is far less
@@ -13,8 +14,9 @@ _VALUES: Final = 10_000  # of a head: in YAML a few lines can stand for billions
 
 
 def card_of(version: Version) -> bytes:
-    """README.md of a version that came without one: the metadata that clients search by, and what it is."""
-    return version.plain(lambda data: _card(version, data)).encode()
+    """README.md of a version that came without one."""
+    mine = replace(version)  # what is parsed for a card goes with it: a server holds many versions for long
+    return card(mine.manifest, mine.name, mine.events).encode()
 
 
 def head_of(text: str) -> dict[str, Any]:
@@ -59,17 +61,3 @@ class _Plain:
         if isinstance(value, int) and abs(value) < 2**63:
             return value
         return str(value)[:HEAD].encode(errors="replace").decode()
-
-
-def _card(version: Version, data: dict[str, Any]) -> str:
-    head = {
-        "library_name": "peft",
-        "base_model": data["base"]["repository"],
-        "datasets": [data["corpus"]["name"]] if data["corpus"] else None,
-        "license": data["licence"],
-        "tags": ["adapterhub_fin", data["method"]["name"], *version.tags],
-    }
-    # JSON is YAML: nothing in a name or a tag can end the head early.
-    lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items() if value)
-    end = data["knowledge"]["end"]
-    return f"---\n{lines}\n---\n# {version.name}\n\n{data['description']}\n\nKnowledge ends {end}; {version.digest}.\n"
