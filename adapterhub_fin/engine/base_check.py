@@ -144,19 +144,32 @@ def _check_weights(
     described: str,
 ) -> None:
     here = pin.weight_probe(model, leave_out)
-    quantized = base.quantization is not None or any(
-        hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
-    )
-    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(name, 1e-6) for name in (dtype, here["dtype"]))
+    quantized = any(hasattr(p, "quant_state") for p in pin.backbone(model).parameters())
     for name, values in here["values"].items():
-        size = _root_mean_square(stored[name])
-        off = [a - b for a, b in zip(values, stored[name], strict=True)]
-        worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
-        if not worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # `not <=`, so that a NaN differs
-            raise WrongBase(
-                f"{described} has other weights than {_name(base)}: {name} differs by {worst:.3g} where "
-                f"{tolerance * size:.3g} is allowed; load the base that the version was trained on"
-            )
+        check_elements(name, values, stored[name], base, {dtype, here["dtype"]}, described, quantized=quantized)
+
+
+def check_elements(
+    name: str,
+    here: Sequence[float],
+    stored: Sequence[float],
+    base: Base,
+    dtypes: Collection[str],
+    described: str,
+    *,
+    quantized: bool = False,
+) -> None:
+    """Hold the probed elements of one tensor to the pin's, by the coarser of the types that both were held in."""
+    quantized = quantized or base.quantization is not None
+    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(dtype, 1e-6) for dtype in dtypes)
+    size = _root_mean_square(stored)
+    off = [a - b for a, b in zip(here, stored, strict=True)]
+    worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
+    if not worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # `not <=`, so that a NaN differs
+        raise WrongBase(
+            f"{described} has other weights than {_name(base)}: {name} differs by {worst:.3g} where "
+            f"{tolerance * size:.3g} is allowed; load the base that the version was trained on"
+        )
 
 
 def _root_mean_square(values: Sequence[float]) -> float:
