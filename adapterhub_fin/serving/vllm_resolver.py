@@ -123,10 +123,10 @@ def _loadable(registry: Registry, version: Version, folder: Path) -> Path:
         return folder
     if os.environ.get(WITHOUT_HEAD) != "1":
         raise Refused(f"{stopping[0].says}; {stopping[0].do}")
-    return _headless(registry, version)
+    return headless(registry, version)
 
 
-def _headless(registry: Registry, version: Version) -> Path:
+def headless(registry: Registry, version: Version) -> Path:
     """The version without the modules trained whole, kept in the user's cache under its digest, whole or absent."""
     from adapterhub_fin.serving.exporting import export
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -97,9 +98,11 @@ def test_the_plugin_is_called_in_every_process_and_imports_vllm_only_then(monkey
 import sys
 from adapterhub_fin.serving.vllm_resolver import register
 assert not {"vllm", "torch", "transformers", "peft"} & set(sys.modules), "imported before it is needed"
-register(); register()
+register()
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 ((name, resolver),) = LoRAResolverRegistry.resolvers.items()
+register()
+assert LoRAResolverRegistry.resolvers == {name: resolver}
 assert isinstance(resolver, LoRAResolver)
 assert not {"torch", "transformers", "peft"} & set(sys.modules)
 print(name)
@@ -222,9 +225,9 @@ class TestFolders:
         version = imported(modules_to_save=["lm_head"])
         assert ask("acme/tiny", "acme/brought") is None
         assert "vLLM takes no modules trained whole (lm_head)" in caplog.text
-        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as pool:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AHF_VLLM_WITHOUT_HEAD", "1")
-            folders = {r.lora_path for r in pool.map(lambda _: ask("acme/tiny", "acme/brought"), range(4))}
+            folders = {ask("acme/tiny", name).lora_path for name in ("acme/brought", "acme/brought@1")}
         (folder,) = map(Path, folders)
         assert folder.is_relative_to(tmp_path / "cache") and folder.name == version.digest.removeprefix("sha256:")
         assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
@@ -232,6 +235,20 @@ class TestFolders:
         written = load_file(folder / "adapter_model.safetensors")
         assert written.keys() == {name for name in stored if ".lora_" in name} < stored.keys()
         assert json.loads((folder / "adapter_config.json").read_text())["modules_to_save"] is None
+
+    def test_two_processes_that_leave_it_out_at_once_get_one_folder(self, imported: Callable[..., ahf.Version]) -> None:
+        from adapterhub_fin.serving.vllm_resolver import headless
+
+        version, both = imported(modules_to_save=["lm_head"]), Barrier(2, timeout=60)
+
+        class Meeting(ahf.Registry):
+            def path(self, *arguments: Any, **options: Any) -> Path:
+                both.wait()  # each has found no folder, and begins to write one
+                return super().path(*arguments, **options)
+
+        with ThreadPoolExecutor(2) as pool:
+            one, other = pool.map(lambda registry: headless(registry, version), (Meeting(), Meeting()))
+        assert one == other and [path.name for path in one.parent.iterdir()] == [one.name]
 
     def test_what_no_export_mends_is_none_either_way(
         self, ask: Ask, imported: Callable[..., ahf.Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
