@@ -23,7 +23,7 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
 )
 @json_option
 def command(reference: str, folder: str, layout: str, without_head: bool, engine: str | None, as_json: bool) -> None:
-    """Write a version to a plain folder, for PEFT or for a serving engine.
+    """Write a version to a plain folder, for PEFT or for vLLM.
 
     peft is every file as it is stored; vllm is what vLLM's loader of LoRA reads, or an error that says what it would
     not. The folder must be new or empty, and is there whole or not at all. --engine prints the command that serves it,

@@ -27,15 +27,18 @@ from adapterhub_fin.testing import tiny_corpus, tiny_decoder
 from adapterhub_fin.testing.fresh import run_python
 
 STAND_INS = Path(__file__).parent / "stand_ins"
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GROUP = "vllm.general_plugins"
+PLUGINS: dict[str, str] = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+    "entry-points"
+][GROUP]
 Ask = Callable[[str, str], Any]
 
 
 def plugin() -> Callable[[], None]:
     """What vLLM finds in the entry-point group and calls in each of its processes."""
-    group = "vllm.general_plugins"
-    ((name, value),) = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"][group].items()
-    loaded: Callable[[], None] = EntryPoint(name, value, group).load()
+    ((name, value),) = PLUGINS.items()
+    loaded: Callable[[], None] = EntryPoint(name, value, GROUP).load()
     return loaded
 
 
@@ -111,6 +114,22 @@ print(name)
     monkeypatch.setenv("PYTHONPATH", path)
     done = run_python("-c", program)
     assert done.strip() == "adapterhub_fin"
+
+
+def test_the_example_finds_a_version_through_the_installed_plugin(
+    notes: ahf.Version, decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site" / "adapterhub_fin_beside_vllm-0.dist-info"  # as pip writes it from pyproject.toml
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.4\nName: adapterhub-fin-beside-vllm\nVersion: 0\n")
+    found = "".join(f"{name} = {value}\n" for name, value in PLUGINS.items())
+    (installed / "entry_points.txt").write_text(f"[{GROUP}]\n{found}")
+    path = [str(STAND_INS), str(installed.parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+    printed = run_python(str(EXAMPLES / "vllm_by_name.py"), "acme/notes@1", str(decoder), "Margins", "Guidance")
+    assert printed.splitlines() == [f"Margins {notes.files}", f"Guidance {notes.files}"]
+    with pytest.raises(AssertionError, match="acme/other is not served: the log says why"):
+        run_python(str(EXAMPLES / "vllm_by_name.py"), "acme/other", str(decoder), "Margins")
 
 
 class TestNames:
