@@ -1,0 +1,273 @@
+"""A push: what a commit makes of the files there are, be it a version, a draft of one, or a card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from adapterhub_fin_registry.change import now
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.local import Registry
+from adapterhub_fin_registry.manifest import Manifest
+from adapterhub_fin_registry.memory import remembered
+from adapterhub_fin_registry.paths import clash, refusal, size_limit
+from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_entry
+from adapterhub_fin_registry.serve.repositories import MAIN, Repositories, Repository
+from adapterhub_fin_registry.serve.state import Pushed, Row, pushed_id, version_id
+from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
+from adapterhub_fin_registry.signatures import LIMIT as SIGNATURE_LIMIT
+from adapterhub_fin_registry.signatures import MANIFEST
+from adapterhub_fin_registry.version import Version
+
+CONFIG: Final = "adapter_config.json"
+WEIGHTS: Final = "adapter_model.safetensors"
+_SIGNATURE: Final = re.compile(re.escape(SIGNATURES) + r"[0-9a-f]{64}\.json")
+_TEXT: Final = 2**20  # bytes of a card, or of .gitattributes
+_MANIFEST: Final = 64 * 2**20
+
+Checks = Callable[[], Iterable[Callable[[Manifest, Path], object]]]
+TakeIn = Callable[[Path, str, Registry], Version]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What a commit asks for: files by path, and paths and folders to delete."""
+
+    files: Mapping[str, Blob] = field(default_factory=dict)
+    deleted: Sequence[str] = ()
+    deleted_folders: Sequence[str] = ()
+    parent: str | None = None
+    title: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Door:
+    """How a version gets in: past which checks, and what takes in a folder that brings no manifest."""
+
+    checks: Checks
+    take_in: TakeIn
+
+
+def path_refusal(path: str) -> str | None:
+    """Why a repository can't hold a file of this path, as the end of a sentence; None where it can."""
+    if path in BESIDE or path == MANIFEST or _SIGNATURE.fullmatch(path):
+        return None
+    return refusal(path)
+
+
+def path_limit(path: str) -> int:
+    """The most bytes that a file of an allowed path may have."""
+    if path == MANIFEST:
+        return _MANIFEST
+    if path in BESIDE:
+        return _TEXT
+    return SIGNATURE_LIMIT if path.startswith(SIGNATURES) else size_limit(path)
+
+
+def push(repositories: Repositories, door: Door, name: str, branch: str, asked: Operations, author: str) -> Commit:
+    """Apply a commit to a branch and give what it is from then on; the bytes of its files are already kept.
+
+    On `main` a tree that is a whole adapter becomes the next version; one that isn't yet, or that is on another
+    branch, is kept as a draft. A tree that can't become an adapter is refused with the reason.
+    """
+    with repositories.state.locked(name):
+        repository = repositories.get(name)
+        if branch != MAIN and branch not in repository.kept.branches:
+            repository.commit(branch)  # whether it is there at all
+            raise bad_request(f"{branch} isn't a branch, and can't be pushed to: push to main")
+        head = repository.commit(branch)
+        if asked.parent is not None and asked.parent != head.id:
+            raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
+        tree = _applied(head, asked)
+        return _Push(repositories, door, repository, branch, head, asked, author).settle(tree)
+
+
+def _applied(head: Commit, asked: Operations) -> dict[str, Blob]:
+    """The files of the head as the operations change them."""
+    tree = dict(head.files)
+    for path in asked.deleted:
+        if path not in tree:
+            raise no_entry(path)
+        del tree[path]
+    for folder in asked.deleted_folders:
+        inside = [path for path in tree if path.startswith(folder.rstrip("/") + "/")]
+        if not inside:
+            raise no_entry(folder)
+        for path in inside:
+            del tree[path]
+    for path, blob in asked.files.items():
+        if reason := path_refusal(path):
+            raise bad_request(f"{path[:200]!r} {reason}, and can't be stored here: leave it out")
+        if blob.size > path_limit(path):
+            raise HubError(413, f"{path} has {blob.size} bytes, and {path_limit(path)} are the most it may have")
+    tree |= asked.files
+    if two := clash(path for path in tree if not is_manifests(path)):
+        raise bad_request(f"{two[0]!r} and {two[1]!r} are one file on some systems: rename one")
+    return tree
+
+
+@dataclass
+class _Push:
+    repositories: Repositories
+    door: Door
+    repository: Repository
+    branch: str
+    head: Commit
+    asked: Operations
+    author: str
+
+    def settle(self, tree: dict[str, Blob]) -> Commit:
+        beside = {path: blob for path, blob in tree.items() if path in BESIDE}
+        files = {path: blob for path, blob in tree.items() if path not in BESIDE and not is_manifests(path)}
+        version = self.head.version
+        if version is not None and self._says_the_same(version, tree, files):
+            self._sign(version, tree)
+            return self._beside(version, beside)
+        manifest = self._manifest(tree)
+        if manifest is not None:
+            files = self._named_by(manifest, files)
+        else:
+            _check_weights(files)
+        whole = {CONFIG, WEIGHTS} if manifest is None else {file.path for file in manifest.files}
+        if self.branch != MAIN or whole - files.keys():
+            brought = {path: blob for path, blob in tree.items() if is_manifests(path) and self._is_pushed(path)}
+            return self._draft({**files, **brought, **self._own(beside)})
+        return self._born(manifest, files, tree, self._own(beside))
+
+    def _says_the_same(self, version: Version, tree: dict[str, Blob], files: dict[str, Blob]) -> bool:
+        """Whether the tree's adapter is the head's, its manifest as it was, or left out of what was changed."""
+        said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
+        manifest = tree.get(MANIFEST)
+        return (
+            {path: blob.sha256 for path, blob in files.items()} == said
+            and manifest is not None
+            and f"sha256:{manifest.sha256}" == version.digest
+        )
+
+    def _sign(self, version: Version, tree: dict[str, Blob]) -> None:
+        for path in self.head.files:
+            if path.startswith(SIGNATURES) and path not in tree:
+                raise bad_request(f"{path} is a signature over v{version.number}, and stays with it")
+        for path, blob in self.asked.files.items():
+            if path.startswith(SIGNATURES) and path not in self.head.files:
+                self.repositories.registry.add_signature(version.reference, _read(blob))
+
+    def _beside(self, version: Version, beside: dict[str, Blob]) -> Commit:
+        """Another card on the same version."""
+        own, id_ = self._own(beside), version_id(version.digest)
+        birth = self.repository.kept.commit(id_)
+        if _rows(own) != (birth.files if birth else ()):
+            return self._record(version.digest, own)
+        if self.head.id != id_:  # the card that it came with again
+            kept = self.repository.kept
+            others = {name: at for name, at in kept.branches.items() if name != self.branch}
+            branches = others if self.branch == MAIN else {**others, self.branch: id_}
+            self.repositories.state.write(self.repository.name, replace(kept, branches=branches))
+        return self.repositories.get(self.repository.name).commit(id_)
+
+    def _draft(self, files: dict[str, Blob]) -> Commit:
+        for path, blob in sorted(files.items()):  # a draft must not lose what a deleted version held
+            files[path] = self._held(path, blob)
+        return self._record(None, files)
+
+    def _born(
+        self, manifest: Manifest | None, files: dict[str, Blob], tree: dict[str, Blob], beside: dict[str, Blob]
+    ) -> Commit:
+        registry, name = self.repositories.registry, self.repository.name
+        with self.repositories.state.workshop() as workshop:
+            folder = _laid_out(self.repositories.state.disk, workshop / name.replace("/", "-"), files, registry.id)
+            if manifest is None:
+                version = self.door.take_in(folder, name, registry)
+            else:
+                signatures = [
+                    _read(blob) for path, blob in sorted(tree.items())
+                    if path.startswith(SIGNATURES) and self._is_pushed(path)
+                ]  # fmt: skip
+                version = registry.add(
+                    folder, manifest, name=name, checks=self.door.checks(), origin={"pushed_by": self.author},
+                    signatures=signatures,
+                )  # fmt: skip
+        self._record(version.digest, beside, born=version)
+        return self.repositories.get(name).commit(version_id(version.digest))
+
+    def _record(self, version: str | None, files: dict[str, Blob], born: Version | None = None) -> Commit:
+        """Keep what no version holds, at the tip of the branch; of a version that was born, its card alone."""
+        name, state = self.repository.name, self.repositories.state
+        newest = self.repository.newest
+        on = newest.digest if newest else None
+        rows = _rows(files)
+        id_ = version_id(version) if born and version else pushed_id(version, on, rows)
+        if id_ == self.head.id:
+            return self.head
+        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now())
+        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=born is not None))
+        return self.repositories.get(name).commit(id_)
+
+    def _manifest(self, tree: dict[str, Blob]) -> Manifest | None:
+        """The manifest that was pushed with the tree; that of a version before is void once its files change."""
+        if MANIFEST not in tree or not self._is_pushed(MANIFEST):
+            if any(path.startswith(SIGNATURES) for path in self.asked.files):
+                raise bad_request("a signature is over a manifest: push ahf_manifest.json with it")
+            return None
+        return Manifest.parse(_read(tree[MANIFEST]))
+
+    def _is_pushed(self, path: str) -> bool:
+        """Whether a file came with this push, or with a draft that it goes on from."""
+        return path in self.asked.files or (self.head.version is None and path in self.head.files)
+
+    def _named_by(self, manifest: Manifest, files: dict[str, Blob]) -> dict[str, Blob]:
+        """The files that a manifest names; others of the version before are left behind, and none may be pushed."""
+        named = {file.path: file for file in manifest.files}
+        for path, blob in sorted(files.items()):
+            if path not in named and self._is_pushed(path):
+                raise bad_request(f"{path} is pushed and not named by ahf_manifest.json: leave it out, or name it")
+            if path in named and (blob.size, blob.sha256) != (named[path].size, named[path].sha256):
+                raise bad_request(f"{path} isn't what ahf_manifest.json says of it: push the one that belongs to it")
+        return {path: blob for path, blob in files.items() if path in named}
+
+    def _own(self, beside: dict[str, Blob]) -> dict[str, Blob]:
+        """The card and its like where they were pushed, not those that are made here for a version."""
+        return {path: blob for path, blob in beside.items() if blob.path is not None}
+
+    def _held(self, path: str, blob: Blob) -> Blob:
+        state, name = self.repositories.state, self.repository.name
+        kept = state.blob(name, blob.sha256)
+        if not kept.exists():
+            with state.workshop() as workshop, remembered(self.repositories.registry.id) as memory:
+                with blob.open(memory) as source:
+                    state.disk.copy(source, workshop / "blob", blob.size)
+                state.keep(name, workshop / "blob", blob.sha256)
+        return Blob(blob.size, blob.sha256, kept)
+
+
+def _check_weights(files: Iterable[str]) -> None:
+    for path in sorted(files):
+        if path.endswith(".safetensors") and path != WEIGHTS:
+            raise bad_request(
+                f"{path} isn't an adapter's weights: push {CONFIG} with {WEIGHTS}, as PEFT saves them, or an "
+                f"{MANIFEST} that says what it is"
+            )
+
+
+def _laid_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str | None) -> Path:
+    """The tree as a folder, which is read once and then removed."""
+    with remembered(registry) as memory:
+        for path, blob in sorted(files.items()):
+            target = folder / path
+            disk.make(target.parent)
+            with blob.open(memory) as source:
+                disk.copy(source, target, blob.size)
+    return folder
+
+
+def _read(blob: Blob) -> bytes:
+    """The bytes of a small file."""
+    return blob.data if blob.data is not None else blob.path.read_bytes() if blob.path else b""
+
+
+def _rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:
+    return tuple((path, blob.size, blob.sha256) for path, blob in sorted(files.items()))
