@@ -2,9 +2,10 @@
 
     python benchmarks/serving.py [--seconds 60] [--readers 64] [--writers 8] [--rounds 10] [--json FILE]
 
-Load: readers look a repository up, list its tree and fetch its weights, over one kept connection each, and hash every byte
-they get; writers push versions with the Hub's own client, fetch each back and hash it. Clients are threads of processes of
-their own, on the same cores as the server, whose memory is sampled. At the end the registry is verified and counted.
+Load: readers look a repository up, list its tree and fetch its weights, over one kept connection each, and hash every
+byte they get; writers push versions with the Hub's own client, fetch each back and hash it. Clients are threads of
+processes of their own, on the same cores as the server, whose memory is sampled. At the end the registry is verified
+and counted.
 
 Download: one file of 50 MB over one connection, from the server and from Starlette's StaticFiles under uvicorn and the
 standard library's http.server in turn; hashed after the clock has stopped.
@@ -33,7 +34,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import psutil
+from safetensors.numpy import save
 
 from adapterhub_fin_registry import Registry
 
@@ -73,16 +76,10 @@ class Done:
 
 def adapter(folder: Path, seed: int, size: int) -> str:
     """Write a small LoRA whose weights are of about that many bytes, and give their sha256."""
-    columns = max(size // 16, 4)
-    header: dict[str, Any] = {}
-    for place, (factor, shape) in enumerate((("A", (2, columns)), ("B", (columns, 2)))):
-        offsets = [place * 8 * columns, (place + 1) * 8 * columns]
-        header[f"{MODULE}.lora_{factor}.weight"] = {"dtype": "F32", "shape": shape, "data_offsets": offsets}
-    text = json.dumps(header).encode()
-    # Numbers between one and two: any bytes for the fraction, and an exponent that is none of NaN's.
-    fractions = random.Random(seed).randbytes(8 * columns)
-    data = b"".join(fractions[i : i + 2] + b"\x80\x3f" for i in range(0, len(fractions), 2))
-    weights = len(text).to_bytes(8, "little") + text + data
+    columns, draw = max(size // 16, 4), np.random.default_rng(seed)
+    shapes = {"A": (2, columns), "B": (columns, 2)}
+    tensors = {f"{MODULE}.lora_{f}.weight": draw.random(shape, dtype=np.float32) for f, shape in shapes.items()}
+    weights = save(tensors)
     plan = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "acme/base", "r": 2}
     config = {**plan, "lora_alpha": 4, "target_modules": ["q_proj"]}
     folder.mkdir(parents=True)
@@ -123,20 +120,21 @@ def served(home: Path) -> Iterator[Hub]:
     """`ahf serve` for the registry at a home, with a token that writes."""
     ahf = [sys.executable, "-c", "import sys; from adapterhub_fin.cli.serve import command; command()"]
     environment = {**os.environ, "AHF_HOME": str(home), "AHF_CACHE": str(home.parent / "cache")}
-    made = subprocess.run([*ahf, "token", "add", "bench", "--write", "--json"], env=environment, capture_output=True)
+    state = ["--state", str(home.parent / "state")]
+    add = [*ahf, "token", "add", "bench", "--write", "--json", *state]
+    made = subprocess.run(add, env=environment, capture_output=True)
     if made.returncode:
         raise RuntimeError(made.stderr.decode())
     port = free_port()
-    with running([*ahf, "--port", str(port)], port, environment) as process:
+    with running([*ahf, "--port", str(port), *state], port, environment) as process:
         yield Hub(f"http://127.0.0.1:{port}", json.loads(made.stdout)["token"], process)
 
 
 # The clients, each in a process that knows a server by its address alone.
 
 
-def read(hub: Hub | tuple[str, str], weights: dict[str, str], until: float, seed: int) -> Done:
+def read(url: str, token: str, until: float, seed: int, weights: dict[str, str]) -> Done:
     """Look up, list and fetch, at random, until the time is up."""
-    url, token = hub if isinstance(hub, tuple) else (hub.url, hub.token)
     address, draw, done = urlsplit(url), random.Random(seed), Done()
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
     while time.time() < until:
@@ -193,9 +191,7 @@ def several(kind: str, url: str, token: str, until: float, seeds: range, what: A
     results: list[Done] = []
 
     def run(seed: int) -> None:
-        results.append(
-            read((url, token), what, until, seed) if kind == "read" else write(url, token, until, seed, what)
-        )
+        results.append((read if kind == "read" else write)(url, token, until, seed, what))
 
     threads = [threading.Thread(target=run, args=(seed,)) for seed in seeds]
     for thread in threads:
@@ -278,6 +274,7 @@ def _sampled(process: psutil.Process, until: float) -> dict[str, float]:
         "last_mb": round(sizes[-1], 1),
         "peak_mb": round(max(sizes), 1),
         "slope_mb_a_minute": round(60 * slope, 2),
+        "each_5_s_mb": [round(size) for size in sizes[::10]],
     }
 
 
