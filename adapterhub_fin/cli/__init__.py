@@ -35,6 +35,7 @@ SUMMARIES = {
     "export": "Write a version to a plain folder, for PEFT or for vLLM.",
     "check": "Say what a serving engine would refuse of a version.",
     "path": "Print the folder of a version, its files verified.",
+    "serve": "Serve the registry as a Hub, to the clients of any.",
     "plugins": "List plugins, what they give, and what is broken.",
     "new-plugin": "Write a plugin package to start from.",
     "verify": "Hash stored versions again and compare.",

@@ -60,11 +60,13 @@ def import_folder(
     licence: str | None = None,
     tags: Sequence[str] = (),
     registry: Registry | None = None,
+    signatures: Sequence[bytes] | None = None,
 ) -> Taken:
     """Add a PEFT folder to the registry; its base is declared, and verified by the first load.
 
     `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left out;
-    `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. Raises
+    `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It is signed
+    by the configuration's key unless `signatures` are given, which may be none. Raises
     NotAnAdapter with what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
     """
     if str(folder).startswith("hf:/"):
@@ -92,7 +94,9 @@ def import_folder(
         }
         registry = registry or RegistryChain.configured().writable()
         kept = {key: value for key, value in origin.items() if value}
-        version = registry.add(clean, manifest, name=name, checks=extensions().vetoes(), origin=kept)
+        version = registry.add(
+            clean, manifest, name=name, checks=extensions().vetoes(), origin=kept, signatures=signatures
+        )
         return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
 
 

@@ -67,6 +67,13 @@ class Registry:
         found = self._read_identity()
         return None if found is None else str(found.get("id"))
 
+    def identify(self) -> str:
+        """The registry's id, given to it now where nothing was ever written."""
+        if self.id is None:
+            with changing(self._disk, self.root, self.root) as change:
+                change.identify()
+        return str(self.id)
+
     def mark(self, name: str | None = None) -> str:
         """What changes whenever anything changes, in the registry or under one name; empty before the first change.
 

@@ -316,6 +316,10 @@ def test_training_draws_its_progress_on_a_terminal_and_not_in_a_pipe(encoder: Pa
     assert piped.stderr == "" and "acme/typed@" in piped.stdout
 
 
+async def leave_at_once(server: object) -> None:
+    """A server that is told to stop as soon as it answers."""
+
+
 @pytest.mark.parametrize("verb", sorted(cli.SUMMARIES))
 def test_the_examples_of_help_run(
     run_ahf: Ahf,
@@ -331,6 +335,7 @@ def test_the_examples_of_help_run(
     monkeypatch.setenv("HOME", str(tmp_path))
     small_recipe(tmp_path, encoder)
     shutil.copytree(trained.version.files, tmp_path / "runs" / "my-lora")
+    monkeypatch.setattr("uvicorn.Server.main_loop", leave_at_once)
     found = examples(verb)
     assert found
     for arguments in found:

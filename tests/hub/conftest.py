@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from huggingface_hub import HfApi
 
-from adapterhub_fin.hub_server import hub_application
+from adapterhub_fin.hub_server import hub_application, server_of
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.tokens import Tokens
@@ -59,8 +59,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             "other": tokens.add("other", "write", ["other"]),
         }
         listener = socket.create_server(("127.0.0.1", 0))
-        application = hub_application(registry, place / "state", settings)
-        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False, lifespan="off"))
+        server = server_of(hub_application(registry, place / "state", settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((server, thread))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log: Final = logging.getLogger("adapterhub_fin_registry.serve.access")
@@ -61,6 +62,12 @@ class Access:
         started = time.perf_counter()
         try:
             await self._app(scope, taken, told)
+        except Exception:
+            log.exception("request %s failed", request_id)
+            if seen["status"]:
+                raise  # too late for another answer: the connection is closed
+            answer = JSONResponse({"error": f"the server failed: tell whoever runs it of request {request_id}"}, 500)
+            await answer(scope, taken, told)
         finally:
             self._write(scope, seen, request_id, time.perf_counter() - started)
 

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from adapterhub_fin_registry.errors import AdapterHubError
@@ -26,7 +26,7 @@ from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tokens import Tokens
 from adapterhub_fin_registry.serve.uploads import Uploads
-from adapterhub_fin_registry.serve.writes import Writes
+from adapterhub_fin_registry.serve.writes import NO_XET_PATH, Writes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 MODEL = "/api/models/{namespace}/{name}"
@@ -63,32 +63,35 @@ def application(registry: Registry, state: State, door: Door, settings: Settings
         ("DELETE", "/api/repos/delete", writes.delete),
         ("POST", "/api/repos/move", writes.move),
         ("GET", MODEL, reads.model),
-        ("GET", MODEL + "/revision/{revision}", reads.model),
+        ("GET", MODEL + "/revision/{revision:path}", reads.model),
         ("GET", MODEL + "/refs", reads.refs),
-        ("GET", MODEL + "/commits/{revision}", reads.commits),
+        ("GET", MODEL + "/commits/{revision:path}", reads.commits),
         ("GET", MODEL + "/tree/{revision}", reads.tree),
         ("GET", MODEL + "/tree/{revision}/{path:path}", reads.tree),
-        ("POST", MODEL + "/paths-info/{revision}", reads.paths),
+        ("POST", MODEL + "/paths-info/{revision:path}", reads.paths),
         ("GET", MODEL + "/auth-check", reads.auth_check),
         ("GET", MODEL + "/auth-check/write", writes.auth_check),
-        ("GET", MODEL + "/xet-write-token/{revision}", writes.xet),
+        ("GET", MODEL + "/xet-write-token/{revision:path}", writes.xet),
+        ("GET", NO_XET_PATH, writes.no_xet),
         ("PUT", MODEL + "/settings", writes.settings),
-        ("POST", MODEL + "/preupload/{revision}", writes.preupload),
-        ("POST", MODEL + "/commit/{revision}", writes.commit),
-        ("POST", MODEL + "/tag/{revision}", writes.tag),
-        ("DELETE", MODEL + "/tag/{revision}", writes.untag),
-        ("POST", MODEL + "/branch/{revision}", writes.branch),
-        ("DELETE", MODEL + "/branch/{revision}", writes.unbranch),
+        ("POST", MODEL + "/preupload/{revision:path}", writes.preupload),
+        ("POST", MODEL + "/commit/{revision:path}", writes.commit),
+        ("POST", MODEL + "/tag/{revision:path}", writes.tag),
+        ("DELETE", MODEL + "/tag/{revision:path}", writes.untag),
+        ("POST", MODEL + "/branch/{revision:path}", writes.branch),
+        ("DELETE", MODEL + "/branch/{revision:path}", writes.unbranch),
         ("POST", LFS + "/batch", writes.batch),
         ("POST", LFS + "/verify", writes.verify),
         ("PUT", LFS + "/{oid}", writes.put),
         ("GET", "/{namespace}/{name}/resolve/{revision}/{path:path}", reads.resolve),
     ]
-    return Starlette(
+    served = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
         middleware=[Middleware(Access, metrics=metrics)],
-        exception_handlers={HubError: _hub_error, AdapterHubError: _ours, HTTPException: _unknown, Exception: _broken},
+        exception_handlers={HubError: _hub_error, AdapterHubError: _ours, HTTPException: _unknown},
     )
+    served.router.redirect_slashes = False  # a redirect's target would be made of the client's own headers
+    return served
 
 
 async def _hub_error(request: Request, error: Exception) -> Response:
@@ -108,7 +111,3 @@ async def _unknown(request: Request, error: Exception) -> Response:
         code: Code | None = "RepoNotFound" if is_repository or "/resolve/" in request.url.path else None
         return HubError(404, "there is nothing here: this server has models alone", code).response()
     return HubError(error.status_code, str(error.detail)).response()
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the server failed: tell whoever runs it the request's id"}, 500)

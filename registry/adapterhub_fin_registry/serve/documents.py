@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from adapterhub_fin_registry.serve.card import metadata
 from adapterhub_fin_registry.serve.errors import no_entry
 from adapterhub_fin_registry.serve.repositories import Ref, Repository
 from adapterhub_fin_registry.serve.tree import Blob, Commit, git_id
@@ -80,20 +79,28 @@ def refs_document(branches: Iterable[Ref], tags: Iterable[Ref]) -> dict[str, Any
 
 
 def _described(commit: Commit) -> dict[str, Any]:
-    version = commit.version
-    if version is None:
-        return {"tags": [], "cardData": None}
-    card = metadata(version)
-    base = card.get("base_model")
-    tags = [
-        card["library_name"],
-        "safetensors",
-        *card["tags"],
-        *([f"base_model:{base}", f"base_model:adapter:{base}"] if base else []),
-        *(f"dataset:{each}" for each in card.get("datasets", [])),
-        *([f"license:{card['license']}"] if "license" in card else []),
-    ]
-    return {"tags": list(dict.fromkeys(tags)), "library_name": card["library_name"], "cardData": card}
+    """What a card says, with the tags that clients filter by: those of the card, and those of the manifest."""
+    card, version = commit.card, commit.version
+    found: dict[str, Any] = {"cardData": card or None, "library_name": card.get("library_name")}
+    if isinstance(card.get("pipeline_tag"), str):
+        found["pipeline_tag"] = card["pipeline_tag"]
+    tags = [*_texts(card, "library_name"), *_texts(card, "tags"), *_texts(card, "pipeline_tag")]
+    bases = _texts(card, "base_model")
+    if version is not None:
+        base = version.plain(lambda data: data["base"]["repository"])
+        method = version.plain(lambda data: data["method"]["name"])
+        tags += ["safetensors", "adapterhub_fin", method, *version.tags]
+        bases += [base] if base else []
+    for base in bases:
+        tags += [f"base_model:{base}", f"base_model:adapter:{base}"]
+    tags += [f"dataset:{each}" for each in _texts(card, "datasets")]
+    tags += [f"license:{each}" for each in _texts(card, "license")]
+    return found | {"tags": list(dict.fromkeys(tags))}
+
+
+def _texts(card: dict[str, Any], key: str) -> list[str]:
+    value = card.get(key)
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
 def _sibling(path: str, blob: Blob, blobs: bool) -> dict[str, Any]:

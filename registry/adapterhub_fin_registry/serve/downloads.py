@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO, Final
 
+import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from adapterhub_fin_registry.serve.errors import HubError
 from adapterhub_fin_registry.serve.tree import Blob
 
 _PIECE: Final = 2**20
+_STALLED: Final = 300.0  # seconds that a client may take for one piece
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -36,7 +38,8 @@ class FileResponse(Response):
                 if not piece:
                     raise OSError("a file became shorter while it was sent")
                 left -= len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+                with anyio.fail_after(_STALLED):
+                    await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
             if self._size == 0:
                 await send({"type": "http.response.body", "body": b""})
         finally:

@@ -10,6 +10,7 @@ from typing import Final
 
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import AdapterHubError, WriteFailed
 from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.memory import remembered
@@ -154,7 +155,7 @@ class _Push:
                 raise bad_request(f"{path} is a signature over v{version.number}, and stays with it")
         for path, blob in self.asked.files.items():
             if path.startswith(SIGNATURES) and path not in self.head.files:
-                self.repositories.registry.add_signature(version.reference, _read(blob))
+                self.repositories.registry.add_signature(version.reference, blob.read())
 
     def _beside(self, version: Version, beside: dict[str, Blob]) -> Commit:
         """Another card on the same version."""
@@ -177,22 +178,34 @@ class _Push:
     def _born(
         self, manifest: Manifest | None, files: dict[str, Blob], tree: dict[str, Blob], beside: dict[str, Blob]
     ) -> Commit:
-        registry, name = self.repositories.registry, self.repository.name
-        with self.repositories.state.workshop() as workshop:
-            folder = _laid_out(self.repositories.state.disk, workshop / name.replace("/", "-"), files, registry.id)
-            if manifest is None:
-                version = self.door.take_in(folder, name, registry)
-            else:
-                signatures = [
-                    _read(blob) for path, blob in sorted(tree.items())
-                    if path.startswith(SIGNATURES) and self._is_pushed(path)
-                ]  # fmt: skip
-                version = registry.add(
-                    folder, manifest, name=name, checks=self.door.checks(), origin={"pushed_by": self.author},
-                    signatures=signatures,
-                )  # fmt: skip
+        state, name = self.repositories.state, self.repository.name
+        with state.workshop() as workshop:
+            folder = workshop / name.replace("/", "-")
+            _lay_out(state.disk, folder, files, self.repositories.registry.id)
+            try:
+                version = self._added(manifest, folder, tree)
+            except WriteFailed:
+                raise
+            except AdapterHubError as error:
+                # Who pushes knows the paths of a repository, not those of this machine.
+                raise bad_request(str(error).replace(f"{folder}/", "").replace(str(folder), name)) from error
         self._record(version.digest, beside, born=version)
+        state.discard(name, [blob.sha256 for blob in files.values()])
         return self.repositories.get(name).commit(version_id(version.digest))
+
+    def _added(self, manifest: Manifest | None, folder: Path, tree: dict[str, Blob]) -> Version:
+        registry, name = self.repositories.registry, self.repository.name
+        if manifest is None:
+            return self.door.take_in(folder, name, registry)
+        pushed = [path for path in sorted(tree) if path.startswith(SIGNATURES) and self._is_pushed(path)]
+        return registry.add(
+            folder,
+            manifest,
+            name=name,
+            checks=self.door.checks(),
+            origin={"pushed_by": self.author},
+            signatures=[tree[path].read() for path in pushed],
+        )
 
     def _record(self, version: str | None, files: dict[str, Blob], born: Version | None = None) -> Commit:
         """Keep what no version holds, at the tip of the branch; of a version that was born, its card alone."""
@@ -213,7 +226,7 @@ class _Push:
             if any(path.startswith(SIGNATURES) for path in self.asked.files):
                 raise bad_request("a signature is over a manifest: push ahf_manifest.json with it")
             return None
-        return Manifest.parse(_read(tree[MANIFEST]))
+        return Manifest.parse(tree[MANIFEST].read())
 
     def _is_pushed(self, path: str) -> bool:
         """Whether a file came with this push, or with a draft that it goes on from."""
@@ -253,7 +266,7 @@ def _check_weights(files: Iterable[str]) -> None:
             )
 
 
-def _laid_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str | None) -> Path:
+def _lay_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str | None) -> None:
     """The tree as a folder, which is read once and then removed."""
     with remembered(registry) as memory:
         for path, blob in sorted(files.items()):
@@ -261,12 +274,6 @@ def _laid_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str
             disk.make(target.parent)
             with blob.open(memory) as source:
                 disk.copy(source, target, blob.size)
-    return folder
-
-
-def _read(blob: Blob) -> bytes:
-    """The bytes of a small file."""
-    return blob.data if blob.data is not None else blob.path.read_bytes() if blob.path else b""
 
 
 def _rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from adapterhub_fin_registry.serve import body, documents, downloads
 from adapterhub_fin_registry.serve.base_url import base_url
+from adapterhub_fin_registry.serve.card import head_of
 from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, bad_request, no_entry
 from adapterhub_fin_registry.serve.guard import Guard, may_see
 from adapterhub_fin_registry.serve.listing import PAGE, Listing, Wanted
@@ -50,7 +51,7 @@ class Reads:
     async def validate_yaml(self, request: Request) -> Response:
         await self._guard.somebody(request)
         said = await body.read_object(request)
-        errors = await run_in_threadpool(_yaml_errors, said.get("content"))
+        errors = await run_in_threadpool(_card_errors, said.get("content"))
         return JSONResponse({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     async def models(self, request: Request) -> Response:
@@ -61,12 +62,21 @@ class Reads:
             return may_see(token, document["author"], document["private"])
 
         found, cursor = await run_in_threadpool(self._listing.page, wanted, seen)
+        if request.query_params.get("full") in _YES:
+            found = await run_in_threadpool(self._with_files, found)
         headers = {}
         if cursor is not None:
             query = [(key, value) for key, value in request.query_params.multi_items() if key != "cursor"]
             url = f"{base_url(request, self._settings)}/api/models?{urlencode([*query, ('cursor', cursor)])}"
             headers["Link"] = f'<{url}>; rel="next"'
         return JSONResponse(found, headers=headers)
+
+    def _with_files(self, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found = []
+        for each in listed:
+            repository = self._repositories.get(each["id"])
+            found.append(documents.repository_document(repository, repository.head))
+        return found
 
     async def model(self, request: Request) -> Response:
         repository = await self._guard.reading(request)
@@ -177,20 +187,12 @@ def _whole(request: Request, key: str, default: int, most: int, least: int = 0) 
     return min(int(text), most)
 
 
-def _yaml_errors(content: Any) -> list[dict[str, str]]:
+def _card_errors(content: Any) -> list[dict[str, str]]:
     """What is wrong with the head of a card, as the client prints it."""
-    import yaml
-
     if not isinstance(content, str):
-        return [{"message": "content must be the text of README.md"}]
-    lines = content.lstrip("\ufeff").split("\n")
-    if lines[0].rstrip() != "---":
-        return []
-    end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), None)
-    if end is None:
-        return [{"message": "the card's head, which begins with ---, has no end"}]
+        return [{"message": "the content must be the text of README.md"}]
     try:
-        head = yaml.safe_load("\n".join(lines[1:end]))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        return [{"message": f"the card's head isn't YAML: {str(error)[:300]}"}]
-    return [] if head is None or isinstance(head, dict) else [{"message": "the card's head must be a YAML mapping"}]
+        head_of(content)
+    except ValueError as error:
+        return [{"message": f"the card can't be read, {error}"}]
+    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -151,6 +152,8 @@ class Repository:
         return self._commits[id_]
 
     def _pushed(self, pushed: Pushed) -> Commit:
+        if pushed.id in self._commits:
+            return self._commits[pushed.id]
         version = self.by_digest(pushed.version) if pushed.version else None
         if pushed.version is not None and version is None:  # it was deleted since
             raise no_revision(self.name, pushed.id)
@@ -159,7 +162,9 @@ class Repository:
             own = version_files(version)
             files = own | files
             files.setdefault(CARD, Blob.of(self._card(version)))
-        return Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date)
+        commit = Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date)
+        self._commits[pushed.id] = commit
+        return commit
 
     def _blobs(self, pushed: Pushed) -> dict[str, Blob]:
         return {path: Blob(size, sha256, self._state.blob(self.name, sha256)) for path, size, sha256 in pushed.files}
@@ -174,6 +179,7 @@ class Repositories:
         self.card = card
         self.private = private
         self._cache: dict[str, tuple[str, RepositoryState | None, Repository]] = {}
+        self._guard = threading.Lock()
 
     def names(self) -> list[str]:
         """Every repository, the empty ones too."""
@@ -192,9 +198,10 @@ class Repositories:
         found = Repository(self, name, kept)
         if not found.exists:
             raise no_repository(name)
-        if len(self._cache) >= _CACHED:
-            self._cache.pop(next(iter(self._cache)), None)
-        self._cache[name] = (mark, kept, found)
+        with self._guard:
+            if len(self._cache) >= _CACHED:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[name] = (mark, kept, found)
         return found
 
     def create(self, name: str, private: bool | None) -> None:

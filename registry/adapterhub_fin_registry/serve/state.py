@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 import uuid
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, Final
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.errors import Corrupted, Refused
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.reference import check_name, is_segment
 
@@ -95,7 +96,7 @@ class State:
     """The state folder: one document a repository, and the bytes of files that no version holds, by sha256."""
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
         self.disk = disk or Disk()
         self.generation = 0  # counts the writes of this process, for what is cached of all repositories
         self._locks: dict[str, threading.RLock] = {}
@@ -170,6 +171,13 @@ class State:
             built.unlink(missing_ok=True)
         self.disk.sync(target.parent)
 
+    def discard(self, name: str, sha256s: Iterable[str]) -> None:
+        """Remove the bytes of files that a version holds by now, but for those that a commit of the state names."""
+        state = self.read(name)
+        named = {row[2] for commit in state.commits for row in commit.files} if state else set()
+        for sha256 in set(sha256s) - named:
+            self.disk.remove(self.blob(name, sha256))
+
     @contextmanager
     def workshop(self) -> Iterator[Path]:
         """A folder to build in, gone afterwards."""
@@ -179,8 +187,18 @@ class State:
         finally:
             self.disk.remove(place)
 
-    def tidy(self) -> None:
-        """Remove what a server left that was killed; asked before anything is served."""
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """The folder as this process's own, with what a server left that was killed removed; Refused for a second."""
+        self.disk.make(self.folder)
+        self.disk.restrict(self.folder, 0o700)
+        with (self.folder / "lock").open("ab") as lock:
+            if not _locked(lock):
+                raise Refused(f"another server uses {self.folder}: stop it, or give this one another --state")
+            self._tidy()
+            yield
+
+    def _tidy(self) -> None:
         self.disk.remove(self.folder / "tmp")
         for name in self.names():
             state = self.read(name)
@@ -223,6 +241,19 @@ class BlobWriter:
     def close(self) -> None:
         """Let the file go, whole or not."""
         self._file.close()
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Lock an open file until it is closed, or its process ends; False where another has it."""
+    if sys.platform == "win32":
+        return True  # where a file can't be locked for good: one server is then up to whoever starts it
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _parsed(document: dict[str, Any]) -> RepositoryState:

@@ -6,13 +6,15 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.manifest import StoredFile
 from adapterhub_fin_registry.memory import Memory
 from adapterhub_fin_registry.reading import NotRegularError, open_regular
+from adapterhub_fin_registry.serve.card import head_of
 from adapterhub_fin_registry.signatures import MANIFEST
 from adapterhub_fin_registry.verification import is_whole
 from adapterhub_fin_registry.version import Version
@@ -49,6 +51,10 @@ class Blob:
         """
         return git_id(_pointer(self))
 
+    def read(self) -> bytes:
+        """The bytes of a small file."""
+        return self.data if self.data is not None else self.path.read_bytes() if self.path else b""
+
     def open(self, memory: Memory) -> BinaryIO:
         """The file, once its bytes were found to be those of its sha256, or unchanged since they were."""
         assert self.path is not None
@@ -77,6 +83,16 @@ class Commit:
     message: str = ""
     author: str = ""
     date: str = ""
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The metadata of its card; none where the card can't be read."""
+        if CARD not in self.files:
+            return {}
+        try:
+            return head_of(self.files[CARD].read().decode(errors="replace"))
+        except ValueError:
+            return {}
 
 
 def git_id(data: bytes) -> str:

@@ -27,6 +27,7 @@ NO_XET: Final = (
     "this server has no Xet: set HF_HUB_DISABLE_XET=1 in the environment before huggingface_hub is imported, and the "
     "file goes by LFS"
 )
+NO_XET_PATH: Final = "/this-server-has-no-xet/set-HF_HUB_DISABLE_XET=1"
 _NO_REVIEW: Final = "this server has no pull requests: push to main, or to a branch"
 
 
@@ -101,6 +102,10 @@ class Writes:
 
     async def xet(self, request: Request) -> Response:
         await self._guard.writing(request)
+        # The Xet client shows of an error its address alone: so the address says what to do.
+        return Response(None, 307, {"Location": NO_XET_PATH, "X-Error-Message": NO_XET})
+
+    async def no_xet(self, request: Request) -> Response:
         raise bad_request(NO_XET)
 
     async def preupload(self, request: Request) -> Response:
@@ -119,18 +124,20 @@ class Writes:
             try:
                 # Base64 is four thirds, and a commit may hold some files of the largest size.
                 await body.stream(request, reader.feed, 4 * self._settings.upload_limit + OPERATIONS * LINE)
-                lines = await run_in_threadpool(reader.finish)
-                asked = await run_in_threadpool(operations_of, lines, repository, state)
+                before = repository.newest
+                commit = await run_in_threadpool(self._push, reader, repository.name, branch, token.name)
             finally:
                 reader.close()
-            before = repository.newest
-            commit = await run_in_threadpool(
-                push, self._repositories, self._door, repository.name, branch, asked, token.name
-            )
         if commit.version is not None and (before is None or commit.version.number > before.number):
             self._metrics.versions.inc()
         url = f"{base_url(request, self._settings)}/{repository.name}/commit/{commit.id}"
         return JSONResponse({"success": True, "commitUrl": url, "commitOid": commit.id, **_version(commit)})
+
+    def _push(self, reader: CommitReader, name: str, branch: str, author: str) -> Commit:
+        lines, state = reader.finish(), self._repositories.state
+        with state.locked(name):  # or another push could discard what this one has just kept
+            asked = operations_of(lines, self._repositories.get(name), state)
+            return push(self._repositories, self._door, name, branch, asked, author)
 
     async def tag(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)
