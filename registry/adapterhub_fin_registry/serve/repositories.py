@@ -42,7 +42,8 @@ class Repository:
         self._card = repositories.card
         self.name = name
         self.namespace = name.partition("/")[0]
-        self.versions = registry.versions(name)
+        # Without what was parsed of each on the way: a manifest's objects take ten times its bytes, and stay cached.
+        self.versions = [replace(version) for version in registry.versions(name)]
         self.aliases = registry.aliases(name) if self.versions else {}
         self.kept = kept or RepositoryState(private=repositories.private)
         self.exists = bool(self.versions or kept)
