@@ -41,14 +41,18 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen: dict[str, Any] = {"status": 0, "sent": 0, "received": 0}
+        seen: dict[str, Any] = {"status": 0, "sent": 0, "received": 0, "whole": False}
+        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                if seen["status"] >= 400 and has_body and not seen["whole"]:
+                    headers["Connection"] = "close"  # what is still sent would be taken for the next request
             elif message["type"] == "http.response.body":
                 seen["sent"] += len(message.get("body", b""))
             await send(message)
@@ -57,6 +61,7 @@ class Access:
             message = await receive()
             if message["type"] == "http.request":
                 seen["received"] += len(message.get("body", b""))
+                seen["whole"] = not message.get("more_body", False)
             return message
 
         started = time.perf_counter()

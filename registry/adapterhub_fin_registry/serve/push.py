@@ -16,7 +16,7 @@ from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.memory import remembered
 from adapterhub_fin_registry.paths import clash, refusal, size_limit
 from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_entry
-from adapterhub_fin_registry.serve.repositories import MAIN, Repositories, Repository
+from adapterhub_fin_registry.serve.repositories import MAIN, Repositories, Repository, without_paths
 from adapterhub_fin_registry.serve.state import Pushed, Row, pushed_id, version_id
 from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
 from adapterhub_fin_registry.signatures import LIMIT as SIGNATURE_LIMIT
@@ -188,7 +188,8 @@ class _Push:
                 raise
             except AdapterHubError as error:
                 # Who pushes knows the paths of a repository, not those of this machine.
-                raise bad_request(str(error).replace(f"{folder}/", "").replace(str(folder), name)) from error
+                said = str(error).replace(f"{folder}/", "").replace(str(folder), name)
+                raise bad_request(without_paths(said, self.repositories.registry)) from error
         self._record(version.digest, beside, born=version)
         state.discard(name, [blob.sha256 for blob in files.values()])
         return self.repositories.get(name).commit(version_id(version.digest))

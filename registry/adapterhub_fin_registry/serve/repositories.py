@@ -11,7 +11,8 @@ from typing import Final
 
 from adapterhub_fin_registry import admission
 from adapterhub_fin_registry.change import now
-from adapterhub_fin_registry.errors import BadReference, Corrupted, Refused
+from adapterhub_fin_registry.configuration import Configuration
+from adapterhub_fin_registry.errors import BadReference, Corrupted
 from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.reference import check_alias, check_name, is_segment
 from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_repository, no_revision
@@ -297,9 +298,9 @@ class Repositories:
             self.state.remove(source)
 
     def check_policy(self, version: Version) -> None:
-        """Refuse to give out what the server's own policy doesn't allow."""
+        """Refuse to give out what the server's own policy doesn't allow, in the words that clients pass on."""
         for violation in admission.violations(version, self.registry.root):
-            raise Refused(violation)
+            raise HubError(403, without_paths(violation, self.registry), "GatedRepo")
 
     def _is_there(self, name: str) -> bool:
         try:
@@ -307,6 +308,12 @@ class Repositories:
         except HubError:
             return False
         return True
+
+
+def without_paths(message: str, registry: Registry) -> str:
+    """A message of the registry's without where things lie on this machine, which is nothing to its clients."""
+    message = message.replace(str(Configuration.read().source), "the server's configuration")
+    return message.replace(f"{registry.root}/", "").replace(str(registry.root), "the registry")
 
 
 def _yanked(version: Version) -> bool:
