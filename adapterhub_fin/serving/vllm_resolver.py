@@ -11,10 +11,11 @@ import logging
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.errors import BadReference, Refused
+from adapterhub_fin.errors import Refused
 from adapterhub_fin_registry import HubReference, RegistryChain, parse_reference
 from adapterhub_fin_registry.cache import cache_folder
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "adapterhub_fin"
 WITHOUT_HEAD = "AHF_VLLM_WITHOUT_HEAD"
+HUB = "AHF_VLLM_HUB"
 REMEMBERED = 1024  # names whose refusal was logged: anybody may ask for any
 _log = logging.getLogger(__name__)
 
@@ -99,8 +101,8 @@ def resolve(base: str, name: str) -> Served:
     Raises BadReference, NotFound, Corrupted, WrongBase or Refused.
     """
     wanted = parse_reference(name)
-    if isinstance(wanted, HubReference):
-        raise BadReference("a Hub is not asked for what a request names: pull it, and serve it by its name here")
+    if isinstance(wanted, HubReference) and not _allowed(wanted.repository):
+        raise Refused(f"whoever may send a request would choose what is downloaded: allow it in {HUB}, or pull it")
     registry = RegistryChain.configured().answering(wanted)
     version = registry.resolve(wanted)
     folder = registry.path(version.reference)
@@ -110,6 +112,12 @@ def resolve(base: str, name: str) -> Served:
     head = version.manifest.head
     check_served(held_base(registry, version), base, head.modules if head else ())
     return Served(version, _loadable(registry, version, folder))
+
+
+def _allowed(repository: str) -> bool:
+    """Whether the operator lets requests name a repository of a Hub: by `ORG/NAME`, or by a pattern such as `acme/*`."""
+    patterns = os.environ.get(HUB, "").split(",")
+    return any(fnmatchcase(repository, pattern.strip()) for pattern in patterns)
 
 
 def _loadable(registry: Registry, version: Version, folder: Path) -> Path:

@@ -172,6 +172,16 @@ class TestNames:
         (said,) = caplog.records  # once, and short, whoever asks how often
         assert len(said.getMessage()) < 1200 and "\n" not in said.getMessage() and "\x1b" not in said.getMessage()
 
+    def test_a_hub_is_asked_only_for_what_the_operator_allows(
+        self, ask: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for allowed, refused in (("", True), ("desk/*, acme/tone", True), ("acme/n*", False), ("acme/notes", False)):
+            caplog.clear()
+            monkeypatch.setenv("AHF_VLLM_HUB", allowed)
+            monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+            assert ask("acme/tiny", f"hf://acme/notes@v{len(allowed) + 1}") is None  # there is no such repository
+            assert ("allow it in AHF_VLLM_HUB" in caplog.text) is refused
+
     def test_what_the_registry_can_t_give_is_none(
         self, ask: Ask, notes: ahf.Version, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
