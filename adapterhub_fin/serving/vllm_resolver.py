@@ -102,7 +102,7 @@ def resolve(base: str, name: str) -> Served:
     """
     wanted = parse_reference(name)
     if isinstance(wanted, HubReference) and not _allowed(wanted.repository):
-        raise Refused(f"whoever may send a request would choose what is downloaded: allow it in {HUB}, or pull it")
+        raise Refused(f"who sends a request would choose what is downloaded: allow it in {HUB}, or pull it")
     registry = RegistryChain.configured().answering(wanted)
     version = registry.resolve(wanted)
     folder = registry.path(version.reference)
@@ -115,7 +115,7 @@ def resolve(base: str, name: str) -> Served:
 
 
 def _allowed(repository: str) -> bool:
-    """Whether the operator lets requests name a repository of a Hub: by `ORG/NAME`, or by a pattern such as `acme/*`."""
+    """Whether the operator lets requests name a repository of a Hub: by `ORG/NAME`, or a pattern as `acme/*`."""
     patterns = os.environ.get(HUB, "").split(",")
     return any(fnmatchcase(repository, pattern.strip()) for pattern in patterns)
 
