@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.serve.settings import Settings
 
 PORT = 8780
+_FILES = 65_536
 _GRACE = 30  # seconds that answers under way have, once the server is told to stop
 _KEPT_OPEN = 30  # seconds that a connection waits for its next request
 
@@ -95,6 +96,7 @@ def serve(
     if not settings.anonymous_read and not Tokens(folder).all():
         raise Refused("nobody has a token, and none is made by itself: make one with `ahf serve token add NAME`")
     _log_to(sys.stderr)
+    _allow_many_files()
     with State(folder).claimed(), _listening(host, port) as listener:
         server = server_of(hub_application(registry, folder, settings))
         ready(settings.url or _url(host, listener.getsockname()[1]))
@@ -132,6 +134,18 @@ def _is_loopback(host: str) -> bool:
 
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _allow_many_files() -> None:
+    """As many open files as the system lets this user have: connections and downloads each take one."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _log_to(stream: TextIO) -> None:

@@ -1,11 +1,12 @@
 """`ahf serve` under load, and a large download against a plain static file server's.
 
-    python benchmarks/serving.py [--seconds 60] [--readers 64] [--writers 8] [--rounds 10] [--json FILE]
+    python benchmarks/serving.py [--seconds 60] [--warm-up 60] [--readers 64] [--writers 8] [--rounds 10] [--json FILE]
 
 Load: readers look a repository up, list its tree and fetch its weights, over one kept connection each, and hash every
 byte they get; writers push versions with the Hub's own client, fetch each back and hash it. Clients are threads of
-processes of their own, on the same cores as the server, whose memory is sampled. At the end the registry is verified
-and counted.
+processes of their own, on the same cores as the server, whose memory is sampled, and judged after a warm-up: the first
+push imports torch, and threads and buffers are made as they are needed. At the end the registry is verified and
+counted.
 
 Download: one file of 50 MB over one connection, from the server and from Starlette's StaticFiles under uvicorn and the
 standard library's http.server in turn; hashed after the clock has stopped.
@@ -204,20 +205,20 @@ def several(kind: str, url: str, token: str, until: float, seeds: range, what: A
 # What is measured.
 
 
-def load(hub: Hub, home: Path, weights: dict[str, str], readers: int, writers: int, seconds: float) -> dict[str, Any]:
-    """A minute of both; what was done, what went wrong, and the server's memory."""
+def load(hub: Hub, home: Path, weights: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
+    """Readers and writers at once; what was done, what went wrong, and the server's memory once it is warm."""
     context = multiprocessing.get_context("spawn")
-    until = time.time() + seconds + 5  # processes take a while to start
+    until = time.time() + asked.warm_up + asked.seconds
     pipes, processes = [], []
-    jobs = [("read", seeds, weights) for seeds in _parts(readers, READERS_A_PROCESS)]
-    jobs += [("write", seeds, home.parent / "written") for seeds in _parts(writers, WRITERS_A_PROCESS)]
+    jobs = [("read", seeds, weights) for seeds in _parts(asked.readers, READERS_A_PROCESS)]
+    jobs += [("write", seeds, home.parent / "written") for seeds in _parts(asked.writers, WRITERS_A_PROCESS)]
     for kind, seeds, what in jobs:
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=several, args=(kind, hub.url, hub.token, until, seeds, what, theirs))
         process.start()
         pipes.append((kind, ours))
         processes.append(process)
-    memory = _sampled(hub.process, until)
+    memory = _sampled(hub.process, until, asked.warm_up)
     done = {"read": Done(), "write": Done()}
     for kind, pipe in pipes:
         for part in pipe.recv():
@@ -226,8 +227,9 @@ def load(hub: Hub, home: Path, weights: dict[str, str], readers: int, writers: i
         process.join()
     wrong = done["read"].wrong + done["write"].wrong + _differences(Registry(home), done["write"].pushed)
     return {
-        "seconds": seconds,
-        **{f"{kind}s": _figures(done[kind], seconds) for kind in done},
+        "seconds": asked.seconds,
+        "warm_up": asked.warm_up,
+        **{f"{kind}s": _figures(done[kind], asked.warm_up + asked.seconds) for kind in done},
         "memory": memory,
         "errors": len(wrong),
         "first_errors": wrong[:5],
@@ -258,19 +260,19 @@ def _figures(done: Done, seconds: float) -> dict[str, float]:
     }
 
 
-def _sampled(process: psutil.Process, until: float) -> dict[str, float]:
-    """Resident megabytes of the server, and their slope over the last two thirds by least squares."""
+def _sampled(process: psutil.Process, until: float, warm_up: float) -> dict[str, Any]:
+    """Resident megabytes of the server: each five seconds, and their slope after the warm-up by least squares."""
     samples = []
     began = time.time()
     while time.time() < until:
         samples.append((time.time() - began, process.memory_info().rss / 1e6))
         time.sleep(0.5)
-    late = samples[len(samples) // 3 :]
-    slope, _ = statistics.linear_regression(*zip(*late, strict=True))
+    warm = [sample for sample in samples if sample[0] >= warm_up]
+    slope, _ = statistics.linear_regression(*zip(*warm, strict=True))
     sizes = [size for _, size in samples]
     return {
         "first_mb": round(sizes[0], 1),
-        "third_mb": round(late[0][1], 1),
+        "warm_mb": round(warm[0][1], 1),
         "last_mb": round(sizes[-1], 1),
         "peak_mb": round(max(sizes), 1),
         "slope_mb_a_minute": round(60 * slope, 2),
@@ -330,6 +332,7 @@ def _fetch(url: str, token: str, expected: str, size: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--warm-up", type=float, default=60, help="Seconds of the same before memory is judged.")
     parser.add_argument("--readers", type=int, default=64)
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
@@ -367,7 +370,7 @@ def measure(asked: argparse.Namespace, place: Path) -> dict[str, Any]:
             figures["download"] = _downloads(hub, place / "made" / "large", large, asked.rounds)
         if asked.only != "download":
             (place / "written").mkdir()
-            figures["load"] = load(hub, home, weights, asked.readers, asked.writers, asked.seconds)
+            figures["load"] = load(hub, home, weights, asked)
     return figures
 
 

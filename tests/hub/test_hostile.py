@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -289,6 +291,27 @@ def test_a_head_that_never_ends_closes_the_connection(target: Any, monkeypatch: 
     monkeypatch.setattr(connection, "HEAD", 0.2)
     assert raw(target, b"") == b"" and raw(target, b"GET / HTTP/1.1\r\nHost:") == b""
     assert b"ok" in raw(target, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+def test_a_small_answer_waits_for_no_acknowledgement(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    made = connection.PatientProtocol.connection_made
+
+    def noted(protocol: Any, transport: Any) -> None:
+        made(protocol, transport)
+        seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(connection.PatientProtocol, "connection_made", noted)
+    assert call(target, "GET", "/health").text == "ok\n" and seen == [1]
+
+
+def test_a_disk_that_refuses_is_said_and_nothing_changes(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    answer = commit(target, HEADER, file("notes.txt", b"new"))
+    assert answer.status_code == 507 and str(target.state) not in answer.text
 
 
 def test_ranges(target: Any) -> None:

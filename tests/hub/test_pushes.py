@@ -63,6 +63,9 @@ def test_a_pushed_manifest_keeps_its_digest_and_its_signatures(hub: Any, made: A
     other = Signature.make(made.manifest, PrivateKey.read(_key(tmp_path / "b", write_new_key)))
     assert push(api, "acme/made", {f"ahf_signatures/{other.file_name}": other.data}).oid == oid
     assert len(hub.registry.signatures("acme/made@1")) == 2 and len(hub.registry.versions("acme/made")) == 1
+    for path in ("ahf_manifest.json", f"ahf_signatures/{other.file_name}"):
+        with pytest.raises(BadRequestError, match="stays with it"):
+            api.create_commit("acme/made", [CommitOperationDelete(path)], commit_message="taken out")
     assert f"ahf_signatures/{other.file_name}" in api.list_repo_files("acme/made", revision="v1")
 
 
@@ -117,6 +120,17 @@ def test_a_push_file_by_file_is_a_draft_until_it_is_whole(hub: Any, adapter: Any
     api.create_commit("acme/draft", [CommitOperationDelete("adapter_model.safetensors")], commit_message="taken out")
     assert "adapter_model.safetensors" not in api.list_repo_files("acme/draft")
     assert "adapter_model.safetensors" in api.list_repo_files("acme/draft", revision="v1")
+
+
+def test_a_push_that_was_repaired_is_known_again(hub: Any, adapter: Any) -> None:
+    api, files = hub.api(), adapter(33)
+    old = json.loads(files["adapter_config.json"]) | {"task_type": "TaskType.CAUSAL_LM"}
+    files["adapter_config.json"] = json.dumps(old).encode()
+    api.create_repo("acme/repaired")
+    oid = push(api, "acme/repaired", files).oid
+    stored = hub.registry.path("acme/repaired@1") / "adapter_config.json"
+    assert stored.read_bytes() != files["adapter_config.json"]
+    assert push(api, "acme/repaired", files).oid == oid and len(hub.registry.versions("acme/repaired")) == 1
 
 
 def test_a_version_stored_by_other_means_supersedes_a_draft(hub: Any, adapter: Any, made: Any) -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from adapterhub_fin_registry.errors import AdapterHubError
 from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.serve.access import Access, Metrics
+from adapterhub_fin_registry.serve.access import Access, Metrics, log
 from adapterhub_fin_registry.serve.card import card_of
 from adapterhub_fin_registry.serve.errors import Code, HubError, told
 from adapterhub_fin_registry.serve.guard import Guard
@@ -88,7 +88,7 @@ def application(registry: Registry, state: State, door: Door, settings: Settings
     served = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
         middleware=[Middleware(Access, metrics=metrics)],
-        exception_handlers={HubError: _hub_error, AdapterHubError: _ours, HTTPException: _unknown},
+        exception_handlers={HubError: _hub_error, AdapterHubError: _ours, HTTPException: _unknown, OSError: _disk},
     )
     served.router.redirect_slashes = False  # a redirect's target would be made of the client's own headers
     return served
@@ -111,3 +111,8 @@ async def _unknown(request: Request, error: Exception) -> Response:
         code: Code | None = "RepoNotFound" if is_repository or "/resolve/" in request.url.path else None
         return HubError(404, "there is nothing here: this server has models alone", code).response()
     return HubError(error.status_code, str(error.detail)).response()
+
+
+async def _disk(request: Request, error: Exception) -> Response:
+    log.error("request %s: %s", request.scope["state"]["request_id"], error)
+    return HubError(507, "the server's disk failed: tell whoever runs it, and send it again then").response()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from adapterhub_fin_registry.serve.errors import no_entry
-from adapterhub_fin_registry.serve.repositories import Ref, Repository
+from adapterhub_fin_registry.serve.repository import Ref, Repository
 from adapterhub_fin_registry.serve.tree import Blob, Commit, git_id
 
 

@@ -6,7 +6,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, no_repository
-from adapterhub_fin_registry.serve.repositories import Repositories, Repository
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import Repository
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.tokens import Token, Tokens
 

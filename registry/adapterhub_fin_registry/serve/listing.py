@@ -13,7 +13,8 @@ from typing import Any, Final
 from adapterhub_fin_registry.errors import AdapterHubError
 from adapterhub_fin_registry.serve.documents import repository_document
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.repositories import Repositories, Repository
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import Repository
 
 PAGE: Final = 1000
 _SORTS: Final = ("lastModified", "createdAt", "downloads", "likes", "trendingScore", "id")

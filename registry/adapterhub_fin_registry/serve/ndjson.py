@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.state import BlobWriter
+from adapterhub_fin_registry.serve.receiving import BlobWriter
 
 LINE: Final = 2**17  # bytes of a line beside its content
 OPERATIONS: Final = 2000

@@ -6,10 +6,10 @@ import re
 from typing import Any, Final
 
 from adapterhub_fin_registry.serve import body
+from adapterhub_fin_registry.serve.changes import Operations, path_refusal
 from adapterhub_fin_registry.serve.errors import bad_request
 from adapterhub_fin_registry.serve.ndjson import Line
-from adapterhub_fin_registry.serve.push import Operations, path_refusal
-from adapterhub_fin_registry.serve.repositories import Repository
+from adapterhub_fin_registry.serve.repository import Repository
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tree import Blob
 

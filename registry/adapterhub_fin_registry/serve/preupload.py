@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from adapterhub_fin_registry.serve import body
+from adapterhub_fin_registry.serve.changes import path_limit, path_refusal
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.push import path_limit, path_refusal
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.tree import Commit
 

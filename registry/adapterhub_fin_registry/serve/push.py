@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,35 +13,20 @@ from adapterhub_fin_registry.errors import AdapterHubError, WriteFailed
 from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.memory import remembered
-from adapterhub_fin_registry.paths import clash, refusal, size_limit
-from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_entry
-from adapterhub_fin_registry.serve.repositories import MAIN, Repositories, Repository, without_paths
-from adapterhub_fin_registry.serve.state import Pushed, Row, pushed_id, version_id
+from adapterhub_fin_registry.serve.changes import Operations, applied
+from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.pushed import Pushed, Row, pushed_id, version_id
+from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
+from adapterhub_fin_registry.serve.repository import MAIN, Repository
 from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
-from adapterhub_fin_registry.signatures import LIMIT as SIGNATURE_LIMIT
 from adapterhub_fin_registry.signatures import MANIFEST
 from adapterhub_fin_registry.version import Version
 
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
-_SIGNATURE: Final = re.compile(re.escape(SIGNATURES) + r"[0-9a-f]{64}\.json")
-_TEXT: Final = 2**20  # bytes of a card, or of .gitattributes
-_MANIFEST: Final = 64 * 2**20
 
 Checks = Callable[[], Iterable[Callable[[Manifest, Path], object]]]
 TakeIn = Callable[[Path, str, Registry], Version]
-
-
-@dataclass(frozen=True)
-class Operations:
-    """What a commit asks for: files by path, and paths and folders to delete."""
-
-    files: Mapping[str, Blob] = field(default_factory=dict)
-    deleted: Sequence[str] = ()
-    deleted_folders: Sequence[str] = ()
-    parent: str | None = None
-    title: str = ""
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,22 +35,6 @@ class Door:
 
     checks: Checks
     take_in: TakeIn
-
-
-def path_refusal(path: str) -> str | None:
-    """Why a repository can't hold a file of this path, as the end of a sentence; None where it can."""
-    if path in BESIDE or path == MANIFEST or _SIGNATURE.fullmatch(path):
-        return None
-    return refusal(path)
-
-
-def path_limit(path: str) -> int:
-    """The most bytes that a file of an allowed path may have."""
-    if path == MANIFEST:
-        return _MANIFEST
-    if path in BESIDE:
-        return _TEXT
-    return SIGNATURE_LIMIT if path.startswith(SIGNATURES) else size_limit(path)
 
 
 def push(repositories: Repositories, door: Door, name: str, branch: str, asked: Operations, author: str) -> Commit:
@@ -83,32 +51,8 @@ def push(repositories: Repositories, door: Door, name: str, branch: str, asked: 
         head = repository.commit(branch)
         if asked.parent is not None and asked.parent != head.id:
             raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
-        tree = _applied(head, asked)
+        tree = applied(head, asked)
         return _Push(repositories, door, repository, branch, head, asked, author).settle(tree)
-
-
-def _applied(head: Commit, asked: Operations) -> dict[str, Blob]:
-    """The files of the head as the operations change them."""
-    tree = dict(head.files)
-    for path in asked.deleted:
-        if path not in tree:
-            raise no_entry(path)
-        del tree[path]
-    for folder in asked.deleted_folders:
-        inside = [path for path in tree if path.startswith(folder.rstrip("/") + "/")]
-        if not inside:
-            raise no_entry(folder)
-        for path in inside:
-            del tree[path]
-    for path, blob in asked.files.items():
-        if reason := path_refusal(path):
-            raise bad_request(f"{path[:200]!r} {reason}, and can't be stored here: leave it out")
-        if blob.size > path_limit(path):
-            raise HubError(413, f"{path} has {blob.size} bytes, and {path_limit(path)} are the most it may have")
-    tree |= asked.files
-    if two := clash(path for path in tree if not is_manifests(path)):
-        raise bad_request(f"{two[0]!r} and {two[1]!r} are one file on some systems: rename one")
-    return tree
 
 
 @dataclass
@@ -141,18 +85,19 @@ class _Push:
 
     def _says_the_same(self, version: Version, tree: dict[str, Blob], files: dict[str, Blob]) -> bool:
         """Whether the tree's adapter is the head's, its manifest as it was, or left out of what was changed."""
-        said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
         manifest = tree.get(MANIFEST)
-        return (
-            {path: blob.sha256 for path, blob in files.items()} == said
-            and manifest is not None
-            and f"sha256:{manifest.sha256}" == version.digest
-        )
+        if manifest is not None and f"sha256:{manifest.sha256}" != version.digest:
+            return False
+        said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
+        birth = self.repository.kept.commit(version_id(version.digest))
+        as_pushed = birth is not None and birth.tree == _tree_id(files)  # the same push again, whose answer was lost
+        return as_pushed or {path: blob.sha256 for path, blob in files.items()} == said
 
     def _sign(self, version: Version, tree: dict[str, Blob]) -> None:
+        """Take signatures in that came for a version which is there already."""
         for path in self.head.files:
-            if path.startswith(SIGNATURES) and path not in tree:
-                raise bad_request(f"{path} is a signature over v{version.number}, and stays with it")
+            if is_manifests(path) and path not in tree:
+                raise bad_request(f"{path} is of v{version.number} and stays with it: push another adapter, or nothing")
         for path, blob in self.asked.files.items():
             if path.startswith(SIGNATURES) and path not in self.head.files:
                 self.repositories.registry.add_signature(version.reference, blob.read())
@@ -190,7 +135,7 @@ class _Push:
                 # Who pushes knows the paths of a repository, not those of this machine.
                 said = str(error).replace(f"{folder}/", "").replace(str(folder), name)
                 raise bad_request(without_paths(said, self.repositories.registry)) from error
-        self._record(version.digest, beside, born=version)
+        self._record(version.digest, beside, tree=_tree_id(files))
         state.discard(name, [blob.sha256 for blob in files.values()])
         return self.repositories.get(name).commit(version_id(version.digest))
 
@@ -208,17 +153,17 @@ class _Push:
             signatures=[tree[path].read() for path in pushed],
         )
 
-    def _record(self, version: str | None, files: dict[str, Blob], born: Version | None = None) -> Commit:
-        """Keep what no version holds, at the tip of the branch; of a version that was born, its card alone."""
+    def _record(self, version: str | None, files: dict[str, Blob], tree: str = "") -> Commit:
+        """Keep what no version holds, at the tip of the branch; `tree` is that of a version that was just born."""
         name, state = self.repository.name, self.repositories.state
         newest = self.repository.newest
         on = newest.digest if newest else None
         rows = _rows(files)
-        id_ = version_id(version) if born and version else pushed_id(version, on, rows)
+        id_ = version_id(version) if tree and version else pushed_id(version, on, rows)
         if id_ == self.head.id:
             return self.head
-        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now())
-        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=born is not None))
+        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now(), tree)
+        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=bool(tree)))
         return self.repositories.get(name).commit(id_)
 
     def _manifest(self, tree: dict[str, Blob]) -> Manifest | None:
@@ -279,3 +224,8 @@ def _lay_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str 
 
 def _rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:
     return tuple((path, blob.size, blob.sha256) for path, blob in sorted(files.items()))
+
+
+def _tree_id(files: Mapping[str, Blob]) -> str:
+    """What tells some files from any others."""
+    return pushed_id(None, None, _rows(files))

@@ -15,7 +15,8 @@ from adapterhub_fin_registry.serve.card import head_of
 from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, bad_request, no_entry
 from adapterhub_fin_registry.serve.guard import Guard, may_see
 from adapterhub_fin_registry.serve.listing import PAGE, Listing, Wanted
-from adapterhub_fin_registry.serve.repositories import MAIN, Repositories
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import MAIN
 from adapterhub_fin_registry.serve.settings import Settings
 
 COMMITS: Final = 200  # of one page

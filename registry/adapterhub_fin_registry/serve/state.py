@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import now
@@ -21,75 +18,9 @@ from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, Refused
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.reference import check_name, is_segment
+from adapterhub_fin_registry.serve.pushed import RepositoryState, parsed
 
-KEPT: Final = 32  # pushed commits of a repository that still answer to their id once others replaced them
 ABANDONED: Final = 86_400.0  # seconds after which an upload that no commit named is removed
-Row = tuple[str, int, str]  # path, size, sha256
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """A commit that is more, or less, than a version: a draft, or a version with a card that was pushed.
-
-    `version` is the digest of the version it shows; `on` that of the newest version when it was pushed. `files` are
-    those that no version holds.
-    """
-
-    id: str
-    version: str | None
-    on: str | None
-    files: tuple[Row, ...]
-    title: str = ""
-    message: str = ""
-    author: str = ""
-    date: str = ""
-
-
-@dataclass(frozen=True)
-class RepositoryState:
-    """What is known of a repository beside its versions."""
-
-    created_at: str = ""
-    private: bool = True
-    gated: str | bool = False
-    branches: dict[str, str] = field(default_factory=dict)  # the id of a commit by the name of the branch
-    commits: tuple[Pushed, ...] = ()
-
-    def commit(self, id_: str) -> Pushed | None:
-        """A pushed commit by its id."""
-        return next((commit for commit in self.commits if commit.id == id_), None)
-
-    def with_commit(self, branch: str, commit: Pushed, birth: bool) -> RepositoryState:
-        """The same with a commit at the tip of a branch; the oldest that nothing names any more are forgotten.
-
-        At a version's birth its own commit is recorded, for its card, and no branch is moved to it.
-        """
-        branches = {name: id_ for name, id_ in self.branches.items() if name != branch}
-        branches |= {} if birth else {branch: commit.id}
-        commits = [*(each for each in self.commits if each.id != commit.id), commit]
-        loose = [each for each in commits if each.id not in branches.values() and not is_birth(each)]
-        forgotten = {each.id for each in loose[:-KEPT]}
-        kept = tuple(each for each in commits if each.id not in forgotten)
-        return replace(self, branches=branches, commits=kept)
-
-
-def is_birth(commit: Pushed) -> bool:
-    """Whether a pushed commit is that of a version itself."""
-    return commit.version is not None and commit.id == version_id(commit.version)
-
-
-def version_id(digest: str) -> str:
-    """The id of a version's commit: of its digest alone, so that it is the same wherever the version is served."""
-    return _id({"version": digest})
-
-
-def pushed_id(version: str | None, on: str | None, files: Iterable[Row]) -> str:
-    """The id of a commit that is no version's."""
-    return _id({"version": version, "on": on, "files": sorted(files)})
-
-
-def _id(value: Any) -> str:
-    return hashlib.sha256(b"adapterhub_fin commit\0" + canonical(value)).hexdigest()[:40]
 
 
 class State:
@@ -132,7 +63,7 @@ class State:
         if cached is not None and cached[0] == stamp:
             return cached[1]
         try:
-            state = _parsed(read_object(path))
+            state = parsed(read_object(path))
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError) as error:
@@ -216,33 +147,6 @@ class State:
         return self.folder.joinpath("repositories", *check_name(name))
 
 
-class BlobWriter:
-    """A file that is being received: hashed as it is written, and refused beyond its limit."""
-
-    def __init__(self, workshop: Path) -> None:
-        self.path = workshop / uuid.uuid4().hex
-        self.size = 0
-        self._digest = hashlib.sha256()
-        self._file: BinaryIO = self.path.open("xb")
-
-    def write(self, data: bytes) -> None:
-        """Append some bytes."""
-        self._file.write(data)
-        self._digest.update(data)
-        self.size += len(data)
-
-    def finish(self) -> str:
-        """Make the file durable and give its sha256."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        """Let the file go, whole or not."""
-        self._file.close()
-
-
 def _locked(file: BinaryIO) -> bool:
     """Lock an open file until it is closed, or its process ends; False where another has it."""
     if sys.platform == "win32":
@@ -254,13 +158,3 @@ def _locked(file: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _parsed(document: dict[str, Any]) -> RepositoryState:
-    commits = tuple(
-        Pushed(**{**each, "files": tuple((str(path), int(size), str(sha256)) for path, size, sha256 in each["files"])})
-        for each in document["commits"]
-    )
-    branches = {str(name): str(id_) for name, id_ in document["branches"].items()}
-    json.dumps(document["gated"])
-    return RepositoryState(str(document["created_at"]), bool(document["private"]), document["gated"], branches, commits)

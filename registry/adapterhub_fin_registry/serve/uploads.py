@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.repositories import Repository
-from adapterhub_fin_registry.serve.state import BlobWriter, State
+from adapterhub_fin_registry.serve.receiving import BlobWriter
+from adapterhub_fin_registry.serve.repository import Repository
+from adapterhub_fin_registry.serve.state import State
 
 LIFETIME: Final = 6 * 3600  # seconds in which an upload may be begun
 OBJECTS: Final = 1000

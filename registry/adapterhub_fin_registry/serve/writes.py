@@ -17,9 +17,10 @@ from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS, CommitReader
 from adapterhub_fin_registry.serve.operations import operations_of
 from adapterhub_fin_registry.serve.preupload import answers
 from adapterhub_fin_registry.serve.push import Door, push
-from adapterhub_fin_registry.serve.repositories import MAIN, Repositories
+from adapterhub_fin_registry.serve.receiving import BlobWriter
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import MAIN
 from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.state import BlobWriter
 from adapterhub_fin_registry.serve.tree import Commit
 from adapterhub_fin_registry.serve.uploads import Grant, Uploads
 
