@@ -109,6 +109,8 @@ def running(command: Sequence[str], port: int, environment: dict[str, str] | Non
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
+        else:
+            raise RuntimeError(f"nothing answers at port {port} after 30 s")
         threading.Thread(target=lambda: process.stderr and process.stderr.read(), daemon=True).start()
         yield psutil.Process(process.pid)
     finally:
