@@ -144,7 +144,7 @@ HOSTILE = {
     "a list": [HEADER, b"[1]"],
     "deep": [HEADER, b"[" * 60_000 + b"]" * 60_000],
     "deep value": [HEADER, b'{"key":"file","value":' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001],
-    "a key twice": [HEADER, b'{"key":"file","key":"file","value":{"path":"a.json"}}'],
+    "a path twice": [HEADER, VALUE + b'"e30=","path":"b.json"' + REST],
     "a content twice": [HEADER, b'{"key":"file","value":{"content":"e30=","content":"e30=","path":"a.json"}}'],
     "content of a header": [b'{"key":"header","value":{"content":"e30=","summary":"x"}}'],
     "content beside the value": [HEADER, b'{"key":"file","content":"e30=","value":{"path":"a.json"}}'],
