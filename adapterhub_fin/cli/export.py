@@ -16,21 +16,28 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
     "--layout", type=click.Choice(["peft", "vllm"]), default="peft", show_default=True, help="Who is to read it."
 )
 @click.option("--without-head", is_flag=True, help="For vllm: leave out the modules that were trained whole.")
+@click.option(
+    "--engine",
+    type=click.Choice(["vllm", "sglang", "lorax", "tgi"]),
+    help="Also say how this engine serves the folder.",
+)
 @json_option
-def command(reference: str, folder: str, layout: str, without_head: bool, as_json: bool) -> None:
+def command(reference: str, folder: str, layout: str, without_head: bool, engine: str | None, as_json: bool) -> None:
     """Write a version to a plain folder, for PEFT or for vLLM.
 
     peft is every file as it is stored; vllm is what vLLM's loader of LoRA reads, or an error that says what it would
-    not. The folder must be new or empty, and is there whole or not at all.
+    not. The folder must be new or empty, and is there whole or not at all. --engine prints the command that serves it,
+    and a request that asks for it.
 
     \b
     Examples:
       ahf export acme/tone exported/tone
       ahf export acme/notes exported/notes --layout vllm --json
+      ahf export acme/notes exported/notes-sglang --engine sglang
     """
     from adapterhub_fin import export
 
-    done = export(reference, folder, layout=layout, without_head=without_head)
+    done = export(reference, folder, layout=layout, without_head=without_head, engine=engine)
     if as_json:
         print_json(
             {
@@ -40,6 +47,7 @@ def command(reference: str, folder: str, layout: str, without_head: bool, as_jso
                 "layout": layout,
                 "left_out": list(done.left_out),
                 "notes": [asdict(note) for note in done.notes],
+                **({"launch": asdict(done.launch)} if done.launch else {}),
             }
         )
         return
@@ -48,3 +56,5 @@ def command(reference: str, folder: str, layout: str, without_head: bool, as_jso
     for note in done.notes:
         click.echo(printable(f"{note.says}: {note.do}"), err=True)
     click.echo(done.folder)
+    for line in done.launch.lines() if done.launch else ():
+        click.echo(printable(line))

@@ -18,6 +18,7 @@ from adapterhub_fin.registries import configured_registries
 from adapterhub_fin.serving import lora
 from adapterhub_fin.serving.checking import findings, read_stored
 from adapterhub_fin.serving.finding import Finding, Stored
+from adapterhub_fin.serving.launching import Launch, launch
 from adapterhub_fin.serving.vllm import RANKS
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.reading import hash_file
@@ -35,12 +36,13 @@ BESIDE = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder that was written, the tensors that were left out of it, and what hangs on the server."""
+    """A folder that was written, what was left out of it, what hangs on the server, and how an engine serves it."""
 
     version: Version
     folder: Path
     left_out: Sequence[str] = ()
     notes: Sequence[Finding] = ()
+    launch: Launch | None = None
 
 
 def export(
@@ -49,12 +51,14 @@ def export(
     *,
     layout: str = "peft",
     without_head: bool = False,
+    engine: str | None = None,
     registry: Registry | None = None,
 ) -> Exported:
     """Write a version's verified files to a new folder, which is there whole or not at all.
 
     `peft` is every file as it is stored. `vllm` is what vLLM's LoRA loader reads: the configuration, LoRA's factors and
     a tokenizer; Refused says what it would not load. `without_head` leaves out the modules that were trained whole.
+    `engine` (vllm, sglang, lorax or tgi) asks how that one serves the folder; Refused where it would not.
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
@@ -66,8 +70,10 @@ def export(
     with _built_apart(target) as built:
         if layout == "peft":
             _copy(version, source, built)
-            return Exported(version, target)
-        return Exported(version, target, *_for_vllm(version, source, built, without_head))
+            done = Exported(version, target)
+        else:
+            done = Exported(version, target, *_for_vllm(version, source, built, without_head))
+        return done if engine is None else replace(done, launch=_launch(engine, done, built))
 
 
 @contextmanager
@@ -91,6 +97,16 @@ def _copy(version: Version, source: Path, built: Path) -> None:
         shutil.copyfile(source / file.path, built / file.path)
         if hash_file(built / file.path) != (file.size, file.sha256):
             raise Corrupted(f"{file.path} of {version.reference} came out otherwise than it is stored: export it again")
+
+
+def _launch(engine: str, done: Exported, built: Path) -> Launch:
+    """How an engine serves what was written, as it was written."""
+    stored = read_stored(done.version, built)
+    if stored is None:
+        raise Refused(f"{engine} can't serve {done.version.reference}: it has no {CONFIG}; load it with ahf.load")
+    kept = {name: shape for name, shape in stored.tensors.items() if name not in done.left_out}
+    base = done.version.manifest.base.repository
+    return launch(engine, done.version.reference, done.folder, base, replace(stored, tensors=kept))
 
 
 def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -> tuple[list[str], list[Finding]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -15,6 +15,7 @@ from adapterhub_fin_registry.serve.errors import no_revision
 from adapterhub_fin_registry.serve.pushed import Pushed, RepositoryState, pushed_id, version_id
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit, version_files
+from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.version import Version
 
 MAIN: Final = "main"
@@ -38,7 +39,8 @@ class Repository:
         self._state, self._card = state, card
         self.name = name
         self.namespace = name.partition("/")[0]
-        self.versions = registry.versions(name)
+        # Each without what was parsed of it on the way: a manifest's objects take ten times its bytes.
+        self.versions = [replace(version) for version in Shelf(registry.root, name).newest_first()][::-1]
         self.aliases = registry.aliases(name) if self.versions else {}
         self.kept = kept
         self._commits: dict[str, Commit] = {}
