@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.errors import Refused
-from adapterhub_fin_registry import HubReference, RegistryChain, parse_reference
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import HubReference, parse_reference
 from adapterhub_fin_registry.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def resolve(base: str, name: str) -> Served:
     wanted = parse_reference(name)
     if isinstance(wanted, HubReference) and not _allowed(wanted.repository):
         raise Refused(f"who sends a request would choose what is downloaded: allow it in {HUB}, or pull it")
-    registry = RegistryChain.configured().answering(wanted)
+    registry = configured_registries().answering(wanted)
     version = registry.resolve(wanted)
     folder = registry.path(version.reference)
     from adapterhub_fin.engine.base_check import held_base
