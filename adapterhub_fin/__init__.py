@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         Refused,
         TrainingFailed,
         UnknownName,
+        Unreachable,
         WriteFailed,
         WrongBase,
         WrongTensors,
@@ -95,6 +96,10 @@ if TYPE_CHECKING:
         Prediction,
         Rows,
         Site,
+    )
+    from adapterhub_fin.publishing import (
+        publish,
+        pull,
     )
     from adapterhub_fin.recipe import (
         Recipe,
@@ -154,6 +159,7 @@ __all__ = [
     "StoreKind",
     "TrainingFailed",
     "UnknownName",
+    "Unreachable",
     "Version",
     "WriteFailed",
     "WrongBase",
@@ -172,6 +178,8 @@ __all__ = [
     "plan",
     "preview",
     "preview_series",
+    "publish",
+    "pull",
     "register",
     "save",
     "train",
@@ -212,6 +220,7 @@ _HOME = {
             "Refused",
             "TrainingFailed",
             "UnknownName",
+            "Unreachable",
             "WriteFailed",
             "WrongBase",
             "WrongTensors",
@@ -221,6 +230,7 @@ _HOME = {
     "register": "adapterhub_fin.extensions",
     "hookimpl": "adapterhub_fin.hooks",
     **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
+    **dict.fromkeys(("publish", "pull"), "adapterhub_fin.publishing"),
     "Recipe": "adapterhub_fin.recipe",
     "check": "adapterhub_fin.serving.checking",
     "diff": "adapterhub_fin.engine.comparing",

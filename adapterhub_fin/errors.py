@@ -13,6 +13,7 @@ AdapterHubError
 ├── BadSignature          bytes that are no signature over the version
 ├── BadConfiguration      the client's configuration can't be used as it stands
 ├── BadQuery              a search that can't be read; names the column
+├── Unreachable           a Hub that doesn't answer, or may not be asked
 ├── WriteFailed           the disk refused a write; what was stored is as it was
 │   └── ReadOnly          the registry may not be written at all
 ├── UnknownName           no plugin of that name; lists the near ones
@@ -46,6 +47,7 @@ from adapterhub_fin_registry.errors import (
     NotFound,
     ReadOnly,
     Refused,
+    Unreachable,
     WriteFailed,
 )
 
@@ -71,6 +73,7 @@ __all__ = [
     "Refused",
     "TrainingFailed",
     "UnknownName",
+    "Unreachable",
     "WriteFailed",
     "WrongBase",
     "WrongTensors",

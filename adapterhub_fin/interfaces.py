@@ -6,6 +6,7 @@ Heavy types are for the type checker alone: importing this module imports no tor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
     from adapterhub_fin.engine.low_rank import LowRank
+    from adapterhub_fin_registry import Incoming, Listed, Version
 
 
 @dataclass(frozen=True)
@@ -304,3 +306,62 @@ class MergerImplementation(Protocol):
     def rank(self, ranks: Sequence[int]) -> int | None:
         """The rank of the result where none is asked for, from those of the changes; None leaves it as it comes."""
         return None
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a version stands in a store; `is_new` is False where it stood there already.
+
+    `at` names it there exactly. A dry run gives the place alone, and in `sends` what it would send, with sizes.
+    """
+
+    at: str
+    number: int | None
+    is_new: bool
+    sends: Sequence[tuple[str, int]] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what an event keeps of it beside
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An adapter without a manifest, by what its store says of it; `at` names it there for good."""
+
+    at: str
+    base: str | None
+    tags: Sequence[str]
+    changed: str
+
+
+class StoreImplementation(Protocol):
+    """A place where versions are kept, named by URIs of its scheme; built from its options.
+
+    A version is numbered by its store and known by its digest. What a store gives is checked by whoever takes it in.
+    """
+
+    def __init__(self, options: Any) -> None: ...
+
+    def publish(
+        self, version: Version, uri: str, *, private: bool = False, create: bool = True, dry_run: bool = False
+    ) -> Published:
+        """Put a version there under the next free number, whole or not at all, or find it by its digest.
+
+        The version was verified. Raises NotFound for a place that isn't there and may not be created, Refused for one
+        that isn't the caller's, and Unreachable.
+        """
+        ...
+
+    def fetch(self, uri: str, weights: Sequence[str]) -> AbstractContextManager[Incoming]:
+        """One version's files, its manifest's exact bytes, its number; the folder lasts as long as the context.
+
+        A folder that others put there has no manifest: `weights` then names the files that may be taken as its
+        weights, of which the first there is fetched. Raises NotFound, Refused, Corrupted and Unreachable.
+        """
+        ...
+
+    def versions(self, uri: str) -> Sequence[Listed]:
+        """Every version there, with its manifest's exact bytes: what lists and searches are made of."""
+        ...
+
+    def foreign(self, uri: str, words: str, limit: int) -> Sequence[Foreign]:
+        """Adapters there that others published without a manifest, whose names hold some words."""
+        return ()

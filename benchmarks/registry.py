@@ -1,17 +1,19 @@
 """The registry at size: search, the whole process, the index's rebuild, adding and resolving; MLflow's beside it.
 
-    python benchmarks/registry.py [--versions 100000] [--root FOLDER] [--only PART ...]
+    python benchmarks/registry.py [--versions N] [--root FOLDER] [--only PART ...] [--mlflow PYTHON]
 
 The versions are written in the format directly, each with a manifest as long as training writes it (26 kB: tensors and
 the base's probe) and without weights; a root that is there already is used again. Adding is `Registry.add` of a folder
-of 5 MB, in turn with a copy, a sha256 and an fsync of the same files. Where MLflow is installed (the extra `bench`) its
-SQLite registry does what it can of the same work, with 500 versions.
+of 5 MB, in turn with a copy, a sha256 and an fsync of the same files. MLflow's registry, in SQLite, and ours do the
+same work with 500 versions (`mlflow_registry.py`), where MLflow is installed: by the extra `bench`, or for another
+interpreter, `--mlflow PYTHON`.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -59,7 +61,7 @@ def manifests(count: int) -> Iterator[bytes]:
     layers = [
         f"encoder.layer.{i}.{part}" for i in range(6) for part in ("query", "key", "value", "output", "up", "down")
     ]
-    tensors = sorted([f"base_model.{layer}.lora_{side}.weight", "F32", [16, 384]] for layer in layers for side in "AB")
+    names = sorted(f"base_model.{layer}.lora_{side}.weight" for layer in layers for side in "AB")
     probes = {
         base: canonical(
             {
@@ -81,13 +83,12 @@ def manifests(count: int) -> Iterator[bytes]:
                 "evidence": "",
             },
         ]
-        document = {
+        document: dict[str, Any] = {
             "format": 1,
             "environment": {"torch": "2.13.0", "device": "cpu"},
             "parents": [],
             "recipe": None,
             "files": [["adapter_config.json", 900, "0" * 64], ["adapter_model.safetensors", 5 * 2**20, "1" * 64]],
-            "tensors": tensors,
             "method": {
                 "name": draw.choice(("lora", "lora", "adalora", "qlora")),
                 "options": {"alpha": 32, "dropout": 0.05, "rank": draw.choice((4, 8, 16, 32)), "targets": "all-linear"},
@@ -125,6 +126,8 @@ def manifests(count: int) -> Iterator[bytes]:
             "tags": draw.sample(("production", "research", "old"), 1),
             "description": f"The {task} of {corpus}, quarter {quarter}",
         }
+        rank = document["method"]["options"]["rank"]
+        document["tensors"] = [[name, "F32", [rank, 384] if "lora_A" in name else [384, rank]] for name in names]
         yield canonical(document).replace(b'"@"', probes[base])
 
 
@@ -160,6 +163,17 @@ def write_registry(root: Path, count: int) -> None:
             (folder / "changed").write_text(uuid.uuid4().hex)
     (root / "changed").write_text(uuid.uuid4().hex)
     (root / "registry.json").write_bytes(canonical({"format": 1, "id": str(uuid.uuid4())}))
+
+
+OPERATIONS = {
+    "create": "register a version with a tag and a metric",
+    "alias": "set an alias",
+    "by number": "get by number",
+    "by alias": "get by alias",
+    "search by tag": "search by tag, 50 rows",
+    "search by metric": "search by metric, best first, 50 rows",
+    "store 5 MB": "store a folder of 5 MB and register it",
+}
 
 
 def milliseconds(work: Callable[[], object], times: int) -> list[float]:
@@ -213,9 +227,9 @@ def search(root: Path) -> None:
 
 def process(root: Path) -> None:
     """`ahf search` from its start to its end."""
-    call = "from adapterhub_fin.cli.search import command; command()"
+    installed = Path(sys.executable).with_name("ahf")
     for name in ("task and metric, best first", "words"):
-        command = [sys.executable, "-c", call, QUERIES[name], "--json"]
+        command = [str(installed), "search", QUERIES[name], "--json"]
         run = lambda command=command: subprocess.run(command, check=True, capture_output=True)  # noqa: E731
         run()
         line(f"`ahf search`, whole process: {name}", milliseconds(run, 20))
@@ -229,10 +243,9 @@ def resolve(root: Path) -> None:
         line(f"resolve by {what}", milliseconds(lambda reference=reference: registry.resolve(reference), 100))  # type: ignore[misc]
 
 
-def adapter_folder(folder: Path, seed: int) -> Path:
-    """5 MB of an adapter."""
+def adapter_folder(folder: Path, seed: int, size: int = 5 * 2**20) -> Path:
+    """A folder with an adapter, of 5 MB."""
     folder.mkdir(parents=True)
-    size = 5 * 2**20
     header = canonical({"a.lora_A": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}})
     (folder / "adapter_config.json").write_text('{"peft_type":"LORA"}')
     weights = len(header).to_bytes(8, "little") + header + random.Random(seed).randbytes(size)
@@ -269,23 +282,50 @@ def add(work: Path) -> None:
     print(f"| add against the copy, median of the pairs' ratios | {ratio:.2f} | |", flush=True)
 
 
-def mlflow(work: Path) -> None:
-    """The same of MLflow, as far as it goes: it neither copies nor hashes, and can't search by metric or alias."""
-    if find_spec("mlflow") is None:
-        print("MLflow isn't installed here: `pip install adapterhub-fin[bench]` brings it", file=sys.stderr)
-        return
-    from mlflow import MlflowClient  # type: ignore[import-not-found]
+def ours(work: Path, versions: int) -> dict[str, list[float]]:
+    """What `mlflow_registry.py` does, with this registry: each version is a folder, copied, hashed and fsynced."""
+    registry = Registry(work / "ours")
+    inputs = (KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted"),)
+    given = {"method": {"name": "lora"}, "base": {"pin": "declared"}, "knowledge": Knowledge.of(inputs)}
+    small, large = adapter_folder(work / "small", 0, size=1000), work / "sources" / "0"
+    draw = random.Random(0)
+    taken: dict[str, list[float]] = {}
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{work}/mlflow.db", registry_uri=f"sqlite:///{work}/mlflow.db")
-    client.create_registered_model("tone")
-    numbers = iter(range(500))
-    make = lambda: client.create_model_version("tone", str(work), tags={"task": TASKS[next(numbers) % 5]})  # noqa: E731
-    line("MLflow: create a version", milliseconds(make, 500))
-    client.set_registered_model_alias("tone", "champion", "7")
-    line("MLflow: get by number", milliseconds(lambda: client.get_model_version("tone", "7"), 50))
-    line("MLflow: get by alias", milliseconds(lambda: client.get_model_version_by_alias("tone", "champion"), 50))
-    find = lambda: client.search_model_versions("tag.task = 'tone'", max_results=50)  # noqa: E731
-    line("MLflow: search by tag, 50 rows", milliseconds(find, 30))
+    def store(name: str, folder: Path, seed: int) -> None:
+        tags, metrics = [TASKS[seed % 5]], {"accuracy": draw.random()}
+        manifest = Manifest.model_validate({**given, "seed": seed, "tags": tags, "metrics": metrics})
+        registry.add(folder, manifest, name=name)
+
+    for place in range(versions):
+        name = f"acme/n{place // 50}"
+        taken.setdefault("create", []).extend(milliseconds(lambda: store(name, small, place), 1))  # noqa: B023
+        if place % 50 == 49:
+            set_alias = lambda: registry.set_alias(name, "champion", 7)  # noqa: B023, E731
+            taken.setdefault("alias", []).extend(milliseconds(set_alias, 1))
+    registry.search("")
+    taken["by number"] = milliseconds(lambda: registry.resolve("acme/n0@7"), 50)
+    taken["by alias"] = milliseconds(lambda: registry.resolve("acme/n0@champion"), 50)
+    taken["search by tag"] = milliseconds(lambda: registry.search("tag = tone"), 30)
+    best = "metrics.accuracy > 0.85 ORDER BY metrics.accuracy DESC"
+    taken["search by metric"] = milliseconds(lambda: registry.search(best), 30)
+    seeds = iter(range(20))
+    taken["store 5 MB"] = milliseconds(lambda: store("acme/files", large, next(seeds)), 20)
+    return taken
+
+
+def beside_mlflow(work: Path, python: str, versions: int) -> None:
+    """Ours and MLflow's, each in SQLite's way or its own, at the same work on the same disk."""
+    large = adapter_folder(work / "sources" / "0", 0)
+    mine = ours(work, versions)
+    script = str(Path(__file__).with_name("mlflow_registry.py"))
+    (work / "theirs").mkdir()
+    command = [python, script, str(work / "theirs"), str(large), str(versions)]
+    theirs = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    print(f"\n| {versions} versions, p50 | ours | MLflow | MLflow / ours |\n|---|---|---|---|")
+    for operation, name in OPERATIONS.items():
+        mean, other = statistics.median(mine[operation]), statistics.median(theirs[operation])
+        print(f"| {name} | {mean:.2f} ms | {other:.2f} ms | {other / mean:.1f} |")
+    print(f"load of the machine: {os.getloadavg()[0]:.1f}", file=sys.stderr)
 
 
 def main() -> None:
@@ -293,7 +333,9 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=100_000)
     parser.add_argument("--root", type=Path)
     at_size = {"rebuild": rebuild, "search": search, "process": process, "resolve": resolve}
-    apart = {"add": add, "mlflow": mlflow}
+    parser.add_argument("--mlflow", metavar="PYTHON", default=sys.executable if find_spec("mlflow") else None)
+    parser.add_argument("--beside", type=int, default=500, help="versions that MLflow and ours each register")
+    apart = {"add": add, "mlflow": lambda work: beside_mlflow(work, arguments.mlflow, arguments.beside)}
     parser.add_argument("--only", nargs="+", choices=[*at_size, *apart], default=[*at_size, *apart])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -304,7 +346,9 @@ def main() -> None:
             write_registry(root, arguments.versions)
         print("| | p50 | p95 |\n|---|---|---|")
         for part in arguments.only:
-            if part in at_size:
+            if part == "mlflow" and arguments.mlflow is None:
+                print("MLflow isn't installed here: `pip install adapterhub-fin[bench]` brings it", file=sys.stderr)
+            elif part in at_size:
                 at_size[part](root)
             else:
                 apart[part](work)

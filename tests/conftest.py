@@ -23,6 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for setting in ("AHF_CONFIG", "AHF_REGISTRY", "AHF_KEY_PASSPHRASE"):
         monkeypatch.delenv(setting, raising=False)
     monkeypatch.setenv("AHF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("AHF_DISABLE_PLUGINS", raising=False)
     return tmp_path / "home"
 

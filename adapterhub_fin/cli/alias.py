@@ -27,13 +27,14 @@ def command(reference: str, alias: str | None, remove: bool, history: bool, on: 
       ahf alias acme/tone champion --on 2031-06-30
       ahf alias acme/tone champion --remove
     """
-    from adapterhub_fin_registry import Reference, RegistryChain
+    from adapterhub_fin.registries import configured_registries
+    from adapterhub_fin_registry import Reference
 
     parsed = Reference.parse(reference)
     name = f"{parsed.namespace}/{parsed.name}"
     if sum((remove, history, on is not None)) > 1:
         raise click.UsageError("Give one of --remove, --history and --on.")
-    registry = RegistryChain.configured().answering(parsed)
+    registry = configured_registries().answering(parsed)
     if alias is None and (remove or history or on is not None):
         raise click.UsageError("Name the alias too: ahf alias acme/tone champion --history.")
     if alias is None:

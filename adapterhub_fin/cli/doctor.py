@@ -23,9 +23,10 @@ def command(repair: bool, as_json: bool) -> None:
       ahf doctor --repair
       ahf doctor --json
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
-    findings = RegistryChain.configured().writable().doctor(repair=repair)
+    chain = configured_registries()
+    findings = (chain.writable() if repair else chain.writable_or_first()).doctor(repair=repair)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     elif findings:

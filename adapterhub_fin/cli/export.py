@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     type=click.Choice(["dequantised", "original"]),
     help="For merged: which weights of a base that was quantized in training; dequantised by default.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["vllm", "sglang", "lorax", "tgi"]),
+    help="Also say how this engine serves the adapter's folder.",
+)
 @json_option
 def command(
     reference: str,
@@ -37,23 +42,34 @@ def command(
     base: str | None,
     download: bool,
     into: Literal["dequantised", "original"] | None,
+    engine: str | None,
     as_json: bool,
 ) -> None:
     """Write a version to a plain folder, for PEFT, for vLLM, or folded into its base.
 
     peft is every file as it is stored; vllm is what vLLM's loader of LoRA reads, or an error that says what it would
     not; merged is the whole model, which Transformers loads by itself. The folder must be new or empty, and is there
-    whole or not at all.
+    whole or not at all. --engine prints the command that serves it, and a request that asks for it.
 
     \b
     Examples:
       ahf export acme/tone exported/tone
       ahf export acme/notes exported/notes --layout vllm --json
       ahf export acme/tone exported/tone-merged --layout merged
+      ahf export acme/notes exported/notes-sglang --engine sglang
     """
     from adapterhub_fin import export
 
-    done = export(reference, folder, layout=layout, without_head=without_head, base=base, download=download, into=into)
+    done = export(
+        reference,
+        folder,
+        layout=layout,
+        without_head=without_head,
+        base=base,
+        download=download,
+        into=into,
+        engine=engine,
+    )
     if as_json:
         print_json(
             {
@@ -64,6 +80,7 @@ def command(
                 "left_out": list(done.left_out),
                 "notes": [asdict(note) for note in done.notes],
                 "folded": asdict(done.folded) if done.folded else None,
+                **({"launch": asdict(done.launch)} if done.launch else {}),
             }
         )
         return
@@ -74,6 +91,8 @@ def command(
     for line in _measured(done.folded) if done.folded else ():
         click.echo(printable(line), err=True)
     click.echo(done.folder)
+    for line in done.launch.lines() if done.launch else ():
+        click.echo(printable(line))
 
 
 def _measured(folded: Folded) -> Iterator[str]:

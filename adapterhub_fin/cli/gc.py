@@ -31,9 +31,9 @@ def command(dry_run: bool, grace: float, as_json: bool) -> None:
       ahf gc --dry-run
       ahf gc
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
-    found = RegistryChain.configured().writable().gc(dry_run=dry_run, grace=timedelta(hours=grace))
+    found = configured_registries().writable().gc(dry_run=dry_run, grace=timedelta(hours=grace))
     if as_json:
         print_json([asdict(left) for left in found])
     elif found:

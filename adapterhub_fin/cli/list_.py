@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import as_of_options, asked, json_option, print_json
+from adapterhub_fin.cli.options import as_of_options, asked, json_option, on_option, placed, print_json
 from adapterhub_fin.cli.version_table import print_versions, say_damaged
 
 
 @click.command("list")
 @click.argument("name", required=False)
+@on_option
 @as_of_options
 @json_option
-def command(name: str | None, as_of: str | None, tier: str, as_json: bool) -> None:
+def command(name: str | None, on: str | None, as_of: str | None, tier: str, as_json: bool) -> None:
     """List adapters and their versions.
 
-    A name that an earlier registry holds is hidden in the later ones: `ahf --registry NAME` reaches it.
+    A name that an earlier registry holds is hidden in the later ones: `ahf --registry NAME` reaches it. No Hub is asked
+    but with --on, or where the configuration has one among the registries.
 
     \b
     Examples:
       ahf list
       ahf list acme/tone --json
       ahf list --as-of 2021-06-30
+      ahf list --on hf://acme
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
     from adapterhub_fin_registry.reference import check_name
 
-    registries = RegistryChain.configured()
+    registries = configured_registries()
+    listed = registries if on is None else placed(on)
     wanted = "yanked IN (true, false)"
     if name is not None:
         wanted += f" AND name = '{'/'.join(check_name(name))}'"  # whose grammar holds no quote
-    page = registries.search(wanted, limit=None, as_of=as_of, tier=tier)  # type: ignore[arg-type]
-    if name is not None and not page.rows and not as_of:
+    page = listed.search(wanted, limit=None, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    if name is not None and not page.rows and not as_of and on is None:
         registries.resolve(name)  # says which names are near
     say_damaged({r: why for r, why in page.damaged.items() if name is None or r.startswith(f"{name}@")})
     if as_json:
@@ -39,8 +43,10 @@ def command(name: str | None, as_of: str | None, tier: str, as_json: bool) -> No
     elif page.rows:
         if as_of:
             click.echo(f"as of {as_of}, tier {tier}", err=True)
-        print_versions(page, several=len(registries.members) > 1)
+        print_versions(page, several=on is None and len(registries.members) > 1)
     elif as_of:
         click.echo(f"Nothing was trained on knowledge before {as_of} alone (tier {tier}).", err=True)
+    elif on:
+        click.echo(f"There are no versions at {on}.", err=True)
     else:
         click.echo("The registry is empty: `ahf train` adds a first version.", err=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
+    from adapterhub_fin_registry.catalogue import Catalogue
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -27,7 +29,8 @@ class ReferenceType(click.ParamType[str]):
 
         from adapterhub_fin_registry import RegistryChain
 
-        registries = RegistryChain.configured()
+        here = RegistryChain.configured().members
+        registries = RegistryChain([member for member in here if not member.registry.is_remote])  # a key asks no Hub
         name, at, _ = incomplete.partition("@")
         if not at:
             return [CompletionItem(found) for found in registries.names() if found.startswith(incomplete)]
@@ -56,6 +59,20 @@ def as_of_options(function: F) -> F:
         show_default=True,
         help="strict counts what the base knew too.",
     )(function)
+
+
+def on_option(function: F) -> F:
+    """--on: a place of a store in the place of the registries."""
+    return click.option(
+        "--on", metavar="hf://[ORG[/NAME]]", help="What is on a Hub there, in the place of the registries."
+    )(function)
+
+
+def placed(on: str) -> Catalogue:
+    """The versions at a place of a store; imported only where one is asked."""
+    from adapterhub_fin.publishing import catalogue
+
+    return catalogue(on)
 
 
 def lock_option(function: F) -> F:

@@ -23,9 +23,9 @@ def command(reference: str, as_of: str | None, tier: str, lock: str | None, as_j
       ahf path acme/tone@1 --json
       ahf path acme/tone --lock adapters.lock
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
-    registry = RegistryChain.configured().answering(reference)
+    registry = configured_registries().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)  # type: ignore[arg-type]
     folder = registry.path(version.reference)
     if as_json:

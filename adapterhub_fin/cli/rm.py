@@ -21,9 +21,9 @@ def command(reference: str, reason: str, as_json: bool) -> None:
     Examples:
       ahf rm acme/tone@1 --reason "the licence of its corpus ended"
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
-    version = RegistryChain.configured().answering(reference).delete(reference, reason=reason)
+    version = configured_registries().answering(reference).delete(reference, reason=reason)
     if as_json:
         print_json({"reference": version.reference, "digest": version.digest, "deleted": True})
     else:

@@ -36,9 +36,9 @@ def command(reference: str, lineage: bool, as_of: str | None, tier: str, lock: s
       ahf show acme/tone@1 --json
       ahf show acme/tone --lineage
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
-    registry = RegistryChain.configured().answering(reference)
+    registry = configured_registries().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)  # type: ignore[arg-type]
     if lineage:
         from adapterhub_fin.cli.lineage import show_lineage

@@ -72,14 +72,14 @@ def _make(path: Path, kind: Kind, encrypt: bool, as_json: bool) -> None:
 def _sign(reference: str, path: Path, as_json: bool) -> None:
     import sys
 
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
     from adapterhub_fin_registry.keys import PrivateKey
 
     def ask() -> str:
         return str(click.prompt(f"Passphrase of {path}", hide_input=True, err=True))
 
     key = PrivateKey.read(path, ask if sys.stdin.isatty() else None)
-    registry = RegistryChain.configured().answering(reference)
+    registry = configured_registries().answering(reference)
     version = registry.resolve(reference)
     signature = registry.sign(version.reference, key)
     if as_json:

@@ -20,9 +20,9 @@ def command(reference: str, tag: str, remove: bool, as_json: bool) -> None:
       ahf tag acme/tone@1 production
       ahf tag acme/tone@1 production --remove
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
-    registry = RegistryChain.configured().answering(reference)
+    registry = configured_registries().answering(reference)
     version = registry.resolve(reference)
     registry.add_event(version.reference, "untag" if remove else "tag", {"tag": tag})
     if as_json:

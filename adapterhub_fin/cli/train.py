@@ -57,7 +57,7 @@ def command(
     again = "" if whole.schedule is not None else " with --resume"
     try:
         if whole.schedule is not None:
-            series = train_series(whole, download=download, restart=restart)
+            series = train_series(whole, download=download, resume=resume, restart=restart)
         else:
             run = train(whole, download=download, resume=resume, restart=restart)
     except KeyboardInterrupt:

@@ -38,14 +38,14 @@ def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path
       ahf verify acme/tone@1
       ahf verify --all --json
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
     from adapterhub_fin_registry.configuration import Configuration
     from adapterhub_fin_registry.keys import PublicKey
 
     if bool(references) == everything:
         raise click.UsageError("Give references, or --all.")
     keys = [PublicKey.read(path) for path in key_files] or Configuration.read().policy.public_keys()
-    registries = RegistryChain.configured()
+    registries = configured_registries()
     rows = [
         _row(registry, reference, keys, must=bool(key_files))
         for registry, reference in _each(registries, references, everything)
@@ -96,7 +96,7 @@ def _each(registries: RegistryChain, references: Sequence[str], everything: bool
 
     found: list[tuple[Registry, str]] = []
     if everything:
-        for registry in (member.registry for member in registries.members):
+        for registry in (member.registry for member in registries.members if not member.registry.is_remote):
             names = [version.reference for name in registry.names() for version in registry.versions(name)]
             found += [(registry, reference) for reference in sorted([*names, *registry.damaged()])]
         return found

@@ -20,11 +20,11 @@ def command(reference: str, reason: str | None, undo: bool, as_json: bool) -> No
       ahf yank acme/tone@1 --reason "trained on the wrong rows"
       ahf yank acme/tone@1 --undo
     """
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
     if not (reason or undo):
         raise click.UsageError("Say why with --reason, or take a yank back with --undo.")
-    registry = RegistryChain.configured().answering(reference)
+    registry = configured_registries().answering(reference)
     version = registry.resolve(reference)
     registry.add_event(version.reference, "unyank" if undo else "yank", {"reason": reason} if reason else {})
     if as_json:

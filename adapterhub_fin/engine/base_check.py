@@ -159,10 +159,7 @@ def _check_weights(model: nn.Module, base: Base, stored: WeightProbe, parameters
         hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
     )
     if off := first_difference(here, stored, quantized):
-        raise WrongBase(
-            f"{described} has other weights than {_name(base)}: {off.tensor} differs by {off.by:.3g} where "
-            f"{off.allowed:.3g} is allowed; load the base that the version was trained on"
-        )
+        raise _other_weights(off, base, described)
 
 
 class Difference(NamedTuple):
@@ -175,15 +172,36 @@ class Difference(NamedTuple):
 
 def first_difference(here: WeightProbe, stored: WeightProbe, quantized: bool) -> Difference | None:
     """The first tensor in which a probe differs from a stored one by more than their types round; None if none does."""
-    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(each.dtype, 1e-6) for each in (here, stored))
-    for name, values in here.values.items():
-        size = _root_mean_square(stored.values[name])
-        off = [a - b for a, b in zip(values, stored.values[name], strict=True)]
-        worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
-        allowed = tolerance * size + torch.finfo(torch.float32).tiny
-        if not worst <= allowed:  # `not <=`, so that a NaN differs
-            return Difference(name, worst, tolerance * size)
-    return None
+    dtypes = {here.dtype, stored.dtype}
+    each = (_difference_of(name, found, stored.values[name], dtypes, quantized) for name, found in here.values.items())
+    return next(filter(None, each), None)
+
+
+def check_elements(
+    name: str, here: Sequence[float], stored: Sequence[float], base: Base, dtypes: Collection[str], described: str
+) -> None:
+    """Hold the probed elements of one tensor to the pin's, by the coarser of the types that both were held in."""
+    if off := _difference_of(name, here, stored, dtypes, base.quantization is not None):
+        raise _other_weights(off, base, described)
+
+
+def _difference_of(
+    name: str, here: Sequence[float], stored: Sequence[float], dtypes: Collection[str], quantized: bool
+) -> Difference | None:
+    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(dtype, 1e-6) for dtype in dtypes)
+    size = _root_mean_square(stored)
+    off = [a - b for a, b in zip(here, stored, strict=True)]
+    worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
+    if worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # which no NaN is
+        return None
+    return Difference(name, worst, tolerance * size)
+
+
+def _other_weights(off: Difference, base: Base, described: str) -> WrongBase:
+    return WrongBase(
+        f"{described} has other weights than {_name(base)}: {off.tensor} differs by {off.by:.3g} where "
+        f"{off.allowed:.3g} is allowed; load the base that the version was trained on"
+    )
 
 
 def _root_mean_square(values: Sequence[float]) -> float:

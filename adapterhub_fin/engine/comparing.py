@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adapterhub_fin.engine.tensor_file import TensorFile
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.comparison import Difference, differences
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def diff(a: str, b: str, *, registry: Registry | None = None) -> Comparison:
 
 
 def _found(reference: str, registry: Registry | None) -> tuple[Version, dict[str, TensorFile]]:
-    registry = registry or RegistryChain.configured().answering(reference)
+    registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     return version, _files(version, registry.path(version.reference))
 

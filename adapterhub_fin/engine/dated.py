@@ -9,9 +9,10 @@ from typing import Any
 from adapterhub_fin.interfaces import Known
 
 
-def first_seen(now: datetime | None = None) -> Known:
+def first_seen(now: datetime | None = None, of: str = "") -> Known:
     """What carries no date is bounded by the moment at which its bytes had been read: call this after that."""
-    return Known(now or datetime.now(UTC), "bounded", "recorded when this registry first saw the bytes")
+    evidence = "recorded when this registry first saw the bytes" + (f" of {of}" if of else "")
+    return Known(now or datetime.now(UTC), "bounded", evidence)
 
 
 def knowledge_record(known: Mapping[str, Known]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
+from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.foreign import read_folder
 from adapterhub_fin.engine.lookalikes import check_weights, read_config
 from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
@@ -20,7 +21,9 @@ from adapterhub_fin.engine.saving import base_choice, foreign_manifest, recorded
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin.publishing import store_of, weights
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Incoming, Registry
 from adapterhub_fin_registry.paths import refusal
 from adapterhub_fin_registry.reading import hash_file
 
@@ -60,16 +63,47 @@ def import_folder(
     licence: str | None = None,
     tags: Sequence[str] = (),
     registry: Registry | None = None,
+    signatures: Sequence[bytes] | None = None,
 ) -> Taken:
-    """Add a PEFT folder to the registry; its base is declared, and verified by the first load.
+    """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
 
-    `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left out;
-    `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. Raises
-    NotAnAdapter with what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
+    `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left
+    out; `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It
+    is signed by the configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with
+    what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
     """
-    if str(folder).startswith("hf:/"):
-        raise NotAnAdapter(f"{folder} is on a Hub: download it with `hf download`, and import the folder")
-    source = Path(folder)
+    told: dict[str, Any] = {"base": base, "corpus": corpus, "labels": labels, "allow_pickle": allow_pickle}
+    told |= {"description": description, "licence": licence, "tags": tags, "registry": registry}
+    told["signatures"] = signatures
+    if not (uri := str(folder)).startswith("hf:/"):
+        return _import(Path(folder), name, {}, **told)
+    uri = f"hf://{uri.removeprefix('hf:').lstrip('/')}"  # a Path has lost one of its slashes
+    with store_of(uri).fetch(uri, weights(allow_pickle)) as incoming:
+        if incoming.manifest is not None:
+            raise NotAnAdapter(f"{uri} is a version with a manifest: take it as it is, with `ahf pull {uri}`")
+        return import_incoming(incoming, name, **told)
+
+
+def import_incoming(incoming: Incoming, name: str, **told: Any) -> Taken:
+    """The same of a folder that a store gave without a manifest, pinned to where it is from."""
+    return _import(incoming.folder, name, incoming.origin, **told)
+
+
+def _import(
+    source: Path,
+    name: str,
+    origin: Mapping[str, Any],
+    *,
+    base: str | Mapping[str, Any] | None = None,
+    corpus: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    description: str = "",
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    registry: Registry | None = None,
+    signatures: Sequence[bytes] | None = None,
+) -> Taken:
     read_config(source, source)
     check_weights(source, source, allow_pickle=allow_pickle)
     with tempfile.TemporaryDirectory(prefix="ahf-import-") as place:
@@ -83,17 +117,26 @@ def import_folder(
             "pin": "declared" if choice else "unknown",
         }
         known = bases.known_of(choice) if choice else None
-        manifest = foreign_manifest(foreign, declared, known, corpus, None, description, licence, tags)
-        origin = {
-            "imported": _text(source.resolve().name),
+        undated = first_seen(of=_named(origin))
+        manifest = foreign_manifest(foreign, declared, known, corpus, None, description, licence, tags, undated)
+        record = {
+            **origin,
+            "imported": origin.get("repository") or _text(source.resolve().name),
             "converted": copied.converted,
             "repairs": copied.repairs,
             "dropped": copied.dropped,
         }
-        registry = registry or RegistryChain.configured().writable()
-        kept = {key: value for key, value in origin.items() if value}
-        version = registry.add(clean, manifest, name=name, checks=extensions().vetoes(), origin=kept)
+        registry = registry or configured_registries().writable()
+        kept = {key: value for key, value in record.items() if value}
+        version = registry.add(
+            clean, manifest, name=name, checks=extensions().vetoes(), origin=kept, signatures=signatures
+        )
         return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
+
+
+def _named(origin: Mapping[str, Any]) -> str:
+    """What a folder of a Hub is called for good; nothing for one of this machine, whose path is no one's business."""
+    return f"hf://{origin['repository']}@{origin['commit']}" if "commit" in origin else ""
 
 
 def _copy(source: Path, clean: Path) -> _Copy:
@@ -104,11 +147,11 @@ def _copy(source: Path, clean: Path) -> _Copy:
             copied.dropped.append(_text(path.name))
         else:
             shutil.copyfile(path, clean / path.name)
-    weights = WEIGHTS if (source / WEIGHTS).is_file() else PICKLE
-    for name in (CONFIG, weights):
+    stored = WEIGHTS if (source / WEIGHTS).is_file() else PICKLE
+    for name in (CONFIG, stored):
         if not _within(source / name, source):
             raise NotAnAdapter(f"{source / name} is a link to elsewhere: put the file itself in its place")
-    if weights == PICKLE:
+    if stored == PICKLE:
         convert_pickle(source / PICKLE, clean / WEIGHTS, source / PICKLE)
         copied.dropped.remove(PICKLE)
         copied.converted[PICKLE] = hash_file((source / PICKLE).resolve())[1]

@@ -144,12 +144,13 @@ def probe(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Any]:
             if parameter.is_floating_point() and torch.finfo(parameter.dtype).eps > torch.finfo(dtype).eps:
                 dtype = parameter.dtype
             flat = _dequantised(parameter).reshape(-1)
-            index = torch.tensor(_elements(name, flat.numel()), device=flat.device)
+            index = torch.tensor(probed_elements(name, flat.numel()), device=flat.device)
             values[name] = [float(f"{value:.9g}") for value in flat[index].float().tolist()]
     return {"dtype": str(dtype).removeprefix("torch."), "values": values}
 
 
-def _elements(name: str, count: int) -> list[int]:
+def probed_elements(name: str, count: int) -> list[int]:
+    """Which elements of a tensor the probe holds, by their place in row-major order."""
     stream = hashlib.sha256(name.encode()).digest()
     return [int.from_bytes(stream[4 * k : 4 * k + 4], "big") % count for k in range(PROBED)]
 

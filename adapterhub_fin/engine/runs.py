@@ -70,14 +70,19 @@ class RunFolder:
         shutil.rmtree(self.path)
 
 
+def refuse_both(resume: bool | None, restart: bool) -> None:
+    """BadRecipe where a run is to go on and to begin anew."""
+    if resume and restart:
+        raise BadRecipe("--resume goes on with a run and --restart begins it anew: give one of them")
+
+
 def open_run(root: Path, recipe: Recipe, *, resume: bool | None, restart: bool) -> RunFolder:
     """The folder for a run of a recipe: a new one, or the one that broke off.
 
     An interrupted run of the same recipe is neither continued nor thrown away unasked: BadRecipe names both ways. Where
     `resume` is None it is continued if there is one.
     """
-    if resume and restart:
-        raise BadRecipe("--resume goes on with a run and --restart begins it anew: give one of them")
+    refuse_both(resume, restart)
     document = recipe.document()
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -20,7 +20,8 @@ from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known
 from adapterhub_fin.options import checked
 from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry import Manifest, Registry, RegistryChain
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Manifest, Registry
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -59,7 +60,7 @@ def save(
             plugs.check_covered(plugs.outside_backbone(model), foreign.head_modules, "the model")
         pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
         manifest = foreign_manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
-        registry = registry or RegistryChain.configured().writable()
+        registry = registry or configured_registries().writable()
         return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 
@@ -91,9 +92,10 @@ def foreign_manifest(
     description: str,
     licence: str | None,
     tags: Sequence[str],
+    undated: Known | None = None,
 ) -> Manifest:
-    """What is known of an adapter that was trained elsewhere."""
-    undated = first_seen()
+    """What is known of an adapter that was trained elsewhere; `undated` stands for what carries no date."""
+    undated = undated or first_seen()
     stated = {"name": "unknown", **(corpus or {})}
     if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
         raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")

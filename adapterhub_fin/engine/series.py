@@ -20,6 +20,7 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import check_base
 from adapterhub_fin.engine.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
 from adapterhub_fin.engine.provenance import method_record, recorded_recipe
+from adapterhub_fin.engine.runs import refuse_both
 from adapterhub_fin.engine.setup import draft, set_up
 from adapterhub_fin.engine.slots import new_slot
 from adapterhub_fin.engine.splits import dates, divide
@@ -27,8 +28,9 @@ from adapterhub_fin.engine.training import Source, named, read_recipe, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.registries import configured_registries
 from adapterhub_fin.schedule import Window
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
 
@@ -78,16 +80,19 @@ def train_series(
     registry: Registry | None = None,
     overrides: Sequence[str] = (),
     download: bool = False,
+    resume: bool = False,
     restart: bool = False,
     **keys: Any,
 ) -> Series:
     """Train one version for each window of the recipe's schedule, but for those that have theirs.
 
     Every window is divided and checked before the first is trained. A window that broke off goes on from its last
-    checkpoint, or begins anew with `restart`. Raises what `train` raises; what was trained until then is stored.
+    checkpoint, with `resume` or without, or begins anew with `restart`. Raises what `train` raises; what was trained
+    until then is stored.
     """
+    refuse_both(resume, restart)
     whole = _scheduled(named(read_recipe(recipe, overrides, keys)))
-    registry = registry or RegistryChain.configured().writable()
+    registry = registry or configured_registries().writable()
     rows = read_rows(whole.corpus, whole.head.name)
     plan = _still_on_this_base(_planned(whole, rows, registry), download)
     _tell_of_the_base(whole, plan)
@@ -119,7 +124,7 @@ def preview_series(
     """
     whole = _scheduled(read_recipe(recipe, overrides, keys))
     rows = read_rows(whole.corpus, whole.head.name)
-    plan = _planned(whole, rows, registry or RegistryChain.configured().writable())
+    plan = _planned(whole, rows, registry or configured_registries().writable_or_first())
     draft(plan[0].recipe, download=download, rows=rows)
     _tell_of_the_base(whole, plan)
     return plan

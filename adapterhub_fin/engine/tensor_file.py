@@ -7,7 +7,7 @@ half of a float32 (https://en.wikipedia.org/wiki/Bfloat16_floating-point_format)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,10 +56,18 @@ class TensorFile:
         """A tensor's elements in row-major order as float64, of any type the same number at a time."""
         dtype = self.tensors[name].dtype
         for chunk in self.raw(name, ELEMENTS * np.dtype(NUMPY[dtype]).itemsize):
-            stored = np.frombuffer(chunk, dtype=NUMPY[dtype])
-            if dtype == "BF16":
-                stored = (stored.astype("<u4") << 16).view("<f4")
-            yield stored.astype(np.float64)
+            yield _widened(chunk, dtype)
+
+    def elements(self, name: str, places: Sequence[int]) -> list[float]:
+        """Single elements of a tensor by their place in row-major order, with nothing else of it read."""
+        info = self.tensors[name]
+        stored = np.dtype(NUMPY[info.dtype])
+        with open_regular(self.path) as file:
+            read = bytearray()
+            for place in places:
+                file.seek(self.data + info.start + place * stored.itemsize)
+                read += file.read(stored.itemsize)
+        return [float(value) for value in _widened(bytes(read), info.dtype)]
 
     def all_zero(self, name: str) -> bool:
         """Whether every element of a tensor is zero; of a type that can't be measured, whether every bit is."""
@@ -86,3 +94,10 @@ class TensorFile:
         for name in names:
             for chunk in self.raw(name):
                 file.write(chunk)
+
+
+def _widened(data: bytes, dtype: str) -> Floats:
+    stored = np.frombuffer(data, dtype=NUMPY[dtype])
+    if dtype == "BF16":
+        stored = (stored.astype("<u4") << 16).view("<f4")
+    return stored.astype(np.float64)

@@ -27,7 +27,8 @@ from adapterhub_fin.engine.weights import write_adapter
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.recipe import Recipe
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,7 +74,7 @@ def train(
     """
     whole = named(read_recipe(recipe, overrides, keys))
     plan = draft(whole, download=download)
-    return run(plan, registry or RegistryChain.configured().writable(), resume=resume, restart=restart)
+    return run(plan, registry or configured_registries().writable(), resume=resume, restart=restart)
 
 
 def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:

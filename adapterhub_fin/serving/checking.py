@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.peft_folder import CONFIG
 from adapterhub_fin.errors import UnknownName
+from adapterhub_fin.registries import configured_registries
 from adapterhub_fin.serving.finding import Finding, Rules, Stored
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
@@ -41,7 +42,7 @@ def check(reference: str, target: str, *, max_lora_rank: int | None = None, regi
     """
     if target not in TARGETS:
         raise UnknownName("serving engine", target, TARGETS)
-    registry = registry or RegistryChain.configured().answering(reference)
+    registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     stored = read_stored(version, registry.path(version.reference))
     return Report(version, target, findings(stored, target, max_lora_rank))

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import Corrupted, Refused, UnknownName
+from adapterhub_fin.registries import configured_registries
 from adapterhub_fin.serving import lora
 from adapterhub_fin.serving.checking import findings, read_stored
 from adapterhub_fin.serving.finding import Finding, Stored
+from adapterhub_fin.serving.launching import Launch, launch
 from adapterhub_fin.serving.vllm import RANKS
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
@@ -36,13 +38,14 @@ BESIDE = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder that was written, the tensors that were left out of it, and what hangs on the server."""
+    """A folder that was written, what was left out of it, what hangs on the server, and how an engine serves it."""
 
     version: Version
     folder: Path
     left_out: Sequence[str] = ()
     notes: Sequence[Finding] = ()
     folded: Folded | None = None  # for the layout merged
+    launch: Launch | None = None
 
 
 def export(
@@ -54,6 +57,7 @@ def export(
     base: str | Path | None = None,
     into: Into | None = None,
     download: bool = False,
+    engine: str | None = None,
     registry: Registry | None = None,
 ) -> Exported:
     """Write a version's verified files to a new folder, which is there whole or not at all.
@@ -62,6 +66,7 @@ def export(
     a tokenizer; Refused says what it would not load. `without_head` leaves out the modules that were trained whole.
     `merged` is the whole model, the version folded into its base: `base` and `download` are as for `load`, and `into`
     says whether what was trained on a quantized base goes into the dequantised weights (the default) or the original.
+    `engine` (vllm, sglang, lorax or tgi) asks how that one serves the folder; Refused where it would not.
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
@@ -69,20 +74,24 @@ def export(
         raise Refused("a PEFT folder without its head would answer at random: leave without_head for the layout vllm")
     if layout != "merged" and (base is not None or into is not None or download):
         raise Refused(f"base, into and download are of the layout merged: a folder for {layout} holds no base")
-    registry = registry or RegistryChain.configured().answering(reference)
+    if layout == "merged" and engine is not None:
+        raise Refused("a merged folder is a whole model, which an engine is given as any other: leave engine out")
+    registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     source, target = registry.path(version.reference), Path(folder).absolute()
     with _built_apart(target) as built:
         if layout == "peft":
             _copy(version, source, built)
-            return Exported(version, target)
-        if layout == "merged":
+            done = Exported(version, target)
+        elif layout == "merged":
             from adapterhub_fin.engine.folding.into_base import fold_into_base
 
             exact = f"{version.name}@{version.number}"
             folded = fold_into_base(exact, built, base=base, into=into, download=download, registry=registry)
-            return Exported(version, target, folded=folded)
-        return Exported(version, target, *_for_vllm(version, source, built, without_head))
+            done = Exported(version, target, folded=folded)
+        else:
+            done = Exported(version, target, *_for_vllm(version, source, built, without_head))
+        return done if engine is None else replace(done, launch=_launch(engine, done, built))
 
 
 @contextmanager
@@ -106,6 +115,16 @@ def _copy(version: Version, source: Path, built: Path) -> None:
         shutil.copyfile(source / file.path, built / file.path)
         if hash_file(built / file.path) != (file.size, file.sha256):
             raise Corrupted(f"{file.path} of {version.reference} came out otherwise than it is stored: export it again")
+
+
+def _launch(engine: str, done: Exported, built: Path) -> Launch:
+    """How an engine serves what was written, as it was written."""
+    stored = read_stored(done.version, built)
+    if stored is None:
+        raise Refused(f"{engine} can't serve {done.version.reference}: it has no {CONFIG}; load it with ahf.load")
+    kept = {name: shape for name, shape in stored.tensors.items() if name not in done.left_out}
+    base = done.version.manifest.base.repository
+    return launch(engine, done.version.reference, done.folder, base, replace(stored, tensors=kept))
 
 
 def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -> tuple[list[str], list[Finding]]:

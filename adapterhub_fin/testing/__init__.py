@@ -14,7 +14,7 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("description", "method", "head", "corpus", "merger", "bench"))
+    *(f"{__name__}.{module}" for module in ("description", "method", "head", "corpus", "merger", "store", "bench"))
 )
 
 from adapterhub_fin.testing.bench import Bench  # noqa: E402 - their asserts are rewritten first
@@ -22,6 +22,7 @@ from adapterhub_fin.testing.corpus import CorpusContract  # noqa: E402
 from adapterhub_fin.testing.head import HeadContract  # noqa: E402
 from adapterhub_fin.testing.merger import MergerContract  # noqa: E402
 from adapterhub_fin.testing.method import MethodContract  # noqa: E402
+from adapterhub_fin.testing.store import StoreContract  # noqa: E402
 from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder  # noqa: E402
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "HeadContract",
     "MergerContract",
     "MethodContract",
+    "StoreContract",
     "tiny_corpus",
     "tiny_decoder",
     "tiny_encoder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapterhub_fin import Corpus, Head, Merger, Method, Metric, hookimpl
+from adapterhub_fin import Corpus, Head, Merger, Method, Metric, StoreKind, hookimpl
 
 HERE = "adapterhub_fin_plugins"
 THE_USERS = "NOASSERTION"  # as SPDX writes it: only the user can know, and says so with the option `licence`
@@ -349,4 +349,15 @@ def ahf_metrics() -> Iterable[Metric]:
         )
         for kind, metrics in METRICS.items()
         for name, text in metrics.items()
+    ]
+
+
+@hookimpl
+def ahf_stores() -> Iterable[StoreKind]:
+    return [
+        StoreKind(
+            name="hf",
+            summary="The Hugging Face Hub, or any server that speaks as it does, at HF_ENDPOINT.",
+            target=f"{HERE}.stores.hub:HubStore",
+        ),
     ]

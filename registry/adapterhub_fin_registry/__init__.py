@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.catalogue import Listed
     from adapterhub_fin_registry.chain import RegistryChain
     from adapterhub_fin_registry.errors import (
         AdapterHubError,
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
         NotFound,
         ReadOnly,
         Refused,
+        Unreachable,
         WriteFailed,
     )
+    from adapterhub_fin_registry.incoming import Incoming, Intake
     from adapterhub_fin_registry.keys import PrivateKey, PublicKey
     from adapterhub_fin_registry.local import Registry
     from adapterhub_fin_registry.manifest import Manifest
@@ -44,6 +47,9 @@ __all__ = [
     "Corrupted",
     "DigestReference",
     "HubReference",
+    "Incoming",
+    "Intake",
+    "Listed",
     "Manifest",
     "NotAnAdapter",
     "NotFound",
@@ -55,6 +61,7 @@ __all__ = [
     "Registry",
     "RegistryChain",
     "Signature",
+    "Unreachable",
     "Version",
     "WriteFailed",
     "parse_reference",
@@ -66,6 +73,8 @@ _HOMES = {
     "Signature": "signatures",
     "RegistryChain": "chain",
     "Version": "version",
+    "Listed": "catalogue",
+    **dict.fromkeys(("Incoming", "Intake"), "incoming"),
     **dict.fromkeys(("PrivateKey", "PublicKey"), "keys"),
     **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),
 }

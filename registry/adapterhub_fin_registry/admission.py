@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.version import Version
 
 
-def policy_at(root: Path) -> Policy:
-    """The client's policy, as it applies to a registry."""
-    return Policy.of(Configuration.read().policy, root)
+def terms(root: Path) -> tuple[Policy, Path | None]:
+    """The client's policy, as it applies to a registry, and the key that it signs with; read once for one decision."""
+    configuration = Configuration.read()
+    return Policy.of(configuration.policy, root), configuration.sign_with
 
 
 def violations(version: Version, root: Path) -> list[str]:
     """Every rule of this client's that a stored version breaks, each as a sentence."""
-    policy = policy_at(root)
+    policy, _ = terms(root)
     signatures = read_signatures(version)[0] if policy.requires_signature else []
     return list(policy.violations(version.reference, version.manifest, signatures))
 
 
-def brought(manifest: Manifest, given: Iterable[bytes] | None) -> list[Signature]:
-    """The signatures that a new version comes with: those given, or this client's own for what is made here.
+def brought(manifest: Manifest, given: Iterable[bytes] | None, key: Path | None) -> list[Signature]:
+    """The signatures that a new version comes with: those given, or this client's own, by its key, for what is new.
 
     A version from elsewhere brings its own, or none, and isn't vouched for by whoever takes it in.
     """
     if given is not None:
         return [Signature.parse(data, manifest) for data in given]
-    key = Configuration.read().sign_with
     if key is None:
         return []
     from adapterhub_fin_registry.keys import PrivateKey

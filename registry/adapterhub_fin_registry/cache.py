@@ -17,8 +17,13 @@ def cache_folder(registry_id: str) -> Path:
         raise Corrupted(
             f"registry.json has the id {registry_id!r}, which isn't a UUID: restore it from a copy"
         ) from error
+    return caches() / "registries" / segment
+
+
+def caches() -> Path:
+    """The folder of all caches: AHF_CACHE, else the platform's folder for the user's caches."""
     if not (cache := os.environ.get("AHF_CACHE")):
         from platformdirs import user_cache_path
 
         cache = str(user_cache_path("adapterhub_fin"))
-    return Path(cache).absolute() / "registries" / segment
+    return Path(cache).absolute()

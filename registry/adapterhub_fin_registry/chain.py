@@ -14,6 +14,7 @@ from adapterhub_fin_registry import resolution
 from adapterhub_fin_registry.configuration import HOME, Configuration, Entry
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadConfiguration, BadQuery, NotFound, ReadOnly
+from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.local import AnyReference, AsOf, Registry
 from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
 from adapterhub_fin_registry.shelf import Shelf
@@ -43,14 +44,16 @@ class RegistryChain:
     more. A digest means the same bytes everywhere, and is looked for in all.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], intake: Intake | None = None) -> None:
         self.members = tuple(members)
+        self._intake = intake
 
     @classmethod
-    def configured(cls) -> RegistryChain:
+    def configured(cls, intake: Intake | None = None) -> RegistryChain:
         """The registries of the client's configuration; without any, the default one alone.
 
-        An AHF_HOME that isn't among them is asked first, as `home`. AHF_REGISTRY names the one to use alone.
+        An AHF_HOME that isn't among them is asked first, as `home`. AHF_REGISTRY names the one to use alone. `intake`
+        is what plugins have to say of a version that is read from a Hub.
         """
         configuration = Configuration.read()
         entries = configuration.registries
@@ -62,7 +65,7 @@ class RegistryChain:
             entries = tuple(entry for entry in entries if entry.name == wanted)
             if not entries:
                 raise NotFound(f"there is no registry named {wanted!r} in {configuration.source}: there is {known}")
-        return cls([Member(entry.name, _opened(entry, configuration.source)) for entry in entries])
+        return cls([Member(entry.name, _opened(entry, configuration.source, intake)) for entry in entries], intake)
 
     def names(self) -> list[str]:
         """Every name with a version, in whichever registry, sorted."""
@@ -109,7 +112,7 @@ class RegistryChain:
         for row in rows:
             name = row["name"]
             if name not in hidden:
-                hidden[name] = any(_holds(member.registry, name) for member in self.members[:position])
+                hidden[name] = any(member.registry.holds(name) for member in self.members[:position])
             yield {**row, "registry": self.members[position].name, "hidden": hidden[name]}
 
     def _place(self, cursor: str | None) -> tuple[int, str | None]:
@@ -122,10 +125,18 @@ class RegistryChain:
         return int(position[:9]), inner or None
 
     def answering(self, reference: AnyReference) -> Registry:
-        """The registry that answers for a reference: the first with its name, or with its digest; NotFound for none."""
+        """The registry that answers for a reference: the first with its name, or with its digest; NotFound for none.
+
+        For `hf://ORG/NAME` it is what was read of the Hub, which is asked when the reference is resolved.
+        """
+        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        if isinstance(wanted, HubReference):
+            from adapterhub_fin_registry.hub.client import Hub
+            from adapterhub_fin_registry.hub.mirror import Mirror
+
+            return Mirror(Hub(), self._intake)
         if len(self.members) == 1:
             return self.members[0].registry  # which says best itself what it lacks
-        wanted = parse_reference(reference) if isinstance(reference, str) else reference
         for member in self.members:
             if _answers(member.registry, wanted):
                 _log.info("%s is answered by the registry %s at %s", wanted, member.name, member.registry.root)
@@ -142,7 +153,7 @@ class RegistryChain:
 
     def writable(self) -> Registry:
         """The first registry that can be written, which is where new versions go; ReadOnly where none can."""
-        if len(self.members) == 1:
+        if len(self.members) == 1 and not self.members[0].registry.is_remote:
             return self.members[0].registry
         for member in self.members:
             try:
@@ -154,10 +165,17 @@ class RegistryChain:
             f"none of the registries {self._listed()} can be written: configure one of your own, or AHF_HOME"
         )
 
-    def _missing(self, wanted: Reference | DigestReference | HubReference) -> NotFound:
+    def writable_or_first(self) -> Registry:
+        """The registry that new versions would go to, and the first where none can: for what only reads there."""
+        try:
+            return self.writable()
+        except ReadOnly:
+            return self.members[0].registry
+
+    def _missing(self, wanted: Reference | DigestReference) -> NotFound:
         if isinstance(wanted, Reference):
             for registry in (member.registry for member in self.members):
-                if _holds(registry, wanted.full_name):
+                if registry.holds(wanted.full_name):
                     return resolution.missing(Shelf(registry.root, wanted.full_name), self.names, wanted)
             return resolution.missing(Shelf(self.members[0].registry.root, wanted.full_name), self.names)
         return NotFound(f"there is no version with the digest {wanted} in {self._listed()}: pull it first")
@@ -173,11 +191,12 @@ class _ReadOnlyDisk(Disk):
         raise OSError(errno.EROFS, "the configuration makes it read_only")
 
 
-def _opened(entry: Entry, source: Path) -> Registry:
+def _opened(entry: Entry, source: Path, intake: Intake | None) -> Registry:
     if entry.path is None:
-        raise BadConfiguration(
-            f"the registry {entry.name} in {source} is the Hub {entry.uri}, which can't be asked yet: take it out"
-        )
+        from adapterhub_fin_registry.hub.client import Hub
+        from adapterhub_fin_registry.hub.member import HubMember
+
+        return HubMember(Hub(), entry.uri or "", intake)
     if not entry.read_only:
         return Registry(entry.path)  # made by the first write, where it isn't there
     if not entry.path.is_dir():
@@ -187,22 +206,11 @@ def _opened(entry: Entry, source: Path) -> Registry:
     return Registry(entry.path, disk=_ReadOnlyDisk())
 
 
-def _answers(registry: Registry, wanted: Reference | DigestReference | HubReference) -> bool:
-    if isinstance(wanted, HubReference):
-        return True  # no local registry does, and the first says so
+def _answers(registry: Registry, wanted: Reference | DigestReference) -> bool:
     if isinstance(wanted, Reference) and wanted.digest is None:
-        return _holds(registry, wanted.full_name)
+        return registry.holds(wanted.full_name)
     try:
         registry.resolve(wanted)
     except NotFound:
         return False
     return True
-
-
-def _holds(registry: Registry, name: str) -> bool:
-    """Whether a registry has a version under a name: a damaged one too, but not the tombstones of deleted ones.
-
-    A damaged version must be said, never passed over for another registry's of that name.
-    """
-    shelf = Shelf(registry.root, name)
-    return any(not (shelf.versions_folder / str(n) / "deleted.json").exists() for n in reversed(shelf.numbers()))

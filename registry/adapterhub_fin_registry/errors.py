@@ -13,6 +13,7 @@
     ├── Refused           a veto, the client's policy, or a check such as as_of, said no
     ├── Corrupted         stored bytes differ from what the manifest says of them
     ├── NotAnAdapter      a folder that can't be stored as it is
+    ├── Unreachable       a Hub that does not answer, or may not be asked          (also a ConnectionError)
     └── WriteFailed       the disk refused a write; what was stored before is as it was
         └── ReadOnly      the registry's folder may not be written at all
 
@@ -76,6 +77,10 @@ class Corrupted(AdapterHubError):
 
 class NotAnAdapter(AdapterHubError):
     """A folder can't be stored as it is."""
+
+
+class Unreachable(AdapterHubError, ConnectionError):
+    """A Hub doesn't answer, or may not be asked."""
 
 
 class WriteFailed(AdapterHubError):

@@ -52,6 +52,8 @@ class Registry:
     Opening writes nothing, so that a root may be mounted read-only; the first write makes what is missing.
     """
 
+    is_remote = False  # whether what it answers lies elsewhere, so that nothing new can be stored in it
+
     def __init__(self, root: str | os.PathLike[str] | None = None, *, disk: Disk | None = None) -> None:
         self.root = _default_root() if root is None else Path(root).absolute()
         self._disk = disk or Disk()
@@ -67,6 +69,13 @@ class Registry:
         found = self._read_identity()
         return None if found is None else str(found.get("id"))
 
+    def identify(self) -> str:
+        """The registry's id, given to it now where nothing was ever written."""
+        if self.id is None:
+            with changing(self._disk, self.root, self.root) as change:
+                change.identify()
+        return str(self.id)
+
     def mark(self, name: str | None = None) -> str:
         """What changes whenever anything changes, in the registry or under one name; empty before the first change.
 
@@ -78,6 +87,11 @@ class Registry:
         """Every name with a version, sorted."""
         return [shelf.name for shelf in shelves(self.root) if next(shelf.newest_first(), None) is not None]
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a version under a name: a damaged one too, but not the tombstones of deleted ones."""
+        shelf = Shelf(self.root, name)
+        return any(not (shelf.versions_folder / str(n) / "deleted.json").exists() for n in reversed(shelf.numbers()))
+
     def versions(self, name: str) -> list[Version]:
         """Every version of a name, the yanked ones too, by ascending number."""
         return list(Shelf(self.root, name).newest_first())[::-1]
@@ -87,7 +101,7 @@ class Registry:
         return [row for shelf in self._shelves(name) for row in shelf.rows()]
 
     def damaged(self, name: str | None = None) -> dict[str, str]:
-        """What is wrong with each version that lists pass over, by reference; files are not hashed."""
+        """What is wrong with each version that a search passes over, by reference; files are not hashed."""
         return {f"{shelf.name}@{n}": reason for shelf in self._shelves(name) for n, reason in shelf.damaged().items()}
 
     def search(
@@ -134,8 +148,9 @@ class Registry:
 
         version = Lock(lock, self._disk).hold(
             asked(wanted, as_of, tier),
-            find=lambda exact: self._find(Reference.parse(exact), before, tier),
+            find=lambda exact, digest: self._held(exact, digest, before, tier),
             resolve=lambda: self._find(wanted, before, tier),
+            named=lambda version: self._lasting(wanted, version),
         )
         return _logged(wanted, version)
 
@@ -233,12 +248,12 @@ class Registry:
             "added_by": author(),
             "origin": None if origin is None else json_object(origin),
         }
-        policy = admission.policy_at(self.root)
+        policy, key = admission.terms(self.root)
         with self._changing(shelf) as change:
             files = change.built / "files"
             self._disk.make(files)
             complete = take_in(self._disk, Path(folder), files, manifest)
-            signed = admission.brought(complete, signatures)
+            signed = admission.brought(complete, signatures, key)
             policy.check(f"this version of {name}", complete, signed)
             run_checks(checks, complete, files)
             version, is_new = store(change, shelf, complete, signed, record, number)
@@ -346,7 +361,9 @@ class Registry:
 
     def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         if isinstance(wanted, HubReference):
-            raise BadReference(f"{wanted} is on a Hub: pull it first, and ask for the name it is then stored under")
+            raise BadReference(
+                f"{wanted} is on a Hub and not in this registry: pull it first, and ask for its name here"
+            )
         if isinstance(wanted, DigestReference):
             version = self._by_digest(wanted.digest)
         else:
@@ -357,6 +374,14 @@ class Registry:
         if before is not None:
             resolution.check_as_of(version, before, tier)
         return version
+
+    def _held(self, exact: str, digest: str, before: datetime | None, tier: Tier) -> Version:
+        """The version that a lock file holds a reference to."""
+        return self._find(parse_reference(exact), before, tier)
+
+    def _lasting(self, wanted: Reference | DigestReference | HubReference, version: Version) -> str:
+        """How a lock file names a version."""
+        return version.reference
 
     def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:
         return changing(self._disk, self.root, shelf.folder)

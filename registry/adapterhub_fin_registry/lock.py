@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, NotFound, Refused, WriteFailed
 from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
-from adapterhub_fin_registry.reference import Reference, check_digest, parse_reference
+from adapterhub_fin_registry.reference import HubReference, Reference, check_digest, parse_reference
 from adapterhub_fin_registry.version import Version
 
 FORMAT: Final = 1
@@ -47,18 +47,25 @@ class Lock:
         self.path = Path(path)
         self._disk = disk
 
-    def hold(self, asked: Asked, find: Callable[[str], Version], resolve: Callable[[], Version]) -> Version:
+    def hold(
+        self,
+        asked: Asked,
+        find: Callable[[str, str], Version],
+        resolve: Callable[[], Version],
+        named: Callable[[Version], str],
+    ) -> Version:
         """The version that the file names for what is asked; else what `resolve` gives, which the file names then.
 
-        `find` gives the version of an exact reference. NotFound where the version that is named is gone.
+        `find` gives the version of an exact reference and a digest, `named` the reference to hold a version by.
+        NotFound where the version that is named is gone.
         """
         entry = self.entries().get(asked)
         if entry is None:
             version = resolve()
-            self._write({**self.entries(), asked: _entry(asked, version)})
+            self._write({**self.entries(), asked: _entry(asked, named(version), version.digest)})
             return version
         try:
-            version = find(_exact(entry))
+            version = find(_exact(entry), entry["digest"])
         except NotFound as error:
             raise NotFound(
                 f"{self.path} holds {asked.reference} to {entry['version']}, {entry['digest']}, which is gone from the "
@@ -109,20 +116,28 @@ class Lock:
             raise WriteFailed(f"the lock file {self.path} can't be written ({error}): name another place") from error
 
 
-def _entry(asked: Asked, version: Version) -> dict[str, Any]:
+def _entry(asked: Asked, named: str, digest: str) -> dict[str, Any]:
     asked_for = {key: value for key, value in asked._asdict().items() if value is not None}
-    return {**asked_for, "version": version.reference, "digest": version.digest}
+    return {**asked_for, "version": named, "digest": digest}
 
 
 def _asked(entry: dict[str, Any]) -> Asked:
     """What an entry answers; a ValueError, KeyError or TypeError where it can't be one."""
     check_digest(entry["digest"])
-    wanted, named = parse_reference(entry["reference"]), Reference.parse(entry["version"])
-    if isinstance(wanted, Reference) and wanted.full_name != named.full_name:
+    wanted, named = parse_reference(entry["reference"]), parse_reference(entry["version"])
+    if isinstance(wanted, HubReference):
+        if not (isinstance(named, HubReference) and named.repository == wanted.repository and named.is_commit):
+            raise ValueError(f"it holds {wanted} to {named}, which is no commit of it")
+    elif not isinstance(named, Reference) or (isinstance(wanted, Reference) and wanted.full_name != named.full_name):
         raise ValueError(f"it holds {wanted} to another name, {named}")
     return Asked(entry["reference"], entry.get("as_of"), entry.get("tier"))
 
 
 def _exact(entry: dict[str, Any]) -> str:
-    """The digest under the name that it was found under: numbers may differ from one registry to the next."""
+    """The digest under the name that it was found under: numbers may differ from one registry to the next.
+
+    On a Hub a commit is exact already.
+    """
+    if entry["version"].startswith("hf://"):
+        return str(entry["version"])
     return f"{Reference.parse(entry['version']).full_name}@{entry['digest']}"

@@ -14,6 +14,8 @@ from adapterhub_fin_registry.errors import Corrupted
 
 SMALL: Final = 64 * 2**20  # no manifest, record, alias or event comes near it
 _CHUNK: Final = 2**20
+# O_NONBLOCK, or opening a pipe would wait for its other end; Windows has neither flag.
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class NotRegularError(OSError):
@@ -27,10 +29,8 @@ def open_regular(path: Path) -> BinaryIO:
 
 def _descriptor(path: Path | str) -> tuple[int, int]:
     """A descriptor of a plain file, and the file's size."""
-    # O_NONBLOCK, or opening a pipe would wait for its other end; Windows has neither flag.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
             raise NotRegularError(error.errno, "not a plain file", str(path)) from error
@@ -67,7 +67,8 @@ def read_small(path: Path | str) -> bytes:
         if size > SMALL:
             raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy")
         data = os.read(descriptor, size + 1)  # without a file object: an index is made of a hundred thousand of these
-        while len(data) <= SMALL and (more := os.read(descriptor, _CHUNK)):
+        # The size that was told, and one byte fewer than asked for: that is the end.
+        while len(data) != size and len(data) <= SMALL and (more := os.read(descriptor, _CHUNK)):
             data += more
         return data
     finally:
@@ -77,7 +78,7 @@ def read_small(path: Path | str) -> bytes:
 def parse_object(data: bytes, path: Path | str) -> dict[str, Any]:
     """The JSON object that stored bytes hold; `path` is for the message only."""
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode())  # or it would be taken for UTF-16 too
     except (ValueError, RecursionError) as error:
         raise Corrupted(f"{path} isn't JSON: restore it from a copy") from error
     if not isinstance(value, dict):

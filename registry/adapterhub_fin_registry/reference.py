@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -9,6 +10,7 @@ from typing import Final, NoReturn
 from adapterhub_fin_registry.errors import BadReference
 
 SEGMENT_LIMIT: Final = 96
+LOOSE: Final = "hub"  # the namespace, in a cache, of what has no number or a name that only a store allows
 _SEGMENT: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -16,6 +18,7 @@ _PORTS: Final = {f"{port}{number}" for port in ("com", "lpt") for number in rang
 _WINDOWS: Final = frozenset({"con", "prn", "aux", "nul", *_PORTS})
 _HUB_SEGMENT: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _HUB_REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,254}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _SHAPE: Final = "write NAMESPACE/NAME, such as acme/tone, alone or with @3, @champion or @sha256:..."
 
 
@@ -109,6 +112,11 @@ class HubReference:
         """`ORG/NAME`, as the Hub writes it."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def is_commit(self) -> bool:
+        """Whether it names a commit, which never means anything else."""
+        return self.revision is not None and bool(_COMMIT.fullmatch(self.revision))
+
     def __str__(self) -> str:
         return f"hf://{self.repository}" + (f"@{self.revision}" if self.revision is not None else "")
 
@@ -133,6 +141,25 @@ def check_name(name: str) -> tuple[str, str]:
     if "@" in name:
         _refuse(name, "only a name is wanted here, without @")
     return reference.namespace, reference.name
+
+
+def local_name(there: str, *, numbered: bool) -> str:
+    """The name under which what a store calls by any text is kept here: that text where it is a name, else a hash.
+
+    Under `hub/` is all that isn't, and all that has no number: no text of a store becomes a path.
+    """
+    if numbered and _is_name(there):
+        return there
+    readable = re.sub(r"[^a-z0-9]+", "-", there.lower())[:48].strip("-") or "x"
+    kind = "v" if numbered else "c"
+    return f"{LOOSE}/{readable}-{kind}{hashlib.sha256(there.encode()).hexdigest()[:32]}"
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return check_name(text)[0] != LOOSE
+    except BadReference:
+        return False
 
 
 def check_alias(alias: str) -> None:

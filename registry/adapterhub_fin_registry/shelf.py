@@ -70,11 +70,13 @@ class Shelf:
         return found
 
     def damage(self, number: int) -> str | None:
-        """Why the version of a number can't be read; None where it can, or where there is none."""
+        """Why a search can't read the version of a number; None where it can, or where there is none."""
+        from adapterhub_fin_registry.search.excerpts import Excerpts
+        from adapterhub_fin_registry.search.stored import Stored
+
         try:
-            version = self.version(number)
-            if version is not None:
-                self.row(version, {})
+            if self.version(number) is not None:
+                Stored(self.name, number, str(self.versions_folder / str(number)), []).read(Excerpts())
         except Corrupted as error:
             return str(error)
         return None

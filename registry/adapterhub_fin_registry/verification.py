@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter
 from adapterhub_fin_registry.manifest import StoredFile, Tensor
@@ -31,7 +32,8 @@ def verify_files(version: Version, memory: Memory | None = None) -> None:
         if path not in found:
             raise _altered(version, path, "is missing")
         try:
-            whole = _is_whole(version.files / path, file, memory)
+            with open_regular(version.files / path) as opened:
+                whole = is_whole(opened, file, memory)
         except NotRegularError as error:
             raise _altered(version, path, "isn't a plain file") from error
         except OSError as error:
@@ -54,15 +56,15 @@ def verify_tensors(version: Version) -> None:
         raise Corrupted(f"{version.folder / 'manifest.json'} lists other tensors than the files hold: get it again")
 
 
-def _is_whole(path: Path, said: StoredFile, memory: Memory) -> bool:
+def is_whole(file: BinaryIO, said: StoredFile, memory: Memory) -> bool:
+    """Whether an open file, read from its beginning, is what is said of it; a memory saves reading it again."""
     since = time.time_ns()
-    with open_regular(path) as file:
-        state = os.fstat(file.fileno())
-        # A memory is believed where it agrees, and asked for nothing else: if it were spoilt, the file is read.
-        if state.st_size == said.size and memory.recall(state) == said.sha256:
-            return True
-        size, sha256 = hash_open(file)
-        memory.learn(state, sha256, since)
+    state = os.fstat(file.fileno())
+    # A memory is believed where it agrees, and asked for nothing else: if it were spoilt, the file is read.
+    if state.st_size == said.size and memory.recall(state) == said.sha256:
+        return True
+    size, sha256 = hash_open(file)
+    memory.learn(state, sha256, since)
     return (size, sha256) == (said.size, said.sha256)
 
 

@@ -76,3 +76,19 @@ def test_doctor_explains_mends_and_says_what_is_left(run_ahf: Ahf, clean: Path) 
     assert run_ahf("doctor", "--repair")[0] == 1
     (clean / "adapters" / "Acme").rmdir()
     assert run_ahf("doctor", "--repair")[0] == 0 and run_ahf("doctor")[0] == 0
+
+
+def test_doctor_explains_what_it_may_not_mend(
+    run_ahf: Ahf, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "team").mkdir()
+    text = "".join(
+        f"[[registries]]\nname = '{path.name}x'\npath = '{path}'\nread_only = true\n"
+        for path in (clean, tmp_path / "team")
+    )
+    (tmp_path / "config.toml").write_text(text)
+    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.delenv("AHF_HOME")
+    assert run_ahf("doctor")[::2] == (0, "nothing is wrong\n")
+    code, _, err = run_ahf("doctor", "--repair")
+    assert code == 1 and "none of the registries" in err

@@ -98,7 +98,19 @@ def test_export_and_its_refusals(run_ahf: Ahf, stocked: Path, tmp_path: Path) ->
     arguments = ["export", "acme/tone", str(tmp_path / "served"), "--layout", "vllm", "--without-head", "--json"]
     document = json.loads(run_ahf(*arguments)[1])
     assert document["left_out"] == ["base_model.model.classifier.bias", "base_model.model.classifier.weight"]
-    assert load_file(tmp_path / "served" / WEIGHTS).keys().isdisjoint(document["left_out"])
+    assert load_file(tmp_path / "served" / WEIGHTS).keys().isdisjoint(document["left_out"]) and "launch" not in document
+
+
+def test_export_says_how_an_engine_serves_the_folder(run_ahf: Ahf, stocked: Path, tmp_path: Path) -> None:
+    headless = ["export", "acme/tone", "--layout", "vllm", "--without-head", "--engine", "vllm"]
+    code, out, _ = run_ahf(*headless, str(tmp_path / "one"))
+    folder, command, request = out.splitlines()
+    assert (code, folder) == (0, str(tmp_path / "one")) and f"--lora-modules acme/tone@1={folder}" in command
+    assert request == 'POST /v1/completions {"model": "acme/tone@1", "prompt": "Margins widened in Q3."}'
+    launch = json.loads(run_ahf(*headless, str(tmp_path / "two"), "--json")[1])["launch"]
+    assert launch["command"][:3] == ["vllm", "serve", "acme/tiny"] and launch["body"]["model"] == "acme/tone@1"
+    code, _, err = run_ahf("export", "acme/tone", str(tmp_path / "three"), "--engine", "sglang")
+    assert code == 1 and "sglang can't serve acme/tone@1" in err and not (tmp_path / "three").exists()
 
 
 def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: Run, tmp_path: Path) -> None:
@@ -125,7 +137,6 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     assert document["reference"] == "acme/theirs@1"  # dated, it is the version that is there
     manifest = ahf.Registry().resolve("acme/theirs").manifest
     assert manifest.licence == "MIT" and {each.kind for each in manifest.knowledge.inputs} == {"asserted"}
-    assert run_ahf("import", "hf://acme/tone", "--as", "acme/hub")[2].startswith("ahf: hf://acme/tone is on a Hub")
 
 
 def test_a_version_is_folded_into_its_base_and_taken_out_again(

@@ -47,7 +47,7 @@ def test_the_probe_holds_eight_elements_of_every_tensor_and_is_the_same_anywhere
     assert set(probe["values"]) == {name for name, _ in model.named_parameters()}
     assert all(len(values) == pin.PROBED for values in probe["values"].values())
     # Pinned: another choice of elements would orphan every stored version.
-    assert pin._elements("encoder.layer.0.output.dense.weight", 1000) == [873, 515, 763, 155, 597, 132, 752, 350]
+    assert pin.probed_elements("encoder.layer.0.output.dense.weight", 1000) == [873, 515, 763, 155, 597, 132, 752, 350]
 
 
 def test_a_twin_without_values_has_the_structure_and_no_memory(encoder: Path) -> None:

@@ -361,8 +361,3 @@ def test_what_is_no_folder_is_told_apart(name: str, said: str, tmp_path: Path) -
         (tmp_path / name).write_bytes(b"GGUF" if name.endswith("gguf") else b"x")
     with pytest.raises(ahf.NotAnAdapter, match=said):
         ahf.import_folder(tmp_path / name, "acme/none")
-
-
-def test_a_hub_is_refused_in_one_sentence() -> None:
-    with pytest.raises(ahf.NotAnAdapter, match="hf://acme/tone is on a Hub: download it"):
-        ahf.import_folder("hf://acme/tone", "acme/tone")

@@ -86,6 +86,26 @@ def test_each_window_gives_a_version_that_knows_nothing_from_its_cut_off_on(tabl
         ahf.load("acme/walk", as_of="2020-03-01")
 
 
+def test_a_series_does_not_both_go_on_and_begin_anew(table: Path, encoder: Path) -> None:
+    with pytest.raises(ahf.BadRecipe, match="give one of them"):
+        ahf.train_series(walk(table, encoder), resume=True, restart=True)
+
+
+def test_windows_are_told_of_where_nothing_can_be_stored(
+    table: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = ""
+    for name in ("mine", "team"):
+        (tmp_path / name).mkdir()
+        text += f"[[registries]]\nname = '{name}'\npath = '{name}'\nread_only = true\n"
+    (tmp_path / "config.toml").write_text(text)
+    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.delenv("AHF_HOME")
+    assert [planned.window.cutoff for planned in ahf.preview_series(walk(table, encoder))] == CUTOFFS
+    with pytest.raises(ahf.ReadOnly, match="none of the registries"):
+        ahf.train_series(walk(table, encoder))
+
+
 def test_what_has_not_changed_is_not_trained_again(table: Path, encoder: Path, rows: list[Row]) -> None:
     recipe = walk(table, encoder)
     first = ahf.train_series(recipe)

@@ -21,14 +21,15 @@ import pytest
 from adapterhub_fin_registry import NotFound, Registry, WriteFailed
 
 Act = Callable[[Registry], object]
-ACTS = ["add", "add the first", "add to a new name", "alias", "event", "delete", "gc", "repair"]
+ACTS = ["add", "add the first", "add to a new name", "alias", "event", "sign", "delete", "gc", "repair"]
 NOW = timedelta(0)
 
 
 @pytest.fixture
-def acts(make_folder: Any, make_manifest: Any) -> dict[str, Act]:
+def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
     """Every way to change a registry; doing one of them again is as doing it once."""
     new, manifest = make_folder(9, {"sub/notes.md": b"# notes"}), make_manifest()
+    key = make_key("desk", "ed25519")  # whose signatures of one version are the same bytes
 
     def delete(registry: Registry) -> None:
         try:
@@ -42,6 +43,7 @@ def acts(make_folder: Any, make_manifest: Any) -> dict[str, Act]:
         "add to a new name": lambda registry: registry.add(new, manifest, name="acme/new"),
         "alias": lambda registry: registry.set_alias("acme/tone", "champion", 2),
         "event": lambda registry: registry.add_event("acme/tone@1", "tag", {"tag": "production"}),
+        "sign": lambda registry: registry.sign("acme/tone@1", key),
         "delete": delete,
         "gc": lambda registry: registry.gc(grace=NOW),
         "repair": lambda registry: registry.doctor(repair=True, grace=NOW),
@@ -91,6 +93,7 @@ def _state(registry: Registry) -> dict[str, Any]:
         "verified": [registry.verify(f"{row['name']}@{row['version']}").digest for row in rows],
         "aliases": registry.aliases("acme/tone"),
         "tags": [row["tags"] for row in rows],
+        "signatures": [len(registry.signatures(f"{row['name']}@{row['version']}")) for row in rows],
         "damaged": registry.damaged(),
     }
 

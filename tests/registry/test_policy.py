@@ -147,6 +147,27 @@ def test_what_is_made_here_is_signed_by_the_configured_key(
     assert [version.number for version in registry.versions("acme/tone")] == [1]
 
 
+def test_an_add_reads_the_configuration_once(
+    registry: Registry,
+    make_folder: MakeFolder,
+    make_manifest: MakeManifest,
+    configure: Configure,
+    make_key: MakeKey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configure(f"sign_with = '{make_key('desk')}'")
+    real, read = Configuration.read, []
+
+    def once() -> Configuration:
+        read.append(configuration := real())
+        configure("[policy]\nrequire_signature = true")  # from here on it is another
+        return configuration
+
+    monkeypatch.setattr(Configuration, "read", once)
+    registry.add(make_folder(1), make_manifest(), name="acme/tone")
+    assert len(read) == 1 and len(registry.signatures("acme/tone")) == 1
+
+
 def test_a_registrys_file_tightens_and_never_loosens(
     registry: Registry, make_folder: MakeFolder, make_manifest: MakeManifest, configure: Configure, make_key: MakeKey
 ) -> None:

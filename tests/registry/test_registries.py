@@ -169,8 +169,6 @@ def test_what_is_nowhere_is_told_with_the_near_names_of_all(
         chain.resolve(f"acme/tone@sha256:{'0' * 64}")
     with pytest.raises(NotFound, match="in personal, team"):
         chain.resolve(f"sha256:{'0' * 64}")
-    with pytest.raises(BadReference, match="pull it first"):
-        chain.resolve("hf://acme/tone")
     for hostile in ("../acme/tone", "acme/../tone", "/etc/passwd", "acme\\tone", "ACME/tone"):
         with pytest.raises(BadReference):
             chain.resolve(hostile)
@@ -188,8 +186,10 @@ def test_new_versions_go_to_the_first_that_can_be_written(
     add(personal, "acme/tone", 1)
     with pytest.raises(ReadOnly, match="none of the registries personal, team"):
         RegistryChain.configured().writable()
+    assert RegistryChain.configured().writable_or_first().root == personal.root
     configure(f"{both.read_text()}[[registries]]\nname = 'last'\npath = 'last'\n")
     assert RegistryChain.configured().writable().root == both.parent / "last"
+    assert RegistryChain.configured().writable_or_first().root == both.parent / "last"
 
 
 def test_a_registry_that_is_only_read_is_never_written(
@@ -245,7 +245,7 @@ def test_the_environments_registry_is_asked_first(
         ("[[registries]]\nname = 'x'", "a path or a uri"),
         ("[[registries]]\nname = 'x'\npath = 'x'\nuri = 'hf://acme'", "a path or a uri"),
         ("[[registries]]\nname = 'x'\nuri = 'https://acme'", "begins with hf://"),
-        ("[[registries]]\nname = 'x'\nuri = 'hf://acme'", "the Hub hf://acme, which can't be asked yet"),
+        ("[[registries]]\nname = 'x'\nuri = 'hf://acme/tone'", "name an organisation"),
         ("[[registries]]\nname = 'x'\npath = 'x'\nreadonly = true", "did you mean read_only"),
         ("[[registries]]\nname = 'x'\npath = 'x'\nread_only = 'yes'", "true or false"),
         ("[[registries]]\nname = 'x'\npath = 'x'\n[[registries]]\nname = 'x'\npath = 'y'", "two registries x"),

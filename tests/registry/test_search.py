@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from adapterhub_fin_registry import BadInstant, BadQuery, Corrupted, Manifest, Registry
 from adapterhub_fin_registry.search import filling, index
+from adapterhub_fin_registry.search.excerpts import Excerpts
 from adapterhub_fin_registry.search.stored import Stored
 
 Add = Callable[..., str]
@@ -136,9 +137,9 @@ def test_only_what_changed_is_read_again(three: Registry, add: Add, monkeypatch:
     read: list[str] = []
     real = Stored.read
 
-    def counted(stored: Stored, connection: sqlite3.Connection) -> Any:
+    def counted(stored: Stored, excerpts: Excerpts) -> Any:
         read.append(f"{stored._name}@{stored._number}")
-        return real(stored, connection)
+        return real(stored, excerpts)
 
     monkeypatch.setattr(Stored, "read", counted)
     found(three)
@@ -374,7 +375,9 @@ SPOILED: list[Callable[[dict[str, Any]], Any]] = [
     _with(method={"name": "lora", "options": {"\ud800": 1}, "traits": [], "provider": None}),
     _with(knowledge={"inputs": [], "end": "2020-01-01T00:00:00Z"}),
     _with(knowledge={"inputs": [{"input": "base", "at": "soon"}], "end": "2020-01-01T00:00:00Z"}),
+    _with(metrics={"f1": 10**400}),
     _with(parents=[{}]),
+    _with(parents=[{"name": ["a"], "digest": {}}]),
     _with(seed="seven"),
     *(_without(key) for key in ("method", "head", "base", "corpus", "knowledge", "metrics", "tags", "seed", "parents")),
 ]
@@ -389,6 +392,7 @@ def test_a_version_that_cannot_be_read_blocks_no_other(three: Registry, spoil: C
         page = three.search("")
         assert found(three) == ALL[1:] and list(page.damaged) == ["acme/tone@1"]
         assert "manifest.json" in page.damaged["acme/tone@1"] or "event.json" in page.damaged["acme/tone@1"]
+        assert three.damaged() == page.damaged
     path.write_bytes(whole)  # by hand, which leaves no mark
     assert found(three) == ALL and three.search("").damaged == {}
 
@@ -401,13 +405,15 @@ def test_whatever_else_is_wrong_with_a_version_is_said(three: Registry, add: Add
     add()
     three.add_event("acme/tone@9", "tag", {"tag": "late"})
     (versions / "9" / "events" / "1" / "event.json").write_text("{}")
+    (versions / "10").symlink_to(versions / "1")
     page = three.search("")
     assert [f"{row['name']}@{row['version']}" for row in page] == ["acme/tone@1", "beta/rates@1"]
-    assert sorted(page.damaged) == [f"acme/tone@{number}" for number in (2, 7, 8, 9)]
+    assert sorted(page.damaged) == [f"acme/tone@{number}" for number in (10, 2, 7, 8, 9)]
     assert "record.json" in page.damaged["acme/tone@2"] and "no manifest.json" in page.damaged["acme/tone@7"]
-    assert set(page.damaged) == set(three.damaged())
+    assert set(page.damaged) == set(three.damaged()) and "is a link" in page.damaged["acme/tone@10"]
     (versions / "7").rmdir()
     (versions / "8").unlink()
+    (versions / "10").unlink()
     assert sorted(three.search("").damaged) == ["acme/tone@2", "acme/tone@9"]
 
 

@@ -37,7 +37,15 @@ def loaded_by(*arguments: str, home: Path | None = None, status: int = 0) -> set
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["train", "--help"], ["predict", "--help"], ["evaluate", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["predict", "--help"],
+        ["evaluate", "--help"],
+        ["serve", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy_and_no_plugin(arguments: list[str]) -> None:
     modules = loaded_by(*arguments)

@@ -20,7 +20,8 @@ from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.reference import check_name
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def merge(
     """
     _check_asked(into, dry_run, check is not None)
     manner = Manner.of(using, options, space, rank, seed)
-    target = registry or RegistryChain.configured().writable()
+    target = registry or configured_registries().writable()
     if not dry_run:
         target.check_writable()  # told before the work, not after
     plan = plan_merge(

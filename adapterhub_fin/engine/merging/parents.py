@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from adapterhub_fin.engine.base_check import first_difference, held_base
 from adapterhub_fin.engine.merging.reading import StoredChanges, changes_of
 from adapterhub_fin.errors import BadMerge
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
@@ -36,7 +37,7 @@ def find_parents(references: Sequence[str], registry: Registry | None = None) ->
         raise BadMerge("no adapter was named: give at least one reference, such as acme/tone@1")
     found: list[Parent] = []
     for reference in references:
-        holder = registry or RegistryChain.configured().answering(reference)
+        holder = registry or configured_registries().answering(reference)
         version = holder.resolve(reference)
         holder.path(version.reference)  # hashes the files, and asks the policy
         try:

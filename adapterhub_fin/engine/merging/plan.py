@@ -27,7 +27,8 @@ from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, NotFound
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -139,7 +140,7 @@ def _named(
         if head_from in (reference, parent.called):
             return parent
     try:
-        digest = (registry or RegistryChain.configured().answering(head_from)).resolve(head_from).digest
+        digest = (registry or configured_registries().answering(head_from)).resolve(head_from).digest
     except NotFound:
         digest = None
     for parent in parents:

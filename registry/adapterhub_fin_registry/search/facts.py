@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from adapterhub_fin_registry.knowledge import BASE, parse_instant
 from adapterhub_fin_registry.rows import row
 from adapterhub_fin_registry.search.parser import microseconds
 
 Pair = tuple[str, str | int | float]
-_LIMIT = 2**63
+_LIMIT: Final = 2**63
+_encode: Final = json.JSONEncoder(check_circular=False).encode  # of what was parsed
 
 
-@dataclass(frozen=True)
-class Facts:
-    """One version as the index holds it: its row, its columns, its values by path, its words.
+class Facts(NamedTuple):
+    """One version as the index holds it: its row as JSON, its columns, its values by path, its words.
 
     `setting` is what it shares with the versions of the same options, by a key of theirs.
     """
 
-    row: dict[str, Any]
+    row: str
     columns: dict[str, Any]
     values: list[Pair]
     setting: str
@@ -47,7 +46,7 @@ def facts(
     ends = [(_instant(entry["at"]), entry["input"]) for entry in manifest["knowledge"]["inputs"]]
     own = [at for at, source in ends if source != BASE]
     latest = max(ends)[0]
-    columns = {
+    columns: dict[str, Any] = {
         "name": name,
         "number": number,
         "namespace": name.partition("/")[0],
@@ -70,8 +69,9 @@ def facts(
     values: list[Pair] = [(f"metrics.{metric}", _number(value)) for metric, value in shown["metrics"].items()]
     values += [(f"eval.{path}", _number(value)) for path, value in shown["eval"].items()]
     values += [("tag", tag) for tag in shown["tags"]] + [("alias", alias) for alias in shown["aliases"]]
-    values += [("parent", parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
-    setting = json.dumps(
+    named = [_text(parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
+    values += [("parent", name) for name in named if name is not None]
+    setting = _encode(
         {
             "": {
                 "label": head.get("labels"),
@@ -86,9 +86,9 @@ def facts(
         }
     )
     setting_values(setting)
-    texts = (columns[column] for column in ("name", "description", "method", "corpus", "base"))
-    words = (" ".join(shown["tags"]), *(str(text or "") for text in texts))
-    return Facts(shown, columns, values, setting, words)
+    texts: list[str] = [columns[column] or "" for column in ("name", "description", "method", "corpus", "base")]
+    words = (" ".join(shown["tags"]), *texts)
+    return Facts(_encode(shown), columns, values, setting, words)
 
 
 @lru_cache(maxsize=1024)
@@ -113,15 +113,15 @@ def _flattened(path: str, value: Any) -> Iterator[Pair]:
 
 
 def _text(value: Any) -> str | None:
-    if not (value is None or isinstance(value, str)):
-        raise TypeError("this isn't text")
-    return value
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError("this isn't text")
 
 
 def _number(value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not math.isfinite(value):
         raise TypeError("this isn't a finite number")
-    return value if isinstance(value, float) or -_LIMIT <= value < _LIMIT else float(value)
+    return value if type(value) is float or -_LIMIT <= value < _LIMIT else float(value)
 
 
 def _whole(value: Any) -> int | float | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.search.excerpts import Excerpts
 from adapterhub_fin_registry.search.facts import Facts, Pair, setting_values
 from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
 from adapterhub_fin_registry.search.stored import Known, Stored
 from adapterhub_fin_registry.shelf import Shelf, mark_of, shelves
 
 _BATCH: Final = 1000
+_WORDS: Final = "INSERT INTO words (rowid, tags, name, description, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_in_order: Final = itemgetter(*COLUMNS)
 
 
 def fill(connection: sqlite3.Connection, root: Path) -> None:
@@ -42,7 +45,7 @@ def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
     for name, number, reason in connection.execute("SELECT name, number, reason FROM damaged").fetchall():
         folder = Shelf(root, name).versions_folder / str(number)
         try:
-            Stored(name, number, str(folder), []).read(connection)
+            Stored(name, number, str(folder), []).read(Excerpts())
         except Corrupted as error:
             if os.path.lexists(folder) and str(error) == reason:
                 continue
@@ -55,12 +58,14 @@ class _Filler:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._excerpts = Excerpts()
         self._common = {table: _Common(connection, table) for table in ("path", "setting", "text")}
         [(last,)] = connection.execute("SELECT coalesce(max(id), 0) FROM version")
         self._next = last + 1
         self._versions: list[tuple[Any, ...]] = []
         self._shown: list[tuple[int, str]] = []
         self._values: list[tuple[int, int, str | int | float]] = []
+        self._words: list[tuple[int | str, ...]] = []
 
     def name(self, shelf: Shelf, mark: str) -> None:
         """Read what is new under a name, and drop what is gone."""
@@ -74,8 +79,9 @@ class _Filler:
             try:
                 if number in known and stored.is_known(known[number]):
                     del known[number]
-                elif (found := stored.read(self._connection)) is not None:
-                    self._drop([known.pop(number).id] if number in known else [])
+                elif (found := stored.read(self._excerpts)) is not None:
+                    if number in known:
+                        self._drop([known.pop(number).id])
                     self._add(found)
             except Corrupted as error:
                 damaged.append((shelf.name, number, str(error)))
@@ -92,12 +98,15 @@ class _Filler:
 
     def flush(self) -> None:
         """Insert what was collected."""
+        for common in self._common.values():
+            common.flush()
         marks = ", ".join("?" * len(COLUMNS))
         self._connection.executemany(f"INSERT INTO version VALUES ({marks})", self._versions)
         self._connection.executemany("INSERT INTO shown VALUES (?, ?)", self._shown)
         # An option's list may hold a value twice.
         self._connection.executemany("INSERT OR IGNORE INTO value VALUES (?, ?, ?)", self._values)
-        for collected in (self._versions, self._shown, self._values):
+        self._connection.executemany(_WORDS, self._words)
+        for collected in (self._versions, self._shown, self._values, self._words):
             collected.clear()
 
     def _known(self, name: str) -> dict[int, Known]:
@@ -119,13 +128,9 @@ class _Filler:
             self._put(-setting, setting_values(found.setting))
         text, is_new = self._common["text"].id("\n".join(found.words))
         if is_new:
-            self._connection.execute(
-                "INSERT INTO words (rowid, tags, name, description, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (text, *found.words),
-            )
-        columns = {**found.columns, "id": id_, "setting": -setting, "text": text}
-        self._versions.append(tuple(columns[column] for column in COLUMNS))
-        self._shown.append((id_, json.dumps(found.row)))
+            self._words.append((text, *found.words))
+        self._versions.append(_in_order({**found.columns, "id": id_, "setting": -setting, "text": text}))
+        self._shown.append((id_, found.row))
         self._put(id_, found.values)
         if len(self._versions) >= _BATCH:
             self.flush()
@@ -152,15 +157,27 @@ class _Common:
         self._column = "name" if table == "path" else "key"
         self._table = table
         self._ids: dict[str, int] = {}
+        self._new: list[tuple[int, str]] = []
+        [(self._last,)] = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}")
+        self._was_empty = self._last == 0
 
     def id(self, key: str) -> tuple[int, bool]:
         """The id of a key, and whether it was given just now."""
         if key in self._ids:
             return self._ids[key], False
-        cursor = self._connection.execute(f"SELECT id FROM {self._table} WHERE {self._column} = ?", (key,))
-        row = cursor.fetchone()
+        row = None if self._was_empty else self._stored(key)
         if row is None:
-            cursor = self._connection.execute(f"INSERT INTO {self._table} ({self._column}) VALUES (?)", (key,))
-        id_: int = cursor.lastrowid if row is None else row[0]  # type: ignore[assignment]
-        self._ids[key] = id_
+            self._last += 1
+            self._new.append((self._last, key))
+        self._ids[key] = id_ = self._last if row is None else row[0]
         return id_, row is None
+
+    def flush(self) -> None:
+        """Insert the keys that are new."""
+        self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?)", self._new)
+        self._new.clear()
+
+    def _stored(self, key: str) -> tuple[int] | None:
+        cursor = self._connection.execute(f"SELECT id FROM {self._table} WHERE {self._column} = ?", (key,))
+        row: tuple[int] | None = cursor.fetchone()
+        return row

@@ -1,0 +1,53 @@
+"""ahf publish"""
+
+from __future__ import annotations
+
+import click
+
+from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table
+
+
+@click.command("publish")
+@click.argument("reference", type=REFERENCE)
+@click.option("--to", required=True, metavar="hf://ORG/NAME", help="The repository; the Hub gives the number.")
+@click.option("--private", is_flag=True, help="Create the repository private; refuse one that is public.")
+@click.option("--no-create", is_flag=True, help="Refuse a repository that isn't there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@json_option
+def command(reference: str, to: str, private: bool, no_create: bool, dry_run: bool, as_json: bool) -> None:
+    """Put a version on a Hub, under the next free number there.
+
+    Its files are verified first. A version that is there already is found, so that a publication that broke off is
+    simply done again. HF_ENDPOINT says which Hub; the token is that of `hf auth login`, or HF_TOKEN.
+
+    \b
+    Examples:
+      ahf publish acme/tone@1 --to hf://acme/tone --dry-run
+      ahf publish acme/tone --to hf://acme/tone --private --json
+    """
+    from adapterhub_fin import publish
+
+    done = publish(reference, to, private=private, create=not no_create, dry_run=dry_run)
+    there = done.published
+    if as_json:
+        print_json(
+            {
+                "reference": done.version.reference,
+                "digest": done.version.digest,
+                "at": there.at,
+                "is_new": there.is_new,
+                "dry_run": dry_run,
+                "recorded": done.recorded,
+                "sends": [list(each) for each in there.sends],
+                **there.origin,
+            }
+        )
+        return
+    if there.sends:
+        print_table(("file", "bytes"), [(path, f"{size:,}") for path, size in there.sends])
+        return
+    if not there.is_new:
+        click.echo(f"{done.version.reference} is there already", err=True)
+    if not (done.recorded or dry_run):
+        click.echo("its registry can't be written, so that no event records the publication", err=True)
+    click.echo(there.at)

@@ -1,0 +1,40 @@
+"""ahf pull"""
+
+from __future__ import annotations
+
+import click
+
+from adapterhub_fin.cli.options import json_option, print_json
+
+
+@click.command("pull")
+@click.argument("uri", metavar="hf://ORG/NAME[@REVISION]")
+@click.option("--as", "name", metavar="NAMESPACE/NAME", help="The name it gets here; by default its own.")
+@click.option("--allow-pickle", is_flag=True, help="Read an adapter_model.bin of others, its tensors and nothing else.")
+@json_option
+def command(uri: str, name: str | None, allow_pickle: bool, as_json: bool) -> None:
+    """Take a version from a Hub into the registry.
+
+    Every file is compared with the manifest, your policy and the plugins' vetoes are asked, and nothing is kept of what
+    doesn't pass. It keeps its number where that is free. A repository without a manifest is imported.
+
+    \b
+    Examples:
+      ahf pull hf://acme/tone@v1
+      ahf pull hf://acme/tone --as desk/tone --json
+    """
+    from adapterhub_fin import pull
+
+    version = pull(uri, name, allow_pickle=allow_pickle)
+    if as_json:
+        origin = version.record["origin"]
+        print_json(
+            {
+                "reference": version.reference,
+                "digest": version.digest,
+                "path": str(version.files),
+                "origin": origin,
+            }
+        )
+        return
+    click.echo(version.reference)

@@ -1,0 +1,159 @@
+"""The local registry served as a Hub: what `ahf serve` runs."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from adapterhub_fin.errors import BadConfiguration, Refused
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry, Version
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+    from adapterhub_fin_registry.serve.settings import Settings
+
+PORT = 8780
+_FILES = 65_536
+_GRACE = 30  # seconds that answers under way have, once the server is told to stop
+_KEPT_OPEN = 30  # seconds that a connection waits for its next request
+
+
+def state_folder(registry: Registry, state: str | Path | None = None) -> Path:
+    """Where a registry's server keeps what is its own: `state`, else the platform's folder for it, by registry."""
+    if state is None:
+        from platformdirs import user_state_path
+
+        return user_state_path("adapterhub_fin", appauthor=False) / "serve" / registry.identify()
+    folder = Path(state).expanduser().absolute()
+    if folder.resolve().is_relative_to(registry.root.resolve()):
+        raise BadConfiguration(f"the state {folder} is inside the registry, which holds versions alone: choose another")
+    return folder
+
+
+def hub_application(registry: Registry, state: Path, settings: Settings | None = None) -> Starlette:
+    """The server as an ASGI application, with this process's vetoes; `state` is a folder of this server's own."""
+    from adapterhub_fin_registry.serve.application import application
+    from adapterhub_fin_registry.serve.push import Door
+    from adapterhub_fin_registry.serve.state import State
+
+    return application(registry, State(state), Door(lambda: extensions().vetoes(), _take_in), settings)
+
+
+def server_of(application: Starlette) -> uvicorn.Server:
+    """What speaks HTTP for an application, on sockets that it is given."""
+    import uvicorn
+
+    from adapterhub_fin_registry.serve.connection import PatientProtocol
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            http=PatientProtocol,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=_KEPT_OPEN,
+            timeout_graceful_shutdown=_GRACE,
+        )
+    )
+
+
+def serve(
+    registry: Registry | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    state: str | Path | None = None,
+    public_address: bool = False,
+    settings: Settings | None = None,
+    ready: Callable[[str], object] = lambda url: None,
+) -> None:
+    """Serve a registry until SIGTERM or Ctrl-C; `ready` is told the URL once requests are answered.
+
+    Raises Refused for an address that others reach unless `public_address`, and where nobody could log in: no token
+    is ever made here.
+    """
+    check_installed()
+    from adapterhub_fin_registry.serve.settings import Settings
+    from adapterhub_fin_registry.serve.state import State
+    from adapterhub_fin_registry.serve.tokens import Tokens
+
+    settings = settings or Settings()
+    registry = registry or configured_registries().writable()
+    folder = state_folder(registry, state)
+    if not public_address and not _is_loopback(host):
+        raise Refused(f"{host} is reached by others, and nothing here is encrypted: use a TLS proxy, or --public")
+    if not settings.anonymous_read and not Tokens(folder).all():
+        raise Refused("nobody has a token, and none is made by itself: make one with `ahf serve token add NAME`")
+    _log_to(sys.stderr)
+    _allow_many_files()
+    with State(folder).claimed(), _listening(host, port) as listener:
+        server = server_of(hub_application(registry, folder, settings))
+        ready(settings.url or _url(host, listener.getsockname()[1]))
+        server.run(sockets=[listener])
+
+
+def check_installed() -> None:
+    """Raise BadConfiguration where what serving needs isn't installed."""
+    missing = [name for name in ("prometheus_client", "starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise BadConfiguration(f"serving needs {', '.join(missing)}: pip install 'adapterhub-fin[serve]'")
+
+
+def _take_in(folder: Path, name: str, registry: Registry) -> Version:
+    from adapterhub_fin.engine.importing import import_folder
+
+    # What others push isn't vouched for by whoever runs the server.
+    return import_folder(folder, name, registry=registry, signatures=()).version
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise Refused(f"{host}:{port} can't be listened at ({error.strerror}): choose another --port") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _allow_many_files() -> None:
+    """As many open files as the system lets this user have: connections and downloads each take one."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _log_to(stream: TextIO) -> None:
+    """Requests as lines of JSON on a stream, and what goes wrong beside them."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name, level in (("adapterhub_fin_registry.serve.access", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

@@ -1,0 +1,100 @@
+"""How a folder that was exported is served: the command that starts an engine with it, and a request that names it.
+
+vLLM's are in docs/features/lora.md, SGLang's in docs/advanced_features/lora.md, LoRAX's in docs/models/adapters, and
+TGI's in docs/source/conceptual/lora.md, each of that engine's repository.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapterhub_fin.errors import Refused, UnknownName
+from adapterhub_fin.serving.finding import Finding, Stored
+from adapterhub_fin.serving.lora import largest_rank, not_lora
+from adapterhub_fin.serving.vllm import RANKS
+
+UNNAMED = "BASE"  # what stands for a base whose repository was not recorded
+PROMPT = "Margins widened in Q3."
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start an engine with one adapter, and the request that asks for it."""
+
+    engine: str
+    name: str
+    command: tuple[str, ...]
+    path: str
+    body: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The command as a shell takes it, and the request in one line."""
+        variables = [f"{key}={shlex.quote(value)}" for key, value in self.environment.items()]
+        return [" ".join([*variables, shlex.join(self.command)]), f"POST {self.path} {json.dumps(self.body)}"]
+
+
+def launch(engine: str, name: str, folder: Path, base: str | None, stored: Stored) -> Launch:
+    """How an engine serves the adapter in a folder under a name, on a base by its Hub id; Refused where it can't."""
+    if engine not in ENGINES:
+        raise UnknownName("serving engine", engine, ENGINES)
+    for finding in _stopping(engine, stored):
+        raise Refused(f"{engine} can't serve {name}: {finding.says}; {finding.do}")
+    _check_text(engine, name, folder)
+    return ENGINES[engine](name, folder, base or UNNAMED, stored)
+
+
+def _vllm(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+    rank = str(next(each for each in RANKS if each >= largest_rank(stored)))
+    given = ("--enable-lora", "--max-lora-rank", rank, "--lora-modules", f"{name}={folder}")
+    body = {"model": name, "prompt": PROMPT}
+    return Launch("vllm", name, ("vllm", "serve", base, *given), "/v1/completions", body)
+
+
+def _sglang(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+    given = ("--model-path", base, "--enable-lora", "--lora-paths", f"{name}={folder}")
+    body = {"model": f"{base}:{name}", "prompt": PROMPT}
+    return Launch("sglang", name, ("python", "-m", "sglang.launch_server", *given), "/v1/completions", body)
+
+
+def _lorax(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+    body = {"inputs": PROMPT, "parameters": {"adapter_id": str(folder), "adapter_source": "local"}}
+    return Launch("lorax", name, ("lorax-launcher", "--model-id", base), "/generate", body)
+
+
+def _tgi(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+    body = {"inputs": PROMPT, "parameters": {"adapter_id": name}}
+    adapters = {"LORA_ADAPTERS": f"{name}={folder}"}
+    return Launch("tgi", name, ("text-generation-launcher", "--model-id", base), "/generate", body, adapters)
+
+
+ENGINES: Mapping[str, Callable[[str, Path, str, Stored], Launch]] = {
+    "vllm": _vllm,
+    "sglang": _sglang,
+    "lorax": _lorax,
+    "tgi": _tgi,
+}
+
+
+def _stopping(engine: str, stored: Stored) -> list[Finding]:
+    """What stops an engine: by its own rules where they are known here, else that the adapter is no LoRA."""
+    from adapterhub_fin.serving.checking import TARGETS, findings
+
+    if engine in TARGETS:
+        found = findings(stored, engine, RANKS[-1] if engine == "vllm" else None)
+        return [finding for finding in found if finding.level != "unsure"]
+    return list(not_lora(stored, {"lorax": "LoRAX", "tgi": "TGI"}[engine]))
+
+
+def _check_text(engine: str, name: str, folder: Path) -> None:
+    """Refuse the characters that an engine takes a list or a name apart at."""
+    parted = {"sglang": ("=:", ""), "tgi": ("=,", "=,"), "vllm": ("=", "")}.get(engine, ("", ""))
+    for what, text, characters in (("name", name, parted[0]), ("folder", str(folder), parted[1])):
+        for character in characters:
+            if character in text:
+                raise Refused(f"{engine} takes the {what} {text} apart at {character!r}: export it to another one")

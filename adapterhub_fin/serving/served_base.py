@@ -1,0 +1,119 @@
+"""Hold the base that an engine serves to a version's pin, by its files: no weight is loaded.
+
+An engine names its base by a Hub id or a folder. Where its files are on this machine its layers are told from the
+configuration, and eight elements of each tensor are read from the checkpoint; where they are not, the name is all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM
+
+from adapterhub_fin import bases
+from adapterhub_fin.engine import pin, plugs
+from adapterhub_fin.engine.base_check import check_elements, check_shape
+from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.errors import BaseNotFound, WrongBase
+from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin_registry.manifest import Base
+
+# The types whose elements are the weights themselves; those of a quantized checkpoint are not compared.
+FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def check_served(base: Base, served: str, leave_out: Collection[str] = ()) -> None:
+    """WrongBase unless what an engine serves under a Hub id or a folder is the base of a pin, as far as can be told.
+
+    `leave_out` names the modules whose weights travel with the version. What neither the files nor the name tells is
+    refused too.
+    """
+    folder = _folder(served)
+    described = f"the served base {served}"
+    if folder is not None and base.structure_digest is not None:
+        with quiet_loading():
+            _check_layers(base, folder, leave_out, described)
+        if _check_elements(base, folder, described):
+            return
+    if base.repository is None:
+        raise WrongBase(
+            "which base the version was trained on is not recorded: load it once with ahf.load(..., base=FOLDER), "
+            "which records it"
+        )
+    if base.repository not in _names(served, folder):
+        raise WrongBase(f"the version was trained on {base.repository}, and {served} is served: serve that base")
+
+
+def _folder(served: str) -> Path | None:
+    """Where the files of a served base lie on this machine; nothing is downloaded."""
+    if Path(served).is_dir():
+        return Path(served).resolve()
+    try:
+        return bases.find_base(BaseChoice(id=served)).folder
+    except BaseNotFound:
+        return None
+
+
+def _names(served: str, folder: Path | None) -> Iterator[str]:
+    """The ids that a served base goes by: its own, and for a folder `models--ORG--NAME` of a cache, or `ORG/NAME`."""
+    yield served
+    if folder is None or not Path(served).is_dir():
+        return
+    yield "/".join(folder.parts[-2:])
+    for part in folder.parts:
+        if part.startswith("models--"):
+            yield part.removeprefix("models--").replace("--", "/")
+
+
+def _check_layers(base: Base, folder: Path, leave_out: Collection[str], described: str) -> None:
+    """Names and shapes, from the configuration alone; in either of the classes that a pin may have been taken from."""
+    config = plugs.load_config(folder)
+    wrong: WrongBase | None = None
+    classes: tuple[Any, ...] = (AutoModelForCausalLM, AutoModel)  # untyped, as Transformers has them
+    for auto in classes:
+        if type(config) not in auto._model_mapping:
+            continue
+        with torch.device("meta"):
+            skeleton: nn.Module = auto.from_config(config)
+        try:
+            return check_shape(skeleton, base, leave_out, described)
+        except WrongBase as error:
+            wrong = error
+    raise wrong or WrongBase(f"{described} is of a kind that Transformers does not know ({config.model_type})")
+
+
+def _check_elements(base: Base, folder: Path, described: str) -> bool:
+    """Compare the probed elements with those of the checkpoint; whether there were any to compare."""
+    if base.weight_probe is None:
+        return False
+    probe, checkpoint = base.weight_probe, _checkpoint(folder)
+    prefix = _prefix(probe.values, checkpoint)
+    compared = False
+    for name, stored in probe.values.items():
+        file = checkpoint.get(prefix + name)
+        info = file.tensors[prefix + name] if file else None
+        if file is None or info is None or info.dtype not in FLOATS:
+            continue  # named otherwise or quantized: the other tensors tell
+        here = file.elements(prefix + name, pin.probed_elements(name, math.prod(info.shape)))
+        check_elements(name, here, stored, base, {probe.dtype, FLOATS[info.dtype]}, described)
+        compared = True
+    return compared
+
+
+def _checkpoint(folder: Path) -> dict[str, TensorFile]:
+    """The file of each tensor; one that lies in several files is the last one's, as it is for who loads them."""
+    files = [TensorFile(path.resolve()) for path in sorted(folder.glob("*.safetensors"))]
+    return {name: file for file in files for name in file.tensors}
+
+
+def _prefix(probed: Collection[str], checkpoint: Collection[str]) -> str:
+    """What a checkpoint puts before the names of a bare base, such as `model.`: the one under which most are found."""
+    longest = max(probed, key=len, default="")
+    candidates = sorted({name.removesuffix(longest) for name in checkpoint if name.endswith(longest)})
+    return max(candidates, key=lambda prefix: sum(prefix + name in checkpoint for name in probed), default="")

@@ -1,0 +1,1 @@
+"""Where versions are kept beside the local registry, one file a store."""

@@ -1,0 +1,74 @@
+"""A Hub as a store, under the scheme `hf`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin.errors import BadReference
+from adapterhub_fin.interfaces import Foreign, Published, StoreImplementation
+from adapterhub_fin_registry import HubReference, Incoming, Listed, Version, parse_reference
+from adapterhub_fin_registry.card import card
+from adapterhub_fin_registry.hub import listing
+from adapterhub_fin_registry.hub.client import Hub
+from adapterhub_fin_registry.hub.publishing import Publisher
+from adapterhub_fin_registry.hub.repository import Repository
+from adapterhub_fin_registry.knowledge import format_instant
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
+
+class HubStore(StoreImplementation):
+    """Repositories `hf://ORG/NAME` whose tags vN are versions."""
+
+    def __init__(self, options: Any) -> None:
+        self.hub = Hub()
+
+    def publish(
+        self, version: Version, uri: str, *, private: bool = False, create: bool = True, dry_run: bool = False
+    ) -> Published:
+        reference = _reference(uri)
+        if reference.revision is not None:
+            raise BadReference(f"{uri} names a revision, and the Hub numbers what is published: leave it out")
+        readme = card(version.manifest, reference.repository, version.events)
+        done = Publisher(self.hub, reference.repository, version, readme).publish(
+            private=private, create=create, dry_run=dry_run
+        )
+        origin = {"endpoint": done.endpoint, "commit": done.commit} if done.commit else {}
+        return Published(done.reference, done.number, done.is_new, done.sends, origin)
+
+    @contextmanager
+    def fetch(self, uri: str, weights: Sequence[str]) -> Iterator[Incoming]:
+        reference = _reference(uri)
+        repository = Repository(self.hub, reference.repository)
+        pinned = repository.pin(reference.revision)
+        manifest = repository.manifest(pinned.commit)
+        fetched = repository.foreign(pinned, weights) if manifest is None else repository.version(pinned, manifest)
+        with fetched as incoming:
+            yield incoming
+
+    def versions(self, uri: str) -> Sequence[Listed]:
+        return listing.versions(self.hub, listing.Place.parse(uri))
+
+    def foreign(self, uri: str, words: str, limit: int) -> Sequence[Foreign]:
+        found = listing.foreign(self.hub, listing.Place.parse(uri), words, limit)
+        return [_foreign(model) for model in found]
+
+
+def _foreign(model: ModelInfo) -> Foreign:
+    base = None if model.card_data is None else model.card_data.get("base_model")
+    return Foreign(
+        f"hf://{model.id}@{model.sha}",
+        base if isinstance(base, str) else None,
+        tuple(sorted(model.tags or ())),
+        format_instant(model.last_modified) if model.last_modified else "",
+    )
+
+
+def _reference(uri: str) -> HubReference:
+    reference = parse_reference(uri)
+    if not isinstance(reference, HubReference):
+        raise BadReference(f"{uri} isn't on a Hub: write hf://ORG/NAME[@REVISION]")
+    return reference

@@ -1,0 +1,240 @@
+"""A version's README.md: metadata that a Hub understands, and for people what it is, how to load it, and its limits.
+
+All of it comes from the manifest and the events, whose texts are others': each is made harmless in YAML, in Markdown
+and in code before it stands here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from adapterhub_fin_registry.reference import parse_reference
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from adapterhub_fin_registry.manifest import Manifest
+
+TAG: Final = "adapterhub_fin"  # by which a Hub's own lists find what was published here
+CONFIG: Final = "adapter_config.json"
+_PIPELINES: Final = {
+    "classify": "text-classification",
+    "regress": "text-classification",  # a Hub knows no task of a figure from a text
+    "causal-lm": "text-generation",
+    "embed": "feature-extraction",
+}
+# Those of https://huggingface.co/docs/hub/repositories-licenses that adapters and corpora have; a Hub refuses others.
+_LICENCES: Final = frozenset(
+    [
+        *("apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bsd"),
+        *("bsd-2-clause", "bsd-3-clause", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0"),
+        *("cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0"),
+        *("cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
+        *("cdla-permissive-2.0", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "agpl-3.0"),
+        *("mpl-2.0", "eupl-1.1", "eupl-1.2", "isc", "unlicense", "wtfpl", "zlib", "odbl", "odc-by", "pddl"),
+        *("llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "gemma", "unknown", "other"),
+    ]
+)
+_DATA_SET: Final = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+_PUNCTUATION: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$:=@^-])")
+_LONG: Final = 2000  # characters of one text; no card is read beyond
+
+
+def card(manifest: Manifest, repository: str, events: Iterable[Mapping[str, Any]] = ()) -> str:
+    """The README.md of a version in a repository of a Hub, with the evaluations among its events."""
+    evaluations = [event for event in events if event["kind"] == "evaluation"]
+    parts = (
+        _title(manifest, repository),
+        _loading(manifest, repository),
+        _training(manifest),
+        _knowledge(manifest),
+        _measured(manifest, evaluations),
+        _limits(manifest),
+    )
+    return f"---\n{metadata(manifest, repository)}\n---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def metadata(manifest: Manifest, repository: str) -> str:
+    """The card's YAML, which a Hub shows, filters and searches by."""
+    from huggingface_hub import ModelCardData
+
+    parse_reference(f"hf://{repository}")
+    base, head = manifest.base.repository, manifest.head.name if manifest.head else ""
+    relation: dict[str, Any] = {"base_model_relation": "adapter"} if base else {}
+    data = ModelCardData(
+        base_model=base,
+        datasets=_data_sets(manifest),
+        eval_results=_results(manifest) or None,
+        library_name="peft",
+        **_licence(manifest.licence),
+        model_name=repository,
+        pipeline_tag=_PIPELINES.get(head),
+        tags=sorted({TAG, *(_line(tag) for tag in (manifest.method.name, *manifest.tags))}),
+        **relation,
+    )
+    return data.to_yaml(line_break="\n")
+
+
+def _title(manifest: Manifest, repository: str) -> str:
+    base = f" on [{_text(b)}](https://huggingface.co/{b})" if (b := manifest.base.repository) else ""
+    head = f", with the head `{_code(manifest.head.name)}`" if manifest.head else ""
+    said = [f"# {_text(repository)}", f"An adapter made by `{_code(manifest.method.name)}`{base}{head}."]
+    if manifest.description:
+        said.append(_text(manifest.description))
+    if manifest.head and manifest.head.labels:
+        listed = ", ".join(f"{number} is {_text(label)}" for number, label in enumerate(manifest.head.labels))
+        said.append(f"Its answers: {listed}.")
+    said.append(f"Its identity is the digest of `ahf_manifest.json`: `{manifest.digest}`.")
+    return "\n\n".join(said)
+
+
+def _loading(manifest: Manifest, repository: str) -> str:
+    name, text = json.dumps(f"hf://{repository}"), "Margins widened in the third quarter."
+    task = manifest.head.name if manifest.head else None
+    use = {"causal-lm": f'adapter.generate("{text}")'}.get(task or "", f'adapter.predict(["{text}"])')
+    ours = ["import adapterhub_fin as ahf", "", f'adapter = ahf.load({name}, download=True)  # or {name[:-1]}@vN"']
+    ours += [f"print({use})"] if task else []
+    parts = ["## Load it", _fenced(ours)]
+    if provider := manifest.method.provider:
+        parts[0] += f"\n\n`pip install {_code(provider.distribution)}`, and:"
+    return "\n\n".join([*parts, *_plain(manifest, repository)])
+
+
+def _plain(manifest: Manifest, repository: str) -> list[str]:
+    """How plain PEFT loads it, or why it can't."""
+    if all(file.path != CONFIG for file in manifest.files):
+        return ["Its method isn't one of PEFT's, and needs the package that brought it."]
+    head = manifest.head
+    if head is None or head.name == "embed":
+        kind, options = "AutoPeftModelForFeatureExtraction", ""
+    elif head.name == "causal-lm":
+        kind, options = "AutoPeftModelForCausalLM", ""
+    elif head.name == "classify" or (head.name == "regress" and head.options.get("network", "linear") == "linear"):
+        kind, options = "AutoPeftModelForSequenceClassification", f", num_labels={len(head.labels or (0,))}"
+    else:
+        return ["PEFT has no place for the weights of its head: plain PEFT loads it without them, and can't use it."]
+    said = "With nothing but PEFT, which does not check that the base is the right one:"
+    return [said, _fenced([f"from peft import {kind}", "", f'model = {kind}.from_pretrained("{repository}"{options})'])]
+
+
+def _training(manifest: Manifest) -> str:
+    corpus = manifest.corpus
+    if corpus is None:
+        return "## Training data\n\nNothing is recorded of it."
+    said = [f"`{_code(corpus.name)}`, licence {_text(corpus.licence or 'unknown')}."]
+    if corpus.rows:
+        said.append("Rows: " + ", ".join(f"{count} {_text(part)}" for part, count in sorted(corpus.rows.items())) + ".")
+    if corpus.available:
+        said.append(f"They became available from {corpus.available[0]} to {corpus.available[1]}.")
+    return "## Training data\n\n" + " ".join(said)
+
+
+def _knowledge(manifest: Manifest) -> str:
+    rows = [(_text(i.input), i.at, i.kind, _text(i.evidence)) for i in manifest.knowledge.inputs]
+    end = (
+        f"Nothing that became known after {manifest.knowledge.end} can have influenced the weights, its base included."
+    )
+    return f"## Knowledge end\n\n{end}\n\n" + _table(("input", "known at the latest", "kind", "evidence"), rows)
+
+
+def _measured(manifest: Manifest, evaluations: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    if (on := manifest.measured_on) is not None:
+        where = _text(manifest.corpus.name if manifest.corpus else "")
+        rows += [(where, _text(on.split), _text(m), f"{v:.4f}", "", str(on.rows)) for m, v in manifest.metrics.items()]
+    for event in evaluations:
+        seen = " (may be seen in training)" if (s := event.get("seen_in_training")) is None else " (seen)" if s else ""
+        ranges = event.get("intervals") if isinstance(event.get("intervals"), Mapping) else {}
+        for metric, value in sorted(event["metrics"].items()):
+            ends = _interval((ranges or {}).get(metric), event.get("bootstrap"))
+            part, count = _text(event["split"]) + seen, event.get("rows", "")
+            rows.append((_text(event["corpus"]), part, _text(metric), f"{value:.4f}", ends, _text(str(count))))
+    if not rows:
+        return "## Evaluation\n\nNothing was measured."
+    return "## Evaluation\n\n" + _table(("corpus", "part", "metric", "value", "interval", "rows"), rows)
+
+
+def _limits(manifest: Manifest) -> str:
+    said = [
+        "Only what stands above was measured: other texts, other times and other uses were not.",
+        "No test of bias, toxicity or robustness is part of this card.",
+    ]
+    if manifest.base.pin != "verified":
+        said.append("Which base it was trained on was declared and not verified.")
+    if any(entry.kind == "bounded" for entry in manifest.knowledge.inputs):
+        said.append("A date that is bounded is the latest possible one; what was learnt may end earlier.")
+    if manifest.licence is None:
+        said.append("No licence was given for the adapter: ask its makers before you use it.")
+    return "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in said)
+
+
+def _results(manifest: Manifest) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    if manifest.corpus is None or manifest.measured_on is None:
+        return []
+    task = _PIPELINES.get(manifest.head.name if manifest.head else "", "other")
+    name = _line(manifest.corpus.name)
+    return [
+        EvalResult(
+            task_type=task,
+            dataset_type=name,
+            dataset_name=name,
+            dataset_split=_line(manifest.measured_on.split),
+            metric_type=_line(metric),
+            metric_value=value,
+        )
+        for metric, value in sorted(manifest.metrics.items())
+    ]
+
+
+def _data_sets(manifest: Manifest) -> list[str] | None:
+    """The corpus by its id on a Hub, where it has one."""
+    corpus = manifest.corpus
+    named = (corpus.options.get("id"), corpus.name) if corpus else ()
+    return [name for name in named if isinstance(name, str) and _DATA_SET.fullmatch(name)][:1] or None
+
+
+def _licence(licence: str | None) -> dict[str, Any]:
+    """A licence as a Hub takes it: one of its own list, else `other` with a name."""
+    if licence is None:
+        return {}
+    if licence.lower() in _LICENCES:
+        return {"license": licence.lower()}
+    return {"license": "other", "license_name": _line(licence)}
+
+
+def _interval(ends: Any, drawn: Any) -> str:
+    if not (isinstance(ends, Sequence) and len(ends) == 2 and all(isinstance(end, (int, float)) for end in ends)):
+        return ""
+    level = drawn.get("level") if isinstance(drawn, Mapping) else None
+    return f"{ends[0]:.4f} to {ends[1]:.4f}" + (f" ({level:.0%})" if isinstance(level, float) else "")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _fenced(lines: Iterable[str]) -> str:
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _line(text: str) -> str:
+    """A text on one line, without what can't be seen."""
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return words if len(words) <= _LONG else words[:_LONG] + "..."
+
+
+def _text(text: str) -> str:
+    """A text as Markdown shows it, letter by letter: no markup, no link, no HTML."""
+    escaped = _PUNCTUATION.sub(r"\\\1", _line(text))
+    return re.sub(r"(?i)\b(www)\.", r"\1\\.", escaped)
+
+
+def _code(text: str) -> str:
+    """A text between backticks, where nothing can be escaped."""
+    return re.sub(r"[`|<>]", "?", _line(text))

@@ -1,0 +1,88 @@
+"""What is on a Hub: its tagged versions with their manifests, and the PEFT repositories of others."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from adapterhub_fin_registry.card import TAG
+from adapterhub_fin_registry.catalogue import Listed
+from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
+from adapterhub_fin_registry.hub.client import Hub
+from adapterhub_fin_registry.hub.repository import Repository
+from adapterhub_fin_registry.knowledge import format_instant
+from adapterhub_fin_registry.reference import HubReference, parse_reference
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
+LIBRARY: Final = "peft"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a list is of: a whole Hub (`hf://`), one organisation's part of it, or one repository."""
+
+    author: str | None = None
+    repository: str | None = None
+
+    @classmethod
+    def parse(cls, uri: str) -> Place:
+        """`hf://`, `hf://ORG` or `hf://ORG/NAME`."""
+        text = uri.removeprefix("hf://").rstrip("/")
+        if not uri.startswith("hf://") or "@" in text:
+            raise BadReference(f"{uri!r} isn't a place on a Hub: write hf://, hf://ORG or hf://ORG/NAME")
+        if not text:
+            return cls()
+        if "/" not in text:
+            return cls(author=HubReference(text, "any").namespace)
+        reference = parse_reference(f"hf://{text}")
+        assert isinstance(reference, HubReference)
+        return cls(reference.namespace, reference.repository)
+
+
+def versions(hub: Hub, place: Place) -> list[Listed]:
+    """Every tagged version at a place, with its manifest."""
+    with ThreadPoolExecutor(8) as readers:
+        return [each for found in readers.map(_versions, _repositories(hub, place)) for each in found]
+
+
+def foreign(hub: Hub, place: Place, words: str, limit: int) -> list[ModelInfo]:
+    """PEFT repositories of others at a place whose names hold some words, as the Hub's own list gives them."""
+    words = place.repository or words
+    with hub.asked(f"hf://{place.author or ''}"):
+        listed = hub.api.list_models(
+            author=place.author, filter=LIBRARY, search=words or None, full=True, cardData=True, limit=limit
+        )
+        return [model for model in listed if TAG not in (model.tags or ()) and place.repository in (None, model.id)]
+
+
+def _repositories(hub: Hub, place: Place) -> list[tuple[Repository, str]]:
+    """The repositories at a place that say they hold versions, and when each last changed."""
+    if place.repository is not None:
+        with hub.asked(f"hf://{place.repository}"):
+            model = hub.api.model_info(place.repository)
+        return [(Repository(hub, place.repository), _changed(model.last_modified))]
+    with hub.asked(f"hf://{place.author or ''}"):
+        listed = list(hub.api.list_models(author=place.author, filter=TAG, full=True))
+    return [(Repository(hub, model.id), _changed(model.last_modified)) for model in listed]
+
+
+def _versions(listed: tuple[Repository, str]) -> list[Listed]:
+    repository, changed = listed
+    try:
+        numbers = repository.numbers()
+    except (NotFound, Refused):  # taken away meanwhile, or gated: in the Hub's list, and not for us
+        return []
+    found = ((number, commit, repository.manifest(commit)) for number, commit in sorted(numbers.items()))
+    return [
+        Listed(repository.name, number, data, changed, {"repository": str(repository), "commit": commit})
+        for number, commit, data in found
+        if data is not None
+    ]
+
+
+def _changed(moment: datetime | None) -> str:
+    return format_instant((moment or datetime.now(UTC)).replace(microsecond=0))

@@ -1,0 +1,98 @@
+"""An organisation on a Hub in the place of a registry: `uri = "hf://acme"` in the configuration."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin_registry.canonical import digest_of
+from adapterhub_fin_registry.catalogue import Catalogue
+from adapterhub_fin_registry.errors import BadConfiguration, NotFound
+from adapterhub_fin_registry.hub import listing
+from adapterhub_fin_registry.hub.client import Hub
+from adapterhub_fin_registry.hub.mirror import Mirror
+from adapterhub_fin_registry.hub.repository import Repository
+from adapterhub_fin_registry.incoming import Intake
+from adapterhub_fin_registry.knowledge import Tier
+from adapterhub_fin_registry.local import AsOf
+from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, is_segment
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.search.page import Page
+    from adapterhub_fin_registry.version import Version
+
+
+class HubMember(Mirror):
+    """A mirror in which `acme/tone@3` means `hf://acme/tone@v3`; names of other organisations aren't here."""
+
+    is_remote = True
+
+    def __init__(self, hub: Hub, uri: str, intake: Intake | None = None) -> None:
+        super().__init__(hub, intake)
+        place = listing.Place.parse(uri)
+        if place.author is None or place.repository is not None or not is_segment(place.author):
+            raise BadConfiguration(
+                f"a registry is at {uri}: name an organisation of the Hub in lowercase, as hf://acme"
+            )
+        self._place, self._organisation = place, place.author
+
+    def names(self) -> list[str]:
+        return sorted({row["name"] for row in self.rows()})
+
+    def holds(self, name: str) -> bool:
+        if name.partition("/")[0] != self._organisation:
+            return False
+        if self.hub.offline:
+            return super().holds(name)
+        try:
+            return bool(Repository(self.hub, name).numbers())
+        except NotFound:
+            return False
+
+    def rows(self, name: str | None = None) -> list[dict[str, Any]]:
+        return [row for row in self._catalogue().rows() if name in (None, row["name"])]
+
+    def search(
+        self,
+        query: str = "",
+        *,
+        limit: int | None = 50,
+        after: str | None = None,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+    ) -> Page:
+        return self._catalogue().search(query, limit=limit, after=after, as_of=as_of, tier=tier)
+
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(listing.versions(self.hub, self._place))
+
+    def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+        if isinstance(wanted, HubReference):
+            return super()._find(wanted, before, tier)
+        if isinstance(wanted, DigestReference) or wanted.digest is not None:
+            return self._by_its_digest(wanted, before, tier)
+        if wanted.namespace != self._organisation:
+            return super()._find(wanted, before, tier)  # what was taken in, by the name it has in the mirror
+        if wanted.alias is not None:
+            raise NotFound(f"there is no {wanted}: a Hub has no aliases; ask for {wanted.full_name} or a number")
+        if wanted.version is not None and self._has(wanted):
+            return super()._find(wanted, before, tier)  # a number means one version for ever
+        revision = None if wanted.version is None else f"v{wanted.version}"
+        return super()._find(HubReference(wanted.namespace, wanted.name, revision), before, tier)
+
+    def _has(self, wanted: Reference) -> bool:
+        return any(version.number == wanted.version for version in self.versions(wanted.full_name))
+
+    def _by_its_digest(self, wanted: Reference | DigestReference, before: datetime | None, tier: Tier) -> Version:
+        """The version of a digest: the one that was read before, else one that its repository holds."""
+        try:
+            return super()._find(wanted, before, tier)
+        except NotFound:
+            if isinstance(wanted, DigestReference) or self.hub.offline or wanted.namespace != self._organisation:
+                raise
+        repository = Repository(self.hub, wanted.full_name)
+        for number, commit in sorted(repository.numbers().items(), reverse=True):
+            data = repository.manifest(commit)
+            if data is not None and digest_of(data) == wanted.digest:
+                return super()._find(HubReference(wanted.namespace, wanted.name, f"v{number}"), before, tier)
+        raise NotFound(f"no version of hf://{wanted.full_name} has the digest {wanted.digest}: list its versions")

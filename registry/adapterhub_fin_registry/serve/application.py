@@ -1,0 +1,118 @@
+"""The server as an ASGI application: which path is answered by what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from adapterhub_fin_registry.errors import AdapterHubError
+from adapterhub_fin_registry.local import Registry
+from adapterhub_fin_registry.serve.access import Access, Metrics, log
+from adapterhub_fin_registry.serve.card import card_of
+from adapterhub_fin_registry.serve.errors import Code, HubError, told
+from adapterhub_fin_registry.serve.guard import Guard
+from adapterhub_fin_registry.serve.listing import Listing
+from adapterhub_fin_registry.serve.push import Door
+from adapterhub_fin_registry.serve.reads import Reads
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.serve.state import State
+from adapterhub_fin_registry.serve.tokens import Tokens
+from adapterhub_fin_registry.serve.uploads import Uploads
+from adapterhub_fin_registry.serve.writes import NO_XET_PATH, Writes
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+MODEL = "/api/models/{namespace}/{name}"
+LFS = "/{namespace}/{name}.git/info/lfs/objects"
+
+
+def application(registry: Registry, state: State, door: Door, settings: Settings | None = None) -> Starlette:
+    """Serve a registry; `state` is a folder that no other server uses."""
+    settings = settings or Settings()
+    repositories = Repositories(registry, state, card_of, private=settings.private)
+    guard = Guard(repositories, Tokens(state.folder), settings)
+    metrics = Metrics()
+    reads = Reads(repositories, guard, Listing(repositories), settings)
+    uploads = Uploads(state, settings.upload_limit)
+    writes = Writes(repositories, guard, uploads, door, settings, metrics)
+
+    async def figures(request: Request) -> Response:
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        await guard.somebody(request)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def health(request: Request) -> Response:
+        await run_in_threadpool(registry.mark)
+        return PlainTextResponse("ok\n")
+
+    table: list[tuple[str, str, Endpoint]] = [
+        ("GET", "/health", health),
+        ("GET", "/metrics", figures),
+        ("GET", "/api/whoami-v2", reads.whoami),
+        ("POST", "/api/validate-yaml", reads.validate_yaml),
+        ("GET", "/api/models", reads.models),
+        ("POST", "/api/repos/create", writes.create),
+        ("DELETE", "/api/repos/delete", writes.delete),
+        ("POST", "/api/repos/move", writes.move),
+        ("GET", MODEL, reads.model),
+        ("GET", MODEL + "/revision/{revision:path}", reads.model),
+        ("GET", MODEL + "/refs", reads.refs),
+        ("GET", MODEL + "/commits/{revision:path}", reads.commits),
+        ("GET", MODEL + "/tree/{revision}", reads.tree),
+        ("GET", MODEL + "/tree/{revision}/{path:path}", reads.tree),
+        ("POST", MODEL + "/paths-info/{revision:path}", reads.paths),
+        ("GET", MODEL + "/auth-check", reads.auth_check),
+        ("GET", MODEL + "/auth-check/write", writes.auth_check),
+        ("GET", MODEL + "/xet-write-token/{revision:path}", writes.xet),
+        ("GET", NO_XET_PATH, writes.no_xet),
+        ("PUT", MODEL + "/settings", writes.settings),
+        ("POST", MODEL + "/preupload/{revision:path}", writes.preupload),
+        ("POST", MODEL + "/commit/{revision:path}", writes.commit),
+        ("POST", MODEL + "/tag/{revision:path}", writes.tag),
+        ("DELETE", MODEL + "/tag/{revision:path}", writes.untag),
+        ("POST", MODEL + "/branch/{revision:path}", writes.branch),
+        ("DELETE", MODEL + "/branch/{revision:path}", writes.unbranch),
+        ("POST", LFS + "/batch", writes.batch),
+        ("POST", LFS + "/verify", writes.verify),
+        ("PUT", LFS + "/{oid}", writes.put),
+        ("GET", "/{namespace}/{name}/resolve/{revision}/{path:path}", reads.resolve),
+    ]
+    served = Starlette(
+        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
+        middleware=[Middleware(Access, metrics=metrics)],
+        exception_handlers={HubError: _hub_error, AdapterHubError: _ours, HTTPException: _unknown, OSError: _disk},
+    )
+    served.router.redirect_slashes = False  # a redirect's target would be made of the client's own headers
+    return served
+
+
+async def _hub_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HubError)
+    return error.response()
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AdapterHubError)
+    return told(error).response()
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        is_repository = request.url.path.startswith(("/api/models/", "/api/datasets/", "/api/spaces/"))
+        code: Code | None = "RepoNotFound" if is_repository or "/resolve/" in request.url.path else None
+        return HubError(404, "there is nothing here: this server has models alone", code).response()
+    return HubError(error.status_code, str(error.detail)).response()
+
+
+async def _disk(request: Request, error: Exception) -> Response:
+    log.error("request %s: %s", request.scope["state"]["request_id"], error)
+    return HubError(507, "the server's disk failed: tell whoever runs it, and send it again then").response()

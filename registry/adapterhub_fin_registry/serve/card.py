@@ -1,0 +1,63 @@
+"""Cards: the one of a version that came without, and what any says in its head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Final
+
+from adapterhub_fin_registry.card import card
+from adapterhub_fin_registry.version import Version
+
+HEAD: Final = 2**16  # characters of a card's head; what search reads of a card is far less
+_VALUES: Final = 10_000  # of a head: in YAML a few lines can stand for billions
+
+
+def card_of(version: Version) -> bytes:
+    """README.md of a version that came without one."""
+    mine = replace(version)  # what is parsed for a card goes with it: a server holds many versions for long
+    return card(mine.manifest, mine.name, mine.events).encode()
+
+
+def head_of(text: str) -> dict[str, Any]:
+    """The metadata of a card as plain values, empty without any; a ValueError says what is wrong with it."""
+    import yaml
+
+    lines = text.removeprefix("\ufeff").split("\n")
+    if lines[0].rstrip() != "---":
+        return {}
+    end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), None)
+    if end is None:
+        raise ValueError("its head, which begins with ---, has no end")
+    head = "\n".join(lines[1:end])
+    if len(head) > HEAD:
+        raise ValueError(f"its head has more than {HEAD} characters")
+    try:
+        said = yaml.load(head, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"its head isn't YAML: {' '.join(str(error).split())[:300]}") from error
+    if said is not None and not isinstance(said, dict):
+        raise ValueError("its head must be a YAML mapping")
+    found: dict[str, Any] = _Plain().of(said or {})
+    return found
+
+
+class _Plain:
+    """Values of YAML as JSON holds them: dates as text, and not more than a card may have."""
+
+    def __init__(self) -> None:
+        self._left = _VALUES
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > 20:
+            raise ValueError("its head holds more values than a card has, or deeper ones")
+        if isinstance(value, dict):
+            return {str(key): self.of(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.of(item, depth + 1) for item in value]
+        if value is None or isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        if isinstance(value, int) and abs(value) < 2**63:
+            return value
+        return str(value)[:HEAD].encode(errors="replace").decode()

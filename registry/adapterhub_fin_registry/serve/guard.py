@@ -1,0 +1,96 @@
+"""Who asks, and whether they may."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, no_repository
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import Repository
+from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.serve.tokens import Token, Tokens
+
+
+class Guard:
+    """Lets through to a repository whoever may read or write it; to all others it isn't there."""
+
+    def __init__(self, repositories: Repositories, tokens: Tokens, settings: Settings) -> None:
+        self._repositories = repositories
+        self._tokens = tokens
+        self._settings = settings
+
+    async def token(self, request: Request) -> Token | None:
+        """The token of a request, None without one; 401 for one that isn't known."""
+        header = request.headers.get("authorization")
+        if header is None:
+            return None
+        scheme, _, secret = header.partition(" ")
+        found = await run_in_threadpool(self._tokens.find, secret.strip()) if scheme.lower() == "bearer" else None
+        if found is None:
+            raise HubError(401, BAD_TOKEN)
+        request.scope["state"]["token"] = found.name
+        return found
+
+    async def somebody(self, request: Request) -> Token | None:
+        """The token of a request, or nobody where anonymous reading was allowed."""
+        token = await self.token(request)
+        if token is None and not self._settings.anonymous_read:
+            raise HubError(401, "this server answers to a token only: ask whoever runs it for one, and log in")
+        return token
+
+    async def writer(self, request: Request, namespace: str) -> Token:
+        """The token of a request that may write in a namespace."""
+        token = await self.token(request)
+        if token is None:
+            raise HubError(401, "writing needs a token: ask whoever runs this server for one, and log in")
+        if not token.may_write(namespace):
+            raise HubError(403, f"the token {token.name} may not write in {namespace[:100]}")
+        return token
+
+    async def reading(self, request: Request) -> Repository:
+        """The repository that a request names, where it may be seen."""
+        name = name_of(request)
+        token = await self.token(request)
+        if token is None and not self._settings.anonymous_read:
+            raise HubError(401, f"{name} needs a token: ask whoever runs this server for one", "RepoNotFound")
+        namespace = name.partition("/")[0]
+        try:
+            repository = await run_in_threadpool(self._repositories.get, name)
+        except HubError:
+            if token is None:
+                raise HubError(401, f"{name} needs a token, or isn't there", "RepoNotFound") from None
+            raise
+        if not may_see(token, namespace, repository.kept.private):
+            if token is None:
+                raise HubError(401, f"{name} needs a token, or isn't there", "RepoNotFound")
+            raise no_repository(name)
+        return repository
+
+    async def files(self, request: Request) -> Repository:
+        """The same, where its files may be read too, which of a gated repository not everybody may."""
+        repository = await self.reading(request)
+        if repository.kept.gated:
+            token = await self.token(request)
+            if token is None or not token.is_trusted_with(repository.namespace):
+                raise HubError(
+                    401 if token is None else 403,
+                    f"{repository.name} is gated: ask for a token that is limited to {repository.namespace}",
+                    "GatedRepo",
+                )
+        return repository
+
+    async def writing(self, request: Request) -> tuple[Repository, Token]:
+        """The repository that a request names, where it may be changed."""
+        repository = await self.reading(request)
+        return repository, await self.writer(request, repository.namespace)
+
+
+def may_see(token: Token | None, namespace: str, private: bool) -> bool:
+    """Whether a repository may be known of."""
+    return not private or (token is not None and token.may_read(namespace))
+
+
+def name_of(request: Request) -> str:
+    """The repository that a path names, not checked."""
+    return f"{request.path_params['namespace']}/{request.path_params['name']}"

@@ -1,0 +1,109 @@
+"""The list of repositories: filtered, sorted, in pages."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adapterhub_fin_registry.errors import AdapterHubError
+from adapterhub_fin_registry.serve.documents import repository_document
+from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import Repository
+
+PAGE: Final = 1000
+_SORTS: Final = ("lastModified", "createdAt", "downloads", "likes", "trendingScore", "id")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a list is asked for; every filter must be among a repository's tags."""
+
+    author: str | None = None
+    search: str | None = None
+    filters: Sequence[str] = ()
+    gated: bool | None = None
+    sort: str | None = None
+    ascending: bool = False
+    limit: int = PAGE
+    after: str | None = None
+
+
+class Listing:
+    """Every repository's document, read again where something changed."""
+
+    def __init__(self, repositories: Repositories) -> None:
+        self._repositories = repositories
+        self._lock = threading.Lock()
+        self._mark: tuple[str, int] | None = None
+        self._known: list[dict[str, Any]] = []
+
+    def page(
+        self, wanted: Wanted, may_see: Callable[[dict[str, Any]], bool]
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of what fits and may be seen, and the cursor of the page after it."""
+        found = [each for each in self._all() if may_see(each) and _fits(each, wanted)]
+        key = wanted.sort or "trendingScore"
+        if key not in _SORTS:
+            raise bad_request(f"{key[:50]!r} isn't what a list is sorted by: use one of {', '.join(_SORTS)}")
+        found.sort(key=lambda each: each["id"])
+        found.sort(key=lambda each: each[key], reverse=not wanted.ascending and key != "id")
+        start = _start(found, key, wanted)
+        page = found[start : start + wanted.limit]
+        more = start + wanted.limit < len(found)
+        return page, _cursor(page[-1], key) if page and more else None
+
+    def _all(self) -> list[dict[str, Any]]:
+        with self._lock:
+            repositories = self._repositories
+            mark = (repositories.registry.mark(), repositories.state.generation)
+            if mark != self._mark:
+                self._known = [document for name in repositories.names() for document in _document(repositories, name)]
+                self._mark = mark
+            return self._known
+
+
+def _document(repositories: Repositories, name: str) -> list[dict[str, Any]]:
+    try:
+        repository: Repository = repositories.get(name)
+        return [repository_document(repository, repository.head, files=False)]
+    except (HubError, AdapterHubError):  # deleted meanwhile, or damaged, which `ahf doctor` says
+        return []
+
+
+def _fits(document: dict[str, Any], wanted: Wanted) -> bool:
+    tags = {tag.casefold() for tag in document["tags"]}
+    text = wanted.search.casefold() if wanted.search else ""
+    return (
+        (wanted.author is None or document["author"] == wanted.author)
+        and text in document["id"]
+        and all(each.casefold() in tags for each in wanted.filters)
+        and (wanted.gated is None or bool(document["gated"]) == wanted.gated)
+    )
+
+
+def _cursor(last: dict[str, Any], key: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([key, last[key], last["id"]]).encode()).decode().rstrip("=")
+
+
+def _start(found: list[dict[str, Any]], key: str, wanted: Wanted) -> int:
+    """Where the page after a cursor begins, also where what it ended with is gone."""
+    if wanted.after is None:
+        return 0
+    try:
+        said, value, id_ = json.loads(base64.urlsafe_b64decode(wanted.after + "=" * (-len(wanted.after) % 4)))
+        if said != key or type(value) not in (str, int) or type(id_) is not str:
+            raise ValueError
+        for position, each in enumerate(found):
+            same = each[key] == value
+            is_after = each[key] > value if wanted.ascending or key == "id" else each[key] < value
+            if is_after or (same and each["id"] > id_):
+                return position
+    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
+        raise bad_request("the cursor isn't one of this list: begin at its first page") from error
+    return len(found)

@@ -1,0 +1,70 @@
+"""The lines of a commit as operations, its files kept by their sha256."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from adapterhub_fin_registry.serve import body
+from adapterhub_fin_registry.serve.changes import Operations, path_refusal
+from adapterhub_fin_registry.serve.errors import bad_request
+from adapterhub_fin_registry.serve.ndjson import Line
+from adapterhub_fin_registry.serve.repository import Repository
+from adapterhub_fin_registry.serve.state import State
+from adapterhub_fin_registry.serve.tree import Blob
+
+_OID: Final = re.compile(r"[0-9a-f]{64}")
+_TITLE: Final = 2000
+_MESSAGE: Final = 50_000
+
+
+def operations_of(lines: list[Line], repository: Repository, state: State) -> Operations:
+    """What a commit asks for; nothing is kept unless every line can be understood."""
+    if not lines or lines[0].key != "header" or any(line.key == "header" for line in lines[1:]):
+        raise bad_request("a commit begins with its header, and has one")
+    header = lines[0].value
+    parent = header.get("parentCommit")
+    files: dict[str, Line] = {}
+    deleted: dict[str, list[str]] = {"deletedFile": [], "deletedFolder": []}
+    for line in lines[1:]:
+        path = body.text(line.value.get("path"), "path", 2000)
+        if line.key in deleted:
+            deleted[line.key].append(path)
+            continue
+        if line.key not in ("file", "lfsFile"):
+            raise bad_request(f"{line.key[:50]!r} isn't an operation that this server knows")
+        if reason := path_refusal(path):
+            raise bad_request(f"{path[:200]!r} {reason}, and can't be stored here: leave it out")
+        if path in files:
+            raise bad_request(f"{path} stands twice in the commit: send it once")
+        files[path] = line
+    blobs = {path: _uploaded(line, repository) for path, line in files.items() if line.key == "lfsFile"}
+    blobs |= {path: _kept(line, repository, state) for path, line in files.items() if line.key == "file"}
+    return Operations(
+        blobs,
+        deleted["deletedFile"],
+        deleted["deletedFolder"],
+        None if parent is None else body.text(parent, "parentCommit", 100),
+        body.text(header.get("summary", ""), "summary", _TITLE),
+        body.text(header.get("description", ""), "description", _MESSAGE),
+    )
+
+
+def _uploaded(line: Line, repository: Repository) -> Blob:
+    """The file that came by LFS before, or that a version has."""
+    said: dict[str, Any] = line.value
+    oid = said.get("oid")
+    if said.get("algo") != "sha256" or not isinstance(oid, str) or not _OID.fullmatch(oid):
+        raise bad_request("a file in LFS is named by its sha256")
+    found = repository.find(oid)
+    if found is None or said.get("size", found.size) != found.size:
+        raise bad_request(f"{said['path'][:200]!r} was not uploaded: send its bytes first")
+    return found
+
+
+def _kept(line: Line, repository: Repository, state: State) -> Blob:
+    if line.file is None or line.value.get("encoding") != "base64":
+        raise bad_request("a file's content must come in base64")
+    sha256 = line.file.finish()
+    state.keep(repository.name, line.file.path, sha256)
+    return Blob(line.file.size, sha256, state.blob(repository.name, sha256))

@@ -1,0 +1,231 @@
+"""A push: what a commit makes of the files there are, be it a version, a draft of one, or a card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from adapterhub_fin_registry.change import now
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import AdapterHubError, WriteFailed
+from adapterhub_fin_registry.local import Registry
+from adapterhub_fin_registry.manifest import Manifest
+from adapterhub_fin_registry.memory import remembered
+from adapterhub_fin_registry.serve.changes import Operations, applied
+from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.pushed import Pushed, Row, pushed_id, version_id
+from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
+from adapterhub_fin_registry.serve.repository import MAIN, Repository
+from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
+from adapterhub_fin_registry.signatures import MANIFEST
+from adapterhub_fin_registry.version import Version
+
+CONFIG: Final = "adapter_config.json"
+WEIGHTS: Final = "adapter_model.safetensors"
+
+Checks = Callable[[], Iterable[Callable[[Manifest, Path], object]]]
+TakeIn = Callable[[Path, str, Registry], Version]
+
+
+@dataclass(frozen=True)
+class Door:
+    """How a version gets in: past which checks, and what takes in a folder that brings no manifest."""
+
+    checks: Checks
+    take_in: TakeIn
+
+
+def push(repositories: Repositories, door: Door, name: str, branch: str, asked: Operations, author: str) -> Commit:
+    """Apply a commit to a branch and give what it is from then on; the bytes of its files are already kept.
+
+    On `main` a tree that is a whole adapter becomes the next version; one that isn't yet, or that is on another
+    branch, is kept as a draft. A tree that can't become an adapter is refused with the reason.
+    """
+    with repositories.state.locked(name):
+        repository = repositories.get(name)
+        if branch != MAIN and branch not in repository.kept.branches:
+            repository.commit(branch)  # whether it is there at all
+            raise bad_request(f"{branch} isn't a branch, and can't be pushed to: push to main")
+        head = repository.commit(branch)
+        if asked.parent is not None and asked.parent != head.id:
+            raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
+        tree = applied(head, asked)
+        return _Push(repositories, door, repository, branch, head, asked, author).settle(tree)
+
+
+@dataclass
+class _Push:
+    repositories: Repositories
+    door: Door
+    repository: Repository
+    branch: str
+    head: Commit
+    asked: Operations
+    author: str
+
+    def settle(self, tree: dict[str, Blob]) -> Commit:
+        beside = {path: blob for path, blob in tree.items() if path in BESIDE}
+        files = {path: blob for path, blob in tree.items() if path not in BESIDE and not is_manifests(path)}
+        version = self.head.version
+        if version is not None and self._says_the_same(version, tree, files):
+            self._sign(version, tree)
+            return self._beside(version, beside)
+        manifest = self._manifest(tree)
+        if manifest is not None:
+            files = self._named_by(manifest, files)
+        else:
+            _check_weights(files)
+        whole = {CONFIG, WEIGHTS} if manifest is None else {file.path for file in manifest.files}
+        if self.branch != MAIN or whole - files.keys():
+            brought = {path: blob for path, blob in tree.items() if is_manifests(path) and self._is_pushed(path)}
+            return self._draft({**files, **brought, **self._own(beside)})
+        return self._born(manifest, files, tree, self._own(beside))
+
+    def _says_the_same(self, version: Version, tree: dict[str, Blob], files: dict[str, Blob]) -> bool:
+        """Whether the tree's adapter is the head's, its manifest as it was, or left out of what was changed."""
+        manifest = tree.get(MANIFEST)
+        if manifest is not None and f"sha256:{manifest.sha256}" != version.digest:
+            return False
+        said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
+        birth = self.repository.kept.commit(version_id(version.digest))
+        as_pushed = birth is not None and birth.tree == _tree_id(files)  # the same push again, whose answer was lost
+        return as_pushed or {path: blob.sha256 for path, blob in files.items()} == said
+
+    def _sign(self, version: Version, tree: dict[str, Blob]) -> None:
+        """Take signatures in that came for a version which is there already."""
+        for path in self.head.files:
+            if is_manifests(path) and path not in tree:
+                raise bad_request(f"{path} is of v{version.number} and stays with it: push another adapter, or nothing")
+        for path, blob in self.asked.files.items():
+            if path.startswith(SIGNATURES) and path not in self.head.files:
+                self.repositories.registry.add_signature(version.reference, blob.read())
+
+    def _beside(self, version: Version, beside: dict[str, Blob]) -> Commit:
+        """Another card on the same version."""
+        own, id_ = self._own(beside), version_id(version.digest)
+        birth = self.repository.kept.commit(id_)
+        if _rows(own) != (birth.files if birth else ()):
+            return self._record(version.digest, own)
+        if self.head.id != id_:  # the card that it came with again
+            kept = self.repository.kept
+            others = {name: at for name, at in kept.branches.items() if name != self.branch}
+            branches = others if self.branch == MAIN else {**others, self.branch: id_}
+            self.repositories.state.write(self.repository.name, replace(kept, branches=branches))
+        return self.repositories.get(self.repository.name).commit(id_)
+
+    def _draft(self, files: dict[str, Blob]) -> Commit:
+        for path, blob in sorted(files.items()):  # a draft must not lose what a deleted version held
+            files[path] = self._held(path, blob)
+        return self._record(None, files)
+
+    def _born(
+        self, manifest: Manifest | None, files: dict[str, Blob], tree: dict[str, Blob], beside: dict[str, Blob]
+    ) -> Commit:
+        state, name = self.repositories.state, self.repository.name
+        with state.workshop() as workshop:
+            folder = workshop / name.replace("/", "-")
+            _lay_out(state.disk, folder, files, self.repositories.registry.id)
+            try:
+                version = self._added(manifest, folder, tree)
+            except WriteFailed:
+                raise
+            except AdapterHubError as error:
+                # Who pushes knows the paths of a repository, not those of this machine.
+                said = str(error).replace(f"{folder}/", "").replace(str(folder), name)
+                raise bad_request(without_paths(said, self.repositories.registry)) from error
+        self._record(version.digest, beside, tree=_tree_id(files))
+        state.discard(name, [blob.sha256 for blob in files.values()])
+        return self.repositories.get(name).commit(version_id(version.digest))
+
+    def _added(self, manifest: Manifest | None, folder: Path, tree: dict[str, Blob]) -> Version:
+        registry, name = self.repositories.registry, self.repository.name
+        if manifest is None:
+            return self.door.take_in(folder, name, registry)
+        pushed = [path for path in sorted(tree) if path.startswith(SIGNATURES) and self._is_pushed(path)]
+        return registry.add(
+            folder,
+            manifest,
+            name=name,
+            checks=self.door.checks(),
+            origin={"pushed_by": self.author},
+            signatures=[tree[path].read() for path in pushed],
+        )
+
+    def _record(self, version: str | None, files: dict[str, Blob], tree: str = "") -> Commit:
+        """Keep what no version holds, at the tip of the branch; `tree` is that of a version that was just born."""
+        name, state = self.repository.name, self.repositories.state
+        newest = self.repository.newest
+        on = newest.digest if newest else None
+        rows = _rows(files)
+        id_ = version_id(version) if tree and version else pushed_id(version, on, rows)
+        if id_ == self.head.id:
+            return self.head
+        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now(), tree)
+        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=bool(tree)))
+        return self.repositories.get(name).commit(id_)
+
+    def _manifest(self, tree: dict[str, Blob]) -> Manifest | None:
+        """The manifest that was pushed with the tree; that of a version before is void once its files change."""
+        if MANIFEST not in tree or not self._is_pushed(MANIFEST):
+            if any(path.startswith(SIGNATURES) for path in self.asked.files):
+                raise bad_request("a signature is over a manifest: push ahf_manifest.json with it")
+            return None
+        return Manifest.parse(tree[MANIFEST].read())
+
+    def _is_pushed(self, path: str) -> bool:
+        """Whether a file came with this push, or with a draft that it goes on from."""
+        return path in self.asked.files or (self.head.version is None and path in self.head.files)
+
+    def _named_by(self, manifest: Manifest, files: dict[str, Blob]) -> dict[str, Blob]:
+        """The files that a manifest names; others of the version before are left behind, and none may be pushed."""
+        named = {file.path: file for file in manifest.files}
+        for path, blob in sorted(files.items()):
+            if path not in named and self._is_pushed(path):
+                raise bad_request(f"{path} is pushed and not named by ahf_manifest.json: leave it out, or name it")
+            if path in named and (blob.size, blob.sha256) != (named[path].size, named[path].sha256):
+                raise bad_request(f"{path} isn't what ahf_manifest.json says of it: push the one that belongs to it")
+        return {path: blob for path, blob in files.items() if path in named}
+
+    def _own(self, beside: dict[str, Blob]) -> dict[str, Blob]:
+        """The card and its like where they were pushed, not those that are made here for a version."""
+        return {path: blob for path, blob in beside.items() if blob.path is not None}
+
+    def _held(self, path: str, blob: Blob) -> Blob:
+        state, name = self.repositories.state, self.repository.name
+        kept = state.blob(name, blob.sha256)
+        if not kept.exists():
+            with state.workshop() as workshop, remembered(self.repositories.registry.id) as memory:
+                with blob.open(memory) as source:
+                    state.disk.copy(source, workshop / "blob", blob.size)
+                state.keep(name, workshop / "blob", blob.sha256)
+        return Blob(blob.size, blob.sha256, kept)
+
+
+def _check_weights(files: Iterable[str]) -> None:
+    for path in sorted(files):
+        if path.endswith(".safetensors") and path != WEIGHTS:
+            raise bad_request(
+                f"{path} isn't an adapter's weights: push {CONFIG} with {WEIGHTS}, as PEFT saves them, or an "
+                f"{MANIFEST} that says what it is"
+            )
+
+
+def _lay_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str | None) -> None:
+    """The tree as a folder, which is read once and then removed."""
+    with remembered(registry) as memory:
+        for path, blob in sorted(files.items()):
+            target = folder / path
+            disk.make(target.parent)
+            with blob.open(memory) as source:
+                disk.copy(source, target, blob.size)
+
+
+def _rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:
+    return tuple((path, blob.size, blob.sha256) for path, blob in sorted(files.items()))
+
+
+def _tree_id(files: Mapping[str, Blob]) -> str:
+    """What tells some files from any others."""
+    return pushed_id(None, None, _rows(files))

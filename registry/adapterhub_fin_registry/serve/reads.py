@@ -1,0 +1,199 @@
+"""The endpoints that change nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from adapterhub_fin_registry.serve import body, documents, downloads
+from adapterhub_fin_registry.serve.base_url import base_url
+from adapterhub_fin_registry.serve.card import head_of
+from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, bad_request, no_entry
+from adapterhub_fin_registry.serve.guard import Guard, may_see
+from adapterhub_fin_registry.serve.listing import PAGE, Listing, Wanted
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import MAIN
+from adapterhub_fin_registry.serve.settings import Settings
+
+COMMITS: Final = 200  # of one page
+_YES: Final = ("1", "true", "True")
+
+
+class Reads:
+    """What a repository holds, and which there are."""
+
+    def __init__(self, repositories: Repositories, guard: Guard, listing: Listing, settings: Settings) -> None:
+        self._repositories = repositories
+        self._guard = guard
+        self._listing = listing
+        self._settings = settings
+
+    async def whoami(self, request: Request) -> Response:
+        token = await self._guard.token(request)
+        if token is None:
+            raise HubError(401, BAD_TOKEN)
+        return JSONResponse(
+            {
+                "type": "user",
+                "name": token.name,
+                "fullname": token.name,
+                "orgs": [{"type": "org", "name": namespace} for namespace in token.namespaces],
+                "auth": {
+                    "type": "access_token",
+                    "accessToken": {"displayName": token.name, "role": token.rights, "createdAt": token.created_at},
+                },
+            }
+        )
+
+    async def validate_yaml(self, request: Request) -> Response:
+        await self._guard.somebody(request)
+        said = await body.read_object(request)
+        errors = await run_in_threadpool(_card_errors, said.get("content"))
+        return JSONResponse({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+    async def models(self, request: Request) -> Response:
+        token = await self._guard.somebody(request)
+        wanted = _wanted(request)
+
+        def seen(document: dict[str, Any]) -> bool:
+            return may_see(token, document["author"], document["private"])
+
+        found, cursor = await run_in_threadpool(self._listing.page, wanted, seen)
+        if request.query_params.get("full") in _YES:
+            found = await run_in_threadpool(self._with_files, found)
+        headers = {}
+        if cursor is not None:
+            query = [(key, value) for key, value in request.query_params.multi_items() if key != "cursor"]
+            url = f"{base_url(request, self._settings)}/api/models?{urlencode([*query, ('cursor', cursor)])}"
+            headers["Link"] = f'<{url}>; rel="next"'
+        return JSONResponse(found, headers=headers)
+
+    def _with_files(self, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found = []
+        for each in listed:
+            repository = self._repositories.get(each["id"])
+            found.append(documents.repository_document(repository, repository.head))
+        return found
+
+    async def model(self, request: Request) -> Response:
+        repository = await self._guard.reading(request)
+        revision = request.path_params.get("revision", MAIN)
+        blobs = request.query_params.get("blobs") in _YES
+        return await _json(lambda: documents.repository_document(repository, repository.commit(revision), blobs=blobs))
+
+    async def refs(self, request: Request) -> Response:
+        repository = await self._guard.reading(request)
+        return await _json(lambda: documents.refs_document(repository.branches(), repository.tags()))
+
+    async def commits(self, request: Request) -> Response:
+        repository = await self._guard.reading(request)
+        revision, page = request.path_params["revision"], _whole(request, "p", 0, 10**6)
+        listed = await run_in_threadpool(lambda: repository.history(repository.commit(revision)))
+        found = [documents.commit_document(each) for each in listed[page * COMMITS : (page + 1) * COMMITS]]
+        headers = {"X-Total-Count": str(len(listed))}
+        if len(listed) > (page + 1) * COMMITS:
+            path = f"/api/models/{repository.name}/commits/{revision}"
+            headers["Link"] = f'<{base_url(request, self._settings)}{path}?p={page + 1}>; rel="next"'
+        return JSONResponse(found, headers=headers)
+
+    async def tree(self, request: Request) -> Response:
+        repository = await self._guard.files(request)
+        revision, path = request.path_params["revision"], request.path_params.get("path", "")
+        recursive, expand = (request.query_params.get(each) in _YES for each in ("recursive", "expand"))
+        return await _json(
+            lambda: documents.tree_documents(repository.commit(revision), path, recursive=recursive, expand=expand)
+        )
+
+    async def paths(self, request: Request) -> Response:
+        repository = await self._guard.files(request)
+        paths, expand = await _asked_paths(request)
+        revision = request.path_params["revision"]
+        return await _json(lambda: documents.paths_documents(repository.commit(revision), paths, expand=expand))
+
+    async def auth_check(self, request: Request) -> Response:
+        await self._guard.files(request)
+        return JSONResponse({})
+
+    async def resolve(self, request: Request) -> Response:
+        repository = await self._guard.files(request)
+        revision, path = request.path_params["revision"], request.path_params["path"]
+
+        def found() -> Response:
+            commit = repository.commit(revision)
+            if path not in commit.files:
+                raise no_entry(path)
+            if commit.version is not None:
+                self._repositories.check_policy(commit.version)
+            name = path.rpartition("/")[2]
+            return downloads.answer(request, commit.files[path], commit.id, name, self._repositories.registry.id)
+
+        try:
+            return await run_in_threadpool(found)
+        except HubError as error:
+            if error.code == "EntryNotFound":
+                commit = await run_in_threadpool(repository.commit, revision)
+                answer = error.response()
+                answer.headers["X-Repo-Commit"] = commit.id  # by which the client remembers that it isn't there
+                return answer
+            raise
+
+
+async def _json(make: Any) -> Response:
+    return JSONResponse(await run_in_threadpool(make))
+
+
+async def _asked_paths(request: Request) -> tuple[list[str], bool]:
+    """The paths of a form, or of JSON, as clients of either kind send them."""
+    if request.headers.get("content-type", "").startswith("application/json"):
+        said = await body.read_object(request)
+        paths = said.get("paths")
+        listed = [paths] if isinstance(paths, str) else paths
+        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+            raise bad_request("paths must be a list of texts")
+        return listed, bool(said.get("expand"))
+    try:
+        fields = parse_qsl((await body.read(request)).decode(), keep_blank_values=True, max_num_fields=10_000)
+    except ValueError as error:
+        raise bad_request("the form can't be read: send at most 10000 paths") from error
+    expand = any(key == "expand" and value in _YES for key, value in fields)
+    return [value for key, value in fields if key == "paths"], expand
+
+
+def _wanted(request: Request) -> Wanted:
+    query = request.query_params
+    gated = query.get("gated")
+    tags = [*query.getlist("filter"), *query.getlist("pipeline_tag"), *query.getlist("library")]
+    return Wanted(
+        author=query.get("author"),
+        search=query.get("search"),
+        filters=[each for tag in tags for each in tag.split(",") if each],
+        gated=None if gated is None else gated in _YES,
+        sort=query.get("sort"),
+        ascending=query.get("direction") in ("1", "asc"),
+        limit=_whole(request, "limit", PAGE, PAGE, least=1),
+        after=query.get("cursor"),
+    )
+
+
+def _whole(request: Request, key: str, default: int, most: int, least: int = 0) -> int:
+    text = request.query_params.get(key)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise bad_request(f"{key} must be a whole number from {least}")
+    return min(int(text), most)
+
+
+def _card_errors(content: Any) -> list[dict[str, str]]:
+    """What is wrong with the head of a card, as the client prints it."""
+    if not isinstance(content, str):
+        return [{"message": "the content must be the text of README.md"}]
+    try:
+        head_of(content)
+    except ValueError as error:
+        return [{"message": f"the card can't be read, {error}"}]
+    return []

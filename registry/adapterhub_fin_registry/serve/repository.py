@@ -1,0 +1,174 @@
+"""One name as a repository: its versions as tags, `main` as the newest of them, and what was pushed since."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+from adapterhub_fin_registry.change import now
+from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.local import Registry
+from adapterhub_fin_registry.serve.errors import no_revision
+from adapterhub_fin_registry.serve.pushed import Pushed, RepositoryState, pushed_id, version_id
+from adapterhub_fin_registry.serve.state import State
+from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit, version_files
+from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.version import Version
+
+MAIN: Final = "main"
+ID: Final = re.compile(r"[0-9a-f]{40}")
+TAG: Final = re.compile(r"v([1-9][0-9]{0,8})")
+CardOf = Callable[[Version], bytes]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A branch or a tag and the commit it names."""
+
+    name: str
+    commit: str
+
+
+class Repository:
+    """One name as it was read: its versions, its aliases, and the state beside them."""
+
+    def __init__(self, registry: Registry, state: State, card: CardOf, name: str, kept: RepositoryState) -> None:
+        self._state, self._card = state, card
+        self.name = name
+        self.namespace = name.partition("/")[0]
+        # Each without what was parsed of it on the way: a manifest's objects take ten times its bytes.
+        self.versions = [replace(version) for version in Shelf(registry.root, name).newest_first()][::-1]
+        self.aliases = registry.aliases(name) if self.versions else {}
+        self.kept = kept
+        self._commits: dict[str, Commit] = {}
+
+    @cached_property
+    def newest(self) -> Version | None:
+        """The version that `main` shows: the highest that is neither yanked nor deleted."""
+        return next((version for version in reversed(self.versions) if not _yanked(version)), None)
+
+    @cached_property
+    def created_at(self) -> str:
+        """When the repository was made, or its first version stored."""
+        return self.kept.created_at or (self.versions[0].record["added_at"] if self.versions else now())
+
+    @property
+    def head(self) -> Commit:
+        """What `main` is: the newest version, or what was pushed on top of it."""
+        pushed = self.kept.commit(self.kept.branches.get(MAIN, ""))
+        on = self.newest.digest if self.newest else None
+        if pushed is not None and pushed.on == on:
+            return self._pushed(pushed)
+        return self._of(self.newest) if self.newest else Commit(pushed_id(None, None, ()), {}, date=self.created_at)
+
+    def branches(self) -> list[Ref]:
+        """`main` and the branches that were made."""
+        others = [(name, id_) for name, id_ in sorted(self.kept.branches.items()) if name != MAIN]
+        return [Ref(MAIN, self.head.id), *(Ref(name, id_) for name, id_ in others)]
+
+    def tags(self) -> list[Ref]:
+        """A tag for every version, and one for every alias."""
+        by_number = {version.number: version_id(version.digest) for version in self.versions}
+        numbered = [Ref(f"v{number}", id_) for number, id_ in by_number.items()]
+        named = [Ref(alias, by_number[n]) for alias, n in sorted(self.aliases.items()) if n in by_number]
+        return numbered + named
+
+    def commit(self, revision: str) -> Commit:
+        """What a branch, a tag, an alias or a whole commit id means; a HubError where it means nothing."""
+        if revision == MAIN:
+            return self.head
+        if tag := TAG.fullmatch(revision):
+            return self._number(int(tag[1]), revision)
+        if revision in self.kept.branches:
+            return self._id(self.kept.branches[revision], revision)
+        if revision in self.aliases:
+            return self._number(self.aliases[revision], revision)
+        return self._id(revision, revision)
+
+    def history(self, commit: Commit) -> list[Commit]:
+        """A commit and the versions before it, newest first."""
+        last = commit.version.number if commit.version else 0
+        if not commit.version and self.newest is not None and commit.id == self.head.id:
+            last = self.newest.number + 1
+        before = [self._of(version) for version in reversed(self.versions) if version.number <= last]
+        return [commit, *(each for each in before if each.id != commit.id)]
+
+    def find(self, sha256: str) -> Blob | None:
+        """A file by its bytes: one that was uploaded, or one of a version's."""
+        uploaded = self._state.blob(self.name, sha256)
+        try:
+            return Blob(uploaded.stat().st_size, sha256, uploaded)
+        except FileNotFoundError:
+            pass
+        for version in reversed(self.versions):
+            for blob in self._of(version).files.values():
+                if blob.sha256 == sha256 and blob.path is not None:
+                    return blob
+        return None
+
+    def by_digest(self, digest: str) -> Version | None:
+        """The version with a digest."""
+        return next((version for version in reversed(self.versions) if version.digest == digest), None)
+
+    def _number(self, number: int, revision: str) -> Commit:
+        for version in self.versions:
+            if version.number == number:
+                return self._of(version)
+        raise no_revision(self.name, revision)
+
+    def _id(self, id_: str, revision: str) -> Commit:
+        if ID.fullmatch(id_):
+            if self.head.id == id_:  # an empty repository's among them
+                return self.head
+            for version in reversed(self.versions):
+                if version_id(version.digest) == id_:
+                    return self._of(version)
+            if pushed := self.kept.commit(id_):
+                return self._pushed(pushed)
+        raise no_revision(self.name, revision)
+
+    def _of(self, version: Version) -> Commit:
+        id_ = version_id(version.digest)
+        if id_ not in self._commits:
+            born = self.kept.commit(id_)
+            files = version_files(version) | (self._blobs(born) if born else {})
+            if CARD not in files:
+                files[CARD] = Blob.of(self._card(version))
+            self._commits[id_] = Commit(
+                id_,
+                files,
+                version,
+                born.title if born else f"Version {version.number}",
+                born.message if born else "",
+                born.author if born else str(version.record["added_by"]).partition("@")[0],
+                str(version.record["added_at"]),
+            )
+        return self._commits[id_]
+
+    def _pushed(self, pushed: Pushed) -> Commit:
+        if pushed.id in self._commits:
+            return self._commits[pushed.id]
+        version = self.by_digest(pushed.version) if pushed.version else None
+        if pushed.version is not None and version is None:  # it was deleted since
+            raise no_revision(self.name, pushed.id)
+        files = self._blobs(pushed)
+        if version is not None:
+            own = version_files(version)
+            files = own | files
+            files.setdefault(CARD, Blob.of(self._card(version)))
+        commit = Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date)
+        self._commits[pushed.id] = commit
+        return commit
+
+    def _blobs(self, pushed: Pushed) -> dict[str, Blob]:
+        return {path: Blob(size, sha256, self._state.blob(self.name, sha256)) for path, size, sha256 in pushed.files}
+
+
+def _yanked(version: Version) -> bool:
+    try:
+        return version.yanked
+    except Corrupted:
+        return True  # whether it was can't be known, and then it isn't chosen

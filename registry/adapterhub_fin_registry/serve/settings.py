@@ -1,0 +1,21 @@
+"""How a server is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What whoever runs the server decides.
+
+    `anonymous_read` shows what is public to those without a token; `private` is what a new repository is unless its
+    maker says otherwise. Files up to `regular_limit` bytes travel within the commit, which is how clients with Xet
+    can send them; larger ones, up to `upload_limit`, by LFS. `url` is the server's own, where a proxy stands before it.
+    """
+
+    anonymous_read: bool = False
+    private: bool = True
+    regular_limit: int = 512 * 2**20
+    upload_limit: int = 5 * 2**30
+    url: str | None = None

@@ -1,0 +1,160 @@
+"""What the server keeps beside the registry: drafts, branches, cards, visibility. Losing it loses no version."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.change import now
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import Corrupted, Refused
+from adapterhub_fin_registry.reading import read_object
+from adapterhub_fin_registry.reference import check_name, is_segment
+from adapterhub_fin_registry.serve.pushed import RepositoryState, parsed
+
+ABANDONED: Final = 86_400.0  # seconds after which an upload that no commit named is removed
+
+
+class State:
+    """The state folder: one document a repository, and the bytes of files that no version holds, by sha256."""
+
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self.folder = folder.absolute()
+        self.disk = disk or Disk()
+        self.generation = 0  # counts the writes of this process, for what is cached of all repositories
+        self._locks: dict[str, threading.RLock] = {}
+        self._guard = threading.Lock()
+        self._read: dict[str, tuple[tuple[int, int, int], RepositoryState]] = {}
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """No other change of a repository meanwhile."""
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.RLock())
+        with lock:
+            yield
+
+    def names(self) -> list[str]:
+        """Every repository that has a document."""
+        root = self.folder / "repositories"
+        return sorted(
+            f"{path.parent.parent.name}/{path.parent.name}"
+            for path in root.glob("*/*/state.json")
+            if is_segment(path.parent.name) and is_segment(path.parent.parent.name)
+        )
+
+    def read(self, name: str) -> RepositoryState | None:
+        """What is kept of a repository; None where nothing is."""
+        path = self._place(name) / "state.json"
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        cached = self._read.get(name)
+        if cached is not None and cached[0] == stamp:
+            return cached[1]
+        try:
+            state = parsed(read_object(path))
+        except FileNotFoundError:
+            return None
+        except (KeyError, TypeError, ValueError) as error:
+            raise Corrupted(f"{path} isn't the state of a repository: remove it; no version is lost by that") from error
+        self._read[name] = (stamp, state)
+        return state
+
+    def write(self, name: str, state: RepositoryState) -> None:
+        """Replace what is kept of a repository, then remove the bytes that nothing names any more."""
+        place = self._place(name)
+        self.disk.make(place)
+        document = asdict(replace(state, created_at=state.created_at or now()))
+        self.disk.overwrite(place / "state.json", canonical(document))
+        self.generation += 1
+        self._sweep(place, {sha256 for commit in state.commits for _, _, sha256 in commit.files})
+
+    def remove(self, name: str) -> None:
+        """Forget a repository."""
+        self._read.pop(name, None)
+        place = self._place(name)
+        self.disk.remove(place / "state.json")  # first: without it the rest is nobody's
+        self.disk.remove(place)
+        self.generation += 1
+
+    def blob(self, name: str, sha256: str) -> Path:
+        """Where the bytes of a file lie that no version holds; `name` and `sha256` are of their grammar."""
+        return self._place(name) / "blobs" / sha256
+
+    def keep(self, name: str, built: Path, sha256: str) -> None:
+        """Give a file that was written and synced its place under its sha256."""
+        target = self.blob(name, sha256)
+        self.disk.make(target.parent)
+        if not self.disk.publish(built, target):
+            with suppress(OSError):
+                os.utime(target)  # named again: it counts as new
+            built.unlink(missing_ok=True)
+        self.disk.sync(target.parent)
+
+    def discard(self, name: str, sha256s: Iterable[str]) -> None:
+        """Remove the bytes of files that a version holds by now, but for those that a commit of the state names."""
+        state = self.read(name)
+        named = {row[2] for commit in state.commits for row in commit.files} if state else set()
+        for sha256 in set(sha256s) - named:
+            self.disk.remove(self.blob(name, sha256))
+
+    @contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """A folder to build in, gone afterwards."""
+        place = self.disk.begin(self.folder)
+        try:
+            yield place
+        finally:
+            self.disk.remove(place)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """The folder as this process's own, with what a server left that was killed removed; Refused for a second."""
+        self.disk.make(self.folder)
+        self.disk.restrict(self.folder, 0o700)
+        with (self.folder / "lock").open("ab") as lock:
+            if not _locked(lock):
+                raise Refused(f"another server uses {self.folder}: stop it, or give this one another --state")
+            self._tidy()
+            yield
+
+    def _tidy(self) -> None:
+        self.disk.remove(self.folder / "tmp")
+        for name in self.names():
+            state = self.read(name)
+            if state is not None:
+                self._sweep(self._place(name), {row[2] for commit in state.commits for row in commit.files})
+
+    def _sweep(self, place: Path, named: set[str]) -> None:
+        oldest = time.time() - ABANDONED
+        for path in sorted((place / "blobs").glob("*")):
+            with suppress(FileNotFoundError):
+                if path.name not in named and path.stat().st_mtime < oldest:
+                    self.disk.remove(path)
+
+    def _place(self, name: str) -> Path:
+        return self.folder.joinpath("repositories", *check_name(name))
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Lock an open file until it is closed, or its process ends; False where another has it."""
+    if sys.platform == "win32":
+        return True  # where a file can't be locked for good: one server is then up to whoever starts it
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

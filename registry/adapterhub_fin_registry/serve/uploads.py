@@ -1,0 +1,98 @@
+"""Large files by git LFS: what is missing is told with a URL to put it to, which carries its own right and expires."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.receiving import BlobWriter
+from adapterhub_fin_registry.serve.repository import Repository
+from adapterhub_fin_registry.serve.state import State
+
+LIFETIME: Final = 6 * 3600  # seconds in which an upload may be begun
+OBJECTS: Final = 1000
+_OID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """The right to put one file to one repository."""
+
+    repository: str
+    oid: str
+    size: int
+    expires: int
+
+
+class Uploads:
+    """Grants of one process, signed with a key that nobody else ever sees: after a restart the client asks again."""
+
+    def __init__(self, state: State, limit: int) -> None:
+        self._state = state
+        self._limit = limit
+        self._key = secrets.token_bytes(32)
+
+    def batch(self, repository: Repository, body: dict[str, Any], base: str) -> dict[str, Any]:
+        """The answer to an LFS batch: where to put each file that isn't here yet."""
+        objects = body.get("objects")
+        if body.get("operation") != "upload":
+            raise bad_request("only uploads go through LFS here: files are downloaded by resolve")
+        if not isinstance(objects, list) or len(objects) > OBJECTS or body.get("hash_algo", "sha256") != "sha256":
+            raise bad_request(f"an LFS batch has at most {OBJECTS} objects, each by its sha256")
+        return {"transfer": "basic", "objects": [self._object(repository, each, base) for each in objects]}
+
+    def check(self, grant: Grant, signature: str) -> None:
+        """Refuse a grant that was altered, made up, or is too old."""
+        if not hmac.compare_digest(self._signed(grant).encode(), signature.encode(errors="replace")):
+            raise HubError(403, "this upload wasn't agreed to: ask for its URL again")
+        if grant.expires < time.time():
+            raise HubError(403, "the time for this upload is over: ask for its URL again")
+
+    def keep(self, grant: Grant, file: BlobWriter) -> None:
+        """Keep what was received where it is what was agreed to; nothing of it stays else."""
+        sha256 = file.finish()
+        if (file.size, sha256) != (grant.size, grant.oid):
+            raise bad_request(
+                f"what was sent has {file.size} bytes and the sha256 {sha256}, not {grant.size} and {grant.oid}"
+            )
+        self._state.keep(grant.repository, file.path, sha256)
+
+    def verify(self, repository: Repository, body: dict[str, Any]) -> None:
+        """Say whether a file came; a HubError where it didn't."""
+        oid, size = _checked(body)
+        if not self._is_here(repository, oid, size):
+            raise HubError(404, f"{oid} didn't come: send it again")
+
+    def _object(self, repository: Repository, said: Any, base: str) -> dict[str, Any]:
+        oid, size = _checked(said)
+        answer: dict[str, Any] = {"oid": oid, "size": size}
+        if size > self._limit:
+            why = f"the file has {size} bytes, and {self._limit} are the most that this server takes"
+            return answer | {"error": {"code": 413, "message": why}}
+        if self._is_here(repository, oid, size):
+            return answer
+        grant = Grant(repository.name, oid, size, int(time.time()) + LIFETIME)
+        query = f"size={size}&expires={grant.expires}&signature={self._signed(grant)}"
+        verify = f"{base}/{repository.name}.git/info/lfs/objects/verify"
+        upload = f"{base}/{repository.name}.git/info/lfs/objects/{oid}?{query}"
+        return answer | {"authenticated": True, "actions": {"upload": {"href": upload}, "verify": {"href": verify}}}
+
+    def _is_here(self, repository: Repository, oid: str, size: int) -> bool:
+        found = repository.find(oid)
+        return found is not None and found.size == size
+
+    def _signed(self, grant: Grant) -> str:
+        said = f"{grant.repository}\0{grant.oid}\0{grant.size}\0{grant.expires}"
+        return hmac.new(self._key, said.encode(), "sha256").hexdigest()
+
+
+def _checked(said: Any) -> tuple[str, int]:
+    oid, size = (said.get("oid"), said.get("size")) if isinstance(said, dict) else (None, None)
+    if not isinstance(oid, str) or not _OID.fullmatch(oid) or type(size) is not int or not 0 <= size < 2**50:
+        raise bad_request("an LFS object is its sha256 in 64 hexadecimal digits, and its size")
+    return oid, size

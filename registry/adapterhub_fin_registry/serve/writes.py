@@ -1,0 +1,231 @@
+"""The endpoints that change something."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from adapterhub_fin_registry.serve import body
+from adapterhub_fin_registry.serve.access import Metrics
+from adapterhub_fin_registry.serve.base_url import base_url
+from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.guard import Guard
+from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS, CommitReader
+from adapterhub_fin_registry.serve.operations import operations_of
+from adapterhub_fin_registry.serve.preupload import answers
+from adapterhub_fin_registry.serve.push import Door, push
+from adapterhub_fin_registry.serve.receiving import BlobWriter
+from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repository import MAIN
+from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.serve.tree import Commit
+from adapterhub_fin_registry.serve.uploads import Grant, Uploads
+
+NO_XET: Final = (
+    "this server has no Xet: set HF_HUB_DISABLE_XET=1 in the environment before huggingface_hub is imported, and the "
+    "file goes by LFS"
+)
+NO_XET_PATH: Final = "/this-server-has-no-xet/set-HF_HUB_DISABLE_XET=1"
+_NO_REVIEW: Final = "this server has no pull requests: push to main, or to a branch"
+
+
+class Writes:
+    """What makes and changes repositories."""
+
+    def __init__(
+        self,
+        repositories: Repositories,
+        guard: Guard,
+        uploads: Uploads,
+        door: Door,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self._repositories = repositories
+        self._guard = guard
+        self._uploads = uploads
+        self._door = door
+        self._settings = settings
+        self._metrics = metrics
+
+    async def create(self, request: Request) -> Response:
+        said = await self._said(request)
+        name = await self._named(request, said)
+        await self._guard.writer(request, name.partition("/")[0])
+        visibility = said.get("visibility", "private" if said.get("private") else None)
+        if visibility not in (None, "private", "public"):
+            raise bad_request("a repository is private or public")
+        url = f"{base_url(request, self._settings)}/{name}"
+        private = None if visibility is None else visibility == "private"
+        try:
+            await run_in_threadpool(self._repositories.create, name, private)
+        except HubError as error:
+            if error.status == 409:  # whose body the client reads where the repository may be there
+                answer = error.response()
+                return JSONResponse(
+                    {"error": error.message, "url": url}, 409, {"X-Error-Message": answer.headers["X-Error-Message"]}
+                )
+            raise
+        return JSONResponse({"url": url, "name": name, "private": private})
+
+    async def delete(self, request: Request) -> Response:
+        name = await self._named(request, await self._said(request))
+        await self._writing(request, name)
+        await run_in_threadpool(self._repositories.delete, name, await self._who(request))
+        return JSONResponse({})
+
+    async def move(self, request: Request) -> Response:
+        said = await self._said(request)
+        source, target = (body.text(said.get(key), key) for key in ("fromRepo", "toRepo"))
+        await self._writing(request, source)
+        await self._guard.writer(request, target.partition("/")[0])
+        await run_in_threadpool(self._repositories.move, source, target, await self._who(request))
+        return JSONResponse({})
+
+    async def settings(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        said = await body.read_object(request)
+        visibility, gated = said.get("visibility"), said.get("gated")
+        if isinstance(said.get("private"), bool) and visibility is None:
+            visibility = "private" if said["private"] else "public"
+        if visibility not in (None, "private", "public") or gated not in (None, False, "auto", "manual"):
+            raise bad_request("visibility is private or public, and gated is auto, manual or false")
+        private = None if visibility is None else visibility == "private"
+        await run_in_threadpool(self._repositories.settings, repository.name, private, gated)
+        return JSONResponse({})
+
+    async def auth_check(self, request: Request) -> Response:
+        await self._guard.writing(request)
+        return JSONResponse({})
+
+    async def xet(self, request: Request) -> Response:
+        await self._guard.writing(request)
+        # The Xet client shows of an error its address alone: so the address says what to do.
+        return Response(None, 307, {"Location": NO_XET_PATH, "X-Error-Message": NO_XET})
+
+    async def no_xet(self, request: Request) -> Response:
+        raise bad_request(NO_XET)
+
+    async def preupload(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        _check_no_review(request)
+        said = await body.read_object(request)
+        commit = await run_in_threadpool(repository.commit, request.path_params["revision"])
+        return JSONResponse({"files": await run_in_threadpool(answers, said, commit, self._settings)})
+
+    async def commit(self, request: Request) -> Response:
+        repository, token = await self._guard.writing(request)
+        _check_no_review(request)
+        state, branch = self._repositories.state, request.path_params["revision"]
+        with state.workshop() as workshop:
+            reader = CommitReader(lambda: BlobWriter(workshop), self._settings.regular_limit)
+            try:
+                # Base64 is four thirds, and a commit may hold some files of the largest size.
+                await body.stream(request, reader.feed, 4 * self._settings.upload_limit + OPERATIONS * LINE)
+                before = repository.newest
+                commit = await run_in_threadpool(self._push, reader, repository.name, branch, token.name)
+            finally:
+                reader.close()
+        if commit.version is not None and (before is None or commit.version.number > before.number):
+            self._metrics.versions.inc()
+        url = f"{base_url(request, self._settings)}/{repository.name}/commit/{commit.id}"
+        return JSONResponse({"success": True, "commitUrl": url, "commitOid": commit.id, **_version(commit)})
+
+    def _push(self, reader: CommitReader, name: str, branch: str, author: str) -> Commit:
+        lines, state = reader.finish(), self._repositories.state
+        with state.locked(name):  # or another push could discard what this one has just kept
+            asked = operations_of(lines, self._repositories.get(name), state)
+            return push(self._repositories, self._door, name, branch, asked, author)
+
+    async def tag(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        tag = body.text((await body.read_object(request)).get("tag"), "tag", 200)
+        await run_in_threadpool(self._repositories.tag, repository.name, request.path_params["revision"], tag)
+        return JSONResponse({})
+
+    async def untag(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        await run_in_threadpool(self._repositories.untag, repository.name, request.path_params["revision"])
+        return JSONResponse({})
+
+    async def branch(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        start = body.text((await body.read_object(request)).get("startingPoint", MAIN), "startingPoint", 200)
+        await run_in_threadpool(self._repositories.branch, repository.name, request.path_params["revision"], start)
+        return JSONResponse({})
+
+    async def unbranch(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        await run_in_threadpool(self._repositories.unbranch, repository.name, request.path_params["revision"])
+        return JSONResponse({})
+
+    async def batch(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        said = await body.read_object(request)
+        base = base_url(request, self._settings)
+        answer = await run_in_threadpool(self._uploads.batch, repository, said, base)
+        return JSONResponse(answer, media_type="application/vnd.git-lfs+json")
+
+    async def put(self, request: Request) -> Response:
+        query, name = request.query_params, f"{request.path_params['namespace']}/{request.path_params['name']}"
+        size, expires = (query.get(key, "") for key in ("size", "expires"))
+        if not all(each.isascii() and each.isdigit() and len(each) < 17 for each in (size, expires)):
+            raise HubError(403, "this upload wasn't agreed to: ask for its URL again")
+        grant = Grant(name, request.path_params["oid"], int(size), int(expires))
+        self._uploads.check(grant, query.get("signature", ""))
+        state = self._repositories.state
+        await run_in_threadpool(self._repositories.get, name)
+        with state.workshop() as workshop:
+            file = BlobWriter(workshop)
+            try:
+                await body.stream(request, file.write, grant.size)
+                await run_in_threadpool(self._uploads.keep, grant, file)
+            finally:
+                file.close()
+        return JSONResponse({})
+
+    async def verify(self, request: Request) -> Response:
+        repository, _ = await self._guard.writing(request)
+        await run_in_threadpool(self._uploads.verify, repository, await body.read_object(request))
+        return JSONResponse({})
+
+    async def _said(self, request: Request) -> dict[str, Any]:
+        await self._guard.somebody(request)  # before any body is read
+        said = await body.read_object(request)
+        if said.get("type") not in (None, "model"):
+            raise bad_request("this server has models alone: leave repo_type out")
+        return said
+
+    async def _named(self, request: Request, said: dict[str, Any]) -> str:
+        """The repository that a body names; without an organisation, in the namespace of the token's own name."""
+        name, organization = body.text(said.get("name"), "name"), said.get("organization")
+        if organization is None:
+            organization = await self._who(request)
+        return f"{body.text(organization, 'organization')}/{name}"
+
+    async def _who(self, request: Request) -> str:
+        token = await self._guard.token(request)
+        if token is None:
+            raise HubError(401, "writing needs a token: ask whoever runs this server for one, and log in")
+        return token.name
+
+    async def _writing(self, request: Request, name: str) -> None:
+        """The rights for a repository that stands in a body, as those of one that stands in a path."""
+        namespace, _, rest = name.partition("/")
+        request.scope["path_params"] = {**request.path_params, "namespace": namespace, "name": rest}
+        await self._guard.writing(request)
+
+
+def _check_no_review(request: Request) -> None:
+    if request.query_params.get("create_pr") not in (None, "0", "false"):
+        raise bad_request(_NO_REVIEW)
+
+
+def _version(commit: Commit) -> dict[str, Any]:
+    """What the Hub's client doesn't read, and ours does: which version a commit became."""
+    if commit.version is None:
+        return {"version": None}
+    return {"version": commit.version.number, "digest": commit.version.digest}

@@ -1,0 +1,275 @@
+"""What a push becomes: a version, a draft, a card, a signature, or nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPError, RevisionNotFoundError
+
+import adapterhub_fin as ahf
+from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
+
+
+def push(api: Any, name: str, files: dict[str, bytes], **options: Any) -> Any:
+    """One commit with some files."""
+    operations = [CommitOperationAdd(path, data) for path, data in files.items()]
+    return api.create_commit(name, operations, commit_message="pushed", **options)
+
+
+@pytest.fixture
+def made(tmp_path: Path, adapter: Any) -> Any:
+    """A version made elsewhere, as its files and its manifest lie on a Hub."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for path, data in adapter(21).items():
+        (folder / path).write_bytes(data)
+    inputs = [KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")]
+    manifest = Manifest(
+        method={"name": "lora", "options": {"rank": 2}},  # type: ignore[arg-type]
+        base={"repository": "acme/base", "pin": "declared"},  # type: ignore[arg-type]
+        knowledge=Knowledge.of(inputs),
+        description="made elsewhere",
+    )
+    return Registry(tmp_path / "laptop").add(folder, manifest, name="acme/made")
+
+
+def on_a_hub(version: Any) -> dict[str, bytes]:
+    """The files of a version as they lie on a Hub."""
+    files = {file.path: (version.files / file.path).read_bytes() for file in version.manifest.files}
+    return {**files, "ahf_manifest.json": version.manifest_bytes}
+
+
+def test_a_pushed_manifest_keeps_its_digest_and_its_signatures(hub: Any, made: Any, tmp_path: Path) -> None:
+    from adapterhub_fin.key_files import write_new_key
+    from adapterhub_fin_registry.keys import PrivateKey
+    from adapterhub_fin_registry.signatures import Signature
+
+    api = hub.api()
+    api.create_repo("acme/made")
+    key = PrivateKey.read(_key(tmp_path, write_new_key))
+    signature = Signature.make(made.manifest, key)
+    signed = {f"ahf_signatures/{signature.file_name}": signature.data}
+    oid = push(api, "acme/made", on_a_hub(made) | signed).oid
+    version = hub.registry.resolve("acme/made@1")
+    assert version.digest == made.digest and version.record["origin"] == {"pushed_by": "writer"}
+    assert [each.sha256 for each in hub.registry.signatures("acme/made@1")] == [signature.sha256]
+    assert push(api, "acme/made", on_a_hub(made) | signed).oid == oid
+    other = Signature.make(made.manifest, PrivateKey.read(_key(tmp_path / "b", write_new_key)))
+    assert push(api, "acme/made", {f"ahf_signatures/{other.file_name}": other.data}).oid == oid
+    assert len(hub.registry.signatures("acme/made@1")) == 2 and len(hub.registry.versions("acme/made")) == 1
+    for path in ("ahf_manifest.json", f"ahf_signatures/{other.file_name}"):
+        with pytest.raises(BadRequestError, match="stays with it"):
+            api.create_commit("acme/made", [CommitOperationDelete(path)], commit_message="taken out")
+    assert f"ahf_signatures/{other.file_name}" in api.list_repo_files("acme/made", revision="v1")
+
+
+def _key(folder: Path, write_new_key: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_new_key(folder / "key.pem")
+    return folder / "key.pem"
+
+
+def test_a_commit_id_is_that_of_the_digest_on_any_server(serving: Any, made: Any) -> None:
+    oids = set()
+    for _ in range(2):
+        hub = serving()
+        hub.api().create_repo("desk/same")
+        oids.add(push(hub.api(), "desk/same", on_a_hub(made)).oid)
+        shutil.rmtree(hub.state / "repositories")
+        assert hub.api().model_info("desk/same", revision="v1").sha in oids
+    assert len(oids) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda files: {**files, "ahf_manifest.json": files["ahf_manifest.json"] + b"\n"}, "canonical"),
+        (lambda files: {**files, "ahf_manifest.json": b'{"format":1}'}, "manifest"),
+        (lambda files: {**files, "adapter_config.json": b"{}"}, "isn't what ahf_manifest.json says"),
+        (lambda files: {**files, "notes.txt": b"more"}, "not named by ahf_manifest.json"),
+        (lambda files: {**files, "ahf_signatures/" + "0" * 64 + ".json": b"{}"}, "isn't a signature"),
+        (lambda files: {"ahf_signatures/" + "0" * 64 + ".json": b"{}"}, "push ahf_manifest.json with it"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(hub: Any, made: Any, spoil: Any, why: str) -> None:
+    api = hub.api()
+    api.create_repo("acme/unfit", exist_ok=True)
+    with pytest.raises(BadRequestError, match=why):
+        push(api, "acme/unfit", spoil(on_a_hub(made)))
+    assert hub.registry.versions("acme/unfit") == [] and api.list_repo_files("acme/unfit") == []
+
+
+def test_a_push_file_by_file_is_a_draft_until_it_is_whole(hub: Any, adapter: Any) -> None:
+    api, files = hub.api(), adapter()
+    api.create_repo("acme/draft")
+    assert api.list_repo_files("acme/draft") == [] and api.list_repo_refs("acme/draft").tags == []
+    draft = push(api, "acme/draft", {"adapter_config.json": files["adapter_config.json"]}).oid
+    assert api.list_repo_files("acme/draft") == ["adapter_config.json"]
+    with pytest.raises(BadRequestError, match="is no version yet"):
+        api.create_tag("acme/draft", tag="v1")
+    whole = push(api, "acme/draft", {"adapter_model.safetensors": files["adapter_model.safetensors"]}).oid
+    assert [ref.name for ref in api.list_repo_refs("acme/draft").tags] == ["v1"]
+    assert api.model_info("acme/draft").sha == whole
+    assert api.list_repo_files("acme/draft", revision=draft) == ["adapter_config.json"], "who reads it may go on"
+    api.create_commit("acme/draft", [CommitOperationDelete("adapter_model.safetensors")], commit_message="taken out")
+    assert "adapter_model.safetensors" not in api.list_repo_files("acme/draft")
+    assert "adapter_model.safetensors" in api.list_repo_files("acme/draft", revision="v1")
+
+
+def test_a_push_that_was_repaired_is_known_again(hub: Any, adapter: Any) -> None:
+    api, files = hub.api(), adapter(33)
+    old = json.loads(files["adapter_config.json"]) | {"task_type": "TaskType.CAUSAL_LM"}
+    files["adapter_config.json"] = json.dumps(old).encode()
+    api.create_repo("acme/repaired")
+    oid = push(api, "acme/repaired", files).oid
+    stored = hub.registry.path("acme/repaired@1") / "adapter_config.json"
+    assert stored.read_bytes() != files["adapter_config.json"]
+    assert push(api, "acme/repaired", files).oid == oid and len(hub.registry.versions("acme/repaired")) == 1
+
+
+def test_a_version_stored_by_other_means_supersedes_a_draft(hub: Any, adapter: Any, made: Any) -> None:
+    api = hub.api()
+    api.create_repo("acme/both")
+    push(api, "acme/both", adapter())
+    push(api, "acme/both", {"notes.txt": b"with notes"})
+    api.create_commit("acme/both", [CommitOperationDelete("adapter_config.json")], commit_message="broken")
+    hub.registry.add(made.files, made.manifest, name="acme/both")
+    assert sorted(api.list_repo_files("acme/both"))[:2] == ["README.md", "adapter_config.json"]
+    assert api.model_info("acme/both").sha == api.model_info("acme/both", revision="v3").sha
+
+
+def test_a_card_alone_makes_no_version(hub: Any, adapter: Any, tmp_path: Path) -> None:
+    api = hub.api()
+    api.create_repo("acme/card")
+    version = push(api, "acme/card", adapter()).oid
+    made = Path(api.hf_hub_download("acme/card", "README.md", cache_dir=tmp_path)).read_text()
+    assert "library_name" in made and "acme/base" in made
+    card = push(api, "acme/card", {"README.md": b"---\ntags: [mine]\n---\n# mine\n"}).oid
+    assert card != version and api.model_info("acme/card").sha == card
+    assert "mine" in api.model_info("acme/card").tags and "mine" not in api.model_info("acme/card", revision="v1").tags
+    assert len(hub.registry.versions("acme/card")) == 1
+    assert push(api, "acme/card", {"README.md": b"---\ntags: [mine]\n---\n# mine\n"}).oid == card
+    api.create_commit("acme/card", [CommitOperationDelete("README.md")], commit_message="back")
+    assert api.model_info("acme/card").sha == version
+    with pytest.raises(Exception, match="YAML"):
+        push(api, "acme/card", {"README.md": b"---\ntags: [mine\n---\n"})
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"model.safetensors": b"x", "config.json": b"{}"}, "isn't an adapter's weights"),
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "adapter_config.json"),
+        ({"adapter_model.bin": b"\x80\x02"}, "isn't of an allowed kind"),
+        ({"run.py": b"import os"}, "isn't of an allowed kind"),
+        ({"A.json": b"{}", "a.json": b"{}"}, "one file on some systems"),
+    ],
+)
+def test_what_is_no_adapter_is_refused_with_the_reason(hub: Any, files: dict[str, bytes], why: str) -> None:
+    api = hub.api()
+    api.create_repo("acme/none", exist_ok=True)
+    with pytest.raises(BadRequestError, match=why) as error:
+        push(api, "acme/none", files)
+    assert str(hub.state) not in str(error.value) and "/tmp" not in str(error.value)
+    assert hub.registry.versions("acme/none") == [] and api.list_repo_files("acme/none") == []
+
+
+def test_what_trainers_leave_beside_an_adapter_is_left_out(hub: Any, adapter: Any) -> None:
+    api = hub.api()
+    api.create_repo("acme/trainer")
+    push(api, "acme/trainer", {**adapter(), "training_args.bin": b"\x80\x02", "runs/events.out.tfevents.1": b"x"})
+    assert "training_args.bin" not in api.list_repo_files("acme/trainer")
+    assert len(hub.registry.versions("acme/trainer")) == 1
+
+
+class NoAcme:
+    """A house rule."""
+
+    @ahf.hookimpl
+    def ahf_before_add(self, manifest: Manifest, folder: Path) -> None:
+        if manifest.base.repository == "forbidden/base":
+            raise ahf.Refused("forbidden/base isn't licensed here: train on another")
+
+
+def test_vetoes_and_the_policy_are_asked(
+    hub: Any, adapter: Any, made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from adapterhub_fin.extensions import extensions
+
+    api = hub.api()
+    api.create_repo("acme/veto")
+    checks = extensions().vetoes
+    monkeypatch.setattr(type(extensions()), "vetoes", lambda self: [*checks(), NoAcme().ahf_before_add])
+    with pytest.raises(BadRequestError, match="isn't licensed here"):
+        push(api, "acme/veto", adapter(base="forbidden/base"))
+    (tmp_path / "config.toml").write_text('[policy]\nallowed_bases = ["acme/other"]\n')
+    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
+    for files in (adapter(), on_a_hub(made)):
+        with pytest.raises(BadRequestError, match="allowed_bases in the server's configuration"):
+            push(api, "acme/veto", files)
+    assert hub.registry.versions("acme/veto") == []
+
+
+def test_what_the_policy_forbids_is_not_given_out(
+    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    api = hub.api()
+    api.create_repo("acme/policy")
+    push(api, "acme/policy", adapter())
+    (tmp_path / "config.toml").write_text('[policy]\nallowed_bases = ["acme/other"]\n')
+    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
+    with pytest.raises(GatedRepoError, match="allowed_bases"):
+        api.hf_hub_download("acme/policy", "adapter_config.json", cache_dir=tmp_path)
+
+
+def test_altered_files_are_not_given_out(hub: Any, adapter: Any, tmp_path: Path) -> None:
+    import httpx2
+
+    api = hub.api()
+    api.create_repo("acme/altered")
+    push(api, "acme/altered", adapter())
+    config = hub.registry.path("acme/altered@1") / "adapter_config.json"
+    config.chmod(0o644)
+    config.write_bytes(config.read_bytes().replace(b"LORA", b"MORA"))
+    token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
+    answer = httpx2.get(f"{hub.url}/acme/altered/resolve/v1/adapter_config.json", headers=token)
+    assert answer.status_code == 500 and "isn't what its manifest says" in answer.json()["error"]
+
+
+def test_six_who_push_at_once_lose_nothing(hub: Any, adapter: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    hub.api().create_repo("acme/six")
+    push(hub.api(), "acme/six", adapter(0))
+    head = hub.api().model_info("acme/six").sha
+
+    def first(seed: int) -> int:
+        try:
+            push(hub.api(), "acme/six", adapter(seed), parent_commit=head)
+        except HfHubHTTPError as error:
+            return int(error.response.status_code)
+        return 200
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(first, range(1, 7))) == [200, 412, 412, 412, 412, 412]
+        oids = list(pool.map(lambda seed: push(hub.api(), "acme/six", adapter(seed)).oid, range(7, 13)))
+    tags = hub.api().list_repo_refs("acme/six").tags
+    assert len(tags) == 8 and set(oids) == {ref.target_commit for ref in tags[2:]}
+
+
+def test_a_repository_that_the_registry_made_is_served(hub: Any, made: Any, tmp_path: Path) -> None:
+    hub.registry.add(made.files, made.manifest, name="desk/local")
+    api = hub.api()
+    info = api.model_info("desk/local")
+    assert info.private and info.card_data.base_model == "acme/base"
+    folder = Path(api.snapshot_download("desk/local", cache_dir=tmp_path))
+    assert json.loads((folder / "ahf_manifest.json").read_bytes())["description"] == "made elsewhere"
+    hub.registry.delete("desk/local@1")
+    with pytest.raises((RevisionNotFoundError, HfHubHTTPError)):
+        api.model_info("desk/local", revision="v1")

@@ -1,0 +1,188 @@
+"""`ahf serve` in a process of its own: how it starts, what it refuses, how it stops, and what it holds in memory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+AHF = [sys.executable, "-m", "adapterhub_fin.cli"]
+MEGABYTE = 2**20
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_ahf(home: Path) -> Run:
+    """The command to its end, in a process of its own."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*AHF, *arguments], capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
+    """Start a server and give its process and its URL; it is gone when the test ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+        command = [*AHF, "serve", "--port", "0", *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert said.startswith("serving at http://127.0.0.1:"), said
+        return process, said.split()[2].rstrip(":")
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_it_starts_with_no_token_and_on_no_public_address_of_its_own(run_ahf: Run, tmp_path: Path) -> None:
+    refused = run_ahf("serve")
+    assert refused.returncode == 1 and "ahf serve token add" in refused.stderr and refused.stderr.count("\n") == 1
+    assert run_ahf("serve", "token", "add", "desk", "--write").returncode == 0
+    for host in ("0.0.0.0", "::", "192.0.2.7", "hub.example"):
+        refused = run_ahf("serve", "--host", host)
+        assert refused.returncode == 1 and "--public" in refused.stderr, host
+    inside = run_ahf("serve", "--state", str(tmp_path / "home" / "state"))
+    assert inside.returncode == 1 and "inside the registry" in inside.stderr
+    assert run_ahf("serve", "--max-upload", "much").returncode == 2
+
+
+def test_tokens_are_made_listed_and_revoked_and_kept_hashed(run_ahf: Run, start: Any, tmp_path: Path) -> None:
+    made = run_ahf("serve", "token", "add", "desk", "--write", "--namespace", "acme", "--json")
+    secret = json.loads(made.stdout)["token"]
+    assert run_ahf("serve", "token", "add", "desk").returncode == 1
+    assert run_ahf("serve", "token", "add", "../x").returncode == 1
+    [listed] = json.loads(run_ahf("serve", "token", "list", "--json").stdout)
+    assert (listed["name"], listed["rights"], listed["namespaces"]) == ("desk", "write", ["acme"])
+    assert "desk" in run_ahf("serve", "token", "list").stdout and secret not in run_ahf("serve", "token", "list").stdout
+    files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert files and all(secret.encode() not in path.read_bytes() for path in files)
+    _, url = start()
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert httpx2.get(f"{url}/api/whoami-v2", headers=headers).json()["name"] == "desk"
+    assert run_ahf("serve", "token", "revoke", "desk").returncode == 0
+    assert httpx2.get(f"{url}/api/whoami-v2", headers=headers).status_code == 401
+    gone = run_ahf("serve", "token", "revoke", "desk")
+    assert gone.returncode == 1 and "no token desk" in gone.stderr
+
+
+def test_two_servers_do_not_share_a_state(run_ahf: Run, start: Any) -> None:
+    start("--anonymous-read")
+    second = run_ahf("serve", "--port", "0", "--anonymous-read")
+    assert second.returncode == 1 and "another server uses" in second.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_when_told_and_logs_lines_of_json(start: Any, how: signal.Signals) -> None:
+    process, url = start("--anonymous-read")
+    assert httpx2.get(f"{url}/health").text == "ok\n"
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode in (-how, 128 + how)
+    assert json.loads(errors.splitlines()[0])["path"] == "/health" and "Traceback" not in errors
+
+
+def weights(size: int) -> Iterator[bytes]:
+    """The pieces of a safetensors file with a tensor of so many bytes."""
+    header = json.dumps({"a.lora_A.weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    header += b" " * (-len(header) % 3 + 1)  # with its length, a multiple of three, as base64 in pieces needs
+    yield len(header).to_bytes(8, "little") + header
+    piece = bytes(range(256)) * (3 * MEGABYTE // 256)
+    for _ in range(size // len(piece)):
+        yield piece
+
+
+def pushed(size: int) -> Iterator[bytes]:
+    """A commit with the manifest and the files of an adapter of about this size, in pieces."""
+    from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
+
+    known = KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")
+    manifest = Manifest(method={"name": "own"}, base={"pin": "unknown"}, knowledge=Knowledge.of([known]))  # type: ignore[arg-type]
+    digest, length = hashlib.sha256(), 0
+    for piece in weights(size):
+        digest.update(piece)
+        length += len(piece)
+    document = json.loads(manifest.canonical())
+    document["files"] = [["weights.safetensors", length, digest.hexdigest()]]
+    document["tensors"] = [["a.lora_A.weight", "U8", [size]]]
+    data = base64.b64encode(Manifest.model_validate(document).canonical()).decode()
+    yield json.dumps({"key": "header", "value": {"summary": "large"}}).encode() + b"\n"
+    value = {"content": data, "path": "ahf_manifest.json", "encoding": "base64"}
+    yield json.dumps({"key": "file", "value": value}).encode() + b"\n"
+    yield b'{"key": "file", "value": {"content": "'
+    for piece in weights(size):
+        yield base64.b64encode(piece)
+    yield b'", "path": "weights.safetensors", "encoding": "base64"}}\n'
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the most memory of a process is read from /proc")
+def test_memory_stays_flat_while_a_large_file_goes_up_and_down(run_ahf: Run, start: Any) -> None:
+    secret = run_ahf("serve", "token", "add", "desk", "--write").stdout.strip()
+    process, url = start()
+    client = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
+
+    def round_trip(name: str, size: int) -> None:
+        client.post("/api/repos/create", json={"organization": "acme", "name": name}).raise_for_status()
+        answer = client.post(f"/api/models/acme/{name}/commit/main", content=pushed(size))
+        assert answer.status_code == 200 and answer.json()["version"] == 1, answer.text
+        digest = hashlib.sha256()
+        with client.stream("GET", f"/acme/{name}/resolve/v1/weights.safetensors") as answer:
+            for piece in answer.iter_raw():
+                digest.update(piece)
+        assert f'"{digest.hexdigest()}"' == answer.headers["etag"]
+        client.post("/api/repos/create", json={"organization": "acme", "name": f"{name}-lfs"}).raise_for_status()
+        asked = {"operation": "upload", "objects": [{"oid": digest.hexdigest(), "size": sum(map(len, weights(size)))}]}
+        [agreed] = client.post(f"/acme/{name}-lfs.git/info/lfs/objects/batch", json=asked).json()["objects"]
+        httpx2.put(agreed["actions"]["upload"]["href"], content=weights(size), timeout=60).raise_for_status()
+
+    round_trip("small", 3 * MEGABYTE)
+    before = peak(process.pid)
+    round_trip("large", 150 * MEGABYTE)
+    assert peak(process.pid) - before < 40 * MEGABYTE
+
+
+def peak(pid: int) -> int:
+    """The most bytes of memory that a process has had."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def test_what_a_killed_server_left_is_removed_and_nothing_of_it_is_served(run_ahf: Run, start: Any, home: Path) -> None:
+    secret = run_ahf("serve", "token", "add", "desk", "--write").stdout.strip()
+    process, url = start()
+    headers = {"Authorization": f"Bearer {secret}"}
+    said = {"organization": "acme", "name": "cut"}
+    httpx2.post(f"{url}/api/repos/create", json=said, headers=headers).raise_for_status()
+
+    def cut() -> Iterator[bytes]:
+        for number, piece in enumerate(pushed(12 * MEGABYTE)):
+            if number == 5:
+                process.kill()
+            yield piece
+
+    with pytest.raises(httpx2.HTTPError):
+        httpx2.post(f"{url}/api/models/acme/cut/commit/main", content=cut(), headers=headers)
+    process.wait()
+    state = next(Path(os.environ["XDG_STATE_HOME"]).rglob("repositories")).parent
+    assert list((state / "tmp").rglob("*"))
+    _, url = start()
+    assert not (state / "tmp").exists()
+    info = httpx2.get(f"{url}/api/models/acme/cut", headers=headers).json()
+    assert info["siblings"] == [] and psutil.pid_exists(process.pid) is False
