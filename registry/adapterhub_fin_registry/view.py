@@ -73,7 +73,8 @@ class RegistryView:
 
     def versions(self, name: str) -> list[Version]:
         """Every version of a name, the yanked ones too, by ascending number."""
-        return list(Shelf(self.root, name).newest_first())[::-1]
+        shelf = Shelf(self.root, name)
+        return [version for n in shelf.numbers() if (version := shelf.stored(n)) is not None and version.is_readable]
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
         """What a list shows of every version, of one name or of all, in plain JSON values."""
