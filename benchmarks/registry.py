@@ -287,7 +287,7 @@ def ours(work: Path, versions: int) -> dict[str, list[float]]:
     registry = Registry(work / "ours")
     inputs = (KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted"),)
     given = {"method": {"name": "lora"}, "base": {"pin": "declared"}, "knowledge": Knowledge.of(inputs)}
-    small, large = adapter_folder(work / "small", 0, size=1000), work / "sources" / "0"
+    small, large = adapter_folder(work / "small", 0, size=1000), work / "large"
     draw = random.Random(0)
     taken: dict[str, list[float]] = {}
 
@@ -315,7 +315,7 @@ def ours(work: Path, versions: int) -> dict[str, list[float]]:
 
 def beside_mlflow(work: Path, python: str, versions: int) -> None:
     """Ours and MLflow's, each in SQLite's way or its own, at the same work on the same disk."""
-    large = adapter_folder(work / "sources" / "0", 0)
+    large = adapter_folder(work / "large", 0)
     mine = ours(work, versions)
     script = str(Path(__file__).with_name("mlflow_registry.py"))
     (work / "theirs").mkdir()
