@@ -339,6 +339,8 @@ class TestRefusals:
             ({"weights": [1]}, "2 adapters were given and 1 weights"),
             ({"weights": [1, float("nan")]}, "acme/b@1 nan: a weight is a finite number"),
             ({"weights": [1, -1]}, "sum to 0, and heads.*--head-from"),
+            ({"weights": [0.1 + 0.2, -0.3]}, "sum to 5.5.*e-17, and heads.*--head-from"),
+            ({"weights": [1e308, 1e308]}, "too large to be summed"),
             ({"weights_for": {"layer.9.*": [1, 1]}}, "'layer.9.*' fits none"),
             ({"weights_for": {"layer.0.*": [1]}}, "1 weights for layer.0"),
             ({"head_from": "acme/tone"}, "acme/tone, which is not merged here: name one of acme/a@1, acme/b@1"),
@@ -376,6 +378,16 @@ class TestRefusals:
         changed(kept, "acme/a", "acme/broken", {name: bad}, tmp_path)
         with pytest.raises(ahf.BadMerge, match="acme/broken@1 holds values that are no numbers"):
             ahf.merge(["acme/a", "acme/broken"], into="acme/x")
+
+    def test_of_factors_that_the_stored_type_does_not_hold(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        """`cat` leaves the factors as they are, however far apart their sizes."""
+        held = load_file(kept.resolve("acme/a").files / "adapter_model.safetensors")
+        name = next(each for each in held if each.endswith("lora_B.weight"))
+        down = name.replace("lora_B", "lora_A")
+        sizes = {name: torch.full_like(held[name], 3e38), down: torch.full_like(held[down], 1e-30)}
+        changed(kept, "acme/a", "acme/far", sizes, tmp_path)
+        with pytest.raises(ahf.BadMerge, match="the merged factors are beyond what torch.float32 holds"):
+            ahf.merge(["acme/a", "acme/far"], using="cat", weights=[1, 10], into="acme/x")
 
 
 def test_licences_are_joined(kept: ahf.Registry, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def _shares(weights: Weights, module: str) -> tuple[float, ...]:
     """The weights over their sum; BadMerge where it is not positive, and nothing is an average."""
     found = weights.of_module(module)
     total = sum(found)
-    if not total > 0:
+    if not total > 1e-12 * sum(map(abs, found)):  # 0.1 + 0.2 - 0.3 is no zero to a computer
         raise BadMerge(
             f"the weights sum to {total:g}, and heads are averaged by the weights over their sum: give weights that "
             f"sum to more than zero, or {CURE}"
