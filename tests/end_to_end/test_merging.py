@@ -210,6 +210,19 @@ def test_it_knows_what_its_parents_knew(kept: ahf.Registry, tmp_path: Path) -> N
             kept.resolve(made.name, as_of="2021-03-01", tier="adapter")
 
 
+def test_a_parent_that_its_base_alone_dates_keeps_its_date(kept: ahf.Registry, tmp_path: Path) -> None:
+    known = KnowledgeInput(input="base", at="2031-05-05T00:00:00Z", kind="bounded", evidence="first seen")
+    bare = changed(kept, "acme/a", "acme/bare", {}, tmp_path, knowledge=Knowledge.of([known]))
+    for pair in (["acme/a", "acme/bare"], ["acme/bare", "acme/a"]):
+        made = ahf.merge(pair, into=f"acme/y{pair.index('acme/a')}").version
+        assert made is not None
+        for tier in ("strict", "adapter"):
+            assert made.knows_until(tier) == max(each.knows_until(tier) for each in (kept.resolve("acme/a"), bare))
+        assert {"input": "parent:acme/bare", **known.model_dump(exclude={"input"})} in [
+            each.model_dump() for each in made.manifest.knowledge.inputs
+        ]
+
+
 @pytest.mark.parametrize("using", ["linear", "dare-ties"])
 def test_the_same_merge_twice_is_one_version(kept: ahf.Registry, using: str) -> None:
     first, again = (ahf.merge(["acme/a", "acme/b"], using=using, into="acme/ab").version for _ in range(2))
@@ -283,12 +296,19 @@ class TestRefusals:
             "architecture": base.model_copy(update={"architecture": "LlamaModel"}),
             "id": bare.model_copy(update={"repository": "acme/other"}),
             "revision": bare.model_copy(update={"revision": "b" * 40}),
+            "configuration": base.model_copy(update={"config_digest": "sha256:" + "0" * 64}),
         }
         changed(kept, "acme/a", "acme/pinned", {}, tmp_path, base=base.model_copy(update={"revision": "a" * 40}))
         for what, pin in cases.items():
-            changed(kept, "acme/a", f"acme/{what[:3]}", {}, tmp_path, base=pin)
+            changed(kept, "acme/a", f"acme/{what[:4]}", {}, tmp_path, base=pin)
             with pytest.raises(ahf.BadMerge, match=f"acme/pinned@1 is for .*, which has another {what}"):
-                ahf.merge(["acme/pinned", f"acme/{what[:3]}"], into="acme/x")
+                ahf.merge(["acme/pinned", f"acme/{what[:4]}"], into="acme/x")
+        assert base.weight_probe is not None
+        fewer = base.weight_probe.model_copy(update={"values": {"pooler.dense.weight": (1.0,)}})
+        pin = base.model_copy(update={"weight_probe": fewer, "structure_digest": None})
+        changed(kept, "acme/a", "acme/fewer", {}, tmp_path, base=pin)
+        with pytest.raises(ahf.BadMerge, match="acme/fewer@1 for .*, which has other layers"):
+            ahf.merge(["acme/a", "acme/fewer"], into="acme/x")
 
     def test_of_two_names_of_one_layer(self, kept: ahf.Registry, tmp_path: Path) -> None:
         a = kept.resolve("acme/a")
@@ -332,6 +352,39 @@ class TestRefusals:
         changed(kept, "acme/a", "acme/four", {}, tmp_path / "again", base=base.model_copy(update=pin))
         made = ahf.merge(["acme/four", "acme/a"], into="acme/x")
         assert made.version is not None and made.version.manifest.base == base and "acme/four@1" in made.warnings[0]
+        pin["repository"] = "acme/tuned"  # a fine-tuning of the base would lie within what four bits round
+        changed(kept, "acme/a", "acme/tuned", {}, tmp_path / "tuned", base=base.model_copy(update=pin))
+        made = ahf.merge(["acme/a", "acme/tuned"], into="acme/y")
+        assert made.warnings[0].startswith("acme/a@1 is for acme/tiny and acme/tuned@1 for acme/tuned: of a quantized")
+
+    def test_of_two_that_each_go_with_a_third(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        base = kept.resolve("acme/a").manifest.base
+        bare = {"weight_probe": None, "structure_digest": None, "pin": "declared"}
+        for revision in ("c", "d"):
+            pin = base.model_copy(update={**bare, "revision": revision * 40})
+            changed(kept, "acme/a", f"acme/{revision}", {}, tmp_path, base=pin)
+            ahf.merge(["acme/a", f"acme/{revision}"], into="acme/x")
+        with pytest.raises(ahf.BadMerge, match="acme/c@1 is for .*acme/d@1 for .*, which has another revision"):
+            ahf.merge(["acme/a", "acme/c", "acme/d"], into="acme/x")
+
+    def test_of_labels_that_name_nothing(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        head = kept.resolve("acme/a").manifest.head
+        assert head is not None
+        unnamed = head.model_copy(update={"labels": ("LABEL_0", "LABEL_1", "LABEL_2")})
+        for name in ("one", "two"):
+            changed(kept, "acme/a", f"acme/{name}", {}, tmp_path, head=unnamed, description=name)
+        with pytest.raises(ahf.BadMerge, match="neither records what its outputs mean.*--labels, or .*--head-from"):
+            ahf.merge(["acme/one", "acme/two"], into="acme/x")
+        assert ahf.merge(["acme/one", "acme/two"], into="acme/x", head_from="acme/one").head_from == "acme/one@1"
+
+    def test_of_units_that_nobody_here_can_tell(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        head = kept.resolve("acme/tone").manifest.head
+        assert head is not None
+        for scale in (1, 5):
+            theirs = head.model_copy(update={"name": "gauge", "options": {"scale": scale}})
+            changed(kept, "acme/tone", f"acme/gauge{scale}", {}, tmp_path, head=theirs)
+        with pytest.raises(ahf.BadMerge, match="may scale their outputs: .*'gauge'.*--head-from"):
+            ahf.merge(["acme/gauge1", "acme/gauge5"], into="acme/x")
 
     @pytest.mark.parametrize(
         ("given", "said"),

@@ -153,7 +153,7 @@ class _Merging:
     def _rounding(self, span: Span) -> float:
         """What changes that cancel each other leave of themselves."""
         sizes = torch.linalg.matrix_norm(span.cores).tolist()
-        size = max(min(1.0, abs(weight)) * each for weight, each in zip(self.weights, sizes, strict=True))
+        size: float = max(min(1.0, abs(weight)) * each for weight, each in zip(self.weights, sizes, strict=True))
         return 4 * sum(change.rank for change in self.changes) * torch.finfo(span.cores.dtype).eps * size
 
     def _merged(self, matrices: Tensor) -> Tensor:
