@@ -7,7 +7,6 @@ ranks, alphas, scalings and layers; any other method says what it changes by `to
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,7 +127,7 @@ class _LoraFolder(StoredChanges):
         try:
             rank = lora_rank(self.config, module)
             lora_scale(self.config, module)
-        except (ValueError, re.error) as error:
+        except ValueError as error:
             raise NotAnAdapter(f"the configuration of {self.called} can't be used: {error}") from error
         if len(a) < 2 or len(a) != len(b) or a[0] != rank:
             raise NotAnAdapter(
