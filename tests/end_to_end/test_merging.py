@@ -336,6 +336,9 @@ class TestRefusals:
         assert made.version is not None and made.version.manifest.base.pin == "verified"
         assert made.version.manifest.recipe is not None
         assert made.version.manifest.recipe["merge"]["notes"] == made.warnings
+        ahf.import_folder(tmp_path / "theirs", "acme/again", base="acme/tiny", labels=LABELS, description="again")
+        both = ahf.merge(["acme/theirs", "acme/again"], into="acme/y").warnings
+        assert [each.partition(":")[0] for each in both] == ["acme/theirs@1", "acme/again@1"]
         ahf.import_folder(tmp_path / "theirs", "acme/elsewhere", base="acme/huge", labels=LABELS)
         with pytest.raises(ahf.BadMerge, match="acme/elsewhere@1 for acme/huge, which has another id"):
             ahf.merge(["acme/a", "acme/elsewhere"], into="acme/x")

@@ -57,6 +57,11 @@ def check_together(parents: Sequence[Parent]) -> list[str]:
     said = [warning for each in others if (warning := _same_base(first, each))]
     for one, other in combinations(others, 2):  # two may each go with the first, which says less than they do
         _same_base(one, other)
+    said += [
+        f"{each.called}: that its base is {each.base.repository} is only declared, and was taken as it is"
+        for each in parents
+        if others and each.base.weight_probe is None
+    ]
     _check_prefixes(parents)
     for name in sorted({name for each in parents for name in each.changes.places}):
         holding = [each for each in parents if name in each.changes.places]
@@ -110,7 +115,7 @@ def _most_certain(parents: Sequence[Parent]) -> Parent:
 
 
 def _same_base(one: Parent, other: Parent) -> str | None:
-    """A sentence where only their ids say that two adapters share a base; BadMerge where they don't."""
+    """A sentence where their weights can't say whether two adapters share a base; BadMerge where they don't."""
     a, b = one.base, other.base
     for key, what in (
         ("architecture", "architecture"),
@@ -143,8 +148,7 @@ def _same_base(one: Parent, other: Parent) -> str | None:
         raise _other_base(one, other, "another id, and no weights that were read to compare")
     if None not in (a.revision, b.revision) and a.revision != b.revision:
         raise _other_base(one, other, f"another revision ({a.revision} and {b.revision})")
-    declared = other if b.weight_probe is None else one
-    return f"{declared.called}: that its base is {a.repository} is only declared, and was taken as it is"
+    return None
 
 
 def _other_base(one: Parent, other: Parent, why: str) -> BadMerge:
