@@ -227,6 +227,30 @@ def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, A
         open_changes(folder, "acme/it")
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+def test_a_configuration_that_is_none_is_told(text: str, saved: Saved) -> None:
+    folder = saved(PLANS["plain"])
+    (folder / CONFIG).write_text(text)
+    with pytest.raises(ahf.NotAnAdapter, match=r"adapter_config.json of it .*: save it again"):
+        open_changes(folder, "it")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "like", "said"),
+    [
+        ("bias", "deep.0.lora_B.bias", torch.ones(7, 1), r"lora_B.bias of the shape \(7, 1\): save it again"),
+        ("convolutions", "point.lora_B.weight", torch.ones(3, 2, 2, 2), "point has rank 2, and its factors have"),
+        ("head", "classifier.weight", torch.ones(3, 7).to(torch.float8_e4m3fn), "classifier.weight as F8_E4M3"),
+    ],
+)
+def test_tensors_that_no_lora_has_are_told(kind: str, name: str, like: Tensor, said: str, saved: Saved) -> None:
+    folder = saved(PLANS[kind])
+    tensors = load_file(folder / WEIGHTS) | {f"base_model.model.{name}": like}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises((ahf.NotAnAdapter, ahf.BadMerge), match=said):
+        open_changes(folder, "it")
+
+
 def test_a_pattern_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lora_scale, "PATIENCE", 0.05)
     hostile = {"lora_alpha": 1, "r": 1, "alpha_pattern": {r"(\w|\.|.)*" * 4 + "q": 2}}
