@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from click.testing import CliRunner
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -146,6 +147,39 @@ def test_a_version_of_other_labels_order_is_the_same_adapter(kept: ahf.Registry,
     changed(kept, "acme/a", "acme/turned", tensors, tmp_path, head=head)
     made = ahf.merge(["acme/a", "acme/turned"], into="acme/both").version
     assert made is not None and torch.allclose(logits(made, encoder), logits(source, encoder), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "inner", "outer"),
+    [("Roberta", "classifier.dense", "classifier.out_proj"), ("DistilBert", "pre_classifier", "classifier")],
+)
+def test_of_a_head_of_two_layers_the_last_alone_is_put_in_order(
+    home: Path, tmp_path: Path, model: str, inner: str, outer: str
+) -> None:
+    sizes = {"vocab_size": 20, "max_position_embeddings": 12}
+    if model == "Roberta":
+        sizes |= {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    else:
+        sizes |= {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}
+    config = getattr(transformers, f"{model}Config")(**sizes, num_labels=3)
+    held = []
+    for seed, labels in enumerate((LABELS, OTHER_ORDER)):
+        torch.manual_seed(seed)
+        whole = getattr(transformers, f"{model}ForSequenceClassification")(config)
+        plan = LoraConfig(r=2, target_modules=["query", "q_lin"], task_type="SEQ_CLS", init_lora_weights=False)
+        get_peft_model(whole, plan).save_pretrained(tmp_path / str(seed), save_embedding_layers=False)
+        ahf.import_folder(tmp_path / str(seed), f"acme/n{seed}", base="acme/it", labels=labels)
+        held.append(load_file(tmp_path / str(seed) / "adapter_model.safetensors"))
+    made = ahf.merge(["acme/n0", "acme/n1"], weights=[1, 3], into="acme/both").version
+    assert made is not None
+    found = load_file(made.files / "adapter_model.safetensors")
+    order = [OTHER_ORDER.index(label) for label in LABELS]
+    for end in ("weight", "bias"):
+        one, other, both = (each[f"base_model.model.{inner}.{end}"] for each in (*held, found))
+        assert torch.allclose(both, 0.25 * one + 0.75 * other), "hidden features have no labels"
+        one, other, both = (each[f"base_model.model.{outer}.{end}"] for each in (*held, found))
+        assert torch.allclose(both, 0.25 * one + 0.75 * other[order])
+    assert sum("lora" not in name for name in found) == 4
 
 
 def test_regressions_are_averaged_in_their_units(kept: ahf.Registry, encoder: Path, tmp_path: Path) -> None:
