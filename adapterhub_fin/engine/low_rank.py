@@ -113,7 +113,7 @@ class Span:
         """The same in bases of the changes' own: the left singular vectors of [D1 .. DK], the right of [D1; ..; DK].
 
         Unlike other bases these don't depend on how the changes were factored, nor does their number, the ranks of
-        those two; but for signs and the order among equal values.
+        those two; but for signs, and rotations among vectors of equal values.
         """
         u, left, _ = torch.linalg.svd(self.cores.transpose(0, 1).flatten(1), full_matrices=False)
         _, right, v = torch.linalg.svd(self.cores.flatten(0, 1), full_matrices=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from adapterhub_fin.lora_scale import lora_scale
@@ -71,7 +70,7 @@ def patterns(stored: Stored, engine: str) -> Iterator[Finding]:
     try:
         plain = lora_scale({**config, "rank_pattern": None, "alpha_pattern": None}, "")
         other = [layer for layer in layers if not math.isclose(lora_scale(config, layer), plain)]
-    except (ValueError, re.error) as error:
+    except ValueError as error:
         yield Finding("wrong", "scale", keys[-1], f"PEFT can't use it: {error}", "save it again")
         return
     if other:

@@ -138,6 +138,22 @@ def test_what_does_not_go_together_is_refused() -> None:
             check_rank(rank)
 
 
+@pytest.mark.parametrize("name", [*EXACT, *ELEMENTWISE])
+def test_a_change_beyond_what_is_stored_is_refused(name: str) -> None:
+    for scale, weights in ((1e308, [0.5, 0.5]), (1e39, [0.5, 0.5]), (1.0, [1.0, 1e300])):
+        changes = [CHANGES[0], LowRank(CHANGES[1].left, CHANGES[1].right, scale)]
+        with pytest.raises(BadMerge, match="adapter 2 of 2 changes it by .*, beyond what float32 holds"):
+            merged(name, changes=changes, weights=weights)
+
+
+@pytest.mark.parametrize("name", ["linear", "svd", "tsv"])
+def test_what_hardly_counts_hides_nothing(name: str) -> None:
+    """Rounding is measured by what each adapter brings to the sum, not by how large it is itself."""
+    huge = LowRank(CHANGES[0].left, CHANGES[0].right, 1e18)
+    found = merged(name, changes=[huge, CHANGES[1]], weights=[0.0, 1.0])
+    assert off(found.change, CHANGES[1].dense()) < 1e-12
+
+
 class Broken(MergerImplementation):
     """Gives what it is told to."""
 

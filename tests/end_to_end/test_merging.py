@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from click.testing import CliRunner
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -148,6 +149,39 @@ def test_a_version_of_other_labels_order_is_the_same_adapter(kept: ahf.Registry,
     assert made is not None and torch.allclose(logits(made, encoder), logits(source, encoder), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("model", "inner", "outer"),
+    [("Roberta", "classifier.dense", "classifier.out_proj"), ("DistilBert", "pre_classifier", "classifier")],
+)
+def test_of_a_head_of_two_layers_the_last_alone_is_put_in_order(
+    home: Path, tmp_path: Path, model: str, inner: str, outer: str
+) -> None:
+    sizes = {"vocab_size": 20, "max_position_embeddings": 12}
+    if model == "Roberta":
+        sizes |= {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    else:
+        sizes |= {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}
+    config = getattr(transformers, f"{model}Config")(**sizes, num_labels=3)
+    held = []
+    for seed, labels in enumerate((LABELS, OTHER_ORDER)):
+        torch.manual_seed(seed)
+        whole = getattr(transformers, f"{model}ForSequenceClassification")(config)
+        plan = LoraConfig(r=2, target_modules=["query", "q_lin"], task_type="SEQ_CLS", init_lora_weights=False)
+        get_peft_model(whole, plan).save_pretrained(tmp_path / str(seed), save_embedding_layers=False)
+        ahf.import_folder(tmp_path / str(seed), f"acme/n{seed}", base="acme/it", labels=labels)
+        held.append(load_file(tmp_path / str(seed) / "adapter_model.safetensors"))
+    made = ahf.merge(["acme/n0", "acme/n1"], weights=[1, 3], into="acme/both").version
+    assert made is not None
+    found = load_file(made.files / "adapter_model.safetensors")
+    order = [OTHER_ORDER.index(label) for label in LABELS]
+    for end in ("weight", "bias"):
+        one, other, both = (each[f"base_model.model.{inner}.{end}"] for each in (*held, found))
+        assert torch.allclose(both, 0.25 * one + 0.75 * other), "hidden features have no labels"
+        one, other, both = (each[f"base_model.model.{outer}.{end}"] for each in (*held, found))
+        assert torch.allclose(both, 0.25 * one + 0.75 * other[order])
+    assert sum("lora" not in name for name in found) == 4
+
+
 def test_regressions_are_averaged_in_their_units(kept: ahf.Registry, encoder: Path, tmp_path: Path) -> None:
     source = kept.resolve("acme/tone")
     assert source.manifest.head is not None
@@ -208,6 +242,19 @@ def test_it_knows_what_its_parents_knew(kept: ahf.Registry, tmp_path: Path) -> N
         assert found == {each.input: each.at for each in (*known.inputs, *later)}
         with pytest.raises(ahf.Refused, match="ended its knowledge before"):
             kept.resolve(made.name, as_of="2021-03-01", tier="adapter")
+
+
+def test_a_parent_that_its_base_alone_dates_keeps_its_date(kept: ahf.Registry, tmp_path: Path) -> None:
+    known = KnowledgeInput(input="base", at="2031-05-05T00:00:00Z", kind="bounded", evidence="first seen")
+    bare = changed(kept, "acme/a", "acme/bare", {}, tmp_path, knowledge=Knowledge.of([known]))
+    for pair in (["acme/a", "acme/bare"], ["acme/bare", "acme/a"]):
+        made = ahf.merge(pair, into=f"acme/y{pair.index('acme/a')}").version
+        assert made is not None
+        for tier in ("strict", "adapter"):
+            assert made.knows_until(tier) == max(each.knows_until(tier) for each in (kept.resolve("acme/a"), bare))
+        assert {"input": "parent:acme/bare", **known.model_dump(exclude={"input"})} in [
+            each.model_dump() for each in made.manifest.knowledge.inputs
+        ]
 
 
 @pytest.mark.parametrize("using", ["linear", "dare-ties"])
@@ -283,12 +330,19 @@ class TestRefusals:
             "architecture": base.model_copy(update={"architecture": "LlamaModel"}),
             "id": bare.model_copy(update={"repository": "acme/other"}),
             "revision": bare.model_copy(update={"revision": "b" * 40}),
+            "configuration": base.model_copy(update={"config_digest": "sha256:" + "0" * 64}),
         }
         changed(kept, "acme/a", "acme/pinned", {}, tmp_path, base=base.model_copy(update={"revision": "a" * 40}))
         for what, pin in cases.items():
-            changed(kept, "acme/a", f"acme/{what[:3]}", {}, tmp_path, base=pin)
+            changed(kept, "acme/a", f"acme/{what[:4]}", {}, tmp_path, base=pin)
             with pytest.raises(ahf.BadMerge, match=f"acme/pinned@1 is for .*, which has another {what}"):
-                ahf.merge(["acme/pinned", f"acme/{what[:3]}"], into="acme/x")
+                ahf.merge(["acme/pinned", f"acme/{what[:4]}"], into="acme/x")
+        assert base.weight_probe is not None
+        fewer = base.weight_probe.model_copy(update={"values": {"pooler.dense.weight": (1.0,)}})
+        pin = base.model_copy(update={"weight_probe": fewer, "structure_digest": None})
+        changed(kept, "acme/a", "acme/fewer", {}, tmp_path, base=pin)
+        with pytest.raises(ahf.BadMerge, match="acme/fewer@1 for .*, which has other layers"):
+            ahf.merge(["acme/a", "acme/fewer"], into="acme/x")
 
     def test_of_two_names_of_one_layer(self, kept: ahf.Registry, tmp_path: Path) -> None:
         a = kept.resolve("acme/a")
@@ -316,6 +370,9 @@ class TestRefusals:
         assert made.version is not None and made.version.manifest.base.pin == "verified"
         assert made.version.manifest.recipe is not None
         assert made.version.manifest.recipe["merge"]["notes"] == made.warnings
+        ahf.import_folder(tmp_path / "theirs", "acme/again", base="acme/tiny", labels=LABELS, description="again")
+        both = ahf.merge(["acme/theirs", "acme/again"], into="acme/y").warnings
+        assert [each.partition(":")[0] for each in both] == ["acme/theirs@1", "acme/again@1"]
         ahf.import_folder(tmp_path / "theirs", "acme/elsewhere", base="acme/huge", labels=LABELS)
         with pytest.raises(ahf.BadMerge, match="acme/elsewhere@1 for acme/huge, which has another id"):
             ahf.merge(["acme/a", "acme/elsewhere"], into="acme/x")
@@ -332,6 +389,39 @@ class TestRefusals:
         changed(kept, "acme/a", "acme/four", {}, tmp_path / "again", base=base.model_copy(update=pin))
         made = ahf.merge(["acme/four", "acme/a"], into="acme/x")
         assert made.version is not None and made.version.manifest.base == base and "acme/four@1" in made.warnings[0]
+        pin["repository"] = "acme/tuned"  # a fine-tuning of the base would lie within what four bits round
+        changed(kept, "acme/a", "acme/tuned", {}, tmp_path / "tuned", base=base.model_copy(update=pin))
+        made = ahf.merge(["acme/a", "acme/tuned"], into="acme/y")
+        assert made.warnings[0].startswith("acme/a@1 is for acme/tiny and acme/tuned@1 for acme/tuned: of a quantized")
+
+    def test_of_two_that_each_go_with_a_third(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        base = kept.resolve("acme/a").manifest.base
+        bare = {"weight_probe": None, "structure_digest": None, "pin": "declared"}
+        for revision in ("c", "d"):
+            pin = base.model_copy(update={**bare, "revision": revision * 40})
+            changed(kept, "acme/a", f"acme/{revision}", {}, tmp_path, base=pin)
+            ahf.merge(["acme/a", f"acme/{revision}"], into="acme/x")
+        with pytest.raises(ahf.BadMerge, match="acme/c@1 is for .*acme/d@1 for .*, which has another revision"):
+            ahf.merge(["acme/a", "acme/c", "acme/d"], into="acme/x")
+
+    def test_of_labels_that_name_nothing(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        head = kept.resolve("acme/a").manifest.head
+        assert head is not None
+        unnamed = head.model_copy(update={"labels": ("LABEL_0", "LABEL_1", "LABEL_2")})
+        for name in ("one", "two"):
+            changed(kept, "acme/a", f"acme/{name}", {}, tmp_path, head=unnamed, description=name)
+        with pytest.raises(ahf.BadMerge, match="neither records what its outputs mean.*--labels, or .*--head-from"):
+            ahf.merge(["acme/one", "acme/two"], into="acme/x")
+        assert ahf.merge(["acme/one", "acme/two"], into="acme/x", head_from="acme/one").head_from == "acme/one@1"
+
+    def test_of_units_that_nobody_here_can_tell(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        head = kept.resolve("acme/tone").manifest.head
+        assert head is not None
+        for scale in (1, 5):
+            theirs = head.model_copy(update={"name": "gauge", "options": {"scale": scale}})
+            changed(kept, "acme/tone", f"acme/gauge{scale}", {}, tmp_path, head=theirs)
+        with pytest.raises(ahf.BadMerge, match="may scale their outputs: .*'gauge'.*--head-from"):
+            ahf.merge(["acme/gauge1", "acme/gauge5"], into="acme/x")
 
     @pytest.mark.parametrize(
         ("given", "said"),
@@ -339,6 +429,8 @@ class TestRefusals:
             ({"weights": [1]}, "2 adapters were given and 1 weights"),
             ({"weights": [1, float("nan")]}, "acme/b@1 nan: a weight is a finite number"),
             ({"weights": [1, -1]}, "sum to 0, and heads.*--head-from"),
+            ({"weights": [0.1 + 0.2, -0.3]}, "sum to 5.5.*e-17, and heads.*--head-from"),
+            ({"weights": [1e308, 1e308]}, "too large to be summed"),
             ({"weights_for": {"layer.9.*": [1, 1]}}, "'layer.9.*' fits none"),
             ({"weights_for": {"layer.0.*": [1]}}, "1 weights for layer.0"),
             ({"head_from": "acme/tone"}, "acme/tone, which is not merged here: name one of acme/a@1, acme/b@1"),
@@ -376,6 +468,16 @@ class TestRefusals:
         changed(kept, "acme/a", "acme/broken", {name: bad}, tmp_path)
         with pytest.raises(ahf.BadMerge, match="acme/broken@1 holds values that are no numbers"):
             ahf.merge(["acme/a", "acme/broken"], into="acme/x")
+
+    def test_of_factors_that_the_stored_type_does_not_hold(self, kept: ahf.Registry, tmp_path: Path) -> None:
+        """`cat` leaves the factors as they are, however far apart their sizes."""
+        held = load_file(kept.resolve("acme/a").files / "adapter_model.safetensors")
+        name = next(each for each in held if each.endswith("lora_B.weight"))
+        down = name.replace("lora_B", "lora_A")
+        sizes = {name: torch.full_like(held[name], 3e38), down: torch.full_like(held[down], 1e-30)}
+        changed(kept, "acme/a", "acme/far", sizes, tmp_path)
+        with pytest.raises(ahf.BadMerge, match="the merged factors are beyond what torch.float32 holds"):
+            ahf.merge(["acme/a", "acme/far"], using="cat", weights=[1, 10], into="acme/x")
 
 
 def test_licences_are_joined(kept: ahf.Registry, tmp_path: Path) -> None:

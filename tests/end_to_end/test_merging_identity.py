@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 import adapterhub_fin as ahf
+from adapterhub_fin import lora_scale
 from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.merging.reading import open_changes
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
@@ -210,8 +211,12 @@ def test_outputs_without_labels_are_not_averaged(saved: Saved) -> None:
     [
         ({"r": 3}, "says that deep.0 has rank 3, and its factors have the shapes"),
         ({"lora_alpha": "five"}, "lora_alpha of deep.0 is 'five'"),
-        ({"lora_alpha": float("inf")}, "lora_alpha of deep.0 is inf"),
-        ({"rank_pattern": {"deep(": 2}}, "can't be used"),
+        ({"lora_alpha": float("inf")}, "lora_alpha of deep.0 is 'inf'"),
+        ({"lora_alpha": 10**400}, "lora_alpha of deep.0 is '1000"),
+        ({"lora_alpha": 1e308, "alpha_pattern": {}, "r": 1e-9}, "whose ratio is no finite number"),
+        ({"rank_pattern": {"deep(": 2}}, "the pattern 'deep(' is no regular expression"),
+        ({"rank_pattern": {"a{" + "9" * 30 + "}": 2}}, "is no regular expression"),
+        ({"rank_pattern": {"(" * 3000 + ")" * 3000: 2}}, "is no regular expression"),
     ],
 )
 def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
@@ -220,6 +225,37 @@ def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, A
     (folder / CONFIG).write_text(json.dumps(config | changes))
     with pytest.raises(ahf.NotAnAdapter, match=re.escape(said)):
         open_changes(folder, "acme/it")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+def test_a_configuration_that_is_none_is_told(text: str, saved: Saved) -> None:
+    folder = saved(PLANS["plain"])
+    (folder / CONFIG).write_text(text)
+    with pytest.raises(ahf.NotAnAdapter, match=r"adapter_config.json of it .*: save it again"):
+        open_changes(folder, "it")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "like", "said"),
+    [
+        ("bias", "deep.0.lora_B.bias", torch.ones(7, 1), r"lora_B.bias of the shape \(7, 1\): save it again"),
+        ("convolutions", "point.lora_B.weight", torch.ones(3, 2, 2, 2), "point has rank 2, and its factors have"),
+        ("head", "classifier.weight", torch.ones(3, 7).to(torch.float8_e4m3fn), "classifier.weight as F8_E4M3"),
+    ],
+)
+def test_tensors_that_no_lora_has_are_told(kind: str, name: str, like: Tensor, said: str, saved: Saved) -> None:
+    folder = saved(PLANS[kind])
+    tensors = load_file(folder / WEIGHTS) | {f"base_model.model.{name}": like}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises((ahf.NotAnAdapter, ahf.BadMerge), match=said):
+        open_changes(folder, "it")
+
+
+def test_a_pattern_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lora_scale, "PATIENCE", 0.05)
+    hostile = {"lora_alpha": 1, "r": 1, "alpha_pattern": {r"(\w|\.|.)*" * 4 + "q": 2}}
+    with pytest.raises(ValueError, match=r"takes too long to be looked for in bert\.encoder"):
+        lora_scale.lora_scale(hostile, "bert.encoder.layer.0.attention.self.query")
 
 
 RIGHT = ("plain", "embedding", "convolutions", "conv1d")

@@ -124,7 +124,7 @@ def voted(changes: Matrices, weights: Weights) -> np.ndarray:
 
 def dare_ties(changes: Matrices, weights: Weights, density: float = 0.8) -> np.ndarray:
     generator = torch.Generator().manual_seed(SEED)
-    draws = [torch.empty(change.shape, dtype=torch.bool).bernoulli_(density, generator=generator) for change in changes]
+    draws = [torch.rand(change.shape, generator=generator) < density for change in changes]
     return voted([change * draw.numpy() / density for change, draw in zip(changes, draws, strict=True)], weights)
 
 

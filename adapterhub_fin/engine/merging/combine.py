@@ -17,6 +17,7 @@ from adapterhub_fin.interfaces import MergerImplementation
 
 Space = Literal["exact", "dense", "factor"]
 Rank = int | float | None
+LARGEST = torch.finfo(torch.float32).max  # of what a merge stores, where no parent is wider
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,15 @@ def combine(
     An int is the rank, at most; a float the share of the energy to keep; None what the merger says, which is by
     default the rank that the result has, and in dense space, where that is full, the sum of the changes' ranks.
     Where all changes or all weights are zero, so is the answer, and the merger is not asked. Factors come in float64,
-    from dense space in float32; `seed` is this module's. Raises BadMerge where the merger refuses the changes or
-    weights, and PluginError where its answer is not finite or of another shape.
+    from dense space in float32; `seed` is this module's. Raises BadMerge where a change is too large or the merger
+    refuses the changes or weights, and PluginError where its answer is not finite or of another shape.
     """
     check_count(merger, len(changes))
     check_rank(rank)
     if not any(weights) or all(change.is_zero() for change in changes):
         return Combined(LowRank.zero(changes[0].shape), 1.0)
     changes, generator = [change.to(torch.float64) for change in changes], Generator().manual_seed(seed)
+    _check_sizes(changes, weights)
     if rank is None:
         if (joined := implementation.join(changes, weights)) is not None:
             return Combined(joined, 1.0)
@@ -90,6 +92,18 @@ def combine(
     if space == "exact":
         return merging.on_cores(rank) if merger.commutes == "both" else merging.on_rows(rank)
     return merging.in_dense(rank) if space == "dense" else merging.in_factors(rank)
+
+
+def _check_sizes(changes: Sequence[LowRank], weights: Sequence[float]) -> None:
+    """No change, weighted or not, may be larger than a merge can store: its sums would not be finite."""
+    for number, (change, weight) in enumerate(zip(changes, weights, strict=True), 1):
+        factors = float(torch.linalg.matrix_norm(change.left)) * float(torch.linalg.matrix_norm(change.right))
+        size = factors * abs(change.scale) * max(1.0, abs(weight))
+        if not size <= LARGEST:
+            raise BadMerge(
+                f"adapter {number} of {len(changes)} changes it by {size:.1e}, beyond what float32 holds: see to its "
+                "alpha, its rank and its weight, or leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,9 +152,9 @@ class _Merging:
 
     def _rounding(self, span: Span) -> float:
         """What changes that cancel each other leave of themselves."""
-        weight = min(1.0, max(abs(each) for each in self.weights))
-        size = float(torch.linalg.matrix_norm(span.cores).max())
-        return 4 * sum(change.rank for change in self.changes) * torch.finfo(span.cores.dtype).eps * weight * size
+        sizes = torch.linalg.matrix_norm(span.cores).tolist()
+        size: float = max(min(1.0, abs(weight)) * each for weight, each in zip(self.weights, sizes, strict=True))
+        return 4 * sum(change.rank for change in self.changes) * torch.finfo(span.cores.dtype).eps * size
 
     def _merged(self, matrices: Tensor) -> Tensor:
         """What the merger makes of (K, m, n), checked."""

@@ -6,6 +6,7 @@ the average of their answers. What differs otherwise is not averaged: `head_from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.manifest import Head
 
 CURE = "name the one whose head is to be taken, with --head-from (head_from=...)"
+_PLACEHOLDER = re.compile(r"LABEL_[0-9]+")  # what Transformers calls an output that nobody named
 _ROWS = {*OUTPUTS, *(name.removesuffix("weight") + "bias" for name in OUTPUTS)}  # whose rows are a head's outputs
 
 
@@ -94,11 +96,12 @@ def _check_alike(one: Parent, other: Parent) -> None:
         if mine.get(name) != theirs.get(name):
             told = [f"of the shape {has[name]}" if name in has else "not at all" for has in (mine, theirs)]
             raise BadMerge(f"{one.called} brings {name} {told[0]} and {other.called} {told[1]}: {CURE}")
-    unnamed = [name for name, shape in mine.items() if name in _ROWS and shape[0] > 1 and not labels[0]]
+    named = any(not _PLACEHOLDER.fullmatch(label) for label in labels[0])
+    unnamed = [name for name, shape in mine.items() if name in _ROWS and shape[0] > 1 and not named]
     if unnamed:
         raise BadMerge(
             f"{one.called} and {other.called} bring {unnamed[0]}, and neither records what its outputs mean, so that "
-            f"they may stand in two orders: {CURE}"
+            f"they may stand in two orders: import them again with --labels, or {CURE}"
         )
 
 
@@ -130,7 +133,7 @@ def _shares(weights: Weights, module: str) -> tuple[float, ...]:
     """The weights over their sum; BadMerge where it is not positive, and nothing is an average."""
     found = weights.of_module(module)
     total = sum(found)
-    if not total > 0:
+    if not total > 1e-12 * sum(map(abs, found)):  # 0.1 + 0.2 - 0.3 is no zero to a computer
         raise BadMerge(
             f"the weights sum to {total:g}, and heads are averaged by the weights over their sum: give weights that "
             f"sum to more than zero, or {CURE}"
@@ -152,8 +155,8 @@ def _units(head: Head | None) -> tuple[float, float]:
         return 0.0, 1.0
     try:
         built = plugs.build(descriptions.Head, head.name, head.options)
-    except UnknownName:
-        return 0.0, 1.0  # stored all the same; its outputs are taken as they are
+    except UnknownName as error:
+        raise BadMerge(f"the heads have other options, which may scale their outputs: {error}; or {CURE}") from error
     built.restore(head.labels)
     centre, scale = built.units()
     return float(centre), float(scale)

@@ -124,12 +124,20 @@ def _combined(plan: MergePlan) -> tuple[dict[str, LowRank], Merge]:
     with torch.no_grad(), progress("merging", len(plan.places)) as move:
         for name, place in plan.places.items():
             combined = plan.combined(name)
-            changes[name] = combined.change.to(plan.dtype)
+            changes[name] = _stored_as(combined.change, plan.dtype, name)
             modules.append(MergedModule(name, place.shape, combined.rank, combined.energy))
             move(1)
     versions = [each.version for each in plan.parents]
     space, head_from = plan.manner.space, plan.head.origin
     return changes, Merge(None, versions, plan.weights.usual, modules, head_from, space, plan.warnings)
+
+
+def _stored_as(change: LowRank, dtype: torch.dtype, name: str) -> LowRank:
+    """The change in the type that is stored, which must hold it."""
+    stored = change.to(dtype)
+    if not all(bool(factor.isfinite().all()) for factor in (stored.left, stored.right)):
+        raise BadMerge(f"{name}: the merged factors are beyond what {dtype} holds: see to the adapters' alphas")
+    return stored
 
 
 def _store(

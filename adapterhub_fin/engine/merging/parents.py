@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.base_check import first_difference, held_base
@@ -52,7 +53,15 @@ def find_parents(references: Sequence[str], registry: Registry | None = None) ->
 def check_together(parents: Sequence[Parent]) -> list[str]:
     """What must be said of parents that go together; BadMerge names two that don't, and why."""
     first = _most_certain(parents)
-    said = [warning for each in parents if each is not first and (warning := _same_base(first, each))]
+    others = [each for each in parents if each is not first]
+    said = [warning for each in others if (warning := _same_base(first, each))]
+    for one, other in combinations(others, 2):  # two may each go with the first, which says less than they do
+        _same_base(one, other)
+    said += [
+        f"{each.called}: that its base is {each.base.repository} is only declared, and was taken as it is"
+        for each in parents
+        if others and each.base.weight_probe is None
+    ]
     _check_prefixes(parents)
     for name in sorted({name for each in parents for name in each.changes.places}):
         holding = [each for each in parents if name in each.changes.places]
@@ -106,7 +115,7 @@ def _most_certain(parents: Sequence[Parent]) -> Parent:
 
 
 def _same_base(one: Parent, other: Parent) -> str | None:
-    """A sentence where only their ids say that two adapters share a base; BadMerge where they don't."""
+    """A sentence where their weights can't say whether two adapters share a base; BadMerge where they don't."""
     a, b = one.base, other.base
     for key, what in (
         ("architecture", "architecture"),
@@ -118,21 +127,36 @@ def _same_base(one: Parent, other: Parent) -> str | None:
         if left is not None and right is not None and left != right:
             told = f" ({left} and {right})" if len(f"{left}{right}") < 60 else ""
             raise _other_base(one, other, f"another {what}{told}")
+    quantized = a.quantization is not None or b.quantization is not None
+    # Another release of Transformers may write other defaults, and a quantization is written there too.
+    configurations = {a.config_digest, b.config_digest} - {None}
+    if len(configurations) > 1 and a.transformers == b.transformers and not quantized:
+        raise _other_base(one, other, "another configuration")
     if a.weight_probe is not None and b.weight_probe is not None:
-        quantized = a.quantization is not None or b.quantization is not None
+        left, right = ({name: len(each) for name, each in p.values.items()} for p in (a.weight_probe, b.weight_probe))
+        if left != right:
+            raise _other_base(one, other, "other layers")
         if off := first_difference(a.weight_probe, b.weight_probe, quantized):
             raise _other_base(one, other, f"other weights ({off.tensor} differs by {off.by:.3g})")
+        if quantized and a.repository != b.repository:  # rounding to four bits hides what a fine-tuning changes
+            return (
+                f"{one.called} is for {_id(a)} and {other.called} for {_id(b)}: of a quantized base and another the "
+                "weights can't be told apart, and that they are one was taken as it is"
+            )
         return None
     if a.repository is None or a.repository != b.repository:
         raise _other_base(one, other, "another id, and no weights that were read to compare")
     if None not in (a.revision, b.revision) and a.revision != b.revision:
         raise _other_base(one, other, f"another revision ({a.revision} and {b.revision})")
-    declared = other if b.weight_probe is None else one
-    return f"{declared.called}: that its base is {a.repository} is only declared, and was taken as it is"
+    return None
 
 
 def _other_base(one: Parent, other: Parent, why: str) -> BadMerge:
-    names = [each.base.repository or "an unnamed base" for each in (one, other)]
+    names = [_id(each.base) for each in (one, other)]
     return BadMerge(
         f"{one.called} is for {names[0]} and {other.called} for {names[1]}, which has {why}: merge adapters of one base"
     )
+
+
+def _id(base: Base) -> str:
+    return base.repository or "an unnamed base"

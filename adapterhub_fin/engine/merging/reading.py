@@ -7,7 +7,6 @@ ranks, alphas, scalings and layers; any other method says what it changes by `to
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +92,8 @@ class StoredChanges(ABC):
             if not bare.startswith(tuple(f"{module}." for module in wholes)):
                 known = next((text for part, text in EXTRAS.items() if part in name.split(".")), "no part known here")
                 raise BadMerge(f"{self.called} can't be merged: {name} is {known}")
+            if info.dtype.startswith("F8"):
+                raise BadMerge(f"{self.called} holds {name} as {info.dtype}, which has no average: save it in float32")
             self.whole[bare], self._files[bare] = tuple(info.shape), name
         held = {each for each in wholes if any(name.startswith(f"{each}.") for name in self.whole)}
         self.modules = plugs.outermost(sorted(held))
@@ -119,6 +120,8 @@ class _LoraFolder(StoredChanges):
         for name in sorted(shapes):
             if name.endswith(".lora_B.bias") and name.removesuffix("bias") + "weight" in taken:
                 module = name.removesuffix(".lora_B.bias").removeprefix(PREFIX)
+                if shapes[name] != shapes[name.removesuffix("bias") + "weight"][:1]:
+                    raise NotAnAdapter(f"{called} holds {name} of the shape {shapes[name]}: save it again")
                 self._note(Place(module, "bias", shapes[name]), name, name)
                 taken.add(name)
             if base_at_hand and name.endswith(MAGNITUDE):
@@ -139,9 +142,9 @@ class _LoraFolder(StoredChanges):
         try:
             rank = lora_rank(self.config, module)
             lora_scale(self.config, module)
-        except (ValueError, re.error) as error:
+        except ValueError as error:
             raise NotAnAdapter(f"the configuration of {self.called} can't be used: {error}") from error
-        if len(a) < 2 or len(a) != len(b) or a[0] != rank:
+        if len(a) < 2 or len(a) != len(b) or a[0] != rank or any(size != 1 for size in b[2:]):
             raise NotAnAdapter(
                 f"{self.called} says that {module} has rank {rank}, and its factors have the shapes {a} and {b}: "
                 "save it again"
@@ -210,8 +213,7 @@ def open_changes(
     `heads` names the modules whose whole weights travel, beside those that the configuration names. `base_at_hand` is
     for a caller that has the base's weights too, and so can do what `magnitude` asks of it.
     """
-    path = folder / CONFIG
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = _config(folder / CONFIG, called)
     if config.get("peft_type") == "LORA":
         return _LoraFolder(folder, called, config, heads, base_at_hand)
     if method is None:
@@ -219,6 +221,18 @@ def open_changes(
             f"{called} is of the type {config.get('peft_type')}, and only LORA can be read without its method"
         )
     return _OtherMethod(folder, called, config, heads, method)
+
+
+def _config(path: Path, called: str) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise NotAnAdapter(f"{CONFIG} of {called} is not JSON ({error}): save it again") from error
+    if not isinstance(config, dict):
+        raise NotAnAdapter(f"{CONFIG} of {called} holds no names with values: save it again")
+    return config
 
 
 def _factors(folder: Path, called: str, stored: StoredMethod) -> Mapping[str, LowRank]:

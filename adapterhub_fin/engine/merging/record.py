@@ -11,7 +11,7 @@ from adapterhub_fin.engine.provenance import environment, method_record_for
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.options import checked
 from adapterhub_fin_registry import Manifest
-from adapterhub_fin_registry.knowledge import parse_instant
+from adapterhub_fin_registry.knowledge import BASE, parse_instant
 from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
 
 DIGITS = 6  # of an energy that is recorded
@@ -71,11 +71,20 @@ def _ends(config: Mapping[str, Any]) -> list[str]:
 def merged_knowledge(parents: Sequence[Parent]) -> Knowledge:
     """The parents' inputs; of one that several have, the latest instant."""
     latest: dict[str, KnowledgeInput] = {}
-    for entry in (entry for each in parents for entry in each.version.manifest.knowledge.inputs):
+    for entry in (entry for each in parents for entry in _inputs(each)):
         there = latest.get(entry.input)
         if there is None or parse_instant(entry.at) > parse_instant(there.at):
             latest[entry.input] = entry
     return Knowledge.of(latest[name] for name in sorted(latest))
+
+
+def _inputs(parent: Parent) -> list[KnowledgeInput]:
+    """A parent's inputs; one that its base alone dates counts by that date, also where bases are left out."""
+    inputs = list(parent.version.manifest.knowledge.inputs)
+    if any(entry.input != BASE for entry in inputs):
+        return inputs
+    last = max(inputs, key=lambda entry: parse_instant(entry.at))
+    return [*inputs, last.model_copy(update={"input": f"parent:{parent.version.name}"})]
 
 
 def merged_licence(parents: Sequence[Parent]) -> str | None:

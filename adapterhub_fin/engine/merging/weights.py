@@ -61,4 +61,6 @@ def _checked(weights: Sequence[float], called: Sequence[str], what: str) -> tupl
     for weight, name in zip(weights, called, strict=True):
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
             raise BadMerge(f"the {what} give {name} {weight!r}: a weight is a finite number")
+    if not math.isfinite(sum(map(abs, weights))):
+        raise BadMerge(f"the {what} are too large to be summed: give smaller ones in the same proportion")
     return tuple(float(weight) for weight in weights)

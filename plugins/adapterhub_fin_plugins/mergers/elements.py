@@ -36,7 +36,8 @@ def _size_of(matrix: Tensor, share: float) -> Tensor:
 
 def dropped(matrix: Tensor, options: DropOptions, generator: Generator) -> Tensor:
     """DARE (Yu et al., arXiv 2311.03099): each element survives with the chance `density`; survivors are rescaled."""
-    survives = torch.empty(matrix.shape, dtype=torch.bool).bernoulli_(options.density, generator=generator)
+    # Not bernoulli_, whose draws are MKL's where there is one, and others elsewhere.
+    survives = torch.rand(matrix.shape, generator=generator, dtype=torch.float32) < options.density
     survivors = matrix * survives
     if options.rescale == "density":
         return survivors / options.density
@@ -65,4 +66,5 @@ def _agreed(changes: Tensor, weights: Tensor, options: VoteOptions) -> Tensor:
     elected = (votes if options.elect == "total" else votes.sign()).sum(0).sign()
     holds = votes.sign() == elected
     count = (weights * holds if weighs else holds).sum(0)
-    return (weights * changes * holds).sum(0) / torch.where(count == 0, 1, count)
+    nothing = 8 * torch.finfo(weights.dtype).eps * weights.abs().sum()  # what weights leave that cancel each other
+    return (weights * changes * holds).sum(0) / torch.where(count.abs() <= nothing, 1, count)

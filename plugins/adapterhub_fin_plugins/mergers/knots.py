@@ -51,7 +51,8 @@ class KnotsDare(MergerImplementation):
 def _aligned(changes: Tensor) -> tuple[Tensor, Tensor]:
     """The left singular vectors of [D_1 .. D_K], (m, R), and each change's coordinates in them, (K, R, n).
 
-    Their signs and the order among equal values are open; no step after this one depends on signs.
+    Their signs are open, which no step after this one depends on, and any rotation among vectors of equal values, on
+    which all of them do.
     """
     u, values, _ = torch.linalg.svd(changes.transpose(0, 1).flatten(1), full_matrices=False)
     basis = u[:, : numerical_rank(values)]
