@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPError, RevisionNotFoundError
@@ -226,11 +227,16 @@ def test_what_the_policy_forbids_is_not_given_out(
     monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
     with pytest.raises(GatedRepoError, match="allowed_bases"):
         api.hf_hub_download("acme/policy", "adapter_config.json", cache_dir=tmp_path)
+    (tmp_path / "config.toml").write_text("[policy]\nnonsense = 1\n")
+    with pytest.raises(HfHubHTTPError, match="configuration can't be used") as error:
+        push(api, "acme/policy", adapter(1))
+    assert error.value.response.status_code == 500 and str(tmp_path) not in str(error.value)
+    token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
+    answer = httpx2.get(f"{hub.url}/acme/policy/resolve/v1/adapter_config.json", headers=token)
+    assert answer.status_code == 500 and str(tmp_path) not in answer.text
 
 
-def test_altered_files_are_not_given_out(hub: Any, adapter: Any, tmp_path: Path) -> None:
-    import httpx2
-
+def test_altered_files_are_not_given_out(hub: Any, adapter: Any, caplog: pytest.LogCaptureFixture) -> None:
     api = hub.api()
     api.create_repo("acme/altered")
     push(api, "acme/altered", adapter())
@@ -238,7 +244,9 @@ def test_altered_files_are_not_given_out(hub: Any, adapter: Any, tmp_path: Path)
     config.chmod(0o644)
     config.write_bytes(config.read_bytes().replace(b"LORA", b"MORA"))
     token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
-    answer = httpx2.get(f"{hub.url}/acme/altered/resolve/v1/adapter_config.json", headers=token)
+    with caplog.at_level("ERROR", logger="adapterhub_fin_registry.serve.access"):
+        answer = httpx2.get(f"{hub.url}/acme/altered/resolve/v1/adapter_config.json", headers=token)
+    assert any(str(config) in record.getMessage() for record in caplog.records), "whoever runs the server is told"
     assert answer.status_code == 500 and "isn't what its manifest says" in answer.json()["error"]
 
 

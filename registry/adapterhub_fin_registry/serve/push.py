@@ -9,7 +9,7 @@ from typing import Final
 
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import AdapterHubError, WriteFailed
+from adapterhub_fin_registry.errors import AdapterHubError, BadConfiguration, WriteFailed
 from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.memory import remembered
@@ -129,7 +129,7 @@ class _Push:
             _lay_out(state.disk, folder, files, self.repositories.registry.id)
             try:
                 version = self._added(manifest, folder, tree)
-            except WriteFailed:
+            except (WriteFailed, BadConfiguration):  # which is no fault of the push
                 raise
             except AdapterHubError as error:
                 # Who pushes knows the paths of a repository, not those of this machine.

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import Corrupted, Refused
+from adapterhub_fin_registry.errors import Corrupted, Refused, WriteFailed
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.reference import check_name, is_segment
 from adapterhub_fin_registry.serve.pushed import RepositoryState, parsed
@@ -35,11 +35,13 @@ class State:
         self._read: dict[str, tuple[tuple[int, int, int], RepositoryState]] = {}
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """No other change of a repository meanwhile."""
-        with self._guard:
-            lock = self._locks.setdefault(name, threading.RLock())
-        with lock:
+    def locked(self, *names: str) -> Iterator[None]:
+        """No other change of some repositories meanwhile."""
+        with ExitStack() as held:
+            for name in sorted(set(names)):  # in one order, or two who want the same two would wait for ever
+                with self._guard:
+                    lock = self._locks.setdefault(name, threading.RLock())
+                held.enter_context(lock)
             yield
 
     def names(self) -> list[str]:
@@ -86,6 +88,18 @@ class State:
         place = self._place(name)
         self.disk.remove(place / "state.json")  # first: without it the rest is nobody's
         self.disk.remove(place)
+        self.generation += 1
+
+    def rename(self, name: str, other: str) -> None:
+        """Give what is kept of a repository a name under which none is, drafts and all."""
+        place, target = self._place(name), self._place(other)
+        self._read.pop(name, None)
+        self.disk.remove(target)  # an upload to a repository that was deleted meanwhile
+        self.disk.make(target.parent)
+        if not self.disk.claim(place, target):
+            raise WriteFailed(f"{target} was taken meanwhile: try again")
+        self.disk.sync(target.parent)
+        self.disk.sync(place.parent)
         self.generation += 1
 
     def blob(self, name: str, sha256: str) -> Path:

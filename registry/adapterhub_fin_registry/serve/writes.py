@@ -82,7 +82,7 @@ class Writes:
         source, target = (body.text(said.get(key), key) for key in ("fromRepo", "toRepo"))
         await self._writing(request, source)
         await self._guard.writer(request, target.partition("/")[0])
-        await run_in_threadpool(self._repositories.move, source, target, await self._who(request))
+        await run_in_threadpool(self._repositories.move, source, target)
         return JSONResponse({})
 
     async def settings(self, request: Request) -> Response:
