@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from adapterhub_fin.errors import BadConfiguration, Refused
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.registries import configured_registries
-from adapterhub_fin_registry import Registry, Version
+from adapterhub_fin.registries import INTAKE, configured_registries
+from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     import uvicorn
@@ -43,10 +42,9 @@ def state_folder(registry: Registry, state: str | Path | None = None) -> Path:
 def hub_application(registry: Registry, state: Path, settings: Settings | None = None) -> Starlette:
     """The server as an ASGI application, with this process's vetoes; `state` is a folder of this server's own."""
     from adapterhub_fin_registry.serve.application import application
-    from adapterhub_fin_registry.serve.push import Door
     from adapterhub_fin_registry.serve.state import State
 
-    return application(registry, State(state), Door(lambda: extensions().vetoes(), _take_in), settings)
+    return application(registry, State(state), INTAKE, settings)
 
 
 def server_of(application: Starlette) -> uvicorn.Server:
@@ -109,13 +107,6 @@ def check_installed() -> None:
     missing = [name for name in ("prometheus_client", "starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise BadConfiguration(f"serving needs {', '.join(missing)}: pip install 'adapterhub-fin[serve]'")
-
-
-def _take_in(folder: Path, name: str, registry: Registry) -> Version:
-    from adapterhub_fin.engine.importing import import_folder
-
-    # What others push isn't vouched for by whoever runs the server.
-    return import_folder(folder, name, registry=registry, signatures=()).version
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -87,11 +87,16 @@ def test_a_commit_id_is_that_of_the_digest_on_any_server(serving: Any, made: Any
     assert len(oids) == 1
 
 
+def _without_tensors(files: dict[str, bytes]) -> bytes:
+    return Manifest.parse(files["ahf_manifest.json"]).model_copy(update={"tensors": ()}).canonical()
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
         (lambda files: {**files, "ahf_manifest.json": files["ahf_manifest.json"] + b"\n"}, "canonical"),
         (lambda files: {**files, "ahf_manifest.json": b'{"format":1}'}, "manifest"),
+        (lambda files: {**files, "ahf_manifest.json": _without_tensors(files)}, "doesn't name its files and tensors"),
         (lambda files: {**files, "adapter_config.json": b"{}"}, "isn't what ahf_manifest.json says"),
         (lambda files: {**files, "notes.txt": b"more"}, "not named by ahf_manifest.json"),
         (lambda files: {**files, "ahf_signatures/" + "0" * 64 + ".json": b"{}"}, "isn't a signature"),
@@ -181,11 +186,21 @@ def test_what_is_no_adapter_is_refused_with_the_reason(hub: Any, files: dict[str
     assert hub.registry.versions("acme/none") == [] and api.list_repo_files("acme/none") == []
 
 
+def test_a_file_in_a_folder_is_not_left_behind_without_a_word(hub: Any, adapter: Any) -> None:
+    api = hub.api()
+    api.create_repo("acme/folders")
+    push(api, "acme/folders", {"notes/a.txt": b"a"})
+    with pytest.raises(BadRequestError, match="notes/a.txt is in a folder"):
+        push(api, "acme/folders", adapter())
+    assert api.list_repo_files("acme/folders") == ["notes/a.txt"] and not hub.registry.versions("acme/folders")
+
+
 def test_what_trainers_leave_beside_an_adapter_is_left_out(hub: Any, adapter: Any) -> None:
     api = hub.api()
     api.create_repo("acme/trainer")
     push(api, "acme/trainer", {**adapter(), "training_args.bin": b"\x80\x02", "runs/events.out.tfevents.1": b"x"})
     assert "training_args.bin" not in api.list_repo_files("acme/trainer")
+    assert hub.registry.resolve("acme/trainer").record["origin"]["pushed_by"] == "writer"
     assert len(hub.registry.versions("acme/trainer")) == 1
 
 

@@ -13,13 +13,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from adapterhub_fin_registry.errors import AdapterHubError
+from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.serve.access import Access, Metrics, log
 from adapterhub_fin_registry.serve.card import card_of
 from adapterhub_fin_registry.serve.errors import Code, HubError, told
 from adapterhub_fin_registry.serve.guard import Guard
 from adapterhub_fin_registry.serve.listing import Listing
-from adapterhub_fin_registry.serve.push import Door
 from adapterhub_fin_registry.serve.reads import Reads
 from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
 from adapterhub_fin_registry.serve.settings import Settings
@@ -33,7 +33,7 @@ MODEL = "/api/models/{namespace}/{name}"
 LFS = "/{namespace}/{name}.git/info/lfs/objects"
 
 
-def application(registry: Registry, state: State, door: Door, settings: Settings | None = None) -> Starlette:
+def application(registry: Registry, state: State, intake: Intake, settings: Settings | None = None) -> Starlette:
     """Serve a registry; `state` is a folder that no other server uses."""
     settings = settings or Settings()
     repositories = Repositories(registry, state, card_of, private=settings.private)
@@ -41,7 +41,7 @@ def application(registry: Registry, state: State, door: Door, settings: Settings
     metrics = Metrics()
     reads = Reads(repositories, guard, Listing(repositories), settings)
     uploads = Uploads(state, settings.upload_limit)
-    writes = Writes(repositories, guard, uploads, door, settings, metrics)
+    writes = Writes(repositories, guard, uploads, intake, settings, metrics)
 
     async def figures(request: Request) -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
