@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+from urllib.parse import urlsplit
 
 from adapterhub_fin.errors import BadConfiguration, Refused
 from adapterhub_fin.registries import INTAKE, configured_registries
@@ -90,6 +91,8 @@ def serve(
     settings = settings or Settings()
     registry = registry or configured_registries().writable()
     folder = state_folder(registry, state)
+    if settings.url is not None and not _is_url(settings.url):
+        raise BadConfiguration(f"{settings.url!r} isn't the URL of a server: write it whole, as https://hub.example")
     if not public_address and not _is_loopback(host):
         raise Refused(f"{host} is reached by others, and nothing here is encrypted: use a TLS proxy, or --public")
     if not settings.anonymous_read and not Tokens(folder).all():
@@ -122,6 +125,11 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_url(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and not (parts.query or parts.fragment)
 
 
 def _url(host: str, port: int) -> str:

@@ -242,6 +242,11 @@ def test_what_the_policy_forbids_is_not_given_out(
     monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
     with pytest.raises(GatedRepoError, match="allowed_bases"):
         api.hf_hub_download("acme/policy", "adapter_config.json", cache_dir=tmp_path)
+    api.create_branch("acme/policy", branch="dev", revision="v1")
+    for branch in ("main", "dev"):
+        gone = [CommitOperationDelete("adapter_config.json")]
+        with pytest.raises(GatedRepoError, match="allowed_bases"):  # or its weights were a draft's, which has no base
+            api.create_commit("acme/policy", gone, commit_message="a draft of the rest", revision=branch)
     (tmp_path / "config.toml").write_text("[policy]\nnonsense = 1\n")
     with pytest.raises(HfHubHTTPError, match="configuration can't be used") as error:
         push(api, "acme/policy", adapter(1))

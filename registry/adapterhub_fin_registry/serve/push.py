@@ -107,6 +107,8 @@ class _Push:
         return self.repositories.get(self.repository.name).commit(id_)
 
     def _draft(self, files: dict[str, Blob]) -> Commit:
+        if self.head.version is not None:  # whose files would be given out as the draft's
+            self.repositories.check_policy(self.head.version)
         for path, blob in sorted(files.items()):  # a draft must not lose what a deleted version held
             files[path] = self._held(path, blob)
         return self._record(None, files)

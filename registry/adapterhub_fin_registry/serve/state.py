@@ -145,10 +145,13 @@ class State:
 
     def _tidy(self) -> None:
         self.disk.remove(self.folder / "tmp")
-        for name in self.names():
-            state = self.read(name)
-            if state is not None:
-                self._sweep(self._place(name), {row[2] for commit in state.commits for row in commit.files})
+        # Also what was uploaded to a name that has no document: one that the registry alone has, or that was deleted.
+        for place in sorted((self.folder / "repositories").glob("*/*")):
+            if not (is_segment(place.name) and is_segment(place.parent.name)):
+                continue
+            state = self.read(f"{place.parent.name}/{place.name}")
+            named = {row[2] for commit in state.commits for row in commit.files} if state else set()
+            self._sweep(place, named)
 
     def _sweep(self, place: Path, named: set[str]) -> None:
         oldest = time.time() - ABANDONED
