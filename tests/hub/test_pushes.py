@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPErr
 import adapterhub_fin as ahf
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
+from adapterhub_fin_registry.serve.state import State
 
 
 def push(api: Any, name: str, files: dict[str, bytes], **options: Any) -> Any:
@@ -137,6 +139,28 @@ def test_a_push_that_was_repaired_is_known_again(hub: Any, adapter: Any) -> None
     stored = hub.registry.path("acme/repaired@1") / "adapter_config.json"
     assert stored.read_bytes() != files["adapter_config.json"]
     assert push(api, "acme/repaired", files).oid == oid and len(hub.registry.versions("acme/repaired")) == 1
+
+
+def test_a_push_that_broke_off_behind_its_version_is_known_again(
+    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    api, files = hub.api(), adapter(34)
+    old = json.loads(files["adapter_config.json"]) | {"task_type": "TaskType.CAUSAL_LM"}  # which is repaired
+    pushed = {**files, "adapter_config.json": json.dumps(old).encode(), "README.md": b"# mine\n"}
+    api.create_repo("acme/broken-off")
+
+    def full(self: State, *told: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(State, "write", full)
+        with pytest.raises(HfHubHTTPError, match="disk failed"):
+            push(api, "acme/broken-off", pushed)
+    assert len(hub.registry.versions("acme/broken-off")) == 1
+    oid = push(api, "acme/broken-off", pushed).oid
+    assert len(hub.registry.versions("acme/broken-off")) == 1 and api.model_info("acme/broken-off").sha == oid
+    card = api.hf_hub_download("acme/broken-off", "README.md", cache_dir=tmp_path)
+    assert Path(card).read_bytes() == b"# mine\n"
 
 
 def test_a_version_stored_by_other_means_supersedes_a_draft(hub: Any, adapter: Any, made: Any) -> None:

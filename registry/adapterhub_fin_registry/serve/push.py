@@ -80,8 +80,8 @@ class _Push:
         if manifest is not None and f"sha256:{manifest.sha256}" != version.digest:
             return False
         said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
-        birth = self.repository.kept.commit(version_id(version.digest))
-        as_pushed = birth is not None and birth.tree == _tree_id(files)  # the same push again, whose answer was lost
+        # What was taken in may have been repaired: its record has what came, for a push whose answer was lost.
+        as_pushed = (version.record["origin"] or {}).get("pushed") == _tree_id(files)
         return as_pushed or {path: blob.sha256 for path, blob in files.items()} == said
 
     def _sign(self, version: Version, tree: dict[str, Blob]) -> None:
@@ -121,39 +121,40 @@ class _Push:
             folder = workshop / name.replace("/", "-")
             _lay_out(state.disk, folder, files, self.repositories.registry.id)
             try:
-                version = self._added(manifest, folder, tree)
+                version = self._added(manifest, folder, files, tree)
             except (WriteFailed, BadConfiguration):  # which is no fault of the push
                 raise
             except AdapterHubError as error:
                 # Who pushes knows the paths of a repository, not those of this machine.
                 said = str(error).replace(f"{folder}/", "").replace(str(folder), name)
                 raise bad_request(without_paths(said, self.repositories.registry)) from error
-        self._record(version.digest, beside, tree=_tree_id(files))
+        self._record(version.digest, beside, birth=True)
         state.discard(name, [blob.sha256 for blob in files.values()])
         return self.repositories.get(name).commit(version_id(version.digest))
 
-    def _added(self, manifest: Manifest | None, folder: Path, tree: dict[str, Blob]) -> Version:
+    def _added(self, manifest: Manifest | None, folder: Path, files: dict[str, Blob], tree: dict[str, Blob]) -> Version:
+        origin = {"pushed_by": self.author}
         pushed = [path for path in sorted(tree) if path.startswith(SIGNATURES) and self._is_pushed(path)]
         incoming = Incoming(
             folder,
             None if manifest is None else manifest.canonical(),
             None,
             tuple(tree[path].read() for path in pushed),
-            {"pushed_by": self.author},
+            origin if manifest else {**origin, "pushed": _tree_id(files)},
         )
         return take(incoming, self.repositories.registry, self.repository.name, self.intake)
 
-    def _record(self, version: str | None, files: dict[str, Blob], tree: str = "") -> Commit:
-        """Keep what no version holds, at the tip of the branch; `tree` is that of a version that was just born."""
+    def _record(self, version: str | None, files: dict[str, Blob], birth: bool = False) -> Commit:
+        """Keep what no version holds, at the tip of the branch; `birth` where the version was just stored."""
         name, state = self.repository.name, self.repositories.state
         newest = self.repository.newest
         on = newest.digest if newest else None
         rows = _rows(files)
-        id_ = version_id(version) if tree and version else pushed_id(version, on, rows)
+        id_ = version_id(version) if birth and version else pushed_id(version, on, rows)
         if id_ == self.head.id:
             return self.head
-        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now(), tree)
-        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=bool(tree)))
+        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now())
+        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=birth))
         return self.repositories.get(name).commit(id_)
 
     def _manifest(self, tree: dict[str, Blob]) -> Manifest | None:
