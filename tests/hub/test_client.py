@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils._runtime import is_xet_available
 
 from adapterhub_fin_registry.serve.tokens import Tokens
@@ -86,6 +86,21 @@ def test_other_tags_are_aliases(hub: Any, adapter: Any) -> None:
     assert hub.registry.aliases("acme/alias") == {"champion": 1}
     api.delete_tag("acme/alias", tag="champion")
     assert hub.registry.aliases("acme/alias") == {}
+
+
+def test_a_repository_that_can_not_be_deleted_whole_stays_whole(hub: Any, adapter: Any) -> None:
+    api = hub.api()
+    api.create_repo("acme/damaged")
+    for seed in range(2):
+        push(api, "acme/damaged", adapter(seed))
+    manifest = hub.registry.path("acme/damaged@1").parent / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.chmod(0o644)
+    manifest.write_bytes(b"{")
+    with pytest.raises(HfHubHTTPError, match="acme/damaged@1 is damaged"):
+        api.delete_repo("acme/damaged")
+    manifest.write_bytes(whole)
+    assert [ref.name for ref in api.list_repo_refs("acme/damaged").tags] == ["v1", "v2"]
 
 
 def test_a_commit_is_named_by_no_alias(hub: Any, adapter: Any) -> None:

@@ -127,6 +127,11 @@ class Repositories:
         """Delete a repository with every version; the numbers are never used again."""
         with self.state.locked(name):
             repository = self.get(name)
+            if damaged := self.registry.damaged(name):
+                raise HubError(
+                    409,
+                    f"{min(damaged)} is damaged, and would stay: tell whoever runs this server, who has `ahf doctor`",
+                )
             for alias in repository.aliases:
                 self.registry.set_alias(name, alias, None)
             for version in repository.versions:
