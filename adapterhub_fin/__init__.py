@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         Evaluation,
         evaluate,
     )
+    from adapterhub_fin.engine.folding.extracting import (
+        extract,
+    )
     from adapterhub_fin.engine.importing import (
         import_folder,
     )
@@ -167,6 +170,7 @@ __all__ = [
     "diff",
     "evaluate",
     "export",
+    "extract",
     "hookimpl",
     "import_folder",
     "load",
@@ -188,6 +192,7 @@ _HOME = {
     **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
     **dict.fromkeys(("Merge", "merge"), "adapterhub_fin.engine.merging.merge"),
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
+    "extract": "adapterhub_fin.engine.folding.extracting",
     "import_folder": "adapterhub_fin.engine.importing",
     "save": "adapterhub_fin.engine.saving",
     **dict.fromkeys(("Series", "preview_series", "train_series"), "adapterhub_fin.engine.series"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -97,9 +98,8 @@ def serve(
         raise Refused(f"{host} is reached by others, and nothing here is encrypted: use a TLS proxy, or --public")
     if not settings.anonymous_read and not Tokens(folder).all():
         raise Refused("nobody has a token, and none is made by itself: make one with `ahf serve token add NAME`")
-    _log_to(sys.stderr)
     _allow_many_files()
-    with State(folder).claimed(), _listening(host, port) as listener:
+    with _logging_to(sys.stderr), State(folder).claimed(), _listening(host, port) as listener:
         server = server_of(hub_application(registry, folder, settings))
         ready(settings.url or _url(host, listener.getsockname()[1]))
         server.run(sockets=[listener])
@@ -148,11 +148,22 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _log_to(stream: TextIO) -> None:
-    """Requests as lines of JSON on a stream, and what goes wrong beside them."""
+@contextmanager
+def _logging_to(stream: TextIO) -> Iterator[None]:
+    """Requests as lines of JSON on a stream, with what goes wrong; afterwards the loggers are as they were."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name, level in (("adapterhub_fin_registry.serve.access", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        logger = logging.getLogger(name)
+    levels = {"adapterhub_fin_registry.serve.access": logging.INFO, "uvicorn.error": logging.WARNING}
+    before = {
+        name: (logger := logging.getLogger(name), logger.handlers, logger.propagate, logger.level) for name in levels
+    }
+    for name, level in levels.items():
+        logger = before[name][0]
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate, level in before.values():
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)

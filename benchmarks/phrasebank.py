@@ -1,9 +1,12 @@
 """PhraseBank 50Agree on minilm: accuracy and macro-F1 over seeds of split and training, with an interval.
 
     python benchmarks/phrasebank.py --path FOLDER [--methods lora adalora ...] [--seeds 0 1 2] [--set method.rank=8 ...]
+        [--soup training.learning_rate=1e-3 training.batch_size=32] [--soup ...]
 
-Each seed runs in a process of its own, whose peak memory is what the operating system says of it. The interval is that
-of a bootstrap over the test rows, drawn again within each seed and averaged over seeds.
+Each --soup trains once more, with these settings beside the others and from the same start, and what is measured is the
+mean of all runs, merged by `linear` (Wortsman et al., Model soups, arXiv 2203.05482), beside each run alone. Each seed
+runs in a process of its own, whose peak memory is what the operating system says of it. The interval is that of a
+bootstrap over the test rows, drawn again within each seed and averaged over seeds.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ from adapterhub_fin_plugins.metrics import accuracy, macro_f1
 RESAMPLES = 4000
 
 
-def one_seed(path: str, method: str, seed: int, overrides: list[str]) -> dict[str, Any]:
-    """Train and test once, here."""
+def one_seed(path: str, method: str, seed: int, overrides: list[str], soup: list[list[str]]) -> dict[str, Any]:
+    """Train and test once, here; of a soup every run, and then their mean."""
     import adapterhub_fin as ahf
     from adapterhub_fin.engine.corpus import read_corpus
 
@@ -41,28 +44,34 @@ def one_seed(path: str, method: str, seed: int, overrides: list[str]) -> dict[st
     }
     start = time.perf_counter()
     run = ahf.train(recipe, overrides=overrides)
+    others = [ahf.train(recipe, overrides=[*overrides, *each]) for each in soup]
+    adapter = run.adapter
+    if others:
+        merged = ahf.merge([each.version.reference for each in (run, *others)], using="linear", into="bench/soup")
+        adapter = ahf.load(merged.version.reference)
     seconds = time.perf_counter() - start
     manifest = run.version.manifest
     choice = ahf.Recipe.read(manifest.recipe or {}).corpus
     held_out = read_corpus(choice, "classify").parts["test"]
     labels = list(manifest.head.labels or ()) if manifest.head else []
-    said = [labels.index(each.label) for each in run.adapter.predict(list(held_out["text"]), batch_size=64)]
+    said = [labels.index(each.label) for each in adapter.predict(list(held_out["text"]), batch_size=64)]
     return {
         "seed": seed,
         "truth": [labels.index(label) for label in held_out["label"]],
         "said": said,
-        "recorded": dict(run.metrics),
+        "alone": [each.metrics["accuracy"] for each in (run, *others)] if others else [],
         "parameters": run.trained_parameters,
-        "steps": run.steps,
+        "steps": sum(each.steps for each in (run, *others)),
         "seconds": seconds,
         "rows": manifest.corpus.rows if manifest.corpus else {},
     }
 
 
-def in_a_process(path: str, method: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+def in_a_process(path: str, method: str, seed: int, overrides: list[str], soup: list[list[str]]) -> dict[str, Any]:
     """One seed in a fresh process, with its peak memory and CPU time."""
     with tempfile.TemporaryDirectory() as home:
         chosen = ["--methods", method, "--one", str(seed), *(f"--set={each}" for each in overrides)]
+        chosen += [word for each in soup for word in ("--soup", *each)]
         command = [sys.executable, __file__, "--path", path, *chosen]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "AHF_HOME": home})
         assert child.stdout is not None
@@ -92,18 +101,19 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["lora"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--soup", nargs="+", action="append", default=[])
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     path = str(Path(arguments.path).resolve())
     if arguments.one is not None:
-        print(json.dumps(one_seed(path, arguments.methods[0], arguments.one, arguments.overrides)))
+        print(json.dumps(one_seed(path, arguments.methods[0], arguments.one, arguments.overrides, arguments.soup)))
         return
     print("| method | seed | accuracy | macro-F1 | trained parameters | steps | peak memory | wall | CPU |")
     print("|---|---|---|---|---|---|---|---|---|")
     for method in arguments.methods:
         runs = []
         for seed in arguments.seeds:
-            run = in_a_process(path, method, seed, arguments.overrides)
+            run = in_a_process(path, method, seed, arguments.overrides, arguments.soup)
             runs.append(run)
             truth, said = np.array(run["truth"]), np.array(run["said"])
             print(
@@ -112,6 +122,8 @@ def main() -> None:
                 f"| {run['cpu']:.0f} s |",
                 flush=True,
             )
+            if run["alone"]:
+                print(f"| each run alone | {seed} | {', '.join(f'{each:.4f}' for each in run['alone'])} | | | | | | |")
         scores = []
         for metric in (accuracy, macro_f1):
             mean, low, high = interval(runs, metric)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from adapterhub_fin import extensions
+
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training import Run
 
@@ -26,6 +28,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("AHF_DISABLE_PLUGINS", raising=False)
     return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    """What a test registers in its process is no other test's."""
+    before = list(extensions._registered)
+    yield
+    if extensions._registered != before:
+        extensions._registered[:], extensions._current = before, None
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,13 +5,14 @@ PEFT loads onto the wrong base in silence; here every difference is a WrongBase 
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 
 from adapterhub_fin.engine import pin
 from adapterhub_fin.errors import ReadOnly, WrongBase
@@ -30,14 +31,21 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-6, "bfloat16": 2**-7, "float16": 2**
 QUANTIZED_TOLERANCE = 0.7
 
 
+Parameters = Iterable[tuple[str, Tensor]]  # by their names in a bare base
+
+
 def describe_base(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase | None,
     leave_out: Collection[str],
     repository: str | None,
     revision: str | None,
+    parameters: Parameters | None = None,
 ) -> Base:
-    """The pin of a model that is at hand: verified, since its own weights were read."""
+    """The pin of a model that is at hand: verified, since its own weights were read.
+
+    `parameters` are those of its files, for a model that is on the meta device.
+    """
     config: Any = pin.unwrapped(model).config
     quantization: Any = getattr(config, "quantization_config", None)
     return checked(
@@ -50,8 +58,10 @@ def describe_base(
             "vocabulary_size": pin.vocabulary_size(model),
             "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
             "structure_digest": pin.structure_digest(model, leave_out),
-            "weight_probe": pin.weight_probe(model, leave_out),
-            "quantization": quantization.to_dict() if hasattr(quantization, "to_dict") else quantization,
+            "weight_probe": pin.probe(parameters or pin.base_parameters(model, leave_out)),
+            "quantization": json.loads(quantization.to_json_string(use_diff=False))
+            if hasattr(quantization, "to_json_string")
+            else quantization,
             "transformers": transformers.__version__,
             "pin": "verified",
         },
@@ -92,12 +102,20 @@ def record_first_pin(
 
 
 def check_base(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, base: Base, leave_out: Collection[str], described: str
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    base: Base,
+    leave_out: Collection[str],
+    described: str,
+    parameters: Parameters | None = None,
 ) -> None:
-    """Vocabulary, layers, weights, tokenizer and configuration, in this order."""
+    """Vocabulary, layers, weights, tokenizer and configuration, in this order.
+
+    `parameters` are those of its files, for a model that is on the meta device.
+    """
     check_shape(model, base, leave_out, described)
     if base.weight_probe is not None:
-        _check_weights(model, base, base.weight_probe, leave_out, described)
+        _check_weights(model, base, base.weight_probe, parameters or pin.base_parameters(model, leave_out), described)
     if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
     config: Any = pin.unwrapped(model).config
@@ -135,10 +153,8 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
     return f": {' and '.join(parts) or 'the same names with other shapes'}"
 
 
-def _check_weights(
-    model: nn.Module, base: Base, stored: WeightProbe, leave_out: Collection[str], described: str
-) -> None:
-    here = WeightProbe.model_construct(**pin.weight_probe(model, leave_out))  # a NaN is told as a difference
+def _check_weights(model: nn.Module, base: Base, stored: WeightProbe, parameters: Parameters, described: str) -> None:
+    here = WeightProbe.model_construct(**pin.probe(parameters))  # a NaN is told as a difference
     quantized = base.quantization is not None or any(
         hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
     )

@@ -53,11 +53,11 @@ def load(
     several adapters, or a model with a fitting head; `tokenizer` then spares reading one. `lock` is a file that holds
     the reference to what it means now. No Hub is contacted unless `download` is true.
     """
-    found = _find(reference, registry, as_of, tier, lock)
+    found = find_version(reference, registry, as_of, tier, lock)
     if isinstance(base, nn.Module):
         tokenizer = tokenizer or _tokenizer_for(found, download)
         return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
-    choice, source = _source(found, base, download)
+    choice, source = base_source(found, base, download)
     described = f"the base at {source.folder}"
     config = plugs.load_config(source.folder)
     if found.head is not None:
@@ -91,12 +91,12 @@ def attach(
 
     Without `tokenizer`, the one of the version's base is read from this machine.
     """
-    found = _find(reference, registry, as_of, tier, lock)
+    found = find_version(reference, registry, as_of, tier, lock)
     return _attach(model, found, tokenizer or _tokenizer_for(found, False), "the model given")
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A version that can be loaded: its files verified, its plugins at hand."""
 
     registry: Registry
@@ -111,14 +111,14 @@ class _Found:
         return tuple(head.modules) if head else ()
 
 
-def _find(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier, lock: str | Path | None) -> _Found:
+def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier, lock: str | Path | None) -> Found:
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)
     folder = registry.path(version.reference)
-    return _Found(registry, version, folder, *_plugins(version))
+    return Found(registry, version, folder, *_plugins(version))
 
 
-def _attach(model: nn.Module, found: _Found, tokenizer: PreTrainedTokenizerBase, described: str) -> Adapter:
+def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, described: str) -> Adapter:
     version, method, travelling = found.version, found.method, found.travelling
     tokenizer, mode = plugs.padding(tokenizer), model.training
     check_base(model, tokenizer, held_base(found.registry, version), travelling, described)
@@ -157,7 +157,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     return method, head
 
 
-def _source(found: _Found, base: str | Path | None, download: bool) -> tuple[BaseChoice, bases.BaseSource]:
+def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[BaseChoice, bases.BaseSource]:
     """The base that was asked for, or the recorded one: by its id, else where its pin was last seen on this machine."""
     if base is not None:
         given = Path(base)
@@ -181,7 +181,7 @@ def _source(found: _Found, base: str | Path | None, download: bool) -> tuple[Bas
     return choice, bases.find_base(choice)
 
 
-def _with_head(base: nn.Module, found: _Found) -> nn.Module:
+def _with_head(base: nn.Module, found: Found) -> nn.Module:
     """A bare backbone gets the version's head around it, sharing its weights; any other model is taken as it is."""
     inner = pin.unwrapped(base)
     if found.head is None or pin.backbone(base) is not inner:
@@ -194,9 +194,9 @@ def _with_head(base: nn.Module, found: _Found) -> nn.Module:
     return shell
 
 
-def _tokenizer_for(found: _Found, download: bool) -> PreTrainedTokenizerBase:
+def _tokenizer_for(found: Found, download: bool) -> PreTrainedTokenizerBase:
     with quiet_loading():
-        return plugs.load_tokenizer(_source(found, None, download)[1].folder)
+        return plugs.load_tokenizer(base_source(found, None, download)[1].folder)
 
 
 def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -128,10 +128,15 @@ def weight_probe(model: nn.Module, leave_out: Collection[str] = ()) -> dict[str,
 
     The elements are chosen by sha256 of the tensor's name, so that any machine picks the same ones.
     """
+    return probe(base_parameters(model, leave_out))
+
+
+def probe(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Any]:
+    """The probe of parameters by their names in a bare base, read one at a time: of a model, or of its files."""
     values: dict[str, list[float]] = {}
     dtype = torch.float64  # of all, the one with the coarsest grid: it sets the tolerance
     with torch.no_grad():
-        for name, parameter in base_parameters(model, leave_out):
+        for name, parameter in parameters:
             if parameter.is_meta:
                 raise WrongBase(f"{name} holds no weights (it is on the meta device): load the base whole first")
             if 0 in parameter.shape:

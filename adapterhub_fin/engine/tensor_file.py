@@ -33,13 +33,13 @@ class TensorFile:
         self.path = path
         self.tensors = read_header(path)
         with open_regular(path) as file:
-            self._data = 8 + int.from_bytes(file.read(8), "little")
+            self.data = 8 + int.from_bytes(file.read(8), "little")  # where the first tensor begins
 
     def raw(self, name: str, most: int = CHUNK) -> Iterator[bytes]:
         """A tensor's bytes as they are stored, at most so many at a time."""
         info = self.tensors[name]
         with open_regular(self.path) as file:
-            file.seek(self._data + info.start)
+            file.seek(self.data + info.start)
             left = info.stop - info.start
             while left:
                 chunk = file.read(min(most, left))
@@ -65,7 +65,7 @@ class TensorFile:
         with open_regular(self.path) as file:
             read = bytearray()
             for place in places:
-                file.seek(self._data + info.start + place * stored.itemsize)
+                file.seek(self.data + info.start + place * stored.itemsize)
                 read += file.read(stored.itemsize)
         return [float(value) for value in _widened(bytes(read), info.dtype)]
 

@@ -1,4 +1,4 @@
-"""Write a stored version as a plain folder, for PEFT or for a serving engine."""
+"""Write a stored version as a plain folder: for PEFT, for a serving engine, or folded into its base."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.folding.into_base import Folded
+    from adapterhub_fin.engine.folding.loss import Into
     from adapterhub_fin_registry import Version
 
-LAYOUTS = ("peft", "vllm")
+LAYOUTS = ("peft", "vllm", "merged")
 # What vLLM reads beside the adapter: a tokenizer of its own (transformers_utils/tokenizer.py, get_lora_tokenizer).
 BESIDE = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
@@ -42,6 +44,7 @@ class Exported:
     folder: Path
     left_out: Sequence[str] = ()
     notes: Sequence[Finding] = ()
+    folded: Folded | None = None  # for the layout merged
     launch: Launch | None = None
 
 
@@ -51,6 +54,9 @@ def export(
     *,
     layout: str = "peft",
     without_head: bool = False,
+    base: str | Path | None = None,
+    into: Into | None = None,
+    download: bool = False,
     engine: str | None = None,
     registry: Registry | None = None,
 ) -> Exported:
@@ -58,12 +64,18 @@ def export(
 
     `peft` is every file as it is stored. `vllm` is what vLLM's LoRA loader reads: the configuration, LoRA's factors and
     a tokenizer; Refused says what it would not load. `without_head` leaves out the modules that were trained whole.
+    `merged` is the whole model, the version folded into its base: `base` and `download` are as for `load`, and `into`
+    says whether what was trained on a quantized base goes into the dequantised weights (the default) or the original.
     `engine` (vllm, sglang, lorax or tgi) asks how that one serves the folder; Refused where it would not.
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     if without_head and layout != "vllm":
         raise Refused("a PEFT folder without its head would answer at random: leave without_head for the layout vllm")
+    if layout != "merged" and (base is not None or into is not None or download):
+        raise Refused(f"base, into and download are of the layout merged: a folder for {layout} holds no base")
+    if layout == "merged" and engine is not None:
+        raise Refused("a merged folder is a whole model, which an engine is given as any other: leave engine out")
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     source, target = registry.path(version.reference), Path(folder).absolute()
@@ -71,6 +83,12 @@ def export(
         if layout == "peft":
             _copy(version, source, built)
             done = Exported(version, target)
+        elif layout == "merged":
+            from adapterhub_fin.engine.folding.into_base import fold_into_base
+
+            exact = f"{version.name}@{version.number}"
+            folded = fold_into_base(exact, built, base=base, into=into, download=download, registry=registry)
+            done = Exported(version, target, folded=folded)
         else:
             done = Exported(version, target, *_for_vllm(version, source, built, without_head))
         return done if engine is None else replace(done, launch=_launch(engine, done, built))

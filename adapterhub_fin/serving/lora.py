@@ -15,7 +15,7 @@ FACTORS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embed
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # Flags of LoRA that change what it computes, and of which released engines read none.
 VARIANTS = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora", "arrow_config")
-MERGE = "merge it into the base (PEFT's merge_and_unload) and serve the whole model"
+MERGE = "fold it into its base (ahf export --layout merged) and serve the whole model"
 
 
 def module_of(name: str) -> str:

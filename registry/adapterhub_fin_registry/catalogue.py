@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
-from adapterhub_fin_registry.local import AsOf
 from adapterhub_fin_registry.reference import local_name
 from adapterhub_fin_registry.shelf import shelves
+from adapterhub_fin_registry.view import AsOf
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.search.page import Page

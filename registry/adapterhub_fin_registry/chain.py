@@ -15,9 +15,10 @@ from adapterhub_fin_registry.configuration import HOME, Configuration, Entry
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadConfiguration, BadQuery, NotFound, ReadOnly
 from adapterhub_fin_registry.incoming import Intake
-from adapterhub_fin_registry.local import AnyReference, AsOf, Registry
+from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
 from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.view import AnyReference, AsOf
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.knowledge import Tier

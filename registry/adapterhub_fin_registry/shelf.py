@@ -38,6 +38,13 @@ class Shelf:
         """The version of a number; None where there is none."""
         return Version.read(self.name, number, self.versions_folder / str(number))
 
+    def stored(self, number: int) -> Version | None:
+        """The version of a number, its manifest unparsed; None where there is none, or no file to read it from."""
+        try:
+            return self.version(number)
+        except Corrupted:
+            return None  # whatever its bytes are, they aren't a manifest's
+
     def newest_first(self) -> Iterator[Version]:
         """The versions that can be read, the highest number first."""
         for number in reversed(self.numbers()):
@@ -84,10 +91,7 @@ class Shelf:
     def by_digest(self, digest: str) -> Version | None:
         """The version with this digest; of several, the one stored last."""
         for number in reversed(self.numbers()):
-            try:
-                version = self.version(number)
-            except Corrupted:
-                continue  # whatever its bytes are, they aren't a manifest's
+            version = self.stored(number)
             if version is not None and version.digest == digest:
                 return version
         return None

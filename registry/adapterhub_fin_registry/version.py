@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -69,6 +69,14 @@ class Version:
         """The manifest as plain JSON, read without pydantic and not validated."""
         path = self.folder / "manifest.json"
         return known_format(parse_object(self.manifest_bytes, path), path)
+
+    @cached_property
+    def is_readable(self) -> bool:
+        """Whether the manifest has what every use of it needs; nothing is kept of what is parsed to tell."""
+        try:
+            return bool(replace(self).knowledge_end)
+        except Corrupted:
+            return False
 
     @cached_property
     def record(self) -> dict[str, Any]:

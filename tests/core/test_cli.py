@@ -17,6 +17,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
@@ -299,6 +300,13 @@ def small_recipe(folder: Path, encoder: Path) -> Path:
     return path
 
 
+def tuned(encoder: Path, folder: Path) -> None:
+    """The encoder with every weight moved, as a full fine-tuning leaves it."""
+    shutil.copytree(encoder, folder)
+    weights = load_file(encoder / "model.safetensors")
+    save_file({name: weight + 0.1 for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
 def test_training_draws_its_progress_on_a_terminal_and_not_in_a_pipe(encoder: Path, tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, encoder)
     command = [Path(sys.executable).with_name("ahf"), "train", recipe]
@@ -336,6 +344,8 @@ def test_the_examples_of_help_run(
     monkeypatch.setenv("HOME", str(tmp_path))
     small_recipe(tmp_path, encoder)
     shutil.copytree(trained.version.files, tmp_path / "runs" / "my-lora")
+    shutil.copytree(encoder, tmp_path / "models" / "base")
+    tuned(encoder, tmp_path / "runs" / "tuned")
     monkeypatch.setattr("uvicorn.Server.main_loop", leave_at_once)
     found = examples(verb)
     assert found

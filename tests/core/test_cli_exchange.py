@@ -137,3 +137,24 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     assert document["reference"] == "acme/theirs@1"  # dated, it is the version that is there
     manifest = ahf.Registry().resolve("acme/theirs").manifest
     assert manifest.licence == "MIT" and {each.kind for each in manifest.knowledge.inputs} == {"asserted"}
+
+
+def test_a_version_is_folded_into_its_base_and_taken_out_again(
+    run_ahf: Ahf, stocked: Path, encoder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "merged"
+    code, out, err = run_ahf("export", "acme/tone", str(folder), "--layout", "merged")
+    assert (code, out) == (0, f"{folder}\n") and "folded 13 changes into" in err and "(written)" in err
+    told = json.loads(run_ahf("export", "acme/tone", str(folder) + "2", "--layout", "merged", "--json")[1])["folded"]
+    assert len(told["changed"]) == 13 and 0 < told["losses"]["rounding"] < 1e-4 and told["into"] is None
+    arguments = ["extract", str(folder), "--base", str(encoder), "--rank", "4", "--into", "acme/back"]
+    code, out, err = run_ahf(*arguments)
+    assert code == 0 and out.endswith("acme/back@1\n") and "energy kept" in out
+    assert "brought whole: classifier.weight" in err
+    document = json.loads(run_ahf(*arguments, "--json")[1])
+    assert document["reference"] == "acme/back@2" and document["energy"] > 0.999999
+    assert [each["rank"] for each in document["parameters"]] == [4] * 13
+    there, back = (ahf.load(name).predict(["Profit rose."])[0].scores for name in ("acme/tone", "acme/back"))
+    assert back == pytest.approx(there, abs=1e-5)
+    code, _, err = run_ahf("extract", str(encoder), "--base", str(encoder), "--into", "acme/none")
+    assert code == 1 and err.startswith("ahf: no matrix of the tuned model differs")

@@ -22,7 +22,7 @@ from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
 from adapterhub_fin import bases
-from adapterhub_fin.cli.merge import command
+from adapterhub_fin.cli import group
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.reading import changes_of
@@ -386,13 +386,16 @@ def test_licences_are_joined(kept: ahf.Registry, tmp_path: Path) -> None:
     assert stated is not None and stated.manifest.licence == "MIT"
 
 
-class TestVerb:
-    def run(self, *arguments: str) -> Any:
-        return CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+def run_ahf(*arguments: str) -> Any:
+    return CliRunner().invoke(group, list(arguments), catch_exceptions=False)
 
+
+class TestVerb:
     def test_it_merges_measures_and_tells(self, kept: ahf.Registry, encoder: Path) -> None:
         check = ["--check", tiny_corpus(), "--part", "all", "--base", str(encoder)]
-        done = self.run("acme/a", "acme/b", "--weights", "0.5,0.5", "--rank", "0.9", "--into", "acme/ab", *check)
+        done = run_ahf(
+            "merge", "acme/a", "acme/b", "--weights", "0.5,0.5", "--rank", "0.9", "--into", "acme/ab", *check
+        )
         assert done.exit_code == 0 and "acme/ab@1 (sha256:" in done.output and "energy kept" in done.output
         for reference in ("acme/a@1", "acme/b@1", "acme/ab@1"):
             assert f"{reference}" in done.output
@@ -411,9 +414,9 @@ class TestVerb:
             "layer.1.*=1,0",
             "--json",
         ]
-        tried = json.loads(self.run(*given, "--dry-run").stdout)
+        tried = json.loads(run_ahf("merge", *given, "--dry-run").stdout)
         assert "reference" not in tried and "acme/ab" not in kept.names() and tried["space"] == "dense"
-        stored = json.loads(self.run(*given, "--into", "acme/ab").stdout)
+        stored = json.loads(run_ahf("merge", *given, "--into", "acme/ab").stdout)
         assert stored["reference"] == "acme/ab@1" and stored["modules"] == tried["modules"]
         assert [each["weight"] for each in stored["parents"]] == [1, 1]
         recipe = kept.resolve("acme/ab").manifest.recipe
@@ -432,7 +435,7 @@ class TestVerb:
         ],
     )
     def test_wrong_usage_is_told(self, kept: ahf.Registry, arguments: list[str]) -> None:
-        assert self.run(*arguments).exit_code == 2 and "acme/x" not in kept.names()
+        assert run_ahf("merge", *arguments).exit_code == 2 and "acme/x" not in kept.names()
 
 
 class Outer(MethodImplementation):
@@ -481,7 +484,7 @@ def test_the_examples_of_the_page_run(kept: ahf.Registry, encoder: Path) -> None
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     assert len(lines) > 3
     for line in lines:
-        done = CliRunner().invoke(command, shlex.split(line)[2:], catch_exceptions=False)
+        done = run_ahf(*shlex.split(line)[1:])
         assert done.exit_code == 0, f"{line}: {done.output}"
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(block, {})

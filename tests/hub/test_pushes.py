@@ -294,6 +294,28 @@ def test_altered_files_are_not_given_out(hub: Any, adapter: Any, caplog: pytest.
     assert answer.status_code == 500 and "isn't what its manifest says" in answer.json()["error"]
 
 
+@pytest.mark.parametrize("damage", ["undated", "cut-off"])
+def test_damaged_versions_are_passed_over_and_pushed_anew(hub: Any, adapter: Any, damage: str) -> None:
+    api, name = hub.api(), f"acme/{damage}"
+    api.create_repo(name)
+    oids = [push(api, name, adapter(seed)).oid for seed in range(4)]
+    for number in (1, 4):
+        path = hub.registry.resolve(f"{name}@{number}").folder / "manifest.json"
+        data = path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(data[:-1] if damage == "cut-off" else data.replace(b'"inputs":[', b'"inputs":[[],'))
+    hub.registry.add_event(f"{name}@2", "tag", {"tag": "seen"})  # by which the server notices
+    refs = api.list_repo_refs(name)
+    assert sorted(tag.name for tag in refs.tags) == ["v2", "v3"] and refs.branches[0].target_commit == oids[2]
+    assert [each.commit_id for each in api.list_repo_commits(name)] == [oids[2], oids[1]]
+    for revision in ("v1", "v4", oids[0], oids[3]):
+        with pytest.raises(RevisionNotFoundError):
+            api.model_info(name, revision=revision)
+    assert push(api, name, adapter(3)).oid not in oids[:3]
+    assert [version.number for version in hub.registry.versions(name)] == [2, 3, 5]
+    hub.registry.verify(f"{name}@5")
+
+
 def test_six_who_push_at_once_lose_nothing(hub: Any, adapter: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

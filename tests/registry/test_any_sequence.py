@@ -179,6 +179,6 @@ def test_any_sequence(make_folder: Any, make_manifest: Any) -> None:
     """Ten thousand steps; a failure prints the few that it needs."""
     machine: Any = _machine(make_folder, make_manifest)
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=220, stateful_step_count=50, deadline=None, derandomize=True)
+        machine, settings=settings(max_examples=250, stateful_step_count=50, deadline=None, derandomize=True)
     )
     assert machine.steps >= 10_000

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.manifest import Method as StoredMethod
 
+MAGNITUDE = ".lora_magnitude_vector"
 FLOATS = ("F64", "F32", "F16", "BF16")
 EXTRAS = {  # what else a LoRA's file may hold, by a part of the tensor's name
     "lora_magnitude_vector": "DoRA's magnitude, which needs the norms of the base's weights",
@@ -53,6 +54,7 @@ class StoredChanges(ABC):
         self.modules: tuple[str, ...] = ()  # those whose whole weights it brings
         self.dtypes: tuple[torch.dtype, ...] = ()  # of the factors
         self._files: dict[str, str] = {}  # the whole parameters' names in the file
+        self._magnitudes: dict[str, str] = {}  # names in the file of DoRA's magnitudes, by the parameter's
 
     @abstractmethod
     def change(self, name: str) -> LowRank:
@@ -61,6 +63,10 @@ class StoredChanges(ABC):
     def values(self, name: str) -> Tensor:
         """A parameter that is brought whole."""
         return self._tensor(self._files[name])
+
+    def magnitude(self, name: str) -> Tensor | None:
+        """DoRA's norm of each row of a changed weight, or of each column of an embedding's; None without DoRA."""
+        return self._tensor(self._magnitudes[name]).flatten() if name in self._magnitudes else None
 
     @property
     def fan_in_fan_out(self) -> bool:
@@ -95,9 +101,11 @@ class StoredChanges(ABC):
 class _LoraFolder(StoredChanges):
     """A plain PEFT folder of type LORA."""
 
-    def __init__(self, folder: Path, called: str, config: Mapping[str, Any], heads: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, called: str, config: Mapping[str, Any], heads: tuple[str, ...], base_at_hand: bool
+    ) -> None:
         super().__init__(folder, called, config)
-        check_plain(config, called)
+        check_plain(config, called, base_at_hand=base_at_hand)
         header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
         shapes = {name: tuple(info.shape) for name, info in header.items()}
         self._pairs: dict[str, tuple[str, str]] = {}  # names in the file of A and B, by the parameter's
@@ -112,6 +120,9 @@ class _LoraFolder(StoredChanges):
             if name.endswith(".lora_B.bias") and name.removesuffix("bias") + "weight" in taken:
                 module = name.removesuffix(".lora_B.bias").removeprefix(PREFIX)
                 self._note(Place(module, "bias", shapes[name]), name, name)
+                taken.add(name)
+            if base_at_hand and name.endswith(MAGNITUDE):
+                self._magnitudes[name.removesuffix(MAGNITUDE).removeprefix(PREFIX) + ".weight"] = name
                 taken.add(name)
         self.places = dict(sorted(self.places.items()))
         self.dtypes = tuple(sorted({_dtype(header[name].dtype, called, name) for name in taken}, key=str))
@@ -179,25 +190,30 @@ class _OtherMethod(StoredChanges):
         return change
 
 
-def changes_of(version: Version) -> StoredChanges:
+def changes_of(version: Version, *, base_at_hand: bool = False) -> StoredChanges:
     """What a version changes, from its files as they are: verify them first, with `Registry.path`."""
     head = version.manifest.head
-    return open_changes(
-        version.files, version.reference, method=version.manifest.method, heads=tuple(head.modules) if head else ()
-    )
+    heads, method = tuple(head.modules) if head else (), version.manifest.method
+    return open_changes(version.files, version.reference, method=method, heads=heads, base_at_hand=base_at_hand)
 
 
 def open_changes(
-    folder: Path, called: str, *, method: StoredMethod | None = None, heads: tuple[str, ...] = ()
+    folder: Path,
+    called: str,
+    *,
+    method: StoredMethod | None = None,
+    heads: tuple[str, ...] = (),
+    base_at_hand: bool = False,
 ) -> StoredChanges:
     """What the adapter in a folder changes; BadMerge says why one can't be taken apart into matrices.
 
-    `heads` names the modules whose whole weights travel, beside those that the configuration names.
+    `heads` names the modules whose whole weights travel, beside those that the configuration names. `base_at_hand` is
+    for a caller that has the base's weights too, and so can do what `magnitude` asks of it.
     """
     path = folder / CONFIG
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if config.get("peft_type") == "LORA":
-        return _LoraFolder(folder, called, config, heads)
+        return _LoraFolder(folder, called, config, heads, base_at_hand)
     if method is None:
         raise BadMerge(
             f"{called} is of the type {config.get('peft_type')}, and only LORA can be read without its method"

@@ -24,13 +24,20 @@ OTHERWISE = {
     "velora_config": "VeLoRA computes with compressed inputs",
     "ensure_weight_tying": "it ties layers of the base to each other",
 }
+MEND_DORA = "train lora without that, or fold it into its base with ahf export --layout merged"
 MEND = "train lora without that, or fold it into its base with PEFT's merge_and_unload"
 
 
-def check_plain(config: Mapping[str, Any], called: str) -> None:
-    """Raise BadMerge where a LoRA's configuration says that it is more than matrices added to weights."""
+def check_plain(config: Mapping[str, Any], called: str, *, base_at_hand: bool = False) -> None:
+    """Raise BadMerge where a LoRA's configuration says that it is more than matrices added to weights.
+
+    With the base at hand, DoRA's norms can be taken.
+    """
     for key, reason in _reasons(config):
-        raise BadMerge(f"{called} can't be merged: it sets {key}, and {reason}; {MEND}")
+        if key == "use_dora" and base_at_hand:
+            continue
+        mend = MEND_DORA if key == "use_dora" else MEND
+        raise BadMerge(f"{called} can't be merged: it sets {key}, and {reason}; {mend}")
 
 
 def _reasons(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

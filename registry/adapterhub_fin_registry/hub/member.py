@@ -14,8 +14,8 @@ from adapterhub_fin_registry.hub.mirror import Mirror
 from adapterhub_fin_registry.hub.repository import Repository
 from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.knowledge import Tier
-from adapterhub_fin_registry.local import AsOf
 from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, is_segment
+from adapterhub_fin_registry.view import AsOf
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.search.page import Page

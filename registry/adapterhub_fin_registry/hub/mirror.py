@@ -17,11 +17,12 @@ from adapterhub_fin_registry.hub.client import Hub
 from adapterhub_fin_registry.hub.repository import Pinned, Repository
 from adapterhub_fin_registry.incoming import Intake, take
 from adapterhub_fin_registry.knowledge import Tier, choose, format_instant
-from adapterhub_fin_registry.local import AnyReference, Registry
+from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, local_name
 from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.signatures import MANIFEST
 from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.view import AnyReference
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.keys import PrivateKey

@@ -47,7 +47,7 @@ class Repositories:
         if cached is not None and cached[0] == mark and cached[1] is kept:
             return cached[2]
         found = Repository(self.registry, self.state, self.card, name, kept or RepositoryState(private=self.private))
-        if not found.versions and kept is None:
+        if found.oldest is None and kept is None:
             raise no_repository(name)
         with self._guard:
             if len(self._cache) >= _CACHED:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -33,27 +33,41 @@ class Ref:
 
 
 class Repository:
-    """One name as it was read: its versions, its aliases, and the state beside them."""
+    """One name as it was found: its versions, its aliases, and the state beside them.
+
+    A version is read when it is first asked for, and parsed when it is shown: a push needs the newest of hundreds.
+    """
 
     def __init__(self, registry: Registry, state: State, card: CardOf, name: str, kept: RepositoryState) -> None:
         self._state, self._card = state, card
         self.name = name
         self.namespace = name.partition("/")[0]
-        # Each without what was parsed of it on the way: a manifest's objects take ten times its bytes.
-        self.versions = [replace(version) for version in Shelf(registry.root, name).newest_first()][::-1]
-        self.aliases = registry.aliases(name) if self.versions else {}
+        self._shelf = Shelf(registry.root, name)
+        self._numbers = self._shelf.numbers()
+        self._stored: dict[int, Version | None] = {}
+        self.aliases = registry.aliases(name) if self.oldest else {}
         self.kept = kept
         self._commits: dict[str, Commit] = {}
 
     @cached_property
+    def versions(self) -> list[Version]:
+        """Every version that can be read, by ascending number."""
+        return list(self._readable(self._numbers))
+
+    @cached_property
+    def oldest(self) -> Version | None:
+        """The version of the lowest number, yanked or not."""
+        return next(self._readable(self._numbers), None)
+
+    @cached_property
     def newest(self) -> Version | None:
         """The version that `main` shows: the highest that is neither yanked nor deleted."""
-        return next((version for version in reversed(self.versions) if not _yanked(version)), None)
+        return next((version for version in self._readable(self._numbers[::-1]) if not _yanked(version)), None)
 
     @cached_property
     def created_at(self) -> str:
         """When the repository was made, or its first version stored."""
-        return self.kept.created_at or (self.versions[0].record["added_at"] if self.versions else now())
+        return self.kept.created_at or (self.oldest.record["added_at"] if self.oldest else now())
 
     @property
     def head(self) -> Commit:
@@ -105,28 +119,39 @@ class Repository:
             return Blob(uploaded.stat().st_size, sha256, uploaded)
         except FileNotFoundError:
             pass
-        for version in reversed(self.versions):
-            for blob in self._of(version).files.values():
+        digits = sha256.encode()  # which stand in the manifest of whatever version has the file
+        for version in self._readable(self._numbers[::-1], lambda version: digits in version.manifest_bytes):
+            for blob in version_files(version).values():
                 if blob.sha256 == sha256 and blob.path is not None:
                     return blob
         return None
 
     def by_digest(self, digest: str) -> Version | None:
         """The version with a digest."""
-        return next((version for version in reversed(self.versions) if version.digest == digest), None)
+        return next(self._readable(self._numbers[::-1], lambda version: version.digest == digest), None)
+
+    def _readable(
+        self, numbers: Iterable[int], may_be: Callable[[Version], bool] = lambda version: True
+    ) -> Iterator[Version]:
+        """Of some numbers the versions that can be read; those that `may_be` rules out aren't parsed to tell."""
+        for number in numbers:
+            if number not in self._stored:
+                self._stored[number] = self._shelf.stored(number)
+            version = self._stored[number]
+            if version is not None and may_be(version) and version.is_readable:
+                yield version
 
     def _number(self, number: int, revision: str) -> Commit:
-        for version in self.versions:
-            if version.number == number:
+        if number in self._numbers:
+            for version in self._readable([number]):
                 return self._of(version)
         raise no_revision(self.name, revision)
 
     def _id(self, id_: str, revision: str) -> Commit:
         if self.head.id == id_:  # an empty repository's among them
             return self.head
-        for version in reversed(self.versions):
-            if version_id(version.digest) == id_:
-                return self._of(version)
+        for version in self._readable(self._numbers[::-1], lambda version: version_id(version.digest) == id_):
+            return self._of(version)
         if pushed := self.kept.commit(id_):
             return self._pushed(pushed)
         raise no_revision(self.name, revision)

@@ -24,7 +24,7 @@ def test_a_repository_is_served_from_a_hub(
     pushed = [CommitOperationAdd(path, data) for path, data in adapter(5).items()]
     made = api.create_commit(name, pushed, commit_message="from a notebook")
     assert answer("acme/base", f"hf://{name}@v1", Refusals()) is None and "AHF_VLLM_HUB" in caplog.text
-    monkeypatch.setenv("AHF_VLLM_HUB", "desk/*, acme/*")
+    monkeypatch.setenv("AHF_VLLM_HUB", f"desk/*, {name.partition('/')[0]}/*")
     for revision in ("@v1", "", f"@{made.oid}"):
         served = answer("acme/base", f"hf://{name}{revision}", Refusals())
         assert served is not None, caplog.text

@@ -1,0 +1,120 @@
+"""ahf extract"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adapterhub_fin.cli.merge import Rank
+from adapterhub_fin.cli.options import json_option, print_json, print_table, printable
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.folding.extracting import Extraction
+
+
+@click.command("extract")
+@click.argument("tuned", type=click.Path())
+@click.option("--base", required=True, metavar="FOLDER|ID", help="The model that it was tuned from.")
+@click.option("--into", required=True, metavar="NAME", help="The name of the new version.")
+@click.option(
+    "--rank",
+    type=Rank(),
+    default=32,
+    show_default=True,
+    metavar="N|SHARE",
+    help="Of each matrix, such as 16, or the energy to keep such as 0.99.",
+)
+@click.option("--leave-out", multiple=True, metavar="PATTERN", help="Parameters to do without, such as '*embeddings*'.")
+@click.option("--corpus", metavar="NAME", help="What it was tuned on.")
+@click.option("--knowledge-end", metavar="DATE", help="The last date of what it was tuned on; with --evidence.")
+@click.option("--evidence", metavar="TEXT", help="Where that date is stated: a card, a paper, a record.")
+@click.option("--base-knowledge-end", metavar="DATE", help="The same of its base; with --base-evidence.")
+@click.option("--base-evidence", metavar="TEXT", help="Where the base's date is stated.")
+@click.option("--description", default="", help="For people and search.")
+@click.option("--licence", metavar="ID", help="The adapter's licence, such as Apache-2.0.")
+@click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")
+@json_option
+def command(
+    tuned: str,
+    base: str,
+    into: str,
+    rank: int | float,
+    leave_out: tuple[str, ...],
+    corpus: str | None,
+    knowledge_end: str | None,
+    evidence: str | None,
+    base_knowledge_end: str | None,
+    base_evidence: str | None,
+    description: str,
+    licence: str | None,
+    download: bool,
+    as_json: bool,
+) -> None:
+    """Make an adapter of a fully fine-tuned model: its difference from its base, at a rank.
+
+    Matrices become factors; heads and norms are brought whole. What carries no date is bounded by this moment.
+
+    \b
+    Examples:
+      ahf extract runs/tuned --base models/base --rank 8 --into acme/extracted
+      ahf extract runs/tuned --base models/base --rank 0.99 --leave-out '*embeddings*' --into acme/extracted --json
+    """
+    from adapterhub_fin import extract
+
+    done = extract(
+        tuned,
+        base=_base(base, base_knowledge_end, base_evidence),
+        into=into,
+        rank=rank,
+        leave_out=leave_out,
+        corpus=_stated(name=corpus, knowledge_end=knowledge_end, evidence=evidence),
+        description=description,
+        licence=licence,
+        download=download,
+    )
+    if as_json:
+        print_json(_as_json(done))
+        return
+    _print(done)
+
+
+def _base(base: str, knowledge_end: str | None, evidence: str | None) -> dict[str, Any]:
+    from pathlib import Path
+
+    where = "path" if Path(base).is_dir() else "id"
+    return {where: base, **(_stated(knowledge_end=knowledge_end, evidence=evidence) or {})}
+
+
+def _stated(**options: str | None) -> dict[str, Any] | None:
+    return {key: value for key, value in options.items() if value is not None} or None
+
+
+def _as_json(done: Extraction) -> dict[str, Any]:
+    return {
+        "reference": done.version.reference,
+        "digest": done.version.digest,
+        "energy": done.energy,
+        "parameters": [
+            {"name": each.name, "shape": each.shape, "rank": each.rank, "energy": each.energy, "size": each.size}
+            for each in done.parameters
+        ],
+        "brought": list(done.brought),
+        "left_out": dict(done.left_out),
+        "unchanged": done.unchanged,
+        "path": str(done.version.files),
+    }
+
+
+def _print(done: Extraction) -> None:
+    rows = [
+        (each.name, " x ".join(map(str, each.shape)), each.rank, f"{each.energy:.4f}", f"{each.size:.2g}")
+        for each in done.parameters
+    ]
+    if rows:
+        print_table(("parameter", "shape", "rank", "energy kept", "difference"), rows)
+    for name in done.brought:
+        click.echo(printable(f"brought whole: {name}"), err=True)
+    for name, size in done.left_out.items():
+        click.echo(printable(f"left out: {name}, which differs by {size:.2g} of its size"), err=True)
+    click.echo(done.version.reference)

@@ -1,0 +1,135 @@
+"""A whole model's tensors where they lie: in safetensors, one file or several, by the names that the model gives them.
+
+The names in a file and those in a model differ: a bare base has no `bert.` before its own, old files say `gamma` for
+`weight`, and some models make one parameter of several tensors. Which is which is asked of Transformers itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.errors import BaseNotFound, NotAnAdapter, Refused, WrongTensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file, and the model's parameter that it is, or is a part of."""
+
+    file: TensorFile
+    name: str  # in the file
+    key: str  # in the model
+    direct: bool  # whether the parameter is this tensor and nothing else
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.file.tensors[self.name].shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        kind = self.file.tensors[self.name].dtype
+        if kind not in DTYPES:
+            raise Refused(f"{self.file.path.name} holds {self.name} as {kind}, which is not computed with here")
+        return DTYPES[kind]
+
+    def tensor(self) -> Tensor:
+        """The tensor, mapped and not read: its pages are in memory while it is, and no longer."""
+        info = self.file.tensors[self.name]
+        if info.start == info.stop:
+            return torch.empty(info.shape, dtype=self.dtype)
+        place = self.file.data + info.start  # copy-on-write, so that nothing can reach the file
+        mapped = np.memmap(self.file.path, np.uint8, "c", place, (info.stop - info.start,))
+        return torch.from_numpy(mapped).view(self.dtype).reshape(info.shape)
+
+
+class ModelTensors:
+    """The tensors of a model's folder, shard by shard and by the parameters of a model that is on the meta device."""
+
+    def __init__(self, folder: Path, model: PreTrainedModel) -> None:
+        self.folder = folder
+        known: dict[str, Tensor] = dict(model.state_dict())
+        transforms: list[Any] = get_model_conversion_mapping(model)
+        converters = [each for each in transforms if isinstance(each, WeightConverter)]
+        renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
+        self.shards: list[tuple[str, list[Stored]]] = []  # by the names of their files
+        self.by_key: dict[str, Stored] = {}
+        for called, file in _files(folder):
+            shard = []
+            for name in file.tensors:
+                key, converted = rename_source_key(name, renamings, converters, model.base_model_prefix, known)
+                shard.append(Stored(file, name, key, converted is None))
+            self.shards.append((called, shard))
+            self.by_key |= {stored.key: stored for stored in shard}
+
+    def find(self, key: str, shape: tuple[int, ...], what: str) -> Stored:
+        """The tensor that is a parameter; WrongTensors where there is none of that shape."""
+        stored = self.by_key.get(key)
+        if stored is None:
+            raise WrongTensors(f"{what} {key}, and the model at {self.folder} stores no such tensor")
+        if not stored.direct:
+            raise Refused(
+                f"{what} {key}, which Transformers makes of several tensors ({stored.name}, ...) when it reads "
+                f"{self.folder}: that is not taken apart here; use PEFT's merge_and_unload on the model in memory"
+            )
+        if stored.shape != shape:
+            raise WrongTensors(f"{what} {key} as {shape}, and the model at {self.folder} has it as {stored.shape}")
+        return stored
+
+    def __iter__(self) -> Iterator[Stored]:
+        for _, shard in self.shards:
+            yield from shard
+
+
+def _files(folder: Path) -> Iterator[tuple[str, TensorFile]]:
+    """The model's files in the order of their names; each is checked whole."""
+    try:
+        if (folder / INDEX).is_file():
+            yield from _sharded(folder)
+        elif (folder / WHOLE).is_file():
+            yield WHOLE, TensorFile((folder / WHOLE).resolve())  # a link into the cache of a Hub
+        elif any((folder / name).is_file() for name in PICKLES):
+            raise Refused(
+                f"{folder} has its weights in pytorch_model.bin, a pickle, which can run code when it is read: load "
+                "the model once with Transformers, and save_pretrained it, which writes safetensors"
+            )
+        else:
+            raise BaseNotFound(f"{folder} holds no {WHOLE} and no {INDEX}: name the folder of a whole model")
+    except NotAnAdapter as error:  # what the header's reader says of any file
+        raise Refused(f"the model's weights can't be read: {error}") from error
+
+
+def _sharded(folder: Path) -> Iterator[tuple[str, TensorFile]]:
+    try:
+        where = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        names = {str(name): str(file) for name, file in where.items()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise Refused(f"{folder / INDEX} maps no tensors to files: download the model again") from error
+    for shard in sorted(set(names.values())):
+        if Path(shard).name != shard or not (folder / shard).is_file():
+            raise Refused(f"{folder / INDEX} names {shard}, which is not there: download the model again")
+        file = TensorFile((folder / shard).resolve())
+        if lost := sorted({name for name, place in names.items() if place == shard} - set(file.tensors)):
+            raise Refused(f"{folder / shard} lacks {lost[0]}, which the index places there: download the model again")
+        yield shard, file

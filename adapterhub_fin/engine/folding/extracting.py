@@ -1,0 +1,155 @@
+"""Make an adapter of a whole model that was fine-tuned: what differs from its base, a matrix at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin import bases
+from adapterhub_fin.engine import pin, plugs
+from adapterhub_fin.engine.base_check import describe_base
+from adapterhub_fin.engine.folding.base_tensors import ModelTensors
+from adapterhub_fin.engine.folding.differences import Differences
+from adapterhub_fin.engine.folding.tuned import tuned_shell
+from adapterhub_fin.engine.foreign import Foreign, read_folder
+from adapterhub_fin.engine.merging.combine import check_rank
+from adapterhub_fin.engine.merging.record import DIGITS
+from adapterhub_fin.engine.merging.writing import write_lora
+from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.engine.saving import base_choice, foreign_manifest
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.extensions import extensions
+from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin_registry.reading import hash_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from adapterhub_fin.engine.folding.differences import Extracted
+    from adapterhub_fin.engine.folding.tuned import Task
+    from adapterhub_fin_registry import Version
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """An extracted version: what became of each parameter that differs, and how many do not."""
+
+    version: Version
+    parameters: Sequence[Extracted]  # by low rank
+    brought: Sequence[str]  # as they are in the tuned model, whole
+    left_out: Mapping[str, float]  # by request: the norm of the difference over the base's
+    unchanged: int
+
+    @property
+    def energy(self) -> float:
+        """The least share that a matrix kept of its difference."""
+        return min((each.energy for each in self.parameters), default=1.0)
+
+
+def extract(
+    tuned: str | Path,
+    *,
+    base: str | Path | Mapping[str, Any],
+    into: str,
+    rank: int | float = 32,
+    leave_out: Sequence[str] = (),
+    corpus: Mapping[str, Any] | None = None,
+    description: str = "",
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    download: bool = False,
+    registry: Registry | None = None,
+) -> Extraction:
+    """Add the difference between a fine-tuned model and its base as a LoRA of a rank, or of a share of its energy.
+
+    `tuned` is a folder of Transformers with safetensors; `base` a folder, an id, or `{id, path, revision,
+    knowledge_end, evidence}`. Matrices become factors; heads and norms are brought whole; `leave_out` names parameters
+    to do without, by patterns with *. `corpus` is `{name, knowledge_end, evidence, licence}`, of the fine-tuning; what
+    carries no date is bounded by this moment. Raises WrongBase, or Refused naming what no adapter can hold.
+    """
+    check_rank(rank)
+    target = registry or RegistryChain.configured().writable()
+    target.check_writable()
+    folder = Path(tuned).expanduser()
+    choice = base_choice(_given(base))
+    if choice is None:
+        raise BadRecipe("base: name the model that was fine-tuned")
+    source = bases.find_base(choice, download=download)
+    model, task = tuned_shell(folder, source.folder)
+    stored, origin = ModelTensors(folder, model), ModelTensors(source.folder, model)
+    found = Differences(model, task, stored, origin, leave_out).taken(rank)
+    with tempfile.TemporaryDirectory(prefix="ahf-extract-") as place:
+        config = write_lora(
+            Path(place),
+            found.places,
+            found.changes,
+            dtype=found.dtype,
+            whole=found.whole,
+            modules=found.modules,
+            task=task.peft,
+            base=source.repository,
+            fan_in_fan_out=found.transposed,
+        )
+        foreign = _foreign(Path(place), config, task)
+        pinned = describe_base(
+            model,
+            _tokenizer(source.folder),
+            foreign.head_modules if foreign.head else (),
+            source.repository,
+            source.revision,
+            _read(origin, model, foreign),
+        )
+        manifest = foreign_manifest(
+            foreign, pinned.model_dump(), source.known, corpus, None, description, licence, tuple(tags)
+        )
+        recipe = {
+            "extract": {
+                "tuned": {"name": folder.resolve().name, "files": _hashed(stored)},
+                "rank": rank,
+                "energy": {each.name: round(each.energy, DIGITS) for each in found.extracted},
+                "left_out": {name: round(size, DIGITS) for name, size in found.left_out.items()},
+            }
+        }
+        manifest = manifest.model_copy(update={"recipe": recipe})
+        version = target.add(Path(place), manifest, name=into, checks=extensions().vetoes())
+    if choice.path is not None:
+        bases.remember(plugs.pin_key(pinned), source.folder)
+    return Extraction(version, found.extracted, sorted(found.whole), found.left_out, found.unchanged)
+
+
+def _given(base: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(base, Mapping):
+        return base
+    return {"path": str(base)} if isinstance(base, Path) or Path(base).is_dir() else {"id": base}
+
+
+def _foreign(folder: Path, config: Mapping[str, Any], task: Task) -> Foreign:
+    """The adapter as an import would read it; a head of one figure is no classifier."""
+    foreign = read_folder(folder, task.labels)
+    if task.name == "regress" and foreign.head is not None:
+        foreign = dataclasses.replace(foreign, head={**foreign.head, "name": "regress", "labels": None})
+    return foreign
+
+
+def _tokenizer(folder: Path) -> Any:
+    with quiet_loading():
+        return plugs.load_tokenizer(folder)
+
+
+def _read(origin: ModelTensors, model: PreTrainedModel, foreign: Foreign) -> Any:
+    """The base's own parameters, one at a time, by their names in a bare base."""
+    prefix, leave_out = pin.backbone_prefix(model), foreign.head_modules if foreign.head else ()
+    for name, _ in pin.base_parameters(model, leave_out):
+        stored = origin.by_key.get(prefix + name)
+        if stored is not None and stored.direct:
+            yield name, stored.tensor()
+
+
+def _hashed(stored: ModelTensors) -> list[list[Any]]:
+    """The tuned model's files of weights, as a manifest lists files: name, size and sha256."""
+    files = {name: tensors[0].file.path for name, tensors in stored.shards if tensors}
+    return [[name, *hash_file(path)] for name, path in sorted(files.items())]
