@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+from urllib.parse import urlsplit
 
 from adapterhub_fin.errors import BadConfiguration, Refused
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.registries import configured_registries
-from adapterhub_fin_registry import Registry, Version
+from adapterhub_fin.registries import INTAKE, configured_registries
+from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     import uvicorn
@@ -44,10 +44,9 @@ def state_folder(registry: Registry, state: str | Path | None = None) -> Path:
 def hub_application(registry: Registry, state: Path, settings: Settings | None = None) -> Starlette:
     """The server as an ASGI application, with this process's vetoes; `state` is a folder of this server's own."""
     from adapterhub_fin_registry.serve.application import application
-    from adapterhub_fin_registry.serve.push import Door
     from adapterhub_fin_registry.serve.state import State
 
-    return application(registry, State(state), Door(lambda: extensions().vetoes(), _take_in), settings)
+    return application(registry, State(state), INTAKE, settings)
 
 
 def server_of(application: Starlette) -> uvicorn.Server:
@@ -93,6 +92,8 @@ def serve(
     settings = settings or Settings()
     registry = registry or configured_registries().writable()
     folder = state_folder(registry, state)
+    if settings.url is not None and not _is_url(settings.url):
+        raise BadConfiguration(f"{settings.url!r} isn't the URL of a server: write it whole, as https://hub.example")
     if not public_address and not _is_loopback(host):
         raise Refused(f"{host} is reached by others, and nothing here is encrypted: use a TLS proxy, or --public")
     if not settings.anonymous_read and not Tokens(folder).all():
@@ -111,13 +112,6 @@ def check_installed() -> None:
         raise BadConfiguration(f"serving needs {', '.join(missing)}: pip install 'adapterhub-fin[serve]'")
 
 
-def _take_in(folder: Path, name: str, registry: Registry) -> Version:
-    from adapterhub_fin.engine.importing import import_folder
-
-    # What others push isn't vouched for by whoever runs the server.
-    return import_folder(folder, name, registry=registry, signatures=()).version
-
-
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -131,6 +125,11 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_url(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and not (parts.query or parts.fragment)
 
 
 def _url(host: str, port: int) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils._runtime import is_xet_available
+
+from adapterhub_fin_registry.serve.tokens import Tokens
 
 Files = dict[str, bytes]
 
@@ -84,6 +88,77 @@ def test_other_tags_are_aliases(hub: Any, adapter: Any) -> None:
     assert hub.registry.aliases("acme/alias") == {}
 
 
+def test_a_repository_that_can_not_be_deleted_whole_stays_whole(hub: Any, adapter: Any) -> None:
+    api = hub.api()
+    api.create_repo("acme/damaged")
+    for seed in range(2):
+        push(api, "acme/damaged", adapter(seed))
+    manifest = hub.registry.path("acme/damaged@1").parent / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.chmod(0o644)
+    manifest.write_bytes(b"{")
+    with pytest.raises(HfHubHTTPError, match="acme/damaged@1 is damaged"):
+        api.delete_repo("acme/damaged")
+    manifest.write_bytes(whole)
+    assert [ref.name for ref in api.list_repo_refs("acme/damaged").tags] == ["v1", "v2"]
+
+
+def test_a_commit_is_named_by_no_alias(hub: Any, adapter: Any) -> None:
+    api = hub.api()
+    api.create_repo("acme/named")
+    first, second = (push(api, "acme/named", adapter(seed)).oid for seed in range(2))
+    hub.registry.set_alias("acme/named", first, 2)
+    assert api.model_info("acme/named", revision=first).sha == first != second
+    hub.registry.set_alias("acme/named", "f" * 40, 2)
+    with pytest.raises(RevisionNotFoundError):
+        api.model_info("acme/named", revision="f" * 40)
+
+
+def test_two_who_move_to_each_other_do_not_wait_for_ever(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from adapterhub_fin_registry.serve.repositories import Repositories
+
+    get = Repositories.get
+
+    def slowly(self: Repositories, name: str) -> Any:
+        time.sleep(0.05)
+        return get(self, name)
+
+    names = ("acme/here", "acme/there")
+    for name in names:
+        hub.api().create_repo(name)
+
+    def move(number: int) -> int:
+        said = {"fromRepo": names[number % 2], "toRepo": names[1 - number % 2], "type": "model"}
+        headers = {"Authorization": f"Bearer {hub.secrets['writer']}"}
+        return int(httpx2.post(f"{hub.url}/api/repos/move", json=said, headers=headers, timeout=5).status_code)
+
+    monkeypatch.setattr(Repositories, "get", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(move, range(4))) == {409}
+
+
+def test_a_list_with_files_leaves_out_what_is_deleted_meanwhile(
+    serving: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapterhub_fin_registry.serve.listing import Listing
+
+    hub, listed = serving(), Listing.page
+    for name in ("acme/goes", "acme/stays", "other/hides"):
+        hub.api().create_repo(name, private=False)
+
+    def page(self: Listing, *asked: Any) -> Any:
+        found = listed(self, *asked)
+        hub.api().delete_repo("acme/goes")
+        hub.api().update_repo_settings("other/hides", private=True)
+        return found
+
+    monkeypatch.setattr(Listing, "page", page)
+    reader = HfApi(endpoint=hub.url, token=Tokens(hub.state).add("acme-reader", "read", ["acme"]))
+    assert [each.id for each in reader.list_models(full=True)] == ["acme/stays"]
+
+
 def test_branches_hold_drafts(hub: Any, adapter: Any) -> None:
     api = hub.api()
     api.create_repo("acme/branch")
@@ -138,8 +213,6 @@ def test_lists_are_filtered_sorted_and_in_pages(serving: Any, adapter: Any) -> N
     assert names(filter="none") == [] and names(gated=True) == []
     pushed = [each.last_modified for each in api.list_models(sort="last_modified")]
     assert pushed == sorted(pushed, reverse=True)
-    import httpx2
-
     address, seen = f"{hub.url}/api/models?limit=2&sort=createdAt&author=desk", []
     while address:
         page = httpx2.get(address, headers={"Authorization": f"Bearer {hub.secrets['writer']}"})
@@ -210,12 +283,16 @@ def test_copies_deletions_and_folders(hub: Any, adapter: Any) -> None:
     assert api.list_repo_files("acme/copy") == ["c.txt"]
 
 
-def test_settings_and_names(hub: Any, adapter: Any) -> None:
+def test_settings_and_names(hub: Any, adapter: Any, tmp_path: Path) -> None:
     api = hub.api()
     api.create_repo("acme/settings")
     api.update_repo_settings("acme/settings", private=False, gated="auto")
     info = api.model_info("acme/settings")
     assert (info.private, info.gated) == (False, "auto")
+    push(api, "acme/settings", {"notes.txt": b"a draft"})
     api.move_repo("acme/settings", "acme/moved")
     assert api.repo_exists("acme/moved") and not api.repo_exists("acme/settings")
+    moved = api.model_info("acme/moved")
+    assert (moved.private, moved.gated) == (False, "auto") and api.list_repo_files("acme/moved") == ["notes.txt"]
+    assert Path(api.hf_hub_download("acme/moved", "notes.txt", cache_dir=tmp_path)).read_bytes() == b"a draft"
     assert api.create_repo("alone").repo_id == "writer/alone"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, hf_hub_download
 from huggingface_hub.errors import (
@@ -147,7 +148,7 @@ def test_tags_that_can_not_be(hub: Any, tone: str, adapter: Any) -> None:
     with pytest.raises(HfHubHTTPError) as error:
         api.create_tag(tone, tag="v1", revision="main")
     assert status(error) == 409
-    for tag in ("v77", "latest", "Champion", "../x"):
+    for tag in ("v77", "latest", "Champion", "../x", api.model_info(tone, revision="v1").sha):
         with pytest.raises(BadRequestError):
             api.create_tag(tone, tag=tag)
     with pytest.raises(BadRequestError, match="ahf rm"):
@@ -175,6 +176,7 @@ def test_anonymous_reading_shows_what_is_public(serving: Any, adapter: Any, tmp_
         push(hub.api(), name, adapter())
     nobody = hub.api(None)
     assert [each.id for each in nobody.list_models()] == ["acme/open"]
+    assert httpx2.get(f"{hub.url}/metrics").status_code == 401, "figures are for those with a token"
     assert nobody.hf_hub_download("acme/open", "adapter_config.json", cache_dir=tmp_path)
     with pytest.raises(RepositoryNotFoundError):
         nobody.model_info("acme/closed")

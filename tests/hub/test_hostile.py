@@ -277,6 +277,22 @@ def test_a_head_of_a_card_may_not_stand_for_billions(target: Any) -> None:
     assert answer.status_code == 400 and "more values" in answer.json()["errors"][0]["message"]
 
 
+NINE = ", ".join(["*a"] * 9)
+COSTLY = {
+    "nests deeper": "[" * 60_000,  # which overran the stack, and ended the server
+    "nests deeper than": "- " * 30_000,
+    "a YAML tag": "a: !!omap [{x: &a [x]}, {y: [" + NINE + "]}]",
+    "a YAML merge": "a: &a {x: 1}\nb: {<<: [" + NINE + "]}",
+}
+
+
+@pytest.mark.parametrize("why", COSTLY)
+def test_a_head_of_a_card_that_costs_more_than_it_says_is_not_read(target: Any, why: str) -> None:
+    said = {"content": f"---\n{COSTLY[why]}\n---\n", "repoType": "model"}
+    answer = call(target, "POST", "/api/validate-yaml", json=said)
+    assert answer.status_code == 400 and why in answer.json()["errors"][0]["message"]
+
+
 def test_a_body_that_is_too_long_and_one_that_never_comes(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from adapterhub_fin_registry.serve import body
 

@@ -68,6 +68,12 @@ def test_a_line_is_never_held(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10_000
 
 
+def test_lines_that_are_empty_count(tmp_path: Path) -> None:
+    reader = CommitReader(lambda: BlobWriter(tmp_path), 100)
+    with pytest.raises(HubError, match="operations at most"):
+        reader.feed(b"\n" * 2**20)
+
+
 def test_a_key_stands_once(tmp_path: Path) -> None:
     value = b'{"content":"e30=","path":"a.json","path":"b.json","encoding":"base64"}'
     for line in (b'{"key":"file","value":' + value + b"}", b'{"key":"header","key":"header","value":{}}'):

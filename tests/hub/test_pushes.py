@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPError, RevisionNotFoundError
@@ -14,6 +16,7 @@ from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPErr
 import adapterhub_fin as ahf
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
+from adapterhub_fin_registry.serve.state import State
 
 
 def push(api: Any, name: str, files: dict[str, bytes], **options: Any) -> Any:
@@ -86,11 +89,16 @@ def test_a_commit_id_is_that_of_the_digest_on_any_server(serving: Any, made: Any
     assert len(oids) == 1
 
 
+def _without_tensors(files: dict[str, bytes]) -> bytes:
+    return Manifest.parse(files["ahf_manifest.json"]).model_copy(update={"tensors": ()}).canonical()
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
         (lambda files: {**files, "ahf_manifest.json": files["ahf_manifest.json"] + b"\n"}, "canonical"),
         (lambda files: {**files, "ahf_manifest.json": b'{"format":1}'}, "manifest"),
+        (lambda files: {**files, "ahf_manifest.json": _without_tensors(files)}, "doesn't name its files and tensors"),
         (lambda files: {**files, "adapter_config.json": b"{}"}, "isn't what ahf_manifest.json says"),
         (lambda files: {**files, "notes.txt": b"more"}, "not named by ahf_manifest.json"),
         (lambda files: {**files, "ahf_signatures/" + "0" * 64 + ".json": b"{}"}, "isn't a signature"),
@@ -131,6 +139,28 @@ def test_a_push_that_was_repaired_is_known_again(hub: Any, adapter: Any) -> None
     stored = hub.registry.path("acme/repaired@1") / "adapter_config.json"
     assert stored.read_bytes() != files["adapter_config.json"]
     assert push(api, "acme/repaired", files).oid == oid and len(hub.registry.versions("acme/repaired")) == 1
+
+
+def test_a_push_that_broke_off_behind_its_version_is_known_again(
+    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    api, files = hub.api(), adapter(34)
+    old = json.loads(files["adapter_config.json"]) | {"task_type": "TaskType.CAUSAL_LM"}  # which is repaired
+    pushed = {**files, "adapter_config.json": json.dumps(old).encode(), "README.md": b"# mine\n"}
+    api.create_repo("acme/broken-off")
+
+    def full(self: State, *told: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(State, "write", full)
+        with pytest.raises(HfHubHTTPError, match="disk failed"):
+            push(api, "acme/broken-off", pushed)
+    assert len(hub.registry.versions("acme/broken-off")) == 1
+    oid = push(api, "acme/broken-off", pushed).oid
+    assert len(hub.registry.versions("acme/broken-off")) == 1 and api.model_info("acme/broken-off").sha == oid
+    card = api.hf_hub_download("acme/broken-off", "README.md", cache_dir=tmp_path)
+    assert Path(card).read_bytes() == b"# mine\n"
 
 
 def test_a_version_stored_by_other_means_supersedes_a_draft(hub: Any, adapter: Any, made: Any) -> None:
@@ -180,11 +210,21 @@ def test_what_is_no_adapter_is_refused_with_the_reason(hub: Any, files: dict[str
     assert hub.registry.versions("acme/none") == [] and api.list_repo_files("acme/none") == []
 
 
+def test_a_file_in_a_folder_is_not_left_behind_without_a_word(hub: Any, adapter: Any) -> None:
+    api = hub.api()
+    api.create_repo("acme/folders")
+    push(api, "acme/folders", {"notes/a.txt": b"a"})
+    with pytest.raises(BadRequestError, match="notes/a.txt is in a folder"):
+        push(api, "acme/folders", adapter())
+    assert api.list_repo_files("acme/folders") == ["notes/a.txt"] and not hub.registry.versions("acme/folders")
+
+
 def test_what_trainers_leave_beside_an_adapter_is_left_out(hub: Any, adapter: Any) -> None:
     api = hub.api()
     api.create_repo("acme/trainer")
     push(api, "acme/trainer", {**adapter(), "training_args.bin": b"\x80\x02", "runs/events.out.tfevents.1": b"x"})
     assert "training_args.bin" not in api.list_repo_files("acme/trainer")
+    assert hub.registry.resolve("acme/trainer").record["origin"]["pushed_by"] == "writer"
     assert len(hub.registry.versions("acme/trainer")) == 1
 
 
@@ -226,11 +266,21 @@ def test_what_the_policy_forbids_is_not_given_out(
     monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
     with pytest.raises(GatedRepoError, match="allowed_bases"):
         api.hf_hub_download("acme/policy", "adapter_config.json", cache_dir=tmp_path)
+    api.create_branch("acme/policy", branch="dev", revision="v1")
+    for branch in ("main", "dev"):
+        gone = [CommitOperationDelete("adapter_config.json")]
+        with pytest.raises(GatedRepoError, match="allowed_bases"):  # or its weights were a draft's, which has no base
+            api.create_commit("acme/policy", gone, commit_message="a draft of the rest", revision=branch)
+    (tmp_path / "config.toml").write_text("[policy]\nnonsense = 1\n")
+    with pytest.raises(HfHubHTTPError, match="configuration can't be used") as error:
+        push(api, "acme/policy", adapter(1))
+    assert error.value.response.status_code == 500 and str(tmp_path) not in str(error.value)
+    token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
+    answer = httpx2.get(f"{hub.url}/acme/policy/resolve/v1/adapter_config.json", headers=token)
+    assert answer.status_code == 500 and str(tmp_path) not in answer.text
 
 
-def test_altered_files_are_not_given_out(hub: Any, adapter: Any, tmp_path: Path) -> None:
-    import httpx2
-
+def test_altered_files_are_not_given_out(hub: Any, adapter: Any, caplog: pytest.LogCaptureFixture) -> None:
     api = hub.api()
     api.create_repo("acme/altered")
     push(api, "acme/altered", adapter())
@@ -238,7 +288,9 @@ def test_altered_files_are_not_given_out(hub: Any, adapter: Any, tmp_path: Path)
     config.chmod(0o644)
     config.write_bytes(config.read_bytes().replace(b"LORA", b"MORA"))
     token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
-    answer = httpx2.get(f"{hub.url}/acme/altered/resolve/v1/adapter_config.json", headers=token)
+    with caplog.at_level("ERROR", logger="adapterhub_fin_registry.serve.access"):
+        answer = httpx2.get(f"{hub.url}/acme/altered/resolve/v1/adapter_config.json", headers=token)
+    assert any(str(config) in record.getMessage() for record in caplog.records), "whoever runs the server is told"
     assert answer.status_code == 500 and "isn't what its manifest says" in answer.json()["error"]
 
 

@@ -62,6 +62,9 @@ def test_it_starts_with_no_token_and_on_no_public_address_of_its_own(run_ahf: Ru
     inside = run_ahf("serve", "--state", str(tmp_path / "home" / "state"))
     assert inside.returncode == 1 and "inside the registry" in inside.stderr
     assert run_ahf("serve", "--max-upload", "much").returncode == 2
+    for url in ("hub.example", "file:///tmp", "https://hub.example/?x"):
+        refused = run_ahf("serve", "--url", url)
+        assert refused.returncode == 1 and "isn't the URL of a server" in refused.stderr, url
 
 
 def test_tokens_are_made_listed_and_revoked_and_kept_hashed(run_ahf: Run, start: Any, tmp_path: Path) -> None:

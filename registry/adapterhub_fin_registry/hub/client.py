@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,37 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def transferring() -> Iterator[None]:
-    """The client's own bars on a terminal while files are sent or fetched, and nothing of it in a pipe."""
+    """The client's own bars on a terminal while files are sent or fetched, and nothing of it in a pipe.
+
+    What it changes is the whole process's: of several threads the first changes it, and the last changes it back.
+    """
+    with _transfers.lock:
+        _transfers.running += 1
+        if _transfers.running == 1:
+            _transfers.changed.enter_context(_quiet())
+    try:
+        yield
+    finally:
+        with _transfers.lock:
+            _transfers.running -= 1
+            if _transfers.running == 0:
+                _transfers.changed.close()
+
+
+class _Transfers:
+    """Those of this process that are under way."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running = 0
+        self.changed = ExitStack()
+
+
+_transfers = _Transfers()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     from huggingface_hub import utils
 
     spoken = logging.getLogger("huggingface_hub._commit_api")

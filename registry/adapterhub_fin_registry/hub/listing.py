@@ -44,9 +44,11 @@ class Place:
 
 
 def versions(hub: Hub, place: Place) -> list[Listed]:
-    """Every tagged version at a place, with its manifest."""
+    """Every tagged version at a place, with its manifest; of many repositories, those that may be read."""
+    if place.repository is not None:
+        return _versions(_named(hub, place.repository))
     with ThreadPoolExecutor(8) as readers:
-        return [each for found in readers.map(_versions, _repositories(hub, place)) for each in found]
+        return [each for found in readers.map(_readable, _repositories(hub, place)) for each in found]
 
 
 def foreign(hub: Hub, place: Place, words: str, limit: int) -> list[ModelInfo]:
@@ -61,21 +63,27 @@ def foreign(hub: Hub, place: Place, words: str, limit: int) -> list[ModelInfo]:
 
 def _repositories(hub: Hub, place: Place) -> list[tuple[Repository, str]]:
     """The repositories at a place that say they hold versions, and when each last changed."""
-    if place.repository is not None:
-        with hub.asked(f"hf://{place.repository}"):
-            model = hub.api.model_info(place.repository)
-        return [(Repository(hub, place.repository), _changed(model.last_modified))]
     with hub.asked(f"hf://{place.author or ''}"):
         listed = list(hub.api.list_models(author=place.author, filter=TAG, full=True))
     return [(Repository(hub, model.id), _changed(model.last_modified)) for model in listed]
 
 
-def _versions(listed: tuple[Repository, str]) -> list[Listed]:
-    repository, changed = listed
+def _named(hub: Hub, name: str) -> tuple[Repository, str]:
+    with hub.asked(f"hf://{name}"):
+        model = hub.api.model_info(name)
+    return Repository(hub, name), _changed(model.last_modified)
+
+
+def _readable(listed: tuple[Repository, str]) -> list[Listed]:
     try:
-        numbers = repository.numbers()
+        return _versions(listed)
     except (NotFound, Refused):  # taken away meanwhile, or gated: in the Hub's list, and not for us
         return []
+
+
+def _versions(listed: tuple[Repository, str]) -> list[Listed]:
+    repository, changed = listed
+    numbers = repository.numbers()
     found = ((number, commit, repository.manifest(commit)) for number, commit in sorted(numbers.items()))
     return [
         Listed(repository.name, number, data, changed, {"repository": str(repository), "commit": commit})

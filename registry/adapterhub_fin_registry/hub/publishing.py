@@ -71,12 +71,16 @@ class Publisher:
         A repository that isn't there is created where `create` allows it; Refused where `private` is asked for and it
         is public.
         """
-        numbers = self._numbers(private, create)
+        numbers = self._numbers(create)
+        if private and numbers is not None:
+            self._check_private()
         if dry_run:
             return self._among(numbers or {}) or self._rehearsed()
         if numbers is None:
             with self.hub.asked(str(self.repository)):
                 self.hub.api.create_repo(self.repository.name, private=private or None, exist_ok=True)
+            if private:
+                self._check_private()  # for another may have made it meanwhile
         lost = 0
         for attempt in range(ATTEMPTS):
             time.sleep(random.uniform(0, 0.2 * attempt))  # those who met once must not meet again
@@ -90,20 +94,20 @@ class Publisher:
                 _log.info("%s: %s; reading what arrived", self.repository, error)
         raise Refused(f"{self.repository} was changed by others {ATTEMPTS} times meanwhile: publish again later")
 
-    def _numbers(self, private: bool, create: bool) -> dict[int, str] | None:
+    def _numbers(self, create: bool) -> dict[int, str] | None:
         """The versions there are; None where the repository is to be created."""
         try:
-            numbers = self.repository.numbers()
+            return self.repository.numbers()
         except NotFound:
             if create:
                 return None
             raise
-        if private:
-            with self.hub.asked(str(self.repository)):
-                is_private = self.hub.api.model_info(self.repository.name).private
-            if not is_private:
-                raise Refused(f"{self.repository} is public: make it private on the Hub, or publish without --private")
-        return numbers
+
+    def _check_private(self) -> None:
+        with self.hub.asked(str(self.repository)):
+            is_private = self.hub.api.model_info(self.repository.name).private
+        if not is_private:
+            raise Refused(f"{self.repository} is public: make it private on the Hub, or publish without --private")
 
     def _attempt(self) -> Publication | None:
         """One way from what the repository holds to the tag; None where another publisher came between."""

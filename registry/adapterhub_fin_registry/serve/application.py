@@ -13,15 +13,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from adapterhub_fin_registry.errors import AdapterHubError
+from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.serve.access import Access, Metrics, log
 from adapterhub_fin_registry.serve.card import card_of
 from adapterhub_fin_registry.serve.errors import Code, HubError, told
 from adapterhub_fin_registry.serve.guard import Guard
 from adapterhub_fin_registry.serve.listing import Listing
-from adapterhub_fin_registry.serve.push import Door
 from adapterhub_fin_registry.serve.reads import Reads
-from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tokens import Tokens
@@ -33,7 +33,7 @@ MODEL = "/api/models/{namespace}/{name}"
 LFS = "/{namespace}/{name}.git/info/lfs/objects"
 
 
-def application(registry: Registry, state: State, door: Door, settings: Settings | None = None) -> Starlette:
+def application(registry: Registry, state: State, intake: Intake, settings: Settings | None = None) -> Starlette:
     """Serve a registry; `state` is a folder that no other server uses."""
     settings = settings or Settings()
     repositories = Repositories(registry, state, card_of, private=settings.private)
@@ -41,17 +41,26 @@ def application(registry: Registry, state: State, door: Door, settings: Settings
     metrics = Metrics()
     reads = Reads(repositories, guard, Listing(repositories), settings)
     uploads = Uploads(state, settings.upload_limit)
-    writes = Writes(repositories, guard, uploads, door, settings, metrics)
+    writes = Writes(repositories, guard, uploads, intake, settings, metrics)
 
     async def figures(request: Request) -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-        await guard.somebody(request)
+        if await guard.token(request) is None:
+            raise HubError(401, "figures are for those with a token: ask whoever runs this server for one")
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def health(request: Request) -> Response:
         await run_in_threadpool(registry.mark)
         return PlainTextResponse("ok\n")
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AdapterHubError)
+        answer = told(error)
+        if answer.status >= 500:
+            _write_down(request, error)
+            return answer.response()
+        return HubError(answer.status, without_paths(answer.message, registry)).response()
 
     table: list[tuple[str, str, Endpoint]] = [
         ("GET", "/health", health),
@@ -88,7 +97,7 @@ def application(registry: Registry, state: State, door: Door, settings: Settings
     served = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
         middleware=[Middleware(Access, metrics=metrics)],
-        exception_handlers={HubError: _hub_error, AdapterHubError: _ours, HTTPException: _unknown, OSError: _disk},
+        exception_handlers={HubError: _hub_error, AdapterHubError: ours, HTTPException: _unknown, OSError: _disk},
     )
     served.router.redirect_slashes = False  # a redirect's target would be made of the client's own headers
     return served
@@ -97,11 +106,6 @@ def application(registry: Registry, state: State, door: Door, settings: Settings
 async def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
     return error.response()
-
-
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AdapterHubError)
-    return told(error).response()
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
@@ -114,5 +118,10 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 async def _disk(request: Request, error: Exception) -> Response:
-    log.error("request %s: %s", request.scope["state"]["request_id"], error)
+    _write_down(request, error)
     return HubError(507, "the server's disk failed: tell whoever runs it, and send it again then").response()
+
+
+def _write_down(request: Request, error: Exception) -> None:
+    """What a client isn't told, for whoever runs the server."""
+    log.error("request %s: %s", request.scope["state"]["request_id"], error)

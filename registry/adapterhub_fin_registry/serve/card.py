@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from adapterhub_fin_registry.version import Version
 
 HEAD: Final = 2**16  # characters of a card's head; what search reads of a card is far less
 _VALUES: Final = 10_000  # of a head: in YAML a few lines can stand for billions
+_DEEP: Final = 20  # lists and mappings within one another
 
 
 def card_of(version: Version) -> bytes:
@@ -32,14 +34,39 @@ def head_of(text: str) -> dict[str, Any]:
     head = "\n".join(lines[1:end])
     if len(head) > HEAD:
         raise ValueError(f"its head has more than {HEAD} characters")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        said = yaml.load(head, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        _check(yaml.parse(head, loader))
+        said = yaml.load(head, loader)
+    except _Costly as error:
+        raise ValueError(f"its head {error}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"its head isn't YAML: {' '.join(str(error).split())[:300]}") from error
     if said is not None and not isinstance(said, dict):
         raise ValueError("its head must be a YAML mapping")
     found: dict[str, Any] = _Plain().of(said or {})
     return found
+
+
+class _Costly(Exception):
+    """YAML that would cost far more to read than its length says."""
+
+
+def _check(events: Iterable[Any]) -> None:
+    """Refuse it before anything is built: what nests without end overruns the stack of the composer, which is C.
+
+    Merges multiply what they name, and values with tags are some that no card has.
+    """
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > _DEEP + 2:  # the stream and the document among them
+            raise _Costly("nests deeper than a card does")
+        if getattr(event, "tag", None) is not None:
+            raise _Costly("has a YAML tag, which a card needs none of")
+        if kind == "ScalarEvent" and event.value == "<<" and event.implicit[0]:
+            raise _Costly("has a YAML merge, which a card needs none of")
 
 
 class _Plain:
@@ -50,7 +77,7 @@ class _Plain:
 
     def of(self, value: Any, depth: int = 0) -> Any:
         self._left -= 1
-        if self._left < 0 or depth > 20:
+        if self._left < 0 or depth > _DEEP:
             raise ValueError("its head holds more values than a card has, or deeper ones")
         if isinstance(value, dict):
             return {str(key): self.of(item, depth + 1) for key, item in value.items()}

@@ -31,9 +31,9 @@ class FileResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            left = self._size
+            left, request = self._size, Request(scope, receive)
             await run_in_threadpool(self._file.seek, self._start)
-            while left:
+            while left and not await request.is_disconnected():  # what is sent then is dropped, and read for nobody
                 piece = await run_in_threadpool(self._file.read, min(_PIECE, left))
                 if not piece:
                     raise OSError("a file became shorter while it was sent")

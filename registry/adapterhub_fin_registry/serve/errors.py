@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from starlette.responses import JSONResponse, Response
 
-from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, NotFound, Refused, WriteFailed
+from adapterhub_fin_registry.errors import AdapterHubError, BadConfiguration, Corrupted, NotFound, Refused, WriteFailed
 
 Code = Literal["RepoNotFound", "RevisionNotFound", "EntryNotFound", "GatedRepo"]
 # The client tells a token that is wrong from a repository that is private by this very text.
@@ -65,6 +65,8 @@ def told(error: AdapterHubError) -> HubError:
         return HubError(507, "the registry could not be written: tell whoever runs this server")
     if isinstance(error, Corrupted):
         return HubError(500, "what is stored isn't what its manifest says: tell whoever runs this server")
+    if isinstance(error, BadConfiguration):
+        return HubError(500, "the server's configuration can't be used: tell whoever runs it")
     return bad_request(str(error))
 
 

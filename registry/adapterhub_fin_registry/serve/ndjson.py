@@ -42,6 +42,7 @@ class CommitReader:
         self._after = 0  # where the search for a content goes on
         self._file: BlobWriter | None = None
         self._content: _Base64 | None = None
+        self._ended = 0  # lines, the empty ones too
         self.lines: list[Line] = []
 
     def feed(self, data: bytes) -> None:
@@ -102,10 +103,11 @@ class CommitReader:
         line, file = bytes(self._rest).strip(), self._file
         self._rest.clear()
         self._after, self._file = 0, None
+        self._ended += 1
+        if self._ended > OPERATIONS + 2:  # the header, and what is after the last line's end
+            raise bad_request(f"a commit has {OPERATIONS} operations at most: push what belongs to one adapter")
         if not line:
             return
-        if len(self.lines) > OPERATIONS:
-            raise bad_request(f"a commit has {OPERATIONS} operations at most: push what belongs to one adapter")
         try:
             said = json.loads(line, object_pairs_hook=_unique)
             key, value = said["key"], said["value"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import AdapterHubError, WriteFailed
-from adapterhub_fin_registry.local import Registry
+from adapterhub_fin_registry.errors import AdapterHubError, BadConfiguration, WriteFailed
+from adapterhub_fin_registry.incoming import Incoming, Intake, take
 from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.memory import remembered
 from adapterhub_fin_registry.serve.changes import Operations, applied
@@ -25,19 +25,8 @@ from adapterhub_fin_registry.version import Version
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 
-Checks = Callable[[], Iterable[Callable[[Manifest, Path], object]]]
-TakeIn = Callable[[Path, str, Registry], Version]
 
-
-@dataclass(frozen=True)
-class Door:
-    """How a version gets in: past which checks, and what takes in a folder that brings no manifest."""
-
-    checks: Checks
-    take_in: TakeIn
-
-
-def push(repositories: Repositories, door: Door, name: str, branch: str, asked: Operations, author: str) -> Commit:
+def push(repositories: Repositories, intake: Intake, name: str, branch: str, asked: Operations, author: str) -> Commit:
     """Apply a commit to a branch and give what it is from then on; the bytes of its files are already kept.
 
     On `main` a tree that is a whole adapter becomes the next version; one that isn't yet, or that is on another
@@ -52,13 +41,13 @@ def push(repositories: Repositories, door: Door, name: str, branch: str, asked: 
         if asked.parent is not None and asked.parent != head.id:
             raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
         tree = applied(head, asked)
-        return _Push(repositories, door, repository, branch, head, asked, author).settle(tree)
+        return _Push(repositories, intake, repository, branch, head, asked, author).settle(tree)
 
 
 @dataclass
 class _Push:
     repositories: Repositories
-    door: Door
+    intake: Intake
     repository: Repository
     branch: str
     head: Commit
@@ -81,6 +70,8 @@ class _Push:
         if self.branch != MAIN or whole - files.keys():
             brought = {path: blob for path, blob in tree.items() if is_manifests(path) and self._is_pushed(path)}
             return self._draft({**files, **brought, **self._own(beside)})
+        if manifest is None:
+            _check_flat(files)
         return self._born(manifest, files, tree, self._own(beside))
 
     def _says_the_same(self, version: Version, tree: dict[str, Blob], files: dict[str, Blob]) -> bool:
@@ -89,8 +80,8 @@ class _Push:
         if manifest is not None and f"sha256:{manifest.sha256}" != version.digest:
             return False
         said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
-        birth = self.repository.kept.commit(version_id(version.digest))
-        as_pushed = birth is not None and birth.tree == _tree_id(files)  # the same push again, whose answer was lost
+        # What was taken in may have been repaired: its record has what came, for a push whose answer was lost.
+        as_pushed = (version.record["origin"] or {}).get("pushed") == _tree_id(files)
         return as_pushed or {path: blob.sha256 for path, blob in files.items()} == said
 
     def _sign(self, version: Version, tree: dict[str, Blob]) -> None:
@@ -116,6 +107,8 @@ class _Push:
         return self.repositories.get(self.repository.name).commit(id_)
 
     def _draft(self, files: dict[str, Blob]) -> Commit:
+        if self.head.version is not None:  # whose files would be given out as the draft's
+            self.repositories.check_policy(self.head.version)
         for path, blob in sorted(files.items()):  # a draft must not lose what a deleted version held
             files[path] = self._held(path, blob)
         return self._record(None, files)
@@ -128,42 +121,40 @@ class _Push:
             folder = workshop / name.replace("/", "-")
             _lay_out(state.disk, folder, files, self.repositories.registry.id)
             try:
-                version = self._added(manifest, folder, tree)
-            except WriteFailed:
+                version = self._added(manifest, folder, files, tree)
+            except (WriteFailed, BadConfiguration):  # which is no fault of the push
                 raise
             except AdapterHubError as error:
                 # Who pushes knows the paths of a repository, not those of this machine.
                 said = str(error).replace(f"{folder}/", "").replace(str(folder), name)
                 raise bad_request(without_paths(said, self.repositories.registry)) from error
-        self._record(version.digest, beside, tree=_tree_id(files))
+        self._record(version.digest, beside, birth=True)
         state.discard(name, [blob.sha256 for blob in files.values()])
         return self.repositories.get(name).commit(version_id(version.digest))
 
-    def _added(self, manifest: Manifest | None, folder: Path, tree: dict[str, Blob]) -> Version:
-        registry, name = self.repositories.registry, self.repository.name
-        if manifest is None:
-            return self.door.take_in(folder, name, registry)
+    def _added(self, manifest: Manifest | None, folder: Path, files: dict[str, Blob], tree: dict[str, Blob]) -> Version:
+        origin = {"pushed_by": self.author}
         pushed = [path for path in sorted(tree) if path.startswith(SIGNATURES) and self._is_pushed(path)]
-        return registry.add(
+        incoming = Incoming(
             folder,
-            manifest,
-            name=name,
-            checks=self.door.checks(),
-            origin={"pushed_by": self.author},
-            signatures=[tree[path].read() for path in pushed],
+            None if manifest is None else manifest.canonical(),
+            None,
+            tuple(tree[path].read() for path in pushed),
+            origin if manifest else {**origin, "pushed": _tree_id(files)},
         )
+        return take(incoming, self.repositories.registry, self.repository.name, self.intake)
 
-    def _record(self, version: str | None, files: dict[str, Blob], tree: str = "") -> Commit:
-        """Keep what no version holds, at the tip of the branch; `tree` is that of a version that was just born."""
+    def _record(self, version: str | None, files: dict[str, Blob], birth: bool = False) -> Commit:
+        """Keep what no version holds, at the tip of the branch; `birth` where the version was just stored."""
         name, state = self.repository.name, self.repositories.state
         newest = self.repository.newest
         on = newest.digest if newest else None
         rows = _rows(files)
-        id_ = version_id(version) if tree and version else pushed_id(version, on, rows)
+        id_ = version_id(version) if birth and version else pushed_id(version, on, rows)
         if id_ == self.head.id:
             return self.head
-        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now(), tree)
-        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=bool(tree)))
+        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now())
+        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=birth))
         return self.repositories.get(name).commit(id_)
 
     def _manifest(self, tree: dict[str, Blob]) -> Manifest | None:
@@ -209,6 +200,15 @@ def _check_weights(files: Iterable[str]) -> None:
             raise bad_request(
                 f"{path} isn't an adapter's weights: push {CONFIG} with {WEIGHTS}, as PEFT saves them, or an "
                 f"{MANIFEST} that says what it is"
+            )
+
+
+def _check_flat(files: Iterable[str]) -> None:
+    for path in sorted(files):
+        if "/" in path:  # which taking in would leave behind without a word
+            raise bad_request(
+                f"{path} is in a folder, which a plain PEFT adapter has none of: take it out, or push an {MANIFEST} "
+                "that names it"
             )
 
 

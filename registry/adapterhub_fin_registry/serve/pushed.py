@@ -18,8 +18,7 @@ class Pushed:
     """A commit that is more, or less, than a version: a draft, or a version with a card that was pushed.
 
     `version` is the digest of the version it shows; `on` that of the newest version when it was pushed. `files` are
-    those that no version holds. `tree` tells a version's files as they were pushed, which its taking in may have
-    repaired.
+    those that no version holds.
     """
 
     id: str
@@ -30,7 +29,6 @@ class Pushed:
     message: str = ""
     author: str = ""
     date: str = ""
-    tree: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -64,7 +66,7 @@ class Reads:
 
         found, cursor = await run_in_threadpool(self._listing.page, wanted, seen)
         if request.query_params.get("full") in _YES:
-            found = await run_in_threadpool(self._with_files, found)
+            found = await run_in_threadpool(self._with_files, found, seen)
         headers = {}
         if cursor is not None:
             query = [(key, value) for key, value in request.query_params.multi_items() if key != "cursor"]
@@ -72,12 +74,14 @@ class Reads:
             headers["Link"] = f'<{url}>; rel="next"'
         return JSONResponse(found, headers=headers)
 
-    def _with_files(self, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _with_files(self, listed: list[dict[str, Any]], seen: Callable[[Any], bool]) -> list[dict[str, Any]]:
+        """The same with their files, but for what was deleted or hidden since it was listed."""
         found = []
         for each in listed:
-            repository = self._repositories.get(each["id"])
-            found.append(documents.repository_document(repository, repository.head))
-        return found
+            with suppress(HubError):
+                repository = self._repositories.get(each["id"])
+                found.append(documents.repository_document(repository, repository.head))
+        return [each for each in found if seen(each)]
 
     async def model(self, request: Request) -> Response:
         repository = await self._guard.reading(request)

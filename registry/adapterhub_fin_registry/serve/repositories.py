@@ -57,13 +57,9 @@ class Repositories:
 
     def create(self, name: str, private: bool | None) -> None:
         """Make an empty repository; 409 where there is one."""
-        try:
-            check_name(name)
-        except BadReference as error:
-            raise bad_request(str(error)) from error
+        _check(name)
         with self.state.locked(name):
-            if self._is_there(name):
-                raise HubError(409, f"there is a repository {name} already: push to it")
+            self._check_free(name)
             chosen = self.private if private is None else private
             self.state.write(name, RepositoryState(created_at=now(), private=chosen))
 
@@ -89,6 +85,8 @@ class Repositories:
                 raise HubError(409 if there else 400, f"{tag} {why}: what was pushed is tagged v{version.number}")
             if tag in repository.aliases or tag in repository.kept.branches or tag == MAIN:
                 raise HubError(409, f"{name} has {tag} already: delete the tag first, or choose another")
+            if ID.fullmatch(tag):
+                raise bad_request(f"{tag} would be taken for a commit's id: choose another tag")
             check_alias(tag)
             self.registry.set_alias(name, tag, version.number)
 
@@ -129,34 +127,46 @@ class Repositories:
         """Delete a repository with every version; the numbers are never used again."""
         with self.state.locked(name):
             repository = self.get(name)
+            if damaged := self.registry.damaged(name):
+                raise HubError(
+                    409,
+                    f"{min(damaged)} is damaged, and would stay: tell whoever runs this server, who has `ahf doctor`",
+                )
             for alias in repository.aliases:
                 self.registry.set_alias(name, alias, None)
             for version in repository.versions:
                 self.registry.delete(version.reference, reason=f"deleted with its repository by {by}")
             self.state.remove(name)
 
-    def move(self, source: str, target: str, by: str) -> None:
+    def move(self, source: str, target: str) -> None:
         """Give a repository without versions another name; what has versions keeps the name that others know."""
-        with self.state.locked(source):
-            repository = self.get(source)
-            if repository.versions:
+        _check(target)
+        with self.state.locked(source, target):
+            if self.get(source).versions:
                 raise HubError(
                     409, f"{source} has versions, which stay under their name: publish them as {target}, then delete it"
                 )
-            self.create(target, repository.kept.private)
-            self.state.remove(source)
+            self._check_free(target)
+            self.state.rename(source, target)
 
     def check_policy(self, version: Version) -> None:
         """Refuse to give out what the server's own policy doesn't allow, in the words that clients pass on."""
         for violation in admission.violations(version, self.registry.root):
             raise HubError(403, without_paths(violation, self.registry), "GatedRepo")
 
-    def _is_there(self, name: str) -> bool:
+    def _check_free(self, name: str) -> None:
         try:
             self.get(name)
         except HubError:
-            return False
-        return True
+            return
+        raise HubError(409, f"there is a repository {name} already: push to it")
+
+
+def _check(name: str) -> None:
+    try:
+        check_name(name)
+    except BadReference as error:
+        raise bad_request(str(error)) from error
 
 
 def without_paths(message: str, registry: Registry) -> str:

@@ -96,11 +96,13 @@ class Repository:
             return self.head
         if tag := TAG.fullmatch(revision):
             return self._number(int(tag[1]), revision)
+        if ID.fullmatch(revision):  # before any alias: who names a commit means that one and no other
+            return self._id(revision, revision)
         if revision in self.kept.branches:
             return self._id(self.kept.branches[revision], revision)
         if revision in self.aliases:
             return self._number(self.aliases[revision], revision)
-        return self._id(revision, revision)
+        raise no_revision(self.name, revision)
 
     def history(self, commit: Commit) -> list[Commit]:
         """A commit and the versions before it, newest first."""
@@ -146,13 +148,12 @@ class Repository:
         raise no_revision(self.name, revision)
 
     def _id(self, id_: str, revision: str) -> Commit:
-        if ID.fullmatch(id_):
-            if self.head.id == id_:  # an empty repository's among them
-                return self.head
-            for version in self._readable(self._numbers[::-1], lambda version: version_id(version.digest) == id_):
-                return self._of(version)
-            if pushed := self.kept.commit(id_):
-                return self._pushed(pushed)
+        if self.head.id == id_:  # an empty repository's among them
+            return self.head
+        for version in self._readable(self._numbers[::-1], lambda version: version_id(version.digest) == id_):
+            return self._of(version)
+        if pushed := self.kept.commit(id_):
+            return self._pushed(pushed)
         raise no_revision(self.name, revision)
 
     def _of(self, version: Version) -> Commit:

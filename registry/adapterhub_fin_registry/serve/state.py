@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import Corrupted, Refused
+from adapterhub_fin_registry.errors import Corrupted, Refused, WriteFailed
 from adapterhub_fin_registry.reading import read_object
 from adapterhub_fin_registry.reference import check_name, is_segment
 from adapterhub_fin_registry.serve.pushed import RepositoryState, parsed
@@ -35,11 +35,13 @@ class State:
         self._read: dict[str, tuple[tuple[int, int, int], RepositoryState]] = {}
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """No other change of a repository meanwhile."""
-        with self._guard:
-            lock = self._locks.setdefault(name, threading.RLock())
-        with lock:
+    def locked(self, *names: str) -> Iterator[None]:
+        """No other change of some repositories meanwhile."""
+        with ExitStack() as held:
+            for name in sorted(set(names)):  # in one order, or two who want the same two would wait for ever
+                with self._guard:
+                    lock = self._locks.setdefault(name, threading.RLock())
+                held.enter_context(lock)
             yield
 
     def names(self) -> list[str]:
@@ -88,6 +90,18 @@ class State:
         self.disk.remove(place)
         self.generation += 1
 
+    def rename(self, name: str, other: str) -> None:
+        """Give what is kept of a repository a name under which none is, drafts and all."""
+        place, target = self._place(name), self._place(other)
+        self._read.pop(name, None)
+        self.disk.remove(target)  # an upload to a repository that was deleted meanwhile
+        self.disk.make(target.parent)
+        if not self.disk.claim(place, target):
+            raise WriteFailed(f"{target} was taken meanwhile: try again")
+        self.disk.sync(target.parent)
+        self.disk.sync(place.parent)
+        self.generation += 1
+
     def blob(self, name: str, sha256: str) -> Path:
         """Where the bytes of a file lie that no version holds; `name` and `sha256` are of their grammar."""
         return self._place(name) / "blobs" / sha256
@@ -131,10 +145,13 @@ class State:
 
     def _tidy(self) -> None:
         self.disk.remove(self.folder / "tmp")
-        for name in self.names():
-            state = self.read(name)
-            if state is not None:
-                self._sweep(self._place(name), {row[2] for commit in state.commits for row in commit.files})
+        # Also what was uploaded to a name that has no document: one that the registry alone has, or that was deleted.
+        for place in sorted((self.folder / "repositories").glob("*/*")):
+            if not (is_segment(place.name) and is_segment(place.parent.name)):
+                continue
+            state = self.read(f"{place.parent.name}/{place.name}")
+            named = {row[2] for commit in state.commits for row in commit.files} if state else set()
+            self._sweep(place, named)
 
     def _sweep(self, place: Path, named: set[str]) -> None:
         oldest = time.time() - ABANDONED

@@ -76,11 +76,12 @@ class Tokens:
 
     def revoke(self, name: str) -> None:
         """Take a token away; a server that runs refuses it from its next request on."""
-        for path in self._paths():
-            if _token(read_object(path)).name == name:
-                self._disk.remove(path)
-                self._disk.sync(self.folder)
-                return
+        found = [path for path in self._paths() if _token(read_object(path)).name == name]
+        for path in found:  # more than one where two were made at once
+            self._disk.remove(path)
+        if found:
+            self._disk.sync(self.folder)
+            return
         known = ", ".join(token.name for token in self.all()) or "none"
         raise NotFound(f"there is no token {name}: there is {known}")
 

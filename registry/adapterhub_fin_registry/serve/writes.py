@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.serve import body
 from adapterhub_fin_registry.serve.access import Metrics
 from adapterhub_fin_registry.serve.base_url import base_url
@@ -16,7 +17,7 @@ from adapterhub_fin_registry.serve.guard import Guard
 from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS, CommitReader
 from adapterhub_fin_registry.serve.operations import operations_of
 from adapterhub_fin_registry.serve.preupload import answers
-from adapterhub_fin_registry.serve.push import Door, push
+from adapterhub_fin_registry.serve.push import push
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import MAIN
@@ -40,14 +41,14 @@ class Writes:
         repositories: Repositories,
         guard: Guard,
         uploads: Uploads,
-        door: Door,
+        intake: Intake,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self._repositories = repositories
         self._guard = guard
         self._uploads = uploads
-        self._door = door
+        self._intake = intake
         self._settings = settings
         self._metrics = metrics
 
@@ -82,7 +83,7 @@ class Writes:
         source, target = (body.text(said.get(key), key) for key in ("fromRepo", "toRepo"))
         await self._writing(request, source)
         await self._guard.writer(request, target.partition("/")[0])
-        await run_in_threadpool(self._repositories.move, source, target, await self._who(request))
+        await run_in_threadpool(self._repositories.move, source, target)
         return JSONResponse({})
 
     async def settings(self, request: Request) -> Response:
@@ -138,7 +139,7 @@ class Writes:
         lines, state = reader.finish(), self._repositories.state
         with state.locked(name):  # or another push could discard what this one has just kept
             asked = operations_of(lines, self._repositories.get(name), state)
-            return push(self._repositories, self._door, name, branch, asked, author)
+            return push(self._repositories, self._intake, name, branch, asked, author)
 
     async def tag(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)

@@ -146,3 +146,21 @@ def test_what_is_no_adapter_says_so(at_hub: Any, name: str) -> None:
     api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id=name, revision="theirs")
     with pytest.raises(ahf.NotAnAdapter, match="holds no adapter_config.json"):
         ahf.load(f"hf://{name}@theirs")
+
+
+def test_transfers_at_once_leave_the_client_as_it_was() -> None:
+    import logging
+
+    from huggingface_hub import utils
+
+    from adapterhub_fin_registry.hub.client import transferring
+
+    spoken = logging.getLogger("huggingface_hub._commit_api")
+    before = (spoken.level, utils.are_progress_bars_disabled())  # type: ignore[attr-defined]
+    first, second = transferring(), transferring()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert utils.are_progress_bars_disabled(), "the second is under way, and this is no terminal"  # type: ignore[attr-defined]
+    second.__exit__(None, None, None)
+    assert (spoken.level, utils.are_progress_bars_disabled()) == before  # type: ignore[attr-defined]

@@ -73,6 +73,21 @@ def test_list_on_a_hub(run_ahf: Ahf, name: str, shelf: list[ahf.Version]) -> Non
     assert code == 1 and "isn't a place on a Hub" in err
 
 
+def test_a_gated_repository_hides_no_other(
+    run_ahf: Ahf, at_hub: Any, name: str, shelf: list[ahf.Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = f"{name}-open"
+    ahf.publish(shelf[0].reference, f"hf://{other}", registry=ahf.Registry(shelf[0].folder.parents[4]))
+    for each, gated in ((name, "manual"), (other, None)):
+        at_hub.api().update_repo_settings(each, private=False, gated=gated)
+    monkeypatch.setenv("HF_TOKEN", at_hub.secrets["reader"])
+    code, out, _ = run_ahf("list", "--on", "hf://places", "--json")
+    listed = {row["name"] for row in json.loads(out)}
+    assert code == 0 and other in listed and name not in listed
+    code, _, err = run_ahf("list", "--on", f"hf://{name}")
+    assert code == 1 and "is gated" in err, "of one that was named it is said"
+
+
 def test_search_on_a_hub_by_what_is_known_and_by_date(run_ahf: Ahf, name: str, shelf: list[ahf.Version]) -> None:
     def found(*arguments: str) -> list[int]:
         page = json.loads(run_ahf("search", "--on", f"hf://{name}", *arguments, "--json")[1])

@@ -72,6 +72,16 @@ def test_a_repository_that_may_not_be_made_or_is_public(proxy: Any, at_hub: Any,
     assert ahf.publish(name, f"hf://{name}", private=True).reference == f"hf://{name}@v1"
 
 
+def test_what_another_made_public_meanwhile_gets_nothing_private(
+    proxy: Any, at_hub: Any, name: str, stored: Store
+) -> None:
+    stored(name)
+    proxy.public = True  # though it is asked to be private when it is made
+    with pytest.raises(ahf.Refused, match="is public"):
+        ahf.publish(name, f"hf://{name}", private=True)
+    assert at_hub.api().list_repo_files(name) == []
+
+
 def test_a_damaged_version_is_not_published(at_hub: Any, name: str, stored: Store) -> None:
     weights = stored(name).files / "adapter_model.safetensors"
     data = weights.read_bytes()
