@@ -138,7 +138,7 @@ def test_only_what_changed_is_read_again(three: Registry, add: Add, monkeypatch:
     real = Stored.read
 
     def counted(stored: Stored, excerpts: Excerpts) -> Any:
-        read.append(f"{stored._name}@{stored._number}")
+        read.append(f"{stored.name}@{stored.number}")
         return real(stored, excerpts)
 
     monkeypatch.setattr(Stored, "read", counted)

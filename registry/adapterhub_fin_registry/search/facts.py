@@ -71,24 +71,42 @@ def facts(
     values += [("tag", tag) for tag in shown["tags"]] + [("alias", alias) for alias in shown["aliases"]]
     named = [_text(parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
     values += [("parent", name) for name in named if name is not None]
-    setting = _encode(
-        {
-            "": {
-                "label": head.get("labels"),
-                "trait": method["traits"],
-                "architecture": base["architecture"],
-                "pin": base["pin"],
-                "provider": (method["provider"] or {}).get("distribution"),
-            },
-            "method": method["options"],
-            "head": head.get("options"),
-            "corpus": corpus.get("options"),
-        }
-    )
-    setting_values(setting)
+    shared = {
+        "": {
+            "label": head.get("labels"),
+            "trait": method["traits"],
+            "architecture": base["architecture"],
+            "pin": base["pin"],
+            "provider": (method["provider"] or {}).get("distribution"),
+        },
+        "method": method["options"],
+        "head": head.get("options"),
+        "corpus": corpus.get("options"),
+    }
+    setting = _setting(_Spelled(repr(shared), shared))
     texts: list[str] = [columns[column] or "" for column in ("name", "description", "method", "corpus", "base")]
     words = (" ".join(shown["tags"]), *texts)
     return Facts(_encode(shown), columns, values, setting, words)
+
+
+class _Spelled(NamedTuple):
+    """JSON values beside how Python spells them, which tells them apart in a third of the time that encoding takes."""
+
+    spelling: str
+    value: Any
+
+    def __hash__(self) -> int:
+        return hash(self.spelling)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Spelled) and self.spelling == other.spelling
+
+
+@lru_cache(maxsize=1024)
+def _setting(shared: _Spelled) -> str:
+    setting = _encode(shared.value)
+    setting_values(setting)
+    return setting
 
 
 @lru_cache(maxsize=1024)

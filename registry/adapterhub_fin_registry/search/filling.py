@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.search.excerpts import Excerpts
 from adapterhub_fin_registry.search.facts import Facts, Pair, setting_values
+from adapterhub_fin_registry.search.readers import outcomes
 from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
 from adapterhub_fin_registry.search.stored import Known, Stored
 from adapterhub_fin_registry.shelf import Shelf, mark_of, shelves
@@ -27,12 +28,16 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
     current = mark_of(root)
     seen = dict(connection.execute("SELECT name, mark FROM name"))
     filler = _Filler(connection)
+    changed, wanted = [], []
     for shelf in shelves(root):
         marked = mark_of(shelf.folder)
         if seen.pop(shelf.name, None) != marked:
-            filler.name(shelf, marked)
+            changed.append((shelf.name, marked))
+            wanted += filler.unread(shelf)
     for name in seen:
         filler.forget(name)
+    filler.read(wanted)
+    filler.settle(changed)
     filler.flush()
     for statement in INDEXES:
         connection.execute(statement)
@@ -66,29 +71,39 @@ class _Filler:
         self._shown: list[tuple[int, str]] = []
         self._values: list[tuple[int, int, str | int | float]] = []
         self._words: list[tuple[int | str, ...]] = []
+        self._damaged: list[tuple[str, int, str]] = []
 
-    def name(self, shelf: Shelf, mark: str) -> None:
-        """Read what is new under a name, and drop what is gone."""
+    def unread(self, shelf: Shelf) -> list[Stored]:
+        """The versions under a name that are to be read; what is gone or otherwise now is dropped."""
         known = self._known(shelf.name)
         aliases: dict[int, list[str]] = {}
         for alias, number in shelf.aliases().items():
             aliases.setdefault(number, []).append(alias)
-        damaged = []
+        unread = []
         for number in shelf.numbers():
             stored = Stored(shelf.name, number, f"{shelf.versions_folder}{os.sep}{number}", aliases.get(number, []))
-            try:
-                if number in known and stored.is_known(known[number]):
-                    del known[number]
-                elif (found := stored.read(self._excerpts)) is not None:
-                    if number in known:
-                        self._drop([known.pop(number).id])
-                    self._add(found)
-            except Corrupted as error:
-                damaged.append((shelf.name, number, str(error)))
+            if number in known and stored.is_known(known[number]):
+                del known[number]
+            else:
+                unread.append(stored)
         self._drop(gone.id for gone in known.values())
-        self._connection.execute("DELETE FROM damaged WHERE name = ?", (shelf.name,))
-        self._connection.executemany("INSERT INTO damaged VALUES (?, ?, ?)", damaged)
-        self._connection.execute("REPLACE INTO name VALUES (?, ?)", (shelf.name, None if damaged else mark))
+        return unread
+
+    def read(self, wanted: Sequence[Stored]) -> None:
+        """Read versions; those that can't be are damaged."""
+        for stored, found in zip(wanted, outcomes(wanted), strict=True):
+            if isinstance(found, str):
+                self._damaged.append((stored.name, stored.number, found))
+            elif found is not None:
+                self._add(found)
+
+    def settle(self, changed: Iterable[tuple[str, str]]) -> None:
+        """Keep the marks of names that were read, but for those where something can't be."""
+        damaged = {name for name, _, _ in self._damaged}
+        rows = [(name, None if name in damaged else mark) for name, mark in changed]
+        self._connection.executemany("DELETE FROM damaged WHERE name = ?", [(name,) for name, _ in rows])
+        self._connection.executemany("INSERT INTO damaged VALUES (?, ?, ?)", self._damaged)
+        self._connection.executemany("REPLACE INTO name VALUES (?, ?)", rows)
 
     def forget(self, name: str) -> None:
         """Drop a name whose folder is gone."""
@@ -129,15 +144,16 @@ class _Filler:
         text, is_new = self._common["text"].id("\n".join(found.words))
         if is_new:
             self._words.append((text, *found.words))
-        self._versions.append(_in_order({**found.columns, "id": id_, "setting": -setting, "text": text}))
+        found.columns.update(id=id_, setting=-setting, text=text)
+        self._versions.append(_in_order(found.columns))
         self._shown.append((id_, found.row))
         self._put(id_, found.values)
         if len(self._versions) >= _BATCH:
             self.flush()
 
     def _put(self, owner: int, values: Iterable[Pair]) -> None:
-        paths = self._common["path"]
-        self._values += [(owner, paths.id(path)[0], value) for path, value in values]
+        id_of = self._common["path"].id
+        self._values += [(owner, id_of(path)[0], value) for path, value in values]
 
     def _drop(self, ids: Iterable[int]) -> None:
         listed = [(id_,) for id_ in ids]

@@ -28,7 +28,7 @@ class Stored:
     """A version's folder; manifest and record are never rewritten, so that only events and aliases tell a change."""
 
     def __init__(self, name: str, number: int, folder: str, aliases: list[str]) -> None:
-        self._name, self._number, self._folder, self._aliases = name, number, folder, sorted(aliases)
+        self.name, self.number, self._folder, self._aliases = name, number, folder, sorted(aliases)
 
     def is_known(self, known: Known) -> bool:
         """Whether the index holds the version as it is."""
@@ -49,7 +49,7 @@ class Stored:
             record = read_object(f"{self._folder}{os.sep}record.json")
             events = read_events(Path(self._folder)) if self._has("events") else []
             manifest = known_format(excerpts.of(data), path)
-            return facts(self._name, self._number, digest_of(data), manifest, record, events, self._aliases)
+            return facts(self.name, self.number, digest_of(data), manifest, record, events, self._aliases)
         except OSError as error:
             if self._has("deleted.json"):
                 return None  # just now
