@@ -38,6 +38,7 @@ _LICENCES: Final = frozenset(
         *("llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "gemma", "unknown", "other"),
     ]
 )
+_PLAIN: Final = (("network", "linear"), ("pooling", "base"))  # options of heads that plain PEFT has a place for
 _DATA_SET: Final = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 _PUNCTUATION: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$:=@^-])")
 _LONG: Final = 2000  # characters of one text; no card is read beyond
@@ -112,7 +113,7 @@ def _plain(manifest: Manifest, repository: str) -> list[str]:
         kind, options = "AutoPeftModelForFeatureExtraction", ""
     elif head.name == "causal-lm":
         kind, options = "AutoPeftModelForCausalLM", ""
-    elif head.name == "classify" or (head.name == "regress" and head.options.get("network", "linear") == "linear"):
+    elif head.name in ("classify", "regress") and all(head.options.get(key, value) == value for key, value in _PLAIN):
         kind, options = "AutoPeftModelForSequenceClassification", f", num_labels={len(head.labels or (0,))}"
     else:
         return ["PEFT has no place for the weights of its head: plain PEFT loads it without them, and can't use it."]

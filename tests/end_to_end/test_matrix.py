@@ -25,6 +25,7 @@ METHODS: list[dict[str, Any]] = [
 ]
 HEADS: list[dict[str, Any]] = [
     {"name": "classify"},
+    {"name": "classify", "pooling": "mean"},
     {"name": "regress"},
     {"name": "regress", "network": "mlp"},
     {"name": "causal-lm"},
@@ -44,7 +45,7 @@ def named(pair: tuple[str, dict[str, Any], dict[str, Any]]) -> str:
     return "-".join((base, *said))
 
 
-SAID = ("init", "projection", "network")
+SAID = ("init", "projection", "network", "pooling")
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,11 @@ class TestClassifyWithBalancedFocalLoss(HeadContract):
     options: ClassVar = {"weights": "balanced", "focal": 2.0}
 
 
+class TestClassifyByTheMean(HeadContract):
+    name = "classify"
+    options: ClassVar = {"pooling": "mean"}
+
+
 class TestRegress(HeadContract):
     name = "regress"
 
@@ -111,6 +116,11 @@ class TestRegress(HeadContract):
 class TestRegressThroughANetwork(HeadContract):
     name = "regress"
     options: ClassVar = {"network": "mlp", "loss": "huber"}
+
+
+class TestRegressThroughANetworkOnTheMean(HeadContract):
+    name = "regress"
+    options: ClassVar = {"network": "mlp", "pooling": "mean"}
 
 
 class TestCausalLM(HeadContract):

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 
 from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
 from adapterhub_fin.interfaces import HeadImplementation, Prediction
+from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,10 @@ class Classify(HeadImplementation):
         self.labels: tuple[str, ...] | None = options.labels
         self.options = options
         self.weights: Tensor | None = None  # of each label in the loss; of training alone
+
+    def check(self, config: PretrainedConfig) -> None:
+        if self.options.pooling == "mean":
+            check_mean(config)
 
     def learn(self, rows: Dataset) -> None:
         found = Counter(str(label) for label in rows["label"])
@@ -74,12 +79,17 @@ class Classify(HeadImplementation):
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **self._config(), **loading
         )
         # A base that brings a classifier for other labels gets a new one, as one that brings none does.
-        return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+        missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+        if self.options.pooling == "mean":
+            return model, read_mean(model, sorted(missing))
+        return model, sorted(missing)
 
     def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
         like = type(config).from_dict({**config.to_dict(), **self._config()})
         build: Any = AutoModelForSequenceClassification.from_config
         model: PreTrainedModel = build(like)
+        if self.options.pooling == "mean":
+            read_mean(model)
         return model
 
     def target(self, row: Mapping[str, Any]) -> int:

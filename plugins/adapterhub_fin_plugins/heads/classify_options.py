@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from adapterhub_fin.options import Options
+from adapterhub_fin_plugins.heads.pooling_options import POOLING, Pooling
 
 
 class ClassifyOptions(Options):
@@ -18,6 +19,7 @@ class ClassifyOptions(Options):
         min_length=2,
         description="Labels in the order of the outputs; by default those of the training rows, sorted.",
     )
+    pooling: Pooling = POOLING
     smoothing: float = Field(
         0.0,
         ge=0,

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from adapterhub_fin.engine.plugs import outside_backbone
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.interfaces import Estimate, HeadImplementation
+from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,6 +30,10 @@ class Regress(HeadImplementation):
         self.options = options
         self.centre: float | None = options.centre if options.standardize else 0.0
         self.scale: float | None = options.scale if options.standardize else 1.0
+
+    def check(self, config: PretrainedConfig) -> None:
+        if self.options.pooling == "mean":
+            check_mean(config)
 
     def learn(self, rows: Dataset) -> None:
         targets = np.array([_figure(value) for value in rows["target"]])
@@ -61,6 +66,8 @@ class Regress(HeadImplementation):
             name = self._put_network(model)
             fresh = {f"{name}.{inner}" for inner, _ in model.get_submodule(name).named_parameters()}
             missing = {key for key in missing if not key.startswith(f"{name}.")} | fresh
+        if self.options.pooling == "mean":
+            return model, read_mean(model, sorted(missing))
         return model, sorted(missing)
 
     def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
@@ -68,6 +75,8 @@ class Regress(HeadImplementation):
         model: PreTrainedModel = build(type(config).from_dict({**config.to_dict(), **SHAPE}))
         if self.options.network == "mlp":
             self._put_network(model)
+        if self.options.pooling == "mean":
+            read_mean(model)
         return model
 
     def _put_network(self, model: PreTrainedModel) -> str:

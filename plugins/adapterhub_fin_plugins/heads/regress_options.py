@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from adapterhub_fin.options import Options
+from adapterhub_fin_plugins.heads.pooling_options import POOLING, Pooling
 
 
 class RegressOptions(Options):
@@ -14,9 +15,9 @@ class RegressOptions(Options):
 
     network: Literal["linear", "mlp"] = Field(
         "linear",
-        description="One linear layer, which plain PEFT loads too; or two with a GELU between. Either stands on the "
-        "last token's last hidden state (a decoder) or the pooled one (an encoder).",
+        description="One linear layer, which plain PEFT loads too; or two with a GELU between.",
     )
+    pooling: Pooling = POOLING
     hidden: int | None = Field(None, ge=1, description="Width of the mlp; the base's hidden size by default.")
     loss: Literal["mse", "huber"] = Field("mse", description="Squared error, or Huber's, which outliers move less.")
     standardize: bool = Field(

@@ -1,0 +1,60 @@
+"""What of a text's states a head on Transformers' sequence-classification models reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from adapterhub_fin.engine.pin import backbone
+from adapterhub_fin.engine.plugs import outside_backbone
+from adapterhub_fin.errors import BadRecipe
+
+
+def check_mean(config: PretrainedConfig) -> None:
+    """Raise BadRecipe where a base has two sequences of states, so that it isn't clear whose mean is meant."""
+    if config.is_encoder_decoder:
+        raise BadRecipe("head.pooling mean is for encoders and decoders, and the base has both: use the pooling base")
+
+
+def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:
+    """Let a model's head read the mean of a text's last states; what it misses, by the names from now on.
+
+    Its class goes on reading the state of one token, the first or the last, and every token's is the mean then. The
+    last layer gets another name, so that no plain model, which would read that one token, takes its weights.
+    """
+    model.__class__ = _reading_mean(type(model))
+    name = outside_backbone(model)[-1]
+    setattr(model, name, nn.Sequential(getattr(model, name)))
+    return [key.replace(f"{name}.", f"{name}.0.", 1) if key.startswith(f"{name}.") else key for key in missing]
+
+
+def _reading_mean(plain: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    @wraps(plain.forward)  # whose signature PEFT and the Trainer ask for
+    def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        # While this model computes, and no longer: others may share its backbone and read one token of it.
+        hook = backbone(self).register_forward_hook(_mean_everywhere, with_kwargs=True)
+        try:
+            return plain.forward(self, *args, **kwargs)
+        finally:
+            hook.remove()
+
+    return type(f"MeanOf{plain.__name__}", (plain,), {"forward": forward})
+
+
+def _mean_everywhere(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
+    states: Tensor = output.last_hidden_state  # (rows, tokens, hidden)
+    mask = kwargs["attention_mask"]
+    if mask is None:
+        mean = states.float().mean(1, keepdim=True)
+    else:
+        counted = mask[:, -states.shape[1] :, None].float()  # a prefix has a mask and no states
+        mean = (states.float() * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1)
+    output.last_hidden_state = mean.to(states.dtype).expand_as(states)
+    pooler: Any = getattr(module, "pooler", None)
+    if pooler is not None:
+        output.pooler_output = pooler(output.last_hidden_state)
+    return output
