@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def test_nothing_is_imported_from_the_folder_of_the_caller(
     for module in ("pickle", "json", "adapterhub_fin_registry"):
         (here / f"{module}.py").write_text("open('imported', 'w').close()\n")
     monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert list(readers.outcomes(wanted)) == alone(wanted)
     assert not (here / "imported").exists()
 

@@ -108,6 +108,7 @@ def _ask(idle: SimpleQueue[Child], batch: Sequence[Stored]) -> list[Outcome]:
 def _children(count: int) -> Iterator[list[Child]]:
     """As many processes that read, or fewer where the machine starts no more; gone at the end."""
     children: list[Child] = []
+    places = [place for place in sys.path if isinstance(place, str) and os.path.isabs(place)]  # noqa: PTH117 - of text
     try:
         with suppress(OSError):
             for _ in range(count):
@@ -117,7 +118,7 @@ def _children(count: int) -> Iterator[list[Child]]:
                 )
                 children.append(child)
                 assert child.stdin is not None, "it is a pipe"
-                pickle.dump(sys.path, child.stdin)
+                pickle.dump(places, child.stdin)
         yield children
     finally:
         for child in children:
