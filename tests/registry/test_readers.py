@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,10 @@ def test_children_read_and_not_this_process_alone(
 ) -> None:
     expected = alone(wanted)
     asked = []
-    real = readers._ask
-    monkeypatch.setattr(readers, "_ask", lambda idle, batch: asked.append(answer := real(idle, batch)) or answer)
+    real = readers._Child.ask
+    monkeypatch.setattr(readers._Child, "ask", lambda child, batch: asked.append(found := real(child, batch)) or found)
     assert list(readers.outcomes(wanted)) == expected
-    assert asked and all(answer in (expected[start : start + 3] for start in range(0, 40, 3)) for answer in asked)
+    assert asked and all(found in (expected[start : start + 3] for start in range(0, 40, 3)) for found in asked)
 
 
 def test_few_versions_start_no_process(wanted: list[Stored], children: list[subprocess.Popen[bytes]]) -> None:
@@ -83,6 +84,34 @@ def test_what_a_killed_child_did_not_read_is_read_here(
     for child in children:
         child.kill()
     assert first + list(found) == expected
+
+
+@pytest.mark.parametrize("noise", [b"Initialising", b"Initialising\n", b"\x80\x04]\x94.", b"x" * 100_000])
+def test_what_an_interpreter_prints_is_no_answer(
+    wanted: list[Stored], children: list[subprocess.Popen[bytes]], noise: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loud = f"import os; os.write(1, {noise!r})\n{readers._CHILD.replace('answer(start)', '')}"
+    loud += "\nprint('more', flush=True); answer(start)"
+    monkeypatch.setattr(readers, "_CHILD", loud)
+    assert list(readers.outcomes(wanted)) == alone(wanted)
+
+
+def test_a_child_that_never_answers_is_not_waited_for(
+    wanted: list[Stored], children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_CHILD", "import time; time.sleep(600)")
+    monkeypatch.setattr(readers, "PATIENCE", 0.2)
+    assert list(readers.outcomes(wanted)) == alone(wanted)
+
+
+def test_a_machine_that_starts_no_thread_reads_alone(
+    wanted: list[Stored], children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert list(readers.outcomes(wanted)) == alone(wanted)
 
 
 def test_a_machine_that_starts_no_process_reads_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,16 +20,17 @@ from adapterhub_fin_registry.search.facts import Facts
 from adapterhub_fin_registry.search.stored import Stored
 
 Outcome: TypeAlias = Facts | str | None  # what is stored, or why it can't be read, or that it was deleted
-Child: TypeAlias = "subprocess.Popen[bytes]"
 
 MANY: Final = 4000  # versions: fewer are read in the time that a process takes to start
+PATIENCE: Final = 60.0  # seconds that a child may take for a batch, before it is read here
 _BATCH: Final = 500
 _MOST: Final = 3  # processes beside this one, which alone writes the index
+_NOISE: Final = 2**16  # bytes that an interpreter may print as it starts
 # No multiprocessing: that runs the caller's script again in each child. A child imports from where this process does,
 # and nothing from the folder that it starts in.
 _CHILD: Final = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from adapterhub_fin_registry.search.readers import answer; answer()"
+    "import pickle, sys; sys.path[:], start = pickle.load(sys.stdin.buffer); "
+    "from adapterhub_fin_registry.search.readers import answer; answer(start)"
 )
 
 
@@ -41,16 +43,120 @@ def outcomes(wanted: Sequence[Stored]) -> Iterator[Outcome]:
             yield from _read(wanted, Excerpts())
 
 
-def answer() -> None:
-    """In a child: read the batches that a parent asks for, until it asks for no more."""
+def answer(start: bytes) -> None:
+    """In a child: say that it starts, then read the batches that a parent asks for, until it asks for no more."""
     excerpts = Excerpts()
-    while True:
+    with os.fdopen(os.dup(1), "wb") as said, open(os.devnull, "wb") as nothing:  # noqa: PTH123 - it has no Path
+        os.dup2(nothing.fileno(), 1)  # what else this interpreter prints is no answer
+        said.write(start)
+        while True:
+            try:
+                batch: Sequence[Stored] = pickle.load(sys.stdin.buffer)
+            except EOFError:
+                return
+            pickle.dump(list(_read(batch, excerpts)), said, pickle.HIGHEST_PROTOCOL)
+            said.flush()
+
+
+class _Child:
+    """A process that reads what it is asked for."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-I", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _CHILD]
+        pipes = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipes, stdout=pipes, stderr=subprocess.DEVNULL)
+        places = [place for place in sys.path if isinstance(place, str) and os.path.isabs(place)]  # noqa: PTH117 - text
+        self._start = secrets.token_bytes(16)
+        assert self._process.stdin is not None and self._process.stdout is not None, "both are pipes"
+        self._asked, self._said = self._process.stdin, self._process.stdout
+        pickle.dump((places, self._start), self._asked)
+
+    def ask(self, batch: Sequence[Stored]) -> list[Outcome]:
+        """What it finds; an OSError, EOFError or UnpicklingError where it has ended."""
+        pickle.dump(batch, self._asked, pickle.HIGHEST_PROTOCOL)
+        self._asked.flush()
+        if self._start:
+            self._pass_over_noise()
+        found: list[Outcome] = pickle.load(self._said)
+        return found
+
+    def _pass_over_noise(self) -> None:
+        heard = bytearray()
+        while not heard.endswith(self._start):
+            if len(heard) > _NOISE or not (letter := self._said.read(1)):
+                raise EOFError("it never started")
+            heard += letter
+        self._start = b""
+
+    def kill(self) -> None:
+        """What it was asked for ends in an error, and whoever waits for it waits no more."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kill it, and leave nothing of it."""
+        self.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def _children(count: int) -> Iterator[list[_Child]]:
+    """As many processes that read, or fewer where the machine starts no more; gone at the end."""
+    children: list[_Child] = []
+    try:
+        with suppress(OSError):
+            for _ in range(count):
+                children.append(_Child())
+        yield children
+    finally:
+        for child in children:
+            child.end()
+
+
+def _shared_out(wanted: Sequence[Stored], children: Sequence[_Child]) -> Iterator[Outcome]:
+    """The outcomes in order; this process reads too, each next batch that no child has begun, while it must wait."""
+    batches = [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
+    idle: SimpleQueue[_Child] = SimpleQueue()
+    for child in children:
+        idle.put(child)
+    own: dict[int, list[Outcome]] = {}
+    excerpts, free = Excerpts(), 0
+    with ThreadPoolExecutor(len(children)) as pool:
         try:
-            batch: Sequence[Stored] = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        pickle.dump(list(_read(batch, excerpts)), sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
-        sys.stdout.buffer.flush()
+            asked = [pool.submit(_ask, idle, batch) for batch in batches]
+        except RuntimeError:  # the machine starts no more threads
+            asked = []
+        try:
+            for turn, batch in enumerate(batches):
+                while asked and turn not in own and not asked[turn].done() and free < len(batches):
+                    if asked[free].cancel():
+                        own[free] = list(_read(batches[free], excerpts))
+                    free += 1
+                found = own.pop(turn, None) or (_answered(asked[turn], children) if asked else [])
+                yield from found or _read(batch, excerpts)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in children:
+                child.kill()  # or the pool would wait for what nobody needs any more
+
+
+def _ask(idle: SimpleQueue[_Child], batch: Sequence[Stored]) -> list[Outcome]:
+    child = idle.get()
+    try:
+        return child.ask(batch)
+    finally:
+        idle.put(child)
+
+
+def _answered(asked: Future[list[Outcome]], children: Sequence[_Child]) -> list[Outcome]:
+    """What a child read; nothing where it was killed, never began, or takes for ever."""
+    try:
+        return asked.result(PATIENCE)
+    except TimeoutError:
+        for child in children:
+            child.kill()
+    except (OSError, EOFError, pickle.UnpicklingError):
+        pass
+    return []
 
 
 def _read(wanted: Sequence[Stored], excerpts: Excerpts) -> Iterator[Outcome]:
@@ -59,71 +165,6 @@ def _read(wanted: Sequence[Stored], excerpts: Excerpts) -> Iterator[Outcome]:
             yield stored.read(excerpts)
         except Corrupted as error:
             yield str(error)
-
-
-def _shared_out(wanted: Sequence[Stored], children: Sequence[Child]) -> Iterator[Outcome]:
-    """The outcomes in order; this process reads too, each next batch that no child has begun, while it must wait."""
-    batches = [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
-    idle: SimpleQueue[Child] = SimpleQueue()
-    for child in children:
-        idle.put(child)
-    own: dict[int, list[Outcome]] = {}
-    excerpts, free = Excerpts(), 0
-    with ThreadPoolExecutor(len(children)) as pool:
-        asked = [pool.submit(_ask, idle, batch) for batch in batches]
-        try:
-            for turn, batch in enumerate(batches):
-                while turn not in own and not asked[turn].done() and free < len(batches):
-                    if asked[free].cancel():
-                        own[free] = list(_read(batches[free], excerpts))
-                    free += 1
-                yield from own.pop(turn) if turn in own else _answered(asked[turn], batch, excerpts)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in children:
-                child.kill()  # or the pool would wait for what nobody needs any more
-
-
-def _answered(answer: Future[list[Outcome]], batch: Sequence[Stored], excerpts: Excerpts) -> Sequence[Outcome]:
-    """What a child read, or, where it was killed or never began, what this process reads in its place."""
-    try:
-        return answer.result()
-    except (OSError, EOFError, pickle.UnpicklingError):
-        return list(_read(batch, excerpts))
-
-
-def _ask(idle: SimpleQueue[Child], batch: Sequence[Stored]) -> list[Outcome]:
-    child = idle.get()
-    try:
-        assert child.stdin is not None and child.stdout is not None, "both are pipes"
-        pickle.dump(batch, child.stdin, pickle.HIGHEST_PROTOCOL)
-        child.stdin.flush()
-        found: list[Outcome] = pickle.load(child.stdout)
-        return found
-    finally:
-        idle.put(child)
-
-
-@contextmanager
-def _children(count: int) -> Iterator[list[Child]]:
-    """As many processes that read, or fewer where the machine starts no more; gone at the end."""
-    children: list[Child] = []
-    places = [place for place in sys.path if isinstance(place, str) and os.path.isabs(place)]  # noqa: PTH117 - of text
-    try:
-        with suppress(OSError):
-            for _ in range(count):
-                command = [sys.executable, "-I", "-c", _CHILD]
-                child = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-                )
-                children.append(child)
-                assert child.stdin is not None, "it is a pipe"
-                pickle.dump(places, child.stdin)
-        yield children
-    finally:
-        for child in children:
-            child.kill()
-            child.communicate()
 
 
 def _processors() -> int:
