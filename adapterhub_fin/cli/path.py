@@ -25,8 +25,12 @@ def command(reference: str, as_of: str | None, tier: str, lock: str | None, as_j
     """
     from adapterhub_fin.registries import configured_registries
 
-    registry = configured_registries().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)  # type: ignore[arg-type]
+    registry, version = configured_registries().locate(
+        reference,
+        as_of=as_of,
+        tier=tier,  # type: ignore[arg-type]
+        lock=lock,
+    )
     folder = registry.path(version.reference)
     if as_json:
         print_json(

@@ -38,8 +38,12 @@ def command(reference: str, lineage: bool, as_of: str | None, tier: str, lock: s
     """
     from adapterhub_fin.registries import configured_registries
 
-    registry = configured_registries().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)  # type: ignore[arg-type]
+    registry, version = configured_registries().locate(
+        reference,
+        as_of=as_of,
+        tier=tier,  # type: ignore[arg-type]
+        lock=lock,
+    )
     if lineage:
         from adapterhub_fin.cli.lineage import show_lineage
 

@@ -28,7 +28,7 @@ from adapterhub_fin.engine.sampling import LongestFirst
 from adapterhub_fin.engine.splits import PARTS, divide, resolve
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.recipe import CorpusChoice
-from adapterhub_fin.registries import configured_registries
+from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def evaluate(
     Without a corpus it is the version's own, as its recipe has it; for the part `all` no split is made. Raises
     BadCorpus for rows that the head can't be measured on, and ReadOnly before anything is computed.
     """
-    registry = registry or configured_registries().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)
+    registry, version = located(reference, registry, as_of, tier, lock)
     head = _head(version)
     choice = _choice(version, corpus, overrides)
     if record:

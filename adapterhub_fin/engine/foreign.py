@@ -18,6 +18,8 @@ PREFIX = "base_model.model."
 # The last layer of the classifiers that Transformers has, whose rows are the labels.
 OUTPUTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight", "classification_head.out_proj.weight")
 
+MADE_UP = 100_000  # names of labels, at most, where none are given
+
 
 @dataclass(frozen=True)
 class Foreign:
@@ -75,7 +77,7 @@ def _head_of(task: str) -> str:
 def _outputs(shapes: Mapping[str, tuple[int, ...]], modules: Sequence[str]) -> int | None:
     """How many labels a stored head has: 0 where no head is stored, None where its last layer isn't one known here."""
     bare = {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
-    return next((bare[name][0] for name in OUTPUTS if name in bare), None if modules else 0)
+    return next((bare[name][0] for name in OUTPUTS if bare.get(name)), None if modules else 0)
 
 
 def _labels(labels: Sequence[str] | None, outputs: int | None, folder: Path) -> list[str]:
@@ -88,6 +90,8 @@ def _labels(labels: Sequence[str] | None, outputs: int | None, folder: Path) -> 
             f"{folder} is a classifier without its head: {WEIGHTS} holds no classifier or score weights, so any load "
             "would answer at random; save it again with modules_to_save"
         )
+    if labels is None and outputs is not None and outputs > MADE_UP:  # an empty tensor may claim any number of rows
+        raise NotAnAdapter(f"{folder} has a head of {outputs} labels: give them, with --labels or labels=[...]")
     if labels is None:
         return [f"LABEL_{number}" for number in range(outputs or 0)]
     if outputs is not None and len(labels) != outputs:

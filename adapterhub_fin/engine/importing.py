@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
+from adapterhub_fin.engine.clean_copy import clean_copy, text
 from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.foreign import read_folder
-from adapterhub_fin.engine.lookalikes import check_weights, read_config
-from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
+from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.peft_method import unknown_settings
-from adapterhub_fin.engine.pickled import convert_pickle
-from adapterhub_fin.engine.repairs import repair
 from adapterhub_fin.engine.saving import base_choice, foreign_manifest, recorded_base
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
@@ -24,8 +21,6 @@ from adapterhub_fin.extensions import extensions
 from adapterhub_fin.publishing import store_of, weights
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Incoming, Registry
-from adapterhub_fin_registry.paths import refusal
-from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
     from adapterhub_fin.recipe import BaseChoice
@@ -40,15 +35,6 @@ class Taken:
     dropped: Sequence[str] = ()
     repairs: Sequence[str] = ()
     warnings: Sequence[str] = ()
-
-
-@dataclass
-class _Copy:
-    """What became of a folder's files on their way in."""
-
-    dropped: list[str] = field(default_factory=list)
-    repairs: list[str] = field(default_factory=list)
-    converted: dict[str, str] = field(default_factory=dict)  # sha256 by name of the files that were read and not kept
 
 
 def import_folder(
@@ -104,11 +90,9 @@ def _import(
     registry: Registry | None = None,
     signatures: Sequence[bytes] | None = None,
 ) -> Taken:
-    read_config(source, source)
-    check_weights(source, source, allow_pickle=allow_pickle)
     with tempfile.TemporaryDirectory(prefix="ahf-import-") as place:
         clean = Path(place)
-        copied = _copy(source, clean)
+        copied = clean_copy(source, clean, allow_pickle=allow_pickle)
         foreign = read_folder(clean, labels, source)
         choice = _choice(base, foreign.config.get("base_model_name_or_path"))
         declared = {
@@ -121,63 +105,25 @@ def _import(
         manifest = foreign_manifest(foreign, declared, known, corpus, None, description, licence, tags, undated)
         record = {
             **origin,
-            "imported": origin.get("repository") or _text(source.resolve().name),
+            "imported": origin.get("repository") or text(source.resolve().name),
             "converted": copied.converted,
             "repairs": copied.repairs,
             "dropped": copied.dropped,
         }
         registry = registry or configured_registries().writable()
         kept = {key: value for key, value in record.items() if value}
-        version = registry.add(
-            clean, manifest, name=name, checks=extensions().vetoes(), origin=kept, signatures=signatures
-        )
+        try:
+            version = registry.add(
+                clean, manifest, name=name, checks=extensions().vetoes(), origin=kept, signatures=signatures
+            )
+        except NotAnAdapter as error:  # of a copy that nobody will find
+            raise NotAnAdapter(str(error).replace(place, str(source))) from error
         return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
 
 
 def _named(origin: Mapping[str, Any]) -> str:
     """What a folder of a Hub is called for good; nothing for one of this machine, whose path is no one's business."""
     return f"hf://{origin['repository']}@{origin['commit']}" if "commit" in origin else ""
-
-
-def _copy(source: Path, clean: Path) -> _Copy:
-    """Copy what a version may hold, with the weights as safetensors, and repair the copy."""
-    copied = _Copy()
-    for path in sorted(source.iterdir()):
-        if not _within(path, source) or refusal(path.name) or _other_weights(path):
-            copied.dropped.append(_text(path.name))
-        else:
-            shutil.copyfile(path, clean / path.name)
-    stored = WEIGHTS if (source / WEIGHTS).is_file() else PICKLE
-    for name in (CONFIG, stored):
-        if not _within(source / name, source):
-            raise NotAnAdapter(f"{source / name} is a link to elsewhere: put the file itself in its place")
-    if stored == PICKLE:
-        convert_pickle(source / PICKLE, clean / WEIGHTS, source / PICKLE)
-        copied.dropped.remove(PICKLE)
-        copied.converted[PICKLE] = hash_file((source / PICKLE).resolve())[1]
-        copied.repairs.append(f"{PICKLE}: its tensors are stored as {WEIGHTS}")
-    copied.repairs += repair(clean)
-    return copied
-
-
-def _within(path: Path, folder: Path) -> bool:
-    """Whether a plain file lies here, or in the blobs of the same repository in the Hub's cache, which links them."""
-    if not path.is_file():
-        return False
-    if not path.is_symlink():
-        return True
-    snapshots = folder.resolve().parent
-    return snapshots.name == "snapshots" and path.resolve().parent == snapshots.parent / "blobs"
-
-
-def _text(name: str) -> str:
-    """A file's name as text: on Linux it may be any bytes, which JSON has no place for."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _other_weights(path: Path) -> bool:
-    """A checkpoint may hold the whole model beside its adapter."""
-    return path.suffix == ".safetensors" and path.name != WEIGHTS
 
 
 def _choice(base: str | Mapping[str, Any] | None, recorded: Any) -> BaseChoice | None:

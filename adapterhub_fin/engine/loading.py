@@ -22,7 +22,7 @@ from adapterhub_fin.engine.weights import fill_adapter
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin.registries import configured_registries
+from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ class Found:
 
 
 def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier, lock: str | Path | None) -> Found:
-    registry = registry or configured_registries().answering(reference)
-    version = registry.resolve(reference, as_of=as_of, tier=tier, lock=lock)
+    registry, version = located(reference, registry, as_of, tier, lock)
     folder = registry.path(version.reference)
     return Found(registry, version, folder, *_plugins(version))
 

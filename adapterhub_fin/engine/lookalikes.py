@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
+from adapterhub_fin_registry.paths import size_limit
 from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".zst")
 STATES = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "rng_state.pth", "trainer_state.json")
 MODELS = ("model.safetensors", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "consolidated.safetensors")
+DEPTH = 32  # levels of a configuration; PEFT's have four
 AS_PEFT = "give a folder as PeftModel.save_pretrained writes it"
 
 
@@ -24,26 +27,30 @@ def read_config(folder: Path, called: Path) -> dict[str, Any]:
     """
     _check_folder(folder, called)
     path = folder / CONFIG
-    if not path.is_file():
+    if not _is_file(path, called / CONFIG):
         raise NotAnAdapter(f"{called} {_without_config(folder)}")
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(size_limit(CONFIG))
     if is_lfs_pointer(data):
         raise lfs_pointer(str(called / CONFIG))
     try:
         config = json.loads(data.decode("utf-8-sig"))  # some editors of Windows put a mark before the first byte
+        json.dumps(config, ensure_ascii=False).encode()  # half a surrogate pair is no text, and can't be stored
     except (ValueError, RecursionError) as error:
         raise NotAnAdapter(f"{called / CONFIG} is not JSON ({error}): get the folder again") from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str) or not config["peft_type"]:
         raise NotAnAdapter(f"{called / CONFIG} has no peft_type, so it is no PEFT adapter{_of_others(config, folder)}")
+    if not _is_shallow(config, DEPTH):
+        raise NotAnAdapter(f"{called / CONFIG} is nested deeper than any configuration is: get the folder again")
     return config
 
 
 def check_weights(folder: Path, called: Path, *, allow_pickle: bool = False) -> None:
     """Raise NotAnAdapter where the folder holds no weights of an adapter that may be read."""
-    if (folder / WEIGHTS).is_file():
+    if _is_file(folder / WEIGHTS, called / WEIGHTS):
         read_header((folder / WEIGHTS).resolve(), str(called / WEIGHTS))  # the Hub's cache links its files
         return
-    if (folder / PICKLE).is_file():
+    if _is_file(folder / PICKLE, called / PICKLE, size_limit(WEIGHTS)):
         with (folder / PICKLE).open("rb") as file:
             if is_lfs_pointer(file.read(64)):
                 raise lfs_pointer(str(called / PICKLE))
@@ -63,6 +70,27 @@ def check_weights(folder: Path, called: Path, *, allow_pickle: bool = False) -> 
     if others := [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth", ".gguf"))]:
         raise NotAnAdapter(f"{called} holds no {WEIGHTS}, but {', '.join(others[:5])}: {AS_PEFT}")
     raise NotAnAdapter(f"{called} holds a configuration and no weights: add the {WEIGHTS} that belongs to it")
+
+
+def _is_file(path: Path, called: Path, limit: int | None = None) -> bool:
+    """Whether a file is there; NotAnAdapter where what is there is no plain file, or larger than a version's may be."""
+    if not path.is_file():
+        if os.path.lexists(path):
+            raise NotAnAdapter(f"{called} isn't a plain file: put the file itself in its place")
+        return False
+    limit = limit or size_limit(path.name)
+    if path.stat().st_size > limit:
+        raise NotAnAdapter(f"{called} has more than the {limit} bytes that an adapter's may have: get the folder again")
+    return True
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    """Whether a JSON value nests at most so deep: what reads it later calls itself for every level."""
+    if not isinstance(value, dict | list):
+        return True
+    return levels > 0 and all(
+        _is_shallow(each, levels - 1) for each in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 def _check_folder(folder: Path, called: Path) -> None:

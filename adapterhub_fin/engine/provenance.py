@@ -12,7 +12,7 @@ import torch
 
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine.dated import first_seen, knowledge_record
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import AdapterHubError, BadRecipe, PluginError
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.options import checked
 from adapterhub_fin_registry import Manifest
@@ -85,11 +85,25 @@ def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
         if description.peft_type != kind:
             continue
         try:
-            return method_record(name, description.load().options_from(config))
+            return method_record(name, _options_from(description, config))
         except BadRecipe:
             continue  # others may have trained with what no recipe here may ask for; the generic type takes it
     given = {key: value for key, value in config.items() if value is not None and key != "base_model_name_or_path"}
     return {"name": f"peft:{kind.lower().replace('_', '-')}", "options": given}
+
+
+def _options_from(description: Method, config: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        options: dict[str, Any] = description.load().options_from(config)
+    except AdapterHubError:
+        raise
+    except Exception as error:  # a plugin reads here what anybody may have written
+        owner = extensions().owner(description)
+        raise PluginError(
+            f"the method {description.name} of plugin {owner.label} can't read this adapter's configuration "
+            f"({type(error).__name__}: {error}): tell its author, or set AHF_DISABLE_PLUGINS={owner.name}"
+        ) from error
+    return options
 
 
 def environment() -> dict[str, str]:

@@ -40,11 +40,20 @@ def repair_config(path: Path) -> list[str]:
             done.append(f"{CONFIG}: {key} was {old!r} and is {new!r}")
     if config.get("peft_type") == "ADALORA" and not config.get("total_step"):
         # PEFT demands it even to load, and checks it against the schedule of a training that is over.
-        config["total_step"] = int(config.get("tinit") or 0) + int(config.get("tfinal") or 0) + 1
+        config["total_step"] = _steps(config, "tinit") + _steps(config, "tfinal") + 1
         done.append(f"{CONFIG}: total_step was not set and is {config['total_step']}, after the schedule's ends")
     if done:
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return done
+
+
+def _steps(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if value is None:
+        return 0
+    if type(value) is not int or value < 0:
+        raise NotAnAdapter(f"{CONFIG}: {key} is {value!r} and must be a number of steps: get the folder again")
+    return value
 
 
 def repair_names(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
 from adapterhub_fin_registry.manifest import Manifest, StoredFile, Tensor
 from adapterhub_fin_registry.numbered import following
 from adapterhub_fin_registry.paths import clash, refusal, size_limit
-from adapterhub_fin_registry.reading import NotRegularError, open_regular
+from adapterhub_fin_registry.reading import SMALL, NotRegularError, open_regular
 from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
 from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.signatures import Signature
@@ -30,8 +30,13 @@ def take_in(disk: Disk, folder: Path, target: Path, manifest: Manifest) -> Manif
     files = tuple(_copy(disk, folder, path, target) for path in paths)
     tensors = _tensors(folder, target, paths)
     _must_match(folder, manifest, files, tensors)
-    # Parsed again from its bytes, so that nothing is stored that couldn't be read back.
-    return Manifest.parse(manifest.model_copy(update={"files": files, "tensors": tensors}).canonical())
+    data = manifest.model_copy(update={"files": files, "tensors": tensors}).canonical()
+    if len(data) > SMALL:
+        raise NotAnAdapter(
+            f"the manifest of {folder} would have {len(data)} bytes, beyond the {SMALL} that one may have: store fewer "
+            "tensors, or shorter options of its method"
+        )
+    return Manifest.parse(data)  # again, so that nothing is stored that couldn't be read back
 
 
 def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None:

@@ -8,20 +8,20 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapterhub_fin_registry import resolution
 from adapterhub_fin_registry.configuration import HOME, Configuration, Entry
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadConfiguration, BadQuery, NotFound, ReadOnly
 from adapterhub_fin_registry.incoming import Intake
+from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
 from adapterhub_fin_registry.local import Registry
 from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
 from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.view import AnyReference, AsOf
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.knowledge import Tier
     from adapterhub_fin_registry.search.page import Page
     from adapterhub_fin_registry.version import Version
 
@@ -35,6 +35,13 @@ class Member:
 
     name: str
     registry: Registry
+
+
+class Located(NamedTuple):
+    """A version, and the registry of a chain that holds it."""
+
+    registry: Registry
+    version: Version
 
 
 class RegistryChain:
@@ -144,13 +151,66 @@ class RegistryChain:
                 return member.registry
         raise self._missing(wanted)
 
-    def resolve(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Version:
-        """The one version that a reference means; see `Registry.resolve`."""
-        return self.answering(reference).resolve(reference, as_of=as_of, tier=tier)
+    def locate(
+        self,
+        reference: AnyReference,
+        *,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+        lock: str | os.PathLike[str] | None = None,
+    ) -> Located:
+        """The one version that a reference means, with the registry that holds it; see `Registry.resolve`.
 
-    def path(self, reference: AnyReference, *, as_of: AsOf | None = None, tier: Tier = "strict") -> Path:
-        """The folder of a version's files, verified and allowed by the policy; see `Registry.path`."""
-        return self.answering(reference).path(reference, as_of=as_of, tier=tier)
+        What a lock file holds is looked for in all of them, by its digest: a registry that came to hold the name since,
+        and now answers for it, changes nothing.
+        """
+        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        if lock is None or isinstance(wanted, HubReference):
+            registry = self.answering(wanted)
+            return Located(registry, registry.resolve(wanted, as_of=as_of, tier=tier, lock=lock))
+        from adapterhub_fin_registry.lock import Lock, asked
+
+        before = None if as_of is None else as_of_instant(as_of)
+        check_tier(tier)
+        homes: dict[Path, Registry] = {}
+
+        def find(wanted: Reference | DigestReference | HubReference) -> Version:
+            registry = self.answering(wanted)
+            version = registry.find(wanted, before, tier)
+            homes[version.folder] = registry
+            return version
+
+        version = Lock(lock, Disk()).hold(
+            asked(wanted, as_of, tier),
+            find=lambda exact, digest: find(parse_reference(exact)),
+            resolve=lambda: find(wanted),
+            named=lambda version: version.reference,
+        )
+        _log.info("%s is %s, %s", wanted, version.reference, version.digest)
+        return Located(homes[version.folder], version)
+
+    def resolve(
+        self,
+        reference: AnyReference,
+        *,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+        lock: str | os.PathLike[str] | None = None,
+    ) -> Version:
+        """The one version that a reference means; see `locate`."""
+        return self.locate(reference, as_of=as_of, tier=tier, lock=lock).version
+
+    def path(
+        self,
+        reference: AnyReference,
+        *,
+        as_of: AsOf | None = None,
+        tier: Tier = "strict",
+        lock: str | os.PathLike[str] | None = None,
+    ) -> Path:
+        """The folder of a version's files, verified and allowed by the policy; see `locate` and `Registry.path`."""
+        registry, version = self.locate(reference, as_of=as_of, tier=tier, lock=lock)
+        return registry.path(version.reference)
 
     def writable(self) -> Registry:
         """The first registry that can be written, which is where new versions go; ReadOnly where none can."""

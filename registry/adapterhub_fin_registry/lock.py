@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import Corrupted, NotFound, Refused, WriteFailed
+from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, NotFound, WriteFailed
 from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
 from adapterhub_fin_registry.reference import HubReference, Reference, check_digest, parse_reference
 from adapterhub_fin_registry.version import Version
@@ -98,13 +98,12 @@ class Lock:
             _log.warning("%s holds %s to %s, which was yanked", self.path, asked.reference, held.reference)
         try:
             now = resolve()
-        except (NotFound, Refused) as error:
+        except AdapterHubError as error:  # whatever became of what isn't asked for, what is held is there
             _log.warning("%s holds %s to %s; by now %s", self.path, asked.reference, held.reference, error)
             return
-        if now.digest != held.digest:
-            _log.warning(
-                "%s holds %s to %s; by now it is %s", self.path, asked.reference, held.reference, now.reference
-            )
+        if now.digest != held.digest:  # which may stand under the same number, in another registry
+            message = "%s holds %s to %s, %s; by now it is %s, %s"
+            _log.warning(message, self.path, asked.reference, held.reference, held.digest, now.reference, now.digest)
 
     def _write(self, entries: dict[Asked, dict[str, Any]]) -> None:
         resolutions = [entries[asked] for asked in sorted(entries, key=lambda each: tuple(map(str, each)))]

@@ -123,13 +123,13 @@ class RegistryView:
         before = None if as_of is None else as_of_instant(as_of)
         check_tier(tier)
         if lock is None:
-            return _logged(wanted, self._find(wanted, before, tier))
+            return _logged(wanted, self.find(wanted, before, tier))
         from adapterhub_fin_registry.lock import Lock, asked
 
         version = Lock(lock, self._disk).hold(
             asked(wanted, as_of, tier),
             find=lambda exact, digest: self._held(exact, digest, before, tier),
-            resolve=lambda: self._find(wanted, before, tier),
+            resolve=lambda: self.find(wanted, before, tier),
             named=lambda version: self._lasting(wanted, version),
         )
         return _logged(wanted, version)
@@ -209,7 +209,8 @@ class RegistryView:
         """What happened to a version, oldest first: number, kind, at and by, with the body's keys beside."""
         return self.resolve(reference).events
 
-    def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+    def find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+        """The version that a reference means before an instant, with no word to the log; see `resolve`."""
         if isinstance(wanted, HubReference):
             raise BadReference(
                 f"{wanted} is on a Hub and not in this registry: pull it first, and ask for its name here"
@@ -227,7 +228,7 @@ class RegistryView:
 
     def _held(self, exact: str, digest: str, before: datetime | None, tier: Tier) -> Version:
         """The version that a lock file holds a reference to."""
-        return self._find(parse_reference(exact), before, tier)
+        return self.find(parse_reference(exact), before, tier)
 
     def _lasting(self, wanted: Reference | DigestReference | HubReference, version: Version) -> str:
         """How a lock file names a version."""

@@ -150,10 +150,18 @@ def test_a_verb_holds_its_reference_to_a_lock_file(
     verb, *rest = arguments
     lock = tmp_path / "adapters.lock"
     assert run_ahf(verb, "acme/tone", *rest, "--lock", str(lock))[0] == 0
-    manifest = trained.version.manifest.model_copy(update={"description": "The next one."})
-    assert ahf.Registry().add(trained.version.files, manifest, name="acme/tone").number == 2
-    code, out, err = run_ahf(verb, "acme/tone", *rest, "--lock", str(lock))
-    assert (code == 0 and "acme/tone@1" in out + err) or "/1/files" in out
+    config = (
+        tmp_path / "config" / "adapterhub_fin" / "config.toml"
+    )  # of two registries, the one that answers so far last
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        "".join(f"[[registries]]\nname = 'r{p.name}'\npath = '{p}'\n" for p in (tmp_path / "own", stocked))
+    )
+    for registry, number in ((ahf.Registry(stocked), 2), (ahf.Registry(tmp_path / "own"), 1)):
+        manifest = trained.version.manifest.model_copy(update={"description": f"Now {number} too."})
+        assert registry.add(trained.version.files, manifest, name="acme/tone").number == number
+        code, out, err = run_ahf(verb, "acme/tone", *rest, "--lock", str(lock))
+        assert code == 0 and ("acme/tone@1" in out + err or f"{stocked}/adapters/acme/tone/versions/1/" in out)
     assert [entry["version"] for entry in json.loads(lock.read_text())["resolutions"]] == ["acme/tone@1"]
 
 

@@ -27,6 +27,7 @@ from adapterhub_fin_registry import (
 from adapterhub_fin_registry import adding as adding_module
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.manifest import StoredFile, Tensor
+from adapterhub_fin_registry.reading import SMALL
 
 MakeFolder = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]
@@ -308,6 +309,10 @@ def test_a_manifest_that_could_not_be_read_back_is_not_stored(
 ) -> None:
     with pytest.raises(BadManifest):
         registry.add(make_folder(), make_manifest().model_copy(update={"seed": "seven"}), name="acme/tone")
+    _unchanged(registry)
+    method = {"name": "lora", "options": {"text": "a" * SMALL}}
+    with pytest.raises(NotAnAdapter, match="beyond the 67108864 that one may have"):
+        registry.add(make_folder(), make_manifest(method=method), name="acme/tone")
     _unchanged(registry)
 
 

@@ -97,6 +97,50 @@ def test_a_date_chooses_within_the_registry_that_answers(
         chain.resolve("acme/tone", as_of="2021-01-01")
 
 
+def test_a_lock_holds_its_version_though_an_earlier_registry_has_the_name_by_now(
+    chain: RegistryChain, personal: Registry, team: Registry, add: Add, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = tmp_path / "adapters.lock"
+    theirs = add(team, "acme/tone", 1)
+    assert chain.resolve("acme/tone", lock=lock).digest == theirs
+    before = lock.read_bytes()
+    mine = add(personal, "acme/tone", 2)
+    add(team, "acme/tone", 3)
+    with caplog.at_level(logging.WARNING):
+        registry, version = chain.locate("acme/tone", lock=lock)
+    assert (registry.root, version.digest, version.number) == (team.root, theirs, 1)
+    assert chain.path("acme/tone", lock=lock) == team.path("acme/tone@1") and lock.read_bytes() == before
+    # Both are acme/tone@1: only a digest tells them apart.
+    assert f"holds acme/tone to acme/tone@1, {theirs}; by now it is acme/tone@1, {mine}" in caplog.text
+    assert chain.resolve("acme/tone").digest == mine
+
+
+def test_a_date_is_checked_on_a_version_that_a_lock_holds_in_a_later_registry(
+    chain: RegistryChain, personal: Registry, team: Registry, add: Add, tmp_path: Path
+) -> None:
+    lock = tmp_path / "adapters.lock"
+    add(team, "acme/tone", 1, corpus="2020-06-01T00:00:00Z")
+    future = add(team, "acme/tone", 2, corpus="2022-01-01T00:00:00Z")
+    held = chain.resolve("acme/tone", as_of="2021-01-01", lock=lock)
+    add(personal, "acme/tone", 3, corpus="2019-06-01T00:00:00Z")
+    assert held.number == 1 and chain.resolve("acme/tone", as_of="2021-01-01", lock=lock).folder == held.folder
+    lock.write_text(lock.read_text().replace(held.digest, future))
+    with pytest.raises(Refused, match="2022"):
+        chain.resolve("acme/tone", as_of="2021-01-01", lock=lock)
+
+
+def test_a_version_that_a_lock_holds_and_no_registry_has_is_said_to_be_gone(
+    chain: RegistryChain, personal: Registry, team: Registry, add: Add, tmp_path: Path
+) -> None:
+    lock = tmp_path / "adapters.lock"
+    digest = add(team, "acme/tone", 1)
+    chain.resolve("acme/tone", lock=lock)
+    add(personal, "acme/tone", 2)
+    team.delete("acme/tone@1")
+    with pytest.raises(NotFound, match=f"{lock} holds acme/tone to acme/tone@1, {digest}, which is gone"):
+        chain.resolve("acme/tone", lock=lock)
+
+
 def test_lists_name_the_registry_and_what_is_hidden(
     chain: RegistryChain, personal: Registry, team: Registry, add: Add
 ) -> None:

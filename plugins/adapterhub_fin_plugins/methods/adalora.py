@@ -32,13 +32,16 @@ class AdaLora(PeftMethod):
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         targets = config.get("target_modules")
-        initial = max(int(config.get("init_r", 12)), 2)
+        initial, target = config.get("init_r", 12), config.get("target_r", 8)
+        if type(initial) is int and type(target) is int:  # anything else is for the options to refuse
+            initial = max(initial, 2)
+            target = min(target, initial - 1)
         return {
             "initial_rank": initial,
-            "target_rank": min(int(config.get("target_r", 8)), initial - 1),
+            "target_rank": target,
             "alpha": config.get("lora_alpha", 8),
             "dropout": config.get("lora_dropout", 0.0),
-            "targets": sorted(targets) if isinstance(targets, list) else None,
+            "targets": sorted(targets, key=str) if isinstance(targets, list) else None,
         }
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:

@@ -41,7 +41,7 @@ class Lora(PeftMethod):
             "rank": config.get("r", 8),
             "alpha": config.get("lora_alpha", 8),
             "dropout": config.get("lora_dropout", 0.0),
-            "targets": sorted(targets) if isinstance(targets, list) else None,
+            "targets": sorted(targets, key=str) if isinstance(targets, list) else None,
             "rslora": bool(config.get("use_rslora")),
             "dora": bool(config.get("use_dora")),
         }

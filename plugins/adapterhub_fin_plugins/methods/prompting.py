@@ -27,7 +27,7 @@ class PromptMethod(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        return {"tokens": config["num_virtual_tokens"]}
+        return {"tokens": config.get("num_virtual_tokens")}
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         if config.is_encoder_decoder:

@@ -66,19 +66,19 @@ class HubMember(Mirror):
     def _catalogue(self) -> Catalogue:
         return Catalogue(listing.versions(self.hub, self._place))
 
-    def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+    def find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         if isinstance(wanted, HubReference):
-            return super()._find(wanted, before, tier)
+            return super().find(wanted, before, tier)
         if isinstance(wanted, DigestReference) or wanted.digest is not None:
             return self._by_its_digest(wanted, before, tier)
         if wanted.namespace != self._organisation:
-            return super()._find(wanted, before, tier)  # what was taken in, by the name it has in the mirror
+            return super().find(wanted, before, tier)  # what was taken in, by the name it has in the mirror
         if wanted.alias is not None:
             raise NotFound(f"there is no {wanted}: a Hub has no aliases; ask for {wanted.full_name} or a number")
         if wanted.version is not None and self._has(wanted):
-            return super()._find(wanted, before, tier)  # a number means one version for ever
+            return super().find(wanted, before, tier)  # a number means one version for ever
         revision = None if wanted.version is None else f"v{wanted.version}"
-        return super()._find(HubReference(wanted.namespace, wanted.name, revision), before, tier)
+        return super().find(HubReference(wanted.namespace, wanted.name, revision), before, tier)
 
     def _has(self, wanted: Reference) -> bool:
         return any(version.number == wanted.version for version in self.versions(wanted.full_name))
@@ -86,7 +86,7 @@ class HubMember(Mirror):
     def _by_its_digest(self, wanted: Reference | DigestReference, before: datetime | None, tier: Tier) -> Version:
         """The version of a digest: the one that was read before, else one that its repository holds."""
         try:
-            return super()._find(wanted, before, tier)
+            return super().find(wanted, before, tier)
         except NotFound:
             if isinstance(wanted, DigestReference) or self.hub.offline or wanted.namespace != self._organisation:
                 raise
@@ -94,5 +94,5 @@ class HubMember(Mirror):
         for number, commit in sorted(repository.numbers().items(), reverse=True):
             data = repository.manifest(commit)
             if data is not None and digest_of(data) == wanted.digest:
-                return super()._find(HubReference(wanted.namespace, wanted.name, f"v{number}"), before, tier)
+                return super().find(HubReference(wanted.namespace, wanted.name, f"v{number}"), before, tier)
         raise NotFound(f"no version of hf://{wanted.full_name} has the digest {wanted.digest}: list its versions")

@@ -63,9 +63,9 @@ class Mirror(Registry):
     def _elsewhere(self, what: object) -> ReadOnly:
         return ReadOnly(f"{what} is on {self.hub.endpoint} and only read here: `ahf pull` it, and use your own")
 
-    def _find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+    def find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         if not isinstance(wanted, HubReference):
-            return super()._find(wanted, before, tier)
+            return super().find(wanted, before, tier)
         version = self._of_hub(wanted, before, tier)
         if before is not None:
             resolution.check_as_of(version, before, tier)
