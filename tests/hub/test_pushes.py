@@ -11,11 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPError, RevisionNotFoundError
+from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
-import adapterhub_fin as ahf
-from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
+from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.serve.state import State
 
 
@@ -23,23 +21,6 @@ def push(api: Any, name: str, files: dict[str, bytes], **options: Any) -> Any:
     """One commit with some files."""
     operations = [CommitOperationAdd(path, data) for path, data in files.items()]
     return api.create_commit(name, operations, commit_message="pushed", **options)
-
-
-@pytest.fixture
-def made(tmp_path: Path, adapter: Any) -> Any:
-    """A version made elsewhere, as its files and its manifest lie on a Hub."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    for path, data in adapter(21).items():
-        (folder / path).write_bytes(data)
-    inputs = [KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")]
-    manifest = Manifest(
-        method={"name": "lora", "options": {"rank": 2}},  # type: ignore[arg-type]
-        base={"repository": "acme/base", "pin": "declared"},  # type: ignore[arg-type]
-        knowledge=Knowledge.of(inputs),
-        description="made elsewhere",
-    )
-    return Registry(tmp_path / "laptop").add(folder, manifest, name="acme/made")
 
 
 def on_a_hub(version: Any) -> dict[str, bytes]:
@@ -226,58 +207,6 @@ def test_what_trainers_leave_beside_an_adapter_is_left_out(hub: Any, adapter: An
     assert "training_args.bin" not in api.list_repo_files("acme/trainer")
     assert hub.registry.resolve("acme/trainer").record["origin"]["pushed_by"] == "writer"
     assert len(hub.registry.versions("acme/trainer")) == 1
-
-
-class NoAcme:
-    """A house rule."""
-
-    @ahf.hookimpl
-    def ahf_before_add(self, manifest: Manifest, folder: Path) -> None:
-        if manifest.base.repository == "forbidden/base":
-            raise ahf.Refused("forbidden/base isn't licensed here: train on another")
-
-
-def test_vetoes_and_the_policy_are_asked(
-    hub: Any, adapter: Any, made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from adapterhub_fin.extensions import extensions
-
-    api = hub.api()
-    api.create_repo("acme/veto")
-    checks = extensions().vetoes
-    monkeypatch.setattr(type(extensions()), "vetoes", lambda self: [*checks(), NoAcme().ahf_before_add])
-    with pytest.raises(BadRequestError, match="isn't licensed here"):
-        push(api, "acme/veto", adapter(base="forbidden/base"))
-    (tmp_path / "config.toml").write_text('[policy]\nallowed_bases = ["acme/other"]\n')
-    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
-    for files in (adapter(), on_a_hub(made)):
-        with pytest.raises(BadRequestError, match="allowed_bases in the server's configuration"):
-            push(api, "acme/veto", files)
-    assert hub.registry.versions("acme/veto") == []
-
-
-def test_what_the_policy_forbids_is_not_given_out(
-    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    api = hub.api()
-    api.create_repo("acme/policy")
-    push(api, "acme/policy", adapter())
-    (tmp_path / "config.toml").write_text('[policy]\nallowed_bases = ["acme/other"]\n')
-    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
-    with pytest.raises(GatedRepoError, match="allowed_bases"):
-        api.hf_hub_download("acme/policy", "adapter_config.json", cache_dir=tmp_path)
-    api.create_branch("acme/policy", branch="dev", revision="v1")
-    for branch in ("main", "dev"):
-        gone = [CommitOperationDelete("adapter_config.json")]
-        with pytest.raises(GatedRepoError, match="allowed_bases"):  # or its weights were a draft's, which has no base
-            api.create_commit("acme/policy", gone, commit_message="a draft of the rest", revision=branch)
-    (tmp_path / "config.toml").write_text("[policy]\nnonsense = 1\n")
-    with pytest.raises(HfHubHTTPError, match="configuration can't be used") as error:
-        push(api, "acme/policy", adapter(1))
-    assert error.value.response.status_code == 500 and str(tmp_path) not in str(error.value)
-    token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
-    answer = httpx2.get(f"{hub.url}/acme/policy/resolve/v1/adapter_config.json", headers=token)
-    assert answer.status_code == 500 and str(tmp_path) not in answer.text
 
 
 def test_altered_files_are_not_given_out(hub: Any, adapter: Any, caplog: pytest.LogCaptureFixture) -> None:

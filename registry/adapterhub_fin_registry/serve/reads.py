@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from adapterhub_fin_registry.serve import body, documents, downloads
+from adapterhub_fin_registry.serve import body, documents, downloads, giving
 from adapterhub_fin_registry.serve.base_url import base_url
 from adapterhub_fin_registry.serve.card import head_of
 from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, bad_request, no_entry
@@ -130,8 +130,7 @@ class Reads:
             commit = repository.commit(revision)
             if path not in commit.files:
                 raise no_entry(path)
-            if commit.version is not None:
-                self._repositories.check_policy(commit.version)
+            giving.check_file(repository, commit, commit.files[path])
             name = path.rpartition("/")[2]
             return downloads.answer(request, commit.files[path], commit.id, name, self._repositories.registry.id)
 

@@ -6,7 +6,6 @@ import threading
 from dataclasses import replace
 from typing import Final
 
-from adapterhub_fin_registry import admission
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.configuration import Configuration
 from adapterhub_fin_registry.errors import BadReference
@@ -16,7 +15,6 @@ from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_repos
 from adapterhub_fin_registry.serve.pushed import RepositoryState
 from adapterhub_fin_registry.serve.repository import ID, MAIN, TAG, CardOf, Repository
 from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.version import Version
 
 _CACHED: Final = 512
 
@@ -148,11 +146,6 @@ class Repositories:
                 )
             self._check_free(target)
             self.state.rename(source, target)
-
-    def check_policy(self, version: Version) -> None:
-        """Refuse to give out what the server's own policy doesn't allow, in the words that clients pass on."""
-        for violation in admission.violations(version, self.registry.root):
-            raise HubError(403, without_paths(violation, self.registry), "GatedRepo")
 
     def _check_free(self, name: str) -> None:
         try:

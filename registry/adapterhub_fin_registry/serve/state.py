@@ -80,7 +80,7 @@ class State:
         document = asdict(replace(state, created_at=state.created_at or now()))
         self.disk.overwrite(place / "state.json", canonical(document))
         self.generation += 1
-        self._sweep(place, {sha256 for commit in state.commits for _, _, sha256 in commit.files})
+        self._sweep(place, state.named)
 
     def remove(self, name: str) -> None:
         """Forget a repository."""
@@ -119,8 +119,7 @@ class State:
     def discard(self, name: str, sha256s: Iterable[str]) -> None:
         """Remove the bytes of files that a version holds by now, but for those that a commit of the state names."""
         state = self.read(name)
-        named = {row[2] for commit in state.commits for row in commit.files} if state else set()
-        for sha256 in set(sha256s) - named:
+        for sha256 in set(sha256s) - (state.named if state else frozenset()):
             self.disk.remove(self.blob(name, sha256))
 
     @contextmanager
@@ -150,10 +149,9 @@ class State:
             if not (is_segment(place.name) and is_segment(place.parent.name)):
                 continue
             state = self.read(f"{place.parent.name}/{place.name}")
-            named = {row[2] for commit in state.commits for row in commit.files} if state else set()
-            self._sweep(place, named)
+            self._sweep(place, state.named if state else frozenset())
 
-    def _sweep(self, place: Path, named: set[str]) -> None:
+    def _sweep(self, place: Path, named: frozenset[str]) -> None:
         oldest = time.time() - ABANDONED
         for path in sorted((place / "blobs").glob("*")):
             with suppress(FileNotFoundError):

@@ -13,6 +13,7 @@ from adapterhub_fin_registry.serve import body
 from adapterhub_fin_registry.serve.access import Metrics
 from adapterhub_fin_registry.serve.base_url import base_url
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.giving import sent_before
 from adapterhub_fin_registry.serve.guard import Guard
 from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS, CommitReader
 from adapterhub_fin_registry.serve.operations import operations_of
@@ -114,8 +115,12 @@ class Writes:
         repository, _ = await self._guard.writing(request)
         _check_no_review(request)
         said = await body.read_object(request)
-        commit = await run_in_threadpool(repository.commit, request.path_params["revision"])
-        return JSONResponse({"files": await run_in_threadpool(answers, said, commit, self._settings)})
+        revision = request.path_params["revision"]
+
+        def answered() -> Any:
+            return answers(said, sent_before(repository, repository.commit(revision)), self._settings)
+
+        return JSONResponse({"files": await run_in_threadpool(answered)})
 
     async def commit(self, request: Request) -> Response:
         repository, token = await self._guard.writing(request)
