@@ -30,7 +30,8 @@ class HubError(Exception):
             headers["X-Error-Code"] = self.code
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse({"error": self.message}, self.status, headers)
+        # Of a disk's names, which may be any bytes, a message may hold what can't be encoded.
+        return JSONResponse({"error": self.message.encode(errors="backslashreplace").decode()}, self.status, headers)
 
 
 def bad_request(message: str) -> HubError:
