@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +248,6 @@ def test_damaged_versions_are_passed_over_and_pushed_anew(hub: Any, adapter: Any
 
 
 def test_six_who_push_at_once_lose_nothing(hub: Any, adapter: Any) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     hub.api().create_repo("acme/six")
     push(hub.api(), "acme/six", adapter(0))
     head = hub.api().model_info("acme/six").sha
@@ -276,3 +276,40 @@ def test_a_repository_that_the_registry_made_is_served(hub: Any, made: Any, tmp_
     hub.registry.delete("desk/local@1")
     with pytest.raises((RevisionNotFoundError, HfHubHTTPError)):
         api.model_info("desk/local", revision="v1")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A veto of this process, which serves: events by which it says that it thinks of `slow/base`, and goes on."""
+    from adapterhub_fin.extensions import extensions
+
+    checks, begun, go_on = extensions().vetoes, threading.Event(), threading.Event()
+
+    def thinks(manifest: Manifest, folder: Path) -> None:
+        if manifest.base.repository == "slow/base":
+            begun.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(type(extensions()), "vetoes", lambda self: [*checks(), thinks])
+    return begun, go_on
+
+
+def test_a_push_that_takes_long_is_waited_for_by_its_own_repository_alone(hub: Any, adapter: Any, held: Any) -> None:
+    api, (begun, go_on) = hub.api(), held
+    for name in ("acme/slow", "acme/beside"):
+        api.create_repo(name)
+    token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
+    with ThreadPoolExecutor(50) as pool, httpx2.Client(base_url=hub.url, headers=token, timeout=10) as client:
+        try:
+            slow = pool.submit(push, api, "acme/slow", adapter(base="slow/base"))
+            assert begun.wait(60)
+            waiting = [pool.submit(api.create_branch, "acme/slow", branch=f"b{number}") for number in range(45)]
+            for _ in range(30):
+                assert client.get("/health").text == "ok\n"
+                assert client.get("/api/models/acme/beside").status_code == 200
+            push(api, "acme/beside", adapter(1))
+            assert not slow.done() and not any(each.done() for each in waiting)
+        finally:
+            go_on.set()
+    assert slow.result().oid and all(each.result() is None for each in waiting)
+    assert len(api.list_repo_refs("acme/slow").branches) == 46

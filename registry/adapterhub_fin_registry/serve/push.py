@@ -31,16 +31,15 @@ def push(repositories: Repositories, intake: Intake, name: str, branch: str, ask
     On `main` a tree that is a whole adapter becomes the next version; one that isn't yet, or that is on another
     branch, is kept as a draft. A whole one that can't become a version is refused with the reason on any branch.
     """
-    with repositories.state.locked(name):
-        repository = repositories.get(name)
-        if branch != MAIN and branch not in repository.kept.branches:
-            repository.commit(branch)  # whether it is there at all
-            raise bad_request(f"{branch} isn't a branch, and can't be pushed to: push to main")
-        head = repository.commit(branch)
-        if asked.parent is not None and asked.parent != head.id:
-            raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
-        tree = applied(head, asked)
-        return _Push(repositories, intake, repository, branch, head, asked, author).settle(tree)
+    repository = repositories.get(name)
+    if branch != MAIN and branch not in repository.kept.branches:
+        repository.commit(branch)  # whether it is there at all
+        raise bad_request(f"{branch} isn't a branch, and can't be pushed to: push to main")
+    head = repository.commit(branch)
+    if asked.parent is not None and asked.parent != head.id:
+        raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
+    tree = applied(head, asked)
+    return _Push(repositories, intake, repository, branch, head, asked, author).settle(tree)
 
 
 @dataclass

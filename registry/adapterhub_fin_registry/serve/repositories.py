@@ -20,7 +20,7 @@ _CACHED: Final = 512
 
 
 class Repositories:
-    """Every repository of a registry, with what changes them."""
+    """Every repository of a registry, with what changes them: in `Turns`, one change of a repository at a time."""
 
     def __init__(self, registry: Registry, state: State, card: CardOf, *, private: bool = True) -> None:
         self.registry = registry
@@ -56,96 +56,88 @@ class Repositories:
     def create(self, name: str, private: bool | None) -> None:
         """Make an empty repository; 409 where there is one."""
         _check(name)
-        with self.state.locked(name):
-            self._check_free(name)
-            chosen = self.private if private is None else private
-            self.state.write(name, RepositoryState(created_at=now(), private=chosen))
+        self._check_free(name)
+        chosen = self.private if private is None else private
+        self.state.write(name, RepositoryState(created_at=now(), private=chosen))
 
     def settings(self, name: str, private: bool | None, gated: str | bool | None) -> None:
         """Change who may see a repository, and who may read its files."""
-        with self.state.locked(name):
-            kept = self.get(name).kept
-            kept = kept if private is None else replace(kept, private=private)
-            self.state.write(name, kept if gated is None else replace(kept, gated=gated))
+        kept = self.get(name).kept
+        kept = kept if private is None else replace(kept, private=private)
+        self.state.write(name, kept if gated is None else replace(kept, gated=gated))
 
     def tag(self, name: str, revision: str, tag: str) -> None:
         """Agree to the tag that a version has, or set an alias; 409 where the tag names something."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            version = repository.commit(revision).version
-            if version is None:
-                raise bad_request(f"{revision!r} is no version yet, for files are missing: push them, then tag it")
-            if number := TAG.fullmatch(tag):
-                if int(number[1]) == version.number and revision != tag:
-                    return
-                there = any(each.number == int(number[1]) for each in repository.versions)
-                why = "is another version" if there else "is given by this server alone"
-                raise HubError(409 if there else 400, f"{tag} {why}: what was pushed is tagged v{version.number}")
-            if tag in repository.aliases or tag in repository.kept.branches or tag == MAIN:
-                raise HubError(409, f"{name} has {tag} already: delete the tag first, or choose another")
-            if ID.fullmatch(tag):
-                raise bad_request(f"{tag} would be taken for a commit's id: choose another tag")
-            check_alias(tag)
-            self.registry.set_alias(name, tag, version.number)
+        repository = self.get(name)
+        version = repository.commit(revision).version
+        if version is None:
+            raise bad_request(f"{revision!r} is no version yet, for files are missing: push them, then tag it")
+        if number := TAG.fullmatch(tag):
+            if int(number[1]) == version.number and revision != tag:
+                return
+            there = any(each.number == int(number[1]) for each in repository.versions)
+            why = "is another version" if there else "is given by this server alone"
+            raise HubError(409 if there else 400, f"{tag} {why}: what was pushed is tagged v{version.number}")
+        if tag in repository.aliases or tag in repository.kept.branches or tag == MAIN:
+            raise HubError(409, f"{name} has {tag} already: delete the tag first, or choose another")
+        if ID.fullmatch(tag):
+            raise bad_request(f"{tag} would be taken for a commit's id: choose another tag")
+        check_alias(tag)
+        self.registry.set_alias(name, tag, version.number)
 
     def untag(self, name: str, tag: str) -> None:
         """Take an alias away."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            if TAG.fullmatch(tag):
-                repository.commit(tag)
-                raise bad_request(f"{tag} is a version, which stays: `ahf rm {name}@{tag[1:]}` deletes it")
-            if tag not in repository.aliases:
-                raise no_revision(name, tag)
-            self.registry.set_alias(name, tag, None)
+        repository = self.get(name)
+        if TAG.fullmatch(tag):
+            repository.commit(tag)
+            raise bad_request(f"{tag} is a version, which stays: `ahf rm {name}@{tag[1:]}` deletes it")
+        if tag not in repository.aliases:
+            raise no_revision(name, tag)
+        self.registry.set_alias(name, tag, None)
 
     def branch(self, name: str, branch: str, start: str) -> None:
         """Make a branch; 409 where its name is taken."""
         if not is_segment(branch) or TAG.fullmatch(branch) or ID.fullmatch(branch):
             raise bad_request(f"{branch[:100]!r} can't be a branch: use lowercase letters and digits, but not vN")
-        with self.state.locked(name):
-            repository = self.get(name)
-            if branch == MAIN or branch in repository.kept.branches or branch in repository.aliases:
-                raise HubError(409, f"{name} has {branch} already: choose another name")
-            branches = {**repository.kept.branches, branch: repository.commit(start).id}
-            self.state.write(name, replace(repository.kept, branches=branches))
+        repository = self.get(name)
+        if branch == MAIN or branch in repository.kept.branches or branch in repository.aliases:
+            raise HubError(409, f"{name} has {branch} already: choose another name")
+        branches = {**repository.kept.branches, branch: repository.commit(start).id}
+        self.state.write(name, replace(repository.kept, branches=branches))
 
     def unbranch(self, name: str, branch: str) -> None:
         """Take a branch away; what was pushed to it is forgotten in time."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            if branch == MAIN:
-                raise bad_request("main is the newest version, and can't be deleted")
-            if branch not in repository.kept.branches:
-                raise no_revision(name, branch)
-            branches = {each: id_ for each, id_ in repository.kept.branches.items() if each != branch}
-            self.state.write(name, replace(repository.kept, branches=branches))
+        repository = self.get(name)
+        if branch == MAIN:
+            raise bad_request("main is the newest version, and can't be deleted")
+        if branch not in repository.kept.branches:
+            raise no_revision(name, branch)
+        branches = {each: id_ for each, id_ in repository.kept.branches.items() if each != branch}
+        self.state.write(name, replace(repository.kept, branches=branches))
 
     def delete(self, name: str, by: str) -> None:
         """Delete a repository with every version; the numbers are never used again."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            if damaged := self.registry.damaged(name):
-                raise HubError(
-                    409,
-                    f"{min(damaged)} is damaged, and would stay: tell whoever runs this server, who has `ahf doctor`",
-                )
-            for alias in repository.aliases:
-                self.registry.set_alias(name, alias, None)
-            for version in repository.versions:
-                self.registry.delete(version.reference, reason=f"deleted with its repository by {by}")
-            self.state.remove(name)
+        repository = self.get(name)
+        if damaged := self.registry.damaged(name):
+            raise HubError(
+                409,
+                f"{min(damaged)} is damaged, and would stay: tell whoever runs this server, who has `ahf doctor`",
+            )
+        for alias in repository.aliases:
+            self.registry.set_alias(name, alias, None)
+        for version in repository.versions:
+            self.registry.delete(version.reference, reason=f"deleted with its repository by {by}")
+        self.state.remove(name)
 
     def move(self, source: str, target: str) -> None:
         """Give a repository without versions another name; what has versions keeps the name that others know."""
         _check(target)
-        with self.state.locked(source, target):
-            if self.get(source).versions:
-                raise HubError(
-                    409, f"{source} has versions, which stay under their name: publish them as {target}, then delete it"
-                )
-            self._check_free(target)
-            self.state.rename(source, target)
+        if self.get(source).versions:
+            raise HubError(
+                409, f"{source} has versions, which stay under their name: publish them as {target}, then delete it"
+            )
+        self._check_free(target)
+        self.state.rename(source, target)
 
     def _check_free(self, name: str) -> None:
         try:

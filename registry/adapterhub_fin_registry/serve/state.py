@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -30,19 +29,7 @@ class State:
         self.folder = folder.absolute()
         self.disk = disk or Disk()
         self.generation = 0  # counts the writes of this process, for what is cached of all repositories
-        self._locks: dict[str, threading.RLock] = {}
-        self._guard = threading.Lock()
         self._read: dict[str, tuple[tuple[int, int, int], RepositoryState]] = {}
-
-    @contextmanager
-    def locked(self, *names: str) -> Iterator[None]:
-        """No other change of some repositories meanwhile."""
-        with ExitStack() as held:
-            for name in sorted(set(names)):  # in one order, or two who want the same two would wait for ever
-                with self._guard:
-                    lock = self._locks.setdefault(name, threading.RLock())
-                held.enter_context(lock)
-            yield
 
     def names(self) -> list[str]:
         """Every repository that has a document."""
