@@ -15,6 +15,7 @@ from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_repos
 from adapterhub_fin_registry.serve.pushed import RepositoryState
 from adapterhub_fin_registry.serve.repository import ID, MAIN, TAG, CardOf, Repository
 from adapterhub_fin_registry.serve.state import State
+from adapterhub_fin_registry.shelf import shelves
 
 _CACHED: Final = 512
 
@@ -30,9 +31,9 @@ class Repositories:
         self._cache: dict[str, tuple[str, RepositoryState | None, Repository]] = {}
         self._guard = threading.Lock()
 
-    def names(self) -> list[str]:
-        """Every repository, the empty ones too."""
-        return sorted({*self.registry.names(), *self.state.names()})
+    def possible(self) -> list[str]:
+        """Every name that may be a repository's, the empty ones too, and some of deleted ones: `get` says which are."""
+        return sorted({*(shelf.name for shelf in shelves(self.registry.root)), *self.state.names()})
 
     def get(self, name: str) -> Repository:
         """A repository as it is now; a HubError where there is none."""
