@@ -113,6 +113,22 @@ def test_a_push_file_by_file_is_a_draft_until_it_is_whole(hub: Any, adapter: Any
     assert "adapter_model.safetensors" in api.list_repo_files("acme/draft", revision="v1")
 
 
+def test_a_draft_on_main_hides_no_version(hub: Any, adapter: Any) -> None:
+    api, name = hub.api(), "acme/hidden"
+    api.create_repo(name)
+    push(api, name, adapter())
+    hub.registry.add_event(f"{name}@1", "tag", {"tag": "ready"})
+    before = api.model_info(name)
+    api.create_commit(name, [CommitOperationDelete("adapter_config.json")], commit_message="broken")
+    draft = api.model_info(name)
+    assert draft.sha != before.sha and {"adapterhub_fin", "ready", "base_model:acme/base"} <= set(draft.tags)
+    assert (draft.tags, draft.library_name, draft.card_data) == (before.tags, "peft", before.card_data)
+    for word in ("adapterhub_fin", "peft", "ready"):
+        assert name in [each.id for each in api.list_models(filter=word)], word
+    push(api, name, {"README.md": b"---\nlibrary_name: own\n---\n"})
+    assert api.model_info(name).library_name == "own" and "adapterhub_fin" in api.model_info(name).tags
+
+
 def test_a_push_that_was_repaired_is_known_again(hub: Any, adapter: Any) -> None:
     api, files = hub.api(), adapter(33)
     old = json.loads(files["adapter_config.json"]) | {"task_type": "TaskType.CAUSAL_LM"}

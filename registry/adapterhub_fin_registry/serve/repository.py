@@ -77,7 +77,12 @@ class Repository:
         on = self.newest.digest if self.newest else None
         if pushed is not None and pushed.on == on:
             return self._pushed(pushed)
-        return self._of(self.newest) if self.newest else Commit(pushed_id(None, None, ()), {}, date=self.created_at)
+        return self.newest_commit or Commit(pushed_id(None, None, ()), {}, date=self.created_at)
+
+    @property
+    def newest_commit(self) -> Commit | None:
+        """The commit of the newest version itself."""
+        return self._of(self.newest) if self.newest else None
 
     def branches(self) -> list[Ref]:
         """`main` and the branches that were made."""
