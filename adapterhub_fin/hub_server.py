@@ -61,6 +61,7 @@ def server_of(application: Starlette) -> uvicorn.Server:
             http=PatientProtocol,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # whoever asks could write into them, and into the log, what they like
             lifespan="off",
             server_header=False,
             timeout_keep_alive=_KEPT_OPEN,
@@ -128,8 +129,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_url(text: str) -> bool:
-    parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.netloc) and not (parts.query or parts.fragment)
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - a ValueError where it isn't one
+    except ValueError:
+        return False
+    if parts.query or parts.fragment or "@" in parts.netloc or any(letter.isspace() for letter in text):
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _url(host: str, port: int) -> str:

@@ -383,7 +383,8 @@ def test_ranges(target: Any) -> None:
         part = call(target, "GET", url, headers={"Range": asked})
         assert (part.status_code, part.content) == (206, expected)
         assert part.headers["content-range"].endswith(f"/{size}")
-    assert call(target, "GET", url, headers={"Range": f"bytes={size}-"}).status_code == 416
+    beyond = call(target, "GET", url, headers={"Range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
     for ignored in ("bytes=a-b", "bytes=0-1,3-4", "bytes=-", "lines=1-2"):
         assert call(target, "GET", url, headers={"Range": ignored}).content == data
 
@@ -392,10 +393,12 @@ def test_the_log_and_the_figures_hold_no_secret(target: Any, caplog: pytest.LogC
     with caplog.at_level("INFO", logger="adapterhub_fin_registry.serve.access"):
         url = uploaded(target, b"for the log")
         httpx2.put(url, content=b"other")
-        call(target, "GET", "/api/models/acme/target?token=" + target.secrets["writer"])
+        forged = {"X-Forwarded-For": "6.6.6.6"}
+        call(target, "GET", "/api/models/acme/target?token=" + target.secrets["writer"], headers=forged)
     lines = [json.loads(record.getMessage()) for record in caplog.records]
     assert [line["status"] for line in lines] == [200, 400, 200] and lines[2]["token"] == "writer"
     assert lines[1]["received"] == 5 and all(line["id"] and line["ms"] > 0 for line in lines)
+    assert {line["client"] for line in lines} == {"127.0.0.1"}, "who asked, whatever they say of themselves"
     text = "\n".join(record.getMessage() for record in caplog.records)
     assert target.secrets["writer"] not in text and "signature=" not in text
     figures = call(target, "GET", "/metrics").text

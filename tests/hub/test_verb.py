@@ -17,6 +17,11 @@ import httpx2
 import psutil
 import pytest
 
+import adapterhub_fin as ahf
+from adapterhub_fin.hub_server import serve
+from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.serve.settings import Settings
+
 AHF = [sys.executable, "-m", "adapterhub_fin.cli"]
 MEGABYTE = 2**20
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -62,9 +67,24 @@ def test_it_starts_with_no_token_and_on_no_public_address_of_its_own(run_ahf: Ru
     inside = run_ahf("serve", "--state", str(tmp_path / "home" / "state"))
     assert inside.returncode == 1 and "inside the registry" in inside.stderr
     assert run_ahf("serve", "--max-upload", "much").returncode == 2
-    for url in ("hub.example", "file:///tmp", "https://hub.example/?x"):
-        refused = run_ahf("serve", "--url", url)
-        assert refused.returncode == 1 and "isn't the URL of a server" in refused.stderr, url
+    refused = run_ahf("serve", "--url", "http://[::1", "--anonymous-read", "--port", "0")
+    assert refused.returncode == 1 and "isn't the URL of a server" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("hub.example", "file:///tmp", "https://hub.example/?x", "https://hub.example/#x", "https://", "http://:80"),
+        *("http://[::1", "http://a b", "http://hub.example\n", "http://x:99999999", "http://x:y", "http://me@x", ""),
+    ],
+)
+def test_what_is_no_url_of_a_server_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ahf.BadConfiguration, match="isn't the URL of a server"):
+        serve(Registry(tmp_path / "root"), state=tmp_path / "state", settings=Settings(url=url), ready=_never)
+
+
+def _never(url: str) -> None:
+    raise AssertionError("it was about to serve")
 
 
 def test_tokens_are_made_listed_and_revoked_and_kept_hashed(run_ahf: Run, start: Any, tmp_path: Path) -> None:

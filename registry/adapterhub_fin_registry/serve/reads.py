@@ -122,6 +122,12 @@ class Reads:
         await self._guard.files(request)
         return JSONResponse({})
 
+    async def unknown(self, request: Request) -> Response:
+        await self._guard.reading(request)  # or a client would be told that a repository isn't there which is
+        raise HubError(
+            404, f"this server has no {request.path_params['rest'][:100]}: it keeps versions of models alone"
+        )
+
     async def resolve(self, request: Request) -> Response:
         repository = await self._guard.files(request)
         revision, path = request.path_params["revision"], request.path_params["path"]
