@@ -158,8 +158,10 @@ def _allow_many_files() -> None:
 @contextmanager
 def _logging_to(stream: TextIO) -> Iterator[None]:
     """Requests as lines of JSON on a stream, with what goes wrong; afterwards the loggers are as they were."""
+    from adapterhub_fin_registry.serve.access import JsonLines
+
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonLines())
     levels = {"adapterhub_fin_registry.serve.access": logging.INFO, "uvicorn.error": logging.WARNING}
     before = {
         name: (logger := logging.getLogger(name), logger.handlers, logger.propagate, logger.level) for name in levels
