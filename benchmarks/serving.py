@@ -10,6 +10,10 @@ counted.
 
 Download: one file of 50 MB over one connection, from the server and from Starlette's StaticFiles under uvicorn and the
 standard library's http.server in turn; hashed after the clock has stopped.
+
+The verdict says of each promise whether it was kept, and the exit status is 1 where one was not: no call failed and no
+byte was wrong; memory was flat after the warm-up, but for what each new version takes; the download's median ratio to
+either static server was at least one half.
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
 REPOSITORIES = 16
 READERS_A_PROCESS, WRITERS_A_PROCESS = 16, 4
+FLAT_MB, FLAT_KB_A_VERSION = 5, 10  # the most that memory may grow in a minute, and by each version stored in it
+LEAST_RATIO = 0.5
 STATIC = """
 import sys, uvicorn
 from starlette.applications import Starlette
@@ -348,10 +354,27 @@ def main() -> None:
         for key, value in found.items():
             shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             print(f"| {key} | {shown} |")
+    print("## verdict")
+    for said, kept in verdict(figures):
+        print(f"| {said} | {'kept' if kept else 'BROKEN'} |")
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=1) + "\n")
-    if figures.get("load", {}).get("errors"):
+    if not all(kept for _, kept in verdict(figures)):
         sys.exit(1)
+
+
+def verdict(figures: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Each promise with the figure that decides it, and whether it was kept."""
+    found: list[tuple[str, bool]] = []
+    if load := figures.get("load"):
+        found.append((f"{load['errors']} errors, of none", load["errors"] == 0))
+        slope, versions = load["memory"]["slope_mb_a_minute"], 60 * load["writes"]["calls_a_second"]
+        most = FLAT_MB + versions * FLAT_KB_A_VERSION / 1000
+        found.append((f"memory grew by {slope} MB a minute, of {most:.1f} at most", slope <= most))
+    if download := figures.get("download"):
+        for kind, ratio in download["ratio"].items():
+            found.append((f"a download {kind} has the ratio {ratio}, of {LEAST_RATIO} at least", ratio >= LEAST_RATIO))
+    return found
 
 
 def measure(asked: argparse.Namespace, place: Path) -> dict[str, Any]:
