@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
+import anyio
+import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,6 +25,7 @@ from adapterhub_fin_registry.serve.repository import MAIN
 from adapterhub_fin_registry.serve.settings import Settings
 
 COMMITS: Final = 200  # of one page
+OPENINGS: Final = 16  # files that are verified at once
 _YES: Final = ("1", "true", "True")
 
 
@@ -33,6 +37,11 @@ class Reads:
         self._guard = guard
         self._listing = listing
         self._settings = settings
+
+    @cached_property
+    def _openings(self) -> anyio.CapacityLimiter:
+        """Threads for files on their way out: each may have to be hashed first, which nothing else shall wait for."""
+        return anyio.CapacityLimiter(OPENINGS)
 
     async def whoami(self, request: Request) -> Response:
         token = await self._guard.token(request)
@@ -141,7 +150,7 @@ class Reads:
             return downloads.answer(request, commit.files[path], commit.id, name, self._repositories.registry.id)
 
         try:
-            return await run_in_threadpool(found)
+            return await anyio.to_thread.run_sync(found, limiter=self._openings)
         except HubError as error:
             if error.code == "EntryNotFound":
                 commit = await run_in_threadpool(repository.commit, revision)
