@@ -1,6 +1,6 @@
 """`ahf serve` under load, and a large download against a plain static file server's.
 
-    python benchmarks/serving.py [--seconds 60] [--warm-up 60] [--readers 64] [--writers 8] [--rounds 10] [--json FILE]
+    python benchmarks/serving.py [--seconds 60] [--warm-up 120] [--readers 64] [--writers 8] [--rounds 10] [--json FILE]
 
 Load: readers look a repository up, list its tree and fetch its weights, over one kept connection each, and hash every
 byte they get; writers push versions with the Hub's own client, fetch each back and hash it. Clients are threads of
@@ -35,6 +35,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -176,9 +177,9 @@ def write(url: str, token: str, until: float, seed: int, folder: Path) -> Done:
 
     api, done, name = HfApi(endpoint=url, token=token), Done(), f"load/writer-{seed}"
     api.create_repo(name)
-    while time.time() < until:
-        place = folder / f"{seed}-{done.calls}"
-        expected = adapter(place, seed * 100_000 + done.calls, 200_000)
+    for attempt in takewhile(lambda _: time.time() < until, count()):
+        place = folder / f"{seed}-{attempt}"
+        expected = adapter(place, seed * 100_000 + attempt, 200_000)
         operations = [CommitOperationAdd(file.name, file) for file in sorted(place.iterdir())]
         began = time.perf_counter()
         try:
@@ -340,7 +341,7 @@ def _fetch(url: str, token: str, expected: str, size: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--warm-up", type=float, default=60, help="Seconds of the same before memory is judged.")
+    parser.add_argument("--warm-up", type=float, default=120, help="Seconds of the same before memory is judged.")
     parser.add_argument("--readers", type=int, default=64)
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
