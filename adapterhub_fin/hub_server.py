@@ -61,6 +61,7 @@ def server_of(application: Starlette) -> uvicorn.Server:
             http=PatientProtocol,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # whoever asks could write into them, and into the log, what they like
             lifespan="off",
             server_header=False,
             timeout_keep_alive=_KEPT_OPEN,
@@ -128,8 +129,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_url(text: str) -> bool:
-    parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.netloc) and not (parts.query or parts.fragment)
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - a ValueError where it isn't one
+    except ValueError:
+        return False
+    if parts.query or parts.fragment or "@" in parts.netloc or any(letter.isspace() for letter in text):
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _url(host: str, port: int) -> str:
@@ -151,8 +158,10 @@ def _allow_many_files() -> None:
 @contextmanager
 def _logging_to(stream: TextIO) -> Iterator[None]:
     """Requests as lines of JSON on a stream, with what goes wrong; afterwards the loggers are as they were."""
+    from adapterhub_fin_registry.serve.access import JsonLines
+
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonLines())
     levels = {"adapterhub_fin_registry.serve.access": logging.INFO, "uvicorn.error": logging.WARNING}
     before = {
         name: (logger := logging.getLogger(name), logger.handlers, logger.propagate, logger.level) for name in levels

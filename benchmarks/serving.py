@@ -1,6 +1,6 @@
 """`ahf serve` under load, and a large download against a plain static file server's.
 
-    python benchmarks/serving.py [--seconds 60] [--warm-up 60] [--readers 64] [--writers 8] [--rounds 10] [--json FILE]
+    python benchmarks/serving.py [--seconds 60] [--warm-up 120] [--readers 64] [--writers 8] [--rounds 10] [--json FILE]
 
 Load: readers look a repository up, list its tree and fetch its weights, over one kept connection each, and hash every
 byte they get; writers push versions with the Hub's own client, fetch each back and hash it. Clients are threads of
@@ -10,6 +10,10 @@ counted.
 
 Download: one file of 50 MB over one connection, from the server and from Starlette's StaticFiles under uvicorn and the
 standard library's http.server in turn; hashed after the clock has stopped.
+
+The verdict says of each promise whether it was kept, and the exit status is 1 where one was not: no call failed and no
+byte was wrong; memory was flat after the warm-up, but for what each new version takes; the download's median ratio to
+either static server was at least one half.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +50,8 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
 REPOSITORIES = 16
 READERS_A_PROCESS, WRITERS_A_PROCESS = 16, 4
+FLAT_MB, FLAT_KB_A_VERSION = 5, 10  # the most that memory may grow in a minute, and by each version stored in it
+LEAST_RATIO = 0.5
 STATIC = """
 import sys, uvicorn
 from starlette.applications import Starlette
@@ -170,9 +177,9 @@ def write(url: str, token: str, until: float, seed: int, folder: Path) -> Done:
 
     api, done, name = HfApi(endpoint=url, token=token), Done(), f"load/writer-{seed}"
     api.create_repo(name)
-    while time.time() < until:
-        place = folder / f"{seed}-{done.calls}"
-        expected = adapter(place, seed * 100_000 + done.calls, 200_000)
+    for attempt in takewhile(lambda _: time.time() < until, count()):
+        place = folder / f"{seed}-{attempt}"
+        expected = adapter(place, seed * 100_000 + attempt, 200_000)
         operations = [CommitOperationAdd(file.name, file) for file in sorted(place.iterdir())]
         began = time.perf_counter()
         try:
@@ -334,7 +341,7 @@ def _fetch(url: str, token: str, expected: str, size: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--warm-up", type=float, default=60, help="Seconds of the same before memory is judged.")
+    parser.add_argument("--warm-up", type=float, default=120, help="Seconds of the same before memory is judged.")
     parser.add_argument("--readers", type=int, default=64)
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
@@ -348,10 +355,27 @@ def main() -> None:
         for key, value in found.items():
             shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             print(f"| {key} | {shown} |")
+    print("## verdict")
+    for said, kept in verdict(figures):
+        print(f"| {said} | {'kept' if kept else 'BROKEN'} |")
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=1) + "\n")
-    if figures.get("load", {}).get("errors"):
+    if not all(kept for _, kept in verdict(figures)):
         sys.exit(1)
+
+
+def verdict(figures: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Each promise with the figure that decides it, and whether it was kept."""
+    found: list[tuple[str, bool]] = []
+    if load := figures.get("load"):
+        found.append((f"{load['errors']} errors, of none", load["errors"] == 0))
+        slope, versions = load["memory"]["slope_mb_a_minute"], 60 * load["writes"]["calls_a_second"]
+        most = FLAT_MB + versions * FLAT_KB_A_VERSION / 1000
+        found.append((f"memory grew by {slope} MB a minute, of {most:.1f} at most", slope <= most))
+    if download := figures.get("download"):
+        for kind, ratio in download["ratio"].items():
+            found.append((f"a download {kind} has the ratio {ratio}, of {LEAST_RATIO} at least", ratio >= LEAST_RATIO))
+    return found
 
 
 def measure(asked: argparse.Namespace, place: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -17,6 +18,7 @@ from huggingface_hub import HfApi
 
 from adapterhub_fin.hub_server import hub_application, server_of
 from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.tokens import Tokens
 
@@ -108,3 +110,20 @@ def adapter() -> Callable[..., dict[str, bytes]]:
         }
 
     return make
+
+
+@pytest.fixture
+def made(tmp_path: Path, adapter: Any) -> Any:
+    """A version made elsewhere, as its files and its manifest lie on a Hub."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for path, data in adapter(21).items():
+        (folder / path).write_bytes(data)
+    inputs = [KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")]
+    manifest = Manifest(
+        method={"name": "lora", "options": {"rank": 2}},  # type: ignore[arg-type]
+        base={"repository": "acme/base", "pin": "declared"},  # type: ignore[arg-type]
+        knowledge=Knowledge.of(inputs),
+        description="made elsewhere",
+    )
+    return Registry(tmp_path / "laptop").add(folder, manifest, name="acme/made")

@@ -1,13 +1,18 @@
-"""A file on its way out, without a server."""
+"""A file on its way out."""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
+from huggingface_hub import CommitOperationAdd
 
+from adapterhub_fin_registry.serve import tree
 from adapterhub_fin_registry.serve.downloads import FileResponse
 
 SIZE = 5 * 2**20
@@ -32,3 +37,31 @@ def test_a_file_is_read_no_further_than_somebody_listens(leaves_after: int, sent
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     anyio.run(FileResponse(file, 0, SIZE, 200, {}), scope, receive, send)
     assert pieces == [2**20] * sent and file.closed
+
+
+def test_files_that_take_long_to_verify_keep_nothing_else_waiting(
+    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, files, go_on = hub.api(), adapter(51), threading.Event()
+    api.create_repo("acme/verified")
+    operations = [CommitOperationAdd(path, data) for path, data in files.items()]
+    api.create_commit("acme/verified", operations, commit_message="pushed")
+    is_whole = tree.is_whole
+
+    def slowly(*given: Any) -> bool:
+        assert go_on.wait(60)
+        return is_whole(*given)
+
+    monkeypatch.setattr(tree, "is_whole", slowly)
+    token = {"Authorization": f"Bearer {hub.secrets['reader']}"}
+    url = f"{hub.url}/acme/verified/resolve/v1/adapter_config.json"
+    with ThreadPoolExecutor(50) as pool, httpx2.Client(base_url=hub.url, headers=token, timeout=10) as client:
+        try:
+            waiting = [pool.submit(httpx2.get, url, headers=token, timeout=60) for _ in range(45)]
+            for _ in range(30):
+                assert client.get("/health").text == "ok\n"
+                assert client.get("/api/models/acme/verified").status_code == 200
+            assert not any(each.done() for each in waiting)
+        finally:
+            go_on.set()
+    assert all(each.result().content == files["adapter_config.json"] for each in waiting)

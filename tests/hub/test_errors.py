@@ -169,6 +169,27 @@ def test_pull_requests_data_sets_and_spaces_are_not_here(hub: Any, tone: str, ad
         api.dataset_info("acme/data")
 
 
+def test_what_a_hub_can_do_and_this_server_can_not(hub: Any, tone: str) -> None:
+    calls = (
+        lambda api, name: list(api.get_repo_discussions(name)),
+        lambda api, name: api.super_squash_history(name),
+        lambda api, name: list(api.list_lfs_files(name)),
+    )
+    for call in calls:
+        with pytest.raises(HfHubHTTPError, match="this server has no") as error:
+            call(hub.api(), tone)
+        assert type(error.value) is HfHubHTTPError and status(error) == 404
+        for api, name in ((hub.api(), "acme/absent"), (hub.api("other"), tone), (hub.api(None), tone)):
+            with pytest.raises(RepositoryNotFoundError):
+                call(api, name)
+    for name in ("gpt2", "acme/absent"):  # a name of the real Hub's, without an organisation
+        for revision in (None, "main"):
+            with pytest.raises(RepositoryNotFoundError):
+                hub.api().model_info(name, revision=revision)
+        with pytest.raises(RepositoryNotFoundError):
+            hf_hub_download(name, "config.json", endpoint=hub.url, token=hub.secrets["writer"])
+
+
 def test_anonymous_reading_shows_what_is_public(serving: Any, adapter: Any, tmp_path: Any) -> None:
     hub = serving(Settings(anonymous_read=True))
     for name, private in (("acme/open", False), ("acme/closed", True)):

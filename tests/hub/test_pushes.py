@@ -5,17 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPError, RevisionNotFoundError
+from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
-import adapterhub_fin as ahf
-from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
+from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.serve.state import State
 
 
@@ -23,23 +23,6 @@ def push(api: Any, name: str, files: dict[str, bytes], **options: Any) -> Any:
     """One commit with some files."""
     operations = [CommitOperationAdd(path, data) for path, data in files.items()]
     return api.create_commit(name, operations, commit_message="pushed", **options)
-
-
-@pytest.fixture
-def made(tmp_path: Path, adapter: Any) -> Any:
-    """A version made elsewhere, as its files and its manifest lie on a Hub."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    for path, data in adapter(21).items():
-        (folder / path).write_bytes(data)
-    inputs = [KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")]
-    manifest = Manifest(
-        method={"name": "lora", "options": {"rank": 2}},  # type: ignore[arg-type]
-        base={"repository": "acme/base", "pin": "declared"},  # type: ignore[arg-type]
-        knowledge=Knowledge.of(inputs),
-        description="made elsewhere",
-    )
-    return Registry(tmp_path / "laptop").add(folder, manifest, name="acme/made")
 
 
 def on_a_hub(version: Any) -> dict[str, bytes]:
@@ -128,6 +111,22 @@ def test_a_push_file_by_file_is_a_draft_until_it_is_whole(hub: Any, adapter: Any
     api.create_commit("acme/draft", [CommitOperationDelete("adapter_model.safetensors")], commit_message="taken out")
     assert "adapter_model.safetensors" not in api.list_repo_files("acme/draft")
     assert "adapter_model.safetensors" in api.list_repo_files("acme/draft", revision="v1")
+
+
+def test_a_draft_on_main_hides_no_version(hub: Any, adapter: Any) -> None:
+    api, name = hub.api(), "acme/hidden"
+    api.create_repo(name)
+    push(api, name, adapter())
+    hub.registry.add_event(f"{name}@1", "tag", {"tag": "ready"})
+    before = api.model_info(name)
+    api.create_commit(name, [CommitOperationDelete("adapter_config.json")], commit_message="broken")
+    draft = api.model_info(name)
+    assert draft.sha != before.sha and {"adapterhub_fin", "ready", "base_model:acme/base"} <= set(draft.tags)
+    assert (draft.tags, draft.library_name, draft.card_data) == (before.tags, "peft", before.card_data)
+    for word in ("adapterhub_fin", "peft", "ready"):
+        assert name in [each.id for each in api.list_models(filter=word)], word
+    push(api, name, {"README.md": b"---\nlibrary_name: own\n---\n"})
+    assert api.model_info(name).library_name == "own" and "adapterhub_fin" in api.model_info(name).tags
 
 
 def test_a_push_that_was_repaired_is_known_again(hub: Any, adapter: Any) -> None:
@@ -228,58 +227,6 @@ def test_what_trainers_leave_beside_an_adapter_is_left_out(hub: Any, adapter: An
     assert len(hub.registry.versions("acme/trainer")) == 1
 
 
-class NoAcme:
-    """A house rule."""
-
-    @ahf.hookimpl
-    def ahf_before_add(self, manifest: Manifest, folder: Path) -> None:
-        if manifest.base.repository == "forbidden/base":
-            raise ahf.Refused("forbidden/base isn't licensed here: train on another")
-
-
-def test_vetoes_and_the_policy_are_asked(
-    hub: Any, adapter: Any, made: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from adapterhub_fin.extensions import extensions
-
-    api = hub.api()
-    api.create_repo("acme/veto")
-    checks = extensions().vetoes
-    monkeypatch.setattr(type(extensions()), "vetoes", lambda self: [*checks(), NoAcme().ahf_before_add])
-    with pytest.raises(BadRequestError, match="isn't licensed here"):
-        push(api, "acme/veto", adapter(base="forbidden/base"))
-    (tmp_path / "config.toml").write_text('[policy]\nallowed_bases = ["acme/other"]\n')
-    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
-    for files in (adapter(), on_a_hub(made)):
-        with pytest.raises(BadRequestError, match="allowed_bases in the server's configuration"):
-            push(api, "acme/veto", files)
-    assert hub.registry.versions("acme/veto") == []
-
-
-def test_what_the_policy_forbids_is_not_given_out(
-    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    api = hub.api()
-    api.create_repo("acme/policy")
-    push(api, "acme/policy", adapter())
-    (tmp_path / "config.toml").write_text('[policy]\nallowed_bases = ["acme/other"]\n')
-    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
-    with pytest.raises(GatedRepoError, match="allowed_bases"):
-        api.hf_hub_download("acme/policy", "adapter_config.json", cache_dir=tmp_path)
-    api.create_branch("acme/policy", branch="dev", revision="v1")
-    for branch in ("main", "dev"):
-        gone = [CommitOperationDelete("adapter_config.json")]
-        with pytest.raises(GatedRepoError, match="allowed_bases"):  # or its weights were a draft's, which has no base
-            api.create_commit("acme/policy", gone, commit_message="a draft of the rest", revision=branch)
-    (tmp_path / "config.toml").write_text("[policy]\nnonsense = 1\n")
-    with pytest.raises(HfHubHTTPError, match="configuration can't be used") as error:
-        push(api, "acme/policy", adapter(1))
-    assert error.value.response.status_code == 500 and str(tmp_path) not in str(error.value)
-    token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
-    answer = httpx2.get(f"{hub.url}/acme/policy/resolve/v1/adapter_config.json", headers=token)
-    assert answer.status_code == 500 and str(tmp_path) not in answer.text
-
-
 def test_altered_files_are_not_given_out(hub: Any, adapter: Any, caplog: pytest.LogCaptureFixture) -> None:
     api = hub.api()
     api.create_repo("acme/altered")
@@ -317,8 +264,6 @@ def test_damaged_versions_are_passed_over_and_pushed_anew(hub: Any, adapter: Any
 
 
 def test_six_who_push_at_once_lose_nothing(hub: Any, adapter: Any) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     hub.api().create_repo("acme/six")
     push(hub.api(), "acme/six", adapter(0))
     head = hub.api().model_info("acme/six").sha
@@ -347,3 +292,40 @@ def test_a_repository_that_the_registry_made_is_served(hub: Any, made: Any, tmp_
     hub.registry.delete("desk/local@1")
     with pytest.raises((RevisionNotFoundError, HfHubHTTPError)):
         api.model_info("desk/local", revision="v1")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A veto of this process, which serves: events by which it says that it thinks of `slow/base`, and goes on."""
+    from adapterhub_fin.extensions import extensions
+
+    checks, begun, go_on = extensions().vetoes, threading.Event(), threading.Event()
+
+    def thinks(manifest: Manifest, folder: Path) -> None:
+        if manifest.base.repository == "slow/base":
+            begun.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(type(extensions()), "vetoes", lambda self: [*checks(), thinks])
+    return begun, go_on
+
+
+def test_a_push_that_takes_long_is_waited_for_by_its_own_repository_alone(hub: Any, adapter: Any, held: Any) -> None:
+    api, (begun, go_on) = hub.api(), held
+    for name in ("acme/slow", "acme/beside"):
+        api.create_repo(name)
+    token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
+    with ThreadPoolExecutor(50) as pool, httpx2.Client(base_url=hub.url, headers=token, timeout=10) as client:
+        try:
+            slow = pool.submit(push, api, "acme/slow", adapter(base="slow/base"))
+            assert begun.wait(60)
+            waiting = [pool.submit(api.create_branch, "acme/slow", branch=f"b{number}") for number in range(45)]
+            for _ in range(30):
+                assert client.get("/health").text == "ok\n"
+                assert client.get("/api/models/acme/beside").status_code == 200
+            push(api, "acme/beside", adapter(1))
+            assert not slow.done() and not any(each.done() for each in waiting)
+        finally:
+            go_on.set()
+    assert slow.result().oid and all(each.result() is None for each in waiting)
+    assert len(api.list_repo_refs("acme/slow").branches) == 46

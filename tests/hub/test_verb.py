@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,11 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+
+import adapterhub_fin as ahf
+from adapterhub_fin.hub_server import serve
+from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.serve.settings import Settings
 
 AHF = [sys.executable, "-m", "adapterhub_fin.cli"]
 MEGABYTE = 2**20
@@ -62,9 +68,24 @@ def test_it_starts_with_no_token_and_on_no_public_address_of_its_own(run_ahf: Ru
     inside = run_ahf("serve", "--state", str(tmp_path / "home" / "state"))
     assert inside.returncode == 1 and "inside the registry" in inside.stderr
     assert run_ahf("serve", "--max-upload", "much").returncode == 2
-    for url in ("hub.example", "file:///tmp", "https://hub.example/?x"):
-        refused = run_ahf("serve", "--url", url)
-        assert refused.returncode == 1 and "isn't the URL of a server" in refused.stderr, url
+    refused = run_ahf("serve", "--url", "http://[::1", "--anonymous-read", "--port", "0")
+    assert refused.returncode == 1 and "isn't the URL of a server" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("hub.example", "file:///tmp", "https://hub.example/?x", "https://hub.example/#x", "https://", "http://:80"),
+        *("http://[::1", "http://a b", "http://hub.example\n", "http://x:99999999", "http://x:y", "http://me@x", ""),
+    ],
+)
+def test_what_is_no_url_of_a_server_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ahf.BadConfiguration, match="isn't the URL of a server"):
+        serve(Registry(tmp_path / "root"), state=tmp_path / "state", settings=Settings(url=url), ready=_never)
+
+
+def _never(url: str) -> None:
+    raise AssertionError("it was about to serve")
 
 
 def test_tokens_are_made_listed_and_revoked_and_kept_hashed(run_ahf: Run, start: Any, tmp_path: Path) -> None:
@@ -96,10 +117,63 @@ def test_two_servers_do_not_share_a_state(run_ahf: Run, start: Any) -> None:
 def test_it_stops_when_told_and_logs_lines_of_json(start: Any, how: signal.Signals) -> None:
     process, url = start("--anonymous-read")
     assert httpx2.get(f"{url}/health").text == "ok\n"
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10) as connection:
+        connection.sendall(b"this is no HTTP\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400")
     process.send_signal(how)
     _, errors = process.communicate(timeout=20)
     assert process.returncode in (-how, 128 + how)
-    assert json.loads(errors.splitlines()[0])["path"] == "/health" and "Traceback" not in errors
+    asked, malformed = (json.loads(line) for line in errors.splitlines() if line not in ("", "stopped"))
+    assert asked["path"] == "/health" and malformed["level"] == "warning" and "Invalid HTTP" in malformed["message"]
+
+
+def test_what_goes_wrong_is_one_line_of_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    from adapterhub_fin.hub_server import _logging_to
+    from adapterhub_fin_registry.serve.access import log
+
+    with _logging_to(sys.stderr):
+        try:
+            raise OSError("the disk is gone")
+        except OSError:
+            log.exception("request %s failed", "8f")
+    line = json.loads(capsys.readouterr().err)
+    assert line["message"] == "request 8f failed" and line["traceback"].endswith("OSError: the disk is gone")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is told to stop by a signal")
+def test_what_is_under_way_ends_when_it_is_told_to_stop(run_ahf: Run, start: Any) -> None:
+    secret = run_ahf("serve", "token", "add", "desk", "--write").stdout.strip()
+    process, url = start()
+    client = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
+    for name in ("down", "up"):
+        client.post("/api/repos/create", json={"organization": "acme", "name": name}).raise_for_status()
+    client.post("/api/models/acme/down/commit/main", content=pushed(24 * MEGABYTE)).raise_for_status()
+
+    def told_midway() -> Iterator[bytes]:
+        for number, piece in enumerate(pushed(6 * MEGABYTE)):
+            if number == 4:
+                process.send_signal(signal.SIGTERM)
+                while answers(url):
+                    pass
+            yield piece
+
+    digest = hashlib.sha256()
+    with client.stream("GET", "/acme/down/resolve/v1/weights.safetensors") as answer:
+        pieces = answer.iter_raw()
+        digest.update(next(pieces))
+        up = client.post("/api/models/acme/up/commit/main", content=told_midway())
+        assert up.status_code == 200 and up.json()["version"] == 1, up.text
+        assert process.poll() is None, "it waits for the download"
+        for piece in pieces:
+            digest.update(piece)
+    assert f'"{digest.hexdigest()}"' == answer.headers["etag"]
+    assert process.wait(20) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def answers(url: str) -> bool:
+    """Whether a server takes new connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
 
 
 def weights(size: int) -> Iterator[bytes]:

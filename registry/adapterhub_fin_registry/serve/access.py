@@ -17,6 +17,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log: Final = logging.getLogger("adapterhub_fin_registry.serve.access")
 
 
+class JsonLines(logging.Formatter):
+    """Every record as one line of JSON: a request's line is one already, and what goes wrong becomes one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        message = record.getMessage()
+        if record.name == log.name and record.levelno == logging.INFO:
+            return message
+        line = {"at": _at(record.created), "level": record.levelname.lower(), "message": message}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
 class Metrics:
     """Figures of one server, for Prometheus; no name of a repository is among their labels."""
 
@@ -84,7 +98,7 @@ class Access:
         self._metrics.sent.inc(seen["sent"])
         client = scope.get("client")
         line = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "at": _at(time.time()),
             "id": request_id,
             "client": client[0] if client else None,
             "token": scope["state"].get("token"),
@@ -96,6 +110,10 @@ class Access:
             "ms": round(seconds * 1000, 1),
         }
         log.info("%s", json.dumps(line))
+
+
+def _at(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
 def _method(scope: MutableMapping[str, Any]) -> str:

@@ -1,8 +1,6 @@
-"""The server as an ASGI application: which path is answered by what."""
+"""The server as an ASGI application: its parts put together, and how their errors are told."""
 
 from __future__ import annotations
-
-from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,15 +20,12 @@ from adapterhub_fin_registry.serve.guard import Guard
 from adapterhub_fin_registry.serve.listing import Listing
 from adapterhub_fin_registry.serve.reads import Reads
 from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
+from adapterhub_fin_registry.serve.routes import Endpoint, hub_routes
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tokens import Tokens
 from adapterhub_fin_registry.serve.uploads import Uploads
-from adapterhub_fin_registry.serve.writes import NO_XET_PATH, Writes
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-MODEL = "/api/models/{namespace}/{name}"
-LFS = "/{namespace}/{name}.git/info/lfs/objects"
+from adapterhub_fin_registry.serve.writes import Writes
 
 
 def application(registry: Registry, state: State, intake: Intake, settings: Settings | None = None) -> Starlette:
@@ -43,17 +38,6 @@ def application(registry: Registry, state: State, intake: Intake, settings: Sett
     uploads = Uploads(state, settings.upload_limit)
     writes = Writes(repositories, guard, uploads, intake, settings, metrics)
 
-    async def figures(request: Request) -> Response:
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-        if await guard.token(request) is None:
-            raise HubError(401, "figures are for those with a token: ask whoever runs this server for one")
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    async def health(request: Request) -> Response:
-        await run_in_threadpool(registry.mark)
-        return PlainTextResponse("ok\n")
-
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AdapterHubError)
         answer = told(error)
@@ -62,45 +46,36 @@ def application(registry: Registry, state: State, intake: Intake, settings: Sett
             return answer.response()
         return HubError(answer.status, without_paths(answer.message, registry)).response()
 
-    table: list[tuple[str, str, Endpoint]] = [
-        ("GET", "/health", health),
-        ("GET", "/metrics", figures),
-        ("GET", "/api/whoami-v2", reads.whoami),
-        ("POST", "/api/validate-yaml", reads.validate_yaml),
-        ("GET", "/api/models", reads.models),
-        ("POST", "/api/repos/create", writes.create),
-        ("DELETE", "/api/repos/delete", writes.delete),
-        ("POST", "/api/repos/move", writes.move),
-        ("GET", MODEL, reads.model),
-        ("GET", MODEL + "/revision/{revision:path}", reads.model),
-        ("GET", MODEL + "/refs", reads.refs),
-        ("GET", MODEL + "/commits/{revision:path}", reads.commits),
-        ("GET", MODEL + "/tree/{revision}", reads.tree),
-        ("GET", MODEL + "/tree/{revision}/{path:path}", reads.tree),
-        ("POST", MODEL + "/paths-info/{revision:path}", reads.paths),
-        ("GET", MODEL + "/auth-check", reads.auth_check),
-        ("GET", MODEL + "/auth-check/write", writes.auth_check),
-        ("GET", MODEL + "/xet-write-token/{revision:path}", writes.xet),
-        ("GET", NO_XET_PATH, writes.no_xet),
-        ("PUT", MODEL + "/settings", writes.settings),
-        ("POST", MODEL + "/preupload/{revision:path}", writes.preupload),
-        ("POST", MODEL + "/commit/{revision:path}", writes.commit),
-        ("POST", MODEL + "/tag/{revision:path}", writes.tag),
-        ("DELETE", MODEL + "/tag/{revision:path}", writes.untag),
-        ("POST", MODEL + "/branch/{revision:path}", writes.branch),
-        ("DELETE", MODEL + "/branch/{revision:path}", writes.unbranch),
-        ("POST", LFS + "/batch", writes.batch),
-        ("POST", LFS + "/verify", writes.verify),
-        ("PUT", LFS + "/{oid}", writes.put),
-        ("GET", "/{namespace}/{name}/resolve/{revision}/{path:path}", reads.resolve),
-    ]
     served = Starlette(
-        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
+        routes=[
+            Route("/health", _health(registry)),
+            Route("/metrics", _figures(guard, metrics)),
+            *hub_routes(reads, writes),
+        ],
         middleware=[Middleware(Access, metrics=metrics)],
         exception_handlers={HubError: _hub_error, AdapterHubError: ours, HTTPException: _unknown, OSError: _disk},
     )
     served.router.redirect_slashes = False  # a redirect's target would be made of the client's own headers
     return served
+
+
+def _health(registry: Registry) -> Endpoint:
+    async def health(request: Request) -> Response:
+        await run_in_threadpool(registry.mark)
+        return PlainTextResponse("ok\n")
+
+    return health
+
+
+def _figures(guard: Guard, metrics: Metrics) -> Endpoint:
+    async def figures(request: Request) -> Response:
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        if await guard.token(request) is None:
+            raise HubError(401, "figures are for those with a token: ask whoever runs this server for one")
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return figures
 
 
 async def _hub_error(request: Request, error: Exception) -> Response:

@@ -59,11 +59,22 @@ async def read_object(request: Request) -> dict[str, Any]:
     """The JSON object of a small body."""
     data = await read(request)
     try:
-        value = await run_in_threadpool(json.loads, data or b"{}")
+        value = await run_in_threadpool(parsed, data or b"{}")
     except (ValueError, RecursionError) as error:
-        raise bad_request("the body isn't JSON: send it as the Hub's client does") from error
+        why = str(error)[:200]
+        raise bad_request(f"the body can't be read as JSON ({why}): send it as the Hub's client does") from error
     if not isinstance(value, dict):
         raise bad_request("the body isn't a JSON object: send it as the Hub's client does")
+    return value
+
+
+def parsed(data: bytes, **options: Any) -> Any:
+    """The value of some JSON; a ValueError where it isn't JSON, or holds halves of surrogates, which no text can."""
+    value = json.loads(data, **options)
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text in it isn't Unicode") from error
     return value
 
 

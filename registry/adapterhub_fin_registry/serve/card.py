@@ -80,11 +80,16 @@ class _Plain:
         if self._left < 0 or depth > _DEEP:
             raise ValueError("its head holds more values than a card has, or deeper ones")
         if isinstance(value, dict):
-            return {str(key): self.of(item, depth + 1) for key, item in value.items()}
+            return {_text(key): self.of(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
             return [self.of(item, depth + 1) for item in value]
         if value is None or isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
             return value
         if isinstance(value, int) and abs(value) < 2**63:
             return value
-        return str(value)[:HEAD].encode(errors="replace").decode()
+        return _text(value)
+
+
+def _text(value: Any) -> str:
+    """A value as text that can be encoded: YAML without its library in C lets halves of surrogates through."""
+    return str(value)[:HEAD].encode(errors="replace").decode()

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapterhub_fin_registry.serve.errors import no_entry
 from adapterhub_fin_registry.serve.repository import Ref, Repository
-from adapterhub_fin_registry.serve.tree import Blob, Commit, git_id
+from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit, git_id
 
 
 def repository_document(repository: Repository, commit: Commit, *, files: bool = True, blobs: bool = False) -> Any:
@@ -26,7 +26,7 @@ def repository_document(repository: Repository, commit: Commit, *, files: bool =
         "downloads": 0,
         "likes": 0,
         "trendingScore": 0,
-        **_described(commit),
+        **_described(repository, commit),
     }
     if files:
         found["siblings"] = [_sibling(path, blob, blobs) for path, blob in sorted(commit.files.items())]
@@ -78,9 +78,13 @@ def refs_document(branches: Iterable[Ref], tags: Iterable[Ref]) -> dict[str, Any
     }
 
 
-def _described(commit: Commit) -> dict[str, Any]:
-    """What a card says, with the tags that clients filter by: those of the card, and those of the manifest."""
-    card, version = commit.card, commit.version
+def _described(repository: Repository, commit: Commit) -> dict[str, Any]:
+    """What a card says, with the tags that clients filter by: those of the card, and those of the manifest.
+
+    Of a draft they are the newest version's, which is still there to be found, but for a card of the draft's own.
+    """
+    described = commit if commit.version else repository.newest_commit or commit
+    card, version = (commit if CARD in commit.files else described).card, described.version
     found: dict[str, Any] = {"cardData": card or None, "library_name": card.get("library_name")}
     if isinstance(card.get("pipeline_tag"), str):
         found["pipeline_tag"] = card["pipeline_tag"]

@@ -85,7 +85,8 @@ def _asked(header: str | None, size: int) -> tuple[int, int]:
     else:
         start, end = int(found[1]), min(int(found[2]) + 1, size) if found[2] else size
     if start >= end:
-        raise HubError(416, f"the file has {size} bytes, and the range asked for holds none of them")
+        told = {"Content-Range": f"bytes */{size}"}
+        raise HubError(416, f"the file has {size} bytes, and the range asked for holds none of them", headers=told)
     return start, end - start
 
 

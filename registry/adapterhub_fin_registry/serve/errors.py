@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from starlette.responses import JSONResponse, Response
@@ -17,20 +18,24 @@ _HEADER_LIMIT: Final = 600
 class HubError(Exception):
     """An answer that isn't the one asked for."""
 
-    def __init__(self, status: int, message: str, code: Code | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, code: Code | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
+        self.headers = headers or {}
 
     def response(self) -> Response:
         """The answer: the message in its body, and in a header, where the client looks first."""
-        headers = {"X-Error-Message": _header(self.message)}
+        headers = {**self.headers, "X-Error-Message": _header(self.message)}
         if self.code is not None:
             headers["X-Error-Code"] = self.code
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse({"error": self.message}, self.status, headers)
+        # Of a disk's names, which may be any bytes, a message may hold what can't be encoded.
+        return JSONResponse({"error": self.message.encode(errors="backslashreplace").decode()}, self.status, headers)
 
 
 def bad_request(message: str) -> HubError:

@@ -13,8 +13,8 @@ from typing import Any, Final
 from adapterhub_fin_registry.errors import AdapterHubError
 from adapterhub_fin_registry.serve.documents import repository_document
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.pushed import RepositoryState
 from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import Repository
 
 PAGE: Final = 1000
 _SORTS: Final = ("lastModified", "createdAt", "downloads", "likes", "trendingScore", "id")
@@ -35,13 +35,13 @@ class Wanted:
 
 
 class Listing:
-    """Every repository's document, read again where something changed."""
+    """Every repository's document, each read again once its own repository changed."""
 
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
         self._lock = threading.Lock()
         self._mark: tuple[str, int] | None = None
-        self._known: list[dict[str, Any]] = []
+        self._known: dict[str, _Known] = {}
 
     def page(
         self, wanted: Wanted, may_see: Callable[[dict[str, Any]], bool]
@@ -63,17 +63,30 @@ class Listing:
             repositories = self._repositories
             mark = (repositories.registry.mark(), repositories.state.generation)
             if mark != self._mark:
-                self._known = [document for name in repositories.names() for document in _document(repositories, name)]
+                self._known = {name: self._read(name) for name in repositories.possible()}
                 self._mark = mark
-            return self._known
+            return [known.document for known in self._known.values() if known.document is not None]
+
+    def _read(self, name: str) -> _Known:
+        registry, state = self._repositories.registry, self._repositories.state
+        mark, known = registry.mark(name), self._known.get(name)  # the mark first: what changes then is read again
+        try:
+            kept = state.read(name)
+            if known is not None and known.mark == mark and known.kept is kept:
+                return known
+            repository = self._repositories.get(name)
+            return _Known(mark, kept, repository_document(repository, repository.head, files=False))
+        except (HubError, AdapterHubError):  # there is none, or it is damaged, which `ahf doctor` says
+            return _Known(mark, None, None)
 
 
-def _document(repositories: Repositories, name: str) -> list[dict[str, Any]]:
-    try:
-        repository: Repository = repositories.get(name)
-        return [repository_document(repository, repository.head, files=False)]
-    except (HubError, AdapterHubError):  # deleted meanwhile, or damaged, which `ahf doctor` says
-        return []
+@dataclass(frozen=True)
+class _Known:
+    """A repository's document, and what it was read from; None where there was no repository."""
+
+    mark: str
+    kept: RepositoryState | None
+    document: dict[str, Any] | None
 
 
 def _fits(document: dict[str, Any], wanted: Wanted) -> bool:

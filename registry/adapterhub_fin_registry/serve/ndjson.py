@@ -7,12 +7,12 @@ what is left of the line is small, and parsed as JSON, which alone decides what 
 from __future__ import annotations
 
 import binascii
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapterhub_fin_registry.serve.body import parsed
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 
@@ -109,7 +109,7 @@ class CommitReader:
         if not line:
             return
         try:
-            said = json.loads(line, object_pairs_hook=_unique)
+            said = parsed(line, object_pairs_hook=_unique)
             key, value = said["key"], said["value"]
             if not (isinstance(key, str) and isinstance(value, dict) and said.keys() == {"key", "value"}):
                 raise ValueError("it isn't a key and a value")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from adapterhub_fin_registry.serve import body
 from adapterhub_fin_registry.serve.changes import Operations, path_refusal
 from adapterhub_fin_registry.serve.errors import bad_request
+from adapterhub_fin_registry.serve.giving import find
 from adapterhub_fin_registry.serve.ndjson import Line
 from adapterhub_fin_registry.serve.repository import Repository
 from adapterhub_fin_registry.serve.state import State
@@ -56,7 +57,7 @@ def _uploaded(line: Line, repository: Repository) -> Blob:
     oid = said.get("oid")
     if said.get("algo") != "sha256" or not isinstance(oid, str) or not _OID.fullmatch(oid):
         raise bad_request("a file in LFS is named by its sha256")
-    found = repository.find(oid)
+    found = find(repository, oid)
     if found is None or said.get("size", found.size) != found.size:
         raise bad_request(f"{said['path'][:200]!r} was not uploaded: send its bytes first")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from adapterhub_fin_registry.serve import body
 from adapterhub_fin_registry.serve.changes import path_limit, path_refusal
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
 from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.tree import Commit
+from adapterhub_fin_registry.serve.tree import Blob
 
 FILES: Final = 1000
 # What trainers leave beside an adapter, and no version holds: the client leaves it out, and says so.
@@ -17,15 +18,15 @@ _LEFT_OUT: Final = frozenset({"training_args.bin", "optimizer.pt", "scheduler.pt
 _LEFT_OUT_STARTS: Final = ("rng_state", "events.out.tfevents")
 
 
-def answers(said: dict[str, Any], commit: Commit, settings: Settings) -> list[dict[str, Any]]:
-    """One answer a file; a HubError where a file can't be stored."""
+def answers(said: dict[str, Any], here: Mapping[str, Blob], settings: Settings) -> list[dict[str, Any]]:
+    """One answer a file, by those that are here already; a HubError where a file can't be stored."""
     files = said.get("files")
     if not isinstance(files, list) or len(files) > FILES:
         raise bad_request(f"a preupload names at most {FILES} files")
-    return [_answer(each, commit, settings) for each in files]
+    return [_answer(each, here, settings) for each in files]
 
 
-def _answer(file: Any, commit: Commit, settings: Settings) -> dict[str, Any]:
+def _answer(file: Any, here: Mapping[str, Blob], settings: Settings) -> dict[str, Any]:
     said = file if isinstance(file, dict) else {}
     path, size = body.text(said.get("path"), "path", 2000), said.get("size")
     if type(size) is not int or size < 0:
@@ -40,7 +41,7 @@ def _answer(file: Any, commit: Commit, settings: Settings) -> dict[str, Any]:
         raise HubError(413, f"{path} has {size} bytes, and {most} are the most that this server takes")
     mode = "regular" if size <= settings.regular_limit else "lfs"
     answer = {"path": path, "uploadMode": mode, "shouldIgnore": False}
-    there = commit.files.get(path)
+    there = here.get(path)
     if mode == "lfs" and there is not None and there.size == size:
         answer["oid"] = there.sha256  # the client sends nothing where it has the same
     return answer

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from adapterhub_fin_registry.change import now
-from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import AdapterHubError, BadConfiguration, WriteFailed
-from adapterhub_fin_registry.incoming import Incoming, Intake, take
+from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.memory import remembered
 from adapterhub_fin_registry.serve.changes import Operations, applied
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.pushed import Pushed, Row, pushed_id, version_id
-from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
+from adapterhub_fin_registry.serve.giving import check_commit
+from adapterhub_fin_registry.serve.pushed import Pushed, pushed_id, version_id
+from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import MAIN, Repository
+from adapterhub_fin_registry.serve.storing import Candidate, rehearsed, rows, stored, tree_id
 from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
 from adapterhub_fin_registry.signatures import MANIFEST
 from adapterhub_fin_registry.version import Version
@@ -30,18 +29,17 @@ def push(repositories: Repositories, intake: Intake, name: str, branch: str, ask
     """Apply a commit to a branch and give what it is from then on; the bytes of its files are already kept.
 
     On `main` a tree that is a whole adapter becomes the next version; one that isn't yet, or that is on another
-    branch, is kept as a draft. A tree that can't become an adapter is refused with the reason.
+    branch, is kept as a draft. A whole one that can't become a version is refused with the reason on any branch.
     """
-    with repositories.state.locked(name):
-        repository = repositories.get(name)
-        if branch != MAIN and branch not in repository.kept.branches:
-            repository.commit(branch)  # whether it is there at all
-            raise bad_request(f"{branch} isn't a branch, and can't be pushed to: push to main")
-        head = repository.commit(branch)
-        if asked.parent is not None and asked.parent != head.id:
-            raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
-        tree = applied(head, asked)
-        return _Push(repositories, intake, repository, branch, head, asked, author).settle(tree)
+    repository = repositories.get(name)
+    if branch != MAIN and branch not in repository.kept.branches:
+        repository.commit(branch)  # whether it is there at all
+        raise bad_request(f"{branch} isn't a branch, and can't be pushed to: push to main")
+    head = repository.commit(branch)
+    if asked.parent is not None and asked.parent != head.id:
+        raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
+    tree = applied(head, asked)
+    return _Push(repositories, intake, repository, branch, head, asked, author).settle(tree)
 
 
 @dataclass
@@ -66,13 +64,19 @@ class _Push:
             files = self._named_by(manifest, files)
         else:
             _check_weights(files)
+        if any(path not in self.asked.files for path in files):  # which the head gives to what is made of it
+            check_commit(self.repository, self.head)
         whole = {CONFIG, WEIGHTS} if manifest is None else {file.path for file in manifest.files}
-        if self.branch != MAIN or whole - files.keys():
-            brought = {path: blob for path, blob in tree.items() if is_manifests(path) and self._is_pushed(path)}
+        brought = {path: blob for path, blob in tree.items() if is_manifests(path) and self._is_pushed(path)}
+        if whole - files.keys():
             return self._draft({**files, **brought, **self._own(beside)})
         if manifest is None:
             _check_flat(files)
-        return self._born(manifest, files, tree, self._own(beside))
+        signatures = tuple(tree[path].read() for path in sorted(brought) if path.startswith(SIGNATURES))
+        candidate = Candidate(self.repository.name, files, manifest, signatures, self.author)
+        if self.branch != MAIN:
+            return self._whole_draft(candidate, {**files, **brought, **self._own(beside)})
+        return self._born(candidate, self._own(beside))
 
     def _says_the_same(self, version: Version, tree: dict[str, Blob], files: dict[str, Blob]) -> bool:
         """Whether the tree's adapter is the head's, its manifest as it was, or left out of what was changed."""
@@ -81,7 +85,7 @@ class _Push:
             return False
         said = {path: sha256 for path, _, sha256 in version.plain(lambda data: data["files"])}
         # What was taken in may have been repaired: its record has what came, for a push whose answer was lost.
-        as_pushed = (version.record["origin"] or {}).get("pushed") == _tree_id(files)
+        as_pushed = (version.record["origin"] or {}).get("pushed") == tree_id(files)
         return as_pushed or {path: blob.sha256 for path, blob in files.items()} == said
 
     def _sign(self, version: Version, tree: dict[str, Blob]) -> None:
@@ -97,8 +101,8 @@ class _Push:
         """Another card on the same version."""
         own, id_ = self._own(beside), version_id(version.digest)
         birth = self.repository.kept.commit(id_)
-        if _rows(own) != (birth.files if birth else ()):
-            return self._record(version.digest, own)
+        if rows(own) != (birth.files if birth else ()):
+            return self._committed(version.digest, own)
         if self.head.id != id_:  # the card that it came with again
             kept = self.repository.kept
             others = {name: at for name, at in kept.branches.items() if name != self.branch}
@@ -106,54 +110,35 @@ class _Push:
             self.repositories.state.write(self.repository.name, replace(kept, branches=branches))
         return self.repositories.get(self.repository.name).commit(id_)
 
-    def _draft(self, files: dict[str, Blob]) -> Commit:
-        if self.head.version is not None:  # whose files would be given out as the draft's
-            self.repositories.check_policy(self.head.version)
+    def _draft(self, files: dict[str, Blob], manifest: str = "") -> Commit:
         for path, blob in sorted(files.items()):  # a draft must not lose what a deleted version held
-            files[path] = self._held(path, blob)
-        return self._record(None, files)
+            files[path] = self._held(blob)
+        return self._committed(None, files, manifest=manifest)
 
-    def _born(
-        self, manifest: Manifest | None, files: dict[str, Blob], tree: dict[str, Blob], beside: dict[str, Blob]
-    ) -> Commit:
+    def _whole_draft(self, candidate: Candidate, kept: dict[str, Blob]) -> Commit:
+        """A draft that every check agrees to as to a version."""
+        manifest = rehearsed(candidate, self.repositories.registry, self.repositories.state, self.intake)
+        return self._draft(kept, self._held(Blob.of(manifest)).sha256)
+
+    def _born(self, candidate: Candidate, beside: dict[str, Blob]) -> Commit:
         state, name = self.repositories.state, self.repository.name
-        with state.workshop() as workshop:
-            folder = workshop / name.replace("/", "-")
-            _lay_out(state.disk, folder, files, self.repositories.registry.id)
-            try:
-                version = self._added(manifest, folder, files, tree)
-            except (WriteFailed, BadConfiguration):  # which is no fault of the push
-                raise
-            except AdapterHubError as error:
-                # Who pushes knows the paths of a repository, not those of this machine.
-                said = str(error).replace(f"{folder}/", "").replace(str(folder), name)
-                raise bad_request(without_paths(said, self.repositories.registry)) from error
-        self._record(version.digest, beside, birth=True)
-        state.discard(name, [blob.sha256 for blob in files.values()])
+        version = stored(candidate, self.repositories.registry, state, self.intake)
+        self._committed(version.digest, beside, birth=True)
+        state.discard(name, [blob.sha256 for blob in candidate.files.values()])
         return self.repositories.get(name).commit(version_id(version.digest))
 
-    def _added(self, manifest: Manifest | None, folder: Path, files: dict[str, Blob], tree: dict[str, Blob]) -> Version:
-        origin = {"pushed_by": self.author}
-        pushed = [path for path in sorted(tree) if path.startswith(SIGNATURES) and self._is_pushed(path)]
-        incoming = Incoming(
-            folder,
-            None if manifest is None else manifest.canonical(),
-            None,
-            tuple(tree[path].read() for path in pushed),
-            origin if manifest else {**origin, "pushed": _tree_id(files)},
-        )
-        return take(incoming, self.repositories.registry, self.repository.name, self.intake)
-
-    def _record(self, version: str | None, files: dict[str, Blob], birth: bool = False) -> Commit:
+    def _committed(
+        self, version: str | None, files: dict[str, Blob], *, birth: bool = False, manifest: str = ""
+    ) -> Commit:
         """Keep what no version holds, at the tip of the branch; `birth` where the version was just stored."""
         name, state = self.repository.name, self.repositories.state
         newest = self.repository.newest
         on = newest.digest if newest else None
-        rows = _rows(files)
-        id_ = version_id(version) if birth and version else pushed_id(version, on, rows)
+        kept = rows(files)
+        id_ = version_id(version) if birth and version else pushed_id(version, on, kept)
         if id_ == self.head.id:
             return self.head
-        pushed = Pushed(id_, version, on, rows, self.asked.title, self.asked.message, self.author, now())
+        pushed = Pushed(id_, version, on, kept, self.asked.title, self.asked.message, self.author, now(), manifest)
         state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=birth))
         return self.repositories.get(name).commit(id_)
 
@@ -183,13 +168,16 @@ class _Push:
         """The card and its like where they were pushed, not those that are made here for a version."""
         return {path: blob for path, blob in beside.items() if blob.path is not None}
 
-    def _held(self, path: str, blob: Blob) -> Blob:
+    def _held(self, blob: Blob) -> Blob:
         state, name = self.repositories.state, self.repository.name
         kept = state.blob(name, blob.sha256)
         if not kept.exists():
-            with state.workshop() as workshop, remembered(self.repositories.registry.id) as memory:
-                with blob.open(memory) as source:
-                    state.disk.copy(source, workshop / "blob", blob.size)
+            with state.workshop() as workshop:
+                if blob.data is not None:
+                    state.disk.write(workshop / "blob", blob.data)
+                else:
+                    with remembered(self.repositories.registry.id) as memory, blob.open(memory) as source:
+                        state.disk.copy(source, workshop / "blob", blob.size)
                 state.keep(name, workshop / "blob", blob.sha256)
         return Blob(blob.size, blob.sha256, kept)
 
@@ -210,22 +198,3 @@ def _check_flat(files: Iterable[str]) -> None:
                 f"{path} is in a folder, which a plain PEFT adapter has none of: take it out, or push an {MANIFEST} "
                 "that names it"
             )
-
-
-def _lay_out(disk: Disk, folder: Path, files: Mapping[str, Blob], registry: str | None) -> None:
-    """The tree as a folder, which is read once and then removed."""
-    with remembered(registry) as memory:
-        for path, blob in sorted(files.items()):
-            target = folder / path
-            disk.make(target.parent)
-            with blob.open(memory) as source:
-                disk.copy(source, target, blob.size)
-
-
-def _rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:
-    return tuple((path, blob.size, blob.sha256) for path, blob in sorted(files.items()))
-
-
-def _tree_id(files: Mapping[str, Blob]) -> str:
-    """What tells some files from any others."""
-    return pushed_id(None, None, _rows(files))

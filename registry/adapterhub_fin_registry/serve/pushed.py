@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 from adapterhub_fin_registry.canonical import canonical
@@ -18,7 +19,7 @@ class Pushed:
     """A commit that is more, or less, than a version: a draft, or a version with a card that was pushed.
 
     `version` is the digest of the version it shows; `on` that of the newest version when it was pushed. `files` are
-    those that no version holds.
+    those that no version holds. `manifest` is the sha256 of what a draft that is whole would be stored by.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Pushed:
     message: str = ""
     author: str = ""
     date: str = ""
+    manifest: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class RepositoryState:
     def commit(self, id_: str) -> Pushed | None:
         """A pushed commit by its id."""
         return next((commit for commit in self.commits if commit.id == id_), None)
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """The sha256 of every file that is kept for a commit."""
+        kept = {commit.manifest for commit in self.commits if commit.manifest}
+        return frozenset(kept.union(sha256 for commit in self.commits for _, _, sha256 in commit.files))
 
     def with_commit(self, branch: str, commit: Pushed, birth: bool) -> RepositoryState:
         """The same with a commit at the tip of a branch; the oldest that nothing names any more are forgotten.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
+import anyio
+import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from adapterhub_fin_registry.serve import body, documents, downloads
+from adapterhub_fin_registry.serve import body, documents, downloads, giving
 from adapterhub_fin_registry.serve.base_url import base_url
 from adapterhub_fin_registry.serve.card import head_of
 from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, bad_request, no_entry
@@ -22,6 +25,7 @@ from adapterhub_fin_registry.serve.repository import MAIN
 from adapterhub_fin_registry.serve.settings import Settings
 
 COMMITS: Final = 200  # of one page
+OPENINGS: Final = 16  # files that are verified at once
 _YES: Final = ("1", "true", "True")
 
 
@@ -33,6 +37,11 @@ class Reads:
         self._guard = guard
         self._listing = listing
         self._settings = settings
+
+    @cached_property
+    def _openings(self) -> anyio.CapacityLimiter:
+        """Threads for files on their way out: each may have to be hashed first, which nothing else shall wait for."""
+        return anyio.CapacityLimiter(OPENINGS)
 
     async def whoami(self, request: Request) -> Response:
         token = await self._guard.token(request)
@@ -122,6 +131,12 @@ class Reads:
         await self._guard.files(request)
         return JSONResponse({})
 
+    async def unknown(self, request: Request) -> Response:
+        await self._guard.reading(request)  # or a client would be told that a repository isn't there which is
+        raise HubError(
+            404, f"this server has no {request.path_params['rest'][:100]}: it keeps versions of models alone"
+        )
+
     async def resolve(self, request: Request) -> Response:
         repository = await self._guard.files(request)
         revision, path = request.path_params["revision"], request.path_params["path"]
@@ -130,13 +145,12 @@ class Reads:
             commit = repository.commit(revision)
             if path not in commit.files:
                 raise no_entry(path)
-            if commit.version is not None:
-                self._repositories.check_policy(commit.version)
+            giving.check_file(repository, commit, commit.files[path])
             name = path.rpartition("/")[2]
             return downloads.answer(request, commit.files[path], commit.id, name, self._repositories.registry.id)
 
         try:
-            return await run_in_threadpool(found)
+            return await anyio.to_thread.run_sync(found, limiter=self._openings)
         except HubError as error:
             if error.code == "EntryNotFound":
                 commit = await run_in_threadpool(repository.commit, revision)

@@ -6,7 +6,6 @@ import threading
 from dataclasses import replace
 from typing import Final
 
-from adapterhub_fin_registry import admission
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.configuration import Configuration
 from adapterhub_fin_registry.errors import BadReference
@@ -16,13 +15,13 @@ from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_repos
 from adapterhub_fin_registry.serve.pushed import RepositoryState
 from adapterhub_fin_registry.serve.repository import ID, MAIN, TAG, CardOf, Repository
 from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.shelf import shelves
 
 _CACHED: Final = 512
 
 
 class Repositories:
-    """Every repository of a registry, with what changes them."""
+    """Every repository of a registry, with what changes them: in `Turns`, one change of a repository at a time."""
 
     def __init__(self, registry: Registry, state: State, card: CardOf, *, private: bool = True) -> None:
         self.registry = registry
@@ -32,9 +31,9 @@ class Repositories:
         self._cache: dict[str, tuple[str, RepositoryState | None, Repository]] = {}
         self._guard = threading.Lock()
 
-    def names(self) -> list[str]:
-        """Every repository, the empty ones too."""
-        return sorted({*self.registry.names(), *self.state.names()})
+    def possible(self) -> list[str]:
+        """Every name that may be a repository's, the empty ones too, and some of deleted ones: `get` says which are."""
+        return sorted({*(shelf.name for shelf in shelves(self.registry.root)), *self.state.names()})
 
     def get(self, name: str) -> Repository:
         """A repository as it is now; a HubError where there is none."""
@@ -58,101 +57,88 @@ class Repositories:
     def create(self, name: str, private: bool | None) -> None:
         """Make an empty repository; 409 where there is one."""
         _check(name)
-        with self.state.locked(name):
-            self._check_free(name)
-            chosen = self.private if private is None else private
-            self.state.write(name, RepositoryState(created_at=now(), private=chosen))
+        self._check_free(name)
+        chosen = self.private if private is None else private
+        self.state.write(name, RepositoryState(created_at=now(), private=chosen))
 
     def settings(self, name: str, private: bool | None, gated: str | bool | None) -> None:
         """Change who may see a repository, and who may read its files."""
-        with self.state.locked(name):
-            kept = self.get(name).kept
-            kept = kept if private is None else replace(kept, private=private)
-            self.state.write(name, kept if gated is None else replace(kept, gated=gated))
+        kept = self.get(name).kept
+        kept = kept if private is None else replace(kept, private=private)
+        self.state.write(name, kept if gated is None else replace(kept, gated=gated))
 
     def tag(self, name: str, revision: str, tag: str) -> None:
         """Agree to the tag that a version has, or set an alias; 409 where the tag names something."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            version = repository.commit(revision).version
-            if version is None:
-                raise bad_request(f"{revision!r} is no version yet, for files are missing: push them, then tag it")
-            if number := TAG.fullmatch(tag):
-                if int(number[1]) == version.number and revision != tag:
-                    return
-                there = any(each.number == int(number[1]) for each in repository.versions)
-                why = "is another version" if there else "is given by this server alone"
-                raise HubError(409 if there else 400, f"{tag} {why}: what was pushed is tagged v{version.number}")
-            if tag in repository.aliases or tag in repository.kept.branches or tag == MAIN:
-                raise HubError(409, f"{name} has {tag} already: delete the tag first, or choose another")
-            if ID.fullmatch(tag):
-                raise bad_request(f"{tag} would be taken for a commit's id: choose another tag")
-            check_alias(tag)
-            self.registry.set_alias(name, tag, version.number)
+        repository = self.get(name)
+        version = repository.commit(revision).version
+        if version is None:
+            raise bad_request(f"{revision!r} is no version yet, for files are missing: push them, then tag it")
+        if number := TAG.fullmatch(tag):
+            if int(number[1]) == version.number and revision != tag:
+                return
+            there = any(each.number == int(number[1]) for each in repository.versions)
+            why = "is another version" if there else "is given by this server alone"
+            raise HubError(409 if there else 400, f"{tag} {why}: what was pushed is tagged v{version.number}")
+        if tag in repository.aliases or tag in repository.kept.branches or tag == MAIN:
+            raise HubError(409, f"{name} has {tag} already: delete the tag first, or choose another")
+        if ID.fullmatch(tag):
+            raise bad_request(f"{tag} would be taken for a commit's id: choose another tag")
+        check_alias(tag)
+        self.registry.set_alias(name, tag, version.number)
 
     def untag(self, name: str, tag: str) -> None:
         """Take an alias away."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            if TAG.fullmatch(tag):
-                repository.commit(tag)
-                raise bad_request(f"{tag} is a version, which stays: `ahf rm {name}@{tag[1:]}` deletes it")
-            if tag not in repository.aliases:
-                raise no_revision(name, tag)
-            self.registry.set_alias(name, tag, None)
+        repository = self.get(name)
+        if TAG.fullmatch(tag):
+            repository.commit(tag)
+            raise bad_request(f"{tag} is a version, which stays: `ahf rm {name}@{tag[1:]}` deletes it")
+        if tag not in repository.aliases:
+            raise no_revision(name, tag)
+        self.registry.set_alias(name, tag, None)
 
     def branch(self, name: str, branch: str, start: str) -> None:
         """Make a branch; 409 where its name is taken."""
         if not is_segment(branch) or TAG.fullmatch(branch) or ID.fullmatch(branch):
             raise bad_request(f"{branch[:100]!r} can't be a branch: use lowercase letters and digits, but not vN")
-        with self.state.locked(name):
-            repository = self.get(name)
-            if branch == MAIN or branch in repository.kept.branches or branch in repository.aliases:
-                raise HubError(409, f"{name} has {branch} already: choose another name")
-            branches = {**repository.kept.branches, branch: repository.commit(start).id}
-            self.state.write(name, replace(repository.kept, branches=branches))
+        repository = self.get(name)
+        if branch == MAIN or branch in repository.kept.branches or branch in repository.aliases:
+            raise HubError(409, f"{name} has {branch} already: choose another name")
+        branches = {**repository.kept.branches, branch: repository.commit(start).id}
+        self.state.write(name, replace(repository.kept, branches=branches))
 
     def unbranch(self, name: str, branch: str) -> None:
         """Take a branch away; what was pushed to it is forgotten in time."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            if branch == MAIN:
-                raise bad_request("main is the newest version, and can't be deleted")
-            if branch not in repository.kept.branches:
-                raise no_revision(name, branch)
-            branches = {each: id_ for each, id_ in repository.kept.branches.items() if each != branch}
-            self.state.write(name, replace(repository.kept, branches=branches))
+        repository = self.get(name)
+        if branch == MAIN:
+            raise bad_request("main is the newest version, and can't be deleted")
+        if branch not in repository.kept.branches:
+            raise no_revision(name, branch)
+        branches = {each: id_ for each, id_ in repository.kept.branches.items() if each != branch}
+        self.state.write(name, replace(repository.kept, branches=branches))
 
     def delete(self, name: str, by: str) -> None:
         """Delete a repository with every version; the numbers are never used again."""
-        with self.state.locked(name):
-            repository = self.get(name)
-            if damaged := self.registry.damaged(name):
-                raise HubError(
-                    409,
-                    f"{min(damaged)} is damaged, and would stay: tell whoever runs this server, who has `ahf doctor`",
-                )
-            for alias in repository.aliases:
-                self.registry.set_alias(name, alias, None)
-            for version in repository.versions:
-                self.registry.delete(version.reference, reason=f"deleted with its repository by {by}")
-            self.state.remove(name)
+        repository = self.get(name)
+        if damaged := self.registry.damaged(name):
+            raise HubError(
+                409,
+                f"{min(damaged)} is damaged, and would stay: tell whoever runs this server, who has `ahf doctor`",
+            )
+        for alias in repository.aliases:
+            self.registry.set_alias(name, alias, None)
+        for version in repository.versions:
+            self.registry.delete(version.reference, reason=f"deleted with its repository by {by}")
+        self.state.remove(name)
 
     def move(self, source: str, target: str) -> None:
         """Give a repository without versions another name; what has versions keeps the name that others know."""
         _check(target)
-        with self.state.locked(source, target):
-            if self.get(source).versions:
-                raise HubError(
-                    409, f"{source} has versions, which stay under their name: publish them as {target}, then delete it"
-                )
-            self._check_free(target)
-            self.state.rename(source, target)
-
-    def check_policy(self, version: Version) -> None:
-        """Refuse to give out what the server's own policy doesn't allow, in the words that clients pass on."""
-        for violation in admission.violations(version, self.registry.root):
-            raise HubError(403, without_paths(violation, self.registry), "GatedRepo")
+        if self.get(source).versions:
+            raise HubError(
+                409, f"{source} has versions, which stay under their name: publish them as {target}, then delete it"
+            )
+        self._check_free(target)
+        self.state.rename(source, target)
 
     def _check_free(self, name: str) -> None:
         try:

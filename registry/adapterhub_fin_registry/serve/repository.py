@@ -39,6 +39,7 @@ class Repository:
     """
 
     def __init__(self, registry: Registry, state: State, card: CardOf, name: str, kept: RepositoryState) -> None:
+        self.registry = registry
         self._state, self._card = state, card
         self.name = name
         self.namespace = name.partition("/")[0]
@@ -76,7 +77,12 @@ class Repository:
         on = self.newest.digest if self.newest else None
         if pushed is not None and pushed.on == on:
             return self._pushed(pushed)
-        return self._of(self.newest) if self.newest else Commit(pushed_id(None, None, ()), {}, date=self.created_at)
+        return self.newest_commit or Commit(pushed_id(None, None, ()), {}, date=self.created_at)
+
+    @property
+    def newest_commit(self) -> Commit | None:
+        """The commit of the newest version itself."""
+        return self._of(self.newest) if self.newest else None
 
     def branches(self) -> list[Ref]:
         """`main` and the branches that were made."""
@@ -112,19 +118,22 @@ class Repository:
         before = [self._of(version) for version in reversed(self.versions) if version.number <= last]
         return [commit, *(each for each in before if each.id != commit.id)]
 
-    def find(self, sha256: str) -> Blob | None:
-        """A file by its bytes: one that was uploaded, or one of a version's."""
-        uploaded = self._state.blob(self.name, sha256)
+    def uploaded(self, sha256: str) -> Blob | None:
+        """A file by its bytes that was uploaded, or is kept for a draft."""
+        path = self._state.blob(self.name, sha256)
         try:
-            return Blob(uploaded.stat().st_size, sha256, uploaded)
+            return Blob(path.stat().st_size, sha256, path)
         except FileNotFoundError:
-            pass
+            return None
+
+    def holding(self, sha256: str) -> Iterator[tuple[Version, Blob]]:
+        """The versions that have a file of these bytes, newest first, each with the file."""
         digits = sha256.encode()  # which stand in the manifest of whatever version has the file
         for version in self._readable(self._numbers[::-1], lambda version: digits in version.manifest_bytes):
             for blob in version_files(version).values():
                 if blob.sha256 == sha256 and blob.path is not None:
-                    return blob
-        return None
+                    yield version, blob
+                    break
 
     def by_digest(self, digest: str) -> Version | None:
         """The version with a digest."""
@@ -185,7 +194,8 @@ class Repository:
             own = version_files(version)
             files = own | files
             files.setdefault(CARD, Blob.of(self._card(version)))
-        commit = Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date)
+        manifest = self._state.blob(self.name, pushed.manifest) if pushed.manifest else None
+        commit = Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date, manifest)
         self._commits[pushed.id] = commit
         return commit
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -30,19 +29,7 @@ class State:
         self.folder = folder.absolute()
         self.disk = disk or Disk()
         self.generation = 0  # counts the writes of this process, for what is cached of all repositories
-        self._locks: dict[str, threading.RLock] = {}
-        self._guard = threading.Lock()
         self._read: dict[str, tuple[tuple[int, int, int], RepositoryState]] = {}
-
-    @contextmanager
-    def locked(self, *names: str) -> Iterator[None]:
-        """No other change of some repositories meanwhile."""
-        with ExitStack() as held:
-            for name in sorted(set(names)):  # in one order, or two who want the same two would wait for ever
-                with self._guard:
-                    lock = self._locks.setdefault(name, threading.RLock())
-                held.enter_context(lock)
-            yield
 
     def names(self) -> list[str]:
         """Every repository that has a document."""
@@ -80,7 +67,7 @@ class State:
         document = asdict(replace(state, created_at=state.created_at or now()))
         self.disk.overwrite(place / "state.json", canonical(document))
         self.generation += 1
-        self._sweep(place, {sha256 for commit in state.commits for _, _, sha256 in commit.files})
+        self._sweep(place, state.named)
 
     def remove(self, name: str) -> None:
         """Forget a repository."""
@@ -119,8 +106,7 @@ class State:
     def discard(self, name: str, sha256s: Iterable[str]) -> None:
         """Remove the bytes of files that a version holds by now, but for those that a commit of the state names."""
         state = self.read(name)
-        named = {row[2] for commit in state.commits for row in commit.files} if state else set()
-        for sha256 in set(sha256s) - named:
+        for sha256 in set(sha256s) - (state.named if state else frozenset()):
             self.disk.remove(self.blob(name, sha256))
 
     @contextmanager
@@ -150,10 +136,9 @@ class State:
             if not (is_segment(place.name) and is_segment(place.parent.name)):
                 continue
             state = self.read(f"{place.parent.name}/{place.name}")
-            named = {row[2] for commit in state.commits for row in commit.files} if state else set()
-            self._sweep(place, named)
+            self._sweep(place, state.named if state else frozenset())
 
-    def _sweep(self, place: Path, named: set[str]) -> None:
+    def _sweep(self, place: Path, named: frozenset[str]) -> None:
         oldest = time.time() - ABANDONED
         for path in sorted((place / "blobs").glob("*")):
             with suppress(FileNotFoundError):

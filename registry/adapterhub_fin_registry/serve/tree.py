@@ -74,7 +74,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Commit:
-    """One state of a repository."""
+    """One state of a repository; `manifest` is the one that a draft would be stored by, once it is whole."""
 
     id: str
     files: Mapping[str, Blob]
@@ -83,6 +83,7 @@ class Commit:
     message: str = ""
     author: str = ""
     date: str = ""
+    manifest: Path | None = None
 
     @cached_property
     def card(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.giving import find
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 from adapterhub_fin_registry.serve.repository import Repository
 from adapterhub_fin_registry.serve.state import State
@@ -83,7 +84,7 @@ class Uploads:
         return answer | {"authenticated": True, "actions": {"upload": {"href": upload}, "verify": {"href": verify}}}
 
     def _is_here(self, repository: Repository, oid: str, size: int) -> bool:
-        found = repository.find(oid)
+        found = find(repository, oid)
         return found is not None and found.size == size
 
     def _signed(self, grant: Grant) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +14,7 @@ from adapterhub_fin_registry.serve import body
 from adapterhub_fin_registry.serve.access import Metrics
 from adapterhub_fin_registry.serve.base_url import base_url
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.serve.giving import sent_before
 from adapterhub_fin_registry.serve.guard import Guard
 from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS, CommitReader
 from adapterhub_fin_registry.serve.operations import operations_of
@@ -20,9 +22,10 @@ from adapterhub_fin_registry.serve.preupload import answers
 from adapterhub_fin_registry.serve.push import push
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import MAIN
+from adapterhub_fin_registry.serve.repository import MAIN, Repository
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.tree import Commit
+from adapterhub_fin_registry.serve.turns import Turns
 from adapterhub_fin_registry.serve.uploads import Grant, Uploads
 
 NO_XET: Final = (
@@ -51,6 +54,7 @@ class Writes:
         self._intake = intake
         self._settings = settings
         self._metrics = metrics
+        self._turns = Turns()
 
     async def create(self, request: Request) -> Response:
         said = await self._said(request)
@@ -62,7 +66,7 @@ class Writes:
         url = f"{base_url(request, self._settings)}/{name}"
         private = None if visibility is None else visibility == "private"
         try:
-            await run_in_threadpool(self._repositories.create, name, private)
+            await self._turns.take({name}, self._repositories.create, name, private)
         except HubError as error:
             if error.status == 409:  # whose body the client reads where the repository may be there
                 answer = error.response()
@@ -75,7 +79,7 @@ class Writes:
     async def delete(self, request: Request) -> Response:
         name = await self._named(request, await self._said(request))
         await self._writing(request, name)
-        await run_in_threadpool(self._repositories.delete, name, await self._who(request))
+        await self._turns.take({name}, self._repositories.delete, name, await self._who(request))
         return JSONResponse({})
 
     async def move(self, request: Request) -> Response:
@@ -83,7 +87,7 @@ class Writes:
         source, target = (body.text(said.get(key), key) for key in ("fromRepo", "toRepo"))
         await self._writing(request, source)
         await self._guard.writer(request, target.partition("/")[0])
-        await run_in_threadpool(self._repositories.move, source, target)
+        await self._turns.take({source, target}, self._repositories.move, source, target)
         return JSONResponse({})
 
     async def settings(self, request: Request) -> Response:
@@ -95,7 +99,7 @@ class Writes:
         if visibility not in (None, "private", "public") or gated not in (None, False, "auto", "manual"):
             raise bad_request("visibility is private or public, and gated is auto, manual or false")
         private = None if visibility is None else visibility == "private"
-        await run_in_threadpool(self._repositories.settings, repository.name, private, gated)
+        await self._turns.take({repository.name}, self._repositories.settings, repository.name, private, gated)
         return JSONResponse({})
 
     async def auth_check(self, request: Request) -> Response:
@@ -114,8 +118,12 @@ class Writes:
         repository, _ = await self._guard.writing(request)
         _check_no_review(request)
         said = await body.read_object(request)
-        commit = await run_in_threadpool(repository.commit, request.path_params["revision"])
-        return JSONResponse({"files": await run_in_threadpool(answers, said, commit, self._settings)})
+        revision = request.path_params["revision"]
+
+        def answered() -> Any:
+            return answers(said, sent_before(repository, repository.commit(revision)), self._settings)
+
+        return JSONResponse({"files": await run_in_threadpool(answered)})
 
     async def commit(self, request: Request) -> Response:
         repository, token = await self._guard.writing(request)
@@ -126,42 +134,40 @@ class Writes:
             try:
                 # Base64 is four thirds, and a commit may hold some files of the largest size.
                 await body.stream(request, reader.feed, 4 * self._settings.upload_limit + OPERATIONS * LINE)
-                before = repository.newest
-                commit = await run_in_threadpool(self._push, reader, repository.name, branch, token.name)
+                name = repository.name
+                commit = await self._turns.take({name}, self._push, reader, name, branch, token.name)
             finally:
                 reader.close()
-        if commit.version is not None and (before is None or commit.version.number > before.number):
-            self._metrics.versions.inc()
         url = f"{base_url(request, self._settings)}/{repository.name}/commit/{commit.id}"
         return JSONResponse({"success": True, "commitUrl": url, "commitOid": commit.id, **_version(commit)})
 
     def _push(self, reader: CommitReader, name: str, branch: str, author: str) -> Commit:
-        lines, state = reader.finish(), self._repositories.state
-        with state.locked(name):  # or another push could discard what this one has just kept
-            asked = operations_of(lines, self._repositories.get(name), state)
-            return push(self._repositories, self._intake, name, branch, asked, author)
+        # All of it in one turn, or another push could discard what this one has just kept.
+        repository = self._repositories.get(name)
+        asked = operations_of(reader.finish(), repository, self._repositories.state)
+        before = repository.newest
+        commit = push(self._repositories, self._intake, name, branch, asked, author)
+        if commit.version is not None and (before is None or commit.version.number > before.number):
+            self._metrics.versions.inc()
+        return commit
 
     async def tag(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)
         tag = body.text((await body.read_object(request)).get("tag"), "tag", 200)
-        await run_in_threadpool(self._repositories.tag, repository.name, request.path_params["revision"], tag)
-        return JSONResponse({})
+        return await self._change(request, repository, self._repositories.tag, tag)
 
     async def untag(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)
-        await run_in_threadpool(self._repositories.untag, repository.name, request.path_params["revision"])
-        return JSONResponse({})
+        return await self._change(request, repository, self._repositories.untag)
 
     async def branch(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)
         start = body.text((await body.read_object(request)).get("startingPoint", MAIN), "startingPoint", 200)
-        await run_in_threadpool(self._repositories.branch, repository.name, request.path_params["revision"], start)
-        return JSONResponse({})
+        return await self._change(request, repository, self._repositories.branch, start)
 
     async def unbranch(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)
-        await run_in_threadpool(self._repositories.unbranch, repository.name, request.path_params["revision"])
-        return JSONResponse({})
+        return await self._change(request, repository, self._repositories.unbranch)
 
     async def batch(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)
@@ -191,6 +197,14 @@ class Writes:
     async def verify(self, request: Request) -> Response:
         repository, _ = await self._guard.writing(request)
         await run_in_threadpool(self._uploads.verify, repository, await body.read_object(request))
+        return JSONResponse({})
+
+    async def _change(
+        self, request: Request, repository: Repository, change: Callable[..., None], *more: str
+    ) -> Response:
+        """Change a repository at the revision that the path names."""
+        revision = request.path_params["revision"]
+        await self._turns.take({repository.name}, change, repository.name, revision, *more)
         return JSONResponse({})
 
     async def _said(self, request: Request) -> dict[str, Any]:
