@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import CommitOperationAdd, constants
 
 import adapterhub_fin as ahf
 
@@ -26,7 +26,6 @@ READS = {
     "refs": ("GET", r"/refs$"),
     "manifest's id": ("POST", r"/paths-info/"),
     "tree": ("GET", r"/tree/"),
-    "head of a file": ("HEAD", r"/resolve/"),
     "manifest": ("GET", r"/resolve/.*/ahf_manifest.json$"),
     "weights": ("GET", r"/resolve/.*/adapter_model.safetensors$"),
 }
@@ -111,6 +110,128 @@ def test_wrong_bytes_of_the_right_length_are_refused(place: str, proxy: Any, nam
     assert ahf.Registry().names() == []
     proxy.heal()
     assert ahf.pull(f"hf://{name}").digest == published.digest, "and no cache kept them"
+
+
+def test_a_pull_under_many_faults_at_once(proxy: Any, name: str, published: ahf.Version) -> None:
+    faults = proxy.faults_of(
+        ("lost", *READS["refs"]),
+        ("500", *READS["manifest's id"]),
+        ("corrupt", *READS["manifest"]),
+        ("503", *READS["tree"]),
+        ("truncated", *READS["weights"]),
+        ("corrupt", *READS["weights"]),
+        ("reset", *READS["weights"]),
+    )
+    for _ in faults:
+        try:
+            assert ahf.pull(f"hf://{name}").digest == published.digest
+            break
+        except (ahf.Unreachable, ahf.Corrupted):
+            assert ahf.Registry().names() == []
+    assert ahf.Registry().verify(f"{name}@1").digest == published.digest
+    assert [fault.met for fault in faults] == [1] * len(faults)
+
+
+@pytest.fixture
+def theirs(at_hub: Any, proxy: Any, name: str, adapter: Callable[..., dict[str, bytes]]) -> dict[str, bytes]:
+    """What somebody pushed who knows nothing of versions: its weights in git, its configuration as LFS."""
+    files = adapter(5)
+    at_hub.api().create_repo(name)
+    added = [CommitOperationAdd(path, data) for path, data in files.items()]
+    at_hub.api().create_commit(name, added, commit_message="an adapter")
+    proxy.plain, proxy.gone = True, {"ahf_manifest.json"}
+    return files
+
+
+@pytest.mark.parametrize("path", ["adapter_model.safetensors", "adapter_config.json"])
+@pytest.mark.parametrize("oid", ["git's", "LFS's"])
+def test_wrong_bytes_of_what_others_pushed_are_refused(
+    oid: str, path: str, proxy: Any, name: str, theirs: dict[str, bytes]
+) -> None:
+    if oid == "git's":
+        proxy.files = {path: theirs[path]}
+    fault = proxy.fault("corrupt", "GET", rf"/resolve/.*/{path}$", times=1000)
+    for take in (lambda: ahf.pull(f"hf://{name}", "acme/theirs"), lambda: ahf.load(f"hf://{name}")):
+        with pytest.raises(ahf.Corrupted, match=f"{path} of hf://{name}.* other bytes"):
+            take()
+    assert fault.met == 4, "each was fetched once more"
+    assert ahf.Registry().names() == [] and ahf.RegistryChain.configured().answering(f"hf://{name}").names() == []
+    proxy.heal()
+    pulled = ahf.pull(f"hf://{name}", "acme/theirs")
+    assert {each: (pulled.files / each).read_bytes() for each in theirs} == theirs
+
+
+FOREIGN = {key: READS[key] for key in ("refs", "manifest's id", "tree", "weights")} | {
+    "head": ("GET", r"/api/models/[^/]+/[^/]+(\?|$)"),
+    "configuration": ("GET", r"/resolve/.*/adapter_config.json$"),
+}
+
+
+@pytest.mark.parametrize("kind", ["500", "reset", "truncated"])
+@pytest.mark.parametrize("place", FOREIGN)
+def test_a_fault_while_pulling_what_others_pushed(
+    kind: str, place: str, proxy: Any, name: str, theirs: dict[str, bytes]
+) -> None:
+    fault = proxy.fault(kind, *FOREIGN[place])
+    try:
+        ahf.pull(f"hf://{name}", "acme/theirs")
+    except ahf.Unreachable:
+        assert ahf.Registry().names() == []
+    assert fault.met == 1, "the fault was met"
+    proxy.heal()
+    pulled = ahf.pull(f"hf://{name}", "acme/theirs")
+    assert {each: (pulled.files / each).read_bytes() for each in theirs} == theirs
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+def test_a_download_goes_on_in_a_later_call_where_it_broke_off(
+    ranges: bool, proxy: Any, name: str, stored: Store, tmp_path: Path
+) -> None:
+    registry = ahf.Registry(tmp_path / "elsewhere")
+    version = stored(name, registry=registry, weights={"columns": 2**18})
+    ahf.publish(name, f"hf://{name}", registry=registry)
+    proxy.fault("truncated", *READS["weights"], times=1000)
+    with pytest.raises(ahf.Unreachable, match="try again"):
+        ahf.pull(f"hf://{name}")
+    proxy.heal()
+    proxy.ranges.clear()
+    proxy.seen.clear()
+    proxy.without_ranges = not ranges
+    assert ahf.pull(f"hf://{name}").digest == version.digest
+    [range_] = proxy.ranges
+    size = (version.files / "adapter_model.safetensors").stat().st_size
+    assert 0 < int(range_.removeprefix("bytes=").removesuffix("-")) < size
+    got = [seen.rpartition("/")[2] for seen in proxy.seen if "/resolve/" in seen]
+    assert got == ["adapter_model.safetensors", "notes.md"], "what was whole isn't asked for"
+    assert ahf.pull(f"hf://{name}", "desk/again").digest == version.digest
+    assert len([seen for seen in proxy.seen if "/resolve/" in seen]) == 2, "nor is what was pulled a moment ago"
+
+
+def test_a_part_from_an_earlier_call_with_wrong_bytes_is_given_up(
+    proxy: Any, name: str, stored: Store, tmp_path: Path
+) -> None:
+    registry = ahf.Registry(tmp_path / "elsewhere")
+    version = stored(name, registry=registry, weights={"columns": 2**18})
+    ahf.publish(name, f"hf://{name}", registry=registry)
+    proxy.fault("truncated", *READS["weights"], times=1000)
+    with pytest.raises(ahf.Unreachable):
+        ahf.pull(f"hf://{name}")
+    [part] = (tmp_path / "cache" / "downloads").glob("*/adapter_model.safetensors")
+    part.write_bytes(bytes(part.stat().st_size))
+    proxy.heal()
+    assert ahf.pull(f"hf://{name}").digest == version.digest
+
+
+def test_what_the_clients_own_cache_holds_is_not_downloaded_unless_it_is_wrong(
+    proxy: Any, at_hub: Any, name: str, published: ahf.Version
+) -> None:
+    folder = Path(at_hub.api().snapshot_download(name, revision="v1"))
+    notes = (folder / "notes.md").resolve()
+    notes.write_bytes(b"#" + notes.read_bytes()[1:])
+    proxy.seen.clear()
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+    got = {seen.rpartition("/")[2] for seen in proxy.seen if "/resolve/" in seen}
+    assert got == {"ahf_manifest.json", "notes.md"}
 
 
 @pytest.mark.parametrize(("answer", "error", "says"), [
