@@ -93,7 +93,7 @@ class Mirror(Registry):
             return self._offline(wanted, kept, before, tier)
         repository = Repository(self.hub, wanted.repository)
         if wanted.revision is None and before is not None and (numbers := repository.numbers()):
-            return self._taken(repository, _as_of(repository, numbers, before, tier))
+            return self._taken(repository, _as_of(repository, repository.standing(numbers), before, tier))
         return self._taken(repository, repository.pin(wanted.revision))
 
     def _offline(self, wanted: HubReference, kept: list[Version], before: datetime | None, tier: Tier) -> Version:

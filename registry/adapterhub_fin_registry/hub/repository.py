@@ -60,7 +60,7 @@ class Repository:
         return self._checked(commit)
 
     def pin(self, revision: str | None) -> Pinned:
-        """What a revision means now. Without one, the highest version, or the head where there are no versions."""
+        """What a revision means now. Without one, the highest that stands, or the head where there are no versions."""
         tag = None if revision is None else _TAG.fullmatch(revision)
         if revision is not None and tag is None:
             return Pinned(self.commit(revision))
@@ -70,8 +70,24 @@ class Repository:
             raise NotFound(f"there is no {self}@{revision} on {self.hub.endpoint}: it has {there}")
         if not numbers:
             return Pinned(self.commit())
-        number = max(numbers) if tag is None else int(tag[1])
+        number = max(self.standing(numbers)) if tag is None else int(tag[1])
         return Pinned(numbers[number], number)
+
+    def standing(self, numbers: Mapping[int, str]) -> dict[int, str]:
+        """The versions up to the highest that `main` rests on, or all where it rests on none of them.
+
+        What is above was yanked: `ahf serve` has it still by its tag, and its `main` goes back to what isn't. NotFound
+        where nothing is left.
+        """
+        highest, head = max(numbers), self.commit()
+        if numbers[highest] != head:
+            with self.hub.asked(str(self)):
+                history = {each.commit_id for each in self.hub.api.list_repo_commits(self.name)}
+            rested = [number for number, commit in numbers.items() if commit in history]
+            if not rested and not self.files(head):
+                raise NotFound(f"every version of {self} was yanked: name one by its number")
+            highest = max(rested, default=highest)
+        return {number: commit for number, commit in numbers.items() if number <= highest}
 
     def files(self, commit: str) -> dict[str, Entry]:
         """Every file of a commit by its path."""

@@ -17,7 +17,8 @@ import pytest
 from huggingface_hub import constants
 
 import adapterhub_fin as ahf
-from adapterhub_fin import publishing
+from adapterhub_fin import bases, publishing
+from adapterhub_fin.recipe import BaseChoice
 
 COMMIT = "a" * 40
 MANIFEST = b"{}"
@@ -149,6 +150,15 @@ def test_a_tag_on_what_is_no_commit_is_refused(
         with pytest.raises(ahf.Unreachable, match="didn't say its commit"):
             ask()
     assert list(victim.iterdir()) == []
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_a_bases_revision_in_a_manifest_becomes_no_path(download: bool, liar: Liar, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    base = BaseChoice(id="evil/base", revision=str(tmp_path / "victim" / "file"))
+    with pytest.raises(ahf.BaseNotFound, match="no revision"):
+        bases.find_base(base, download=download)
+    assert list((tmp_path / "victim").iterdir()) == []
 
 
 def test_no_header_of_an_answer_becomes_a_path(
