@@ -85,6 +85,19 @@ def test_a_publication_that_can_not_end_shows_nothing(place: str, plain: Any, na
     assert ahf.publish(f"{name}@2", f"hf://{name}").reference == f"hf://{name}@v2"
 
 
+@pytest.mark.parametrize(("place", "status"), [("commit", "412"), ("commit", "409"), ("tag", "409")])
+def test_who_always_comes_second_is_told_after_twelve_tries(
+    place: str, status: str, plain: Any, name: str, stored: Store
+) -> None:
+    stored(name)
+    fault = plain.fault(status, *WRITES[place], times=1000)
+    with pytest.raises(ahf.Refused, match="changed by others 12 times meanwhile: publish again later"):
+        ahf.publish(name, f"hf://{name}")
+    assert fault.met == 12 and not plain.tags
+    plain.fault(status, *WRITES[place], times=11)
+    assert ahf.publish(name, f"hf://{name}").reference == f"hf://{name}@v1"
+
+
 @pytest.mark.parametrize("kind", ["500", "503", "reset", "lost", "truncated"])
 @pytest.mark.parametrize("place", READS)
 def test_a_fault_while_pulling(kind: str, place: str, proxy: Any, name: str, published: ahf.Version) -> None:
