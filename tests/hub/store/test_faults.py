@@ -196,57 +196,6 @@ def test_a_fault_while_pulling_what_others_pushed(
     assert {each: (pulled.files / each).read_bytes() for each in theirs} == theirs
 
 
-@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
-def test_a_download_goes_on_in_a_later_call_where_it_broke_off(
-    ranges: bool, proxy: Any, name: str, stored: Store, tmp_path: Path
-) -> None:
-    registry = ahf.Registry(tmp_path / "elsewhere")
-    version = stored(name, registry=registry, weights={"columns": 2**18})
-    ahf.publish(name, f"hf://{name}", registry=registry)
-    proxy.fault("truncated", *READS["weights"], times=1000)
-    with pytest.raises(ahf.Unreachable, match="try again"):
-        ahf.pull(f"hf://{name}")
-    proxy.heal()
-    proxy.ranges.clear()
-    proxy.seen.clear()
-    proxy.without_ranges = not ranges
-    assert ahf.pull(f"hf://{name}").digest == version.digest
-    [range_] = proxy.ranges
-    size = (version.files / "adapter_model.safetensors").stat().st_size
-    assert 0 < int(range_.removeprefix("bytes=").removesuffix("-")) < size
-    got = [seen.rpartition("/")[2] for seen in proxy.seen if "/resolve/" in seen]
-    assert got == ["adapter_model.safetensors", "notes.md"], "what was whole isn't asked for"
-    assert ahf.pull(f"hf://{name}", "desk/again").digest == version.digest
-    assert len([seen for seen in proxy.seen if "/resolve/" in seen]) == 2, "nor is what was pulled a moment ago"
-
-
-def test_a_part_from_an_earlier_call_with_wrong_bytes_is_given_up(
-    proxy: Any, name: str, stored: Store, tmp_path: Path
-) -> None:
-    registry = ahf.Registry(tmp_path / "elsewhere")
-    version = stored(name, registry=registry, weights={"columns": 2**18})
-    ahf.publish(name, f"hf://{name}", registry=registry)
-    proxy.fault("truncated", *READS["weights"], times=1000)
-    with pytest.raises(ahf.Unreachable):
-        ahf.pull(f"hf://{name}")
-    [part] = (tmp_path / "cache" / "downloads").glob("*/adapter_model.safetensors")
-    part.write_bytes(bytes(part.stat().st_size))
-    proxy.heal()
-    assert ahf.pull(f"hf://{name}").digest == version.digest
-
-
-def test_what_the_clients_own_cache_holds_is_not_downloaded_unless_it_is_wrong(
-    proxy: Any, at_hub: Any, name: str, published: ahf.Version
-) -> None:
-    folder = Path(at_hub.api().snapshot_download(name, revision="v1"))
-    notes = (folder / "notes.md").resolve()
-    notes.write_bytes(b"#" + notes.read_bytes()[1:])
-    proxy.seen.clear()
-    assert ahf.pull(f"hf://{name}").digest == published.digest
-    got = {seen.rpartition("/")[2] for seen in proxy.seen if "/resolve/" in seen}
-    assert got == {"ahf_manifest.json", "notes.md"}
-
-
 @pytest.mark.parametrize(("answer", "error", "says"), [
     ("403 GatedRepo", ahf.Refused, "accept its terms"),
     ("404 RepoNotFound", ahf.NotFound, "hf auth login"),

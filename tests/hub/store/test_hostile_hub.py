@@ -19,6 +19,9 @@ from huggingface_hub import constants
 import adapterhub_fin as ahf
 from adapterhub_fin import bases, publishing
 from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin_registry.hub.client import Hub
+from adapterhub_fin_registry.hub.download import Download
+from adapterhub_fin_registry.hub.entry import Entry
 
 COMMIT = "a" * 40
 MANIFEST = b"{}"
@@ -42,6 +45,8 @@ class Liar:
         ]
     )
     endless: bool = False
+    elsewhere: str | None = None  # where it sends whoever asks for a file
+    authorized: list[tuple[str | None, str | None]] = field(default_factory=list)  # the host and the token, of files
     answers: dict[str, Any] = field(default_factory=dict)  # by the end of a path, what is said instead
     sent: int = 0
 
@@ -76,11 +81,14 @@ def liar(at_hub: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Liar]:
             self._start(json.dumps(document).encode(), {})
 
         def _file(self) -> None:
+            said.authorized.append((self.headers["host"], self.headers["authorization"]))
+            if said.elsewhere and self.headers["host"] not in said.elsewhere:
+                self.send_response(302)
+                self.send_header("Location", said.elsewhere + self.path)
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
             headers = {"X-Repo-Commit": said.commit, "ETag": f'"{said.etag}"'}
-            if said.endless:
-                self._without_end()
-            else:
-                self._start(MANIFEST, headers)
+            return self._without_end() if said.endless else self._start(MANIFEST, headers)
 
         def _without_end(self) -> None:
             self.send_response(200)
@@ -206,3 +214,11 @@ def test_an_answer_of_another_form_is_an_error_that_says_so(
         except ahf.AdapterHubError as error:
             assert "\n" not in str(error)
     assert ahf.Registry().names() == ["acme/mine"]
+
+
+def test_a_token_goes_to_no_other_host_than_the_hub(liar: Liar, at_hub: Any) -> None:
+    liar.elsewhere = liar.url.replace("127.0.0.1", "localhost")
+    entry = Entry("ahf_manifest.json", len(MANIFEST), _git(MANIFEST), lfs=False)
+    assert Download(Hub(), "evil/x", COMMIT).content(entry) == MANIFEST
+    hosts = [url.removeprefix("http://") for url in (liar.url, liar.elsewhere)]
+    assert liar.authorized == [(hosts[0], f"Bearer {at_hub.secrets['writer']}"), (hosts[1], None)]
