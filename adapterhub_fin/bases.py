@@ -19,6 +19,7 @@ from adapterhub_fin.errors import BadRecipe, BaseNotFound
 from adapterhub_fin.interfaces import Known
 from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin_registry.knowledge import end_of_day, parse_instant
+from adapterhub_fin_registry.reference import is_revision
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def _from_hub(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    if revision is not None and not is_revision(revision):  # from a manifest, and the client makes a path of it
+        raise BaseNotFound(f"base {repository!r} has no revision {revision!r}: name its folder, or another revision")
     try:
         folder = Path(
             snapshot_download(

@@ -63,12 +63,12 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
     """Take a version from a store, such as `hf://acme/tone@v3`, into the registry, under its own name or `as_`.
 
     Every file is compared with the manifest, and the client's policy and the plugins' vetoes are asked; Refused or
-    Corrupted keeps nothing. The number is kept where it is free. What has no manifest is imported, a pickle only with
-    `allow_pickle`.
+    Corrupted stores nothing. The number is kept where it is free. What has no manifest is imported, its files compared
+    with what the store lists, a pickle only with `allow_pickle`.
     """
-    name = as_ or _own_name(uri)
+    store, name = store_of(uri), as_ or _own_name(uri)
     registry = registry or configured_registries().writable()
-    with store_of(uri).fetch(uri, weights(allow_pickle)) as incoming:
+    with store.fetch(uri, weights(allow_pickle)) as incoming:
         if incoming.manifest is None:
             from adapterhub_fin.engine.importing import import_incoming
 

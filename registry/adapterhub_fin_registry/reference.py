@@ -104,7 +104,7 @@ class HubReference:
         for segment in (self.namespace, self.name):
             if not _HUB_SEGMENT.fullmatch(segment) or ".." in segment or "--" in segment or segment.endswith(".git"):
                 raise BadReference(f"{segment!r} isn't a name that a Hub allows: write hf://ORG/NAME[@REVISION]")
-        if self.revision is not None and not _is_revision(self.revision):
+        if self.revision is not None and not is_revision(self.revision):
             raise BadReference(f"{self.revision!r} isn't a revision: give a branch, a tag or a commit")
 
     @property
@@ -186,7 +186,8 @@ def is_windows_device(text: str) -> bool:
     return text.partition(".")[0].rstrip(" ").casefold() in _WINDOWS
 
 
-def _is_revision(text: str) -> bool:
+def is_revision(text: str) -> bool:
+    """Whether a text may name a branch, a tag or a commit of a Hub."""
     # The part of git's check-ref-format that the characters alone leave open.
     parts = text.split("/")
     return bool(_HUB_REVISION.fullmatch(text)) and all(

@@ -45,9 +45,7 @@ class HubStore(StoreImplementation):
         repository = Repository(self.hub, reference.repository)
         pinned = repository.pin(reference.revision)
         manifest = repository.manifest(pinned.commit)
-        fetched = repository.foreign(pinned, weights) if manifest is None else repository.version(pinned, manifest)
-        with fetched as incoming:
-            yield incoming
+        yield repository.foreign(pinned, weights) if manifest is None else repository.version(pinned, manifest)
 
     def versions(self, uri: str) -> Sequence[Listed]:
         return listing.versions(self.hub, listing.Place.parse(uri))

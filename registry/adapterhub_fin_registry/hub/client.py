@@ -93,6 +93,8 @@ class Hub:
             )
         if isinstance(error, json.JSONDecodeError):
             return Unreachable(f"{where} answers what isn't JSON: check HF_ENDPOINT, or try again later")
+        if isinstance(error, (AttributeError, LookupError, TypeError)):  # where the client takes it for granted
+            return Unreachable(f"{where} answers in a form that no Hub has: check HF_ENDPOINT, or tell its owner")
         if isinstance(error, ValueError):  # what a Hub says within an answer, of a card or of a file
             return Refused(f"{where} was refused ({_reason(error)}): mend what it says, and try again")
         if isinstance(error, OSError) and (error.errno is None or isinstance(error, errors.LocalEntryNotFoundError)):

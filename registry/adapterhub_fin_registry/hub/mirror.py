@@ -93,7 +93,7 @@ class Mirror(Registry):
             return self._offline(wanted, kept, before, tier)
         repository = Repository(self.hub, wanted.repository)
         if wanted.revision is None and before is not None and (numbers := repository.numbers()):
-            return self._taken(repository, _as_of(repository, numbers, before, tier))
+            return self._taken(repository, _as_of(repository, repository.standing(numbers), before, tier))
         return self._taken(repository, repository.pin(wanted.revision))
 
     def _offline(self, wanted: HubReference, kept: list[Version], before: datetime | None, tier: Tier) -> Version:
@@ -117,8 +117,8 @@ class Mirror(Registry):
                 return version
         manifest = repository.manifest(pinned.commit)
         if manifest is None:
-            with repository.foreign(pinned, self._intake.weights) as incoming:
-                return take(incoming, self, local_name(repository.name, numbered=False), self._intake)
+            incoming = repository.foreign(pinned, self._intake.weights)
+            return take(incoming, self, local_name(repository.name, numbered=False), self._intake)
         digest, shelf = digest_of(manifest), Shelf(self.root, local_name(repository.name, numbered=True))
         if pinned.number is not None and (there := shelf.version(pinned.number)) and there.digest != digest:
             raise Corrupted(
@@ -131,8 +131,7 @@ class Mirror(Registry):
             shelf = Shelf(self.root, local_name(repository.name, numbered=False))
             if found := shelf.by_digest(digest):
                 return found
-        with repository.version(pinned, manifest) as incoming:
-            return take(incoming, self, shelf.name, self._intake)
+        return take(repository.version(pinned, manifest), self, shelf.name, self._intake)
 
     def _kept(self, repository: str) -> Iterator[Version]:
         """What was read of a repository, what has a number first, the highest first."""

@@ -1,4 +1,4 @@
-"""What is sent, shown on a terminal: the client shows it of files that it is given by path alone."""
+"""What is sent and fetched, shown on a terminal: the client shows it of what it moves by path alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from typing import Any, Final
 _LONG: Final = 8 * 2**20  # bytes, below which nobody waits
 
 
+def bar(title: str, size: int, done: int = 0) -> Any:
+    """A bar where there is a terminal and something to wait for, else one that shows nothing."""
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    hidden = None if size >= _LONG else True
+    shown = {"total": size, "initial": done, "desc": title, "unit": "B", "unit_scale": True, "leave": False}
+    return tqdm(**shown, disable=hidden)  # type: ignore[no-untyped-call]
+
+
 class Counted(io.BufferedReader):
     """A file to be sent, whose reading moves a bar on from when it is shown."""
 
@@ -17,12 +26,8 @@ class Counted(io.BufferedReader):
         self._bar: Any = None
 
     def show(self, title: str, size: int) -> None:
-        """Show a bar where there is a terminal, and something to wait for."""
-        if size >= _LONG:
-            from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
-
-            shown = {"total": size, "desc": title, "unit": "B", "unit_scale": True, "leave": False, "disable": None}
-            self._bar = tqdm(**shown)  # type: ignore[no-untyped-call]
+        """Show it from now on."""
+        self._bar = bar(title, size)
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)

@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import NotFound, Refused, Unreachable
 from adapterhub_fin_registry.hub.client import Hub, status_of, transferring
+from adapterhub_fin_registry.hub.entry import Entry
 from adapterhub_fin_registry.hub.progress import Counted
-from adapterhub_fin_registry.hub.repository import SIGNATURES, Entry, Repository
+from adapterhub_fin_registry.hub.repository import SIGNATURES, Repository
 from adapterhub_fin_registry.signatures import MANIFEST, read_signatures
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Publisher:
         signatures = {f"{SIGNATURES}/{each.file_name}": each.data for each in read_signatures(version)[0]}
         self.texts: dict[str, bytes] = {MANIFEST: version.manifest_bytes, CARD: card.encode(), **signatures}
         self.files = version.manifest.files
-        self._digests: dict[str, str | None] = {}  # by commit, which never changes
+        self._is_this: dict[str, bool] = {}  # by commit, which never changes
         self._sent = False  # whether a commit of ours may have arrived
 
     def publish(self, *, private: bool = False, create: bool = True, dry_run: bool = False) -> Publication:
@@ -131,12 +131,13 @@ class Publisher:
 
     def _among(self, numbers: Mapping[int, str]) -> Publication | None:
         """The version that is this one, the newest of several."""
-        unread = sorted(set(numbers.values()) - self._digests.keys())
+        unread = sorted(set(numbers.values()) - self._is_this.keys())
+        manifest = self.version.manifest_bytes
         with ThreadPoolExecutor(8) as readers:
-            for commit, data in zip(unread, readers.map(self.repository.manifest, unread), strict=True):
-                self._digests[commit] = None if data is None else digest_of(data)
+            found = readers.map(lambda commit: self.repository.has_manifest(commit, manifest), unread)
+            self._is_this |= dict(zip(unread, found, strict=True))
         for number in sorted(numbers, reverse=True):
-            if self._digests[numbers[number]] == self.version.digest:
+            if self._is_this[numbers[number]]:
                 return self._published(number, numbers[number])
         return None
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, NotFound, Refused, Unreachable
-from adapterhub_fin_registry.hub.client import Hub, transferring
+from adapterhub_fin_registry.hub import manifests
+from adapterhub_fin_registry.hub.client import Hub
+from adapterhub_fin_registry.hub.download import Download
+from adapterhub_fin_registry.hub.entry import Entry
 from adapterhub_fin_registry.incoming import Incoming
 from adapterhub_fin_registry.paths import refusal, size_limit
-from adapterhub_fin_registry.reading import SMALL, hash_file
+from adapterhub_fin_registry.reading import SMALL
 from adapterhub_fin_registry.signatures import LIMIT, MANIFEST
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
 
 PICKLE: Final = "adapter_model.bin"  # of PEFT before safetensors
 SIGNATURES: Final = "ahf_signatures"
@@ -35,20 +35,6 @@ class Pinned:
     number: int | None = None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A file of a commit, as the Hub lists it: `oid` is git's id, or the sha256 of what is kept apart as LFS."""
-
-    path: str
-    size: int
-    oid: str
-    lfs: bool
-
-    def holds(self, data: bytes) -> bool:
-        """Whether these are its bytes."""
-        return self.oid == (hashlib.sha256(data).hexdigest() if self.lfs else _git_oid(data))
-
-
 class Repository:
     """A repository of models by its id, ORG/NAME."""
 
@@ -63,7 +49,7 @@ class Repository:
         with self.hub.asked(str(self)):
             tags = self.hub.api.list_repo_refs(self.name).tags
         found = ((_TAG.fullmatch(tag.name), tag.target_commit) for tag in tags)
-        return {int(number[1]): commit for number, commit in found if number}
+        return {int(number[1]): self._checked(commit) for number, commit in found if number}
 
     def commit(self, revision: str | None = None) -> str:
         """The commit that a branch, a tag or a part of an id means now; without one, the head's."""
@@ -71,12 +57,10 @@ class Repository:
             return revision
         with self.hub.asked(f"{self}@{revision}" if revision else str(self)):
             commit = self.hub.api.model_info(self.name, revision=revision).sha
-        if commit is None or not _COMMIT.fullmatch(commit):
-            raise Unreachable(f"{self} on {self.hub.endpoint} didn't say its commit: check HF_ENDPOINT")
-        return commit
+        return self._checked(commit)
 
     def pin(self, revision: str | None) -> Pinned:
-        """What a revision means now. Without one, the highest version, or the head where there are no versions."""
+        """What a revision means now. Without one, the highest that stands, or the head where there are no versions."""
         tag = None if revision is None else _TAG.fullmatch(revision)
         if revision is not None and tag is None:
             return Pinned(self.commit(revision))
@@ -86,8 +70,24 @@ class Repository:
             raise NotFound(f"there is no {self}@{revision} on {self.hub.endpoint}: it has {there}")
         if not numbers:
             return Pinned(self.commit())
-        number = max(numbers) if tag is None else int(tag[1])
+        number = max(self.standing(numbers)) if tag is None else int(tag[1])
         return Pinned(numbers[number], number)
+
+    def standing(self, numbers: Mapping[int, str]) -> dict[int, str]:
+        """The versions up to the highest that `main` rests on, or all where it rests on none of them.
+
+        What is above was yanked: `ahf serve` has it still by its tag, and its `main` goes back to what isn't. NotFound
+        where nothing is left.
+        """
+        highest, head = max(numbers), self.commit()
+        if numbers[highest] != head:
+            with self.hub.asked(str(self)):
+                history = {each.commit_id for each in self.hub.api.list_repo_commits(self.name)}
+            rested = [number for number, commit in numbers.items() if commit in history]
+            if not rested and not self.files(head):
+                raise NotFound(f"every version of {self} was yanked: name one by its number")
+            highest = max(rested, default=highest)
+        return {number: commit for number, commit in numbers.items() if number <= highest}
 
     def files(self, commit: str) -> dict[str, Entry]:
         """Every file of a commit by its path."""
@@ -95,66 +95,52 @@ class Repository:
 
         with self.hub.asked(f"{self}@{commit}"):
             listed = list(self.hub.api.list_repo_tree(self.name, recursive=True, revision=commit))
-        return {each.path: _entry(each) for each in listed if isinstance(each, RepoFile)}
+        return {each.path: self._entry(each) for each in listed if isinstance(each, RepoFile)}
 
     def manifest(self, commit: str) -> bytes | None:
         """The manifest's bytes of a commit, as the Hub's own id of them has it; None where it holds none."""
-        from huggingface_hub import try_to_load_from_cache
-
-        if self.hub.offline:
-            cached = try_to_load_from_cache(self.name, MANIFEST, revision=commit)
-            if not isinstance(cached, str):
-                raise Unreachable(f"{self}@{commit} isn't on this machine, and HF_HUB_OFFLINE is set: unset it to ask")
-            return Path(cached).read_bytes()
-        with self.hub.asked(f"{self}@{commit}"):
-            listed = self.hub.api.get_paths_info(self.name, [MANIFEST], revision=commit)
-        if not listed:
+        if (kept := manifests.recall(self.hub, self.name, commit)) is not None:
+            return kept
+        if (entry := self._manifest(commit)) is None:
             return None
-        entry = _entry(listed[0])
         if entry.size > SMALL:
             raise Refused(f"{self}@{commit} has a manifest of {entry.size} bytes, which none needs: tell its owner")
-        return self._fetched(commit, entry).read_bytes()
+        data = Download(self.hub, self.name, commit).content(entry)
+        manifests.learn(self.hub, self.name, commit, data)
+        return data
 
-    @contextmanager
-    def version(self, pinned: Pinned, manifest: bytes) -> Iterator[Incoming]:
+    def has_manifest(self, commit: str, manifest: bytes) -> bool:
+        """Whether these are the bytes of a commit's manifest, by what the Hub lists: nothing is downloaded."""
+        if (kept := manifests.recall(self.hub, self.name, commit)) is not None:
+            return kept == manifest
+        entry = self._manifest(commit)
+        return entry is not None and entry.holds(manifest)
+
+    def version(self, pinned: Pinned, manifest: bytes) -> Incoming:
         """The files and signatures of a commit with a manifest, downloaded, and hashed before they are given.
 
         What is too large, or listed in another size than the manifest's, is Refused before any of it is downloaded.
         """
         from adapterhub_fin_registry.manifest import Manifest
 
-        wanted, there = Manifest.parse(manifest).files, self.files(pinned.commit)
-        for path, size, _ in wanted:
+        wanted, there = [], self.files(pinned.commit)
+        for path, size, sha256 in Manifest.parse(manifest).files:
             if size > size_limit(path):
                 raise Refused(f"{path} of {self} has {size} bytes, and may have {size_limit(path)}: tell its owner")
             if path not in there or there[path].size != size:
                 raise Corrupted(f"{path} of {self}@{pinned.commit} isn't what its manifest says: tell its owner")
+            wanted.append(replace(there[path], oid=sha256, lfs=True))  # the manifest's word counts, not the list's
+        download = Download(self.hub, self.name, pinned.commit)
+        folder = download.folder(wanted)
         signed = [path for path in sorted(there) if _SIGNATURE.fullmatch(path) and there[path].size <= LIMIT]
-        folder = self._snapshot(pinned.commit, [*(file.path for file in wanted), *signed])
-        with TemporaryDirectory(prefix="ahf-pull-") as place:
-            for path, size, sha256 in wanted:
-                source = folder / path
-                if hash_file(source.resolve()) != (size, sha256):  # perhaps only what lay in the client's cache
-                    source = self._download(pinned.commit, path, force=True)
-                    if hash_file(source.resolve()) != (size, sha256):
-                        source.resolve().unlink()
-                        source.unlink(missing_ok=True)
-                        raise Corrupted(
-                            f"{path} of {self}@{pinned.commit} has other bytes than its manifest says: try again, and "
-                            "tell its owner if it stays so"
-                        )
-                target = Path(place) / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-            signatures = tuple((folder / path).read_bytes() for path in signed)
-            yield Incoming(Path(place), manifest, pinned.number, signatures, self.origin(pinned))
+        signatures = tuple(download.content(there[path]) for path in signed)
+        return Incoming(folder, manifest, pinned.number, signatures, self.origin(pinned))
 
-    @contextmanager
-    def foreign(self, pinned: Pinned, weights: Sequence[str]) -> Iterator[Incoming]:
+    def foreign(self, pinned: Pinned, weights: Sequence[str]) -> Incoming:
         """A PEFT folder that others published: its configuration, the weights that may be read, and what goes with it.
 
-        It is a folder of the client's cache, whose files are links. `weights` are names, of which the first that is
-        there is taken; what may not be stored isn't downloaded.
+        Of `weights`, which are names, the first that is there is taken; what may not be stored isn't downloaded. Each
+        file has the id that the Hub lists for it.
         """
         there = self.files(pinned.commit)
         chosen = next((name for name in weights if name in there), None)
@@ -171,61 +157,35 @@ class Repository:
         for path in (chosen, *others):
             if there[path].size > (limit if path == chosen else size_limit(path)):
                 raise Refused(f"{path} of {self} has {there[path].size} bytes, more than it may have: import a folder")
-        yield Incoming(self._snapshot(pinned.commit, [chosen, *others]), None, None, (), self.origin(pinned))
+        entries = [there[path] for path in (chosen, *others)]
+        folder = Download(self.hub, self.name, pinned.commit).folder(entries)
+        return Incoming(folder, None, None, (), self.origin(pinned))
 
     def origin(self, pinned: Pinned) -> Mapping[str, Any]:
         """Where a version is from, as its record keeps it."""
         tag = {} if pinned.number is None else {"tag": f"v{pinned.number}"}
         return {"endpoint": self.hub.endpoint, "repository": self.name, "commit": pinned.commit, **tag}
 
-    def _snapshot(self, commit: str, paths: Iterable[str]) -> Path:
-        """Files of a commit in the client's cache, where a broken download goes on."""
-        from huggingface_hub import snapshot_download
+    def _manifest(self, commit: str) -> Entry | None:
+        """A commit's manifest as the Hub lists it."""
+        from huggingface_hub.hf_api import RepoFile
 
-        with self.hub.asked(f"{self}@{commit}"), transferring():
-            return Path(
-                snapshot_download(
-                    self.name,
-                    revision=commit,
-                    allow_patterns=[glob.escape(path) for path in paths],
-                    endpoint=self.hub.endpoint,
-                    token=self.hub.api.token,
-                )
-            )
+        with self.hub.asked(f"{self}@{commit}"):
+            listed = self.hub.api.get_paths_info(self.name, [MANIFEST], revision=commit)
+        found = (each for each in listed if isinstance(each, RepoFile) and each.path == MANIFEST)
+        return next((self._entry(each) for each in found), None)
 
-    def _fetched(self, commit: str, entry: Entry) -> Path:
-        """A small file whose bytes have the id that the Hub lists for it: the cache may have it from another Hub."""
-        path = self._download(commit, entry.path, force=False)
-        if not entry.holds(path.read_bytes()):
-            path = self._download(commit, entry.path, force=True)
-            if not entry.holds(path.read_bytes()):
-                path.resolve().unlink()
-                path.unlink(missing_ok=True)
-                raise Corrupted(f"{entry.path} of {self}@{commit} has other bytes than the Hub lists: try again")
-        return path
+    def _entry(self, listed: RepoFile) -> Entry:
+        try:
+            return Entry.of(listed)
+        except ValueError as error:
+            raise self._no_hub(f"lists what no Hub lists: {error}") from error
 
-    def _download(self, commit: str, path: str, *, force: bool) -> Path:
-        from huggingface_hub import hf_hub_download
+    def _checked(self, commit: object) -> str:
+        """A commit as the Hub says it: it becomes a part of paths and of addresses."""
+        if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
+            raise self._no_hub("didn't say its commit")
+        return commit
 
-        with self.hub.asked(f"{path} of {self}@{commit}"), transferring():
-            return Path(
-                hf_hub_download(
-                    self.name,
-                    path,
-                    revision=commit,
-                    endpoint=self.hub.endpoint,
-                    token=self.hub.api.token,
-                    force_download=force,
-                )
-            )
-
-
-def _git_oid(data: bytes) -> str:
-    """git's id of a file's bytes."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _entry(listed: Any) -> Entry:
-    if listed.lfs is not None:
-        return Entry(listed.path, int(listed.lfs.size), str(listed.lfs.sha256), lfs=True)
-    return Entry(listed.path, int(listed.size), str(listed.blob_id), lfs=False)
+    def _no_hub(self, says: str) -> Unreachable:
+        return Unreachable(f"{self} on {self.hub.endpoint} {says}; check HF_ENDPOINT, or tell its owner")

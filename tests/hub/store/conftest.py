@@ -117,13 +117,20 @@ class Proxy:
     files: dict[str, bytes] = field(default_factory=dict)  # what every commit holds in the place of its own
     gone: set[str] = field(default_factory=set)  # what no commit holds
     public: bool = False  # whether repositories say that they are
+    without_ranges: bool = False  # whether files come whole, whatever part was asked for
     untagged: bool = False  # whether the list shows nothing that only this project writes, as of what others pushed
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)  # what parts of files were asked for
 
     def fault(self, kind: str, method: str, path: str, times: int = 1) -> Fault:
         self.faults = [Fault(kind, method, path, times)]
         return self.faults[0]
+
+    def faults_of(self, *faults: tuple[str, str, str]) -> list[Fault]:
+        """Several at once, each met once."""
+        self.faults = [Fault(*fault) for fault in faults]
+        return self.faults
 
     def heal(self) -> None:
         self.faults = []
@@ -141,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
             body = self._chunked()
         self.proxy.seen.append(f"{self.command} {self.path}")
+        if "range" in self.headers:
+            self.proxy.ranges.append(self.headers["range"])
         fault = self._fault()
         if fault == "reset":
             return self._reset()
@@ -154,6 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
         target = urlsplit(self.upstream)
         connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=30)
         headers = {key: value for key, value in self.headers.items() if key.lower() not in HOP - {"host"}}
+        if self.proxy.without_ranges:
+            headers.pop("range", None)
         connection.request(self.command, self.path, body or None, headers)
         answer = connection.getresponse()
         data, kept = answer.read(), [(k, v) for k, v in answer.getheaders() if k.lower() not in HOP]

@@ -45,6 +45,22 @@ def test_the_hub_takes_its_metadata(at_hub: Any, trained: Run) -> None:
     assert data.to_dict().get("language") is None, "nobody knows it"
 
 
+@pytest.mark.parametrize(("corpus", "data_sets"), [
+    ({"name": "hub", "options": {"id": "acme/news", "column": "text"}}, ["acme/news"]),
+    ({"name": "acme/news"}, ["acme/news"]),
+    ({"name": "phrasebank"}, None),  # no data set of a Hub
+    ({"name": "hub", "options": {"id": "acme/news\ntags: [x]"}}, None),
+    (None, None),
+])  # fmt: skip
+def test_the_data_sets_are_those_of_a_hub(
+    corpus: dict[str, Any] | None, data_sets: list[str] | None, make_manifest: Make, at_hub: Any
+) -> None:
+    text = card(make_manifest(corpus=corpus), "acme/tone")
+    at_hub.api()._validate_yaml(text)
+    assert ModelCard(text).data.datasets == data_sets
+    assert yaml.safe_load(text.split("---\n")[1]).get("datasets") == data_sets
+
+
 @pytest.mark.parametrize(("licence", "license_", "name"), [
     ("Apache-2.0", "apache-2.0", None), ("Desk-1.0", "other", "Desk-1.0"), (None, None, None)
 ])  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import CommitOperationAdd, constants
 
 import adapterhub_fin as ahf
 
@@ -26,7 +26,6 @@ READS = {
     "refs": ("GET", r"/refs$"),
     "manifest's id": ("POST", r"/paths-info/"),
     "tree": ("GET", r"/tree/"),
-    "head of a file": ("HEAD", r"/resolve/"),
     "manifest": ("GET", r"/resolve/.*/ahf_manifest.json$"),
     "weights": ("GET", r"/resolve/.*/adapter_model.safetensors$"),
 }
@@ -86,6 +85,19 @@ def test_a_publication_that_can_not_end_shows_nothing(place: str, plain: Any, na
     assert ahf.publish(f"{name}@2", f"hf://{name}").reference == f"hf://{name}@v2"
 
 
+@pytest.mark.parametrize(("place", "status"), [("commit", "412"), ("commit", "409"), ("tag", "409")])
+def test_who_always_comes_second_is_told_after_twelve_tries(
+    place: str, status: str, plain: Any, name: str, stored: Store
+) -> None:
+    stored(name)
+    fault = plain.fault(status, *WRITES[place], times=1000)
+    with pytest.raises(ahf.Refused, match="changed by others 12 times meanwhile: publish again later"):
+        ahf.publish(name, f"hf://{name}")
+    assert fault.met == 12 and not plain.tags
+    plain.fault(status, *WRITES[place], times=11)
+    assert ahf.publish(name, f"hf://{name}").reference == f"hf://{name}@v1"
+
+
 @pytest.mark.parametrize("kind", ["500", "503", "reset", "lost", "truncated"])
 @pytest.mark.parametrize("place", READS)
 def test_a_fault_while_pulling(kind: str, place: str, proxy: Any, name: str, published: ahf.Version) -> None:
@@ -111,6 +123,77 @@ def test_wrong_bytes_of_the_right_length_are_refused(place: str, proxy: Any, nam
     assert ahf.Registry().names() == []
     proxy.heal()
     assert ahf.pull(f"hf://{name}").digest == published.digest, "and no cache kept them"
+
+
+def test_a_pull_under_many_faults_at_once(proxy: Any, name: str, published: ahf.Version) -> None:
+    faults = proxy.faults_of(
+        ("lost", *READS["refs"]),
+        ("500", *READS["manifest's id"]),
+        ("corrupt", *READS["manifest"]),
+        ("503", *READS["tree"]),
+        ("truncated", *READS["weights"]),
+        ("corrupt", *READS["weights"]),
+        ("reset", *READS["weights"]),
+    )
+    for _ in faults:
+        try:
+            assert ahf.pull(f"hf://{name}").digest == published.digest
+            break
+        except (ahf.Unreachable, ahf.Corrupted):
+            assert ahf.Registry().names() == []
+    assert ahf.Registry().verify(f"{name}@1").digest == published.digest
+    assert [fault.met for fault in faults] == [1] * len(faults)
+
+
+@pytest.fixture
+def theirs(at_hub: Any, proxy: Any, name: str, adapter: Callable[..., dict[str, bytes]]) -> dict[str, bytes]:
+    """What somebody pushed who knows nothing of versions: its weights in git, its configuration as LFS."""
+    files = adapter(5)
+    at_hub.api().create_repo(name)
+    added = [CommitOperationAdd(path, data) for path, data in files.items()]
+    at_hub.api().create_commit(name, added, commit_message="an adapter")
+    proxy.plain, proxy.gone = True, {"ahf_manifest.json"}
+    return files
+
+
+@pytest.mark.parametrize("path", ["adapter_model.safetensors", "adapter_config.json"])
+@pytest.mark.parametrize("oid", ["git's", "LFS's"])
+def test_wrong_bytes_of_what_others_pushed_are_refused(
+    oid: str, path: str, proxy: Any, name: str, theirs: dict[str, bytes]
+) -> None:
+    if oid == "git's":
+        proxy.files = {path: theirs[path]}
+    fault = proxy.fault("corrupt", "GET", rf"/resolve/.*/{path}$", times=1000)
+    for take in (lambda: ahf.pull(f"hf://{name}", "acme/theirs"), lambda: ahf.load(f"hf://{name}")):
+        with pytest.raises(ahf.Corrupted, match=f"{path} of hf://{name}.* other bytes"):
+            take()
+    assert fault.met == 4, "each was fetched once more"
+    assert ahf.Registry().names() == [] and ahf.RegistryChain.configured().answering(f"hf://{name}").names() == []
+    proxy.heal()
+    pulled = ahf.pull(f"hf://{name}", "acme/theirs")
+    assert {each: (pulled.files / each).read_bytes() for each in theirs} == theirs
+
+
+FOREIGN = {key: READS[key] for key in ("refs", "manifest's id", "tree", "weights")} | {
+    "head": ("GET", r"/api/models/[^/]+/[^/]+(\?|$)"),
+    "configuration": ("GET", r"/resolve/.*/adapter_config.json$"),
+}
+
+
+@pytest.mark.parametrize("kind", ["500", "reset", "truncated"])
+@pytest.mark.parametrize("place", FOREIGN)
+def test_a_fault_while_pulling_what_others_pushed(
+    kind: str, place: str, proxy: Any, name: str, theirs: dict[str, bytes]
+) -> None:
+    fault = proxy.fault(kind, *FOREIGN[place])
+    try:
+        ahf.pull(f"hf://{name}", "acme/theirs")
+    except ahf.Unreachable:
+        assert ahf.Registry().names() == []
+    assert fault.met == 1, "the fault was met"
+    proxy.heal()
+    pulled = ahf.pull(f"hf://{name}", "acme/theirs")
+    assert {each: (pulled.files / each).read_bytes() for each in theirs} == theirs
 
 
 @pytest.mark.parametrize(("answer", "error", "says"), [

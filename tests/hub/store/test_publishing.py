@@ -50,6 +50,15 @@ def test_what_is_there_is_found_and_an_event_says_where_once(at_hub: Any, name: 
     assert event["commit"] == first.published.origin["commit"]
 
 
+def test_one_thing_is_asked_of_each_version_that_is_there(proxy: Any, name: str, stored: Store) -> None:
+    for seed in range(4):
+        stored(name, seed=seed)
+        proxy.seen.clear()
+        ahf.publish(f"{name}@{seed + 1}", f"hf://{name}")
+    asked = [seen for seen in proxy.seen if "/resolve/" in seen or "/paths-info/" in seen]
+    assert len(asked) == 4, "of the three before it, and of what was sent, which this Hub tags by itself"
+
+
 def test_a_dry_run_sends_nothing(at_hub: Any, name: str, stored: Store) -> None:
     stored(name)
     told = ahf.publish(name, f"hf://{name}", dry_run=True).published
@@ -100,6 +109,10 @@ def test_where_nothing_can_be_published(at_hub: Any, name: str, stored: Store) -
         ahf.publish(name, name)
     with pytest.raises(ahf.UnknownName, match="known: hf"):
         ahf.publish(name, f"ftp://{name}")
+    with pytest.raises(ahf.BadReference, match="names no store: write its scheme"):
+        ahf.pull(name)
+    with pytest.raises(ahf.UnknownName, match="known: hf"):
+        ahf.pull(f"ftp://{name}")
 
 
 @pytest.mark.parametrize(("token", "error", "says"), [
@@ -169,20 +182,38 @@ def test_six_publishers_of_one_name_at_once(alike: bool, at_hub: Any, name: str,
         assert chain.resolve(f"hf://{name}@v{number}").digest == digest
 
 
+PULL = """
+import sys
+import adapterhub_fin as ahf
+ahf.pull("hf://" + sys.argv[1], sys.argv[2])
+"""
+
+
 def test_what_takes_long_is_shown_on_a_terminal_and_not_in_a_pipe(
     at_hub: Any, name: str, stored: Store, tmp_path: Path
 ) -> None:
     stored(name, weights={"columns": 2**19})
-    command = [sys.executable, "-c", PUBLISH, name]
+    env = at_hub.environment(tmp_path / "hf")
+    for program, to in ((PUBLISH, f"{name}-shown"), (PULL, "desk/shown")):
+        drawn = _drawn([sys.executable, "-c", program, name if program == PUBLISH else f"{name}-shown", to], env)
+        assert b"adapter_model.safetensors" in drawn and b"%" in drawn and b"notes.md" not in drawn
+    env["AHF_CACHE"] = str(tmp_path / "another-cache")
+    for program, to in ((PUBLISH, f"{name}-piped"), (PULL, "desk/piped")):
+        command = [sys.executable, "-c", program, name if program == PUBLISH else f"{name}-piped", to]
+        piped = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert piped.returncode == 0 and piped.stderr == ""
+
+
+def _drawn(command: list[str], env: dict[str, str]) -> bytes:
+    """What a command writes to a terminal."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (40, 200))
-    env = at_hub.environment(tmp_path / "hf")
-    with subprocess.Popen([*command, f"{name}-shown"], stdout=subprocess.DEVNULL, stderr=theirs, env=env) as child:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=env) as child:
         os.close(theirs)
         drawn = b""
         with contextlib.suppress(OSError):  # how a terminal ends
             while chunk := os.read(ours, 65536):
                 drawn += chunk
-    assert child.returncode == 0 and b"adapter_model.safetensors" in drawn and b"%" in drawn
-    piped = subprocess.run([*command, f"{name}-piped"], env=env, capture_output=True, text=True)
-    assert piped.returncode == 0 and piped.stderr == ""
+    os.close(ours)
+    assert child.returncode == 0, drawn
+    return drawn

@@ -174,6 +174,35 @@ def test_dates_choose_among_what_is_on_the_hub_and_locks_hold_it(
         registry.resolve(f"hf://{name}", lock=lock)
 
 
+def test_what_was_yanked_on_a_served_registry_is_had_by_its_number_alone(
+    at_hub: Any, name: str, publish: Callable[..., ahf.Version]
+) -> None:
+    first, second = publish(name, seed=1), publish(name, seed=2, corpus=("2022-01-01T00:00:00Z",))
+    chain = ahf.RegistryChain.configured()
+    assert chain.resolve(f"hf://{name}").digest == second.digest
+    at_hub.registry.add_event(f"{name}@2", "yank", {"reason": "leaks"})
+    assert chain.resolve(f"hf://{name}").digest == first.digest
+    assert chain.resolve(f"hf://{name}", as_of="now").digest == first.digest
+    assert ahf.pull(f"hf://{name}").reference == f"{name}@1"
+    assert ahf.pull(f"hf://{name}@v2").digest == second.digest
+    at_hub.registry.add_event(f"{name}@1", "yank", {"reason": "leaks too"})
+    for take in (lambda: chain.resolve(f"hf://{name}"), lambda: ahf.pull(f"hf://{name}")):
+        with pytest.raises(ahf.NotFound, match="was yanked"):
+            take()
+
+
+def test_of_two_who_published_at_once_the_higher_number_counts(plain: Any, name: str, stored: Store) -> None:
+    """Where only a tag makes a version, whoever committed first may be tagged last, and `main` shows the other."""
+    versions = [stored(name, seed=1), stored(name, seed=2)]
+    for version in versions:
+        ahf.publish(version.reference, f"hf://{name}")
+    tags = plain.tags[name]
+    tags["v1"], tags["v2"] = tags["v2"], tags["v1"]
+    chain = ahf.RegistryChain.configured()
+    assert chain.resolve(f"hf://{name}").digest == versions[0].digest
+    assert chain.resolve(f"hf://{name}@v1").digest == versions[1].digest
+
+
 def test_offline_what_was_read_is_there_and_what_was_not_says_so(
     proxy: Any, name: str, publish: Callable[..., ahf.Version], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

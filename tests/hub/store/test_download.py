@@ -1,0 +1,111 @@
+"""Files of a Hub as they come: gone on with, shared, kept for a while, and asked for by whoever may ask."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adapterhub_fin as ahf
+
+Store = Callable[..., ahf.Version]
+WEIGHTS = ("GET", r"/resolve/.*/adapter_model.safetensors$")
+
+
+@pytest.fixture
+def published(proxy: Any, name: str, stored: Store, tmp_path: Path) -> ahf.Version:
+    """A version on the Hub with weights that come in many pieces, of which this client has read nothing."""
+    elsewhere = ahf.Registry(tmp_path / "elsewhere")
+    version = stored(name, registry=elsewhere, weights={"columns": 2**18})
+    ahf.publish(name, f"hf://{name}", registry=elsewhere)
+    proxy.seen.clear()
+    return version
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+def test_a_download_goes_on_in_a_later_call_where_it_broke_off(
+    ranges: bool, proxy: Any, name: str, published: ahf.Version
+) -> None:
+    proxy.fault("truncated", *WEIGHTS, times=1000)
+    with pytest.raises(ahf.Unreachable, match="try again"):
+        ahf.pull(f"hf://{name}")
+    proxy.heal()
+    proxy.ranges.clear()
+    proxy.seen.clear()
+    proxy.without_ranges = not ranges
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+    [range_] = proxy.ranges
+    size = (published.files / "adapter_model.safetensors").stat().st_size
+    assert 0 < int(range_.removeprefix("bytes=").removesuffix("-")) < size
+    got = [seen.rpartition("/")[2] for seen in proxy.seen if "/resolve/" in seen]
+    assert got == ["adapter_model.safetensors", "notes.md"], "what was whole isn't asked for"
+    assert ahf.pull(f"hf://{name}", "desk/again").digest == published.digest
+    assert len([seen for seen in proxy.seen if "/resolve/" in seen]) == 2, "nor is what was pulled a moment ago"
+
+
+def test_a_part_from_an_earlier_call_with_wrong_bytes_is_given_up(
+    proxy: Any, name: str, published: ahf.Version, tmp_path: Path
+) -> None:
+    proxy.fault("truncated", *WEIGHTS, times=1000)
+    with pytest.raises(ahf.Unreachable):
+        ahf.pull(f"hf://{name}")
+    [part] = (tmp_path / "cache" / "downloads").glob("*/adapter_model.safetensors")
+    part.write_bytes(bytes(part.stat().st_size))
+    proxy.heal()
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+
+
+def test_what_the_clients_own_cache_holds_is_not_downloaded_unless_it_is_wrong(
+    proxy: Any, at_hub: Any, name: str, published: ahf.Version
+) -> None:
+    folder = Path(at_hub.api().snapshot_download(name, revision="v1"))
+    notes = (folder / "notes.md").resolve()
+    notes.write_bytes(b"#" + notes.read_bytes()[1:])
+    proxy.seen.clear()
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+    got = {seen.rpartition("/")[2] for seen in proxy.seen if "/resolve/" in seen}
+    assert got == {"ahf_manifest.json", "notes.md"}
+
+
+def test_who_asks_at_once_waits_for_one_download(proxy: Any, name: str, published: ahf.Version) -> None:
+    with ThreadPoolExecutor(4) as pullers:
+        pulled = list(pullers.map(lambda number: ahf.pull(f"hf://{name}", f"desk/tone-{number}"), range(4)))
+    assert {version.digest for version in pulled} == {published.digest}
+    assert len([seen for seen in proxy.seen if seen.endswith("adapter_model.safetensors")]) == 1
+
+
+def test_what_was_loaded_is_not_downloaded_again_to_be_pulled(proxy: Any, name: str, published: ahf.Version) -> None:
+    ahf.RegistryChain.configured().path(f"hf://{name}")
+    proxy.seen.clear()
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+    assert not [seen for seen in proxy.seen if "/resolve/" in seen]
+
+
+def test_what_nobody_asked_for_in_a_week_is_deleted(
+    proxy: Any, at_hub: Any, name: str, published: ahf.Version, stored: Store, tmp_path: Path
+) -> None:
+    ahf.pull(f"hf://{name}")
+    downloads = tmp_path / "cache" / "downloads"
+    before = set(downloads.iterdir())
+    other = stored("download/another", seed=9, registry=ahf.Registry(tmp_path / "elsewhere"))
+    ahf.publish("download/another", "hf://download/another", registry=ahf.Registry(tmp_path / "elsewhere"))
+    for path in before:
+        os.utime(path, (0, time.time() - 8 * 24 * 3600))
+    assert ahf.pull("hf://download/another").digest == other.digest
+    assert not before & set(downloads.iterdir())
+    assert ahf.pull(f"hf://{name}", "desk/again").digest == published.digest, "it is fetched again"
+
+
+def test_a_cache_that_can_not_be_written_says_so(
+    name: str, published: ahf.Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AHF_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ahf.WriteFailed, match="set AHF_CACHE"):
+        ahf.pull(f"hf://{name}")
+    assert ahf.Registry().names() == []
