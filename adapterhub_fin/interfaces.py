@@ -37,6 +37,14 @@ class Site:
     loss: Callable[[Any, Tensor], Tensor] | None = None
 
 
+@dataclass(frozen=True)
+class LoraFactors:
+    """What a stored adapter adds to the base's weights, and where in its file all of that stands."""
+
+    changes: Mapping[str, LowRank]  # (out, in), by the module's name in the model
+    tensors: frozenset[str]  # the names in the file that `changes` account for: any other would be lost
+
+
 class MethodImplementation(Protocol):
     """One PEFT method, built from its options.
 
@@ -108,11 +116,12 @@ class MethodImplementation(Protocol):
                 if parameter.requires_grad:
                     parameter.copy_(state[name])
 
-    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank] | None:
-        """What a stored adapter adds to each weight, (out, in), by the module's name in the model; None if it can't.
+    def to_lora_factors(self, folder: Path) -> LoraFactors | None:
+        """What a stored adapter adds to each weight, and the tensors of its file that it was made of; None if it can't.
 
-        It must be all that the adapter does, but for the modules that travel whole; the base is not at hand. With the
-        trait `additive_low_rank`, this is what opens merging to a method whose folder is not PEFT's LoRA.
+        It must be all that the adapter does, but for the modules that travel whole; the base is not at hand. A tensor
+        that neither accounts for is refused. With the trait `additive_low_rank`, this is what opens merging to a method
+        whose folder is not PEFT's LoRA. Raises NotAnAdapter where the file is damaged.
         """
         return None
 

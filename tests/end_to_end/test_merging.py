@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.reading import changes_of
 from adapterhub_fin.engine.plugs import pin_key
-from adapterhub_fin.interfaces import MethodImplementation
+from adapterhub_fin.interfaces import LoraFactors, MethodImplementation
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
@@ -543,9 +543,10 @@ class TestVerb:
 class Outer(MethodImplementation):
     """A method of someone else's that keeps its factors in a form of its own."""
 
-    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank]:
+    def to_lora_factors(self, folder: Path) -> LoraFactors:
         held = load_file(folder / "adapter_model.safetensors")
-        return {"bert.pooler.dense": LowRank(held["column"][:, None], held["row"][None], 2.0)}
+        change = LowRank(held["column"][:, None], held["row"][None], 2.0)
+        return LoraFactors({"bert.pooler.dense": change}, frozenset({"column", "row"}))
 
 
 class Closed(MethodImplementation):
@@ -574,6 +575,12 @@ def test_another_method_joins_by_its_factors(
         with pytest.raises(ahf.BadMerge, match="'outer-closed', which adds no low-rank matrices"):
             ahf.merge(["acme/a", "acme/outer"], into="acme/x")
         return
+    changed(kept, "acme/outer", "acme/more", {"bias": torch.ones(32)}, tmp_path)
+    with pytest.raises(ahf.BadMerge, match="acme/more@1 can't be merged: bias is no part known here"):
+        ahf.merge(["acme/a", "acme/more"], into="acme/x")
+    changed(kept, "acme/outer", "acme/torn", {"column": torch.ones(32, 2, 2)}, tmp_path)
+    with pytest.raises(ahf.PluginError, match="the method outer-outer could not read acme/torn@1"):
+        ahf.merge(["acme/a", "acme/torn"], into="acme/x")
     made = ahf.merge(["acme/a", "acme/outer"], weights=[0.0, 0.5], into="acme/x").version
     assert made is not None
     found = folded(made, encoder)["bert.pooler.dense.weight"]

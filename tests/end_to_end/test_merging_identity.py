@@ -165,21 +165,89 @@ def test_one_adapter_merged_with_weight_one_comes_back(kind: str, dtype: torch.d
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("kind", "key", "value", "said"),
     [
-        ("use_dora", True, "use_dora, and DoRA rescales"),
-        ("init_lora_weights", "pissa_niter_4", "init_lora_weights to pissa_niter_4"),
-        ("bias", "all", "bias to all"),
-        ("alora_invocation_tokens", [3], "alora_invocation_tokens"),
-        ("layer_replication", [[0, 2], [1, 2]], "layer_replication"),
+        ("plain", "use_dora", True, "use_dora, and DoRA rescales"),
+        ("plain", "init_lora_weights", "pissa_niter_4", "init_lora_weights to pissa_niter_4"),
+        ("plain", "bias", "all", "bias to all"),
+        ("plain", "alora_invocation_tokens", [3], "alora_invocation_tokens"),
+        ("plain", "layer_replication", [[0, 2], [1, 2]], "layer_replication"),
+        ("adalora", "bias", "all", "bias to all"),
+        ("adalora", "trainable_token_indices", [3, 4], "trainable_token_indices"),
     ],
 )
-def test_what_is_more_than_matrices_is_refused_by_name(key: str, value: Any, said: str, saved: Saved) -> None:
-    folder = saved(PLANS["plain"])
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(config | {key: value}))
+def test_what_is_more_than_matrices_is_refused_by_name(
+    kind: str, key: str, value: Any, said: str, saved: Saved
+) -> None:
+    folder = saved(PLANS[kind])
+    rewrite(folder, {key: value})
     with pytest.raises(ahf.BadMerge, match=f"acme/it can't be merged: it sets {said}"):
-        open_changes(folder, "acme/it")
+        open_changes(folder, "acme/it", method=method(PLANS[kind]))
+
+
+def rewrite(folder: Path, changes: dict[str, Any]) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | changes))
+
+
+def retype(folder: Path, tensors: dict[str, Tensor]) -> None:
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+
+
+STRAY = {
+    "deep.0.bias": "no part known here",  # as `bias: all` stores it, in a layer that is adapted too
+    "words.token_adapter.trainable_tokens_delta": "trained tokens",
+    "deep.0.lora_magnitude_vector": "DoRA's magnitude",
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+@pytest.mark.parametrize("kind", ["plain", "adalora"])
+def test_a_tensor_that_nothing_accounts_for_is_refused(kind: str, name: str, saved: Saved) -> None:
+    """Whatever the configuration says, nothing of the file is left behind."""
+    folder = saved(PLANS[kind])
+    retype(folder, load_file(folder / WEIGHTS) | {f"base_model.model.{name}": torch.ones(7)})
+    with pytest.raises(ahf.BadMerge, match=f"acme/it can't be merged: base_model.model.{name} is {STRAY[name]}"):
+        open_changes(folder, "acme/it", method=method(PLANS[kind]))
+
+
+@pytest.mark.parametrize("kind", ["head", "adalora"])
+def test_a_file_without_a_change_is_told(kind: str, saved: Saved) -> None:
+    folder = saved(PLANS[kind])
+    retype(folder, {name: value for name, value in load_file(folder / WEIGHTS).items() if "lora" not in name})
+    with pytest.raises(ahf.NotAnAdapter, match="acme/it holds no change of any layer"):
+        open_changes(folder, "acme/it", method=method(PLANS[kind]))
+
+
+@pytest.mark.parametrize("part", ["A", "B", "E"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_adalora_whose_parts_do_not_fit_is_told(part: str, lost: bool, saved: Saved) -> None:
+    folder = saved(PLANS["adalora"])
+    tensors = load_file(folder / WEIGHTS)
+    name = f"base_model.model.deep.0.lora_{part}"
+    given = tensors.pop(name)
+    retype(folder, tensors if lost else tensors | {name: given.repeat(2, 2)})
+    said = f"holds no {name}: save" if lost else "holds A, B and E of base_model.model.deep.0 in the shapes"
+    with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be taken apart: .* {said}"):
+        open_changes(folder, "acme/it", method=method(PLANS["adalora"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"init_r": 0}, "init_r is 0, which is no rank"),
+        ({"init_r": None}, "init_r is None, which is no rank"),
+        ({"lora_alpha": "five"}, "lora_alpha is five, which is no number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan, which is no number"),
+    ],
+)
+def test_an_adalora_whose_scale_is_none_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
+    folder = saved(PLANS["adalora"])
+    rewrite(folder, changes)
+    with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be taken apart: adapter_config.json says that {said}"):
+        open_changes(folder, "acme/it", method=method(PLANS["adalora"]))
+    with pytest.raises(ahf.NotAnAdapter, match=said):
+        ahf.import_folder(folder, "acme/it", base="acme/base")
 
 
 def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved) -> None:
@@ -221,8 +289,7 @@ def test_outputs_without_labels_are_not_averaged(saved: Saved) -> None:
 )
 def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
     folder = saved(PLANS["plain"])
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(config | changes))
+    rewrite(folder, changes)
     with pytest.raises(ahf.NotAnAdapter, match=re.escape(said)):
         open_changes(folder, "acme/it")
 
