@@ -22,6 +22,7 @@ from adapterhub_fin.engine.merging.combine import (
     space_for,
 )
 from adapterhub_fin.engine.merging.heads import MergedHead, merge_heads
+from adapterhub_fin.engine.merging.kinds import check_reached
 from adapterhub_fin.engine.merging.parents import Parent, check_together, find_parents
 from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.merging.weights import Weights
@@ -113,7 +114,9 @@ def plan_merge(
     warnings = check_together(parents)
     shares = Weights.of([each.called for each in parents], weights, weights_for, each=manner.merger.weight)
     places = dict(sorted({name: place for each in parents for name, place in each.changes.places.items()}.items()))
-    head = merge_heads(parents, shares, _named(head_from, references, parents, registry))
+    head_parent = _named(head_from, references, parents, registry)
+    check_reached(parents, head_parent)
+    head = merge_heads(parents, shares, head_parent)
     shares.check_used(_modules(places, head.values))
     return MergePlan(parents, manner, shares, places, head, [*warnings, *_left_out(parents, head)])
 
