@@ -5,7 +5,7 @@ Heavy types are for the type checker alone: importing this module imports no tor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -189,6 +189,16 @@ class HeadImplementation(Protocol):
     def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
         """The options that give this head other units; where `units` are always the same, none are asked for."""
         return {}
+
+    def outputs(self) -> Collection[str]:
+        """The parameters whose rows are the outputs, by their names in the model; some may be other architectures'.
+
+        Where heads are averaged, their rows are put in one order and into one unit. By default those of the last layer
+        of Transformers' own classifiers; none, where a head has no such layer.
+        """
+        from adapterhub_fin.engine.foreign import ROWS
+
+        return ROWS
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         """The base with this head on it, and the names of the parameters that the base's file does not hold."""
