@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -114,6 +116,19 @@ def test_turned_weights_and_a_tied_head(tune: Tune, decoder: Path, tmp_path: Pat
     assert {"lm_head.weight", "transformer.wte.weight"} <= {each.name for each in done.parameters}
     assert not done.brought and done.unchanged == 18  # norms, and biases
     assert torch.allclose(answers(ahf.load("acme/extracted").model, base), answers(model, base), atol=1e-5)
+
+
+def test_a_norm_whose_name_ends_others(tune: Tune, decoder: Path, tmp_path: Path) -> None:
+    """PEFT brings whole what ends with a name: of a bare Llama `norm` is each `input_layernorm` too."""
+    base = tmp_path / "bare"
+    AutoModel.from_pretrained(decoder).save_pretrained(base)
+    AutoTokenizer.from_pretrained(decoder).save_pretrained(base)
+    model = tune(base, AutoModel, fits=lambda name: "0.self_attn.q_proj" in name or name == "norm.weight")
+    done = ahf.extract(tmp_path / "tuned", base=base, rank=4, into="acme/x")
+    assert len(done.brought) == 5 and "layers.1.input_layernorm.weight" in done.brought
+    assert torch.allclose(answers(ahf.load("acme/x").model, base), answers(model, base), atol=1e-5)
+    theirs = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(done.version.files)).eval()
+    assert torch.allclose(answers(theirs, base), answers(model, base), atol=1e-5)
 
 
 def test_what_is_left_out_is_told_by_its_size(tune: Tune, decoder: Path, tmp_path: Path) -> None:

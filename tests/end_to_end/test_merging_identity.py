@@ -71,6 +71,7 @@ PLANS: dict[str, Any] = {
     "bias": LoraConfig(r=2, lora_alpha=5, lora_bias=True, target_modules=["deep.0", "line", "plane"]),
     "embedding": LoraConfig(r=2, lora_alpha=5, target_modules=["words", "deep.0"]),
     "convolutions": LoraConfig(r=2, lora_alpha=5, target_modules=["line", "plane", "point"]),
+    "alike": LoraConfig(r=2, lora_alpha=5, target_modules=r"deep\.1"),  # and not wrap.deep.1
     "conv1d": LoraConfig(r=2, lora_alpha=5, fan_in_fan_out=True, target_modules=["turned"]),
     "adalora": AdaLoraConfig(init_r=4, target_r=2, lora_alpha=5, total_step=9, **HEADED),
 }
@@ -250,6 +251,19 @@ def test_an_adalora_whose_scale_is_none_is_told(changes: dict[str, Any], said: s
         ahf.import_folder(folder, "acme/it", base="acme/base")
 
 
+@pytest.mark.parametrize("kind", ["alike", "plain", "both"])
+def test_no_other_layer_is_adapted_whose_name_ends_alike(kind: str, saved: Saved) -> None:
+    kinds = ["alike", "plain"] if kind == "both" else [kind]
+    parents = [stored(saved(PLANS[each]), PLANS[each], f"acme/{each}") for each in kinds]
+    version = ahf.merge([each.reference for each in parents], into="acme/same").version
+    assert version is not None
+
+    def adapted(folder: Path) -> set[str]:
+        return {name.partition(".lora_A")[0] for name, _ in loaded(folder).named_parameters() if ".lora_A" in name}
+
+    assert adapted(version.files) == {name for each in parents for name in adapted(each.files)}
+
+
 def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved) -> None:
     one, other = (PLANS[kind] for kind in ("convolutions", "bias"))
     pair = [stored(saved(plan), plan, f"acme/{name}").reference for name, plan in (("one", one), ("other", other))]
@@ -325,7 +339,7 @@ def test_a_pattern_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         lora_scale.lora_scale(hostile, "bert.encoder.layer.0.attention.self.query")
 
 
-RIGHT = ("plain", "embedding", "convolutions", "conv1d")
+RIGHT = ("plain", "alike", "embedding", "convolutions", "conv1d")
 
 
 @pytest.mark.parametrize("kind", [*PLANS, "dora"])

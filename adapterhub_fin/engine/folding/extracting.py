@@ -93,6 +93,7 @@ def extract(
             task=task.peft,
             base=source.repository,
             fan_in_fan_out=found.transposed,
+            alike=found.alike,
         )
         foreign = _foreign(Path(place), config, task)
         pinned = describe_base(

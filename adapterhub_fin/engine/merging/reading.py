@@ -73,6 +73,12 @@ class StoredChanges(ABC):
         """Whether the linear layers keep their weights as (in, out), as GPT-2's Conv1D does; changes never do."""
         return bool(self.config.get("fan_in_fan_out"))
 
+    @property
+    def chooses_among_alike(self) -> bool:
+        """Whether it may leave out modules whose names end as those that it adapts do; a plain list takes them all."""
+        chosen = any(self.config.get(key) for key in ("exclude_modules", "layers_to_transform"))
+        return chosen or not isinstance(self.config.get("target_modules"), list)
+
     def _tensor(self, name: str) -> Tensor:
         with safe_open(self.folder / WEIGHTS, "pt") as file:  # mapped: only this tensor's pages are read
             return self._finite(file.get_tensor(name), name)

@@ -32,11 +32,13 @@ def write_lora(
     task: str | None = None,
     base: str | None = None,
     fan_in_fan_out: bool = False,
+    alike: bool = False,
 ) -> dict[str, Any]:
     """Write a folder that `PeftModel.from_pretrained` loads, and give its configuration.
 
     `changes` are by the parameter's name, as `places` are; `whole` holds the values of the `modules` that travel whole,
-    by the parameter's name too. The scale of every module is 1: what scaled a change is in its factors.
+    by the parameter's name too. The scale of every module is 1: what scaled a change is in its factors. `alike` says
+    that the base may have other modules whose names end as those of the places do.
     """
     _check_kinds(places)
     tensors, ranks = {}, {}
@@ -59,6 +61,8 @@ def write_lora(
         "base_model_name_or_path": base,
         "fan_in_fan_out": fan_in_fan_out,
     }
+    if alike:  # PEFT would adapt those too
+        config["exclude_modules"] = f"(?!(?:{'|'.join(map(re.escape, sorted(ranks)))})$).*"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         unshared({name: value.contiguous() for name, value in sorted(tensors.items())}),
