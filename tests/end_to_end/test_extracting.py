@@ -168,6 +168,21 @@ def test_what_can_not_be_an_adapter_is_refused(tune: Tune, decoder: Path, encode
     assert ahf.Registry().names() == []
 
 
+def test_a_tuned_model_of_another_tokenizer_is_refused(tune: Tune, decoder: Path, tmp_path: Path) -> None:
+    tune(decoder, AutoModelForCausalLM, fits=lambda name: "q_proj" in name)
+    path = tmp_path / "tuned" / "tokenizer.json"
+    given = json.loads(path.read_text())
+    one, other, *_ = (name for name in given["model"]["vocab"] if name.isalpha())
+    words = given["model"]["vocab"]
+    words[one], words[other] = words[other], words[one]
+    path.write_text(json.dumps(given))
+    with pytest.raises(ahf.WrongBase, match="the tokenizer of the tuned model at .* is not that of its base"):
+        ahf.extract(tmp_path / "tuned", base=decoder, into="acme/x")
+    for each in (path, tmp_path / "tuned" / "tokenizer_config.json"):
+        each.unlink()
+    assert ahf.extract(tmp_path / "tuned", base=decoder, into="acme/x").parameters
+
+
 def test_a_version_is_resized_to_the_best_of_a_smaller_rank(trained: Run, tmp_path: Path) -> None:
     registry = ahf.Registry(shutil.copytree(trained.version.folder.parents[4], tmp_path / "copy"))
     made = merge(["acme/tone@1"], rank=2, into="acme/small", registry=registry)
