@@ -128,6 +128,20 @@ def test_the_sum_is_the_weighted_sum_of_what_peft_adds(kept: ahf.Registry, encod
     assert made.version.manifest.head is not None and list(made.version.manifest.head.labels or ()) == OTHER_ORDER
 
 
+def test_of_two_patterns_that_fit_the_first_counts_and_is_recorded_first(kept: ahf.Registry) -> None:
+    given = [("query", [1, 0]), ("layer.0.*", [0, 2])]
+    parents = [changes_of(kept.resolve(name)) for name in ("acme/a", "acme/b")]
+    for name, patterns in (("acme/one", given), ("acme/other", given[::-1])):
+        version = ahf.merge(["acme/a", "acme/b"], weights_for=dict(patterns), head_from="acme/a", into=name).version
+        assert version is not None and version.manifest.recipe is not None
+        assert version.manifest.recipe["merge"]["weights_for"] == [list(each) for each in patterns]
+        layer = "bert.encoder.layer.0.attention.self.query.weight"
+        one, other = (each.change(layer).to(torch.float64).dense() for each in parents)
+        wanted = one if patterns is given else 2 * other
+        assert torch.allclose(changes_of(version).change(layer).to(torch.float64).dense(), wanted, atol=1e-6)
+    assert kept.resolve("acme/one").digest != kept.resolve("acme/other").digest
+
+
 def test_heads_are_aligned_by_the_names_of_their_labels(kept: ahf.Registry, encoder: Path) -> None:
     made = ahf.merge(["acme/a", "acme/b"], weights=[3, 1], into="acme/ab").version
     assert made is not None
@@ -436,6 +450,8 @@ class TestRefusals:
             ({"head_from": "acme/tone"}, "acme/tone, which is not merged here: name one of acme/a@1, acme/b@1"),
             ({"head_from": "acme/none"}, "not merged here"),
             ({"rank": 0}, "a rank is a whole number from 1"),
+            ({"rank": 2**63, "dry_run": True}, "a rank is a whole number from 1"),
+            ({"seed": 2**63, "dry_run": True}, "the seed 9223372036854775808 is no whole number"),
             ({"using": "slerp", "weights": [-1, 2]}, r"bert.*weight: "),
             ({"space": "dense"}, "exact in the space of the factors"),
             ({"into": None}, "has no name"),
@@ -523,7 +539,7 @@ class TestVerb:
         assert [each["weight"] for each in stored["parents"]] == [1, 1]
         recipe = kept.resolve("acme/ab").manifest.recipe
         assert recipe is not None and recipe["merge"]["options"]["density"] == 0.5
-        assert recipe["merge"]["weights_for"] == {"layer.1.*": [1.0, 0.0]}
+        assert recipe["merge"]["weights_for"] == [["layer.1.*", [1.0, 0.0]]]
 
     @pytest.mark.parametrize(
         "arguments",
@@ -533,6 +549,7 @@ class TestVerb:
             ["acme/a", "--into", "acme/x", "--weights", "one"],
             ["acme/a", "--into", "acme/x", "--rank", "big"],
             ["acme/a", "--into", "acme/x", "--weights-for", "layer"],
+            ["acme/a", "--into", "acme/x", "--weights-for", "dense=1", "--weights-for", "dense=2"],
             ["acme/a", "--into", "acme/x", "--check-set", "rows=2"],
         ],
     )

@@ -275,8 +275,9 @@ def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved)
 def test_what_one_lora_has_no_place_for_is_refused(saved: Saved) -> None:
     kinds = ("embedding", "bias", "head")
     pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in kinds]
-    with pytest.raises(ahf.BadMerge, match="PEFT has no lora_bias with an embedding"):
-        ahf.merge(pair[:2], into="acme/both")
+    for how in ({"into": "acme/both"}, {"dry_run": True}):
+        with pytest.raises(ahf.BadMerge, match="PEFT has no lora_bias with an embedding"):
+            ahf.merge(pair[:2], **how)  # type: ignore[arg-type]
     with pytest.raises(ahf.BadMerge, match="acme/embedding@1 has no head and acme/head@1 custom"):
         ahf.merge([pair[0], pair[2]], into="acme/both")
 

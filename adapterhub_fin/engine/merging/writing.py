@@ -18,7 +18,6 @@ from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.weights import unshared
-from adapterhub_fin.errors import BadMerge
 
 
 def write_lora(
@@ -40,7 +39,6 @@ def write_lora(
     by the parameter's name too. The scale of every module is 1: what scaled a change is in its factors. `alike` says
     that the base may have other modules whose names end as those of the places do.
     """
-    _check_kinds(places)
     tensors, ranks = {}, {}
     for name, place in places.items():
         if place.kind != "bias":
@@ -71,15 +69,6 @@ def write_lora(
     )
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return config
-
-
-def _check_kinds(places: Mapping[str, Place]) -> None:
-    kinds = {place.kind: name for name, place in places.items()}
-    if "bias" in kinds and "embedding" in kinds:
-        raise BadMerge(
-            f"{kinds['bias']} and {kinds['embedding']} can't stand in one LoRA: PEFT has no lora_bias with an "
-            "embedding; merge adapters without one of them"
-        )
 
 
 def _factors(change: LowRank, place: Place, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
