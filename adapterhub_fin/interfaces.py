@@ -5,7 +5,7 @@ Heavy types are for the type checker alone: importing this module imports no tor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +35,14 @@ class Site:
     tokenizer: PreTrainedTokenizerBase | None = None
     batches: Callable[[], Iterator[dict[str, Tensor]]] | None = None
     loss: Callable[[Any, Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class LoraFactors:
+    """What a stored adapter adds to the base's weights, and where in its file all of that stands."""
+
+    changes: Mapping[str, LowRank]  # (out, in), by the module's name in the model
+    tensors: frozenset[str]  # the names in the file that `changes` account for: any other would be lost
 
 
 class MethodImplementation(Protocol):
@@ -108,11 +116,12 @@ class MethodImplementation(Protocol):
                 if parameter.requires_grad:
                     parameter.copy_(state[name])
 
-    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank] | None:
-        """What a stored adapter adds to each weight, (out, in), by the module's name in the model; None if it can't.
+    def to_lora_factors(self, folder: Path) -> LoraFactors | None:
+        """What a stored adapter adds to each weight, and the tensors of its file that it was made of; None if it can't.
 
-        It must be all that the adapter does, but for the modules that travel whole; the base is not at hand. With the
-        trait `additive_low_rank`, this is what opens merging to a method whose folder is not PEFT's LoRA.
+        It must be all that the adapter does, but for the modules that travel whole; the base is not at hand. A tensor
+        that neither accounts for is refused. With the trait `additive_low_rank`, this is what opens merging to a method
+        whose folder is not PEFT's LoRA. Raises NotAnAdapter where the file is damaged.
         """
         return None
 
@@ -180,6 +189,16 @@ class HeadImplementation(Protocol):
     def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
         """The options that give this head other units; where `units` are always the same, none are asked for."""
         return {}
+
+    def outputs(self) -> Collection[str]:
+        """The parameters whose rows are the outputs, by their names in the model; some may be other architectures'.
+
+        Where heads are averaged, their rows are put in one order and into one unit. By default those of the last layer
+        of Transformers' own classifiers; none, where a head has no such layer.
+        """
+        from adapterhub_fin.engine.foreign import ROWS
+
+        return ROWS
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         """The base with this head on it, and the names of the parameters that the base's file does not hold."""

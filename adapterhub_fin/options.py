@@ -38,7 +38,7 @@ def _sentence(model: type[BaseModel], item: Any, where: str) -> str:
         return f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{given}"
     known = _fields_at(model, item["loc"][:-1])
     near = get_close_matches(str(item["loc"][-1]), known, n=3, cutoff=0.5)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    meant = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(known)) or 'none'}"
 
 

@@ -47,6 +47,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def tiny() -> None:
+    """The tiny corpus is registered once a process, and so before any test: what a test registers goes with it."""
+    from adapterhub_fin.testing import tiny_corpus
+
+    tiny_corpus()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The real material, where it is at hand."""

@@ -128,7 +128,7 @@ def command(
     from adapterhub_fin.recipe import CorpusChoice, settings
 
     corpus = None if check is None else CorpusChoice.read(check, check_overrides)
-    options = settings(overrides)
+    options, patterns = settings(overrides), _patterns(weights_for)
     from adapterhub_fin import merge
 
     made = merge(
@@ -140,7 +140,7 @@ def command(
         rank=rank,
         space=space,
         seed=seed,
-        weights_for=dict(map(_pattern, weights_for)),
+        weights_for=patterns,
         head_from=head_from,
         description=description,
         licence=licence,
@@ -158,6 +158,16 @@ def command(
     for warning in made.warnings:
         click.echo(f"note: {warning}", err=True)
     _print(made, using)
+
+
+def _patterns(given: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """Weights by pattern, in the order that decides."""
+    found: dict[str, tuple[float, ...]] = {}
+    for pattern, weights in map(_pattern, given):
+        if pattern in found:
+            raise click.BadParameter(f"{pattern!r} is given twice: give it once", param_hint="--weights-for")
+        found[pattern] = weights
+    return found
 
 
 def _pattern(text: str) -> tuple[str, tuple[float, ...]]:

@@ -17,6 +17,7 @@ from adapterhub_fin_registry.safetensors_header import read_header
 PREFIX = "base_model.model."
 # The last layer of the classifiers that Transformers has, whose rows are the labels.
 OUTPUTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight", "classification_head.out_proj.weight")
+ROWS = frozenset({*OUTPUTS, *(name.removesuffix("weight") + "bias" for name in OUTPUTS)})
 
 MADE_UP = 100_000  # names of labels, at most, where none are given
 

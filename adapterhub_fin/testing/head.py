@@ -95,6 +95,18 @@ class HeadContract(AtTheBench):
             apart = float((adapter.logits([text])[0] - together[place]).abs().max())
             assert apart <= 1e-5, f"{text!r} answers {apart:.3g} otherwise alone than padded in a batch"
 
+    def test_the_outputs_that_it_names_are_rows_of_what_it_stores(self, trained: Trained) -> None:
+        head, version = trained.run.adapter.head, trained.run.version
+        assert head is not None and version.manifest.head is not None
+        named, whole = head.outputs(), version.manifest.head.modules
+        if not named or not whole:
+            pytest.skip("the head names no layer that gives its outputs, or brings none")
+        bare = {name.removeprefix("base_model.model."): shape for name, _, shape in version.manifest.tensors}
+        shapes = {name: tuple(shape) for name, shape in bare.items() if name in named}
+        outputs = trained.run.adapter.logits(TEXTS).shape[1]
+        assert shapes, f"of {', '.join(sorted(named))} the version stores none: heads of other orders can't be averaged"
+        assert all(shape[0] == outputs for shape in shapes.values()), f"{shapes} have not {outputs} rows"
+
     def test_a_stored_version_restores_what_was_learnt(self, trained: Trained) -> None:
         stored = trained.run.version.manifest.head
         assert stored is not None, "the manifest holds no head"

@@ -49,6 +49,38 @@ def off(found: LowRank, wanted: Tensor) -> float:
     return float((found.to(torch.float64).dense() - wanted).norm() / wanted.norm())
 
 
+class Failing(MergerImplementation):
+    """One that breaks in the step that is named, and refuses in another."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def _fail(self, step: str) -> None:
+        if self.step == step:
+            raise ZeroDivisionError("division by zero")
+        if self.step == f"refuse {step}":
+            raise BadMerge("not these")
+
+    def join(self, changes: Any, weights: Any) -> None:
+        self._fail("join")
+
+    def rank(self, ranks: Any) -> None:
+        self._fail("rank")
+
+    def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
+        self._fail("merge")
+        return changes.sum(0)
+
+
+@pytest.mark.parametrize("step", ["join", "rank", "merge"])
+def test_a_merger_that_breaks_is_named(step: str) -> None:
+    merger = Merger(name="failing", summary="Fails.", target="nowhere:Failing")
+    with pytest.raises(PluginError, match=rf"Failing\.{step} failed \(ZeroDivisionError: division by zero\)"):
+        combine(CHANGES, WEIGHTS, merger, Failing(step), space=space_for(merger))
+    with pytest.raises(BadMerge, match="not these"):
+        combine(CHANGES, WEIGHTS, merger, Failing(f"refuse {step}"), space=space_for(merger))
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_dense_space_is_the_formula_in_single_precision(name: str) -> None:
     whole = on_matrices(name, torch.stack([change.dense() for change in CHANGES]))

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -116,6 +118,19 @@ def test_turned_weights_and_a_tied_head(tune: Tune, decoder: Path, tmp_path: Pat
     assert torch.allclose(answers(ahf.load("acme/extracted").model, base), answers(model, base), atol=1e-5)
 
 
+def test_a_norm_whose_name_ends_others(tune: Tune, decoder: Path, tmp_path: Path) -> None:
+    """PEFT brings whole what ends with a name: of a bare Llama `norm` is each `input_layernorm` too."""
+    base = tmp_path / "bare"
+    AutoModel.from_pretrained(decoder).save_pretrained(base)
+    AutoTokenizer.from_pretrained(decoder).save_pretrained(base)
+    model = tune(base, AutoModel, fits=lambda name: "0.self_attn.q_proj" in name or name == "norm.weight")
+    done = ahf.extract(tmp_path / "tuned", base=base, rank=4, into="acme/x")
+    assert len(done.brought) == 5 and "layers.1.input_layernorm.weight" in done.brought
+    assert torch.allclose(answers(ahf.load("acme/x").model, base), answers(model, base), atol=1e-5)
+    theirs = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(done.version.files)).eval()
+    assert torch.allclose(answers(theirs, base), answers(model, base), atol=1e-5)
+
+
 def test_what_is_left_out_is_told_by_its_size(tune: Tune, decoder: Path, tmp_path: Path) -> None:
     model = tune(decoder, AutoModelForCausalLM, fits=lambda name: "q_proj" in name or name == "model.norm.weight")
     done = ahf.extract(tmp_path / "tuned", base=decoder, rank=4, into="acme/x", leave_out=["*norm*"])
@@ -151,6 +166,21 @@ def test_what_can_not_be_an_adapter_is_refused(tune: Tune, decoder: Path, encode
     save_file(weights, tmp_path / "tuned" / WEIGHTS, {"format": "pt"})
     refused(ahf.Refused, "no numbers")
     assert ahf.Registry().names() == []
+
+
+def test_a_tuned_model_of_another_tokenizer_is_refused(tune: Tune, decoder: Path, tmp_path: Path) -> None:
+    tune(decoder, AutoModelForCausalLM, fits=lambda name: "q_proj" in name)
+    path = tmp_path / "tuned" / "tokenizer.json"
+    given = json.loads(path.read_text())
+    one, other, *_ = (name for name in given["model"]["vocab"] if name.isalpha())
+    words = given["model"]["vocab"]
+    words[one], words[other] = words[other], words[one]
+    path.write_text(json.dumps(given))
+    with pytest.raises(ahf.WrongBase, match="the tokenizer of the tuned model at .* is not that of its base"):
+        ahf.extract(tmp_path / "tuned", base=decoder, into="acme/x")
+    for each in (path, tmp_path / "tuned" / "tokenizer_config.json"):
+        each.unlink()
+    assert ahf.extract(tmp_path / "tuned", base=decoder, into="acme/x").parameters
 
 
 def test_a_version_is_resized_to_the_best_of_a_smaller_rank(trained: Run, tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ def fresh_head(encoder: Path, like: Any) -> Any:
 def imported(tmp_path: Path) -> Import:
     """A version of what PEFT saves of a plan on a base in a folder."""
 
-    def take(base: Path, plan: Any, kind: Any = AutoModelForCausalLM) -> str:
-        model = moved(get_peft_model(kind.from_pretrained(base), plan))
+    def take(base: Path, plan: Any, kind: Any = AutoModelForCausalLM, dtype: torch.dtype = torch.float32) -> str:
+        model = moved(get_peft_model(kind.from_pretrained(base), plan)).to(dtype)
         folder = tmp_path / f"theirs-{len(list(tmp_path.glob('theirs-*')))}"
         model.save_pretrained(folder, save_embedding_layers=False)
         return ahf.import_folder(folder, "acme/theirs", base="acme/base").version.reference
@@ -330,9 +330,22 @@ class TestRefusals:
         plan = IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj"], feedforward_modules=[])
         self.refused(ahf.BadMerge, "low-rank", tmp_path, imported(decoder, plan), tmp_path / "out", base=decoder)
 
-    def test_a_bias_where_the_base_has_none(self, decoder: Path, imported: Import, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_a_bias_where_the_base_has_none(
+        self, dtype: torch.dtype, decoder: Path, imported: Import, tmp_path: Path
+    ) -> None:
         plan = LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["q_proj"], lora_bias=True)
-        self.refused(ahf.Refused, "adds a bias", tmp_path, imported(decoder, plan), tmp_path / "out", base=decoder)
+        reference = imported(decoder, plan, dtype=dtype)
+        self.refused(ahf.Refused, "adds a bias", tmp_path, reference, tmp_path / "out", base=decoder)
+
+    def test_values_that_the_base_has_no_room_for(self, decoder: Path, imported: Import, tmp_path: Path) -> None:
+        half = tmp_path / "half"
+        LlamaForCausalLM.from_pretrained(decoder, dtype=torch.float16).save_pretrained(half)
+        AutoTokenizer.from_pretrained(decoder).save_pretrained(half)
+        huge = imported(decoder, LoraConfig(r=2, lora_alpha=4e6, task_type="CAUSAL_LM", target_modules=["q_proj"]))
+        said = r"q_proj.weight would hold .*e\+0[56], and float16 ends at 6.55e\+04: name a base in bfloat16"
+        self.refused(ahf.Refused, said, tmp_path, huge, tmp_path / "out", base=half)
+        ahf.export(huge, tmp_path / "wide", layout="merged", base=decoder)
 
     def test_options_that_go_with_nothing(self, decoder: Path, imported: Import, tmp_path: Path) -> None:
         reference = imported(decoder, LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["q_proj"]))

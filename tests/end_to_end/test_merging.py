@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.reading import changes_of
 from adapterhub_fin.engine.plugs import pin_key
-from adapterhub_fin.interfaces import MethodImplementation
+from adapterhub_fin.interfaces import LoraFactors, MethodImplementation
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
@@ -126,6 +126,20 @@ def test_the_sum_is_the_weighted_sum_of_what_peft_adds(kept: ahf.Registry, encod
         *(head_tensors(kept.resolve(n))["base_model.model.classifier.weight"] for n in ("acme/b", "acme/ab"))
     )
     assert made.version.manifest.head is not None and list(made.version.manifest.head.labels or ()) == OTHER_ORDER
+
+
+def test_of_two_patterns_that_fit_the_first_counts_and_is_recorded_first(kept: ahf.Registry) -> None:
+    given = [("query", [1, 0]), ("layer.0.*", [0, 2])]
+    parents = [changes_of(kept.resolve(name)) for name in ("acme/a", "acme/b")]
+    for name, patterns in (("acme/one", given), ("acme/other", given[::-1])):
+        version = ahf.merge(["acme/a", "acme/b"], weights_for=dict(patterns), head_from="acme/a", into=name).version
+        assert version is not None and version.manifest.recipe is not None
+        assert version.manifest.recipe["merge"]["weights_for"] == [list(each) for each in patterns]
+        layer = "bert.encoder.layer.0.attention.self.query.weight"
+        one, other = (each.change(layer).to(torch.float64).dense() for each in parents)
+        wanted = one if patterns is given else 2 * other
+        assert torch.allclose(changes_of(version).change(layer).to(torch.float64).dense(), wanted, atol=1e-6)
+    assert kept.resolve("acme/one").digest != kept.resolve("acme/other").digest
 
 
 def test_heads_are_aligned_by_the_names_of_their_labels(kept: ahf.Registry, encoder: Path) -> None:
@@ -436,6 +450,8 @@ class TestRefusals:
             ({"head_from": "acme/tone"}, "acme/tone, which is not merged here: name one of acme/a@1, acme/b@1"),
             ({"head_from": "acme/none"}, "not merged here"),
             ({"rank": 0}, "a rank is a whole number from 1"),
+            ({"rank": 2**63, "dry_run": True}, "a rank is a whole number from 1"),
+            ({"seed": 2**63, "dry_run": True}, "the seed 9223372036854775808 is no whole number"),
             ({"using": "slerp", "weights": [-1, 2]}, r"bert.*weight: "),
             ({"space": "dense"}, "exact in the space of the factors"),
             ({"into": None}, "has no name"),
@@ -523,7 +539,7 @@ class TestVerb:
         assert [each["weight"] for each in stored["parents"]] == [1, 1]
         recipe = kept.resolve("acme/ab").manifest.recipe
         assert recipe is not None and recipe["merge"]["options"]["density"] == 0.5
-        assert recipe["merge"]["weights_for"] == {"layer.1.*": [1.0, 0.0]}
+        assert recipe["merge"]["weights_for"] == [["layer.1.*", [1.0, 0.0]]]
 
     @pytest.mark.parametrize(
         "arguments",
@@ -533,6 +549,7 @@ class TestVerb:
             ["acme/a", "--into", "acme/x", "--weights", "one"],
             ["acme/a", "--into", "acme/x", "--rank", "big"],
             ["acme/a", "--into", "acme/x", "--weights-for", "layer"],
+            ["acme/a", "--into", "acme/x", "--weights-for", "dense=1", "--weights-for", "dense=2"],
             ["acme/a", "--into", "acme/x", "--check-set", "rows=2"],
         ],
     )
@@ -543,9 +560,10 @@ class TestVerb:
 class Outer(MethodImplementation):
     """A method of someone else's that keeps its factors in a form of its own."""
 
-    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank]:
+    def to_lora_factors(self, folder: Path) -> LoraFactors:
         held = load_file(folder / "adapter_model.safetensors")
-        return {"bert.pooler.dense": LowRank(held["column"][:, None], held["row"][None], 2.0)}
+        change = LowRank(held["column"][:, None], held["row"][None], 2.0)
+        return LoraFactors({"bert.pooler.dense": change}, frozenset({"column", "row"}))
 
 
 class Closed(MethodImplementation):
@@ -574,6 +592,12 @@ def test_another_method_joins_by_its_factors(
         with pytest.raises(ahf.BadMerge, match="'outer-closed', which adds no low-rank matrices"):
             ahf.merge(["acme/a", "acme/outer"], into="acme/x")
         return
+    changed(kept, "acme/outer", "acme/more", {"bias": torch.ones(32)}, tmp_path)
+    with pytest.raises(ahf.BadMerge, match="acme/more@1 can't be merged: bias is no part known here"):
+        ahf.merge(["acme/a", "acme/more"], into="acme/x")
+    changed(kept, "acme/outer", "acme/torn", {"column": torch.ones(32, 2, 2)}, tmp_path)
+    with pytest.raises(ahf.PluginError, match="the method outer-outer could not read acme/torn@1"):
+        ahf.merge(["acme/a", "acme/torn"], into="acme/x")
     made = ahf.merge(["acme/a", "acme/outer"], weights=[0.0, 0.5], into="acme/x").version
     assert made is not None
     found = folded(made, encoder)["bert.pooler.dense.weight"]

@@ -71,6 +71,7 @@ PLANS: dict[str, Any] = {
     "bias": LoraConfig(r=2, lora_alpha=5, lora_bias=True, target_modules=["deep.0", "line", "plane"]),
     "embedding": LoraConfig(r=2, lora_alpha=5, target_modules=["words", "deep.0"]),
     "convolutions": LoraConfig(r=2, lora_alpha=5, target_modules=["line", "plane", "point"]),
+    "alike": LoraConfig(r=2, lora_alpha=5, target_modules=r"deep\.1"),  # and not wrap.deep.1
     "conv1d": LoraConfig(r=2, lora_alpha=5, fan_in_fan_out=True, target_modules=["turned"]),
     "adalora": AdaLoraConfig(init_r=4, target_r=2, lora_alpha=5, total_step=9, **HEADED),
 }
@@ -165,21 +166,102 @@ def test_one_adapter_merged_with_weight_one_comes_back(kind: str, dtype: torch.d
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("kind", "key", "value", "said"),
     [
-        ("use_dora", True, "use_dora, and DoRA rescales"),
-        ("init_lora_weights", "pissa_niter_4", "init_lora_weights to pissa_niter_4"),
-        ("bias", "all", "bias to all"),
-        ("alora_invocation_tokens", [3], "alora_invocation_tokens"),
-        ("layer_replication", [[0, 2], [1, 2]], "layer_replication"),
+        ("plain", "use_dora", True, "use_dora, and DoRA rescales"),
+        ("plain", "init_lora_weights", "pissa_niter_4", "init_lora_weights to pissa_niter_4"),
+        ("plain", "bias", "all", "bias to all"),
+        ("plain", "alora_invocation_tokens", [3], "alora_invocation_tokens"),
+        ("plain", "layer_replication", [[0, 2], [1, 2]], "layer_replication"),
+        ("adalora", "bias", "all", "bias to all"),
+        ("adalora", "trainable_token_indices", [3, 4], "trainable_token_indices"),
     ],
 )
-def test_what_is_more_than_matrices_is_refused_by_name(key: str, value: Any, said: str, saved: Saved) -> None:
-    folder = saved(PLANS["plain"])
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(config | {key: value}))
+def test_what_is_more_than_matrices_is_refused_by_name(
+    kind: str, key: str, value: Any, said: str, saved: Saved
+) -> None:
+    folder = saved(PLANS[kind])
+    rewrite(folder, {key: value})
     with pytest.raises(ahf.BadMerge, match=f"acme/it can't be merged: it sets {said}"):
-        open_changes(folder, "acme/it")
+        open_changes(folder, "acme/it", method=method(PLANS[kind]))
+
+
+def rewrite(folder: Path, changes: dict[str, Any]) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | changes))
+
+
+def retype(folder: Path, tensors: dict[str, Tensor]) -> None:
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+
+
+STRAY = {
+    "deep.0.bias": "no part known here",  # as `bias: all` stores it, in a layer that is adapted too
+    "words.token_adapter.trainable_tokens_delta": "trained tokens",
+    "deep.0.lora_magnitude_vector": "DoRA's magnitude",
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+@pytest.mark.parametrize("kind", ["plain", "adalora"])
+def test_a_tensor_that_nothing_accounts_for_is_refused(kind: str, name: str, saved: Saved) -> None:
+    """Whatever the configuration says, nothing of the file is left behind."""
+    folder = saved(PLANS[kind])
+    retype(folder, load_file(folder / WEIGHTS) | {f"base_model.model.{name}": torch.ones(7)})
+    with pytest.raises(ahf.BadMerge, match=f"acme/it can't be merged: base_model.model.{name} is {STRAY[name]}"):
+        open_changes(folder, "acme/it", method=method(PLANS[kind]))
+
+
+@pytest.mark.parametrize("kind", ["head", "adalora"])
+def test_a_file_without_a_change_is_told(kind: str, saved: Saved) -> None:
+    folder = saved(PLANS[kind])
+    retype(folder, {name: value for name, value in load_file(folder / WEIGHTS).items() if "lora" not in name})
+    with pytest.raises(ahf.NotAnAdapter, match="acme/it holds no change of any layer"):
+        open_changes(folder, "acme/it", method=method(PLANS[kind]))
+
+
+@pytest.mark.parametrize("part", ["A", "B", "E"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_adalora_whose_parts_do_not_fit_is_told(part: str, lost: bool, saved: Saved) -> None:
+    folder = saved(PLANS["adalora"])
+    tensors = load_file(folder / WEIGHTS)
+    name = f"base_model.model.deep.0.lora_{part}"
+    given = tensors.pop(name)
+    retype(folder, tensors if lost else tensors | {name: given.repeat(2, 2)})
+    said = f"holds no {name}: save" if lost else "holds A, B and E of base_model.model.deep.0 in the shapes"
+    with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be taken apart: .* {said}"):
+        open_changes(folder, "acme/it", method=method(PLANS["adalora"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"init_r": 0}, "init_r is 0, which is no rank"),
+        ({"init_r": None}, "init_r is None, which is no rank"),
+        ({"lora_alpha": "five"}, "lora_alpha is five, which is no number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan, which is no number"),
+    ],
+)
+def test_an_adalora_whose_scale_is_none_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
+    folder = saved(PLANS["adalora"])
+    rewrite(folder, changes)
+    with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be taken apart: adapter_config.json says that {said}"):
+        open_changes(folder, "acme/it", method=method(PLANS["adalora"]))
+    with pytest.raises(ahf.NotAnAdapter, match=said):
+        ahf.import_folder(folder, "acme/it", base="acme/base")
+
+
+@pytest.mark.parametrize("kind", ["alike", "plain", "both"])
+def test_no_other_layer_is_adapted_whose_name_ends_alike(kind: str, saved: Saved) -> None:
+    kinds = ["alike", "plain"] if kind == "both" else [kind]
+    parents = [stored(saved(PLANS[each]), PLANS[each], f"acme/{each}") for each in kinds]
+    version = ahf.merge([each.reference for each in parents], into="acme/same").version
+    assert version is not None
+
+    def adapted(folder: Path) -> set[str]:
+        return {name.partition(".lora_A")[0] for name, _ in loaded(folder).named_parameters() if ".lora_A" in name}
+
+    assert adapted(version.files) == {name for each in parents for name in adapted(each.files)}
 
 
 def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved) -> None:
@@ -193,8 +275,9 @@ def test_every_merger_gives_what_peft_loads_on_every_kind_of_layer(saved: Saved)
 def test_what_one_lora_has_no_place_for_is_refused(saved: Saved) -> None:
     kinds = ("embedding", "bias", "head")
     pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in kinds]
-    with pytest.raises(ahf.BadMerge, match="PEFT has no lora_bias with an embedding"):
-        ahf.merge(pair[:2], into="acme/both")
+    for how in ({"into": "acme/both"}, {"dry_run": True}):
+        with pytest.raises(ahf.BadMerge, match="PEFT has no lora_bias with an embedding"):
+            ahf.merge(pair[:2], **how)  # type: ignore[arg-type]
     with pytest.raises(ahf.BadMerge, match="acme/embedding@1 has no head and acme/head@1 custom"):
         ahf.merge([pair[0], pair[2]], into="acme/both")
 
@@ -221,8 +304,7 @@ def test_outputs_without_labels_are_not_averaged(saved: Saved) -> None:
 )
 def test_a_configuration_that_does_not_fit_its_file_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
     folder = saved(PLANS["plain"])
-    config = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps(config | changes))
+    rewrite(folder, changes)
     with pytest.raises(ahf.NotAnAdapter, match=re.escape(said)):
         open_changes(folder, "acme/it")
 
@@ -258,7 +340,7 @@ def test_a_pattern_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         lora_scale.lora_scale(hostile, "bert.encoder.layer.0.attention.self.query")
 
 
-RIGHT = ("plain", "embedding", "convolutions", "conv1d")
+RIGHT = ("plain", "alike", "embedding", "convolutions", "conv1d")
 
 
 @pytest.mark.parametrize("kind", [*PLANS, "dora"])

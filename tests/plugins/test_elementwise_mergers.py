@@ -103,6 +103,16 @@ def test_breadcrumbs() -> None:
     assert close(merge("breadcrumbs", row, density=0.4, outliers=0.1), [[0, 0, 0, 9, -8, 0, 7, -6, 0, 0]])
 
 
+def test_sce_of_changes_whose_squares_no_float_holds() -> None:
+    stack = torch.tensor([FIRST, SECOND], dtype=torch.float32)
+    for size in (2.0**-100, 2.0**100):
+        found, wanted = (
+            plugs.build(Merger, "sce", {"density": 0.4}).merge(each, torch.ones(2), torch.Generator())
+            for each in (size * stack, stack)
+        )
+        assert wanted.any() and torch.equal(found / size, wanted)
+
+
 def test_sce() -> None:
     # Variances of the columns: 9, 1, 0.25, 2.25, 3.0625; the two largest of five are the first and the last.
     # Of these, energies 16 + 9 and 4 + 0.25: coefficients 25 / 29.25 and 4.25 / 29.25. The sums' signs are + and -,

@@ -184,7 +184,7 @@ def cases(draw: st.DrawFn, name: str) -> Case:
     weight = st.floats(0.1, 2.0)
     weight = weight if name in POSITIVE else weight | st.floats(-2.0, -0.1)
     weights = draw(st.lists(weight, min_size=count, max_size=count))
-    m, n = draw(st.tuples(st.integers(28, 48), st.integers(28, 48)))
+    m, n = draw(st.tuples(st.integers(4, 48), st.integers(4, 48)))  # some with less room than the ranks take
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     left, right = rng.standard_normal((m, 1)), rng.standard_normal((1, n))
 
@@ -267,3 +267,11 @@ def _trained(folder: Path, module: str) -> LowRank | None:
         if b not in file.keys():  # noqa: SIM118 - it is no mapping
             return None
         return LowRank(file.get_tensor(b), file.get_tensor(a), config["lora_alpha"] / config["r"])
+
+
+@pytest.mark.parametrize(("keep", "rank", "kept"), [(0.07, 100, 7), (0.55, 20, 11), (0.14, 50, 7), (0.01, 30, 1)])
+def test_tsv_rounds_a_share_up_and_no_further(keep: float, rank: int, kept: int) -> None:
+    built = plugs.build(Merger, "tsv", {"keep": keep})
+    values = torch.arange(rank, 0, -1, dtype=torch.float64)
+    merged = built.merge(torch.diag(values)[None], torch.ones(1, dtype=torch.float64), torch.Generator())
+    assert torch.linalg.matrix_rank(merged) == kept

@@ -52,6 +52,7 @@ class Taken:
     left_out: dict[str, float] = field(default_factory=dict)
     unchanged: int = 0
     transposed: bool = False
+    alike: bool = False  # whether the model has other modules whose names end as those of the places do
     dtype: torch.dtype = torch.float32
 
 
@@ -91,6 +92,9 @@ class Differences:
             self._add_zero(key, found)
         self._bring(brought, found)
         found.places = dict(sorted(found.places.items()))
+        adapted = {place.module for place in found.places.values()}
+        ends = tuple(f".{module}" for module in adapted)
+        found.alike = any(name.endswith(ends) for name in self.modules if name not in adapted)
         return found
 
     def _size(self, key: str) -> float:
@@ -172,9 +176,15 @@ class Differences:
 
     def _bring(self, keys: Sequence[str], found: Taken) -> None:
         """The modules that hold these parameters, whole; Refused names one that holds modules of its own."""
-        owners = {self._owner(key) for key in keys}
-        found.modules = plugs.outermost(sorted(owners))
+        owners = plugs.outermost(sorted({self._owner(key) for key in keys}))
+        # PEFT takes every module whose name ends with one of these, as in `norm` and `input_layernorm`.
+        found.modules = plugs.outermost([name for name in self.modules if owners and name.endswith(owners)])
         inside = tuple(f"{module}." for module in found.modules)
+        if adapted := [name for name in found.places if name.startswith(inside)]:
+            raise Refused(
+                f"{adapted[0]} differs, and so does a layer that goes whole and whose name its own ends with, so that "
+                f"PEFT would take both whole ({', '.join(owners)}): leave one out with --leave-out (leave_out=...)"
+            )
         for key in self.keys:
             if key.startswith(inside):
                 stored = self._stored(self.stored, key)

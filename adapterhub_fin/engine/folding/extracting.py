@@ -21,17 +21,18 @@ from adapterhub_fin.engine.merging.record import DIGITS
 from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.saving import base_choice, foreign_manifest
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry import Registry, RegistryChain
 from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.folding.differences import Extracted
+    from adapterhub_fin.engine.folding.differences import Extracted, Taken
     from adapterhub_fin.engine.folding.tuned import Task
     from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.manifest import Base
 
 
 @dataclass(frozen=True)
@@ -80,42 +81,19 @@ def extract(
         raise BadRecipe("base: name the model that was fine-tuned")
     source = bases.find_base(choice, download=download)
     model, task = tuned_shell(folder, source.folder)
+    tokenizer = _one_tokenizer(folder, source.folder)
     stored, origin = ModelTensors(folder, model), ModelTensors(source.folder, model)
     found = Differences(model, task, stored, origin, leave_out).taken(rank)
     with tempfile.TemporaryDirectory(prefix="ahf-extract-") as place:
-        config = write_lora(
-            Path(place),
-            found.places,
-            found.changes,
-            dtype=found.dtype,
-            whole=found.whole,
-            modules=found.modules,
-            task=task.peft,
-            base=source.repository,
-            fan_in_fan_out=found.transposed,
-        )
-        foreign = _foreign(Path(place), config, task)
-        pinned = describe_base(
-            model,
-            _tokenizer(source.folder),
-            foreign.head_modules if foreign.head else (),
-            source.repository,
-            source.revision,
-            _read(origin, model, foreign),
-        )
+        foreign = _written(Path(place), found, task, source)
+        pinned = _pinned(model, tokenizer, foreign, source, origin)
         manifest = foreign_manifest(
             foreign, pinned.model_dump(), source.known, corpus, None, description, licence, tuple(tags)
         )
-        recipe = {
-            "extract": {
-                "tuned": {"name": folder.resolve().name, "files": _hashed(stored)},
-                "rank": rank,
-                "energy": {each.name: round(each.energy, DIGITS) for each in found.extracted},
-                "left_out": {name: round(size, DIGITS) for name, size in found.left_out.items()},
-            }
-        }
-        manifest = manifest.model_copy(update={"recipe": recipe})
-        version = target.add(Path(place), manifest, name=into, checks=extensions().vetoes())
+        recipe = _recipe(folder, stored, rank, found)
+        version = target.add(
+            Path(place), manifest.model_copy(update={"recipe": recipe}), name=into, checks=extensions().vetoes()
+        )
     if choice.path is not None:
         bases.remember(plugs.pin_key(pinned), source.folder)
     return Extraction(version, found.extracted, sorted(found.whole), found.left_out, found.unchanged)
@@ -127,26 +105,69 @@ def _given(base: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     return {"path": str(base)} if isinstance(base, Path) or Path(base).is_dir() else {"id": base}
 
 
-def _foreign(folder: Path, config: Mapping[str, Any], task: Task) -> Foreign:
-    """The adapter as an import would read it; a head of one figure is no classifier."""
+def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
+    """The base's tokenizer, which a load of the version reads; WrongBase where the tuned model has another one."""
+    with quiet_loading():
+        tokenizer = plugs.load_tokenizer(base)
+        if not any((tuned / name).is_file() for name in ("tokenizer.json", *tokenizer.vocab_files_names.values())):
+            return tokenizer
+        own = plugs.load_tokenizer(tuned)
+    if pin.tokenizer_digest(own) != pin.tokenizer_digest(tokenizer):
+        raise WrongBase(
+            f"the tokenizer of the tuned model at {tuned} is not that of its base, and a version reads its texts "
+            "with the base's: save the base with the tuned model's tokenizer, and name that as the base"
+        )
+    return tokenizer
+
+
+def _written(folder: Path, found: Taken, task: Task, source: bases.BaseSource) -> Foreign:
+    """The adapter in its folder, as an import would read it; a head of one figure is no classifier."""
+    write_lora(
+        folder,
+        found.places,
+        found.changes,
+        dtype=found.dtype,
+        whole=found.whole,
+        modules=found.modules,
+        task=task.peft,
+        base=source.repository,
+        fan_in_fan_out=found.transposed,
+        alike=found.alike,
+    )
     foreign = read_folder(folder, task.labels)
     if task.name == "regress" and foreign.head is not None:
-        foreign = dataclasses.replace(foreign, head={**foreign.head, "name": "regress", "labels": None})
+        return dataclasses.replace(foreign, head={**foreign.head, "name": "regress", "labels": None})
     return foreign
 
 
-def _tokenizer(folder: Path) -> Any:
-    with quiet_loading():
-        return plugs.load_tokenizer(folder)
+def _pinned(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    foreign: Foreign,
+    source: bases.BaseSource,
+    origin: ModelTensors,
+) -> Base:
+    """The base as it is on disk: its own parameters, one at a time, by their names in a bare base."""
+    leave_out = foreign.head_modules if foreign.head else ()
+    prefix, by_key = pin.backbone_prefix(model), origin.by_key
+    read = (
+        (name, by_key[prefix + name].tensor())
+        for name, _ in pin.base_parameters(model, leave_out)
+        if prefix + name in by_key and by_key[prefix + name].direct
+    )
+    return describe_base(model, tokenizer, leave_out, source.repository, source.revision, read)
 
 
-def _read(origin: ModelTensors, model: PreTrainedModel, foreign: Foreign) -> Any:
-    """The base's own parameters, one at a time, by their names in a bare base."""
-    prefix, leave_out = pin.backbone_prefix(model), foreign.head_modules if foreign.head else ()
-    for name, _ in pin.base_parameters(model, leave_out):
-        stored = origin.by_key.get(prefix + name)
-        if stored is not None and stored.direct:
-            yield name, stored.tensor()
+def _recipe(tuned: Path, stored: ModelTensors, rank: int | float, found: Taken) -> Mapping[str, Any]:
+    """How it was made, for the manifest."""
+    return {
+        "extract": {
+            "tuned": {"name": tuned.resolve().name, "files": _hashed(stored)},
+            "rank": rank,
+            "energy": {each.name: round(each.energy, DIGITS) for each in found.extracted},
+            "left_out": {name: round(size, DIGITS) for name, size in found.left_out.items()},
+        }
+    }
 
 
 def _hashed(stored: ModelTensors) -> list[list[Any]]:

@@ -17,7 +17,7 @@ from adapterhub_fin.engine.base_check import check_base, held_base
 from adapterhub_fin.engine.folding.arithmetic import Change
 from adapterhub_fin.engine.folding.base_tensors import FLOATS, ModelTensors, Stored
 from adapterhub_fin.engine.folding.four_bit import FourBit
-from adapterhub_fin.engine.folding.loss import Into, Loss
+from adapterhub_fin.engine.folding.loss import Into, Loss, fitted
 from adapterhub_fin.engine.folding.shell import shell_of, untied
 from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
 from adapterhub_fin.engine.loading import base_source, find_version
@@ -124,7 +124,7 @@ class _Folding:
     def _fits(self, place: Place) -> bool:
         """Whether a parameter is to be changed, once it is sure that the base has it as the adapter does."""
         if place.kind == "bias" and place.name not in self.known:
-            if not self.changes.change(place.name).norm():
+            if self.changes.change(place.name).is_zero():
                 return False  # as PEFT stores it for a layer without one
             raise Refused(
                 f"{self.whose} adds a bias to {place.module}, and the base has none there: serve it with PEFT"
@@ -197,7 +197,7 @@ class _Folding:
         assert stored is not None  # _check_complete has seen to it
         name, dtype, there = _called(stored, key), self._dtype(stored.dtype), stored
         if key not in self.changed:
-            return Outgoing(name, dtype, stored.shape, lambda: self._unchanged(there, key).to(dtype))
+            return Outgoing(name, dtype, stored.shape, lambda: fitted(self._unchanged(there, key), dtype, key))
         return Outgoing(name, dtype, stored.shape, lambda: self._folded(there, key, dtype))
 
     def _unchanged(self, stored: Stored, key: str) -> Tensor:

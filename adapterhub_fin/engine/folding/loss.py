@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adapterhub_fin.engine.folding.arithmetic import Change, distance_squared, squared
+from adapterhub_fin.errors import Refused
 
 Into = Literal["dequantised", "original"]
 AGAIN = "four bits again"
@@ -30,6 +31,7 @@ class Loss:
         """The folded weight, rounded once to its dtype.
 
         `weight` is as it is stored, `held` as the adapter saw it in training: what is meant is `held` with the change.
+        Raises Refused where the dtype does not hold what is written.
         """
         folded = torch.empty(weight.shape, dtype=dtype)
         target, trained_on = change.rows(folded), change.rows(held)
@@ -38,10 +40,11 @@ class Loss:
         for block, exact in change.folded(matrices):
             effect += squared(exact[0] - trained_on[block].double())
             for choice, each in zip(self.choices, exact, strict=True):
-                rounded = each.to(dtype)
-                errors[choice] += squared(rounded.double() - exact[0])
                 if choice == self.written:
-                    target[block] = rounded
+                    target[block] = rounded = fitted(each, dtype, key)
+                else:
+                    rounded = each.to(dtype)
+                errors[choice] += squared(rounded.double() - exact[0])
         self.effects[key], self.errors[key] = effect, errors
         return folded
 
@@ -65,3 +68,19 @@ class Loss:
             (math.sqrt(self.errors[key][self.written] / effect), key) for key, effect in self.effects.items() if effect
         ]
         return max(found)[::-1] if found else None
+
+
+def fitted(exact: Tensor, dtype: torch.dtype, key: str) -> Tensor:
+    """The values of a parameter in a dtype; Refused where it does not reach so far."""
+    if exact.dtype == dtype:
+        return exact
+    if not bool(exact.isfinite().all()):
+        raise Refused(f"{key} would hold values that are no numbers: see to the base's weights and the adapter's alpha")
+    rounded = exact.to(dtype)
+    if not bool(rounded.isfinite().all()):
+        name = str(dtype).removeprefix("torch.")
+        raise Refused(
+            f"{key} would hold {float(exact.abs().max()):.3g}, and {name} ends at "
+            f"{torch.finfo(dtype).max:.3g}: name a base in bfloat16 or float32 with --base (base=...)"
+        )
+    return rounded

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -12,11 +12,13 @@ from torch import Generator, Tensor
 from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.low_rank import LowRank, Span, nearest
 from adapterhub_fin.engine.merging.sketching import sketched
-from adapterhub_fin.errors import BadMerge, PluginError
+from adapterhub_fin.errors import AdapterHubError, BadMerge, PluginError
 from adapterhub_fin.interfaces import MergerImplementation
 
 Space = Literal["exact", "dense", "factor"]
 Rank = int | float | None
+Answer = TypeVar("Answer")
+BEYOND = 2**63  # whole numbers that no manifest records
 LARGEST = torch.finfo(torch.float32).max  # of what a merge stores, where no parent is wider
 
 
@@ -55,7 +57,7 @@ def check_count(merger: Merger, count: int) -> None:
 
 def check_rank(rank: Rank) -> None:
     """Raise BadMerge unless a rank is None, at least 1, or as a float a share of the energy above 0 and up to 1."""
-    if rank is None or (rank >= 1 if isinstance(rank, int) else 0 < rank <= 1):
+    if rank is None or (1 <= rank < BEYOND if isinstance(rank, int) else 0 < rank <= 1):
         return
     raise BadMerge(f"a rank is a whole number from 1, or the share of the energy to keep, such as 0.99; not {rank!r}")
 
@@ -76,7 +78,7 @@ def combine(
     default the rank that the result has, and in dense space, where that is full, the sum of the changes' ranks.
     Where all changes or all weights are zero, so is the answer, and the merger is not asked. Factors come in float64,
     from dense space in float32; `seed` is this module's. Raises BadMerge where a change is too large or the merger
-    refuses the changes or weights, and PluginError where its answer is not finite or of another shape.
+    refuses the changes or weights, and PluginError where its answer is not finite, of another shape, or none.
     """
     check_count(merger, len(changes))
     check_rank(rank)
@@ -85,13 +87,23 @@ def combine(
     changes, generator = [change.to(torch.float64) for change in changes], Generator().manual_seed(seed)
     _check_sizes(changes, weights)
     if rank is None:
-        if (joined := implementation.join(changes, weights)) is not None:
+        if (joined := _asked(implementation.join, changes, weights)) is not None:
             return Combined(joined, 1.0)
-        rank = implementation.rank([change.rank for change in changes])
+        rank = _asked(implementation.rank, [change.rank for change in changes])
     merging = _Merging(changes, weights, implementation, generator)
     if space == "exact":
         return merging.on_cores(rank) if merger.commutes == "both" else merging.on_rows(rank)
     return merging.in_dense(rank) if space == "dense" else merging.in_factors(rank)
+
+
+def _asked(function: Callable[..., Answer], *given: Any) -> Answer:
+    """A merger's answer; what it raises that is not a refusal of ours is told as the plugin's."""
+    try:
+        return function(*given)
+    except AdapterHubError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{function.__qualname__} failed ({type(error).__name__}: {error})") from error
 
 
 def _check_sizes(changes: Sequence[LowRank], weights: Sequence[float]) -> None:
@@ -159,7 +171,7 @@ class _Merging:
     def _merged(self, matrices: Tensor) -> Tensor:
         """What the merger makes of (K, m, n), checked."""
         weights = torch.tensor(self.weights, dtype=matrices.dtype)
-        merged = self.implementation.merge(matrices, weights, self.generator)
+        merged = _asked(self.implementation.merge, matrices, weights, self.generator)
         if merged.shape != matrices.shape[1:]:
             raise PluginError(
                 f"a merger must give a matrix of {tuple(matrices.shape[1:])}, and {type(self.implementation).__name__} "

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapterhub_fin import descriptions
 from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.foreign import OUTPUTS
+from adapterhub_fin.engine.foreign import ROWS
 from adapterhub_fin.engine.merging.parents import Parent
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 CURE = "name the one whose head is to be taken, with --head-from (head_from=...)"
 _PLACEHOLDER = re.compile(r"LABEL_[0-9]+")  # what Transformers calls an output that nobody named
-_ROWS = {*OUTPUTS, *(name.removesuffix("weight") + "bias" for name in OUTPUTS)}  # whose rows are a head's outputs
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _check_alike(one: Parent, other: Parent) -> None:
             told = [f"of the shape {has[name]}" if name in has else "not at all" for has in (mine, theirs)]
             raise BadMerge(f"{one.called} brings {name} {told[0]} and {other.called} {told[1]}: {CURE}")
     named = any(not _PLACEHOLDER.fullmatch(label) for label in labels[0])
-    unnamed = [name for name, shape in mine.items() if name in _ROWS and shape[0] > 1 and not named]
+    unnamed = [name for name in sorted(_rows(one)) if mine[name][0] > 1 and not named]
     if unnamed:
         raise BadMerge(
             f"{one.called} and {other.called} bring {unnamed[0]}, and neither records what its outputs mean, so that "
@@ -111,14 +110,24 @@ def _outputs(parents: Sequence[Parent], units: Sequence[tuple[float, float]]) ->
     labels = [head.labels if (head := _head(each)) else None for each in parents]
     if len(set(labels)) == 1 and len(set(units)) == 1:
         return set()
-    rows = {name for name in first.changes.whole if name in _ROWS}
+    rows = _rows(first)
     if not rows:
         names = ", ".join(first.changes.whole) or "nothing"
         raise BadMerge(
             f"{first.called} and {others[0].called} have outputs in another order or in other units, and which layer "
-            f"gives them is not known here (they bring {names}): {CURE}"
+            f"gives them is not said by the head's plugin (they bring {names}): {CURE}"
         )
     return rows
+
+
+def _rows(parent: Parent) -> set[str]:
+    """The parameters that a parent brings whose rows are its outputs; of a head that nobody here knows, the usual."""
+    head = _head(parent)
+    try:
+        named = plugs.build(descriptions.Head, head.name, head.options).outputs() if head else ROWS
+    except UnknownName:
+        named = ROWS
+    return {name for name in parent.changes.whole if name in named}
 
 
 def _order(first: Parent, parent: Parent) -> list[int] | slice:

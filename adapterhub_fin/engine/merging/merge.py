@@ -160,6 +160,7 @@ def _store(
             task=(plan.head_parent or plan.parents[0]).changes.config.get("task_type"),
             base=merged_base(plan.parents).repository,
             fan_in_fan_out=any(each.changes.fan_in_fan_out for each in plan.parents),
+            alike=any(each.changes.chooses_among_alike for each in plan.parents),
         )
         manifest = merge_manifest(plan, config, {each.name: each.energy for each in made.modules}, stated)
         return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.base_check import first_difference, held_base
+from adapterhub_fin.engine.merging.kinds import check_one_kind
 from adapterhub_fin.engine.merging.reading import StoredChanges, changes_of
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.registries import configured_registries
@@ -62,7 +63,7 @@ def check_together(parents: Sequence[Parent]) -> list[str]:
         for each in parents
         if others and each.base.weight_probe is None
     ]
-    _check_prefixes(parents)
+    check_one_kind(parents)
     for name in sorted({name for each in parents for name in each.changes.places}):
         holding = [each for each in parents if name in each.changes.places]
         one, *others = holding
@@ -81,28 +82,6 @@ def check_together(parents: Sequence[Parent]) -> list[str]:
         named = ", ".join(each.called for each in parents if each.base.quantization)
         said.append(f"{named}: trained on a quantized base; the merge is a LoRA for the base in full precision")
     return said
-
-
-def _check_prefixes(parents: Sequence[Parent]) -> None:
-    """A model with a head may name its backbone's layers otherwise than the bare one: `bert.encoder`, `encoder`."""
-    found: dict[str, Parent] = {}
-    for each in parents:
-        known = each.base.weight_probe.values.keys() if each.base.weight_probe else ()
-        for name in each.changes.places:
-            start = next((at for at in _starts(name) if name[at:] in known), None)
-            if start is not None:
-                found.setdefault(name[:start], each)
-    if len(found) > 1:
-        (one, first), (two, second) = list(found.items())[:2]
-        raise BadMerge(
-            f"{first.called} names the layers of its base {one}* and {second.called} {two}*: they were trained "
-            "on two kinds of model; train one of them with the other's head"
-        )
-
-
-def _starts(name: str) -> list[int]:
-    """Where the parts of a dotted name begin."""
-    return [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
 
 
 def merged_base(parents: Sequence[Parent]) -> Base:

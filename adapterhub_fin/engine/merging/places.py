@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from adapterhub_fin.errors import BadMerge
 
 Kind = Literal["linear", "embedding", "convolution", "bias"]
 
@@ -26,3 +29,13 @@ class Place:
     def matrix(self) -> tuple[int, int]:
         """The shape of the change as a matrix: the first size, and the product of the others."""
         return self.shape[0], math.prod(self.shape[1:])
+
+
+def check_one_lora(places: Mapping[str, Place]) -> None:
+    """Raise BadMerge where no single LoRA of PEFT's has all these places."""
+    kinds = {place.kind: name for name, place in places.items()}
+    if "bias" in kinds and "embedding" in kinds:
+        raise BadMerge(
+            f"{kinds['bias']} and {kinds['embedding']} can't stand in one LoRA: PEFT has no lora_bias with an "
+            "embedding; merge adapters without one of them"
+        )

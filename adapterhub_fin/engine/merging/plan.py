@@ -13,6 +13,7 @@ import torch
 from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.combine import (
+    BEYOND,
     Combined,
     Rank,
     Space,
@@ -22,8 +23,9 @@ from adapterhub_fin.engine.merging.combine import (
     space_for,
 )
 from adapterhub_fin.engine.merging.heads import MergedHead, merge_heads
+from adapterhub_fin.engine.merging.kinds import check_reached
 from adapterhub_fin.engine.merging.parents import Parent, check_together, find_parents
-from adapterhub_fin.engine.merging.places import Place
+from adapterhub_fin.engine.merging.places import Place, check_one_lora
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, NotFound
 from adapterhub_fin.extensions import extensions
@@ -53,6 +55,8 @@ class Manner:
         merger = extensions().get(Merger, using)
         checked = extensions().options(Merger, using, options or {})
         check_rank(rank)
+        if not 0 <= seed < BEYOND:
+            raise BadMerge(f"the seed {seed} is no whole number from 0 that a manifest records: give a smaller one")
         return cls(merger, checked, merger.load()(checked), space_for(merger, space), rank, seed)
 
     def combine(self, changes: Sequence[LowRank], weights: Sequence[float], name: str) -> Combined:
@@ -113,7 +117,10 @@ def plan_merge(
     warnings = check_together(parents)
     shares = Weights.of([each.called for each in parents], weights, weights_for, each=manner.merger.weight)
     places = dict(sorted({name: place for each in parents for name, place in each.changes.places.items()}.items()))
-    head = merge_heads(parents, shares, _named(head_from, references, parents, registry))
+    check_one_lora(places)
+    head_parent = _named(head_from, references, parents, registry)
+    check_reached(parents, head_parent)
+    head = merge_heads(parents, shares, head_parent)
     shares.check_used(_modules(places, head.values))
     return MergePlan(parents, manner, shares, places, head, [*warnings, *_left_out(parents, head)])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,13 @@ from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.merging.variants import check_plain
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.errors import BadMerge, NotAnAdapter, UnknownName
+from adapterhub_fin.errors import AdapterHubError, BadMerge, NotAnAdapter, PluginError, UnknownName
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.lora_scale import lora_rank, lora_scale
 from adapterhub_fin_registry.safetensors_header import read_header
 
 if TYPE_CHECKING:
+    from adapterhub_fin.interfaces import LoraFactors, MethodImplementation
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.manifest import Method as StoredMethod
 
@@ -72,6 +73,12 @@ class StoredChanges(ABC):
         """Whether the linear layers keep their weights as (in, out), as GPT-2's Conv1D does; changes never do."""
         return bool(self.config.get("fan_in_fan_out"))
 
+    @property
+    def chooses_among_alike(self) -> bool:
+        """Whether it may leave out modules whose names end as those that it adapts do; a plain list takes them all."""
+        chosen = any(self.config.get(key) for key in ("exclude_modules", "layers_to_transform"))
+        return chosen or not isinstance(self.config.get("target_modules"), list)
+
     def _tensor(self, name: str) -> Tensor:
         with safe_open(self.folder / WEIGHTS, "pt") as file:  # mapped: only this tensor's pages are read
             return self._finite(file.get_tensor(name), name)
@@ -83,8 +90,10 @@ class StoredChanges(ABC):
             )
         return tensor
 
-    def _sort_out(self, header: Mapping[str, Any], wholes: tuple[str, ...], taken: set[str]) -> None:
-        """Note the whole modules' tensors, and refuse those that nothing here accounts for."""
+    def _sort_out(self, header: Mapping[str, Any], wholes: tuple[str, ...], taken: Collection[str]) -> None:
+        """Note the whole modules' tensors; refuse those that neither these nor the changes (`taken`) account for."""
+        if not self.places:
+            raise NotAnAdapter(f"{self.called} holds no change of any layer, which no PEFT adapter does: save it again")
         for name, info in header.items():
             bare = name.removeprefix(PREFIX)
             if name in taken:
@@ -177,14 +186,14 @@ class _OtherMethod(StoredChanges):
     ) -> None:
         super().__init__(folder, called, config)
         factors = _factors(folder, called, stored)
-        self._changes = {f"{module}.weight": change for module, change in sorted(factors.items())}
-        for module, change in sorted(factors.items()):
-            self.places[f"{module}.weight"] = Place(module, "linear", change.shape)
-        self.dtypes = tuple(sorted({change.left.dtype for change in factors.values()}, key=str))
+        check_plain(config, called)
+        self._changes = {f"{module}.weight": change for module, change in sorted(factors.changes.items())}
+        for name, change in self._changes.items():
+            self.places[name] = Place(name.removesuffix(".weight"), "linear", change.shape)
+        self.dtypes = tuple(sorted({change.left.dtype for change in self._changes.values()}, key=str))
         header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
         wholes = (*heads, *head_modules(config, {name: tuple(info.shape) for name, info in header.items()}))
-        within = tuple(f"{module}." for module in wholes)
-        self._sort_out(header, wholes, {n for n in header if not n.removeprefix(PREFIX).startswith(within)})
+        self._sort_out(header, wholes, factors.tensors)
 
     def change(self, name: str) -> LowRank:
         change = self._changes[name]
@@ -235,19 +244,30 @@ def _config(path: Path, called: str) -> Mapping[str, Any]:
     return config
 
 
-def _factors(folder: Path, called: str, stored: StoredMethod) -> Mapping[str, LowRank]:
+def _factors(folder: Path, called: str, stored: StoredMethod) -> LoraFactors:
     try:
         description = extensions().get(Method, stored.name)
     except UnknownName as error:
         raise BadMerge(f"{called} was made by the method {stored.name!r}, whose plugin is not here: {error}") from error
     if "additive_low_rank" in description.traits:
-        factors: Mapping[str, LowRank] | None = plugs.build(Method, stored.name, stored.options).to_lora_factors(folder)
+        factors = _asked(plugs.build(Method, stored.name, stored.options), folder, called, stored.name)
         if factors is not None:
             return factors
     raise BadMerge(
         f"{called} was made by the method {stored.name!r}, which adds no low-rank matrices to the base's weights: "
         "merge adapters of lora, qlora, adalora or a method that has to_lora_factors"
     )
+
+
+def _asked(method: MethodImplementation, folder: Path, called: str, name: str) -> LoraFactors | None:
+    try:
+        return method.to_lora_factors(folder)
+    except (BadMerge, NotAnAdapter) as error:
+        raise type(error)(f"{called} can't be taken apart: {error}") from error
+    except AdapterHubError:
+        raise
+    except Exception as error:
+        raise PluginError(f"the method {name} could not read {called} ({type(error).__name__}: {error})") from error
 
 
 def _dtype(name: str, called: str, tensor: str) -> torch.dtype:

@@ -56,7 +56,7 @@ def _details(plan: MergePlan, energies: Mapping[str, float]) -> dict[str, Any]:
         "space": manner.space,
         "rank": manner.rank,
         "seed": manner.seed,
-        "weights_for": {pattern: list(weights) for pattern, weights in plan.weights.patterns.items()},
+        "weights_for": [[pattern, list(weights)] for pattern, weights in plan.weights.patterns.items()],
         "head_from": plan.head_parent.version.digest if plan.head_parent else None,
         "notes": list(plan.warnings),
         "energy": {name: energy for name, energy in kept.items() if energy < 1},

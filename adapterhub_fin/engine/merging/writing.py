@@ -18,7 +18,6 @@ from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.weights import unshared
-from adapterhub_fin.errors import BadMerge
 
 
 def write_lora(
@@ -32,13 +31,14 @@ def write_lora(
     task: str | None = None,
     base: str | None = None,
     fan_in_fan_out: bool = False,
+    alike: bool = False,
 ) -> dict[str, Any]:
     """Write a folder that `PeftModel.from_pretrained` loads, and give its configuration.
 
     `changes` are by the parameter's name, as `places` are; `whole` holds the values of the `modules` that travel whole,
-    by the parameter's name too. The scale of every module is 1: what scaled a change is in its factors.
+    by the parameter's name too. The scale of every module is 1: what scaled a change is in its factors. `alike` says
+    that the base may have other modules whose names end as those of the places do.
     """
-    _check_kinds(places)
     tensors, ranks = {}, {}
     for name, place in places.items():
         if place.kind != "bias":
@@ -59,6 +59,8 @@ def write_lora(
         "base_model_name_or_path": base,
         "fan_in_fan_out": fan_in_fan_out,
     }
+    if alike:  # PEFT would adapt those too
+        config["exclude_modules"] = f"(?!(?:{'|'.join(map(re.escape, sorted(ranks)))})$).*"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         unshared({name: value.contiguous() for name, value in sorted(tensors.items())}),
@@ -67,15 +69,6 @@ def write_lora(
     )
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return config
-
-
-def _check_kinds(places: Mapping[str, Place]) -> None:
-    kinds = {place.kind: name for name, place in places.items()}
-    if "bias" in kinds and "embedding" in kinds:
-        raise BadMerge(
-            f"{kinds['bias']} and {kinds['embedding']} can't stand in one LoRA: PEFT has no lora_bias with an "
-            "embedding; merge adapters without one of them"
-        )
 
 
 def _factors(change: LowRank, place: Place, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 
 from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
 from adapterhub_fin.interfaces import HeadImplementation, Prediction
-from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean
+from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean, renamed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +73,9 @@ class Classify(HeadImplementation):
             "id2label": dict(enumerate(names)),
             "label2id": {name: number for number, name in enumerate(names)},
         }
+
+    def outputs(self) -> Collection[str]:
+        return renamed(super().outputs()) if self.options.pooling == "mean" else super().outputs()
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         model, info = AutoModelForSequenceClassification.from_pretrained(

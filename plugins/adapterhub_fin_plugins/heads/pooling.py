@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -30,6 +30,11 @@ def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:
     name = outside_backbone(model)[-1]
     setattr(model, name, nn.Sequential(getattr(model, name)))
     return [key.replace(f"{name}.", f"{name}.0.", 1) if key.startswith(f"{name}.") else key for key in missing]
+
+
+def renamed(outputs: Collection[str]) -> frozenset[str]:
+    """The parameters of a last layer, by the names that `read_mean` gives them."""
+    return frozenset(f"{top}.0.{rest}" for top, _, rest in (name.partition(".") for name in outputs))
 
 
 def _reading_mean(plain: type[PreTrainedModel]) -> type[PreTrainedModel]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from adapterhub_fin.engine.plugs import outside_backbone
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.interfaces import Estimate, HeadImplementation
-from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean
+from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean, renamed
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,6 +56,12 @@ class Regress(HeadImplementation):
 
     def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
         return {"standardize": True, "centre": centre, "scale": scale}
+
+    def outputs(self) -> Collection[str]:
+        found = super().outputs()
+        if self.options.network == "mlp":  # which stands in the place of a last layer, and ends with its third part
+            found = frozenset(f"{layer}.2.{end}" for layer, _, end in (name.rpartition(".") for name in found))
+        return renamed(found) if self.options.pooling == "mean" else found
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         model, info = AutoModelForSequenceClassification.from_pretrained(

@@ -23,6 +23,8 @@ class Sce(MergerImplementation):
         self.options = options
 
     def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
+        scale = _scale(changes)  # what is squared stays within the type, however small the changes are
+        changes = changes * scale
         selected = self._selected(changes)
         energies = torch.stack([(change * selected).square().sum() for change in changes])
         energies = energies / energies.sum() if energies.any() else energies
@@ -32,7 +34,7 @@ class Sce(MergerImplementation):
             left = selected & (change.sign() == sign)
             total += weight * energy * change * left
             whole += energy * left
-        return total / torch.where(whole == 0, 1, whole)
+        return total / torch.where(whole == 0, 1, whole) / scale
 
     def _selected(self, changes: Tensor) -> Tensor:
         variance = changes.var(0, correction=0)
@@ -41,3 +43,10 @@ class Sce(MergerImplementation):
             return torch.ones_like(variance, dtype=torch.bool)
         count = max(1, round(self.options.density * varies))
         return (variance >= variance.flatten().kthvalue(variance.numel() - count + 1).values) & (variance > 0)
+
+
+def _scale(changes: Tensor) -> Tensor:
+    """The power of two that brings the largest magnitude to about one; multiplying by it rounds nothing."""
+    least, most = changes.aminmax()
+    exponent = torch.frexp(torch.maximum(-least, most)).exponent
+    return torch.ldexp(torch.ones_like(most), (-exponent).clamp(-126, 126))

@@ -30,7 +30,9 @@ class Tsv(MergerImplementation):
     def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
         u, values, v = torch.linalg.svd(changes, full_matrices=False)
         kept = [
-            math.ceil(self.keep * numerical_rank(each)) if w else 0 for each, w in zip(values, weights, strict=True)
+            # 0.07 * 100 is a little more than 7 to a computer
+            math.ceil(self.keep * numerical_rank(each) - 1e-9) if w else 0
+            for each, w in zip(values, weights, strict=True)
         ]
         left = _orthonormal(torch.cat([each[:, :count] for each, count in zip(u, kept, strict=True)], 1))
         right = _orthonormal(torch.cat([each[:count] for each, count in zip(v, kept, strict=True)], 0).T)

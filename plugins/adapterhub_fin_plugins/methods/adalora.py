@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from adapterhub_fin.engine.foreign import PREFIX
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
 from adapterhub_fin.engine.targets import linear_layers
-from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.errors import BadRecipe, NotAnAdapter
+from adapterhub_fin.interfaces import LoraFactors, Site
 
 AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # the allocator's importance, which no checkpoint of PEFT's holds
 RANKS = "rank_pattern"
+PARTS = (".lora_A", ".lora_B", ".lora_E")
 
 
 class AdaLora(PeftMethod):
@@ -32,14 +35,11 @@ class AdaLora(PeftMethod):
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         targets = config.get("target_modules")
-        initial, target = config.get("init_r", 12), config.get("target_r", 8)
-        if type(initial) is int and type(target) is int:  # anything else is for the options to refuse
-            initial = max(initial, 2)
-            target = min(target, initial - 1)
+        initial = max(_rank(config, "init_r", 12), 2)
         return {
             "initial_rank": initial,
-            "target_rank": target,
-            "alpha": config.get("lora_alpha", 8),
+            "target_rank": min(_rank(config, "target_r", 8), initial - 1),
+            "alpha": _alpha(config),
             "dropout": config.get("lora_dropout", 0.0),
             "targets": sorted(targets, key=str) if isinstance(targets, list) else None,
         }
@@ -81,19 +81,19 @@ class AdaLora(PeftMethod):
         pattern = config[RANKS] or {}
         return config | {RANKS: {name.replace(f".{slot}", ""): kept for name, kept in pattern.items()} or None}
 
-    def to_lora_factors(self, folder: Path) -> Mapping[str, LowRank]:
+    def to_lora_factors(self, folder: Path) -> LoraFactors:
         """B E A, times alpha over the initial rank, to which PEFT adds 1e-5; pruned entries are not in the file."""
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        initial, alpha = config.get("init_r", 12), config.get("lora_alpha", 8)
+        initial, alpha = _rank(config, "init_r", 12), _alpha(config)
         scale = (alpha if alpha > 0 else initial) / (initial + 1e-5)
         stored = load_file(folder / WEIGHTS)
-        found = {}
-        for name in (name for name in sorted(stored) if name.endswith(".lora_E")):
-            place = name.removesuffix(".lora_E")
-            a, b, e = stored[f"{place}.lora_A"], stored[f"{place}.lora_B"], stored[name]
+        parts = {name: name.rpartition(".") for name in stored if name.endswith(PARTS)}
+        changes = {}
+        for place in sorted({place for place, _, _ in parts.values()}):
+            a, b, e = _parts(stored, place)
             wide = torch.promote_types(e.dtype, torch.float32)  # a product of two narrow numbers needs more digits
-            found[place.removeprefix("base_model.model.")] = LowRank(b.to(wide) * e.to(wide).T, a.to(wide), scale)
-        return found
+            changes[place.removeprefix(PREFIX)] = LowRank(b.to(wide) * e.to(wide).T, a.to(wide), scale)
+        return LoraFactors(changes, frozenset(parts))
 
     def callbacks(self, model: nn.Module, slot: str, total_steps: int) -> Sequence[TrainerCallback]:
         config = peft_model(model).peft_config[slot]
@@ -153,3 +153,31 @@ class _Allocation(TrainerCallback):
 def _layer(model: nn.Module, name: str) -> Any:
     """The adapted layer that a rank pattern's key names, as in `encoder.layer.0.query.lora_E`."""
     return peft_model(model).base_model.model.get_submodule(name.partition(".lora_E")[0])
+
+
+def _rank(config: Mapping[str, Any], key: str, usual: int) -> int:
+    """A rank of PEFT's configuration; NotAnAdapter where none stands there."""
+    rank = config.get(key, usual)
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise NotAnAdapter(f"{CONFIG} says that {key} is {str(rank)[:40]}, which is no rank: save the adapter again")
+    return rank
+
+
+def _alpha(config: Mapping[str, Any]) -> float:
+    alpha = config.get("lora_alpha", 8)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= sys.float_info.max:
+        raise NotAnAdapter(
+            f"{CONFIG} says that lora_alpha is {str(alpha)[:40]}, which is no number: save the adapter again"
+        )
+    return alpha
+
+
+def _parts(stored: Mapping[str, Tensor], place: str) -> tuple[Tensor, Tensor, Tensor]:
+    """A (rank, in), B (out, rank) and E (rank, 1) of one layer; NotAnAdapter where the file has them otherwise."""
+    if lost := [part for part in PARTS if place + part not in stored]:
+        raise NotAnAdapter(f"{WEIGHTS} holds no {place}{lost[0]}: save the adapter again")
+    a, b, e = (stored[place + part] for part in PARTS)
+    if a.ndim != 2 or b.ndim != 2 or b.shape[1] != len(a) or tuple(e.shape) != (len(a), 1):
+        shapes = ", ".join(str(tuple(each.shape)) for each in (a, b, e))
+        raise NotAnAdapter(f"{WEIGHTS} holds A, B and E of {place} in the shapes {shapes}: save the adapter again")
+    return a, b, e
