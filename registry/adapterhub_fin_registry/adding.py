@@ -62,17 +62,17 @@ def store(
     used = shelf.numbers()
     if there := shelf.holding(data, used):
         return there, False
-    change.disk.write(change.built / "manifest.json", data)
+    change.write(change.built / "manifest.json", data)
     for signature in signatures:
-        change.disk.make(change.built / "signatures")
-        change.disk.write(change.built / "signatures" / signature.file_name, signature.data)
+        change.disk.make(change.built / "signatures", change.built)
+        change.write(change.built / "signatures" / signature.file_name, signature.data)
     start = following(used) if number is None or number in used else number
 
     def before(number: int) -> None:
         # Whoever took the number before this one may have stored this very version.
         if number > start and (there := shelf.holding(data, [number - 1])):
             raise _StoredMeanwhile(there)
-        change.disk.write(change.built / "record.json", canonical({**record, "version": number}))
+        change.write(change.built / "record.json", canonical({**record, "version": number}))
 
     try:
         taken = change.append(shelf.versions_folder, start, before)
@@ -131,7 +131,7 @@ def _copy(disk: Disk, folder: Path, path: str, target: Path) -> StoredFile:
         if is_lfs_pointer(file.read(64)):
             raise lfs_pointer(str(source))
         file.seek(0)
-        disk.make(copy.parent)
+        disk.make(copy.parent, target)
         size, sha256 = disk.copy(file, copy, size_limit(path))
     if size > size_limit(path):
         raise NotAnAdapter(f"{source} has more than the {size_limit(path)} bytes that {path} may have: make it smaller")

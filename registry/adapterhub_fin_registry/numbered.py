@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Final
+
+from adapterhub_fin_registry.reading import entries
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def numbers(parent: Path) -> list[int]:
-    """The numbers in use under a parent, ascending; none where the parent isn't there."""
-    try:
-        return sorted([int(entry) for entry in os.listdir(parent) if _NUMBER.fullmatch(entry)])  # noqa: PTH208 - quick
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    """The numbers in use under a parent, ascending; none where it isn't there, Corrupted where it can't be listed."""
+    return sorted([int(entry) for entry in entries(parent) if _NUMBER.fullmatch(entry)])
 
 
 def following(used: list[int]) -> int:
