@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import Change
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
 from adapterhub_fin_registry.manifest import Manifest, StoredFile, Tensor
-from adapterhub_fin_registry.numbered import following
+from adapterhub_fin_registry.numbered import HIGHEST, following
 from adapterhub_fin_registry.paths import clash, refusal, size_limit
 from adapterhub_fin_registry.reading import NotRegularError, open_regular
 from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
 from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.signatures import Signature
 from adapterhub_fin_registry.version import Version
+
+_GIVEN: Final = HIGHEST // 2  # the highest number that a store may give: no store can use up those of a registry
 
 if TYPE_CHECKING:
     Check = Callable[[Manifest, Path], object]
@@ -57,7 +59,10 @@ def store(
     record: Mapping[str, Any],
     number: int | None,
 ) -> tuple[Version, bool]:
-    """The version that what was built becomes, or already is, and whether it is new; `number` is taken where free."""
+    """The version that what was built becomes, or already is, and whether it is new.
+
+    `number` is taken where it is free, and leaves enough for those to come.
+    """
     data = manifest.canonical()
     used = shelf.numbers()
     if there := shelf.holding(data, used):
@@ -66,7 +71,7 @@ def store(
     for signature in signatures:
         change.disk.make(change.built / "signatures", change.built)
         change.write(change.built / "signatures" / signature.file_name, signature.data)
-    start = following(used) if number is None or number in used else number
+    start = following(used) if number is None or number in used or number > _GIVEN else number
 
     def before(number: int) -> None:
         # Whoever took the number before this one may have stored this very version.

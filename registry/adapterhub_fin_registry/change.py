@@ -15,9 +15,9 @@ from typing import Final
 
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import ReadOnly, WriteFailed
+from adapterhub_fin_registry.errors import ReadOnly, Refused, WriteFailed
 from adapterhub_fin_registry.knowledge import format_instant
-from adapterhub_fin_registry.numbered import numbers
+from adapterhub_fin_registry.numbered import HIGHEST, numbers
 from adapterhub_fin_registry.reading import refuse_links
 
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -40,18 +40,20 @@ class Change:
     def append(self, parent: Path, number: int, before: Callable[[int], object] = lambda number: None) -> int:
         """Give what was built the first free number from `number` on, under a parent.
 
-        `before` is told each number just before it is tried, and may give up by raising.
+        `before` is told each number just before it is tried, and may give up by raising. Refused after the highest.
         """
         refuse_links(self.root, parent)
         self.identify()
         self.disk.make(parent, self.built)
         if not numbers(parent):
             self._anchor(parent)
+        _check_number(parent, number)
         before(number)
         with self.marked():
             self.disk.seal(self.built)
             while not self.disk.claim(self.built, parent / str(number)):
                 number += 1
+                _check_number(parent, number)
                 before(number)
             self.disk.sync(parent)
         return number
@@ -131,6 +133,14 @@ class Change:
             self.disk.sync(folder)
             if folder == self.root:
                 return
+
+
+def _check_number(parent: Path, number: int) -> None:
+    if number > HIGHEST:  # what was stored there would be in no list
+        raise Refused(
+            f"{parent} holds the number {HIGHEST}, after which there is none: give that folder a lower one, or store "
+            "under another name"
+        )
 
 
 @contextmanager

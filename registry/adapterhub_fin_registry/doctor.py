@@ -20,6 +20,7 @@ from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, ReadOnly
 from adapterhub_fin_registry.gc import GRACE, KEPT, Leftover, collect, is_buried, workshops
+from adapterhub_fin_registry.numbered import HIGHEST, misnumbered
 from adapterhub_fin_registry.reading import ABSENT, entries, is_there, read_object
 from adapterhub_fin_registry.reference import is_segment
 from adapterhub_fin_registry.shelf import Shelf, is_unknown, listable, mark_of, shelves
@@ -245,6 +246,7 @@ def _alias_names(shelf: Shelf) -> list[str]:
 
 def _strangers(visit: Visit) -> Found:
     yield from _links(visit)
+    yield from _numbers(visit)
     adapters = visit.root / "adapters"
     namespaces = _folders(adapters)
     for folder in [*namespaces, *(name for space in namespaces if is_segment(space.name) for name in _folders(space))]:
@@ -255,6 +257,17 @@ def _strangers(visit: Visit) -> Found:
         elif folder.is_symlink():
             means = "this is a link, and no link leads out of a registry: nothing in it is listed"
             yield Finding("stranger", folder, means, "copy the folder itself here", repairable=False), _by_hand
+
+
+def _numbers(visit: Visit) -> Found:
+    for parent in _inner(visit.root):
+        try:
+            wrong = misnumbered(parent)
+        except Corrupted:
+            continue  # which another check says
+        for name in wrong:
+            means = f"this is no number of a list, which counts from 1 to {HIGHEST}: nothing in it can be found"
+            yield Finding("stranger", parent / name, means, "give it a free number", repairable=False), _by_hand
 
 
 def _links(visit: Visit) -> Found:
@@ -278,6 +291,8 @@ def _inner(root: Path) -> Iterator[Path]:
     for shelf in known:
         aliases = shelf.folder / "aliases"
         yield from (shelf.versions_folder, aliases, *(aliases / alias for alias in _alias_names(shelf)))
+        if shelf.is_listable():
+            yield from (shelf.versions_folder / str(number) / "events" for number in shelf.numbers())
 
 
 def _marks(visit: Visit) -> Found:

@@ -74,9 +74,9 @@ class Registry(RegistryView):
 
         The manifest is completed with the folder's files and tensors; those that it names must match. Each check is
         called with the completed manifest and the copied files, and stops the add by raising Refused, or anything.
-        `number` is taken where it is free, which is for versions that come from elsewhere, as are `signatures`, which
-        are stored with the version; without them it is signed by the configuration's `sign_with`. What the client's
-        policy doesn't allow is Refused.
+        `number` is taken where it is free and at most 499999999, which is for versions that come from elsewhere, as are
+        `signatures`, which are stored with the version; without them it is signed by the configuration's `sign_with`.
+        What the client's policy doesn't allow is Refused.
         """
         from adapterhub_fin_registry.adding import run_checks, store, take_in
 
