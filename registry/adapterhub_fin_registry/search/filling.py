@@ -1,4 +1,4 @@
-"""Bringing the index up to what is stored: only names whose mark changed are read, and of those only new versions."""
+"""Bringing the index up to what is stored: of names whose mark changed, what is new or no longer what it was."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ class _Filler:
             collected.clear()
 
     def _known(self, name: str) -> dict[int, Known]:
-        rows = self._connection.execute("SELECT number, id, events FROM version WHERE name = ?", (name,))
-        known = {number: Known(id_, events, []) for number, id_, events in rows}
+        rows = self._connection.execute("SELECT number, id, state FROM version WHERE name = ?", (name,))
+        known = {number: Known(id_, state, []) for number, id_, state in rows}
         aliases = self._connection.execute(
             "SELECT v.number, o.value FROM value o JOIN version v ON v.id = o.owner "
             "WHERE o.path = (SELECT id FROM path WHERE name = 'alias') AND v.name = ? ORDER BY o.value",
