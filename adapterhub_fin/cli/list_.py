@@ -37,7 +37,8 @@ def command(name: str | None, on: str | None, as_of: str | None, tier: str, as_j
     page = listed.search(wanted, limit=None, as_of=as_of, tier=tier)  # type: ignore[arg-type]
     if name is not None and not page.rows and not as_of and on is None:
         registries.resolve(name)  # says which names are near
-    say_damaged({r: why for r, why in page.damaged.items() if name is None or r.startswith(f"{name}@")})
+    near = (name, name and name.partition("/")[0])
+    say_damaged({r: why for r, why in page.damaged.items() if name is None or r.partition("@")[0] in near})
     if as_json:
         print_json([{**row, **asked(as_of, tier)} for row in page])
     elif page.rows:

@@ -47,8 +47,8 @@ def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path
     keys = [PublicKey.read(path) for path in key_files] or Configuration.read().policy.public_keys()
     registries = configured_registries()
     rows = [
-        _row(registry, reference, keys, must=bool(key_files))
-        for registry, reference in _each(registries, references, everything)
+        _row(registry, reference, keys, must=bool(key_files), problem=problem)
+        for registry, reference, problem in _each(registries, references, everything)
     ]
     if as_json:
         print_json(rows)
@@ -58,13 +58,20 @@ def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path
         raise click.exceptions.Exit(1)
 
 
-def _row(registry: Registry, reference: str, keys: Sequence[PublicKey], *, must: bool) -> dict[str, Any]:
-    """What is found of one version; with `must`, one that none of the keys signed is an error."""
+def _row(
+    registry: Registry, reference: str, keys: Sequence[PublicKey], *, must: bool, problem: str | None
+) -> dict[str, Any]:
+    """What is found of one version; with `must`, one that none of the keys signed is an error.
+
+    A problem is that of a name or a namespace which can't be listed, so that there is no version to look at.
+    """
     from adapterhub_fin.errors import AdapterHubError
     from adapterhub_fin_registry.signatures import signers
 
-    row: dict[str, Any] = {"reference": reference, "digest": None, "error": None}
+    row: dict[str, Any] = {"reference": reference, "digest": None, "error": problem}
     row |= {"signatures": 0, "signed_by": [], "violations": []}
+    if problem:
+        return row
     try:
         version = registry.verify(reference)
         signatures = registry.signatures(version.reference)
@@ -90,20 +97,27 @@ def _who(row: dict[str, Any]) -> str:
     return "a key not known here" if row["signatures"] else ""
 
 
-def _each(registries: RegistryChain, references: Sequence[str], everything: bool) -> list[tuple[Registry, str]]:
-    """The versions meant, each with its registry, those among them that lists pass over because they are damaged."""
+def _each(
+    registries: RegistryChain, references: Sequence[str], everything: bool
+) -> list[tuple[Registry, str, str | None]]:
+    """The versions meant, each with its registry, those among them that lists pass over because they are damaged.
+
+    With a problem stands what is no version, but a name or a namespace that can't be listed.
+    """
     from adapterhub_fin_registry import Reference, parse_reference
 
-    found: list[tuple[Registry, str]] = []
+    found: list[tuple[Registry, str, str | None]] = []
     if everything:
         for registry in (member.registry for member in registries.members if not member.registry.is_remote):
             names = [version.reference for name in registry.names() for version in registry.versions(name)]
-            found += [(registry, reference) for reference in sorted([*names, *registry.damaged()])]
+            damaged = registry.damaged()
+            closed = {name: problem for name, problem in damaged.items() if "@" not in name}
+            found += [(registry, reference, closed.get(reference)) for reference in sorted([*names, *damaged])]
         return found
     for text in references:
         wanted = parse_reference(text)
         registry = registries.answering(wanted)
         bare = isinstance(wanted, Reference) and wanted.is_bare
         all_of_it = [v.reference for v in registry.versions(text)] + sorted(registry.damaged(text)) if bare else []
-        found += [(registry, reference) for reference in all_of_it or [text]]
+        found += [(registry, reference, None) for reference in all_of_it or [text]]
     return found

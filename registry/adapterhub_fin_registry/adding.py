@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import Change
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
 from adapterhub_fin_registry.manifest import Manifest, StoredFile, Tensor
-from adapterhub_fin_registry.numbered import following
+from adapterhub_fin_registry.numbered import HIGHEST, following
 from adapterhub_fin_registry.paths import clash, refusal, size_limit
 from adapterhub_fin_registry.reading import SMALL, NotRegularError, open_regular
 from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
 from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.signatures import Signature
 from adapterhub_fin_registry.version import Version
+
+_GIVEN: Final = HIGHEST // 2  # the highest number that a store may give: no store can use up those of a registry
 
 if TYPE_CHECKING:
     Check = Callable[[Manifest, Path], object]
@@ -62,22 +64,25 @@ def store(
     record: Mapping[str, Any],
     number: int | None,
 ) -> tuple[Version, bool]:
-    """The version that what was built becomes, or already is, and whether it is new; `number` is taken where free."""
+    """The version that what was built becomes, or already is, and whether it is new.
+
+    `number` is taken where it is free, and leaves enough for those to come.
+    """
     data = manifest.canonical()
     used = shelf.numbers()
     if there := shelf.holding(data, used):
         return there, False
-    change.disk.write(change.built / "manifest.json", data)
+    change.write(change.built / "manifest.json", data)
     for signature in signatures:
-        change.disk.make(change.built / "signatures")
-        change.disk.write(change.built / "signatures" / signature.file_name, signature.data)
-    start = following(used) if number is None or number in used else number
+        change.disk.make(change.built / "signatures", change.built)
+        change.write(change.built / "signatures" / signature.file_name, signature.data)
+    start = following(used) if number is None or number in used or number > _GIVEN else number
 
     def before(number: int) -> None:
         # Whoever took the number before this one may have stored this very version.
         if number > start and (there := shelf.holding(data, [number - 1])):
             raise _StoredMeanwhile(there)
-        change.disk.write(change.built / "record.json", canonical({**record, "version": number}))
+        change.write(change.built / "record.json", canonical({**record, "version": number}))
 
     try:
         taken = change.append(shelf.versions_folder, start, before)
@@ -136,7 +141,7 @@ def _copy(disk: Disk, folder: Path, path: str, target: Path) -> StoredFile:
         if is_lfs_pointer(file.read(64)):
             raise lfs_pointer(str(source))
         file.seek(0)
-        disk.make(copy.parent)
+        disk.make(copy.parent, target)
         size, sha256 = disk.copy(file, copy, size_limit(path))
     if size > size_limit(path):
         raise NotAnAdapter(f"{source} has more than the {size_limit(path)} bytes that {path} may have: make it smaller")

@@ -15,9 +15,10 @@ from typing import Final
 
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import ReadOnly, WriteFailed
+from adapterhub_fin_registry.errors import ReadOnly, Refused, WriteFailed
 from adapterhub_fin_registry.knowledge import format_instant
-from adapterhub_fin_registry.numbered import numbers
+from adapterhub_fin_registry.numbered import HIGHEST, numbers
+from adapterhub_fin_registry.reading import refuse_links
 
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -32,44 +33,58 @@ class Change:
         self.workshop = workshop
         self.built = workshop / "built"
 
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a file of what is being built, for all who may read under the name."""
+        self.disk.write(path, data, self.built)
+
     def append(self, parent: Path, number: int, before: Callable[[int], object] = lambda number: None) -> int:
         """Give what was built the first free number from `number` on, under a parent.
 
-        `before` is told each number just before it is tried, and may give up by raising.
+        `before` is told each number just before it is tried, and may give up by raising. Refused after the highest.
         """
+        refuse_links(self.root, parent)
         self.identify()
-        self.disk.make(parent)
+        self.disk.make(parent, self.built)
         if not numbers(parent):
             self._anchor(parent)
+        _check_number(parent, number)
         before(number)
         with self.marked():
             self.disk.seal(self.built)
             while not self.disk.claim(self.built, parent / str(number)):
                 number += 1
+                _check_number(parent, number)
                 before(number)
             self.disk.sync(parent)
         return number
 
     def place(self, folder: Path, name: str, data: bytes) -> None:
         """Put a file under a name that says what it holds: where one is there already, nothing is left to do."""
+        refuse_links(self.root, folder)
         self.identify()
-        self.disk.make(folder)
+        self.disk.make(folder, self.built)
         self._anchor(folder)
-        self.disk.write(self.workshop / name, data)
+        self.write(self.workshop / name, data)
         with self.marked():
             self.disk.publish(self.workshop / name, folder / name)
             self.disk.sync(folder)  # also where another process put it there, and has not come to its fsync
 
-    def bury(self, version: Path, tombstone: bytes) -> None:
-        """Leave a tombstone where a version was: written first, then the rest is removed."""
-        self.disk.write(self.workshop / "deleted.json", tombstone)
+    def bury(self, version: Path, tombstone: bytes, before: Callable[[], object] = lambda: None) -> None:
+        """Leave a tombstone where a version was: written first, then the rest is removed.
+
+        `before` is called just before the tombstone stands, and may give up by raising.
+        """
+        refuse_links(self.root, version)
+        self.write(self.workshop / "deleted.json", tombstone)
         self.disk.sync(version.parent)  # or a power cut could give the number away again
         with self.marked():
+            before()
             self.disk.publish(self.workshop / "deleted.json", version / "deleted.json")
             self.clear(version)
 
     def clear(self, version: Path) -> None:
         """Remove all but the tombstone, once that is sure to stay."""
+        refuse_links(self.root, version)
         self.disk.sync(version)
         for entry in sorted(version.iterdir()):
             if entry.name != "deleted.json":
@@ -94,8 +109,9 @@ class Change:
 
     def rewrite(self, path: Path, data: bytes) -> None:
         """Put a file in the place of another, which only a repair does."""
+        refuse_links(self.root, path.parent)
         fresh = self.workshop / path.name
-        self.disk.write(fresh, data)
+        self.write(fresh, data)
         self.disk.replace(fresh, path)
         self.disk.sync(path.parent)
 
@@ -107,7 +123,7 @@ class Change:
         for folder in self.root.parents:
             if os.access(folder, os.R_OK):  # else it isn't one that was made just now
                 self.disk.sync(folder)
-        self.disk.write(self.workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
+        self.write(self.workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
         self.disk.publish(self.workshop / "registry.json", identity)
 
     def _anchor(self, parent: Path) -> None:
@@ -119,14 +135,27 @@ class Change:
                 return
 
 
+def _check_number(parent: Path, number: int) -> None:
+    if number > HIGHEST:  # what was stored there would be in no list
+        raise Refused(
+            f"{parent} holds the number {HIGHEST}, after which there is none: give that folder a lower one, or store "
+            "under another name"
+        )
+
+
 @contextmanager
 def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Change]:
-    """A change whose workshop is gone afterwards, whatever happened; an OSError becomes a WriteFailed."""
+    """A change whose workshop is gone afterwards, whatever happened; an OSError becomes a WriteFailed.
+
+    Corrupted where a link would lead it out of the root.
+    """
+    for place in (root / "tmp", folder):
+        refuse_links(root, place)
     try:
         workshop = disk.begin(root)
         try:
             change = Change(disk, root, folder, workshop)
-            disk.make(change.built)
+            disk.make(change.built, next(place for place in (folder, *folder.parents) if place.is_dir()))
             yield change
         finally:
             disk.remove(workshop)

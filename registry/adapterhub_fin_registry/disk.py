@@ -11,9 +11,11 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import uuid
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,6 +23,7 @@ _CHUNK: Final = 2**20
 _TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _FICLONE: Final = 0x40049409  # ioctl_ficlone(2)
 _NO_FOLDERS: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_MODES: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -29,14 +32,19 @@ class Disk:
 
     def begin(self, root: Path) -> Path:
         """A new folder of this process alone, ROOT/tmp/UUID."""
-        self.make(root / "tmp")
+        self.make(root)
+        self.make(root / "tmp", root)
         workshop = root / "tmp" / str(uuid.uuid4())
         workshop.mkdir(mode=0o700)
         return workshop
 
-    def make(self, folder: Path) -> None:
-        """Make a folder with its missing parents; `seal` and `sync` make them durable."""
+    def make(self, folder: Path, like: Path | None = None) -> None:
+        """Make a folder with its missing parents, with another's mode; `seal` and `sync` make them durable."""
+        missing = _missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if like is not None:
+            for place in missing:
+                self.share(place, like)
 
     def copy(self, source: BinaryIO, target: Path, limit: int) -> tuple[int, str]:
         """Copy an open file to a new one and give the size and sha256 of what the new one holds.
@@ -53,15 +61,32 @@ class Disk:
                 if not cloned:
                     writer.write(chunk)
             writer.flush()
+            self.share(target, target.parent)
             os.fsync(writer.fileno())
         return size, digest.hexdigest()
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Write a file of something that is still being built."""
+    def write(self, path: Path, data: bytes, like: Path | None = None) -> None:
+        """Write a file of something that is still being built, with the mode that a folder has for its files."""
         with path.open("wb") as writer:
             writer.write(data)
             writer.flush()
+            if like is not None:
+                self.share(path, like)
             os.fsync(writer.fileno())
+
+    def share(self, new: Path, folder: Path) -> None:
+        """Give something new the mode of a folder: who may read there reads it, whatever umask its writer has."""
+        if sys.platform == "win32":  # which has no such bits
+            return
+        wanted, found = (stat.S_IMODE(path.stat().st_mode) for path in (folder, new))
+        if not new.is_dir():
+            wanted &= 0o664
+        if found != wanted:
+            try:
+                new.chmod(wanted)
+            except OSError as error:
+                if error.errno not in _NO_MODES:  # some file systems have one mode for all
+                    raise
 
     def seal(self, folder: Path) -> None:
         """Make every folder of a built tree durable, the deepest first."""
@@ -113,6 +138,7 @@ class Disk:
         """
         fresh = workshop / "changed"
         fresh.write_text(text, encoding="ascii")
+        self.share(fresh, folder)
         fresh.replace(folder / "changed")
 
     def restrict(self, path: Path, mode: int) -> None:
@@ -140,6 +166,11 @@ class Disk:
                     shutil.rmtree(tree)
                 else:
                     tree.unlink()
+
+
+def _missing(folder: Path) -> list[Path]:
+    """A folder and its parents, as far as they aren't there."""
+    return list(takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
 
 
 def _clone(source: BinaryIO, target: BinaryIO) -> bool:

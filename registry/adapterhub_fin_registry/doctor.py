@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Final
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import Corrupted, ReadOnly, WriteFailed
-from adapterhub_fin_registry.gc import GRACE, KEPT, Leftover, collect, is_buried
-from adapterhub_fin_registry.reading import read_object
+from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, ReadOnly
+from adapterhub_fin_registry.gc import GRACE, KEPT, Leftover, collect, is_buried, workshops
+from adapterhub_fin_registry.numbered import HIGHEST, misnumbered
+from adapterhub_fin_registry.reading import ABSENT, entries, is_there, read_object
 from adapterhub_fin_registry.reference import is_segment
-from adapterhub_fin_registry.shelf import Shelf, shelves
+from adapterhub_fin_registry.shelf import Shelf, is_unknown, listable, mark_of, shelves
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.local import Registry
@@ -57,8 +58,18 @@ class Visit:
         return self.registry.root
 
     def shelves(self) -> list[Shelf]:
-        """Every name that has a folder."""
-        return shelves(self.root)
+        """Every name whose versions can be listed; of the others `_unreadable` and `_strangers` tell."""
+        try:
+            return listable(self.root)
+        except Corrupted:
+            return []
+
+    def workshops(self) -> list[Path]:
+        """What is being built, or was, as far as it can be listed."""
+        try:
+            return workshops(self.root)
+        except Corrupted:
+            return []
 
     def mending(self, folder: Path, mend: Callable[[Change], object]) -> Callable[[], object]:
         """A repair under a name's folder, between two marks."""
@@ -86,7 +97,7 @@ def examine(registry: Registry, disk: Disk, *, repair: bool = False, grace: time
 def _mended(finding: Finding, mend: Callable[[], object]) -> Finding:
     try:
         mend()
-    except WriteFailed as error:
+    except AdapterHubError as error:
         return replace(finding, remedy=f"{finding.remedy}; it failed: {error}")
     return replace(finding, repaired=True)
 
@@ -102,12 +113,28 @@ def _identity(visit: Visit) -> Found:
         yield finding, visit.mending(visit.root, Change.identify)
 
 
+def _unreadable(visit: Visit) -> Found:
+    adapters = visit.root / "adapters"
+    below = (Path(place, name) for place, folders, files in os.walk(adapters) for name in (*folders, *files))
+    for path in (visit.root / "changed", visit.root / "tmp", adapters, *below):
+        mode = _mode(path)
+        needed = os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK
+        if mode and not stat.S_ISLNK(mode) and not os.access(path, needed):
+            means = "this user may not read it, so that whatever needs it passes over what it is part of"
+            remedy = "ask its owner for the right to read it"
+            yield Finding("unreadable", path, means, remedy, repairable=False), _by_hand
+
+
 def _leftovers(visit: Visit) -> Found:
     meaning = {
         "workshop": "work that died before it was done; nothing refers to it",
         "remains": "a deletion that was broken off: the tombstone stands, and the rest of the version is still there",
     }
-    for left in collect(visit.disk, visit.root, grace=visit.grace, dry_run=True):
+    try:
+        found = collect(visit.disk, visit.root, grace=visit.grace, dry_run=True)
+    except Corrupted:
+        return  # where work is done can't be listed, which another check says
+    for left in found:
         finding = Finding(left.kind, left.path, meaning[left.kind], "remove it, as `ahf gc` does")
         yield finding, lambda left=left: _clear(visit, left)  # type: ignore[misc]
 
@@ -122,7 +149,7 @@ def _modes(visit: Visit) -> Found:
     if sys.platform == "win32":  # which has no such bits
         return
     tmp = visit.root / "tmp"
-    for path in sorted(tmp.iterdir()) if tmp.is_dir() else []:
+    for path in visit.workshops():
         if stat.S_ISDIR(_mode(path)) and _mode(path) & 0o077:
             means = "other users can reach into what is being built there"
             yield Finding("mode", path, means, "give it the mode 0700"), _restricting(visit, path, 0o700)
@@ -145,17 +172,21 @@ def _restricting(visit: Visit, path: Path, mode: int) -> Callable[[], object]:
 def _versions(visit: Visit) -> Found:
     for shelf in visit.shelves():
         for number in shelf.numbers():
-            yield from _version(visit, shelf, number)
+            try:
+                yield from _version(visit, shelf, number)
+            except Corrupted as error:
+                folder = shelf.versions_folder / str(number)
+                yield Finding("damaged", folder, str(error), "restore it from a copy", repairable=False), _by_hand
 
 
 def _version(visit: Visit, shelf: Shelf, number: int) -> Found:
     folder = shelf.versions_folder / str(number)
-    if (folder / KEPT).exists():
+    if is_there(folder / KEPT):
         if not is_buried(folder):
             means = "the tombstone can't be read, or is that of another version"
             remedy = f"remove {KEPT} if the version is to stay, or delete the folder's other files if not"
             yield Finding("tombstone", folder / KEPT, means, remedy, repairable=False), _by_hand
-    elif folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+    elif folder.is_dir() and not folder.is_symlink() and not entries(folder):
         means = "an empty folder in the place of a version: a copy made by other means began and did not end"
         yield Finding("empty", folder, means, "remove it"), visit.mending(shelf.folder, lambda c: c.disk.remove(folder))
     elif not os.path.lexists(folder / "manifest.json"):
@@ -167,7 +198,7 @@ def _version(visit: Visit, shelf: Shelf, number: int) -> Found:
             Finding("record", folder / "record.json", means, "write a record of this place, which keeps what it said"),
             visit.mending(shelf.folder, lambda change: change.rewrite(folder / "record.json", canonical(record))),
         )
-    if (folder / "record.json").exists() and (reason := shelf.damage(number)):
+    if is_there(folder / "record.json") and (reason := shelf.damage(number)):
         remedy = "restore it from a copy, or delete the version"
         yield Finding("damaged", folder, reason, remedy, repairable=False), _by_hand
 
@@ -177,7 +208,7 @@ def _misplaced(shelf: Shelf, number: int) -> dict[str, object] | None:
     place = {"name": shelf.name, "version": number}
     try:
         said = read_object(shelf.versions_folder / str(number) / "record.json")
-    except FileNotFoundError:
+    except ABSENT:
         return {**place, "added_at": now(), "added_by": author(), "origin": {"found_by": "doctor"}}
     except Corrupted:
         return None  # it is damaged, which another check says
@@ -192,7 +223,7 @@ def _misplaced(shelf: Shelf, number: int) -> dict[str, object] | None:
 
 def _aliases(visit: Visit) -> Found:
     for shelf in visit.shelves():
-        for alias in shelf.alias_names():
+        for alias in _alias_names(shelf):
             path = shelf.folder / "aliases" / alias
             try:
                 number = shelf.alias(alias)
@@ -206,7 +237,16 @@ def _aliases(visit: Visit) -> Found:
             yield finding, lambda shelf=shelf, alias=alias: visit.registry.set_alias(shelf.name, alias, None)  # type: ignore[misc]
 
 
+def _alias_names(shelf: Shelf) -> list[str]:
+    try:
+        return shelf.alias_names()
+    except Corrupted:
+        return []  # which another check says
+
+
 def _strangers(visit: Visit) -> Found:
+    yield from _links(visit)
+    yield from _numbers(visit)
     adapters = visit.root / "adapters"
     namespaces = _folders(adapters)
     for folder in [*namespaces, *(name for space in namespaces if is_segment(space.name) for name in _folders(space))]:
@@ -219,20 +259,59 @@ def _strangers(visit: Visit) -> Found:
             yield Finding("stranger", folder, means, "copy the folder itself here", repairable=False), _by_hand
 
 
+def _numbers(visit: Visit) -> Found:
+    for parent in _inner(visit.root):
+        try:
+            wrong = misnumbered(parent)
+        except Corrupted:
+            continue  # which another check says
+        for name in wrong:
+            means = f"this is no number of a list, which counts from 1 to {HIGHEST}: nothing in it can be found"
+            yield Finding("stranger", parent / name, means, "give it a free number", repairable=False), _by_hand
+
+
+def _links(visit: Visit) -> Found:
+    for path in (visit.root / "tmp", visit.root / "adapters", *_inner(visit.root)):
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            means = "this is a link, or a file, where a folder belongs: nothing is read or written through it"
+            yield Finding("stranger", path, means, "put a folder in its place", repairable=False), _by_hand
+    tmp, known = visit.root / "tmp", visit.workshops()
+    for path in () if tmp.is_symlink() else _listed(tmp):
+        if path not in known:
+            means = "no work of the registry's has such a name"
+            yield Finding("stranger", path, means, "move it elsewhere, or remove it", repairable=False), _by_hand
+
+
+def _inner(root: Path) -> Iterator[Path]:
+    """The folders within a name that hold its numbered lists."""
+    try:
+        known = shelves(root)
+    except Corrupted:
+        return  # which another check says
+    for shelf in known:
+        aliases = shelf.folder / "aliases"
+        yield from (shelf.versions_folder, aliases, *(aliases / alias for alias in _alias_names(shelf)))
+        if shelf.is_listable():
+            yield from (shelf.versions_folder / str(number) / "events" for number in shelf.numbers())
+
+
 def _marks(visit: Visit) -> Found:
     known = visit.shelves()
     for shelf in known:
-        if shelf.numbers() or shelf.alias_names():
+        if shelf.numbers() or shelf.trouble() or shelf.alias_names():
             yield from _mark(visit, shelf.folder, (path for path in _all(shelf) if path != shelf.folder / "changed"))
     if known:
-        namespaces = (visit.root / "adapters").iterdir()
+        namespaces = (visit.root / "adapters" / name for name in entries(visit.root / "adapters"))
         yield from _mark(visit, visit.root, [*namespaces, *(shelf.folder / "changed" for shelf in known)])
 
 
 def _mark(visit: Visit, folder: Path, below: Iterable[Path]) -> Found:
     path = folder / "changed"
     mend = visit.mending(folder, lambda change: None)
-    if not path.exists() or not path.read_bytes():
+    if path.is_dir() and not path.is_symlink():
+        means = "a folder has the place of the mark, so that nothing here can be changed"
+        yield Finding("mark", path, means, "remove that folder", repairable=False), _by_hand
+    elif is_unknown(mark_of(folder)):
         means = "a change was broken off, or made by other means: no index can tell what it has seen"
         yield Finding("mark", path, means, "write a new mark"), mend
     elif max(map(_changed, below), default=0) > _changed(path):  # every change of ours ends with the mark
@@ -264,13 +343,18 @@ def _all(shelf: Shelf) -> Iterator[Path]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
-        return []
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in _listed(parent) if path.is_dir() and not path.name.startswith(".")]
 
 
-# A search index that can go stale by other ways than a missed mark adds its own look here.
+def _listed(parent: Path) -> list[Path]:
+    try:
+        return sorted(parent / name for name in entries(parent))
+    except Corrupted:
+        return []  # which another check says
+
+
 CHECKS: Final[tuple[Callable[[Visit], Found], ...]] = (
+    _unreadable,
     _identity,
     _leftovers,
     _modes,

@@ -10,7 +10,7 @@ from typing import Any, Final
 from adapterhub_fin_registry.canonical import json_object
 from adapterhub_fin_registry.errors import BadEvent, Corrupted
 from adapterhub_fin_registry.numbered import numbers
-from adapterhub_fin_registry.reading import read_object
+from adapterhub_fin_registry.reading import ABSENT, read_object
 
 KINDS: Final = ("evaluation", "tag", "untag", "yank", "unyank", "publication", "pin-verified")
 _OURS: Final = frozenset({"kind", "at", "by", "number"})
@@ -60,7 +60,7 @@ def tags_after(tags: Iterable[str], events: Iterable[Mapping[str, Any]]) -> list
 def _read(path: Path) -> dict[str, Any]:
     try:
         event = read_object(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except ABSENT as error:
         raise Corrupted(f"{path} is missing: restore it from a copy") from error
     if not all(isinstance(event.get(key), str) for key in ("kind", "at", "by")):
         raise Corrupted(f"{path} is not an event: restore it from a copy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -14,12 +15,13 @@ from typing import Final, Literal
 from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.change import changing
 from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.reading import read_object, read_small
-from adapterhub_fin_registry.shelf import Shelf, shelves
+from adapterhub_fin_registry.errors import Corrupted, ReadOnly
+from adapterhub_fin_registry.reading import entries, read_object, read_small, refuse_links
+from adapterhub_fin_registry.shelf import Shelf, listable
 
 GRACE: Final = timedelta(days=1)
 KEPT: Final = "deleted.json"
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -36,25 +38,37 @@ def collect(disk: Disk, root: Path, *, grace: timedelta = GRACE, dry_run: bool =
     """Remove what was left behind, or only list it; what belongs to another user is listed and stays."""
     found = [*_workshops(disk, root, grace, dry_run)]
     for shelf, folder in remains(root):
-        size = sum(entry.lstat().st_size for entry in _tree(folder) if entry.name != KEPT)
+        size, removed = _size(folder), not dry_run
         if not dry_run:
-            with changing(disk, root, shelf.folder) as change, change.marked():
-                change.clear(folder)
-        found.append(Leftover("remains", folder, size, not dry_run))
+            try:
+                with changing(disk, root, shelf.folder) as change, change.marked():
+                    change.clear(folder)
+            except ReadOnly:  # another user's
+                removed = False
+        found.append(Leftover("remains", folder, size, removed))
     return found
 
 
 def abandoned(root: Path, before: float) -> list[Path]:
     """What lies under ROOT/tmp and in which nothing was written after an instant, in seconds since 1970."""
-    return [path for path in _entries(root / "tmp") if _newest(path) <= before]
+    return [path for path in workshops(root) if _newest(path) <= before]
+
+
+def workshops(root: Path) -> list[Path]:
+    """What is being built, or was; Corrupted where ROOT/tmp is a link, or can't be listed.
+
+    Nothing is a workshop whose name no process of ours gave it.
+    """
+    refuse_links(root, root / "tmp")
+    return sorted(root / "tmp" / name for name in entries(root / "tmp") if _UUID.fullmatch(name))
 
 
 def remains(root: Path) -> Iterator[tuple[Shelf, Path]]:
     """Each version with a tombstone and something beside it, where there is no doubt that it was to be deleted."""
-    for shelf in shelves(root):
+    for shelf in listable(root):
         for number in shelf.numbers():
             folder = shelf.versions_folder / str(number)
-            if not folder.is_symlink() and len(_entries(folder)) > 1 and is_buried(folder):
+            if not folder.is_symlink() and is_buried(folder) and len(entries(folder)) > 1:
                 yield shelf, folder
 
 
@@ -69,7 +83,7 @@ def is_buried(folder: Path) -> bool:
 
 
 def _workshops(disk: Disk, root: Path, grace: timedelta, dry_run: bool) -> Iterator[Leftover]:
-    if dry_run or not _entries(root / "tmp"):
+    if dry_run or not workshops(root):
         for path in abandoned(root, time.time() - grace.total_seconds()):
             yield Leftover("workshop", path, _size(path), False)
         return
@@ -91,7 +105,11 @@ def _workshops(disk: Disk, root: Path, grace: timedelta, dry_run: bool) -> Itera
 
 
 def _size(tree: Path) -> int:
-    return sum(path.lstat().st_size for path in _tree(tree) if not path.is_dir())
+    """The bytes of what may be looked at, but for a tombstone."""
+    try:
+        return sum(path.lstat().st_size for path in _tree(tree) if path.name != KEPT and not path.is_dir())
+    except OSError:
+        return 0
 
 
 def _newest(tree: Path) -> float:
@@ -106,10 +124,3 @@ def _tree(path: Path) -> Iterator[Path]:
     if stat.S_ISDIR(path.lstat().st_mode):
         for entry in path.iterdir():
             yield from _tree(entry)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.reading import read_object
-from adapterhub_fin_registry.shelf import Shelf, shelves
+from adapterhub_fin_registry.reading import ABSENT, read_object
+from adapterhub_fin_registry.shelf import Shelf, listable
 from adapterhub_fin_registry.version import Version
 
 LIMIT: Final = 1000
@@ -76,7 +76,7 @@ def lineage(root: Path, version: Version) -> Lineage:
 
 def _read(root: Path) -> _Family:
     family = _Family()
-    for shelf in shelves(root):
+    for shelf in listable(root):
         for number in shelf.numbers():
             reference = f"{shelf.name}@{number}"
             try:
@@ -99,8 +99,8 @@ def _read(root: Path) -> _Family:
 def _read_tombstone(family: _Family, shelf: Shelf, number: int, reference: str) -> None:
     try:
         tombstone = read_object(shelf.versions_folder / str(number) / "deleted.json")
-    except FileNotFoundError:
-        return  # it was never finished
+    except ABSENT:
+        return  # it was never finished, or is no version's folder
     if isinstance(digest := tombstone.get("digest"), str):
         family.deleted.setdefault(digest, []).append(reference)
 

@@ -74,9 +74,9 @@ class Registry(RegistryView):
 
         The manifest is completed with the folder's files and tensors; those that it names must match. Each check is
         called with the completed manifest and the copied files, and stops the add by raising Refused, or anything.
-        `number` is taken where it is free, which is for versions that come from elsewhere, as are `signatures`, which
-        are stored with the version; without them it is signed by the configuration's `sign_with`. What the client's
-        policy doesn't allow is Refused.
+        `number` is taken where it is free and at most 499999999, which is for versions that come from elsewhere, as are
+        `signatures`, which are stored with the version; without them it is signed by the configuration's `sign_with`.
+        What the client's policy doesn't allow is Refused.
         """
         from adapterhub_fin_registry.adding import run_checks, store, take_in
 
@@ -92,7 +92,7 @@ class Registry(RegistryView):
         policy, key = admission.terms(self.root)
         with self._changing(shelf) as change:
             files = change.built / "files"
-            self._disk.make(files)
+            self._disk.make(files, change.built)
             complete = take_in(self._disk, Path(folder), files, manifest)
             signed = admission.brought(complete, signatures, key)
             policy.check(f"this version of {name}", complete, signed)
@@ -120,8 +120,12 @@ class Registry(RegistryView):
                 return
             if version is not None:
                 self._disk.sync(shelf.versions_folder)  # the alias may not outlive what it names
-            self._disk.write(change.built / "alias.json", canonical({"version": version, "at": now()}))
+            change.write(change.built / "alias.json", canonical({"version": version, "at": now()}))
             change.append(parent, following(numbers(parent)))
+        if version is not None and shelf.version(version) is None:  # deleted while its alias was being set
+            if shelf.alias(alias) == version:
+                self.set_alias(name, alias, None)
+            raise resolution.missing(shelf, self.names, Reference.parse(f"{name}@{version}"))
 
     def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
         """Record what happened to a version (see `events.KINDS`), and give the event's number."""
@@ -130,7 +134,7 @@ class Registry(RegistryView):
         parent = version.folder / "events"
         with self._changing(Shelf(self.root, version.name)) as change:
             event = {**checked, "kind": kind, "at": now(), "by": author()}
-            self._disk.write(change.built / "event.json", canonical(event))
+            change.write(change.built / "event.json", canonical(event))
             return change.append(parent, following(numbers(parent)))
 
     def check_writable(self) -> None:
@@ -148,14 +152,10 @@ class Registry(RegistryView):
             raise BadReference(f"{wanted} doesn't name one version for good: delete by number or by digest")
         version = self.resolve(wanted)
         shelf = Shelf(self.root, version.name)
-        aliases = [alias for alias, number in shelf.aliases().items() if number == version.number]
-        if aliases:
-            raise Refused(
-                f"{version.reference} is named by {', '.join(aliases)}: set the alias to another version first"
-            )
+        _must_be_unnamed(shelf, version)
         tombstone = {"digest": version.digest, "reason": reason, "at": now(), "by": author()}
         with self._changing(shelf) as change:
-            change.bury(version.folder, canonical(tombstone))
+            change.bury(version.folder, canonical(tombstone), lambda: _must_be_unnamed(shelf, version))
         return version
 
     def gc(self, *, dry_run: bool = False, grace: timedelta = GRACE) -> list[Leftover]:
@@ -175,3 +175,10 @@ class Registry(RegistryView):
 
     def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:
         return changing(self._disk, self.root, shelf.folder)
+
+
+def _must_be_unnamed(shelf: Shelf, version: Version) -> None:
+    """Refuse a deletion that would leave an alias naming nothing; Corrupted where an alias can't be read to tell."""
+    aliases = [alias for alias in shelf.alias_names() if shelf.alias(alias) == version.number]
+    if aliases:
+        raise Refused(f"{version.reference} is named by {', '.join(aliases)}: set the alias to another version first")

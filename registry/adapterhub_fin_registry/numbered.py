@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Final
 
+from adapterhub_fin_registry.reading import entries
+
+HIGHEST: Final = 999_999_999
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
+_DIGITS: Final = re.compile(r"[0-9]+")
 
 
 def numbers(parent: Path) -> list[int]:
-    """The numbers in use under a parent, ascending; none where the parent isn't there."""
-    try:
-        return sorted([int(entry) for entry in os.listdir(parent) if _NUMBER.fullmatch(entry)])  # noqa: PTH208 - quick
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    """The numbers in use under a parent, ascending; none where it isn't there, Corrupted where it can't be listed."""
+    return sorted([int(entry) for entry in entries(parent) if _NUMBER.fullmatch(entry)])
+
+
+def misnumbered(parent: Path) -> list[str]:
+    """What is named by digits under a parent and is no number of a list, such as 007 or one beyond the highest."""
+    return sorted(entry for entry in entries(parent) if _DIGITS.fullmatch(entry) and not _NUMBER.fullmatch(entry))
 
 
 def following(used: list[int]) -> int:

@@ -18,6 +18,10 @@ _CHUNK: Final = 2**20
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
+# What opening or listing raises where nothing is: a parent that is a file holds nothing either.
+ABSENT: Final = (FileNotFoundError, NotADirectoryError)
+
+
 class NotRegularError(OSError):
     """A path names a link, a folder, a device or a pipe where a plain file was wanted."""
 
@@ -57,12 +61,64 @@ def hash_open(file: BinaryIO) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def read_small(path: Path | str) -> bytes:
-    """The bytes of one of the registry's own small files."""
+def unreadable(path: Path | str, error: OSError) -> Corrupted:
+    """What to tell of a path that is there and can't be read or listed."""
+    return Corrupted(f"{path} can't be read ({error.strerror}): mend its permissions, or restore it from a copy")
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is at a path; Corrupted where that can't be told."""
     try:
-        descriptor, size = _descriptor(path)
+        path.stat()
+    except ABSENT:
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return True
+
+
+def entries(folder: Path | str) -> list[str]:
+    """The names in a folder, in no order; none where it isn't there, and Corrupted where it can't be listed."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - quick
+    except ABSENT:
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def read_small(path: Path | str) -> bytes:
+    """The bytes of one of the registry's own small files: an ABSENT error where it isn't there, else Corrupted."""
+    try:
+        return _read(path)
+    except ABSENT:
+        raise
     except NotRegularError as error:
         raise Corrupted(f"{path} isn't a plain file: restore it from a copy") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_start(path: Path | str, size: int) -> bytes:
+    """The first bytes of a plain file, or an OSError: without a file object, as one is read for each search."""
+    descriptor, _ = _descriptor(path)
+    try:
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def refuse_links(root: Path, place: Path) -> None:
+    """Corrupted where a link on the way from a root to a place in it leads elsewhere; the root itself may be one."""
+    way = str(root)
+    for part in place.relative_to(root).parts:
+        way = f"{way}{os.sep}{part}"
+        if os.path.islink(way):  # noqa: PTH114 - for each name, and a Path costs more than the look
+            raise Corrupted(f"{way} is a link, and no link leads out of a registry: put the folder itself in its place")
+
+
+def _read(path: Path | str) -> bytes:
+    descriptor, size = _descriptor(path)
     try:
         if size > SMALL:
             raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy")

@@ -10,38 +10,68 @@ from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.numbered import numbers
-from adapterhub_fin_registry.reading import read_object, read_small
+from adapterhub_fin_registry.reading import (
+    ABSENT,
+    entries,
+    read_object,
+    read_small,
+    read_start,
+    refuse_links,
+    unreadable,
+)
 from adapterhub_fin_registry.reference import check_name, is_segment
 from adapterhub_fin_registry.rows import row
 from adapterhub_fin_registry.version import Version
 
 _MARK: Final = 4096  # bytes; any would do
+_UNKNOWN: Final = "unknown-"
 
 
 class Shelf:
     """One name's versions and aliases.
 
     A version that can't be read as one is passed over in lists, so that it never blocks the others, and is Corrupted
-    when it is asked for by number.
+    when it is asked for by number. So is a name whose folders can't be listed, or that a link leads out of the root.
     """
 
     def __init__(self, root: Path, name: str) -> None:
         self.name = name
+        self.root = root
         self.folder = root.joinpath("adapters", *check_name(name))
         self.versions_folder = self.folder / "versions"
 
     def numbers(self) -> list[int]:
         """Every number ever used that still has a folder, a deleted version's included."""
+        refuse_links(self.root, self.versions_folder)
         return numbers(self.versions_folder)
 
     def version(self, number: int) -> Version | None:
         """The version of a number; None where there is none."""
-        return Version.read(self.name, number, self.versions_folder / str(number))
+        refuse_links(self.root, self.versions_folder)
+        return self._read(number)
+
+    def is_listable(self) -> bool:
+        """Whether the versions can be listed; `trouble` says why not."""
+        try:
+            self.numbers()
+        except Corrupted:
+            return False
+        return True
+
+    def trouble(self) -> str | None:
+        """Why the versions or the aliases of the name can't even be listed; None where they can."""
+        try:
+            self.numbers()
+            for alias in self.alias_names():
+                self._settings(alias)
+        except Corrupted as error:
+            return str(error)
+        return None
 
     def stored(self, number: int) -> Version | None:
         """The version of a number, its manifest unparsed; None where there is none, or no file to read it from."""
         try:
-            return self.version(number)
+            return self._read(number)
         except Corrupted:
             return None  # whatever its bytes are, they aren't a manifest's
 
@@ -49,7 +79,7 @@ class Shelf:
         """The versions that can be read, the highest number first."""
         for number in reversed(self.numbers()):
             try:
-                version = self.version(number)
+                version = self._read(number)
                 if version is not None and version.knowledge_end:  # which reads what every use of it needs
                     yield version
             except Corrupted:
@@ -82,7 +112,7 @@ class Shelf:
         from adapterhub_fin_registry.search.stored import Stored
 
         try:
-            if self.version(number) is not None:
+            if self._read(number) is not None:
                 Stored(self.name, number, str(self.versions_folder / str(number)), []).read(Excerpts())
         except Corrupted as error:
             return str(error)
@@ -104,26 +134,29 @@ class Shelf:
                 # The size first: a name may have hundreds of versions.
                 if path.stat().st_size == len(manifest) and read_small(path) == manifest:
                     return self.version(number)
-            except (FileNotFoundError, NotADirectoryError, Corrupted):
-                continue
+            except (OSError, Corrupted):
+                continue  # what can't be read is none of them
         return None
 
     def alias_names(self) -> list[str]:
         """Every alias that was ever set."""
-        try:
-            return sorted(entry.name for entry in (self.folder / "aliases").iterdir() if is_segment(entry.name))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        folder = self.folder / "aliases"
+        refuse_links(self.root, folder)
+        return sorted(filter(is_segment, entries(folder)))
 
     def alias(self, alias: str) -> int | None:
         """The version that an alias names now."""
-        used = numbers(self.folder / "aliases" / alias)
+        used = self._settings(alias)
         return self._setting(alias, used[-1])["version"] if used else None
 
     def aliases(self) -> dict[str, int]:
-        """Every alias that names a version now."""
+        """Every alias that names a version now, but for what can't be read."""
         found = {}
-        for alias in self.alias_names():
+        try:
+            names = self.alias_names()
+        except Corrupted:
+            return {}  # said when an alias is asked for, and by `trouble`
+        for alias in names:
             try:
                 number = self.alias(alias)
             except Corrupted:
@@ -134,8 +167,7 @@ class Shelf:
 
     def alias_history(self, alias: str) -> list[dict[str, Any]]:
         """Every setting of an alias, oldest first, each with its number, version and at."""
-        used = numbers(self.folder / "aliases" / alias)
-        return [{"number": number, **self._setting(alias, number)} for number in used]
+        return [{"number": number, **self._setting(alias, number)} for number in self._settings(alias)]
 
     def row(self, version: Version, aliases: dict[str, int]) -> dict[str, Any]:
         """What a list shows of a version, in plain JSON values."""
@@ -155,11 +187,20 @@ class Shelf:
                 continue  # said when it is asked for by number, and by `damaged`
         return found[::-1]
 
+    def _read(self, number: int) -> Version | None:
+        # Of those in `numbers`, which has looked for links on the way.
+        return Version.read(self.name, number, self.versions_folder / str(number))
+
+    def _settings(self, alias: str) -> list[int]:
+        folder = self.folder / "aliases" / alias
+        refuse_links(self.root, folder)
+        return numbers(folder)
+
     def _setting(self, alias: str, number: int) -> dict[str, Any]:
         path = self.folder / "aliases" / alias / str(number) / "alias.json"
         try:
             setting = read_object(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except ABSENT as error:
             raise Corrupted(f"{path} is missing: set the alias again") from error
         version = setting.get("version", 0)  # null is said, and never left out
         if not (version is None or (type(version) is int and version > 0)) or not isinstance(setting.get("at"), str):
@@ -168,29 +209,73 @@ class Shelf:
 
 
 def shelves(root: Path) -> list[Shelf]:
-    """Every name that has a folder under a root, sorted."""
-    adapters = root / "adapters"
-    return [
-        Shelf(root, f"{namespace}/{name}")
-        for namespace in _segments(adapters)
-        for name in _segments(adapters / namespace)
-    ]
+    """Every name that has a folder under a root, sorted; those of a namespace that can't be listed are left out."""
+    return [Shelf(root, f"{namespace}/{name}") for namespace, names in _namespaces(root) for name in names or ()]
+
+
+def listable(root: Path) -> list[Shelf]:
+    """Every name whose versions can be listed; `troubles` says which others there are."""
+    return [shelf for shelf in shelves(root) if shelf.is_listable()]
+
+
+def troubles(root: Path) -> dict[str, str]:
+    """Why a namespace or a name can't be listed, for each that can't."""
+    found = closed_namespaces(root)
+    return found | {shelf.name: reason for shelf in shelves(root) if (reason := shelf.trouble())}
+
+
+def closed_namespaces(root: Path) -> dict[str, str]:
+    """Why the names of a namespace can't be listed, for each of which they can't."""
+    closed = [namespace for namespace, names in _namespaces(root) if names is None]
+    return {namespace: reason for namespace in closed if (reason := trouble(root, namespace))}
+
+
+def trouble(root: Path, name: str) -> str | None:
+    """Why one namespace or one name can't be listed; None where it can."""
+    if "/" in name:
+        return Shelf(root, name).trouble()
+    try:
+        _segments(root / "adapters" / name)
+    except Corrupted as error:
+        return str(error)
+    return None
 
 
 def mark_of(folder: Path) -> str:
     """The mark of a root or of a name's folder; empty before its first change."""
     try:
-        with open(f"{folder}{os.sep}changed", "rb") as file:  # noqa: PTH123 - the one cost of a search without a change
-            text = file.read(_MARK).decode("ascii", errors="replace")
-    except FileNotFoundError:
+        text = read_start(f"{folder}{os.sep}changed", _MARK).decode("ascii", errors="replace")
+    except ABSENT:
         return ""
-    return text or f"unknown-{uuid.uuid4().hex}"  # emptied while a change is made: nobody may take it for known
+    except OSError:  # no plain file, or not ours to read
+        text = ""
+    return text or f"{_UNKNOWN}{uuid.uuid4().hex}"  # emptied while a change is made: nobody may take it for known
+
+
+def is_unknown(mark: str) -> bool:
+    """Whether nobody can tell by a mark what they have seen."""
+    return not mark or mark.startswith(_UNKNOWN)
+
+
+def _namespaces(root: Path) -> list[tuple[str, list[str] | None]]:
+    """Each namespace with its names, or None where it can't be listed."""
+    adapters = root / "adapters"
+    found: list[tuple[str, list[str] | None]] = []
+    for namespace in _segments(adapters):
+        try:
+            found.append((namespace, _segments(adapters / namespace)))
+        except Corrupted:
+            found.append((namespace, None))  # said by `troubles`
+    return found
 
 
 def _segments(folder: Path) -> list[str]:
     # Only what the grammar allows becomes a name, and no link leads out of the root.
     try:
-        with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if is_segment(e.name) and e.is_dir(follow_symlinks=False))
+        refuse_links(folder.parent, folder)
+        with os.scandir(folder) as found:
+            return sorted(e.name for e in found if is_segment(e.name) and e.is_dir(follow_symlinks=False))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise unreadable(folder, error) from error

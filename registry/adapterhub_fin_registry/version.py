@@ -13,7 +13,7 @@ from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import BadInstant, BadManifest, Corrupted
 from adapterhub_fin_registry.events import is_yanked, read_events, tags_after
 from adapterhub_fin_registry.knowledge import Tier, knowledge_end, parse_instant
-from adapterhub_fin_registry.reading import parse_object, read_object, read_small
+from adapterhub_fin_registry.reading import ABSENT, is_there, parse_object, read_object, read_small
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.manifest import Manifest
@@ -33,14 +33,17 @@ class Version:
 
     @classmethod
     def read(cls, name: str, number: int, folder: Path) -> Version | None:
-        """The version in a folder; None where there is none, be it deleted or never finished."""
-        if (folder / "deleted.json").exists():
+        """The version in a folder; None where there is none, be it deleted or never finished.
+
+        Corrupted where there may be one and it can't be read.
+        """
+        if is_there(folder / "deleted.json"):
             return None
         if folder.is_symlink():
             raise Corrupted(f"{folder} is a link: put the version itself in its place")
         try:
             data = read_small(folder / "manifest.json")
-        except (FileNotFoundError, NotADirectoryError):
+        except ABSENT:
             return None
         return cls(name, number, digest_of(data), folder, data)
 
@@ -83,7 +86,7 @@ class Version:
         """Where the version lives: name, version, added_at, added_by, origin."""
         try:
             return read_object(self.folder / "record.json")
-        except FileNotFoundError as error:
+        except ABSENT as error:
             raise Corrupted(f"{self.folder / 'record.json'} is missing: restore it from a copy") from error
 
     @property

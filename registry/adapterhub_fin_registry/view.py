@@ -13,7 +13,7 @@ from adapterhub_fin_registry.cache import cache_folder
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound, Refused
 from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier, parse_instant
-from adapterhub_fin_registry.reading import read_object
+from adapterhub_fin_registry.reading import is_there, read_object
 from adapterhub_fin_registry.reference import (
     DigestReference,
     HubReference,
@@ -21,7 +21,7 @@ from adapterhub_fin_registry.reference import (
     check_alias,
     parse_reference,
 )
-from adapterhub_fin_registry.shelf import Shelf, mark_of, shelves
+from adapterhub_fin_registry.shelf import Shelf, listable, mark_of, troubles
 from adapterhub_fin_registry.signatures import Signature, read_signatures
 from adapterhub_fin_registry.version import Version
 
@@ -58,18 +58,25 @@ class RegistryView:
     def mark(self, name: str | None = None) -> str:
         """What changes whenever anything changes, in the registry or under one name; empty before the first change.
 
-        While a change is being made, and after one that was broken off, no two answers are the same.
+        While a change is being made, after one that was broken off, and where the mark can't be read, no two answers
+        are the same.
         """
         return mark_of(self.root if name is None else Shelf(self.root, name).folder)
 
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
-        return [shelf.name for shelf in shelves(self.root) if next(shelf.newest_first(), None) is not None]
+        return [shelf.name for shelf in listable(self.root) if next(shelf.newest_first(), None) is not None]
 
     def holds(self, name: str) -> bool:
-        """Whether there is a version under a name: a damaged one too, but not the tombstones of deleted ones."""
+        """Whether there is a version under a name: a damaged one too, but not the tombstones of deleted ones.
+
+        What can't be looked at is held too, or another registry would answer in its place.
+        """
         shelf = Shelf(self.root, name)
-        return any(not (shelf.versions_folder / str(n) / "deleted.json").exists() for n in reversed(shelf.numbers()))
+        try:
+            return any(not is_there(shelf.versions_folder / str(n) / "deleted.json") for n in reversed(shelf.numbers()))
+        except Corrupted:
+            return True
 
     def versions(self, name: str) -> list[Version]:
         """Every version of a name, the yanked ones too, by ascending number."""
@@ -81,8 +88,14 @@ class RegistryView:
         return [row for shelf in self._shelves(name) for row in shelf.rows()]
 
     def damaged(self, name: str | None = None) -> dict[str, str]:
-        """What is wrong with each version that a search passes over, by reference; files are not hashed."""
-        return {f"{shelf.name}@{n}": reason for shelf in self._shelves(name) for n, reason in shelf.damaged().items()}
+        """What is wrong with each version that a search passes over, by reference; files are not hashed.
+
+        Of a name or a namespace that can't even be listed, it stands under that alone.
+        """
+        found = troubles(self.root) if name is None else {}
+        for shelf in self._shelves(name):
+            found |= {f"{shelf.name}@{number}": reason for number, reason in shelf.damaged().items()}
+        return found
 
     def search(
         self,
@@ -235,16 +248,18 @@ class RegistryView:
         return version.reference
 
     def _shelves(self, name: str | None) -> list[Shelf]:
-        return shelves(self.root) if name is None else [Shelf(self.root, name)]
+        return listable(self.root) if name is None else [Shelf(self.root, name)]
 
     def _read_identity(self) -> dict[str, Any] | None:
         try:
             return read_object(self._identity)
         except FileNotFoundError:
             return None
+        except NotADirectoryError as error:
+            raise Corrupted(f"{self.root} isn't a folder: give that of a registry, or of a new one") from error
 
     def _by_digest(self, digest: str) -> Version:
-        for shelf in shelves(self.root):
+        for shelf in listable(self.root):
             if version := shelf.by_digest(digest):
                 return version
         raise NotFound(f"there is no version with the digest {digest}: pull it, or ask another registry")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,12 +56,12 @@ def test_rm_takes_an_exact_version_and_explains_aliases(run_ahf: Ahf, clean: Pat
 
 def test_gc_lists_and_removes(run_ahf: Ahf, clean: Path) -> None:
     assert run_ahf("gc")[2] == "nothing was left behind\n"
-    dead = clean / "tmp" / "dead"
+    dead = clean / "tmp" / str(uuid.uuid4())
     dead.mkdir(mode=0o700)
     assert json.loads(run_ahf("gc", "--json")[1]) == []  # it may be alive
     os.utime(dead, (1_000_000_000, 1_000_000_000))
     code, out, _ = run_ahf("gc", "--dry-run")
-    assert code == 0 and "tmp/dead" in out and "would be removed" in out and dead.exists()
+    assert code == 0 and dead.name in out and "would be removed" in out and dead.exists()
     [left] = json.loads(run_ahf("gc", "--grace", "48", "--json")[1])
     assert left["kind"] == "workshop" and left["removed"] and not dead.exists()
 

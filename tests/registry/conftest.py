@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,12 @@ def write_calls() -> WriteCalls:
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No fsync: it matters where the power fails, and `test_power_cut` is about that."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="session")
+def workshop_name() -> Callable[[str], str]:
+    """The name of a workshop, by a word for it."""
+    return lambda word: str(uuid.uuid5(uuid.NAMESPACE_OID, word))
 
 
 @pytest.fixture

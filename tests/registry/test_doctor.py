@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -37,8 +38,12 @@ def _age(tree: Path, hours: float) -> None:
         os.utime(path, (then, then), follow_symlinks=False)
 
 
-def _dead(registry: Registry, name: str, hours: float) -> Path:
-    workshop = registry.root / "tmp" / name
+def _workshop(root: Path, word: str) -> Path:
+    return root / "tmp" / str(uuid.uuid5(uuid.NAMESPACE_OID, word))
+
+
+def _dead(registry: Registry, word: str, hours: float) -> Path:
+    workshop = _workshop(registry.root, word)
     (workshop / "built" / "files").mkdir(parents=True)
     workshop.chmod(0o700)
     (workshop / "built" / "files" / "half.safetensors").write_bytes(b"x" * 100)
@@ -54,7 +59,7 @@ def test_gc_waits_for_the_grace(tone: Registry) -> None:
     assert (listed.path, listed.kind, listed.size, listed.removed) == (old, "workshop", 100, False)
     assert old.exists()
     assert [left.path for left in tone.gc() if left.removed] == [old]
-    assert sorted((tone.root / "tmp").iterdir()) == [busy, future, young]
+    assert sorted((tone.root / "tmp").iterdir()) == sorted([busy, future, young])
     tone.gc(grace=NOW)
     assert sorted((tone.root / "tmp").iterdir()) == [future]  # whose clock nobody knows: in doubt it stays
 
@@ -63,12 +68,13 @@ def test_gc_removes_what_else_lies_in_tmp_and_follows_no_link(tone: Registry, tm
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "notes.md").write_text("x")
-    (tone.root / "tmp" / "link").symlink_to(precious)
-    (tone.root / "tmp" / "stray.json").write_text("{}")
+    link, stray = _workshop(tone.root, "link"), _workshop(tone.root, "stray")
+    link.symlink_to(precious)
+    stray.write_text("{}")
     inside = _dead(tone, "dead", 1)
     (inside / "link").symlink_to(precious)
     _age(inside, 1)
-    assert {left.path.name for left in tone.gc(grace=NOW)} == {"link", "stray.json", "dead"}
+    assert {left.path for left in tone.gc(grace=NOW)} == {link, stray, inside}
     assert list((tone.root / "tmp").iterdir()) == [] and (precious / "notes.md").read_text() == "x"
 
 
@@ -123,15 +129,17 @@ def test_gc_and_doctor_of_nothing_write_nothing(tmp_path: Path) -> None:
 
 
 def _leftover(root: Path) -> str:
-    (root / "tmp" / "dead").mkdir(mode=0o700)
-    _age(root / "tmp" / "dead", 48)
-    return "workshop tmp/dead"
+    dead = _workshop(root, "dead")
+    dead.mkdir(mode=0o700)
+    _age(dead, 48)
+    return f"workshop tmp/{dead.name}"
 
 
 def _open_workshop(root: Path) -> str:
-    (root / "tmp" / "live").mkdir()
-    (root / "tmp" / "live").chmod(0o755)
-    return "mode tmp/live"
+    live = _workshop(root, "live")
+    live.mkdir()
+    live.chmod(0o755)
+    return f"mode tmp/{live.name}"
 
 
 def _open_to_all(root: Path) -> str:

@@ -51,7 +51,9 @@ def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, make_folder: Any, make_manifest: Any) -> Callable[[str, Path], Registry]:
+def start(
+    tmp_path: Path, make_folder: Any, make_manifest: Any, workshop_name: Callable[[str], str]
+) -> Callable[[str, Path], Registry]:
     """A registry to change: acme/tone@1 and @2 with an alias on 1; or nothing; or that with what gc and doctor mend."""
     first = Registry(tmp_path / "first")
     for seed in (1, 2, 3):
@@ -67,10 +69,10 @@ def start(tmp_path: Path, make_folder: Any, make_manifest: Any) -> Callable[[str
         registry = Registry(shutil.copytree(first.root, root))
         registry.doctor(repair=True)  # a copy made by other means
         if kind in ("gc", "repair"):
-            dead = root / "tmp" / "dead" / "built" / "files"
+            dead = root / "tmp" / workshop_name("dead") / "built" / "files"
             dead.mkdir(parents=True)
             (dead / "half.json").write_bytes(b"{")
-            (root / "tmp" / "stray").write_bytes(b"x")
+            (root / "tmp" / workshop_name("stray")).write_bytes(b"x")
             buried = root / "adapters/acme/tone/versions/3"
             (buried / "files" / "sub").mkdir(parents=True)
             (buried / "files" / "sub" / "notes.md").write_bytes(b"# notes")

@@ -9,13 +9,14 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapterhub_fin_registry import Corrupted, ReadOnly, Registry, WriteFailed
+from adapterhub_fin_registry import AdapterHubError, Corrupted, ReadOnly, Registry, WriteFailed
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
@@ -166,8 +167,10 @@ def test_what_is_being_built_is_its_builders_alone(public: Registry, make_folder
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="needs root to own what another may not remove")
-def test_another_users_leftovers_stay_and_are_said(public: Registry, as_nobody: AsNobody) -> None:
-    workshop, closed = public.root / "tmp" / "dead", public.root / "tmp" / "dead-and-closed"
+def test_another_users_leftovers_stay_and_are_said(
+    public: Registry, as_nobody: AsNobody, workshop_name: Callable[[str], str]
+) -> None:
+    workshop, closed = (public.root / "tmp" / workshop_name(word) for word in ("dead", "dead and closed"))
     workshop.mkdir(mode=0o755)
     closed.mkdir(mode=0o700)
     (public.root / "tmp").chmod(0o1777)  # where each may remove only what is their own
@@ -182,7 +185,7 @@ def test_another_users_leftovers_stay_and_are_said(public: Registry, as_nobody: 
     for path in (workshop, closed):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     as_nobody(clean)
-    assert sorted((public.root / "tmp").iterdir()) == [workshop, closed]
+    assert sorted((public.root / "tmp").iterdir()) == sorted([workshop, closed])
 
 
 def test_doctor_says_what_it_may_not_mend(public: Registry, as_nobody: AsNobody) -> None:
@@ -199,3 +202,127 @@ def test_doctor_says_what_it_may_not_mend(public: Registry, as_nobody: AsNobody)
             Registry(public.root).check_writable()
 
     as_nobody(examine)
+
+
+@pytest.fixture
+def full(public: Registry, make_folder: Any, make_manifest: Any, make_key: Any) -> Registry:
+    """The public registry with something of every kind in acme/tone, and zed/last beside it."""
+    _writable(public.root, True)
+    for seed in (2, 3):
+        public.add(make_folder(seed), make_manifest(), name="acme/tone")
+    public.delete("acme/tone@3")
+    public.add_event("acme/tone@1", "tag", {"tag": "production"})
+    public.sign("acme/tone@1", make_key())
+    public.add(make_folder(4), make_manifest(), name="zed/last")
+    return public
+
+
+LISTS: dict[str, Callable[[Registry], object]] = {
+    "rows": lambda registry: registry.rows(),
+    "names": lambda registry: registry.names(),
+    "damaged": lambda registry: registry.damaged(),
+    "search": lambda registry: registry.search("", limit=None),
+    "doctor": lambda registry: registry.doctor(),
+    "gc": lambda registry: registry.gc(dry_run=True),
+    "lineage": lambda registry: registry.lineage("zed/last"),
+    "path": lambda registry: registry.path("zed/last"),
+    "holds": lambda registry: registry.holds("acme/tone"),
+    "mark": lambda registry: registry.mark("acme/tone"),
+}
+QUESTIONS: list[Callable[[Registry], object]] = [
+    lambda registry: registry.path("acme/tone"),
+    lambda registry: registry.path("acme/tone@1"),
+    lambda registry: registry.verify("acme/tone@1"),
+    lambda registry: registry.resolve("acme/tone", as_of="2030-01-01"),
+    lambda registry: registry.resolve("acme/tone@champion"),
+    lambda registry: registry.alias_history("acme/tone", "champion"),
+    lambda registry: registry.events("acme/tone@1"),
+    lambda registry: registry.resolve("sha256:" + "0" * 64),
+    lambda registry: registry.versions("acme/tone"),
+]
+
+
+def test_what_may_not_be_read_takes_nothing_else_down(
+    full: Registry, as_nobody: AsNobody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file and each folder in turn: whatever lists goes on, says what it passes over, and answers for the rest."""
+    for ask in (*LISTS.values(), *QUESTIONS):  # whatever is imported when it is used can be imported now
+        with suppress(AdapterHubError):
+            ask(full)
+    monkeypatch.setenv("AHF_CACHE", str(full.root.parent / "no-index"))  # one would answer with what it has seen
+    last = full.resolve("zed/last").digest
+    paths = [path for path in sorted((full.root / "adapters/acme").rglob("*")) if "files" not in path.parts]
+    for path in (full.root / "adapters/acme", full.root / "changed", *paths):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(0)
+
+        def read(path: Path = path) -> None:
+            registry = Registry(full.root)
+            found = {name: ask(registry) for name, ask in LISTS.items()}
+            assert "zed/last" in found["names"] and last == registry.resolve(last).digest
+            assert {row["name"] for row in found["rows"]} >= {"zed/last"} and found["holds"]
+            assert found["rows"] == found["search"].rows
+            assert found["damaged"].keys() == found["search"].damaged.keys()
+            assert path in [finding.path for finding in found["doctor"] if finding.kind == "unreadable"]
+            told = any(str(path) in reason for reason in found["damaged"].values())
+            untold = path.name in UNTOLD or "signatures" in path.parts or "champion" in path.parent.parts
+            assert told != untold, path
+            for ask in QUESTIONS:
+                with suppress(AdapterHubError):
+                    ask(registry)
+
+        as_nobody(read)
+        path.chmod(mode)
+
+
+UNTOLD = {"changed", "deleted.json"}  # every version can be read without; of an alias's setting `doctor` tells
+
+
+def test_a_registry_that_may_not_be_read_at_all_says_so(full: Registry, as_nobody: AsNobody) -> None:
+    for place in ("adapters", "registry.json"):
+        path = full.root / place
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(0)
+
+        def read(path: Path = path) -> None:
+            for name, ask in LISTS.items():
+                if name in ("mark", "holds", "gc", "doctor") and path.name == "adapters":
+                    continue
+                with pytest.raises(Corrupted, match=rf"{path.name} can't be read \(Permission denied\)|adapters"):
+                    ask(Registry(full.root))
+            if path.name == "adapters":
+                assert {"unreadable"} <= {finding.kind for finding in Registry(full.root).doctor()}
+
+        as_nobody(read)
+        path.chmod(mode)
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o002, 0])
+def test_who_may_read_the_registry_reads_what_is_new_whatever_the_umask(
+    full: Registry, make_folder: Any, make_manifest: Any, make_key: Any, umask: int
+) -> None:
+    for path in full.root.rglob("*"):  # as a group that shares a registry sets it up
+        path.chmod(0o2775 if path.is_dir() else 0o644)
+    full.root.chmod(0o2775)
+    before = set(full.root.rglob("*"))
+    os.umask(umask)  # the fixture puts it back
+    full.add(make_folder(8, {"sub/notes.md": b"# notes"}), make_manifest(), name="acme/tone")
+    full.add(make_folder(9), make_manifest(), name="new/mine")
+    full.sign("new/mine@1", make_key())
+    full.set_alias("acme/tone", "stable", 4)
+    full.add_event("acme/tone@2", "tag", {"tag": "new"})
+    full.delete("acme/tone@2")
+    new = set(full.root.rglob("*")) - before | {full.root / "changed", full.root / "adapters/acme/tone/changed"}
+    modes = {(path.is_dir(), oct(stat.S_IMODE(path.stat().st_mode))) for path in new}
+    assert modes <= {(True, "0o2775"), (False, "0o644"), (False, "0o664")} and len(new) > 20
+    assert all(oct(stat.S_IMODE(path.stat().st_mode)) == "0o2775" for path in new if path.is_dir())
+
+
+def test_the_first_write_makes_the_root_as_the_umask_says(tmp_path: Path, make_folder: Any, make_manifest: Any) -> None:
+    old = os.umask(0o077)
+    try:
+        registry = Registry(tmp_path / "private" / "root")
+        registry.add(make_folder(1), make_manifest(), name="acme/tone")
+    finally:
+        os.umask(old)
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (registry.root, *registry.root.rglob("*"))} == {0}

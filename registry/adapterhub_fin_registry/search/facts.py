@@ -64,7 +64,6 @@ def facts(
         "knowledge_end": latest,
         "own_knowledge_end": max(own, default=latest),
         "yanked": int(shown["yanked"]),
-        "events": events[-1]["number"] if events else 0,
     }
     values: list[Pair] = [(f"metrics.{metric}", _number(value)) for metric, value in shown["metrics"].items()]
     values += [(f"eval.{path}", _number(value)) for path, value in shown["eval"].items()]

@@ -1,10 +1,10 @@
-"""Bringing the index up to what is stored: only names whose mark changed are read, and of those only new versions."""
+"""Bringing the index up to what is stored: of names whose mark changed, what is new or no longer what it was."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +15,9 @@ from adapterhub_fin_registry.search.facts import Facts, Pair, setting_values
 from adapterhub_fin_registry.search.readers import outcomes
 from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
 from adapterhub_fin_registry.search.stored import Known, Stored
-from adapterhub_fin_registry.shelf import Shelf, mark_of, shelves
+from adapterhub_fin_registry.shelf import Shelf, closed_namespaces, mark_of, shelves, trouble
 
+_WHOLE: Final = 0  # the number under which is said what is wrong with a whole name, or a namespace
 _BATCH: Final = 1000
 _WORDS: Final = "INSERT INTO words (rowid, tags, name, description, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _in_order: Final = itemgetter(*COLUMNS)
@@ -36,6 +37,7 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
             wanted += filler.unread(shelf)
     for name in seen:
         filler.forget(name)
+    filler.close(closed_namespaces(root))
     filler.read(wanted)
     filler.settle(changed)
     filler.flush()
@@ -48,6 +50,10 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
 def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
     """Whether something that could not be read is otherwise now: mending it by hand leaves no mark."""
     for name, number, reason in connection.execute("SELECT name, number, reason FROM damaged").fetchall():
+        if number == _WHOLE:
+            if trouble(root, name) == reason:
+                continue
+            return True
         folder = Shelf(root, name).versions_folder / str(number)
         try:
             Stored(name, number, str(folder), []).read(Excerpts())
@@ -76,11 +82,13 @@ class _Filler:
     def unread(self, shelf: Shelf) -> list[Stored]:
         """The versions under a name that are to be read; what is gone or otherwise now is dropped."""
         known = self._known(shelf.name)
+        if reason := shelf.trouble():
+            self._damaged.append((shelf.name, _WHOLE, reason))
         aliases: dict[int, list[str]] = {}
         for alias, number in shelf.aliases().items():
             aliases.setdefault(number, []).append(alias)
         unread = []
-        for number in shelf.numbers():
+        for number in shelf.numbers() if shelf.is_listable() else ():
             stored = Stored(shelf.name, number, f"{shelf.versions_folder}{os.sep}{number}", aliases.get(number, []))
             if number in known and stored.is_known(known[number]):
                 del known[number]
@@ -105,6 +113,11 @@ class _Filler:
         self._connection.executemany("INSERT INTO damaged VALUES (?, ?, ?)", self._damaged)
         self._connection.executemany("REPLACE INTO name VALUES (?, ?)", rows)
 
+    def close(self, namespaces: Mapping[str, str]) -> None:
+        """Say of namespaces why their names can't be listed."""
+        self._connection.execute("DELETE FROM damaged WHERE instr(name, '/') = 0")
+        self._damaged += [(namespace, _WHOLE, reason) for namespace, reason in namespaces.items()]
+
     def forget(self, name: str) -> None:
         """Drop a name whose folder is gone."""
         self._drop(known.id for known in self._known(name).values())
@@ -125,8 +138,8 @@ class _Filler:
             collected.clear()
 
     def _known(self, name: str) -> dict[int, Known]:
-        rows = self._connection.execute("SELECT number, id, events FROM version WHERE name = ?", (name,))
-        known = {number: Known(id_, events, []) for number, id_, events in rows}
+        rows = self._connection.execute("SELECT number, id, state FROM version WHERE name = ?", (name,))
+        known = {number: Known(id_, state, []) for number, id_, state in rows}
         aliases = self._connection.execute(
             "SELECT v.number, o.value FROM value o JOIN version v ON v.id = o.owner "
             "WHERE o.path = (SELECT id FROM path WHERE name = 'alias') AND v.name = ? ORDER BY o.value",

@@ -26,7 +26,8 @@ _FOREIGN: Final = "the cursor isn't one of this search: begin at its first page"
 class Page:
     """Some rows of an answer, in order; `next` is the cursor of the page after it, None at the end.
 
-    `damaged` says what is wrong with each version that the registry can't read, by reference; none of them is found.
+    `damaged` says what is wrong with each version that the registry can't read, by reference, and with each name or
+    namespace that it can't list; none of them is found.
     """
 
     rows: list[dict[str, Any]]
@@ -86,7 +87,10 @@ def _find(
     ]
     more = most is not None and len(found) > most and (left is None or most < left)
     following = _cursor(After(*found[most - 1][1:]), key, left and left - most) if more and most else None
-    damaged = {f"{name}@{number}": why for name, number, why in connection.execute("SELECT * FROM damaged")}
+    damaged = {
+        f"{name}@{number}" if number else name: why  # without a number, a whole name or namespace
+        for name, number, why in connection.execute("SELECT name, number, reason FROM damaged")
+    }
     return Page(rows, following, damaged)
 
 

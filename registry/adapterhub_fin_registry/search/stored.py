@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.events import read_events
 from adapterhub_fin_registry.numbered import numbers
-from adapterhub_fin_registry.reading import read_object, read_small
+from adapterhub_fin_registry.reading import ABSENT, read_object, read_small
 from adapterhub_fin_registry.search.excerpts import Excerpts
 from adapterhub_fin_registry.search.facts import Facts, facts
 from adapterhub_fin_registry.version import known_format
@@ -20,22 +21,25 @@ class Known(NamedTuple):
     """What the index holds of a version that may have changed since."""
 
     id: int
-    events: int
+    state: str
     aliases: list[str]
 
 
 class Stored:
-    """A version's folder; manifest and record are never rewritten, so that only events and aliases tell a change."""
+    """A version's folder, of which the state of its small files tells whether it is the one that was read before.
+
+    Manifest, record and events are never rewritten, but another version may be copied into the place of one.
+    """
 
     def __init__(self, name: str, number: int, folder: str, aliases: list[str]) -> None:
         self.name, self.number, self._folder, self._aliases = name, number, folder, sorted(aliases)
 
     def is_known(self, known: Known) -> bool:
         """Whether the index holds the version as it is."""
-        if self._has("deleted.json") or not self._has("manifest.json"):
-            return False
-        events = numbers(Path(self._folder, "events"))
-        return known.events == (events[-1] if events else 0) and known.aliases == self._aliases
+        try:
+            return not self._has("deleted.json") and known[1:] == (self._state(), self._aliases)
+        except (OSError, Corrupted):
+            return False  # and why is found when it is read
 
     def read(self, excerpts: Excerpts) -> Facts | None:
         """What is stored; None where it was deleted, and Corrupted where it can't be read."""
@@ -45,15 +49,18 @@ class Stored:
         if os.path.islink(self._folder):  # noqa: PTH114 - a Path costs more than the look
             raise Corrupted(f"{self._folder} is a link: put the version itself in its place")
         try:
+            state = self._state()  # before what it is the state of: a change meanwhile is then seen the next time
             data = read_small(path)
             record = read_object(f"{self._folder}{os.sep}record.json")
             events = read_events(Path(self._folder)) if self._has("events") else []
             manifest = known_format(excerpts.of(data), path)
-            return facts(self.name, self.number, digest_of(data), manifest, record, events, self._aliases)
+            found = facts(self.name, self.number, digest_of(data), manifest, record, events, self._aliases)
+            found.columns["state"] = state
+            return found
         except OSError as error:
             if self._has("deleted.json"):
                 return None  # just now
-            if not os.path.lexists(path):
+            if isinstance(error, ABSENT) and not os.path.lexists(path):
                 problem = f"{self._folder} holds no manifest.json: remove the folder, or restore it from a copy"
             else:
                 problem = f"{error.filename} can't be read ({error.strerror}): restore it from a copy"
@@ -61,6 +68,15 @@ class Stored:
         # What a manifest of another shape raises on the way through `facts`, and JSON of what isn't.
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise Corrupted(f"{path} isn't a manifest: restore it from a copy") from error
+
+    def _state(self) -> str:
+        # As in `memory`: nobody can put back the ctime of what was altered, and another file has another inode.
+        events = numbers(Path(self._folder, "events")) if self._has("events") else ()
+        states = []
+        for entry in ("manifest.json", "record.json", *(f"events/{number}/event.json" for number in events)):
+            found = os.lstat(f"{self._folder}{os.sep}{entry}")
+            states.append((found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+        return blake2b(repr(states).encode(), digest_size=16).hexdigest()
 
     def _has(self, entry: str) -> bool:
         return os.access(f"{self._folder}{os.sep}{entry}", os.F_OK)  # which raises nothing where it isn't there
