@@ -7,7 +7,6 @@ change is a small square `core`, and norms, inner products and singular values a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -167,9 +166,3 @@ def rank_for(values: Tensor, energy: float) -> int:
         return 0
     left_out = torch.cat([squares[1:], squares.new_zeros(1)])  # by the number kept, less one
     return int((left_out > (1.0 - energy) * squares[0]).sum()) + 1
-
-
-def effect_error(found: LowRank, wanted: LowRank) -> float:
-    """The norm of the difference, relative to what was wanted; infinite where nothing was, and something came."""
-    size, error = wanted.norm(), (found - wanted).norm()
-    return error / size if size else (math.inf if error else 0.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -175,6 +176,19 @@ def test_turned_weights_and_tied_ones(
         < 1e-2
         < off(logits(gpt2, AutoModelForCausalLM), wanted)
     )
+
+
+def test_an_adalora_is_folded_as_peft_folds_it(decoder: Path, imported: Import, tmp_path: Path) -> None:
+    plan = AdaLoraConfig(
+        init_r=4, target_r=2, total_step=9, task_type="CAUSAL_LM", target_modules=["q_proj", "up_proj"]
+    )
+    reference = imported(decoder, plan)
+    done = ahf.export(reference, tmp_path / "out", layout="merged", base=decoder)
+    wanted, plain = by_peft(decoder, reference), logits(decoder, AutoModelForCausalLM)
+    assert off(logits(done.folder, AutoModelForCausalLM), wanted) < 1e-5 < 1e-2 < off(plain, wanted)
+    biased = imported(decoder, replace(plan, bias="all"))
+    with pytest.raises(ahf.BadMerge, match="it sets bias to all"):
+        ahf.export(biased, tmp_path / "biased", layout="merged", base=decoder)
 
 
 def test_a_base_in_shards_gives_the_same_in_shards(decoder: Path, imported: Import, tmp_path: Path) -> None:

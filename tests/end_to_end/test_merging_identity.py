@@ -57,13 +57,14 @@ HEADED = {"target_modules": LINEAR, "modules_to_save": ["classifier"]}
 PLANS: dict[str, Any] = {
     "plain": LoraConfig(r=2, lora_alpha=5, target_modules=LINEAR),
     "head": LoraConfig(r=2, lora_alpha=5, **HEADED),
-    "rslora": LoraConfig(r=4, lora_alpha=3, use_rslora=True, **HEADED),
+    "rslora": LoraConfig(r=4, lora_alpha=3, use_rslora=True, target_modules=LINEAR),
+    "rslora head": LoraConfig(r=4, lora_alpha=3, use_rslora=True, **HEADED),
     "patterns": LoraConfig(
         r=2,
         lora_alpha=4,
         rank_pattern={"^deep.1": 3, "deep.1": 1},
         alpha_pattern={"deep.[01]": 7, "deep.1": 9},
-        **HEADED,
+        target_modules=LINEAR,
     ),
     "rslora patterns": LoraConfig(
         r=2, lora_alpha=4, use_rslora=True, rank_pattern={"^deep.1": 3}, alpha_pattern={"1": 7}, target_modules=ALL
@@ -283,7 +284,10 @@ def test_what_one_lora_has_no_place_for_is_refused(saved: Saved) -> None:
 
 
 def test_outputs_without_labels_are_not_averaged(saved: Saved) -> None:
-    pair = [stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind}").reference for kind in ("head", "rslora")]
+    pair = [
+        stored(saved(PLANS[kind]), PLANS[kind], f"acme/{kind.replace(' ', '-')}").reference
+        for kind in ("head", "rslora head")
+    ]
     with pytest.raises(ahf.BadMerge, match="neither records what its outputs mean"):
         ahf.merge(pair, into="acme/both")
     assert ahf.merge(pair, into="acme/both", head_from=pair[1]).head_from == pair[1]
@@ -340,7 +344,7 @@ def test_a_pattern_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         lora_scale.lora_scale(hostile, "bert.encoder.layer.0.attention.self.query")
 
 
-RIGHT = ("plain", "alike", "embedding", "convolutions", "conv1d")
+RIGHT = ("plain", "patterns", "alike", "embedding", "convolutions", "conv1d")
 
 
 @pytest.mark.parametrize("kind", [*PLANS, "dora"])
@@ -358,3 +362,18 @@ def test_what_peft_makes_of_one_adapter(kind: str, saved: Saved) -> None:
     off = torch.stack([(found[name] - plain[name] - expected[name]).norm() for name in expected]).norm()
     error = float(off.detach() / torch.stack([change.norm() for change in expected.values()]).norm())
     assert error < 1e-6 if kind in RIGHT else error > 0.2
+
+
+def test_parents_of_other_types_of_number_are_summed_and_stored_in_the_widest(saved: Saved) -> None:
+    kinds = {"plain": torch.bfloat16, "adalora": torch.float16, "rslora": torch.float64}
+    plans = {kind: LoraConfig(r=3, target_modules=LINEAR) if kind == "plain" else PLANS[kind] for kind in kinds}
+    plans["adalora"] = AdaLoraConfig(init_r=4, target_r=2, lora_alpha=5, total_step=9, target_modules=LINEAR)
+    versions = [stored(saved(plans[kind], dtype), plans[kind], f"acme/{kind}") for kind, dtype in kinds.items()]
+    weights = [0.6, -0.4, 1.3]
+    made = ahf.merge([each.reference for each in versions], weights=weights, into="acme/sum").version
+    assert made is not None
+    changes, found = [added(each.files) for each in versions], added(made.files)
+    for name, change in found.items():
+        wanted = sum(weight * each[name] for weight, each in zip(weights, changes, strict=True))
+        assert torch.allclose(change, wanted, rtol=1e-6, atol=1e-12), name  # type: ignore[arg-type]
+    assert {value.dtype for value in load_file(made.files / WEIGHTS).values()} == {torch.float64}
