@@ -196,11 +196,18 @@ def _version(visit: Visit, shelf: Shelf, number: int) -> Found:
         means = f"the record is missing, or names another place than {shelf.name}@{number}: the folder was copied here"
         yield (
             Finding("record", folder / "record.json", means, "write a record of this place, which keeps what it said"),
-            visit.mending(shelf.folder, lambda change: change.rewrite(folder / "record.json", canonical(record))),
+            visit.mending(shelf.folder, lambda change: change.rewrite(folder / "record.json", _written(record))),
         )
     if is_there(folder / "record.json") and (reason := shelf.damage(number)):
         remedy = "restore it from a copy, or delete the version"
         yield Finding("damaged", folder, reason, remedy, repairable=False), _by_hand
+
+
+def _written(record: dict[str, object]) -> bytes:
+    try:
+        return canonical(record)
+    except ValueError as error:
+        raise Corrupted(f"what it said can't be written again, {error}: remove it, and repair once more") from error
 
 
 def _misplaced(shelf: Shelf, number: int) -> dict[str, object] | None:

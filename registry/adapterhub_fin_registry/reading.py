@@ -134,7 +134,9 @@ def _read(path: Path | str) -> bytes:
 def parse_object(data: bytes, path: Path | str) -> dict[str, Any]:
     """The JSON object that stored bytes hold; `path` is for the message only."""
     try:
-        value = json.loads(data.decode())  # or it would be taken for UTF-16 too
+        value = json.loads(text := data.decode())  # or it would be taken for UTF-16 too
+        if "\\u" in text:  # perhaps an escaped half of a pair, which nothing can write again
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Corrupted(f"{path} isn't JSON: restore it from a copy") from error
     if not isinstance(value, dict):

@@ -150,6 +150,8 @@ def _machine(make_folder: Any, make_manifest: Any, workshop_name: Any) -> type[R
             """All that there is, as another process would see it."""
             self.registry = reopened = Registry(self.registry.root)
             rows = {(row["name"], row["version"]): row for row in reopened.rows()}
+            found = reopened.search("yanked IN (true, false)", limit=None)
+            assert {(row["name"], row["version"]): row for row in found} == rows and not found.damaged
             assert set(rows) == set(self.stored)
             assert reopened.names() == sorted({name for name, _ in self.stored})
             for (name, number), row in rows.items():

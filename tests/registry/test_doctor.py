@@ -264,6 +264,12 @@ def _bad_record(root: Path) -> str:
     return "damaged adapters/acme/tone/versions/2"
 
 
+def _record_of_half_a_letter(root: Path) -> str:
+    record = root / "adapters/acme/tone/versions/2/record.json"
+    record.write_text('{"name":"\\ud800","version":2}')
+    return "damaged adapters/acme/tone/versions/2"
+
+
 def _bad_event(root: Path) -> str:
     (root / "adapters/acme/tone/versions/2/events/1/event.json").write_text("{}")
     return "damaged adapters/acme/tone/versions/2"
@@ -291,7 +297,8 @@ def _linked_version(root: Path) -> str:
 
 
 BY_HAND = [
-    _no_manifest, _bad_manifest, _bad_record, _bad_event, _bad_alias, _bad_name, _linked_name, _linked_version,
+    _no_manifest, _bad_manifest, _bad_record, _record_of_half_a_letter, _bad_event, _bad_alias, _bad_name,
+    _linked_name, _linked_version,
 ]  # fmt: skip
 
 
@@ -309,6 +316,14 @@ def test_what_a_person_must_decide(tone: Registry, spoil: Callable[[Path], str])
     assert left() == [finding]
     assert sorted(path for path in tone.root.rglob("*") if path.name != "changed") == kept
     assert tone.verify("acme/tone@1").number == 1
+
+
+def test_a_record_that_cannot_be_written_again_stays_and_is_said(tone: Registry) -> None:
+    path = tone.resolve("acme/tone@2").folder / "record.json"
+    path.write_text('{"name":"acme/tone","version":7,"added_at":"","added_by":"","x":1e999}')
+    [finding] = [found for found in tone.doctor(repair=True) if found.kind == "record"]
+    assert not finding.repaired and "it failed: what it said can't be written again" in finding.remedy
+    assert "1e999" in path.read_text()
 
 
 def test_no_check_hashes_a_file(tone: Registry) -> None:

@@ -118,3 +118,12 @@ def test_hostile_manifests_are_bounded(registry: Registry, grow: Grow) -> None:
     for number, parents in enumerate((3, [3], [{}], {"digest": 1}, [[]], None)):
         plant(registry, f"acme/odd-{number}", {**template, "parents": parents})
     assert not registry.lineage("acme/template").ancestors
+
+
+def test_a_file_in_the_place_of_a_version_is_passed_over(registry: Registry, grow: Grow) -> None:
+    root = grow("acme/root")
+    grow("acme/leaf", root)
+    (registry.root / "adapters/acme/leaf/versions/2").write_text("x")
+    (registry.root / "adapters/acme/other/versions").mkdir(parents=True)
+    (registry.root / "adapters/acme/other/versions/1").write_text("x")
+    assert shape(registry.lineage("acme/root").descendants) == [["acme/leaf@1"]]

@@ -128,6 +128,8 @@ def test_a_date_gives_what_was_knowable_before_it(
                 check(series, date, tier)
         for tier in TIERS:
             check_numbers(series, START + timedelta(days=day), tier)
+            for date in sorted({START + timedelta(days=day)} | ends):
+                check_search(series, date, tier)
         check_rows(series)
 
 
@@ -156,9 +158,21 @@ def check_numbers(series: History, date: datetime, tier: Tier) -> None:
                 series.registry.resolve(f"{NAME}@{number}", as_of=date, tier=tier)
 
 
+def check_search(series: History, date: datetime, tier: Tier) -> None:
+    """A search finds all that was knowable before the date, and nothing else."""
+    knowable = [
+        number
+        for number, made in enumerate(series.made, 1)
+        if not made.yanked and not made.deleted and made.end(tier) < date
+    ]
+    page = series.registry.search("", limit=None, as_of=date, tier=tier)
+    assert [row["version"] for row in page] == knowable and not page.damaged
+
+
 def check_rows(series: History) -> None:
     """A list says the same: who chooses from its rows by the words of the format gets what `resolve` gives."""
     rows = series.registry.rows(NAME)
+    assert rows == series.registry.search("yanked IN (true, false)", limit=None).rows
     assert [row["version"] for row in rows] == [n for n, made in enumerate(series.made, 1) if not made.deleted]
     for row in rows:
         made = series.made[row["version"] - 1]
