@@ -261,7 +261,7 @@ def _strangers(visit: Visit) -> Found:
             means = "this folder's name is outside the grammar, so that nothing in it can be found"
             remedy = "rename it in lower-case letters and digits, or remove it"
             yield Finding("stranger", folder, means, remedy, repairable=False), _by_hand
-        elif folder.is_symlink():
+        elif stat.S_ISLNK(_mode(folder)):
             means = "this is a link, and no link leads out of a registry: nothing in it is listed"
             yield Finding("stranger", folder, means, "copy the folder itself here", repairable=False), _by_hand
 
@@ -279,7 +279,7 @@ def _numbers(visit: Visit) -> Found:
 
 def _links(visit: Visit) -> Found:
     for path in (visit.root / "tmp", visit.root / "adapters", *_inner(visit.root)):
-        if path.is_symlink() or (path.exists() and not path.is_dir()):
+        if (mode := _mode(path)) and not stat.S_ISDIR(mode):
             means = "this is a link, or a file, where a folder belongs: nothing is read or written through it"
             yield Finding("stranger", path, means, "put a folder in its place", repairable=False), _by_hand
     tmp, known = visit.root / "tmp", visit.workshops()
@@ -350,7 +350,8 @@ def _all(shelf: Shelf) -> Iterator[Path]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return [path for path in _listed(parent) if path.is_dir() and not path.name.startswith(".")]
+    # Not by a Path, which raises where a folder may be listed and not entered.
+    return [path for path in _listed(parent) if os.path.isdir(path) and not path.name.startswith(".")]  # noqa: PTH112
 
 
 def _listed(parent: Path) -> list[Path]:

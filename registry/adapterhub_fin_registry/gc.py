@@ -68,7 +68,7 @@ def remains(root: Path) -> Iterator[tuple[Shelf, Path]]:
     for shelf in listable(root):
         for number in shelf.numbers():
             folder = shelf.versions_folder / str(number)
-            if not folder.is_symlink() and is_buried(folder) and len(entries(folder)) > 1:
+            if is_buried(folder) and not folder.is_symlink() and len(entries(folder)) > 1:
                 yield shelf, folder
 
 
