@@ -63,7 +63,7 @@ class Publisher:
         self.texts: dict[str, bytes] = {MANIFEST: version.manifest_bytes, CARD: card.encode(), **signatures}
         self.files = version.manifest.files
         self._is_this: dict[str, bool] = {}  # by commit, which never changes
-        self._sent = False  # whether a commit of ours may have arrived
+        self._may_be_ours = False  # whether what is found there may be what was sent
 
     def publish(self, *, private: bool = False, create: bool = True, dry_run: bool = False) -> Publication:
         """Publish, or find where it was published.
@@ -126,7 +126,7 @@ class Publisher:
         numbers = self.repository.numbers()
         if found := self._among(numbers):
             return found
-        number, self._sent = max(numbers, default=0) + 1, True
+        number, self._may_be_ours = max(numbers, default=0) + 1, True
         return self._published(number, commit) if self._tag(number, commit) else None
 
     def _among(self, numbers: Mapping[int, str]) -> Publication | None:
@@ -169,9 +169,9 @@ class Publisher:
                 except Exception as error:  # sorted by its status; the rest is for `asked`
                     if status_of(error) in (409, 412):
                         return None
-                    self._sent = True
+                    self._may_be_ours = True
                     raise
-        self._sent = True
+        self._may_be_ours = True
         return commit
 
     def _operations(
@@ -208,7 +208,7 @@ class Publisher:
         return True
 
     def _published(self, number: int, commit: str) -> Publication:
-        return Publication(self.repository.name, self.hub.endpoint, number, commit, self._sent)
+        return Publication(self.repository.name, self.hub.endpoint, number, commit, self._may_be_ours)
 
     def _rehearsed(self) -> Publication:
         sends: list[tuple[str, int]] = [(path, size) for path, size, _ in self.files]
