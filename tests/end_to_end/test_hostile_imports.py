@@ -97,7 +97,7 @@ def test_a_schedule_that_counts_no_steps_is_not_summed_up(key: str, value: Any, 
 
 def test_options_that_a_plugin_of_ours_can_t_read_are_kept_by_the_generic_type(theirs: Folder) -> None:
     for kind, key, value in (
-        ("ADALORA", "init_r", "x"),
+        ("LORA", "lora_alpha", "x"),
         ("LORA", "target_modules", ["query", 1]),
         ("ADALORA", "r", []),
     ):
