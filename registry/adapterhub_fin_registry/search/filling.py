@@ -84,11 +84,12 @@ class _Filler:
         known = self._known(shelf.name)
         if reason := shelf.trouble():
             self._damaged.append((shelf.name, _WHOLE, reason))
+        listed = shelf.numbers() if reason is None or shelf.is_listable() else []
         aliases: dict[int, list[str]] = {}
         for alias, number in shelf.aliases().items():
             aliases.setdefault(number, []).append(alias)
         unread = []
-        for number in shelf.numbers() if shelf.is_listable() else ():
+        for number in listed:
             stored = Stored(shelf.name, number, f"{shelf.versions_folder}{os.sep}{number}", aliases.get(number, []))
             if number in known and stored.is_known(known[number]):
                 del known[number]

@@ -72,10 +72,10 @@ class Stored:
     def _state(self) -> str:
         # As in `memory`: nobody can put back the ctime of what was altered, and another file has another inode.
         events = numbers(Path(self._folder, "events")) if self._has("events") else ()
-        states = []
+        states: list[int] = []
         for entry in ("manifest.json", "record.json", *(f"events/{number}/event.json" for number in events)):
             found = os.lstat(f"{self._folder}{os.sep}{entry}")
-            states.append((found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+            states += (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         return blake2b(repr(states).encode(), digest_size=16).hexdigest()
 
     def _has(self, entry: str) -> bool:
