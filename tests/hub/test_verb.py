@@ -6,11 +6,13 @@ import base64
 import hashlib
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +241,25 @@ def peak(pid: int) -> int:
     """The most bytes of memory that a process has had."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+def test_its_threads_share_two_arenas(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    process, url = start("--anonymous-read")
+    with ThreadPoolExecutor(24) as pool:
+        answers = pool.map(lambda number: httpx2.get(f"{url}/api/models?search={number}"), range(240))
+        assert {answer.status_code for answer in answers} == {200}
+    assert arenas(process.pid) == 1, "and the one that a process begins with"
+
+
+def arenas(pid: int) -> int:
+    """The arenas that glibc made for threads: each begins a mapping at a multiple of 64 MB."""
+    starts = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    return sum(
+        len(parts) == 5 and parts[1] == "rw-p" and int(parts[0].partition("-")[0], 16) % (64 * MEGABYTE) == 0
+        for parts in starts
+    )
 
 
 def test_what_a_killed_server_left_is_removed_and_nothing_of_it_is_served(run_ahf: Run, start: Any, home: Path) -> None:
