@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -23,11 +24,9 @@ def from_first(work: Callable[[], T]) -> T:
     """What the work gives in the first process, told to all; what it raises there is raised everywhere."""
     if world_size() == 1:
         return work()
-    import torch
-    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState(cpu=not torch.cuda.is_available())  # joins the processes, if nothing has yet
+    _join()
     told: list[tuple[T | None, Exception | None]] = [(None, None)]
     if is_first():
         try:
@@ -39,3 +38,14 @@ def from_first(work: Callable[[], T]) -> T:
     if broke is not None:
         raise broke
     return cast(T, given)
+
+
+def _join() -> None:
+    """Join the processes, if nothing has yet; who joins leaves, for one that ends within a group may abort."""
+    import torch
+    from accelerate import PartialState
+
+    if PartialState._shared_state:
+        return
+    state = PartialState(cpu=not torch.cuda.is_available())
+    atexit.register(state.destroy_process_group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from adapterhub_fin.testing.fresh import CALM
 
 
 def train_in_processes(recipe: Mapping[str, Any], registry: Path, folder: Path, processes: int) -> dict[str, Any]:
-    """Reference, losses and metrics of a run that torchrun spreads over processes."""
+    """Reference, losses and metrics of a run that torchrun spreads over processes, and whether they left their group."""
     task, told = folder / "task.json", folder / "told.json"
     task.write_text(json.dumps({"recipe": recipe, "registry": str(registry), "told": str(told)}, default=str))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -31,11 +32,18 @@ def _train(task: dict[str, Any]) -> None:
     from adapterhub_fin.engine.ranks import is_first
     from adapterhub_fin.testing.tiny import tiny_corpus
 
+    told: dict[str, Any] = {}
+    if is_first():
+        atexit.register(_tell, told, Path(task["told"]))  # what is registered first runs last
     tiny_corpus()
     run = ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]))
-    if is_first():
-        told = {"reference": run.reference, "losses": list(run.losses), "metrics": dict(run.metrics)}
-        Path(task["told"]).write_text(json.dumps(told))
+    told |= {"reference": run.reference, "losses": list(run.losses), "metrics": dict(run.metrics)}
+
+
+def _tell(told: dict[str, Any], path: Path) -> None:
+    from torch import distributed
+
+    path.write_text(json.dumps({**told, "left": not distributed.is_initialized()}))
 
 
 if __name__ == "__main__":

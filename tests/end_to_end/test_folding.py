@@ -248,7 +248,7 @@ def test_memory_does_not_grow_with_the_model(imported: Import, decoder: Path, tm
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the peak of memory can be begun anew on Linux alone")
     peaks, sizes = [], []
-    for layers in (2, 8, 16):  # the first is to warm up
+    for layers in (2, 8, 40):  # the first is to warm up
         base = tmp_path / f"base-{layers}"
         shape: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 704, "num_attention_heads": 2}
         config = LlamaConfig(vocab_size=300, num_hidden_layers=layers, **shape)
@@ -260,8 +260,8 @@ def test_memory_does_not_grow_with_the_model(imported: Import, decoder: Path, tm
         ahf.export(reference, tmp_path / f"out-{layers}", layout="merged", base=base)
         peaks.append(status("VmHWM") - before)
         sizes.append(sum(path.stat().st_size for path in base.glob("*.safetensors")) / 2**20)
-    assert sizes[2] - sizes[1] > 20
-    assert peaks[2] - peaks[1] < 6 and peaks[2] < 24
+    assert sizes[2] - sizes[1] > 80
+    assert peaks[2] - peaks[1] < 20 and peaks[2] < 30, f"{peaks} MiB for bases of {sizes}"
 
 
 def test_a_base_in_bfloat16_is_rounded_once_and_the_loss_is_told(

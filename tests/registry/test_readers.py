@@ -96,6 +96,17 @@ def test_what_an_interpreter_prints_is_no_answer(
     assert list(readers.outcomes(wanted)) == alone(wanted)
 
 
+def test_a_child_that_broke_off_is_not_asked_again(
+    wanted: list[Stored], children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = f"import os; os.write(1, b'x' * {readers._NOISE + 10}); {readers._CHILD}"
+    monkeypatch.setattr(readers, "_CHILD", noise)
+    with readers._children(1) as (child,):
+        for batch in (wanted[:3], wanted[3:6]):  # the answer to the first is there when the second is asked for
+            with pytest.raises(EOFError):
+                child.ask(batch)
+
+
 def test_a_child_that_never_answers_is_not_waited_for(
     wanted: list[Stored], children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,14 +70,19 @@ class _Child:
         assert self._process.stdin is not None and self._process.stdout is not None, "both are pipes"
         self._asked, self._said = self._process.stdin, self._process.stdout
         pickle.dump((places, self._start), self._asked)
+        self._in_step = True
 
     def ask(self, batch: Sequence[Stored]) -> list[Outcome]:
-        """What it finds; an OSError, EOFError or UnpicklingError where it has ended."""
+        """What it finds; an OSError, EOFError or UnpicklingError where it has ended, or an answer was not read whole."""
+        if not self._in_step:  # what comes next may be the rest of that answer, and of other versions
+            raise EOFError("it broke off")
+        self._in_step = False
         pickle.dump(batch, self._asked, pickle.HIGHEST_PROTOCOL)
         self._asked.flush()
         if self._start:
             self._pass_over_noise()
         found: list[Outcome] = pickle.load(self._said)
+        self._in_step = True
         return found
 
     def _pass_over_noise(self) -> None:
