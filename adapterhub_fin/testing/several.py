@@ -15,7 +15,7 @@ from adapterhub_fin.testing.fresh import CALM
 
 
 def train_in_processes(recipe: Mapping[str, Any], registry: Path, folder: Path, processes: int) -> dict[str, Any]:
-    """Reference, losses and metrics of a run that torchrun spreads over processes, and whether they left their group."""
+    """Reference, losses and metrics of a run that torchrun spreads out, and whether it left its group in the end."""
     task, told = folder / "task.json", folder / "told.json"
     task.write_text(json.dumps({"recipe": recipe, "registry": str(registry), "told": str(told)}, default=str))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]

@@ -73,7 +73,7 @@ class _Child:
         self._in_step = True
 
     def ask(self, batch: Sequence[Stored]) -> list[Outcome]:
-        """What it finds; an OSError, EOFError or UnpicklingError where it has ended, or an answer was not read whole."""
+        """What it finds; an OSError, EOFError or UnpicklingError where it has ended, or broke off in an answer."""
         if not self._in_step:  # what comes next may be the rest of that answer, and of other versions
             raise EOFError("it broke off")
         self._in_step = False
