@@ -1,0 +1,50 @@
+"""Who may read and write what."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from adapterhub_fin_registry.doctor.places import everything, mode_of
+from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
+
+
+def unreadable(visit: Visit) -> Found:
+    """What this user may not read."""
+    adapters = visit.root / "adapters"
+    below = (Path(place, name) for place, folders, files in os.walk(adapters) for name in (*folders, *files))
+    for path in (visit.root / "changed", visit.root / "tmp", adapters, *below):
+        mode = mode_of(path)
+        needed = os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK
+        if mode and not stat.S_ISLNK(mode) and not os.access(path, needed):
+            means = "this user may not read it, so that whatever needs it passes over what it is part of"
+            remedy = "ask its owner for the right to read it"
+            yield Finding("unreadable", path, means, remedy, repairable=False), by_hand
+
+
+def modes(visit: Visit) -> Found:
+    """What others may write, or reach while it is built."""
+    if sys.platform == "win32":  # which has no such bits
+        return
+    tmp = visit.root / "tmp"
+    for path in visit.workshops():
+        if stat.S_ISDIR(mode_of(path)) and mode_of(path) & 0o077:
+            means = "other users can reach into what is being built there"
+            yield Finding("mode", path, means, "give it the mode 0700"), _restricting(visit, path, 0o700)
+    for path in (
+        visit.root,
+        tmp,
+        visit.root / "adapters",
+        *(place for shelf in visit.shelves() for place in everything(shelf)),
+    ):
+        mode = mode_of(path)
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not stat.S_ISLNK(mode):
+            means, allowed = "every user of the machine can rewrite it", stat.S_IMODE(mode) & ~stat.S_IWOTH
+            yield Finding("mode", path, means, "take that right away"), _restricting(visit, path, allowed)
+
+
+def _restricting(visit: Visit, path: Path, mode: int) -> Callable[[], object]:
+    return visit.mending(visit.root, lambda change: change.disk.restrict(path, mode))

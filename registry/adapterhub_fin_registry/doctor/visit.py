@@ -1,0 +1,77 @@
+"""One examination of a registry: what it walks over, and what it may find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from adapterhub_fin_registry.change import Change, changing
+from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.gc import workshops
+from adapterhub_fin_registry.shelf import Shelf, listable
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry.local import Registry
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: its kind and place, what it means, what mends it, and whether that was done.
+
+    Where `repairable` is False only a person can tell what to do.
+    """
+
+    kind: str
+    path: Path
+    means: str
+    remedy: str
+    repairable: bool = True
+    repaired: bool = False
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One examination of one registry."""
+
+    registry: Registry
+    disk: Disk
+    grace: timedelta
+
+    @property
+    def root(self) -> Path:
+        """The registry's folder."""
+        return self.registry.root
+
+    def shelves(self) -> list[Shelf]:
+        """Every name whose versions can be listed; of the others `unreadable` and `strangers` tell."""
+        try:
+            return listable(self.root)
+        except Corrupted:
+            return []
+
+    def workshops(self) -> list[Path]:
+        """What is being built, or was, as far as it can be listed."""
+        try:
+            return workshops(self.root)
+        except Corrupted:
+            return []
+
+    def mending(self, folder: Path, mend: Callable[[Change], object]) -> Callable[[], object]:
+        """A repair under a name's folder, between two marks."""
+
+        def done() -> None:
+            with changing(self.disk, self.root, folder) as change, change.marked():
+                mend(change)
+
+        return done
+
+
+Found: TypeAlias = Iterator[tuple[Finding, Callable[[], object]]]  # with what mends each
+
+
+def by_hand() -> None:
+    """Nothing is mended: a person must decide."""
