@@ -116,6 +116,9 @@ class Training(Options):
     metric: str | None = Field(
         None, description="Validation metric that picks the best checkpoint; the head's default."
     )
+    tolerance: float = Field(
+        0.0, ge=0, description="How much worse than the best on validation a later checkpoint may be and be kept."
+    )
     checkpoint_steps: int | None = Field(
         None, ge=1, description="A checkpoint every so many steps, beside the one after each epoch."
     )

@@ -35,6 +35,7 @@ class AdapterTrainer(Trainer):
         head_modules: Sequence[str] = (),
         head_rate: float | None = None,
         checkpoint_steps: int | None = None,
+        tolerance: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -48,6 +49,7 @@ class AdapterTrainer(Trainer):
         self.slot = slot
         self.head_modules = tuple(f".{name}." for name in head_modules)
         self.head_rate = head_rate
+        self.tolerance = tolerance
         for callback in (PrinterCallback, ProgressCallback):  # both write to standard output, which is the caller's
             self.remove_callback(callback)
         self.add_callback(_EpochOrder(self))
@@ -134,6 +136,20 @@ class AdapterTrainer(Trainer):
         if self.args.should_save:
             folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             seal(folder, self.state.best_model_checkpoint)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Whether this is the best; what is kept is that, or a later one within the tolerance of it."""
+        is_best: bool = super()._determine_best_metric(metrics, trial)
+        assert self.state.best_metric is not None, "it has just been set"
+        if abs(metrics[f"eval_{self.args.metric_for_best_model}"] - self.state.best_metric) < self.tolerance:
+            self.state.best_global_step = self.state.global_step
+        return is_best
+
+    @property
+    def kept(self) -> float | None:
+        """What the checkpoint that is kept had on validation."""
+        name, step = f"eval_{self.args.metric_for_best_model}", self.state.best_global_step
+        return next((float(log[name]) for log in self.state.log_history if name in log and log["step"] == step), None)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._restore(Path(resume_from_checkpoint))

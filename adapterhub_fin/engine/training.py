@@ -45,7 +45,7 @@ class Run:
     version: Version
     adapter: Adapter
     metrics: Mapping[str, float]  # on the held-out test part
-    validation: Mapping[str, float]  # of the best checkpoint
+    validation: Mapping[str, float]  # of the checkpoint that was kept
     trained_parameters: int
     steps: int
     notes: Mapping[str, int]  # rows that the corpus dropped, counted
@@ -146,7 +146,7 @@ def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
         version=version,
         adapter=_adapter(setup, registry, version, model),
         metrics=metrics,
-        validation={setup.metric.name: float(trainer.state.best_metric)} if trainer.state.best_metric else {},
+        validation={} if trainer.kept is None else {setup.metric.name: trainer.kept},
         trained_parameters=trained,
         steps=trainer.state.global_step,
         notes=setup.corpora.notes,
@@ -163,6 +163,7 @@ def _trainer(setup: Setup, model: nn.Module, folder: Path, title: str) -> Adapte
         head_modules=setup.site.head_modules,
         head_rate=training.head_learning_rate,
         checkpoint_steps=training.checkpoint_steps,
+        tolerance=training.tolerance,
         model=model,
         args=arguments(training, setup.metric, folder),
         train_dataset=setup.examples["train"],

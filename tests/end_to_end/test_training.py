@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
@@ -211,6 +212,24 @@ def test_training_stops_early_and_keeps_the_best_checkpoint(encoder: Path) -> No
     training = {"epochs": 9, "max_length": 32, "learning_rate": 1e-9, "patience": 2, "batch_size": 32}
     run = ahf.train(recipe(encoder, training=training))
     assert run.steps == 3 * 3  # the best epoch and two more, of three steps
+
+
+def test_a_later_checkpoint_within_the_tolerance_is_stored(encoder: Path) -> None:
+    """At this rate the metric does not move, and B, which starts at zero, goes on growing."""
+    training = {"epochs": 3, "max_length": 32, "learning_rate": 1e-9, "batch_size": 32}
+    first, last = (
+        ahf.train(recipe(encoder, training={**training, "tolerance": tolerance})) for tolerance in (0.0, 0.01)
+    )
+    assert first.validation == last.validation
+    grown = [
+        max(
+            float(value.abs().max())
+            for key, value in load_file(run.version.files / "adapter_model.safetensors").items()
+            if "lora_B" in key
+        )
+        for run in (first, last)
+    ]
+    assert grown[1] > 1.5 * grown[0] > 0
 
 
 def test_as_of_finds_a_version_only_after_the_bounds_of_its_data(encoder: Path, tmp_path: Path) -> None:
