@@ -258,7 +258,8 @@ def errors() -> None:
                 theirs = f"{error(_padded(deltas(place / 'peft' / 'merged'), truth), truth):.1e}"
             except Exception as refusal:  # whatever it says is what its user sees
                 theirs = f"refused: {str(refusal).splitlines()[0][:90]}"
-            references = stored(folders, place / "registry")
+            labels = ["down", "up"] if options[0].get("task") == "SEQ_CLS" else None
+            references = stored(folders, place / "registry", labels=labels)
             our_merge(references, place / "registry", place / "ours", using=using, rank=rank)
             print(f"| {called} | {theirs} | {error(deltas(place / 'ours'), truth):.1e} |", flush=True)
 
