@@ -14,9 +14,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Options(BaseModel):
-    """What every options model inherits: no unknown keys, no change after the check."""
+    """What every options model inherits: no unknown keys, no change after the check, no infinite number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NoOptions(Options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,8 @@ class AdapterTrainer(Trainer):
         """Whether this is the best; what is kept is that, or a later one within the tolerance of it."""
         is_best: bool = super()._determine_best_metric(metrics, trial)
         assert self.state.best_metric is not None, "it has just been set"
-        if abs(metrics[f"eval_{self.args.metric_for_best_model}"] - self.state.best_metric) < self.tolerance:
+        off = abs(metrics[f"eval_{self.args.metric_for_best_model}"] - self.state.best_metric)
+        if self.tolerance and (off <= self.tolerance or math.isclose(off, self.tolerance)):
             self.state.best_global_step = self.state.global_step
         return is_best
 
@@ -184,7 +186,10 @@ class _Checkpoints(TrainerCallback):
         self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_save |= state.global_step % self.steps == 0
+        # Not where an epoch ends, where one is made once it was measured: a run that goes on from one made before that
+        # would never measure that epoch.
+        ends = state.epoch % 1 == 0 or state.global_step >= state.max_steps
+        control.should_save |= state.global_step % self.steps == 0 and not ends
 
 
 def _within(ids: list[int], row: list[int]) -> bool:

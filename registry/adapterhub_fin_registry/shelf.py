@@ -132,8 +132,9 @@ class Shelf:
             path = self.versions_folder / str(number) / "manifest.json"
             try:
                 # The size first: a name may have hundreds of versions.
-                if path.stat().st_size == len(manifest) and read_small(path) == manifest:
-                    return self.version(number)
+                same = path.stat().st_size == len(manifest) and read_small(path) == manifest
+                if same and (found := self.version(number)):
+                    return found
             except (OSError, Corrupted):
                 continue  # what can't be read is none of them
         return None

@@ -46,6 +46,8 @@ def test_overrides_reach_into_a_plugin_given_by_name_alone() -> None:
         ({"training": {"learning_rte": 1}}, "did you mean learning_rate"),
         ({"training": {"learning_rate": 5}}, "training.learning_rate"),
         ({"training": {"learning_rate": -1e-3}}, "greater than 0"),
+        ({"training": {"clip": float("inf")}}, "training.clip: Input should be a finite number"),
+        ({"training": {"tolerance": float("inf")}}, "training.tolerance"),
         ({"training": {"metric": "macrof1"}}, "did you mean macro_f1?"),
         ({"corpus": {"name": "headlines", "split": {"by": "stratifed"}}}, "corpus.split.by"),
         ({"corpus": {"name": "headlines", "split": {"embargo": "5d"}}}, "by is left to the rows"),

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, BartConfig, DistilBertConfig, LlamaConfig, RobertaConfig
+from peft import PeftModel, PrefixTuningConfig, get_peft_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    BartConfig,
+    BertConfig,
+    DistilBertConfig,
+    LlamaConfig,
+    RobertaConfig,
+)
 
 import adapterhub_fin as ahf
 from adapterhub_fin.descriptions import Head
@@ -17,6 +24,7 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.pin import unwrapped
 from adapterhub_fin.errors import AdapterHubError, BadMerge, BadRecipe, Refused
 from adapterhub_fin.testing.bench import TEXTS, Bench
+from adapterhub_fin_plugins.heads import pooling
 from adapterhub_fin_registry.card import card
 
 LORA = {"name": "lora", "rank": 4}
@@ -85,6 +93,31 @@ def test_every_class_reads_the_mean(kind: str, name: str) -> None:
         found = model(input_ids=ids, attention_mask=mask).logits
         assert torch.allclose(found, expected, atol=1e-6) and not torch.allclose(found, first, atol=1e-3)
         assert torch.allclose(model(input_ids=ids[1:, :2]).logits, found[1:], atol=1e-6)  # no mask: every token counts
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "llama"])
+def test_a_prefix_does_not_pass_by_it(kind: str) -> None:
+    torch.manual_seed(0)
+    plain = head().skeleton({**CONFIGS, "bert": BertConfig(vocab_size=50, **SHAPE)}[kind]).eval()
+    model = get_peft_model(plain, PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)).eval()
+    mask, seen = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]), []
+    real = pooling._mean_everywhere
+
+    def watch(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
+        states, counted = output.last_hidden_state.clone(), mask.unsqueeze(-1)
+        seen.append((states * counted).sum(1) / counted.sum(1))
+        return real(module, args, kwargs, output)
+
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooling, "_mean_everywhere", watch)
+        found = model(input_ids=torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]]), attention_mask=mask).logits
+        inner: Any = plain
+        (mean,) = seen
+        if kind == "bert":
+            expected = inner.classifier(inner.bert.pooler(mean.unsqueeze(1)))
+        else:
+            expected = inner.classifier(mean.unsqueeze(1)) if kind == "roberta" else inner.score(mean)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def _last(key: str) -> bool:

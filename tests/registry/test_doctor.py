@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import NotFound, Registry
+from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.doctor import Finding
 
 NOW = timedelta(0)
@@ -103,6 +105,32 @@ def test_gc_ends_a_deletion_that_was_broken_off(tone: Registry) -> None:
     assert {left.path.name for left in tone.gc() if left.removed and left.size >= 5} == {"2", "3"}
     assert [path.name for number in "23" for path in (folder / number).iterdir()] == ["deleted.json"] * 2
     assert tone.doctor() == []
+
+
+def _broken_off_deletion(tone: Registry) -> Path:
+    version = tone.resolve("acme/tone@2")
+    (version.folder / "deleted.json").write_text(json.dumps({"digest": version.digest, "reason": "x"}))
+    return version.folder
+
+
+def test_what_can_not_be_removed_is_not_said_to_be(tone: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, real = _broken_off_deletion(tone), Disk.remove
+
+    def refuse(disk: Disk, path: Path) -> None:
+        if path.is_relative_to(folder):
+            raise PermissionError(errno.EPERM, "another user's")
+        real(disk, path)
+
+    monkeypatch.setattr(Disk, "remove", refuse)
+    assert [left.removed for left in tone.gc()] == [False]
+    [finding] = [finding for finding in tone.doctor(repair=True) if finding.kind == "remains"]
+    assert not finding.repaired and "belongs to another user" in finding.remedy
+
+
+def test_a_half_deleted_twin_is_looked_past(tone: Registry, make_folder: Any, make_manifest: Any) -> None:
+    _broken_off_deletion(tone)
+    again = [tone.add(make_folder(2), make_manifest(), name="acme/tone") for _ in range(2)]
+    assert [version.number for version in again] == [4, 4]
 
 
 @pytest.mark.parametrize("tombstone", [b"", b"{", b"[]", b"{}", b'{"digest": "sha256:of another"}', b'{"digest": 5}'])

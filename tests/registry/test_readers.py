@@ -67,6 +67,19 @@ def test_children_read_and_not_this_process_alone(
     assert asked and all(found in (expected[start : start + 3] for start in range(0, 40, 3)) for found in asked)
 
 
+def test_no_more_is_read_ahead_than_will_soon_be_needed(
+    wanted: list[Stored], children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = readers._submitted
+    monkeypatch.setattr(readers, "_submitted", lambda pool, idle, batch: asked.append(batch) or real(pool, idle, batch))
+    monkeypatch.setattr(readers, "_AHEAD", 2)
+    found = readers.outcomes(wanted)
+    next(found)
+    assert len(asked) == 4  # two batches for each of two children, of fourteen
+    assert len(list(found)) == 39 and len(asked) == 14
+
+
 def test_few_versions_start_no_process(wanted: list[Stored], children: list[subprocess.Popen[bytes]]) -> None:
     assert list(readers.outcomes(wanted[:39])) == alone(wanted[:39])
     assert children == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, Final
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -12,6 +13,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from adapterhub_fin.engine.pin import backbone
 from adapterhub_fin.engine.plugs import outside_backbone
 from adapterhub_fin.errors import BadRecipe
+
+PAST: Final = "past_key_values"
 
 
 def check_mean(config: PretrainedConfig) -> None:
@@ -26,7 +29,7 @@ def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:
     Its class goes on reading the state of one token, the first or the last, and every token's is the mean then. The
     last layer gets another name, so that no plain model, which would read that one token, takes its weights.
     """
-    model.__class__ = _reading_mean(type(model))
+    model.__class__ = _reading_mean(type(model), PAST in signature(backbone(model).forward).parameters)
     name = outside_backbone(model)[-1]
     setattr(model, name, nn.Sequential(getattr(model, name)))
     return [key.replace(f"{name}.", f"{name}.0.", 1) if key.startswith(f"{name}.") else key for key in missing]
@@ -37,7 +40,7 @@ def renamed(outputs: Collection[str]) -> frozenset[str]:
     return frozenset(f"{top}.0.{rest}" for top, _, rest in (name.partition(".") for name in outputs))
 
 
-def _reading_mean(plain: type[PreTrainedModel]) -> type[PreTrainedModel]:
+def _reading_mean(plain: type[PreTrainedModel], takes_past: bool) -> type[PreTrainedModel]:
     @wraps(plain.forward)  # whose signature PEFT and the Trainer ask for
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
         # While this model computes, and no longer: others may share its backbone and read one token of it.
@@ -47,6 +50,13 @@ def _reading_mean(plain: type[PreTrainedModel]) -> type[PreTrainedModel]:
         finally:
             hook.remove()
 
+    said = signature(plain.forward)
+    if takes_past and PAST not in said.parameters:
+        # PEFT's prefix passes by a model that doesn't name what a prefix is given as, and reads one token itself. Those
+        # of Transformers hand on what they don't name to a backbone that does.
+        *named, rest = said.parameters.values()
+        said = said.replace(parameters=[*named, Parameter(PAST, Parameter.KEYWORD_ONLY, default=None), rest])
+        forward.__signature__ = said  # type: ignore[attr-defined]
     return type(f"MeanOf{plain.__name__}", (plain,), {"forward": forward})
 
 

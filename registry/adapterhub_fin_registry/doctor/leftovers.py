@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit
 from adapterhub_fin_registry.errors import Corrupted, ReadOnly
 from adapterhub_fin_registry.gc import Leftover, collect
@@ -25,6 +23,5 @@ def leftovers(visit: Visit) -> Found:
 
 
 def _clear(visit: Visit, left: Leftover) -> None:
-    collect(visit.disk, visit.root, grace=visit.grace)
-    if left.kind == "workshop" and os.path.lexists(left.path):
+    if any(each.path == left.path and not each.removed for each in collect(visit.disk, visit.root, grace=visit.grace)):
         raise ReadOnly("it belongs to another user, who can remove it")

@@ -24,6 +24,7 @@ Outcome: TypeAlias = Facts | str | None  # what is stored, or why it can't be re
 MANY: Final = 4000  # versions: fewer are read in the time that a process takes to start
 PATIENCE: Final = 60.0  # seconds that a child may take for a batch, before it is read here
 _BATCH: Final = 500
+_AHEAD: Final = 4  # batches for each child that are read before they are needed
 _MOST: Final = 3  # processes beside this one, which alone writes the index
 _NOISE: Final = 2**16  # bytes that an interpreter may print as it starts
 # No multiprocessing: that runs the caller's script again in each child. A child imports from where this process does,
@@ -118,30 +119,37 @@ def _children(count: int) -> Iterator[list[_Child]]:
 
 
 def _shared_out(wanted: Sequence[Stored], children: Sequence[_Child]) -> Iterator[Outcome]:
-    """The outcomes in order; this process reads too, each next batch that no child has begun, while it must wait."""
+    """The outcomes in order; this process reads too, the next batch that no child has begun, while it must wait."""
     batches = [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
     idle: SimpleQueue[_Child] = SimpleQueue()
     for child in children:
         idle.put(child)
-    own: dict[int, list[Outcome]] = {}
-    excerpts, free = Excerpts(), 0
+    ahead: dict[int, Future[list[Outcome]]] = {}  # of this turn and the next ones alone, or all would be held at once
+    excerpts = Excerpts()
     with ThreadPoolExecutor(len(children)) as pool:
         try:
-            asked = [pool.submit(_ask, idle, batch) for batch in batches]
-        except RuntimeError:  # the machine starts no more threads
-            asked = []
-        try:
             for turn, batch in enumerate(batches):
-                while asked and turn not in own and not asked[turn].done() and free < len(batches):
-                    if asked[free].cancel():
-                        own[free] = list(_read(batches[free], excerpts))
-                    free += 1
-                found = own.pop(turn, None) or (_answered(asked[turn], children) if asked else [])
-                yield from found or _read(batch, excerpts)
+                for later in range(turn + len(ahead), min(turn + _AHEAD * len(children), len(batches))):
+                    ahead[later] = _submitted(pool, idle, batches[later])
+                while not ahead[turn].done():
+                    if (mine := next((each for each in ahead if ahead[each].cancel()), None)) is None:
+                        break
+                    ahead[mine] = Future()
+                    ahead[mine].set_result(list(_read(batches[mine], excerpts)))
+                yield from _answered(ahead.pop(turn), children) or _read(batch, excerpts)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in children:
                 child.kill()  # or the pool would wait for what nobody needs any more
+
+
+def _submitted(pool: ThreadPoolExecutor, idle: SimpleQueue[_Child], batch: Sequence[Stored]) -> Future[list[Outcome]]:
+    try:
+        return pool.submit(_ask, idle, batch)
+    except RuntimeError:  # the machine starts no more threads
+        never: Future[list[Outcome]] = Future()
+        never.set_exception(EOFError("nobody was asked"))
+        return never
 
 
 def _ask(idle: SimpleQueue[_Child], batch: Sequence[Stored]) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints is kept: the best on validation, or a later one that chance may have put below it."""
+"""When a run makes a checkpoint, and which is kept: the best, or a later one that chance may have put below it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import TrainerState
+from transformers import TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
 
-from adapterhub_fin.engine.trainer import AdapterTrainer
+from adapterhub_fin.engine.trainer import AdapterTrainer, _Checkpoints
 
 RISING, FALLING = True, False  # of a metric that is better so
 
@@ -24,6 +24,7 @@ RISING, FALLING = True, False  # of a metric that is better so
         ([0.80, 0.79, 0.83, 0.80], 0.02, RISING, 2),
         ([1.00, 1.01, 1.05], 0.02, FALLING, 1),
         ([0.80, 0.80], 0.0, RISING, 0),
+        ([0.80, 0.78], 0.02, RISING, 1),  # though floats put them further apart
         ([0.80, float("nan")], 0.02, RISING, 0),
     ],
 )
@@ -42,3 +43,13 @@ def test_a_later_checkpoint_within_the_tolerance_of_the_best_is_kept(
         trainer._determine_best_metric({"eval_f1": value}, None)
     assert trainer.state.best_global_step == kept
     assert trainer.kept == measured[kept], "what is told is of the checkpoint that is kept"
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "made"), [(2, 0.5, True), (3, 0.75, False), (4, 1.0, False), (6, 1.5, True), (10, 2.5, False)]
+)
+def test_no_checkpoint_is_made_before_its_epoch_is_measured(step: int, epoch: float, made: bool) -> None:
+    """A run of two and a half epochs of four steps that went on from there would never measure that epoch."""
+    state, control = TrainerState(global_step=step, epoch=epoch, max_steps=10), TrainerControl()
+    _Checkpoints(2).on_step_end(None, state, control)
+    assert control.should_save is made
