@@ -49,3 +49,22 @@ def test_after_a_change_only_what_changed_is_read_again(
     registry.delete("acme/n5@1")
     served.delete("acme/n0", "somebody")
     assert names() == ["acme/empty", *everything[1:5]] and read == []
+
+
+def test_what_could_not_be_read_for_a_while_is_listed_again(made: Any, tmp_path: Path) -> None:
+    registry, state = Registry(tmp_path / "root"), State(tmp_path / "state")
+    registry.add(made.files, made.manifest, name="acme/tone")
+    served = Repositories(registry, state, card_of)
+    served.settings("acme/tone", private=False, gated=None)
+    listed = Listing(served)
+
+    def names() -> list[str]:
+        return [each["id"] for each in listed.page(Wanted(sort="id"), lambda document: True)[0]]
+
+    [said] = [path for path in (tmp_path / "state").rglob("*.json") if "tone" in str(path)]
+    kept = said.read_bytes()
+    served.settings("acme/tone", private=True, gated=None)
+    said.write_bytes(b"{")
+    assert names() == []
+    said.write_bytes(kept)
+    assert names() == ["acme/tone"], "though nothing says that anything has changed"

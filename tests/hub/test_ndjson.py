@@ -80,3 +80,11 @@ def test_a_key_stands_once(tmp_path: Path) -> None:
         with pytest.raises(HubError, match="stands there twice"):
             read(line, 1000, tmp_path)
     assert json.loads(value)["path"] == "b.json", "which a reader that doesn't look would take"
+
+
+@pytest.mark.parametrize("beside", ['"x": [[], []]', '"x": {"y": 1}', ", ".join(f'"k{each}": 1' for each in range(20))])
+def test_what_would_be_held_for_nothing_is_refused(beside: str, tmp_path: Path) -> None:
+    """A line of lists takes twenty times its bytes in memory, and all lines are held until the last."""
+    line = b'{"key": "deletedFile", "value": {"path": "a", %s}}' % beside.encode()
+    with pytest.raises(HubError, match="no operation says so much"):
+        read(line, 1000, tmp_path)

@@ -171,6 +171,23 @@ def test_a_file_of_a_forbidden_version_leaves_it_in_no_other_form(
     assert [version.number for version in hub.registry.versions(name)] == [1, 2]
 
 
+@pytest.mark.parametrize("branch", ["main", "early"])
+def test_a_draft_from_before_it_was_forbidden_lends_its_weights_to_nothing(
+    hub: Any, adapter: Any, forbid: Any, branch: str
+) -> None:
+    api, name = hub.api(), f"acme/lent-{branch}"
+    api.create_repo(name)
+    push(api, name, adapter(8))
+    if branch != "main":
+        api.create_branch(name, branch=branch, revision="v1")
+    api.create_commit(name, [CommitOperationDelete(CONFIG)], commit_message="weights alone", revision=branch)
+    forbid()
+    with pytest.raises(GatedRepoError, match="allowed_bases"):
+        push(api, name, {CONFIG: adapter(8, base="acme/other")[CONFIG]}, revision=branch)
+    assert [version.number for version in hub.registry.versions(name)] == [1]
+    assert fetched(hub, name, "v1", WEIGHTS).status_code == 403
+
+
 def test_who_has_the_bytes_of_a_forbidden_version_may_push_them_as_what_they_are(
     hub: Any, adapter: Any, forbid: Any
 ) -> None:

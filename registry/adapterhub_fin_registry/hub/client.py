@@ -73,7 +73,9 @@ class Hub:
         if isinstance(error, errors.OfflineModeIsEnabled):
             return Unreachable(f"{what} isn't on this machine, and HF_HUB_OFFLINE is set: unset it to ask")
         if isinstance(error, errors.GatedRepoError):
-            return Refused(f"{where} is gated: accept its terms on its page there, then `hf auth login`")
+            return Refused(
+                f"{where} is gated ({_reason(error)}): accept its terms on its page there, then `hf auth login`"
+            )
         if isinstance(error, errors.RepositoryNotFoundError):
             return NotFound(f"there is no {where} that you may see: check its name, or `hf auth login`")
         if isinstance(error, errors.RevisionNotFoundError):
@@ -93,7 +95,9 @@ class Hub:
             )
         if isinstance(error, json.JSONDecodeError):
             return Unreachable(f"{where} answers what isn't JSON: check HF_ENDPOINT, or try again later")
-        if isinstance(error, (AttributeError, LookupError, TypeError)):  # where the client takes it for granted
+        if isinstance(
+            error, (AttributeError, LookupError, RecursionError, TypeError)
+        ):  # where the client takes it for granted
             return Unreachable(f"{where} answers in a form that no Hub has: check HF_ENDPOINT, or tell its owner")
         if isinstance(error, ValueError):  # what a Hub says within an answer, of a card or of a file
             return Refused(f"{where} was refused ({_reason(error)}): mend what it says, and try again")
@@ -108,7 +112,7 @@ class Hub:
             return Refused(f"{where} isn't for whoever has no valid token: `hf auth login`, or mend HF_TOKEN")
         if status == 403:
             return Refused(f"{where} isn't yours to do that with ({reason}): ask its owner for the right")
-        if status is None or status >= 500 or status in (408, 429):
+        if is_passing(status):
             return Unreachable(f"{where} can't be had for now ({reason}): try again later")
         return Refused(f"{where} was refused ({reason}): mend what it says, and try again")
 
@@ -116,6 +120,11 @@ class Hub:
 def status_of(error: BaseException) -> int | None:
     """The status of the answer that an error of the client's came from."""
     return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def is_passing(status: int | None) -> bool:
+    """Whether what an answer with this status doesn't give may be had a little later."""
+    return status is None or status >= 500 or status in (408, 429)
 
 
 def _reason(error: BaseException) -> str:

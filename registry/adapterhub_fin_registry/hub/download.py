@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 
 from adapterhub_fin_registry.cache import caches
 from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, WriteFailed
-from adapterhub_fin_registry.hub.client import Hub, transferring
+from adapterhub_fin_registry.hub.client import Hub, is_passing, status_of, transferring
 from adapterhub_fin_registry.hub.entry import Entry
 from adapterhub_fin_registry.hub.progress import bar
 
@@ -70,7 +70,8 @@ class Download:
         if _is(entry, target):
             return
         if (cached := self._cached(entry)) is not None:
-            shutil.copyfile(cached, target)
+            with _writing(target):
+                shutil.copyfile(cached, target)
             return
         for _ in range(2):
             with _writing(target), target.open("ab") as file:
@@ -96,14 +97,17 @@ class Download:
 
         what = f"{entry.path} of hf://{self.repository}@{self.commit}"
         with self.hub.asked(what), transferring(), bar(entry.path, entry.size, file.tell()) as shown:
-            for left in reversed(range(_TRIES)):
+            for tried in range(_TRIES):
                 try:
                     self._stream(entry, file, shown)
                     break
                 except errors.HTTPError as error:  # type: ignore[attr-defined]
-                    if isinstance(error, errors.HfHubHTTPError) or not left:
+                    refused = isinstance(error, errors.HfHubHTTPError) and not is_passing(status_of(error))
+                    if refused or tried + 1 == _TRIES:
                         raise
-                    time.sleep(1)
+                    if not isinstance(error, errors.HfHubHTTPError) and file.tell() >= entry.size:
+                        break  # all of it came, and only the end of the answer was lost: its hash tells
+                    time.sleep(2**tried)  # and not as long as an answer may ask for
 
     def _stream(self, entry: Entry, file: BinaryIO, shown: Any) -> None:
         from huggingface_hub import constants, hf_hub_url
@@ -119,7 +123,9 @@ class Download:
         if done := file.tell():
             headers["Range"] = f"bytes={done}-"
         timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-        with http_stream_backoff("GET", url, headers=headers, timeout=timeout, retry_on_exceptions=()) as answer:
+        with http_stream_backoff(
+            "GET", url, headers=headers, timeout=timeout, retry_on_exceptions=(), retry_on_status_codes=()
+        ) as answer:
             hf_raise_for_status(answer)
             if answer.status_code != 206:  # all of it, whatever was asked for
                 file.seek(0)
@@ -149,7 +155,7 @@ def _is(entry: Entry, path: Path) -> bool:
 def _sweep(root: Path) -> None:
     """Delete what was asked for last more than a week ago."""
     for path in root.iterdir():
-        with suppress(FileNotFoundError):  # another process does the same
+        with suppress(OSError):  # another process does the same, or another user left it
             if path.stat().st_mtime < time.time() - _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 

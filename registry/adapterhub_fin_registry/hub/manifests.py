@@ -30,8 +30,11 @@ def learn(hub: Hub, repository: str, commit: str, data: bytes) -> None:
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.write_bytes(hashlib.sha256(data).hexdigest().encode() + data)
-        draft.replace(path)
+        try:
+            draft.write_bytes(hashlib.sha256(data).hexdigest().encode() + data)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def _place(hub: Hub, repository: str, commit: str) -> Path:

@@ -20,8 +20,10 @@ from adapterhub_fin_registry.signatures import LIMIT, MANIFEST
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
+_CONFIG: Final = "adapter_config.json"
 PICKLE: Final = "adapter_model.bin"  # of PEFT before safetensors
 SIGNATURES: Final = "ahf_signatures"
+_SIGNED: Final = 64  # signatures of one version, each of which is held
 _TAG: Final = re.compile(r"v([1-9][0-9]{0,8})")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _SIGNATURE: Final = re.compile(SIGNATURES + r"/[0-9a-f]{64}\.json")
@@ -84,7 +86,7 @@ class Repository:
             with self.hub.asked(str(self)):
                 history = {each.commit_id for each in self.hub.api.list_repo_commits(self.name)}
             rested = [number for number, commit in numbers.items() if commit in history]
-            if not rested and not self.files(head):
+            if not rested and not self.files(head).keys() & {MANIFEST, _CONFIG}:
                 raise NotFound(f"every version of {self} was yanked: name one by its number")
             highest = max(rested, default=highest)
         return {number: commit for number, commit in numbers.items() if number <= highest}
@@ -132,7 +134,9 @@ class Repository:
             wanted.append(replace(there[path], oid=sha256, lfs=True))  # the manifest's word counts, not the list's
         download = Download(self.hub, self.name, pinned.commit)
         folder = download.folder(wanted)
-        signed = [path for path in sorted(there) if _SIGNATURE.fullmatch(path) and there[path].size <= LIMIT]
+        signed = [path for path in sorted(there) if _SIGNATURE.fullmatch(path)]
+        if len(signed) > _SIGNED or sum(there[path].size for path in signed) > LIMIT:
+            raise Refused(f"{self}@{pinned.commit} has more signatures than {_SIGNED}, or larger ones: tell its owner")
         signatures = tuple(download.content(there[path]) for path in signed)
         return Incoming(folder, manifest, pinned.number, signatures, self.origin(pinned))
 
@@ -150,8 +154,8 @@ class Repository:
                 f"{self} holds {PICKLE}, a pickle, which can run code when it is read: let its tensors alone be read "
                 f"with `ahf import {self} --as NAMESPACE/NAME --allow-pickle` (allow_pickle=True)"
             )
-        if "adapter_config.json" not in there or chosen is None:
-            lacks = "adapter_config.json" if "adapter_config.json" not in there else " or ".join(weights)
+        if _CONFIG not in there or chosen is None:
+            lacks = _CONFIG if _CONFIG not in there else " or ".join(weights)
             raise NotAnAdapter(f"{self}@{pinned.commit} holds no {lacks}, so it is no PEFT adapter: name another")
         limit = size_limit("adapter_model.safetensors")
         for path in (chosen, *others):

@@ -64,20 +64,24 @@ class Listing:
             mark = (repositories.registry.mark(), repositories.state.generation)
             if mark != self._mark:
                 self._known = {name: self._read(name) for name in repositories.possible()}
-                self._mark = mark
+                # What can't be read may be mended without a mark, and so is read again each time.
+                self._mark = mark if all(known.is_sound for known in self._known.values()) else None
             return [known.document for known in self._known.values() if known.document is not None]
 
     def _read(self, name: str) -> _Known:
         registry, state = self._repositories.registry, self._repositories.state
         mark, known = registry.mark(name), self._known.get(name)  # the mark first: what changes then is read again
+        kept = None
         try:
             kept = state.read(name)
-            if known is not None and known.mark == mark and known.kept is kept:
+            if known is not None and known.is_sound and known.mark == mark and known.kept is kept:
                 return known
             repository = self._repositories.get(name)
             return _Known(mark, kept, repository_document(repository, repository.head, files=False))
-        except (HubError, AdapterHubError):  # there is none, or it is damaged, which `ahf doctor` says
-            return _Known(mark, None, None)
+        except HubError:  # there is none
+            return _Known(mark, kept, None)
+        except AdapterHubError:  # it is damaged, which `ahf doctor` says
+            return _Known(mark, kept, None, is_sound=False)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class _Known:
     mark: str
     kept: RepositoryState | None
     document: dict[str, Any] | None
+    is_sound: bool = True
 
 
 def _fits(document: dict[str, Any], wanted: Wanted) -> bool:

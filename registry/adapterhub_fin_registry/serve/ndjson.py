@@ -18,6 +18,7 @@ from adapterhub_fin_registry.serve.receiving import BlobWriter
 
 LINE: Final = 2**17  # bytes of a line beside its content
 OPERATIONS: Final = 2000
+_FIELDS: Final = 16  # of an operation, where the Hub's client writes five
 # No valid JSON has these bytes inside a string, where a quote is escaped, or begins a string's end.
 _CONTENT: Final = re.compile(rb'"content"[ \t]*:[ \t]*"')
 _TAIL: Final = 128  # bytes that may hold the beginning of that pattern
@@ -113,6 +114,8 @@ class CommitReader:
             key, value = said["key"], said["value"]
             if not (isinstance(key, str) and isinstance(value, dict) and said.keys() == {"key", "value"}):
                 raise ValueError("it isn't a key and a value")
+            if len(value) > _FIELDS or any(isinstance(each, (list, dict)) for each in value.values()):
+                raise ValueError("no operation says so much")  # and all are held at once
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise bad_request(f"line {len(self.lines) + 1} of the commit can't be read: {str(error)[:200]}") from error
         if file is not None and (key != "file" or value.get("content") != ""):

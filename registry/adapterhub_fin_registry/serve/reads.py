@@ -26,6 +26,7 @@ from adapterhub_fin_registry.serve.settings import Settings
 
 COMMITS: Final = 200  # of one page
 OPENINGS: Final = 16  # files that are verified at once
+_PATHS: Final = 10_000  # that may be asked for at once
 _YES: Final = ("1", "true", "True")
 
 
@@ -172,11 +173,13 @@ async def _asked_paths(request: Request) -> tuple[list[str], bool]:
         listed = [paths] if isinstance(paths, str) else paths
         if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise bad_request("paths must be a list of texts")
+        if len(listed) > _PATHS:
+            raise bad_request(f"send at most {_PATHS} paths")
         return listed, bool(said.get("expand"))
     try:
-        fields = parse_qsl((await body.read(request)).decode(), keep_blank_values=True, max_num_fields=10_000)
+        fields = parse_qsl((await body.read(request)).decode(), keep_blank_values=True, max_num_fields=_PATHS)
     except ValueError as error:
-        raise bad_request("the form can't be read: send at most 10000 paths") from error
+        raise bad_request(f"the form can't be read: send at most {_PATHS} paths") from error
     expand = any(key == "expand" and value in _YES for key, value in fields)
     return [value for key, value in fields if key == "paths"], expand
 

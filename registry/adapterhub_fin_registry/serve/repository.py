@@ -114,7 +114,7 @@ class Repository:
         """A commit and the versions before it, newest first."""
         last = commit.version.number if commit.version else 0
         if not commit.version and self.newest is not None and commit.id == self.head.id:
-            last = self.newest.number + 1
+            last = self.newest.number
         before = [self._of(version) for version in reversed(self.versions) if version.number <= last]
         return [commit, *(each for each in before if each.id != commit.id)]
 

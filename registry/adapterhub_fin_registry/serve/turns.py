@@ -21,7 +21,7 @@ class Turns:
     """Whose turn it is to change a repository.
 
     A change of gigabytes takes long, and others may wait for it: they wait without a thread, and changes have threads
-    of their own, so that reading, logging in and `/health` always find one.
+    of their own, apart from those of reading, logging in and `/health`.
     """
 
     def __init__(self) -> None:

@@ -156,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault[:3].isdigit():
             status, *code = fault.split()  # and what the Hub's own servers say beside it
             headers = [("X-Error-Code", code[0])] if code else []
-            return self._send(int(status), [*headers, ("X-Error-Message", "the proxy says so")], b"the proxy says so")
+            headers += [("X-Error-Message", "the proxy says so"), ("Retry-After", "1000000")]
+            return self._send(int(status), headers, b"the proxy says so")
         if self.proxy.plain and (tagged := re.search(r"/api/models/([^/]+/[^/]+)/tag/([0-9a-f]{40})", self.path)):
             status = self._tag(tagged[1], tagged[2], json.loads(body)["tag"])
             return self._reset() if fault == "lost" else self._send(status, [], b"{}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import errors
 
 import adapterhub_fin as ahf
+from adapterhub_fin_registry.hub.download import Download
 
 Store = Callable[..., ahf.Version]
 WEIGHTS = ("GET", r"/resolve/.*/adapter_model.safetensors$")
@@ -84,6 +88,48 @@ def test_what_was_loaded_is_not_downloaded_again_to_be_pulled(proxy: Any, name: 
     proxy.seen.clear()
     assert ahf.pull(f"hf://{name}").digest == published.digest
     assert not [seen for seen in proxy.seen if "/resolve/" in seen]
+
+
+def test_no_answer_says_how_long_is_waited(
+    proxy: Any, name: str, published: ahf.Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    proxy.fault("503", *WEIGHTS, times=3)
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+    assert [seconds for seconds in waited if seconds >= 1] == [1, 2, 4]
+
+
+def test_an_answer_whose_end_alone_was_lost_is_whole(
+    proxy: Any, name: str, published: ahf.Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Download._stream
+
+    def cut(download: Download, entry: Any, file: Any, shown: Any) -> None:
+        real(download, entry, file, shown)
+        raise errors.HTTPError("peer closed connection without sending complete message body")
+
+    monkeypatch.setattr(Download, "_stream", cut)
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+
+
+def test_what_another_user_left_stops_no_download(
+    name: str, published: ahf.Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "cache" / "downloads" / "theirs"
+    theirs.mkdir(parents=True)
+    os.utime(theirs, (0, 0))
+
+    real = shutil.rmtree
+
+    def refuse(path: Path) -> None:
+        if path == theirs:
+            raise PermissionError(errno.EPERM, "another user's", str(path))
+        real(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert ahf.pull(f"hf://{name}").digest == published.digest
+    assert theirs.exists()
 
 
 def test_what_nobody_asked_for_in_a_week_is_deleted(

@@ -197,7 +197,7 @@ def test_a_fault_while_pulling_what_others_pushed(
 
 
 @pytest.mark.parametrize(("answer", "error", "says"), [
-    ("403 GatedRepo", ahf.Refused, "accept its terms"),
+    ("403 GatedRepo", ahf.Refused, "says so.*accept"),
     ("404 RepoNotFound", ahf.NotFound, "hf auth login"),
     ("404 RevisionNotFound", ahf.NotFound, "lists its versions"),
     ("403", ahf.Refused, "ask its owner"),

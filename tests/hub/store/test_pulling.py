@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import CommitOperationDelete, constants
 
 import adapterhub_fin as ahf
 from adapterhub_fin import extensions
+from adapterhub_fin_registry.hub import repository
 from adapterhub_fin_registry.keys import new_key
 
 Store = Callable[..., ahf.Version]
@@ -77,6 +78,10 @@ def test_signatures_travel_and_policies_and_vetoes_are_asked(
     config.parent.mkdir(parents=True)
     config.write_text(f'sign_with = "{key}"\n')
     publish(name, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(repository, "_SIGNED", 0)
+        with pytest.raises(ahf.Refused, match="more signatures than 0"):  # which are all held in memory
+            ahf.pull(f"hf://{name}")
     config.unlink()
     publish(name, seed=2)
     rules = tmp_path / "rules.toml"  # of a process apart, lest the server went by them too
@@ -189,6 +194,26 @@ def test_what_was_yanked_on_a_served_registry_is_had_by_its_number_alone(
     for take in (lambda: chain.resolve(f"hf://{name}"), lambda: ahf.pull(f"hf://{name}")):
         with pytest.raises(ahf.NotFound, match="was yanked"):
             take()
+
+
+def test_a_draft_on_main_brings_back_nothing_that_was_yanked(
+    at_hub: Any, name: str, publish: Callable[..., ahf.Version]
+) -> None:
+    versions = [publish(name, seed=seed) for seed in (1, 2, 3)]
+    at_hub.registry.add_event(f"{name}@3", "yank", {"reason": "leaks"})
+    weights = CommitOperationDelete("adapter_model.safetensors")
+    at_hub.api().create_commit(name, [weights], commit_message="begin a draft")
+    assert ahf.RegistryChain.configured().resolve(f"hf://{name}").digest == versions[1].digest
+
+
+def test_a_card_on_main_brings_back_nothing_that_was_yanked(
+    at_hub: Any, name: str, publish: Callable[..., ahf.Version]
+) -> None:
+    publish(name)
+    at_hub.registry.add_event(f"{name}@1", "yank", {"reason": "leaks"})
+    at_hub.api().upload_file(path_or_fileobj=b"# withdrawn\n", path_in_repo="README.md", repo_id=name)
+    with pytest.raises(ahf.NotFound, match="was yanked"):
+        ahf.RegistryChain.configured().resolve(f"hf://{name}")
 
 
 def test_of_two_who_published_at_once_the_higher_number_counts(plain: Any, name: str, stored: Store) -> None:
