@@ -54,8 +54,8 @@ def _reading_mean(plain: type[PreTrainedModel], takes_past: bool) -> type[PreTra
     if takes_past and PAST not in said.parameters:
         # PEFT's prefix passes by a model that doesn't name what a prefix is given as, and reads one token itself. Those
         # of Transformers hand on what they don't name to a backbone that does.
-        *named, rest = said.parameters.values()
-        said = said.replace(parameters=[*named, Parameter(PAST, Parameter.KEYWORD_ONLY, default=None), rest])
+        parameters = [*said.parameters.values(), Parameter(PAST, Parameter.KEYWORD_ONLY, default=None)]
+        said = said.replace(parameters=sorted(parameters, key=lambda each: each.kind))
         forward.__signature__ = said  # type: ignore[attr-defined]
     return type(f"MeanOf{plain.__name__}", (plain,), {"forward": forward})
 
