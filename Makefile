@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	@AHF_HOME=$(DEMO) PATH="$(BIN):$$PATH" sh examples/demo.sh
 
 test: $(VENV)/installed-dev lint types arrows
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

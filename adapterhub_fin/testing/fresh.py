@@ -1,15 +1,19 @@
-"""Answer in a process of its own, under another seed: `python -m adapterhub_fin.testing.fresh` reads its task as JSON.
+"""Answer in another process, under another seed: `python -m adapterhub_fin.testing.fresh` reads a task a line, as JSON.
 
-What was drawn at random and never stored can't come back here.
+What was drawn at random and never stored can't come back there. The process has trained nothing; it lives on to answer
+the next task, since most of its time goes into imports.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +39,24 @@ def run_python(*arguments: str, task: Any = None) -> str:
 
 def fresh_logits(registry: Path, reference: str, base: Path, texts: Sequence[str]) -> Tensor:
     """The logits of a stored version, loaded by another process with another seed."""
-    return all_fresh_logits([(registry, reference, base)], texts)[0]
-
-
-def all_fresh_logits(versions: Sequence[tuple[Path, str, Path]], texts: Sequence[str]) -> list[Tensor]:
-    """The logits of several, each `(registry, reference, base)`, by one other process."""
     import torch
 
-    tasks = [
-        {"registry": str(registry), "reference": reference, "base": str(base), "texts": list(texts)}
-        for registry, reference, base in versions
-    ]
-    return [torch.tensor(each) for each in json.loads(run_python("-m", __name__, task=tasks).splitlines()[-1])]
+    other = _other()
+    assert other.stdin is not None and other.stdout is not None, "both are pipes"
+    task = {"registry": str(registry), "reference": reference, "base": str(base), "texts": list(texts)}
+    other.stdin.write(json.dumps({**task, "environment": {**os.environ, **CALM}}) + "\n")
+    other.stdin.flush()
+    said = json.loads(other.stdout.readline() or '{"failed": "it ended"}')
+    assert "failed" not in said, f"another process failed:\n{said['failed'][-3000:]}"
+    return torch.tensor(said["logits"])  # a float32 survives JSON bit for bit
+
+
+@cache
+def _other() -> subprocess.Popen[str]:
+    command, pipe = [sys.executable, "-m", __name__], subprocess.PIPE
+    other = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **CALM})
+    atexit.register(other.communicate)  # which ends what it reads, and so the process
+    return other
 
 
 def _answer(task: dict[str, Any]) -> list[list[float]]:
@@ -54,11 +64,24 @@ def _answer(task: dict[str, Any]) -> list[list[float]]:
 
     import adapterhub_fin as ahf
 
+    os.environ.clear()
+    os.environ.update(task["environment"])
     torch.manual_seed(OTHER_SEED)
     adapter = ahf.load(task["reference"], base=Path(task["base"]), registry=ahf.Registry(task["registry"]))
     answers: list[list[float]] = adapter.logits(task["texts"]).tolist()
     return answers
 
 
+def _serve() -> None:
+    with os.fdopen(os.dup(1), "w") as said:
+        os.dup2(2, 1)  # what else is printed is no answer
+        for line in sys.stdin:
+            try:
+                answer: dict[str, Any] = {"logits": _answer(json.loads(line))}
+            except Exception:
+                answer = {"failed": traceback.format_exc()}
+            print(json.dumps(answer), file=said, flush=True)
+
+
 if __name__ == "__main__":
-    print(json.dumps([_answer(task) for task in json.load(sys.stdin)]))  # a float32 survives JSON bit for bit
+    _serve()

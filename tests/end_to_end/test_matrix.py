@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.testing.bench import TEXTS, Bench
-from adapterhub_fin.testing.fresh import all_fresh_logits
+from adapterhub_fin.testing.fresh import fresh_logits
 
 METHODS: list[dict[str, Any]] = [
     {"name": "lora", "rank": 4},
@@ -51,17 +51,16 @@ SAID = ("init", "projection", "network", "pooling")
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Tensor, Tensor]]:
     """What each pair answers after training, and in another process."""
-    here, versions = {}, []
+    found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AHF_CACHE", str(tmp_path_factory.mktemp("cache")))
         for pair in PAIRS:
             base, method, head = pair
             bench = Bench(tmp_path_factory.mktemp("pair"), base, method, head)  # type: ignore[arg-type]
             run = bench.train("pair", epochs=1)
-            here[named(pair)] = run.adapter.logits(TEXTS)
-            versions.append((bench.registry.root, run.reference, bench.base()))
-        there = all_fresh_logits(versions, TEXTS)
-    return {name: (mine, theirs) for (name, mine), theirs in zip(here.items(), there, strict=True)}
+            there = fresh_logits(bench.registry.root, run.reference, bench.base(), TEXTS)
+            found[named(pair)] = run.adapter.logits(TEXTS), there
+    return found
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=named)
