@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,7 +161,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         click.echo(f"ahf: {error}", err=True)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several, as torchrun starts them
+        import_module("adapterhub_fin.engine.ranks").end(code)
+    sys.exit(code)
 
 
 def _is_ours(error: Exception) -> bool:

@@ -47,4 +47,7 @@ def _tell(told: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    from adapterhub_fin.engine.ranks import end
+
     _train(json.loads(Path(sys.argv[1]).read_text()))
+    end(0)

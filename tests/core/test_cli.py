@@ -333,6 +333,30 @@ def test_training_draws_its_progress_on_a_terminal_and_not_in_a_pipe(encoder: Pa
     assert piped.stderr == "" and "acme/typed@" in piped.stdout
 
 
+ENDING = """
+import atexit
+from adapterhub_fin.cli import main
+
+class Left:
+    def __del__(self):
+        print("taken down")
+
+left = Left()
+atexit.register(print, "left")
+main(["show", "acme/none"])
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_one_of_several_processes_is_not_taken_down_around_the_threads_of_torch(processes: str) -> None:
+    """Which abort it now and then, so that torchrun says that the run failed."""
+    ran = subprocess.run(
+        [sys.executable, "-c", ENDING], env={**os.environ, "WORLD_SIZE": processes}, capture_output=True, text=True
+    )
+    assert ran.returncode == 1 and "acme/none" in ran.stderr
+    assert ran.stdout.split("\n")[:-1] == (["left", "taken down"] if processes == "1" else ["left"])
+
+
 async def leave_at_once(server: object) -> None:
     """A server that is told to stop as soon as it answers."""
 

@@ -35,7 +35,7 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     worst = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
     assert worst < 1e-4, f"the weights differ by {worst:.2g}"
     assert not list((bench.registry.root / "runs").iterdir())
-    assert together["left"], "a process that ends within its group may abort, and the run would be said to fail"
+    assert together["left"], "whoever joins a group leaves it"
 
 
 HEADS: list[dict[str, Any]] = [
