@@ -46,7 +46,9 @@ def fresh_logits(registry: Path, reference: str, base: Path, texts: Sequence[str
     task = {"registry": str(registry), "reference": reference, "base": str(base), "texts": list(texts)}
     other.stdin.write(json.dumps({**task, "environment": {**os.environ, **CALM}}) + "\n")
     other.stdin.flush()
-    said = json.loads(other.stdout.readline() or '{"failed": "it ended"}')
+    if not (line := other.stdout.readline()):
+        _other.cache_clear()  # so that the next task gets one that is alive
+    said = json.loads(line or '{"failed": "it ended"}')
     assert "failed" not in said, f"another process failed:\n{said['failed'][-3000:]}"
     return torch.tensor(said["logits"])  # a float32 survives JSON bit for bit
 
