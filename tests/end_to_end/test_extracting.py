@@ -20,9 +20,12 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
+    MixtralConfig,
+    MixtralForCausalLM,
 )
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.merging import sketching
 from adapterhub_fin.engine.merging.merge import merge
 from adapterhub_fin.engine.merging.reading import open_changes
 from adapterhub_fin.engine.training import Run
@@ -166,6 +169,62 @@ def test_what_can_not_be_an_adapter_is_refused(tune: Tune, decoder: Path, encode
     save_file(weights, tmp_path / "tuned" / WEIGHTS, {"format": "pt"})
     refused(ahf.Refused, "no numbers")
     assert ahf.Registry().names() == []
+
+
+def test_matrices_wide_enough_to_be_sketched_come_back_too(
+    tune: Tune, decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tokenizer = tmp_path / "wide", AutoTokenizer.from_pretrained(decoder)
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=128, n_layer=1, n_head=2, n_positions=64)
+    GPT2LMHeadModel(config).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    model = tune(base, AutoModelForCausalLM, fits=lambda name: "c_attn.weight" in name or "c_proj.weight" in name)
+    sketches = []
+
+    def observed(matrix: Tensor, *given: Any) -> Tensor:
+        sketches.append(tuple(matrix.shape))
+        return found_range(matrix, *given)
+
+    found_range = sketching._range
+    monkeypatch.setattr(sketching, "_range", observed)
+    done = ahf.extract(tmp_path / "tuned", base=base, rank=2, into="acme/x")
+    assert sorted(sketches) == [(128, 128), (128, 512), (384, 128)] and done.energy > 1 - 1e-9
+    assert torch.allclose(answers(ahf.load("acme/x").model, base), answers(model, base), atol=1e-5)
+
+
+def test_a_parameter_that_is_made_of_several_tensors_is_refused(tune: Tune, decoder: Path, tmp_path: Path) -> None:
+    """Transformers stacks a mixture's experts as it reads them, each of which is stored by itself."""
+    base, tokenizer = tmp_path / "mixture", AutoTokenizer.from_pretrained(decoder)
+    torch.manual_seed(0)
+    MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            num_local_experts=2,
+        )
+    ).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    tune(base, AutoModelForCausalLM, fits=lambda name: "q_proj" in name)
+    assert [each.name for each in ahf.extract(tmp_path / "tuned", base=base, rank=2, into="acme/x").parameters] == [
+        "model.layers.0.self_attn.q_proj.weight"
+    ]
+    moved = load_file(tmp_path / "tuned" / WEIGHTS)
+    expert = next(name for name in moved if name.endswith("experts.0.w2.weight"))
+    moved[expert] += 1
+    save_file(moved, tmp_path / "tuned" / WEIGHTS, {"format": "pt"})
+    with pytest.raises(ahf.Refused, match="makes it of several tensors .* leave it out"):
+        ahf.extract(tmp_path / "tuned", base=base, rank=2, into="acme/y")
+    assert ahf.Registry().names() == ["acme/x"]
+    without = ahf.extract(tmp_path / "tuned", base=base, rank=2, into="acme/y", leave_out=["*experts*"])
+    stacked = torch.stack([value for name, value in load_file(base / WEIGHTS).items() if name.endswith("w2.weight")])
+    added = moved[expert].numel() ** 0.5
+    expected = {"model.layers.0.mlp.experts.down_proj": pytest.approx(added / float(stacked.norm()), rel=1e-4)}
+    assert without.left_out == expected
 
 
 def test_a_tuned_model_of_another_tokenizer_is_refused(tune: Tune, decoder: Path, tmp_path: Path) -> None:

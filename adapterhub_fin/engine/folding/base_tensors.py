@@ -97,6 +97,12 @@ class ModelTensors:
             raise WrongTensors(f"{what} {key} as {shape}, and the model at {self.folder} has it as {stored.shape}")
         return stored
 
+    def parts(self, stored: Stored) -> list[Stored]:
+        """All tensors that a parameter is made of, one of which is given, in the order of their names."""
+        if stored.direct:
+            return [stored]
+        return sorted((each for each in self if each.key == stored.key), key=lambda each: each.name)
+
     def __iter__(self) -> Iterator[Stored]:
         for _, shard in self.shards:
             yield from shard

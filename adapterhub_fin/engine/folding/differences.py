@@ -104,22 +104,25 @@ class Differences:
             raise Refused(f"the tuned model at {self.stored.folder} stores no {key}: save it again whole")
         if there is None or key.startswith(self.head):
             return math.inf
-        if stored.shape != there.shape:
-            raise WrongBase(f"{key} has the shape {stored.shape} in the tuned model and {there.shape} in its base")
-        one, other = stored.tensor(), there.tensor()
-        if one.dtype not in FLOATS or torch.equal(one, other):
+        parts, others = self.stored.parts(stored), self.origin.parts(there)
+        if len(parts) != len(others):
+            raise Refused(f"{key} is one tensor in one model and several in the other: save both by one Transformers")
+        pairs = list(zip(parts, others, strict=True))
+        for one, other in pairs:
+            if one.shape != other.shape:
+                raise WrongBase(f"{key} has the shape {one.shape} in the tuned model and {other.shape} in its base")
+        mapped = [(one.tensor(), other.tensor()) for one, other in pairs]
+        if all(one.dtype not in FLOATS or torch.equal(one, other) for one, other in mapped):
             return 0.0
-        difference = _difference(one, other)
-        if not bool(difference.isfinite().all()):
+        moved = math.hypot(*(float(torch.linalg.vector_norm(_difference(*pair))) for pair in mapped))
+        if not math.isfinite(moved):
             raise Refused(f"{key} holds values that are no numbers: the tuning diverged")
-        size = float(torch.linalg.vector_norm(other.to(difference.dtype)))
-        return float(torch.linalg.vector_norm(difference)) / size if size else math.inf
+        size = math.hypot(*(float(torch.linalg.vector_norm(other, dtype=torch.float64)) for _, other in mapped))
+        return moved / size if size else math.inf
 
     def _stored(self, tensors: ModelTensors, key: str) -> Stored | None:
-        """A parameter's tensor; a tied one's may be under its twin's name alone."""
-        twin = key if key in tensors.by_key else self.ties.get(key, key)
-        stored = tensors.by_key.get(twin)
-        return tensors.find(twin, stored.shape, "the tuned model has") if stored is not None else None
+        """A parameter's tensor, or one of them; a tied one's may be under its twin's name alone."""
+        return tensors.by_key.get(key if key in tensors.by_key else self.ties.get(key, key))
 
     def _leave_out(self, changed: dict[str, float], found: Taken) -> None:
         for pattern in self.leave_out:
@@ -131,6 +134,12 @@ class Differences:
 
     def _kind(self, key: str) -> Kind | None:
         """What a parameter is to a LoRA; None for what goes whole."""
+        stored = self._stored(self.stored, key)
+        if stored is not None and not stored.direct:
+            raise Refused(
+                f"{key} differs by {self.sizes[key]:.2g} of its size, and Transformers makes it of several tensors "
+                f"({stored.name}, ...), which no adapter is made of here: leave it out with --leave-out (leave_out=...)"
+            )
         module, _, name = key.rpartition(".")
         layer = self.modules[module]
         if key.startswith(self.head) or self._stored(self.origin, key) is None:
