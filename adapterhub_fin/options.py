@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,20 +23,24 @@ class NoOptions(Options):
     """For a plugin that has nothing to set."""
 
 
-def checked(model: type[M], data: Mapping[str, Any], where: str) -> M:
-    """An options model from plain values; raises BadRecipe with the key, the reason and the near names."""
+def checked(model: type[M], data: Mapping[str, Any], where: str, beside: Sequence[str] = ()) -> M:
+    """An options model from plain values; raises BadRecipe with the key, the reason and the near names.
+
+    `beside` names keys that are read elsewhere and stand in the same place of a recipe.
+    """
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        raise BadRecipe("; ".join(_sentence(model, item, where) for item in error.errors())) from None
+        raise BadRecipe("; ".join(_sentence(model, item, where, beside) for item in error.errors())) from None
 
 
-def _sentence(model: type[BaseModel], item: Any, where: str) -> str:
+def _sentence(model: type[BaseModel], item: Any, where: str, beside: Sequence[str]) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "it"
     if item["type"] != "extra_forbidden":
         given = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" (not {item['input']!r})"
         return f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{given}"
-    known = _fields_at(model, item["loc"][:-1])
+    path = item["loc"][:-1]
+    known = [*_fields_at(model, path), *(() if path else beside)]
     near = get_close_matches(str(item["loc"][-1]), known, n=3, cutoff=0.5)
     meant = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(known)) or 'none'}"
@@ -45,7 +49,8 @@ def _sentence(model: type[BaseModel], item: Any, where: str) -> str:
 def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
     for part in path:
         inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        models = [each for each in (inner, *get_args(inner)) if isinstance(each, type) and issubclass(each, BaseModel)]
+        if not models:
             return []
-        model = inner
+        model = models[0]
     return list(model.model_fields)

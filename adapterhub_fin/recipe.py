@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.options import Options, checked
 from adapterhub_fin.schedule import Schedule, Window
 from adapterhub_fin.split import Split
+
+DEFAULTS: Final = {"method": "lora", "head": "classify"}
 
 
 class Plugged(BaseModel):
@@ -37,6 +39,12 @@ class CorpusChoice(Plugged):
     """A corpus by name, with its options and its split."""
 
     split: Split = Field(default_factory=Split)
+
+    @property
+    def called(self) -> str:
+        """What an error calls it: its name, and the place of its rows where it has one."""
+        path = self.options.get("path")
+        return self.name if path is None else f"{self.name} at {path}"
 
     @classmethod
     def read(cls, corpus: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> CorpusChoice:
@@ -139,8 +147,8 @@ class Recipe(BaseModel):
 
     name: str | None = Field(None, description="Where the version goes, as NAMESPACE/NAME.")
     base: BaseChoice = Field(default_factory=lambda: BaseChoice(id="minilm"))
-    method: Plugged = Field(default_factory=lambda: Plugged(name="lora"))
-    head: Plugged = Field(default_factory=lambda: Plugged(name="classify"))
+    method: Plugged = Field(default_factory=lambda: Plugged(name=DEFAULTS["method"]))
+    head: Plugged = Field(default_factory=lambda: Plugged(name=DEFAULTS["head"]))
     corpus: CorpusChoice
     training: Training = Field(default_factory=Training)
     schedule: Schedule | None = Field(None, description="Cut-offs, each of which gives a version of its own.")
@@ -152,6 +160,13 @@ class Recipe(BaseModel):
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("method", "head", mode="before")
+    @classmethod
+    def _options_alone(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Mapping) and "name" not in value:
+            return {"name": DEFAULTS[str(info.field_name)], **value}
+        return value
 
     @field_validator("base", mode="before")
     @classmethod

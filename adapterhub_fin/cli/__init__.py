@@ -144,6 +144,8 @@ def _hush() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `ahf`; exit 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "_AHF_COMPLETE" in os.environ:  # a key was pressed, or the shell asks for its function
+        import_module("adapterhub_fin.cli.completion").register()
     try:
         code = group.main(args=arguments, prog_name="ahf", standalone_mode=False)
     except click.exceptions.Exit as leave:

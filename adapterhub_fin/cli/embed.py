@@ -40,6 +40,7 @@ def _model() -> type[BaseModel]:
 @base_options
 @as_of_options
 @lock_option
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, as is the default; not with --out.")
 def command(
     reference: str,
     texts: tuple[str, ...],
@@ -51,6 +52,7 @@ def command(
     as_of: str | None,
     tier: str,
     lock: str | None,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Turn texts into vectors with an adapter, by its name.
@@ -65,6 +67,8 @@ def command(
     """
     from adapterhub_fin import load
 
+    if as_json and out is not None:
+        raise click.UsageError("--json writes lines and --out a file: choose one")
     wanted = read_texts(texts, file)
     adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
     vectors = adapter.embed(wanted, batch_size, progress=True, **options)

@@ -119,11 +119,20 @@ def read_texts(texts: Sequence[str], file: Path | None) -> list[str]:
     """The texts of a command line; UsageError where there are none."""
     found = list(texts)
     if file is not None:
-        with click.open_file(str(file), encoding="utf-8") as lines:
-            found += [line.rstrip("\n") for line in lines if line.strip()]
+        with click.open_file(str(file), "rb") as stream:
+            found += [text for number, line in enumerate(stream, 1) if (text := _text(line, f"{file}, line {number}"))]
     if not found:
         raise click.UsageError("Give a text, or --file FILE with one text a line.")
     return found
+
+
+def _text(line: bytes, place: str) -> str:
+    """A line as text, nothing where it is blank."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{place} is not UTF-8 at byte {error.start + 1}: save it as UTF-8") from None
+    return text.rstrip("\r\n") if text.strip() else ""
 
 
 def interval_text(ends: Sequence[float] | None) -> str:

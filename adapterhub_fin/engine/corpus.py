@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -52,10 +53,10 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     description = extensions().get(Corpus, choice.name)
     rows = rows or read_rows(choice, head)
     unknown = first_seen()  # after the rows were read
-    division = divide(rows.table, choice.split, choice.name)
+    division = divide(rows.table, choice.split, choice.called)
     parts = division.parts
     if "label" in extensions().get(Head, head).consumes:
-        check_labels(parts["train"]["label"][:], choice.name)
+        check_labels(parts["train"]["label"][:], choice.called)
     described = learnt_from(rows.table, division)
     digest = corpus_digest(described)
     record = {
@@ -86,15 +87,19 @@ def learnt_places(division: Division) -> list[int]:
 
 def check_labels(labels: Iterable[Any], corpus: str) -> None:
     """Two labels or more, since one can't be told apart from anything; else BadCorpus."""
-    if len(set(labels)) < 2:
-        raise BadCorpus(f"corpus {corpus}: the training part holds one label; two or more are needed to tell apart")
+    if len(found := Counter(labels)) < 2:
+        label, rows = next(iter(found.items()))
+        raise BadCorpus(
+            f"corpus {corpus}: all {rows} rows of the training part hold one label, {label!r}; two or more are needed "
+            "to tell apart"
+        )
 
 
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
     """All rows of a corpus, once each holds what a head reads; raises BadCorpus naming corpus and row."""
     rows: Rows = plugs.build(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
-    _check(rows.table, reader.inputs, reader.consumes, choice.name)
+    _check(rows.table, reader.inputs, reader.consumes, choice.called)
     return rows
 
 

@@ -101,9 +101,9 @@ def evaluate(
     if record:
         registry.check_writable()  # told before the work, not after
     chosen = _rows(choice, version, head.name, part)
-    _check_labels(chosen.table, head.labels, choice.name, part)
+    _check_labels(chosen.table, head.labels, choice.called, part)
     adapter = load(version.reference, base=base, registry=registry, download=download)
-    metrics, ranges, units = _measured(adapter, chosen.table, choice.name, part, batch_size, resamples, seed)
+    metrics, ranges, units = _measured(adapter, chosen.table, choice.called, part, batch_size, resamples, seed)
     evaluation = Evaluation(
         version=version,
         corpus=choice.name,
@@ -162,7 +162,7 @@ def _rows(choice: CorpusChoice, version: Version, head: str, part: Part) -> _Cho
     if part not in (*PARTS, "all"):
         raise BadRecipe(f"there is no part {part!r}: choose {', '.join(PARTS)} or all")
     table = read_rows(choice, head).table
-    places = range(len(table)) if part == "all" else divide(table, choice.split, choice.name).places[part]
+    places = range(len(table)) if part == "all" else divide(table, choice.split, choice.called).places[part]
     digest = corpus_digest(table)
     return _Chosen(table.select(places), digest, _seen(version, choice.name, table, digest, places))
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import Tensor
 
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.peft_method import plain
 from adapterhub_fin.engine.slots import meta_twin, new_slot
+from adapterhub_fin.engine.weights import write_tensors
 from adapterhub_fin.errors import BadRecipe, WrongTensors
 
 
@@ -58,7 +58,6 @@ def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
 
 def write_peft_folder(model: PeftModel, adapter: str, folder: Path, base: str | None) -> None:
     """Write one adapter as a plain PEFT folder that names its base by id."""
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in adapter_tensors(model, adapter).items()}
     config = plain(model.peft_config[adapter].to_dict()) | {"inference_mode": True, "base_model_name_or_path": base}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(adapter_tensors(model, adapter), folder / WEIGHTS)

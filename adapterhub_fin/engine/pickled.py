@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from adapterhub_fin.engine.weights import unshared
+from adapterhub_fin.engine.weights import write_tensors
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin_registry.paths import size_limit
 
@@ -23,8 +22,7 @@ def convert_pickle(source: Path, target: Path, called: Path) -> None:
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if size > size_limit(target.name):  # a view of one element can claim any number of them
         raise NotAnAdapter(f"{called} claims {size} bytes of tensors, beyond what a version may hold: {AGAIN}")
-    apart = unshared({name: tensor.detach().contiguous() for name, tensor in sorted(tensors.items())})
-    save_file(apart, target, metadata={"format": "pt"})
+    write_tensors(tensors, target)
 
 
 def _load(source: Path, called: Path) -> Any:

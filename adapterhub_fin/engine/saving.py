@@ -34,7 +34,7 @@ def save(
     model: PeftModel,
     name: str,
     *,
-    base: str | Mapping[str, Any] | None = None,
+    base: str | Path | Mapping[str, Any] | None = None,
     corpus: Mapping[str, Any] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     labels: Sequence[str] | None = None,
@@ -46,8 +46,8 @@ def save(
 ) -> Version:
     """Add the active adapter of a PEFT model to the registry, with its head; the base is pinned from memory.
 
-    `base` is its id, or `{id, revision, knowledge_end, evidence}`; `corpus` is `{name, knowledge_end, evidence,
-    licence}`. What carries no date is bounded by this moment. `labels` default to the model's own.
+    `base` is its id, its folder, or `{id, revision, knowledge_end, evidence}`; `corpus` is `{name, knowledge_end,
+    evidence, licence}`. What carries no date is bounded by this moment. `labels` default to the model's own.
     """
     adapter = active_adapter(model)
     choice = base_choice(base or recorded_base(model.peft_config[adapter].base_model_name_or_path))
@@ -64,11 +64,13 @@ def save(
         return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 
-def base_choice(base: str | Mapping[str, Any] | None) -> BaseChoice | None:
+def base_choice(base: str | Path | Mapping[str, Any] | None) -> BaseChoice | None:
     """A base as a caller names it, checked."""
     if base is None:
         return None
-    return checked(BaseChoice, {"id": base} if isinstance(base, str) else base, "base")
+    if isinstance(base, str | Path):
+        base = {"path" if isinstance(base, Path) else "id": base}
+    return checked(BaseChoice, base, "base")
 
 
 def recorded_base(name: Any) -> str | None:

@@ -145,7 +145,7 @@ def _scheduled(recipe: Recipe) -> Recipe:
 
 def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Planned]:
     """Every window; without a registry none has its version."""
-    table, corpus = rows.table, recipe.corpus.name
+    table, corpus = rows.table, recipe.corpus.called
     windows = _windows(recipe, rows)
     there = {} if recipe.name is None or registry is None else _versions_by_inputs(registry, recipe.name)
     method = method_record(recipe.method.name, recipe.method.options)["options"]
@@ -170,7 +170,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
 
 def _windows(recipe: Recipe, rows: Rows) -> list[Window]:
     assert recipe.schedule is not None
-    table, corpus = rows.table, recipe.corpus.name
+    table, corpus = rows.table, recipe.corpus.called
     if "available_at" not in table.column_names:
         raise BadCorpus(f"corpus {corpus}: a schedule needs a column 'available_at'; it has {table.column_names}")
     last = max(table["available_at"][:])

@@ -92,7 +92,7 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"split": corpora.split})})
     head.learn(corpora.parts["train"])
-    check_targets(head, corpora.parts, recipe.corpus.name)
+    check_targets(head, corpora.parts, recipe.corpus.called)
     with quiet_loading():
         tokenizer = plugs.load_tokenizer(source.folder)
     targets = extensions().targets(str(config.model_type), recipe.method.name)

@@ -37,7 +37,7 @@ def resolve(split: Split, columns: Sequence[str]) -> Split:
     """The split that rows with these columns get: where `by` is open, it is settled by what the rows have."""
     if split.by is not None:
         return split
-    by = "stratified" if "label" in columns else "grouped" if "group" in columns else "random"
+    by = "grouped" if "group" in columns else "stratified" if "label" in columns else "random"
     return split.model_copy(update={"by": by})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from adapterhub_fin.engine.examples import lengths
 from adapterhub_fin.engine.runs import seal
 from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
-from adapterhub_fin.engine.weights import unshared, write_adapter
+from adapterhub_fin.engine.weights import write_adapter, write_tensors
 
 if TYPE_CHECKING:
     from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
@@ -129,7 +129,7 @@ class AdapterTrainer(Trainer):
         state = self.method.training_state(self.adapted, self.slot)
         if spoilt := sorted(name for name, value in state.items() if not torch.isfinite(value).all()):
             raise FloatingPointError(f"{spoilt[0]} holds values that are no numbers: lower training.learning_rate")
-        save_file(unshared({name: value.detach().cpu().contiguous() for name, value in state.items()}), folder / STATE)
+        write_tensors(state, folder / STATE)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)  # with no limit given, it deletes nothing

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from adapterhub_fin.engine.peft_folder import WEIGHTS
-from adapterhub_fin.errors import WrongTensors
+from adapterhub_fin.errors import WriteFailed, WrongTensors
 
 if TYPE_CHECKING:
     from adapterhub_fin.interfaces import MethodImplementation
@@ -18,16 +19,26 @@ if TYPE_CHECKING:
 
 def write_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
     """Write every tensor of the adapter, and what `rebuild` needs, into a folder."""
-    tensors = unshared(
-        {name: tensor.detach().contiguous().cpu() for name, tensor in method.tensors(model, slot).items()}
-    )
+    tensors = method.tensors(model, slot)
     if not tensors:
         raise WrongTensors("the method names no tensor to save: its `tensors` must return the adapter's parameters")
     if leaked := sorted(name for name in tensors if slot in name):
         raise WrongTensors(f"the runtime name {slot} stands in a stored tensor's name ({leaked[0]})")
     folder.mkdir(parents=True, exist_ok=True)
     method.write_config(model, slot, folder)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(tensors, folder / WEIGHTS)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as PEFT does; WriteFailed where the disk refuses it.
+
+    safetensors has an error of its own for that, which is no OSError.
+    """
+    ready = {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(tensors.items())}
+    try:
+        save_file(unshared(ready), path, metadata={"format": "pt"})
+    except (SafetensorError, OSError) as error:
+        raise WriteFailed(f"{path} can't be written ({error}): make room there") from error
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shlex
 import shutil
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,8 @@ def test_embed_as_lines_and_as_a_file(run_ahf: Ahf, stocked: Path, tmp_path: Pat
     lines = run_ahf("embed", "acme/tone", "Profit rose.", "Profit fell.")[1].splitlines()
     vectors = np.array([json.loads(line)["embedding"] for line in lines], dtype=np.float32)
     assert vectors.shape == (2, 32)
+    assert run_ahf("embed", "acme/tone", "--json", "Profit rose.", "Profit fell.")[1].splitlines() == lines
+    assert run_ahf("embed", "acme/tone", "--json", "--out", str(tmp_path / "v.npy"), "Profit rose.")[0] == 2
     assert run_ahf("embed", "acme/tone", "--out", str(tmp_path / "v.npy"), "Profit rose.", "Profit fell.")[0] == 0
     assert np.array_equal(np.load(tmp_path / "v.npy"), vectors)
 
@@ -270,25 +274,69 @@ def test_a_file_that_is_not_there_is_one_line(run_ahf: Ahf, stocked: Path, tmp_p
     assert code == 1 and "no.txt" in err and err.count("\n") == 1
 
 
+def test_a_file_of_texts_may_come_from_windows_and_must_be_utf_8(run_ahf: Ahf, stocked: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_bytes("Café sales rose.\r\n\r\nOrders fell.\r\n".encode())
+    code, out, _ = run_ahf("predict", "acme/tone", "--json", "--file", str(path))
+    answered = [each["text"] for each in json.loads(out)["predictions"]]
+    assert code == 0 and answered == ["Café sales rose.", "Orders fell."]
+    path.write_bytes("Orders rose.\nCafé sales rose.\n".encode("latin-1"))
+    code, _, err = run_ahf("predict", "acme/tone", "--file", str(path))
+    assert code == 1 and "texts.txt, line 2 is not UTF-8" in err and err.count("\n") == 1
+
+
 def test_debug_shows_the_traceback(stocked: Path) -> None:
     command = [sys.executable, "-m", "adapterhub_fin.cli", "--debug", "show", "acme/none"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def bash() -> Iterator[int]:
+    """A terminal on which an interactive bash has completion set up, as the help says to."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (40, 200))
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PS1": "$ ", "TERM": "dumb"}
+    command = ["bash", "--norc", "--noprofile", "-i"]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
+    ) as shell:
+        os.close(theirs)
+        assert "ready" in typed(ours, 'eval "$(_AHF_COMPLETE=bash_source ahf)"; echo r""eady\n', "ready")
+        yield ours
+        shell.kill()
+    os.close(ours)
+
+
+def typed(terminal: int, keys: str, expected: str) -> str:
+    """What a terminal shows once keys were pressed, until it shows what is expected or a minute is over."""
+    os.write(terminal, keys.encode())
+    seen, end = "", time.monotonic() + 60
+    while expected not in seen and time.monotonic() < end:
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen
+
+
 @pytest.mark.parametrize(
-    ("words", "expected"),
-    [("ahf show ac", "acme/tone"), ("ahf show acme/tone@", "acme/tone@1"), ("ahf ver", "verify")],
+    ("words", "completed"),
+    [
+        ("ahf ver", "ahf verify"),
+        ("ahf show ac", "ahf show acme/tone"),
+        ("ahf show acme/tone@", "ahf show acme/tone@1"),
+        ("ahf show acme/tone@ch", "ahf show acme/tone@champion"),
+        ("ahf show 'acme/tone@ch", "ahf show acme/tone@champion"),
+        ("ahf predict --tier=ad", "ahf predict --tier=adapter"),
+    ],
 )
-def test_tab_completion(stocked: Path, words: str, expected: str) -> None:
-    env = {
-        **os.environ,
-        "_AHF_COMPLETE": "bash_complete",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split()) - 1),
-    }
-    done = subprocess.run([Path(sys.executable).with_name("ahf")], env=env, capture_output=True, text=True)
-    assert expected in done.stdout
+def test_tab_completion(bash: int, stocked: Path, words: str, completed: str) -> None:
+    """To bash a word ends at an `@` or a `=`, and another begins."""
+    if "@ch" in words:
+        ahf.Registry(stocked).set_alias("acme/tone", "champion", 1)
+    typed(bash, f"export AHF_HOME={stocked}; echo d''one\n", "done")
+    # The line is not run: it is an argument of echo then.
+    shown = typed(bash, f"{words}\t\x01echo 'typed: ' \n", f"typed:  {completed}\r\n")
+    assert f"typed:  {completed}" in shown
 
 
 def examples(verb: str) -> list[list[str]]:

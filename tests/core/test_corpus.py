@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,8 +77,25 @@ def test_a_missing_column_is_named_beside_those_there_are() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    with pytest.raises(ahf.BadCorpus, match="holds one label"):
+    with pytest.raises(ahf.BadCorpus, match="all 2[0-9] rows of the training part hold one label, 'only'"):
         read(corpus(rows(label="only")), by="random")
+
+
+@pytest.mark.parametrize(
+    ("tones", "said"),
+    [
+        (["up", "down"], "split by stratified leaves validation and test without rows"),
+        (["up"] * 20, "all 14 rows of the training part hold one label, 'up'"),
+        ([float("nan")] * 20, "line 2: .*tone"),
+    ],
+)
+def test_the_file_is_named_whose_rows_do_not_do(tones: list[Any], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "news.csv"
+    path.write_text("text,tone\n" + "".join(f"Firm {i}.,{tone}\n" for i, tone in enumerate(tones)))
+    options = {"text": "text", "label": "tone"} if isinstance(tones[0], str) else {"text": "text", "target": "tone"}
+    choice = CorpusChoice.read({"name": "table", "path": str(path), "timezone": "UTC", **options})
+    with pytest.raises(ahf.BadCorpus, match=f"{path.name}.*{said}"):
+        read_corpus(choice, "regress" if "target" in options else "classify")
 
 
 def test_the_digest_is_of_the_rows_and_not_of_where_they_came_from() -> None:

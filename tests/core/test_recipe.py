@@ -42,6 +42,10 @@ def test_overrides_reach_into_a_plugin_given_by_name_alone() -> None:
         ({"head": "clasify"}, "did you mean classify?"),
         ({"corpus": "headline"}, "did you mean headlines?"),
         ({"method": {"name": "lora", "rnak": 4}}, "did you mean rank"),
+        ({"method": {"nmae": "lora"}}, "method lora: there is no option 'nmae'"),
+        ({"head": {"lables": ["a", "b"]}}, "head classify: there is no option 'lables'; did you mean labels"),
+        ({"corpus": {"name": "headlines", "splitt": {}}}, "did you mean split"),
+        ({"schedule": {"windws": 3}}, "no option 'schedule.windws'; did you mean windows"),
         ({"trainning": {}}, "did you mean training?"),
         ({"training": {"learning_rte": 1}}, "did you mean learning_rate"),
         ({"training": {"learning_rate": 5}}, "training.learning_rate"),
@@ -106,6 +110,12 @@ def test_an_override_that_is_no_assignment_is_refused() -> None:
 def test_an_override_that_cannot_be_set_is_refused(override: str, said: str) -> None:
     with pytest.raises(BadRecipe, match=said):
         Recipe.read({**GOOD, "tags": ["a"]}, [override])
+
+
+def test_options_alone_are_those_of_what_is_there_by_default() -> None:
+    recipe = Recipe.read({"corpus": "headlines"}, ["method.rank=4", "head.pooling=mean"])
+    assert (recipe.method.name, recipe.method.options) == ("lora", {"rank": 4})
+    assert (recipe.head.name, recipe.head.options) == ("classify", {"pooling": "mean"})
 
 
 def test_a_date_is_written_as_yaml_writes_it() -> None:

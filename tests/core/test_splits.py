@@ -101,7 +101,8 @@ def test_validation_is_carved_from_train_in_whole_groups() -> None:
 @pytest.mark.parametrize(
     ("columns", "by"),
     [
-        (["text", "label", "group"], "stratified"),
+        (["text", "label"], "stratified"),
+        (["text", "label", "group"], "grouped"),
         (["text", "target", "group"], "grouped"),
         (["text", "target"], "random"),
         (["messages", "available_at", "split"], "random"),
@@ -114,9 +115,9 @@ def test_an_open_split_is_settled_by_what_the_rows_have(columns: list[str], by: 
 
 def test_what_an_open_split_became_is_told() -> None:
     whole = table(["a", "b"] * 30, [i // 2 for i in range(60)], [0] * 60)
-    division = divide(whole, Split(), "c")
+    division = divide(whole.remove_columns("group"), Split(), "c")
     assert division.split.by == "stratified" and dict(division.notes) == {}
-    division = divide(whole.remove_columns("label"), Split(), "c")
+    division = divide(whole, Split(), "c")
     assert division.split.by == "grouped" and len(set(division.parts["test"]["group"]) & set(range(30))) == 6
 
 

@@ -214,6 +214,20 @@ def test_training_stops_early_and_keeps_the_best_checkpoint(encoder: Path) -> No
     assert run.steps == 3 * 3  # the best epoch and two more, of three steps
 
 
+def test_a_plugin_s_advice_on_layers_is_what_is_adapted(encoder: Path) -> None:
+    class Desk:
+        @ahf.hookimpl
+        def ahf_targets(self, model_type: str, method: str) -> list[str] | None:
+            return ["value"] if (model_type, method) == ("bert", "lora") else None
+
+    ahf.register(Desk())
+    training = {"epochs": 1, "max_length": 32}
+    advised = ahf.train(recipe(encoder, training=training)).version
+    assert json.loads((advised.files / "adapter_config.json").read_text())["target_modules"] == ["value"]
+    chosen = ahf.train(recipe(encoder, training=training), overrides=["method.targets=[key]"]).version
+    assert json.loads((chosen.files / "adapter_config.json").read_text())["target_modules"] == ["key"]
+
+
 def test_a_later_checkpoint_within_the_tolerance_is_stored(encoder: Path) -> None:
     """At this rate the metric does not move, and B, which starts at zero, goes on growing."""
     training = {"epochs": 3, "max_length": 32, "learning_rate": 1e-9, "batch_size": 32}

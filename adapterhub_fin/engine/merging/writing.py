@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from adapterhub_fin.engine.foreign import PREFIX
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.engine.weights import unshared
+from adapterhub_fin.engine.weights import write_tensors
 
 
 def write_lora(
@@ -62,11 +61,7 @@ def write_lora(
     if alike:  # PEFT would adapt those too
         config["exclude_modules"] = f"(?!(?:{'|'.join(map(re.escape, sorted(ranks)))})$).*"
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        unshared({name: value.contiguous() for name, value in sorted(tensors.items())}),
-        folder / WEIGHTS,
-        metadata={"format": "pt"},
-    )
+    write_tensors(tensors, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return config
 
