@@ -124,7 +124,7 @@ def test_dry_run_reads_no_weight(bench: Bench) -> None:
     assert {part: len(rows) for part, rows in plan.corpora.parts.items()} == {"train": 33, "validation": 6, "test": 9}
     assert plan.steps == 15
     assert plan.trained_parameters == 3840 + 32 * 3 + 3  # the adapter, and the head
-    assert plan.recipe.training.learning_rate == 1e-2 and plan.recipe.corpus.split.by == "stratified"
+    assert plan.recipe.training.learning_rate == 1e-2 and plan.recipe.corpus.split.by == "grouped"
 
 
 def test_the_method_says_how_fast_it_learns() -> None:
