@@ -40,6 +40,7 @@ class Description:
     """A plugin's calling card; `options` must be importable without torch."""
 
     kind: ClassVar[str]
+    beside: ClassVar[tuple[str, ...]] = ()  # keys of a recipe among the options that the core reads itself
     name: str
     summary: str
     target: str
@@ -114,6 +115,7 @@ class Corpus(Description):
     """A source of rows; the target builds an `interfaces.CorpusImplementation` from its options."""
 
     kind: ClassVar[str] = "corpus"
+    beside: ClassVar[tuple[str, ...]] = ("split",)
     licence: str = "unknown"
     source: str = ""
 

@@ -138,8 +138,7 @@ class Extensions:
 
     def options(self, kind: type[Description], name: str, given: Mapping[str, Any]) -> BaseModel:
         """A plugin's options, checked without importing the plugin; raises UnknownName or BadRecipe with near names."""
-        beside = ("split",) if kind.kind == "corpus" else ()
-        return checked(self.get(kind, name).load_options(), given, f"{kind.kind} {name}", beside)
+        return checked(self.get(kind, name).load_options(), given, f"{kind.kind} {name}", kind.beside)
 
     def targets(self, model_type: str, method: str) -> tuple[str, ...] | None:
         """The first plugin's advice on which layers to adapt; a plugin that raises is marked and passed over."""

@@ -60,13 +60,13 @@ def one_seed(path: str, method: str, seed: int, overrides: list[str], soup: list
     labels = list(manifest.head.labels or ()) if manifest.head else []
     texts = list(held_out["text"])
     said = [labels.index(each.label) for each in adapter.predict(texts, batch_size=64)]
-    together = sum(each.adapter.logits(texts, batch_size=64).softmax(-1) for each in runs) if others else None
+    shares = [each.adapter.logits(texts, batch_size=64).softmax(-1) for each in runs] if others else []
     return {
         "seed": seed,
         "truth": [labels.index(label) for label in held_out["label"]],
         "said": said,
         "alone": [each.metrics["accuracy"] for each in runs] if others else [],
-        "together": together.argmax(-1).tolist() if isinstance(together, torch.Tensor) else None,
+        "together": torch.stack(shares).mean(0).argmax(-1).tolist() if shares else [],
         "parameters": run.trained_parameters,
         "steps": sum(each.steps for each in runs),
         "seconds": seconds,

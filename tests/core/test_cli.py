@@ -302,9 +302,11 @@ def bash() -> Iterator[int]:
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
     ) as shell:
         os.close(theirs)
-        assert "ready" in typed(ours, 'eval "$(_AHF_COMPLETE=bash_source ahf)"; echo r""eady\n', "ready")
-        yield ours
-        shell.kill()
+        try:
+            assert "ready" in typed(ours, 'eval "$(_AHF_COMPLETE=bash_source ahf)"; echo r""eady\n', "ready")
+            yield ours
+        finally:
+            shell.kill()
     os.close(ours)
 
 

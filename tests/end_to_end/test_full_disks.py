@@ -6,24 +6,50 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine import training
+from adapterhub_fin.engine import trainer, training
+
+ROOM = 5_000  # bytes of a file: a configuration goes in, and tensors don't
 
 
 @contextmanager
-def full(room: int = 5_000) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes: a configuration goes in, and tensors don't."""
+def full() -> Iterator[None]:
+    """No file of this process may grow beyond a few thousand bytes, as on a disk that is all but full."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def fill_up(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    """Let the disk be full whenever a module writes an adapter."""
+    write: Callable[..., None] = module.write_adapter
+
+    def write_to_a_full_disk(*given: object) -> None:
+        with full():
+            write(*given)
+
+    monkeypatch.setattr(module, "write_adapter", write_to_a_full_disk)
+
+
+def tone(encoder: Path) -> dict[str, Any]:
+    """A recipe of a few seconds."""
+    return {
+        "name": "acme/tone",
+        "base": {"path": str(encoder)},
+        "method": {"name": "lora", "rank": 2},
+        "corpus": {"name": "headlines", "rows": 120},
+        "training": {"epochs": 1, "max_length": 32},
+    }
 
 
 def test_a_model_is_not_saved_by_half(encoder: Path) -> None:
@@ -40,43 +66,16 @@ def test_a_trained_adapter_outlives_a_disk_that_fills_up_as_it_is_stored(
     encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last checkpoint is there, and --resume stores the version once there is room."""
-    recipe = {
-        "name": "acme/tone",
-        "base": {"path": str(encoder)},
-        "method": {"name": "lora", "rank": 2},
-        "corpus": {"name": "headlines", "rows": 120},
-        "training": {"epochs": 1, "max_length": 32},
-    }
-    write: Callable[..., None] = training.write_adapter
-
-    def write_to_a_full_disk(*given: object) -> None:
-        with full():
-            write(*given)
-
     with monkeypatch.context() as patched:
-        patched.setattr(training, "write_adapter", write_to_a_full_disk)
+        fill_up(patched, training)
         with pytest.raises(ahf.WriteFailed, match="can't be written .*make room there"):
-            ahf.train(recipe)
+            ahf.train(tone(encoder))
     assert ahf.Registry().names() == []
-    assert ahf.train(recipe, resume=True).version.number == 1
+    assert ahf.train(tone(encoder), resume=True).version.number == 1
 
 
 def test_a_checkpoint_that_can_t_be_written_ends_the_training(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adapterhub_fin.engine import trainer
-
-    write: Callable[..., None] = trainer.write_adapter
-
-    def write_to_a_full_disk(*given: object) -> None:
-        with full():
-            write(*given)
-
-    monkeypatch.setattr(trainer, "write_adapter", write_to_a_full_disk)
+    fill_up(monkeypatch, trainer)
     with pytest.raises(ahf.TrainingFailed, match="can't be written .*make room there.*it had no checkpoint yet"):
-        ahf.train(
-            name="acme/tone",
-            base=encoder,
-            method={"rank": 2},
-            corpus={"name": "headlines", "rows": 120},
-            training={"epochs": 1, "max_length": 32},
-        )
+        ahf.train(tone(encoder))
     assert ahf.Registry().names() == []

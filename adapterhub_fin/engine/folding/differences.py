@@ -117,7 +117,7 @@ class Differences:
         moved = math.hypot(*(float(torch.linalg.vector_norm(_difference(*pair))) for pair in mapped))
         if not math.isfinite(moved):
             raise Refused(f"{key} holds values that are no numbers: the tuning diverged")
-        size = math.hypot(*(float(torch.linalg.vector_norm(other, dtype=torch.float64)) for _, other in mapped))
+        size = math.hypot(*(float(torch.linalg.vector_norm(_precise(other))) for _, other in mapped))
         return moved / size if size else math.inf
 
     def _stored(self, tensors: ModelTensors, key: str) -> Stored | None:
@@ -215,6 +215,9 @@ class Differences:
 
 
 def _difference(one: Tensor, other: Tensor) -> Tensor:
-    """One less the other, in float64 where that is cheap, else in float32."""
-    dtype = torch.float64 if one.numel() <= EXACT else torch.float32
-    return one.to(dtype) - other.to(dtype)
+    return _precise(one) - _precise(other)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    """In float64 where that is cheap, else in float32."""
+    return tensor.to(torch.float64 if tensor.numel() <= EXACT else torch.float32)
