@@ -10,8 +10,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import lru_cache, partial
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cached_property, lru_cache, partial
+from typing import Any
 
 from adapterhub_fin.errors import BadRecipe
 
@@ -25,26 +26,53 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Sessions:
-    """The business days of a calendar over some years, ascending: the day, when it opens and when it closes in UTC."""
+    """The business days of a calendar over some years, ascending: the day, when it opens and when it closes in UTC.
+
+    `first` and `last` are the ends of the calendar's list: some lists end with this year. Only days outside of the list
+    that a question rests on are refused.
+    """
 
     days: Sequence[date]
     opens: Sequence[datetime]
     closes: Sequence[datetime]
     zone: tzinfo
+    first: date = date.min
+    last: date = date.max
 
     def back(self, moment: datetime, number: int) -> datetime:
-        """The open of the last of so many whole sessions before an instant: all of them lie between the two."""
+        """Return the open of the last of so many whole sessions before an instant: all of them lie between the two."""
+        if moment >= self._first_unlisted_close:
+            raise self._unlisted(moment)
         return self.opens[self._there(bisect_right(self.closes, moment) - number, moment)]
 
     def ahead(self, moment: datetime, number: int) -> datetime:
-        """The close of the so many-th session after an instant's own day, as the exchange's clock dates that day."""
+        """Return the close of the so many-th session after an instant's own day, as the exchange dates that day."""
         day = moment.astimezone(self.zone).date()
+        if day.toordinal() < self.first.toordinal() - 1:  # of the day before the list, the next session is on it
+            raise self._unlisted(moment)
         return self.closes[self._there(bisect_right(self.days, day) + number - 1, moment)]
+
+    @cached_property
+    def _first_unlisted_close(self) -> datetime:
+        """The first instant by which a session beyond the list may have closed."""
+        if self.last == date.max:
+            return datetime.max.replace(tzinfo=UTC)
+        lags = (close - self._midnight(day) for day, close in zip(self.days, self.closes, strict=True))
+        return self._midnight(self.last + _DAY) + min(lags, default=timedelta(0))
+
+    def _midnight(self, day: date) -> datetime:
+        return datetime.combine(day, time(), self.zone).astimezone(UTC)
 
     def _there(self, place: int, moment: datetime) -> int:
         if not 0 <= place < len(self.days):
-            raise BadRecipe(f"the calendar has too few business days around {moment.date()}: count in days, as in 7d")
+            raise self._unlisted(moment)
         return place
+
+    def _unlisted(self, moment: datetime) -> BadRecipe:
+        return BadRecipe(
+            f"the calendar has too few business days around {moment.date()} (its list goes from {self.first} to "
+            f"{self.last}): count in days, as in 7d"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,11 +128,20 @@ class Span:
 
 
 def sessions(calendar: str, first: date, last: date) -> Sessions:
-    """The sessions of the years from one day to another; BadRecipe where the calendar is not known here."""
+    """Return the sessions of the years from one day to another, as far as the calendar's list goes.
+
+    Raises BadRecipe where the calendar is not known here, and where none of these days is on its list.
+    """
+    earliest, latest = (date.min, date.max) if calendar == WEEKDAYS else _listed(calendar)
     read = _weekdays if calendar == WEEKDAYS else partial(_exchange, calendar)
-    years = [read(year) for year in range(first.year, last.year + 1)]
+    if latest < first or last < earliest:
+        raise BadRecipe(
+            f"the calendar {calendar} can't be had for {first.year} (its list goes from {earliest} to {latest}): use "
+            f"{WEEKDAYS}, or count in days, as in 7d"
+        )
+    years = [read(year) for year in range(max(first, earliest).year, min(last, latest).year + 1)]
     days, opens, closes = ([each for year in years for each in getattr(year, of)] for of in ("days", "opens", "closes"))
-    return Sessions(days, opens, closes, years[0].zone)
+    return Sessions(days, opens, closes, years[0].zone, earliest, latest)
 
 
 @lru_cache(maxsize=256)
@@ -117,8 +154,29 @@ def _weekdays(year: int) -> Sessions:
     return Sessions(days, opens, [each + _DAY - _TICK for each in opens], UTC)
 
 
+@lru_cache(maxsize=64)
+def _listed(calendar: str) -> tuple[date, date]:
+    """The first and the last day of an exchange's list."""
+    found = _calendar(calendar)
+    first, last = found.bound_min(), found.bound_max()
+    return date.min if first is None else first.date(), date.max if last is None else last.date()
+
+
 @lru_cache(maxsize=256)  # a year takes a tenth of a second, and a series asks for the same ones again and again
 def _exchange(calendar: str, year: int) -> Sessions:
+    first, last = _listed(calendar)
+    first, last = max(first, date(year, 1, 1)), min(last, date(year, 12, 31))
+    found = _calendar(calendar, start=first.isoformat(), end=last.isoformat())
+    return Sessions(
+        [each.date() for each in found.sessions],
+        [each.to_pydatetime().astimezone(UTC) for each in found.opens],
+        [each.to_pydatetime().astimezone(UTC) for each in found.closes],
+        found.tz,
+    )
+
+
+def _calendar(calendar: str, **days: str) -> Any:
+    """An exchange's calendar, as exchange_calendars has it."""
     try:
         import exchange_calendars
     except ImportError as error:
@@ -127,15 +185,9 @@ def _exchange(calendar: str, year: int) -> Sessions:
             f"calendar {WEEKDAYS}"
         ) from error
     try:
-        found = exchange_calendars.get_calendar(calendar, start=f"{year:04}-01-01", end=f"{year:04}-12-31")
+        return exchange_calendars.get_calendar(calendar, **days)
     except (exchange_calendars.errors.CalendarError, ValueError) as error:
         raise BadRecipe(
-            f"the calendar {calendar} can't be had for {year} ({error}): use {WEEKDAYS}, or a code that "
-            "exchange_calendars knows, such as XNYS, XLON or XTKS"
+            f"the calendar {calendar} can't be had ({error}): use {WEEKDAYS}, or a code that exchange_calendars knows, "
+            "such as XNYS, XLON or XTKS"
         ) from error
-    return Sessions(
-        [each.date() for each in found.sessions],
-        [each.to_pydatetime().astimezone(UTC) for each in found.opens],
-        [each.to_pydatetime().astimezone(UTC) for each in found.closes],
-        found.tz,
-    )

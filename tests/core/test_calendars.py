@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadRecipe
@@ -67,6 +67,92 @@ def test_the_exchange_is_shut_on_its_holidays_and_closes_early() -> None:
     assert Span("1B", "XNYS").after([at("2020-12-23T12:00")]) == [at("2020-12-24T18:00")]
     # Half past two on a Tuesday in Tokyo: the open of Monday there was at midnight UTC.
     assert Span("1B", "XTKS").before([at("2021-06-29T05:30")]) == [at("2021-06-28T00:00")]
+
+
+ENDING = ("XSHG", "XBOM", "XSES", "XHKG")  # their lists end, the first three with a year that is near
+
+
+def end_of_list(calendar: str) -> date:
+    exchange_calendars = pytest.importorskip("exchange_calendars", reason="exchanges need exchange_calendars")
+    last = exchange_calendars.get_calendar(calendar).bound_max()
+    return last.date() if last is not None else pytest.skip(f"the list of {calendar} has no end any more")
+
+
+@pytest.mark.parametrize("calendar", ENDING)
+@pytest.mark.parametrize("days", [0, 1, 32, 70])
+def test_past_days_are_counted_up_to_the_end_of_a_list(calendar: str, days: int) -> None:
+    """G 37: 2026-11-29 needs no session of 2027, though two months on is 2027."""
+    last = end_of_list(calendar)
+    moment = datetime.combine(last - timedelta(days=days), time(12), UTC)
+    for number in (1, 5, 60):
+        (before,) = Span(f"{number}B", calendar).before([moment])
+        found = sessions(calendar, before.date() - timedelta(days=3), moment.date())
+        whole = [o for o, close in zip(found.opens, found.closes, strict=True) if before <= o and close <= moment]
+        assert len(whole) == number
+    midnight = datetime.combine(last + timedelta(days=1), time(), UTC)  # a cut-off: no session of that day has closed
+    assert Span("1B", calendar).before([midnight])[0].date() <= last
+
+
+@pytest.mark.parametrize("calendar", ENDING)
+def test_days_beyond_the_list_are_refused_and_never_passed_over(calendar: str) -> None:
+    last = end_of_list(calendar)
+    noon = datetime.combine(last, time(12), UTC)
+    five = Span("5B", calendar)
+    assert five.after([noon - timedelta(days=40)])[0] <= noon
+    for refused in (lambda: five.after([noon]), lambda: five.before([noon + timedelta(days=1)])):
+        with pytest.raises(BadRecipe, match=f"too few business days.*{last}"):
+            refused()
+    with pytest.raises(BadRecipe, match=f"can't be had for {last.year + 1} .*{last}"):
+        five.before([noon + timedelta(days=90)])
+
+
+def test_a_list_that_begins_late_is_used_from_its_first_day_on() -> None:
+    exchange_calendars = pytest.importorskip("exchange_calendars", reason="exchanges need exchange_calendars")
+    first = exchange_calendars.get_calendar("XSHG").bound_min().date()  # in December 1990
+    noon = datetime.combine(first, time(12), UTC)
+    (after,) = Span("1B", "XSHG").after([noon + timedelta(days=20)])
+    assert first < after.date() <= first + timedelta(days=25)
+    for moment in (noon - timedelta(hours=12), noon - timedelta(days=3)):
+        with pytest.raises(BadRecipe, match=f"too few business days.*{first}"):
+            Span("1B", "XSHG").before([moment])
+    with pytest.raises(BadRecipe, match=f"too few business days.*{first}"):
+        Span("1B", "XSHG").after([noon - timedelta(days=3)])
+
+
+@pytest.mark.parametrize(
+    ("calendar", "moment", "close"),
+    [
+        ("XTKS", "2021-06-29T14:59", "2021-06-30T06:00"),  # still the 29th in Tokyo
+        ("XTKS", "2021-06-29T15:00", "2021-07-01T06:00"),  # the 30th there, and the 29th in UTC
+        ("XTKS", "2021-06-29T23:30", "2021-07-01T06:00"),
+        ("XTKS", "2021-07-01T16:00", "2021-07-05T06:00"),  # Friday the 2nd there
+        ("XASX", "2021-06-29T15:00", "2021-07-01T06:00"),
+        ("XNYS", "2021-06-30T03:59", "2021-06-30T20:00"),  # still the 29th in New York
+        ("XNYS", "2021-06-30T04:00", "2021-07-01T20:00"),
+        ("XNYS", "2021-01-01T04:30", "2021-01-04T21:00"),  # New Year's Eve there
+    ],
+)
+def test_a_session_after_is_counted_from_the_day_of_the_exchange(calendar: str, moment: str, close: str) -> None:
+    """G 39: by UTC's day a label in Tokyo would be known a session early."""
+    pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
+    assert Span("1B", calendar).after([at(moment)]) == [at(close)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["XTKS", "XHKG", "XLON", "XNYS", "CMES", "24/7"]),
+    st.datetimes(datetime(2019, 6, 1), datetime(2021, 6, 1)).map(lambda moment: moment.replace(tzinfo=UTC)),
+    st.integers(1, 9),
+)
+def test_the_local_day_alone_decides_which_session_is_next(calendar: str, moment: datetime, number: int) -> None:
+    pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
+    span, found = Span(f"{number}B", calendar), sessions(calendar, date(2019, 1, 1), date(2021, 12, 31))
+    local = moment.astimezone(found.zone)
+    (close,) = span.after([moment])
+    days = [day for day, end in zip(found.days, found.closes, strict=True) if day > local.date() and end <= close]
+    assert len(days) == number
+    assert close > moment
+    assert close == span.after([local.replace(hour=12)])[0]
 
 
 @pytest.mark.parametrize(
