@@ -104,6 +104,10 @@ if TYPE_CHECKING:
     from adapterhub_fin.recipe import (
         Recipe,
     )
+    from adapterhub_fin.registries import (
+        Registry,
+        RegistryChain,
+    )
     from adapterhub_fin.serving.checking import (
         check,
     )
@@ -112,8 +116,6 @@ if TYPE_CHECKING:
     )
     from adapterhub_fin_registry import (
         Manifest,
-        Registry,
-        RegistryChain,
         Version,
     )
 
@@ -235,7 +237,8 @@ _HOME = {
     "check": "adapterhub_fin.serving.checking",
     "diff": "adapterhub_fin.engine.comparing",
     "export": "adapterhub_fin.serving.exporting",
-    **dict.fromkeys(("Manifest", "Registry", "RegistryChain", "Version"), "adapterhub_fin_registry"),
+    **dict.fromkeys(("Registry", "RegistryChain"), "adapterhub_fin.registries"),
+    **dict.fromkeys(("Manifest", "Version"), "adapterhub_fin_registry"),
 }
 
 

@@ -6,12 +6,13 @@ has one owner: the shipped plugins own theirs, and of two strangers that claim o
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from threading import Lock
@@ -154,7 +155,14 @@ class Extensions:
         return None
 
     def vetoes(self) -> list[Any]:
-        """The checks that Registry.add must run: every ahf_before_add, and one for each veto that can't load."""
+        """Return the checks that every add must run: each ahf_before_add, and one for each veto that can't load.
+
+        They are the same objects each time, so that a registry runs none of them twice.
+        """
+        return list(self._vetoes)
+
+    @cached_property
+    def _vetoes(self) -> list[Any]:
         checks: list[Any] = []
         for plugin in self.plugins:
             if plugin.error is not None:
@@ -194,9 +202,17 @@ def _refuse(plugin: Plugin, manifest: Any, folder: Path) -> None:
 
 def _ask(plugin: Plugin, implementation: pluggy.HookImpl, manifest: Any, folder: Path) -> None:
     try:
-        _call(implementation, manifest=manifest, folder=folder)
+        answer = _call(implementation, manifest=manifest, folder=folder)
     except (Exception, SystemExit) as error:  # a veto fails closed, whatever it raises
         raise Refused(f"plugin {plugin.label} refused: {_reason(error)}") from error
+    if answer is None:
+        return
+    if inspect.iscoroutine(answer):
+        answer.close()  # or Python warns that nobody awaited it
+    raise Refused(  # a coroutine or a generator has not run at all, and False may mean a no
+        f"plugin {plugin.label} gave {type(answer).__name__} from ahf_before_add, which must be a plain function that "
+        f"raises to refuse and returns None to allow: mend it, or set AHF_DISABLE_PLUGINS={plugin.name}"
+    )
 
 
 def _disabled() -> list[str]:

@@ -27,7 +27,7 @@ class ReferenceType(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from adapterhub_fin_registry import RegistryChain
+        from adapterhub_fin.registries import RegistryChain
 
         here = RegistryChain.configured().members
         registries = RegistryChain([member for member in here if not member.registry.is_remote])  # a key asks no Hub

@@ -161,9 +161,9 @@ def revoke(name: str, state: Path | None) -> None:
 
 def _tokens(state: Path | None) -> Tokens:
     from adapterhub_fin.hub_server import check_installed, state_folder
-    from adapterhub_fin_registry import RegistryChain
+    from adapterhub_fin.registries import configured_registries
 
     check_installed()
     from adapterhub_fin_registry.serve.tokens import Tokens
 
-    return Tokens(state_folder(RegistryChain.configured().writable(), state))
+    return Tokens(state_folder(configured_registries().writable(), state))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from adapterhub_fin_registry import resolution
 from adapterhub_fin_registry.configuration import HOME, Configuration, Entry
@@ -52,12 +52,14 @@ class RegistryChain:
     more. A digest means the same bytes everywhere, and is looked for in all.
     """
 
+    registry_class: type[Registry] = Registry  # of the members on a disk, where they are read from a configuration
+
     def __init__(self, members: Sequence[Member], intake: Intake | None = None) -> None:
         self.members = tuple(members)
         self._intake = intake
 
     @classmethod
-    def configured(cls, intake: Intake | None = None) -> RegistryChain:
+    def configured(cls, intake: Intake | None = None) -> Self:
         """The registries of the client's configuration; without any, the default one alone.
 
         An AHF_HOME that isn't among them is asked first, as `home`. AHF_REGISTRY names the one to use alone. `intake`
@@ -65,7 +67,7 @@ class RegistryChain:
         """
         configuration = Configuration.read()
         entries = configuration.registries
-        default = Registry() if not entries or os.environ.get("AHF_HOME") else None
+        default = cls.registry_class() if not entries or os.environ.get("AHF_HOME") else None
         if default is not None and all(entry.path != default.root for entry in entries):
             entries = (Entry(HOME, default.root), *entries)
         if wanted := os.environ.get(CHOSEN):
@@ -73,7 +75,22 @@ class RegistryChain:
             entries = tuple(entry for entry in entries if entry.name == wanted)
             if not entries:
                 raise NotFound(f"there is no registry named {wanted!r} in {configuration.source}: there is {known}")
-        return cls([Member(entry.name, _opened(entry, configuration.source, intake)) for entry in entries], intake)
+        return cls([Member(e.name, cls._opened(e, configuration.source, intake)) for e in entries], intake)
+
+    @classmethod
+    def _opened(cls, entry: Entry, source: Path, intake: Intake | None) -> Registry:
+        if entry.path is None:
+            from adapterhub_fin_registry.hub.client import Hub
+            from adapterhub_fin_registry.hub.member import HubMember
+
+            return HubMember(Hub(), entry.uri or "", intake)
+        if not entry.read_only:
+            return cls.registry_class(entry.path)  # made by the first write, where it isn't there
+        if not entry.path.is_dir():
+            raise BadConfiguration(
+                f"the registry {entry.name} in {source} isn't there, at {entry.path}: mount it, or take it out"
+            )
+        return cls.registry_class(entry.path, disk=_ReadOnlyDisk())
 
     def names(self) -> list[str]:
         """Every name with a version, in whichever registry, sorted."""
@@ -250,21 +267,6 @@ class _ReadOnlyDisk(Disk):
 
     def begin(self, root: Path) -> Path:
         raise OSError(errno.EROFS, "the configuration makes it read_only")
-
-
-def _opened(entry: Entry, source: Path, intake: Intake | None) -> Registry:
-    if entry.path is None:
-        from adapterhub_fin_registry.hub.client import Hub
-        from adapterhub_fin_registry.hub.member import HubMember
-
-        return HubMember(Hub(), entry.uri or "", intake)
-    if not entry.read_only:
-        return Registry(entry.path)  # made by the first write, where it isn't there
-    if not entry.path.is_dir():
-        raise BadConfiguration(
-            f"the registry {entry.name} in {source} isn't there, at {entry.path}: mount it, or take it out"
-        )
-    return Registry(entry.path, disk=_ReadOnlyDisk())
 
 
 def _answers(registry: Registry, wanted: Reference | DigestReference) -> bool:

@@ -36,6 +36,10 @@ class Registry(RegistryView):
 
     # What is read stands in `RegistryView`; every change to a registry stands here.
 
+    def standing_checks(self) -> Iterable[Callable[[Manifest, Path], object]]:
+        """Return the checks that every add runs, whatever `checks` it is given: none, unless a subclass has some."""
+        return ()
+
     def identify(self) -> str:
         """The registry's id, given to it now where nothing was ever written."""
         if self.id is None:
@@ -72,8 +76,9 @@ class Registry(RegistryView):
     ) -> Version:
         """Store a folder as the next version of a name, or find the version that it already is.
 
-        The manifest is completed with the folder's files and tensors; those that it names must match. Each check is
-        called with the completed manifest and the copied files, and stops the add by raising Refused, or anything.
+        The manifest is completed with the folder's files and tensors; those that it names must match. Each of the
+        registry's `standing_checks` and of `checks` is called once with the completed manifest and the copied files,
+        and stops the add by raising Refused, or anything.
         `number` is taken where it is free and at most 499999999, which is for versions that come from elsewhere, as are
         `signatures`, which are stored with the version; without them it is signed by the configuration's `sign_with`.
         What the client's policy doesn't allow is Refused.
@@ -89,6 +94,7 @@ class Registry(RegistryView):
             "added_by": author(),
             "origin": None if origin is None else json_object(origin),
         }
+        checks = {id(check): check for check in (*self.standing_checks(), *checks)}.values()
         policy, key = admission.terms(self.root)
         with self._changing(shelf) as change:
             files = change.built / "files"

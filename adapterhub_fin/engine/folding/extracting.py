@@ -23,7 +23,8 @@ from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.saving import base_choice, foreign_manifest
 from adapterhub_fin.errors import BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry import Registry, RegistryChain
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def extract(
     carries no date is bounded by this moment. Raises WrongBase, or Refused naming what no adapter can hold.
     """
     check_rank(rank)
-    target = registry or RegistryChain.configured().writable()
+    target = registry or configured_registries().writable()
     target.check_writable()
     folder = Path(tuned).expanduser()
     choice = base_choice(_given(base))

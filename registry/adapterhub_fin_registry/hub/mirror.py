@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from adapterhub_fin_registry.view import AnyReference
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.keys import PrivateKey
+    from adapterhub_fin_registry.manifest import Manifest
     from adapterhub_fin_registry.signatures import Signature
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ class Mirror(Registry):
     def __init__(self, hub: Hub, intake: Intake | None = None) -> None:
         super().__init__(caches() / "hubs" / hub.key)
         self.hub, self._intake = hub, intake or Intake()
+
+    def standing_checks(self) -> Iterable[Callable[[Manifest, Path], object]]:
+        return self._intake.checks()
 
     def check_writable(self) -> None:
         raise self._elsewhere("it")
