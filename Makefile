@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: demo test lint types arrows format bench clean
+.PHONY: demo test lint types arrows format bench peft-cases clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -32,6 +32,10 @@ format: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/phrasebank.py --path $(PHRASEBANK)
 	$(BIN)/python benchmarks/overhead.py --path $(PHRASEBANK)
+
+# Every test case of the installed PEFT, by save and by import, twice; writes docs/peft_cases.md.
+peft-cases: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peft_cases.py
 
 clean:
 	rm -rf $(VENV) build dist

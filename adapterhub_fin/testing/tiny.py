@@ -32,7 +32,7 @@ def tiny_encoder(folder: Path, seed: int = 0) -> Path:
     """A BERT of two layers with seeded random weights and a tokenizer of bytes, saved in a folder."""
     from transformers import BertConfig, BertModel
 
-    tokenizer = _tokenizer("[CLS] $A [SEP]")
+    tokenizer = tiny_tokenizer("[CLS] $A [SEP]")
     return _saved(folder, seed, tokenizer, lambda: BertModel(BertConfig(vocab_size=len(tokenizer), **SHAPE)))
 
 
@@ -40,7 +40,7 @@ def tiny_decoder(folder: Path, seed: int = 0) -> Path:
     """A Llama of two layers with seeded random weights and a tokenizer of bytes, saved in a folder."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = _tokenizer("[CLS] $A")
+    tokenizer = tiny_tokenizer("[CLS] $A")
     tokens: dict[str, Any] = {"bos_token_id": SPECIAL.index("[CLS]"), "eos_token_id": SPECIAL.index("[SEP]")}
     config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **tokens, **SHAPE)
     return _saved(folder, seed, tokenizer, lambda: LlamaForCausalLM(config))
@@ -59,7 +59,7 @@ def _saved(folder: Path, seed: int, tokenizer: PreTrainedTokenizerBase, build: A
     return folder
 
 
-def _tokenizer(template: str) -> PreTrainedTokenizerBase:
+def tiny_tokenizer(template: str) -> PreTrainedTokenizerBase:
     """Every text has tokens of its own, with no vocabulary to learn: one byte is one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
