@@ -120,11 +120,12 @@ def test_days_in_parquet_end_too_though_pandas_keeps_them_as_midnights(tmp_path:
     assert found[0] == datetime(2021, 6, 30, 23, 59, 59, 999999, tzinfo=UTC)
 
 
-def test_a_midnight_among_other_times_is_a_midnight(tmp_path: Path) -> None:
+def test_a_midnight_among_other_times_is_its_day(tmp_path: Path) -> None:
+    """G 2: before, one row with a time moved all the others to the start of their days."""
     times = pyarrow.array([datetime(2021, 6, 30), datetime(2021, 7, 1, 9)], pyarrow.timestamp("ns"))
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"], "at": times}), tmp_path / "news.parquet")
     found = list(load(tmp_path / "news.parquet", available_at="at", timezone="UTC")["available_at"])
-    assert found == [datetime(2021, 6, 30, tzinfo=UTC), datetime(2021, 7, 1, 9, tzinfo=UTC)]
+    assert found == [datetime(2021, 6, 30, 23, 59, 59, 999999, tzinfo=UTC), datetime(2021, 7, 1, 9, tzinfo=UTC)]
 
 
 def test_a_cell_may_hold_a_whole_filing_and_line_breaks(tmp_path: Path) -> None:

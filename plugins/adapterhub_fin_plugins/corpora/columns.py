@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, time
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from datasets import Dataset
 
 from adapterhub_fin.calendars import Span
 from adapterhub_fin.errors import BadCorpus, BadInstant
+from adapterhub_fin.interfaces import Rows
 from adapterhub_fin_plugins.corpora.columns_options import Columns
-from adapterhub_fin_plugins.corpora.instants import instant
+from adapterhub_fin_plugins.corpora.instants import day_end, instant, moment
 from adapterhub_fin_plugins.corpora.records import Record
 
 T = TypeVar("T")
 
 
-def corpus_table(records: Sequence[Record], wanted: Columns) -> Dataset:
-    """The table that `wanted` describes; BadCorpus names the file, the row and the column."""
+def corpus_rows(records: Sequence[Record], wanted: Columns) -> Rows:
+    """Return the table that `wanted` describes; BadCorpus names the file, the row and the column."""
+    notes: dict[str, int] = {}
     table: dict[str, list[Any]] = {"text": texts(records, wanted.text)}
     for name, column in (("label", wanted.label), ("group", wanted.group), ("split", wanted.part)):
         if column is not None:
@@ -30,10 +33,12 @@ def corpus_table(records: Sequence[Record], wanted: Columns) -> Dataset:
         table["features"] = [list(row) for row in zip(*(numbers(records, f) for f in wanted.features), strict=True)]
     for name, column in (("available_at", wanted.available_at), ("label_known_at", wanted.label_known_at)):
         if column is not None:
-            table[name] = instants(records, column, wanted.timezone)
+            found = instants(records, column, wanted.timezone)
+            table[name] = found.moments
+            notes |= found.notes(name)
     if wanted.label_horizon is not None:
         table["label_known_at"] = Span(wanted.label_horizon, wanted.calendar).after(table["available_at"])
-    return Dataset.from_dict({**table, "origin": origins(records)})
+    return Rows(Dataset.from_dict({**table, "origin": origins(records)}), notes=notes)
 
 
 def origins(records: Sequence[Record]) -> list[str]:
@@ -61,23 +66,33 @@ def numbers(records: Sequence[Record], column: str) -> list[float]:
     return _read(records, column, _number)
 
 
-def instants(records: Sequence[Record], column: str, zone: str | None) -> list[datetime]:
-    """Instants in UTC."""
+@dataclass(frozen=True)
+class Instants:
+    """A column of instants in UTC, and which of them were days: written alone, or as a midnight."""
+
+    moments: list[datetime]
+    days: list[bool]
+
+    def notes(self, column: str) -> dict[str, int]:
+        """Return what a run's notes say of this column of a corpus."""
+        return {f"read as days, {column}": sum(self.days)} if any(self.days) else {}
+
+
+def instants(records: Sequence[Record], column: str, zone: str | None) -> Instants:
+    """Return a column of dates as instants; a midnight is the end of its day (see `instants.py`)."""
     cells = _read(records, column, _present)
-    if all(map(_is_midnight, cells)):
-        cells = [cell.date() for cell in cells]
-    found = []
-    for record, cell in zip(records, cells, strict=True):
-        try:
-            found.append(instant(cell, zone))
-        except BadInstant as error:
-            raise BadCorpus(f"{record.place}: {column}: {error}") from error
-    return found
+    found = [_placed(record, column, moment, cell) for record, cell in zip(records, cells, strict=True)]
+    ends = day_end(found, zone)
+    moments = [_placed(record, column, instant, each, zone, ends) for record, each in zip(records, found, strict=True)]
+    days = [not isinstance(each, datetime) or (each.tzinfo is not None and ends is not None) for each in found]
+    return Instants(moments, days)
 
 
-def _is_midnight(cell: Any) -> bool:
-    """Whether it may stand for a day: pandas has no days, and holds 2021-06-30 as its midnight, a day too early."""
-    return isinstance(cell, datetime) and cell.tzinfo is None and cell.time() == time()
+def _placed(record: Record, column: str, convert: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return convert(*arguments)
+    except BadInstant as error:
+        raise BadCorpus(f"{record.place}: {column}: {error}") from error
 
 
 def _read(records: Sequence[Record], column: str, convert: Callable[[Any], T]) -> list[T]:
@@ -93,7 +108,9 @@ def _read(records: Sequence[Record], column: str, convert: Callable[[Any], T]) -
 
 
 def _present(cell: Any) -> Any:
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
+    if (
+        cell is None or (isinstance(cell, str) and not cell.strip()) or cell != cell
+    ):  # NaN and NaT differ from themselves
         raise ValueError("is missing")
     return cell
 

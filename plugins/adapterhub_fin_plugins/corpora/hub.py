@@ -13,7 +13,7 @@ from datasets import ClassLabel, load_dataset_builder
 
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
-from adapterhub_fin_plugins.corpora.columns import corpus_table
+from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.hub_options import HubOptions
 from adapterhub_fin_plugins.corpora.records import Record
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
@@ -32,13 +32,14 @@ class Hub(CorpusImplementation):
                 builder = self._builder()
                 commit = self._commit(builder)
                 read = {part: list(self._records(builder, part, commit)) for part in self.options.splits}
-            table = corpus_table([record for records in read.values() for record in records], self.options)
+            found = corpus_rows([record for records in read.values() for record in records], self.options)
+        table = found.table
         if len(read) > 1:
             table = table.add_column("split", [part for part, records in read.items() for _ in records])
         # Where rows carry dates those say when they were known; else this moment does, of this commit.
         evidence = f"{self.source} at commit {commit}, when it was read here"
         known = Known(datetime.now(UTC), "bounded", evidence) if commit else None
-        return Rows(table, known=known, read={"revision": commit} if commit else {})
+        return Rows(table, known=known, notes=found.notes, read={"revision": commit} if commit else {})
 
     def _builder(self) -> Any:
         """What `load_dataset` makes first; one for all splits, so that they are of one commit."""

@@ -25,12 +25,15 @@ class Instructions(CorpusImplementation):
     def load(self) -> Rows:
         with refusing_as("instructions"):
             records = read_records(self.options.path)
+            notes: dict[str, int] = {}
             table: dict[str, list[Any]] = {"messages": [_messages(record) for record in records]}
             if self.options.group is not None:
                 table["group"] = names(records, self.options.group)
             if self.options.available_at is not None:
-                table["available_at"] = instants(records, self.options.available_at, self.options.timezone)
-            return Rows(Dataset.from_dict({**table, "origin": origins(records)}))
+                found = instants(records, self.options.available_at, self.options.timezone)
+                table["available_at"] = found.moments
+                notes = found.notes("available_at")
+            return Rows(Dataset.from_dict({**table, "origin": origins(records)}), notes=notes)
 
 
 def _messages(record: Record) -> list[dict[str, str]]:

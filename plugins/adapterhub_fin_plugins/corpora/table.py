@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapterhub_fin.interfaces import CorpusImplementation, Rows
-from adapterhub_fin_plugins.corpora.columns import corpus_table
+from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.records import read_records
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
 from adapterhub_fin_plugins.corpora.table_options import TableOptions
@@ -17,4 +17,4 @@ class Table(CorpusImplementation):
 
     def load(self) -> Rows:
         with refusing_as("table"):
-            return Rows(corpus_table(read_records(self.options.path), self.options))
+            return corpus_rows(read_records(self.options.path), self.options)

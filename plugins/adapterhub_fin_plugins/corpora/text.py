@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.interfaces import CorpusImplementation, Rows
-from adapterhub_fin_plugins.corpora.columns import instants, names
+from adapterhub_fin_plugins.corpora.columns import Instants, instants, names
 from adapterhub_fin_plugins.corpora.html_text import plain_text
 from adapterhub_fin_plugins.corpora.records import decoded, read_records
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
@@ -27,6 +26,7 @@ class Text(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        notes: dict[str, int] = {}
         with refusing_as("text"):
             documents, others = self._found()
             rows: list[dict[str, Any]] = [
@@ -34,9 +34,10 @@ class Text(CorpusImplementation):
             ]
             if self.options.dates is not None:
                 dates = self._dates(self.options.dates, list(documents))
-                rows = [{**row, "available_at": moment} for row, moment in zip(rows, dates, strict=True)]
+                rows = [{**row, "available_at": moment} for row, moment in zip(rows, dates.moments, strict=True)]
+                notes |= dates.notes("available_at")
         kept = _once(rows)
-        return Rows(Dataset.from_list(kept), notes={"repeated": len(rows) - len(kept), "other files": others})
+        return Rows(Dataset.from_list(kept), notes={"repeated": len(rows) - len(kept), "other files": others, **notes})
 
     def _found(self) -> tuple[dict[str, Path], int]:
         """The documents by name, sorted, and how many files beside them are none."""
@@ -52,20 +53,21 @@ class Text(CorpusImplementation):
             raise BadCorpus(f"{self.options.path} holds no {', '.join(SUFFIXES)} file that matches {self.options.glob}")
         return dict(sorted(documents.items())), len(files) - len(documents)
 
-    def _dates(self, table: Path, documents: list[str]) -> list[datetime]:
+    def _dates(self, table: Path, documents: list[str]) -> Instants:
         records = read_records(table)
-        dated: dict[str, datetime] = {}
-        found = instants(records, "available_at", self.options.timezone)
-        for record, name, moment in zip(records, names(records, "file"), found, strict=True):
+        dated: dict[str, int] = {}
+        for place, (record, name) in enumerate(zip(records, names(records, "file"), strict=True)):
             if name in dated:
                 raise BadCorpus(f"{record.place} dates {name} a second time: keep one of them")
-            dated[name] = moment
+            dated[name] = place
+        found = instants(records, "available_at", self.options.timezone)
         if undated := [name for name in documents if name not in dated]:
             raise BadCorpus(
                 f"{table.name} gives no date for {undated[0]} ({len(undated)} of {len(documents)} documents): "
                 "add them, or leave them out with glob"
             )
-        return [dated[name] for name in documents]
+        places = [dated[name] for name in documents]
+        return Instants([found.moments[place] for place in places], [found.days[place] for place in places])
 
 
 def _text_of(path: Path, name: str) -> str:
