@@ -240,6 +240,17 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 _lock = Lock()
+
+
+def _renew_lock() -> None:
+    """Free the lock in the child of a fork: who held it does not exist there, and what it guards is set at once."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 _registered: list[Plugin] = []
 _current: tuple[list[str], Extensions] | None = None
 

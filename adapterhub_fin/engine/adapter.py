@@ -13,6 +13,7 @@ from adapterhub_fin.decoding import Decoding
 from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.generating import Prompt, generate, stream
+from adapterhub_fin.engine.locks import computing, tokenizing
 from adapterhub_fin.engine.progress import progress as bar
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.options import checked
@@ -103,7 +104,8 @@ class Adapter:
         """Answers in batches of like length, which spares padding, put back in order."""
         if not len(texts):
             return torch.empty(0, 0)
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
+        with tokenizing():
+            encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
         device = next(self.model.parameters()).device
         answers: list[Tensor] = [torch.empty(0)] * len(texts)
@@ -119,12 +121,21 @@ class Adapter:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """This slot active, in evaluation mode, without gradients; the model's own mode comes back."""
-        training = self.model.training
-        self.method.activate(self.model, self.slot)
-        self.model.eval()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            self.model.train(training)
+        """Hold the model for this thread, with this slot active, in evaluation mode and without gradients.
+
+        Other threads that want the model, or another on the same backbone, wait. Each module's own mode comes back.
+        """
+        with computing(self.model):
+            in_training = [module for module in self.model.modules() if module.training]
+            self.method.activate(self.model, self.slot)
+            _set_training(in_training, False)
+            try:
+                with torch.inference_mode():
+                    yield
+            finally:
+                _set_training(in_training, True)
+
+
+def _set_training(modules: Sequence[nn.Module], mode: bool) -> None:
+    for module in modules:
+        module.training = mode

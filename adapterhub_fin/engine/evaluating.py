@@ -21,6 +21,7 @@ from adapterhub_fin.engine.corpus import (
 )
 from adapterhub_fin.engine.examples import IGNORED, lengths
 from adapterhub_fin.engine.loading import AsOf, Tier, load
+from adapterhub_fin.engine.locks import tokenizing
 from adapterhub_fin.engine.measure import metric_functions
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.engine.provenance import environment
@@ -215,7 +216,8 @@ def _measured(
     assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
     check_targets(adapter.head, {part: table}, corpus)
     try:
-        examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
+        with tokenizing():
+            examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
     except BadCorpus as error:
         raise BadCorpus(f"corpus {corpus}, {part} part: {error}") from error
     order = LongestFirst(lengths(examples)).order  # as training measures: the sums round alike
@@ -234,7 +236,10 @@ def _units(adapter: Adapter, table: Dataset, examples: int) -> np.ndarray:
     """The row that each example is of: a long document gives several. One that mixes rows stands for itself."""
     if examples != len(table):
         encode: Any = adapter.head.encode  # type: ignore[union-attr]
-        each = [len(encode(table.select([row]), adapter.tokenizer, adapter.max_length)) for row in range(len(table))]
+        with tokenizing():
+            each = [
+                len(encode(table.select([row]), adapter.tokenizer, adapter.max_length)) for row in range(len(table))
+            ]
         if sum(each) == examples:
             return np.repeat(np.arange(len(each)), each)
     return np.arange(examples)

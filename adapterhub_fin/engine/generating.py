@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
 
+from adapterhub_fin.engine.locks import drawing, is_mine, tokenizing
 from adapterhub_fin.engine.progress import progress
-from adapterhub_fin.errors import BadRecipe, WrongBase
+from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,8 +34,7 @@ def generate(
     tokenizer = _writing(adapter)
     written: list[str] = []
     shown = shown and len(prompts) > batch_size
-    with adapter.answering(), torch.random.fork_rng(), progress("writing", len(prompts), shown=shown) as advance:
-        torch.manual_seed(decoding.seed)
+    with adapter.answering(), _seeded(decoding), progress("writing", len(prompts), shown=shown) as advance:
         for start in range(0, len(prompts), batch_size):
             batch = _batch(adapter, tokenizer, prompts[start : start + batch_size], decoding)
             tokens = _generate(adapter, batch, _configuration(decoding, tokenizer))
@@ -43,31 +45,65 @@ def generate(
 
 
 def stream(adapter: Adapter, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
-    """What the model writes after a prompt, as it is written; a reader who leaves stops it at the next token."""
+    """Yield what the model writes after a prompt, as it is written.
+
+    A thread of its own computes, and holds the model until its last token, or the next one once the reader has left.
+    It never waits for its reader, who may ask another adapter meanwhile, and then waits for the whole text.
+    """
+    if is_mine():  # the thread would wait for this one, and this one for the thread
+        raise Refused("a stream computes in a thread of its own, and this one holds a model: leave answering() first")
     tokenizer = _writing(adapter)
     batch = _batch(adapter, tokenizer, [prompt], decoding)
     streamer: Any = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    left, failed = Event(), list[Exception]()
+    begun, left, failed = Event(), Event(), list[BaseException]()
 
     def work() -> None:
         try:
-            with adapter.answering(), torch.random.fork_rng():
-                torch.manual_seed(decoding.seed)
-                how = {"streamer": streamer, "stopping_criteria": [_Left(left)]}
-                _generate(adapter, batch, _configuration(decoding, tokenizer), **how)
-        except Exception as error:  # told to the reader, who waits for the next piece
+            with adapter.answering(), _seeded(decoding):
+                begun.set()
+                if not left.is_set():
+                    how = {"streamer": streamer, "stopping_criteria": [_Left(left)]}
+                    _generate(adapter, batch, _configuration(decoding, tokenizer), **how)
+        except BaseException as error:  # told to the reader, who waits for the next piece
             failed.append(error)
             streamer.end()
 
     thread = Thread(target=work, daemon=True)
     thread.start()
     try:
-        yield from (piece for piece in streamer if piece)
+        yield from _pieces(streamer)
     finally:
         left.set()
-        thread.join()  # the model is the caller's again
+        # Once it has the model, wait until it is free again; not where this thread is in its way, or is itself it, as
+        # whichever thread happens to collect a stream that nobody reads.
+        if begun.is_set() and not is_mine():
+            thread.join()
     if failed:
         raise failed[0]
+
+
+def _pieces(streamer: Any) -> Iterator[str]:
+    """Yield the pieces that are not empty; Refused in the child of a fork, which has no thread that writes them."""
+    process = os.getpid()
+    while True:
+        if os.getpid() != process:
+            raise Refused("this stream was begun before the process was forked: begin it again")
+        piece = streamer.text_queue.get()
+        if piece == streamer.stop_signal:
+            return
+        if piece:
+            yield piece
+
+
+@contextmanager
+def _seeded(decoding: Decoding) -> Iterator[None]:
+    """Draw from the seed alone, and leave torch's generator as it was; a greedy answer draws nothing."""
+    if not decoding.temperature:
+        yield
+        return
+    with drawing(), torch.random.fork_rng():
+        torch.manual_seed(decoding.seed)
+        yield
 
 
 class _Left(StoppingCriteria):
@@ -112,7 +148,8 @@ def _batch(
     head: Any = adapter.head
     texts = [each if isinstance(each, str) else head.prompt(each, tokenizer) for each in prompts]
     plain = tokenizer.chat_template is None or all(isinstance(each, str) for each in prompts)
-    encoded = [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
+    with tokenizing():
+        encoded = [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
     config: Any = adapter.model.config
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     longest = max(map(len, encoded)) + adapter.method.positions + decoding.max_new_tokens

@@ -16,6 +16,7 @@ from adapterhub_fin.descriptions import Head, Method
 from adapterhub_fin.engine import pin, plugs
 from adapterhub_fin.engine.adapter import Adapter
 from adapterhub_fin.engine.base_check import check_base, check_shape, held_base, record_first_pin
+from adapterhub_fin.engine.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot, take_slot
 from adapterhub_fin.engine.weights import fill_adapter
@@ -56,25 +57,35 @@ def load(
     found = find_version(reference, registry, as_of, tier, lock)
     if isinstance(base, nn.Module):
         tokenizer = tokenizer or _tokenizer_for(found, download)
-        return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
+        with building():
+            return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
     choice, source = base_source(found, base, download)
-    described = f"the base at {source.folder}"
-    config = plugs.load_config(source.folder)
+    with quiet_loading():
+        adapter = _load_whole(found, source, tokenizer, device)
+        if choice.path is not None:
+            bases.remember(plugs.pin_key(held_base(found.registry, found.version)), source.folder)
+    return adapter
+
+
+def _load_whole(
+    found: Found,
+    source: bases.BaseSource,
+    tokenizer: PreTrainedTokenizerBase | None,
+    device: str | torch.device | None,
+) -> Adapter:
+    """Load the base too."""
+    described, config = f"the base at {source.folder}", plugs.load_config(source.folder)
     if found.head is not None:
-        with torch.device("meta"):  # the wrong shape is told from the configuration, before gigabytes are read
+        with on_meta():  # the wrong shape is told from the configuration, before gigabytes are read
             check_shape(
                 found.head.skeleton(config), held_base(found.registry, found.version), found.travelling, described
             )
-    with quiet_loading():
-        model, drawn = plugs.load_base(source.folder, found.head, found.method)
-        tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
+    model, drawn = plugs.load_base(source.folder, found.head, found.method)
+    tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
     plugs.check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:
         model.to(device)
-    adapter = _attach(model, found, tokenizer, described)
-    if choice.path is not None:
-        bases.remember(plugs.pin_key(held_base(found.registry, found.version)), source.folder)
-    return adapter
+    return _attach(model, found, tokenizer, described)
 
 
 def attach(
@@ -92,7 +103,9 @@ def attach(
     Without `tokenizer`, the one of the version's base is read from this machine.
     """
     found = find_version(reference, registry, as_of, tier, lock)
-    return _attach(model, found, tokenizer or _tokenizer_for(found, False), "the model given")
+    tokenizer = tokenizer or _tokenizer_for(found, False)
+    with building():
+        return _attach(model, found, tokenizer, "the model given")
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,7 @@ def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: T
 def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, described: str) -> Adapter:
     version, method, travelling = found.version, found.method, found.travelling
     tokenizer, mode = plugs.padding(tokenizer), model.training
+    lock_of(model)  # so that a fork knows of it
     check_base(model, tokenizer, held_base(found.registry, version), travelling, described)
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
@@ -185,7 +199,7 @@ def _with_head(base: nn.Module, found: Found) -> nn.Module:
     inner = pin.unwrapped(base)
     if found.head is None or pin.backbone(base) is not inner:
         return base
-    with torch.device("meta"):
+    with on_meta():
         shell = found.head.skeleton(inner.config)  # type: ignore[arg-type]
     setattr(shell, shell.base_model_prefix, inner)
     plugs.check_covered(plugs.materialise(shell, next(inner.parameters())), found.travelling, found.version.reference)

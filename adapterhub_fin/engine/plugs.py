@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from adapterhub_fin.descriptions import Description
+from adapterhub_fin.engine.locks import building, on_meta
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.pin import backbone, unwrapped
 from adapterhub_fin.errors import PluginError, WrongBase, WrongTensors
@@ -52,7 +53,7 @@ def load_base(folder: Path, head: HeadImplementation | None, method: MethodImple
 def spare_head(quantization: Any, head: HeadImplementation, folder: Path) -> None:
     """Leave the head out of quantization: it is trained, and its weights may not be in the base's file at all."""
     if quantization is not None and hasattr(quantization, "llm_int8_skip_modules"):
-        with torch.device("meta"):
+        with on_meta():
             quantization.llm_int8_skip_modules = outside_backbone(head.skeleton(load_config(folder)))
 
 
@@ -116,7 +117,8 @@ def try_out(method: MethodImplementation, head: HeadImplementation, config: Pret
 
     So a layer that does not exist is refused before any weight is read.
     """
-    with torch.device("cpu" if method.needs_values else "meta"), torch.random.fork_rng(devices=[]):
+    device = torch.device("cpu" if method.needs_values else "meta")
+    with building(), device, torch.random.fork_rng(devices=[]):
         skeleton = head.skeleton(config)
         drawn = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()
         adapted = method.attach(skeleton, dataclasses.replace(site, head_modules=drawn))

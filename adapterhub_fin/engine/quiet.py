@@ -1,4 +1,4 @@
-"""Silence Transformers' load report for one block: a new head is expected, and its weights come from the version."""
+"""Load a model in silence: a new head is expected, and its weights come from the version."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from adapterhub_fin.engine.locks import building
+
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Errors only and no progress bar from Transformers, put back afterwards."""
+    """Let Transformers log errors only and draw no progress bar, for one thread at a time; put both back afterwards."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
 
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
+    with building():
+        verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bar:
+                logging.enable_progress_bar()

@@ -13,6 +13,7 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.dated import first_seen, knowledge_record
 from adapterhub_fin.engine.foreign import Foreign, read_folder
+from adapterhub_fin.engine.locks import building
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
 from adapterhub_fin.engine.provenance import environment, method_record_for
 from adapterhub_fin.errors import BadRecipe
@@ -53,7 +54,7 @@ def save(
     choice = base_choice(base or recorded_base(model.peft_config[adapter].base_model_name_or_path))
     known_base = bases.known_of(choice) if choice else None
     repository = bases.repository_of(choice) if choice else None
-    with tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:
+    with building(), tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:  # others may answer with the model
         write_peft_folder(model, adapter, Path(folder), repository)
         foreign = read_folder(Path(folder), labels or _labels_of(model))
         if foreign.config.get("task_type") == "SEQ_CLS":

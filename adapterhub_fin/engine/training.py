@@ -15,6 +15,7 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.adapter import Adapter
 from adapterhub_fin.engine.arguments import arguments
 from adapterhub_fin.engine.loading import load
+from adapterhub_fin.engine.locks import building, one_run
 from adapterhub_fin.engine.measure import measured, metrics_for
 from adapterhub_fin.engine.progress import ProgressBar
 from adapterhub_fin.engine.provenance import draft_manifest
@@ -88,7 +89,8 @@ def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, 
     folder, slot = from_first(place)  # one process holds the run; the others work in the same folder
     here = held[0] if held else RunFolder(folder, slot, None)
     try:
-        return _run(set_up(plan, slot), registry, here, title)
+        with one_run():
+            return _run(set_up(plan, slot), registry, here, title)
     except BaseException:
         if held and here.checkpoint is None:
             here.remove()  # nothing to go on from
@@ -126,7 +128,8 @@ def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
         digest = setup.corpora.record["digest"]
         run.bind({"corpus": digest, "base": plugs.pin_key(setup.base), "number of processes": world_size()})
     set_seed(recipe.training.seed)
-    model = setup.method.attach(setup.model, setup.site)
+    with building():
+        model = setup.method.attach(setup.model, setup.site)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     trainer = _trainer(setup, model, run.path, title)
     try:

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 
 from adapterhub_fin import bases
 from adapterhub_fin.engine import pin, plugs
 from adapterhub_fin.engine.base_check import check_elements, check_shape
+from adapterhub_fin.engine.locks import on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import BaseNotFound, WrongBase
@@ -79,7 +79,7 @@ def _check_layers(base: Base, folder: Path, leave_out: Collection[str], describe
     for auto in classes:
         if type(config) not in auto._model_mapping:
             continue
-        with torch.device("meta"):
+        with on_meta():
             skeleton: nn.Module = auto.from_config(config)
         try:
             return check_shape(skeleton, base, leave_out, described)

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
 
+from adapterhub_fin.engine.locks import on_meta
 from adapterhub_fin.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def shell_of(config: PretrainedConfig, head: HeadImplementation | None, folder: 
             f"the files at {folder} are quantized ({kind}), and a change is folded into whole weights: name the folder "
             "of the base that they were made from with --base (base=...)"
         )
-    with torch.device("meta"):
+    with on_meta():
         bare: Any = transformers.AutoModel.from_config
         model: Any = bare(config) if head is None else head.skeleton(config)
         kind = getattr(transformers, type(model).__name__, None)
@@ -50,7 +50,7 @@ def untied(model: PreTrainedModel, touched: Collection[str], whose: str) -> tupl
     if not apart:
         return config, apart
     config.tie_word_embeddings = False
-    with torch.device("meta"):
+    with on_meta():
         again: Any = type(model)
         still = getattr(again(config), "all_tied_weights_keys", {})
     if kept := sorted(apart & {*still, *still.values()}):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -16,6 +15,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.locks import on_meta
 from adapterhub_fin.engine.pin import VOLATILE
 from adapterhub_fin.errors import BaseNotFound, Refused, WrongBase
 
@@ -45,7 +45,7 @@ def tuned_shell(tuned: Path, base: Path) -> tuple[PreTrainedModel, Task]:
     _check_alike(config, origin)
     kind, task = _task(config, tuned)
     like: Any = type(origin).from_dict({**origin.to_dict(), **_labels(config, task)})
-    with torch.device("meta"):
+    with on_meta():
         model: PreTrainedModel = kind(like)
     return model, task
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.locks import on_meta
 from adapterhub_fin.engine.pin import unwrapped
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin_registry.safetensors_header import read_header
@@ -32,7 +33,7 @@ def shadow_model(draft: Draft, fake: FakeTensorMode) -> nn.Module:
     """
     asked = draft.method.loading().get("dtype")
     dtype = asked or loaded_dtype(draft.config, draft.source.folder) or torch.float32
-    with torch.device("meta"):
+    with on_meta():
         skeleton: Any = draft.head.skeleton(draft.config)
         skeleton = skeleton.to(dtype)
         drawn = tuple(plugs.outside_backbone(skeleton)) if draft.head.task == "SEQ_CLS" else ()

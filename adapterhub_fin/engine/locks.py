@@ -1,0 +1,207 @@
+"""Locks of one process: who computes with a model, who builds one, who draws, who tokenizes.
+
+An answer switches the adapters and the mode of a model that others may share, so it holds that model. Transformers and
+PEFT build a model by changing what the whole process computes with (torch's default dtype and initialisers,
+`PreTrainedModel.tie_weights`), so nothing computes meanwhile. Order: training, gate, model, draws, tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition, RLock, get_ident
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from adapterhub_fin.engine.pin import backbone
+from adapterhub_fin.errors import Refused
+
+BROKEN = (
+    "this process was forked while another thread of its parent was {}, so that what it inherited may be half changed: "
+    "load the model after the fork, or fork before other threads start"
+)
+ON_GPU = "this model was put on a GPU before this process was forked, which CUDA does not survive: load it after"
+
+
+class _Gate:
+    """Shared by threads that compute, held alone by one that builds; a thread may enter again."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._computing: Counter[int] = Counter()  # threads that compute, and how deep each is
+        self._builder: int | None = None
+        self._depth = 0
+        self._waiting = 0  # threads that want to build: nobody begins to compute before them
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        me = get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_mine() or (self._builder is None and not self._waiting))
+            self._computing[me] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._computing[me] -= 1
+                self._computing += Counter()  # drop the zeros
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        me = get_ident()
+        with self._changed:
+            if self._builder != me:
+                self._wait_for_all(me)
+            self._depth += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._depth -= 1
+                self._builder = me if self._depth else None
+                self._changed.notify_all()
+
+    def _wait_for_all(self, me: int) -> None:
+        if self.is_mine():
+            raise Refused("this thread holds a model to answer with and can't load one meanwhile: leave answering()")
+        self._waiting += 1
+        try:
+            self._changed.wait_for(lambda: self._builder is None and not self._computing)
+            self._builder = me
+        finally:
+            self._waiting -= 1
+            self._changed.notify_all()
+
+    def is_mine(self) -> bool:
+        """Return whether this thread computes or builds."""
+        me = get_ident()
+        return me == self._builder or me in self._computing
+
+    def after_fork(self) -> bool:
+        """Forget the threads that this child does not have, and return whether one of them was building."""
+        me = get_ident()
+        broken = self._builder not in (None, me)
+        self._changed, self._waiting = Condition(), 0
+        self._computing = +Counter({me: self._computing[me]})
+        if broken:
+            self._builder, self._depth = None, 0
+        return broken
+
+
+_gate = _Gate()
+_guard, _draws, _tokenizer, _run = RLock(), RLock(), RLock(), RLock()
+_models: WeakKeyDictionary[nn.Module, RLock | str] = WeakKeyDictionary()  # by backbone: its lock, or why it has none
+_broken: str | None = None
+_forked = False  # and has not computed since
+
+
+@contextmanager
+def computing(model: nn.Module) -> Iterator[None]:
+    """Hold a model, with all that shares its backbone, while this thread computes with it.
+
+    Raises Refused in a process that was forked at a bad moment.
+    """
+    _check_process()
+    with _gate.shared(), lock_of(model):
+        yield
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Load a model, or change one that may be shared: nothing else computes or builds meanwhile."""
+    _check_process()
+    with _gate.alone():
+        yield
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Build a model without values."""
+    with building(), torch.device("meta"):
+        yield
+
+
+@contextmanager
+def one_run() -> Iterator[None]:
+    """Hold one run: torch's seed is the process's, so that a second run waits for the first."""
+    if _gate.is_mine():
+        raise Refused("this thread holds a model to answer with and can't train meanwhile: leave answering()")
+    with _run:
+        yield
+
+
+@contextmanager
+def stepping() -> Iterator[None]:
+    """Compute one step of training: nothing is built meanwhile, and nothing else draws."""
+    with _gate.shared(), drawing():
+        yield
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw from torch's generator, of which a process has one."""
+    with _draws:
+        yield
+
+
+@contextmanager
+def tokenizing() -> Iterator[None]:
+    """Encode texts: a fast tokenizer keeps the length to cut to as its state, and copies of it share that."""
+    _check_process()
+    with _gate.shared(), _tokenizer:
+        yield
+
+
+def is_mine() -> bool:
+    """Return whether this thread computes or builds, so that it must not wait for another thread that wants to."""
+    return _gate.is_mine()
+
+
+def lock_of(model: nn.Module) -> RLock:
+    """Return the lock of all that shares a model's backbone."""
+    with _guard:
+        lock = _models.setdefault(backbone(model), RLock())
+    if isinstance(lock, str):
+        raise Refused(lock)
+    return lock
+
+
+def _check_process() -> None:
+    """Prepare the child of a fork: on more than one thread OpenMP would wait forever for those that the parent had."""
+    global _forked
+    if _broken:
+        raise Refused(_broken)
+    if _forked:
+        torch.set_num_threads(1)
+        _forked = False
+
+
+def _after_fork() -> None:
+    global _broken, _forked, _guard, _draws, _tokenizer, _run
+    _forked, _guard = True, RLock()
+    building_elsewhere, tokenizing_elsewhere = _gate.after_fork(), _is_lost(_tokenizer)
+    _draws, _tokenizer, _run = (RLock() if _is_lost(lock) else lock for lock in (_draws, _tokenizer, _run))
+    if building_elsewhere or tokenizing_elsewhere:
+        _broken = BROKEN.format("loading a model" if building_elsewhere else "reading texts")
+    for core, lock in list(_models.items()):
+        if not isinstance(lock, str) and _is_lost(lock):
+            _models[core] = BROKEN.format("answering with this model")
+        elif any(parameter.is_cuda for parameter in core.parameters()):
+            _models[core] = ON_GPU
+
+
+def _is_lost(lock: RLock) -> bool:
+    """Return whether a thread holds a lock that this process does not have."""
+    if not lock.acquire(blocking=False):
+        return True
+    lock.release()
+    return False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
