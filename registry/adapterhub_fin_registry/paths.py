@@ -36,10 +36,13 @@ def clash(paths: Iterable[str]) -> tuple[str, str] | None:
         if _folded(path) in files:
             return files[_folded(path)], path
         files[_folded(path)] = path
+    seen: set[str] = set()
     for path in listed:
-        for parent in PurePosixPath(_folded(path)).parents:
-            if str(parent) in files:
-                return files[str(parent)], path
+        parent = _folded(path)
+        while (parent := parent.rpartition("/")[0]) and parent not in seen:
+            if parent in files:
+                return files[parent], path
+            seen.add(parent)  # with all that it is in: paths may be hundreds of folders deep
     return None
 
 

@@ -9,11 +9,13 @@ from typing import Final
 
 from adapterhub_fin_registry.paths import clash, refusal, size_limit
 from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_entry
+from adapterhub_fin_registry.serve.folders import Folders
 from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
 from adapterhub_fin_registry.signatures import LIMIT as SIGNATURE_LIMIT
 from adapterhub_fin_registry.signatures import MANIFEST
 
 _SIGNATURE: Final = re.compile(re.escape(SIGNATURES) + r"[0-9a-f]{64}\.json")
+FILES: Final = 4000  # of a repository at one commit; an adapter has a few dozen
 _TEXT: Final = 2**20  # bytes of a card, or of .gitattributes
 _MANIFEST: Final = 64 * 2**20
 
@@ -53,9 +55,10 @@ def applied(head: Commit, asked: Operations) -> dict[str, Blob]:
         if path not in tree:
             raise no_entry(path)
         del tree[path]
+    folders = Folders(dict.fromkeys(tree, "")) if asked.deleted_folders else None
     for folder in asked.deleted_folders:
-        inside = [path for path in tree if path.startswith(folder.rstrip("/") + "/")]
-        if not inside:
+        inside = [path for path in folders.inside(folder.rstrip("/")) if path in tree] if folders else []
+        if not folder.strip("/") or not inside:
             raise no_entry(folder)
         for path in inside:
             del tree[path]
@@ -65,6 +68,8 @@ def applied(head: Commit, asked: Operations) -> dict[str, Blob]:
         if blob.size > path_limit(path):
             raise HubError(413, f"{path} has {blob.size} bytes, and {path_limit(path)} are the most it may have")
     tree |= asked.files
+    if len(tree) > max(FILES, len(head.files)):
+        raise bad_request(f"a repository has {FILES} files at most: push what belongs to one adapter")
     if two := clash(path for path in tree if not is_manifests(path)):
         raise bad_request(f"{two[0]!r} and {two[1]!r} are one file on some systems: rename one")
     return tree

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
-from adapterhub_fin_registry.serve.errors import no_entry
+from adapterhub_fin_registry.serve.errors import bad_request, no_entry
 from adapterhub_fin_registry.serve.repository import Ref, Repository
-from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit, git_id
+from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit
+
+PAGE: Final = 1000  # paths of one page of a tree
 
 
 def repository_document(repository: Repository, commit: Commit, *, files: bool = True, blobs: bool = False) -> Any:
@@ -34,16 +37,26 @@ def repository_document(repository: Repository, commit: Commit, *, files: bool =
     return found
 
 
-def tree_documents(commit: Commit, path: str, *, recursive: bool, expand: bool) -> list[dict[str, Any]]:
-    """A folder of a commit, or all below it."""
-    prefix = f"{path.strip('/')}/" if path.strip("/") else ""
-    inside = {each: blob for each, blob in sorted(commit.files.items()) if each.startswith(prefix)}
-    if prefix and not inside:
+def tree_documents(
+    commit: Commit, path: str, *, recursive: bool, expand: bool, after: str = "", limit: int = PAGE
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return a page of a folder of a commit, its folders first, and the cursor of the page after it.
+
+    The work is linear in the page, whatever the commit holds: its paths are indexed once.
+    """
+    folder, (kind, _, last) = path.strip("/"), after.partition(":")
+    if folder and not commit.folders.holds(folder):
         raise no_entry(path)
-    folders = _folders(inside, prefix, recursive)
-    files = [each for each in inside if recursive or "/" not in each.removeprefix(prefix)]
-    listed = [_folder(each, commit, expand) for each in folders]
-    return listed + [_file(each, inside[each], commit, expand) for each in files]
+    if kind not in ("", "folder", "file"):
+        raise bad_request("the cursor isn't one of this list: begin at its first page")
+    folders = commit.folders.folders(folder, recursive=recursive, after=last) if kind != "file" else iter(())
+    files = commit.folders.files(folder, recursive=recursive, after=last if kind == "file" else "")
+    found = [_folder(each, commit, expand) for each in islice(folders, limit + 1)]
+    found += [_file(each, commit.files[each], commit, expand) for each in islice(files, limit + 1 - len(found))]
+    if len(found) <= limit:
+        return found, None
+    end = found[limit - 1]
+    return found[:limit], f"{'file' if end['type'] == 'file' else 'folder'}:{end['path']}"
 
 
 def paths_documents(commit: Commit, paths: Iterable[str], *, expand: bool) -> list[dict[str, Any]]:
@@ -52,7 +65,7 @@ def paths_documents(commit: Commit, paths: Iterable[str], *, expand: bool) -> li
     for path in dict.fromkeys(each.strip("/") for each in paths):
         if path in commit.files:
             found.append(_file(path, commit.files[path], commit, expand))
-        elif any(each.startswith(f"{path}/") for each in commit.files):
+        elif path and commit.folders.holds(path):
             found.append(_folder(path, commit, expand))
     return found
 
@@ -121,22 +134,12 @@ def _file(path: str, blob: Blob, commit: Commit, expand: bool) -> dict[str, Any]
 
 
 def _folder(path: str, commit: Commit, expand: bool) -> dict[str, Any]:
-    inside = sorted((each, blob.oid) for each, blob in commit.files.items() if each.startswith(f"{path}/"))
-    found: dict[str, Any] = {"type": "directory", "path": path, "size": 0, "oid": git_id(repr(inside).encode())}
+    found: dict[str, Any] = {"type": "directory", "path": path, "size": 0, "oid": commit.folders.oid(path)}
     return found | (_last(commit) if expand else {})
 
 
 def _last(commit: Commit) -> dict[str, Any]:
     return {"lastCommit": {"id": commit.id, "title": commit.title, "date": _date(commit.date)}}
-
-
-def _folders(files: Iterable[str], prefix: str, recursive: bool) -> list[str]:
-    found = set()
-    for path in files:
-        parts = path.removeprefix(prefix).split("/")[:-1]
-        for depth in range(1, len(parts) + 1 if recursive else min(len(parts), 1) + 1):
-            found.add(prefix + "/".join(parts[:depth]))
-    return sorted(found)
 
 
 def _ref(ref: Ref, kind: str) -> dict[str, str]:

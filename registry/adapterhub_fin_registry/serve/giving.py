@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from adapterhub_fin_registry import admission
 from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.serve.errors import HubError
@@ -11,15 +13,18 @@ from adapterhub_fin_registry.serve.tree import SIGNATURES, Blob, Commit
 from adapterhub_fin_registry.signatures import Signature
 
 
-def check_file(repository: Repository, commit: Commit, blob: Blob) -> None:
-    """Refuse a file of a commit that the policy doesn't allow, in the words that clients pass on.
+def check_files(repository: Repository, commit: Commit, blobs: Iterable[Blob]) -> None:
+    """Refuse files of a commit that the policy doesn't allow, in the words that clients pass on.
 
     A version's file goes with its version. A draft's goes with what the draft would be as a version, where it is
     whole; and what a version holds too isn't given out as a draft's, unless it would be as that version's.
     """
-    check_commit(repository, commit)
+    blobs = list(blobs)
+    if blobs:
+        check_commit(repository, commit)
     if commit.version is None:
-        _refuse(repository, _against_all(repository, blob.sha256))
+        for blob in blobs:
+            _refuse(repository, _against_all(repository, blob.sha256))
 
 
 def check_commit(repository: Repository, commit: Commit) -> None:

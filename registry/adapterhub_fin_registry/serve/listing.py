@@ -47,7 +47,8 @@ class Listing:
         self, wanted: Wanted, may_see: Callable[[dict[str, Any]], bool]
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of what fits and may be seen, and the cursor of the page after it."""
-        found = [each for each in self._all() if may_see(each) and _fits(each, wanted)]
+        fits = _fitting(wanted)
+        found = [known.document for known in self._all() if may_see(known.document) and fits(known)]
         key = wanted.sort or "trendingScore"
         if key not in _SORTS:
             raise bad_request(f"{key[:50]!r} isn't what a list is sorted by: use one of {', '.join(_SORTS)}")
@@ -58,7 +59,7 @@ class Listing:
         more = start + wanted.limit < len(found)
         return page, _cursor(page[-1], key) if page and more else None
 
-    def _all(self) -> list[dict[str, Any]]:
+    def _all(self) -> list[_Listed]:
         with self._lock:
             repositories = self._repositories
             mark = (repositories.registry.mark(), repositories.state.generation)
@@ -66,7 +67,7 @@ class Listing:
                 self._known = {name: self._read(name) for name in repositories.possible()}
                 # What can't be read may be mended without a mark, and so is read again each time.
                 self._mark = mark if all(known.is_sound for known in self._known.values()) else None
-            return [known.document for known in self._known.values() if known.document is not None]
+            return [known.listed for known in self._known.values() if known.listed is not None]
 
     def _read(self, name: str) -> _Known:
         registry, state = self._repositories.registry, self._repositories.state
@@ -77,7 +78,9 @@ class Listing:
             if known is not None and known.is_sound and known.mark == mark and known.kept is kept:
                 return known
             repository = self._repositories.get(name)
-            return _Known(mark, kept, repository_document(repository, repository.head, files=False))
+            document = repository_document(repository, repository.head, files=False)
+            tags = frozenset(tag.casefold() for tag in document["tags"])
+            return _Known(mark, kept, _Listed(document, tags))
         except HubError:  # there is none
             return _Known(mark, kept, None)
         except AdapterHubError:  # it is damaged, which `ahf doctor` says
@@ -85,24 +88,38 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class _Listed:
+    """A repository's document, and its tags as filters are compared with them."""
+
+    document: dict[str, Any]
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True)
 class _Known:
-    """A repository's document, and what it was read from; None where there was no repository."""
+    """What is listed of a repository, and what it was read from; None where there was no repository."""
 
     mark: str
     kept: RepositoryState | None
-    document: dict[str, Any] | None
+    listed: _Listed | None
     is_sound: bool = True
 
 
-def _fits(document: dict[str, Any], wanted: Wanted) -> bool:
-    tags = {tag.casefold() for tag in document["tags"]}
+def _fitting(wanted: Wanted) -> Callable[[_Listed], bool]:
+    """Whether a repository is one of those asked for: what is asked is prepared once, not for each of them."""
     text = wanted.search.casefold() if wanted.search else ""
-    return (
-        (wanted.author is None or document["author"] == wanted.author)
-        and text in document["id"]
-        and all(each.casefold() in tags for each in wanted.filters)
-        and (wanted.gated is None or bool(document["gated"]) == wanted.gated)
-    )
+    filters = {each.casefold() for each in wanted.filters}
+
+    def fits(listed: _Listed) -> bool:
+        document = listed.document
+        return (
+            (wanted.author is None or document["author"] == wanted.author)
+            and text in document["id"]
+            and filters <= listed.tags
+            and (wanted.gated is None or bool(document["gated"]) == wanted.gated)
+        )
+
+    return fits
 
 
 def _cursor(last: dict[str, Any], key: str) -> str:

@@ -12,7 +12,7 @@ from adapterhub_fin_registry.manifest import Manifest
 from adapterhub_fin_registry.memory import remembered
 from adapterhub_fin_registry.serve.changes import Operations, applied
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.giving import check_file
+from adapterhub_fin_registry.serve.giving import check_files
 from adapterhub_fin_registry.serve.pushed import Pushed, pushed_id, version_id
 from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import MAIN, Repository
@@ -64,9 +64,8 @@ class _Push:
             files = self._named_by(manifest, files)
         else:
             _check_weights(files)
-        for path, blob in files.items():
-            if path not in self.asked.files:  # which the head gives to what is made of it
-                check_file(self.repository, self.head, blob)
+        # What the head gives to what is made of it.
+        check_files(self.repository, self.head, (files[path] for path in files.keys() - self.asked.files.keys()))
         whole = {CONFIG, WEIGHTS} if manifest is None else {file.path for file in manifest.files}
         brought = {path: blob for path, blob in tree.items() if is_manifests(path) and self._is_pushed(path)}
         if whole - files.keys():

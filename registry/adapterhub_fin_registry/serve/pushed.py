@@ -45,7 +45,11 @@ class RepositoryState:
 
     def commit(self, id_: str) -> Pushed | None:
         """A pushed commit by its id."""
-        return next((commit for commit in self.commits if commit.id == id_), None)
+        return self._by_id.get(id_)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Pushed]:
+        return {commit.id: commit for commit in self.commits}
 
     @cached_property
     def named(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import anyio
 import anyio.to_thread
@@ -25,6 +25,7 @@ from adapterhub_fin_registry.serve.repository import MAIN
 from adapterhub_fin_registry.serve.settings import Settings
 
 COMMITS: Final = 200  # of one page
+FULL: Final = 100  # repositories of a page with all their files
 OPENINGS: Final = 16  # files that are verified at once
 _PATHS: Final = 10_000  # that may be asked for at once
 _YES: Final = ("1", "true", "True")
@@ -82,7 +83,7 @@ class Reads:
             query = [(key, value) for key, value in request.query_params.multi_items() if key != "cursor"]
             url = f"{base_url(request, self._settings)}/api/models?{urlencode([*query, ('cursor', cursor)])}"
             headers["Link"] = f'<{url}>; rel="next"'
-        return JSONResponse(found, headers=headers)
+        return await run_in_threadpool(JSONResponse, found, headers=headers)
 
     def _with_files(self, listed: list[dict[str, Any]], seen: Callable[[Any], bool]) -> list[dict[str, Any]]:
         """The same with their files, but for what was deleted or hidden since it was listed."""
@@ -106,10 +107,14 @@ class Reads:
     async def commits(self, request: Request) -> Response:
         repository = await self._guard.reading(request)
         revision, page = request.path_params["revision"], _whole(request, "p", 0, 10**6)
-        listed = await run_in_threadpool(lambda: repository.history(repository.commit(revision)))
-        found = [documents.commit_document(each) for each in listed[page * COMMITS : (page + 1) * COMMITS]]
-        headers = {"X-Total-Count": str(len(listed))}
-        if len(listed) > (page + 1) * COMMITS:
+
+        def listed() -> tuple[list[Any], int]:
+            found, count = repository.history(repository.commit(revision), page * COMMITS, COMMITS)
+            return [documents.commit_document(each) for each in found], count
+
+        found, count = await run_in_threadpool(listed)
+        headers = {"X-Total-Count": str(count)}
+        if count > (page + 1) * COMMITS:
             path = f"/api/models/{repository.name}/commits/{revision}"
             headers["Link"] = f'<{base_url(request, self._settings)}{path}?p={page + 1}>; rel="next"'
         return JSONResponse(found, headers=headers)
@@ -117,10 +122,24 @@ class Reads:
     async def tree(self, request: Request) -> Response:
         repository = await self._guard.files(request)
         revision, path = request.path_params["revision"], request.path_params.get("path", "")
-        recursive, expand = (request.query_params.get(each) in _YES for each in ("recursive", "expand"))
-        return await _json(
-            lambda: documents.tree_documents(repository.commit(revision), path, recursive=recursive, expand=expand)
-        )
+        query = request.query_params
+        recursive, expand = (query.get(each) in _YES for each in ("recursive", "expand"))
+        limit = _whole(request, "limit", documents.PAGE, documents.PAGE, least=1)
+
+        def listed() -> tuple[str, list[dict[str, Any]], str | None]:
+            commit = repository.commit(revision)
+            page = documents.tree_documents(
+                commit, path, recursive=recursive, expand=expand, after=query.get("cursor", ""), limit=limit
+            )
+            return commit.id, *page
+
+        commit_id, found, last = await run_in_threadpool(listed)
+        headers = {}
+        if last is not None:  # by the commit's id: a push between two pages doesn't mix two commits
+            there = f"/api/models/{repository.name}/tree/{commit_id}" + (f"/{quote(path)}" if path else "")
+            more = [(key, value) for key, value in query.multi_items() if key != "cursor"] + [("cursor", last)]
+            headers["Link"] = f'<{base_url(request, self._settings)}{there}?{urlencode(more)}>; rel="next"'
+        return await run_in_threadpool(JSONResponse, found, headers=headers)
 
     async def paths(self, request: Request) -> Response:
         repository = await self._guard.files(request)
@@ -146,7 +165,7 @@ class Reads:
             commit = repository.commit(revision)
             if path not in commit.files:
                 raise no_entry(path)
-            giving.check_file(repository, commit, commit.files[path])
+            giving.check_files(repository, commit, [commit.files[path]])
             name = path.rpartition("/")[2]
             return downloads.answer(request, commit.files[path], commit.id, name, self._repositories.registry.id)
 
@@ -161,8 +180,8 @@ class Reads:
             raise
 
 
-async def _json(make: Any) -> Response:
-    return JSONResponse(await run_in_threadpool(make))
+async def _json(make: Callable[[], Any]) -> Response:
+    return await run_in_threadpool(lambda: JSONResponse(make()))  # a large answer is encoded in the thread too
 
 
 async def _asked_paths(request: Request) -> tuple[list[str], bool]:
@@ -187,6 +206,7 @@ async def _asked_paths(request: Request) -> tuple[list[str], bool]:
 def _wanted(request: Request) -> Wanted:
     query = request.query_params
     gated = query.get("gated")
+    most = min(PAGE, FULL) if query.get("full") in _YES else PAGE
     tags = [*query.getlist("filter"), *query.getlist("pipeline_tag"), *query.getlist("library")]
     return Wanted(
         author=query.get("author"),
@@ -195,7 +215,7 @@ def _wanted(request: Request) -> Wanted:
         gated=None if gated is None else gated in _YES,
         sort=query.get("sort"),
         ascending=query.get("direction") in ("1", "asc"),
-        limit=_whole(request, "limit", PAGE, PAGE, least=1),
+        limit=_whole(request, "limit", most, most, least=1),
         after=query.get("cursor"),
     )
 

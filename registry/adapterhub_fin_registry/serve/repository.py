@@ -20,6 +20,7 @@ from adapterhub_fin_registry.version import Version
 
 MAIN: Final = "main"
 ID: Final = re.compile(r"[0-9a-f]{40}")
+_SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 TAG: Final = re.compile(r"v([1-9][0-9]{0,8})")
 CardOf = Callable[[Version], bytes]
 
@@ -49,6 +50,7 @@ class Repository:
         self.aliases = registry.aliases(name) if self.oldest else {}
         self.kept = kept
         self._commits: dict[str, Commit] = {}
+        self._blobs_of: dict[int, dict[str, Blob]] = {}
 
     @cached_property
     def versions(self) -> list[Version]:
@@ -110,13 +112,19 @@ class Repository:
             return self._number(self.aliases[revision], revision)
         raise no_revision(self.name, revision)
 
-    def history(self, commit: Commit) -> list[Commit]:
-        """A commit and the versions before it, newest first."""
+    def history(self, commit: Commit, start: int, length: int) -> tuple[list[Commit], int]:
+        """Return a part of a commit and the versions before it, newest first, and how many these are in all."""
         last = commit.version.number if commit.version else 0
         if not commit.version and self.newest is not None and commit.id == self.head.id:
             last = self.newest.number
-        before = [self._of(version) for version in reversed(self.versions) if version.number <= last]
-        return [commit, *(each for each in before if each.id != commit.id)]
+        before = [
+            version
+            for version in reversed(self.versions)
+            if version.number <= last and version_id(version.digest) != commit.id
+        ]
+        listed: list[Commit | Version] = [commit, *before]
+        listed = listed[start : start + length]
+        return [each if isinstance(each, Commit) else self._of(each) for each in listed], 1 + len(before)
 
     def uploaded(self, sha256: str) -> Blob | None:
         """A file by its bytes that was uploaded, or is kept for a draft."""
@@ -128,12 +136,28 @@ class Repository:
 
     def holding(self, sha256: str) -> Iterator[tuple[Version, Blob]]:
         """The versions that have a file of these bytes, newest first, each with the file."""
-        digits = sha256.encode()  # which stand in the manifest of whatever version has the file
-        for version in self._readable(self._numbers[::-1], lambda version: digits in version.manifest_bytes):
-            for blob in version_files(version).values():
-                if blob.sha256 == sha256 and blob.path is not None:
-                    yield version, blob
-                    break
+        for version in self._readable(self._naming.get(sha256.encode(), ())):
+            if blob := self._by_sha256(version).get(sha256):
+                yield version, blob
+
+    @cached_property
+    def _naming(self) -> dict[bytes, list[int]]:
+        """The numbers of the versions by the digits in their manifests, those of their files among them, newest first.
+
+        A commit or a batch asks for hundreds of files: each version is looked through once for all of them.
+        """
+        found: dict[bytes, list[int]] = {}
+        for number in self._numbers[::-1]:
+            version = self._manifest(number)
+            for digits in set(_SHA256.findall(version.manifest_bytes)) if version else ():
+                found.setdefault(digits, []).append(number)
+        return found
+
+    def _by_sha256(self, version: Version) -> dict[str, Blob]:
+        if version.number not in self._blobs_of:
+            files = version_files(version).values()
+            self._blobs_of[version.number] = {blob.sha256: blob for blob in files if blob.path is not None}
+        return self._blobs_of[version.number]
 
     def by_digest(self, digest: str) -> Version | None:
         """The version with a digest."""
@@ -144,11 +168,14 @@ class Repository:
     ) -> Iterator[Version]:
         """Of some numbers the versions that can be read; those that `may_be` rules out aren't parsed to tell."""
         for number in numbers:
-            if number not in self._stored:
-                self._stored[number] = self._shelf.stored(number)
-            version = self._stored[number]
+            version = self._manifest(number)
             if version is not None and may_be(version) and version.is_readable:
                 yield version
+
+    def _manifest(self, number: int) -> Version | None:
+        if number not in self._stored:
+            self._stored[number] = self._shelf.stored(number)
+        return self._stored[number]
 
     def _number(self, number: int, revision: str) -> Commit:
         if number in self._numbers:

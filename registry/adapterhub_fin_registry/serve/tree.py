@@ -15,6 +15,7 @@ from adapterhub_fin_registry.manifest import StoredFile
 from adapterhub_fin_registry.memory import Memory
 from adapterhub_fin_registry.reading import NotRegularError, open_regular
 from adapterhub_fin_registry.serve.card import head_of
+from adapterhub_fin_registry.serve.folders import Folders
 from adapterhub_fin_registry.signatures import MANIFEST
 from adapterhub_fin_registry.verification import is_whole
 from adapterhub_fin_registry.version import Version
@@ -43,7 +44,7 @@ class Blob:
         """The size of the git LFS pointer that stands for the file."""
         return len(_pointer(self))
 
-    @property
+    @cached_property
     def oid(self) -> str:
         """The git id of that pointer, as every file of a repository is shown to be in LFS.
 
@@ -84,6 +85,11 @@ class Commit:
     author: str = ""
     date: str = ""
     manifest: Path | None = None
+
+    @cached_property
+    def folders(self) -> Folders:
+        """Index the paths for listings; a commit doesn't change, so that this is done once for all who read it."""
+        return Folders({path: blob.oid for path, blob in self.files.items()})
 
     @cached_property
     def card(self) -> dict[str, Any]:
