@@ -141,7 +141,10 @@ class StoreKind(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Description):
-    """A figure of merit: the target is `function(truth, predicted) -> float`."""
+    """A figure of merit: the target is `function(truth, predicted) -> float`, and NaN where it is undefined.
+
+    With a parameter `labels` it is given the numbers of all the head's labels, as scikit-learn's metrics take them.
+    """
 
     kind: ClassVar[str] = "metric"
     measures: str = "classification"

@@ -253,6 +253,13 @@ class HeadImplementation(Protocol):
         """What metrics compare with the truth: one answer a row."""
         ...
 
+    def undefined_metrics(self, rows: Dataset) -> Mapping[str, str]:
+        """Return the metrics that rows leave undefined whatever is answered, each with its reason ("where" it is so).
+
+        They are asked for before a run trains or an evaluation computes, which are refused then.
+        """
+        return {}
+
     def predictions(self, answers: Tensor) -> Sequence[Any]:
         """Typed answers, one a row."""
         ...

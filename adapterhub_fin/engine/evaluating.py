@@ -22,7 +22,7 @@ from adapterhub_fin.engine.corpus import (
 from adapterhub_fin.engine.examples import IGNORED, lengths
 from adapterhub_fin.engine.loading import AsOf, Tier, load
 from adapterhub_fin.engine.locks import tokenizing
-from adapterhub_fin.engine.measure import metric_functions
+from adapterhub_fin.engine.measure import check_defined, metric_functions, metrics_for
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.engine.provenance import environment
 from adapterhub_fin.engine.sampling import LongestFirst
@@ -134,7 +134,7 @@ def _head(version: Version) -> Head:
     head = version.manifest.head
     if head is None:
         raise BadRecipe(f"{version.reference} has no head, and so no answers to measure: train one, or use embed")
-    if not metric_functions(head.name):
+    if not metrics_for(head.name):
         raise BadRecipe(f"no metric is offered for the head {head.name} of {version.reference}: install a plugin's")
     return head
 
@@ -215,14 +215,15 @@ def _measured(
     """Each metric, its interval, and the number of units that were drawn from."""
     assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
     check_targets(adapter.head, {part: table}, corpus)
+    check_defined(adapter.head, table, metrics_for(adapter.manifest.head.name), corpus, part)
     try:
         with tokenizing():
             examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
+        order = LongestFirst(lengths(examples)).order  # as training measures: the sums round alike
+        truth, said = _answers(adapter, [examples[place] for place in order], batch_size)
     except BadCorpus as error:
         raise BadCorpus(f"corpus {corpus}, {part} part: {error}") from error
-    order = LongestFirst(lengths(examples)).order  # as training measures: the sums round alike
-    truth, said = _answers(adapter, [examples[place] for place in order], batch_size)
-    functions = metric_functions(adapter.manifest.head.name)
+    functions = metric_functions(adapter.manifest.head.name, adapter.head.labels)
     metrics = {name: float(function(truth, said)) for name, function in functions.items()}
     if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise BadCorpus(f"corpus {corpus}, {part} part: {wrong[0]} is no number on these rows: measure on others")
@@ -259,7 +260,13 @@ def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: i
             labels.append(asked.cpu().numpy())
             said.append(answers.float().cpu().numpy())
             advance(len(rows))
-    return head.truth(_stacked(labels)), head.decide(np.concatenate(said))
+    answered = np.concatenate(said)
+    if spoilt := int((~np.isfinite(answered)).reshape(len(answered), -1).any(1).sum()):
+        raise BadCorpus(
+            f"{spoilt:,} of {len(answered):,} answers hold no number (nan or inf), so that nothing can be measured: "
+            "see to the weights of the adapter and its base (ahf verify), or measure in float32"
+        )
+    return head.truth(_stacked(labels)), head.decide(answered)
 
 
 def _stacked(labels: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adapterhub_fin.descriptions import Head, Metric
-from adapterhub_fin.errors import UnknownName
+from adapterhub_fin.errors import BadCorpus, UnknownName
 from adapterhub_fin.extensions import extensions
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from adapterhub_fin.interfaces import HeadImplementation
+
+Function = Callable[[np.ndarray, np.ndarray], float]
 
 
 def metrics_for(head: str) -> Mapping[str, Metric]:
@@ -29,14 +35,40 @@ def metric_for(head: str, name: str) -> Metric:
     return offered[name]
 
 
-def metric_functions(head: str) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
-    """What computes each metric of a head from the truth and what was said."""
-    return {name: metric.load() for name, metric in metrics_for(head).items()}
+def metric_functions(head: str, labels: Sequence[str] | None) -> dict[str, Function]:
+    """Return what computes each metric of a head from the truth and what was said.
+
+    A function with a parameter `labels` is given the numbers of all the head's labels, in every part and resample.
+    """
+    return {name: _with_labels(metric.load(), labels) for name, metric in metrics_for(head).items()}
+
+
+def _with_labels(function: Callable[..., float], labels: Sequence[str] | None) -> Function:
+    try:
+        takes = labels is not None and "labels" in signature(function).parameters
+    except ValueError:  # some functions that are written in C have no signature
+        return function
+    return partial(function, labels=np.arange(len(labels or ()))) if takes else function
+
+
+def check_defined(head: HeadImplementation, rows: Dataset, metrics: Collection[str], corpus: str, part: str) -> None:
+    """Raise BadCorpus where the rows of a part leave one of these metrics undefined."""
+    for name, reason in head.undefined_metrics(rows).items():
+        if name in metrics:
+            raise BadCorpus(f"corpus {corpus}, {part} part: {name} is no number where {reason}: give it other rows")
+
+
+def check_parts(
+    name: str, head: HeadImplementation, parts: Mapping[str, Dataset], selects_on: Metric, corpus: str
+) -> None:
+    """Raise BadCorpus where the metric of validation, or one of those recorded of the test part, is undefined."""
+    check_defined(head, parts["validation"], [selects_on.name], corpus, "validation")
+    check_defined(head, parts["test"], metrics_for(name), corpus, "test")
 
 
 def measured(head: str, implementation: HeadImplementation) -> Callable[[Any], dict[str, float]]:
     """Trainer's compute_metrics: every metric of the head, on its decided answers."""
-    functions = metric_functions(head)
+    functions = metric_functions(head, implementation.labels)
 
     def compute(answers: Any) -> dict[str, float]:
         truth = implementation.truth(np.asarray(answers.label_ids))

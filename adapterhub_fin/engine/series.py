@@ -19,11 +19,12 @@ from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import check_base
 from adapterhub_fin.engine.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
+from adapterhub_fin.engine.measure import check_parts, metric_for
 from adapterhub_fin.engine.provenance import method_record, recorded_recipe
 from adapterhub_fin.engine.runs import refuse_both
 from adapterhub_fin.engine.setup import draft, set_up
 from adapterhub_fin.engine.slots import new_slot
-from adapterhub_fin.engine.splits import dates, divide
+from adapterhub_fin.engine.splits import Division, dates, divide
 from adapterhub_fin.engine.training import Source, named, read_recipe, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
@@ -35,7 +36,7 @@ from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
 
 if TYPE_CHECKING:
-    from adapterhub_fin.interfaces import Rows
+    from adapterhub_fin.interfaces import HeadImplementation, Rows
     from adapterhub_fin_registry import Version
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
             division = divide(table, alone.corpus.split, corpus)
             if labels is not None:
                 check_labels((labels[place] for place in division.places["train"]), corpus)
+            _check_head(alone, division)
         except BadCorpus as error:
             raise BadCorpus(f"window {number} of {len(windows)}: {error}") from error
         learnt = learnt_places(division)
@@ -166,6 +168,14 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
         end = max(dates(table)[1][place] for place in learnt)
         found.append(Planned(window, alone, sizes, {**rows.notes, **division.notes}, end, there.get(inputs)))
     return found
+
+
+def _check_head(recipe: Recipe, division: Division) -> None:
+    """Raise BadCorpus where the head can learn nothing from a window's rows, or not be measured on them."""
+    head: HeadImplementation = plugs.build(Head, recipe.head.name, recipe.head.options)
+    head.learn(division.parts["train"])
+    metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
+    check_parts(recipe.head.name, head, division.parts, metric, recipe.corpus.called)
 
 
 def _windows(recipe: Recipe, rows: Rows) -> list[Window]:

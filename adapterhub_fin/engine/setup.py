@@ -16,7 +16,7 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.arguments import check_training, total_steps
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.corpus import Corpora, check_targets, read_corpus
-from adapterhub_fin.engine.measure import metric_for
+from adapterhub_fin.engine.measure import check_parts, metric_for
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import new_slot
 from adapterhub_fin.engine.splits import PARTS
@@ -93,6 +93,7 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"split": corpora.split})})
     head.learn(corpora.parts["train"])
     check_targets(head, corpora.parts, recipe.corpus.called)
+    check_parts(recipe.head.name, head, corpora.parts, metric, recipe.corpus.called)
     with quiet_loading():
         tokenizer = plugs.load_tokenizer(source.folder)
     targets = extensions().targets(str(config.model_type), recipe.method.name)

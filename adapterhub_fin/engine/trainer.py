@@ -145,10 +145,20 @@ class AdapterTrainer(Trainer):
             seal(folder, self.state.best_model_checkpoint)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Whether this is the best; what is kept is that, or a later one within the tolerance of it."""
+        """Whether this is the best; what is kept is that, or a later one within the tolerance of it.
+
+        Raises FloatingPointError where the metric is no number: it is neither better nor worse than any.
+        """
+        name = str(self.args.metric_for_best_model)
+        value = metrics[f"eval_{name}"]
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"{name} of the validation part is {value} after epoch {self.state.epoch:g}: choose another "
+                "training.metric, or look at these rows"
+            )
         is_best: bool = super()._determine_best_metric(metrics, trial)
         assert self.state.best_metric is not None, "it has just been set"
-        off = abs(metrics[f"eval_{self.args.metric_for_best_model}"] - self.state.best_metric)
+        off = abs(value - self.state.best_metric)
         if self.tolerance and (off <= self.tolerance or math.isclose(off, self.tolerance)):
             self.state.best_global_step = self.state.global_step
         return is_best

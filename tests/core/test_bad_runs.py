@@ -118,6 +118,48 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_last_good_checkpoi
     assert taken.version.reference == "acme/rescued@1", "what was good can be stored"
 
 
+def figures(tmp_path: Path, **targets: list[float]) -> Bench:
+    """A bench whose parts have these targets."""
+    rows = [(value, part) for part, values in targets.items() for value in values]
+    lines = [f"Firm {i},{value!r},{part}" for i, (value, part) in enumerate(rows)]
+    (tmp_path / "rows.csv").write_text("text,target,part\n" + "\n".join(lines) + "\n")
+    options = {"path": str(tmp_path / "rows.csv"), "target": "target", "part": "part", "split": {"by": "given"}}
+    return Bench(tmp_path, "encoder", LORA, {"name": "regress"}, {"name": "table", **options})
+
+
+SPREAD = [0.1, 0.2, 0.4, 0.3, 0.9]
+
+
+@pytest.mark.parametrize("flat", [-0.7, 0.1, 0.5])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_targets_that_are_all_alike_are_refused_before_a_weight_is_read(tmp_path: Path, part: str, flat: float) -> None:
+    """G 36: in the preview as in the run."""
+    bench = figures(tmp_path, **{"train": SPREAD, "validation": SPREAD, "test": SPREAD, part: [flat] * 10})
+    (bench.base() / "model.safetensors").write_bytes(b"no weights")
+    told = "all 0.1|all -0.7|all 0.5" if part == "train" else f"{part} part: r2 is no number where all 10 targets are"
+    for attempt in (lambda: ahf.preview(bench.recipe("flat")), lambda: bench.train("flat")):
+        with pytest.raises(ahf.BadCorpus, match=told):
+            attempt()
+
+
+def test_a_validation_part_of_targets_that_are_alike_can_choose_by_the_distance(tmp_path: Path) -> None:
+    """Its r2, which is undefined, is neither recorded nor chosen by."""
+    bench = figures(tmp_path, train=SPREAD, validation=[0.7] * 10, test=SPREAD)
+    run = bench.train("distance", epochs=1, metric="mae")
+    assert set(run.metrics) == {"r2", "mse", "mae", "spearman"} and set(run.validation) == {"mae"}
+
+
+def no_number(truth: Any, predicted: Any) -> float:
+    return float("nan")
+
+
+def test_a_metric_that_is_no_number_does_not_choose_a_checkpoint(bench: Bench) -> None:
+    """G 36: NaN is no better than what there was, so that a first checkpoint was kept, or none."""
+    ahf.register(ahf.Metric(name="hollow", summary="Of a test.", target=f"{__name__}:no_number"))
+    with pytest.raises(ahf.TrainingFailed, match="hollow of the validation part is nan after epoch 1: choose another"):
+        bench.train("hollow", metric="hollow")
+
+
 def test_dry_run_reads_no_weight(bench: Bench) -> None:
     (bench.base() / "model.safetensors").write_bytes(b"no weights")
     plan = ahf.preview(bench.recipe("dry", epochs=3))

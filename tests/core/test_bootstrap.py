@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from adapterhub_fin.engine.bootstrap import Metric, intervals
+from adapterhub_fin_plugins.metrics import macro_f1, r2, spearman
 
 
 def share(truth: np.ndarray, said: np.ndarray) -> float:
@@ -77,6 +82,35 @@ def test_a_metric_that_a_resample_leaves_undefined_has_no_interval() -> None:
 
     assert drawn(spread, [1.0, 2.0], [0.0, 0.0]) is None
     assert drawn(spread, np.arange(50.0), np.zeros(50)) is not None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 5), st.integers(1, 2), st.integers(40, 80), st.integers(0, 9), st.booleans())
+def test_a_rare_label_counts_in_resamples_that_miss_it(
+    labels: int, rare: int, rows: int, seed: int, right: bool
+) -> None:
+    """G 6: of the labels that happen to occur, a resample without the rare one has a better mean than all rows."""
+    rng = np.random.default_rng(seed)
+    truth = np.concatenate([rng.integers(labels - 1, size=rows), np.full(rare, labels - 1)])
+    said = np.where(rng.random(len(truth)) < 0.9, truth, rng.integers(labels - 1, size=len(truth)))
+    said[rows:] = labels - 1 if right else 0
+    every = np.arange(labels)
+    point = f1_score(truth, said, labels=every, average="macro", zero_division=0)
+    metric = partial(macro_f1, labels=every)
+    low, high = drawn(metric, truth, said, resamples=400, seed=seed)
+    assert low <= point <= high
+    assert high <= 1 if right else high <= (labels - 1) / labels + 1e-9
+    assert drawn(metric, truth, said, resamples=400, seed=seed) == (low, high)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-1e6, 1e6, allow_nan=False), st.integers(3, 12), st.integers(0, 9))
+def test_targets_that_a_resample_leaves_alike_give_no_interval(value: float, rows: int, seed: int) -> None:
+    """G 36: one target of many differs, and a third of the resamples lack it; no end may be rounding over rounding."""
+    truth = np.full(rows, value)
+    truth[0] = value + 1 + abs(value)
+    said = np.random.default_rng(seed).normal(size=rows)
+    assert drawn(r2, truth, said, resamples=60) is None and drawn(spearman, truth, said, resamples=60) is None
 
 
 @pytest.mark.parametrize("rows", [1, 2])

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from scipy.stats import spearmanr
+from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r2_score
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training import Run
@@ -183,11 +186,64 @@ def test_labels_that_the_head_does_not_know_are_named(trained: Run, encoder: Pat
         ahf.evaluate("acme/tone", name, part="all", base=encoder, registry=registry, record=False)
 
 
+def test_a_label_without_a_row_counts_in_the_metrics_and_their_intervals(trained: Run, encoder: Path) -> None:
+    """G 6: the head answers three labels, of which these rows hold two, one of them once."""
+    registry = ahf.Registry(trained.version.folder.parents[4])
+    texts = [f"Firm {i} rose." for i in range(40)]
+    said = [answer.label for answer in ahf.load("acme/tone", base=encoder, registry=registry).predict(texts)]
+    common = max(set(said), key=said.count)
+    other = next(label for label in ("negative", "neutral", "positive") if label != common)
+    labels = [*said[:-1], other]
+    name = corpus_of("Rare", [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)])
+    found = ahf.evaluate("acme/tone", name, part="all", base=encoder, registry=registry, record=False, resamples=ROWS)
+    every = ["negative", "neutral", "positive"]
+    assert found.metrics["macro_f1"] == pytest.approx(
+        f1_score(labels, said, labels=every, average="macro", zero_division=0)
+    )
+    low, high = found.intervals["macro_f1"] or (0.0, 0.0)
+    assert low <= found.metrics["macro_f1"] <= high < 0.7, "two labels of three are never answered right"
+
+
+@pytest.mark.parametrize("target", [1.0, -0.7, 0.1, 1e-3])
 @pytest.mark.parametrize("run", ["regress"], indirect=True)
-def test_a_metric_that_is_no_number_is_refused(run: Run, registry: ahf.Registry, base: Path) -> None:
-    name = corpus_of("Flat", [{"text": f"Firm {i} rose.", "target": 1.0} for i in range(10)])
-    with pytest.raises(ahf.BadCorpus, match="corpus flat, all part: r2 is no number"):
-        ahf.evaluate("acme/measured", name, part="all", base=base, record=False)
+def test_a_metric_that_is_no_number_is_refused(run: Run, registry: ahf.Registry, base: Path, target: float) -> None:
+    """G 36: whether the mean of the targets is exact or not, and before anything is computed."""
+    name = corpus_of("Flat", [{"text": f"Firm {i} rose.", "target": target} for i in range(10)])
+    with pytest.raises(
+        ahf.BadCorpus, match=f"corpus flat, all part: r2 is no number where all 10 targets are {target}"
+    ):
+        ahf.evaluate("acme/measured", name, part="all", base=base)
+    assert registry.events("acme/measured") == []
+
+
+@pytest.mark.parametrize("run", ["regress"], indirect=True)
+def test_metrics_are_those_of_scikit_learn_on_the_answers(run: Run, registry: ahf.Registry, base: Path) -> None:
+    """In the units of the rows, each answer beside its own target, whatever order they were computed in."""
+    rows = [{"text": f"Firm {i} rose{' again' * (i % 5)}.", "target": 30 + (i * 7 % 11) / 4} for i in range(30)]
+    found = ahf.evaluate("acme/measured", corpus_of("Others", rows), part="all", base=base, record=False, resamples=2)
+    said = [answer.value for answer in ahf.load("acme/measured", base=base).predict([row["text"] for row in rows])]
+    truth = [row["target"] for row in rows]
+    assert found.metrics["mse"] == pytest.approx(mean_squared_error(truth, said), rel=1e-5)
+    assert found.metrics["mae"] == pytest.approx(mean_absolute_error(truth, said), rel=1e-5)
+    assert found.metrics["r2"] == pytest.approx(r2_score(truth, said), rel=1e-5)
+    assert found.metrics["spearman"] == pytest.approx(spearmanr(truth, said).statistic, abs=1e-6)
+
+
+def test_answers_that_are_no_numbers_are_refused(run: Run, registry: ahf.Registry, base: Path) -> None:
+    """G 36: NaN has a place among the ranks, and a largest logit."""
+    from adapterhub_fin.engine import evaluating
+
+    def spoil(*args: Any, **kwargs: Any) -> Any:
+        adapter = ahf.load(*args, **kwargs)
+        with torch.no_grad():
+            next(p for name, p in adapter.model.named_parameters() if "lora_B" in name).fill_(float("nan"))
+        return adapter
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "load", spoil)
+        with pytest.raises(ahf.BadCorpus, match=r"test part: \d+ of \d+ answers hold no number"):
+            ahf.evaluate("acme/measured", base=base)
+    assert registry.events("acme/measured") == []
 
 
 def test_what_cannot_be_measured_is_one_sentence(trained: Run, encoder: Path) -> None:

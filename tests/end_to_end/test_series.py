@@ -201,6 +201,20 @@ def test_what_cannot_be_a_series_is_refused_before_anything_is_trained(
     assert ahf.Registry().names() == []
 
 
+def test_a_window_that_cannot_be_measured_is_refused_before_the_first_is_trained(
+    table: Path, encoder: Path, rows: list[Row]
+) -> None:
+    """G 36: the targets of the last window's test part are all alike."""
+    figures = [{**row, "tone": "0.1" if row["at"] >= "2020-10" else str(place % 5)} for place, row in enumerate(rows)]
+    recipe = walk(written(table, figures), encoder, head="regress")
+    recipe["corpus"]["target"] = recipe["corpus"].pop("label")
+    with pytest.raises(ahf.BadCorpus, match="window 3 of 3: corpus .*, test part: r2 is no number"):
+        ahf.preview_series(recipe)
+    with pytest.raises(ahf.BadCorpus, match="window 3 of 3: corpus .*, test part: r2 is no number"):
+        ahf.train_series(recipe)
+    assert ahf.Registry().names() == []
+
+
 def test_a_base_that_knows_too_much_is_told(table: Path, encoder: Path, caplog: pytest.LogCaptureFixture) -> None:
     base = {"id": "acme/tiny", "path": str(encoder), "knowledge_end": "2020-08-01", "evidence": "a test"}
     series = ahf.train_series(walk(table, encoder, base=base))

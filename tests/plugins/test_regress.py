@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
@@ -48,6 +50,64 @@ def test_without_a_scale_targets_are_as_they_are() -> None:
 def test_targets_that_teach_nothing_are_named(targets: list[Any], said: str) -> None:
     with pytest.raises(BadCorpus, match=said):
         head().learn(Dataset.from_dict({"target": targets}))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 40))
+def test_targets_that_are_all_alike_are_refused_whatever_they_are(value: float, rows: int) -> None:
+    """G 36: the mean of ten times 0.1 is not 0.1, and what it is from them was taken for their spread."""
+    with pytest.raises(BadCorpus, match=r"the training targets are all .*: there is nothing to learn"):
+        head().learn(Dataset.from_dict({"target": [value] * rows}))
+    with pytest.raises(BadCorpus, match="nothing to learn"):
+        head(standardize=False).learn(Dataset.from_dict({"target": [value] * rows}))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(-50, 50), min_size=2, max_size=20, unique=True),
+    st.sampled_from([1e-200, 1e-6, 1.0, 1e6, 1e200]),
+    st.sampled_from([0, 1, 1000]),
+)
+def test_the_scale_is_the_standard_deviation_in_any_unit(values: list[int], unit: float, centre: int) -> None:
+    reader = head()
+    reader.learn(Dataset.from_dict({"target": [(centre + value) * unit for value in values]}))
+    found = reader.learnt()
+    assert found["centre"] == pytest.approx((centre + np.mean(values)) * unit, rel=1e-9, abs=1e-9 * unit)
+    assert found["scale"] == pytest.approx(np.std(values) * unit, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options"),
+    [
+        ([1e9 + 1, 1e9 + 2], {"standardize": False}),
+        ([1e300, 2.0], {"standardize": False}),
+        ([1.0, 2.0], {"scale": 1e-300, "centre": 0.0}),
+        ([1.0, 2.0], {"centre": 1e12}),
+        ([1.0, 2.0], {"scale": 1e60}),
+    ],
+)
+def test_targets_that_float32_cannot_hold_are_refused(targets: list[float], options: dict[str, Any]) -> None:
+    with pytest.raises(BadCorpus, match="can't be told apart in float32"):
+        head(**options).learn(Dataset.from_dict({"target": targets}))
+
+
+def test_figures_far_from_zero_keep_their_digits() -> None:
+    """A model answers in float32, whose steps at 20 million are 2: the figures are made of that in float64."""
+    reader = head()
+    targets = [20_000_000.0, 20_000_000.25, 20_000_001.0]
+    reader.learn(Dataset.from_dict({"target": targets}))
+    labels = np.array([reader.target({"target": value}) for value in targets], np.float32)
+    assert reader.truth(labels).tolist() == pytest.approx(targets, rel=1e-12)
+    assert reader.decide(labels[:, None]).tolist() == pytest.approx(targets, rel=1e-12)
+
+
+def test_rows_that_leave_metrics_undefined_are_told_from_others() -> None:
+    reader = head()
+    reader.learn(Dataset.from_dict({"target": [0.0, 1e12]}))
+    assert set(reader.undefined_metrics(Dataset.from_dict({"target": [0.1] * 7}))) == {"r2", "spearman"}
+    assert reader.undefined_metrics(Dataset.from_dict({"target": [0.0, 1e11]})) == {}
+    alike = reader.undefined_metrics(Dataset.from_dict({"target": [1e12, 1e12 + 1]}))
+    assert alike, "a model's float32 holds these two as one"
 
 
 def test_plain_peft_loads_linear_regression(tmp_path: Path) -> None:

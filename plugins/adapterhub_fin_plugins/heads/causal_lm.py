@@ -78,6 +78,8 @@ class CausalLM(HeadImplementation):
         if not ids:
             raise BadCorpus("the document is empty")
         ids = [*_mark(tokenizer.bos_token_id), *ids, *_mark(tokenizer.eos_token_id)]
+        if len(ids) < 2:
+            raise BadCorpus("the document is one token, after which nothing is predicted; drop the row")
         if not self.options.packing:
             return [_example(ids[:size])]
         blocks = [ids[start : start + size] for start in range(0, max(len(ids) - 1, 1), size - 1)]

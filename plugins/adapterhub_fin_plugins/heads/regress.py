@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
@@ -14,6 +15,7 @@ from adapterhub_fin.engine.plugs import outside_backbone
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.interfaces import Estimate, HeadImplementation
 from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean, renamed
+from adapterhub_fin_plugins.metrics import alike
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,11 +39,25 @@ class Regress(HeadImplementation):
 
     def learn(self, rows: Dataset) -> None:
         targets = np.array([_figure(value) for value in rows["target"]])
-        spread = float(targets.std())
-        if not spread:
+        if alike(targets):
             raise BadCorpus(f"the training targets are all {targets[0]}: there is nothing to learn")
-        self.centre = float(targets.mean()) if self.centre is None else self.centre
-        self.scale = spread if self.scale is None else self.scale
+        largest = np.abs(targets).max()  # by which they are divided, so that no sum overflows and no square vanishes
+        centre = float(largest * np.mean(targets / largest))
+        apart = targets - centre
+        width = np.abs(apart).max()
+        self.centre = centre if self.centre is None else self.centre
+        self.scale = float(width * np.sqrt(np.mean((apart / width) ** 2))) if self.scale is None else self.scale
+        self._check_scale(targets)
+
+    def _check_scale(self, targets: NDArray[np.float64]) -> None:
+        """Raise BadCorpus where targets are too large or too alike for what a model answers, which is float32."""
+        labels = self._standardized(targets)
+        if not np.isfinite(labels).all() or alike(labels):
+            centre, scale = self.units()
+            raise BadCorpus(
+                f"the training targets, from {targets.min():g} to {targets.max():g}, can't be told apart in float32 as "
+                f"(target - {centre:g}) / {scale:g}: leave head.standardize, centre and scale as they are by default"
+            )
 
     def learnt(self) -> Mapping[str, Any]:
         return {"centre": self.centre, "scale": self.scale} if self.options.standardize else {}
@@ -100,6 +116,19 @@ class Regress(HeadImplementation):
         centre, scale = self.units()
         return (_figure(row["target"]) - centre) / scale
 
+    def _standardized(self, targets: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the labels of targets as a batch holds them."""
+        centre, scale = self.units()
+        with np.errstate(over="ignore"):  # what overflows is infinite, and looked for
+            labels: NDArray[np.float32] = ((targets - centre) / scale).astype(np.float32)
+        return labels
+
+    def undefined_metrics(self, rows: Dataset) -> Mapping[str, str]:
+        targets = np.array([_figure(value) for value in rows["target"]])
+        if not alike(self._standardized(targets)):
+            return {}
+        return dict.fromkeys(("r2", "spearman"), f"all {len(targets)} targets are {targets[0]}")
+
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
         said = outputs.logits[:, 0].float()
         if self.options.loss == "huber":
@@ -108,7 +137,7 @@ class Regress(HeadImplementation):
 
     def truth(self, labels: np.ndarray) -> np.ndarray:
         centre, scale = self.units()
-        figures: np.ndarray = centre + scale * labels
+        figures: np.ndarray = centre + scale * labels.astype(np.float64)  # float32 would round a figure far from zero
         return figures
 
     def decide(self, answers: np.ndarray) -> np.ndarray:
