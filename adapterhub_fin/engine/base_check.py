@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
+from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import transformers
 from torch import Tensor, nn
 
 from adapterhub_fin.engine import pin
@@ -62,7 +62,7 @@ def describe_base(
             "quantization": json.loads(quantization.to_json_string(use_diff=False))
             if hasattr(quantization, "to_json_string")
             else quantization,
-            "transformers": transformers.__version__,
+            "transformers": installed("transformers"),
             "pin": "verified",
         },
         "base",
@@ -120,7 +120,7 @@ def check_base(
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
     config: Any = pin.unwrapped(model).config
     # Another release of Transformers may write other defaults; structure and weights hold there.
-    same_release = base.config_digest is not None and base.transformers == transformers.__version__
+    same_release = base.config_digest is not None and base.transformers == installed("transformers")
     if same_release and pin.config_digest(config) != base.config_digest:
         raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from adapterhub_fin.engine.lookalikes import check_weights, read_config
 from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
-from adapterhub_fin.engine.pickled import convert_pickle
 from adapterhub_fin.engine.repairs import repair
 from adapterhub_fin.errors import NotAnAdapter, WriteFailed
 from adapterhub_fin_registry.paths import refusal, size_limit
@@ -68,6 +67,8 @@ def _copied(source: Path, clean: Path) -> CleanCopy:
         else:
             copied.dropped.append(text(path.name))
     if not (source / WEIGHTS).is_file():
+        from adapterhub_fin.engine.pickled import convert_pickle  # torch, which tensors in safetensors need not
+
         convert_pickle(source / PICKLE, clean / WEIGHTS, source / PICKLE)
         copied.dropped.remove(PICKLE)
         copied.converted[PICKLE] = hash_file((source / PICKLE).resolve())[1]

@@ -12,9 +12,9 @@ from adapterhub_fin import bases
 from adapterhub_fin.engine.clean_copy import clean_copy, text
 from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.foreign import read_folder
+from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest, recorded_base
+from adapterhub_fin.engine.peft_fields import unknown_settings
 from adapterhub_fin.engine.peft_folder import WEIGHTS
-from adapterhub_fin.engine.peft_method import unknown_settings
-from adapterhub_fin.engine.saving import base_choice, foreign_manifest, recorded_base
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.extensions import extensions

@@ -1,6 +1,7 @@
 """What a method that is built on PEFT inherits: attach, rebuild, read and write through PEFT's own public functions.
 
 The folder is a plain PEFT folder: `PeftModel.from_pretrained(base, folder)` works with nothing of ours installed.
+PEFT takes seconds to import, so each function imports it: reading a configuration or a recipe needs none of it.
 """
 
 from __future__ import annotations
@@ -8,16 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from torch import Tensor, nn
-
+from adapterhub_fin.engine.peft_fields import unknown_settings
 from adapterhub_fin.engine.peft_folder import CONFIG
-from adapterhub_fin.engine.pin import SLOT
 from adapterhub_fin.errors import PluginError, WrongBase
 from adapterhub_fin.interfaces import MethodImplementation, Site
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from torch import Tensor, nn
 
 
 class PeftMethod(MethodImplementation):
@@ -51,6 +52,8 @@ class PeftMethod(MethodImplementation):
         return self._inject(model, config, site.slot)
 
     def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+        from peft import PeftModel, get_peft_model
+
         # get_peft_model puts the model's local path here, and warns where something else stood.
         name, config.base_model_name_or_path = config.base_model_name_or_path, None
         empty = next(model.parameters()).is_meta  # a twin's adapter needs no values either
@@ -69,6 +72,10 @@ class PeftMethod(MethodImplementation):
         return wrapped
 
     def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+        from peft import get_peft_model_state_dict
+
+        from adapterhub_fin.engine.pin import SLOT
+
         # A bool, not "auto", which looks the base up on the network (peft 1452).
         found = get_peft_model_state_dict(model, adapter_name=slot, save_embedding_layers=False)
         # PEFT leaves out this PeftModel's other adapters, and not those of another that wraps the same backbone.
@@ -91,6 +98,8 @@ class PeftMethod(MethodImplementation):
 
 def peft_model(model: nn.Module) -> Any:
     """The PeftModel that a method returned; untyped, as PEFT's own attributes are."""
+    from peft import PeftModel
+
     if not isinstance(model, PeftModel):
         raise PluginError("a method built on PEFT must be given the PeftModel that it returned")
     return model
@@ -115,22 +124,6 @@ def read_peft_config(folder: Path) -> PeftConfig:
     return kind(**{key: value for key, value in stored.items() if key in kind.__dataclass_fields__})
 
 
-def unknown_settings(stored: Mapping[str, Any]) -> str | None:
-    """What keeps the installed PEFT from reading a configuration as it was meant, and what to do; None if nothing."""
-    import peft
-
-    kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING
-    kind = kinds.get(stored.get("peft_type"))
-    if kind is None:
-        return f"peft {peft.__version__} has no type {stored.get('peft_type')!r}: install a release that has it"
-    known = set(kind.__dataclass_fields__) | {"peft_version", "auto_mapping", "revision", "runtime_config"}
-    unknown = sorted(key for key, value in stored.items() if key not in known and value)
-    if not unknown:
-        return None
-    release = f"peft {stored['peft_version']}" if stored.get("peft_version") else "a newer one"
-    return f"{CONFIG} sets {', '.join(unknown)}, which peft {peft.__version__} would ignore: load it with {release}"
-
-
 def plain(value: Any) -> Any:
     """Plain JSON values; sets are sorted, so that the same adapter gives the same bytes."""
     if isinstance(value, Mapping):
@@ -139,6 +132,6 @@ def plain(value: Any) -> Any:
         return sorted(plain(inner) for inner in value)
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
-    if isinstance(value, torch.dtype):
+    if type(value).__name__ == "dtype" and type(value).__module__ == "torch":
         return str(value).removeprefix("torch.")
     return getattr(value, "value", value)

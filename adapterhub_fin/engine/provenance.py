@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine.dated import first_seen, knowledge_record
@@ -107,11 +106,10 @@ def _options_from(description: Method, config: Mapping[str, Any]) -> dict[str, A
 
 
 def environment() -> dict[str, str]:
-    """Library versions and the device, without a word of the machine."""
-    found = {
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-    }
+    """Library versions and the device, without a word of the machine; where torch was not needed, it was the CPU."""
+    torch: Any = sys.modules.get("torch")
+    gpu = torch is not None and torch.cuda.is_available()
+    found = {"python": platform.python_version(), "device": torch.cuda.get_device_name() if gpu else "cpu"}
     for library in LIBRARIES:
         try:
             found[library] = version(library)

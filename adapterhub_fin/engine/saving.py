@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,18 +10,13 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin import bases
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.dated import first_seen, knowledge_record
-from adapterhub_fin.engine.foreign import Foreign, read_folder
+from adapterhub_fin.engine.foreign import read_folder
+from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest, recorded_base
 from adapterhub_fin.engine.locks import building
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
-from adapterhub_fin.engine.provenance import environment, method_record_for
-from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import Known
-from adapterhub_fin.options import checked
-from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin.registries import configured_registries
-from adapterhub_fin_registry import Manifest, Registry
+from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -65,59 +59,6 @@ def save(
         return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 
-def base_choice(base: str | Path | Mapping[str, Any] | None) -> BaseChoice | None:
-    """A base as a caller names it, checked."""
-    if base is None:
-        return None
-    if isinstance(base, str | Path):
-        base = {"path" if isinstance(base, Path) else "id": base}
-    return checked(BaseChoice, base, "base")
-
-
-def recorded_base(name: Any) -> str | None:
-    """What a PEFT configuration names, unless it is a path of the machine it was trained on."""
-    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", name, re.ASCII):
-        return name
-    return None
-
-
 def _labels_of(model: PeftModel) -> Sequence[str] | None:
     names = getattr(model.config, "id2label", None)
     return [str(names[number]) for number in sorted(names)] if names else None
-
-
-def foreign_manifest(
-    foreign: Foreign,
-    base: Mapping[str, Any],
-    known_base: Known | None,
-    corpus: Mapping[str, Any] | None,
-    metrics: Mapping[str, float] | None,
-    description: str,
-    licence: str | None,
-    tags: Sequence[str],
-    undated: Known | None = None,
-) -> Manifest:
-    """What is known of an adapter that was trained elsewhere; `undated` stands for what carries no date."""
-    undated = undated or first_seen()
-    stated = {"name": "unknown", **(corpus or {})}
-    if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
-        raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")
-    dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
-    known = {"base": known_base or undated, f"corpus:{stated['name']}": dated or undated}
-    record = {"name": stated["name"], "licence": stated.get("licence")} if corpus else None
-    return checked(
-        Manifest,
-        {
-            "method": method_record_for(foreign.config),
-            "head": foreign.head,
-            "base": base,
-            "corpus": record,
-            "knowledge": knowledge_record(known),
-            "metrics": metrics or {},
-            "environment": environment(),
-            "description": description,
-            "licence": licence,
-            "tags": tuple(tags),
-        },
-        "manifest",
-    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
-from torch import nn
-from transformers.pytorch_utils import Conv1D
-
-from adapterhub_fin.engine.pin import backbone_prefix, unwrapped
 from adapterhub_fin.errors import BadRecipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: Collection[str]) -> list[str]:
@@ -17,6 +17,8 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
     A head is left out: LoRA on `classifier` would save its update and never its weight. Raises BadRecipe where a
     wanted layer does not exist.
     """
+    from adapterhub_fin.engine.pin import backbone_prefix, unwrapped
+
     inner, prefix = unwrapped(model), backbone_prefix(model)
     everywhere = [name for name, module in inner.named_modules() if _is_linear(name, module)]
     heads = tuple(f"{head}." for head in head_modules)
@@ -34,6 +36,9 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
 
 def _is_linear(name: str, module: nn.Module) -> bool:
     """A linear layer of the base, also one that an adapter wraps already; never an adapter's own."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
     parts = name.split(".")
     wrapped = getattr(module, "base_layer", module)
     return (

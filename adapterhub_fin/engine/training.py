@@ -17,13 +17,13 @@ from adapterhub_fin.engine.arguments import arguments
 from adapterhub_fin.engine.loading import load
 from adapterhub_fin.engine.locks import building, one_run
 from adapterhub_fin.engine.measure import measured, metrics_for
-from adapterhub_fin.engine.progress import ProgressBar
 from adapterhub_fin.engine.provenance import draft_manifest
 from adapterhub_fin.engine.ranks import from_first, is_first, world_size
 from adapterhub_fin.engine.runs import RunFolder, open_run
 from adapterhub_fin.engine.setup import Draft, Setup, draft, set_up
 from adapterhub_fin.engine.slots import check_bijection
 from adapterhub_fin.engine.trainer import AdapterTrainer
+from adapterhub_fin.engine.training_bar import ProgressBar
 from adapterhub_fin.engine.weights import write_adapter
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.extensions import extensions

@@ -16,11 +16,11 @@ from adapterhub_fin.engine.folding.base_tensors import ModelTensors
 from adapterhub_fin.engine.folding.differences import Differences
 from adapterhub_fin.engine.folding.tuned import tuned_shell
 from adapterhub_fin.engine.foreign import Foreign, read_folder
+from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest
 from adapterhub_fin.engine.merging.combine import check_rank
 from adapterhub_fin.engine.merging.record import DIGITS
 from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.saving import base_choice, foreign_manifest
 from adapterhub_fin.errors import BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.registries import configured_registries

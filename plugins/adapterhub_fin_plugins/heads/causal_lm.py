@@ -6,11 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
 from adapterhub_fin.engine.examples import IGNORED
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.interfaces import HeadImplementation, Likelihood
@@ -20,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class CausalLM(HeadImplementation):
@@ -33,6 +28,8 @@ class CausalLM(HeadImplementation):
         self.options = options
 
     def check(self, config: PretrainedConfig) -> None:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
         if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
             raise BadRecipe(
                 f"causal-lm predicts the next token, and a {config.model_type} base is an encoder that sees it: choose "
@@ -46,11 +43,15 @@ class CausalLM(HeadImplementation):
         pass
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        from transformers import AutoModelForCausalLM
+
         read: Any = AutoModelForCausalLM.from_pretrained
         model, info = read(folder, output_loading_info=True, **loading)
         return model, sorted(info["missing_keys"])
 
     def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        from transformers import AutoModelForCausalLM
+
         build: Any = AutoModelForCausalLM.from_config
         model: PreTrainedModel = build(config)
         return model
@@ -88,15 +89,22 @@ class CausalLM(HeadImplementation):
         return [_example(block) for block in blocks]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        from transformers import DataCollatorForSeq2Seq
+
         collate: Callable[..., dict[str, Tensor]] = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED)
         return collate
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        from torch.nn.functional import cross_entropy
+
         logits = outputs.logits[:, -labels.shape[1] :]  # a prompt of trained vectors stands before the text
         return cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
     def answers(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """The mean loss over each text's counted tokens, and how many they are: (rows, 2)."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
         labels = inputs.get("labels")
         if labels is None:
             labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)

@@ -6,9 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
-
 from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
 from adapterhub_fin.interfaces import HeadImplementation, Prediction
 from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean, renamed
@@ -17,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class Classify(HeadImplementation):
@@ -46,6 +44,8 @@ class Classify(HeadImplementation):
         wanted = self.options.weights
         if wanted is None:
             return None
+        import torch
+
         if wanted == "balanced":
             if absent := [label for label in self._names() if not found.get(label)]:
                 raise BadCorpus(f"the label {absent[0]!r} has no training row, so that no balance gives it a weight")
@@ -78,6 +78,8 @@ class Classify(HeadImplementation):
         return renamed(super().outputs()) if self.options.pooling == "mean" else super().outputs()
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        from transformers import AutoModelForSequenceClassification
+
         model, info = AutoModelForSequenceClassification.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **self._config(), **loading
         )
@@ -88,6 +90,8 @@ class Classify(HeadImplementation):
         return model, sorted(missing)
 
     def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        from transformers import AutoModelForSequenceClassification
+
         like = type(config).from_dict({**config.to_dict(), **self._config()})
         build: Any = AutoModelForSequenceClassification.from_config
         model: PreTrainedModel = build(like)
@@ -102,6 +106,8 @@ class Classify(HeadImplementation):
         return self._names().index(label)
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        import torch
+
         logits = outputs.logits.float()
         weights = None if self.weights is None else self.weights.to(logits.device)
         if not self.options.focal:

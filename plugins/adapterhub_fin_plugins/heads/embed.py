@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Embed:
@@ -24,8 +24,12 @@ class Embed:
                 f"there is no layer {self.options.layer}: the base has {len(states) - 1}, and 0 for embeddings"
             )
         hidden = states[self.options.layer].float()
-        vectors = getattr(self, f"_{self.options.pooling}")(hidden, mask.to(hidden.dtype))
-        return torch.nn.functional.normalize(vectors, dim=-1) if self.options.normalize else vectors
+        vectors: Tensor = getattr(self, f"_{self.options.pooling}")(hidden, mask.to(hidden.dtype))
+        if not self.options.normalize:
+            return vectors
+        from torch.nn.functional import normalize
+
+        return normalize(vectors, dim=-1)
 
     def _mean(self, hidden: Tensor, mask: Tensor) -> Tensor:
         weights = mask.unsqueeze(-1)
@@ -35,8 +39,12 @@ class Embed:
         return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(1)
 
     def _first(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        import torch
+
         return hidden[torch.arange(len(hidden)), mask.argmax(1)]
 
     def _last(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        import torch
+
         places = torch.arange(mask.shape[1], device=mask.device)
         return hidden[torch.arange(len(hidden)), (mask * (places + 1)).argmax(1)]

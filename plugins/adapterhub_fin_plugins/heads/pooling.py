@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
-
-from adapterhub_fin.engine.pin import backbone
-from adapterhub_fin.engine.plugs import outside_backbone
 from adapterhub_fin.errors import BadRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
 PAST: Final = "past_key_values"
 
@@ -29,6 +28,11 @@ def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:
     Its class goes on reading the state of one token, the first or the last, and every token's is the mean then. The
     last layer gets another name, so that no plain model, which would read that one token, takes its weights.
     """
+    from torch import nn
+
+    from adapterhub_fin.engine.pin import backbone
+    from adapterhub_fin.engine.plugs import outside_backbone
+
     model.__class__ = _reading_mean(type(model), PAST in signature(backbone(model).forward).parameters)
     name = outside_backbone(model)[-1]
     setattr(model, name, nn.Sequential(getattr(model, name)))
@@ -41,6 +45,8 @@ def renamed(outputs: Collection[str]) -> frozenset[str]:
 
 
 def _reading_mean(plain: type[PreTrainedModel], takes_past: bool) -> type[PreTrainedModel]:
+    from adapterhub_fin.engine.pin import backbone
+
     @wraps(plain.forward)  # whose signature PEFT and the Trainer ask for
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
         # While this model computes, and no longer: others may share its backbone and read one token of it.

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from adapterhub_fin.engine.plugs import outside_backbone
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.interfaces import Estimate, HeadImplementation
 from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean, renamed
@@ -20,6 +17,7 @@ from adapterhub_fin_plugins.metrics import alike
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class Regress(HeadImplementation):
@@ -80,6 +78,8 @@ class Regress(HeadImplementation):
         return renamed(found) if self.options.pooling == "mean" else found
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        from transformers import AutoModelForSequenceClassification
+
         model, info = AutoModelForSequenceClassification.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **SHAPE, **loading
         )
@@ -93,6 +93,8 @@ class Regress(HeadImplementation):
         return model, sorted(missing)
 
     def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        from transformers import AutoModelForSequenceClassification
+
         build: Any = AutoModelForSequenceClassification.from_config
         model: PreTrainedModel = build(type(config).from_dict({**config.to_dict(), **SHAPE}))
         if self.options.network == "mlp":
@@ -103,6 +105,10 @@ class Regress(HeadImplementation):
 
     def _put_network(self, model: PreTrainedModel) -> str:
         """Two layers in place of the last; the name of the module they stand in."""
+        from torch import nn
+
+        from adapterhub_fin.engine.plugs import outside_backbone
+
         for name in reversed(outside_backbone(model)):
             last = getattr(model, name)
             if isinstance(last, nn.Linear):
@@ -130,10 +136,12 @@ class Regress(HeadImplementation):
         return dict.fromkeys(("r2", "spearman"), f"all {len(targets)} targets are {targets[0]}")
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        from torch.nn.functional import huber_loss, mse_loss
+
         said = outputs.logits[:, 0].float()
         if self.options.loss == "huber":
-            return nn.functional.huber_loss(said, labels.float())
-        return nn.functional.mse_loss(said, labels.float())
+            return huber_loss(said, labels.float())
+        return mse_loss(said, labels.float())
 
     def truth(self, labels: np.ndarray) -> np.ndarray:
         centre, scale = self.units()

@@ -6,21 +6,19 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from peft import AdaLoraConfig, PeftConfig
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from transformers import TrainerCallback
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.foreign import PREFIX
-from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
 from adapterhub_fin.engine.targets import linear_layers
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.interfaces import LoraFactors, Site
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import Tensor, nn
+    from transformers import TrainerCallback
 
 AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # the allocator's importance, which no checkpoint of PEFT's holds
 RANKS = "rank_pattern"
@@ -45,6 +43,8 @@ class AdaLora(PeftMethod):
         }
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        from peft import AdaLoraConfig
+
         return AdaLoraConfig(
             init_r=self.options.initial_rank,
             target_r=self.options.target_rank,
@@ -83,6 +83,11 @@ class AdaLora(PeftMethod):
 
     def to_lora_factors(self, folder: Path) -> LoraFactors:
         """B E A, times alpha over the initial rank, to which PEFT adds 1e-5; pruned entries are not in the file."""
+        import torch
+        from safetensors.torch import load_file
+
+        from adapterhub_fin.engine.low_rank import LowRank
+
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         initial, alpha = _rank(config, "init_r", 12), _alpha(config)
         scale = (alpha if alpha > 0 else initial) / (initial + 1e-5)
@@ -101,12 +106,16 @@ class AdaLora(PeftMethod):
         config.tinit, config.tfinal = int(self.options.warmup * total_steps), int(self.options.settle * total_steps)
         if config.tinit >= total_steps - config.tfinal:
             raise BadRecipe(f"adalora needs steps to prune in, and the run has {total_steps}: train longer")
-        return [_Allocation(model)]
+        from adapterhub_fin_plugins.methods.adalora_allocation import Allocation
+
+        return [Allocation(peft_model(model))]
 
     def penalty(self, model: nn.Module, slot: str) -> Tensor | None:
         """Mean distance of A A' and B' B from the identity (equation 4), which PEFT adds only to a loss of its own."""
         if not self.options.orthogonality:
             return None
+        import torch
+
         apart = []
         for name, parameter in model.named_parameters():
             if name.endswith((f"lora_A.{slot}", f"lora_B.{slot}")):
@@ -116,6 +125,8 @@ class AdaLora(PeftMethod):
         return distance
 
     def training_state(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+        import torch
+
         allocator = peft_model(model).base_model.rankallocator
         state = dict(super().training_state(model, slot))
         for average in AVERAGES:
@@ -138,16 +149,6 @@ class AdaLora(PeftMethod):
             setattr(wrapped.base_model.rankallocator, average, apart[average])
         pattern = {name: kept.tolist() for name, kept in apart[RANKS].items()}
         wrapped.peft_config[slot].rank_pattern = pattern or None
-
-
-class _Allocation(TrainerCallback):
-    """Shares out the rank after each optimizer step, while the gradients are there."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = peft_model(model)
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.model.base_model.update_and_allocate(state.global_step + 1)
 
 
 def _layer(model: nn.Module, name: str) -> Any:

@@ -5,12 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from peft import LoraConfig, PeftConfig
-from peft.tuners.tuners_utils import check_target_module_exists
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.peft_method import PeftMethod
 from adapterhub_fin.engine.targets import linear_layers
@@ -19,7 +14,11 @@ from adapterhub_fin.interfaces import Site
 from adapterhub_fin_plugins.methods import lora_init
 from adapterhub_fin_plugins.methods.lora_options import CHANGES_BASE
 
-Start = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import Tensor, nn
+
+    Start = Mapping[str, Tensor]
 
 
 class Lora(PeftMethod):
@@ -47,6 +46,8 @@ class Lora(PeftMethod):
         }
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        from peft import LoraConfig
+
         return LoraConfig(
             r=self.options.rank,
             lora_alpha=self.options.alpha,
@@ -80,6 +81,8 @@ class Lora(PeftMethod):
         """A start from the base's own directions needs as many as the rank asks for; LoRA-GA takes two for each."""
         if init not in CHANGES_BASE:
             return
+        from peft.tuners.tuners_utils import check_target_module_exists
+
         needed = self.options.rank * (2 if init == "lora-ga" else 1)
         for name, module in model.named_modules():
             weight = getattr(module, "weight", None)
@@ -109,4 +112,6 @@ def _difference(name: str, value: Tensor, start: Tensor | None) -> Tensor:
     """A over A0, or B beside -B0."""
     if start is None:
         return value
+    import torch
+
     return torch.cat([value, start.to(value)], 0) if ".lora_A" in name else torch.cat([value, -start.to(value)], 1)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Batch = Mapping[str, Tensor]
+
 LOOKS_AT_DATA = ("eva", "corda", "lora-ga")
-Batch = Mapping[str, Tensor]
 
 
 def prepare(
@@ -65,12 +66,16 @@ def _one_vector(init: str) -> BadRecipe:
 
 
 def _forward(model: nn.Module, batches: Iterable[Batch]) -> None:
+    import torch
+
     with torch.no_grad():
         for batch in batches:
             model(**{name: value for name, value in batch.items() if name != "labels"})
 
 
 def _backward(model: nn.Module, batches: Sequence[Batch], loss: Callable[..., Tensor]) -> None:
+    import torch
+
     with torch.enable_grad():
         for batch in batches:
             outputs = model(**{name: value for name, value in batch.items() if name != "labels"})

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from peft import PeftConfig, PromptEncoderConfig
-from torch import nn
+from typing import TYPE_CHECKING
 
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin_plugins.methods.prompting import PromptMethod
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import nn
 
 
 class PTuning(PromptMethod):
     """Embeddings before those of every text, given by a small network that is trained and then dropped."""
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        from peft import PromptEncoderConfig
+
         config = getattr(model, "config")  # noqa: B009  (a module's attributes have no types)
         return PromptEncoderConfig(
             num_virtual_tokens=self.options.tokens,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import peft
-from peft import PeftConfig, set_peft_model_state_dict
-from torch import Tensor, nn
-from transformers import PretrainedConfig
-
+from adapterhub_fin.engine.peft_fields import fields_of, peft_release
 from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
 from adapterhub_fin.engine.targets import linear_layers
 from adapterhub_fin.errors import BadRecipe, PluginError, UnknownName, WrongTensors
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin_plugins.methods.prompting import PromptMethod
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig
 
 TOKENS = 8  # vectors of a prompt, where the options say nothing
 # What the site says, or what makes no sense in a recipe.
@@ -44,7 +44,7 @@ class PeftType(PeftMethod):
     def __init__(self, options: Any) -> None:
         PeftMethod.__init__(self, options)  # a prompt's own beginning looks for an option of the shipped ones
         self.given: dict[str, Any] = dict(options.model_extra or {})
-        self.fields = {field.name for field in dataclasses.fields(self._kind())} - SETTLED
+        self.fields = self._fields()
         for name in self.given:
             if name not in self.fields:
                 raise UnknownName(f"option of the method {self._name()}", name, self.fields)
@@ -55,7 +55,7 @@ class PeftType(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        fields = {field.name for field in dataclasses.fields(cls._kind())} - SETTLED
+        fields = cls._fields()
         return {name: value for name, value in config.items() if name in fields and value is not None}
 
     @classmethod
@@ -63,13 +63,12 @@ class PeftType(PeftMethod):
         return f"peft:{cls.type_name.lower().replace('_', '-')}"
 
     @classmethod
-    def _kind(cls) -> type[Any]:
-        kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings
-        kind = kinds.get(cls.type_name)
-        if kind is None:
-            raise PluginError(f"peft {peft.__version__} has no type {cls.type_name}: install a release that has it")
-        found: type[Any] = kind
-        return found
+    def _fields(cls) -> frozenset[str]:
+        """What the options may name; PluginError where the installed PEFT has no such type."""
+        fields = fields_of(cls.type_name)
+        if fields is None:
+            raise PluginError(f"peft {peft_release()} has no type {cls.type_name}: install a release that has it")
+        return fields - SETTLED
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         if self.type_name in NEEDS_MORE:
@@ -78,6 +77,9 @@ class PeftType(PeftMethod):
             raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        import peft
+
+        kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings
         values = dict(self.given)
         if "target_modules" in self.fields and "target_modules" not in values and not self._knows(model):
             values["target_modules"] = linear_layers(model, site.targets, site.head_modules)
@@ -89,7 +91,7 @@ class PeftType(PeftMethod):
             values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *site.head_modules}) or None
         values["task_type"] = site.task  # some types check it when they are made
         try:
-            config: PeftConfig = self._kind()(**values)
+            config: PeftConfig = kinds[self.type_name](**values)
         except (TypeError, ValueError) as error:
             raise BadRecipe(f"the method {self._name()}: {error}") from error
         except ImportError as error:
@@ -100,12 +102,16 @@ class PeftType(PeftMethod):
         """Whether PEFT itself says what the type adapts in this architecture."""
         if self.type_name in FINDS_ITS_OWN:
             return True
+        import peft
+
         tuners: Any = peft.PEFT_TYPE_TO_TUNER_MAPPING
         mapping = getattr(tuners[self.type_name], "target_module_mapping", None) or {}
         return str(getattr(model.config, "model_type", "")) in mapping
 
     def fill(self, model: nn.Module, slot: str, stored: Mapping[str, Tensor]) -> None:
         """By PEFT's own loading: not every type's tensors are the ones that it computes with."""
+        from peft import set_peft_model_state_dict
+
         result: Any = set_peft_model_state_dict(peft_model(model), dict(stored), adapter_name=slot)
         if lost := [key for key in getattr(result, "unexpected_keys", ()) if key != PROMPT]:
             raise WrongTensors(f"PEFT found no place for {lost[0]}")
@@ -119,7 +125,6 @@ def __getattr__(name: str) -> type[PeftType]:
     """`LN_TUNING` and the like: the class of that type."""
     if not name.isupper():
         raise AttributeError(name)
-    kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING
-    prompts = hasattr(kinds.get(name), "num_virtual_tokens")
+    prompts = "num_virtual_tokens" in (fields_of(name) or ())
     told = {"type_name": name, "embedded": name not in KEYS_AND_VALUES, "__doc__": f"PEFT's {name}."}
     return type(name, (PeftPromptType if prompts else PeftType,), {**told, "__module__": __name__})

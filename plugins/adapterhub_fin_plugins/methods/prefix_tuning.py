@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from inspect import signature
-
-import torch
-from peft import PeftConfig, PrefixTuningConfig
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.peft_method import peft_model
-from adapterhub_fin.engine.pin import backbone
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import Tensor, nn
 
 # The key and value projections of encoders, which keep no cache that they could be read from.
 PROJECTIONS = (("key", "value"), ("k_lin", "v_lin"), ("k_proj", "v_proj"), ("key_proj", "value_proj"))
@@ -27,6 +27,8 @@ class PrefixTuning(PromptMethod):
     checkpointing = False  # recomputing a layer would throw the prefix in its cache away
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        from peft import PrefixTuningConfig
+
         config = getattr(model, "config").get_text_config()  # noqa: B009  (a module's attributes have no types)
         width = config.hidden_size  # also where PEFT finds no name for it, as on DistilBERT
         kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -42,6 +44,8 @@ class PrefixTuning(PromptMethod):
         )
 
     def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        import torch
+
         wrapped = super().attach(model, site)
         from_text = self.options.init == "text" or (self.options.init is None and not self.options.projection)
         prefix = peft_model(wrapped).prompt_encoder[site.slot].embedding.weight
@@ -55,6 +59,10 @@ class PrefixTuning(PromptMethod):
 
 def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
     """What the base makes of a text, (tokens, layers x 2 x width): its cache, or its key and value projections."""
+    import torch
+
+    from adapterhub_fin.engine.pin import backbone
+
     core, training = backbone(model), model.training
     caches = {"use_cache": True} if "use_cache" in signature(core.forward).parameters else {}
     model.eval()
@@ -77,6 +85,8 @@ def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
 
 def _watch(core: nn.Module, hooks: ExitStack) -> dict[str, Tensor]:
     """Record what the key and value projections of each layer give, (rows, tokens, width), keys before values."""
+    import torch
+
     seen: dict[str, Tensor] = {}
     for keys, values in PROJECTIONS:
         for name, _ in core.named_modules():

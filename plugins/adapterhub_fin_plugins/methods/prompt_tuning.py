@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import torch
-from peft import PeftConfig, PromptTuningConfig
-from torch import nn
+from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.peft_method import peft_model
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import nn
 
 
 class PromptTuning(PromptMethod):
     """Trained embeddings before those of every text."""
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+        from peft import PromptTuningConfig
+
         return PromptTuningConfig(
             num_virtual_tokens=self.options.tokens, modules_to_save=list(site.head_modules) or None
         )
 
     def attach(self, model: nn.Module, site: Site) -> nn.Module:
+        import torch
+
         wrapped = super().attach(model, site)
         prompt = peft_model(wrapped).prompt_encoder[site.slot].embedding.weight
         if self.options.init != "random" and not prompt.is_meta:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.interfaces import Site
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 class PromptMethod(PeftMethod):
@@ -98,6 +98,8 @@ def _padding_uncounted(module: nn.Module, args: tuple[Any, ...], kwargs: dict[st
 
 def _rolled(rows: Tensor, shift: Tensor) -> Tensor:
     """Each row turned by its own shift along the second axis."""
+    import torch
+
     length = rows.shape[1]
     index = (torch.arange(length, device=rows.device)[None, :] - shift.long()[:, None]) % length
     shape = [*index.shape, *([1] * (rows.dim() - 2))]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from peft import PeftConfig
-from torch import nn
-from transformers import BitsAndBytesConfig, PretrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin_plugins.methods.lora import Lora
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+    from torch import nn
+    from transformers import PretrainedConfig
 
 
 class QLora(Lora):
@@ -26,6 +27,9 @@ class QLora(Lora):
             )
 
     def loading(self) -> Mapping[str, Any]:
+        import torch
+        from transformers import BitsAndBytesConfig
+
         quantize: Any = BitsAndBytesConfig  # untyped, as its library is
         config = quantize(
             load_in_4bit=True,
@@ -38,6 +42,8 @@ class QLora(Lora):
         return {"quantization_config": config, "dtype": torch.float32, **place}
 
     def _compute(self) -> torch.dtype:
+        import torch
+
         if self.options.compute != "auto":
             dtype: torch.dtype = getattr(torch, self.options.compute)
             return dtype

@@ -1,0 +1,73 @@
+"""Record what is known of an adapter that was trained elsewhere: its manifest, and the base as its user names it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin import bases
+from adapterhub_fin.engine.dated import first_seen, knowledge_record
+from adapterhub_fin.engine.provenance import environment, method_record_for
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.options import checked
+from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin_registry import Manifest
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.foreign import Foreign
+    from adapterhub_fin.interfaces import Known
+
+
+def base_choice(base: str | Path | Mapping[str, Any] | None) -> BaseChoice | None:
+    """A base as a caller names it, checked."""
+    if base is None:
+        return None
+    if isinstance(base, str | Path):
+        base = {"path" if isinstance(base, Path) else "id": base}
+    return checked(BaseChoice, base, "base")
+
+
+def recorded_base(name: Any) -> str | None:
+    """What a PEFT configuration names, unless it is a path of the machine it was trained on."""
+    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", name, re.ASCII):
+        return name
+    return None
+
+
+def foreign_manifest(
+    foreign: Foreign,
+    base: Mapping[str, Any],
+    known_base: Known | None,
+    corpus: Mapping[str, Any] | None,
+    metrics: Mapping[str, float] | None,
+    description: str,
+    licence: str | None,
+    tags: Sequence[str],
+    undated: Known | None = None,
+) -> Manifest:
+    """What is known of an adapter that was trained elsewhere; `undated` stands for what carries no date."""
+    undated = undated or first_seen()
+    stated = {"name": "unknown", **(corpus or {})}
+    if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
+        raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")
+    dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
+    known = {"base": known_base or undated, f"corpus:{stated['name']}": dated or undated}
+    record = {"name": stated["name"], "licence": stated.get("licence")} if corpus else None
+    return checked(
+        Manifest,
+        {
+            "method": method_record_for(foreign.config),
+            "head": foreign.head,
+            "base": base,
+            "corpus": record,
+            "knowledge": knowledge_record(known),
+            "metrics": metrics or {},
+            "environment": environment(),
+            "description": description,
+            "licence": licence,
+            "tags": tuple(tags),
+        },
+        "manifest",
+    )
