@@ -145,20 +145,10 @@ class AdapterTrainer(Trainer):
             seal(folder, self.state.best_model_checkpoint)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Whether this is the best; what is kept is that, or a later one within the tolerance of it.
-
-        Raises FloatingPointError where the metric is no number: it is neither better nor worse than any.
-        """
-        name = str(self.args.metric_for_best_model)
-        value = metrics[f"eval_{name}"]
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"{name} of the validation part is {value} after epoch {self.state.epoch:g}: choose another "
-                "training.metric, or look at these rows"
-            )
+        """Whether this is the best; what is kept is that, or a later one within the tolerance of it."""
         is_best: bool = super()._determine_best_metric(metrics, trial)
         assert self.state.best_metric is not None, "it has just been set"
-        off = abs(value - self.state.best_metric)
+        off = abs(metrics[f"eval_{self.args.metric_for_best_model}"] - self.state.best_metric)
         if self.tolerance and (off <= self.tolerance or math.isclose(off, self.tolerance)):
             self.state.best_global_step = self.state.global_step
         return is_best
@@ -173,6 +163,12 @@ class AdapterTrainer(Trainer):
         self._restore(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
+        """Restore the best checkpoint. Raises FloatingPointError where no epoch's metric was a number."""
+        if self.state.best_model_checkpoint is None:
+            raise FloatingPointError(
+                f"{self.args.metric_for_best_model} of the validation part was no number after any epoch: choose "
+                "another training.metric, or look at these rows"
+            )
         self._restore(Path(str(self.state.best_model_checkpoint)))
 
     def finish(self, state: TrainerState) -> None:
