@@ -70,6 +70,7 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
     registry = registry or configured_registries().writable()
     with store.fetch(uri, weights(allow_pickle)) as incoming:
         if incoming.manifest is None:
+            incoming.check_unnumbered(uri)
             from adapterhub_fin.engine.importing import import_incoming
 
             told = {"allow_pickle": allow_pickle, "registry": registry, "signatures": ()}  # vouched for by nobody here

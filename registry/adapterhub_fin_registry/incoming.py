@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry.errors import NotAnAdapter, Refused
+from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.local import Registry
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class Incoming:
     """A version as a store gives it: a folder with its files, its manifest's bytes, its number there.
 
-    Without a manifest it is a PEFT folder of someone who knows nothing of registries. `origin` says where it is from.
+    Without a manifest it is a PEFT folder of someone who knows nothing of registries: one that has a number there all
+    the same is imported only by whoever asks for that, since it may be a version whose manifest is withheld. `origin`
+    says where it is from.
     """
 
     folder: Path
@@ -27,6 +29,14 @@ class Incoming:
     number: int | None
     signatures: tuple[bytes, ...]
     origin: Mapping[str, Any]
+
+    def check_unnumbered(self, what: object) -> None:
+        """Raise Corrupted for what has the number of a version and no manifest."""
+        if self.manifest is None and self.number is not None:
+            raise Corrupted(
+                f"{what} is the commit of v{self.number} there, and comes without a manifest: tell its owner, or take "
+                f"it in as another's with `ahf import {what} --as NAMESPACE/NAME`"
+            )
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class HubStore(StoreImplementation):
         reference = _reference(uri)
         repository = Repository(self.hub, reference.repository)
         pinned = repository.pin(reference.revision)
-        manifest = repository.manifest(pinned.commit)
+        manifest = repository.pinned_manifest(pinned)
         yield repository.foreign(pinned, weights) if manifest is None else repository.version(pinned, manifest)
 
     def versions(self, uri: str) -> Sequence[Listed]:

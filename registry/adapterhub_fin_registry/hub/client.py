@@ -7,15 +7,21 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from adapterhub_fin_registry.errors import AdapterHubError, BadReference, NotFound, Refused, Unreachable
+from adapterhub_fin_registry.hub.session import PATIENCE, wait_asked_for, watched
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+T = TypeVar("T")
+_TRIES: Final = 4  # of one question
+_log = logging.getLogger(__name__)
 
 
 class Hub:
@@ -53,11 +59,32 @@ class Hub:
         """What tells the folder of this Hub in a cache from another's."""
         return hashlib.sha256(self.endpoint.encode()).hexdigest()[:16]
 
+    def ask(self, what: str, question: Callable[[], T], *, writes: bool = False) -> T:
+        """Return the answer to a question, which is asked again a little later where the Hub is busy.
+
+        What `writes` is asked again only where the Hub says that it did nothing (429). Raises what `asked` raises, at
+        the latest after `PATIENCE` seconds of waiting.
+        """
+        tried, left = 0, PATIENCE
+        while True:
+            try:
+                with self.asked(what):
+                    return question()
+            except Unreachable as error:
+                tried += 1
+                wait = _pause(error.__cause__, tried, writes)
+                if wait is None or tried == _TRIES or wait > left:
+                    raise
+                left -= wait
+                _log.info("%s: asking again in %.0f seconds", error, wait)
+                time.sleep(wait)
+
     @contextmanager
     def asked(self, what: str) -> Iterator[None]:
         """Ask the Hub for something: its client's errors become NotFound, Refused or Unreachable, with what to do."""
         try:
-            yield
+            with watched():
+                yield
         except AdapterHubError:
             raise
         except Exception as error:
@@ -84,6 +111,8 @@ class Hub:
             return NotFound(f"{where} lacks a file that its list has: try again, or tell its owner")
         if isinstance(error, errors.HfHubHTTPError):
             return self._answered(where, error)
+        if isinstance(error.__cause__, AdapterHubError):
+            return error.__cause__  # of a file that was sent in a thread of the client's
         if error.__cause__ is not None and (said := self._said(what, error.__cause__)) is not None:
             return said  # the client says "check your connection" of whatever it was
         if isinstance(error, errors.HFValidationError):
@@ -113,7 +142,9 @@ class Hub:
         if status == 403:
             return Refused(f"{where} isn't yours to do that with ({reason}): ask its owner for the right")
         if is_passing(status):
-            return Unreachable(f"{where} can't be had for now ({reason}): try again later")
+            wait = wait_asked_for(getattr(error, "response", None))
+            when = "later" if wait is None else f"later, as it asks for {wait:.0f} seconds"
+            return Unreachable(f"{where} can't be had for now ({reason}): try again {when}")
         return Refused(f"{where} was refused ({reason}): mend what it says, and try again")
 
 
@@ -125,6 +156,15 @@ def status_of(error: BaseException) -> int | None:
 def is_passing(status: int | None) -> bool:
     """Whether what an answer with this status doesn't give may be had a little later."""
     return status is None or status >= 500 or status in (408, 429)
+
+
+def _pause(error: BaseException | None, tried: int, writes: bool) -> float | None:
+    """Return the seconds after which to ask again; None where that is of no use."""
+    status = status_of(error) if error is not None else None
+    if status is None or not is_passing(status) or (writes and status != 429):
+        return None
+    asked = wait_asked_for(getattr(error, "response", None))
+    return 2.0 ** (tried - 1) if asked is None else asked
 
 
 def _reason(error: BaseException) -> str:

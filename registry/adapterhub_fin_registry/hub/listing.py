@@ -69,8 +69,7 @@ def _repositories(hub: Hub, place: Place) -> list[tuple[Repository, str]]:
 
 
 def _named(hub: Hub, name: str) -> tuple[Repository, str]:
-    with hub.asked(f"hf://{name}"):
-        model = hub.api.model_info(name)
+    model = hub.ask(f"hf://{name}", lambda: hub.api.model_info(name))
     return Repository(hub, name), _changed(model.last_modified)
 
 
@@ -85,10 +84,9 @@ def _versions(listed: tuple[Repository, str]) -> list[Listed]:
     repository, changed = listed
     numbers = repository.numbers()
     found = ((number, commit, repository.manifest(commit)) for number, commit in sorted(numbers.items()))
-    return [
-        Listed(repository.name, number, data, changed, {"repository": str(repository), "commit": commit})
+    return [  # without its manifest a version is damaged, as one is with a manifest that can't be read
+        Listed(repository.name, number, data or b"", changed, {"repository": str(repository), "commit": commit})
         for number, commit, data in found
-        if data is not None
     ]
 
 

@@ -92,7 +92,6 @@ class HubMember(Mirror):
                 raise
         repository = Repository(self.hub, wanted.full_name)
         for number, commit in sorted(repository.numbers().items(), reverse=True):
-            data = repository.manifest(commit)
-            if data is not None and digest_of(data) == wanted.digest:
+            if digest_of(repository.manifest_of(number, commit)) == wanted.digest:
                 return super().find(HubReference(wanted.namespace, wanted.name, f"v{number}"), before, tier)
         raise NotFound(f"no version of hf://{wanted.full_name} has the digest {wanted.digest}: list its versions")

@@ -119,9 +119,10 @@ class Mirror(Registry):
         for version in self._kept(repository.name):
             if _commit(version) == pinned.commit and version.record["origin"].get("tag") == _tag(pinned):
                 return version
-        manifest = repository.manifest(pinned.commit)
+        manifest = repository.pinned_manifest(pinned)
         if manifest is None:
             incoming = repository.foreign(pinned, self._intake.weights)
+            incoming.check_unnumbered(f"{repository}@{pinned.commit}")
             return take(incoming, self, local_name(repository.name, numbered=False), self._intake)
         digest, shelf = digest_of(manifest), Shelf(self.root, local_name(repository.name, numbered=True))
         if pinned.number is not None and (there := shelf.version(pinned.number)) and there.digest != digest:
@@ -157,8 +158,8 @@ def _as_of(repository: Repository, numbers: dict[int, str], before: datetime, ti
     """The version that a date chooses among those on the Hub, whose manifests alone are read."""
     dated = []
     for number, commit in sorted(numbers.items()):
-        if (data := repository.manifest(commit)) is not None:
-            dated.append(Version(repository.name, number, digest_of(data), Path(MANIFEST), data))
+        data = repository.manifest_of(number, commit)
+        dated.append(Version(repository.name, number, digest_of(data), Path(MANIFEST), data))
     chosen = choose(dated, before, tier)
     if chosen is None:
         raise _too_late(str(repository), before)

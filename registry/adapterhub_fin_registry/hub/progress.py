@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any, Final
 
 _LONG: Final = 8 * 2**20  # bytes, below which nobody waits
@@ -19,10 +18,10 @@ def bar(title: str, size: int, done: int = 0) -> Any:
 
 
 class Counted(io.BufferedReader):
-    """A file to be sent, whose reading moves a bar on from when it is shown."""
+    """Bytes to be sent, whose reading moves a bar on from when it is shown."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
+    def __init__(self, source: io.FileIO | io.BytesIO) -> None:
+        super().__init__(source)  # a BytesIO does all that it needs of a raw file
         self._bar: Any = None
 
     def show(self, title: str, size: int) -> None:

@@ -6,6 +6,7 @@ arrived though its answer was lost: each attempt begins by reading what the repo
 
 from __future__ import annotations
 
+import io
 import logging
 import random
 import time
@@ -77,8 +78,11 @@ class Publisher:
         if dry_run:
             return self._among(numbers or {}) or self._rehearsed()
         if numbers is None:
-            with self.hub.asked(str(self.repository)):
-                self.hub.api.create_repo(self.repository.name, private=private or None, exist_ok=True)
+            self.hub.ask(
+                str(self.repository),
+                lambda: self.hub.api.create_repo(self.repository.name, private=private or None, exist_ok=True),
+                writes=True,
+            )
             if private:
                 self._check_private()  # for another may have made it meanwhile
         lost = 0
@@ -104,8 +108,8 @@ class Publisher:
             raise
 
     def _check_private(self) -> None:
-        with self.hub.asked(str(self.repository)):
-            is_private = self.hub.api.model_info(self.repository.name).private
+        name = self.repository.name
+        is_private = self.hub.ask(str(self.repository), lambda: self.hub.api.model_info(name).private)
         if not is_private:
             raise Refused(f"{self.repository} is public: make it private on the Hub, or publish without --private")
 
@@ -113,7 +117,7 @@ class Publisher:
         """One way from what the repository holds to the tag; None where another publisher came between."""
         numbers, head = self.repository.numbers(), self.repository.commit()
         if found := self._among(numbers):
-            return found
+            return self._read_back(found) if self._may_be_ours else found
         try:
             there = self.repository.files(head)
         except NotFound:  # a head that nothing refers to any more may be forgotten
@@ -125,16 +129,30 @@ class Publisher:
         # get two numbers.
         numbers = self.repository.numbers()
         if found := self._among(numbers):
-            return found
+            return self._read_back(found)
         number, self._may_be_ours = max(numbers, default=0) + 1, True
-        return self._published(number, commit) if self._tag(number, commit) else None
+        return self._read_back(self._published(number, commit)) if self._tag(number, commit) else None
+
+    def _read_back(self, done: Publication) -> Publication:
+        """Return what the Hub says it did, once it is there: any page may answer a request with 200.
+
+        Raises Unreachable for what isn't there as it was sent.
+        """
+        assert done.number is not None and done.commit is not None
+        self.repository.check_published(done.number, done.commit, self.version.manifest_bytes)
+        if not self._is_whole(self.repository.files(done.commit)):
+            raise Unreachable(
+                f"{done.reference} on {self.hub.endpoint} lists other files than were sent: publish again, or tell its "
+                "owner"
+            )
+        return done
 
     def _among(self, numbers: Mapping[int, str]) -> Publication | None:
         """The version that is this one, the newest of several."""
-        unread = sorted(set(numbers.values()) - self._is_this.keys())
+        unread = {commit: number for number, commit in numbers.items() if commit not in self._is_this}
         manifest = self.version.manifest_bytes
         with ThreadPoolExecutor(8) as readers:
-            found = readers.map(lambda commit: self.repository.has_manifest(commit, manifest), unread)
+            found = readers.map(lambda commit: self.repository.has_manifest(unread[commit], commit, manifest), unread)
             self._is_this |= dict(zip(unread, found, strict=True))
         for number in sorted(numbers, reverse=True):
             if self._is_this[numbers[number]]:
@@ -158,21 +176,27 @@ class Publisher:
         """The commit that now holds the version on top of a head; None where the head has moved."""
         with ExitStack() as opened:
             operations = self._operations(there, opened)
-            with self.hub.asked(str(self.repository)), transferring():
+
+            def send() -> str | None:
                 try:
-                    commit = self.hub.api.create_commit(
+                    return self.hub.api.create_commit(
                         self.repository.name,
                         operations,
                         commit_message=f"Version {self.version.digest}",
                         parent_commit=head,
                     ).oid
-                except Exception as error:  # sorted by its status; the rest is for `asked`
+                except Exception as error:  # sorted by its status; the rest is for `ask`
                     if status_of(error) in (409, 412):
                         return None
                     self._may_be_ours = True
                     raise
+
+            with transferring():
+                commit = self.hub.ask(str(self.repository), send, writes=True)
+        if commit is None:
+            return None
         self._may_be_ours = True
-        return commit
+        return self.repository.checked(commit)
 
     def _operations(
         self, there: Iterable[str], opened: ExitStack
@@ -187,25 +211,28 @@ class Publisher:
 
         mine = {file.path for file in self.files} | self.texts.keys()
         beyond = sorted(set(there) - mine - _KEPT)
-        added = [CommitOperationAdd(path, data) for path, data in self.texts.items()]
+        added = [CommitOperationAdd(path, Counted(io.BytesIO(data))) for path, data in self.texts.items()]
         for path, size, _ in self.files:
-            file = opened.enter_context(Counted(self.version.files / path))
+            file = opened.enter_context(Counted(io.FileIO(self.version.files / path)))
             added.append(CommitOperationAdd(path, file))  # which hashes it first
             file.show(path, size)
         return [*added, *(CommitOperationDelete(path) for path in beyond)]
 
     def _tag(self, number: int, commit: str) -> bool:
         """Make a commit the version of a number; False where the number is taken."""
-        with self.hub.asked(str(self.repository)):
+
+        def send() -> bool:
             try:
                 self.hub.api.create_tag(
                     self.repository.name, tag=f"v{number}", revision=commit, tag_message=self.version.digest
                 )
-            except Exception as error:
+            except Exception as error:  # sorted by its status; the rest is for `ask`
                 if status_of(error) == 409:
                     return False
                 raise
-        return True
+            return True
+
+        return self.hub.ask(str(self.repository), send, writes=True)
 
     def _published(self, number: int, commit: str) -> Publication:
         return Publication(self.repository.name, self.hub.endpoint, number, commit, self._may_be_ours)

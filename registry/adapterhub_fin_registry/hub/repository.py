@@ -48,18 +48,17 @@ class Repository:
 
     def numbers(self) -> dict[int, str]:
         """The commit of every version, by its number: only a tag vN makes a version."""
-        with self.hub.asked(str(self)):
-            tags = self.hub.api.list_repo_refs(self.name).tags
+        tags = self.hub.ask(str(self), lambda: self.hub.api.list_repo_refs(self.name).tags)
         found = ((_TAG.fullmatch(tag.name), tag.target_commit) for tag in tags)
-        return {int(number[1]): self._checked(commit) for number, commit in found if number}
+        return {int(number[1]): self.checked(commit) for number, commit in found if number}
 
     def commit(self, revision: str | None = None) -> str:
         """The commit that a branch, a tag or a part of an id means now; without one, the head's."""
         if revision is not None and _COMMIT.fullmatch(revision):
             return revision
-        with self.hub.asked(f"{self}@{revision}" if revision else str(self)):
-            commit = self.hub.api.model_info(self.name, revision=revision).sha
-        return self._checked(commit)
+        what = f"{self}@{revision}" if revision else str(self)
+        commit = self.hub.ask(what, lambda: self.hub.api.model_info(self.name, revision=revision).sha)
+        return self.checked(commit)
 
     def pin(self, revision: str | None) -> Pinned:
         """What a revision means now. Without one, the highest that stands, or the head where there are no versions."""
@@ -107,16 +106,46 @@ class Repository:
             return None
         if entry.size > SMALL:
             raise Refused(f"{self}@{commit} has a manifest of {entry.size} bytes, which none needs: tell its owner")
-        data = Download(self.hub, self.name, commit).content(entry)
+        data = self._content(entry, commit)
         manifests.learn(self.hub, self.name, commit, data)
         return data
 
-    def has_manifest(self, commit: str, manifest: bytes) -> bool:
-        """Whether these are the bytes of a commit's manifest, by what the Hub lists: nothing is downloaded."""
+    def manifest_of(self, number: int, commit: str) -> bytes:
+        """Return the bytes of a version's manifest; raises Corrupted where the Hub gives none, and no version."""
+        if (data := self.manifest(commit)) is None:
+            raise self._without_manifest(number, commit)
+        return data
+
+    def pinned_manifest(self, pinned: Pinned) -> bytes | None:
+        """Return the manifest of what a reference means; None for what others published.
+
+        Raises Corrupted where the reference means a version, and the Hub gives no manifest of it.
+        """
+        return self.manifest(pinned.commit) if pinned.number is None else self.manifest_of(pinned.number, pinned.commit)
+
+    def has_manifest(self, number: int, commit: str, manifest: bytes) -> bool:
+        """Return whether a version's manifest has these bytes, by what the Hub lists: nothing is downloaded.
+
+        Raises Corrupted where it lists none.
+        """
         if (kept := manifests.recall(self.hub, self.name, commit)) is not None:
             return kept == manifest
+        if (entry := self._manifest(commit)) is None:
+            raise self._without_manifest(number, commit)
+        return entry.holds(manifest)
+
+    def check_published(self, number: int, commit: str, manifest: bytes) -> None:
+        """Read back a version that was just written; raises Unreachable where it isn't there as it was sent.
+
+        Its tag is read, and the bytes of its manifest are downloaded.
+        """
+        there = self.numbers().get(number)
+        if there != commit:
+            found = "lists no such tag" if there is None else f"lists it at commit {there}"
+            raise self._no_hub(f"said that it tagged commit {commit} as v{number}, and {found}: publish again")
         entry = self._manifest(commit)
-        return entry is not None and entry.holds(manifest)
+        if entry is None or not entry.holds(manifest) or self._content(entry, commit) != manifest:
+            raise self._no_hub(f"took v{number}, and gives another {MANIFEST} at its commit {commit}, or none")
 
     def version(self, pinned: Pinned, manifest: bytes) -> Incoming:
         """The files and signatures of a commit with a manifest, downloaded, and hashed before they are given.
@@ -147,6 +176,10 @@ class Repository:
         file has the id that the Hub lists for it.
         """
         there = self.files(pinned.commit)
+        if MANIFEST in there:
+            raise self._no_hub(
+                f"lists {MANIFEST} in the tree of commit {pinned.commit}, and denies it when it is asked"
+            )
         chosen = next((name for name in weights if name in there), None)
         others = [path for path in there if "/" not in path and not refusal(path) and not path.endswith(".safetensors")]
         if chosen is None and PICKLE in there:
@@ -163,7 +196,8 @@ class Repository:
                 raise Refused(f"{path} of {self} has {there[path].size} bytes, more than it may have: import a folder")
         entries = [there[path] for path in (chosen, *others)]
         folder = Download(self.hub, self.name, pinned.commit).folder(entries)
-        return Incoming(folder, None, None, (), self.origin(pinned))
+        number = next((number for number, commit in self.numbers().items() if commit == pinned.commit), None)
+        return Incoming(folder, None, number, (), self.origin(pinned))
 
     def origin(self, pinned: Pinned) -> Mapping[str, Any]:
         """Where a version is from, as its record keeps it."""
@@ -174,10 +208,20 @@ class Repository:
         """A commit's manifest as the Hub lists it."""
         from huggingface_hub.hf_api import RepoFile
 
-        with self.hub.asked(f"{self}@{commit}"):
-            listed = self.hub.api.get_paths_info(self.name, [MANIFEST], revision=commit)
+        listed = self.hub.ask(
+            f"{self}@{commit}", lambda: self.hub.api.get_paths_info(self.name, [MANIFEST], revision=commit)
+        )
         found = (each for each in listed if isinstance(each, RepoFile) and each.path == MANIFEST)
         return next((self._entry(each) for each in found), None)
+
+    def _content(self, entry: Entry, commit: str) -> bytes:
+        return Download(self.hub, self.name, commit).content(entry)
+
+    def _without_manifest(self, number: int, commit: str) -> Corrupted:
+        return Corrupted(
+            f"{self}@v{number} on {self.hub.endpoint} lacks {MANIFEST}, without which it is no version: tell its "
+            f"owner, or, where the tag is another's own, take its commit in: `ahf import {self}@{commit} --as ORG/NAME`"
+        )
 
     def _entry(self, listed: RepoFile) -> Entry:
         try:
@@ -185,8 +229,8 @@ class Repository:
         except ValueError as error:
             raise self._no_hub(f"lists what no Hub lists: {error}") from error
 
-    def _checked(self, commit: object) -> str:
-        """A commit as the Hub says it: it becomes a part of paths and of addresses."""
+    def checked(self, commit: object) -> str:
+        """Return a commit as the Hub says it, which becomes a part of paths and of addresses, or raise Unreachable."""
         if not (isinstance(commit, str) and _COMMIT.fullmatch(commit)):
             raise self._no_hub("didn't say its commit")
         return commit

@@ -24,6 +24,8 @@ from huggingface_hub import constants
 import adapterhub_fin as ahf
 from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
 
+PAGE = b"<!doctype html><title>Log in</title>"
+STRANGE = ("page", "empty", "busy", "login", "again")  # answers that nothing was done for
 HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
 
 
@@ -96,7 +98,7 @@ def stored(
 class Fault:
     """What happens to requests that match: `times` of them, the rest pass."""
 
-    kind: str  # a status, or reset, lost, truncated, corrupt
+    kind: str  # a status, or reset, lost, truncated, corrupt, page, empty, busy N, login STATUS, again STATUS
     method: str
     path: str
     times: int = 1
@@ -116,6 +118,7 @@ class Proxy:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)  # of a plain Hub: commits by repository and tag
     files: dict[str, bytes] = field(default_factory=dict)  # what every commit holds in the place of its own
     gone: set[str] = field(default_factory=set)  # what no commit holds
+    denied: str = "/paths-info/|/tree/"  # where what is gone isn't listed
     public: bool = False  # whether repositories say that they are
     without_ranges: bool = False  # whether files come whole, whatever part was asked for
     untagged: bool = False  # whether the list shows nothing that only this project writes, as of what others pushed
@@ -147,12 +150,22 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
             body = self._chunked()
+        if self.path == "/login":
+            return self._send(200, [("Content-Type", "text/html")], PAGE)
+        sent_again, self.path = self.path.startswith("/again/"), self.path.removeprefix("/again")
         self.proxy.seen.append(f"{self.command} {self.path}")
         if "range" in self.headers:
             self.proxy.ranges.append(self.headers["range"])
-        fault = self._fault()
+        fault = "" if sent_again else self._fault()
         if fault == "reset":
             return self._reset()
+        word, _, number = fault.partition(" ")
+        if word in STRANGE:
+            headers = {"login": [("Location", "/login")], "again": [("Location", f"/again{self.path}")]}.get(word, [])
+            if word == "busy":
+                headers = [("Retry-After", number)]
+            status = {"page": 200, "empty": 204, "busy": 429}.get(word) or int(number)
+            return self._send(status, headers, b"" if status == 204 else PAGE)
         if fault[:3].isdigit():
             status, *code = fault.split()  # and what the Hub's own servers say beside it
             headers = [("X-Error-Code", code[0])] if code else []
@@ -197,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _listed(self, data: bytes, asked: str) -> bytes:
         if not (self.proxy.files or self.proxy.gone):
             return data
-        changed = self.proxy.gone | self.proxy.files.keys()
+        gone = self.proxy.gone if re.search(self.proxy.denied, self.path) else set()
+        changed = gone | self.proxy.files.keys()
         entries = [entry for entry in json.loads(data) if entry["path"] not in changed]
         entries += [
             {"type": "file", "path": path, "size": len(data), "oid": _oid(data)}

@@ -56,7 +56,8 @@ def test_one_thing_is_asked_of_each_version_that_is_there(proxy: Any, name: str,
         proxy.seen.clear()
         ahf.publish(f"{name}@{seed + 1}", f"hf://{name}")
     asked = [seen for seen in proxy.seen if "/resolve/" in seen or "/paths-info/" in seen]
-    assert len(asked) == 4, "of the three before it, and of what was sent, which this Hub tags by itself"
+    # G 17: what was written is read back, by what the Hub lists and by its bytes
+    assert len(asked) == 6, "of the three before it, and of what was sent, which this Hub tags by itself, thrice"
 
 
 def test_a_dry_run_sends_nothing(at_hub: Any, name: str, stored: Store) -> None:
