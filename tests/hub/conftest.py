@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +46,8 @@ class Server:
 
 
 Serve = Callable[..., Server]
+AHF = [sys.executable, "-m", "adapterhub_fin.cli"]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -127,3 +131,44 @@ def made(tmp_path: Path, adapter: Any) -> Any:
         description="made elsewhere",
     )
     return Registry(tmp_path / "laptop").add(folder, manifest, name="acme/made")
+
+
+@pytest.fixture
+def run_ahf(home: Path) -> Run:
+    """The command to its end, in a process of its own."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*AHF, *arguments], capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
+    """Start a server and give its process and its URL; it is gone when the test ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+        command = [*AHF, "serve", "--port", "0", *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert said.startswith("serving at http://127.0.0.1:"), said
+        return process, said.split()[2].rstrip(":")
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def peak() -> Callable[[int], int]:
+    """The most bytes of memory that a process has had, by its id."""
+
+    def peak(pid: int) -> int:
+        [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) * 1024
+
+    return peak

@@ -90,6 +90,20 @@ def test_the_hf_command_is_told_why_not(hub: Any, hf: Hf, adapter: Any, tmp_path
     assert hub.registry.versions("acme/not-mine") == []
 
 
+CARD = """
+import json
+from huggingface_hub import ModelCard
+print(json.dumps(ModelCard("---\\nlicense: mit\\n---\\n# Tone\\n").push_to_hub("acme/carded")))
+"""
+
+
+def test_a_card_is_pushed_by_its_own_method(hub: Any, tmp_path: Path) -> None:
+    """`ModelCard.push_to_hub` has the card's head looked at without a token."""
+    hub.api().create_repo("acme/carded")
+    assert "/commit/" in python(CARD, hub.environment(tmp_path / "hf"))
+    assert hub.api().model_info("acme/carded").card_data.license == "mit"
+
+
 PUSH = """
 import json, sys, torch
 from peft import LoraConfig, get_peft_model

@@ -25,39 +25,8 @@ from adapterhub_fin.hub_server import serve
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.serve.settings import Settings
 
-AHF = [sys.executable, "-m", "adapterhub_fin.cli"]
 MEGABYTE = 2**20
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run_ahf(home: Path) -> Run:
-    """The command to its end, in a process of its own."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*AHF, *arguments], capture_output=True, text=True, timeout=60)
-
-    return run
-
-
-@pytest.fixture
-def start(home: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
-    """Start a server and give its process and its URL; it is gone when the test ends."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-        command = [*AHF, "serve", "--port", "0", *arguments]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said.startswith("serving at http://127.0.0.1:"), said
-        return process, said.split()[2].rstrip(":")
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def test_it_starts_with_no_token_and_on_no_public_address_of_its_own(run_ahf: Run, tmp_path: Path) -> None:
@@ -212,7 +181,9 @@ def pushed(size: int) -> Iterator[bytes]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the most memory of a process is read from /proc")
-def test_memory_stays_flat_while_a_large_file_goes_up_and_down(run_ahf: Run, start: Any) -> None:
+def test_memory_stays_flat_while_a_large_file_goes_up_and_down(
+    run_ahf: Run, start: Any, peak: Callable[[int], int]
+) -> None:
     secret = run_ahf("serve", "token", "add", "desk", "--write").stdout.strip()
     process, url = start()
     client = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
@@ -235,12 +206,6 @@ def test_memory_stays_flat_while_a_large_file_goes_up_and_down(run_ahf: Run, sta
     before = peak(process.pid)
     round_trip("large", 150 * MEGABYTE)
     assert peak(process.pid) - before < 40 * MEGABYTE
-
-
-def peak(pid: int) -> int:
-    """The most bytes of memory that a process has had."""
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")

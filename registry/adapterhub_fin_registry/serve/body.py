@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any, Final
 
 import anyio
@@ -13,8 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
 
 SMALL: Final = 4 * 2**20
+ANONYMOUS: Final = 2**20  # bytes of a body that comes without a token
+VALUES: Final = 50_000  # names, values and signs of a JSON body: a byte of it can become a hundred in memory
 _BATCH: Final = 2**20
 PATIENCE: Final = 60.0  # seconds without a byte
+ANONYMOUS_PATIENCE: Final = 15.0  # seconds for all of a body that comes without a token
+AT_ONCE: Final = 8  # bodies without a token that are held in memory at once; others wait for their turn, unread
 SLOWEST: Final = 2**14  # bytes a second, over the whole of a body
 
 
@@ -55,9 +62,9 @@ async def read(request: Request, limit: int = SMALL) -> bytes:
     return b"".join(found)
 
 
-async def read_object(request: Request) -> dict[str, Any]:
+async def read_object(request: Request, limit: int = SMALL) -> dict[str, Any]:
     """The JSON object of a small body."""
-    data = await read(request)
+    data = await read(request, limit)
     try:
         value = await run_in_threadpool(parsed, data or b"{}")
     except (ValueError, RecursionError) as error:
@@ -68,13 +75,43 @@ async def read_object(request: Request) -> dict[str, Any]:
     return value
 
 
+class Bodies:
+    """Room for the bodies of requests that come without a token: few at once, small, and not for long."""
+
+    @cached_property
+    def _room(self) -> anyio.CapacityLimiter:
+        return anyio.CapacityLimiter(AT_ONCE)
+
+    @asynccontextmanager
+    async def room(self, *, has_token: bool) -> AsyncIterator[int]:
+        """Wait for room to read a body and answer it; gives the most bytes that it may have."""
+        if has_token:
+            yield SMALL
+            return
+        async with self._room:
+            try:
+                with anyio.fail_after(ANONYMOUS_PATIENCE):
+                    yield ANONYMOUS
+            except TimeoutError as error:
+                raise _too_slow() from error
+
+
+_TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[,:\[{]', re.DOTALL)
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def parsed(data: bytes, **options: Any) -> Any:
-    """The value of some JSON; a ValueError where it isn't JSON, or holds halves of surrogates, which no text can."""
-    value = json.loads(data, **options)
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("a text in it isn't Unicode") from error
+    """The value of some JSON in UTF-8; a ValueError where it isn't that, or holds halves of surrogates or too much."""
+    said = data.decode("utf-8-sig")
+    for count, _ in enumerate(_TOKENS.finditer(said), 1):  # before any of them is made
+        if count > VALUES:
+            raise ValueError(f"it holds more than {VALUES} names and values")
+    value = json.loads(said, **options)
+    if _SURROGATE.search(said):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text in it isn't Unicode") from error
     return value
 
 

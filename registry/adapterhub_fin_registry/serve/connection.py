@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+LINGER: Final = 10.0  # seconds in which what a refused request still sends is read and dropped
+DROPPED: Final = 64 * 2**20  # bytes of it
 HEAD: Final = 20.0  # seconds from a connection, or from the first byte, to the end of a request's head
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it, but that a head which never ends closes the connection."""
+    """HTTP/1.1 as uvicorn speaks it, but that a head which never ends closes the connection.
+
+    A request that is refused before its body was read is answered, and what still comes of it is dropped for a while:
+    were the connection closed at once, its system would be told so before the client had read why.
+    """
 
     _waiting: asyncio.TimerHandle | None = None
+    _dropping: asyncio.TimerHandle | None = None
+    _dropped = 0
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request."""
         # asyncio does it for sockets that were made with the protocol's number alone; without it every small answer,
         # head and body in two writes, waits 40 ms for the client's acknowledgement.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().connection_made(transport)
+        super().connection_made(_Closing(transport, self._close))  # type: ignore[arg-type]
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Wait on while this was no whole head; between two requests uvicorn waits by itself."""
+        if self._dropping is not None:
+            self._dropped += len(data)
+            if self._dropped > DROPPED:
+                self.transport.close()
+            return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
@@ -35,7 +49,20 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()
+        if self._dropping is not None:
+            self._dropping.cancel()
         super().connection_lost(exc)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Close a connection, unless more of a body is to come: then only its answers end."""
+        is_sending = self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
+        if self._dropping is not None or not is_sending or transport.is_closing():
+            transport.close()
+            return
+        self._stop_waiting()
+        self._dropping = self.loop.call_later(LINGER, transport.close)
+        transport.write_eof()
+        transport.resume_reading()
 
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(HEAD, self._give_up)
@@ -49,3 +76,22 @@ class PatientProtocol(H11Protocol):
         self._waiting = None
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
+
+
+class _Closing:
+    """A transport whose closing is another's business."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[asyncio.Transport], None]) -> None:
+        self._transport = transport
+        self._close = close
+        self._ended = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        self._ended = True
+        self._close(self._transport)
+
+    def is_closing(self) -> bool:
+        return self._ended or self._transport.is_closing()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -10,6 +12,8 @@ from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import Repository
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.tokens import Token, Tokens
+
+NO_TOKEN: Final = "writing needs a token: ask whoever runs this server for one, and log in"
 
 
 class Guard:
@@ -21,16 +25,28 @@ class Guard:
         self._settings = settings
 
     async def token(self, request: Request) -> Token | None:
-        """The token of a request, None without one; 401 for one that isn't known."""
+        """The token of a request, None without one; 401 for one that isn't known. It is looked up once a request."""
+        state = request.scope["state"]
+        if "found" in state:
+            found: Token | None = state["found"]
+            return found
         header = request.headers.get("authorization")
         if header is None:
+            state["found"] = None
             return None
         scheme, _, secret = header.partition(" ")
         found = await run_in_threadpool(self._tokens.find, secret.strip()) if scheme.lower() == "bearer" else None
         if found is None:
             raise HubError(401, BAD_TOKEN)
-        request.scope["state"]["token"] = found.name
+        state["token"], state["found"] = found.name, found
         return found
+
+    async def holder(self, request: Request) -> Token:
+        """The token of a request, which must have one: asked before any of its body is read."""
+        token = await self.token(request)
+        if token is None:
+            raise HubError(401, NO_TOKEN)
+        return token
 
     async def somebody(self, request: Request) -> Token | None:
         """The token of a request, or nobody where anonymous reading was allowed."""
@@ -41,9 +57,7 @@ class Guard:
 
     async def writer(self, request: Request, namespace: str) -> Token:
         """The token of a request that may write in a namespace."""
-        token = await self.token(request)
-        if token is None:
-            raise HubError(401, "writing needs a token: ask whoever runs this server for one, and log in")
+        token = await self.holder(request)
         if not token.may_write(namespace):
             raise HubError(403, f"the token {token.name} may not write in {namespace[:100]}")
         return token

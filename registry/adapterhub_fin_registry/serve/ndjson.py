@@ -17,6 +17,7 @@ from adapterhub_fin_registry.serve.errors import HubError, bad_request
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 
 LINE: Final = 2**17  # bytes of a line beside its content
+LINES: Final = 4 * 2**20  # of all lines: they are held at once
 OPERATIONS: Final = 2000
 _FIELDS: Final = 16  # of an operation, where the Hub's client writes five
 # No valid JSON has these bytes inside a string, where a quote is escaped, or begins a string's end.
@@ -44,6 +45,7 @@ class CommitReader:
         self._file: BlobWriter | None = None
         self._content: _Base64 | None = None
         self._ended = 0  # lines, the empty ones too
+        self._held = 0  # bytes of lines beside their contents
         self.lines: list[Line] = []
 
     def feed(self, data: bytes) -> None:
@@ -109,6 +111,11 @@ class CommitReader:
             raise bad_request(f"a commit has {OPERATIONS} operations at most: push what belongs to one adapter")
         if not line:
             return
+        self._held += len(line)
+        if self._held > LINES:
+            raise bad_request(f"a commit has more than {LINES} bytes beside its files: push fewer of them at once")
+        if file is not None:
+            file.finish()  # and closed: a commit of many files doesn't hold them all open
         try:
             said = parsed(line, object_pairs_hook=_unique)
             key, value = said["key"], said["value"]

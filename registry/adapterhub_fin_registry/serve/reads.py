@@ -39,6 +39,7 @@ class Reads:
         self._guard = guard
         self._listing = listing
         self._settings = settings
+        self._bodies = body.Bodies()
 
     @cached_property
     def _openings(self) -> anyio.CapacityLimiter:
@@ -63,9 +64,10 @@ class Reads:
         )
 
     async def validate_yaml(self, request: Request) -> Response:
-        await self._guard.somebody(request)
-        said = await body.read_object(request)
-        errors = await run_in_threadpool(_card_errors, said.get("content"))
+        token = await self._guard.token(request)  # none is needed: the client's ModelCard sends none
+        async with self._bodies.room(has_token=token is not None) as limit:
+            said = await body.read_object(request, limit)
+            errors = await run_in_threadpool(_card_errors, said.get("content"))
         return JSONResponse({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     async def models(self, request: Request) -> Response:
@@ -143,9 +145,11 @@ class Reads:
 
     async def paths(self, request: Request) -> Response:
         repository = await self._guard.files(request)
-        paths, expand = await _asked_paths(request)
+        has_token = await self._guard.token(request) is not None
         revision = request.path_params["revision"]
-        return await _json(lambda: documents.paths_documents(repository.commit(revision), paths, expand=expand))
+        async with self._bodies.room(has_token=has_token) as limit:
+            paths, expand = await _asked_paths(request, limit)
+            return await _json(lambda: documents.paths_documents(repository.commit(revision), paths, expand=expand))
 
     async def auth_check(self, request: Request) -> Response:
         await self._guard.files(request)
@@ -184,10 +188,10 @@ async def _json(make: Callable[[], Any]) -> Response:
     return await run_in_threadpool(lambda: JSONResponse(make()))  # a large answer is encoded in the thread too
 
 
-async def _asked_paths(request: Request) -> tuple[list[str], bool]:
+async def _asked_paths(request: Request, limit: int) -> tuple[list[str], bool]:
     """The paths of a form, or of JSON, as clients of either kind send them."""
     if request.headers.get("content-type", "").startswith("application/json"):
-        said = await body.read_object(request)
+        said = await body.read_object(request, limit)
         paths = said.get("paths")
         listed = [paths] if isinstance(paths, str) else paths
         if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
@@ -196,7 +200,7 @@ async def _asked_paths(request: Request) -> tuple[list[str], bool]:
             raise bad_request(f"send at most {_PATHS} paths")
         return listed, bool(said.get("expand"))
     try:
-        fields = parse_qsl((await body.read(request)).decode(), keep_blank_values=True, max_num_fields=_PATHS)
+        fields = parse_qsl((await body.read(request, limit)).decode(), keep_blank_values=True, max_num_fields=_PATHS)
     except ValueError as error:
         raise bad_request(f"the form can't be read: send at most {_PATHS} paths") from error
     expand = any(key == "expand" and value in _YES for key, value in fields)

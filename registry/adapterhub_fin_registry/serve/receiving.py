@@ -25,10 +25,11 @@ class BlobWriter:
         self.size += len(data)
 
     def finish(self) -> str:
-        """Make the file durable and give its sha256."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Make the file durable and give its sha256; again, it only gives that."""
+        if not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
         return self._digest.hexdigest()
 
     def close(self) -> None:

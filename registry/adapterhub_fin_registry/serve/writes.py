@@ -79,7 +79,8 @@ class Writes:
     async def delete(self, request: Request) -> Response:
         name = await self._named(request, await self._said(request))
         await self._writing(request, name)
-        await self._turns.take({name}, self._repositories.delete, name, await self._who(request))
+        token = await self._guard.holder(request)
+        await self._turns.take({name}, self._repositories.delete, name, token.name)
         return JSONResponse({})
 
     async def move(self, request: Request) -> Response:
@@ -208,7 +209,7 @@ class Writes:
         return JSONResponse({})
 
     async def _said(self, request: Request) -> dict[str, Any]:
-        await self._guard.somebody(request)  # before any body is read
+        await self._guard.holder(request)  # before any body is read
         said = await body.read_object(request)
         if said.get("type") not in (None, "model"):
             raise bad_request("this server has models alone: leave repo_type out")
@@ -218,14 +219,8 @@ class Writes:
         """The repository that a body names; without an organisation, in the namespace of the token's own name."""
         name, organization = body.text(said.get("name"), "name"), said.get("organization")
         if organization is None:
-            organization = await self._who(request)
+            organization = (await self._guard.holder(request)).name
         return f"{body.text(organization, 'organization')}/{name}"
-
-    async def _who(self, request: Request) -> str:
-        token = await self._guard.token(request)
-        if token is None:
-            raise HubError(401, "writing needs a token: ask whoever runs this server for one, and log in")
-        return token.name
 
     async def _writing(self, request: Request, name: str) -> None:
         """The rights for a repository that stands in a body, as those of one that stands in a path."""
