@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from adapterhub_fin.engine import pin
+from adapterhub_fin.engine.rounding import FLUSHED, allowed, apart, as_read
 from adapterhub_fin.errors import ReadOnly, WrongBase
 from adapterhub_fin.options import checked
 from adapterhub_fin_registry.manifest import Base, WeightProbe
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry import Registry, Version
 
-# Relative to the root mean square of a tensor's probed elements. Of floats, the worst element may be off by some units
-# in the last place of the narrower type. Of four-bit weights single elements are off by up to 0.4 of it, but all eight
-# together by 0.1 (measured on NF4), where two models of one shape differ by 1.4.
-TOLERANCE = {"float64": 1e-6, "float32": 1e-6, "bfloat16": 2**-7, "float16": 2**-10}
+# Of four-bit weights single elements are off by up to 0.4 of the root mean square of a tensor's probed elements, but
+# all eight together by 0.1 (measured on NF4), where two models of one shape differ by 1.4.
 QUANTIZED_TOLERANCE = 0.7
 
 
@@ -42,10 +41,17 @@ def describe_base(
     revision: str | None,
     parameters: Parameters | None = None,
 ) -> Base:
-    """The pin of a model that is at hand: verified, since its own weights were read.
+    """Return the pin of a model that is at hand: verified, since its own weights were read.
 
-    `parameters` are those of its files, for a model that is on the meta device.
+    `parameters` are those of its files, for a model that is on the meta device. Take it before an adapter is attached,
+    since some alter the base. Raises WrongBase where a weight that is read is NaN or infinite.
     """
+    probe = pin.probe(parameters or pin.base_parameters(model, leave_out))
+    for name, values in probe["values"].items():
+        if not all(map(math.isfinite, values)):
+            raise WrongBase(
+                f"the base can't be recorded: {_too_far(name, math.nan, 0)}; load it whole, in another type"
+            )
     config: Any = pin.unwrapped(model).config
     quantization: Any = getattr(config, "quantization_config", None)
     return checked(
@@ -58,7 +64,7 @@ def describe_base(
             "vocabulary_size": pin.vocabulary_size(model),
             "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
             "structure_digest": pin.structure_digest(model, leave_out),
-            "weight_probe": pin.probe(parameters or pin.base_parameters(model, leave_out)),
+            "weight_probe": probe,
             "quantization": json.loads(quantization.to_json_string(use_diff=False))
             if hasattr(quantization, "to_json_string")
             else quantization,
@@ -70,35 +76,30 @@ def describe_base(
 
 
 def held_base(registry: Registry, version: Version) -> Base:
-    """The base that a version is held to: its manifest's, or what the first load of an import recorded."""
+    """Return the base that a version is held to: its manifest's, or what the first load of an import recorded.
+
+    What a load recorded may have been withdrawn since (see the registry's `doctor`): then the next load's counts.
+    """
     base = version.manifest.base
     if base.pin == "verified":
         return base
+    recorded = None
     for event in registry.events(version.reference):
-        if event["kind"] == "pin-verified":
-            return Base.model_validate(event["base"])
-    return base
+        if event["kind"] == "pin-verified" and recorded is None:
+            recorded = event["base"]
+        elif event["kind"] == "pin-withdrawn":
+            recorded = None
+    return base if recorded is None else Base.model_validate(recorded)
 
 
-def record_first_pin(
-    registry: Registry,
-    version: Version,
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    leave_out: Collection[str],
-) -> None:
-    """After the first load of an import, hold every later load to the base that it fitted.
+def record_first_pin(registry: Registry, version: Version, found: Base) -> None:
+    """Hold every later load of an import to the base that its first load fitted, as it was before the adapter.
 
     A registry that can't be written keeps its declared pin; the load itself was checked for its tensors.
     """
-    if held_base(registry, version).pin == "verified":
-        return
-    stored = version.manifest.base
-    found = describe_base(model, tokenizer, leave_out, stored.repository, stored.revision)
-    try:
-        registry.add_event(version.reference, "pin-verified", {"base": found.model_dump(mode="json")})
-    except ReadOnly:
-        return  # nothing can be written there, and nothing was claimed
+    with suppress(ReadOnly):  # nothing can be written there, and nothing was claimed
+        body = {"base": found.model_dump(mode="json"), "read": "before the adapter was attached"}
+        registry.add_event(version.reference, "pin-verified", body)
 
 
 def check_base(
@@ -115,13 +116,13 @@ def check_base(
     """
     check_shape(model, base, leave_out, described)
     if base.weight_probe is not None:
-        _check_weights(model, base, base.weight_probe, parameters or pin.base_parameters(model, leave_out), described)
+        _check_weights(model, base, parameters or pin.base_parameters(model, leave_out), described)
     if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
     config: Any = pin.unwrapped(model).config
     # Another release of Transformers may write other defaults; structure and weights hold there.
     same_release = base.config_digest is not None and base.transformers == installed("transformers")
-    if same_release and pin.config_digest(config) != base.config_digest:
+    if same_release and base.config_digest not in pin.config_digests(config):
         raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
 
 
@@ -153,55 +154,64 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
     return f": {' and '.join(parts) or 'the same names with other shapes'}"
 
 
-def _check_weights(model: nn.Module, base: Base, stored: WeightProbe, parameters: Parameters, described: str) -> None:
-    here = WeightProbe.model_construct(**pin.probe(parameters))  # a NaN is told as a difference
-    quantized = base.quantization is not None or any(
-        hasattr(p, "quant_state") for p in pin.backbone(model).parameters()
-    )
-    if off := first_difference(here, stored, quantized):
-        raise _other_weights(off, base, described)
+def _check_weights(model: nn.Module, base: Base, parameters: Parameters, described: str) -> None:
+    quantized = any(hasattr(parameter, "quant_state") for parameter in pin.backbone(model).parameters())
+    check_probe(pin.probe(parameters), base, described, quantized=quantized)
+
+
+def check_probe(here: Mapping[str, Any], base: Base, described: str, *, quantized: bool = False) -> None:
+    """Raise WrongBase where a probe, as `pin.probe` takes it, is of other weights than a version's base."""
+    stored = base.weight_probe
+    assert stored is not None
+    probe = WeightProbe.model_construct(**here)  # unchecked: a NaN in it is told as a difference
+    if off := first_difference(probe, stored, quantized or base.quantization is not None):
+        raise WrongBase(
+            f"{described} has other weights than {_name(base)}: {off}; load the base that the version was trained on"
+        )
 
 
 class Difference(NamedTuple):
-    """A tensor in which two bases differ: by how much, and how much is allowed."""
+    """A tensor in which two bases differ, and how."""
 
     tensor: str
-    by: float
-    allowed: float
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.tensor} {self.how}"
+
+
+def _too_far(tensor: str, by: float, limit: float) -> Difference:
+    if math.isfinite(by):
+        return Difference(tensor, f"differs by {by:.3g} where {limit:.3g} is allowed")
+    return Difference(tensor, "holds NaN or infinity, as a number above 65504 becomes in float16")
 
 
 def first_difference(here: WeightProbe, stored: WeightProbe, quantized: bool) -> Difference | None:
-    """The first tensor in which a probe differs from a stored one by more than their types round; None if none does."""
-    dtypes = {here.dtype, stored.dtype}
-    each = (_difference_of(name, found, stored.values[name], dtypes, quantized) for name, found in here.values.items())
-    return next(filter(None, each), None)
+    """Return the first tensor in which two probes differ by more than their types round; None if none does.
 
-
-def check_elements(
-    name: str, here: Sequence[float], stored: Sequence[float], base: Base, dtypes: Collection[str], described: str
-) -> None:
-    """Hold the probed elements of one tensor to the pin's, by the coarser of the types that both were held in."""
-    if off := _difference_of(name, here, stored, dtypes, base.quantization is not None):
-        raise _other_weights(off, base, described)
-
-
-def _difference_of(
-    name: str, here: Sequence[float], stored: Sequence[float], dtypes: Collection[str], quantized: bool
-) -> Difference | None:
-    tolerance = QUANTIZED_TOLERANCE if quantized else max(TOLERANCE.get(dtype, 1e-6) for dtype in dtypes)
-    size = _root_mean_square(stored)
-    off = [a - b for a, b in zip(here, stored, strict=True)]
-    worst = _root_mean_square(off) if quantized else max(map(abs, off), key=lambda x: (x != x, x))
-    if worst <= tolerance * size + torch.finfo(torch.float32).tiny:  # which no NaN is
+    Element by element (see `rounding`); of a quantized base, all elements of a tensor together. A tensor that only one
+    of them holds is passed over: what layers there are, the structure tells.
+    """
+    names = [name for name in here.values if name in stored.values]
+    if uneven := [name for name in names if len(here.values[name]) != len(stored.values[name])]:
+        return Difference(uneven[0], f"has {len(stored.values[uneven[0]])} recorded elements")
+    if quantized:
+        return next(filter(None, (_far_off(name, here.values[name], stored.values[name]) for name in names)), None)
+    one, other = (as_read([value for name in names for value in probe.values[name]]) for probe in (here, stored))
+    limit = allowed(one, here.dtype, other, stored.dtype)
+    off = apart(one, other)
+    if not (wrong := (off >= limit).nonzero()).numel():
         return None
-    return Difference(name, worst, tolerance * size)
+    place = int(wrong[0])
+    owners = [name for name in names for _ in here.values[name]]
+    return _too_far(owners[place], float(off[place]), float(limit[place]))
 
 
-def _other_weights(off: Difference, base: Base, described: str) -> WrongBase:
-    return WrongBase(
-        f"{described} has other weights than {_name(base)}: {off.tensor} differs by {off.by:.3g} where "
-        f"{off.allowed:.3g} is allowed; load the base that the version was trained on"
-    )
+def _far_off(name: str, here: Sequence[float], stored: Sequence[float]) -> Difference | None:
+    """What a quantized tensor differs by, where that is too much."""
+    limit = QUANTIZED_TOLERANCE * _root_mean_square(stored) + FLUSHED
+    by = _root_mean_square([a - b for a, b in zip(here, stored, strict=True)])
+    return None if by <= limit else _too_far(name, by, limit)  # no NaN is below
 
 
 def _root_mean_square(values: Sequence[float]) -> float:

@@ -15,7 +15,7 @@ from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head, Method
 from adapterhub_fin.engine import pin, plugs
 from adapterhub_fin.engine.adapter import Adapter
-from adapterhub_fin.engine.base_check import check_base, check_shape, held_base, record_first_pin
+from adapterhub_fin.engine.base_check import check_base, check_shape, describe_base, held_base, record_first_pin
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot, take_slot
@@ -134,7 +134,12 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, 
     version, method, travelling = found.version, found.method, found.travelling
     tokenizer, mode = plugs.padding(tokenizer), model.training
     lock_of(model)  # so that a fork knows of it
-    check_base(model, tokenizer, held_base(found.registry, version), travelling, described)
+    held = held_base(found.registry, version)
+    check_base(model, tokenizer, held, travelling, described)
+    # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
+    first = (
+        None if held.pin == "verified" else describe_base(model, tokenizer, travelling, held.repository, held.revision)
+    )
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten: the caller's seed stays as it was
@@ -148,7 +153,8 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, 
         if site.slot in name.split("."):
             parameter.requires_grad_(False)
     adapted.train(mode)
-    record_first_pin(found.registry, version, adapted, tokenizer, travelling)
+    if first is not None:
+        record_first_pin(found.registry, version, first)
     return Adapter(version, adapted, tokenizer, method, found.head, site.slot, _max_length(version, tokenizer))
 
 

@@ -165,8 +165,31 @@ def _dequantised(parameter: Tensor) -> Tensor:
 
 
 def config_digest(config: PretrainedConfig) -> str:
-    """sha256 over what a configuration says of the computation."""
-    return _digest({k: v for k, v in config.to_diff_dict().items() if k not in VOLATILE})
+    """Return the sha256 over what a configuration says of the computation, and not over the type of its weights."""
+    return _config_digest(config, None)
+
+
+def config_digests(config: PretrainedConfig) -> frozenset[str]:
+    """Return `config_digest` and what it was before: over the type of the weights too, where a part names it."""
+    before = (_config_digest(config, dtype) for dtype in ("float32", "bfloat16", "float16", "float64"))
+    return frozenset([config_digest(config), *before])
+
+
+def _config_digest(config: PretrainedConfig, dtype: str | None) -> str:
+    """Digest a configuration whose parts, such as `text_config`, all name this type of weights, or none."""
+
+    def part(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        found = {key: part(inner) for key, inner in value.items()}
+        for key in found.keys() & {"dtype", "torch_dtype"}:
+            if dtype is None:
+                del found[key]
+            else:
+                found[key] = dtype
+        return found
+
+    return _digest({key: part(value) for key, value in config.to_diff_dict().items() if key not in VOLATILE})
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from adapterhub_fin import bases
 from adapterhub_fin.engine import pin, plugs
-from adapterhub_fin.engine.base_check import check_elements, check_shape
+from adapterhub_fin.engine.base_check import check_probe, check_shape
 from adapterhub_fin.engine.locks import on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.tensor_file import TensorFile
@@ -24,8 +24,8 @@ from adapterhub_fin.errors import BaseNotFound, WrongBase
 from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin_registry.manifest import Base
 
-# The types whose elements are the weights themselves; those of a quantized checkpoint are not compared.
-FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# The types whose elements are the weights themselves, the coarsest first; a quantized checkpoint's are not compared.
+FLOATS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 
 
 def check_served(base: Base, served: str, leave_out: Collection[str] = ()) -> None:
@@ -94,16 +94,19 @@ def _check_elements(base: Base, folder: Path, described: str) -> bool:
         return False
     probe, checkpoint = base.weight_probe, _checkpoint(folder)
     prefix = _prefix(probe.values, checkpoint)
-    compared = False
-    for name, stored in probe.values.items():
+    here: dict[str, list[float]] = {}
+    kinds = set()
+    for name in probe.values:
         file = checkpoint.get(prefix + name)
         info = file.tensors[prefix + name] if file else None
         if file is None or info is None or info.dtype not in FLOATS:
             continue  # named otherwise or quantized: the other tensors tell
-        here = file.elements(prefix + name, pin.probed_elements(name, math.prod(info.shape)))
-        check_elements(name, here, stored, base, {probe.dtype, FLOATS[info.dtype]}, described)
-        compared = True
-    return compared
+        here[name] = file.elements(prefix + name, pin.probed_elements(name, math.prod(info.shape)))
+        kinds.add(info.dtype)
+    if here:
+        coarsest = next(dtype for kind, dtype in FLOATS.items() if kind in kinds)
+        check_probe({"dtype": coarsest, "values": here}, base, described)
+    return bool(here)
 
 
 def _checkpoint(folder: Path) -> dict[str, TensorFile]:

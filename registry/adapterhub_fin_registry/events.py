@@ -12,7 +12,7 @@ from adapterhub_fin_registry.errors import BadEvent, Corrupted
 from adapterhub_fin_registry.numbered import numbers
 from adapterhub_fin_registry.reading import ABSENT, read_object
 
-KINDS: Final = ("evaluation", "tag", "untag", "yank", "unyank", "publication", "pin-verified")
+KINDS: Final = ("evaluation", "tag", "untag", "yank", "unyank", "publication", "pin-verified", "pin-withdrawn")
 _OURS: Final = frozenset({"kind", "at", "by", "number"})
 
 

@@ -116,7 +116,7 @@ def _same_base(one: Parent, other: Parent) -> str | None:
         if left != right:
             raise _other_base(one, other, "other layers")
         if off := first_difference(a.weight_probe, b.weight_probe, quantized):
-            raise _other_base(one, other, f"other weights ({off.tensor} differs by {off.by:.3g})")
+            raise _other_base(one, other, f"other weights ({off})")
         if quantized and a.repository != b.repository:  # rounding to four bits hides what a fine-tuning changes
             return (
                 f"{one.called} is for {_id(a)} and {other.called} for {_id(b)}: of a quantized base and another the "
