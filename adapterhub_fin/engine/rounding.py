@@ -40,7 +40,7 @@ def grid(dtype: str, values: Tensor) -> str:
 
     A model that was read in bfloat16 and then widened is still a reading in bfloat16.
     """
-    if len(values.abs().unique()) >= TELLING:
+    if len(set(values.abs().tolist())) >= TELLING:
         for narrow in NARROW:
             on_its_grid = values.to(getattr(torch, narrow)).to(values.dtype)
             if _info(narrow).eps > _info(dtype).eps and torch.equal(on_its_grid, values):
