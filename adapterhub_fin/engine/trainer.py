@@ -162,18 +162,21 @@ class AdapterTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._restore(Path(resume_from_checkpoint))
 
-    def _load_best_model(self) -> None:
-        """Restore the best checkpoint. Raises FloatingPointError where no epoch's metric was a number."""
+    def check_best(self) -> None:
+        """Raise FloatingPointError where no epoch's metric was a number: the last epoch would pass for the best."""
         if self.state.best_model_checkpoint is None:
             raise FloatingPointError(
                 f"{self.args.metric_for_best_model} of the validation part was no number after any epoch: choose "
                 "another training.metric, or look at these rows"
             )
+
+    def _load_best_model(self) -> None:
         self._restore(Path(str(self.state.best_model_checkpoint)))
 
     def finish(self, state: TrainerState) -> None:
         """Take a run that had come to its end, but for storing what it gave, to its best checkpoint."""
         self.state = state
+        self.check_best()
         self._load_best_model()
 
     def _restore(self, checkpoint: Path) -> None:

@@ -191,6 +191,7 @@ def _train(trainer: AdapterTrainer, run: RunFolder) -> None:
             trainer.finish(state)
             return
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.check_best()
 
 
 def _store(setup: Setup, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run: RunFolder) -> str:

@@ -102,6 +102,31 @@ def test_a_broken_plugin_costs_that_plugin_only(site: Site, code: str, reason: s
     assert site.veto() is None
 
 
+BREAKS = """
+@hookimpl
+def ahf_targets(model_type): return ["mixer"]
+
+@hookimpl
+def {hook}():
+    {body}
+"""
+
+
+@pytest.mark.parametrize("hook", ["ahf_heads", "ahf_mergers", "ahf_metrics"])
+@pytest.mark.parametrize(
+    "body", ["return 1/0", "return ['lora']", "yield Method(name='one', summary='A.')", "import x"]
+)
+def test_a_plugin_whose_second_hook_breaks_gives_nothing(site: Site, hook: str, body: str) -> None:
+    """G 39: neither what an earlier hook gave nor an answer of another."""
+    site.install("broken", GOOD.format(name="given-before") + BREAKS.format(hook=hook, body=body))
+    site.install("sound", GOOD.format(name="sound-method"))
+    plugins = site.plugins()
+    assert plugins["broken"][1] and plugins["broken"][2] == [] and plugins["broken"][3] == []
+    assert plugins["sound"][1] is None and plugins["sound"][2] == ["sound-method"]
+    names = site.run("print(json.dumps([sorted(extensions().all(Method)), extensions().targets('mamba9', 'lora')]))")
+    assert "given-before" not in names[0] and "sound-method" in names[0] and names[1] is None
+
+
 @pytest.mark.parametrize(
     ("hook", "kind"),
     [

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -154,6 +155,49 @@ def test_blocks_of_one_document_are_drawn_together(run: Run, registry: ahf.Regis
     blocks = adapter.head.encode(Dataset.from_list(rows), adapter.tokenizer, adapter.max_length)
     assert found.bootstrap["units"] == found.rows == 20 < len(blocks)
     assert found.seen_in_training is False
+
+
+@pytest.mark.parametrize("run", ["causal-lm"], indirect=True)
+def test_the_intervals_of_blocks_are_those_of_their_documents(run: Run, registry: ahf.Registry, base: Path) -> None:
+    """G 39: drawn anew here, a document at a time, though answers were computed from the longest block on."""
+    from datasets import Dataset
+
+    rows = [{"text": f"Firm {i}. " + ("Profit rose. ", "No. ", "%$#!&*")[i % 3] * (1 + i % 4)} for i in range(15)]
+    options: dict[str, Any] = {"base": base, "record": False, "resamples": ROWS, "seed": 3}
+    found = ahf.evaluate("acme/measured", corpus_of("Written", rows), part="all", **options)
+    adapter = ahf.load("acme/measured", base=base)
+    head: Any = adapter.head
+    collate, documents = head.collator(adapter.tokenizer), []
+    for row in rows:
+        blocks = head.encode(Dataset.from_list([row]), adapter.tokenizer, adapter.max_length)
+        batches = [collate([block]) for block in blocks]
+        with torch.inference_mode(), adapter.answering():
+            told = [head.answers(adapter.model(**batch).logits, batch) for batch in batches]
+        documents.append(torch.cat(told).double().numpy())
+    assert len({len(blocks) for blocks in documents}) > 1
+    rng, drawn = np.random.default_rng(3), []
+    for _ in range(ROWS):
+        told = np.concatenate([documents[place] for place in rng.integers(15, size=15)])
+        drawn.append((told[:, 0] * told[:, 1]).sum() / told[:, 1].sum())
+    wanted = np.quantile(drawn, [0.025, 0.975])
+    assert found.intervals["loss"] == pytest.approx(tuple(wanted), rel=1e-5)
+    assert found.intervals["perplexity"] == pytest.approx(tuple(np.exp(wanted)), rel=1e-4)
+    whole = np.concatenate(documents)
+    assert found.metrics["loss"] == pytest.approx((whole[:, 0] * whole[:, 1]).sum() / whole[:, 1].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("run", ["regress"], indirect=True)
+def test_the_intervals_of_rows_are_theirs(run: Run, registry: ahf.Registry, base: Path) -> None:
+    """G 39: each row a unit, in the order in which it was computed."""
+    rows = [{"text": f"Firm {i} rose{' again' * (i % 5)}.", "target": (i * 7 % 11) / 4} for i in range(20)]
+    options: dict[str, Any] = {"base": base, "record": False, "resamples": ROWS, "seed": 3}
+    found = ahf.evaluate("acme/measured", corpus_of("Figures", rows), part="all", **options)
+    adapter = ahf.load("acme/measured", base=base)
+    said = np.array([answer.value for answer in adapter.predict([str(row["text"]) for row in rows])])
+    off = np.abs(said - np.array([row["target"] for row in rows]))
+    rng = np.random.default_rng(3)
+    drawn = [off[rng.integers(20, size=20)].mean() for _ in range(ROWS)]
+    assert found.intervals["mae"] == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), rel=1e-5)
 
 
 def test_other_rows_of_the_corpus_it_was_trained_on_may_have_been_seen(encoder: Path) -> None:
