@@ -11,14 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import AdapterHubError, BadRecipe
 from adapterhub_fin.options import Options, checked
+from adapterhub_fin.overrides import override
 from adapterhub_fin.schedule import Schedule, Window
 from adapterhub_fin.split import Split
+
+if TYPE_CHECKING:
+    from adapterhub_fin.descriptions import Description
 
 DEFAULTS: Final = {"method": "lora", "head": "classify"}
 
@@ -34,9 +38,55 @@ class Plugged(BaseModel):
     def options(self) -> dict[str, Any]:
         return dict(self.__pydantic_extra__ or {})
 
+    @classmethod
+    def kind(cls) -> type[Description] | None:
+        """Return the kind of plugin that it names."""
+        return None
+
+    @classmethod
+    def beside(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the types of the plugin's options, by which `--set` reads them; none for a plugin that isn't here."""
+        from adapterhub_fin.extensions import extensions
+
+        kind = cls.kind()
+        name = values.get("name") or (DEFAULTS.get(kind.kind) if kind else None)
+        if kind is None or not isinstance(name, str):
+            return {}
+        try:
+            options = extensions().get(kind, name).load_options()
+        except AdapterHubError:
+            return {}  # which `check` tells of
+        return {option: field.annotation for option, field in options.model_fields.items()}
+
+
+class MethodChoice(Plugged):
+    """A method by name, with its options."""
+
+    @classmethod
+    def kind(cls) -> type[Description]:
+        from adapterhub_fin.descriptions import Method
+
+        return Method
+
+
+class HeadChoice(Plugged):
+    """A head by name, with its options."""
+
+    @classmethod
+    def kind(cls) -> type[Description]:
+        from adapterhub_fin.descriptions import Head
+
+        return Head
+
 
 class CorpusChoice(Plugged):
     """A corpus by name, with its options and its split."""
+
+    @classmethod
+    def kind(cls) -> type[Description]:
+        from adapterhub_fin.descriptions import Corpus
+
+        return Corpus
 
     split: Split = Field(default_factory=Split)
 
@@ -53,9 +103,7 @@ class CorpusChoice(Plugged):
         from adapterhub_fin.extensions import extensions
 
         data = {"name": corpus} if isinstance(corpus, str) else dict(corpus)
-        for override in overrides:
-            _override(data, override)
-        choice = checked(cls, data, "corpus")
+        choice = checked(cls, override(data, overrides, cls), "corpus")
         extensions().options(Corpus, choice.name, choice.options)
         return choice
 
@@ -147,8 +195,8 @@ class Recipe(BaseModel):
 
     name: str | None = Field(None, description="Where the version goes, as NAMESPACE/NAME.")
     base: BaseChoice = Field(default_factory=lambda: BaseChoice(id="minilm"))
-    method: Plugged = Field(default_factory=lambda: Plugged(name=DEFAULTS["method"]))
-    head: Plugged = Field(default_factory=lambda: Plugged(name=DEFAULTS["head"]))
+    method: MethodChoice = Field(default_factory=lambda: MethodChoice(name=DEFAULTS["method"]))
+    head: HeadChoice = Field(default_factory=lambda: HeadChoice(name=DEFAULTS["head"]))
     corpus: CorpusChoice
     training: Training = Field(default_factory=Training)
     schedule: Schedule | None = Field(None, description="Cut-offs, each of which gives a version of its own.")
@@ -218,9 +266,7 @@ class Recipe(BaseModel):
             data, where = dict(source), "recipe"
         else:
             data, where = _read_yaml(Path(source)), str(source)
-        for override in overrides:
-            _override(data, override)
-        return checked(cls, data, where)
+        return checked(cls, override(data, overrides, cls), where)
 
     def check(self) -> Recipe:
         """This recipe, once the options of its method, head and corpus are right too; imports no torch.
@@ -261,35 +307,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadRecipe(f"{path} must hold a mapping with the keys {', '.join(Recipe.model_fields)}")
     return data
-
-
-def settings(overrides: Sequence[str]) -> dict[str, Any]:
-    """Options as `--set KEY=VALUE` gives them, values read as YAML; BadRecipe for what is none."""
-    data: dict[str, Any] = {}
-    for override in overrides:
-        _override(data, override)
-    return data
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    import yaml
-
-    key, separator, text = override.partition("=")
-    parts = key.split(".")
-    if not separator or not all(parts):
-        raise BadRecipe(f"--set takes KEY.KEY=VALUE, such as method.rank=16, not {override!r}")
-    here = data
-    for part in parts[:-1]:
-        inner = here.get(part)
-        if isinstance(inner, str):  # `method: lora` and method.rank=16 go together
-            inner = {"name": inner}
-        if inner is not None and not isinstance(inner, dict):
-            raise BadRecipe(f"--set {override}: {part} is no mapping that keys could be set in")
-        here[part] = inner = dict(inner or {})
-        here = inner
-    try:
-        here[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadRecipe(
-            f"--set {override}: the value is not YAML; put it in quotes: {' '.join(str(error).split())}"
-        ) from error

@@ -13,7 +13,7 @@ from adapterhub_fin.engine.examples import lengths
 from adapterhub_fin.engine.ranks import world_size
 from adapterhub_fin.errors import BadRecipe, PluginError
 from adapterhub_fin.extensions import extensions
-from adapterhub_fin.recipe import Plugged
+from adapterhub_fin.recipe import MethodChoice
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.setup import Draft
@@ -73,7 +73,7 @@ def _four_bits(draft: Draft) -> Iterator[Setting]:
         method.check(draft.config, draft.head.task)
     except (BadRecipe, PluginError):
         return
-    recipe = draft.recipe.model_copy(update={"method": Plugged(name="qlora", **given)})
+    recipe = draft.recipe.model_copy(update={"method": MethodChoice(name="qlora", **given)})
     yield "method.name=qlora", replace(draft, recipe=recipe, method=method)
 
 
