@@ -69,8 +69,7 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
         weight_decay=training.weight_decay,
         max_grad_norm=training.clip,
         neftune_noise_alpha=training.neftune,
-        activation_checkpointing=training.recompute,
-        activation_checkpointing_kwargs={"use_reentrant": False} if training.recompute else None,
+        **_recomputed(training),
         torch_compile=training.compile,
         bf16=training.precision == "bf16",
         fp16=training.precision == "fp16",
@@ -92,6 +91,15 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
         disable_tqdm=True,
         report_to=list(training.trackers) or "none",
     )
+
+
+def _recomputed(training: Training) -> dict[str, Any]:
+    """Return the arguments that recompute activations, by the name that the installed Transformers has for them."""
+    if not training.recompute:
+        return {}
+    renamed = hasattr(TrainingArguments, "activation_checkpointing")  # since 5.23; before, gradient_checkpointing
+    name = "activation_checkpointing" if renamed else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
 
 
 def _cycles(training: Training) -> dict[str, Any] | None:
