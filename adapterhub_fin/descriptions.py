@@ -35,6 +35,28 @@ def import_target(target: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def _lacks(requirement: str) -> bool:
+    """Whether a distribution is missing or of another release, or anything that one of its extras named here needs."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(requirement)
+    try:
+        found = distribution(wanted.name)
+    except PackageNotFoundError:
+        return True
+    if not wanted.specifier.contains(found.version, prereleases=True):
+        return True
+    inner = [Requirement(each) for each in found.requires or ()] if wanted.extras else []
+    return any(
+        _lacks(f"{each.name}{each.specifier}")
+        for extra in wanted.extras
+        for each in inner
+        if each.marker and each.marker.evaluate({"extra": extra}) and not each.marker.evaluate({"extra": ""})
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """A plugin's calling card; `options` must be importable without torch."""
@@ -55,6 +77,12 @@ class Description:
                 raise PluginError(
                     f"{self.kind} {self.name!r}: {field} must read 'package.module:attribute', not {target!r}"
                 )
+
+    def check_installed(self) -> None:
+        """Raise PluginError with the command that installs what `requires` names and this environment lacks."""
+        if lacking := [each for each in self.requires if _lacks(each)]:
+            listed = " ".join(f"'{each}'" for each in lacking)
+            raise PluginError(f"{self.kind} {self.name!r} needs what is not installed here: pip install {listed}")
 
     def _load(self, target: str) -> Any:
         try:

@@ -97,7 +97,7 @@ def check_labels(labels: Iterable[Any], corpus: str) -> None:
 
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
     """All rows of a corpus, once each holds what a head reads; raises BadCorpus naming corpus and row."""
-    rows: Rows = plugs.build(Corpus, choice.name, choice.options).load()
+    rows: Rows = plugs.build_to_run(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
     _check(rows.table, reader.inputs, reader.consumes, choice.called)
     return rows

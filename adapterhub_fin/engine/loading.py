@@ -162,7 +162,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     """The version's method and head; where a plugin is missing, PluginError says what to install."""
     manifest = version.manifest
     try:
-        method = plugs.build(Method, manifest.method.name, manifest.method.options)
+        method = plugs.build_to_run(Method, manifest.method.name, manifest.method.options)
     except UnknownName as error:
         provider = manifest.method.provider
         install = f"pip install '{provider.distribution}=={provider.version}'" if provider else "install its plugin"
@@ -171,7 +171,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
         ) from error
     if manifest.head is None:
         return method, None
-    head: HeadImplementation = plugs.build(Head, manifest.head.name, manifest.head.options)
+    head: HeadImplementation = plugs.build_to_run(Head, manifest.head.name, manifest.head.options)
     head.restore(manifest.head.labels)
     return method, head
 

@@ -34,6 +34,15 @@ def build(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any
     return extensions().get(kind, name).load()(checked)
 
 
+def build_to_run(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any:
+    """Build a plugin that is about to work on a model or on rows; PluginError names what it needs installed.
+
+    What reads a stored adapter's factors alone, such as a merge, does without: `build`.
+    """
+    extensions().get(kind, name).check_installed()
+    return build(kind, name, options)
+
+
 def load_base(folder: Path, head: HeadImplementation | None, method: MethodImplementation) -> tuple[Any, Sequence[str]]:
     """The base with its head, and the modules whose weights must travel: the head's, and what the base's file lacks."""
     loading = {**method.loading(), "local_files_only": True}

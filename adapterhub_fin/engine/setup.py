@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from adapterhub_fin.engine.arguments import check_training, total_steps
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.corpus import Corpora, check_targets, read_corpus
 from adapterhub_fin.engine.measure import check_parts, metric_for
+from adapterhub_fin.engine.positions import position_limit
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import new_slot
 from adapterhub_fin.engine.splits import PARTS
@@ -80,8 +80,8 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     recipe = recipe.check().resolved()
     if not extensions().get(Head, recipe.head.name).trainable:
         raise BadRecipe(f"the head {recipe.head.name} is for inference alone: train with another")
-    method: MethodImplementation = plugs.build(Method, recipe.method.name, recipe.method.options)
-    head: HeadImplementation = plugs.build(Head, recipe.head.name, recipe.head.options)
+    method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
+    head: HeadImplementation = plugs.build_to_run(Head, recipe.head.name, recipe.head.options)
     check_training(recipe.training, method, recipe.method.name)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
     source = bases.find_base(recipe.base, download=download)
@@ -137,8 +137,8 @@ def _batches(plan: Draft) -> Iterator[dict[str, Any]]:
 
 
 def _check_length(recipe: Recipe, method: MethodImplementation, config: PretrainedConfig) -> None:
-    limit = getattr(config, "max_position_embeddings", math.inf)
-    if recipe.training.max_length + method.positions > limit:
+    limit = position_limit(config)
+    if limit is not None and recipe.training.max_length + method.positions > limit:
         taken = f" and the method {recipe.method.name} takes {method.positions}" if method.positions else ""
         raise BadRecipe(
             f"training.max_length is {recipe.training.max_length}{taken}, and the base has {limit} positions: lower it"

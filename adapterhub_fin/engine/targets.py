@@ -10,6 +10,18 @@ from adapterhub_fin.errors import BadRecipe
 if TYPE_CHECKING:
     from torch import nn
 
+# Layers whose weights a state-space model reads without calling them, so that an adapter there does nothing: dt_proj in
+# every implementation, out_proj and conv1d in the fused kernels (PEFT refuses those two).
+_FUSED = ("out_proj", "conv1d")
+_UNCALLED = {
+    "mamba": (*_FUSED, "dt_proj"),
+    "falcon_mamba": (*_FUSED, "dt_proj"),
+    "mamba2": _FUSED,
+    "falcon_h1": _FUSED,
+    "nemotron_h": _FUSED,
+    "jamba": ("dt_proj",),
+}
+
 
 def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: Collection[str]) -> list[str]:
     """Names of the backbone's linear layers, all or those that end in a wanted name; short where short is enough.
@@ -20,7 +32,15 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
     from adapterhub_fin.engine.pin import backbone_prefix, unwrapped
 
     inner, prefix = unwrapped(model), backbone_prefix(model)
-    everywhere = [name for name, module in inner.named_modules() if _is_linear(name, module)]
+    uncalled = _UNCALLED.get(_model_type(inner), ())
+    if idle := sorted(set(uncalled).intersection(wanted or ())):
+        raise BadRecipe(
+            f"method targets: a {_model_type(inner)} base reads the weights of {idle[0]} without calling it, so that "
+            "an adapter there would do nothing: leave it out"
+        )
+    everywhere = [
+        name for name, module in inner.named_modules() if _is_linear(name, module) and not _ends_in(name, uncalled)
+    ]
     heads = tuple(f"{head}." for head in head_modules)
     linear = [name for name in everywhere if name.startswith(prefix) and not f"{name}.".startswith(heads)]
     short = sorted({name.rpartition(".")[2] for name in linear})
@@ -32,6 +52,10 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
             )
     names = short if wanted is None else list(wanted)
     return names if [layer for layer in everywhere if _ends_in(layer, names)] == chosen else chosen
+
+
+def _model_type(model: nn.Module) -> str:
+    return str(getattr(getattr(model, "config", None), "model_type", ""))
 
 
 def _is_linear(name: str, module: nn.Module) -> bool:

@@ -39,7 +39,7 @@ def ahf_methods() -> Iterable[Method]:
             target=f"{HERE}.methods.qlora:QLora",
             options=f"{HERE}.methods.lora_options:QLoraOptions",
             traits=("additive_low_rank",),
-            requires=("bitsandbytes",),
+            requires=("adapterhub-fin[qlora]",),
         ),
         Method(
             name="adalora",

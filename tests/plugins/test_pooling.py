@@ -125,7 +125,7 @@ def _last(key: str) -> bool:
 
 
 def test_a_base_with_two_sequences_has_no_one_mean() -> None:
-    with pytest.raises(BadRecipe, match="use the pooling base"):
+    with pytest.raises(BadRecipe, match="a bart base has both"):  # G 29: with any pooling
         head().check(BartConfig(vocab_size=50, d_model=32))
 
 

@@ -42,7 +42,7 @@ class FourBit:
         except (ImportError, NameError) as error:
             raise Refused(
                 f"{whose} was trained on a base in four bits, which bitsandbytes dequantises: pip install "
-                "bitsandbytes, or fold it into the base's own weights with --into original (into='original')"
+                "'adapterhub-fin[qlora]', or fold it into the base's own weights with --into original (into='original')"
             ) from error
         from transformers import BitsAndBytesConfig
 

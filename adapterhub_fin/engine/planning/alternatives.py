@@ -69,7 +69,7 @@ def _four_bits(draft: Draft) -> Iterator[Setting]:
     if given != draft.recipe.method.options:
         return  # it starts in a way that four bits don't know
     try:
-        method = plugs.build(Method, "qlora", given)
+        method = plugs.build_to_run(Method, "qlora", given)
         method.check(draft.config, draft.head.task)
     except (BadRecipe, PluginError):
         return

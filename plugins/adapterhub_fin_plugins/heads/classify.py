@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
 from adapterhub_fin.interfaces import HeadImplementation, Prediction
-from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean, renamed
+from adapterhub_fin_plugins.heads.pooling import check_classifier, read_mean, renamed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +29,7 @@ class Classify(HeadImplementation):
         self.weights: Tensor | None = None  # of each label in the loss; of training alone
 
     def check(self, config: PretrainedConfig) -> None:
-        if self.options.pooling == "mean":
-            check_mean(config)
+        check_classifier(config, "classify")
 
     def learn(self, rows: Dataset) -> None:
         found = Counter(str(label) for label in rows["label"])

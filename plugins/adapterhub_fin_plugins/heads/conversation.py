@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapterhub_fin.errors import BadCorpus
 
@@ -16,16 +16,24 @@ Messages = Sequence[Mapping[str, str]]
 def render(messages: Messages, tokenizer: PreTrainedTokenizerBase, *, ask: bool) -> str:
     """The text of a conversation; with `ask`, up to where the assistant begins to speak."""
     if tokenizer.chat_template is not None:
-        text: Any = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=ask
-        )
-        return str(text)
+        return _from_template([dict(message) for message in messages], tokenizer, ask)
     end = tokenizer.eos_token or ""
     said = [
         f"### {message['role']}\n{message['content']}{end if message['role'] == 'assistant' else ''}\n\n"
         for message in messages
     ]
     return "".join(said) + ("### assistant\n" if ask else "")
+
+
+def _from_template(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, ask: bool) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+    except Exception as error:  # a template is a program of the base's author: it may refuse, or fail in any way
+        roles = ", ".join(message["role"] for message in messages) or "none yet"
+        raise BadCorpus(
+            f"the tokenizer's chat template does not take a conversation of these roles ({roles}): {error}; leave out "
+            "the system message or let the user speak first, as the template wants it, or give the tokenizer another"
+        ) from error
 
 
 def answer_spans(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[tuple[int, int]]]:

@@ -16,10 +16,20 @@ if TYPE_CHECKING:
 PAST: Final = "past_key_values"
 
 
-def check_mean(config: PretrainedConfig) -> None:
-    """Raise BadRecipe where a base has two sequences of states, so that it isn't clear whose mean is meant."""
+def check_classifier(config: PretrainedConfig, head: str) -> None:
+    """Raise BadRecipe for a base on which Transformers puts no classifier that reads one sequence."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
     if config.is_encoder_decoder:
-        raise BadRecipe("head.pooling mean is for encoders and decoders, and the base has both: use the pooling base")
+        raise BadRecipe(
+            f"{head} reads the states of an encoder or of a decoder, and a {config.model_type} base has both: choose a "
+            "base that is one of them"
+        )
+    if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        raise BadRecipe(
+            f"{head} needs a base that Transformers has a classifier for, and for {config.model_type} it has none: "
+            "choose another base, or the head causal-lm"
+        )
 
 
 def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.interfaces import Estimate, HeadImplementation
-from adapterhub_fin_plugins.heads.pooling import check_mean, read_mean, renamed
+from adapterhub_fin_plugins.heads.pooling import check_classifier, read_mean, renamed
 from adapterhub_fin_plugins.metrics import alike
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ class Regress(HeadImplementation):
         self.scale: float | None = options.scale if options.standardize else 1.0
 
     def check(self, config: PretrainedConfig) -> None:
-        if self.options.pooling == "mean":
-            check_mean(config)
+        check_classifier(config, "regress")
 
     def learn(self, rows: Dataset) -> None:
         targets = np.array([_figure(value) for value in rows["target"]])

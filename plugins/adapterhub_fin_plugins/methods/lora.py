@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.peft_method import PeftMethod
 from adapterhub_fin.engine.targets import linear_layers
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import BadRecipe, WrongBase
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin_plugins.methods import lora_init
 from adapterhub_fin_plugins.methods.lora_options import CHANGES_BASE
@@ -76,6 +76,17 @@ class Lora(PeftMethod):
             stored = super().tensors(wrapped, site.slot)
             self.starts[site.slot] = {name: value.clone() for name, value in stored.items() if ".lora_" in name}
         return wrapped
+
+    def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+        try:
+            return super()._inject(model, config, slot)
+        except WrongBase as error:  # PEFT names its own option, on a layer that nobody named
+            if "lora_dropout" not in str(error):
+                raise
+            raise BadRecipe(
+                "this base holds the weights of its experts in one parameter, on which LoRA has no dropout: set "
+                "method.dropout to 0"
+            ) from error
 
     def _check_rank(self, init: str, model: nn.Module, config: Any) -> None:
         """A start from the base's own directions needs as many as the rank asks for; LoRA-GA takes two for each."""

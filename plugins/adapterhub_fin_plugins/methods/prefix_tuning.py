@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.peft_method import peft_model
 from adapterhub_fin.errors import BadRecipe
@@ -15,6 +15,7 @@ from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
 if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor, nn
+    from transformers import PretrainedConfig
 
 # The key and value projections of encoders, which keep no cache that they could be read from.
 PROJECTIONS = (("key", "value"), ("k_lin", "v_lin"), ("k_proj", "v_proj"), ("key_proj", "value_proj"))
@@ -25,6 +26,13 @@ class PrefixTuning(PromptMethod):
 
     embedded = False
     checkpointing = False  # recomputing a layer would throw the prefix in its cache away
+
+    def check(self, config: PretrainedConfig, task: str | None) -> None:
+        """Raise BadRecipe for a base whose layers have no keys and values that a prefix could stand before."""
+        super().check(config, task)
+        text = config.get_text_config()
+        if reason := _no_place_for_a_prefix(text, self.options.tokens):
+            raise BadRecipe(f"prefix-tuning needs keys and values of its own, and {reason}")
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         from peft import PrefixTuningConfig
@@ -55,6 +63,29 @@ class PrefixTuning(PromptMethod):
             with torch.no_grad():
                 prefix.copy_(_keys_and_values(inner, ids.to(prefix.device)).to(prefix))
         return wrapped
+
+
+def _no_place_for_a_prefix(config: Any, tokens: int) -> str | None:
+    """Return why a base takes no prefix of so many tokens and what to do, or None if it does."""
+    from transformers import MODEL_MAPPING, DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    kind, instead = config.model_type, "use lora"
+    model: Any = MODEL_MAPPING.get(type(config), None)
+    if model is not None and "past_key_values" not in signature(model.forward).parameters:
+        return f"a {kind} base takes none: {instead}"
+    if getattr(config, "kv_lora_rank", None):  # DeepSeek's latent attention: keys and values of two widths
+        return f"a {kind} base makes them from latents: {instead}"
+    layers: list[Any] = list(DynamicCache(config=config).layers)
+    if any(not isinstance(layer, DynamicLayer) for layer in layers):
+        return f"a {kind} base has layers that keep none: {instead}"
+    windows = [layer.sliding_window for layer in layers if layer.is_sliding and hasattr(layer, "sliding_window")]
+    if windows and tokens >= min(windows):
+        return (
+            f"{tokens} tokens do not fit a window of {min(windows)} in this base's attention: lower method.tokens to "
+            f"{min(windows) - 1} or less"
+        )
+    return None
 
 
 def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:

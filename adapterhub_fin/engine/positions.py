@@ -1,0 +1,36 @@
+"""Say how many tokens a base can number."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from transformers import MODEL_MAPPING
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+# What RoBERTa and its kin number their tokens with: from behind the index of padding on.
+_PAST_PADDING = "create_position_ids_from_input_ids"
+
+
+def position_limit(config: PretrainedConfig) -> int | None:
+    """Return the tokens that a base can number, or None where it sets no limit.
+
+    RoBERTa's 514 positions hold 512 tokens, since the first stands behind the index of padding, 1.
+    """
+    text: Any = config.get_text_config()
+    limit: int | None = getattr(text, "max_position_embeddings", None)
+    if limit is None or limit < 0:  # XLNet and DeBERTa write -1 where distances are relative
+        return None
+    padding = getattr(text, "pad_token_id", None)
+    return limit - padding - 1 if padding is not None and _starts_past_padding(text) else limit
+
+
+def _starts_past_padding(config: Any) -> bool:
+    model: Any = MODEL_MAPPING.get(type(config), None)
+    module = inspect.getmodule(model) if model is not None else None
+    if module is None:
+        return False
+    classes = (each for _, each in inspect.getmembers(module, inspect.isclass))
+    return hasattr(module, _PAST_PADDING) or any(hasattr(each, _PAST_PADDING) for each in classes)
