@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -57,10 +58,10 @@ def load(
     found = find_version(reference, registry, as_of, tier, lock)
     if isinstance(base, nn.Module):
         tokenizer = tokenizer or _tokenizer_for(found, download)
-        with building():
+        with building(), _undrawn():
             return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
     choice, source = base_source(found, base, download)
-    with quiet_loading():
+    with quiet_loading(), _undrawn():
         adapter = _load_whole(found, source, tokenizer, device)
         if choice.path is not None:
             bases.remember(plugs.pin_key(held_base(found.registry, found.version)), source.folder)
@@ -104,8 +105,13 @@ def attach(
     """
     found = find_version(reference, registry, as_of, tier, lock)
     tokenizer = tokenizer or _tokenizer_for(found, False)
-    with building():
+    with building(), _undrawn():
         return _attach(model, found, tokenizer, "the model given")
+
+
+def _undrawn() -> AbstractContextManager[None]:
+    """Leave torch's generator as it was: what loading draws is overwritten."""
+    return torch.random.fork_rng(devices=[])
 
 
 @dataclass(frozen=True)
@@ -142,13 +148,12 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, 
     )
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten: the caller's seed stays as it was
-        twin = method.rebuild(copy.deepcopy(model) if method.needs_values else meta_twin(model), site, found.folder)
-        check_bijection(method.tensors(twin, site.slot), found.folder, version.reference)
-        take_slot(model, site.slot, version.manifest.method.name)
-        plugs.align_padding(pin.unwrapped(model), tokenizer)
-        adapted = method.rebuild(model, site, found.folder)
-        fill_adapter(method, adapted, site.slot, found.folder)
+    twin = method.rebuild(copy.deepcopy(model) if method.needs_values else meta_twin(model), site, found.folder)
+    check_bijection(method.tensors(twin, site.slot), found.folder, version.reference)
+    take_slot(model, site.slot, version.manifest.method.name)
+    plugs.align_padding(pin.unwrapped(model), tokenizer)
+    adapted = method.rebuild(model, site, found.folder)
+    fill_adapter(method, adapted, site.slot, found.folder)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
         if site.slot in name.split("."):
             parameter.requires_grad_(False)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.adapter import Adapter
+from adapterhub_fin.engine.pin import backbone
+from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry import Registry
 
 FEW = ["Arlo: profit rose.", "Gant: profit fell, and a longer sentence follows.", "Nyx meets in May.", "No."]
@@ -123,3 +128,207 @@ def test_ten_thousand_answers_of_eight_threads_are_those_of_one(stock: Stock) ->
     counts = _in_threads([lambda seed=seed: work(seed) for seed in range(THREADS)])  # type: ignore[misc]
     assert sum(given for given, _ in counts) >= ANSWERS
     assert sum(wrong for _, wrong in counts) == 0
+
+
+def _busy(adapter: Adapter, until: threading.Event) -> int:
+    """Answer over and over, and count the answers that differ from the first one's."""
+    expected, wrong, given = _values(adapter.embed(FEW)), 0, 0
+    while not until.is_set() or given < 3:
+        given, wrong = given + 1, wrong + _differ(_values(adapter.embed(FEW)), expected)
+    return wrong
+
+
+def _while_busy(adapters: Sequence[Adapter], work: Callable[[], Any]) -> list[int]:
+    """Do something while threads answer; what each of them counted."""
+    done, begun = threading.Event(), threading.Barrier(len(adapters) + 1)
+
+    def answer(adapter: Adapter) -> int:
+        begun.wait(WAIT)
+        return _busy(adapter, done)
+
+    with ThreadPoolExecutor(len(adapters)) as pool:
+        counts = [pool.submit(answer, adapter) for adapter in adapters]
+        try:
+            begun.wait(WAIT)
+            work()
+        finally:
+            done.set()
+        return [count.result(WAIT) for count in counts]
+
+
+def test_classifiers_on_one_backbone_and_tokenizer_cut_texts_at_their_own_length(stock: Stock) -> None:
+    """A fast tokenizer keeps the length to cut to as its own state."""
+    first, second = stock.classifiers()
+    short = replace(second, max_length=6)
+    alone = [_values(adapter.predict(TEXTS)) for adapter in (first, short)]
+
+    def work(adapter: Adapter, expected: list[float]) -> int:
+        return sum(_differ(_values(adapter.predict(TEXTS)), expected) for _ in range(25))
+
+    asks = [partial(work, *each) for each in zip((first, short), alone, strict=True)] * 2
+    assert _in_threads(asks) == [0, 0, 0, 0]
+
+
+def test_the_reader_of_a_stream_asks_another_adapter_meanwhile(stock: Stock) -> None:
+    first, second = stock.writers()
+    whole, expected = first.generate([FEW[1]], max_new_tokens=24), _values(second.predict(FEW))
+    pieces = []
+    for piece in first.stream(FEW[1], max_new_tokens=24):
+        pieces.append(piece)
+        assert not _differ(_values(second.predict(FEW)), expected)
+        nested = "".join(second.stream(FEW[0], max_new_tokens=3))
+        assert nested == second.generate([FEW[0]], max_new_tokens=3)[0]
+    assert "".join(pieces) == whole[0]
+
+
+@pytest.mark.parametrize("leave", ["close", "forget", "forget in a cycle", "raise"])
+def test_a_stream_that_nobody_reads_any_more_frees_the_model(stock: Stock, leave: str) -> None:
+    first, second = stock.writers()
+    expected, steps = _values(second.predict(FEW)), []
+    hook = first.model.register_forward_pre_hook(lambda *_: steps.append(1))
+    try:
+        pieces: Any = first.stream(FEW[0], max_new_tokens=100)
+        next(pieces)
+        if leave == "close":
+            pieces.close()
+        elif leave == "raise":
+            with pytest.raises(ZeroDivisionError):
+                pieces.throw(ZeroDivisionError)
+        elif leave == "forget in a cycle":
+            cycle: list[Any] = [pieces]
+            cycle.append(cycle)
+            del cycle
+        del pieces
+        gc.collect()
+        assert not _differ(_values(second.predict(FEW)), expected)
+    finally:
+        hook.remove()
+    assert len(steps) < 100
+
+
+def test_a_stream_begun_and_left_while_another_thread_has_the_model_waits_for_nobody(stock: Stock) -> None:
+    first, second = stock.writers()
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with second.answering():
+            held.set()
+            free.wait(WAIT)
+
+    def leave() -> None:
+        held.wait(WAIT)
+        pieces: Any = first.stream(FEW[0], max_new_tokens=20)
+        threading.Timer(0.2, free.set).start()
+        next(pieces)  # waits for the model, and for nothing else
+        pieces.close()
+
+    _in_threads([hold, leave])
+    never: Any = first.stream(FEW[0], max_new_tokens=20)  # nothing begins before the first piece is asked for
+    del never
+    assert first.generate([FEW[0]], max_new_tokens=2)
+
+
+def test_what_would_wait_for_itself_is_refused(stock: Stock) -> None:
+    first, second = stock.writers()
+    short: dict[str, Any] = {"training": {"max_length": 32}}
+    with first.answering():
+        with pytest.raises(ahf.Refused, match=r"leave answering\(\)"):
+            next(iter(second.stream(FEW[0], max_new_tokens=2)))
+        with pytest.raises(ahf.Refused, match=r"leave answering\(\)"):
+            stock.writers()
+        with pytest.raises(ahf.Refused, match=r"leave answering\(\)"):
+            ahf.train(name="t/never", base={"path": str(stock.encoder)}, corpus={"name": tiny_corpus()}, **short)
+        assert second.generate([FEW[0]], max_new_tokens=2)  # the thread's own answers need not wait
+    assert stock.writers()
+
+
+def test_what_draws_draws_from_its_own_seed(stock: Stock) -> None:
+    """torch's generator is the process's; the models here are two, so that no model's lock keeps them apart."""
+    first, other = stock.writers()[0], stock.writers()[1]
+    how: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.0}
+    alone = [adapter.generate(FEW, seed=seed, **how) for seed, adapter in enumerate((first, other))]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+
+    def draw(adapter: Adapter, seed: int) -> int:
+        whole = sum(adapter.generate(FEW, seed=seed, **how) != alone[seed] for _ in range(5))
+        pieces = ("".join(adapter.stream(FEW[0], seed=seed, **how)) for _ in range(5))
+        return whole + sum(each != adapter.generate(FEW[:1], seed=seed, **how)[0] for each in pieces)
+
+    assert _in_threads([partial(draw, first, 0), partial(draw, other, 1), partial(draw, first, 0)]) == [0, 0, 0]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loading_onto_a_shared_base_leaves_those_who_answer_alone(stock: Stock) -> None:
+    first, second = stock.writers()
+    loaded: list[Adapter] = []
+
+    def load() -> None:
+        for number in (0, 1, 0):
+            name = f"t/writer-{number}"
+            loaded.append(ahf.load(name, base=first.model, tokenizer=first.tokenizer, registry=stock.registry))
+
+    assert _while_busy([first, second], load) == [0, 0]
+    for adapter, like in zip(loaded, (first, second, first), strict=True):
+        assert not _differ(_values(adapter.predict(FEW)), _values(like.predict(FEW)))
+
+
+def test_nothing_computes_while_transformers_changes_the_process_for_a_load(
+    stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base in bfloat16 is built under that default, which is the whole process's."""
+    half = tmp_path / "half"
+    LlamaForCausalLM.from_pretrained(stock.decoder).to(torch.bfloat16).save_pretrained(half)
+    AutoTokenizer.from_pretrained(stock.decoder).save_pretrained(half)
+    _save(LlamaForCausalLM.from_pretrained(half), "t/half", "CAUSAL_LM", None, half, stock.registry)
+    first, seen = stock.writers()[0], set[Any]()
+    first.model.register_forward_pre_hook(lambda *_: seen.add((torch.get_default_dtype(), PreTrainedModel.tie_weights)))
+    first.predict(FEW)
+    plain, built = set(seen), LlamaForCausalLM.post_init
+
+    def build_slowly(self: Any) -> None:
+        time.sleep(0.05)
+        built(self)
+
+    monkeypatch.setattr(LlamaForCausalLM, "post_init", build_slowly)
+
+    def load() -> None:
+        for _ in range(3):
+            ahf.load("t/half", base=half, registry=stock.registry)
+
+    assert _while_busy([first, first], load) == [0, 0]
+    assert seen == plain
+
+
+def test_versions_with_bases_of_their_own_are_loaded_at_once(stock: Stock) -> None:
+    """Transformers changes the process for each load, and must find it as it was for the next."""
+    from transformers.utils import logging
+
+    untyped: Any = logging
+    before = (untyped.get_verbosity(), untyped.is_progress_bar_enabled(), PreTrainedModel.tie_weights)
+    names = ["t/writer-0", "t/tone-0", "t/writer-1", "t/tone-1"] * 2
+    bases = [stock.decoder, stock.encoder] * 4
+    asks = [
+        partial(ahf.load, name, base=base, registry=stock.registry) for name, base in zip(names, bases, strict=True)
+    ]
+    alone = [ask() for ask in asks[:4]] * 2
+    torch.manual_seed(5)
+    seed = torch.get_rng_state()
+    for adapter, like in zip(_in_threads(asks), alone, strict=True):
+        assert not _differ(_values(adapter.predict(FEW)), _values(like.predict(FEW)))
+    assert torch.equal(torch.get_rng_state(), seed)
+    assert (untyped.get_verbosity(), untyped.is_progress_bar_enabled(), PreTrainedModel.tie_weights) == before
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_each_module_keeps_its_mode(stock: Stock) -> None:
+    """A part that the caller froze in evaluation mode, within a model in training, is still frozen after an answer."""
+    first, _ = stock.classifiers()
+    first.model.train()
+    frozen = backbone(first.model).encoder
+    frozen.eval()
+    modes = [module.training for module in first.model.modules()]
+    expected = _values(first.predict(FEW))
+    assert [module.training for module in first.model.modules()] == modes
+    first.model.eval()
+    assert not _differ(_values(first.predict(FEW)), expected)
