@@ -172,12 +172,13 @@ def lock_of(model: nn.Module) -> RLock:
 
 
 def _check_process() -> None:
-    """Prepare the child of a fork: on more than one thread OpenMP would wait forever for those that the parent had."""
+    """Prepare the child of a fork: OpenMP and tokenizers would wait forever for threads that only the parent has."""
     global _forked
     if _broken:
         raise Refused(_broken)
     if _forked:
         torch.set_num_threads(1)
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _forked = False
 
 

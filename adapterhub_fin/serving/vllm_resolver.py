@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.errors import Refused
@@ -73,16 +74,19 @@ class Refusals:
 
     def __init__(self) -> None:
         self._said: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._lock = Lock()  # vLLM asks from several threads
 
     def say(self, name: str, reason: str) -> None:
         """Log a reason that was not logged lately."""
         key = (name[:200], reason)
-        if key not in self._said:
+        with self._lock:
+            is_new = key not in self._said
+            self._said[key] = None
+            self._said.move_to_end(key)
+            if len(self._said) > REMEMBERED:
+                self._said.popitem(last=False)
+        if is_new:
             _log.warning("%.200r is not served from the registry: %s", name, reason)
-        self._said[key] = None
-        self._said.move_to_end(key)
-        if len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
 
 
 def answer(base: str, name: str, said: Refusals) -> Served | None:

@@ -282,7 +282,8 @@ def test_nothing_computes_while_transformers_changes_the_process_for_a_load(
     AutoTokenizer.from_pretrained(stock.decoder).save_pretrained(half)
     _save(LlamaForCausalLM.from_pretrained(half), "t/half", "CAUSAL_LM", None, half, stock.registry)
     first, seen = stock.writers()[0], set[Any]()
-    first.model.register_forward_pre_hook(lambda *_: seen.add((torch.get_default_dtype(), PreTrainedModel.tie_weights)))
+    watched = backbone(first.model)
+    watched.register_forward_pre_hook(lambda *_: seen.add((torch.get_default_dtype(), PreTrainedModel.tie_weights)))
     first.predict(FEW)
     plain, built = set(seen), LlamaForCausalLM.post_init
 
