@@ -47,9 +47,11 @@ def state_folder(registry: Registry, state: str | Path | None = None) -> Path:
 def hub_application(registry: Registry, state: Path, settings: Settings | None = None) -> Starlette:
     """The server as an ASGI application, with this process's vetoes; `state` is a folder of this server's own."""
     from adapterhub_fin_registry.serve.application import application
+    from adapterhub_fin_registry.serve.settings import Settings
     from adapterhub_fin_registry.serve.state import State
 
-    return application(registry, State(state), INTAKE, settings)
+    settings = settings or Settings()
+    return application(registry, State(state, upload_age=settings.upload_age), INTAKE, settings)
 
 
 def server_of(application: Starlette) -> uvicorn.Server:
@@ -65,7 +67,7 @@ def server_of(application: Starlette) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             proxy_headers=False,  # whoever asks could write into them, and into the log, what they like
-            lifespan="off",
+            lifespan="on",
             server_header=False,
             timeout_keep_alive=_KEPT_OPEN,
             timeout_graceful_shutdown=_GRACE,
@@ -104,7 +106,11 @@ def serve(
         raise Refused("nobody has a token, and none is made by itself: make one with `ahf serve token add NAME`")
     _allow_many_files()
     _share_arenas()
-    with _logging_to(sys.stderr), State(folder).claimed(), _listening(host, port) as listener:
+    with (
+        _logging_to(sys.stderr),
+        State(folder, upload_age=settings.upload_age).claimed(),
+        _listening(host, port) as listener,
+    ):
         server = server_of(hub_application(registry, folder, settings))
         ready(settings.url or _url(host, listener.getsockname()[1]))
         server.run(sockets=[listener])

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterhub_fin.cli.amounts import Duration, Size
 from adapterhub_fin.cli.options import json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.serve.tokens import Tokens
+    from adapterhub_fin_registry.serve.tokens import Token, Tokens
 
 _STATE = click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
     help="The server's own folder, for tokens and drafts; else one of the user's, by registry.",
 )
-_UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
-
-
-class Size(click.ParamType[int]):
-    """A number of bytes, such as 512MB."""
-
-    name = "size"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        text = value.strip().upper()
-        unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
-        number = text.removesuffix(unit).strip()
-        if not (number.isascii() and number.isdigit() and len(number) < 16 and int(number)):
-            self.fail(f"{value!r} isn't a size: write bytes, or 512MB, or 2GB.", param, ctx)
-        return int(number) * _UNITS.get(unit, 1)
 
 
 @click.group("serve", invoke_without_command=True)
@@ -47,6 +32,18 @@ class Size(click.ParamType[int]):
     "--max-regular", type=Size(), default="512MB", show_default=True, help="Above it, a file goes by LFS, without Xet."
 )
 @click.option("--url", metavar="URL", help="The server's own URL, where a proxy stands before it.")
+@click.option("--namespace-quota", type=Size(), help="The most bytes of a namespace: versions, drafts and uploads.")
+@click.option("--token-quota", type=Size(), help="The most bytes that are held of what one token brought.")
+@click.option(
+    "--keep-uploads",
+    type=Duration(),
+    default="1d",
+    show_default=True,
+    help="Then an upload without a commit is removed.",
+)
+@click.option("--rate", type=click.IntRange(min=1), help="The most requests a minute of one token.")
+@click.option("--anonymous-rate", type=click.IntRange(min=1), help="The same of an address without a token.")
+@click.option("--read-only", is_flag=True, help="Refuse every change.")
 @_STATE
 @click.pass_context
 def command(
@@ -59,6 +56,12 @@ def command(
     max_upload: int,
     max_regular: int,
     url: str | None,
+    namespace_quota: int | None,
+    token_quota: int | None,
+    keep_uploads: timedelta,
+    rate: int | None,
+    anonymous_rate: int | None,
+    read_only: bool,
     state: Path | None,
 ) -> None:
     """Serve the registry as a Hub, to the clients of any.
@@ -69,9 +72,15 @@ def command(
     \b
     Examples:
       ahf serve token add desk --write
+      ahf serve token add build --write --namespace acme --expires 90d
       ahf serve token list
       ahf serve --port 8780
       ahf serve --url https://hub.example --max-upload 2GB
+      ahf serve --namespace-quota 200GB --token-quota 50GB --keep-uploads 12h
+      ahf serve --rate 600 --anonymous-read --anonymous-rate 60
+      ahf serve --read-only
+      ahf serve read-only on
+      ahf serve read-only off
     """
     if context.invoked_subcommand is not None:
         return
@@ -86,12 +95,37 @@ def command(
         regular_limit=min(max_regular, max_upload),
         upload_limit=max_upload,
         url=url,
+        namespace_quota=namespace_quota,
+        token_quota=token_quota,
+        upload_age=keep_uploads.total_seconds(),
+        rate=rate,
+        anonymous_rate=anonymous_rate,
+        read_only=read_only,
     )
 
     def ready(address: str) -> None:
         click.echo(f"serving at {address}: set HF_ENDPOINT={address} for clients", err=True)
 
     serve(host=host, port=port, state=state, public_address=public, settings=settings, ready=ready)
+
+
+@command.command("read-only")
+@click.argument("switch", type=click.Choice(["on", "off"]))
+@_STATE
+def read_only_(switch: str, state: Path | None) -> None:
+    """Make a server that runs refuse every change, or take them again.
+
+    What is under way when it is switched on still ends. Switched on, it also counts for the next start.
+
+    \b
+    Examples:
+      ahf serve read-only on
+      ahf serve read-only off
+    """
+    from adapterhub_fin_registry.serve.state import State
+
+    State(_folder(state)).set_read_only(switch == "on")
+    click.echo("the server refuses every change" if switch == "on" else "the server takes changes", err=True)
 
 
 @command.group("token")
@@ -101,6 +135,7 @@ def token() -> None:
     \b
     Examples:
       ahf serve token add desk --write --namespace acme
+      ahf serve token add audit --expires 2027-01-31
       ahf serve token list --json
       ahf serve token revoke desk
     """
@@ -110,17 +145,21 @@ def token() -> None:
 @click.argument("name")
 @click.option("--write", is_flag=True, help="It may also push, tag and delete.")
 @click.option("--namespace", "namespaces", multiple=True, metavar="NAMESPACE", help="Only this one; may be repeated.")
+@click.option("--expires", type=Duration(), help="Until when it counts: 90d, 12h, or a day as 2027-01-31; else always.")
 @_STATE
 @json_option
-def add(name: str, write: bool, namespaces: tuple[str, ...], state: Path | None, as_json: bool) -> None:
+def add(
+    name: str, write: bool, namespaces: tuple[str, ...], expires: timedelta | None, state: Path | None, as_json: bool
+) -> None:
     """Make a token and print it, once: a hash of it is kept.
 
     \b
     Examples:
       ahf serve token add desk --write
       ahf serve token add research --namespace acme --json
+      ahf serve token add build --write --namespace acme --expires 90d
     """
-    secret = _tokens(state).add(name, "write" if write else "read", namespaces)
+    secret = _tokens(state).add(name, "write" if write else "read", namespaces, expires)
     if as_json:
         print_json({"name": name, "rights": "write" if write else "read", "token": secret})
     else:
@@ -131,7 +170,7 @@ def add(name: str, write: bool, namespaces: tuple[str, ...], state: Path | None,
 @_STATE
 @json_option
 def list_(state: Path | None, as_json: bool) -> None:
-    """List the tokens by their names.
+    """List the tokens by their names, with when each was used last, to the minute.
 
     \b
     Examples:
@@ -139,10 +178,11 @@ def list_(state: Path | None, as_json: bool) -> None:
     """
     found = _tokens(state).all()
     if as_json:
-        print_json([{**vars(each), "namespaces": list(each.namespaces)} for each in found])
+        print_json([_facts(each) for each in found])
     else:
-        rows = [(each.name, each.rights, ", ".join(each.namespaces) or "all", each.created_at) for each in found]
-        print_table(("name", "rights", "namespaces", "since"), rows)
+        columns = ("name", "rights", "namespaces", "since", "expires", "last used")
+        rows = [(each.name, each.rights, ", ".join(each.namespaces) or "all", *_times(each)) for each in found]
+        print_table(columns, rows)
 
 
 @token.command("revoke")
@@ -159,11 +199,33 @@ def revoke(name: str, state: Path | None) -> None:
     click.echo(f"the token {name} is revoked", err=True)
 
 
-def _tokens(state: Path | None) -> Tokens:
-    from adapterhub_fin.hub_server import check_installed, state_folder
-    from adapterhub_fin.registries import configured_registries
+def _facts(token: Token) -> dict[str, Any]:
+    return {
+        "name": token.name,
+        "rights": token.rights,
+        "namespaces": list(token.namespaces),
+        "created_at": token.created_at,
+        "expires_at": token.expires_at or None,
+        "expired": token.is_expired,
+        "last_used_at": token.last_used_at or None,
+    }
 
-    check_installed()
+
+def _times(token: Token) -> tuple[str, str, str]:
+    expires = f"{token.expires_at} (expired)" if token.is_expired else token.expires_at or "never"
+    return token.created_at, expires, token.last_used_at or "never"
+
+
+def _tokens(state: Path | None) -> Tokens:
+    folder = _folder(state)
     from adapterhub_fin_registry.serve.tokens import Tokens
 
-    return Tokens(state_folder(configured_registries().writable(), state))
+    return Tokens(folder)
+
+
+def _folder(state: Path | None) -> Path:
+    from adapterhub_fin.hub_server import check_installed, state_folder
+    from adapterhub_fin_registry import RegistryChain
+
+    check_installed()
+    return state_folder(RegistryChain.configured().writable(), state)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Final
+
+import anyio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,14 +23,18 @@ from adapterhub_fin_registry.serve.card import card_of
 from adapterhub_fin_registry.serve.errors import Code, HubError, told
 from adapterhub_fin_registry.serve.guard import Guard
 from adapterhub_fin_registry.serve.listing import Listing
+from adapterhub_fin_registry.serve.quota import Quota
 from adapterhub_fin_registry.serve.reads import Reads
 from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
 from adapterhub_fin_registry.serve.routes import Endpoint, hub_routes
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tokens import Tokens
+from adapterhub_fin_registry.serve.turns import Turns
 from adapterhub_fin_registry.serve.uploads import Uploads
 from adapterhub_fin_registry.serve.writes import Writes
+
+SWEEP: Final = 3600.0  # seconds between two looks for uploads that no commit names
 
 
 def application(registry: Registry, state: State, intake: Intake, settings: Settings | None = None) -> Starlette:
@@ -35,8 +44,9 @@ def application(registry: Registry, state: State, intake: Intake, settings: Sett
     guard = Guard(repositories, Tokens(state.folder), settings)
     metrics = Metrics()
     reads = Reads(repositories, guard, Listing(repositories), settings)
-    uploads = Uploads(state, settings.upload_limit)
-    writes = Writes(repositories, guard, uploads, intake, settings, metrics)
+    quota, turns = Quota(repositories, settings), Turns(guard.check_writable)
+    uploads = Uploads(state, settings.upload_limit, quota)
+    writes = Writes(repositories, guard, uploads, intake, settings, metrics, quota, turns)
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, AdapterHubError)
@@ -53,10 +63,34 @@ def application(registry: Registry, state: State, intake: Intake, settings: Sett
             *hub_routes(reads, writes),
         ],
         middleware=[Middleware(Access, metrics=metrics)],
+        lifespan=_sweeping(state, turns),
         exception_handlers={HubError: _hub_error, AdapterHubError: ours, HTTPException: _unknown, OSError: _disk},
     )
     served.router.redirect_slashes = False  # a redirect's target would be made of the client's own headers
     return served
+
+
+def _sweeping(state: State, turns: Turns) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(served: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_sweep, state, turns)
+            yield
+            tasks.cancel_scope.cancel()
+
+    return lifespan
+
+
+async def _sweep(state: State, turns: Turns) -> None:
+    """Remove what was uploaded and named by no commit, again and again, each repository in its turn."""
+    while True:
+        await anyio.sleep(SWEEP)
+        for name in await run_in_threadpool(lambda: list(state.places())):
+            with suppress(HubError):  # the server is read-only for now
+                try:
+                    await turns.take({name}, state.sweep, name)
+                except (OSError, AdapterHubError) as error:  # of one repository, which keeps no other from it
+                    log.error("old uploads to %s can't be removed: %s", name, error)
 
 
 def _health(registry: Registry) -> Endpoint:

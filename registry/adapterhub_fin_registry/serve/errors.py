@@ -16,12 +16,18 @@ _HEADER_LIMIT: Final = 600
 
 
 class HubError(Exception):
-    """An answer that isn't the one asked for."""
+    """An answer that isn't the one asked for; `short` stands in the header in the place of the message."""
 
     def __init__(
-        self, status: int, message: str, code: Code | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        code: Code | None = None,
+        headers: Mapping[str, str] | None = None,
+        short: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.short = short
         self.status = status
         self.message = message
         self.code = code
@@ -29,7 +35,7 @@ class HubError(Exception):
 
     def response(self) -> Response:
         """The answer: the message in its body, and in a header, where the client looks first."""
-        headers = {**self.headers, "X-Error-Message": _header(self.message)}
+        headers = {**self.headers, "X-Error-Message": _header(self.short or self.message)}
         if self.code is not None:
             headers["X-Error-Code"] = self.code
         if self.status == 401:

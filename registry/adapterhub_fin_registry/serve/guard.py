@@ -7,7 +7,9 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from adapterhub_fin_registry.serve.access import log
 from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, no_repository
+from adapterhub_fin_registry.serve.rates import Rate, network
 from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import Repository
 from adapterhub_fin_registry.serve.settings import Settings
@@ -23,6 +25,8 @@ class Guard:
         self._repositories = repositories
         self._tokens = tokens
         self._settings = settings
+        self._rate = Rate(settings.rate, "a token")
+        self._anonymous_rate = Rate(settings.anonymous_rate, "an address without a token")
 
     async def token(self, request: Request) -> Token | None:
         """The token of a request, None without one; 401 for one that isn't known. It is looked up once a request."""
@@ -32,14 +36,41 @@ class Guard:
             return found
         header = request.headers.get("authorization")
         if header is None:
+            self._count_address(request)
             state["found"] = None
             return None
         scheme, _, secret = header.partition(" ")
         found = await run_in_threadpool(self._tokens.find, secret.strip()) if scheme.lower() == "bearer" else None
         if found is None:
+            self._count_address(request)
             raise HubError(401, BAD_TOKEN)
         state["token"], state["found"] = found.name, found
+        self._rate.take(found.name)
+        _check_time(found)
+        await run_in_threadpool(self._note_use, found)
         return found
+
+    def _count_address(self, request: Request) -> None:
+        self._anonymous_rate.take(network(request.client.host) if request.client else "")
+
+    def _note_use(self, token: Token) -> None:
+        try:
+            self._tokens.note_use(token)
+        except OSError as error:  # a full disk must not keep anybody from reading
+            log.error("the last use of the token %s can't be written down: %s", token.name, error)
+
+    def still(self, id_: str, namespace: str) -> Token:
+        """The token of an id that may write in a namespace now: 403 for one that was revoked or expired meanwhile."""
+        self.check_writable()
+        token = self._tokens.by_id(id_)
+        if token is None or token.is_expired or not token.may_write(namespace):
+            raise HubError(403, "the token of this upload was revoked or has expired: log in with one that counts")
+        return token
+
+    def check_writable(self) -> None:
+        """Refuse a change where the server was told to take none, at its start or since."""
+        if self._settings.read_only or self._repositories.state.is_read_only:
+            raise HubError(403, "this server is read-only for now: what it has can be read, and changed once it is not")
 
     async def holder(self, request: Request) -> Token:
         """The token of a request, which must have one: asked before any of its body is read."""
@@ -60,6 +91,7 @@ class Guard:
         token = await self.holder(request)
         if not token.may_write(namespace):
             raise HubError(403, f"the token {token.name} may not write in {namespace[:100]}")
+        await run_in_threadpool(self.check_writable)
         return token
 
     async def reading(self, request: Request) -> Repository:
@@ -98,6 +130,12 @@ class Guard:
         """The repository that a request names, where it may be changed."""
         repository = await self.reading(request)
         return repository, await self.writer(request, repository.namespace)
+
+
+def _check_time(token: Token) -> None:
+    if token.is_expired:
+        why = f"the token {token.name} expired at {token.expires_at}: ask whoever runs this server for another"
+        raise HubError(401, why, short=BAD_TOKEN)  # by which the client knows that it is about the token
 
 
 def may_see(token: Token | None, namespace: str, private: bool) -> bool:

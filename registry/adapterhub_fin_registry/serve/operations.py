@@ -19,12 +19,15 @@ _TITLE: Final = 2000
 _MESSAGE: Final = 50_000
 
 
-def operations_of(lines: list[Line], repository: Repository, state: State) -> Operations:
-    """What a commit asks for; nothing is kept unless every line can be understood."""
+def operations_of(lines: list[Line], repository: Repository, state: State, by: str) -> tuple[Operations, list[str]]:
+    """What a commit asks for, and which of its files are new; nothing is kept unless every line is understood."""
     if not lines or lines[0].key != "header" or any(line.key == "header" for line in lines[1:]):
         raise bad_request("a commit begins with its header, and has one")
     header = lines[0].value
     parent = header.get("parentCommit")
+    parent = None if parent is None else body.text(parent, "parentCommit", 100)
+    title = body.text(header.get("summary", ""), "summary", _TITLE)
+    message = body.text(header.get("description", ""), "description", _MESSAGE)
     files: dict[str, Line] = {}
     deleted: dict[str, list[str]] = {"deletedFile": [], "deletedFolder": []}
     for line in lines[1:]:
@@ -38,17 +41,13 @@ def operations_of(lines: list[Line], repository: Repository, state: State) -> Op
             raise bad_request(f"{path[:200]!r} {reason}, and can't be stored here: leave it out")
         if path in files:
             raise bad_request(f"{path} stands twice in the commit: send it once")
+        if line.key == "file" and (line.file is None or line.value.get("encoding") != "base64"):
+            raise bad_request("a file's content must come in base64")
         files[path] = line
     blobs = {path: _uploaded(line, repository) for path, line in files.items() if line.key == "lfsFile"}
-    blobs |= {path: _kept(line, repository, state) for path, line in files.items() if line.key == "file"}
-    return Operations(
-        blobs,
-        deleted["deletedFile"],
-        deleted["deletedFolder"],
-        None if parent is None else body.text(parent, "parentCommit", 100),
-        body.text(header.get("summary", ""), "summary", _TITLE),
-        body.text(header.get("description", ""), "description", _MESSAGE),
-    )
+    new: list[str] = []
+    blobs |= {path: _kept(line, repository, state, by, new) for path, line in files.items() if line.key == "file"}
+    return Operations(blobs, deleted["deletedFile"], deleted["deletedFolder"], parent, title, message), new
 
 
 def _uploaded(line: Line, repository: Repository) -> Blob:
@@ -63,9 +62,9 @@ def _uploaded(line: Line, repository: Repository) -> Blob:
     return found
 
 
-def _kept(line: Line, repository: Repository, state: State) -> Blob:
-    if line.file is None or line.value.get("encoding") != "base64":
-        raise bad_request("a file's content must come in base64")
+def _kept(line: Line, repository: Repository, state: State, by: str, new: list[str]) -> Blob:
+    assert line.file is not None
     sha256 = line.file.finish()
-    state.keep(repository.name, line.file.path, sha256)
+    if state.keep(repository.name, line.file.path, sha256, by):
+        new.append(sha256)
     return Blob(line.file.size, sha256, state.blob(repository.name, sha256))

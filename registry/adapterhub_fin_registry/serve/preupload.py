@@ -18,12 +18,16 @@ _LEFT_OUT: Final = frozenset({"training_args.bin", "optimizer.pt", "scheduler.pt
 _LEFT_OUT_STARTS: Final = ("rng_state", "events.out.tfevents")
 
 
-def answers(said: dict[str, Any], here: Mapping[str, Blob], settings: Settings) -> list[dict[str, Any]]:
-    """One answer a file, by those that are here already; a HubError where a file can't be stored."""
+def answers(said: dict[str, Any], here: Mapping[str, Blob], settings: Settings) -> tuple[list[dict[str, Any]], int]:
+    """One answer a file, by those that are here already, and the bytes of those that aren't left out.
+
+    Raises HubError where a file can't be stored.
+    """
     files = said.get("files")
     if not isinstance(files, list) or len(files) > FILES:
         raise bad_request(f"a preupload names at most {FILES} files")
-    return [_answer(each, here, settings) for each in files]
+    found = [_answer(each, here, settings) for each in files]
+    return found, sum(file["size"] for file, answer in zip(files, found, strict=True) if not answer["shouldIgnore"])
 
 
 def _answer(file: Any, here: Mapping[str, Blob], settings: Settings) -> dict[str, Any]:

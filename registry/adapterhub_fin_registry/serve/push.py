@@ -14,6 +14,7 @@ from adapterhub_fin_registry.serve.changes import Operations, applied
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
 from adapterhub_fin_registry.serve.giving import check_files
 from adapterhub_fin_registry.serve.pushed import Pushed, pushed_id, version_id
+from adapterhub_fin_registry.serve.quota import Quota
 from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import MAIN, Repository
 from adapterhub_fin_registry.serve.storing import Candidate, rehearsed, rows, stored, tree_id
@@ -25,7 +26,15 @@ CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
 
 
-def push(repositories: Repositories, intake: Intake, name: str, branch: str, asked: Operations, author: str) -> Commit:
+def push(
+    repositories: Repositories,
+    intake: Intake,
+    name: str,
+    branch: str,
+    asked: Operations,
+    author: str,
+    quota: Quota,
+) -> Commit:
     """Apply a commit to a branch and give what it is from then on; the bytes of its files are already kept.
 
     On `main` a tree that is a whole adapter becomes the next version; one that isn't yet, or that is on another
@@ -39,7 +48,7 @@ def push(repositories: Repositories, intake: Intake, name: str, branch: str, ask
     if asked.parent is not None and asked.parent != head.id:
         raise HubError(412, f"{branch} is at {head.id} by now, not at {asked.parent[:40]}: read it and push again")
     tree = applied(head, asked)
-    return _Push(repositories, intake, repository, branch, head, asked, author).settle(tree)
+    return _Push(repositories, intake, repository, branch, head, asked, author, quota).settle(tree)
 
 
 @dataclass
@@ -51,6 +60,7 @@ class _Push:
     head: Commit
     asked: Operations
     author: str
+    quota: Quota
 
     def settle(self, tree: dict[str, Blob]) -> Commit:
         beside = {path: blob for path, blob in tree.items() if path in BESIDE}
@@ -122,6 +132,9 @@ class _Push:
 
     def _born(self, candidate: Candidate, beside: dict[str, Blob]) -> Commit:
         state, name = self.repositories.state, self.repository.name
+        # What was sent is counted already; what the version has of others before it, is copied.
+        copied = sum(blob.size for blob in candidate.files.values() if blob.path != state.blob(name, blob.sha256))
+        self.quota.check(self.repository.namespace, self.author, copied)
         version = stored(candidate, self.repositories.registry, state, self.intake)
         self._committed(version.digest, beside, birth=True)
         state.discard(name, [blob.sha256 for blob in candidate.files.values()])
@@ -172,13 +185,14 @@ class _Push:
         state, name = self.repositories.state, self.repository.name
         kept = state.blob(name, blob.sha256)
         if not kept.exists():
+            self.quota.check(self.repository.namespace, self.author, blob.size)
             with state.workshop() as workshop:
                 if blob.data is not None:
                     state.disk.write(workshop / "blob", blob.data)
                 else:
                     with remembered(self.repositories.registry.id) as memory, blob.open(memory) as source:
                         state.disk.copy(source, workshop / "blob", blob.size)
-                state.keep(name, workshop / "blob", blob.sha256)
+                state.keep(name, workshop / "blob", blob.sha256, self.author)
         return Blob(blob.size, blob.sha256, kept)
 
 

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Final
 
 from adapterhub_fin_registry.canonical import canonical
 
 KEPT: Final = 32  # pushed commits of a repository that still answer to their id once others replaced them
+ROWS: Final = 20_000  # files of these commits, all together
 Row = tuple[str, int, str]  # path, size, sha256
 
 
@@ -31,6 +33,11 @@ class Pushed:
     author: str = ""
     date: str = ""
     manifest: str = ""
+
+    @property
+    def named(self) -> set[str]:
+        """The sha256 of every file that is kept for it."""
+        return {sha256 for _, _, sha256 in self.files} | ({self.manifest} if self.manifest else set())
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,7 @@ class RepositoryState:
     @cached_property
     def named(self) -> frozenset[str]:
         """The sha256 of every file that is kept for a commit."""
-        kept = {commit.manifest for commit in self.commits if commit.manifest}
-        return frozenset(kept.union(sha256 for commit in self.commits for _, _, sha256 in commit.files))
+        return frozenset().union(*(commit.named for commit in self.commits))
 
     def with_commit(self, branch: str, commit: Pushed, birth: bool) -> RepositoryState:
         """The same with a commit at the tip of a branch; the oldest that nothing names any more are forgotten.
@@ -65,8 +71,11 @@ class RepositoryState:
         branches = {name: id_ for name, id_ in self.branches.items() if name != branch}
         branches |= {} if birth else {branch: commit.id}
         commits = [*(each for each in self.commits if each.id != commit.id), commit]
-        loose = [each for each in commits if each.id not in branches.values() and not is_birth(each)]
-        forgotten = {each.id for each in loose[:-KEPT]}
+        on_branches = set(branches.values())
+        loose = [each for each in commits if each.id not in on_branches and not is_birth(each)]
+        rows = list(accumulate(len(each.files) for each in reversed(loose)))
+        few = sum(1 for count in rows[:KEPT] if count <= ROWS)
+        forgotten = {each.id for each in loose[: len(loose) - few]}
         kept = tuple(each for each in commits if each.id not in forgotten)
         return replace(self, branches=branches, commits=kept)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 
 class BlobWriter:
-    """A file that is being received: hashed as it is written, and refused beyond its limit."""
+    """A file that is being received: hashed as it is written. `take` is asked for its bytes first, and may refuse."""
 
-    def __init__(self, workshop: Path) -> None:
+    def __init__(self, workshop: Path, take: Callable[[int], object] = lambda size: None) -> None:
+        self._take = take
         self.path = workshop / uuid.uuid4().hex
         self.size = 0
         self._digest = hashlib.sha256()
@@ -20,6 +22,7 @@ class BlobWriter:
 
     def write(self, data: bytes) -> None:
         """Append some bytes."""
+        self._take(len(data))
         self._file.write(data)
         self._digest.update(data)
         self.size += len(data)

@@ -24,7 +24,9 @@ class Turns:
     of their own, apart from those of reading, logging in and `/health`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], object]) -> None:
+        """`check` is asked before each change, once its turn has come, and may refuse it."""
+        self._check = check
         # A lock is there as long as somebody holds it or waits for it: clients name repositories without end.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -35,7 +37,13 @@ class Turns:
         async with AsyncExitStack() as held:
             for name in sorted(names):  # in one order, or two who want the same two would wait for ever
                 await held.enter_async_context(self._locks.setdefault(name, asyncio.Lock()))
-            return await anyio.to_thread.run_sync(partial(change, *args, **kwargs), limiter=self._threads)
+            return await anyio.to_thread.run_sync(
+                self._changed, partial(change, *args, **kwargs), limiter=self._threads
+            )
+
+    def _changed(self, change: Callable[[], Result]) -> Result:
+        self._check()
+        return change()
 
     @cached_property
     def _threads(self) -> anyio.CapacityLimiter:

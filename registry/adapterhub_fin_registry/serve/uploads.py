@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
 from adapterhub_fin_registry.serve.giving import find
+from adapterhub_fin_registry.serve.quota import Quota
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 from adapterhub_fin_registry.serve.repository import Repository
 from adapterhub_fin_registry.serve.state import State
+from adapterhub_fin_registry.serve.tokens import Token
 
 LIFETIME: Final = 6 * 3600  # seconds in which an upload may be begun
 OBJECTS: Final = 1000
@@ -28,24 +30,28 @@ class Grant:
     oid: str
     size: int
     expires: int
+    token: str  # the id of the one that it was agreed with, and dies with
 
 
 class Uploads:
     """Grants of one process, signed with a key that nobody else ever sees: after a restart the client asks again."""
 
-    def __init__(self, state: State, limit: int) -> None:
+    def __init__(self, state: State, limit: int, quota: Quota) -> None:
         self._state = state
+        self._quota = quota
         self._limit = limit
         self._key = secrets.token_bytes(32)
 
-    def batch(self, repository: Repository, body: dict[str, Any], base: str) -> dict[str, Any]:
+    def batch(self, repository: Repository, body: dict[str, Any], base: str, token: Token) -> dict[str, Any]:
         """The answer to an LFS batch: where to put each file that isn't here yet."""
         objects = body.get("objects")
         if body.get("operation") != "upload":
             raise bad_request("only uploads go through LFS here: files are downloaded by resolve")
         if not isinstance(objects, list) or len(objects) > OBJECTS or body.get("hash_algo", "sha256") != "sha256":
             raise bad_request(f"an LFS batch has at most {OBJECTS} objects, each by its sha256")
-        return {"transfer": "basic", "objects": [self._object(repository, each, base) for each in objects]}
+        answers = [self._object(repository, each, base, token) for each in objects]
+        self._quota.check(repository.namespace, token.name, sum(each["size"] for each in answers if "actions" in each))
+        return {"transfer": "basic", "objects": answers}
 
     def check(self, grant: Grant, signature: str) -> None:
         """Refuse a grant that was altered, made up, or is too old."""
@@ -54,14 +60,14 @@ class Uploads:
         if grant.expires < time.time():
             raise HubError(403, "the time for this upload is over: ask for its URL again")
 
-    def keep(self, grant: Grant, file: BlobWriter) -> None:
-        """Keep what was received where it is what was agreed to; nothing of it stays else."""
+    def keep(self, grant: Grant, file: BlobWriter, by: str) -> None:
+        """Store an upload whose size and SHA-256 match its grant; raises HubError 400 for any other."""
         sha256 = file.finish()
         if (file.size, sha256) != (grant.size, grant.oid):
             raise bad_request(
                 f"what was sent has {file.size} bytes and the sha256 {sha256}, not {grant.size} and {grant.oid}"
             )
-        self._state.keep(grant.repository, file.path, sha256)
+        self._state.keep(grant.repository, file.path, sha256, by)
 
     def verify(self, repository: Repository, body: dict[str, Any]) -> None:
         """Say whether a file came; a HubError where it didn't."""
@@ -69,7 +75,7 @@ class Uploads:
         if not self._is_here(repository, oid, size):
             raise HubError(404, f"{oid} didn't come: send it again")
 
-    def _object(self, repository: Repository, said: Any, base: str) -> dict[str, Any]:
+    def _object(self, repository: Repository, said: Any, base: str, token: Token) -> dict[str, Any]:
         oid, size = _checked(said)
         answer: dict[str, Any] = {"oid": oid, "size": size}
         if size > self._limit:
@@ -77,18 +83,21 @@ class Uploads:
             return answer | {"error": {"code": 413, "message": why}}
         if self._is_here(repository, oid, size):
             return answer
-        grant = Grant(repository.name, oid, size, int(time.time()) + LIFETIME)
-        query = f"size={size}&expires={grant.expires}&signature={self._signed(grant)}"
+        grant = Grant(repository.name, oid, size, int(time.time()) + LIFETIME, token.id)
+        query = f"size={size}&expires={grant.expires}&token={token.id}&signature={self._signed(grant)}"
         verify = f"{base}/{repository.name}.git/info/lfs/objects/verify"
         upload = f"{base}/{repository.name}.git/info/lfs/objects/{oid}?{query}"
         return answer | {"authenticated": True, "actions": {"upload": {"href": upload}, "verify": {"href": verify}}}
 
     def _is_here(self, repository: Repository, oid: str, size: int) -> bool:
         found = find(repository, oid)
-        return found is not None and found.size == size
+        if found is not None and found.size == size:
+            self._state.renew(repository.name, oid)  # a commit will name it, which the sweep must not be quicker than
+            return True
+        return False
 
     def _signed(self, grant: Grant) -> str:
-        said = f"{grant.repository}\0{grant.oid}\0{grant.size}\0{grant.expires}"
+        said = f"{grant.repository}\0{grant.oid}\0{grant.size}\0{grant.expires}\0{grant.token}"
         return hmac.new(self._key, said.encode(), "sha256").hexdigest()
 
 

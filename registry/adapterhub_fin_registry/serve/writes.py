@@ -20,6 +20,7 @@ from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS, CommitReader
 from adapterhub_fin_registry.serve.operations import operations_of
 from adapterhub_fin_registry.serve.preupload import answers
 from adapterhub_fin_registry.serve.push import push
+from adapterhub_fin_registry.serve.quota import Quota, Room
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import MAIN, Repository
@@ -47,6 +48,8 @@ class Writes:
         intake: Intake,
         settings: Settings,
         metrics: Metrics,
+        quota: Quota,
+        turns: Turns,
     ) -> None:
         self._repositories = repositories
         self._guard = guard
@@ -54,7 +57,8 @@ class Writes:
         self._intake = intake
         self._settings = settings
         self._metrics = metrics
-        self._turns = Turns()
+        self._quota = quota
+        self._turns = turns
 
     async def create(self, request: Request) -> Response:
         said = await self._said(request)
@@ -116,38 +120,46 @@ class Writes:
         raise bad_request(NO_XET)
 
     async def preupload(self, request: Request) -> Response:
-        repository, _ = await self._guard.writing(request)
+        repository, token = await self._guard.writing(request)
         _check_no_review(request)
         said = await body.read_object(request)
         revision = request.path_params["revision"]
 
         def answered() -> Any:
-            return answers(said, sent_before(repository, repository.commit(revision)), self._settings)
+            found, size = answers(said, sent_before(repository, repository.commit(revision)), self._settings)
+            self._quota.check(repository.namespace, token.name, size)
+            return found
 
         return JSONResponse({"files": await run_in_threadpool(answered)})
 
     async def commit(self, request: Request) -> Response:
         repository, token = await self._guard.writing(request)
         _check_no_review(request)
-        state, branch = self._repositories.state, request.path_params["revision"]
-        with state.workshop() as workshop:
-            reader = CommitReader(lambda: BlobWriter(workshop), self._settings.regular_limit)
+        state, branch, name = self._repositories.state, request.path_params["revision"], repository.name
+        with state.workshop() as workshop, self._quota.room(repository.namespace, token.name) as room:
+            reader = CommitReader(lambda: BlobWriter(workshop, room.take), self._settings.regular_limit)
             try:
                 # Base64 is four thirds, and a commit may hold some files of the largest size.
                 await body.stream(request, reader.feed, 4 * self._settings.upload_limit + OPERATIONS * LINE)
-                name = repository.name
-                commit = await self._turns.take({name}, self._push, reader, name, branch, token.name)
+                await run_in_threadpool(self._guard.still, token.id, repository.namespace)
+                commit = await self._turns.take({name}, self._push, reader, name, branch, token.name, room)
             finally:
                 reader.close()
         url = f"{base_url(request, self._settings)}/{repository.name}/commit/{commit.id}"
         return JSONResponse({"success": True, "commitUrl": url, "commitOid": commit.id, **_version(commit)})
 
-    def _push(self, reader: CommitReader, name: str, branch: str, author: str) -> Commit:
+    def _push(self, reader: CommitReader, name: str, branch: str, author: str, room: Room) -> Commit:
         # All of it in one turn, or another push could discard what this one has just kept.
-        repository = self._repositories.get(name)
-        asked = operations_of(reader.finish(), repository, self._repositories.state)
+        repository, state = self._repositories.get(name), self._repositories.state
+        lines = reader.finish()
+        room.leave()  # from here on its files are counted where they lie
+        asked, new = operations_of(lines, repository, state, author)
         before = repository.newest
-        commit = push(self._repositories, self._intake, name, branch, asked, author)
+        try:
+            commit = push(self._repositories, self._intake, name, branch, asked, author, self._quota)
+        except Exception:
+            state.discard(name, new)  # which would be sent again
+            raise
         if commit.version is not None and (before is None or commit.version.number > before.number):
             self._metrics.versions.inc()
         return commit
@@ -171,10 +183,10 @@ class Writes:
         return await self._change(request, repository, self._repositories.unbranch)
 
     async def batch(self, request: Request) -> Response:
-        repository, _ = await self._guard.writing(request)
+        repository, token = await self._guard.writing(request)
         said = await body.read_object(request)
         base = base_url(request, self._settings)
-        answer = await run_in_threadpool(self._uploads.batch, repository, said, base)
+        answer = await run_in_threadpool(self._uploads.batch, repository, said, base, token)
         return JSONResponse(answer, media_type="application/vnd.git-lfs+json")
 
     async def put(self, request: Request) -> Response:
@@ -182,15 +194,20 @@ class Writes:
         size, expires = (query.get(key, "") for key in ("size", "expires"))
         if not all(each.isascii() and each.isdigit() and len(each) < 17 for each in (size, expires)):
             raise HubError(403, "this upload wasn't agreed to: ask for its URL again")
-        grant = Grant(name, request.path_params["oid"], int(size), int(expires))
+        grant = Grant(name, request.path_params["oid"], int(size), int(expires), query.get("token", ""))
         self._uploads.check(grant, query.get("signature", ""))
+        namespace = name.partition("/")[0]
+        token = await run_in_threadpool(self._guard.still, grant.token, namespace)
+        request.scope["state"]["token"] = token.name
         state = self._repositories.state
         await run_in_threadpool(self._repositories.get, name)
-        with state.workshop() as workshop:
+        with state.workshop() as workshop, self._quota.room(namespace, token.name) as room:
+            await run_in_threadpool(room.take, grant.size)
             file = BlobWriter(workshop)
             try:
                 await body.stream(request, file.write, grant.size)
-                await run_in_threadpool(self._uploads.keep, grant, file)
+                await run_in_threadpool(self._guard.still, grant.token, namespace)  # it may have taken hours
+                await run_in_threadpool(self._uploads.keep, grant, file, token.name)
             finally:
                 file.close()
         return JSONResponse({})

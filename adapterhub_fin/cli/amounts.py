@@ -1,0 +1,46 @@
+"""Amounts as people write them: sizes such as 512MB, and times such as 90d."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import click
+
+_PERIODS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
+_UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, such as 512MB."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = value.strip().upper()
+        unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
+        number = text.removesuffix(unit).strip()
+        if not (number.isascii() and number.isdigit() and len(number) < 16 and int(number)):
+            self.fail(f"{value!r} isn't a size: write bytes, or 512MB, or 2GB.", param, ctx)
+        return int(number) * _UNITS.get(unit, 1)
+
+
+class Duration(click.ParamType[timedelta]):
+    """A length of time such as 90d, or the time until a day, which is its beginning in UTC."""
+
+    name = "time"
+
+    def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        number, unit = value[:-1], value[-1:]
+        try:
+            if unit in _PERIODS and number.isascii() and number.isdigit() and len(number) < 6 and int(number):
+                return int(number) * _PERIODS[unit]
+            left = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC) - datetime.now(UTC)
+        except ValueError:
+            left = timedelta()
+        if left <= timedelta():
+            self.fail(f"{value!r} isn't a time to come: write 90d, 12h or 30m, or a day as 2027-01-31.", param, ctx)
+        return left
