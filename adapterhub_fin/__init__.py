@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from adapterhub_fin.interfaces import (
+        BoundedNow,
         Estimate,
         Known,
         Likelihood,
@@ -133,6 +134,7 @@ __all__ = [
     "BadReference",
     "BadSignature",
     "BaseNotFound",
+    "BoundedNow",
     "Corpus",
     "Corrupted",
     "Estimate",
@@ -231,7 +233,9 @@ _HOME = {
     ),
     "register": "adapterhub_fin.extensions",
     "hookimpl": "adapterhub_fin.hooks",
-    **dict.fromkeys(("Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"),
+    **dict.fromkeys(
+        ("BoundedNow", "Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"
+    ),
     **dict.fromkeys(("publish", "pull"), "adapterhub_fin.publishing"),
     "Recipe": "adapterhub_fin.recipe",
     "check": "adapterhub_fin.serving.checking",

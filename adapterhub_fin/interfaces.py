@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -282,6 +282,22 @@ class Known:
     at: datetime
     kind: Literal["observed", "asserted", "bounded"]
     evidence: str
+
+
+@dataclass(frozen=True)
+class BoundedNow(Known):
+    """What carries no date, bounded by the moment at which it had been read: make it after that, with `of`.
+
+    Where the clock is a little behind what the registry holds, or behind the files that were read, the later moment is
+    recorded; raises Refused where it is more than 24 hours behind this release.
+    """
+
+    @classmethod
+    def of(cls, evidence: str) -> Self:
+        """Return the bound of something that was read just now."""
+        from adapterhub_fin_registry.clock import read_clock
+
+        return cls(read_clock(), "bounded", evidence)
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,13 @@ def portable_options(choice: CorpusChoice) -> dict[str, Any]:
     return {name: value for name, value in options.model_dump(mode="json").items() if name not in paths}
 
 
+def files_read(choice: CorpusChoice) -> list[Path]:
+    """Return the files and folders of this machine that a corpus's options name."""
+    options = extensions().options(Corpus, choice.name, choice.options)
+    paths = (getattr(options, name) for name in type(options).model_fields)
+    return [path.expanduser() for path in paths if isinstance(path, Path)]
+
+
 def _licence(choice: CorpusChoice) -> str | None:
     """The licence that a user states for rows of their own."""
     return getattr(extensions().options(Corpus, choice.name, choice.options), "licence", None)

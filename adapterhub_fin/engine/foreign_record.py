@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +46,14 @@ def foreign_manifest(
     description: str,
     licence: str | None,
     tags: Sequence[str],
-    undated: Known | None = None,
+    bound: datetime,
+    of: str = "",
 ) -> Manifest:
-    """What is known of an adapter that was trained elsewhere; `undated` stands for what carries no date."""
-    undated = undated or first_seen()
+    """What is known of an adapter that was trained elsewhere, and has been read: `of` says from where.
+
+    What carries no date is bounded by this moment, and not before `bound`, as for `knowledge_record`.
+    """
+    undated = first_seen(of)
     stated = {"name": "unknown", **(corpus or {})}
     if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
         raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")
@@ -62,7 +67,7 @@ def foreign_manifest(
             "head": foreign.head,
             "base": base,
             "corpus": record,
-            "knowledge": knowledge_record(known),
+            "knowledge": knowledge_record(known, bound),
             "metrics": metrics or {},
             "environment": environment(),
             "description": description,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
 from adapterhub_fin.engine.clean_copy import clean_copy, text
-from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.foreign import read_folder
 from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest, recorded_base
 from adapterhub_fin.engine.peft_fields import unknown_settings
@@ -101,8 +100,11 @@ def _import(
             "pin": "declared" if choice else "unknown",
         }
         known = bases.known_of(choice) if choice else None
-        undated = first_seen(of=_named(origin))
-        manifest = foreign_manifest(foreign, declared, known, corpus, None, description, licence, tags, undated)
+        registry = registry or configured_registries().writable()
+        bound = registry.bounded_now(source, name=name)
+        manifest = foreign_manifest(
+            foreign, declared, known, corpus, None, description, licence, tags, bound, _named(origin)
+        )
         record = {
             **origin,
             "imported": origin.get("repository") or text(source.resolve().name),
@@ -110,7 +112,6 @@ def _import(
             "repairs": copied.repairs,
             "dropped": copied.dropped,
         }
-        registry = registry or configured_registries().writable()
         kept = {key: value for key, value in record.items() if value}
         try:
             version = registry.add(

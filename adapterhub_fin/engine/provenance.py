@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine.dated import first_seen, knowledge_record
+from adapterhub_fin.engine.dated import knowledge_record
 from adapterhub_fin.errors import AdapterHubError, BadRecipe, PluginError
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.options import checked
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 LIBRARIES = ("adapterhub-fin", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "tokenizers")
 
 
-def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
-    """All that is known of a trained version; the registry adds its files and tensors."""
+def draft_manifest(setup: Setup, metrics: Mapping[str, float], bound: datetime) -> Manifest:
+    """All that is known of a trained version; the registry adds its files and tensors.
+
+    What carries no date is not before `bound`, as for `knowledge_record`.
+    """
     recipe, corpora = setup.recipe, setup.corpora
     return checked(
         Manifest,
@@ -38,7 +42,7 @@ def draft_manifest(setup: Setup, metrics: Mapping[str, float]) -> Manifest:
             },
             "base": setup.base.model_dump(),
             "corpus": corpora.record,
-            "knowledge": knowledge_record({"base": setup.source.known or first_seen(setup.now), **corpora.known}),
+            "knowledge": knowledge_record({"base": setup.source.known or setup.undated, **corpora.known}, bound),
             "metrics": metrics,
             "measured_on": {
                 "split": "test",

@@ -54,8 +54,19 @@ def save(
         if foreign.config.get("task_type") == "SEQ_CLS":
             plugs.check_covered(plugs.outside_backbone(model), foreign.head_modules, "the model")
         pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
-        manifest = foreign_manifest(foreign, pin.model_dump(), known_base, corpus, metrics, description, licence, tags)
         registry = registry or configured_registries().writable()
+        read = [choice.path] if choice is not None and choice.path is not None else []
+        manifest = foreign_manifest(
+            foreign,
+            pin.model_dump(),
+            known_base,
+            corpus,
+            metrics,
+            description,
+            licence,
+            tags,
+            registry.bounded_now(*read, name=name),
+        )
         return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 

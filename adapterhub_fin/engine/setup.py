@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
@@ -15,6 +14,7 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.arguments import check_training, total_steps
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.corpus import Corpora, check_targets, read_corpus
+from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.measure import check_parts, metric_for
 from adapterhub_fin.engine.positions import position_limit
 from adapterhub_fin.engine.quiet import quiet_loading
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation, Rows
+    from adapterhub_fin.interfaces import HeadImplementation, Known, MethodImplementation, Rows
     from adapterhub_fin_registry.manifest import Base
 
 Examples = Mapping[str, Sequence[dict[str, Any]]]
@@ -63,7 +63,7 @@ class Setup(Draft):
 
     model: nn.Module
     base: Base  # the pin, read before the model was touched
-    now: datetime  # bounds whatever carries no date
+    undated: Known  # what the base is known by, where it carries no date
 
 
 def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> Draft:
@@ -124,9 +124,9 @@ def set_up(plan: Draft, slot: str) -> Setup:
     site = replace(
         plan.site, slot=slot, head_modules=tuple(travelling), batches=lambda: _batches(plan), loss=plan.head.loss
     )
-    now = datetime.now(UTC)  # after the base was read: it bounds what carries no date
+    undated = first_seen()  # after the base was read
     given = {name: getattr(plan, name) for name in Draft.__dataclass_fields__}
-    return Setup(**{**given, "site": site}, model=model, base=base, now=now)
+    return Setup(**{**given, "site": site}, model=model, base=base, undated=undated)
 
 
 def _batches(plan: Draft) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from adapterhub_fin import bases
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.adapter import Adapter
 from adapterhub_fin.engine.arguments import arguments
+from adapterhub_fin.engine.corpus import files_read
 from adapterhub_fin.engine.loading import load
 from adapterhub_fin.engine.locks import building, one_run
 from adapterhub_fin.engine.measure import measured, metrics_for
@@ -81,6 +83,7 @@ def train(
 def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:
     """Train what was drafted and add it; `resume` None goes on with a run that broke off, where there is one."""
     held: list[RunFolder] = []
+    _bounded_now(plan, registry)  # told before the work, not after
 
     def place() -> tuple[Path, str]:
         held.append(open_run(registry.root / "runs", plan.recipe, resume=resume, restart=restart))
@@ -201,12 +204,18 @@ def _store(setup: Setup, registry: Registry, model: nn.Module, metrics: Mapping[
     write_adapter(method, model, slot, folder)
     check_bijection(method.tensors(model, slot), folder, f"what {recipe.method.name} saved")
     plugs.check_stored(setup.site.head_modules, folder, recipe.method.name)
-    manifest = draft_manifest(setup, metrics)
+    manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
     version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes())
     if recipe.base.path is not None:
         bases.remember(plugs.pin_key(setup.base), setup.source.folder)
     run.remove()
     return version.reference
+
+
+def _bounded_now(plan: Draft, registry: Registry) -> datetime:
+    """Return the moment that bounds what carries no date in a run; raises Refused where the clock is wrong."""
+    read = (plan.source.folder, *files_read(plan.recipe.corpus))
+    return registry.bounded_now(*read, name=str(plan.recipe.name))
 
 
 def _adapter(setup: Setup, registry: Registry, version: Version, model: nn.Module) -> Adapter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from adapterhub_fin.descriptions import Corpus
 from adapterhub_fin.interfaces import Rows
 from adapterhub_fin.recipe import CorpusChoice
 from adapterhub_fin.testing.description import DescriptionContract
+from adapterhub_fin_registry.clock import read_clock
 
 SPLITS = {
     "random": "text",
@@ -62,13 +63,13 @@ class CorpusContract(DescriptionContract):
             for row, value in enumerate(rows.table[column]):
                 assert isinstance(value, datetime), f"{column} of row {row} is {value!r}, not an instant"
                 assert value.utcoffset() == timedelta(0), f"{column} of row {row} is not in UTC: {value!r}"
-                assert value <= datetime.now(UTC), f"{column} of row {row} lies in the future: {value}"
+                assert value <= read_clock(), f"{column} of row {row} lies in the future: {value}"
 
     def test_says_when_it_could_have_been_known(self, tmp_path: Path) -> None:
         from adapterhub_fin.engine.corpus import read_corpus
 
         known = read_corpus(self._choice(tmp_path, "random"), self.head).known
-        now = datetime.now(UTC)
+        now = read_clock()
         assert f"corpus:{self.name}" in known
         for name, each in known.items():
             assert each.at.utcoffset() == timedelta(0) and each.at <= now, f"{name} was known at {each.at}"

@@ -9,11 +9,11 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.clock import read_clock
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import ReadOnly, Refused, WriteFailed
 from adapterhub_fin_registry.knowledge import format_instant
@@ -172,7 +172,7 @@ def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Change]:
 
 def now() -> str:
     """This second, as the registry writes it."""
-    return format_instant(datetime.now(UTC).replace(microsecond=0))
+    return format_instant(read_clock().replace(microsecond=0))
 
 
 def author() -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from adapterhub_fin_registry.clock import read_clock
 from adapterhub_fin_registry.errors import BadInstant
 
 Tier = Literal["strict", "adapter"]
@@ -111,7 +112,7 @@ def check_tier(tier: str) -> Tier:
 
 def _parse_as_of(text: str) -> date | datetime:
     if text == "now":
-        return datetime.now(UTC)
+        return read_clock()
     try:
         # Python's ISO parser also takes 20210630 and 2021-W26: only one spelling of a date is wanted.
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):

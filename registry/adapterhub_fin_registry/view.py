@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry import admission, resolution
 from adapterhub_fin_registry.cache import cache_folder
+from adapterhub_fin_registry.clock import bounded_now
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound, Refused
 from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier, parse_instant
+from adapterhub_fin_registry.passed import stored, written
 from adapterhub_fin_registry.reading import is_there, read_object
 from adapterhub_fin_registry.reference import (
     DigestReference,
@@ -54,6 +56,14 @@ class RegistryView:
         """The registry's own UUID, by which caches know it; None before the first write."""
         found = self._read_identity()
         return None if found is None else str(found.get("id"))
+
+    def bounded_now(self, *read: Path, name: str | None = None) -> datetime:
+        """Return the moment that bounds what carries no date, once it was read.
+
+        It is the latest of now, the newest file of `read` (files, or folders with files) and the newest record here,
+        which is looked for under `name` too. Raises Refused where the clock is more than 24 hours behind one of them.
+        """
+        return bounded_now([*written(*read), *stored(self.root, name)])
 
     def mark(self, name: str | None = None) -> str:
         """What changes whenever anything changes, in the registry or under one name; empty before the first change.

@@ -88,8 +88,9 @@ def extract(
     with tempfile.TemporaryDirectory(prefix="ahf-extract-") as place:
         foreign = _written(Path(place), found, task, source)
         pinned = _pinned(model, tokenizer, foreign, source, origin)
+        bound = target.bounded_now(folder, source.folder, name=into)
         manifest = foreign_manifest(
-            foreign, pinned.model_dump(), source.known, corpus, None, description, licence, tuple(tags)
+            foreign, pinned.model_dump(), source.known, corpus, None, description, licence, tuple(tags), bound
         )
         recipe = _recipe(folder, stored, rank, found)
         version = target.add(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, load_dataset_builder
 
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
+from adapterhub_fin.interfaces import BoundedNow, CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.hub_options import HubOptions
 from adapterhub_fin_plugins.corpora.records import Record
@@ -38,7 +37,7 @@ class Hub(CorpusImplementation):
             table = table.add_column("split", [part for part, records in read.items() for _ in records])
         # Where rows carry dates those say when they were known; else this moment does, of this commit.
         evidence = f"{self.source} at commit {commit}, when it was read here"
-        known = Known(datetime.now(UTC), "bounded", evidence) if commit else None
+        known = BoundedNow.of(evidence) if commit else None
         return Rows(table, known=known, notes=found.notes, read={"revision": commit} if commit else {})
 
     def _builder(self) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin_registry.card import TAG
 from adapterhub_fin_registry.catalogue import Listed
+from adapterhub_fin_registry.clock import read_clock
 from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
 from adapterhub_fin_registry.hub.client import Hub
 from adapterhub_fin_registry.hub.repository import Repository
@@ -91,4 +92,4 @@ def _versions(listed: tuple[Repository, str]) -> list[Listed]:
 
 
 def _changed(moment: datetime | None) -> str:
-    return format_instant((moment or datetime.now(UTC)).replace(microsecond=0))
+    return format_instant((moment or read_clock()).replace(microsecond=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from adapterhub_fin_registry import admission
@@ -41,11 +42,22 @@ def stored(candidate: Candidate, registry: Registry, state: State, intake: Intak
 def rehearsed(candidate: Candidate, registry: Registry, state: State, intake: Intake) -> bytes:
     """The manifest that it would be stored by, once all agreed that storing asks; a HubError where one does not."""
     with state.workshop() as workshop, _laid_out(candidate, workshop, registry, state) as folder:
-        rehearsal = Registry(workshop / "rehearsal")  # which has no rules of its own: the real one's are asked here
+        rehearsal = _Rehearsal(workshop / "rehearsal", registry)
         version = _taken(candidate, folder, rehearsal, intake)
         policy, _ = admission.terms(registry.root)
         policy.check(f"this version of {version.name}", version.manifest, rehearsal.signatures(version.reference))
         return version.manifest_bytes
+
+
+class _Rehearsal(Registry):
+    """A registry for one version, whose clock is the real one's; it has no rules of its own, which are asked there."""
+
+    def __init__(self, root: Path, real: Registry) -> None:
+        super().__init__(root)
+        self._real = real
+
+    def bounded_now(self, *read: Path, name: str | None = None) -> datetime:
+        return self._real.bounded_now(*read, name=name)
 
 
 def rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:
