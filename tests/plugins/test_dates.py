@@ -92,7 +92,8 @@ def test_a_column_of_midnights_of_its_zone_is_days(several: list[date], zone: st
         moments = [each for each in moments if each.astimezone(UTC).astimezone(each.tzinfo).time() == time()]
     found = read([ZONED[written](each) for each in moments], zone if named else None)
     exact = [end_of_day(each.date(), zone) for each in moments]
-    assert all(end <= at <= end + timedelta(hours=1) for end, at in zip(exact, found.moments, strict=True))
+    late = timedelta(hours=3)  # of an offset alone: Casey in the Antarctic once went back so far
+    assert all(end <= at <= end + late for end, at in zip(exact, found.moments, strict=True))
     if named or written in ("Python", "pandas"):
         assert found.moments == exact
     assert sum(found.days) == len(moments)
