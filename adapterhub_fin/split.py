@@ -47,6 +47,12 @@ class Split(Options):
     cutoff: date | None = Field(None, description="window: nothing known from this day on (00:00 UTC) is learnt from.")
     until: date | None = Field(None, description="window: test holds the rows from the cut-off to before this day.")
 
+    drop_copies: bool | None = Field(
+        None,
+        description="Drop rows whose text stands in an earlier part (given: in a later one, so that a published test "
+        "stays whole); by default they are counted, and random, stratified and grouped keep them in one part.",
+    )
+
     @property
     def embargo_span(self) -> Span | None:
         """The embargo as a length of time; a window without one still leaves out what its cut-off could not know."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adapterhub_fin.engine.copies import Copies, copies_in
+from adapterhub_fin.engine.dealing import deal, joined, quotas, strata
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin_registry.knowledge import as_of_instant
 
@@ -30,7 +32,7 @@ class Division:
     parts: Mapping[str, Dataset]
     places: Mapping[str, Sequence[int]]  # which rows of the table each part holds, ascending
     split: Split  # as it was resolved: `by` is never None
-    notes: Mapping[str, int]  # the rows that an embargo took out of a part, counted
+    notes: Mapping[str, int]  # rows that an embargo or `drop_copies` took out of a part, and copies, counted
 
 
 def resolve(split: Split, columns: Sequence[str]) -> Split:
@@ -56,15 +58,33 @@ def divide(table: Dataset, split: Split, corpus: str) -> Division:
     rows = ways[str(split.by)](table, split, np.random.default_rng(split.seed), corpus)
     cause = f"split by {split.by}" if split.cutoff is None else f"the window whose cut-off is {split.cutoff}"
     _refuse_empty(rows, len(table), cause, corpus)
-    notes = {}
+    notes: dict[str, int] = {}
     if (embargo := split.embargo_span) is not None:
         early = _before_embargo(table, rows, embargo)
         notes = {f"under embargo, {part}": len(rows[part]) - len(early[part]) for part in PARTS[:-1]}
         if split.by == "window":
             notes["under embargo, validation"] = _too_late(table, split, rows)
         _refuse_empty(rows := early, len(table), f"{cause} under the embargo of {embargo.text}", corpus)
+    if split.drop_copies:
+        kept = _without_copies(copies_in(table), rows, published=split.by == "given")
+        notes |= {f"dropped as copies, {part}": len(rows[part]) - len(kept[part]) for part in PARTS}
+        _refuse_empty(rows := kept, len(table), f"{cause} without copies", corpus)
+    notes |= copies_in(table).notes(rows)
     places = {part: sorted(rows[part]) for part in PARTS}
     return Division({part: table.select(places[part]) for part in PARTS}, places, split, notes)
+
+
+def _without_copies(copies: Copies, rows: Mapping[str, Sequence[int]], published: bool) -> dict[str, Sequence[int]]:
+    """The rows of each part whose text stands in no part before it, which is what a date would have known.
+
+    A published test part stays whole, so that scores compare: there the earlier part gives way.
+    """
+    order = reversed(PARTS) if published else PARTS
+    kept: dict[str, Sequence[int]] = {}
+    for part in order:
+        copied = set(copies.among(rows[part], [row for other in kept.values() for row in other]))
+        kept[part] = [row for row in rows[part] if row not in copied]
+    return kept
 
 
 def _refuse_empty(rows: Mapping[str, Sequence[int]], total: int, cause: str, corpus: str) -> None:
@@ -87,35 +107,34 @@ def _check_column(table: Dataset, name: str, split: Split, corpus: str) -> None:
         )
 
 
-def _shares(order: Sequence[int], split: Split) -> dict[str, list[int]]:
-    """Cut an order into test, validation and train, each share rounded."""
-    test = round(len(order) * split.test)
-    validation = round(len(order) * split.validation)
-    order = [int(row) for row in order]
-    return {"test": order[:test], "validation": order[test : test + validation], "train": order[test + validation :]}
+def _sizes(total: int, split: Split) -> dict[str, int]:
+    """How many rows the parts that are held out get, each share rounded."""
+    return {"test": round(total * split.test), "validation": round(total * split.validation)}
 
 
 def _random(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
-    return _shares(list(rng.permutation(len(table))), split)
+    units = copies_in(table).units(rng.permutation(len(table)).tolist())
+    return deal([units], [_sizes(len(table), split)], _sizes(len(table), split))
 
 
 def _stratified(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
     labels = _column(table, "label", split, corpus)
-    parts: dict[str, list[int]] = {part: [] for part in PARTS}
-    for label in sorted(set(labels), key=str):
-        rows = [row for row, each in enumerate(labels) if each == label]
-        for part, chosen in _shares([rows[i] for i in rng.permutation(len(rows))], split).items():
-            parts[part] += chosen
-    return parts
+    classes = strata(labels, copies_in(table), rng)
+    sizes, order = [sum(map(len, units)) for units in classes], rng.permutation(len(classes)).tolist()
+    whole = _sizes(len(table), split)
+    spare = [size - len(units[-1]) for size, units in zip(sizes, classes, strict=True)]  # one text stays to train on
+    shares = quotas(sizes, spare, (split.test, split.validation), (whole["test"], whole["validation"]), order)
+    return deal([classes[each] for each in order], [shares[each] for each in order], whole)
 
 
 def _grouped(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
     """Whole groups, taken in a shuffled order, each to the part that is furthest below its share."""
-    groups: dict[Any, list[int]] = {}
-    for row, group in enumerate(_column(table, "group", split, corpus)):
-        groups.setdefault(group, []).append(row)
+    given = _column(table, "group", split, corpus)
+    groups = joined(given, [] if split.drop_copies else copies_in(table).first)
     if len(groups) < len(PARTS):
-        raise BadCorpus(f"corpus {corpus}: split by group needs at least 3 groups and has {len(groups)}")
+        number = len(set(given))
+        copied = f" (copies of texts join its {number} groups: see drop_copies)" if number > len(groups) else ""
+        raise BadCorpus(f"corpus {corpus}: split by group needs at least 3 groups and has {len(groups)}{copied}")
     wanted = {"test": split.test, "validation": split.validation, "train": 1 - split.test - split.validation}
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     names = sorted(groups, key=str)
@@ -222,15 +241,14 @@ def _given(table: Dataset, split: Split, rng: np.random.Generator, corpus: str) 
 
 
 def _carved(table: Dataset, rows: Sequence[int], split: Split, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-    """What stays, and validation's share of it: whole groups where rows have a group, so that none is in both."""
-    groups = list(table["group"]) if "group" in table.column_names else range(len(table))
-    units: dict[Any, list[int]] = {}
-    for row in rows:
-        units.setdefault(groups[row], []).append(row)
+    """What stays, and validation's share of it: whole groups where rows have a group, and copies together."""
+    first = copies_in(table).first
+    names = list(table["group"]) if "group" in table.column_names else first
+    units = joined([names[row] for row in rows], [first[row] for row in rows])
     wanted, listed = round(len(rows) * split.validation), list(units.values())
     carved: list[int] = []
     for place in rng.permutation(len(listed)):
         if len(carved) >= wanted:
             break
-        carved += listed[place]
+        carved += [rows[each] for each in listed[place]]
     return sorted(set(rows) - set(carved)), carved

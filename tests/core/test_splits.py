@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadCorpus
+from adapterhub_fin.engine.copies import text_key
 from adapterhub_fin.engine.splits import PARTS, divide, resolve
 from adapterhub_fin.split import Split
 
@@ -219,3 +220,215 @@ def test_an_embargo_counts_from_when_the_label_was_known() -> None:
 def test_an_embargo_that_leaves_nothing_is_refused_with_the_part() -> None:
     with pytest.raises(BadCorpus, match="the embargo of 9d leaves train and validation without rows"):
         divide(dated(list(range(10))), Split(by="time", validation=0.2, test=0.2, embargo="9d"), "c")
+
+
+# -- copies (G 5) ------------------------------------------------------------------------------------------------------
+
+FORMS = (
+    str,
+    str.upper,
+    lambda text: f"  {text.replace(' ', '   ')}\n",
+    lambda text: text.replace("e", "e\u0301").replace("e\u0301", "é"),
+    lambda text: text.replace("é", "e\u0301"),
+    lambda text: text.replace(" ", "\u00a0"),
+    lambda text: "\ufeff" + text.replace("fi", "ﬁ"),
+)
+
+
+def keys(rows: Dataset) -> set[str]:
+    column = "messages" if "messages" in rows.column_names else "text"
+    return {text_key(cell) for cell in rows[column]}
+
+
+def crossing(parts: Any) -> int:
+    """Rows whose text stands in an earlier part too."""
+    seen, found = set(), 0
+    for part in PARTS:
+        column = "messages" if "messages" in parts[part].column_names else "text"
+        found += sum(text_key(cell) in seen for cell in parts[part][column])
+        seen |= keys(parts[part])
+    return found
+
+
+copied = st.lists(
+    st.tuples(st.integers(0, 25), st.sampled_from(range(len(FORMS))), st.sampled_from("aab"), st.integers(0, 9)),
+    min_size=15,
+    max_size=90,
+)
+
+
+def copied_table(rows: Any, kind: str) -> Dataset:
+    made = []
+    for place, (number, form, label, group) in enumerate(rows):
+        text = FORMS[form](f"café firm {number} rose")
+        turns = [{"role": "user", "content": text}, {"role": "assistant", "content": f"Yes, {number % 7}."}]
+        cells: dict[str, Any] = {"messages": turns} if kind == "messages" else {"text": text, "label": label}
+        cells |= {"target": float(number)} if kind == "target" else {}
+        cells |= {"features": [1.0, float(place)]} if kind == "features" else {}
+        available = START + timedelta(days=place // 2)
+        made.append({**cells, "group": group, "available_at": available, "split": ["train", "test"][place % 3 == 0]})
+    return Dataset.from_list(made)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    copied,
+    st.sampled_from(["random", "stratified", "grouped"]),
+    st.sampled_from(["text", "messages", "features"]),
+    st.integers(0, 3),
+)
+def test_rows_of_one_text_are_in_one_part(rows: Any, by: Any, kind: str, seed: int) -> None:
+    if kind == "messages" and by == "stratified":
+        by = "random"
+    whole, split = copied_table(rows, kind), Split(by=by, seed=seed, validation=0.2, test=0.2)
+    try:
+        division = divide(whole, split, "c")
+    except BadCorpus as error:
+        assert "without rows" in str(error) or "at least 3 groups" in str(error)
+        return
+    assert crossing(division.parts) == 0
+    assert sorted(row for part in PARTS for row in division.places[part]) == list(range(len(whole))), "none is dropped"
+    assert dict(division.places) == dict(divide(whole, split, "c").places)
+    assert division.notes.get("repeating the text of another", 0) == len(whole) - len(keys(whole))
+    if by == "grouped":
+        groups = [set(division.parts[part]["group"]) for part in PARTS]
+        assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(copied, st.sampled_from(["time", "walk-forward", "window", "given", "grouped"]), st.booleans())
+def test_ordered_and_published_splits_count_copies_and_drop_them_where_that_is_asked(
+    rows: Any, by: Any, embargo: bool
+) -> None:
+    whole = copied_table(rows, "text").add_column("label_known_at", [START] * len(rows))
+    more: dict[str, Any] = {"folds": 2, "fold": 2} if by == "walk-forward" else {}
+    if by == "window":
+        more = {"cutoff": START + timedelta(days=len(rows) // 3), "until": START + timedelta(days=400)}
+    if embargo and by in ("time", "walk-forward"):
+        more["embargo"] = "1d"
+    split = Split(by=by, validation=0.2, test=0.2, **more)
+    try:
+        before = divide(whole, split, "c")
+        after = divide(whole, split.model_copy(update={"drop_copies": True}), "c")
+    except BadCorpus as error:
+        assert "without rows" in str(error) or "at least 3 groups" in str(error)
+        return
+    notes = before.notes
+    told = ("of validation whose text is in train", "of test whose text is in train or validation")
+    if by not in ("grouped",):
+        assert sum(notes.get(reason, 0) for reason in told) == crossing(before.parts)
+    if by == "given":  # no row of the source's own parts is moved
+        assert before.places["test"] == [row for row in range(len(whole)) if whole[row]["split"] == "test"]
+    assert crossing(after.parts) == 0 and not any(after.notes.get(reason) for reason in told)
+    if by != "grouped":  # which joins no groups then
+        for part in PARTS:
+            assert set(after.places[part]) <= set(before.places[part])
+            assert len(before.places[part]) - len(after.places[part]) == after.notes[f"dropped as copies, {part}"]
+        stays = "test" if by == "given" else "train"  # what is published, or what was known first
+        assert after.places[stays] == before.places[stays]
+
+
+def test_forty_copies_are_not_forty_right_answers() -> None:
+    """Two hundred rows, fifty texts: before, every row of the test part stood in train as well."""
+    rows = [{"text": f"Firm {i % 50} rose.", "label": "ab"[i % 2]} for i in range(200)]
+    for by in ("random", "stratified"):
+        division = divide(Dataset.from_list(rows), Split(by=by), "c")
+        assert [len(division.places[part]) for part in PARTS] == [140, 20, 40]
+        assert crossing(division.parts) == 0 and dict(division.notes) == {"repeating the text of another": 150}
+
+
+def test_contradicted_texts_are_counted_and_stay_together() -> None:
+    rows = [{"text": f"Firm {i}.", "label": "ab"[i % 2]} for i in range(60)]
+    rows += [{"text": f"FIRM {i}. ", "label": "ba"[i % 2]} for i in range(7)] + [{"text": "firm 59.", "label": "b"}]
+    for by in ("random", "stratified"):
+        division = divide(Dataset.from_list(rows), Split(by=by), "c")
+        assert division.notes == {"repeating the text of another": 8, "with one text and different answers": 14}
+        assert crossing(division.parts) == 0
+    figures = [{"text": row["text"], "target": float(row["label"] == "a")} for row in rows]
+    assert divide(Dataset.from_list(figures), Split(), "c").notes["with one text and different answers"] == 14
+
+
+def test_one_text_of_half_the_rows_goes_to_train() -> None:
+    rows = [{"text": "Shares rose." if i % 2 else f"Firm {i} fell.", "label": "ab"[i % 2]} for i in range(100)]
+    for by, seed in ((by, seed) for by in ("random", "stratified") for seed in range(5)):
+        parts = divide(Dataset.from_list(rows), Split(by=by, seed=seed), "c").parts
+        assert "Shares rose." in parts["train"]["text"] and len(parts["test"]) >= 10 and len(parts["validation"]) >= 5
+
+
+def test_three_texts_are_enough_for_three_parts() -> None:
+    rows = [{"text": f"Firm {i % 3}.", "label": "a"} for i in range(210)]
+    for seed in range(5):
+        parts = divide(Dataset.from_list(rows), Split(by="random", seed=seed), "c").parts
+        assert [len(parts[part]) for part in PARTS] == [70, 70, 70]
+
+
+def test_copies_join_groups_and_the_error_says_so() -> None:
+    rows = [{"text": f"Firm {i // 2}.", "label": "a", "group": i % 2} for i in range(40)]
+    with pytest.raises(BadCorpus, match=r"needs at least 3 groups and has 1 \(copies of texts join its 2 groups"):
+        divide(Dataset.from_list(rows), Split(by="grouped"), "c")
+    rows = [{"text": f"Firm {i // 2 if i < 2 else i}.", "label": "a", "group": i % 8} for i in range(80)]
+    parts = divide(Dataset.from_list(rows), Split(by="grouped"), "c").parts
+    assert any({0, 1} <= set(parts[part]["group"]) for part in PARTS)
+
+
+def test_validation_is_carved_without_copies_of_what_stays() -> None:
+    rows = [{"text": f"Firm {i % 12}.", "label": "a", "split": "train" if i < 48 else "test"} for i in range(60)]
+    division = divide(Dataset.from_list(rows), Split(by="given", validation=0.25), "c")
+    assert not keys(division.parts["train"]) & keys(division.parts["validation"])
+    assert division.notes["of test whose text is in train or validation"] == 12
+
+
+# -- many classes (G 13) -----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=60),
+    st.sampled_from([(0.1, 0.2), (0.2, 0.2), (0.05, 0.3), (0.4, 0.4)]),
+    st.integers(0, 3),
+)
+def test_each_class_gives_what_it_is_due_rounded_and_the_whole_its_shares(
+    sizes: list[int], shares: tuple[float, float], seed: int
+) -> None:
+    labels = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    whole, split = (
+        Dataset.from_list([{"text": f"{i}", "label": label} for i, label in enumerate(labels)]),
+        Split(by="stratified", validation=shares[0], test=shares[1], seed=seed),
+    )
+    try:
+        parts = divide(whole, split, "c").parts
+    except BadCorpus as error:
+        assert "without rows" in str(error)
+        return
+    counts = {part: Counter(parts[part]["label"]) for part in PARTS}
+    short = 0
+    for number, size in enumerate(sizes):
+        test, validation = counts["test"][str(number)], counts["validation"][str(number)]
+        assert counts["train"][str(number)] >= 1, "a class that isn't trained on can't be answered"
+        assert test <= size * shares[1] + 1 and validation <= size * shares[0] + 1
+        if size >= 6:
+            assert test > size * shares[1] - 1 and validation > size * shares[0] - 1.0001
+        short += size < 6
+    if not short:
+        assert [len(parts[part]) for part in ("validation", "test")] == [round(len(whole) * each) for each in shares]
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(1000, 4), (402, 5), (402, 3), (77, 9)])
+def test_many_small_classes_are_spread_over_the_parts(classes: int, rows: int) -> None:
+    labels = [str(i % classes) for i in range(classes * rows)]
+    whole = Dataset.from_list([{"text": f"{i}", "label": label} for i, label in enumerate(labels)])
+    parts = divide(whole, Split(by="stratified"), "c").parts
+    assert [len(parts[part]) for part in ("validation", "test")] == [round(len(whole) * each) for each in (0.1, 0.2)]
+    held = Counter([*parts["validation"]["label"], *parts["test"]["label"]])
+    assert len(set(parts["train"]["label"])) == classes
+    assert len(held) >= min(classes, 0.9 * 0.3 * classes * rows), "what is held out is of as many classes as it can be"
+
+
+def test_two_large_classes_and_four_hundred_small_ones() -> None:
+    labels = ["large", "larger"] * 1000 + [f"{i}" for i in range(400) for _ in range(5)]
+    whole = Dataset.from_list([{"text": f"{i}", "label": label} for i, label in enumerate(labels)])
+    parts = divide(whole, Split(by="stratified"), "c").parts
+    counts = {part: Counter(parts[part]["label"]) for part in PARTS}
+    assert len(counts["validation"]) >= 200 and len(counts["test"]) == 402
+    assert counts["test"]["large"] == counts["test"]["larger"] == 200
+    assert counts["validation"]["large"] == counts["validation"]["larger"] == 100
