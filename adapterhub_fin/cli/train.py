@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
+
+LEFT_OUT = ("repeated", "conflicting", "under embargo", "dropped as copies")  # notes of rows that no part has
+LABELS_SHOWN = 20  # all of them stand in --json
 
 
 @click.command("train")
@@ -78,9 +82,29 @@ def command(
         ("trained parameters", f"{run.trained_parameters:,}"),
         ("steps", run.steps),
         ("knowledge end", run.version.manifest.knowledge.end),
-        *((f"rows {reason}", count) for reason, count in run.notes.items()),
+        *note_rows(run.notes),
+        *label_rows(run.labels),
     ]
     print_facts(rows)
+
+
+def note_rows(notes: Mapping[str, int]) -> list[tuple[str, Any]]:
+    """Return the notes of a corpus as facts: rows, but for what says itself what it counts."""
+    return [(reason if reason.startswith("classes ") else f"rows {reason}", count) for reason, count in notes.items()]
+
+
+def label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
+    """Return how many rows have each label, the labels with the most rows first."""
+    listed = sorted(labels.items(), key=lambda each: -sum(each[1].values()))
+    rows = [
+        (f"label {label}", f"{sum(parts.values()):,} ({', '.join(f'{part} {n:,}' for part, n in parts.items())})")
+        for label, parts in listed[:LABELS_SHOWN]
+    ]
+    return [*rows, *([("more labels", f"{len(listed) - LABELS_SHOWN:,}")] if len(listed) > LABELS_SHOWN else [])]
+
+
+def _plain(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {label: dict(parts) for label, parts in labels.items()}
 
 
 def _preview(recipe: Any, download: bool, as_json: bool) -> None:
@@ -99,6 +123,8 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
                 "steps": plan.steps,
                 "trained_parameters": plan.trained_parameters,
                 "notes": dict(plan.corpora.notes),
+                "labels": _plain(plan.corpora.labels),
+                "warnings": list(plan.corpora.warnings),
             }
         )
         return
@@ -111,7 +137,8 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
             *((f"examples of {part}", f"{count:,}") for part, count in examples.items() if count != rows[part]),
             ("steps", f"{plan.steps:,}"),
             ("trained parameters", f"{plan.trained_parameters:,}"),
-            *((f"rows {reason}", count) for reason, count in plan.corpora.notes.items()),
+            *note_rows(plan.corpora.notes),
+            *label_rows(plan.corpora.labels),
         ]
     )
 
@@ -143,7 +170,7 @@ def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
                 each.window.cutoff,
                 each.window.until,
                 *(each.rows[part] for part in ("train", "validation", "test")),
-                sum(each.notes.values()),
+                sum(count for reason, count in each.notes.items() if reason.startswith(LEFT_OUT)),
                 format_instant(each.knowledge_end),
                 each.version.reference if each.version else "to be trained",
             )
@@ -201,5 +228,7 @@ def _document(run: Any) -> dict[str, Any]:
         "steps": run.steps,
         "knowledge_end": run.version.manifest.knowledge.end,
         "notes": dict(run.notes),
+        "labels": _plain(run.labels),
+        "warnings": list(run.warnings),
         "path": str(run.version.files),
     }

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.descriptions import Corpus, Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.dated import first_seen
+from adapterhub_fin.engine.labels import count_labels, label_warnings, missing_labels
 from adapterhub_fin.engine.splits import PARTS, Division, divide
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.extensions import extensions
@@ -43,6 +44,8 @@ class Corpora:
     measured: str  # the digest of the rows that the metrics are of
     known: Mapping[str, Known]  # by input: `corpus:NAME`, `labels:NAME`
     notes: Mapping[str, int]
+    labels: Mapping[str, Mapping[str, int]]  # how many rows of each part have each label, where the head learns labels
+    warnings: Sequence[str]  # what about the labels is probably a slip
 
 
 def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Corpora:
@@ -55,8 +58,13 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     unknown = first_seen()  # after the rows were read
     division = divide(rows.table, choice.split, choice.called)
     parts = division.parts
+    labels = {}
     if "label" in extensions().get(Head, head).consumes:
         check_labels(parts["train"]["label"][:], choice.called)
+        labels = count_labels(parts)
+    notes = {**division.notes, **missing_labels(labels)}
+    if division.split.by != "window":  # what comes in after the cut-off changes what was dropped and mended
+        notes = {**rows.notes, **notes}
     described = learnt_from(rows.table, division)
     digest = corpus_digest(described)
     record = {
@@ -66,10 +74,14 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
         "rows": {part: len(table) for part, table in parts.items()},
         "available": _span(described),
         "licence": _licence(choice) or description.licence,
+        "notes": {reason: count for reason, count in notes.items() if count},
     }
+    warnings = [f"corpus {choice.called}: {warning}" for warning in label_warnings(labels)]
+    for warning in warnings:
+        log.warning("%s", warning)
     measured = corpus_digest(parts["test"]) if division.split.by == "window" else digest
     known = _known(choice.name, parts, rows.known, unknown)
-    return Corpora(parts, division.split, record, measured, known, {**rows.notes, **division.notes})
+    return Corpora(parts, division.split, record, measured, known, {**rows.notes, **notes}, labels, warnings)
 
 
 def learnt_from(table: Dataset, division: Division) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ from adapterhub_fin.engine.corpus import (
     read_rows,
 )
 from adapterhub_fin.engine.examples import IGNORED, lengths
+from adapterhub_fin.engine.labels import one_answer
 from adapterhub_fin.engine.loading import AsOf, Tier, load
 from adapterhub_fin.engine.locks import tokenizing
 from adapterhub_fin.engine.measure import check_defined, metric_functions, metrics_for
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.manifest import Head
 
+log = logging.getLogger(__name__)
 CorpusSource = CorpusChoice | str | Mapping[str, Any] | None
 Part = Literal["train", "validation", "test", "all"]
 LEVEL = 0.95
@@ -223,6 +226,8 @@ def _measured(
         truth, said = _answers(adapter, [examples[place] for place in order], batch_size)
     except BadCorpus as error:
         raise BadCorpus(f"corpus {corpus}, {part} part: {error}") from error
+    if warning := one_answer(adapter.head, truth, said, part):
+        log.warning("%s", warning)
     functions = metric_functions(adapter.manifest.head.name, adapter.head.labels)
     metrics = {name: float(function(truth, said)) for name, function in functions.items()}
     if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from transformers import EarlyStoppingCallback, TrainerState, set_seed
 
 from adapterhub_fin import bases
@@ -16,6 +18,7 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.adapter import Adapter
 from adapterhub_fin.engine.arguments import arguments
 from adapterhub_fin.engine.corpus import files_read
+from adapterhub_fin.engine.labels import one_answer
 from adapterhub_fin.engine.loading import load
 from adapterhub_fin.engine.locks import building, one_run
 from adapterhub_fin.engine.measure import measured, metrics_for
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry import Version
 
+log = logging.getLogger(__name__)
 Source = Recipe | str | Path | Mapping[str, Any] | None
 
 
@@ -53,6 +57,8 @@ class Run:
     steps: int
     notes: Mapping[str, int]  # rows that the corpus dropped, counted
     losses: Sequence[float]  # of training, by epoch
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rows by label and part
+    warnings: Sequence[str] = ()  # what is probably a slip: of labels, and of answers that are all one
 
     @property
     def reference(self) -> str:
@@ -138,7 +144,9 @@ def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
     try:
         _train(trainer, run)
         held_out: Any = setup.examples["test"]  # a list of rows is a data set to torch, if not to its types
-        tested = trainer.predict(held_out, metric_key_prefix="test").metrics or {}
+        predicted = trainer.predict(held_out, metric_key_prefix="test")
+        tested = predicted.metrics or {}
+        warning = _one_answer(setup, predicted)
     except Exception as error:  # a plugin's head or metric may raise anything, and the checkpoints are worth naming
         raise TrainingFailed(f"training {recipe.name} broke: {error}{_kept(run)}") from error
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
@@ -157,7 +165,18 @@ def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
         steps=trainer.state.global_step,
         notes=setup.corpora.notes,
         losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        labels=setup.corpora.labels,
+        warnings=[*setup.corpora.warnings, *([warning] if warning else [])],
     )
+
+
+def _one_answer(setup: Setup, predicted: Any) -> str | None:
+    """Log and return a warning where the test part was given one answer alone."""
+    truth = setup.head.truth(np.asarray(predicted.label_ids))
+    warning = one_answer(setup.head, truth, setup.head.decide(np.asarray(predicted.predictions)), "test")
+    if warning and is_first():
+        log.warning("%s", warning)
+    return warning
 
 
 def _trainer(setup: Setup, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:

@@ -130,6 +130,8 @@ def _training(manifest: Manifest) -> str:
         said.append("Rows: " + ", ".join(f"{count} {_text(part)}" for part, count in sorted(corpus.rows.items())) + ".")
     if corpus.available:
         said.append(f"They became available from {corpus.available[0]} to {corpus.available[1]}.")
+    if corpus.notes:
+        said.append("Noted: " + "; ".join(f"{count} {_text(reason)}" for reason, count in corpus.notes.items()) + ".")
     return "## Training data\n\n" + " ".join(said)
 
 

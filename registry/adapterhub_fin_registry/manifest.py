@@ -133,7 +133,10 @@ class Base(_Part):
 
 
 class Corpus(_Part):
-    """What the adapter was trained on; `available` is the first and the last instant of its availability."""
+    """What the adapter was trained on; `available` is the first and the last instant of its availability.
+
+    `notes` count what is particular about its rows, such as copies; without any the field is no part of the manifest.
+    """
 
     name: Text
     options: JsonObject = {}
@@ -141,6 +144,7 @@ class Corpus(_Part):
     rows: dict[Text, Count] = {}
     available: tuple[Instant, Instant] | None = None
     licence: Text | None = None
+    notes: dict[Text, Count] = {}
 
     @model_validator(mode="after")
     def _in_order(self) -> Corpus:
@@ -250,7 +254,10 @@ class Manifest(_Part):
 
     def canonical(self) -> bytes:
         """The one form that is stored, signed and digested."""
-        return canonical(self.model_dump(mode="json", warnings=False))  # what is wrong, `parse` says
+        data = self.model_dump(mode="json", warnings=False)  # what is wrong, `parse` says
+        if self.corpus is not None and not self.corpus.notes:
+            del data["corpus"]["notes"]  # manifests from before have no such field, and keep their digests
+        return canonical(data)
 
     @property
     def digest(self) -> str:
