@@ -74,13 +74,13 @@ def divide(table: Dataset, split: Split, corpus: str) -> Division:
     return Division({part: table.select(places[part]) for part in PARTS}, places, split, notes)
 
 
-def _without_copies(copies: Copies, rows: Mapping[str, Sequence[int]], published: bool) -> dict[str, Sequence[int]]:
+def _without_copies(copies: Copies, rows: Mapping[str, list[int]], published: bool) -> dict[str, list[int]]:
     """The rows of each part whose text stands in no part before it, which is what a date would have known.
 
     A published test part stays whole, so that scores compare: there the earlier part gives way.
     """
     order = reversed(PARTS) if published else PARTS
-    kept: dict[str, Sequence[int]] = {}
+    kept: dict[str, list[int]] = {}
     for part in order:
         copied = set(copies.among(rows[part], [row for other in kept.values() for row in other]))
         kept[part] = [row for row in rows[part] if row not in copied]
