@@ -19,6 +19,7 @@ AdapterHubError
 ├── UnknownName           no plugin of that name; lists the near ones
 ├── PluginError           a plugin could not be loaded or broke its contract
 ├── BadRecipe             a recipe that can't be run
+│   └── BadText           a text that can't be read; names its place
 ├── BadMerge              adapters, weights or a rank that can't be merged so
 ├── BadCorpus             data that can't be trained on; names file and row
 ├── BaseNotFound          the base isn't on this machine
@@ -64,6 +65,7 @@ __all__ = [
     "BadRecipe",
     "BadReference",
     "BadSignature",
+    "BadText",
     "BaseNotFound",
     "Corrupted",
     "NotAnAdapter",
@@ -102,6 +104,10 @@ class PluginError(AdapterHubError):
 
 class BadRecipe(AdapterHubError):
     """A recipe that can't be run as it stands."""
+
+
+class BadText(BadRecipe, ValueError):
+    """What was given is no text to read: it is missing, blank, bytes, or holds half a surrogate pair."""
 
 
 class BadMerge(AdapterHubError):

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from adapterhub_fin.cli.streams import abandon, flush, lossless
 from adapterhub_fin.version import __version__
 
 GROUP = "adapterhub_fin.verbs"
@@ -144,10 +145,12 @@ def _hush() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run `ahf`; exit 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    lossless()
+    output = sys.stdout
     if "_AHF_COMPLETE" in os.environ:  # a key was pressed, or the shell asks for its function
         import_module("adapterhub_fin.cli.completion").register()
     try:
-        code = group.main(args=arguments, prog_name="ahf", standalone_mode=False)
+        code = group.main(args=_as_text(arguments), prog_name="ahf", standalone_mode=False)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except click.ClickException as error:
@@ -157,16 +160,52 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo("stopped", err=True)
         code = 130
     except BrokenPipeError:
+        abandon()
         code = 0  # the reader of a pipe has seen enough
+    except SystemExit:
+        if sys.stdout is output:
+            raise
+        abandon()  # click has put another in its place, which is its way to tell of the same
+        code = 0
     except Exception as error:
         if "--debug" in arguments or not (isinstance(error, OSError) or _is_ours(error)):
             raise
-        click.echo(f"ahf: {error}", err=True)
+        click.echo(f"ahf: {_sentence(error)}", err=True)
         code = 1
-    code = code if isinstance(code, int) else 0
+    code = _flushed(code if isinstance(code, int) else 0)
     if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several, as torchrun starts them
         import_module("adapterhub_fin.engine.ranks").end(code)
     sys.exit(code)
+
+
+def _as_text(arguments: list[str]) -> list[str]:
+    """The arguments, each a text or the name of a file; BadText where one is neither. Nothing is imported for ASCII."""
+    if all(argument.isascii() for argument in arguments):
+        return arguments
+    checked: list[str] = import_module("adapterhub_fin.texts").check_arguments(arguments)
+    return checked
+
+
+def _sentence(error: Exception) -> str:
+    """An error as one line: of the operating system's, the file, the reason and what to do."""
+    if not isinstance(error, OSError) or error.strerror is None or _is_ours(error):
+        return str(error)
+    if error.filename is None:
+        return f"the output can't be written ({error.strerror}): make room, or send it elsewhere"
+    return f"{error.filename} can't be used ({error.strerror}): name another path, or mend this one"
+
+
+def _flushed(code: int) -> int:
+    """The exit status, once all that was printed is out: 1 where standard output does not take it."""
+    try:
+        flush()
+    except BrokenPipeError:
+        abandon()
+    except OSError as error:
+        abandon()
+        click.echo(f"ahf: standard output takes no more ({error.strerror}): make room, or send it elsewhere", err=True)
+        return 1
+    return code
 
 
 def _is_ours(error: Exception) -> bool:

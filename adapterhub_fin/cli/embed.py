@@ -65,11 +65,11 @@ def command(
       ahf embed acme/tone --out vectors.npy "Orders rose." "Orders fell."
       ahf embed acme/tone --pooling max --layer 1 --normalize "Orders rose."
     """
-    from adapterhub_fin import load
-
     if as_json and out is not None:
         raise click.UsageError("--json writes lines and --out a file: choose one")
     wanted = read_texts(texts, file)
+    from adapterhub_fin import load
+
     adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
     vectors = adapter.embed(wanted, batch_size, progress=True, **options)
     if out is None:

@@ -116,23 +116,25 @@ def texts_argument(function: F) -> F:
 
 
 def read_texts(texts: Sequence[str], file: Path | None) -> list[str]:
-    """The texts of a command line; UsageError where there are none."""
-    found = list(texts)
+    """Return the texts of a command line, each checked; UsageError where there are none, BadText for what is none."""
+    from adapterhub_fin.texts import check_text, lines
+
+    found = [check_text(text, f"text {number} of the command line") for number, text in enumerate(texts, 1)]
     if file is not None:
-        with click.open_file(str(file), "rb") as stream:
-            found += [text for number, line in enumerate(stream, 1) if (text := _text(line, f"{file}, line {number}"))]
+        found += lines(_file_lines(file), str(file))
     if not found:
         raise click.UsageError("Give a text, or --file FILE with one text a line.")
     return found
 
 
-def _text(line: bytes, place: str) -> str:
-    """A line as text, nothing where it is blank."""
+def _file_lines(file: Path) -> list[bytes]:
+    from adapterhub_fin.errors import BadText
+
     try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise click.ClickException(f"{place} is not UTF-8 at byte {error.start + 1}: save it as UTF-8") from None
-    return text.rstrip("\r\n") if text.strip() else ""
+        with click.open_file(str(file), "rb") as stream:
+            return list(stream)
+    except OSError as error:
+        raise BadText(f"{file} can't be read ({error.strerror}): name a file with one text a line") from error
 
 
 def interval_text(ends: Sequence[float] | None) -> str:
@@ -147,7 +149,10 @@ def printable(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """JSON on standard output, for a program or a person."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str))
+    from adapterhub_fin.cli.streams import speaks_unicode
+
+    indent = 2 if sys.stdout.isatty() else None
+    click.echo(json.dumps(value, ensure_ascii=not speaks_unicode(), indent=indent, default=str))
 
 
 def print_facts(rows: Sequence[tuple[str, Any]]) -> None:

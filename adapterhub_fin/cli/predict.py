@@ -51,9 +51,9 @@ def command(
       ahf predict acme/tone "Margins widened in the third quarter."
       ahf predict acme/tone@1 --as-of now --json "Orders fell short of plan."
     """
+    wanted = read_texts(texts, file)
     from adapterhub_fin import load
 
-    wanted = read_texts(texts, file)
     adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
     answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size, progress=True)]
     if as_json:

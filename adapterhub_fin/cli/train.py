@@ -130,7 +130,9 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
         return
     import yaml
 
-    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    from adapterhub_fin.cli.streams import speaks_unicode
+
+    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=speaks_unicode()))
     print_facts(
         [
             *((f"rows of {part}", f"{count:,}") for part, count in rows.items()),

@@ -12,11 +12,13 @@ import torch
 from adapterhub_fin.decoding import Decoding
 from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.examples import check_tokens
 from adapterhub_fin.engine.generating import Prompt, generate, stream
 from adapterhub_fin.engine.locks import computing, tokenizing
 from adapterhub_fin.engine.progress import progress as bar
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.options import checked
+from adapterhub_fin.texts import check_prompt, check_prompts, check_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +55,7 @@ class Adapter:
 
     def logits(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Tensor:
         """Raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given."""
-        head = self.head
+        texts, head = check_texts(texts, "logits"), self.head
         if head is None:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
 
@@ -64,9 +66,8 @@ class Adapter:
 
     def predict(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Sequence[Any]:
         """One typed answer for each text, in the order given; `progress` draws a bar on a terminal."""
-        if isinstance(texts, str):
-            raise BadRecipe("predict takes a list of texts: predict([text])")
-        if not len(texts):
+        texts = check_texts(texts, "predict")
+        if not texts:
             return []
         if self.head is None:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
@@ -79,8 +80,7 @@ class Adapter:
 
         Options are those of the head `embed`: pooling, layer, normalize.
         """
-        if isinstance(texts, str):
-            raise BadRecipe("embed takes a list of texts: embed([text])")
+        texts = check_texts(texts, "embed")
         pooling: PoolingImplementation = plugs.build(Head, "embed", options)
 
         def vectors(batch: dict[str, Tensor]) -> Tensor:
@@ -92,11 +92,12 @@ class Adapter:
         self, prompts: Sequence[Prompt], batch_size: int = 8, *, progress: bool = False, **options: Any
     ) -> Sequence[str]:
         """What the model writes after each prompt, a text or a conversation; see `decoding.Decoding` for options."""
-        return generate(self, prompts, batch_size, checked(Decoding, options, "generate"), progress)
+        asks = check_prompts(prompts, "generate")
+        return generate(self, asks, batch_size, checked(Decoding, options, "generate"), progress)
 
     def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
         """The same for one prompt, piece by piece as it is written."""
-        return stream(self, prompt, checked(Decoding, options, "generate"))
+        return stream(self, check_prompt(prompt, "stream: the prompt"), checked(Decoding, options, "generate"))
 
     def _batched(
         self, texts: Sequence[str], batch_size: int, answer: Callable[[dict[str, Tensor]], Tensor], progress: bool
@@ -106,6 +107,7 @@ class Adapter:
             return torch.empty(0, 0)
         with tokenizing():
             encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
+        check_tokens(encoded, "text")
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
         device = next(self.model.parameters()).device
         answers: list[Tensor] = [torch.empty(0)] * len(texts)

@@ -18,9 +18,10 @@ from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.labels import count_labels, label_warnings, missing_labels
 from adapterhub_fin.engine.splits import PARTS, Division, divide
-from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.interfaces import Known, Rows
+from adapterhub_fin.texts import check_messages, problem
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -127,15 +128,27 @@ def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], c
         )
     for column in (*read, *consumed, *(name for name in INSTANTS if name in columns)):
         for row, value in enumerate(table[column]):
-            if problem := _problem(column, value):
-                raise BadCorpus(f"corpus {corpus}, {_place(table, row)}: {column} {problem}; drop the row or mend it")
+            if wrong := _problem(column, value):
+                raise BadCorpus(f"corpus {corpus}, {_place(table, row)}: {column} {wrong}; drop the row or mend it")
 
 
 def _problem(column: str, value: Any) -> str | None:
     if value is None or value == "" or value == [] or (isinstance(value, float) and not math.isfinite(value)):
         return f"is {value!r}"
+    if column == "text":
+        return problem(value)
+    if column == "messages":
+        return _problem_of_turns(value)
     if column in INSTANTS and not isinstance(value, datetime):
         return f"is {value!r} and not an instant (a date alone is the end of its day in its zone)"
+    return None
+
+
+def _problem_of_turns(messages: Any) -> str | None:
+    try:
+        check_messages(messages, "the conversation")
+    except BadText as error:
+        return f"can't be read ({str(error).removesuffix('; mend it or leave it out')})"
     return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.errors import BadCorpus, BadText
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
@@ -17,10 +19,21 @@ def encode_texts(
 ) -> list[dict[str, Any]]:
     """Token ids and the target, an example a row; padding waits for the batch."""
     texts = tokenizer(list(rows["text"]), truncation=True, max_length=max_length)
+    try:
+        check_tokens(texts["input_ids"], "row")
+    except BadText as error:
+        raise BadCorpus(str(error)) from error
     columns = {name: texts[name] for name in ("input_ids", "attention_mask")}
     return [
         {**{name: column[i] for name, column in columns.items()}, "labels": target(row)} for i, row in enumerate(rows)
     ]
+
+
+def check_tokens(encoded: Sequence[Sequence[int]], what: str) -> None:
+    """Raise BadText where a tokenizer makes nothing of a text: the answer would be that of the padding beside it."""
+    for place, ids in enumerate(encoded):
+        if not ids:
+            raise BadText(f"{what} {place} gives no token of this base's tokenizer, which knows none of its letters")
 
 
 def lengths(examples: Sequence[Mapping[str, Any]]) -> list[int]:

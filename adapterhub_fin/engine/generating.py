@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
 
+from adapterhub_fin.engine.examples import check_tokens
 from adapterhub_fin.engine.locks import drawing, is_mine, tokenizing
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
@@ -29,8 +30,6 @@ def generate(
     adapter: Adapter, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
 ) -> list[str]:
     """What the model writes after each prompt, in the order given."""
-    if isinstance(prompts, str):
-        raise BadRecipe("generate takes a list of prompts: generate([prompt])")
     tokenizer = _writing(adapter)
     written: list[str] = []
     shown = shown and len(prompts) > batch_size
@@ -150,6 +149,7 @@ def _batch(
     plain = tokenizer.chat_template is None or all(isinstance(each, str) for each in prompts)
     with tokenizing():
         encoded = [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
+    check_tokens(encoded, "prompt")
     config: Any = adapter.model.config
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     longest = max(map(len, encoded)) + adapter.method.positions + decoding.max_new_tokens

@@ -13,6 +13,7 @@ from datasets import Dataset
 from adapterhub_fin.calendars import Span
 from adapterhub_fin.errors import BadCorpus, BadInstant
 from adapterhub_fin.interfaces import Rows
+from adapterhub_fin.texts import MARK, problem
 from adapterhub_fin_plugins.corpora.columns_options import Columns
 from adapterhub_fin_plugins.corpora.instants import day_end, instant, moment
 from adapterhub_fin_plugins.corpora.records import Record
@@ -120,12 +121,16 @@ def _words(cell: Any) -> str:
         return ""
     if not isinstance(cell, str):
         raise ValueError(f"is {cell!r} and not a text")
-    return cell.strip()
+    if cell.strip() and (wrong := problem(cell)):
+        raise ValueError(wrong)
+    return cell.removeprefix(MARK).strip()
 
 
 def _name(cell: Any) -> str:
     if not isinstance(_present(cell), str | int):
         raise ValueError(f"is {cell!r} and neither a text nor a whole number")
+    if isinstance(cell, str) and (wrong := problem(cell)):
+        raise ValueError(wrong)
     return str(cell).strip()
 
 

@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.texts import MARK, problem
 from adapterhub_fin_plugins.corpora.columns import instants, names, origins
 from adapterhub_fin_plugins.corpora.instructions_options import InstructionsOptions
 from adapterhub_fin_plugins.corpora.records import Record, read_records
@@ -65,7 +66,9 @@ def _turn(given: Any, record: Record, number: int) -> dict[str, str]:
         raise BadCorpus(f"{record.place}: turn {number} has the role {role!r}; it may be {', '.join(ROLES)}")
     if not isinstance(content, str) or not content.strip():
         raise BadCorpus(f"{record.place}: turn {number}, of the {role}, has no text; drop the row or fill it")
-    return {"role": role, "content": content}
+    if wrong := problem(content):
+        raise BadCorpus(f"{record.place}: turn {number}, of the {role}, {wrong}; drop the row or mend it")
+    return {"role": role, "content": content.removeprefix(MARK)}
 
 
 def _check_order(roles: list[str], record: Record) -> None:

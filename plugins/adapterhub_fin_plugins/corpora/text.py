@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.texts import problem
 from adapterhub_fin_plugins.corpora.columns import Instants, instants, names
 from adapterhub_fin_plugins.corpora.html_text import plain_text
 from adapterhub_fin_plugins.corpora.records import decoded, read_records
@@ -73,7 +74,7 @@ class Text(CorpusImplementation):
 def _text_of(path: Path, name: str) -> str:
     text = decoded(path)
     text = plain_text(text, name) if path.suffix.lower() in MARKUP else text.strip()
-    if not text:
+    if problem(text):
         raise BadCorpus(f"{name} holds no text: fill it, remove it, or leave it out with glob")
     return text
 
