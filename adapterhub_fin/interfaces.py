@@ -71,6 +71,17 @@ class MethodImplementation(Protocol):
         """The model with an adapter of the stored structure; the values come later, through `tensors`."""
         ...
 
+    def rebuild_needs_values(self, folder: Path) -> bool:
+        """Return whether `rebuild` of this folder computes with the base's weights."""
+        return self.needs_values
+
+    def changes_base(self, folder: Path) -> str | None:
+        """Return what makes this stored adapter change the base itself, for every adapter on it; None if nothing does.
+
+        It is then alone on its model, and named in the error where another is loaded beside it.
+        """
+        return None
+
     def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
         """The live tensors of the adapter and its head, by the name they have in the file."""
         ...

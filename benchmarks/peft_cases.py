@@ -150,7 +150,7 @@ def run(case: Case, home: Path) -> dict[str, Any]:
     """Take one case both ways, in a registry of its own."""
     from adapterhub_fin_registry import Registry
 
-    tokenizer = tiny_tokenizer("[CLS] $A [SEP]")
+    tokenizer = None if case.suite == "custom" else tiny_tokenizer("[CLS] $A [SEP]")
     record: dict[str, Any] = {"suite": case.suite, "name": case.name, "type": case.config.__name__}
     record["options"] = json.loads(json.dumps(case.options, default=str))
     for way, take in WAYS.items():

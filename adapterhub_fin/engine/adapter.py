@@ -29,13 +29,25 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest, Version
 
 
+class NoTokenizer:
+    """Stands where a plain module was loaded without a tokenizer: it says so when a text is to be read."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise BadRecipe("the adapter was loaded without a tokenizer, so that it reads no texts: give tokenizer=...")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.pad
+
+
 @dataclass(frozen=True)
 class Adapter:
     """A version on a model, ready to answer; other adapters may share the model."""
 
     version: Version
     model: nn.Module
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase | Any  # a NoTokenizer of a plain module
     method: MethodImplementation
     head: HeadImplementation | None
     slot: str

@@ -52,7 +52,7 @@ def describe_base(
             raise WrongBase(
                 f"the base can't be recorded: {_too_far(name, math.nan, 0)}; load it whole, in another type"
             )
-    config: Any = pin.unwrapped(model).config
+    config: Any = getattr(pin.unwrapped(model), "config", None)  # of a plain module there is none
     quantization: Any = getattr(config, "quantization_config", None)
     return checked(
         Base,
@@ -60,7 +60,7 @@ def describe_base(
             "repository": repository,
             "revision": revision,
             "architecture": type(pin.backbone(model)).__name__,
-            "config_digest": pin.config_digest(config),
+            "config_digest": None if config is None else pin.config_digest(config),
             "vocabulary_size": pin.vocabulary_size(model),
             "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
             "structure_digest": pin.structure_digest(model, leave_out),
@@ -104,7 +104,7 @@ def record_first_pin(registry: Registry, version: Version, found: Base) -> None:
 
 def check_base(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
     base: Base,
     leave_out: Collection[str],
     described: str,
@@ -117,12 +117,13 @@ def check_base(
     check_shape(model, base, leave_out, described)
     if base.weight_probe is not None:
         _check_weights(model, base, parameters or pin.base_parameters(model, leave_out), described)
-    if base.tokenizer_digest is not None and pin.tokenizer_digest(tokenizer) != base.tokenizer_digest:
+    known = base.tokenizer_digest
+    if known is not None and tokenizer is not None and pin.tokenizer_digest(tokenizer) != known:
         raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
-    config: Any = pin.unwrapped(model).config
+    config: Any = getattr(pin.unwrapped(model), "config", None)
     # Another release of Transformers may write other defaults; structure and weights hold there.
     same_release = base.config_digest is not None and base.transformers == installed("transformers")
-    if same_release and base.config_digest not in pin.config_digests(config):
+    if config is not None and same_release and base.config_digest not in pin.config_digests(config):
         raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
 
 

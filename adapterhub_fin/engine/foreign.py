@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.descriptions import Head
+from adapterhub_fin.engine.base_changes import unrepeatable
 from adapterhub_fin.engine.lookalikes import check_weights, read_config
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
@@ -18,6 +19,9 @@ PREFIX = "base_model.model."
 # The last layer of the classifiers that Transformers has, whose rows are the labels.
 OUTPUTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight", "classification_head.out_proj.weight")
 ROWS = frozenset({*OUTPUTS, *(name.removesuffix("weight") + "bias" for name in OUTPUTS)})
+
+# Tasks of PEFT that may have no head here: their adapters are loaded onto a model that has one, or for `embed`.
+TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 
 MADE_UP = 100_000  # names of labels, at most, where none are given
 
@@ -39,8 +43,11 @@ def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None 
     called = called or folder
     config = read_config(folder, called)
     check_weights(folder, called)
+    _check_task(config, called)
+    if reason := unrepeatable(config):
+        raise NotAnAdapter(f"{called}: {reason}")
     header = read_header(folder / WEIGHTS, str(called / WEIGHTS))
-    shapes = {name: tuple(info.shape) for name, info in header.items()}
+    shapes = {bare_name(name, config): tuple(info.shape) for name, info in header.items()}
     modules = head_modules(config, shapes)
     task = config.get("task_type")
     head = None
@@ -48,6 +55,38 @@ def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None 
         named = _labels(labels, _outputs(shapes, modules), called) if task == "SEQ_CLS" else None
         head = {"name": _head_of(str(task)), "labels": named, "modules": modules}
     return Foreign(config, head, modules)
+
+
+def bare_name(name: str, config: Mapping[str, Any]) -> str:
+    """Return a stored tensor's name within the model: PEFT wraps the model once more, but for a prompt."""
+    return name.removeprefix("base_model." if is_prompt(config) else PREFIX)
+
+
+def is_prompt(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is of PEFT's prompt methods, which put vectors before every text."""
+    return "num_virtual_tokens" in config
+
+
+def is_unserved(head: str) -> bool:
+    """Whether a recorded head is a task of PEFT's that no plugin here serves."""
+    return head in map(_own_name, TASKS) and head not in extensions().all(Head)
+
+
+def _own_name(task: str) -> str:
+    return task.lower().replace("_", "-")
+
+
+def _check_task(config: Mapping[str, Any], called: Path) -> None:
+    task = config.get("task_type")
+    if task is not None and task not in TASKS:
+        raise NotAnAdapter(
+            f"{called} is for a task {str(task)[:40]!r}, which PEFT doesn't have: write one of {', '.join(TASKS)}"
+        )
+    if task is None and is_prompt(config):
+        raise NotAnAdapter(
+            f"{called} holds a prompt and no task_type, without which PEFT puts it nowhere: write one of "
+            f"{', '.join(TASKS)} as task_type into its adapter_config.json"
+        )
 
 
 def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -60,7 +99,7 @@ def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     wanted |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
     found = set()
     for name in shapes:
-        parts = name.removeprefix(PREFIX).split(".")
+        parts = bare_name(name, config).split(".")
         for end in range(1, len(parts)):
             module = ".".join(parts[:end])
             if any(module.endswith(w) for w in wanted) and not any("lora_" in part for part in parts):
@@ -72,13 +111,12 @@ def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
 def _head_of(task: str) -> str:
     """The head that serves a PEFT task type; a task that no plugin serves is stored under its own name."""
     serving = (name for name, head in extensions().all(Head).items() if head.task == task)
-    return next(serving, task.lower().replace("_", "-"))
+    return next(serving, _own_name(task))
 
 
 def _outputs(shapes: Mapping[str, tuple[int, ...]], modules: Sequence[str]) -> int | None:
     """How many labels a stored head has: 0 where no head is stored, None where its last layer isn't one known here."""
-    bare = {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
-    return next((bare[name][0] for name in OUTPUTS if bare.get(name)), None if modules else 0)
+    return next((shapes[name][0] for name in OUTPUTS if shapes.get(name)), None if modules else 0)
 
 
 def _labels(labels: Sequence[str] | None, outputs: int | None, folder: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,11 +14,13 @@ from torch import nn
 from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head, Method
 from adapterhub_fin.engine import pin, plugs
-from adapterhub_fin.engine.adapter import Adapter
+from adapterhub_fin.engine.adapter import Adapter, NoTokenizer
 from adapterhub_fin.engine.base_check import check_base, check_shape, describe_base, held_base, record_first_pin
+from adapterhub_fin.engine.foreign import is_unserved
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot, take_slot
+from adapterhub_fin.engine.read_back import check_fits
+from adapterhub_fin.engine.slots import check_unchanged, new_slot, take_slot
 from adapterhub_fin.engine.weights import fill_adapter
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
 from adapterhub_fin.interfaces import Site
@@ -57,7 +58,7 @@ def load(
     """
     found = find_version(reference, registry, as_of, tier, lock)
     if isinstance(base, nn.Module):
-        tokenizer = tokenizer or _tokenizer_for(found, download)
+        tokenizer = tokenizer or _tokenizer_for(base, found, download)
         with building(), _undrawn():
             return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
     choice, source = base_source(found, base, download)
@@ -101,10 +102,11 @@ def attach(
 ) -> Adapter:
     """Put a version onto a model that other code has loaded; WrongBase or WrongTensors leave the model as it was.
 
-    Without `tokenizer`, the one of the version's base is read from this machine.
+    Without `tokenizer`, the one of the version's base is read from this machine; a plain module without a
+    configuration needs none.
     """
     found = find_version(reference, registry, as_of, tier, lock)
-    tokenizer = tokenizer or _tokenizer_for(found, False)
+    tokenizer = tokenizer or _tokenizer_for(model, found, False)
     with building(), _undrawn():
         return _attach(model, found, tokenizer, "the model given")
 
@@ -136,10 +138,12 @@ def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: T
     return Found(registry, version, folder, *_plugins(version))
 
 
-def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, described: str) -> Adapter:
+def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase | None, described: str) -> Adapter:
     version, method, travelling = found.version, found.method, found.travelling
-    tokenizer, mode = plugs.padding(tokenizer), model.training
+    tokenizer, mode = tokenizer and plugs.padding(tokenizer), model.training
     lock_of(model)  # so that a fork knows of it
+    changes = method.changes_base(found.folder)
+    check_unchanged(model, changes, version.reference)
     held = held_base(found.registry, version)
     check_base(model, tokenizer, held, travelling, described)
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
@@ -148,10 +152,10 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, 
     )
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
-    twin = method.rebuild(copy.deepcopy(model) if method.needs_values else meta_twin(model), site, found.folder)
-    check_bijection(method.tensors(twin, site.slot), found.folder, version.reference)
-    take_slot(model, site.slot, version.manifest.method.name)
-    plugs.align_padding(pin.unwrapped(model), tokenizer)
+    check_fits(method, model, site, found.folder, version.reference)
+    take_slot(model, site.slot, version.manifest.method.name, version.reference if changes else None)
+    if tokenizer is not None:
+        plugs.align_padding(pin.unwrapped(model), tokenizer)
     adapted = method.rebuild(model, site, found.folder)
     fill_adapter(method, adapted, site.slot, found.folder)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
@@ -160,7 +164,8 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase, 
     adapted.train(mode)
     if first is not None:
         record_first_pin(found.registry, version, first)
-    return Adapter(version, adapted, tokenizer, method, found.head, site.slot, _max_length(version, tokenizer))
+    length = _max_length(version, tokenizer)
+    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, found.head, site.slot, length)
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:
@@ -174,7 +179,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
         raise PluginError(
             f"{version.reference} was made by the method {manifest.method.name!r}: {install} ({error})"
         ) from error
-    if manifest.head is None:
+    if manifest.head is None or is_unserved(manifest.head.name):
         return method, None
     head: HeadImplementation = plugs.build_to_run(Head, manifest.head.name, manifest.head.options)
     head.restore(manifest.head.labels)
@@ -218,12 +223,15 @@ def _with_head(base: nn.Module, found: Found) -> nn.Module:
     return shell
 
 
-def _tokenizer_for(found: Found, download: bool) -> PreTrainedTokenizerBase:
+def _tokenizer_for(model: nn.Module, found: Found, download: bool) -> PreTrainedTokenizerBase | None:
+    if getattr(pin.unwrapped(model), "config", None) is None:
+        return None  # no model of Transformers: it reads no texts
     with quiet_loading():
         return plugs.load_tokenizer(base_source(found, None, download)[1].folder)
 
 
-def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase) -> int:
+def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase | None) -> int:
     """The length that training used, else what the tokenizer allows."""
     training = (version.manifest.recipe or {}).get("training", {})
-    return int(training.get("max_length") or min(tokenizer.model_max_length, 512))
+    allowed = 512 if tokenizer is None else min(tokenizer.model_max_length, 512)
+    return int(training.get("max_length") or allowed)

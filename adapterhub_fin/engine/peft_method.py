@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.base_changes import changes_base, computes_with_weights
 from adapterhub_fin.engine.peft_fields import unknown_settings
 from adapterhub_fin.engine.peft_folder import CONFIG
 from adapterhub_fin.errors import PluginError, WrongBase
@@ -50,6 +51,12 @@ class PeftMethod(MethodImplementation):
         config = read_peft_config(folder)
         config.inference_mode = True
         return self._inject(model, config, site.slot)
+
+    def rebuild_needs_values(self, folder: Path) -> bool:
+        return self.needs_values or computes_with_weights(read_settings(folder))
+
+    def changes_base(self, folder: Path) -> str | None:
+        return changes_base(read_settings(folder))
 
     def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
         from peft import PeftModel, get_peft_model
@@ -113,11 +120,17 @@ def _answers(model: PeftModel, slot: str) -> bool:
     return layer is None or layer.active_adapters == [slot]
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the stored adapter_config.json."""
+    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return found
+
+
 def read_peft_config(folder: Path) -> PeftConfig:
     """The stored configuration; a key that this PEFT does not know and that is set is refused, not dropped."""
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    stored = read_settings(folder)
     if unknown := unknown_settings(stored):
         raise PluginError(unknown)
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[stored["peft_type"]]

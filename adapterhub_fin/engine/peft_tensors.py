@@ -1,63 +1,117 @@
 """Read an adapter's tensors out of a PEFT model whatever its runtime name is.
 
 PEFT finds tensors by the adapter's name within their keys, so that an adapter named "weight" saves its siblings' and
-one named "q_proj" loses its own (peft 3584, 2252, 2699). Here the set of tensors is read from a twin without values
-that carries the same configuration under a name of ours, and each is then taken from its own place.
+one named "q_proj" loses its own (peft 3584, 2252, 2699). Here PEFT is asked of a copy of the model's structure, which
+shares every weight and in which each adapter has a name of ours.
 """
 
 from __future__ import annotations
 
-import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel, get_peft_model_state_dict
-from torch import Tensor
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
+from torch import Tensor, nn
 
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.peft_method import plain
-from adapterhub_fin.engine.slots import meta_twin, new_slot
+from adapterhub_fin.engine.slots import new_slot, sharing_copy
 from adapterhub_fin.engine.weights import write_tensors
 from adapterhub_fin.errors import BadRecipe, WrongTensors
 
+TORCH_S_OWN = frozenset(vars(nn.Module()))  # attributes of any module, of which none is keyed by adapters
+
 
 def active_adapter(model: PeftModel) -> str:
-    """The one active adapter of a PEFT model."""
+    """Return the one active adapter of a PEFT model; BadRecipe where there isn't one, or it is merged."""
     if not isinstance(model, PeftModel):
         raise BadRecipe(f"save takes a PeftModel, not {type(model).__name__}: wrap the model with peft.get_peft_model")
     if len(model.active_adapters) != 1:
         raise BadRecipe(
             f"one adapter is saved at a time, and {', '.join(model.active_adapters)} are active: use set_adapter"
         )
-    return str(model.active_adapters[0])
+    merged = (module for module in model.modules() if isinstance(module, BaseTunerLayer) and module.merged)
+    if (layer := next(merged, None)) is not None:
+        names = ", ".join(map(str, layer.merged_adapters))
+        raise BadRecipe(
+            f"{names} is merged into the base's weights: call unmerge_adapter() first, or save before merging"
+        )
+    adapter = str(model.active_adapters[0])
+    if getattr(model.peft_config[adapter], "layer_replication", None):
+        raise BadRecipe(
+            f"{adapter} replicated its base's layers, so that the base it started from isn't in memory any more: write "
+            "it with save_pretrained, and take the folder in with `ahf import`"
+        )
+    return adapter
 
 
-def adapter_tensors(model: PeftModel, adapter: str) -> dict[str, Tensor]:
-    """Tensors of one adapter by their name in a PEFT file; WrongTensors where the model lacks one."""
-    slot = new_slot()
-    twin: Any = meta_twin(model)  # untyped, as PEFT is
-    config = copy.deepcopy(model.peft_config[adapter])
-    twin.add_adapter(slot, config)
-    for other in [name for name in twin.peft_config if name != slot]:
-        twin.delete_adapter(other)
-    keys = dict(twin.state_dict())
-    named = get_peft_model_state_dict(twin, state_dict=keys, adapter_name=slot, save_embedding_layers=False)
-    place = {id(tensor): key for key, tensor in keys.items()}
-    live = dict(model.state_dict())
-    found = {}
-    for name, tensor in sorted(named.items()):
-        key = ".".join(adapter if part == slot else part for part in place[id(tensor)].split("."))
-        if key not in live:
-            raise WrongTensors(
-                f"the model has no {key}, which its adapter {adapter!r} needs: save it before it is merged"
-            )
-        found[name] = live[key]
-    return found
+def read_adapter(model: PeftModel, adapter: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return one adapter's configuration and its tensors, by their names in a PEFT file.
+
+    Raises WrongTensors where there is nothing to save.
+    """
+    slots = {name: new_slot() for name in model.peft_config}
+    twin: Any = renamed(sharing_copy(model), slots)  # untyped, as PEFT is
+    with torch.no_grad():
+        found = get_peft_model_state_dict(twin, adapter_name=slots[adapter], save_embedding_layers=False)
+    if not found:
+        raise WrongTensors(f"the adapter {adapter!r} has no tensor to save: it adapts no layer of this model")
+    config = plain(twin.peft_config[slots[adapter]].to_dict())  # PEFT takes runtime names out of it as it reads
+    return config, {name: found[name] for name in sorted(found)}
+
+
+def renamed(model: Any, names: Mapping[str, str]) -> Any:
+    """Give the adapters of a PEFT model other runtime names, in place."""
+    owners = (BaseTunerLayer, AuxiliaryTrainingWrapper, BaseTuner, PeftModel)
+    seen: set[int] = set()
+    modules: list[nn.Module] = list(model.modules())
+    for module in modules:
+        if isinstance(module, owners):
+            own = {key: value for key, value in vars(module).items() if key not in TORCH_S_OWN}
+            for key, value in {**own, **module._modules}.items():
+                _rename(module, key, value, names, seen)
+    for config in model.peft_config.values():
+        if pattern := getattr(config, "rank_pattern", None):  # AdaLoRA's keys end in the runtime name
+            config.rank_pattern = {_ending(key, names): kept for key, kept in pattern.items()}
+    return model
+
+
+def _rename(owner: Any, key: str, value: Any, names: Mapping[str, str], seen: set[int]) -> None:
+    if isinstance(value, str) and value in names and key.endswith(("active_adapter", "adapter_name")):
+        setattr(owner, key, names[value])
+    elif isinstance(value, list) and value and set(map(str, value)) <= names.keys():
+        value[:] = [names[each] for each in value]
+    elif isinstance(value, set) and value and value <= names.keys():
+        setattr(owner, key, {names[each] for each in value})
+    elif hasattr(value, "keys") and id(value) not in seen:
+        seen.add(id(value))
+        _rename_keys(value, names)
+
+
+def _rename_keys(table: Any, names: Mapping[str, str]) -> None:
+    """Rename the keys of a dict, a ModuleDict and the like, where all of them are adapters."""
+    keys = list(table.keys())
+    if keys and all(isinstance(key, str) and key in names for key in keys):
+        kept = {names[key]: table[key] for key in keys}
+        for key in keys:
+            del table[key]
+        for key, value in kept.items():
+            table[key] = value
+
+
+def _ending(key: str, names: Mapping[str, str]) -> str:
+    head, _, last = key.rpartition(".")
+    return f"{head}.{names[last]}" if last in names else key
 
 
 def write_peft_folder(model: PeftModel, adapter: str, folder: Path, base: str | None) -> None:
     """Write one adapter as a plain PEFT folder that names its base by id."""
-    config = plain(model.peft_config[adapter].to_dict()) | {"inference_mode": True, "base_model_name_or_path": base}
+    config, tensors = read_adapter(model, adapter)
+    config |= {"inference_mode": True, "base_model_name_or_path": base}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    write_tensors(adapter_tensors(model, adapter), folder / WEIGHTS)
+    write_tensors(tensors, folder / WEIGHTS)

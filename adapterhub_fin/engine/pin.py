@@ -112,7 +112,8 @@ def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
 
 
 def _embedding(model: nn.Module) -> Tensor | None:
-    module = unwrapped(model).get_input_embeddings()  # type: ignore[operator]
+    found = getattr(unwrapped(model), "get_input_embeddings", None)  # of a plain module there is none
+    module = found() if callable(found) else None
     weight = getattr(getattr(module, "base_layer", module), "weight", None)
     return weight if isinstance(weight, Tensor) else None
 

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
+from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.bare import bare_base, untouched
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.foreign import read_folder
 from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest, recorded_base
 from adapterhub_fin.engine.locks import building
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
+from adapterhub_fin.engine.read_back import check_reads_back
+from adapterhub_fin.engine.slots import new_slot
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.interfaces import Site
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 
@@ -51,25 +56,21 @@ def save(
     with building(), tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:  # others may answer with the model
         write_peft_folder(model, adapter, Path(folder), repository)
         foreign = read_folder(Path(folder), labels or _labels_of(model))
+        bare, modules = bare_base(model), foreign.head_modules if foreign.head else ()
         if foreign.config.get("task_type") == "SEQ_CLS":
-            plugs.check_covered(plugs.outside_backbone(model), foreign.head_modules, "the model")
-        pin = describe_base(model, tokenizer, foreign.head_modules, repository, choice.revision if choice else None)
+            plugs.check_covered(plugs.outside_backbone(bare), modules, "the model")
+        parameters = untouched(model, bare, foreign.config, modules)
+        pin = describe_base(bare, tokenizer, modules, repository, choice.revision if choice else None, parameters)
         registry = registry or configured_registries().writable()
         read = [choice.path] if choice is not None and choice.path is not None else []
-        manifest = foreign_manifest(
-            foreign,
-            pin.model_dump(),
-            known_base,
-            corpus,
-            metrics,
-            description,
-            licence,
-            tags,
-            registry.bounded_now(*read, name=name),
-        )
+        now, record = registry.bounded_now(*read, name=name), pin.model_dump()
+        manifest = foreign_manifest(foreign, record, known_base, corpus, metrics, description, licence, tags, now)
+        site = Site(slot=new_slot(), head_modules=tuple(modules), task=foreign.config.get("task_type"), base=repository)
+        method = plugs.build_to_run(Method, manifest.method.name, manifest.method.options)
+        check_reads_back(method, bare, site, Path(folder), f"the adapter {adapter!r}")
         return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 
 def _labels_of(model: PeftModel) -> Sequence[str] | None:
-    names = getattr(model.config, "id2label", None)
+    names = getattr(getattr(model, "config", None), "id2label", None)  # a plain module has no configuration
     return [str(names[number]) for number in sorted(names)] if names else None

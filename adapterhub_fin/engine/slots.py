@@ -23,10 +23,28 @@ def new_slot() -> str:
     return f"ahf_{secrets.token_hex(4)}"
 
 
-def take_slot(model: nn.Module, slot: str, method: str) -> None:
+def check_unchanged(model: nn.Module, changes: str | None, whose: str) -> None:
+    """Raise WrongBase where an adapter on the model has changed the base, or this one would under others' feet.
+
+    `changes` says what of the adapter's configuration changes the base itself; None where nothing does.
+    """
+    state = backbone(model).__dict__
+    if owner := state.get("_ahf_changed_by"):
+        raise WrongBase(
+            f"{owner} is on this model and has changed the base's own weights: load {whose} onto a base of its own"
+        )
+    if changes and (state.get("_ahf_slots") or getattr(model, "peft_config", None)):
+        raise WrongBase(
+            f"{whose} changes the base's own weights ({changes}), and other adapters are on this model, which would "
+            "answer otherwise: load it onto a base of its own"
+        )
+
+
+def take_slot(model: nn.Module, slot: str, method: str, changes: str | None = None) -> None:
     """Note on the backbone that a slot of it is a method's; WrongBase where another method has one.
 
-    Each method turns its own slots on and off, so that two methods on one model would answer as a mixture.
+    Each method turns its own slots on and off, so that two methods on one model would answer as a mixture. `changes`
+    names the version whose adapter changes the base itself.
     """
     core = backbone(model)
     taken: dict[str, str] = core.__dict__.setdefault("_ahf_slots", {})
@@ -36,6 +54,8 @@ def take_slot(model: nn.Module, slot: str, method: str) -> None:
             "as a mixture of both: load this one onto a base of its own"
         )
     taken[slot] = method
+    if changes:
+        core.__dict__["_ahf_changed_by"] = changes
 
 
 def meta_twin(model: nn.Module) -> nn.Module:
@@ -49,6 +69,12 @@ def meta_twin(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = twin
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, memo)
+
+
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a model's structure that shares its parameters and buffers."""
+    memo = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, memo)
 
 

@@ -1,0 +1,50 @@
+"""Find the base under a PEFT model as it was before any adapter, without touching the model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
+from torch import Tensor, nn
+
+from adapterhub_fin.engine import pin
+from adapterhub_fin.engine.base_changes import changes_biases, changes_weights
+from adapterhub_fin.engine.slots import sharing_copy
+
+
+def bare_base(model: PeftModel) -> nn.Module:
+    """Return the base of a PEFT model, which shares its weights and has its own names; the model stays as it is."""
+    copied: Any = sharing_copy(model)
+    for name, module in list(copied.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):  # PEFT's own unloading would put the trained copy there
+            parent = copied.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], module.original_module)
+    prompts = any(config.is_prompt_learning for config in model.peft_config.values())
+    unload = None if prompts else getattr(copied.base_model, "unload", None)
+    base: nn.Module = copied.get_base_model() if unload is None else unload()
+    return base
+
+
+def untouched(
+    model: PeftModel, base: nn.Module, config: Mapping[str, Any], leave_out: Collection[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the base's parameters by name, but for those that the adapter's training or start has changed."""
+    changed = {id(tensor) for tensor in _changed(model, config)}
+    for name, parameter in pin.base_parameters(base, leave_out):
+        if id(parameter) not in changed:
+            yield name, parameter
+
+
+def _changed(model: PeftModel, config: Mapping[str, Any]) -> Iterator[Tensor]:
+    if config.get("bias") == "all":
+        yield from (parameter for name, parameter in model.named_parameters() if name.endswith("bias"))
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            layer: Any = module.get_base_layer()
+            if changes_biases(config) and getattr(layer, "bias", None) is not None:
+                yield layer.bias
+            if changes_weights(config):
+                yield layer.weight

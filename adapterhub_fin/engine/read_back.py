@@ -1,0 +1,44 @@
+"""Load what was written onto a twin of its base, before it is added to a registry or touches a model."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from adapterhub_fin.engine.slots import check_bijection, meta_twin
+from adapterhub_fin.errors import AdapterHubError, WrongTensors
+
+if TYPE_CHECKING:
+    from adapterhub_fin.interfaces import MethodImplementation, Site
+
+
+def check_fits(method: MethodImplementation, model: nn.Module, site: Site, folder: Path, whose: str) -> None:
+    """Rebuild a stored adapter on a twin of a model and match its tensors one to one; the model stays as it is.
+
+    The twin holds no values unless the method computes with them. Raises WrongTensors, WrongBase or PluginError.
+    """
+    try:
+        twin = None if method.rebuild_needs_values(folder) else method.rebuild(meta_twin(model), site, folder)
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error):
+            raise
+        twin = None  # it computes with values after all
+    if twin is None:
+        twin = method.rebuild(copy.deepcopy(model), site, folder)
+    check_bijection(method.tensors(twin, site.slot), folder, whose)
+
+
+def check_reads_back(method: MethodImplementation, base: nn.Module, site: Site, folder: Path, whose: str) -> None:
+    """Raise WrongTensors where what was written would not load onto the base that it was trained on."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            check_fits(method, base, site, folder, whose)
+    except AdapterHubError as error:
+        raise WrongTensors(f"{whose} is not stored, since no load could read it back: {error}") from error
+    except Exception as error:  # PEFT and a third party's method may fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise WrongTensors(f"{whose} is not stored, since no load could read it back ({reason})") from error
