@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: demo test lint types arrows format bench peft-cases clean
+.PHONY: demo test lint types arrows format bench peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -27,6 +27,10 @@ arrows: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Plants slips in the code and says which the tests miss (tests/mutation/README.md): about an hour.
+mutants: $(VENV)/installed-dev
+	$(BIN)/python tests/mutation/mutants.py $(MUTANTS)
 
 # Needs the real PhraseBank: `make bench PHRASEBANK=folder`; benchmarks/RESULTS.md says what it gave.
 bench: $(VENV)/installed-dev

@@ -18,7 +18,6 @@ from adapterhub_fin.engine.adapter import Adapter, NoTokenizer
 from adapterhub_fin.engine.base_check import check_base, check_shape, describe_base, held_base, record_first_pin
 from adapterhub_fin.engine.foreign import is_unserved
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
-from adapterhub_fin.engine.padding import align_padding, padding
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.read_back import check_fits
 from adapterhub_fin.engine.slots import check_unchanged, new_slot, take_slot
@@ -88,9 +87,7 @@ def _load_whole(
     plugs.check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:
         model.to(device)
-    adapter = _attach(model, found, tokenizer, described)
-    align_padding(model, adapter.tokenizer)  # a model of ours; a caller's is told while it answers alone
-    return adapter
+    return _attach(model, found, tokenizer, described)
 
 
 def attach(
@@ -143,7 +140,7 @@ def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: T
 
 def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase | None, described: str) -> Adapter:
     version, method, travelling = found.version, found.method, found.travelling
-    tokenizer, mode = tokenizer and padding(tokenizer, pin.vocabulary_size(model)), model.training
+    tokenizer, mode = tokenizer and plugs.padding(tokenizer), model.training
     lock_of(model)  # so that a fork knows of it
     changes = method.changes_base(found.folder)
     check_unchanged(model, changes, version.reference)
@@ -157,15 +154,14 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase |
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     check_fits(method, model, site, found.folder, version.reference)
     take_slot(model, site.slot, version.manifest.method.name, version.reference if changes else None)
-    before = set(model.modules())
+    if tokenizer is not None:
+        plugs.align_padding(pin.unwrapped(model), tokenizer)
     adapted = method.rebuild(model, site, found.folder)
     fill_adapter(method, adapted, site.slot, found.folder)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
         if site.slot in name.split("."):
             parameter.requires_grad_(False)
-    for module in adapted.modules():
-        if module not in before:  # the caller's own modules keep the modes that they have
-            module.training = mode
+    adapted.train(mode)
     if first is not None:
         record_first_pin(found.registry, version, first)
     length = _max_length(version, tokenizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -14,10 +15,9 @@ from torch import nn
 
 from adapterhub_fin.descriptions import Description
 from adapterhub_fin.engine.locks import building, on_meta
-from adapterhub_fin.engine.padding import padding, rows_of
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.pin import backbone, unwrapped
-from adapterhub_fin.errors import PluginError, WrongTensors
+from adapterhub_fin.errors import PluginError, WrongBase, WrongTensors
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.safetensors_header import read_header
 
@@ -134,11 +134,31 @@ def try_out(method: MethodImplementation, head: HeadImplementation, config: Pret
     return sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
 
 
+def align_padding(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell the model which token pads: a decoder's head looks for the last token that does not."""
+    config: Any = model.config
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The base's tokenizer, padding on the right; a base without a padding token pads with its end of text."""
     from transformers import AutoTokenizer
 
-    return padding(AutoTokenizer.from_pretrained(folder, local_files_only=True), rows_of(load_config(folder)))
+    return padding(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+
+
+def padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The same tokenizer where it pads on the right with a token of its own, else a copy that does."""
+    if tokenizer.pad_token is not None and tokenizer.padding_side == "right":
+        return tokenizer
+    own = copy.deepcopy(tokenizer)  # the caller's stays as it is
+    own.padding_side = "right"
+    if own.pad_token is None:
+        own.pad_token = own.eos_token or own.unk_token
+    if own.pad_token is None:
+        raise WrongBase("the tokenizer has no token to pad with, nor an end of text: set its pad_token")
+    return own
 
 
 def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:
