@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.serve.settings import Settings
 
 PORT = 8780
+_LOG = logging.getLogger("adapterhub_fin_registry.serve.access")  # whose records go where those of requests do
 _FILES = 65_536
 _ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
 _GRACE = 30  # seconds that answers under way have, once the server is told to stop
@@ -112,8 +114,29 @@ def serve(
         _listening(host, port) as listener,
     ):
         server = server_of(hub_application(registry, folder, settings))
+        import_ahead()
         ready(settings.url or _url(host, listener.getsockname()[1]))
         server.run(sockets=[listener])
+
+
+def import_ahead() -> threading.Thread:
+    """Import in a thread what a push needs, plugins' vetoes among it, so that the first doesn't wait for all of it.
+
+    Requests are answered meanwhile; a push waits for the rest. What fails is written to the log at once, and told to
+    each push again.
+    """
+    thread = threading.Thread(target=_import_for_pushes, name="imports", daemon=True)
+    thread.start()
+    return thread
+
+
+def _import_for_pushes() -> None:
+    try:
+        import adapterhub_fin.engine.importing  # noqa: F401
+
+        list(INTAKE.checks())
+    except Exception:
+        _LOG.exception("what a push needs can't be imported, so that pushes will fail: mend it and start again")
 
 
 def check_installed() -> None:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 HF = Path(sys.executable).with_name("hf")
 Hf = Callable[..., str]
@@ -102,6 +104,65 @@ def test_a_card_is_pushed_by_its_own_method(hub: Any, tmp_path: Path) -> None:
     hub.api().create_repo("acme/carded")
     assert "/commit/" in python(CARD, hub.environment(tmp_path / "hf"))
     assert hub.api().model_info("acme/carded").card_data.license == "mit"
+
+
+FOLDER = """
+import json, logging, sys
+from huggingface_hub import HfApi, logging as hub_logging
+seen = []
+class Seen(logging.Handler):
+    def emit(self, record):
+        seen.append(record.getMessage())
+hub_logging.get_logger().addHandler(Seen())
+HfApi().upload_folder(repo_id="acme/licensed", folder_path=sys.argv[1])
+print(json.dumps(seen))
+"""
+
+
+def test_a_folder_is_uploaded_with_its_license_and_without_what_is_of_no_use(
+    hub: Any, adapter: Any, tmp_path: Path
+) -> None:
+    files = {
+        **adapter(7),
+        "LICENSE": b"Apache License 2.0",
+        "NOTICE": b"by the desk",
+        "README.md": b"---\nlicense: apache-2.0\n---\n# Tone\n",
+        "optimizer.pt": b"x",
+        ".DS_Store": b"x",
+    }
+    folder = laid_out(files, tmp_path / "folder")
+    hub.api().create_repo("acme/licensed")
+    said = python(FOLDER, hub.environment(tmp_path / "hf"), str(folder))
+    assert any("sent without" in line and "optimizer.pt" in line and ".DS_Store" in line for line in said), said
+    (version,) = hub.registry.versions("acme/licensed")
+    assert {file.path for file in version.manifest.files} == set(adapter(7)), "no part of the version's digest"
+    listed = set(hub.api().list_repo_files("acme/licensed"))
+    assert listed == {*adapter(7), "LICENSE", "NOTICE", "README.md", "ahf_manifest.json"}
+    for revision in ("main", "v1"):
+        got = hub.api().hf_hub_download("acme/licensed", "LICENSE", revision=revision, cache_dir=tmp_path / revision)
+        assert Path(got).read_bytes() == files["LICENSE"]
+    again = python(FOLDER, hub.environment(tmp_path / "hf"), str(folder))
+    assert again and len(hub.registry.versions("acme/licensed")) == 1
+
+
+@pytest.mark.skipif(which("git") is None, reason="git isn't installed")
+@pytest.mark.parametrize("path", ["acme/by-git", "acme/by-git.git", "acme/none", "by-git", "datasets/acme/by-git"])
+def test_git_is_told_that_there_is_none(hub: Any, tmp_path: Path, path: str) -> None:
+    command = ["git", "-c", "credential.helper=", "clone", f"{hub.url}/{path}", str(tmp_path / "clone")]
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "This server has no git" in done.stderr and f"HF_ENDPOINT={hub.url} hf download" in done.stderr
+    assert "Username" not in done.stderr and "not found" not in done.stderr
+
+
+def test_the_hf_command_is_told_how_repositories_are_listed(hub: Any, hf: Hf) -> None:
+    hf("auth", "login", "--token", hub.secrets["writer"])
+    hub.api().create_repo("listed/tone")
+    hf("repos", "list", fails="hf models list --author NAMESPACE")
+    with pytest.raises(HfHubHTTPError, match="hf models list --author NAMESPACE"):
+        list(hub.api().list_user_repos(namespace="listed"))
+    assert "listed/tone" in hf("models", "list", "--author", "listed", "--quiet")
 
 
 PUSH = """

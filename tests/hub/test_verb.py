@@ -249,3 +249,39 @@ def test_what_a_killed_server_left_is_removed_and_nothing_of_it_is_served(run_ah
     assert not (state / "tmp").exists()
     info = httpx2.get(f"{url}/api/models/acme/cut", headers=headers).json()
     assert info["siblings"] == [] and psutil.pid_exists(process.pid) is False
+
+
+AHEAD = """
+import os, signal, sys, threading
+from pathlib import Path
+from adapterhub_fin.hub_server import serve
+from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.serve.settings import Settings
+def ready(url):
+    def watch():
+        [thread] = [each for each in threading.enumerate() if each.name == "imports"]
+        thread.join(60)
+        print("adapterhub_fin.engine.importing" in sys.modules, "adapterhub_fin_plugins" in sys.modules, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Thread(target=watch).start()
+root = Path(sys.argv[1])
+serve(Registry(root / "root"), port=0, state=root / "state", settings=Settings(anonymous_read=True), ready=ready)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is told to stop by a signal")
+def test_what_a_push_needs_is_imported_at_the_start_in_the_background(tmp_path: Path, home: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", AHEAD, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True True\n", done.stderr
+
+
+def test_an_import_that_fails_is_one_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from adapterhub_fin.hub_server import _logging_to, import_ahead
+
+    monkeypatch.setitem(sys.modules, "adapterhub_fin.engine.importing", None)
+    with _logging_to(sys.stderr):
+        import_ahead().join(60)
+    [line] = map(json.loads, capsys.readouterr().err.splitlines())
+    assert line["level"] == "error" and "pushes will fail" in line["message"] and "importing" in line["traceback"]

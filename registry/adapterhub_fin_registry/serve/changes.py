@@ -10,13 +10,13 @@ from typing import Final
 from adapterhub_fin_registry.paths import clash, refusal, size_limit
 from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_entry
 from adapterhub_fin_registry.serve.folders import Folders
-from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
+from adapterhub_fin_registry.serve.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests
 from adapterhub_fin_registry.signatures import LIMIT as SIGNATURE_LIMIT
 from adapterhub_fin_registry.signatures import MANIFEST
 
 _SIGNATURE: Final = re.compile(re.escape(SIGNATURES) + r"[0-9a-f]{64}\.json")
 FILES: Final = 4000  # of a repository at one commit; an adapter has a few dozen
-_TEXT: Final = 2**20  # bytes of a card, or of .gitattributes
+_TEXT: Final = 2**20  # bytes of a card, a license, or .gitattributes
 _MANIFEST: Final = 64 * 2**20
 
 
@@ -34,7 +34,7 @@ class Operations:
 
 def path_refusal(path: str) -> str | None:
     """Why a repository can't hold a file of this path, as the end of a sentence; None where it can."""
-    if path in BESIDE or path == MANIFEST or _SIGNATURE.fullmatch(path):
+    if is_beside(path) or path == MANIFEST or _SIGNATURE.fullmatch(path):
         return None
     return refusal(path)
 
@@ -43,7 +43,7 @@ def path_limit(path: str) -> int:
     """The most bytes that a file of an allowed path may have."""
     if path == MANIFEST:
         return _MANIFEST
-    if path in BESIDE:
+    if is_beside(path):
         return _TEXT
     return SIGNATURE_LIMIT if path.startswith(SIGNATURES) else size_limit(path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import BinaryIO, Final
 
 import anyio
@@ -12,12 +11,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from adapterhub_fin_registry.memory import remembered
-from adapterhub_fin_registry.serve.errors import HubError
+from adapterhub_fin_registry.serve import conditions
 from adapterhub_fin_registry.serve.tree import Blob
 
 _PIECE: Final = 2**20
 _STALLED: Final = 300.0  # seconds that a client may take for one piece
-_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class FileResponse(Response):
@@ -47,7 +45,7 @@ class FileResponse(Response):
 
 
 def answer(request: Request, blob: Blob, commit: str, name: str, registry: str | None) -> Response:
-    """A file's bytes, or its headers alone for HEAD."""
+    """A file's bytes or a part of them, its headers alone for HEAD, and 304 for who has it already."""
     headers = {
         "ETag": f'"{blob.sha256}"',
         "X-Repo-Commit": commit,
@@ -59,12 +57,16 @@ def answer(request: Request, blob: Blob, commit: str, name: str, registry: str |
         "Content-Disposition": f'attachment; filename="{_plain(name)}"',
         "Cache-Control": "private, no-cache",
     }
-    start, size = _asked(request.headers.get("range"), blob.size)
-    is_part = size != blob.size
+    if conditions.is_known(request.headers, blob.sha256):
+        kept = {key: value for key, value in headers.items() if not key.startswith("Content-")}
+        return Response(None, 304, kept)
+    # Of HEAD a range is asked in vain: it is told of the file as it is.
+    asked = conditions.part(request.headers, blob.sha256, blob.size) if request.method == "GET" else None
+    start, size = asked or (0, blob.size)
+    status = 200 if asked is None else 206
     headers["Content-Length"] = str(size)
-    if is_part:
+    if asked is not None:
         headers["Content-Range"] = f"bytes {start}-{start + size - 1}/{blob.size}"
-    status = 206 if is_part else 200
     if request.method == "HEAD":
         return Response(None, status, headers)
     if blob.data is not None:
@@ -72,22 +74,6 @@ def answer(request: Request, blob: Blob, commit: str, name: str, registry: str |
     with remembered(registry) as memory:
         file = blob.open(memory)
     return FileResponse(file, start, size, status, headers)
-
-
-def _asked(header: str | None, size: int) -> tuple[int, int]:
-    """Where to begin, and how many bytes; the whole where no single range is asked for."""
-    found = _RANGE.fullmatch(header.strip()) if header else None
-    if found is None or not (found[1] or found[2]):
-        return 0, size
-    if not found[1]:
-        length = min(int(found[2]), size)
-        start, end = size - length, size
-    else:
-        start, end = int(found[1]), min(int(found[2]) + 1, size) if found[2] else size
-    if start >= end:
-        told = {"Content-Range": f"bytes */{size}"}
-        raise HubError(416, f"the file has {size} bytes, and the range asked for holds none of them", headers=told)
-    return start, end - start
 
 
 def _plain(name: str) -> str:

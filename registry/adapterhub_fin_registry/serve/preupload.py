@@ -14,7 +14,12 @@ from adapterhub_fin_registry.serve.tree import Blob
 
 FILES: Final = 1000
 # What trainers leave beside an adapter, and no version holds: the client leaves it out, and says so.
-_LEFT_OUT: Final = frozenset({"training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", ".gitignore"})
+_LEFT_OUT: Final = frozenset(
+    {
+        *("training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", ".gitignore"),
+        *(".DS_Store", "Thumbs.db", "desktop.ini"),  # what a desktop's folders hold
+    }
+)
 _LEFT_OUT_STARTS: Final = ("rng_state", "events.out.tfevents")
 
 

@@ -18,7 +18,7 @@ from adapterhub_fin_registry.serve.quota import Quota
 from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import MAIN, Repository
 from adapterhub_fin_registry.serve.storing import Candidate, rehearsed, rows, stored, tree_id
-from adapterhub_fin_registry.serve.tree import BESIDE, SIGNATURES, Blob, Commit, is_manifests
+from adapterhub_fin_registry.serve.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests
 from adapterhub_fin_registry.signatures import MANIFEST
 from adapterhub_fin_registry.version import Version
 
@@ -63,8 +63,8 @@ class _Push:
     quota: Quota
 
     def settle(self, tree: dict[str, Blob]) -> Commit:
-        beside = {path: blob for path, blob in tree.items() if path in BESIDE}
-        files = {path: blob for path, blob in tree.items() if path not in BESIDE and not is_manifests(path)}
+        beside = {path: blob for path, blob in tree.items() if is_beside(path)}
+        files = {path: blob for path, blob in tree.items() if not is_beside(path) and not is_manifests(path)}
         version = self.head.version
         if version is not None and self._says_the_same(version, tree, files):
             self._sign(version, tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
@@ -12,7 +13,7 @@ import anyio
 import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from adapterhub_fin_registry.serve import body, documents, downloads, giving
 from adapterhub_fin_registry.serve.base_url import base_url
@@ -21,10 +22,12 @@ from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, bad_reques
 from adapterhub_fin_registry.serve.guard import Guard, may_see
 from adapterhub_fin_registry.serve.listing import PAGE, Listing, Wanted
 from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import MAIN
+from adapterhub_fin_registry.serve.repository import MAIN, Repository
 from adapterhub_fin_registry.serve.settings import Settings
 
 COMMITS: Final = 200  # of one page
+NO_GIT: Final = "This server has no git. Its files are downloaded, and pushed, with the Hub's client, of any revision:"
+NO_LIST: Final = "this server doesn't say what is whose: `hf models list --author NAMESPACE` lists what a namespace has"
 FULL: Final = 100  # repositories of a page with all their files
 OPENINGS: Final = 16  # files that are verified at once
 _PATHS: Final = 10_000  # that may be asked for at once
@@ -123,7 +126,7 @@ class Reads:
 
     async def tree(self, request: Request) -> Response:
         repository = await self._guard.files(request)
-        revision, path = request.path_params["revision"], request.path_params.get("path", "")
+        revision, path = _place(request, repository)
         query = request.query_params
         recursive, expand = (query.get(each) in _YES for each in ("recursive", "expand"))
         limit = _whole(request, "limit", documents.PAGE, documents.PAGE, least=1)
@@ -161,9 +164,20 @@ class Reads:
             404, f"this server has no {request.path_params['rest'][:100]}: it keeps versions of models alone"
         )
 
+    async def no_git(self, request: Request) -> Response:
+        """Tell git, which prints plain text alone, and is told the same of any path."""
+        name = request.path_params["rest"].strip("/").removesuffix(".git")
+        shown = name if re.fullmatch(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}", name) else "NAMESPACE/NAME"
+        at = base_url(request, self._settings)
+        return PlainTextResponse(f"{NO_GIT}\n  HF_ENDPOINT={at} hf download {shown} --local-dir FOLDER\n", 403)
+
+    async def no_list(self, request: Request) -> Response:
+        await self._guard.holder(request)
+        raise HubError(404, NO_LIST)
+
     async def resolve(self, request: Request) -> Response:
         repository = await self._guard.files(request)
-        revision, path = request.path_params["revision"], request.path_params["path"]
+        revision, path = _place(request, repository)
 
         def found() -> Response:
             commit = repository.commit(revision)
@@ -182,6 +196,16 @@ class Reads:
                 answer.headers["X-Repo-Commit"] = commit.id  # by which the client remembers that it isn't there
                 return answer
             raise
+
+
+def _place(request: Request, repository: Repository) -> tuple[str, str]:
+    """The revision and the path that a request names: a revision may be `refs/heads/main`, slashes and all."""
+    revision, path = request.path_params["revision"], request.path_params.get("path", "")
+    if revision == "refs" and revision not in repository.kept.branches and revision not in repository.aliases:
+        kind, _, rest = path.partition("/")
+        ref, _, path = rest.partition("/")
+        revision = f"refs/{kind}/{ref}"
+    return revision, path
 
 
 async def _json(make: Callable[[], Any]) -> Response:

@@ -11,7 +11,7 @@ from typing import Final
 from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.serve.errors import no_revision
+from adapterhub_fin_registry.serve.errors import HubError, no_revision
 from adapterhub_fin_registry.serve.pushed import Pushed, RepositoryState, pushed_id, version_id
 from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit, version_files
@@ -20,6 +20,7 @@ from adapterhub_fin_registry.version import Version
 
 MAIN: Final = "main"
 ID: Final = re.compile(r"[0-9a-f]{40}")
+_SHORT: Final = re.compile(r"[0-9a-f]{7,39}")
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 TAG: Final = re.compile(r"v([1-9][0-9]{0,8})")
 CardOf = Callable[[Version], bytes]
@@ -99,18 +100,33 @@ class Repository:
         return numbered + named
 
     def commit(self, revision: str) -> Commit:
-        """What a branch, a tag, an alias or a whole commit id means; a HubError where it means nothing."""
-        if revision == MAIN:
+        """What a branch, a tag, an alias or a commit id means; a HubError where it means nothing.
+
+        `refs/heads/` and `refs/tags/` say which of them. An id may be cut short, to no less than seven digits.
+        """
+        kind, ref = ref_of(revision)
+        if kind != "tags" and ref == MAIN:
             return self.head
-        if tag := TAG.fullmatch(revision):
+        if kind != "heads" and (tag := TAG.fullmatch(ref)):
             return self._number(int(tag[1]), revision)
-        if ID.fullmatch(revision):  # before any alias: who names a commit means that one and no other
-            return self._id(revision, revision)
-        if revision in self.kept.branches:
-            return self._id(self.kept.branches[revision], revision)
-        if revision in self.aliases:
-            return self._number(self.aliases[revision], revision)
+        if kind is None and ID.fullmatch(ref):  # before any alias: who names a commit means that one and no other
+            return self._id(ref, revision)
+        if kind != "tags" and ref in self.kept.branches:
+            return self._id(self.kept.branches[ref], revision)
+        if kind != "heads" and ref in self.aliases:
+            return self._number(self.aliases[ref], revision)
+        if kind is None and _SHORT.fullmatch(ref):
+            return self._id(self._whole_id(ref), revision)
         raise no_revision(self.name, revision)
+
+    def _whole_id(self, short: str) -> str:
+        known = {self.head.id, *self._ids, *(commit.id for commit in self.kept.commits)}
+        found = [id_ for id_ in known if id_.startswith(short)]
+        if len(found) > 1:
+            raise HubError(
+                404, f"{short} begins {len(found)} commits of {self.name}: write more of it", "RevisionNotFound"
+            )
+        return found[0] if found else short
 
     def history(self, commit: Commit, start: int, length: int) -> tuple[list[Commit], int]:
         """Return a part of a commit and the versions before it, newest first, and how many these are in all."""
@@ -177,6 +193,15 @@ class Repository:
             self._stored[number] = self._shelf.stored(number)
         return self._stored[number]
 
+    @cached_property
+    def _ids(self) -> dict[str, list[int]]:
+        """The numbers of the versions by the ids of their commits, newest first."""
+        found: dict[str, list[int]] = {}
+        for number in self._numbers[::-1]:
+            if version := self._manifest(number):
+                found.setdefault(version_id(version.digest), []).append(number)
+        return found
+
     def _number(self, number: int, revision: str) -> Commit:
         if number in self._numbers:
             for version in self._readable([number]):
@@ -186,7 +211,7 @@ class Repository:
     def _id(self, id_: str, revision: str) -> Commit:
         if self.head.id == id_:  # an empty repository's among them
             return self.head
-        for version in self._readable(self._numbers[::-1], lambda version: version_id(version.digest) == id_):
+        for version in self._readable(self._ids.get(id_, ())):
             return self._of(version)
         if pushed := self.kept.commit(id_):
             return self._pushed(pushed)
@@ -228,6 +253,14 @@ class Repository:
 
     def _blobs(self, pushed: Pushed) -> dict[str, Blob]:
         return {path: Blob(size, sha256, self._state.blob(self.name, sha256)) for path, size, sha256 in pushed.files}
+
+
+def ref_of(revision: str) -> tuple[str | None, str]:
+    """Whether a revision says that it is of `heads` or of `tags`, and what it is without that."""
+    for kind in ("heads", "tags"):
+        if revision.startswith(f"refs/{kind}/"):
+            return kind, revision.removeprefix(f"refs/{kind}/")
+    return None, revision
 
 
 def _yanked(version: Version) -> bool:

@@ -47,7 +47,10 @@ def hub_routes(reads: Reads, writes: Writes) -> list[Route]:
         ("POST", LFS + "/batch", writes.batch),
         ("POST", LFS + "/verify", writes.verify),
         ("PUT", LFS + "/{oid}", writes.put),
+        ("GET", "/api/settings/repositories", reads.no_list),
+        ("GET", "/api/organizations/{organization}/settings/repositories", reads.no_list),
         ("GET", "/{namespace}/{name}/resolve/{revision}/{path:path}", reads.resolve),
+        ("GET", "/{rest:path}/info/refs", reads.no_git),  # of git clone, fetch and push
     ]
     rest = [(method, MODEL + "/{rest:path}", reads.unknown) for method in ("GET", "POST", "PUT", "DELETE")]
     return [Route(path, endpoint, methods=[method]) for method, path, endpoint in [*table, *rest]]

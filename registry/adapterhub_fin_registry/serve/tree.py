@@ -22,7 +22,8 @@ from adapterhub_fin_registry.version import Version
 
 CARD = "README.md"
 SIGNATURES = "ahf_signatures/"
-BESIDE = frozenset({CARD, ".gitattributes"})  # files of a repository that are no part of any version
+_BESIDE = frozenset({CARD, ".gitattributes"})
+_LICENSES = frozenset({"LICENSE", "LICENCE", "COPYING", "NOTICE"})  # in letters of any case, as people write them
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ def version_files(version: Version) -> dict[str, Blob]:
     }
     files[MANIFEST] = Blob.of(version.manifest_bytes)
     return files | _signatures(version)
+
+
+def is_beside(path: str) -> bool:
+    """Whether a file is a repository's and no part of any version: its card, its license, what git reads."""
+    return path in _BESIDE or path.upper() in _LICENSES
 
 
 def is_manifests(path: str) -> bool:

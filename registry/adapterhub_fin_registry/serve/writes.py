@@ -23,7 +23,7 @@ from adapterhub_fin_registry.serve.push import push
 from adapterhub_fin_registry.serve.quota import Quota, Room
 from adapterhub_fin_registry.serve.receiving import BlobWriter
 from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import MAIN, Repository
+from adapterhub_fin_registry.serve.repository import MAIN, Repository, ref_of
 from adapterhub_fin_registry.serve.settings import Settings
 from adapterhub_fin_registry.serve.tree import Commit
 from adapterhub_fin_registry.serve.turns import Turns
@@ -130,12 +130,14 @@ class Writes:
             self._quota.check(repository.namespace, token.name, size)
             return found
 
-        return JSONResponse({"files": await run_in_threadpool(answered)})
+        found = await run_in_threadpool(answered)
+        return JSONResponse({"files": found}, headers=_left_out(repository.name, found))
 
     async def commit(self, request: Request) -> Response:
         repository, token = await self._guard.writing(request)
         _check_no_review(request)
-        state, branch, name = self._repositories.state, request.path_params["revision"], repository.name
+        state, name = self._repositories.state, repository.name
+        _, branch = ref_of(request.path_params["revision"])
         with state.workshop() as workshop, self._quota.room(repository.namespace, token.name) as room:
             reader = CommitReader(lambda: BlobWriter(workshop, room.take), self._settings.regular_limit)
             try:
@@ -222,6 +224,8 @@ class Writes:
     ) -> Response:
         """Change a repository at the revision that the path names."""
         revision = request.path_params["revision"]
+        if not more or change == self._repositories.branch:  # a branch or a tag that is made or taken away, by its name
+            _, revision = ref_of(revision)
         await self._turns.take({repository.name}, change, repository.name, revision, *more)
         return JSONResponse({})
 
@@ -249,6 +253,16 @@ class Writes:
 def _check_no_review(request: Request) -> None:
     if request.query_params.get("create_pr") not in (None, "0", "false"):
         raise bad_request(_NO_REVIEW)
+
+
+def _left_out(name: str, files: list[dict[str, Any]]) -> dict[str, str]:
+    """A header that huggingface_hub prints, once for each topic: it leaves files out without a word else."""
+    paths = [file["path"] for file in files if file["shouldIgnore"]]
+    if not paths:
+        return {}
+    listed = ", ".join(paths[:10]) + (f" and {len(paths) - 10} more" if len(paths) > 10 else "")
+    listed = "".join(letter if " " <= letter <= "~" and letter != ";" else "?" for letter in listed)[:500]
+    return {"X-HF-Warning": f"left out of {name} {listed}; {name} keeps adapters, and is sent without {listed}"}
 
 
 def _version(commit: Commit) -> dict[str, Any]:
