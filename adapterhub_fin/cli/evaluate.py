@@ -104,7 +104,7 @@ def command(
 
 def _seen(evaluation: Evaluation) -> str:
     if evaluation.rows_seen is None:
-        return "not known: the version may have been trained on some of them"
+        return "not known: no hashes of what it was trained on are here, and some of these rows may be among them"
     if evaluation.seen_in_training:
         return f"{evaluation.rows_seen:,} OF THESE ROWS: the figures are not those of unseen text"
     return "no"

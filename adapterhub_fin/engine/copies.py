@@ -62,15 +62,19 @@ class Copies:
 @lru_cache(maxsize=1)  # a series divides one table dozens of times
 def copies_in(table: Dataset) -> Copies:
     """Return which rows of a table hold one text, or one conversation."""
-    columns = table.column_names
-    column = next((name for name in ("text", "messages") if name in columns), None)
-    answer = next((name for name in ("label", "target") if name in columns), None)
+    keys: Sequence[Any] = text_keys(table) or range(len(table))
+    answer = next((name for name in ("label", "target") if name in table.column_names), None)
     first: dict[Any, int] = {}
-    cells = range(len(table)) if column is None else map(text_key, table[column][:])
     return Copies(
-        [first.setdefault(key, row) for row, key in enumerate(cells)],
+        [first.setdefault(key, row) for row, key in enumerate(keys)],
         None if answer is None else list(table[answer][:]),
     )
+
+
+def text_keys(table: Dataset) -> list[str] | None:
+    """Return the text of each row, or its conversation, in the form in which copies are equal; None without either."""
+    column = next((name for name in ("text", "messages") if name in table.column_names), None)
+    return None if column is None else [text_key(cell) for cell in table[column][:]]
 
 
 def text_key(cell: Any) -> str:

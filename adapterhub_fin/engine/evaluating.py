@@ -15,8 +15,6 @@ from adapterhub_fin.engine.bootstrap import Interval, intervals
 from adapterhub_fin.engine.corpus import (
     check_targets,
     corpus_digest,
-    learnt_from,
-    learnt_places,
     portable_options,
     read_rows,
 )
@@ -28,11 +26,13 @@ from adapterhub_fin.engine.measure import check_defined, metric_functions, metri
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.engine.provenance import environment
 from adapterhub_fin.engine.sampling import LongestFirst
+from adapterhub_fin.engine.seen import rows_seen
 from adapterhub_fin.engine.splits import PARTS, divide, resolve
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.recipe import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.chain import Located
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -104,7 +104,7 @@ def evaluate(
     choice = _choice(version, corpus, overrides)
     if record:
         registry.check_writable()  # told before the work, not after
-    chosen = _rows(choice, version, head.name, part)
+    chosen = _rows(choice, Located(registry, version), head.name, part)
     _check_labels(chosen.table, head.labels, choice.called, part)
     adapter = load(version.reference, base=base, registry=registry, download=download)
     metrics, ranges, units = _measured(adapter, chosen.table, choice.called, part, batch_size, resamples, seed)
@@ -162,44 +162,14 @@ class _Chosen:
     seen: int | None
 
 
-def _rows(choice: CorpusChoice, version: Version, head: str, part: Part) -> _Chosen:
+def _rows(choice: CorpusChoice, located: Located, head: str, part: Part) -> _Chosen:
     if part not in (*PARTS, "all"):
         raise BadRecipe(f"there is no part {part!r}: choose {', '.join(PARTS)} or all")
     table = read_rows(choice, head).table
     places = range(len(table)) if part == "all" else divide(table, choice.split, choice.called).places[part]
     digest = corpus_digest(table)
-    return _Chosen(table.select(places), digest, _seen(version, choice.name, table, digest, places))
-
-
-def _seen(version: Version, corpus: str, table: Dataset, digest: str, places: Sequence[int]) -> int | None:
-    """How many of some rows training could have looked at; None where nobody can tell.
-
-    Of the very corpus it was trained on, those of its own train and validation. Other rows under the same name, as
-    other options give them, may well be among those it saw, and what its parents saw is not looked up.
-    """
-    trained_on = version.manifest.corpus
-    if trained_on is None or trained_on.digest is None:
-        return None
-    learnt = _learnt(version, trained_on.digest, corpus, table, digest)
-    if learnt is None and (trained_on.digest == digest or trained_on.name == corpus):
-        return None
-    count = len(learnt.intersection(places)) if learnt else 0
-    return None if version.manifest.parents and not count else count
-
-
-def _learnt(version: Version, trained_on: str, corpus: str, table: Dataset, digest: str) -> set[int] | None:
-    """Which rows of a table training looked at; None where it isn't the table that it was trained on."""
-    recipe = version.manifest.recipe
-    split = CorpusChoice.model_validate(recipe["corpus"]).split if recipe is not None else None
-    if split is None or (split.by != "window" and trained_on != digest):
-        return None
-    try:
-        division = divide(table, split, corpus)
-    except BadCorpus:
-        return None  # a window's corpus is told by the rows that it learnt from, and this one can't be divided so
-    if split.by == "window" and corpus_digest(learnt_from(table, division)) != trained_on:
-        return None
-    return set(learnt_places(division))
+    chosen = table.select(places)
+    return _Chosen(chosen, digest, rows_seen(located, chosen))
 
 
 def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, part: str) -> None:

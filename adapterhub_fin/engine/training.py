@@ -25,6 +25,7 @@ from adapterhub_fin.engine.measure import measured, metrics_for
 from adapterhub_fin.engine.provenance import draft_manifest
 from adapterhub_fin.engine.ranks import from_first, is_first, world_size
 from adapterhub_fin.engine.runs import RunFolder, open_run
+from adapterhub_fin.engine.seen import learnt_texts
 from adapterhub_fin.engine.setup import Draft, Setup, draft, set_up
 from adapterhub_fin.engine.slots import check_bijection
 from adapterhub_fin.engine.trainer import AdapterTrainer
@@ -224,7 +225,8 @@ def _store(setup: Setup, registry: Registry, model: nn.Module, metrics: Mapping[
     check_bijection(method.tensors(model, slot), folder, f"what {recipe.method.name} saved")
     plugs.check_stored(setup.site.head_modules, folder, recipe.method.name)
     manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
-    version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes())
+    learnt = learnt_texts(setup.corpora.parts)
+    version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), learnt=learnt)
     if recipe.base.path is not None:
         bases.remember(plugs.pin_key(setup.base), setup.source.folder)
     run.remove()

@@ -18,7 +18,7 @@ from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import ReadOnly, Refused, WriteFailed
 from adapterhub_fin_registry.knowledge import format_instant
 from adapterhub_fin_registry.numbered import HIGHEST, numbers
-from adapterhub_fin_registry.reading import refuse_links
+from adapterhub_fin_registry.reading import read_object, refuse_links
 
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -115,16 +115,17 @@ class Change:
         self.disk.replace(fresh, path)
         self.disk.sync(path.parent)
 
-    def identify(self) -> None:
-        """Give a new registry its id; of several processes that write first at once, one does."""
+    def identify(self) -> str:
+        """Return the registry's id, which a new one gets now; of several processes that write first, one gives it."""
         identity = self.root / "registry.json"
         if identity.exists():
-            return
+            return str(read_object(identity).get("id"))
         for folder in self.root.parents:
             if os.access(folder, os.R_OK):  # else it isn't one that was made just now
                 self.disk.sync(folder)
         self.write(self.workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
         self.disk.publish(self.workshop / "registry.json", identity)
+        return str(read_object(identity).get("id"))
 
     def _anchor(self, parent: Path) -> None:
         # Before the first number under a parent: a folder on the way may be another process's, that was killed before

@@ -15,6 +15,8 @@ from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
 from adapterhub_fin_registry.events import check_event
 from adapterhub_fin_registry.gc import GRACE, Leftover, collect
+from adapterhub_fin_registry.learnt import NAME as LEARNT
+from adapterhub_fin_registry.learnt import is_learnt, learnt_bytes
 from adapterhub_fin_registry.numbered import following, numbers
 from adapterhub_fin_registry.reference import Reference, check_alias, parse_reference
 from adapterhub_fin_registry.shelf import Shelf
@@ -73,6 +75,7 @@ class Registry(RegistryView):
         origin: Mapping[str, Any] | None = None,
         number: int | None = None,
         signatures: Iterable[bytes] | None = None,
+        learnt: Iterable[str] | None = None,
     ) -> Version:
         """Store a folder as the next version of a name, or find the version that it already is.
 
@@ -81,6 +84,7 @@ class Registry(RegistryView):
         and stops the add by raising Refused, or anything.
         `number` is taken where it is free and at most 499999999, which is for versions that come from elsewhere, as are
         `signatures`, which are stored with the version; without them it is signed by the configuration's `sign_with`.
+        `learnt` are the texts that it was trained on: keyed hashes of them are stored beside it (see `learnt.py`).
         What the client's policy doesn't allow is Refused.
         """
         from adapterhub_fin_registry.adding import run_checks, store, take_in
@@ -103,11 +107,17 @@ class Registry(RegistryView):
             signed = admission.brought(complete, signatures, key)
             policy.check(f"this version of {name}", complete, signed)
             run_checks(checks, complete, files)
+            hashes = None if learnt is None else learnt_bytes(change.identify(), learnt)
+            if hashes is not None:
+                change.write(change.built / LEARNT, hashes)
             version, is_new = store(change, shelf, complete, signed, record, number)
             if not is_new:
                 self._disk.sync(shelf.versions_folder)  # whoever stored it may not have come so far
                 for signature in signed:
                     self._attach(version, signature)
+                if hashes is not None and not is_learnt(version.folder, hashes):
+                    with change.marked():
+                        change.rewrite(version.folder / LEARNT, hashes)
         return version
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:

@@ -14,6 +14,7 @@ from adapterhub_fin_registry.clock import bounded_now
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound, Refused
 from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier, parse_instant
+from adapterhub_fin_registry.learnt import Learnt, read_learnt
 from adapterhub_fin_registry.passed import stored, written
 from adapterhub_fin_registry.reading import is_there, read_object
 from adapterhub_fin_registry.reference import (
@@ -231,6 +232,10 @@ class RegistryView:
     def events(self, reference: AnyReference) -> list[dict[str, Any]]:
         """What happened to a version, oldest first: number, kind, at and by, with the body's keys beside."""
         return self.resolve(reference).events
+
+    def learnt(self, version: Version) -> Learnt | None:
+        """Return the texts that a version of this registry learnt from, as hashes; None where nobody here can tell."""
+        return read_learnt(version.folder, self.id)
 
     def find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         """The version that a reference means before an instant, with no word to the log; see `resolve`."""

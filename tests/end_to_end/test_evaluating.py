@@ -6,20 +6,26 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r2_score
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.corpus import read_corpus
+from adapterhub_fin.engine.seen import learnt_texts, rows_seen
 from adapterhub_fin.engine.training import Run
 from adapterhub_fin.interfaces import CorpusImplementation
+from adapterhub_fin.recipe import CorpusChoice
 from adapterhub_fin.testing import tiny_corpus
+from adapterhub_fin_registry import Version
+from adapterhub_fin_registry.chain import Located
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.manifest import Parent
 
@@ -35,8 +41,6 @@ class Told(CorpusImplementation):
     def __init__(self, options: Any) -> None: ...
 
     def load(self) -> ahf.Rows:
-        from datasets import Dataset
-
         return ahf.Rows(Dataset.from_list(self.rows))
 
 
@@ -149,8 +153,6 @@ def test_blocks_of_one_document_are_drawn_together(run: Run, registry: ahf.Regis
     name = corpus_of("Documents", rows)
     found = ahf.evaluate("acme/measured", name, part="all", base=base, record=False, resamples=ROWS)
     adapter = ahf.load("acme/measured", base=base)
-    from datasets import Dataset
-
     assert adapter.head is not None
     blocks = adapter.head.encode(Dataset.from_list(rows), adapter.tokenizer, adapter.max_length)
     assert found.bootstrap["units"] == found.rows == 20 < len(blocks)
@@ -160,8 +162,6 @@ def test_blocks_of_one_document_are_drawn_together(run: Run, registry: ahf.Regis
 @pytest.mark.parametrize("run", ["causal-lm"], indirect=True)
 def test_the_intervals_of_blocks_are_those_of_their_documents(run: Run, registry: ahf.Registry, base: Path) -> None:
     """G 39: drawn anew here, a document at a time, though answers were computed from the longest block on."""
-    from datasets import Dataset
-
     rows = [{"text": f"Firm {i}. " + ("Profit rose. ", "No. ", "%$#!&*")[i % 3] * (1 + i % 4)} for i in range(15)]
     options: dict[str, Any] = {"base": base, "record": False, "resamples": ROWS, "seed": 3}
     found = ahf.evaluate("acme/measured", corpus_of("Written", rows), part="all", **options)
@@ -200,7 +200,84 @@ def test_the_intervals_of_rows_are_theirs(run: Run, registry: ahf.Registry, base
     assert found.intervals["mae"] == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), rel=1e-5)
 
 
-def test_other_rows_of_the_corpus_it_was_trained_on_may_have_been_seen(encoder: Path) -> None:
+def seen_rows(run: Run, form: Callable[[str], str] = str) -> list[dict[str, Any]]:
+    """The rows of the tiny corpus, each with whether training saw it, under the columns of every head."""
+    corpus = CorpusChoice.model_validate({"name": tiny_corpus(), "split": {"by": "stratified", "seed": 3}})
+    parts = read_corpus(corpus, "classify").parts
+    return [
+        {"text": form(row["text"]), "label": row["label"], "target": row["target"], "seen": part != "test"}
+        for part, table in parts.items()
+        for row in table
+    ]
+
+
+FORMS: list[Callable[[str], str]] = [
+    str,
+    str.upper,
+    lambda text: f" {text.replace(' ', '  ')}",
+    lambda text: text + "\u200b",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_are_known_by_their_text_under_a_corpus_of_any_name(
+    run: Run, registry: ahf.Registry, base: Path, form: Callable[[str], str]
+) -> None:
+    """G 4: before, `seen in training: no` was said of 200 rows of 578 that it was trained on."""
+    rows = seen_rows(run, form)
+    options: dict[str, Any] = {"part": "all", "base": base, "record": False, "resamples": 5}
+    found = ahf.evaluate("acme/measured", corpus_of("Renamed", rows), **options)
+    assert found.seen_in_training is True and found.rows_seen == sum(row["seen"] for row in rows) < len(rows)
+    unseen = [row for row in rows if not row["seen"]]
+    found = ahf.evaluate("acme/measured", corpus_of("Unseen", unseen), **options)
+    assert (found.seen_in_training, found.rows_seen) == (False, 0)
+
+
+def test_elsewhere_nobody_can_tell(run: Run, registry: ahf.Registry, base: Path, tmp_path: Path) -> None:
+    """G 4: what came without hashes, or with those of another registry's key, is unknown and not unseen."""
+    version = registry.resolve("acme/measured")
+    there = ahf.Registry(tmp_path / "there")
+    there.add(version.files, version.manifest, name="acme/measured")
+    options: dict[str, Any] = {"base": base, "record": False, "resamples": 5, "registry": there}
+    for _ in range(2):
+        found = ahf.evaluate("acme/measured", **options)
+        assert (found.seen_in_training, found.rows_seen) == (None, None)
+        shutil.copy(version.folder / "learnt", there.resolve("acme/measured").folder / "learnt")
+
+
+def test_a_merge_saw_what_its_parents_saw(
+    run: Run, registry: ahf.Registry, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G 4: known where all parents are known, the merge of a merge as well."""
+    rows, (version,) = seen_rows(run), registry.versions("acme/measured")
+    texts = [row["text"].casefold() for row in rows if not row["seen"]]
+    two = registry.add(
+        version.files, version.manifest.model_copy(update={"description": "two"}), name="acme/two", learnt=texts[:2]
+    )
+    unknown = registry.add(
+        version.files, version.manifest.model_copy(update={"description": "unknown"}), name="acme/unknown"
+    )
+    table = Dataset.from_list(rows)
+
+    def merged(*parents: Version, role: str = "merge") -> int | None:
+        listed = tuple(Parent(digest=each.digest, name=each.name, role=role) for each in parents)
+        manifest = version.manifest.model_copy(update={"parents": listed, "corpus": None})
+        child = registry.add(version.files, manifest, name="acme/merged")
+        return rows_seen(Located(registry, child), table)
+
+    trained = sum(row["seen"] for row in rows)
+    assert merged(version) == trained and merged(version, two) == trained + 2
+    assert merged(registry.resolve("acme/merged"), two) == trained + 2
+    assert merged(version, unknown) == trained, "of these it is sure"
+    assert rows_seen(Located(registry, registry.resolve("acme/merged")), table.select([len(rows) - 1])) is None
+    assert merged(unknown) is None and merged(two, role="import") == 2
+    assert rows_seen(Located(registry, registry.resolve("acme/merged")), table.select([0])) is None
+    registry.delete(two.reference)
+    assert rows_seen(Located(registry, registry.resolve("acme/merged@2")), table.select([0])) == 1
+
+
+def test_rows_of_the_corpus_it_was_trained_on_are_known_under_other_options(encoder: Path) -> None:
+    """G 4: before, nobody could tell of other rows of the same corpus."""
     ahf.train(
         name="acme/small",
         base={"path": str(encoder)},
@@ -208,15 +285,17 @@ def test_other_rows_of_the_corpus_it_was_trained_on_may_have_been_seen(encoder: 
         training={"epochs": 1, "max_length": 32},
     )
     found = ahf.evaluate("acme/small", overrides=["rows=90"], resamples=5)
-    assert (found.seen_in_training, found.rows_seen) == (None, None)
-    assert ahf.Registry().events("acme/small")[0]["seen_in_training"] is None
+    assert found.rows_seen is not None and found.seen_in_training == (found.rows_seen > 0)
+    assert ahf.Registry().events("acme/small")[0]["seen_in_training"] == found.seen_in_training
     assert ahf.evaluate("acme/small", resamples=5).seen_in_training is False
 
 
 def test_what_the_parents_of_a_version_saw_is_not_taken_for_unseen(trained: Run, encoder: Path) -> None:
     parent = Parent(digest=trained.version.digest, name="acme/tone", role="continued")
     child = trained.version.manifest.model_copy(update={"files": (), "tensors": (), "parents": (parent,)})
-    ahf.Registry().add(trained.version.files, child, name="acme/child")
+    parts = read_corpus(CorpusChoice.model_validate({"name": tiny_corpus(), "split": {"by": "stratified"}}), "classify")
+    learnt = learnt_texts(parts.parts)  # G 4: what it saw is known by these, and no more by the corpus's digest
+    ahf.Registry().add(trained.version.files, child, name="acme/child", learnt=learnt)
     own = ahf.evaluate("acme/child", part="train", base=encoder, resamples=5)
     rest = ahf.evaluate("acme/child", part="test", base=encoder, resamples=5)
     assert (own.seen_in_training, rest.seen_in_training) == (True, None)

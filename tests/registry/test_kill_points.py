@@ -21,14 +21,26 @@ import pytest
 from adapterhub_fin_registry import NotFound, Registry, WriteFailed
 
 Act = Callable[[Registry], object]
-ACTS = ["add", "add the first", "add to a new name", "alias", "event", "sign", "delete", "gc", "repair"]
+ACTS = [
+    "add",
+    "add what learnt",
+    "learn again",
+    "add the first",
+    "add to a new name",
+    "alias",
+    "event",
+    "sign",
+    "delete",
+    "gc",
+    "repair",
+]
 NOW = timedelta(0)
 
 
 @pytest.fixture
 def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
     """Every way to change a registry; doing one of them again is as doing it once."""
-    new, manifest = make_folder(9, {"sub/notes.md": b"# notes"}), make_manifest()
+    new, manifest, old = make_folder(9, {"sub/notes.md": b"# notes"}), make_manifest(), make_folder(1)
     key = make_key("desk", "ed25519")  # whose signatures of one version are the same bytes
 
     def delete(registry: Registry) -> None:
@@ -39,6 +51,8 @@ def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
 
     return {
         "add": lambda registry: registry.add(new, manifest, name="acme/tone"),
+        "add what learnt": lambda registry: registry.add(new, manifest, name="acme/tone", learnt=["rose", "fell"]),
+        "learn again": lambda registry: registry.add(old, manifest, name="acme/tone", learnt=["rose"]),
         "add the first": lambda registry: registry.add(new, manifest, name="acme/first"),
         "add to a new name": lambda registry: registry.add(new, manifest, name="acme/new"),
         "alias": lambda registry: registry.set_alias("acme/tone", "champion", 2),
@@ -97,6 +111,7 @@ def _state(registry: Registry) -> dict[str, Any]:
         "tags": [row["tags"] for row in rows],
         "signatures": [len(registry.signatures(f"{row['name']}@{row['version']}")) for row in rows],
         "damaged": registry.damaged(),
+        "learnt": [registry.learnt(version) for name in registry.names() for version in registry.versions(name)],
     }
 
 

@@ -10,6 +10,8 @@ from adapterhub_fin_registry.doctor.places import alias_names
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.gc import KEPT, is_buried
+from adapterhub_fin_registry.learnt import NAME as LEARNT
+from adapterhub_fin_registry.learnt import read_learnt
 from adapterhub_fin_registry.reading import ABSENT, entries, is_there, read_object
 from adapterhub_fin_registry.shelf import Shelf
 
@@ -43,6 +45,14 @@ def _version(visit: Visit, shelf: Shelf, number: int) -> Found:
         yield (
             Finding("record", folder / "record.json", means, "write a record of this place, which keeps what it said"),
             visit.mending(shelf.folder, lambda change: change.rewrite(folder / "record.json", _written(record))),
+        )
+    try:
+        read_learnt(folder, visit.registry.id)
+    except Corrupted as error:
+        remove = visit.mending(shelf.folder, lambda change: change.disk.remove(folder / LEARNT))
+        yield (
+            Finding("learnt", folder / LEARNT, str(error), "remove it: what was seen in training is unknown then"),
+            remove,
         )
     if is_there(folder / "record.json") and (reason := shelf.damage(number)):
         remedy = "restore it from a copy, or delete the version"

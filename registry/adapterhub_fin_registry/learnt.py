@@ -1,0 +1,81 @@
+"""Which texts a version learnt from: hashes under the registry's own id, beside the version.
+
+They say of rows under any name whether training saw them. They are no part of the version and never leave: a hash
+that anybody could compute would let anybody test guesses against what a desk trained on. Under another id than the one
+they were made with they say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
+from pathlib import Path
+from typing import Final
+
+from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.reading import ABSENT, open_regular
+
+NAME: Final = "learnt"
+_SIZE: Final = 16  # bytes of a hash: of 2**32 texts, two share one with a chance of 2**-65
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The texts that training and validation held, as hashes."""
+
+    key: bytes
+    hashes: frozenset[bytes]
+
+    def holds(self, text: str) -> bool:
+        """Whether a text is one of them; case, blanks and the like are for the caller to take away."""
+        return _hash(self.key, text) in self.hashes
+
+
+def learnt_bytes(identity: str, texts: Iterable[str]) -> bytes:
+    """Return what is stored: a hash of nothing, which tells the key, the sorted hashes, and a hash of all that."""
+    key = identity.encode()
+    hashes = sorted({_hash(key, text) for text in texts})
+    data = b"".join([_hash(key, None), *hashes])
+    return data + _seal(key, data)
+
+
+def read_learnt(folder: Path, identity: str | None) -> Learnt | None:
+    """Return what is beside the version in a folder; None without any, and where it was made under another id.
+
+    Raises Corrupted for a damaged file, which could say `unseen` of what was seen.
+    """
+    path = folder / NAME
+    try:
+        with open_regular(path) as file:
+            data = file.read()
+    except ABSENT:
+        return None
+    except OSError as error:
+        raise Corrupted(f"{path} can't be read ({error.strerror}): mend its permissions, or remove it") from error
+    key = (identity or "").encode()
+    if identity is None or not compare_digest(data[:_SIZE], _hash(key, None)):
+        return None
+    body, seal = data[:-_SIZE], data[-_SIZE:]
+    if len(data) < 2 * _SIZE or len(data) % _SIZE or not compare_digest(seal, _seal(key, body)):
+        raise Corrupted(f"{path} is damaged: restore it from a copy, or remove it, and nobody can tell what was seen")
+    return Learnt(key, frozenset(body[place : place + _SIZE] for place in range(_SIZE, len(body), _SIZE)))
+
+
+def is_learnt(folder: Path, data: bytes) -> bool:
+    """Whether these hashes stand beside the version in a folder."""
+    try:
+        with open_regular(folder / NAME) as file:
+            return file.read() == data
+    except OSError:
+        return False  # and so they are to be written
+
+
+def _hash(key: bytes, text: str | None) -> bytes:
+    data = b"" if text is None else text.encode("utf-8", "surrogatepass")
+    return blake2b(data, key=key, digest_size=_SIZE, person=b"ahf key" if text is None else b"ahf text").digest()
+
+
+def _seal(key: bytes, data: bytes) -> bytes:
+    return blake2b(data, key=key, digest_size=_SIZE, person=b"ahf seal").digest()
