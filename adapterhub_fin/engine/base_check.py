@@ -18,6 +18,7 @@ from adapterhub_fin.engine import pin
 from adapterhub_fin.engine.rounding import FLUSHED, allowed, apart, as_read
 from adapterhub_fin.errors import ReadOnly, WrongBase
 from adapterhub_fin.options import checked
+from adapterhub_fin_registry.events import recorded_pin
 from adapterhub_fin_registry.manifest import Base, WeightProbe
 
 if TYPE_CHECKING:
@@ -83,13 +84,8 @@ def held_base(registry: Registry, version: Version) -> Base:
     base = version.manifest.base
     if base.pin == "verified":
         return base
-    recorded = None
-    for event in registry.events(version.reference):
-        if event["kind"] == "pin-verified" and recorded is None:
-            recorded = event["base"]
-        elif event["kind"] == "pin-withdrawn":
-            recorded = None
-    return base if recorded is None else Base.model_validate(recorded)
+    event = recorded_pin(registry.events(version.reference))
+    return base if event is None else Base.model_validate(event["base"])
 
 
 def record_first_pin(registry: Registry, version: Version, found: Base) -> None:

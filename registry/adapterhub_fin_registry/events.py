@@ -46,6 +46,20 @@ def is_yanked(events: Iterable[Mapping[str, Any]]) -> bool:
     return [event["kind"] for event in events if event["kind"] in ("yank", "unyank")][-1:] == ["yank"]
 
 
+def recorded_pin(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the event that holds a version to the base of its first load; None where none does.
+
+    The first counts, of those since what was recorded was last withdrawn.
+    """
+    found = None
+    for event in events:
+        if event["kind"] == "pin-verified" and found is None:
+            found = event
+        elif event["kind"] == "pin-withdrawn":
+            found = None
+    return found
+
+
 def tags_after(tags: Iterable[str], events: Iterable[Mapping[str, Any]]) -> list[str]:
     """The manifest's tags, with those that events added and without those that they took."""
     found = set(tags)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.testing import tiny_encoder
 
 LABELS = ["negative", "neutral", "positive"]
@@ -130,3 +131,47 @@ def test_loads_and_merges_go_from_any_type_of_weights_to_any(encoder: Path, tmp_
     for name, dtype in product(names.values(), types):
         with pytest.raises(ahf.WrongBase, match="other weights than acme/tiny"):
             ahf.load(name, base=classifier(another, dtype), tokenizer=tokenizer)
+
+
+def recorded_after_the_fact(name: str, base: Path) -> dict[str, Any]:
+    """What the earlier release recorded of a first load: the base as the adapter had left it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adapterhub_fin.engine.loading.record_first_pin", lambda *given: None)
+        adapter = ahf.load(name, base=base)
+    assert adapter.manifest.head is not None
+    left = describe_base(adapter.model, adapter.tokenizer, adapter.manifest.head.modules, "acme/tiny", None)
+    body: dict[str, Any] = left.model_dump(mode="json")
+    if "trained-tokens" in name:  # as it named them
+        values = body["weight_probe"]["values"]
+        values["embeddings.word_embeddings.token_adapter.weight"] = values.pop("embeddings.word_embeddings.weight")
+        body["structure_digest"] = "sha256:" + "0" * 64
+    return {"base": body}
+
+
+@pytest.mark.parametrize("kind", ["bias-all", "pissa", "kasa", "trained-tokens"])
+def test_doctor_withdraws_what_was_recorded_after_the_fact(kind: str, encoder: Path, tmp_path: Path) -> None:
+    name, registry = f"acme/{kind}", ahf.Registry()
+    ahf.import_folder(
+        trained_by_peft(classifier(encoder), ON_ENCODER[kind](), tmp_path / "theirs"), name, labels=LABELS
+    )
+    ahf.import_folder(trained_by_peft(classifier(encoder), lora(), tmp_path / "plain"), "acme/plain", labels=LABELS)
+    for each in (name, "acme/plain"):
+        registry.add_event(f"{each}@1", "pin-verified", recorded_after_the_fact(each, encoder))
+    with pytest.raises(ahf.WrongBase):
+        ahf.load(name, base=encoder)
+    before = {path: path.read_bytes() for path in registry.root.rglob("*") if path.is_file() and path.name != "changed"}
+    [found] = registry.doctor()
+    assert (found.kind, found.path) == ("fingerprint", registry.resolve(name).folder / "events" / "1")
+    [mended] = registry.doctor(repair=True)
+    assert mended.repaired and registry.doctor() == []
+    assert all(path.read_bytes() == held for path, held in before.items())  # it is an event more, and nothing rewritten
+    assert torch.equal(answers(name, encoder), answers(name, encoder)) and registry.doctor() == []
+    assert [event["kind"] for event in registry.events(f"{name}@1")] == [
+        "pin-verified",
+        "pin-withdrawn",
+        "pin-verified",
+    ]
+    with pytest.raises(ahf.WrongBase):
+        ahf.load(name, base=tiny_encoder(tmp_path / "another", seed=1))
+    answers("acme/plain", encoder)  # whose record was right all along, and stands
+    assert [event["kind"] for event in registry.events("acme/plain@1")] == ["pin-verified"]

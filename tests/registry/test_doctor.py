@@ -357,3 +357,37 @@ def test_a_record_that_cannot_be_written_again_stays_and_is_said(tone: Registry)
 def test_no_check_hashes_a_file(tone: Registry) -> None:
     (tone.resolve("acme/tone@1").files / "adapter_model.safetensors").write_bytes(b"altered")
     assert {finding.kind for finding in tone.doctor()} <= {"copy"}
+
+
+@pytest.mark.parametrize(
+    ("config", "doubtful"),
+    [
+        ({"bias": "all"}, True),
+        ({"bias": "boft_only", "peft_type": "BOFT"}, True),
+        ({"init_lora_weights": "pissa_niter_4"}, True),
+        ({"init_lora_weights": "olora"}, True),
+        ({"kasa_config": {"beta": 1.0}}, True),
+        ({"layer_replication": [[0, 2], [1, 2]]}, True),
+        ({"trainable_token_indices": {"embed_tokens": [5]}}, True),
+        ({"peft_type": "TRAINABLE_TOKENS"}, True),
+        ({"modules_to_save": ["embed_tokens", "lm_head"]}, True),
+        ({"bias": "none", "init_lora_weights": "gaussian", "modules_to_save": ["classifier", "score"]}, False),
+        ({"bias": False, "init_lora_weights": True, "modules_to_save": None, "layer_replication": None}, False),
+    ],
+)
+def test_a_base_recorded_after_an_adapter_that_alters_it_is_withdrawn(
+    registry: Registry, make_folder: Any, make_manifest: Any, config: dict[str, Any], doubtful: bool
+) -> None:
+    """G 19: what is recorded since says that it was read before, and is left alone."""
+    data = json.dumps({"peft_type": "LORA", **config}).encode()
+    version = registry.add(make_folder(1, {"adapter_config.json": data}), make_manifest(), name="acme/tone")
+    assert registry.doctor() == []
+    body = {"base": {"pin": "verified"}}
+    registry.add_event(version.reference, "pin-verified", body)
+    assert [finding.kind for finding in registry.doctor()] == ["fingerprint"] * doubtful
+    for _ in range(2):
+        registry.doctor(repair=True)
+    kinds = ["pin-verified", *(["pin-withdrawn"] if doubtful else [])]
+    assert [event["kind"] for event in registry.events(version.reference)] == kinds and registry.doctor() == []
+    registry.add_event(version.reference, "pin-verified", {**body, "read": "before the adapter was attached"})
+    assert registry.doctor() == []

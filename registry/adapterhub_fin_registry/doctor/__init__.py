@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.doctor.fingerprints import fingerprints
 from adapterhub_fin_registry.doctor.leftovers import leftovers
 from adapterhub_fin_registry.doctor.marks import identity, marks
 from adapterhub_fin_registry.doctor.rights import modes, unreadable
@@ -33,6 +34,7 @@ CHECKS: Final[tuple[Callable[[Visit], Found], ...]] = (
     modes,
     versions,
     aliases,
+    fingerprints,
     strangers,
     marks,  # last: every repair above writes marks
 )

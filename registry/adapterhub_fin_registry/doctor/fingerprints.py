@@ -1,0 +1,72 @@
+"""Find fingerprints of bases that were read off a model which the adapter had altered already.
+
+An earlier release recorded an import's base after its first load. Where the adapter alters or wraps the base, what
+they recorded is no base that there is, and every later load is refused. Which adapters do is told by their
+configuration; a fingerprint that is withdrawn without need costs nothing, since the next load records it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit
+from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.events import read_events, recorded_pin
+from adapterhub_fin_registry.reading import ABSENT, read_object
+
+_INITIAL: Final = ("pissa", "olora", "corda", "lora_ga", "loftq")  # LoRA's starts that take from the base's weights
+_WRAPPING: Final = ("trainable_token_indices", "layer_replication", "kasa_config")
+_TYPES: Final = ("TRAINABLE_TOKENS", "ADAPTION_PROMPT")
+_HEADS: Final = frozenset({"classifier", "score", "qa_outputs", "lm_head"})  # of these, a fingerprint knows nothing
+_MEANS: Final = (
+    "its base's fingerprint was read after the adapter was attached, and this adapter alters or wraps the base, so "
+    "that the true base may be refused"
+)
+
+
+def fingerprints(visit: Visit) -> Found:
+    """Yield the versions whose recorded base may be one that the adapter had altered."""
+    for shelf in visit.shelves():
+        for number in shelf.numbers():
+            folder = shelf.versions_folder / str(number)
+            if (event := _doubtful(folder)) is None:
+                continue
+            finding = Finding(
+                "fingerprint",
+                folder / "events" / str(event),
+                _MEANS,
+                "withdraw it, by an event: the next load records the base anew",
+            )
+            reference = f"{shelf.name}@{number}"
+            yield (
+                finding,
+                lambda reference=reference: visit.registry.add_event(  # type: ignore[misc]
+                    reference, "pin-withdrawn", {"reason": _MEANS}
+                ),
+            )
+
+
+def _doubtful(folder: Path) -> int | None:
+    """Return the number of the event that recorded a version's base, where what it recorded can't be relied on."""
+    try:
+        event = recorded_pin(read_events(folder))
+        if event is None or "read" in event:  # which says that it was read before the adapter was attached
+            return None
+        config = read_object(folder / "files" / "adapter_config.json")
+    except (Corrupted, *ABSENT):
+        return None  # what is damaged, another check says; a folder that isn't PEFT's has no such configuration
+    return int(event["number"]) if alters_base(config) else None
+
+
+def alters_base(config: Mapping[str, Any]) -> bool:
+    """Return whether an adapter of PEFT, by its configuration, changes weights of its base or wraps its layers."""
+    start, bias, saved = config.get("init_lora_weights"), config.get("bias"), config.get("modules_to_save")
+    return bool(
+        (isinstance(bias, str) and bias != "none")
+        or (isinstance(start, str) and start.lower().startswith(_INITIAL))
+        or any(config.get(key) for key in _WRAPPING)
+        or config.get("peft_type") in _TYPES
+        or (isinstance(saved, list) and not _HEADS.issuperset(map(str, saved)))
+    )
