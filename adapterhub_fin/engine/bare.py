@@ -33,7 +33,7 @@ def untouched(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the base's parameters by name, but for those that the adapter's training or start has changed."""
     changed = {id(tensor) for tensor in _changed(model, config)}
-    for name, parameter in pin.base_parameters(base, leave_out):
+    for name, parameter in pin.fingerprinted(base, leave_out):
         if id(parameter) not in changed:
             yield name, parameter
 

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from adapterhub_fin.engine import pin
 from adapterhub_fin.engine.rounding import FLUSHED, allowed, apart, as_read
+from adapterhub_fin.engine.row_sums import first_moved
+from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.errors import ReadOnly, WrongBase
 from adapterhub_fin.options import checked
 from adapterhub_fin_registry.events import recorded_pin
-from adapterhub_fin_registry.manifest import Base, WeightProbe
+from adapterhub_fin_registry.manifest import Base, RowSums, WeightProbe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,13 +43,16 @@ def describe_base(
     repository: str | None,
     revision: str | None,
     parameters: Parameters | None = None,
+    *,
+    rows: int | None = None,
 ) -> Base:
     """Return the pin of a model that is at hand: verified, since its own weights were read.
 
-    `parameters` are those of its files, for a model that is on the meta device. Take it before an adapter is attached,
-    since some alter the base. Raises WrongBase where a weight that is read is NaN or infinite.
+    Take it before an adapter is attached, since some alter the base. `parameters` are those of its files, for a model
+    on the meta device, or those that no adapter altered. `rows` is the base's own vocabulary where the model has grown:
+    the rows behind it are the version's to bring. Raises WrongBase where a weight is NaN or infinite.
     """
-    probe = pin.probe(parameters or pin.base_parameters(model, leave_out))
+    probe = pin.weight_probe(model, leave_out, parameters, rows)
     for name, values in probe["values"].items():
         if not all(map(math.isfinite, values)):
             raise WrongBase(
@@ -62,8 +67,8 @@ def describe_base(
             "revision": revision,
             "architecture": type(pin.backbone(model)).__name__,
             "config_digest": None if config is None else pin.config_digest(config),
-            "vocabulary_size": pin.vocabulary_size(model),
-            "tokenizer_digest": pin.tokenizer_digest(tokenizer) if tokenizer is not None else None,
+            "vocabulary_size": rows or pin.vocabulary_size(model),
+            **(describe_tokenizer(tokenizer) if tokenizer is not None else {}),
             "structure_digest": pin.structure_digest(model, leave_out),
             "weight_probe": probe,
             "quantization": json.loads(quantization.to_json_string(use_diff=False))
@@ -105,17 +110,23 @@ def check_base(
     leave_out: Collection[str],
     described: str,
     parameters: Parameters | None = None,
+    *,
+    grown: bool = False,
+    conversations: bool = False,
 ) -> None:
-    """Vocabulary, layers, weights, tokenizer and configuration, in this order.
+    """Raise WrongBase unless a model is a version's base: vocabulary, layers, weights, tokenizer and configuration.
 
-    `parameters` are those of its files, for a model that is on the meta device.
+    `parameters` are those of its files, for a model on the meta device. With `grown`, the model may have more rows in
+    its embeddings than the base: the first ones are compared, and the others are the version's to bring. With
+    `conversations`, what the version reads may be rendered by the tokenizer's chat template, which is then held too.
     """
-    check_shape(model, base, leave_out, described)
+    check_shape(model, base, leave_out, described, grown=grown)
     if base.weight_probe is not None:
-        _check_weights(model, base, parameters or pin.base_parameters(model, leave_out), described)
-    known = base.tokenizer_digest
-    if known is not None and tokenizer is not None and pin.tokenizer_digest(tokenizer) != known:
-        raise WrongBase(f"the tokenizer of {described} is not that of {_name(base)}: load the one it was trained with")
+        quantized = any(hasattr(parameter, "quant_state") for parameter in pin.backbone(model).parameters())
+        here = pin.weight_probe(model, leave_out, parameters, base.vocabulary_size)
+        check_probe(here, base, described, quantized=quantized)
+    if tokenizer is not None and (off := other_tokenizer(tokenizer, base, conversations=conversations)):
+        raise WrongBase(f"the tokenizer of {described} {off} of {_name(base)}: load the one it was trained with")
     config: Any = getattr(pin.unwrapped(model), "config", None)
     # Another release of Transformers may write other defaults; structure and weights hold there.
     same_release = base.config_digest is not None and base.transformers == installed("transformers")
@@ -123,10 +134,12 @@ def check_base(
         raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
 
 
-def check_shape(model: nn.Module, base: Base, leave_out: Collection[str], described: str) -> None:
-    """What a model's structure alone tells; the model may be on the meta device."""
-    size = pin.vocabulary_size(model)
-    if base.vocabulary_size is not None and size != base.vocabulary_size:
+def check_shape(
+    model: nn.Module, base: Base, leave_out: Collection[str], described: str, *, grown: bool = False
+) -> None:
+    """Raise WrongBase for what a model's structure alone tells; the model may be on the meta device."""
+    size, known = pin.vocabulary_size(model), base.vocabulary_size
+    if known is not None and size != known and not (grown and size is not None and size > known):
         raise WrongBase(
             f"{described} ({type(pin.backbone(model)).__name__}) has a vocabulary of {size} tokens; the version was "
             f"trained on {_name(base)} with {base.vocabulary_size}: load that base"
@@ -151,16 +164,13 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
     return f": {' and '.join(parts) or 'the same names with other shapes'}"
 
 
-def _check_weights(model: nn.Module, base: Base, parameters: Parameters, described: str) -> None:
-    quantized = any(hasattr(parameter, "quant_state") for parameter in pin.backbone(model).parameters())
-    check_probe(pin.probe(parameters), base, described, quantized=quantized)
-
-
 def check_probe(here: Mapping[str, Any], base: Base, described: str, *, quantized: bool = False) -> None:
-    """Raise WrongBase where a probe, as `pin.probe` takes it, is of other weights than a version's base."""
+    """Raise WrongBase where a probe, as `pin.weight_probe` takes it, is of other weights than a version's base."""
     stored = base.weight_probe
     assert stored is not None
-    probe = WeightProbe.model_construct(**here)  # unchecked: a NaN in it is told as a difference
+    rows = {name: RowSums.model_construct(**sums) for name, sums in (here.get("rows") or {}).items()}
+    # Unchecked, so that a NaN is told as a difference.
+    probe = WeightProbe.model_construct(dtype=here["dtype"], values=here["values"], rows=rows)
     if off := first_difference(probe, stored, quantized or base.quantization is not None):
         raise WrongBase(
             f"{described} has other weights than {_name(base)}: {off}; load the base that the version was trained on"
@@ -192,8 +202,11 @@ def first_difference(here: WeightProbe, stored: WeightProbe, quantized: bool) ->
     names = [name for name in here.values if name in stored.values]
     if uneven := [name for name in names if len(here.values[name]) != len(stored.values[name])]:
         return Difference(uneven[0], f"has {len(stored.values[uneven[0]])} recorded elements")
-    if quantized:
-        return next(filter(None, (_far_off(name, here.values[name], stored.values[name]) for name in names)), None)
+    elements = _quantized_elements(names, here, stored) if quantized else _elements(names, here, stored)
+    return elements or _moved_rows(here, stored)
+
+
+def _elements(names: Sequence[str], here: WeightProbe, stored: WeightProbe) -> Difference | None:
     one, other = (as_read([value for name in names for value in probe.values[name]]) for probe in (here, stored))
     limit = allowed(one, here.dtype, other, stored.dtype)
     off = apart(one, other)
@@ -202,6 +215,21 @@ def first_difference(here: WeightProbe, stored: WeightProbe, quantized: bool) ->
     place = int(wrong[0])
     owners = [name for name in names for _ in here.values[name]]
     return _too_far(owners[place], float(off[place]), float(limit[place]))
+
+
+def _quantized_elements(names: Sequence[str], here: WeightProbe, stored: WeightProbe) -> Difference | None:
+    return next(filter(None, (_far_off(name, here.values[name], stored.values[name]) for name in names)), None)
+
+
+def _moved_rows(here: WeightProbe, stored: WeightProbe) -> Difference | None:
+    """Return an embedding some of whose rows are new, or were drawn anew."""
+    known = stored.rows or {}
+    for name, sums in (here.rows or {}).items():
+        if name in known and (block := first_moved(sums, known[name])):
+            start, stop = block
+            where = f"row {start}" if stop == start + 1 else f"rows {start} to {stop - 1}"
+            return Difference(name, f"has other values in {where}, as after its vocabulary was resized")
+    return None
 
 
 def _far_off(name: str, here: Sequence[float], stored: Sequence[float]) -> Difference | None:

@@ -145,7 +145,8 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase |
     changes = method.changes_base(found.folder)
     check_unchanged(model, changes, version.reference)
     held = held_base(found.registry, version)
-    check_base(model, tokenizer, held, travelling, described)
+    conversations = found.head is not None and hasattr(found.head, "prompt")  # which renders them
+    check_base(model, tokenizer, held, travelling, described, conversations=conversations)
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
     first = (
         None if held.pin == "verified" else describe_base(model, tokenizer, travelling, held.repository, held.revision)

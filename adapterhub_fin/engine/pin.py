@@ -1,7 +1,8 @@
 """Pin a base: what tells one model from another, read from the model itself.
 
 The structure digest covers names and logical shapes of the backbone's parameters; the weight probe holds eight
-elements of each. Both leave out heads, and whatever an adapter has added (docs/format.md, "Base pin").
+elements of each, and sums over all rows of the embeddings. Both leave out heads, and whatever an adapter has added
+(docs/format.md, `base`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from adapterhub_fin.engine.row_sums import row_sums
 from adapterhub_fin.errors import WrongBase
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 PROBED = 8
 SLOT = re.compile(r"ahf_[0-9a-f]{8}")
+WRAPPED = ("base_layer", "original_module", "token_adapter")  # how PEFT names what its layers wrap
 # Of a configuration, what says how a model is run or displayed and not what it computes.
 VOLATILE = frozenset(
     [
@@ -71,22 +74,35 @@ def backbone_prefix(model: nn.Module) -> str:
 
 
 def base_parameters(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
-    """Parameters of the backbone by their name in a bare base, without what an adapter added.
+    """Yield the parameters of the backbone by their name in a bare base, without what an adapter added.
 
     `leave_out` names modules of the model whose weights travel with a version.
     """
     core, prefix = backbone(model), backbone_prefix(model)
     skipped = tuple(f"{name.removeprefix(prefix)}." for name in leave_out)
-    wrappers = tuple(f"{name}." for name, module in core.named_modules() if name and hasattr(module, "base_layer"))
-    for name, parameter in core.named_parameters():
-        if any(SLOT.fullmatch(part) for part in name.split(".")):
-            continue
-        owner = max((wrapper for wrapper in wrappers if name.startswith(wrapper)), key=len, default=None)
-        if owner is not None and not name.startswith(f"{owner}base_layer."):
-            continue
-        bare = name.replace(".base_layer.", ".").replace(".original_module.", ".")
-        if not bare.startswith(skipped):
-            yield bare, parameter
+    seen: set[int] = set()
+    for name, parameter in _bare_parameters(core, ""):
+        if id(parameter) not in seen and not name.startswith(skipped):
+            yield name, parameter
+        seen.add(id(parameter))
+
+
+def _bare_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    module = bare(module)
+    for name, parameter in module.named_parameters(recurse=False):
+        if not SLOT.fullmatch(name):
+            yield prefix + name, parameter
+    for name, child in module.named_children():
+        if not SLOT.fullmatch(name):
+            yield from _bare_parameters(child, f"{prefix}{name}.")
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """Return the base's own module under what an adapter wrapped around it; everything else there was added."""
+    children = dict(module.named_children())
+    names = [*WRAPPED, *(["model"] if hasattr(module, "adaption_prompt") else [])]
+    inner = next((children[name] for name in names if name in children), None)
+    return module if inner is None else bare(inner)
 
 
 def logical_shape(parameter: Tensor) -> tuple[int, ...]:
@@ -112,9 +128,20 @@ def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
 
 
 def _embedding(model: nn.Module) -> Tensor | None:
-    found = getattr(unwrapped(model), "get_input_embeddings", None)  # of a plain module there is none
-    module = found() if callable(found) else None
-    weight = getattr(getattr(module, "base_layer", module), "weight", None)
+    return _weight(_module(model, "get_input_embeddings"))
+
+
+def _module(model: nn.Module, getter: str) -> Any:
+    """Return what a Transformers model says of itself; None of a plain module, and where the model doesn't know."""
+    found = getattr(unwrapped(model), getter, None)
+    try:
+        return found() if callable(found) else None
+    except NotImplementedError:
+        return None
+
+
+def _weight(module: Any) -> Tensor | None:
+    weight = getattr(bare(module), "weight", None) if isinstance(module, nn.Module) else None
     return weight if isinstance(weight, Tensor) else None
 
 
@@ -124,30 +151,64 @@ def vocabulary_size(model: nn.Module) -> int | None:
     return None if embedding is None else int(embedding.shape[0])
 
 
-def weight_probe(model: nn.Module, leave_out: Collection[str] = ()) -> dict[str, Any]:
-    """Eight seeded elements of each backbone tensor, dequantised where quantized, and the dtype they were held in.
+def embeddings(model: nn.Module, leave_out: Collection[str] = ()) -> dict[str, Tensor]:
+    """Return the tables with a row for each token: the input's, by its name in a bare base, and the output's.
 
-    The elements are chosen by sha256 of the tensor's name, so that any machine picks the same ones.
+    The output's has its name in the model, such as `lm_head.weight`; it is left out where the input's is tied to it,
+    and where the model has none.
     """
-    return probe(base_parameters(model, leave_out))
+    table = _embedding(model)
+    found = {name: each for name, each in base_parameters(model, leave_out) if each is table}
+    head = _module(model, "get_output_embeddings")
+    output = _weight(head)
+    if output is not None and output is not table:
+        name = next(name for name, module in unwrapped(model).named_modules() if module is head)
+        if not f"{name}.".startswith(tuple(f"{each}." for each in leave_out)):
+            found[f"{name}.weight"] = output
+    return found
 
 
-def probe(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Any]:
-    """The probe of parameters by their names in a bare base, read one at a time: of a model, or of its files."""
-    values: dict[str, list[float]] = {}
+def weight_probe(
+    model: nn.Module,
+    leave_out: Collection[str] = (),
+    parameters: Iterable[tuple[str, Tensor]] | None = None,
+    rows: int | None = None,
+) -> dict[str, Any]:
+    """Return eight seeded elements of each backbone tensor, sums over the rows of embeddings, and the dtype of all.
+
+    Quantized tensors are dequantised. The elements are chosen by sha256 of the tensor's name, so that any machine picks
+    the same ones. `parameters` are the model's files', by the names that `fingerprinted` gives them, for a model on the
+    meta device. Of embeddings, the first `rows` alone are read: those that the base had before its vocabulary grew.
+    """
+    tables, values, sums = embeddings(model, leave_out), {}, {}
     dtype = torch.float64  # of all, the one with the coarsest grid: it sets the tolerance
     with torch.no_grad():
-        for name, parameter in parameters:
+        for name, parameter in parameters or fingerprinted(model, leave_out):
             if parameter.is_meta:
                 raise WrongBase(f"{name} holds no weights (it is on the meta device): load the base whole first")
             if 0 in parameter.shape:
                 continue
+            dense = _dequantised(parameter)
+            if name in tables:
+                dense = dense[:rows]
+                if dense.is_floating_point() and not hasattr(parameter, "quant_state"):
+                    sums[name] = row_sums(name, dense)
+            if name in tables and tables[name] is not _embedding(model):
+                continue  # no part of the backbone
             if parameter.is_floating_point() and torch.finfo(parameter.dtype).eps > torch.finfo(dtype).eps:
                 dtype = parameter.dtype
-            flat = _dequantised(parameter).reshape(-1)
+            flat = dense.reshape(-1)
             index = torch.tensor(probed_elements(name, flat.numel()), device=flat.device)
             values[name] = [float(f"{value:.9g}") for value in flat[index].float().tolist()]
-    return {"dtype": str(dtype).removeprefix("torch."), "values": values}
+    return {"dtype": str(dtype).removeprefix("torch."), "values": values, "rows": sums or None}
+
+
+def fingerprinted(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
+    """Yield what `weight_probe` reads of a model: its backbone's parameters, and its output embedding."""
+    yield from base_parameters(model, leave_out)
+    for name, table in embeddings(model, leave_out).items():
+        if table is not _embedding(model):
+            yield name, table
 
 
 def probed_elements(name: str, count: int) -> list[int]:

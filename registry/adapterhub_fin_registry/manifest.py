@@ -64,6 +64,10 @@ TextSet = Annotated[tuple[Text, ...], AfterValidator(_sorted_unique)]
 Labels = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
 
 
+# A field that format 1 got after its first release: where it is not known, the manifest does not hold its name.
+Later: Any = Field(default=None, exclude_if=lambda value: value is None)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -109,11 +113,29 @@ class Head(_Part):
     modules: TextSet = ()
 
 
+class RowSums(_Part):
+    """Sums over blocks of rows of an embedding, which tell a row that is new or was drawn anew."""
+
+    dtype: Text
+    grid: Text
+    rows: Count
+    size: float
+    sums: tuple[float, ...]
+
+
 class WeightProbe(_Part):
     """A few seeded elements of each backbone tensor, which tell two models of one shape apart."""
 
     dtype: Text
     values: dict[Text, tuple[float, ...]]
+    rows: dict[Text, RowSums] | None = Later
+
+
+class TokenizerProbe(_Part):
+    """What a tokenizer makes of some texts, and a digest of what it makes of the words of its own vocabulary."""
+
+    texts: dict[Text, tuple[Count, ...]]
+    words: Digest
 
 
 class Base(_Part):
@@ -125,6 +147,8 @@ class Base(_Part):
     config_digest: Digest | None = None
     vocabulary_size: Count | None = None
     tokenizer_digest: Digest | None = None
+    tokenizer_probe: TokenizerProbe | None = Later
+    chat_template_digest: Digest | None = Later
     structure_digest: Digest | None = None
     weight_probe: WeightProbe | None = None
     quantization: JsonObject | None = None

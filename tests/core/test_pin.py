@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import (
+    AdaptionPromptConfig,
+    IA3Config,
+    LNTuningConfig,
+    LoraConfig,
+    TrainableTokensConfig,
+    VeraConfig,
+    get_peft_model,
+)
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -143,3 +152,30 @@ def test_modules_without_weights_in_the_base_are_found_where_peft_misses_one(enc
     modules = missing_modules(model, sorted(info["missing_keys"]))
     assert modules == ("bert.pooler", "classifier")
     assert "pooler.dense.weight" not in dict(pin.base_parameters(model, modules))
+
+
+WRAPPING: dict[str, Any] = {
+    "trained tokens": lambda: LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[5, 9]),
+    "tokens alone": lambda: TrainableTokensConfig(token_indices=[5, 9]),
+    "an embedding of its own": lambda: LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"]),
+    "a layer of its own": lambda: LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["mlp"]),
+    "adapted embedding": lambda: LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"]),
+    "prompts in attention": lambda: AdaptionPromptConfig(adapter_len=4, adapter_layers=2, task_type="CAUSAL_LM"),
+    "norms": lambda: LNTuningConfig(task_type="CAUSAL_LM"),
+    "a scale": lambda: IA3Config(target_modules=["q_proj"], feedforward_modules=[]),
+    "shared projections": lambda: VeraConfig(r=4, target_modules=["q_proj"]),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPING)
+def test_the_base_is_seen_under_whatever_wraps_it(kind: str, decoder: Path) -> None:
+    """G 19: a second load onto a model that carries an adapter finds the base that it is."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(decoder), AutoTokenizer.from_pretrained(decoder)
+    base = describe_base(model, tokenizer, (), "acme/tiny", None)
+    wrapped = get_peft_model(model, WRAPPING[kind](), "ahf_01234567")
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter))
+    check_base(wrapped, tokenizer, base, (), "the model that carries an adapter")
+    assert describe_base(wrapped, tokenizer, (), "acme/tiny", None) == base

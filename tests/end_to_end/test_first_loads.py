@@ -45,7 +45,6 @@ def trained_by_peft(model: nn.Module, plan: PeftConfig, folder: Path) -> Path:
 
 
 ON_ENCODER: Mapping[str, Callable[[], PeftConfig]] = {
-    "plain": lambda: lora(),
     "bias-all": lambda: lora(bias="all"),
     "bias-of-lora-only": lambda: lora(bias="lora_only"),
     "module-of-the-backbone": lambda: lora(modules_to_save=["classifier", "pooler"]),
@@ -53,7 +52,6 @@ ON_ENCODER: Mapping[str, Callable[[], PeftConfig]] = {
     "pissa": lambda: lora(init_lora_weights="pissa"),
     "olora": lambda: lora(init_lora_weights="olora"),
     "kasa": lambda: lora(kasa_config=KasaConfig()),
-    "dora": lambda: lora(use_dora=True),
 }
 
 
@@ -148,7 +146,7 @@ def recorded_after_the_fact(name: str, base: Path) -> dict[str, Any]:
     return {"base": body}
 
 
-@pytest.mark.parametrize("kind", ["bias-all", "pissa", "kasa", "trained-tokens"])
+@pytest.mark.parametrize("kind", ["bias-all", "pissa", "trained-tokens"])
 def test_doctor_withdraws_what_was_recorded_after_the_fact(kind: str, encoder: Path, tmp_path: Path) -> None:
     name, registry = f"acme/{kind}", ahf.Registry()
     ahf.import_folder(

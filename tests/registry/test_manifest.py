@@ -95,6 +95,32 @@ def test_each_value_of_another_type_is_refused(full_manifest: Json) -> None:
         _refused(_changed(full_manifest, path, _set(True)))
 
 
+LATER: dict[str, Any] = {  # of the base: what format 1 got after its first release (G 9, 10)
+    "chat_template_digest": "sha256:" + "a" * 64,
+    "tokenizer_probe": {"texts": {"a b": [1, 2]}, "words": "sha256:" + "b" * 64},
+    "weight_probe": {
+        "dtype": "float32",
+        "values": {"encoder.weight": [0.5]},
+        "rows": {"embed.weight": {"dtype": "float32", "grid": "bfloat16", "rows": 2, "size": 1.5, "sums": [1.0, -0.5]}},
+    },
+}
+
+
+def test_what_was_added_to_a_base_later_is_there_or_is_not_named(full_manifest: Json) -> None:
+    whole = {**full_manifest, "base": {**full_manifest["base"], **LATER}}
+    manifest = Manifest.parse(canonical(whole))
+    assert (
+        manifest.canonical() == canonical(whole) and manifest.digest != Manifest.parse(canonical(full_manifest)).digest
+    )
+    jsonschema.validate(whole, json.loads(schema_text()))
+    for path in (("base", "chat_template_digest"), ("base", "tokenizer_probe"), ("base", "weight_probe", "rows")):
+        Manifest.parse(_changed(whole, path, lambda place, key: place.pop(key)))
+        _refused(_changed(whole, path, _set(None)))
+        _refused(_changed(whole, path, _set({"surprise": 1})))
+    for place in ("dtype", "grid", "rows", "size", "sums"):
+        _refused(_changed(whole, ("base", "weight_probe", "rows", "embed.weight", place), lambda at, key: at.pop(key)))
+
+
 WRONG: list[tuple[str, Any]] = [
     ("format", 0),
     ("format", 2),

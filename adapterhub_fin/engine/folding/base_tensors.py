@@ -7,7 +7,7 @@ The names in a file and those in a model differ: a bare base has no `bert.` befo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
+from adapterhub_fin.engine import pin
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import BaseNotFound, NotAnAdapter, Refused, WrongTensors
 
@@ -106,6 +107,18 @@ class ModelTensors:
     def __iter__(self) -> Iterator[Stored]:
         for _, shard in self.shards:
             yield from shard
+
+
+def fingerprinted(
+    model: PreTrainedModel, tensors: ModelTensors, leave_out: Collection[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield what a fingerprint is taken of, out of a model's files, for a model that is on the meta device."""
+    prefix = pin.backbone_prefix(model)
+    backbone = {name for name, _ in pin.base_parameters(model, leave_out)}
+    for name, _ in pin.fingerprinted(model, leave_out):
+        stored = tensors.by_key.get(prefix + name if name in backbone else name)
+        if stored is not None and stored.direct:
+            yield name, stored.tensor()
 
 
 def _files(folder: Path) -> Iterator[tuple[str, TensorFile]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin import bases
-from adapterhub_fin.engine import pin, plugs
+from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.folding.base_tensors import ModelTensors
+from adapterhub_fin.engine.folding.base_tensors import ModelTensors, fingerprinted
 from adapterhub_fin.engine.folding.differences import Differences
 from adapterhub_fin.engine.folding.tuned import tuned_shell
 from adapterhub_fin.engine.foreign import Foreign, read_folder
@@ -21,10 +21,12 @@ from adapterhub_fin.engine.merging.combine import check_rank
 from adapterhub_fin.engine.merging.record import DIGITS
 from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.errors import BadRecipe, WrongBase
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.manifest import Base
 from adapterhub_fin_registry.reading import hash_file
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.folding.differences import Extracted, Taken
     from adapterhub_fin.engine.folding.tuned import Task
     from adapterhub_fin_registry import Version
-    from adapterhub_fin_registry.manifest import Base
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,10 @@ def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
         if not any((tuned / name).is_file() for name in ("tokenizer.json", *tokenizer.vocab_files_names.values())):
             return tokenizer
         own = plugs.load_tokenizer(tuned)
-    if pin.tokenizer_digest(own) != pin.tokenizer_digest(tokenizer):
+    known = Base(**describe_tokenizer(tokenizer), pin="verified")
+    if off := other_tokenizer(own, known, conversations=True):
         raise WrongBase(
-            f"the tokenizer of the tuned model at {tuned} is not that of its base, and a version reads its texts "
+            f"the tokenizer of the tuned model at {tuned} {off} of its base, and a version reads its texts "
             "with the base's: save the base with the tuned model's tokenizer, and name that as the base"
         )
     return tokenizer
@@ -151,12 +153,7 @@ def _pinned(
 ) -> Base:
     """The base as it is on disk: its own parameters, one at a time, by their names in a bare base."""
     leave_out = foreign.head_modules if foreign.head else ()
-    prefix, by_key = pin.backbone_prefix(model), origin.by_key
-    read = (
-        (name, by_key[prefix + name].tensor())
-        for name, _ in pin.base_parameters(model, leave_out)
-        if prefix + name in by_key and by_key[prefix + name].direct
-    )
+    read = fingerprinted(model, origin, leave_out)
     return describe_base(model, tokenizer, leave_out, source.repository, source.revision, read)
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from adapterhub_fin.engine import pin, plugs
+from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.base_check import check_base, held_base
 from adapterhub_fin.engine.folding.arithmetic import Change
-from adapterhub_fin.engine.folding.base_tensors import FLOATS, ModelTensors, Stored
+from adapterhub_fin.engine.folding.base_tensors import FLOATS, ModelTensors, Stored, fingerprinted
 from adapterhub_fin.engine.folding.four_bit import FourBit
 from adapterhub_fin.engine.folding.loss import Into, Loss, fitted
 from adapterhub_fin.engine.folding.shell import shell_of, untied
@@ -98,12 +98,7 @@ class _Folding:
 
     def _check_base(self) -> None:
         """Hold the base's files to the version's pin."""
-        prefix, by_key = pin.backbone_prefix(self.model), self.tensors.by_key
-        read = (
-            (name, by_key[prefix + name].tensor())
-            for name, _ in pin.base_parameters(self.model, self.travelling)
-            if prefix + name in by_key and by_key[prefix + name].direct
-        )
+        read = fingerprinted(self.model, self.tensors, self.travelling)
         check_base(self.model, self.tokenizer, self.base, self.travelling, f"the base at {self.folder}", read)
 
     def _four_bit(self, into: Into | None) -> FourBit | None:

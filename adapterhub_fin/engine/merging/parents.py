@@ -101,6 +101,7 @@ def _same_base(one: Parent, other: Parent) -> str | None:
         ("vocabulary_size", "vocabulary size"),
         ("structure_digest", "layers"),
         ("tokenizer_digest", "tokenizer"),
+        ("tokenizer_probe", "tokenizer"),
     ):
         left, right = getattr(a, key), getattr(b, key)
         if left is not None and right is not None and left != right:
