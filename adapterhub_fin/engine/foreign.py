@@ -9,6 +9,7 @@ from typing import Any
 
 from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine.base_changes import unrepeatable
+from adapterhub_fin.engine.finite import check_weights_finite
 from adapterhub_fin.engine.lookalikes import check_weights, read_config
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
@@ -43,6 +44,7 @@ def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None 
     called = called or folder
     config = read_config(folder, called)
     check_weights(folder, called)
+    check_weights_finite(folder / WEIGHTS, called / WEIGHTS)
     _check_task(config, called)
     if reason := unrepeatable(config):
         raise NotAnAdapter(f"{called}: {reason}")
