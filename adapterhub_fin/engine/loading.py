@@ -16,6 +16,14 @@ from adapterhub_fin.descriptions import Head, Method
 from adapterhub_fin.engine import pin, plugs
 from adapterhub_fin.engine.adapter import Adapter, NoTokenizer
 from adapterhub_fin.engine.base_check import check_base, check_shape, describe_base, held_base, record_first_pin
+from adapterhub_fin.engine.embeddings import (
+    StoredEmbeddings,
+    changed_embeddings,
+    embedding_modules,
+    fit_vocabulary,
+    live_embeddings,
+    stored_embeddings,
+)
 from adapterhub_fin.engine.foreign import is_unserved
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
     from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.manifest import Base
 
 AsOf = str | date | datetime | None
 Tier = Literal["strict", "adapter"]
@@ -79,15 +88,14 @@ def _load_whole(
     described, config = f"the base at {source.folder}", plugs.load_config(source.folder)
     if found.head is not None:
         with on_meta():  # the wrong shape is told from the configuration, before gigabytes are read
-            check_shape(
-                found.head.skeleton(config), held_base(found.registry, found.version), found.travelling, described
-            )
+            skeleton = found.head.skeleton(config)
+            check_shape(skeleton, *_held(skeleton, found, stored_embeddings(skeleton, found.folder)), described)
     model, drawn = plugs.load_base(source.folder, found.head, found.method)
     tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
     plugs.check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:
         model.to(device)
-    return _attach(model, found, tokenizer, described)
+    return _attach(model, found, tokenizer, described, private=True)
 
 
 def attach(
@@ -138,19 +146,29 @@ def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: T
     return Found(registry, version, folder, *_plugins(version))
 
 
-def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase | None, described: str) -> Adapter:
+def _attach(
+    model: nn.Module,
+    found: Found,
+    tokenizer: PreTrainedTokenizerBase | None,
+    described: str,
+    *,
+    private: bool = False,
+) -> Adapter:
+    """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
     version, method, travelling = found.version, found.method, found.travelling
     tokenizer, mode = tokenizer and plugs.padding(tokenizer), model.training
     lock_of(model)  # so that a fork knows of it
-    changes = method.changes_base(found.folder)
-    check_unchanged(model, changes, version.reference)
-    held = held_base(found.registry, version)
+    stored = stored_embeddings(model, found.folder)
+    held, apart = _held(model, found, stored)
     conversations = found.head is not None and hasattr(found.head, "prompt")  # which renders them
-    check_base(model, tokenizer, held, travelling, described, conversations=conversations)
+    check_base(model, tokenizer, held, apart, described, conversations=conversations)
+    fit_vocabulary(model, stored, version.reference, private=private)
+    live = {} if private else live_embeddings(model, stored)
+    brought = "whole embeddings" if changed_embeddings(live, found.folder) else None
+    changes = method.changes_base(found.folder) or brought
+    check_unchanged(model, changes, version.reference)
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
-    first = (
-        None if held.pin == "verified" else describe_base(model, tokenizer, travelling, held.repository, held.revision)
-    )
+    first = None if held.pin == "verified" else describe_base(model, tokenizer, apart, held.repository, held.revision)
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     check_fits(method, model, site, found.folder, version.reference)
@@ -167,6 +185,16 @@ def _attach(model: nn.Module, found: Found, tokenizer: PreTrainedTokenizerBase |
         record_first_pin(found.registry, version, first)
     length = _max_length(version, tokenizer)
     return Adapter(version, adapted, tokenizer or NoTokenizer(), method, found.head, site.slot, length)
+
+
+def _held(model: nn.Module, found: Found, stored: StoredEmbeddings) -> tuple[Base, tuple[str, ...]]:
+    """The base that a version is held to, and the modules that it brings, which are left out of the comparison."""
+    held = held_base(found.registry, found.version)
+    if stored.modules:
+        return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *stored.modules)
+    if held.vocabulary_size is not None and stored.rows > held.vocabulary_size:  # the new rows are trained one by one
+        return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *embedding_modules(model))
+    return held, found.travelling
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:

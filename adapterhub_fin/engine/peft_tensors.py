@@ -18,6 +18,8 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
+from adapterhub_fin.engine.foreign import is_prompt
+from adapterhub_fin.engine.grown import stored_names
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.peft_method import plain
 from adapterhub_fin.engine.slots import new_slot, sharing_copy
@@ -109,9 +111,15 @@ def _ending(key: str, names: Mapping[str, str]) -> str:
     return f"{head}.{names[last]}" if last in names else key
 
 
-def write_peft_folder(model: PeftModel, adapter: str, folder: Path, base: str | None) -> None:
-    """Write one adapter as a plain PEFT folder that names its base by id."""
+def write_peft_folder(
+    model: PeftModel, adapter: str, folder: Path, base: str | None, embeddings: Mapping[str, Tensor]
+) -> None:
+    """Write one adapter as a plain PEFT folder that names its base by id.
+
+    `embeddings` are parameters of the base whose rows are new or changed, by their names in it.
+    """
     config, tensors = read_adapter(model, adapter)
+    saved = stored_names(model, embeddings, is_prompt(config))
     config |= {"inference_mode": True, "base_model_name_or_path": base}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    write_tensors(tensors, folder / WEIGHTS)
+    write_tensors({**saved, **tensors}, folder / WEIGHTS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.engine.slots import check_bijection, meta_twin
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
 
@@ -29,7 +30,8 @@ def check_fits(method: MethodImplementation, model: nn.Module, site: Site, folde
         twin = None  # it computes with values after all
     if twin is None:
         twin = method.rebuild(copy.deepcopy(model), site, folder)
-    check_bijection(method.tensors(twin, site.slot), folder, whose)
+    slots = {**live_embeddings(twin, stored_embeddings(twin, folder)), **method.tensors(twin, site.slot)}
+    check_bijection(slots, folder, whose)
 
 
 def check_reads_back(method: MethodImplementation, base: nn.Module, site: Site, folder: Path, whose: str) -> None:

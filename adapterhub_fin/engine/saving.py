@@ -12,8 +12,10 @@ from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.bare import bare_base, untouched
 from adapterhub_fin.engine.base_check import describe_base
+from adapterhub_fin.engine.embeddings import stored_embeddings
 from adapterhub_fin.engine.foreign import read_folder
 from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest, recorded_base
+from adapterhub_fin.engine.grown import base_folder, changed_rows
 from adapterhub_fin.engine.locks import building
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
 from adapterhub_fin.engine.read_back import check_reads_back
@@ -54,13 +56,16 @@ def save(
     known_base = bases.known_of(choice) if choice else None
     repository = bases.repository_of(choice) if choice else None
     with building(), tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:  # others may answer with the model
-        write_peft_folder(model, adapter, Path(folder), repository)
+        bare = bare_base(model)
+        changed = dict(changed_rows(bare, base_folder(choice, bare)))
+        write_peft_folder(model, adapter, Path(folder), repository, changed)
         foreign = read_folder(Path(folder), labels or _labels_of(model))
-        bare, modules = bare_base(model), foreign.head_modules if foreign.head else ()
+        modules = foreign.head_modules if foreign.head else ()
         if foreign.config.get("task_type") == "SEQ_CLS":
             plugs.check_covered(plugs.outside_backbone(bare), modules, "the model")
-        parameters = untouched(model, bare, foreign.config, modules)
-        pin = describe_base(bare, tokenizer, modules, repository, choice.revision if choice else None, parameters)
+        apart = (*modules, *stored_embeddings(bare, Path(folder)).modules)
+        parameters = untouched(model, bare, foreign.config, apart)
+        pin = describe_base(bare, tokenizer, apart, repository, choice.revision if choice else None, parameters)
         registry = registry or configured_registries().writable()
         read = [choice.path] if choice is not None and choice.path is not None else []
         now, record = registry.bounded_now(*read, name=name), pin.model_dump()

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.errors import WriteFailed, WrongTensors
 
@@ -53,5 +55,10 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fill_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
-    """Put a folder's tensors into an adapter of the same structure."""
-    method.fill(model, slot, load_file(folder / WEIGHTS))
+    """Put a folder's tensors into an adapter of the same structure, and the whole embeddings into the base."""
+    stored = load_file(folder / WEIGHTS)
+    live = live_embeddings(model, stored_embeddings(model, folder))
+    method.fill(model, slot, {name: value for name, value in stored.items() if name not in live})
+    with torch.no_grad():
+        for name, parameter in live.items():
+            parameter.copy_(stored[name])
