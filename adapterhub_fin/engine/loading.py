@@ -28,9 +28,9 @@ from adapterhub_fin.engine.foreign import is_unserved
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.read_back import check_fits
-from adapterhub_fin.engine.slots import check_unchanged, new_slot, take_slot
+from adapterhub_fin.engine.slots import check_unchanged, new_slot, note_wrapper, take_slot, wrapper_of
 from adapterhub_fin.engine.weights import fill_adapter
-from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
+from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName, WrongBase
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin.registries import located
@@ -157,6 +157,7 @@ def _attach(
     """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
     version, method, travelling = found.version, found.method, found.travelling
     tokenizer, mode = tokenizer and plugs.padding(tokenizer), model.training
+    model = wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
     stored = stored_embeddings(model, found.folder)
     held, apart = _held(model, found, stored)
@@ -177,6 +178,7 @@ def _attach(
         plugs.align_padding(pin.unwrapped(model), tokenizer)
     adapted = method.rebuild(model, site, found.folder)
     fill_adapter(method, adapted, site.slot, found.folder)
+    note_wrapper(model, adapted)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
         if site.slot in name.split("."):
             parameter.requires_grad_(False)
@@ -240,14 +242,22 @@ def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[
 
 
 def _with_head(base: nn.Module, found: Found) -> nn.Module:
-    """A bare backbone gets the version's head around it, sharing its weights; any other model is taken as it is."""
+    """Build the version's head around a bare backbone, sharing its weights; any other model is returned as it is."""
     inner = pin.unwrapped(base)
     if found.head is None or pin.backbone(base) is not inner:
         return base
     with on_meta():
         shell = found.head.skeleton(inner.config)  # type: ignore[arg-type]
     setattr(shell, shell.base_model_prefix, inner)
-    plugs.check_covered(plugs.materialise(shell, next(inner.parameters())), found.travelling, found.version.reference)
+    plugs.tie(shell)
+    drawn = plugs.materialise(shell, next(inner.parameters()))
+    if found.head.task == "CAUSAL_LM" and (lost := sorted(set(drawn) - set(found.travelling))):
+        raise WrongBase(
+            f"the model given as base is a bare {type(inner).__name__}: it lacks {lost[0]}, which "
+            f"{found.version.reference} writes with and which is not tied to the embeddings; give the whole model, an "
+            "AutoModelForCausalLM"
+        )
+    plugs.check_covered(drawn, found.travelling, found.version.reference)
     shell.train(inner.training)
     return shell
 

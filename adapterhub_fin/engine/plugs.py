@@ -16,7 +16,7 @@ from torch import nn
 from adapterhub_fin.descriptions import Description
 from adapterhub_fin.engine.locks import building, on_meta
 from adapterhub_fin.engine.peft_folder import WEIGHTS
-from adapterhub_fin.engine.pin import backbone, unwrapped
+from adapterhub_fin.engine.pin import backbone, bare, unwrapped
 from adapterhub_fin.errors import PluginError, WrongBase, WrongTensors
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.safetensors_header import read_header
@@ -159,6 +159,27 @@ def padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     if own.pad_token is None:
         raise WrongBase("the tokenizer has no token to pad with, nor an end of text: set its pad_token")
     return own
+
+
+def tie(shell: nn.Module) -> None:
+    """Give a meta shell around a backbone the backbone's own parameters where its configuration ties them to it.
+
+    The backbone may carry adapters, whose wrapped layers Transformers would not find by their names.
+    """
+    tied: Mapping[str, str] = getattr(shell, "all_tied_weights_keys", None) or {}
+    for target, source in tied.items():
+        (owner, name), (giver, given) = _owner(shell, target), _owner(shell, source)
+        if getattr(owner, name).is_meta:
+            setattr(owner, name, getattr(giver, given))
+
+
+def _owner(model: nn.Module, parameter: str) -> tuple[nn.Module, str]:
+    """Return the module that holds a parameter, by the name that it has without adapters, and what it calls it."""
+    *path, name = parameter.split(".")
+    module = model
+    for part in path:
+        module = bare(module.get_submodule(part))
+    return module, name
 
 
 def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adapterhub_fin.engine.peft_folder import WEIGHTS
-from adapterhub_fin.engine.pin import backbone
+from adapterhub_fin.engine.pin import backbone, unwrapped
 from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin_registry.safetensors_header import read_header
 
@@ -56,6 +56,18 @@ def take_slot(model: nn.Module, slot: str, method: str, changes: str | None = No
     taken[slot] = method
     if changes:
         core.__dict__["_ahf_changed_by"] = changes
+
+
+def note_wrapper(model: nn.Module, adapted: nn.Module) -> None:
+    """Note on a Transformers model what a method wrapped around it, for the next adapter that is put onto the model."""
+    if adapted is not (inner := unwrapped(model)):
+        inner.__dict__["_ahf_wrapper"] = adapted  # as no submodule of its own: both go when neither is used
+
+
+def wrapper_of(model: nn.Module) -> nn.Module:
+    """Return what an earlier load has wrapped around a model, and the model where none has."""
+    wrapper = model.__dict__.get("_ahf_wrapper")
+    return wrapper if isinstance(wrapper, nn.Module) and unwrapped(wrapper) is model else model
 
 
 def meta_twin(model: nn.Module) -> nn.Module:
