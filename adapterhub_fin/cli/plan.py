@@ -94,4 +94,5 @@ def _document(found: Any) -> dict[str, Any]:
         "changes": [vars(change) for change in found.changes],
         "seconds": found.seconds,
         "assumptions": list(found.assumptions),
+        "warnings": list(found.warnings),
     }

@@ -124,7 +124,7 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
                 "trained_parameters": plan.trained_parameters,
                 "notes": dict(plan.corpora.notes),
                 "labels": _plain(plan.corpora.labels),
-                "warnings": list(plan.corpora.warnings),
+                "warnings": list(plan.warnings),
             }
         )
         return

@@ -24,6 +24,7 @@ from adapterhub_fin_registry.safetensors_header import read_header
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+    from adapterhub_fin.engine.reach import OutOfReach
     from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation, Site
     from adapterhub_fin_registry.manifest import Base
 
@@ -121,8 +122,10 @@ def load_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def try_out(method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: Site) -> int:
-    """Attach to a model without values, or with any; the number of parameters that would be trained.
+def try_out(
+    method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: Site
+) -> tuple[int, OutOfReach | None]:
+    """Attach to a model without values, or with any; how many parameters would be trained, and what is out of reach.
 
     So a layer that does not exist is refused before any weight is read.
     """
@@ -130,8 +133,12 @@ def try_out(method: MethodImplementation, head: HeadImplementation, config: Pret
     with building(), device, torch.random.fork_rng(devices=[]):
         skeleton = head.skeleton(config)
         drawn = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()
+        from adapterhub_fin.engine.reach import Reach
+
+        reach = Reach(skeleton)
         adapted = method.attach(skeleton, dataclasses.replace(site, head_modules=drawn))
-    return sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    return trained, reach.out_of(adapted)
 
 
 def align_padding(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+    from adapterhub_fin.engine.reach import OutOfReach
     from adapterhub_fin.interfaces import HeadImplementation, Known, MethodImplementation, Rows
     from adapterhub_fin_registry.manifest import Base
 
+log = logging.getLogger(__name__)
 Examples = Mapping[str, Sequence[dict[str, Any]]]
 
 
@@ -50,6 +53,13 @@ class Draft:
     examples: Examples
     site: Site
     trained_parameters: int
+    unreached: OutOfReach | None  # of the base, by the method
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is no reason to refuse the run, and would surprise whoever looks at its result."""
+        reach = () if self.unreached is None else (self.unreached.sentence(self.recipe.method.name),)
+        return (*self.corpora.warnings, *reach)
 
     @property
     def steps(self) -> int:
@@ -99,15 +109,17 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     targets = extensions().targets(str(config.model_type), recipe.method.name)
     site = Site(slot=new_slot(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer)
     try:
-        trained = plugs.try_out(method, head, config, site)
+        trained, unreached = plugs.try_out(method, head, config, site)
     except AdapterHubError:
         raise
     except Exception as error:  # PEFT and a stranger's method may refuse in any way; the cause is kept
         raise BadRecipe(
             f"the method {recipe.method.name} can't be attached to a {config.model_type} base: {error}"
         ) from error
+    if unreached is not None:
+        log.warning("%s", unreached.sentence(recipe.method.name))
     examples = _encoded(recipe, corpora, head, tokenizer)
-    return Draft(recipe, metric, source, config, corpora, method, head, tokenizer, examples, site, trained)
+    return Draft(recipe, metric, source, config, corpora, method, head, tokenizer, examples, site, trained, unreached)
 
 
 def set_up(plan: Draft, slot: str) -> Setup:

@@ -59,7 +59,7 @@ class Run:
     notes: Mapping[str, int]  # rows that the corpus dropped, counted
     losses: Sequence[float]  # of training, by epoch
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rows by label and part
-    warnings: Sequence[str] = ()  # what is probably a slip: of labels, and of answers that are all one
+    warnings: Sequence[str] = ()  # of labels, of what the method leaves out, of answers that are all one
 
     @property
     def reference(self) -> str:
@@ -167,7 +167,7 @@ def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
         notes=setup.corpora.notes,
         losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         labels=setup.corpora.labels,
-        warnings=[*setup.corpora.warnings, *([warning] if warning else [])],
+        warnings=[*setup.warnings, *([warning] if warning else [])],
     )
 
 

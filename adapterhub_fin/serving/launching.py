@@ -15,7 +15,7 @@ from typing import Any
 
 from adapterhub_fin.errors import Refused, UnknownName
 from adapterhub_fin.serving.finding import Finding, Stored
-from adapterhub_fin.serving.lora import largest_rank, not_lora
+from adapterhub_fin.serving.lora import experts, largest_rank, not_lora
 from adapterhub_fin.serving.vllm import RANKS
 
 UNNAMED = "BASE"  # what stands for a base whose repository was not recorded
@@ -88,7 +88,8 @@ def _stopping(engine: str, stored: Stored) -> list[Finding]:
     if engine in TARGETS:
         found = findings(stored, engine, RANKS[-1] if engine == "vllm" else None)
         return [finding for finding in found if finding.level != "unsure"]
-    return list(not_lora(stored, {"lorax": "LoRAX", "tgi": "TGI"}[engine]))
+    name = {"lorax": "LoRAX", "tgi": "TGI"}[engine]
+    return [*not_lora(stored, name), *experts(stored, name, "it knows layers alone")]
 
 
 def _check_text(engine: str, name: str, folder: Path) -> None:

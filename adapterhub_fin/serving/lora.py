@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from adapterhub_fin.lora_scale import lora_scale
-from adapterhub_fin.serving.finding import Finding, Stored
+from adapterhub_fin.serving.finding import Finding, Stored, counted
 
 REQUIRED = ("r", "lora_alpha", "target_modules")
 FACTORS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
@@ -37,14 +37,36 @@ def others(stored: Stored) -> list[str]:
 
 def modules(stored: Stored) -> list[str]:
     """The last names of the adapted layers, such as q_proj."""
-    return sorted({module_of(name).rpartition(".")[2] for name in stored.tensors if is_factor(name)})
+    factors = [name for name in stored.tensors if is_factor(name) and not is_of_experts(name)]
+    return sorted({module_of(name).rpartition(".")[2] for name in factors})
 
 
 def largest_rank(stored: Stored) -> int:
     """The largest rank of any layer."""
-    ranks = [shape[0] for name, shape in stored.tensors.items() if name.endswith((".lora_A.weight", "_embedding_A"))]
+    ranks = [
+        shape[0]
+        for name, shape in stored.tensors.items()
+        if name.endswith((".lora_A.weight", "_embedding_A")) and not is_of_experts(name)  # those stack their ranks
+    ]
     stated = stored.config.get("r")
     return max([*ranks, stated if isinstance(stated, int) else 0])
+
+
+def is_of_experts(name: str) -> bool:
+    """Whether a tensor is a factor of a parameter that holds all experts of a layer (PEFT's target_parameters).
+
+    PEFT names the first by the module of the experts, and another by a wrapper within that.
+    """
+    return is_factor(name) and (".base_layer.lora_" in name or module_of(name).endswith("experts"))
+
+
+def experts(stored: Stored, engine: str, source: str) -> Iterator[Finding]:
+    """LoRA on fused experts, under names that an engine finds no layer for."""
+    factors = sorted(name for name in stored.tensors if is_of_experts(name))
+    if stored.config.get("target_parameters") or factors:
+        what = counted(factors) if factors else "what target_parameters names"
+        says = f"{engine} leaves LoRA on fused experts out without a word, in most of its classes: {what} ({source})"
+        yield Finding("wrong", "experts", "target_parameters", says, MERGE)
 
 
 def not_lora(stored: Stored, engine: str) -> Iterator[Finding]:

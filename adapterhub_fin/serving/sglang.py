@@ -27,6 +27,7 @@ def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
         return found
     return [
         *_config(stored),
+        *lora.experts(stored, ENGINE, "sglang 27381"),
         *_added_tokens(stored),
         *_rank(stored, max_rank),
         *_scale(stored),

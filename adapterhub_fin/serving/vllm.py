@@ -25,6 +25,7 @@ def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
         return found
     return [
         *_features(stored),
+        *lora.experts(stored, ENGINE, "vllm 41384, 41754"),
         *_names(stored),
         *_rank(stored, RANK if max_rank is None else max_rank),
         *lora.patterns(stored, ENGINE),
@@ -65,6 +66,8 @@ def _rank(stored: Stored, most: int) -> Iterator[Finding]:
 
 def _layers(stored: Stored) -> Iterator[Finding]:
     """lora/lora_model.py: check_unexpected_modules, against the layers of vLLM's own class of the base."""
-    says = f"vLLM must have LoRA for {', '.join(lora.modules(stored))} in its own class of the base"
+    if not (layers := lora.modules(stored)):
+        return
+    says = f"vLLM must have LoRA for {', '.join(layers)} in its own class of the base"
     do = "find the base's class with a LoRA mark in vLLM's list of supported models"
     yield Finding("unsure", "layers", "target_modules", says, do)

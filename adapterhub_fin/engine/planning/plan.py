@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Both were measured on runs other than those that benchmarks/plan.py judges by; benchmarks/RESULTS.md has them.
 MACHINERY = 20 * 2**20  # bytes that training itself loads and compiles after its rows are read, on a CPU
 HOLES = 0.6  # of the tensors on glibc's heap: what it keeps and can't give to the next tensor of the same size
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")  # by which configurations say that they have some
 LARGE = 32 * 2**20  # glibc gives blocks beyond this back at once (M_MMAP_THRESHOLD's maximum)
 
 
@@ -59,6 +60,7 @@ class Plan:
     changes: Sequence[Change]
     seconds: float | None
     assumptions: Sequence[str]
+    warnings: Sequence[str] = ()  # those of `preview`
 
     @property
     def bytes(self) -> int:
@@ -108,6 +110,7 @@ def plan(
         changes=() if total <= place.available else tuple(_changes(drafted, place, process)),
         seconds=duration(told, drafted, speed) if speed else None,
         assumptions=tuple(_assumptions(drafted, place)),
+        warnings=drafted.warnings,
     )
 
 
@@ -166,6 +169,8 @@ def _assumptions(drafted: Draft, place: Device) -> Iterable[str]:
         yield "all weights are touched: of a large vocabulary, rows that no text uses stay on the disk"
     else:
         yield f"{CONTEXT // 2**20} MiB for CUDA itself, and attention that keeps no scores where dropout is off"
+    if any(getattr(drafted.config, name, None) for name in EXPERTS):
+        yield "time leaves out what fused experts compute"
     if training.compile:
         yield "as if training.compile were off"
     if training.neftune is not None:

@@ -20,7 +20,7 @@ from adapterhub_fin.engine.examples import lengths
 from adapterhub_fin.engine.pin import logical_shape
 from adapterhub_fin.engine.planning.batches import Rows, longest_answer, longest_part
 from adapterhub_fin.engine.planning.ledger import Ledger, Work
-from adapterhub_fin.engine.planning.shadow import held, shadow_model
+from adapterhub_fin.engine.planning.shadow import held, shadow_experts, shadow_model
 from adapterhub_fin.engine.quiet import quiet_loading
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def rehearse(draft: Draft) -> Rehearsal:
 
     Raises BadRecipe for a quantization that can't be told from the configuration.
     """
-    with quiet_loading():
+    with quiet_loading(), shadow_experts():
         stage = _Stage(draft)
         return stage.perform()
 

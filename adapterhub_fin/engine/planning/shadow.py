@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -131,6 +133,22 @@ def _four_bit(value: Any, dtype: torch.dtype) -> Tensor:
     weight.bnb_quantized = True
     found: Tensor = weight
     return found
+
+
+@contextmanager
+def shadow_experts() -> Iterator[None]:
+    """Let Transformers compute fused experts by its own fallback: torch's kernel takes no fake float32 (torch 2.13)."""
+    from transformers.integrations import moe
+
+    before = getattr(moe, "_can_use_grouped_mm", None)
+    if before is None:
+        yield
+        return
+    setattr(moe, "_can_use_grouped_mm", lambda *tensors: False)  # noqa: B010 - it is private there
+    try:
+        yield
+    finally:
+        setattr(moe, "_can_use_grouped_mm", before)  # noqa: B010
 
 
 def held(model: nn.Module) -> list[Tensor]:
