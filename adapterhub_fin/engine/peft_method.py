@@ -6,6 +6,7 @@ PEFT takes seconds to import, so each function imports it: reading a configurati
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.base_changes import changes_base, computes_with_weights
 from adapterhub_fin.engine.peft_fields import unknown_settings
 from adapterhub_fin.engine.peft_folder import CONFIG
+from adapterhub_fin.engine.peft_names import check_adapted, check_names
 from adapterhub_fin.errors import PluginError, WrongBase
 from adapterhub_fin.interfaces import MethodImplementation, Site
 
@@ -38,7 +40,23 @@ class PeftMethod(MethodImplementation):
         raise NotImplementedError
 
     def attach(self, model: nn.Module, site: Site) -> nn.Module:
-        return self._inject(model, self._config(model, site), site.slot)
+        return self._attach_checked(model, self._config(model, site), site.slot)
+
+    def _attach_checked(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+        """Attach a new adapter; BadRecipe where a name in its configuration matches nothing of the model."""
+        from adapterhub_fin.engine.pin import unwrapped, vocabulary_size
+
+        inner, asked = unwrapped(model), copy.deepcopy(config)
+        modules, parameters = dict(inner.named_modules()), dict(inner.named_parameters())
+        check_names(asked, modules, parameters, vocabulary_size(model), self.method_name())
+        wrapped = self._inject(model, config, slot)
+        adapted = getattr(peft_model(wrapped).base_model, "targeted_module_names", ())
+        check_adapted(asked, modules, adapted, self.method_name())
+        return wrapped
+
+    def method_name(self) -> str:
+        """Return what messages call the method."""
+        return str(getattr(self, "type_name", type(self).__name__)).lower().replace("_", "-")
 
     def _config(self, model: nn.Module, site: Site) -> PeftConfig:
         """The method's configuration with what the site says of task and base."""
