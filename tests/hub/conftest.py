@@ -55,7 +55,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Start a server for a registry, with the tokens `writer`, `reader` and `other`, which writes in `other` alone."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def serve(settings: Settings | None = None, registry: Registry | None = None) -> Server:
+    def serve(settings: Settings | None = None, registry: Registry | None = None, state: Path | None = None) -> Server:
         place = tmp_path_factory.mktemp("server")
         registry = registry or Registry(place / "root")
         tokens = Tokens(place / "state")
@@ -64,15 +64,16 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             "reader": tokens.add("reader", "read"),
             "other": tokens.add("other", "write", ["other"]),
         }
+        state = state or place / "state"  # one that is given has tokens of its own
         listener = socket.create_server(("127.0.0.1", 0))
-        server = server_of(hub_application(registry, place / "state", settings))
+        server = server_of(hub_application(registry, state, settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((server, thread))
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        return Server(f"http://127.0.0.1:{listener.getsockname()[1]}", registry, place / "state", secrets)
+        return Server(f"http://127.0.0.1:{listener.getsockname()[1]}", registry, state, secrets)
 
     yield serve
     for server, thread in running:

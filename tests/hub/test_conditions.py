@@ -180,3 +180,14 @@ def test_branches_are_pushed_to_and_removed_by_their_whole_names(hub: Any, adapt
     assert [ref.name for ref in api.list_repo_refs(name).branches] == ["main"]
     with pytest.raises(HfHubHTTPError, match="isn't a branch"):
         push("refs/tags/v1", adapter(5))
+
+
+def test_a_branch_that_was_made_of_nothing_stays_once_there_is_something(hub: Any, adapter: Any) -> None:
+    api, name = hub.api(), "acme/early-branch"
+    api.create_repo(name)
+    api.create_branch(name, branch="dev")
+    operations = [CommitOperationAdd(*each) for each in adapter(6).items()]
+    api.create_commit(name, operations, commit_message="x")
+    assert api.list_repo_files(name, revision="dev") == []
+    api.create_commit(name, [CommitOperationAdd("notes.txt", b"x")], commit_message="x", revision="dev")
+    assert api.list_repo_files(name, revision="dev") == ["notes.txt"]

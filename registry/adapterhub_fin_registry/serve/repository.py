@@ -20,6 +20,7 @@ from adapterhub_fin_registry.version import Version
 
 MAIN: Final = "main"
 ID: Final = re.compile(r"[0-9a-f]{40}")
+_EMPTY: Final = pushed_id(None, None, ())  # the commit of a repository in which nothing is
 _SHORT: Final = re.compile(r"[0-9a-f]{7,39}")
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 TAG: Final = re.compile(r"v([1-9][0-9]{0,8})")
@@ -80,7 +81,7 @@ class Repository:
         on = self.newest.digest if self.newest else None
         if pushed is not None and pushed.on == on:
             return self._pushed(pushed)
-        return self.newest_commit or Commit(pushed_id(None, None, ()), {}, date=self.created_at)
+        return self.newest_commit or Commit(_EMPTY, {}, date=self.created_at)
 
     @property
     def newest_commit(self) -> Commit | None:
@@ -215,6 +216,8 @@ class Repository:
             return self._of(version)
         if pushed := self.kept.commit(id_):
             return self._pushed(pushed)
+        if id_ == _EMPTY:  # a branch may have been made there before anything was pushed
+            return Commit(_EMPTY, {}, date=self.created_at)
         raise no_revision(self.name, revision)
 
     def _of(self, version: Version) -> Commit:
