@@ -43,6 +43,8 @@ HEAVY = (
     "peft",
     "datasets",
     "hypothesis",
+    "pydantic",
+    "click",
     "sklearn.metrics",
     "scipy.stats",
     "cryptography.hazmat.primitives.asymmetric.ec",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import product
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -211,6 +212,24 @@ def test_a_later_date_never_chooses_less_knowledge(
     if chosen is not None:
         after = choose(listed, as_of + later, tier)
         assert after is not None and after.knows_until(tier) >= chosen.knows_until(tier)
+
+
+DAYS = [datetime(2021, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("tier", ["strict", "adapter"])
+def test_every_choice_of_a_few_days(tier: Tier) -> None:
+    """Three versions whose base and corpus end on one of three days, asked on each day and the next instant."""
+    pairs = [(("base", base), ("corpus:a", corpus)) for base, corpus in product(DAYS, DAYS[:2])]
+    for ends in product(pairs, repeat=3):
+        listed = [Dated(number, each) for number, each in enumerate(ends, 1)]
+        known = {
+            each.number: max(at for name, at in each.inputs if tier == "strict" or name != "base") for each in listed
+        }
+        for as_of in (*DAYS, *(day + timedelta(microseconds=1) for day in DAYS)):
+            allowed = [(end, number) for number, end in known.items() if end < as_of]
+            chosen = choose(listed, as_of, tier)
+            assert (chosen and chosen.number) == (max(allowed)[1] if allowed else None)
 
 
 def test_a_refit_of_an_old_window_is_not_the_newest_knowledge() -> None:
