@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 from datasets import Dataset
@@ -15,7 +15,7 @@ from adapterhub_fin.errors import BadCorpus, BadInstant
 from adapterhub_fin.interfaces import Rows
 from adapterhub_fin.texts import MARK, problem
 from adapterhub_fin_plugins.corpora.columns_options import Columns
-from adapterhub_fin_plugins.corpora.instants import day_end, instant, moment
+from adapterhub_fin_plugins.corpora.instants import DayEnd, day_end, instant, is_day_alone, moment
 from adapterhub_fin_plugins.corpora.records import Record
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def numbers(records: Sequence[Record], column: str) -> list[float]:
 
 @dataclass(frozen=True)
 class Instants:
-    """A column of instants in UTC, and which of them were days: written alone, or as a midnight."""
+    """A column of instants in UTC, and which of them were days written as a midnight."""
 
     moments: list[datetime]
     days: list[bool]
@@ -85,8 +85,15 @@ def instants(records: Sequence[Record], column: str, zone: str | None) -> Instan
     found = [_placed(record, column, moment, cell) for record, cell in zip(records, cells, strict=True)]
     ends = day_end(found, zone)
     moments = [_placed(record, column, instant, each, zone, ends) for record, each in zip(records, found, strict=True)]
-    days = [not isinstance(each, datetime) or (each.tzinfo is not None and ends is not None) for each in found]
+    days = [_was_midnight(*pair, ends) for pair in zip(cells, found, strict=True)]
     return Instants(moments, days)
+
+
+def _was_midnight(cell: Any, found: date | datetime, ends: DayEnd | None) -> bool:
+    """Whether a time was written, and a day was read."""
+    if isinstance(found, datetime):
+        return found.tzinfo is not None and ends is not None
+    return not is_day_alone(cell)
 
 
 def _placed(record: Record, column: str, convert: Callable[..., T], *arguments: Any) -> T:

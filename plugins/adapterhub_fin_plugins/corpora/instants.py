@@ -51,6 +51,11 @@ def moment(value: Any) -> date | datetime:
     return found
 
 
+def is_day_alone(value: Any) -> bool:
+    """Whether a cell holds a day that is written as one, with no time."""
+    return type(value) is date or (isinstance(value, str) and _DAY.fullmatch(value.strip()) is not None)
+
+
 def day_end(moments: Iterable[date | datetime], zone: str | None) -> DayEnd | None:
     """Return how the days of a column's zoned midnights end; None where one of its zoned times is no midnight.
 
