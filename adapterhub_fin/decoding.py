@@ -8,10 +8,20 @@ from adapterhub_fin.options import Options
 
 
 class Decoding(Options):
-    """How the next token is chosen, and when to stop."""
+    """How the next token is chosen, and when to stop; what is None is as the base's generation config has it."""
 
     max_new_tokens: int = Field(128, ge=1, description="Tokens to write, at most.")
     temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token; 1 draws as the model says.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Draw among the likeliest that make up this share.")
-    repetition_penalty: float = Field(1.0, gt=0, description="Above 1, what was said becomes less likely.")
+    top_p: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Draw among the likeliest of this share; by default the base's, else all.",
+    )
+    top_k: int | None = Field(
+        None, ge=0, description="Draw among so many of the likeliest, 0 for all; by default the base's, else 50."
+    )
+    repetition_penalty: float | None = Field(
+        None, gt=0, description="Above 1, what was said becomes less likely; by default the base's, else 1."
+    )
     seed: int = Field(0, ge=0, description="Seed of the draws.")

@@ -25,6 +25,7 @@ AdapterHubError
 ├── BaseNotFound          the base isn't on this machine
 ├── WrongBase             shape, vocabulary or weights are not those of the pin
 ├── WrongTensors          the file and the model's slots don't match one to one
+├── NotFinite             an answer that holds NaN or infinity
 └── TrainingFailed        the run broke; what it had is kept
 """
 
@@ -69,6 +70,7 @@ __all__ = [
     "BaseNotFound",
     "Corrupted",
     "NotAnAdapter",
+    "NotFinite",
     "NotFound",
     "PluginError",
     "ReadOnly",
@@ -128,6 +130,10 @@ class WrongBase(AdapterHubError):
 
 class WrongTensors(AdapterHubError):
     """The stored tensors and the model's slots don't match one to one."""
+
+
+class NotFinite(AdapterHubError):
+    """An answer that holds NaN or infinity."""
 
 
 class TrainingFailed(AdapterHubError):

@@ -256,6 +256,10 @@ class HeadImplementation(Protocol):
         """
         return logits
 
+    def ending(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return what closes an answer in training, such as <|im_end|>; "" where only the end of text does."""
+        return ""
+
     def truth(self, labels: np.ndarray) -> np.ndarray:
         """Labels as metrics take them."""
         return labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
@@ -33,4 +34,5 @@ def _option(name: str, field: FieldInfo) -> click.Option:
         return click.Option([flag], is_flag=True, default=field.default, help=field.description)
     if get_origin(field.annotation) is Literal:
         return click.Option([flag], type=click.Choice([str(each) for each in get_args(field.annotation)]), **shown)
-    return click.Option([flag], type=field.annotation, **shown)
+    kinds = get_args(field.annotation) if get_origin(field.annotation) is UnionType else (field.annotation,)
+    return click.Option([flag], type=kinds[0], **shown)  # of `int | None`, what is typed is a number

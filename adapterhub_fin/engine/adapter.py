@@ -13,6 +13,7 @@ from adapterhub_fin.decoding import Decoding
 from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.examples import check_tokens
+from adapterhub_fin.engine.finite_answers import check_finite
 from adapterhub_fin.engine.generating import Prompt, generate, stream
 from adapterhub_fin.engine.locks import computing, tokenizing
 from adapterhub_fin.engine.progress import progress as bar
@@ -131,7 +132,9 @@ class Adapter:
                 for row, value in zip(rows, answer(dict(batch)).float().cpu(), strict=True):
                     answers[row] = value
                 advance(len(rows))
-        return torch.stack(answers)
+        stacked = torch.stack(answers)
+        check_finite(stacked, self.reference, "text")
+        return stacked
 
     @contextmanager
     def answering(self) -> Iterator[None]:

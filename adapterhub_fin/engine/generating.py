@@ -10,9 +10,11 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, TextIteratorStreamer
+from transformers import GenerationConfig, StoppingCriteria
 
+from adapterhub_fin.engine.ending import Ending, PieceStreamer, WritesMark, ending
 from adapterhub_fin.engine.examples import check_tokens
+from adapterhub_fin.engine.finite_answers import FiniteScores
 from adapterhub_fin.engine.locks import drawing, is_mine, tokenizing
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
@@ -30,15 +32,15 @@ def generate(
     adapter: Adapter, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
 ) -> list[str]:
     """What the model writes after each prompt, in the order given."""
-    tokenizer = _writing(adapter)
+    tokenizer, end = _writing(adapter)
     written: list[str] = []
     shown = shown and len(prompts) > batch_size
     with adapter.answering(), _seeded(decoding), progress("writing", len(prompts), shown=shown) as advance:
         for start in range(0, len(prompts), batch_size):
             batch = _batch(adapter, tokenizer, prompts[start : start + batch_size], decoding)
-            tokens = _generate(adapter, batch, _configuration(decoding, tokenizer))
+            tokens = _generate(adapter, tokenizer, batch, decoding, end)
             # Trained vectors before the text are not among the tokens; the prompt is, padding included.
-            written += tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+            written += [end.cut(row, tokenizer) for row in tokens[:, batch["input_ids"].shape[1] :].tolist()]
             advance(len(batch["input_ids"]))
     return written
 
@@ -51,9 +53,10 @@ def stream(adapter: Adapter, prompt: Prompt, decoding: Decoding) -> Iterator[str
     """
     if is_mine():  # the thread would wait for this one, and this one for the thread
         raise Refused("a stream computes in a thread of its own, and this one holds a model: leave answering() first")
-    tokenizer = _writing(adapter)
+    tokenizer, end = _writing(adapter)
+    _check_no_beams(adapter)
     batch = _batch(adapter, tokenizer, [prompt], decoding)
-    streamer: Any = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    streamer: Any = PieceStreamer(tokenizer, end)
     begun, left, failed = Event(), Event(), list[BaseException]()
 
     def work() -> None:
@@ -61,8 +64,7 @@ def stream(adapter: Adapter, prompt: Prompt, decoding: Decoding) -> Iterator[str
             with adapter.answering(), _seeded(decoding):
                 begun.set()
                 if not left.is_set():
-                    how = {"streamer": streamer, "stopping_criteria": [_Left(left)]}
-                    _generate(adapter, batch, _configuration(decoding, tokenizer), **how)
+                    _generate(adapter, tokenizer, batch, decoding, end, [_Left(left)], streamer=streamer)
         except BaseException as error:  # told to the reader, who waits for the next piece
             failed.append(error)
             streamer.end()
@@ -70,7 +72,7 @@ def stream(adapter: Adapter, prompt: Prompt, decoding: Decoding) -> Iterator[str
     thread = Thread(target=work, daemon=True)
     thread.start()
     try:
-        yield from _pieces(streamer)
+        yield from end.until(_pieces(streamer))
     finally:
         left.set()
         # Once it has the model, wait until it is free again; not where this thread is in its way, or is itself it, as
@@ -88,7 +90,7 @@ def _pieces(streamer: Any) -> Iterator[str]:
         if os.getpid() != process:
             raise Refused("this stream was begun before the process was forked: begin it again")
         piece = streamer.text_queue.get()
-        if piece == streamer.stop_signal:
+        if piece is None:
             return
         if piece:
             yield piece
@@ -115,30 +117,37 @@ class _Left(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self.left.is_set(), device=input_ids.device)
 
 
-def _configuration(decoding: Decoding, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """The options as Transformers takes them."""
-    draws = {"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.temperature else {}
+def _configuration(decoding: Decoding, tokenizer: PreTrainedTokenizerBase, end: Ending) -> GenerationConfig:
+    """Return what Transformers is told; what is not said here is as the base's generation config has it."""
+    draws = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
     build: Any = GenerationConfig  # untyped, as its library is
     configuration: GenerationConfig = build(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=bool(decoding.temperature),
         repetition_penalty=decoding.repetition_penalty,
         use_cache=True,
+        num_return_sequences=1,
+        return_dict_in_generate=False,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        **draws,
+        eos_token_id=sorted(end.tokens) or None,
+        **(draws if decoding.temperature else {}),
     )
     return configuration
 
 
-def _writing(adapter: Adapter) -> PreTrainedTokenizerBase:
-    """The tokenizer that pads before the prompt, so that each row is written on at its end."""
+def _check_no_beams(adapter: Adapter) -> None:
+    model: Any = adapter.model
+    if (beams := model.generation_config.num_beams or 1) > 1:
+        raise BadRecipe(f"the base's generation config asks for {beams} beams, which write out of order: use generate")
+
+
+def _writing(adapter: Adapter) -> tuple[PreTrainedTokenizerBase, Ending]:
+    """Return the tokenizer that pads before the prompt, so that each row is written on at its end, and what ends it."""
     if adapter.head is None or adapter.head.task != "CAUSAL_LM":
         raise BadRecipe(f"{adapter.reference} does not write text: its head is not causal-lm; use predict")
     tokenizer = copy.copy(adapter.tokenizer)
     tokenizer.padding_side = "left"
-    return tokenizer
+    return tokenizer, ending(adapter.model, adapter.head, tokenizer)
 
 
 def _batch(
@@ -169,8 +178,22 @@ def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int
 
 
 def _generate(
-    adapter: Adapter, batch: Mapping[str, torch.Tensor], configuration: GenerationConfig, **how: Any
+    adapter: Adapter,
+    tokenizer: PreTrainedTokenizerBase,
+    batch: Mapping[str, torch.Tensor],
+    decoding: Decoding,
+    end: Ending,
+    criteria: Sequence[StoppingCriteria] = (),
+    **how: Any,
 ) -> torch.Tensor:
     model: Any = adapter.model
-    tokens: torch.Tensor = model.generate(**batch, generation_config=configuration, **how)
+    marks = [WritesMark(end, tokenizer, batch["input_ids"].shape[1])] if end.marks else []
+    tokens: torch.Tensor = model.generate(
+        **batch,
+        generation_config=_configuration(decoding, tokenizer, end),
+        logits_processor=[FiniteScores(adapter.reference)],
+        stopping_criteria=[*criteria, *marks],
+        **({"tokenizer": tokenizer} if model.generation_config.stop_strings else {}),
+        **how,
+    )
     return tokens

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
+from transformers import GenerationConfig
 
 from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head, Method
@@ -258,7 +259,13 @@ def _with_head(base: nn.Module, found: Found) -> nn.Module:
             "AutoModelForCausalLM"
         )
     plugs.check_covered(drawn, found.travelling, found.version.reference)
-    shell.train(inner.training)
+    own = set(shell.modules()).difference(inner.modules())
+    for module in own:  # those of the backbone keep the modes that they have
+        module.training = inner.training
+    if found.head.task == "CAUSAL_LM":  # a bare backbone knows nothing of how its base writes
+        config: Any = inner.config
+        with suppress(OSError):  # none was stored: what the configuration says stays
+            shell.generation_config = GenerationConfig.from_pretrained(config.name_or_path, local_files_only=True)
     return shell
 
 

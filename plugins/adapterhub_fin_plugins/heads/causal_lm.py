@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.examples import IGNORED
-from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.errors import BadCorpus, BadRecipe, NotFinite
 from adapterhub_fin.interfaces import HeadImplementation, Likelihood
-from adapterhub_fin_plugins.heads.conversation import Messages, answer_spans, render
+from adapterhub_fin_plugins.heads.conversation import Messages, answer_spans, closing, render
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,11 +130,22 @@ class CausalLM(HeadImplementation):
         return answers
 
     def predictions(self, answers: Tensor) -> Sequence[Likelihood]:
-        return [Likelihood(mean, math.exp(mean), int(tokens)) for mean, tokens in answers.tolist()]
+        found = []
+        for place, (mean, tokens) in enumerate(answers.tolist()):
+            try:
+                found.append(Likelihood(mean, math.exp(mean), int(tokens)))
+            except OverflowError as error:
+                raise NotFinite(
+                    f"text {place} has a mean loss of {mean:.6g}, and so a perplexity beyond every number: use logits"
+                ) from error
+        return found
 
     def prompt(self, messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
         """A conversation as training showed it, up to where the assistant begins to speak."""
         return render(messages, tokenizer, ask=True)
+
+    def ending(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        return closing(tokenizer)
 
 
 def _mark(token: int | None) -> list[int]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Messages = Sequence[Mapping[str, str]]
+ANSWER = "It is so."  # found again in what a template makes of it
 
 
 def render(messages: Messages, tokenizer: PreTrainedTokenizerBase, *, ask: bool) -> str:
@@ -34,6 +35,19 @@ def _from_template(messages: list[dict[str, str]], tokenizer: PreTrainedTokenize
             f"the tokenizer's chat template does not take a conversation of these roles ({roles}): {error}; leave out "
             "the system message or let the user speak first, as the template wants it, or give the tokenizer another"
         ) from error
+
+
+def closing(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what a tokenizer's template writes after an answer, as far as training learns it; "" where nothing."""
+    if tokenizer.chat_template is None:
+        return ""  # the plain form closes an answer with the end of text
+    try:
+        whole = render(
+            [{"role": "user", "content": "Q"}, {"role": "assistant", "content": ANSWER}], tokenizer, ask=False
+        )
+    except BadCorpus:
+        return ""  # nor could it have been trained on
+    return whole.rpartition(ANSWER)[2].strip() if ANSWER in whole else ""
 
 
 def answer_spans(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[tuple[int, int]]]:

@@ -1,0 +1,109 @@
+"""Where a text ends: at any token that the tokenizer, the base or the training of an adapter says ends one."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import StoppingCriteria, TextIteratorStreamer
+
+from adapterhub_fin.engine.locks import tokenizing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin.interfaces import HeadImplementation
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What ends a text: one of some tokens, or one of some marks that take several tokens to write."""
+
+    tokens: frozenset[int]
+    marks: tuple[str, ...]
+
+    def cut(self, tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return the text of new tokens up to what ends it."""
+        end = next((place for place, token in enumerate(tokens) if token in self.tokens), len(tokens))
+        text = str(tokenizer.decode(tokens[:end], skip_special_tokens=True))
+        return text[: self.find(text)]
+
+    def find(self, text: str) -> int | None:
+        """Return where the first mark begins; None where there is none."""
+        return min((place for mark in self.marks if (place := text.find(mark)) >= 0), default=None)
+
+    def until(self, pieces: Iterator[str]) -> Iterator[str]:
+        """Yield pieces up to the first mark, which may begin in one and end in another."""
+        width, held = max((len(mark) - 1 for mark in self.marks), default=0), ""
+        for piece in pieces:
+            held += piece
+            if (place := self.find(held)) is not None:
+                held = held[:place]
+                break
+            ready = max(len(held) - width, 0)
+            if held[:ready]:
+                yield held[:ready]
+            held = held[ready:]
+        if held:
+            yield held
+
+
+def ending(model: Any, head: HeadImplementation, tokenizer: PreTrainedTokenizerBase) -> Ending:
+    """Return what ends a text of this model: the union of tokenizer, generation config, and what closed an answer."""
+    with tokenizing():
+        mark = head.ending(tokenizer)
+        written = tokenizer(mark, add_special_tokens=False)["input_ids"] if mark else []
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    closing = next((token for token in written if token in special), None)
+    tokens = {*_of_base(model.generation_config, special), *_ids(tokenizer.eos_token_id)}
+    if closing is None and len(written) == 1:
+        closing = written[0]
+    if closing is not None:
+        return Ending(frozenset({*tokens, closing}), ())
+    return Ending(frozenset(tokens), (mark,) if mark else ())
+
+
+def _of_base(configuration: Any, special: set[int]) -> Iterator[int]:
+    """Yield the ends of text in a base's generation config.
+
+    One that Transformers derived from config.json may hold its class's default, which is any word of another tokenizer.
+    """
+    derived = bool(getattr(configuration, "_from_model_config", False))
+    yield from (token for token in _ids(configuration.eos_token_id) if not derived or token in special)
+
+
+def _ids(tokens: int | Sequence[int] | None) -> Sequence[int]:
+    if tokens is None:
+        return ()
+    return (tokens,) if isinstance(tokens, int) else tuple(tokens)
+
+
+class WritesMark(StoppingCriteria):
+    """Stop each row whose new text holds a mark."""
+
+    def __init__(self, ending: Ending, tokenizer: PreTrainedTokenizerBase, prompt: int) -> None:
+        self.ending, self.tokenizer, self.prompt = ending, tokenizer, prompt
+        self.tail = 2 * max(map(len, ending.marks), default=0)  # tokens, each of which writes a character or more
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        new = input_ids[:, self.prompt :][:, -self.tail :].tolist()
+        done = [self.ending.find(str(self.tokenizer.decode(row, skip_special_tokens=True))) is not None for row in new]
+        return torch.tensor(done, device=input_ids.device)
+
+
+class PieceStreamer(TextIteratorStreamer):
+    """Queue the pieces of one text without a bound, and none of what ends it."""
+
+    text_queue: queue.Queue[str | None]
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ending: Ending) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.ending = ending
+
+    def put(self, value: Tensor) -> None:
+        if self.next_tokens_are_prompt or int(value.flatten()[0]) not in self.ending.tokens:
+            super().put(value)  # type: ignore[no-untyped-call]

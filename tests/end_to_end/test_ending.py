@@ -1,0 +1,137 @@
+"""A text ends where the tokenizer, the base or the training of an adapter ends one: in batches and in streams."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import pre_tokenizers
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.adapter import Adapter
+from adapterhub_fin.testing import tiny_decoder
+
+MARK = "<|im_end|>"
+NEWLINE = "\u010a"  # as a byte-level tokenizer spells it
+SIZE = 264  # of the vocabulary and of the hidden state
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TEXTUAL = CHATML.replace("<|im_start|>", "~").replace("<|im_end|>", " @%")
+PHI = CHATML + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
+
+
+def _base(folder: Path, chain: str, *, special: bool = True, template: str | None = None, **generation: Any) -> Path:
+    """Save a base that writes after each letter the next one of a chain, in which `>` stands for the mark's token."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_decoder(folder))
+    if special:
+        tokenizer.add_special_tokens({"additional_special_tokens": [MARK]})
+    else:
+        tokenizer.add_tokens([MARK])
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    tokens = [tokenizer.convert_tokens_to_ids({">": MARK, "$": "[SEP]"}.get(letter, letter)) for letter in chain]
+    shape: dict[str, Any] = {"num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    marks = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=SIZE, hidden_size=SIZE, max_position_embeddings=128, **shape, **marks)
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.model.norm.weight.fill_(1)
+        model.model.embed_tokens.weight.copy_(torch.eye(SIZE))
+        for token, following in pairwise(tokens):
+            model.lm_head.weight[following, token] = 1
+            model.lm_head.weight[tokenizer.convert_tokens_to_ids("x"), token] = 0.8  # what comes next to it
+    model.save_pretrained(folder)
+    if generation:
+        path = folder / "generation_config.json"
+        written = {key: value for key, value in json.loads(path.read_text()).items() if key != "_from_model_config"}
+        path.write_text(json.dumps(written | generation))
+    return folder
+
+
+def _writer(base: Path, registry: ahf.Registry) -> Adapter:
+    adapted: Any = get_peft_model(LlamaForCausalLM.from_pretrained(base), LoraConfig(r=1, task_type="CAUSAL_LM"))
+    version = ahf.save(adapted, "t/w", base=base, tokenizer=AutoTokenizer.from_pretrained(base), registry=registry)
+    return ahf.load(version.reference, base=base, registry=registry)
+
+
+def _written(adapter: Adapter, **how: Any) -> str:
+    """What is written after "a", alone, in a batch with other prompts, and piece by piece: the same."""
+    how = {"max_new_tokens": 12, **how}
+    alone = adapter.generate(["a"], **how)[0]
+    assert adapter.generate(["c", "zzz a", "xa"], **how)[1] == alone
+    pieces = list(adapter.stream("a", **how))
+    assert "".join(pieces) == alone and all(pieces)
+    return alone
+
+
+WORD = 4 + sorted(pre_tokenizers.ByteLevel.alphabet()).index("d")
+END = SIZE - 4  # the id of the mark: behind the 260 tokens of the tiny tokenizer
+CASES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "the tokenizer's end of text": ("abc$de", {}, "bc"),
+    "a list in the generation config": ("abc>de", {"eos_token_id": [3, END]}, "bc"),
+    "a number in the generation config": ("abc>de", {"eos_token_id": END}, "bc"),
+    "both stop": ("abc$>de", {"eos_token_id": END}, "bc"),
+    "a word in the generation config": ("abcde", {"eos_token_id": [3, WORD]}, "bc"),
+    "a mark that is no special token": ("abc>de", {"special": False, "eos_token_id": [3, END]}, "bc"),
+    "what a template closes an answer with": ("abc>de", {"template": CHATML}, "bc"),
+    "that, where it is no special token": ("abc>de", {"special": False, "template": CHATML}, "bc"),
+    "the first of two that a template closes with": ("abc>de", {"template": PHI}, "bc"),
+    "a mark of several tokens": ("abc@%de", {"template": TEXTUAL}, "bc"),
+    "the beginning of such a mark, and no more": ("abc@d@ef", {"template": TEXTUAL}, "bc@d@d@d@d@d"),
+    "nothing": ("abca", {}, "bcabcabcabca"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_text_ends_at(case: str, tmp_path: Path) -> None:
+    chain, how, expected = CASES[case]
+    adapter = _writer(_base(tmp_path / "base", chain, **how), ahf.Registry(tmp_path / "home"))
+    assert _written(adapter) == expected
+
+
+def test_an_end_of_text_that_is_its_class_s_default_is_a_word_of_this_tokenizer(tmp_path: Path) -> None:
+    """Transformers derives a generation config from config.json, whose class has 2 where nothing was said."""
+    base = _base(tmp_path / "base", "abcde")
+    path = base / "generation_config.json"
+    derived = {**json.loads(path.read_text()), "_from_model_config": True, "eos_token_id": WORD}
+    path.write_text(json.dumps(derived))
+    assert "d" in _written(_writer(base, ahf.Registry(tmp_path / "home")))
+
+
+def test_a_conversation_ends_with_its_turn(tmp_path: Path) -> None:
+    adapter = _writer(_base(tmp_path / "base", f"{NEWLINE}abc>de", template=CHATML), ahf.Registry(tmp_path / "home"))
+    talk = [{"role": "user", "content": "Well?"}]
+    assert adapter.generate([talk, [*talk, *talk]], max_new_tokens=9) == ["abc", "abc"]
+    assert "".join(adapter.stream(talk, max_new_tokens=9)) == "abc"
+
+
+def test_other_fields_of_the_base_hold_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
+    registry = ahf.Registry(tmp_path / "home")
+    several = {"num_return_sequences": 2, "return_dict_in_generate": True, "num_beams": 2, "do_sample": True}
+    base = _base(tmp_path / "several", "abc$", eos_token_id=3, **several)
+    adapter = _writer(base, registry)
+    assert adapter.generate(["a", "b"], max_new_tokens=8) == ["bc", "c"]
+    with pytest.raises(ahf.BadRecipe, match="2 beams"):
+        next(iter(adapter.stream("a", max_new_tokens=8)))
+    held = _writer(_base(tmp_path / "held", "abca", repetition_penalty=1.7), registry)
+    assert _written(held).startswith("bcx")
+    assert _written(held, repetition_penalty=1.0).startswith("bcabc")
+    assert _written(_writer(_base(tmp_path / "suppressed", "abca", suppress_tokens=[WORD - 1]), registry)).startswith(
+        "bx"
+    )
+    how = {"temperature": 9.0, "seed": 3}
+    narrow = _writer(_base(tmp_path / "narrow", "abca", top_k=1), registry)
+    wide = _writer(_base(tmp_path / "wide", "abca"), registry)
+    assert _written(narrow, **how) == _written(wide, **how, top_k=1)
+    assert wide.generate(["a"], max_new_tokens=12, **how) != narrow.generate(["a"], max_new_tokens=12, **how)
