@@ -34,6 +34,16 @@ class StoredEmbeddings:
     rows: int  # that the base must have; 0 where the folder says nothing of them
     trained: frozenset[int]  # single rows that are stored
 
+    def rows_before(self, size: int | None) -> int | None:
+        """Return how many rows of a vocabulary come before those at its end that are stored one by one."""
+        while size and size - 1 in self.trained:
+            size -= 1
+        return size
+
+    def brings_rows(self, known: int | None, size: int | None) -> bool:
+        """Return whether all rows that a model has beyond those of its recorded base are stored one by one."""
+        return known is not None and size is not None and self.trained.issuperset(range(known, size))
+
 
 def stored_embeddings(model: nn.Module, folder: Path) -> StoredEmbeddings:
     """Find what a folder stores of the model's input and output embeddings."""

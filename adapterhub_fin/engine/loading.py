@@ -20,7 +20,6 @@ from adapterhub_fin.engine.base_check import check_base, check_shape, describe_b
 from adapterhub_fin.engine.embeddings import (
     StoredEmbeddings,
     changed_embeddings,
-    embedding_modules,
     fit_vocabulary,
     live_embeddings,
     stored_embeddings,
@@ -90,7 +89,8 @@ def _load_whole(
     if found.head is not None:
         with on_meta():  # the wrong shape is told from the configuration, before gigabytes are read
             skeleton = found.head.skeleton(config)
-            check_shape(skeleton, *_held(skeleton, found, stored_embeddings(skeleton, found.folder)), described)
+            held, apart, grown = _held(skeleton, found, stored_embeddings(skeleton, found.folder))
+            check_shape(skeleton, held, apart, described, grown=grown)
     model, drawn = plugs.load_base(source.folder, found.head, found.method)
     tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
     plugs.check_covered(drawn, found.travelling, found.version.reference)
@@ -161,16 +161,19 @@ def _attach(
     model = wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
     stored = stored_embeddings(model, found.folder)
-    held, apart = _held(model, found, stored)
+    held, apart, grown = _held(model, found, stored)
     conversations = found.head is not None and hasattr(found.head, "prompt")  # which renders them
-    check_base(model, tokenizer, held, apart, described, conversations=conversations)
+    check_base(model, tokenizer, held, apart, described, grown=grown, conversations=conversations)
+    # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
+    first = None
+    if held.pin != "verified":
+        rows = stored.rows_before(pin.vocabulary_size(model))
+        first = describe_base(model, tokenizer, apart, held.repository, held.revision, rows=rows)
     fit_vocabulary(model, stored, version.reference, private=private)
     live = {} if private else live_embeddings(model, stored)
     brought = "whole embeddings" if changed_embeddings(live, found.folder) else None
     changes = method.changes_base(found.folder) or brought
     check_unchanged(model, changes, version.reference)
-    # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
-    first = None if held.pin == "verified" else describe_base(model, tokenizer, apart, held.repository, held.revision)
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     check_fits(method, model, site, found.folder, version.reference)
@@ -190,14 +193,15 @@ def _attach(
     return Adapter(version, adapted, tokenizer or NoTokenizer(), method, found.head, site.slot, length)
 
 
-def _held(model: nn.Module, found: Found, stored: StoredEmbeddings) -> tuple[Base, tuple[str, ...]]:
-    """The base that a version is held to, and the modules that it brings, which are left out of the comparison."""
+def _held(model: nn.Module, found: Found, stored: StoredEmbeddings) -> tuple[Base, tuple[str, ...], bool]:
+    """Return what a version is held to: its base, the modules that it brings, and whether it brings a model's new rows.
+
+    Modules that it brings are left out of the comparison.
+    """
     held = held_base(found.registry, found.version)
     if stored.modules:
-        return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *stored.modules)
-    if held.vocabulary_size is not None and stored.rows > held.vocabulary_size:  # the new rows are trained one by one
-        return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *embedding_modules(model))
-    return held, found.travelling
+        return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *stored.modules), False
+    return held, found.travelling, stored.brings_rows(held.vocabulary_size, pin.vocabulary_size(model))
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:

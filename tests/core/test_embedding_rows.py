@@ -10,14 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from adapterhub_fin import WrongBase
 from adapterhub_fin.engine import pin
 from adapterhub_fin.engine.base_check import check_base, describe_base
-from adapterhub_fin.engine.embedding_rows import changed_rows
 from adapterhub_fin.engine.row_sums import BLOCKS, first_moved, row_sums
 from adapterhub_fin_registry.manifest import RowSums
 
@@ -119,23 +117,3 @@ def test_what_was_recorded_stays_where_it_is_when_the_vocabulary_grows(encoder: 
         pin.embeddings(grown)[next(iter(pin.embeddings(grown)))][3].zero_()
     with pytest.raises(WrongBase, match="embed.*weight (has other values in row 3|differs)"):
         check_base(grown, tokenizer, base, ("classifier",), "the grown model", grown=True)
-
-
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_rows_that_a_base_s_files_do_not_hold_are_named(
-    encoder: Path, decoder: Path, kind: str, dtype: torch.dtype
-) -> None:
-    folder = encoder if kind == "encoder" else decoder
-    model = model_of(encoder, decoder, kind)[0].to(dtype)
-    assert changed_rows(model, folder) == {name: [] for name in pin.embeddings(model)}
-    size = pin.vocabulary_size(model) or 0
-    model.resize_token_embeddings(size + 2)
-    with torch.no_grad():
-        for table in pin.embeddings(model).values():
-            table[11].mul_(1.5)
-    expected = {name: [11, size, size + 1] for name in pin.embeddings(model)}
-    assert changed_rows(model, folder) == expected
-    targets = ["query"] if kind == "encoder" else ["q_proj"]
-    wrapped: nn.Module = get_peft_model(model, LoraConfig(r=2, target_modules=targets), "ahf_01234567")
-    assert changed_rows(wrapped, folder) == expected

@@ -142,3 +142,27 @@ def test_rows_trained_one_by_one(decoder: Path) -> None:
     ahf.save(model, "acme/rows", base=decoder)
     for base in (decoder, model_of(decoder, GROWN)):
         assert torch.equal(answers("acme/rows", decoder, base=base), expected)
+
+
+@pytest.mark.parametrize("first", ["plain", "resized"])
+def test_rows_trained_one_by_one_load_on_either_base_after_an_import(first: str, decoder: Path, tmp_path: Path) -> None:
+    """Whichever base the first load records, the other one is it too (G 19)."""
+    options = {**LORA, "target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": NEW, "lm_head": NEW}}
+    torch.manual_seed(1)
+    model: Any = get_peft_model(model_of(decoder, GROWN), LoraConfig(**options)).eval()
+    expected = logits(model)
+    model.save_pretrained(tmp_path / "theirs", save_embedding_layers=False)
+    path = tmp_path / "theirs" / CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": "acme/tiny"}))
+    ahf.import_folder(tmp_path / "theirs", "acme/rows")
+    order = ["plain", "plain", "resized"] if first == "plain" else ["resized", "plain", "resized"]
+    for kind in order:
+        base = decoder if kind == "plain" else model_of(decoder, GROWN)
+        assert torch.equal(answers("acme/rows", decoder, base=base), expected)
+    with pytest.raises(ahf.WrongBase, match="vocabulary of 300"):
+        answers("acme/rows", decoder, base=model_of(decoder, 300))
+    other = model_of(decoder, GROWN)
+    with torch.no_grad():
+        other.get_input_embeddings().weight[9] += 0.5
+    with pytest.raises(ahf.WrongBase, match="row 9"):
+        answers("acme/rows", decoder, base=other)
