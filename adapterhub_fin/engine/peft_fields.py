@@ -25,6 +25,11 @@ REGISTERED = re.compile(r"register_peft_method\((.*?)\)", re.DOTALL)
 NAME, KIND = re.compile(r"\bname=\"(\w+)\""), re.compile(r"\bconfig_cls=(\w+)")
 
 
+def stated(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return options by our names, from those fields of a configuration that are there and set."""
+    return {ours: config[theirs] for ours, theirs in names.items() if config.get(theirs) is not None}
+
+
 def peft_release() -> str:
     """Return the installed PEFT's version."""
     try:

@@ -70,13 +70,16 @@ def recorded_recipe(recipe: Recipe) -> dict[str, Any]:
     return document
 
 
-def method_record(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A method as a manifest holds it: its options whole, and the distribution that a reader must install."""
+def method_record(name: str, options: Mapping[str, Any], *, whole: bool = True) -> dict[str, Any]:
+    """Return a method as a manifest holds it: its options, and the distribution that a reader must install.
+
+    Unless `whole`, options that were not given are left out: of an import they are unknown, and no default of ours.
+    """
     description = extensions().get(Method, name)
     owner = extensions().owner(description)
     provider = {"distribution": owner.distribution, "version": owner.version} if owner.version else None
-    full = extensions().options(Method, name, options).model_dump(mode="json")
-    return {"name": name, "options": full, "provider": provider, "traits": description.traits}
+    found = extensions().options(Method, name, options).model_dump(mode="json", exclude_unset=not whole)
+    return {"name": name, "options": found, "provider": provider, "traits": description.traits}
 
 
 def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
         if description.peft_type != kind:
             continue
         try:
-            return method_record(name, _options_from(description, config))
+            return method_record(name, _options_from(description, config), whole=False)
         except BadRecipe:
             continue  # others may have trained with what no recipe here may ask for; the generic type takes it
     given = {key: value for key, value in config.items() if value is not None and key != "base_model_name_or_path"}

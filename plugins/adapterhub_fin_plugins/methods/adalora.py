@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.foreign import PREFIX
+from adapterhub_fin.engine.peft_fields import stated
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
 from adapterhub_fin.engine.targets import linear_layers
@@ -32,15 +33,14 @@ class AdaLora(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        targets = config.get("target_modules")
-        initial = max(_rank(config, "init_r", 12), 2)
-        return {
-            "initial_rank": initial,
-            "target_rank": min(_rank(config, "target_r", 8), initial - 1),
-            "alpha": _alpha(config),
-            "dropout": config.get("lora_dropout", 0.0),
-            "targets": sorted(targets, key=str) if isinstance(targets, list) else None,
-        }
+        names = {"initial_rank": "init_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "interval": "deltaT"}
+        options = stated(config, {**names, "target_rank": "target_r", "orthogonality": "orth_reg_weight"})
+        if isinstance(targets := config.get("target_modules"), list):
+            options["targets"] = sorted(targets, key=str)
+        steps = [config[key] for key in ("total_step", "tinit", "tfinal") if type(config.get(key)) is int]
+        if len(steps) == 3 and 0 <= steps[1] + steps[2] < steps[0]:
+            options |= {"warmup": steps[1] / steps[0], "settle": steps[2] / steps[0]}
+        return options
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         from peft import AdaLoraConfig

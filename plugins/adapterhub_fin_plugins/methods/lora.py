@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.peft_fields import stated
 from adapterhub_fin.engine.peft_method import PeftMethod
 from adapterhub_fin.engine.targets import linear_layers
 from adapterhub_fin.errors import BadRecipe, WrongBase
@@ -35,15 +36,15 @@ class Lora(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        targets = config.get("target_modules")
-        return {
-            "rank": config.get("r", 8),
-            "alpha": config.get("lora_alpha", 8),
-            "dropout": config.get("lora_dropout", 0.0),
-            "targets": sorted(targets, key=str) if isinstance(targets, list) else None,
-            "rslora": bool(config.get("use_rslora")),
-            "dora": bool(config.get("use_dora")),
-        }
+        names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "rslora": "use_rslora"}
+        options = stated(config, {**names, "dora": "use_dora"})
+        if isinstance(targets := config.get("target_modules"), list):
+            options["targets"] = sorted(targets, key=str)
+        if (start := config.get("init_lora_weights")) is True:
+            options["init"] = "default"
+        elif isinstance(start, str):
+            options["init"] = start.lower().replace("_", "-")
+        return options
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         from peft import LoraConfig

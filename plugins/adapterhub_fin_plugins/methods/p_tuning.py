@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.peft_fields import stated
 from adapterhub_fin.interfaces import Site
 from adapterhub_fin_plugins.methods.prompting import PromptMethod
 
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 
 class PTuning(PromptMethod):
     """Embeddings before those of every text, given by a small network that is trained and then dropped."""
+
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        names = {"network": "encoder_reparameterization_type", "hidden": "encoder_hidden_size"}
+        said = stated(config, {**names, "layers": "encoder_num_layers", "dropout": "encoder_dropout"})
+        if "network" in said:
+            said["network"] = str(said["network"]).lower()
+        return {**super().options_from(config), **said}
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         from peft import PromptEncoderConfig

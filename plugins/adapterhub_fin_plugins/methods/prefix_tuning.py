@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.peft_fields import stated
 from adapterhub_fin.engine.peft_method import peft_model
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.interfaces import Site
@@ -33,6 +35,13 @@ class PrefixTuning(PromptMethod):
         text = config.get_text_config()
         if reason := _no_place_for_a_prefix(text, self.options.tokens):
             raise BadRecipe(f"prefix-tuning needs keys and values of its own, and {reason}")
+
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        names = {"projection": "prefix_projection"}
+        if config.get("prefix_projection"):
+            names["hidden"] = "encoder_hidden_size"  # of the projection, which there may not be
+        return {**super().options_from(config), **stated(config, names)}
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         from peft import PrefixTuningConfig

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.peft_method import peft_model
 from adapterhub_fin.interfaces import Site
@@ -12,9 +13,21 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
 
+STARTS = {"TEXT": "text", "SAMPLE_VOCAB": "vocabulary", "RANDOM": "random"}  # by PEFT's names
+
 
 class PromptTuning(PromptMethod):
     """Trained embeddings before those of every text."""
+
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        options = super().options_from(config)
+        start = config.get("prompt_tuning_init")
+        if start in STARTS:
+            options["init"] = STARTS[start]
+        if start == "TEXT" and config.get("prompt_tuning_init_text"):
+            options["text"] = config["prompt_tuning_init_text"]
+        return options
 
     def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
         from peft import PromptTuningConfig
