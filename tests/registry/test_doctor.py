@@ -260,6 +260,78 @@ def test_what_doctor_mends(tone: Registry, spoil: Callable[[Path], str]) -> None
     assert (tone.mark() != marks[0]) or kind == "workshop"  # by which an index notices
 
 
+def _two_dead(root: Path) -> str:
+    for word in ("one", "other"):
+        dead = _workshop(root, word)
+        dead.mkdir(mode=0o700)
+        _age(dead, 48)
+    return "workshop"
+
+
+def _two_open(root: Path) -> str:
+    for number in (1, 2):
+        (root / f"adapters/acme/tone/versions/{number}/files").chmod(0o777)
+    return "mode"
+
+
+def _two_empty(root: Path) -> str:
+    for number in (9, 10):
+        (root / f"adapters/acme/tone/versions/{number}").mkdir()
+    return "empty"
+
+
+def _two_without_records(root: Path) -> str:
+    for number in (1, 2):
+        (root / f"adapters/acme/tone/versions/{number}/record.json").unlink()
+    return "record"
+
+
+def _two_aliases_to_nothing(root: Path) -> str:
+    Registry(root).set_alias("acme/tone", "second", 2)
+    for alias in ("champion", "second"):
+        setting = root / f"adapters/acme/tone/aliases/{alias}/1/alias.json"
+        setting.chmod(0o600)
+        setting.write_text('{"at":"2026-01-01T00:00:00Z","version":8}')
+    return "alias"
+
+
+def _two_without_marks(root: Path) -> str:
+    shutil.copytree(root / "adapters/acme/tone", root / "adapters/acme/other")
+    Registry(root).doctor(repair=True)
+    for name in ("tone", "other"):
+        (root / f"adapters/acme/{name}/changed").write_text("")
+    return "mark"
+
+
+TWICE = [_two_dead, _two_open, _two_empty, _two_without_records, _two_aliases_to_nothing, _two_without_marks]
+
+
+@pytest.mark.parametrize("spoil", TWICE, ids=lambda spoil: spoil.__name__.strip("_"))
+def test_of_two_alike_both_are_mended(tone: Registry, spoil: Callable[[Path], str]) -> None:  # G 39
+    kind = spoil(tone.root)
+    found = [finding.path for finding in tone.doctor() if finding.kind == kind]
+    assert len(set(found)) == len(found) == 2
+    mended = [finding for finding in tone.doctor(repair=True) if finding.kind == kind]
+    assert [finding.path for finding in mended] == found and all(finding.repaired for finding in mended)
+    assert tone.doctor() == [] and tone.doctor(repair=True) == []
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_one_that_can_not_be_mended_leaves_the_other_to_be_mended(tone: Registry, broken: int) -> None:  # G 39
+    folder = tone.root / "adapters/acme/tone/versions"
+    for number in (1, 2):
+        (folder / str(number) / "record.json").unlink()
+    (folder / str(broken) / "record.json").write_text('{"name":"acme/x","version":7,"added_at":"","x":1e999}')
+    findings = [finding for finding in tone.doctor(repair=True) if finding.kind == "record"]
+    assert {finding.path.parent.name: finding.repaired for finding in findings} == {
+        str(broken): False,
+        str(3 - broken): True,
+    }
+    [failed] = [finding for finding in findings if not finding.repaired]
+    assert "it failed" in failed.remedy
+    assert [finding.kind for finding in tone.doctor() if finding.repairable] == ["record"]
+
+
 def test_a_record_of_another_place_keeps_what_it_said(tone: Registry) -> None:
     old = tone.resolve("acme/tone@2").record
     _renumbered(tone.root)

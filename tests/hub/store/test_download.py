@@ -64,6 +64,34 @@ def test_a_part_from_an_earlier_call_with_wrong_bytes_is_given_up(
     assert ahf.pull(f"hf://{name}").digest == published.digest
 
 
+@pytest.mark.parametrize("path", ["adapter_model.safetensors", "adapter_config.json"])
+@pytest.mark.parametrize("again", ["pull", "path"])
+def test_a_whole_download_of_the_right_size_and_wrong_bytes_is_fetched_again(
+    path: str, again: str, proxy: Any, name: str, published: ahf.Version, tmp_path: Path
+) -> None:  # G 39
+    ahf.pull(f"hf://{name}", "desk/first")
+    [kept] = (tmp_path / "cache" / "downloads").glob(f"*/{path}")
+    data = kept.read_bytes()
+    kept.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    proxy.seen.clear()
+    if again == "pull":
+        found = ahf.pull(f"hf://{name}", "desk/second").files
+    else:
+        found = ahf.RegistryChain.configured().path(f"hf://{name}")
+    assert (found / path).read_bytes() == (published.files / path).read_bytes()
+    assert [seen for seen in proxy.seen if "/resolve/" in seen and seen.endswith(path)], "it was not taken for whole"
+
+
+def test_what_was_read_of_a_hub_is_verified_when_it_is_read_again(name: str, published: ahf.Version) -> None:  # G 39
+    folder = ahf.RegistryChain.configured().path(f"hf://{name}@v1")
+    weights = folder / "adapter_model.safetensors"
+    data = weights.read_bytes()
+    weights.chmod(0o600)
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ahf.Corrupted, match="adapter_model.safetensors"):
+        ahf.RegistryChain.configured().path(f"hf://{name}@v1")
+
+
 def test_what_the_clients_own_cache_holds_is_not_downloaded_unless_it_is_wrong(
     proxy: Any, at_hub: Any, name: str, published: ahf.Version
 ) -> None:
