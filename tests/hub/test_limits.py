@@ -408,6 +408,15 @@ def test_a_client_that_is_told_to_wait_waits_and_goes_on(serving: Any, monkeypat
     assert httpx2.get(f"{hub.url}/health").text == "ok\n"
 
 
+def test_an_upload_is_one_of_its_tokens_requests(serving: Any) -> None:
+    hub = serving(Settings(rate=3))
+    hub.api().create_repo("acme/tone")
+    urls = [href(agreed(hub, "acme/tone", data)) for data in (b"first",)]
+    assert httpx2.put(urls[0], content=b"first").status_code == 200
+    assert httpx2.put(urls[0], content=b"first").status_code == 429
+    assert hub.api("reader").whoami()["name"] == "reader"
+
+
 def test_addresses_without_a_token_have_a_rate_of_their_own(serving: Any) -> None:
     hub = serving(Settings(anonymous_read=True, anonymous_rate=3))
     wrong = {"Authorization": "Bearer ahf_wrong"}

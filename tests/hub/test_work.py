@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.errors import BadRequestError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -203,3 +204,73 @@ def _sha256(path: Path) -> str:
     import hashlib
 
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_a_repository_holds_beside_its_versions_is_bounded(
+    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapterhub_fin_registry.serve import changes, push, repositories
+
+    api, name = hub.api(), "work/bounded"
+    api.create_repo(name)
+    api.create_commit(name, [CommitOperationAdd(*each) for each in adapter(1).items()], commit_message="x")
+    monkeypatch.setattr(repositories, "REFS", 2)
+    for number in range(2):
+        api.create_branch(name, branch=f"b{number}")
+        api.create_tag(name, tag=f"t{number}", revision="v1")
+    with pytest.raises(BadRequestError, match="2 branches at most"):
+        api.create_branch(name, branch="more")
+    with pytest.raises(BadRequestError, match="2 tags at most"):
+        api.create_tag(name, tag="more", revision="v1")
+    api.delete_branch(name, branch="b0")
+    api.create_branch(name, branch="more")
+
+    def draft(branch: str, count: int) -> None:
+        files = [CommitOperationAdd(f"{branch}-{number}.txt", b"x") for number in range(count)]
+        api.create_commit(name, files, commit_message="x", revision=branch)
+
+    monkeypatch.setattr(push, "ALL_ROWS", 30)
+    draft("b1", 20)
+    with pytest.raises(BadRequestError, match="delete a branch first"):
+        draft("more", 12)
+    monkeypatch.setattr(changes, "FILES", 10)
+    with pytest.raises(BadRequestError, match="10 files at most"):
+        draft("more", 11)
+    api.delete_branch(name, branch="b1")
+
+
+def test_commits_that_were_read_are_not_all_kept_in_memory(
+    hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adapterhub_fin_registry.serve import repository as repositories
+    from adapterhub_fin_registry.serve.pushed import RepositoryState
+    from adapterhub_fin_registry.serve.state import State
+
+    api, name = hub.api(), "work/history"
+    api.create_repo(name)
+    for seed in range(5):
+        api.create_commit(name, [CommitOperationAdd(*each) for each in adapter(seed).items()], commit_message="x")
+    monkeypatch.setattr(repositories, "_REMEMBERED", 9)
+    found = repositories.Repository(hub.registry, State(hub.state), lambda version: b"", name, RepositoryState())
+    for _ in range(2):
+        for number in range(1, 6):
+            assert len(found.commit(f"v{number}").files) == 4
+    assert sum(len(commit.files) for commit in found._commits.values()) <= 9
+    listed, count = found.history(found.commit("v5"), 1, 2)
+    assert ([commit.version.number for commit in listed if commit.version], count) == ([4, 3], 5)
+
+
+def test_a_page_of_a_history_makes_no_more_than_its_commits(hub: Any) -> None:
+    from adapterhub_fin_registry.serve import repository as repositories
+    from adapterhub_fin_registry.serve.pushed import RepositoryState
+    from adapterhub_fin_registry.serve.state import State
+
+    made: list[int] = []
+
+    def card(version: Any) -> bytes:
+        made.append(version.number)
+        return b""
+
+    found = repositories.Repository(hub.registry, State(hub.state), card, "work/history", RepositoryState())
+    found.history(found.commit("v5"), 0, 2)
+    assert sorted(set(made)) == [4, 5]

@@ -67,6 +67,13 @@ class Guard:
             raise HubError(403, "the token of this upload was revoked or has expired: log in with one that counts")
         return token
 
+    async def uploading(self, request: Request, id_: str, namespace: str) -> Token:
+        """The token of an upload, which its URL names, counted as one of its requests."""
+        token = await run_in_threadpool(self.still, id_, namespace)
+        request.scope["state"]["token"] = token.name
+        self._rate.take(token.name)
+        return token
+
     def check_writable(self) -> None:
         """Refuse a change where the server was told to take none, at its start or since."""
         if self._settings.read_only or self._repositories.state.is_read_only:

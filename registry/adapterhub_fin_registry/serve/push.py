@@ -13,7 +13,7 @@ from adapterhub_fin_registry.memory import remembered
 from adapterhub_fin_registry.serve.changes import Operations, applied
 from adapterhub_fin_registry.serve.errors import HubError, bad_request
 from adapterhub_fin_registry.serve.giving import check_files
-from adapterhub_fin_registry.serve.pushed import Pushed, pushed_id, version_id
+from adapterhub_fin_registry.serve.pushed import ALL_ROWS, Pushed, pushed_id, version_id
 from adapterhub_fin_registry.serve.quota import Quota
 from adapterhub_fin_registry.serve.repositories import Repositories
 from adapterhub_fin_registry.serve.repository import MAIN, Repository
@@ -152,7 +152,10 @@ class _Push:
         if id_ == self.head.id:
             return self.head
         pushed = Pushed(id_, version, on, kept, self.asked.title, self.asked.message, self.author, now(), manifest)
-        state.write(name, self.repository.kept.with_commit(self.branch, pushed, birth=birth))
+        after = self.repository.kept.with_commit(self.branch, pushed, birth=birth)
+        if not birth and sum(len(commit.files) for commit in after.commits) > ALL_ROWS:
+            raise bad_request(f"the drafts of {name} have more than {ALL_ROWS} files in all: delete a branch first")
+        state.write(name, after)
         return self.repositories.get(name).commit(id_)
 
     def _manifest(self, tree: dict[str, Blob]) -> Manifest | None:

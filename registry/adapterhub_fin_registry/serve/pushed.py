@@ -13,6 +13,7 @@ from adapterhub_fin_registry.canonical import canonical
 
 KEPT: Final = 32  # pushed commits of a repository that still answer to their id once others replaced them
 ROWS: Final = 20_000  # files of these commits, all together
+ALL_ROWS: Final = 100_000  # files of all of a repository's pushed commits, which are one document
 Row = tuple[str, int, str]  # path, size, sha256
 
 

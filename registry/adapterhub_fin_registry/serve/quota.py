@@ -53,6 +53,7 @@ class Quota:
         self._repositories = repositories
         self._limits = settings.namespace_quota, settings.token_quota
         self._tallies: dict[str, tuple[tuple[str, int], Tally]] = {}
+        self._names: tuple[tuple[str, int], list[str]] | None = None
         self._lock = threading.RLock()
         self._coming: Counter[tuple[str, str]] = Counter()
 
@@ -94,11 +95,17 @@ class Quota:
                 _check(f"the token {token}", self._by_token(token) + coming, size, for_token)
 
     def _in_namespace(self, namespace: str) -> int:
-        names = [name for name in self._repositories.possible() if name.startswith(f"{namespace}/")]
-        return sum(self._tally(name).size for name in names)
+        return sum(self._tally(name).size for name in self._all_names() if name.startswith(f"{namespace}/"))
 
     def _by_token(self, token: str) -> int:
-        return sum(self._tally(name).by_token[token] for name in self._repositories.possible())
+        return sum(self._tally(name).by_token[token] for name in self._all_names())
+
+    def _all_names(self) -> list[str]:
+        registry, state = self._repositories.registry, self._repositories.state
+        mark = registry.mark(), state.generation
+        if self._names is None or self._names[0] != mark:
+            self._names = mark, self._repositories.possible()
+        return self._names[1]
 
     def _tally(self, name: str) -> Tally:
         registry, state = self._repositories.registry, self._repositories.state

@@ -18,6 +18,7 @@ from adapterhub_fin_registry.serve.state import State
 from adapterhub_fin_registry.shelf import shelves
 
 _CACHED: Final = 512
+REFS: Final = 1000  # branches of a repository, and aliases
 
 
 class Repositories:
@@ -84,6 +85,7 @@ class Repositories:
         if ID.fullmatch(tag):
             raise bad_request(f"{tag} would be taken for a commit's id: choose another tag")
         check_alias(tag)
+        _check_room(len(repository.aliases), "tags")
         self.registry.set_alias(name, tag, version.number)
 
     def untag(self, name: str, tag: str) -> None:
@@ -103,6 +105,7 @@ class Repositories:
         repository = self.get(name)
         if branch == MAIN or branch in repository.kept.branches or branch in repository.aliases:
             raise HubError(409, f"{name} has {branch} already: choose another name")
+        _check_room(len(repository.kept.branches), "branches")
         branches = {**repository.kept.branches, branch: repository.commit(start).id}
         self.state.write(name, replace(repository.kept, branches=branches))
 
@@ -146,6 +149,11 @@ class Repositories:
         except HubError:
             return
         raise HubError(409, f"there is a repository {name} already: push to it")
+
+
+def _check_room(count: int, what: str) -> None:
+    if count >= REFS:
+        raise bad_request(f"a repository has {REFS} {what} at most beside those of its versions: delete one first")
 
 
 def _check(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from adapterhub_fin_registry.version import Version
 MAIN: Final = "main"
 ID: Final = re.compile(r"[0-9a-f]{40}")
 _EMPTY: Final = pushed_id(None, None, ())  # the commit of a repository in which nothing is
+_REMEMBERED: Final = 20_000  # files of the commits that are kept in memory
 _SHORT: Final = re.compile(r"[0-9a-f]{7,39}")
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 TAG: Final = re.compile(r"v([1-9][0-9]{0,8})")
@@ -52,6 +54,8 @@ class Repository:
         self.aliases = registry.aliases(name) if self.oldest else {}
         self.kept = kept
         self._commits: dict[str, Commit] = {}
+        self._files = 0  # of these commits
+        self._lock = threading.Lock()
         self._blobs_of: dict[int, dict[str, Blob]] = {}
 
     @cached_property
@@ -171,10 +175,14 @@ class Repository:
         return found
 
     def _by_sha256(self, version: Version) -> dict[str, Blob]:
-        if version.number not in self._blobs_of:
+        found = self._blobs_of.get(version.number)
+        if found is None:
             files = version_files(version).values()
-            self._blobs_of[version.number] = {blob.sha256: blob for blob in files if blob.path is not None}
-        return self._blobs_of[version.number]
+            found = {blob.sha256: blob for blob in files if blob.path is not None}
+            if sum(map(len, list(self._blobs_of.values()))) > _REMEMBERED:
+                self._blobs_of.clear()
+            self._blobs_of[version.number] = found
+        return found
 
     def by_digest(self, digest: str) -> Version | None:
         """The version with a digest."""
@@ -222,12 +230,14 @@ class Repository:
 
     def _of(self, version: Version) -> Commit:
         id_ = version_id(version.digest)
-        if id_ not in self._commits:
-            born = self.kept.commit(id_)
-            files = version_files(version) | (self._blobs(born) if born else {})
-            if CARD not in files:
-                files[CARD] = Blob.of(self._card(version))
-            self._commits[id_] = Commit(
+        if (known := self._commits.get(id_)) is not None:
+            return known
+        born = self.kept.commit(id_)
+        files = version_files(version) | (self._blobs(born) if born else {})
+        if CARD not in files:
+            files[CARD] = Blob.of(self._card(version))
+        return self._remembered(
+            Commit(
                 id_,
                 files,
                 version,
@@ -236,11 +246,21 @@ class Repository:
                 born.author if born else str(version.record["added_by"]).partition("@")[0],
                 str(version.record["added_at"]),
             )
-        return self._commits[id_]
+        )
+
+    def _remembered(self, commit: Commit) -> Commit:
+        """Keep a commit for who asks next, and let go of the oldest: a history may hold millions of files."""
+        with self._lock:
+            before = self._commits.pop(commit.id, None)  # another thread may have been as quick
+            self._commits[commit.id] = commit
+            self._files += len(commit.files) - len(before.files if before else ())
+            while self._files > _REMEMBERED and len(self._commits) > 1:
+                self._files -= len(self._commits.pop(next(iter(self._commits))).files)
+        return commit
 
     def _pushed(self, pushed: Pushed) -> Commit:
-        if pushed.id in self._commits:
-            return self._commits[pushed.id]
+        if (known := self._commits.get(pushed.id)) is not None:
+            return known
         version = self.by_digest(pushed.version) if pushed.version else None
         if pushed.version is not None and version is None:  # it was deleted since
             raise no_revision(self.name, pushed.id)
@@ -250,9 +270,9 @@ class Repository:
             files = own | files
             files.setdefault(CARD, Blob.of(self._card(version)))
         manifest = self._state.blob(self.name, pushed.manifest) if pushed.manifest else None
-        commit = Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date, manifest)
-        self._commits[pushed.id] = commit
-        return commit
+        return self._remembered(
+            Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date, manifest)
+        )
 
     def _blobs(self, pushed: Pushed) -> dict[str, Blob]:
         return {path: Blob(size, sha256, self._state.blob(self.name, sha256)) for path, size, sha256 in pushed.files}

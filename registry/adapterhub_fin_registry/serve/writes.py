@@ -199,8 +199,7 @@ class Writes:
         grant = Grant(name, request.path_params["oid"], int(size), int(expires), query.get("token", ""))
         self._uploads.check(grant, query.get("signature", ""))
         namespace = name.partition("/")[0]
-        token = await run_in_threadpool(self._guard.still, grant.token, namespace)
-        request.scope["state"]["token"] = token.name
+        token = await self._guard.uploading(request, grant.token, namespace)
         state = self._repositories.state
         await run_in_threadpool(self._repositories.get, name)
         with state.workshop() as workshop, self._quota.room(namespace, token.name) as room:
