@@ -35,7 +35,7 @@ def generate(
     tokenizer, end = _writing(adapter)
     written: list[str] = []
     shown = shown and len(prompts) > batch_size
-    with adapter.answering(), _seeded(decoding), progress("writing", len(prompts), shown=shown) as advance:
+    with _seeded(decoding), adapter.answering(), progress("writing", len(prompts), shown=shown) as advance:
         for start in range(0, len(prompts), batch_size):
             batch = _batch(adapter, tokenizer, prompts[start : start + batch_size], decoding)
             tokens = _generate(adapter, tokenizer, batch, decoding, end)
@@ -61,7 +61,7 @@ def stream(adapter: Adapter, prompt: Prompt, decoding: Decoding) -> Iterator[str
 
     def work() -> None:
         try:
-            with adapter.answering(), _seeded(decoding):
+            with _seeded(decoding), adapter.answering():
                 begun.set()
                 if not left.is_set():
                     _generate(adapter, tokenizer, batch, decoding, end, [_Left(left)], streamer=streamer)

@@ -2,7 +2,8 @@
 
 An answer switches the adapters and the mode of a model that others may share, so it holds that model. Transformers and
 PEFT build a model by changing what the whole process computes with (torch's default dtype and initialisers,
-`PreTrainedModel.tie_weights`), so nothing computes meanwhile. Order: training, gate, model, draws, tokenizer.
+`PreTrainedModel.tie_weights`) and by drawing values that are overwritten, so nothing computes or draws meanwhile.
+They are taken in this order, so that none waits for another in a circle: draws, gate, model, tokenizer.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class _Gate:
 
     def _wait_for_all(self, me: int) -> None:
         if self.is_mine():
-            raise Refused("this thread holds a model to answer with and can't load one meanwhile: leave answering()")
+            raise Refused("this thread holds a model to answer with, and can't load one meanwhile: leave answering()")
         self._waiting += 1
         try:
             self._changed.wait_for(lambda: self._builder is None and not self._computing)
@@ -94,7 +95,8 @@ class _Gate:
 
 
 _gate = _Gate()
-_guard, _draws, _tokenizer, _run = RLock(), RLock(), RLock(), RLock()
+_guard, _draws, _tokenizer = RLock(), RLock(), RLock()
+_drawer: int | None = None  # the thread that draws
 _models: WeakKeyDictionary[nn.Module, RLock | str] = WeakKeyDictionary()  # by backbone: its lock, or why it has none
 _broken: str | None = None
 _forked = False  # and has not computed since
@@ -113,9 +115,9 @@ def computing(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Load a model, or change one that may be shared: nothing else computes or builds meanwhile."""
+    """Load a model, or change one that may be shared: nothing else computes, builds or draws meanwhile."""
     _check_process()
-    with _gate.alone():
+    with drawing(), _gate.alone():
         yield
 
 
@@ -127,26 +129,21 @@ def on_meta() -> Iterator[None]:
 
 
 @contextmanager
-def one_run() -> Iterator[None]:
-    """Hold one run: torch's seed is the process's, so that a second run waits for the first."""
-    if _gate.is_mine():
-        raise Refused("this thread holds a model to answer with and can't train meanwhile: leave answering()")
-    with _run:
-        yield
-
-
-@contextmanager
-def stepping() -> Iterator[None]:
-    """Compute one step of training: nothing is built meanwhile, and nothing else draws."""
-    with _gate.shared(), drawing():
-        yield
-
-
-@contextmanager
 def drawing() -> Iterator[None]:
-    """Draw from torch's generator, of which a process has one."""
+    """Draw from torch's generator, of which a process has one: a sampled text, a load, or a whole run of training.
+
+    Raises Refused where this thread holds a model already, for which whoever draws may be waiting.
+    """
+    global _drawer
+    me = get_ident()
+    if _gate.is_mine() and _drawer != me:
+        raise Refused("this thread holds a model to answer with, and can't load, train or sample: leave answering()")
     with _draws:
-        yield
+        before, _drawer = _drawer, me
+        try:
+            yield
+        finally:
+            _drawer = before
 
 
 @contextmanager
@@ -158,8 +155,8 @@ def tokenizing() -> Iterator[None]:
 
 
 def is_mine() -> bool:
-    """Return whether this thread computes or builds, so that it must not wait for another thread that wants to."""
-    return _gate.is_mine()
+    """Return whether this thread computes, builds or draws, so that it must not wait for another that wants to."""
+    return _gate.is_mine() or _drawer == get_ident()
 
 
 def lock_of(model: nn.Module) -> RLock:
@@ -183,10 +180,12 @@ def _check_process() -> None:
 
 
 def _after_fork() -> None:
-    global _broken, _forked, _guard, _draws, _tokenizer, _run
+    global _broken, _forked, _guard, _draws, _drawer, _tokenizer
     _forked, _guard = True, RLock()
     building_elsewhere, tokenizing_elsewhere = _gate.after_fork(), _is_lost(_tokenizer)
-    _draws, _tokenizer, _run = (RLock() if _is_lost(lock) else lock for lock in (_draws, _tokenizer, _run))
+    if _is_lost(_draws):
+        _draws, _drawer = RLock(), None
+    _tokenizer = RLock() if tokenizing_elsewhere else _tokenizer
     if building_elsewhere or tokenizing_elsewhere:
         _broken = BROKEN.format("loading a model" if building_elsewhere else "reading texts")
     for core, lock in list(_models.items()):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
+from adapterhub_fin.engine.locks import building
 from adapterhub_fin.engine.slots import check_bijection, meta_twin
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
 
@@ -37,7 +38,7 @@ def check_fits(method: MethodImplementation, model: nn.Module, site: Site, folde
 def check_reads_back(method: MethodImplementation, base: nn.Module, site: Site, folder: Path, whose: str) -> None:
     """Raise WrongTensors where what was written would not load onto the base that it was trained on."""
     try:
-        with torch.random.fork_rng(devices=[]):
+        with building(), torch.random.fork_rng(devices=[]):
             check_fits(method, base, site, folder, whose)
     except AdapterHubError as error:
         raise WrongTensors(f"{whose} is not stored, since no load could read it back: {error}") from error

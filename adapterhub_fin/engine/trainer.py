@@ -14,7 +14,6 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from adapterhub_fin.engine.examples import lengths
-from adapterhub_fin.engine.locks import stepping
 from adapterhub_fin.engine.runs import seal
 from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
 from adapterhub_fin.engine.weights import write_adapter, write_tensors
@@ -82,17 +81,12 @@ class AdapterTrainer(Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         tokens = inputs["input_ids"]
         try:
-            with stepping():
-                return super().training_step(model, inputs, num_items_in_batch)
+            return super().training_step(model, inputs, num_items_in_batch)
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error} at step {self.state.global_step + 1}, in the batch of training examples "
                 f"{', '.join(map(str, self._places(tokens)))}: lower training.learning_rate, or look at these rows"
             ) from error
-
-    def prediction_step(self, *arguments: Any, **keywords: Any) -> Any:
-        with stepping():
-            return super().prediction_step(*arguments, **keywords)
 
     def _places(self, tokens: Tensor) -> list[int]:
         """Which training examples a batch was made of, told by their tokens."""

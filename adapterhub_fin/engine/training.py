@@ -20,7 +20,7 @@ from adapterhub_fin.engine.arguments import arguments
 from adapterhub_fin.engine.corpus import files_read
 from adapterhub_fin.engine.labels import one_answer
 from adapterhub_fin.engine.loading import load
-from adapterhub_fin.engine.locks import building, one_run
+from adapterhub_fin.engine.locks import building, drawing
 from adapterhub_fin.engine.measure import measured, metrics_for
 from adapterhub_fin.engine.provenance import draft_manifest
 from adapterhub_fin.engine.ranks import from_first, is_first, world_size
@@ -99,7 +99,7 @@ def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, 
     folder, slot = from_first(place)  # one process holds the run; the others work in the same folder
     here = held[0] if held else RunFolder(folder, slot, None)
     try:
-        with one_run():
+        with drawing():
             return _run(set_up(plan, slot), registry, here, title)
     except BaseException:
         if held and here.checkpoint is None:

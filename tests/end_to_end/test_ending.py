@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import pre_tokenizers
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.adapter import Adapter
@@ -135,3 +135,18 @@ def test_other_fields_of_the_base_hold_where_nothing_else_is_asked_for(tmp_path:
     wide = _writer(_base(tmp_path / "wide", "abca"), registry)
     assert _written(narrow, **how) == _written(wide, **how, top_k=1)
     assert wide.generate(["a"], max_new_tokens=12, **how) != narrow.generate(["a"], max_new_tokens=12, **how)
+
+
+def test_a_head_around_a_bare_backbone_writes_as_its_base_does(decoder: Path, tmp_path: Path) -> None:
+    """The backbone has no generation config of its own; its head is tied to the embeddings."""
+    registry, base = ahf.Registry(tmp_path / "home"), tmp_path / "base"
+    tied = LlamaForCausalLM(LlamaConfig.from_pretrained(decoder, tie_word_embeddings=True))
+    tied.generation_config.eos_token_id, tied.generation_config.repetition_penalty = [3, WORD], 1.3
+    tied.save_pretrained(base)
+    AutoTokenizer.from_pretrained(decoder).save_pretrained(base)
+    whole = _writer(base, registry)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    shared = ahf.load("t/w", base=AutoModel.from_pretrained(base), tokenizer=tokenizer, registry=registry)
+    assert _written(shared) == _written(whole) != _written(whole, repetition_penalty=1.0)
+    model: Any = shared.model
+    assert model.generation_config.eos_token_id == [3, WORD]

@@ -333,3 +333,56 @@ def test_each_module_keeps_its_mode(stock: Stock) -> None:
     assert [module.training for module in first.model.modules()] == modes
     first.model.eval()
     assert not _differ(_values(first.predict(FEW)), expected)
+
+
+def test_a_run_is_the_same_while_others_load_and_draw(stock: Stock) -> None:
+    """Dropout draws from the generator that samples are drawn from, and a load leaves it as it was."""
+    recipe: dict[str, Any] = {
+        "base": {"path": str(stock.encoder)},
+        "method": {"name": "lora", "rank": 2, "dropout": 0.3},
+        "corpus": {"name": tiny_corpus()},
+        "training": {"epochs": 2, "batch_size": 4, "max_length": 32},
+    }
+    first, _ = stock.writers()
+    how: dict[str, Any] = {"max_new_tokens": 3, "temperature": 1.0}
+    drawn = first.generate(FEW, **how)
+    done = threading.Event()
+
+    def train(name: str) -> str:
+        run = ahf.train({**recipe, "name": name}, registry=stock.registry)
+        return next(file.sha256 for file in run.version.manifest.files if file.path.endswith(".safetensors"))
+
+    def train_and_say_so() -> str:
+        try:
+            return train("t/beside")
+        finally:
+            done.set()
+
+    def draw() -> int:
+        wrong = 0
+        while not done.is_set():
+            wrong += first.generate(FEW, **how) != drawn
+        return wrong
+
+    def load() -> None:
+        while not done.is_set():
+            ahf.load("t/tone-0", base=stock.encoder, registry=stock.registry)
+            time.sleep(0.05)
+
+    alone = train("t/alone")
+    assert _in_threads([train_and_say_so, draw, load]) == [alone, 0, None]
+
+
+def test_two_runs_at_once_are_those_of_one_after_the_other(stock: Stock) -> None:
+    recipe: dict[str, Any] = {
+        "base": {"path": str(stock.encoder)},
+        "method": {"name": "lora", "rank": 2, "dropout": 0.3},
+        "corpus": {"name": tiny_corpus()},
+        "training": {"epochs": 1, "batch_size": 8, "max_length": 32},
+    }
+
+    def train(name: str) -> list[float]:
+        return _values(ahf.train({**recipe, "name": name}, registry=stock.registry).adapter.predict(FEW))
+
+    one, other = _in_threads([partial(train, "t/one"), partial(train, "t/other")])
+    assert one == other
