@@ -17,6 +17,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
+from adapterhub_fin_registry.errors import Refused
+from adapterhub_fin_registry.hub.client import Hub
 from adapterhub_fin_registry.serve import application, push, quota, rates, writes
 from adapterhub_fin_registry.serve.errors import HubError
 from adapterhub_fin_registry.serve.repositories import Repositories
@@ -185,6 +187,20 @@ def test_a_namespace_holds_no_more_than_its_quota_by_any_way(small: Any, adapter
     api.delete_repo("first/tone")
     api.create_repo("first/tone")
     assert agreed(small, "first/tone", bytes(99 * KILOBYTE)).status_code == 200, "what is deleted counts no more"
+
+
+def test_who_publishes_to_a_full_namespace_is_told_so_once(small: Any) -> None:
+    name, asked = "ninth/tone", []
+    small.api().create_repo(name)
+    store = Hub(small.url, token=small.secrets["writer"])
+
+    def publish() -> None:
+        asked.append(name)
+        push_files(store.api, name, {"notes.txt": bytes(101 * KILOBYTE)})
+
+    with pytest.raises(Refused, match="was refused .*the namespace ninth holds 0 GB"):
+        store.ask(name, publish)
+    assert asked == [name]
 
 
 def test_uploads_at_once_do_not_pass_a_quota_together(small: Any) -> None:

@@ -285,3 +285,41 @@ def test_an_import_that_fails_is_one_line_of_the_log(
         import_ahead().join(60)
     [line] = map(json.loads, capsys.readouterr().err.splitlines())
     assert line["level"] == "error" and "pushes will fail" in line["message"] and "importing" in line["traceback"]
+
+
+@pytest.mark.parametrize(
+    "when", ["0d", "-1d", "90", "d", "1w", "2020-01-01", "2027-13-01", "never", "", "99999999d", "1.5h"]
+)
+def test_a_time_that_is_none_is_refused(when: str) -> None:
+    from click.testing import CliRunner
+
+    from adapterhub_fin.cli.serve import command
+
+    done = CliRunner().invoke(command, ["token", "add", "desk", "--expires", when])
+    assert done.exit_code == 2 and "isn't a time to come" in done.output
+
+
+def test_tokens_expire_and_a_server_is_made_read_only_by_the_command(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from adapterhub_fin.cli.serve import command
+
+    def ahf(*arguments: str) -> str:
+        done = CliRunner().invoke(command, [*arguments, "--state", str(tmp_path / "own")])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    ahf("token", "add", "day", "--expires", "2999-12-31")
+    ahf("token", "add", "hours", "--expires", "12h", "--write")
+    ahf("token", "add", "always")
+    listed = {each["name"]: each for each in json.loads(ahf("token", "list", "--json"))}
+    assert listed["day"]["expires_at"] in ("2999-12-31T00:00:00Z", "2999-12-30T23:59:59Z")
+    assert listed["always"]["expires_at"] is None and listed["always"]["last_used_at"] is None
+    assert listed["hours"]["created_at"] < listed["hours"]["expires_at"] and not listed["hours"]["expired"]
+    assert "never" in ahf("token", "list")
+    ahf("read-only", "on")
+    assert (tmp_path / "own" / "read-only").exists()
+    ahf("read-only", "off")
+    assert not (tmp_path / "own" / "read-only").exists()
+    for wrong in (["--rate", "0"], ["--namespace-quota", "some"], ["--keep-uploads", "x"], ["read-only", "maybe"]):
+        assert CliRunner().invoke(command, wrong).exit_code == 2, wrong

@@ -154,8 +154,11 @@ def status_of(error: BaseException) -> int | None:
 
 
 def is_passing(status: int | None) -> bool:
-    """Whether what an answer with this status doesn't give may be had a little later."""
-    return status is None or status >= 500 or status in (408, 429)
+    """Whether what an answer with this status doesn't give may be had a little later.
+
+    507 is a disk, or a quota, that is full: it stays so until somebody makes room.
+    """
+    return status is None or (status >= 500 and status != 507) or status in (408, 429)
 
 
 def _pause(error: BaseException | None, tried: int, writes: bool) -> float | None:

@@ -47,7 +47,8 @@ class Guard:
         state["token"], state["found"] = found.name, found
         self._rate.take(found.name)
         _check_time(found)
-        await run_in_threadpool(self._note_use, found)
+        if self._tokens.is_use_due(found):
+            await run_in_threadpool(self._note_use, found)
         return found
 
     def _count_address(self, request: Request) -> None:

@@ -127,12 +127,17 @@ class Tokens:
             return None
         return _token(said) if hmac.compare_digest(str(said.get("sha256")), sha256) else None
 
-    def note_use(self, token: Token) -> None:
-        """Write down that a token is used, at most once a minute: an OSError where the disk doesn't take it."""
+    def is_use_due(self, token: Token) -> bool:
+        """Whether a use of a token is to be written down, which is once a minute; True is said once of each."""
         moment = time.monotonic()
-        if moment - self._noted.get(token.id, -_MINUTE) >= _MINUTE:
-            self._noted[token.id] = moment
-            self._disk.overwrite(self._use(token), now().encode())
+        if moment - self._noted.get(token.id, -_MINUTE) < _MINUTE:
+            return False
+        self._noted[token.id] = moment
+        return True
+
+    def note_use(self, token: Token) -> None:
+        """Write down that a token is used now: an OSError where the disk doesn't take it."""
+        self._disk.overwrite(self._use(token), now().encode())
 
     def _last_use(self, token: Token) -> str:
         try:
