@@ -108,6 +108,18 @@ class CorpusChoice(Plugged):
         return choice
 
 
+def named_base(base: str | Path) -> dict[str, Any]:
+    """Return a base that is named by a text as the keys of a `BaseChoice`: its folder, or its id.
+
+    A text is a folder where it reads like a path, or where a folder of that name is there; a single word only where
+    that folder holds a model. So a folder means the same in a recipe, to a command and to a function.
+    """
+    text = str(base)
+    folder = isinstance(base, Path) or text.startswith((".", "/", "~")) or "\\" in text
+    there = Path(text).is_dir() if "/" in text else (Path(text) / "config.json").is_file()
+    return {"path": text} if folder or (text and there) else {"id": text}
+
+
 class BaseChoice(Options):
     """A base by its id, by a folder, or by both: a folder is never recorded, its id is."""
 
@@ -132,6 +144,11 @@ class BaseChoice(Options):
         if value is not None and not re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", value, re.ASCII):
             raise ValueError("an id reads org/model; a folder goes under path")
         return value
+
+    @classmethod
+    def read(cls, base: str | Path | Mapping[str, Any]) -> BaseChoice:
+        """Return the base that a text, a path or a mapping names, checked; raises BadRecipe."""
+        return checked(cls, base if isinstance(base, Mapping) else named_base(base), "base")
 
     @model_validator(mode="after")
     def _is_one_base_with_evidence(self) -> BaseChoice:
@@ -219,12 +236,7 @@ class Recipe(BaseModel):
     @field_validator("base", mode="before")
     @classmethod
     def _base_alone(cls, value: Any) -> Any:
-        if isinstance(value, Path):
-            return {"path": value}
-        if isinstance(value, str):
-            folder = value.startswith((".", "/", "~")) or ("/" in value and Path(value).is_dir())
-            return {"path": value} if folder else {"id": value}
-        return value
+        return named_base(value) if isinstance(value, str | Path) else value
 
     @field_validator("name")
     @classmethod

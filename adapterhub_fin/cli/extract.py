@@ -80,10 +80,9 @@ def command(
 
 
 def _base(base: str, knowledge_end: str | None, evidence: str | None) -> dict[str, Any]:
-    from pathlib import Path
+    from adapterhub_fin.recipe import named_base
 
-    where = "path" if Path(base).is_dir() else "id"
-    return {where: base, **(_stated(knowledge_end=knowledge_end, evidence=evidence) or {})}
+    return {**named_base(base), **(_stated(knowledge_end=knowledge_end, evidence=evidence) or {})}
 
 
 def _stated(**options: str | None) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from adapterhub_fin.engine.dated import first_seen, knowledge_record
 from adapterhub_fin.engine.provenance import environment, method_record_for
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.options import checked
-from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin.recipe import BaseChoice, named_base
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from adapterhub_fin.interfaces import Known
 
 
-def base_choice(base: str | Path | Mapping[str, Any] | None) -> BaseChoice | None:
-    """A base as a caller names it, checked."""
-    if base is None:
-        return None
-    if isinstance(base, str | Path):
-        base = {"path" if isinstance(base, Path) else "id": base}
-    return checked(BaseChoice, base, "base")
+def base_choice(base: str | Path | Mapping[str, Any] | None, recorded: Any = None) -> BaseChoice | None:
+    """Return the base that a caller names, checked, by the id that a PEFT configuration records where none is given.
+
+    None where neither names one; raises BadRecipe for what says something of a base that has no name.
+    """
+    given = dict(base) if isinstance(base, Mapping) else {} if base is None else named_base(base)
+    if not given.get("id") and (named := recorded_base(recorded)):
+        given["id"] = named
+    if given and not given.get("id") and not given.get("path"):
+        raise BadRecipe("base: the folder names no base, so that its date has nothing to stand for: give its id too")
+    return BaseChoice.read(given) if given else None
 
 
 def recorded_base(name: Any) -> str | None:

@@ -7,6 +7,7 @@ base's configuration (peft 2898, 1457); rows that were drawn anew or trained in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,10 @@ def base_folder(choice: BaseChoice | None, base: nn.Module) -> Path | None:
     """Return the folder of the recorded base, or that the model was read from; None if neither is on this machine."""
     config: Any = getattr(base, "config", None)
     origin = getattr(config, "_name_or_path", "")
-    read_from = {"path": origin} if origin and Path(origin).is_dir() else {"id": origin}
-    for each in (choice, BaseChoice.model_validate(read_from) if origin else None):
-        if each is not None:
-            try:
-                return bases.find_base(each).folder
-            except (BaseNotFound, BadRecipe):
-                continue
+    for each in (choice, origin):
+        if each:
+            with suppress(BaseNotFound, BadRecipe):
+                return bases.find_base(BaseChoice.read(each) if isinstance(each, str) else each).folder
     return None
 
 

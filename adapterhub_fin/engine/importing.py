@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin import bases
 from adapterhub_fin.engine.clean_copy import clean_copy, text
 from adapterhub_fin.engine.foreign import read_folder
-from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest, recorded_base
+from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest
 from adapterhub_fin.engine.peft_fields import unknown_settings
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.tensor_file import TensorFile
-from adapterhub_fin.errors import BadRecipe, NotAnAdapter
+from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.publishing import store_of, weights
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Incoming, Registry
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.foreign import Foreign
     from adapterhub_fin.recipe import BaseChoice
     from adapterhub_fin_registry import Version
 
@@ -40,7 +41,7 @@ def import_folder(
     folder: str | Path,
     name: str,
     *,
-    base: str | Mapping[str, Any] | None = None,
+    base: str | Path | Mapping[str, Any] | None = None,
     corpus: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
     allow_pickle: bool = False,
@@ -52,10 +53,11 @@ def import_folder(
 ) -> Taken:
     """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
 
-    `base` is its id, or `{id, revision, knowledge_end, evidence}`, whose id is the folder's own where it is left
-    out; `corpus` is `{name, knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It
-    is signed by the configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with
-    what to do for a folder of something else, and for a pickle unless `allow_pickle` is true.
+    `base` is its id, its folder, or `{id, path, revision, knowledge_end, evidence}`, whose id is the adapter's own
+    where it is left out. Of a folder the fingerprint is taken now, and the path is never recorded. `corpus` is `{name,
+    knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It is signed by the
+    configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with what to do for a
+    folder of something else, and for a pickle unless `allow_pickle` is true; BaseNotFound for a folder without a base.
     """
     told: dict[str, Any] = {"base": base, "corpus": corpus, "labels": labels, "allow_pickle": allow_pickle}
     told |= {"description": description, "licence": licence, "tags": tags, "registry": registry}
@@ -79,7 +81,7 @@ def _import(
     name: str,
     origin: Mapping[str, Any],
     *,
-    base: str | Mapping[str, Any] | None = None,
+    base: str | Path | Mapping[str, Any] | None = None,
     corpus: Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
     allow_pickle: bool = False,
@@ -93,17 +95,14 @@ def _import(
         clean = Path(place)
         copied = clean_copy(source, clean, allow_pickle=allow_pickle)
         foreign = read_folder(clean, labels, source)
-        choice = _choice(base, foreign.config.get("base_model_name_or_path"))
-        declared = {
-            "repository": bases.repository_of(choice) if choice else None,
-            "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
-            "pin": "declared" if choice else "unknown",
-        }
+        choice = base_choice(base, foreign.config.get("base_model_name_or_path"))
+        pin = _pin(choice, foreign, clean)
         known = bases.known_of(choice) if choice else None
         registry = registry or configured_registries().writable()
-        bound = registry.bounded_now(source, name=name)
+        read = [choice.path] if choice is not None and choice.path is not None else []
+        bound = registry.bounded_now(source, *read, name=name)
         manifest = foreign_manifest(
-            foreign, declared, known, corpus, None, description, licence, tags, bound, _named(origin)
+            foreign, pin, known, corpus, None, description, licence, tags, bound, _named(origin)
         )
         record = {
             **origin,
@@ -122,18 +121,22 @@ def _import(
         return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
 
 
+def _pin(choice: BaseChoice | None, foreign: Foreign, adapter: Path) -> Mapping[str, Any]:
+    """What is known of the base: read from its folder where one is given, else as it is declared."""
+    if choice is not None and choice.path is not None:
+        from adapterhub_fin.engine.base_files import describe_folder
+
+        return describe_folder(choice, foreign.head, adapter).model_dump()
+    return {
+        "repository": bases.repository_of(choice) if choice else None,
+        "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
+        "pin": "declared" if choice else "unknown",
+    }
+
+
 def _named(origin: Mapping[str, Any]) -> str:
     """What a folder of a Hub is called for good; nothing for one of this machine, whose path is no one's business."""
     return f"hf://{origin['repository']}@{origin['commit']}" if "commit" in origin else ""
-
-
-def _choice(base: str | Mapping[str, Any] | None, recorded: Any) -> BaseChoice | None:
-    given = {"id": base} if isinstance(base, str) else dict(base or {})
-    if not given.get("id") and (named := recorded_base(recorded)):
-        given["id"] = named
-    if given and not given.get("id"):
-        raise BadRecipe("base: the folder names no base, so that its date has nothing to stand for: give its id too")
-    return base_choice(given or None)
 
 
 def _warnings(folder: Path, config: Mapping[str, Any], choice: BaseChoice | None) -> list[str]:
@@ -149,5 +152,5 @@ def _warnings(folder: Path, config: Mapping[str, Any], choice: BaseChoice | None
     named = config.get("base_model_name_or_path")
     if choice is None:
         where = f"names its base by a path ({named})" if named else "names no base"
-        found.append(f"the folder {where}: say which it is with --base ID (base=...), or by each load")
+        found.append(f"the folder {where}: say which it is with --base ID or FOLDER (base=...), or by each load")
     return found

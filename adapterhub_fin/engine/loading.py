@@ -225,18 +225,16 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
 def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[BaseChoice, bases.BaseSource]:
     """The base that was asked for, or the recorded one: by its id, else where its pin was last seen on this machine."""
     if base is not None:
-        given = Path(base)
-        choice = BaseChoice(path=given) if isinstance(base, Path) or given.is_dir() else BaseChoice(id=str(base))
+        choice = BaseChoice.read(base)
         return choice, bases.find_base(choice, download=download)
     stored = held_base(found.registry, found.version)
     remembered = bases.recall(plugs.pin_key(stored))
     if stored.repository is not None:
         choice = BaseChoice(id=stored.repository, revision=stored.revision)
-        try:
+        with suppress(BaseNotFound):
+            return choice, bases.find_base(choice)
+        if remembered is None:
             return choice, bases.find_base(choice, download=download)
-        except BaseNotFound:
-            if remembered is None:
-                raise
     if remembered is None:
         raise BaseNotFound(
             f"{found.version.reference} was trained on an unnamed base ({stored.architecture}): name its folder with "

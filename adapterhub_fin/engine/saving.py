@@ -14,7 +14,7 @@ from adapterhub_fin.engine.bare import bare_base, untouched
 from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.embeddings import stored_embeddings
 from adapterhub_fin.engine.foreign import read_folder
-from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest, recorded_base
+from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest
 from adapterhub_fin.engine.grown import base_folder, changed_rows
 from adapterhub_fin.engine.locks import building
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
@@ -52,7 +52,7 @@ def save(
     evidence, licence}`. What carries no date is bounded by this moment. `labels` default to the model's own.
     """
     adapter = active_adapter(model)
-    choice = base_choice(base or recorded_base(model.peft_config[adapter].base_model_name_or_path))
+    choice = base_choice(base, model.peft_config[adapter].base_model_name_or_path)
     known_base = bases.known_of(choice) if choice else None
     repository = bases.repository_of(choice) if choice else None
     with building(), tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:  # others may answer with the model
@@ -73,7 +73,10 @@ def save(
         site = Site(slot=new_slot(), head_modules=tuple(modules), task=foreign.config.get("task_type"), base=repository)
         method = plugs.build_to_run(Method, manifest.method.name, manifest.method.options)
         check_reads_back(method, bare, site, Path(folder), f"the adapter {adapter!r}")
-        return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
+        version = registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
+    if choice is not None and choice.path is not None:
+        bases.remember(plugs.pin_key(pin), choice.path.expanduser())
+    return version
 
 
 def _labels_of(model: PeftModel) -> Sequence[str] | None:

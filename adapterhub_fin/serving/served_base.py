@@ -21,7 +21,7 @@ from adapterhub_fin.engine.locks import on_meta
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import BaseNotFound, WrongBase
-from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin.recipe import BaseChoice, named_base
 from adapterhub_fin_registry.manifest import Base
 
 # The types whose elements are the weights themselves, the coarsest first; a quantized checkpoint's are not compared.
@@ -52,10 +52,8 @@ def check_served(base: Base, served: str, leave_out: Collection[str] = ()) -> No
 
 def _folder(served: str) -> Path | None:
     """Where the files of a served base lie on this machine; nothing is downloaded."""
-    if Path(served).is_dir():
-        return Path(served).resolve()
     try:
-        return bases.find_base(BaseChoice(id=served)).folder
+        return bases.find_base(BaseChoice.read(served)).folder.resolve()
     except BaseNotFound:
         return None
 
@@ -63,7 +61,7 @@ def _folder(served: str) -> Path | None:
 def _names(served: str, folder: Path | None) -> Iterator[str]:
     """The ids that a served base goes by: its own, and for a folder `models--ORG--NAME` of a cache, or `ORG/NAME`."""
     yield served
-    if folder is None or not Path(served).is_dir():
+    if folder is None or "path" not in named_base(served):
         return
     yield "/".join(folder.parts[-2:])
     for part in folder.parts:

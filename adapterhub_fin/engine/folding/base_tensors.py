@@ -115,8 +115,11 @@ def fingerprinted(
     """Yield what a fingerprint is taken of, out of a model's files, for a model that is on the meta device."""
     prefix = pin.backbone_prefix(model)
     backbone = {name for name, _ in pin.base_parameters(model, leave_out)}
+    ties: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+    twins = {source: target for target, source in ties.items()}  # a tied one may be stored under its twin's name alone
     for name, _ in pin.fingerprinted(model, leave_out):
-        stored = tensors.by_key.get(prefix + name if name in backbone else name)
+        key = prefix + name if name in backbone else name
+        stored = tensors.by_key.get(key) or tensors.by_key.get(twins.get(key, ""))
         if stored is not None and stored.direct:
             yield name, stored.tensor()
 

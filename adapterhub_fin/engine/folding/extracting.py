@@ -16,14 +16,15 @@ from adapterhub_fin.engine.folding.base_tensors import ModelTensors, fingerprint
 from adapterhub_fin.engine.folding.differences import Differences
 from adapterhub_fin.engine.folding.tuned import tuned_shell
 from adapterhub_fin.engine.foreign import Foreign, read_folder
-from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest
+from adapterhub_fin.engine.foreign_record import foreign_manifest
 from adapterhub_fin.engine.merging.combine import check_rank
 from adapterhub_fin.engine.merging.record import DIGITS
 from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer, other_tokenizer
-from adapterhub_fin.errors import BadRecipe, WrongBase
+from adapterhub_fin.errors import WrongBase
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.manifest import Base
@@ -78,9 +79,7 @@ def extract(
     target = registry or configured_registries().writable()
     target.check_writable()
     folder = Path(tuned).expanduser()
-    choice = base_choice(_given(base))
-    if choice is None:
-        raise BadRecipe("base: name the model that was fine-tuned")
+    choice = BaseChoice.read(base)
     source = bases.find_base(choice, download=download)
     model, task = tuned_shell(folder, source.folder)
     tokenizer = _one_tokenizer(folder, source.folder)
@@ -100,12 +99,6 @@ def extract(
     if choice.path is not None:
         bases.remember(plugs.pin_key(pinned), source.folder)
     return Extraction(version, found.extracted, sorted(found.whole), found.left_out, found.unchanged)
-
-
-def _given(base: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
-    if isinstance(base, Mapping):
-        return base
-    return {"path": str(base)} if isinstance(base, Path) or Path(base).is_dir() else {"id": base}
 
 
 def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:

@@ -1,0 +1,75 @@
+"""Fingerprint a base in a folder, from its files: its weights are read where they lie, and no model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoModel
+
+from adapterhub_fin import bases
+from adapterhub_fin.descriptions import Head
+from adapterhub_fin.engine import pin, plugs
+from adapterhub_fin.engine.base_check import describe_base
+from adapterhub_fin.engine.embeddings import stored_embeddings
+from adapterhub_fin.engine.folding.base_tensors import ModelTensors, fingerprinted
+from adapterhub_fin.engine.foreign import is_unserved
+from adapterhub_fin.engine.locks import building, on_meta
+from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.errors import Refused
+from adapterhub_fin_registry.manifest import Base
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from adapterhub_fin.interfaces import HeadImplementation
+    from adapterhub_fin.recipe import BaseChoice
+
+
+def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter: Path) -> Base:
+    """Return the pin of the base in a choice's folder for a stored adapter and its manifest's head.
+
+    Its id is the choice's, the path is not in it, and where the base lies is remembered on this machine. Raises
+    BaseNotFound where the folder holds no model.
+    """
+    source = bases.find_base(choice)
+    with building(), quiet_loading():
+        model, tensors = _model(source.folder, _head(head))
+        stored = stored_embeddings(model, adapter)
+        modules = (*(head["modules"] if head else ()), *stored.modules)  # which the version brings
+        parameters = None if tensors is None else fingerprinted(model, tensors, modules)
+        rows = stored.rows_before(pin.vocabulary_size(model))
+        tokenizer = _tokenizer(source.folder)
+        found = describe_base(model, tokenizer, modules, source.repository, source.revision, parameters, rows=rows)
+    bases.remember(plugs.pin_key(found), source.folder)
+    return found
+
+
+def _model(folder: Path, head: HeadImplementation | None) -> tuple[PreTrainedModel, ModelTensors | None]:
+    """The model without values, and its files; of files that can't be read by themselves, the model alone."""
+    config, bare = plugs.load_config(folder), AutoModel
+    if getattr(config, "quantization_config", None) is None:
+        with on_meta():
+            shell: PreTrainedModel = bare.from_config(config) if head is None else head.skeleton(config)  # type: ignore[no-untyped-call]
+        with suppress(Refused):  # of pickles, which Transformers reads as tensors alone
+            return shell, ModelTensors(folder, shell)
+    if head is None:
+        return bare.from_pretrained(folder, local_files_only=True), None
+    return head.load_model(str(folder), local_files_only=True)[0], None
+
+
+def _head(record: Mapping[str, Any] | None) -> HeadImplementation | None:
+    if record is None or is_unserved(record["name"]):
+        return None
+    head: HeadImplementation = plugs.build(Head, record["name"], {})
+    head.restore(record["labels"])
+    return head
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
+    """The tokenizer in a base's folder; None where there is none, so that it is not held."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+        return None
+    return plugs.load_tokenizer(folder)
