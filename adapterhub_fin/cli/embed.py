@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterhub_fin.cli.answering import load_to_answer
 from adapterhub_fin.cli.model_options import ModelCommand
 from adapterhub_fin.cli.options import (
     REFERENCE,
@@ -67,10 +68,10 @@ def command(
     """
     if as_json and out is not None:
         raise click.UsageError("--json writes lines and --out a file: choose one")
+    if out is not None and not out.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {out.parent} to write it in", param_hint="--out")
     wanted = read_texts(texts, file)
-    from adapterhub_fin import load
-
-    adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
+    adapter = load_to_answer("embed", reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)
     vectors = adapter.embed(wanted, batch_size, progress=True, **options)
     if out is None:
         for text, vector in zip(wanted, vectors.tolist(), strict=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterhub_fin.cli.answering import load_to_answer
 from adapterhub_fin.cli.model_options import ModelCommand
 from adapterhub_fin.cli.options import (
     REFERENCE,
@@ -72,10 +73,8 @@ def command(
 
     prompts = read_texts(texts, file)
     checked(Decoding, options, "generate")  # a slip is told at once, before torch is imported
-    from adapterhub_fin import load
-
     asks = [_conversation(text, system) if chat or system is not None else text for text in prompts]
-    adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
+    adapter = load_to_answer("generate", reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)
     if not as_json:
         say_tier(adapter.reference, as_of, tier)
         if len(asks) == 1 and sys.stdout.isatty():

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from adapterhub_fin.cli.answering import load_to_answer
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -52,9 +53,7 @@ def command(
       ahf predict acme/tone@1 --as-of now --json "Orders fell short of plan."
     """
     wanted = read_texts(texts, file)
-    from adapterhub_fin import load
-
-    adapter = load(reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)  # type: ignore[arg-type]
+    adapter = load_to_answer("predict", reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)
     answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size, progress=True)]
     if as_json:
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, tier)}

@@ -6,17 +6,19 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-import transformers.integrations
-from transformers import TrainingArguments
-
 from adapterhub_fin.engine.ranks import world_size
 from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import TrainingArguments
+
     from adapterhub_fin.descriptions import Metric
     from adapterhub_fin.interfaces import MethodImplementation
     from adapterhub_fin.recipe import Training
+else:
+    torch = Lazy("torch")
 
 
 def check_training(training: Training, method: MethodImplementation, name: str) -> None:
@@ -33,7 +35,7 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
         raise BadRecipe(f"training.precision is bf16 and {torch.cuda.get_device_name()} lacks it: use fp16 or fp32")
     if training.recompute and not method.checkpointing:
         raise BadRecipe(f"training.recompute does not go with the method {name}, whose cache it would throw away")
-    if missing := sorted(set(training.trackers) - set(_trackers())):
+    if training.trackers and (missing := sorted(set(training.trackers) - set(_trackers()))):
         raise BadRecipe(f"training.trackers names {missing[0]}, which is not installed here, or not known: install it")
     if training.neftune is not None and method.positions:
         raise BadRecipe(f"training.neftune adds noise to embeddings, where the method {name} puts its prompt: drop one")
@@ -41,6 +43,8 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
 
 def _trackers() -> list[str]:
     """The reporting integrations of the Trainer whose packages are installed."""
+    import transformers.integrations
+
     integrations: Any = transformers.integrations  # untyped
     found: list[str] = integrations.get_available_reporting_integrations()
     return found
@@ -56,6 +60,8 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
     """What the Trainer is told."""
     per_device = training.batch_size // (training.accumulate * world_size())
     assert training.learning_rate is not None, "a resolved recipe has one"
+    from transformers import TrainingArguments
+
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=training.epochs,
@@ -97,6 +103,8 @@ def _recomputed(training: Training) -> dict[str, Any]:
     """Return the arguments that recompute activations, by the name that the installed Transformers has for them."""
     if not training.recompute:
         return {}
+    from transformers import TrainingArguments
+
     renamed = hasattr(TrainingArguments, "activation_checkpointing")  # since 5.23; before, gradient_checkpointing
     name = "activation_checkpointing" if renamed else "gradient_checkpointing"
     return {name: True, f"{name}_kwargs": {"use_reentrant": False}}

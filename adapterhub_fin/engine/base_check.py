@@ -12,8 +12,6 @@ from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor, nn
-
 from adapterhub_fin.engine import pin
 from adapterhub_fin.engine.rounding import FLUSHED, allowed, apart, as_read
 from adapterhub_fin.engine.row_sums import first_moved
@@ -24,16 +22,16 @@ from adapterhub_fin_registry.events import recorded_pin
 from adapterhub_fin_registry.manifest import Base, RowSums, WeightProbe
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin_registry import Registry, Version
 
+    Parameters = Iterable[tuple[str, Tensor]]  # by their names in a bare base
+
 # Of four-bit weights single elements are off by up to 0.4 of the root mean square of a tensor's probed elements, but
 # all eight together by 0.1 (measured on NF4), where two models of one shape differ by 1.4.
 QUANTIZED_TOLERANCE = 0.7
-
-
-Parameters = Iterable[tuple[str, Tensor]]  # by their names in a bare base
 
 
 def describe_base(

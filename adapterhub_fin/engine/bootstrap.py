@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
+from adapterhub_fin.lazy import Lazy
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Lazy("numpy")
+
+Metric = Callable[["np.ndarray", "np.ndarray"], float]
+
+
 Interval = tuple[float, float]
 
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.comparison import Difference, differences
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from adapterhub_fin_registry import Version
+else:
+    np = Lazy("numpy")
 
 Described = tuple[str, tuple[int, ...]]  # dtype and shape
 

@@ -108,8 +108,19 @@ def check_labels(labels: Iterable[Any], corpus: str) -> None:
         )
 
 
+def check_there(choice: CorpusChoice) -> None:
+    """Raise BadCorpus where the files that a corpus is read from, its option `path`, are not there.
+
+    Reading them would say so too, a second of imports later.
+    """
+    path = getattr(extensions().options(Corpus, choice.name, choice.options), "path", None)
+    if isinstance(path, Path) and not path.expanduser().exists():
+        raise BadCorpus(f"corpus {choice.name}: {path} can't be read, since it does not exist: give the path of a file")
+
+
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
     """All rows of a corpus, once each holds what a head reads; raises BadCorpus naming corpus and row."""
+    check_there(choice)
     rows: Rows = plugs.build_to_run(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
     _check(rows.table, reader.inputs, reader.consumes, choice.called)

@@ -10,17 +10,22 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
-from torch import Tensor, nn
 
 from adapterhub_fin.engine.foreign import bare_name, head_modules
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.pin import unwrapped, vocabulary_size
 from adapterhub_fin.errors import WrongBase
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin_registry.safetensors_header import read_header
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+else:
+    torch, nn = Lazy("torch"), Lazy("torch.nn")
 
 ADAPTED = {"lora_embedding_A": 1, "lora_B.weight": 0}  # LoRA of the embeddings and of the output: which axis is rows
 

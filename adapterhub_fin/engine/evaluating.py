@@ -9,38 +9,40 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from adapterhub_fin.engine.bootstrap import Interval, intervals
 from adapterhub_fin.engine.corpus import (
     check_targets,
+    check_there,
     corpus_digest,
     portable_options,
     read_rows,
 )
 from adapterhub_fin.engine.examples import IGNORED, lengths
 from adapterhub_fin.engine.labels import one_answer
-from adapterhub_fin.engine.loading import AsOf, Tier, load
+from adapterhub_fin.engine.loading import AsOf, Tier, base_source, find_version, load
 from adapterhub_fin.engine.locks import tokenizing
 from adapterhub_fin.engine.measure import check_defined, metric_functions, metrics_for
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.engine.provenance import environment
-from adapterhub_fin.engine.sampling import LongestFirst
 from adapterhub_fin.engine.seen import rows_seen
 from adapterhub_fin.engine.splits import PARTS, divide, resolve
 from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin.recipe import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.chain import Located
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
     from torch import nn
 
     from adapterhub_fin.engine.adapter import Adapter
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.manifest import Head
+else:
+    np = Lazy("numpy")
 
 log = logging.getLogger(__name__)
 CorpusSource = CorpusChoice | str | Mapping[str, Any] | None
@@ -104,6 +106,9 @@ def evaluate(
     choice = _choice(version, corpus, overrides)
     if record:
         registry.check_writable()  # told before the work, not after
+    check_there(choice)
+    if base is None or isinstance(base, str | Path):
+        base_source(find_version(version.reference, registry, None, "strict", None), base, download)
     chosen = _rows(choice, Located(registry, version), head.name, part)
     _check_labels(chosen.table, head.labels, choice.called, part)
     adapter = load(version.reference, base=base, registry=registry, download=download)
@@ -188,6 +193,8 @@ def _measured(
     """Each metric, its interval, and the number of units that were drawn from."""
     assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
     check_targets(adapter.head, {part: table}, corpus)
+    from adapterhub_fin.engine.sampling import LongestFirst
+
     check_defined(adapter.head, table, metrics_for(adapter.manifest.head.name), corpus, part)
     try:
         with tokenizing():

@@ -8,13 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.tensor_file import TensorFile
 from adapterhub_fin.errors import NotAnAdapter
+from adapterhub_fin.lazy import Lazy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Lazy("numpy")
 
 # What some types of PEFT store beside their weights: places in a matrix or in a bank of vectors (SHiRA, FRoD, VB-LoRA).
 PLACES = re.compile(r"(^|[._])(\w*_indices|frod_s_size)(\.|$)")

@@ -11,16 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
 from adapterhub_fin import bases
 from adapterhub_fin.engine.embeddings import embedding_modules
 from adapterhub_fin.errors import BadRecipe, BaseNotFound, Refused
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin.recipe import BaseChoice
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
+    from torch import Tensor, nn
+else:
+    torch, nn = Lazy("torch"), Lazy("torch.nn")
 
 
 def base_folder(choice: BaseChoice | None, base: nn.Module) -> Path | None:

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from adapterhub_fin.engine.splits import PARTS
+from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
     from adapterhub_fin.interfaces import HeadImplementation
+else:
+    np = Lazy("numpy")
 
 FEW = 5  # rows of a class below which neither training nor a metric says much
 _MISSING = frozenset(

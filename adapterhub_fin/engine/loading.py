@@ -8,10 +8,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-from transformers import GenerationConfig
-
 from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head, Method
 from adapterhub_fin.engine import pin, plugs
@@ -32,16 +28,21 @@ from adapterhub_fin.engine.slots import check_unchanged, new_slot, note_wrapper,
 from adapterhub_fin.engine.weights import fill_adapter
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName, WrongBase
 from adapterhub_fin.interfaces import Site
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin.recipe import BaseChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.manifest import Base
+else:
+    torch, nn = Lazy("torch"), Lazy("torch.nn")
 
 AsOf = str | date | datetime | None
 Tier = Literal["strict", "adapter"]
@@ -66,7 +67,7 @@ def load(
     the reference to what it means now. No Hub is contacted unless `download` is true.
     """
     found = find_version(reference, registry, as_of, tier, lock)
-    if isinstance(base, nn.Module):
+    if base is not None and not isinstance(base, str | Path):
         tokenizer = tokenizer or _tokenizer_for(base, found, download)
         with building(), _undrawn():
             return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
@@ -265,6 +266,8 @@ def _with_head(base: nn.Module, found: Found) -> nn.Module:
     for module in own:  # those of the backbone keep the modes that they have
         module.training = inner.training
     if found.head.task == "CAUSAL_LM":  # a bare backbone knows nothing of how its base writes
+        from transformers import GenerationConfig
+
         config: Any = inner.config
         with suppress(OSError):  # none was stored: what the configuration says stays
             shell.generation_config = GenerationConfig.from_pretrained(config.name_or_path, local_files_only=True)

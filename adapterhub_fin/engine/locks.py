@@ -13,13 +13,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, RLock, get_ident
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
-
-import torch
-from torch import nn
 
 from adapterhub_fin.engine.pin import backbone
 from adapterhub_fin.errors import Refused
+from adapterhub_fin.lazy import Lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+else:
+    torch = Lazy("torch")
 
 BROKEN = (
     "this process was forked while another thread of its parent was {}, so that what it inherited may be half changed: "

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from adapterhub_fin.lazy import Lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,9 @@ class LowRank:
             raise ValueError(f"factors of {tuple(self.left.shape)} and {tuple(self.right.shape)} don't multiply")
 
     @classmethod
-    def zero(cls, shape: tuple[int, int], dtype: torch.dtype = torch.float64) -> LowRank:
-        """No change at all, of rank 0."""
+    def zero(cls, shape: tuple[int, int], dtype: torch.dtype | None = None) -> LowRank:
+        """No change at all, of rank 0; in float64 by default."""
+        dtype = dtype or torch.float64
         return cls(torch.zeros(shape[0], 0, dtype=dtype), torch.zeros(0, shape[1], dtype=dtype))
 
     @property

@@ -7,18 +7,20 @@ from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from adapterhub_fin.descriptions import Head, Metric
 from adapterhub_fin.errors import BadCorpus, UnknownName
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
     from adapterhub_fin.interfaces import HeadImplementation
+else:
+    np = Lazy("numpy")
 
-Function = Callable[[np.ndarray, np.ndarray], float]
+Function = Callable[["np.ndarray", "np.ndarray"], float]
 
 
 def metrics_for(head: str) -> Mapping[str, Metric]:

@@ -13,14 +13,16 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
 from adapterhub_fin.engine.row_sums import row_sums
 from adapterhub_fin.errors import WrongBase
+from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
+else:
+    torch = Lazy("torch")
 
 PROBED = 8
 SLOT = re.compile(r"ahf_[0-9a-f]{8}")
@@ -141,8 +143,8 @@ def _module(model: nn.Module, getter: str) -> Any:
 
 
 def _weight(module: Any) -> Tensor | None:
-    weight = getattr(bare(module), "weight", None) if isinstance(module, nn.Module) else None
-    return weight if isinstance(weight, Tensor) else None
+    weight = getattr(bare(module), "weight", None) if isinstance(module, torch.nn.Module) else None
+    return weight if isinstance(weight, torch.Tensor) else None
 
 
 def vocabulary_size(model: nn.Module) -> int | None:

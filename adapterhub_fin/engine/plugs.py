@@ -10,23 +10,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from adapterhub_fin.descriptions import Description
 from adapterhub_fin.engine.locks import building, on_meta
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.pin import backbone, bare, unwrapped
 from adapterhub_fin.errors import PluginError, WrongBase, WrongTensors
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin_registry.safetensors_header import read_header
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.reach import OutOfReach
     from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation, Site
     from adapterhub_fin_registry.manifest import Base
+else:
+    torch, nn = Lazy("torch"), Lazy("torch.nn")
 
 
 def build(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any:

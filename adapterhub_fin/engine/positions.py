@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from transformers import MODEL_MAPPING
-
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
@@ -28,6 +26,8 @@ def position_limit(config: PretrainedConfig) -> int | None:
 
 
 def _starts_past_padding(config: Any) -> bool:
+    from transformers import MODEL_MAPPING
+
     model: Any = MODEL_MAPPING.get(type(config), None)
     module = inspect.getmodule(model) if model is not None else None
     if module is None:

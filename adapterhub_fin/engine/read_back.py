@@ -6,16 +6,19 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
 from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.engine.locks import building
 from adapterhub_fin.engine.slots import check_bijection, meta_twin
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
+from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from adapterhub_fin.interfaces import MethodImplementation, Site
+else:
+    torch = Lazy("torch")
 
 
 def check_fits(method: MethodImplementation, model: nn.Module, site: Site, folder: Path, whose: str) -> None:

@@ -9,14 +9,21 @@ never does: equality is refused. Two readings in one type must therefore be equa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from adapterhub_fin.lazy import Lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
+
 
 NARROW = ("bfloat16", "float16")  # from the coarsest on
 # Fewer different magnitudes than these may lie on a coarser grid by chance, as zeros and ones do.
 TELLING = 32
-FLUSHED = float(torch.finfo(torch.float32).tiny)  # some devices give zero for what is smaller
+FLUSHED = 2.0**-126  # float32's smallest normal number: some devices give zero for what is smaller
 
 
 def as_read(values: Sequence[float] | Tensor) -> Tensor:

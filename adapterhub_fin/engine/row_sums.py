@@ -11,13 +11,16 @@ import hashlib
 import math
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from adapterhub_fin.engine.rounding import grid, half_step
+from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from adapterhub_fin_registry.manifest import RowSums
+else:
+    torch = Lazy("torch")
 
 BLOCKS = 1024
 COLUMNS = 2

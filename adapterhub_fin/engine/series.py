@@ -94,6 +94,8 @@ def train_series(
     refuse_both(resume, restart)
     whole = _scheduled(named(read_recipe(recipe, overrides, keys)))
     registry = registry or configured_registries().writable()
+    registry.check_writable()  # told before the work, not after
+    bases.find_base(whole.base, download=download)
     rows = read_rows(whole.corpus, whole.head.name)
     plan = _still_on_this_base(_planned(whole, rows, registry), download)
     _tell_of_the_base(whole, plan)
@@ -124,6 +126,7 @@ def preview_series(
     name is not noticed here.
     """
     whole = _scheduled(read_recipe(recipe, overrides, keys))
+    bases.find_base(whole.base, download=download)
     rows = read_rows(whole.corpus, whole.head.name)
     plan = _planned(whole, rows, registry or configured_registries().writable_or_first())
     draft(plan[0].recipe, download=download, rows=rows)

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from transformers import set_seed
-
 from adapterhub_fin import bases
 from adapterhub_fin.descriptions import Head, Method, Metric
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.arguments import check_training, total_steps
 from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.corpus import Corpora, check_targets, read_corpus
+from adapterhub_fin.engine.corpus import Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.measure import check_parts, metric_for
 from adapterhub_fin.engine.positions import position_limit
@@ -95,6 +93,8 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     check_training(recipe.training, method, recipe.method.name)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
     source = bases.find_base(recipe.base, download=download)
+    if rows is None:
+        check_there(recipe.corpus)
     config = plugs.load_config(source.folder)
     _check_length(recipe, method, config)
     head.check(config)
@@ -124,6 +124,8 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
 
 def set_up(plan: Draft, slot: str) -> Setup:
     """The same run with its base loaded and pinned; raises WrongBase."""
+    from transformers import set_seed
+
     set_seed(plan.recipe.training.seed)
     with quiet_loading():
         model, travelling = plugs.load_base(plan.source.folder, plan.head, plan.method)

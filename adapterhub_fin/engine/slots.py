@@ -6,14 +6,19 @@ import copy
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.pin import backbone, unwrapped
 from adapterhub_fin.errors import WrongBase, WrongTensors
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin_registry.safetensors_header import read_header
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+else:
+    torch, nn = Lazy("torch"), Lazy("torch.nn")
 
 QUANTIZED = ("quant_type", "quant_state", "quant_storage", "compress_statistics", "blocksize")
 

@@ -9,18 +9,20 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from adapterhub_fin.engine.copies import Copies, copies_in
 from adapterhub_fin.engine.dealing import deal, joined, quotas, strata
 from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin_registry.knowledge import as_of_instant
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
     from adapterhub_fin.calendars import Span
     from adapterhub_fin.split import Split
+else:
+    np = Lazy("numpy")
 
 PARTS = ("train", "validation", "test")
 

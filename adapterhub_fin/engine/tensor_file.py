@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin_registry.reading import open_regular
 from adapterhub_fin_registry.safetensors_header import read_header
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+else:
+    np = Lazy("numpy")
+
 CHUNK = 2**20  # bytes
 ELEMENTS = 2**18
 NUMPY = {

@@ -10,13 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from transformers import EarlyStoppingCallback, TrainerState, set_seed
-
 from adapterhub_fin import bases
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.adapter import Adapter
-from adapterhub_fin.engine.arguments import arguments
 from adapterhub_fin.engine.corpus import files_read
 from adapterhub_fin.engine.labels import one_answer
 from adapterhub_fin.engine.loading import load
@@ -24,23 +20,26 @@ from adapterhub_fin.engine.locks import building, drawing
 from adapterhub_fin.engine.measure import measured, metrics_for
 from adapterhub_fin.engine.provenance import draft_manifest
 from adapterhub_fin.engine.ranks import from_first, is_first, world_size
-from adapterhub_fin.engine.runs import RunFolder, open_run
+from adapterhub_fin.engine.runs import RunFolder, open_run, refuse_both
 from adapterhub_fin.engine.seen import learnt_texts
 from adapterhub_fin.engine.setup import Draft, Setup, draft, set_up
 from adapterhub_fin.engine.slots import check_bijection
-from adapterhub_fin.engine.trainer import AdapterTrainer
-from adapterhub_fin.engine.training_bar import ProgressBar
 from adapterhub_fin.engine.weights import write_adapter
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
+    from adapterhub_fin.engine.trainer import AdapterTrainer
     from adapterhub_fin_registry import Version
+else:
+    np = Lazy("numpy")
 
 log = logging.getLogger(__name__)
 Source = Recipe | str | Path | Mapping[str, Any] | None
@@ -82,9 +81,11 @@ def train(
     goes on with `resume`, to the weights that it would have had, or is thrown away with `restart`. Raises BadRecipe,
     UnknownName, BadCorpus or BaseNotFound before the base is loaded, and TrainingFailed when the run itself breaks.
     """
+    refuse_both(resume, restart)
     whole = named(read_recipe(recipe, overrides, keys))
-    plan = draft(whole, download=download)
-    return run(plan, registry or configured_registries().writable(), resume=resume, restart=restart)
+    registry = registry or configured_registries().writable()
+    registry.check_writable()  # told before the work, not after
+    return run(draft(whole, download=download), registry, resume=resume, restart=restart)
 
 
 def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:
@@ -137,6 +138,8 @@ def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
     if is_first():
         digest = setup.corpora.record["digest"]
         run.bind({"corpus": digest, "base": plugs.pin_key(setup.base), "number of processes": world_size()})
+    from transformers import set_seed
+
     set_seed(recipe.training.seed)
     with building():
         model = setup.method.attach(setup.model, setup.site)
@@ -182,6 +185,12 @@ def _one_answer(setup: Setup, predicted: Any) -> str | None:
 
 def _trainer(setup: Setup, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
     training = setup.recipe.training
+    from transformers import EarlyStoppingCallback
+
+    from adapterhub_fin.engine.arguments import arguments
+    from adapterhub_fin.engine.trainer import AdapterTrainer
+    from adapterhub_fin.engine.training_bar import ProgressBar
+
     return AdapterTrainer(
         method=setup.method,
         head=setup.head,
@@ -208,6 +217,8 @@ def _train(trainer: AdapterTrainer, run: RunFolder) -> None:
     """Train to the end, from the last checkpoint where there is one; it may be the end already."""
     checkpoint = run.checkpoint
     if checkpoint is not None:
+        from transformers import TrainerState
+
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         control: Any = state.stateful_callbacks.get("TrainerControl", {})
         if control.get("args", {}).get("should_training_stop") or state.global_step >= state.max_steps:

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.errors import WriteFailed, WrongTensors
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from adapterhub_fin.interfaces import MethodImplementation
 
 
@@ -36,6 +35,8 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
     safetensors has an error of its own for that, which is no OSError.
     """
+    from safetensors.torch import save_file
+
     ready = {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(tensors.items())}
     try:
         save_file(unshared(ready), path, metadata={"format": "pt"})
@@ -56,6 +57,9 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def fill_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
     """Put a folder's tensors into an adapter of the same structure, and the whole embeddings into the base."""
+    import torch
+    from safetensors.torch import load_file
+
     stored = load_file(folder / WEIGHTS)
     live = live_embeddings(model, stored_embeddings(model, folder))
     method.fill(model, slot, {name: value for name, value in stored.items() if name not in live})

@@ -84,7 +84,10 @@ def export(
             _copy(version, source, built)
             done = Exported(version, target)
         elif layout == "merged":
-            from adapterhub_fin.engine.folding.into_base import fold_into_base
+            from adapterhub_fin.engine.loading import base_source, find_version
+
+            base_source(find_version(version.reference, registry, None, "strict", None), base, download)
+            from adapterhub_fin.engine.folding.into_base import fold_into_base  # torch, once the base is there
 
             exact = f"{version.name}@{version.number}"
             folded = fold_into_base(exact, built, base=base, into=into, download=download, registry=registry)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-
-import torch
-from torch import Generator, Tensor
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.low_rank import LowRank, Span, nearest
 from adapterhub_fin.engine.merging.sketching import sketched
 from adapterhub_fin.errors import AdapterHubError, BadMerge, PluginError
 from adapterhub_fin.interfaces import MergerImplementation
+from adapterhub_fin.lazy import Lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator, Tensor
+else:
+    torch = Lazy("torch")
 
 Space = Literal["exact", "dense", "factor"]
 Rank = int | float | None
 Answer = TypeVar("Answer")
 BEYOND = 2**63  # whole numbers that no manifest records
-LARGEST = torch.finfo(torch.float32).max  # of what a merge stores, where no parent is wider
+LARGEST = (2 - 2**-23) * 2.0**127  # float32's largest number: of what a merge stores, where no parent is wider
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def combine(
     check_rank(rank)
     if not any(weights) or all(change.is_zero() for change in changes):
         return Combined(LowRank.zero(changes[0].shape), 1.0)
-    changes, generator = [change.to(torch.float64) for change in changes], Generator().manual_seed(seed)
+    changes, generator = [change.to(torch.float64) for change in changes], torch.Generator().manual_seed(seed)
     _check_sizes(changes, weights)
     if rank is None:
         if (joined := _asked(implementation.join, changes, weights)) is not None:

@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from adapterhub_fin import descriptions
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.foreign import ROWS
 from adapterhub_fin.engine.merging.parents import Parent
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
+from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from adapterhub_fin_registry.manifest import Head
+else:
+    torch = Lazy("torch")
 
 CURE = "name the one whose head is to be taken, with --head-from (head_from=...)"
 _PLACEHOLDER = re.compile(r"LABEL_[0-9]+")  # what Transformers calls an output that nobody named

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from adapterhub_fin.engine.corpus import check_there
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.combine import Rank
 from adapterhub_fin.engine.merging.parents import merged_base
@@ -20,13 +19,19 @@ from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lazy import Lazy
+from adapterhub_fin.recipe import CorpusChoice
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.reference import check_name
 
 if TYPE_CHECKING:
+    import torch
+
     from adapterhub_fin.engine.evaluating import CorpusSource, Evaluation, Part
     from adapterhub_fin_registry import Version
+else:
+    torch = Lazy("torch")
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ def merge(
     target = registry or configured_registries().writable()
     if not dry_run:
         target.check_writable()  # told before the work, not after
+    if check is not None:
+        check_there(check if isinstance(check, CorpusChoice) else CorpusChoice.read(check))
     plan = plan_merge(
         references, manner, weights=weights, weights_for=weights_for, head_from=head_from, registry=registry
     )

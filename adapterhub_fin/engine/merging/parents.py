@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from adapterhub_fin.engine.base_check import first_difference, held_base
 from adapterhub_fin.engine.merging.kinds import check_one_kind
@@ -16,16 +17,19 @@ from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
-    from adapterhub_fin_registry.manifest import Base
+    from adapterhub_fin_registry.manifest import Base, WeightProbe
+
+COARSEST = 2.0**-6  # half units in the last place of two bfloat16 sum to at most 2**-7 of a number
+TINIEST = 2.0**-20  # beyond what float16's smallest numbers round to
+H = TypeVar("H", bound="Held")
 
 
 @dataclass(frozen=True)
-class Parent:
-    """One adapter of a merge, its files verified."""
+class Held:
+    """One adapter of a merge, its files verified and not yet read."""
 
     version: Version
     base: Base  # what it is held to, from its manifest or its first load
-    changes: StoredChanges
 
     @property
     def called(self) -> str:
@@ -33,17 +37,23 @@ class Parent:
         return self.version.reference
 
 
+@dataclass(frozen=True)
+class Parent(Held):
+    """One adapter of a merge, with what it changes."""
+
+    changes: StoredChanges
+
+
 def find_parents(references: Sequence[str], registry: Registry | None = None) -> list[Parent]:
     """The adapters of these names, in their order; BadMerge where one can't be read into matrices."""
     if not references:
         raise BadMerge("no adapter was named: give at least one reference, such as acme/tone@1")
+    held = [_held(reference, registry) for reference in references]
+    _check_bases(held)  # which needs no torch, and what follows does
     found: list[Parent] = []
-    for reference in references:
-        holder = registry or configured_registries().answering(reference)
-        version = holder.resolve(reference)
-        holder.path(version.reference)  # hashes the files, and asks the policy
+    for reference, each in zip(references, held, strict=True):
         try:
-            found.append(Parent(version, held_base(holder, version), changes_of(version)))
+            found.append(Parent(each.version, each.base, changes_of(each.version)))
         except BadMerge as error:
             others = [each.called for each in found] or [each for each in references if each != reference]
             beside = f" (beside {', '.join(others)})" if others else ""
@@ -51,17 +61,30 @@ def find_parents(references: Sequence[str], registry: Registry | None = None) ->
     return found
 
 
-def check_together(parents: Sequence[Parent]) -> list[str]:
-    """What must be said of parents that go together; BadMerge names two that don't, and why."""
-    first = _most_certain(parents)
-    others = [each for each in parents if each is not first]
+def _held(reference: str, registry: Registry | None) -> Held:
+    holder = registry or configured_registries().answering(reference)
+    version = holder.resolve(reference)
+    holder.path(version.reference)  # hashes the files, and asks the policy
+    return Held(version, held_base(holder, version))
+
+
+def _check_bases(held: Sequence[Held]) -> list[str]:
+    """What must be said of adapters whose bases go together; BadMerge names two whose don't, and why."""
+    first = _most_certain(held)
+    others = [each for each in held if each is not first]
     said = [warning for each in others if (warning := _same_base(first, each))]
     for one, other in combinations(others, 2):  # two may each go with the first, which says less than they do
         _same_base(one, other)
+    return said
+
+
+def check_together(parents: Sequence[Parent]) -> list[str]:
+    """What must be said of parents that go together; BadMerge names two that don't, and why."""
+    said = _check_bases(parents)
     said += [
         f"{each.called}: that its base is {each.base.repository} is only declared, and was taken as it is"
         for each in parents
-        if others and each.base.weight_probe is None
+        if len(parents) > 1 and each.base.weight_probe is None
     ]
     check_one_kind(parents)
     for name in sorted({name for each in parents for name in each.changes.places}):
@@ -89,11 +112,11 @@ def merged_base(parents: Sequence[Parent]) -> Base:
     return _most_certain(parents).base
 
 
-def _most_certain(parents: Sequence[Parent]) -> Parent:
+def _most_certain(parents: Sequence[H]) -> H:
     return min(parents, key=lambda each: (each.base.pin != "verified", each.base.quantization is not None))
 
 
-def _same_base(one: Parent, other: Parent) -> str | None:
+def _same_base(one: Held, other: Held) -> str | None:
     """A sentence where their weights can't say whether two adapters share a base; BadMerge where they don't."""
     a, b = one.base, other.base
     for key, what in (
@@ -116,6 +139,8 @@ def _same_base(one: Parent, other: Parent) -> str | None:
         left, right = ({name: len(each) for name, each in p.values.items()} for p in (a.weight_probe, b.weight_probe))
         if left != right and None in (a.structure_digest, b.structure_digest):  # which would say that they are alike
             raise _other_base(one, other, "other layers")
+        if not quantized and (far := _far_apart(a.weight_probe, b.weight_probe)):
+            raise _other_base(one, other, f"other weights ({far})")
         if off := first_difference(a.weight_probe, b.weight_probe, quantized):
             raise _other_base(one, other, f"other weights ({off})")
         if quantized and a.repository != b.repository:  # rounding to four bits hides what a fine-tuning changes
@@ -131,7 +156,16 @@ def _same_base(one: Parent, other: Parent) -> str | None:
     return None
 
 
-def _other_base(one: Parent, other: Parent, why: str) -> BadMerge:
+def _far_apart(one: WeightProbe, other: WeightProbe) -> str | None:
+    """The first tensor that differs by more than twice what any two types round to; no torch, unlike the exact rule."""
+    for tensor, values in one.values.items():
+        for a, b in zip(values, other.values[tensor], strict=True):
+            if COARSEST * max(abs(a), abs(b)) + TINIEST < abs(a - b) < math.inf:
+                return f"{tensor} differs by {abs(a - b):.3g}"
+    return None
+
+
+def _other_base(one: Held, other: Held, why: str) -> BadMerge:
     names = [_id(each.base) for each in (one, other)]
     return BadMerge(
         f"{one.called} is for {names[0]} and {other.called} for {names[1]}, which has {why}: merge adapters of one base"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from adapterhub_fin.descriptions import Merger
 from adapterhub_fin.engine.low_rank import LowRank
@@ -29,22 +27,25 @@ from adapterhub_fin.engine.merging.places import Place, check_one_lora
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, NotFound
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
+    import torch
     from pydantic import BaseModel
 
     from adapterhub_fin.interfaces import MergerImplementation
+else:
+    torch = Lazy("torch")
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How to merge: the merger, built from its options, the space it computes in, the rank asked for, and the seed."""
+    """How to merge: the merger and its options, the space it computes in, the rank asked for, and the seed."""
 
     merger: Merger
     options: BaseModel
-    implementation: MergerImplementation
     space: Space
     rank: Rank
     seed: int
@@ -57,7 +58,13 @@ class Manner:
         check_rank(rank)
         if not 0 <= seed < BEYOND:
             raise BadMerge(f"the seed {seed} is no whole number from 0 that a manifest records: give a smaller one")
-        return cls(merger, checked, merger.load()(checked), space_for(merger, space), rank, seed)
+        return cls(merger, checked, space_for(merger, space), rank, seed)
+
+    @cached_property
+    def implementation(self) -> MergerImplementation:
+        """The merger itself, imported when it is first used."""
+        found: MergerImplementation = self.merger.load()(self.options)
+        return found
 
     def combine(self, changes: Sequence[LowRank], weights: Sequence[float], name: str) -> Combined:
         """The merged change of one parameter; its draws are the same on every machine, whatever else is merged."""

@@ -12,9 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
-from torch import Tensor
 
 from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine import plugs
@@ -25,13 +23,19 @@ from adapterhub_fin.engine.merging.variants import check_plain
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.errors import AdapterHubError, BadMerge, NotAnAdapter, PluginError, UnknownName
 from adapterhub_fin.extensions import extensions
+from adapterhub_fin.lazy import Lazy
 from adapterhub_fin.lora_scale import lora_rank, lora_scale
 from adapterhub_fin_registry.safetensors_header import read_header
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from adapterhub_fin.interfaces import LoraFactors, MethodImplementation
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.manifest import Method as StoredMethod
+else:
+    torch = Lazy("torch")
 
 MAGNITUDE = ".lora_magnitude_vector"
 FLOATS = ("F64", "F32", "F16", "BF16")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Generator, Tensor
+from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.low_rank import LowRank, nearest, numerical_rank
+from adapterhub_fin.lazy import Lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator, Tensor
+else:
+    torch = Lazy("torch")
 
 OVERSAMPLING = 16  # columns of the sketch beyond the rank
 POWER_ITERATIONS = 3  # passes that sharpen it where the values fall slowly, as those of a trimmed matrix do

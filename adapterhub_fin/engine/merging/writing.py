@@ -7,16 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.foreign import PREFIX
 from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.places import Place
 from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.engine.weights import write_tensors
+from adapterhub_fin.lazy import Lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
 
 
 def write_lora(

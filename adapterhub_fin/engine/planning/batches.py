@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.examples import lengths
 from adapterhub_fin.engine.ranks import world_size
-from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.setup import Draft
@@ -19,6 +18,8 @@ EPOCHS = 3  # looked at: the longest row is in every epoch, and what shares its 
 
 def training_parts(draft: Draft, epoch: int) -> list[list[int]]:
     """Indices of the training examples of an epoch, as they go through the model together in one process."""
+    from adapterhub_fin.engine.sampling import LengthGroupedBatches
+
     training, rows = draft.recipe.training, draft.examples["train"]
     order = LengthGroupedBatches(lengths(rows), training.batch_size, training.seed)
     order.set_epoch(epoch)
@@ -27,6 +28,8 @@ def training_parts(draft: Draft, epoch: int) -> list[list[int]]:
 
 def answer_batches(draft: Draft, part: str) -> list[list[int]]:
     """The same for an evaluation of the validation or the test part."""
+    from adapterhub_fin.engine.sampling import LongestFirst
+
     training = draft.recipe.training
     size = 2 * (training.batch_size // (training.accumulate * world_size()))
     return _cut(list(LongestFirst(lengths(draft.examples[part]))), size)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.planning.alternatives import alternatives
 from adapterhub_fin.engine.planning.duration import duration
 from adapterhub_fin.engine.planning.machine import CONTEXT, Device, find_device, known_speed, measure_speed, resident
-from adapterhub_fin.engine.planning.rehearsal import Phase, Rehearsal, rehearse
-from adapterhub_fin.engine.planning.shadow import loaded_dtype
 from adapterhub_fin.engine.series import largest_window
 from adapterhub_fin.engine.setup import draft
 from adapterhub_fin.engine.training import read_recipe
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.planning.rehearsal import Phase, Rehearsal
     from adapterhub_fin.engine.setup import Draft
     from adapterhub_fin.engine.training import Source
     from adapterhub_fin.recipe import Recipe
@@ -88,10 +87,13 @@ def plan(
     or a quantization that can't be told from the configuration. Of a schedule, it is the window with the most rows.
     """
     whole = read_recipe(recipe, overrides, keys)
-    place = find_device(device)
+    asked = None if device is None else find_device(device)  # a slip is told before torch is imported
     drafted = draft(whole if whole.schedule is None else largest_window(whole), download=download)
+    place = asked or find_device(None)
     process = CONTEXT if place.kind != "cpu" else resident() + MACHINERY  # before the estimate itself takes memory
     speed = measure_speed(place) if measure else known_speed(place)
+    from adapterhub_fin.engine.planning.rehearsal import rehearse
+
     told = rehearse(drafted)
     fullest, memory = _fullest(drafted, told, place, process)
     total = sum(memory.values())
@@ -130,6 +132,8 @@ def _passing(drafted: Draft, told: Rehearsal) -> Phase:
     """A step that recomputes nothing: what is computed again goes through the heap too, and leaves its holes."""
     if not drafted.recipe.training.recompute:
         return told.training
+    from adapterhub_fin.engine.planning.rehearsal import rehearse
+
     training = drafted.recipe.training.model_copy(update={"recompute": False})
     return rehearse(replace(drafted, recipe=drafted.recipe.model_copy(update={"training": training}))).training
 
@@ -145,6 +149,8 @@ def _needs(phase: Phase, process: int, holes: int) -> Mapping[str, int]:
 
 def _changes(drafted: Draft, place: Device, process: int) -> Iterable[Change]:
     """Of each way to need less the mildest form that fits, else its strongest."""
+    from adapterhub_fin.engine.planning.rehearsal import rehearse
+
     advised = False
     for group in alternatives(drafted):
         found: tuple[str, int] | None = None
@@ -160,6 +166,8 @@ def _changes(drafted: Draft, place: Device, process: int) -> Iterable[Change]:
 
 
 def _assumptions(drafted: Draft, place: Device) -> Iterable[str]:
+    from adapterhub_fin.engine.planning.shadow import loaded_dtype
+
     training, split = drafted.recipe.training, drafted.recipe.corpus.split
     if split.cutoff is not None:
         yield f"the run is that of the window whose cut-off is {split.cutoff}"
