@@ -47,6 +47,7 @@ HEAVY = (
     "click",
     "sklearn.metrics",
     "scipy.stats",
+    "exchange_calendars",
     "cryptography.hazmat.primitives.asymmetric.ec",
     "jsonschema",
     "pytest",
