@@ -53,7 +53,7 @@ HEAVY = (
     "pytest",
 )
 TIMEOUT = 300.0
-PASSED, FAILED, NONE_FOUND = 0, (1, 2), 5  # pytest's exit codes
+PASSED, FAILED, NO_END = 0, (1, 2), -1  # pytest's exit codes, and ours
 
 
 @dataclass(frozen=True)
@@ -149,20 +149,26 @@ class Worker:
 
     def __init__(self, tree: Path) -> None:
         self.tree = tree
+        self.sound: dict[str, bool] = {}  # tests that were run without a slip, and whether they passed
         command = [sys.executable, __file__, "--worker", str(tree)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(tree), cwd=tree, text=True
         )
 
-    def ask(self, slip: Slip | None, tests: Sequence[str] = (), keyword: str = "") -> tuple[int, str, float]:
-        """Return pytest's exit code (-1 where it did not end in time), the test that failed, and the seconds it took.
+    def ask(self, slip: Slip) -> tuple[int, str, float]:
+        """Return pytest's exit code (NO_END where it did not end in time), the test that failed, and the seconds."""
+        planted = {"file": slip.file, "old": slip.old, "new": slip.new}
+        return self._asked({"tests": slip.tests, "keyword": slip.keyword, "slip": planted})
 
-        Without a slip the tests run on the code as it is.
-        """
+    def passes_as_it_is(self, test: str) -> bool:
+        """Return whether a test passes on the code without a slip; it is run once."""
+        if test not in self.sound:
+            self.sound[test] = self._asked({"tests": [test], "keyword": "", "slip": None})[0] == PASSED
+        return self.sound[test]
+
+    def _asked(self, question: Mapping[str, Any]) -> tuple[int, str, float]:
         assert self.process.stdin is not None and self.process.stdout is not None
-        asked = {"tests": tests or (slip.tests if slip else ()), "keyword": keyword or (slip.keyword if slip else "")}
-        planted = None if slip is None else {"file": slip.file, "old": slip.old, "new": slip.new}
-        print(json.dumps({**asked, "slip": planted}), file=self.process.stdin, flush=True)
+        print(json.dumps(question), file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline())
         return answer["code"], answer["by"], answer["seconds"]
 
@@ -224,7 +230,7 @@ def _forked(tree: Path, tests: Sequence[str], keyword: str) -> tuple[int, str]:
         if time.monotonic() > ends:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return -1, f"no end within {TIMEOUT:.0f} s"
+            return NO_END, f"no end within {TIMEOUT:.0f} s"
         time.sleep(0.05)
     told = log.read_text(errors="replace").splitlines()
     by = [line for line in told if line.startswith(("FAILED ", "ERROR "))] or told[-1:]
@@ -232,24 +238,15 @@ def _forked(tree: Path, tests: Sequence[str], keyword: str) -> tuple[int, str]:
 
 
 def try_out(worker: Worker, slip: Slip, key: str) -> Outcome:
-    """Plant a slip and run its tests."""
+    """Plant a slip and run its tests; one that fails must pass without the slip, or it would kill anything."""
     code, by, seconds = worker.ask(slip)
     if code == PASSED:
         return Outcome(slip.module, slip.name, "survived", slip.equivalent, seconds, key)
-    if code == NONE_FOUND or code not in (*FAILED, -1, -signal.SIGSEGV):
+    if code not in (*FAILED, NO_END, -signal.SIGSEGV):
         return Outcome(slip.module, slip.name, "error", f"pytest ended with {code}: {by}", seconds)
+    if code in FAILED and not worker.passes_as_it_is(by.partition(" ")[2].partition("[")[0]):
+        return Outcome(slip.module, slip.name, "error", f"fails as the code is: {by}", seconds)
     return Outcome(slip.module, slip.name, "killed", by, seconds, key)
-
-
-def check_sound(worker: Worker, slips: Sequence[Slip]) -> None:
-    """Exit where the tests fail on the code as it is: they would kill anything."""
-    for tests in dict.fromkeys(slip.tests for slip in slips):
-        keywords = {slip.keyword for slip in slips if slip.tests == tests}
-        keyword = "" if "" in keywords else " or ".join(f"({each})" for each in sorted(keywords))
-        code, by, seconds = worker.ask(None, tests, keyword)
-        print(f"as it is: {', '.join(tests)} {keyword and '-k ' + repr(keyword)} {seconds} s", flush=True)
-        if code != PASSED:
-            sys.exit(f"these tests do not pass as the code is: pytest ended with {code}: {by}")
 
 
 def earlier() -> dict[str, Outcome]:
@@ -279,7 +276,6 @@ def run(slips: Sequence[Slip], workers: int) -> list[Outcome]:
         with worktree() as tree:
             worker = Worker(tree)
             while (group := groups.get()) is not None:
-                check_sound(worker, group)
                 for slip in group:
                     outcome = try_out(worker, slip, keys[slip])
                     outcomes[slip.module, slip.name] = outcome
