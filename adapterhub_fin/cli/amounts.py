@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from adapterhub_fin_registry.clock import read_clock
+
 _PERIODS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
 
@@ -38,7 +40,7 @@ class Duration(click.ParamType[timedelta]):
         try:
             if unit in _PERIODS and number.isascii() and number.isdigit() and len(number) < 6 and int(number):
                 return int(number) * _PERIODS[unit]
-            left = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC) - datetime.now(UTC)
+            left = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC) - read_clock()
         except ValueError:
             left = timedelta()
         if left <= timedelta():

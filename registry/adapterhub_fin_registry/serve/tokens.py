@@ -8,12 +8,13 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.change import now
+from adapterhub_fin_registry.clock import read_clock
 from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound
 from adapterhub_fin_registry.knowledge import format_instant, parse_instant
@@ -46,7 +47,7 @@ class Token:
     @property
     def is_expired(self) -> bool:
         """Whether its time is over."""
-        return bool(self.expires_at) and parse_instant(self.expires_at) <= datetime.now(UTC)
+        return bool(self.expires_at) and parse_instant(self.expires_at) <= read_clock()
 
     def may_read(self, namespace: str) -> bool:
         """Whether what is private in a namespace may be seen."""
@@ -87,7 +88,7 @@ class Tokens:
         said: dict[str, Any] = {"name": name, "rights": rights, "namespaces": sorted(set(namespaces))}
         said["created_at"] = now()
         if expires is not None:
-            said["expires_at"] = format_instant((datetime.now(UTC) + expires).replace(microsecond=0))
+            said["expires_at"] = format_instant((read_clock() + expires).replace(microsecond=0))
         sha256 = _hashed(secret)
         self._disk.make(self.folder)
         self._disk.restrict(self.folder, 0o700)
