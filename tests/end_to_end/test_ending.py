@@ -140,6 +140,7 @@ def test_other_fields_of_the_base_hold_where_nothing_else_is_asked_for(tmp_path:
 def test_a_head_around_a_bare_backbone_writes_as_its_base_does(decoder: Path, tmp_path: Path) -> None:
     """The backbone has no generation config of its own; its head is tied to the embeddings."""
     registry, base = ahf.Registry(tmp_path / "home"), tmp_path / "base"
+    torch.manual_seed(0)
     tied = LlamaForCausalLM(LlamaConfig.from_pretrained(decoder, tie_word_embeddings=True))
     tied.generation_config.eos_token_id, tied.generation_config.repetition_penalty = [3, WORD], 1.3
     tied.save_pretrained(base)
@@ -147,6 +148,24 @@ def test_a_head_around_a_bare_backbone_writes_as_its_base_does(decoder: Path, tm
     whole = _writer(base, registry)
     tokenizer = AutoTokenizer.from_pretrained(base)
     shared = ahf.load("t/w", base=AutoModel.from_pretrained(base), tokenizer=tokenizer, registry=registry)
-    assert _written(shared) == _written(whole) != _written(whole, repetition_penalty=1.0)
+    prompts = ["a", "Arlo: profit", "xyz"]
+    expected = [whole.generate([prompt], max_new_tokens=12)[0] for prompt in prompts]
+    assert shared.generate(prompts, max_new_tokens=12) == expected
+    assert ["".join(shared.stream(prompt, max_new_tokens=12)) for prompt in prompts] == expected
+    assert whole.generate(prompts, max_new_tokens=12, repetition_penalty=1.0) != expected
     model: Any = shared.model
     assert model.generation_config.eos_token_id == [3, WORD]
+
+
+def test_padding_before_a_prompt_was_not_said(tmp_path: Path) -> None:
+    """Where the end of text pads, a penalty on what was said would keep the rows of a batch from ending."""
+    base = _base(tmp_path / "base", "abca$de", repetition_penalty=1.7)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    tokenizer.pad_token = "[SEP]"
+    tokenizer.save_pretrained(base)
+    adapter = _writer(base, ahf.Registry(tmp_path / "home"))
+    plain: Any = LlamaForCausalLM.from_pretrained(base)
+    ids = torch.tensor([tokenizer("b")["input_ids"]])
+    expected = plain.generate(ids, max_new_tokens=12)[0, ids.shape[1] :]
+    assert adapter.generate(["b"], max_new_tokens=12) == [tokenizer.decode(expected, skip_special_tokens=True)]
+    assert adapter.generate(["b", "zzzzzz b"], max_new_tokens=12)[0] == adapter.generate(["b"], max_new_tokens=12)[0]
