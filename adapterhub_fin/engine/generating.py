@@ -10,7 +10,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+from transformers import GenerationConfig, StoppingCriteria
 
 from adapterhub_fin.engine.ending import Ending, PieceStreamer, WritesMark, ending
 from adapterhub_fin.engine.examples import check_tokens
@@ -124,7 +124,7 @@ def _configuration(decoding: Decoding, tokenizer: PreTrainedTokenizerBase, end: 
     configuration: GenerationConfig = build(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=bool(decoding.temperature),
-        repetition_penalty=1.0,  # by a processor of ours, which knows what is padding
+        repetition_penalty=decoding.repetition_penalty,
         use_cache=True,
         num_return_sequences=1,
         return_dict_in_generate=False,
@@ -133,28 +133,6 @@ def _configuration(decoding: Decoding, tokenizer: PreTrainedTokenizerBase, end: 
         **(draws if decoding.temperature else {}),
     )
     return configuration
-
-
-class RepetitionPenalty(LogitsProcessor):
-    """Make what was said less likely, as Transformers does, but for the padding before a prompt.
-
-    Nobody said that, and where it is the end of text, a row would run past its end in a batch.
-    """
-
-    def __init__(self, penalty: float, mask: torch.Tensor) -> None:
-        self.penalty, self.padding = penalty, (mask == 0).sum(1)
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        padding = self.padding.repeat_interleave(len(input_ids) // len(self.padding))  # a row for each beam
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        said = torch.where(places < padding[:, None], input_ids[:, -1:], input_ids)  # (rows, tokens)
-        each = scores.gather(1, said)
-        return scores.scatter(1, said, torch.where(each < 0, each * self.penalty, each / self.penalty))
-
-
-def _penalty(model: Any, batch: Mapping[str, torch.Tensor], decoding: Decoding) -> list[LogitsProcessor]:
-    penalty = decoding.repetition_penalty or model.generation_config.repetition_penalty or 1.0
-    return [] if penalty == 1 else [RepetitionPenalty(penalty, batch["attention_mask"])]
 
 
 def _check_no_beams(adapter: Adapter) -> None:
@@ -213,7 +191,7 @@ def _generate(
     tokens: torch.Tensor = model.generate(
         **batch,
         generation_config=_configuration(decoding, tokenizer, end),
-        logits_processor=[FiniteScores(adapter.reference), *_penalty(model, batch, decoding)],
+        logits_processor=[FiniteScores(adapter.reference)],
         stopping_criteria=[*criteria, *marks],
         **({"tokenizer": tokenizer} if model.generation_config.stop_strings else {}),
         **how,

@@ -155,17 +155,3 @@ def test_a_head_around_a_bare_backbone_writes_as_its_base_does(decoder: Path, tm
     assert whole.generate(prompts, max_new_tokens=12, repetition_penalty=1.0) != expected
     model: Any = shared.model
     assert model.generation_config.eos_token_id == [3, WORD]
-
-
-def test_padding_before_a_prompt_was_not_said(tmp_path: Path) -> None:
-    """Where the end of text pads, a penalty on what was said would keep the rows of a batch from ending."""
-    base = _base(tmp_path / "base", "abca$de", repetition_penalty=1.7)
-    tokenizer: Any = AutoTokenizer.from_pretrained(base)
-    tokenizer.pad_token = "[SEP]"
-    tokenizer.save_pretrained(base)
-    adapter = _writer(base, ahf.Registry(tmp_path / "home"))
-    plain: Any = LlamaForCausalLM.from_pretrained(base)
-    ids = torch.tensor([tokenizer("b")["input_ids"]])
-    expected = plain.generate(ids, max_new_tokens=12)[0, ids.shape[1] :]
-    assert adapter.generate(["b"], max_new_tokens=12) == [tokenizer.decode(expected, skip_special_tokens=True)]
-    assert adapter.generate(["b", "zzzzzz b"], max_new_tokens=12)[0] == adapter.generate(["b"], max_new_tokens=12)[0]
