@@ -186,6 +186,17 @@ def test_what_hardly_counts_hides_nothing(name: str) -> None:
     assert off(found.change, CHANGES[1].dense()) < 1e-12
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e-9, 1e-11])
+def test_what_is_small_beside_the_rest_is_kept_and_what_cancels_is_not(size: float) -> None:
+    """In float64 a change of 1e-11 of the other is far above what rounding leaves."""
+    small = LowRank(CHANGES[1].left, CHANGES[1].right, CHANGES[1].scale * size)
+    both = merged("linear", changes=[CHANGES[0], small], weights=[1.0, 1.0]).change
+    assert both.rank == CHANGES[0].rank + CHANGES[1].rank
+    rest = both.dense() - CHANGES[0].to(torch.float64).dense()
+    assert float((rest - small.to(torch.float64).dense()).norm() / small.to(torch.float64).dense().norm()) < 1e-3
+    assert merged("linear", changes=[CHANGES[0], CHANGES[0]], weights=[1.0, -1.0]).change.rank == 0
+
+
 class Broken(MergerImplementation):
     """Gives what it is told to."""
 
@@ -202,3 +213,8 @@ def test_an_answer_that_can_not_be_one_is_the_plugins_fault() -> None:
         combine(CHANGES, WEIGHTS, merger, Broken(torch.zeros(50, 60)), space="dense")
     with pytest.raises(PluginError, match="Broken gave values that are not finite"):
         combine(CHANGES, WEIGHTS, merger, Broken(torch.full((60, 50), torch.nan)), space="dense")
+    for wrong in (torch.nan, torch.inf, -torch.inf):
+        one = torch.zeros(60, 50)
+        one[59, 49] = wrong
+        with pytest.raises(PluginError, match="Broken gave values that are not finite"):
+            combine(CHANGES, WEIGHTS, merger, Broken(one), space="dense")

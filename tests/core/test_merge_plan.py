@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adapterhub_fin.engine.low_rank import LowRank
-from adapterhub_fin.engine.merging.plan import Manner, MergePlan
+from adapterhub_fin.engine.merging.plan import Manner, MergePlan, _left_out
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge
 
@@ -70,3 +70,13 @@ def test_a_merge_is_stored_in_the_widest_type_and_float32_at_least(
     parents: Any = [SimpleNamespace(changes=SimpleNamespace(dtypes=(each,))) for each in dtypes]
     head: Any = SimpleNamespace(origin=None)
     assert MergePlan(parents, manner(), Weights((1.0,)), {}, head, []).dtype == widest
+
+
+def test_weights_that_no_head_takes_are_said_to_be_left_out() -> None:
+    """Of a merge that takes one adapter's head, what the others bring."""
+    parents: Any = [
+        SimpleNamespace(called=called, changes=SimpleNamespace(modules=modules))
+        for called, modules in (("a/1", ("classifier",)), ("a/2", ("score", "classifier", "pooler")), ("a/3", ()))
+    ]
+    head: Any = SimpleNamespace(modules=("classifier", "norm"))
+    assert _left_out(parents, head) == ["a/2: the weights it brings of pooler, score are left out"]
