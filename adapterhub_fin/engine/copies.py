@@ -38,10 +38,10 @@ class Copies:
         seen = {self.first[row] for row in train}
         rows = [*train, *validation, *test]
         counts = {
-            "repeating the text of another": len(rows) - len({self.first[row] for row in rows}),
-            "of validation whose text is in train": sum(self.first[row] in seen for row in validation),
-            "of test whose text is in train or validation": len(self.among(test, [*train, *validation])),
-            "with one text and different answers": self._contradicted(rows),
+            "that are copies of another": len(rows) - len({self.first[row] for row in rows}),
+            "of validation that are copies of train": sum(self.first[row] in seen for row in validation),
+            "of test that are copies of train or validation": len(self.among(test, [*train, *validation])),
+            "with contradictory labels": self._contradicted(rows),
         }
         return {reason: count for reason, count in counts.items() if count}
 

@@ -113,8 +113,8 @@ def test_a_dry_run_and_a_run_say_what_is_particular(
     assert code == 0, err
     facts = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in out.splitlines()}
     assert facts["label N/A"] == "6 (train 4, validation 1, test 1)" and facts["label negative"].startswith("23 (")
-    assert facts["rows repeating the text of another"] == "10"
-    assert facts["rows with one text and different answers"] == "2"
+    assert facts["rows that are copies of another"] == "10"
+    assert facts["rows with contradictory labels"] == "2"
     assert next(name for name in facts if name.startswith("classes not in")).endswith("Positive")
     told = [record.getMessage() for record in caplog.records]
     for slip in ("'N/A' stands for a missing value", "differ only in case or blanks", "fewer than 5 rows"):
@@ -124,7 +124,7 @@ def test_a_dry_run_and_a_run_say_what_is_particular(
     document = json.loads(out)
     assert set(document["labels"]) == {"positive", "negative", "neutral", "Positive", "N/A"}
     assert sum(parts["train"] for parts in document["labels"].values()) == document["rows"]["train"]
-    assert len(document["warnings"]) == 3 and document["notes"]["repeating the text of another"] == 10
+    assert len(document["warnings"]) == 3 and document["notes"]["that are copies of another"] == 10
 
     with caplog.at_level(logging.WARNING):
         code, out, err = run_ahf("train", "--json", *recipe(table, encoder))
@@ -136,7 +136,7 @@ def test_a_dry_run_and_a_run_say_what_is_particular(
     manifest = ahf.Registry().resolve("acme/tone").manifest
     assert manifest.corpus is not None and manifest.corpus.notes == run["notes"]
     text = card(manifest, "acme/tone")
-    assert "10 repeating the text of another" in text and "2 with one text and different answers" in text
+    assert "10 that are copies of another" in text and "2 with contradictory labels" in text
 
     caplog.clear()
     with caplog.at_level(logging.WARNING):

@@ -289,7 +289,7 @@ def test_rows_of_one_text_are_in_one_part(rows: Any, by: Any, kind: str, seed: i
     assert crossing(division.parts) == 0
     assert sorted(row for part in PARTS for row in division.places[part]) == list(range(len(whole))), "none is dropped"
     assert dict(division.places) == dict(divide(whole, split, "c").places)
-    assert division.notes.get("repeating the text of another", 0) == len(whole) - len(keys(whole))
+    assert division.notes.get("that are copies of another", 0) == len(whole) - len(keys(whole))
     if by == "grouped":
         groups = [set(division.parts[part]["group"]) for part in PARTS]
         assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
@@ -314,7 +314,7 @@ def test_ordered_and_published_splits_count_copies_and_drop_them_where_that_is_a
         assert "without rows" in str(error) or "at least 3 groups" in str(error)
         return
     notes = before.notes
-    told = ("of validation whose text is in train", "of test whose text is in train or validation")
+    told = ("of validation that are copies of train", "of test that are copies of train or validation")
     if by not in ("grouped",):
         assert sum(notes.get(reason, 0) for reason in told) == crossing(before.parts)
     if by == "given":  # no row of the source's own parts is moved
@@ -334,7 +334,7 @@ def test_forty_copies_are_not_forty_right_answers() -> None:
     for by in ("random", "stratified"):
         division = divide(Dataset.from_list(rows), Split(by=by), "c")
         assert [len(division.places[part]) for part in PARTS] == [140, 20, 40]
-        assert crossing(division.parts) == 0 and dict(division.notes) == {"repeating the text of another": 150}
+        assert crossing(division.parts) == 0 and dict(division.notes) == {"that are copies of another": 150}
 
 
 def test_contradicted_texts_are_counted_and_stay_together() -> None:
@@ -342,10 +342,10 @@ def test_contradicted_texts_are_counted_and_stay_together() -> None:
     rows += [{"text": f"FIRM {i}. ", "label": "ba"[i % 2]} for i in range(7)] + [{"text": "firm 59.", "label": "b"}]
     for by in ("random", "stratified"):
         division = divide(Dataset.from_list(rows), Split(by=by), "c")
-        assert division.notes == {"repeating the text of another": 8, "with one text and different answers": 14}
+        assert division.notes == {"that are copies of another": 8, "with contradictory labels": 14}
         assert crossing(division.parts) == 0
     figures = [{"text": row["text"], "target": float(row["label"] == "a")} for row in rows]
-    assert divide(Dataset.from_list(figures), Split(), "c").notes["with one text and different answers"] == 14
+    assert divide(Dataset.from_list(figures), Split(), "c").notes["with contradictory labels"] == 14
 
 
 def test_one_text_of_half_the_rows_goes_to_train() -> None:
@@ -375,7 +375,7 @@ def test_validation_is_carved_without_copies_of_what_stays() -> None:
     rows = [{"text": f"Firm {i % 12}.", "label": "a", "split": "train" if i < 48 else "test"} for i in range(60)]
     division = divide(Dataset.from_list(rows), Split(by="given", validation=0.25), "c")
     assert not keys(division.parts["train"]) & keys(division.parts["validation"])
-    assert division.notes["of test whose text is in train or validation"] == 12
+    assert division.notes["of test that are copies of train or validation"] == 12
 
 
 # -- many classes (G 13) -----------------------------------------------------------------------------------------------
