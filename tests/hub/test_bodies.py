@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from adapterhub_fin_registry.serve import body, connection, ndjson
 from adapterhub_fin_registry.serve.card import HEAD, head_of
+from adapterhub_fin_registry.serve.errors import HubError
 from adapterhub_fin_registry.serve.settings import Settings
 
 MEGABYTE = 2**20
@@ -163,6 +165,38 @@ def test_what_json_says_is_read_as_it_was(value: Any) -> None:
         assert body.parsed(said.encode(errors="surrogatepass")) == value
 
 
+def test_few_bodies_without_a_token_are_held_at_once_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies, inside, most, limits = body.Bodies(), 0, 0, set()
+
+    async def hold(has_token: bool) -> None:
+        nonlocal inside, most
+        async with bodies.room(has_token=has_token) as limit:
+            limits.add(limit)
+            inside += 1
+            most = max(most, inside)
+            await anyio.sleep(0.01)
+            inside -= 1
+
+    async def all_at_once(has_token: bool) -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3 * body.AT_ONCE):
+                tasks.start_soon(hold, has_token)
+
+    anyio.run(all_at_once, False)
+    assert (most, limits) == (body.AT_ONCE, {body.ANONYMOUS})
+    anyio.run(all_at_once, True)
+    assert (most, limits) == (3 * body.AT_ONCE, {body.ANONYMOUS, body.SMALL})
+
+    async def too_long() -> None:
+        async with body.Bodies().room(has_token=False):
+            await anyio.sleep_forever()
+
+    monkeypatch.setattr(body, "ANONYMOUS_PATIENCE", 0.05)
+    with pytest.raises(HubError) as error:
+        anyio.run(too_long)
+    assert error.value.status == 408
+
+
 BOMBS = {
     "in base 60": "a: " + "1:" * 30_000 + "1",
     "in base 60, too large for a float": "a: " + "59:" * 20_000 + "1.5",
@@ -197,7 +231,6 @@ def test_a_long_text_that_begins_with_a_digit_is_a_text() -> None:
 
 
 def test_lines_of_a_commit_are_held_to_a_few_megabytes(tmp_path: Path) -> None:
-    from adapterhub_fin_registry.serve.errors import HubError
     from adapterhub_fin_registry.serve.receiving import BlobWriter
 
     reader = ndjson.CommitReader(lambda: BlobWriter(tmp_path), 1000)

@@ -299,6 +299,10 @@ def test_a_token_that_is_revoked_while_its_bytes_come_stores_nothing(hub: Any, w
 
     def slowly() -> Iterator[bytes]:
         yield data[:1000]
+        deadline = time.monotonic() + 30
+        while not list((hub.state / "tmp").glob("*")):  # where the server puts what comes, once it let the token in
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         tokens.revoke(way)
         yield data[1000:]
 
