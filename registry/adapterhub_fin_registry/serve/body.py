@@ -88,7 +88,7 @@ class Bodies:
         if has_token:
             yield SMALL
             return
-        if True:
+        async with self._room:
             try:
                 with anyio.fail_after(ANONYMOUS_PATIENCE):
                     yield ANONYMOUS
