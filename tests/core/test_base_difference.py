@@ -118,3 +118,24 @@ def test_of_a_grown_table_the_rows_that_were_there_are_read() -> None:
         grown.get_input_embeddings().weight[:30] = model.get_input_embeddings().weight
     assert pin.weight_probe(grown, rows=30) == pin.weight_probe(model, rows=30) == pin.weight_probe(model)
     assert pin.weight_probe(grown)["values"] != pin.weight_probe(model)["values"]
+
+
+def test_what_an_adapter_added_is_no_part_of_the_base() -> None:
+    """Whatever holds its slot: a parameter, or a module."""
+    plain, adapted = bert(30), bert(30)
+    adapted.encoder.extra = torch.nn.ParameterDict({"ahf_0123abcd": torch.nn.Parameter(torch.ones(3))})
+    adapted.pooler.more = torch.nn.ModuleDict({"ahf_0123abcd": torch.nn.Linear(2, 2)})
+    assert pin.structure_digest(adapted) == pin.structure_digest(plain)
+    assert pin.weight_probe(adapted) == pin.weight_probe(plain)
+    adapted.pooler.other = torch.nn.Linear(2, 2)
+    assert pin.structure_digest(adapted) != pin.structure_digest(plain), "anything else is a layer of another model"
+
+
+def test_a_base_is_recorded_in_its_coarsest_type() -> None:
+    model = bert(30)
+    assert pin.weight_probe(model)["dtype"] == "float32"
+    model.pooler.dense.bias.data = model.pooler.dense.bias.data.to(torch.float16)
+    assert pin.weight_probe(model)["dtype"] == "float16"
+    model.embeddings.LayerNorm.bias.data = model.embeddings.LayerNorm.bias.data.to(torch.bfloat16)
+    assert pin.weight_probe(model)["dtype"] == "bfloat16"
+    assert pin.weight_probe(model.double())["dtype"] == "float64"

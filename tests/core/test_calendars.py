@@ -190,3 +190,14 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.
 def test_sessions_are_those_of_whole_years() -> None:
     found: Any = sessions("weekdays", date(2021, 6, 26), date(2021, 6, 29))
     assert found.days[0] == date(2021, 1, 1) and found.days[-1] == date(2021, 12, 31) and len(found.days) == 261
+
+
+@pytest.mark.parametrize("calendar", ["weekdays", "XNYS", "XTKS"])
+def test_a_session_lies_before_its_own_close_and_not_before_a_tick_earlier(calendar: str) -> None:
+    found = sessions(calendar, date(2021, 1, 1), date(2021, 12, 31))
+    tick = timedelta(microseconds=1)
+    for place in range(5, len(found.days), 17):
+        opens, close = found.opens[place], found.closes[place]
+        assert found.back(close, 1) == opens and found.back(close + tick, 1) == opens
+        assert found.back(close - tick, 1) == found.opens[place - 1] and found.back(close, 3) == found.opens[place - 2]
+        assert found.ahead(close, 1) == found.closes[place + 1] if place + 1 < len(found.days) else True
