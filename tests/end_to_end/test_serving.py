@@ -163,10 +163,15 @@ class TestVllm:
         assert ahf.check("acme/served", "vllm", max_lora_rank=32).served
         assert sorted(RANKS) == list(RANKS)
 
-    @pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga"])
+    @pytest.mark.parametrize("start", ["pissa", "olora"])
     def test_a_start_that_changes_the_base(self, store: Store, start: str) -> None:
         store(lora(), init_lora_weights=start)
         assert said(ahf.check("acme/served", "vllm"))[0] == ("wrong", "init_lora_weights")
+
+    @pytest.mark.parametrize("start", ["pissa_niter_4", "corda", "loftq", "lora_ga"])
+    def test_a_start_that_no_load_can_repeat_is_not_imported(self, store: Store, start: str) -> None:
+        with pytest.raises(ahf.NotAnAdapter, match=f"init_lora_weights {start} takes"):  # G 24
+            store(lora(), init_lora_weights=start)
 
     @pytest.mark.parametrize("start", ["gaussian", "eva", "orthogonal", True])
     def test_a_start_that_leaves_the_base_alone(self, store: Store, start: Any) -> None:
