@@ -171,11 +171,16 @@ def _place(table: Dataset, row: int) -> str:
 def check_targets(head: HeadImplementation, parts: Mapping[str, Dataset], corpus: str) -> None:
     """Every row of every part has a target that the head knows; BadCorpus names the part and the row."""
     for part, table in parts.items():
+        wrong: list[tuple[int, BadCorpus]] = []
         for row, values in enumerate(table):
             try:
                 head.target(values)
             except BadCorpus as error:
-                raise BadCorpus(f"corpus {corpus}, {part} part, {_place(table, row)}: {error}") from error
+                wrong.append((row, error))
+        if wrong:
+            row, first = wrong[0]
+            more = f" ({len(wrong):,} rows of this part are so)" if len(wrong) > 1 else ""
+            raise BadCorpus(f"corpus {corpus}, {part} part, {_place(table, row)}: {first}{more}") from first
 
 
 def corpus_digest(table: Dataset) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
+NAMED = 5  # labels that one error names
+
+
 class Classify(HeadImplementation):
     """Softmax over labels, trained by cross-entropy or the focal loss."""
 
@@ -36,7 +39,12 @@ class Classify(HeadImplementation):
         if self.labels is None:
             self.labels = tuple(sorted(found))
         elif unknown := sorted(set(found) - set(self.labels)):
-            raise BadCorpus(f"the training rows hold the label {unknown[0]!r}, which head.labels does not list")
+            named = ", ".join(f"{label!r} ({_where(rows, label, found[label])})" for label in unknown[:NAMED])
+            more = f" and {len(unknown) - NAMED:,} more labels" if len(unknown) > NAMED else ""
+            raise BadCorpus(
+                f"the training rows hold the label {named}{more}, which head.labels does not list: add it, or drop "
+                "those rows"
+            )
         self.weights = self._label_weights(found)
 
     def _label_weights(self, found: Mapping[str, int]) -> Tensor | None:
@@ -132,3 +140,10 @@ class Classify(HeadImplementation):
             Prediction(label=names[row.index(max(row))], score=max(row), scores=dict(zip(names, row, strict=True)))
             for row in rows
         ]
+
+
+def _where(rows: Dataset, label: str, count: int) -> str:
+    """How many rows have a label, and which is the first."""
+    first = next(number for number, value in enumerate(rows["label"]) if str(value) == label)
+    origin = f" ({rows[first]['origin']})" if "origin" in rows.column_names else ""
+    return f"{'' if count == 1 else f'{count:,} rows, the first is '}row {first}{origin}"
