@@ -22,6 +22,7 @@ from adapterhub_fin.engine.embeddings import (
 )
 from adapterhub_fin.engine.foreign import is_unserved
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
+from adapterhub_fin.engine.own_tokenizer import brought_tokenizer
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.read_back import check_fits
 from adapterhub_fin.engine.slots import check_unchanged, new_slot, note_wrapper, take_slot, wrapper_of
@@ -93,7 +94,7 @@ def _load_whole(
             held, apart, grown = _held(skeleton, found, stored_embeddings(skeleton, found.folder))
             check_shape(skeleton, held, apart, described, grown=grown)
     model, drawn = plugs.load_base(source.folder, found.head, found.method)
-    tokenizer = tokenizer or plugs.load_tokenizer(source.folder)
+    tokenizer = tokenizer or plugs.load_tokenizer(_own_tokenizer(model, found) or source.folder)
     plugs.check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:
         model.to(device)
@@ -161,6 +162,8 @@ def _attach(
     tokenizer, mode = tokenizer and plugs.padding(tokenizer), model.training
     model = wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
+    changes = method.changes_base(found.folder)
+    check_unchanged(model, changes, version.reference)
     stored = stored_embeddings(model, found.folder)
     held, apart, grown = _held(model, found, stored)
     conversations = found.head is not None and hasattr(found.head, "prompt")  # which renders them
@@ -172,9 +175,9 @@ def _attach(
         first = describe_base(model, tokenizer, apart, held.repository, held.revision, rows=rows)
     fit_vocabulary(model, stored, version.reference, private=private)
     live = {} if private else live_embeddings(model, stored)
-    brought = "whole embeddings" if changed_embeddings(live, found.folder) else None
-    changes = method.changes_base(found.folder) or brought
-    check_unchanged(model, changes, version.reference)
+    if changed_embeddings(live, found.folder):
+        changes = "whole embeddings"
+        check_unchanged(model, changes, version.reference)
     task = found.head.task if found.head else None
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     check_fits(method, model, site, found.folder, version.reference)
@@ -278,7 +281,11 @@ def _tokenizer_for(model: nn.Module, found: Found, download: bool) -> PreTrained
     if getattr(pin.unwrapped(model), "config", None) is None:
         return None  # no model of Transformers: it reads no texts
     with quiet_loading():
-        return plugs.load_tokenizer(base_source(found, None, download)[1].folder)
+        return plugs.load_tokenizer(_own_tokenizer(model, found) or base_source(found, None, download)[1].folder)
+
+
+def _own_tokenizer(model: nn.Module, found: Found) -> Path | None:
+    return brought_tokenizer(found.folder, grown=bool(stored_embeddings(model, found.folder).modules))
 
 
 def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase | None) -> int:

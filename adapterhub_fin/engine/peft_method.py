@@ -83,7 +83,10 @@ class PeftMethod(MethodImplementation):
         name, config.base_model_name_or_path = config.base_model_name_or_path, None
         empty = next(model.parameters()).is_meta  # a twin's adapter needs no values either
         if isinstance(model, PeftModel):
-            model.add_adapter(slot, config, low_cpu_mem_usage=empty)
+            try:
+                model.add_adapter(slot, config, low_cpu_mem_usage=empty)
+            except ValueError as error:  # some types go with no other on one model
+                raise WrongBase(f"the adapter can't be attached beside another: {error}") from error
             model.set_adapter(slot, inference_mode=config.inference_mode)
             wrapped = model
         elif getattr(model, "peft_config", None):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapterhub_fin.descriptions import Method
+from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
-from adapterhub_fin.engine.locks import building
-from adapterhub_fin.engine.slots import check_bijection, meta_twin
+from adapterhub_fin.engine.locks import building, on_meta
+from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
 from adapterhub_fin.lazy import Lazy
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from adapterhub_fin.engine.setup import Setup
     from adapterhub_fin.interfaces import MethodImplementation, Site
 else:
     torch = Lazy("torch")
@@ -48,3 +52,13 @@ def check_reads_back(method: MethodImplementation, base: nn.Module, site: Site, 
     except Exception as error:  # PEFT and a third party's method may fail in any way
         reason = f"{type(error).__name__}: {error}"
         raise WrongTensors(f"{whose} is not stored, since no load could read it back ({reason})") from error
+
+
+def check_trained_loads(setup: Setup, folder: Path) -> None:
+    """Load what a run wrote onto a model of its base's shape, by a method that knows nothing of the training."""
+    recipe = setup.recipe
+    method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
+    with building() if method.rebuild_needs_values(folder) else on_meta(), torch.random.fork_rng(devices=[]):
+        skeleton = setup.head.skeleton(setup.config)
+    site = replace(setup.site, slot=new_slot())
+    check_reads_back(method, skeleton, site, folder, f"what {recipe.method.name} trained")

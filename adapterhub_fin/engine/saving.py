@@ -17,6 +17,7 @@ from adapterhub_fin.engine.foreign import read_folder
 from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest
 from adapterhub_fin.engine.grown import base_folder, changed_rows
 from adapterhub_fin.engine.locks import building
+from adapterhub_fin.engine.own_tokenizer import store_tokenizer
 from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
 from adapterhub_fin.engine.read_back import check_reads_back
 from adapterhub_fin.engine.slots import new_slot
@@ -57,8 +58,11 @@ def save(
     repository = bases.repository_of(choice) if choice else None
     with building(), tempfile.TemporaryDirectory(prefix="ahf-save-") as folder:  # others may answer with the model
         bare = bare_base(model)
-        changed = dict(changed_rows(bare, base_folder(choice, bare)))
+        source = base_folder(choice, bare)
+        changed = dict(changed_rows(bare, source))
         write_peft_folder(model, adapter, Path(folder), repository, changed)
+        if tokenizer is not None:
+            store_tokenizer(tokenizer, Path(folder), source)
         foreign = read_folder(Path(folder), labels or _labels_of(model))
         modules = foreign.head_modules if foreign.head else ()
         if foreign.config.get("task_type") == "SEQ_CLS":

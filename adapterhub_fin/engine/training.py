@@ -20,6 +20,7 @@ from adapterhub_fin.engine.locks import building, drawing
 from adapterhub_fin.engine.measure import measured, metrics_for
 from adapterhub_fin.engine.provenance import draft_manifest
 from adapterhub_fin.engine.ranks import from_first, is_first, world_size
+from adapterhub_fin.engine.read_back import check_trained_loads
 from adapterhub_fin.engine.runs import RunFolder, open_run, refuse_both
 from adapterhub_fin.engine.seen import learnt_texts
 from adapterhub_fin.engine.setup import Draft, Setup, draft, set_up
@@ -235,6 +236,7 @@ def _store(setup: Setup, registry: Registry, model: nn.Module, metrics: Mapping[
     write_adapter(method, model, slot, folder)
     check_bijection(method.tensors(model, slot), folder, f"what {recipe.method.name} saved")
     plugs.check_stored(setup.site.head_modules, folder, recipe.method.name)
+    check_trained_loads(setup, folder)
     manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
     learnt = learnt_texts(setup.corpora.parts)
     version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), learnt=learnt)

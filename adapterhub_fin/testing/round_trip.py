@@ -174,3 +174,44 @@ def _name_no_base(path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None
     path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def beside(one: Any, other: Any, build: Build, inputs: Inputs, registry: Registry, tokenizer: Any = None) -> Outcome:
+    """Save two models on one base, load both onto one model, and compare each's answers with those it gave alone."""
+    from adapterhub_fin.engine.loading import load
+    from adapterhub_fin.engine.saving import save
+
+    base = build()
+    loaded: list[tuple[Any, tuple[Tensor, ...]]] = []
+    try:
+        for number, model in enumerate((one, other)):
+            save(model, f"acme/beside-{number}", registry=registry)
+        for number in range(2):
+            try:
+                adapter = load(f"acme/beside-{number}", base=base, tokenizer=tokenizer, registry=registry)
+            except AdapterHubError as error:
+                if number == 0:
+                    raise
+                reason = f"beside another: {type(error).__name__}: {error}"
+                return _same(loaded, inputs) or Outcome("refused", reason)
+            loaded.append((adapter, _answered(adapter, inputs)))
+    except AdapterHubError as error:
+        return Outcome("refused", f"{type(error).__name__}: {error}")
+    except Exception as error:  # a crash is a finding
+        return Outcome("crashed", f"{type(error).__name__}: {error}", True)
+    alone = load("acme/beside-1", base=build(), tokenizer=tokenizer, registry=registry)
+    loaded[1] = (loaded[1][0], _answered(alone, inputs))
+    return _same(loaded, inputs) or Outcome("equal", stored=True)
+
+
+def _answered(adapter: Any, inputs: Inputs) -> tuple[Tensor, ...]:
+    with adapter.answering():
+        return answers(adapter.model, inputs)
+
+
+def _same(loaded: list[tuple[Any, tuple[Tensor, ...]]], inputs: Inputs) -> Outcome | None:
+    """The first adapter whose answers moved, in both orders of asking."""
+    for number, (adapter, expected) in [*enumerate(loaded), *reversed(list(enumerate(loaded)))]:
+        if off := _difference(_answered(adapter, inputs), expected):
+            return Outcome("differs", f"adapter {number} beside another: {off}", True)
+    return None

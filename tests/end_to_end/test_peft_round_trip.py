@@ -25,7 +25,7 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.testing.round_trip import by_import, by_save, randomized
+from adapterhub_fin.testing.round_trip import beside, by_import, by_save, randomized
 from adapterhub_fin.testing.tiny import tiny_tokenizer
 
 SIZES: dict[str, Any] = {
@@ -123,6 +123,35 @@ def test_each_load_answers_as_plain_peft_does(case: tuple[str, str, dict[str, An
     trained = randomized(build(model), config)
     outcome = way(trained, build(model), inputs, ahf.Registry(tmp_path), tokenizer)
     assert outcome.result == "equal", outcome.reason
+
+
+NEIGHBOURS = [
+    {**FIRST, "init_lora_weights": False},
+    {**FIRST, "init_lora_weights": False, "bias": "all"},
+    {**FIRST, "init_lora_weights": False, "bias": "lora_only"},
+    {**FIRST, "r": 2, "init_lora_weights": "pissa"},
+    {**FIRST, "r": 2, "init_lora_weights": "olora"},
+    {**FIRST, "r": 2, "kasa_config": KasaConfig()},
+    {"target_modules": ["first", "second"], "init_lora_weights": False, "use_dora": True},
+    {**FIRST, "init_lora_weights": False, "modules_to_save": ["second"]},
+    {**FIRST, "init_lora_weights": False, "trainable_token_indices": {"words": [3, 5]}},
+]
+CHANGING = {"bias", "kasa_config"}
+
+
+@pytest.mark.parametrize("other", NEIGHBOURS, ids=str)
+@pytest.mark.parametrize("one", NEIGHBOURS, ids=str)
+def test_no_adapter_changes_what_its_neighbour_answers(
+    one: dict[str, Any], other: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whatever is loaded beside it, and in any order; what would change it is refused beside another."""
+    inputs = {"input_ids": torch.tensor([[4, 5, 3], [6, 2, 7]])}
+    models = [randomized(build("plain"), LoraConfig(**each), seed) for seed, each in enumerate((one, other))]
+    outcome = beside(*models, build("plain"), inputs, ahf.Registry(tmp_path))
+    changes = any(CHANGING & each.keys() or isinstance(each.get("init_lora_weights"), str) for each in (one, other))
+    assert outcome.result == ("refused" if changes else "equal"), outcome.reason
+    if changes:
+        assert "onto a base of its own" in outcome.reason
 
 
 class TestRefusedBeforeAnythingIsStored:
