@@ -85,8 +85,11 @@ class PeftMethod(MethodImplementation):
         if isinstance(model, PeftModel):
             try:
                 model.add_adapter(slot, config, low_cpu_mem_usage=empty)
-            except ValueError as error:  # some types go with no other on one model
-                raise WrongBase(f"the adapter can't be attached beside another: {error}") from error
+            except (ValueError, TypeError) as error:  # some go with no other on one model, or not on one layer
+                reason = str(error).partition("\n")[0]
+                raise WrongBase(
+                    f"the adapter can't be attached beside another ({reason}): load it onto a base of its own"
+                ) from error
             model.set_adapter(slot, inference_mode=config.inference_mode)
             wrapped = model
         elif getattr(model, "peft_config", None):
@@ -105,7 +108,13 @@ class PeftMethod(MethodImplementation):
         from adapterhub_fin.engine.pin import SLOT
 
         # A bool, not "auto", which looks the base up on the network (peft 1452).
-        found = get_peft_model_state_dict(model, adapter_name=slot, save_embedding_layers=False)
+        try:
+            found = get_peft_model_state_dict(model, adapter_name=slot, save_embedding_layers=False)
+        except KeyError as error:  # PEFT asks every adapter for the rows that one on the model has trained
+            raise WrongBase(
+                "an adapter on this model trains single tokens, and PEFT can't read one without them beside it "
+                f"({error}): load this one onto a base of its own"
+            ) from error
         # PEFT leaves out this PeftModel's other adapters, and not those of another that wraps the same backbone.
         return {name: found[name] for name in sorted(found) if not any(map(SLOT.fullmatch, name.split(".")))}
 
