@@ -72,6 +72,16 @@ def test_a_tree_costs_what_it_answers(shape: str, recursive: bool) -> None:
     assert max(cost) < 60 and cost[1] < 2 * max(cost[0], 5)
 
 
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_small_page_costs_little_however_many_files_there_are(recursive: bool) -> None:
+    found = commit([*(f"{i:x}.json" for i in range(2000)), "z/x.json"])
+    found.folders.oid("")
+    options: dict[str, Any] = {"recursive": recursive, "expand": False, "limit": 1}
+    assert calls(tree_documents, found, "", **options) < 100
+    assert calls(tree_documents, found, "", after="folder:y", **options) < 100
+    assert calls(tree_documents, found, "", after="file:7c.json", **options) < 100
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_commit_is_indexed_in_time_linear_in_its_files(shape: str) -> None:
     cost = [calls(getattr, commit(SHAPES[shape](size)), "folders") / size for size in (100, 400)]
