@@ -40,7 +40,7 @@ def in_child(work: Callable[[], Any]) -> Any:
         os.write(writer, json.dumps(told).encode())
         os._exit(0)
     os.close(writer)
-    timer = threading.Timer(60, os.kill, (child, 9))
+    timer = threading.Timer(100, os.kill, (child, 9))
     timer.start()
     with os.fdopen(reader, "rb") as pipe:
         told = pipe.read()

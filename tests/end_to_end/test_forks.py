@@ -38,7 +38,7 @@ def told(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
             ahf.save(adapted, f"t/tone-{number}", base=encoder, labels=labels, tokenizer=tokenizer, registry=registry)
         environment = {**os.environ, "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "true"}
         command = [sys.executable, str(Path(__file__).with_name("forking.py")), str(encoder), str(root / "home")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

@@ -29,7 +29,7 @@ FEW = ["Arlo: profit rose.", "Gant: profit fell, and a longer sentence follows."
 TEXTS = [*FEW, *(f"{text} {text}" for text in FEW), *(f"Then: {text}" for text in FEW)]
 THREADS = 8
 ANSWERS = 10_000
-WAIT = 120  # seconds until a deadlock is called one
+WAIT = 300  # seconds until a deadlock is called one
 
 
 @dataclass(frozen=True)
