@@ -62,18 +62,21 @@ class Reach:
         ]
         if not left:
             return None
-        names = sorted({_target(path) for path, parameter in left if not path.endswith("bias")})
+        names = sorted({_target(path) for path, _ in left})
         return OutOfReach(sum(parameter.numel() for _, parameter in left), self._total, tuple(names))
 
 
 def _fused(base: nn.Module) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
-    """Parameters that hold one matrix an expert: the module, the path, the name within the module, and the tensor."""
+    """Yield weights that hold one matrix an expert: the module, the path, the name in the module, and the tensor.
+
+    Biases are left out: no low-rank method is for them, of layers neither.
+    """
     for place, module in base.named_modules():
         if isinstance(module, _LAYERS):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             stacked = parameter.ndim == 3 and parameter.shape[0] > 1
-            if stacked or (parameter.ndim == 2 and "experts" in place.split(".")):
+            if stacked or (parameter.ndim == 2 and "experts" in place.split(".") and not name.endswith("bias")):
                 yield module, f"{place}.{name}", name, parameter
 
 

@@ -42,6 +42,7 @@ def _configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config.write_text(f'[[registries]]\nname = "team"\npath = "{tmp_path / "team"}"\n')
     monkeypatch.setenv("AHF_CONFIG", str(config))
     monkeypatch.delenv("AHF_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 
 PUBLIC: dict[str, Callable[[Path], registry_package.Registry]] = {
