@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine.base_changes import unrepeatable
 from adapterhub_fin.engine.finite import check_weights_finite
 from adapterhub_fin.engine.lookalikes import check_weights, read_config
-from adapterhub_fin.engine.peft_folder import WEIGHTS
+from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin_registry.safetensors_header import read_header
@@ -72,6 +73,15 @@ def is_prompt(config: Mapping[str, Any]) -> bool:
 def is_unserved(head: str) -> bool:
     """Whether a recorded head is a task of PEFT's that no plugin here serves."""
     return head in map(_own_name, TASKS) and head not in extensions().all(Head)
+
+
+def task_of(folder: Path) -> tuple[str | None, int | None]:
+    """Return PEFT's task of a stored folder, and the rows of its stored head; None where it says nothing of them."""
+    if not (folder / CONFIG).is_file():
+        return None, None  # of a method with files of its own
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    shapes = {bare_name(name, config): info.shape for name, info in read_header(folder / WEIGHTS).items()}
+    return config.get("task_type"), next((shapes[name][0] for name in OUTPUTS if shapes.get(name)), None)
 
 
 def _own_name(task: str) -> str:

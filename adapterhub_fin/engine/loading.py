@@ -20,7 +20,7 @@ from adapterhub_fin.engine.embeddings import (
     live_embeddings,
     stored_embeddings,
 )
-from adapterhub_fin.engine.foreign import is_unserved
+from adapterhub_fin.engine.foreign import is_unserved, task_of
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.own_tokenizer import brought_tokenizer
 from adapterhub_fin.engine.quiet import quiet_loading
@@ -93,7 +93,7 @@ def _load_whole(
             skeleton = found.head.skeleton(config)
             held, apart, grown = _held(skeleton, found, stored_embeddings(skeleton, found.folder))
             check_shape(skeleton, held, apart, described, grown=grown)
-    model, drawn = plugs.load_base(source.folder, found.head, found.method)
+    model, drawn = plugs.load_base(source.folder, found.head, found.method, *task_of(found.folder))
     tokenizer = tokenizer or plugs.load_tokenizer(_own_tokenizer(model, found) or source.folder)
     plugs.check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:

@@ -46,20 +46,43 @@ def build_to_run(kind: type[Description], name: str, options: Mapping[str, Any])
     return build(kind, name, options)
 
 
-def load_base(folder: Path, head: HeadImplementation | None, method: MethodImplementation) -> tuple[Any, Sequence[str]]:
-    """The base with its head, and the modules whose weights must travel: the head's, and what the base's file lacks."""
+def load_base(
+    folder: Path,
+    head: HeadImplementation | None,
+    method: MethodImplementation,
+    task: str | None = None,
+    outputs: int | None = None,
+) -> tuple[Any, Sequence[str]]:
+    """Load the base with its head; return it and the modules whose weights must travel.
+
+    These are the head's, and what the base's file lacks. Without a head of ours, the model is Transformers' own for
+    PEFT's `task`, with as many `outputs` as the version stores.
+    """
     loading = {**method.loading(), "local_files_only": True}
     if head is not None:
         spare_head(loading.get("quantization_config"), head, folder)
         model, missing = head.load_model(str(folder), **loading)
     else:
-        from transformers import AutoModel
-
-        model, missing = AutoModel.from_pretrained(folder, **loading), ()
+        model, missing = _model_for(task, folder, {**loading, **({"num_labels": outputs} if outputs else {})})
     travelling = missing_modules(model, missing)
     if head is not None and head.task == "SEQ_CLS":  # also where the base brings a classifier of its own
         travelling = outermost([*travelling, *outside_backbone(model)])
     return model, travelling
+
+
+def _model_for(task: str | None, folder: Path, loading: Mapping[str, Any]) -> tuple[Any, Sequence[str]]:
+    import transformers
+
+    kinds = {
+        "SEQ_2_SEQ_LM": "ForSeq2SeqLM",
+        "TOKEN_CLS": "ForTokenClassification",
+        "QUESTION_ANS": "ForQuestionAnswering",
+    }
+    if task not in kinds:
+        return transformers.AutoModel.from_pretrained(folder, **loading), ()
+    build = getattr(transformers, f"AutoModel{kinds[task]}")
+    model, info = build.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **loading)
+    return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
 
 
 def spare_head(quantization: Any, head: HeadImplementation, folder: Path) -> None:

@@ -25,14 +25,14 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.testing.round_trip import beside, by_import, by_save, randomized
+from adapterhub_fin.testing.round_trip import answers, beside, by_import, by_save, randomized
 from adapterhub_fin.testing.tiny import tiny_tokenizer
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "vocab_size": 264, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "initializer_range": 0.2, "pad_token_id": 0,
 }  # fmt: skip
-T5: dict[str, Any] = {"vocab_size": 96, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+T5: dict[str, Any] = {"vocab_size": 264, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 
 
 class Plain(nn.Module):
@@ -40,7 +40,7 @@ class Plain(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(96, 8)
+        self.words = nn.Embedding(264, 8)
         self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 4)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -190,3 +190,21 @@ class TestRefusedBeforeAnythingIsStored:
             ahf.save(model, "acme/merged", registry=ahf.Registry(tmp_path))
         model.unmerge_adapter()
         assert ahf.save(model, "acme/merged", registry=ahf.Registry(tmp_path)).number == 1
+
+
+@pytest.mark.parametrize("model", ["tagger", "reader", "translator", "encoder"])
+def test_a_task_without_a_head_of_ours_loads_by_its_base_s_folder(model: str, tmp_path: Path) -> None:
+    base: Any = build(model)()
+    (base.save_pretrained if model in ("encoder", "translator") else base.base_model.save_pretrained)(tmp_path / "base")
+    tiny_tokenizer("[CLS] $A [SEP]").save_pretrained(tmp_path / "base")
+    trained = randomized(lambda: base, LoraConfig(TASKS[model], init_lora_weights=False))
+    ids = torch.tensor([[4, 5, 3], [6, 2, 7]])
+    inputs = {"input_ids": ids, **({"decoder_input_ids": ids} if model == "translator" else {})}
+    expected = answers(trained, inputs)
+    ahf.save(trained, "acme/task", base=tmp_path / "base")  # type: ignore[arg-type]
+    adapter = ahf.load("acme/task", base=tmp_path / "base")
+    assert all(map(torch.equal, answers(adapter.model, inputs), expected))
+    with pytest.raises(ahf.BadRecipe, match="has no head to predict with; use embed"):
+        adapter.predict(["a"])
+    if model != "translator":
+        assert adapter.embed(["Profit rose."]).shape == (1, 32)
