@@ -161,6 +161,17 @@ def test_a_metric_that_is_no_number_does_not_choose_a_checkpoint(bench: Bench) -
         bench.train("hollow", metric="hollow")
 
 
+def no_number_of_test(truth: Any, predicted: Any) -> float:
+    return float("nan") if len(truth) == 9 else 1.0
+
+
+def test_a_metric_of_the_test_part_that_is_no_number_is_not_stored(bench: Bench) -> None:
+    ahf.register(ahf.Metric(name="void", summary="Of a test.", target=f"{__name__}:no_number_of_test"))
+    with pytest.raises(ahf.TrainingFailed, match="the metric void of contract/void is no number"):
+        bench.train("void", epochs=1)
+    assert bench.registry.names() == []
+
+
 def test_dry_run_reads_no_weight(bench: Bench) -> None:
     (bench.base() / "model.safetensors").write_bytes(b"no weights")
     plan = ahf.preview(bench.recipe("dry", epochs=3))

@@ -13,10 +13,11 @@ from transformers import TrainerControl, TrainerState
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine import trainer as trainer_module
 from adapterhub_fin.engine.arguments import arguments
 from adapterhub_fin.engine.measure import metric_for
 from adapterhub_fin.engine.sampling import LengthGroupedBatches
-from adapterhub_fin.engine.trainer import AdapterTrainer, _EpochOrder
+from adapterhub_fin.engine.trainer import STATE, AdapterTrainer, _EpochOrder
 from adapterhub_fin.recipe import Recipe
 from adapterhub_fin.testing.bench import Bench
 from adapterhub_fin_plugins.heads.regress import Regress
@@ -90,6 +91,22 @@ def test_a_loss_that_is_no_number_is_an_error_in_training_and_evaluation(
         made(tmp_path)._loss(outputs, torch.tensor([0, 1]), answers)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_checkpoint_of_one_value_that_is_no_number_is_not_written(
+    tmp_path: Path, place: int, wrong: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "write_adapter", lambda *given: None)  # what the adapter is doesn't matter
+    trainer, values = made(tmp_path), torch.ones(3)
+    trainer.method = SimpleNamespace(training_state=lambda model, slot: {"a": torch.ones(2), "b": values})  # type: ignore
+    trainer._save(str(tmp_path))
+    (tmp_path / STATE).unlink()
+    values[place] = wrong
+    with pytest.raises(FloatingPointError, match="b holds values that are no numbers"):
+        trainer._save(str(tmp_path))
+    assert not (tmp_path / STATE).exists()
+
+
 def test_the_sampler_has_the_seed_and_the_size_of_a_step(tmp_path: Path) -> None:
     """G 39: a step is batch_size rows, however many parts it is computed in."""
     trainer = made(tmp_path)
@@ -97,7 +114,8 @@ def test_the_sampler_has_the_seed_and_the_size_of_a_step(tmp_path: Path) -> None
     assert (sampler.batch_size, sampler.seed, sampler.epoch) == (8, 5, 0)
     assert sampler.lengths == [1 + place % 4 for place in range(21)] and trainer.order is sampler
     assert made(tmp_path, training={"accumulate": 1})._get_train_sampler().batch_size == 8
-    assert list(trainer._get_eval_sampler([{"input_ids": [1]}, {"input_ids": [1, 2]}])) == [1, 0]
+    rows = [{"input_ids": list(range(size))} for size in (3, 9, 1, 4, 9, 2, 7)]
+    assert list(trainer._get_eval_sampler(rows)) == [1, 4, 6, 3, 0, 5, 2], "from the longest to the shortest"
 
 
 @pytest.mark.parametrize(("at", "epoch"), [(None, 0), (0, 0), (1.0, 1), (2.999999, 2), (7.0, 7)])
@@ -132,10 +150,14 @@ class Recorder(Regress):
     """Tells in which order it was trained on which targets."""
 
     seen: list[list[float]]
+    measured: list[float]  # in evaluation
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        targets = [round(value, 3) for value in self.truth(labels.numpy()).tolist()]
         if torch.is_grad_enabled():
-            Recorder.seen.append([round(value, 3) for value in self.truth(labels.numpy()).tolist()])
+            Recorder.seen.append(targets)
+        else:
+            Recorder.measured += targets
         return super().loss(outputs, labels)
 
 
@@ -146,11 +168,12 @@ def test_a_run_goes_through_the_rows_in_the_order_of_its_seed_and_epoch(tmp_path
     head = {"name": "recorder", "target": f"{__name__}:Recorder", "options": options, "consumes": ("target",)}
     ahf.register(ahf.Head(summary="Of a test.", task="SEQ_CLS", metrics="regression", **head))  # type: ignore[arg-type]
     lines = [f"Firm {'rose ' * (place % 7)},{place}.5,train" for place in range(22)]
-    lines += [f"Firm {place},{place}.5,{part}" for place in range(3) for part in ("validation", "test")]
+    lines += [f"Firm {place},{30 + place}.5,validation" for place in range(3)]
+    lines += [f"Firm {place},{40 + place}.5,test" for place in range(2)]
     (tmp_path / "rows.csv").write_text("text,target,part\n" + "\n".join(lines) + "\n")
     corpus = {"name": "table", "path": str(tmp_path / "rows.csv"), "target": "target", "part": "part"}
     bench = Bench(tmp_path, "encoder", LORA, {"name": "recorder"}, {**corpus, "split": {"by": "given"}})
-    Recorder.seen = []
+    Recorder.seen, Recorder.measured = [], []
     recipe = bench.recipe("order", epochs=3, batch_size=8, accumulate=2, seed=seed)
     ahf.train(recipe, registry=bench.registry)
     lengths = [len(each["input_ids"]) for each in ahf.preview(recipe).examples["train"]]
@@ -161,6 +184,8 @@ def test_a_run_goes_through_the_rows_in_the_order_of_its_seed_and_epoch(tmp_path
         drawn = [row + 0.5 for row in sampler]
         wanted += [drawn[start : start + 4] for start in range(0, len(drawn), 4)]
     assert Recorder.seen == wanted
+    found = [Recorder.measured[start : start + 3] for start in (0, 3, 6, 9)]
+    assert [sorted(each) for each in found] == [[30.5, 31.5, 32.5]] * 3 + [[40.5, 41.5]], "validation, and test once"
 
 
 class Heavy(Lora):
