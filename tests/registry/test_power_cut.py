@@ -285,7 +285,7 @@ def _site() -> Site:
 
 
 # What is fsynced below is no registry: the index is a cache that is made again, and the server has a state of its own.
-NOT_THE_REGISTRYS = {"search/index.py", "serve/receiving.py", "serve/state.py", "serve/tokens.py"}
+NOT_THE_REGISTRYS = {"search/index.py", "serve/audit.py", "serve/receiving.py", "serve/state.py", "serve/tokens.py"}
 
 
 def _sites_in_code() -> set[Site]:
