@@ -2,8 +2,8 @@
 
 The page is cut into tokens as the HTML standard cuts it, and no tree is built: nothing here needs one, and closing tags
 against a deep tree costs their product. Filings are XHTML, so that `<![CDATA[...]]>` is text, which parsers of HTML
-drop, and `<script/>` is closed. Of nine filings and ten older submissions lxml, selectolax and html.parser give the
-same text. Each character is looked at a fixed number of times, whatever the page holds.
+drop, and `<script/>` is closed. Of nine filings and ten pages of SGML submissions lxml, selectolax and
+html.parser give the same text. Each character is looked at a fixed number of times, whatever the page holds.
 """
 
 from __future__ import annotations
