@@ -201,3 +201,13 @@ def test_a_session_lies_before_its_own_close_and_not_before_a_tick_earlier(calen
         assert found.back(close, 1) == opens and found.back(close + tick, 1) == opens
         assert found.back(close - tick, 1) == found.opens[place - 1] and found.back(close, 3) == found.opens[place - 2]
         assert found.ahead(close, 1) == found.closes[place + 1] if place + 1 < len(found.days) else True
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("12h", timedelta(hours=12)), ("30min", timedelta(minutes=30)), ("5d", timedelta(days=5)), ("0d", timedelta(0))],
+)
+def test_lengths_by_the_clock(text: str, length: timedelta) -> None:
+    moments = [datetime(2021, 3, 14, 1, tzinfo=UTC), datetime(2020, 2, 29, 23, 59, tzinfo=UTC)]
+    assert Span(text).before(moments) == [moment - length for moment in moments]
+    assert Span(text).after(moments) == [moment + length for moment in moments]
