@@ -44,6 +44,9 @@ def _changed(model: PeftModel, config: Mapping[str, Any]) -> Iterator[Tensor]:
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             layer: Any = module.get_base_layer()
+            if isinstance(layer, nn.MultiheadAttention):  # PEFT merges into it in every forward pass, and rounds
+                yield from layer.parameters()
+                continue
             if changes_biases(config) and getattr(layer, "bias", None) is not None:
                 yield layer.bias
             if changes_weights(config):
