@@ -45,7 +45,7 @@ def command(
     \b
     Examples:
       ahf import runs/my-lora --as acme/mine
-      ahf import runs/my-lora --as acme/mine --base models/ours --base-id acme/base
+      ahf import runs/my-lora --as acme/mine --base models/base --base-id acme/base
       ahf import runs/my-lora --as acme/mine --labels negative,neutral,positive --json
       ahf import runs/my-lora --as acme/mine --knowledge-end 2021-03-01 --evidence "the desk's own record"
     """
