@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from peft import PeftModel
+from peft.tuners.lora.layer import MultiheadAttention
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
@@ -32,9 +33,13 @@ def untouched(
     model: PeftModel, base: nn.Module, config: Mapping[str, Any], leave_out: Collection[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the base's parameters by name, but for those that the adapter's training or start has changed."""
-    changed = {id(tensor) for tensor in _changed(model, config)}
+    changed = {tensor.data_ptr() for tensor in _changed(model, config)}  # unloading may wrap a weight anew
+    prefix, inner = pin.backbone_prefix(base), model.get_base_model()
+    attention = (name for name, module in inner.named_modules() if isinstance(module, MultiheadAttention))
+    # PEFT merges into these in every forward pass, and takes it out again, but for what it rounds.
+    rounded = tuple(f"{name.removeprefix(prefix)}." for name in attention)
     for name, parameter in pin.fingerprinted(base, leave_out):
-        if id(parameter) not in changed:
+        if parameter.data_ptr() not in changed and not name.startswith(rounded):
             yield name, parameter
 
 
@@ -44,9 +49,6 @@ def _changed(model: PeftModel, config: Mapping[str, Any]) -> Iterator[Tensor]:
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             layer: Any = module.get_base_layer()
-            if isinstance(layer, nn.MultiheadAttention):  # PEFT merges into it in every forward pass, and rounds
-                yield from layer.parameters()
-                continue
             if changes_biases(config) and getattr(layer, "bias", None) is not None:
                 yield layer.bias
             if changes_weights(config):
