@@ -12,6 +12,7 @@ from adapterhub_fin.descriptions import Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.examples import check_tokens
 from adapterhub_fin.engine.locks import computing, tokenizing
+from adapterhub_fin.engine.padding import aligned_padding
 from adapterhub_fin.engine.progress import progress as bar
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.lazy import Lazy
@@ -33,6 +34,8 @@ else:
 
 class NoTokenizer:
     """Stands where a plain module was loaded without a tokenizer: it says so when a text is to be read."""
+
+    pad_token_id = None  # there is nothing to pad
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -149,7 +152,7 @@ class Adapter:
 
         Other threads that want the model, or another on the same backbone, wait. Each module's own mode comes back.
         """
-        with computing(self.model):
+        with computing(self.model), aligned_padding(self.model, self.tokenizer.pad_token_id):
             in_training = [module for module in self.model.modules() if module.training]
             self.method.activate(self.model, self.slot)
             _set_training(in_training, False)

@@ -16,6 +16,7 @@ from adapterhub_fin.engine.ending import Ending, PieceStreamer, WritesMark, endi
 from adapterhub_fin.engine.examples import check_tokens
 from adapterhub_fin.engine.finite_answers import FiniteScores
 from adapterhub_fin.engine.locks import drawing, is_mine, tokenizing
+from adapterhub_fin.engine.positions import position_limit
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 
@@ -160,7 +161,7 @@ def _batch(
         encoded = [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
     check_tokens(encoded, "prompt")
     config: Any = adapter.model.config
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    limit = position_limit(config)
     longest = max(map(len, encoded)) + adapter.method.positions + decoding.max_new_tokens
     if limit is not None and longest > limit:
         raise WrongBase(

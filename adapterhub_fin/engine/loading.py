@@ -23,6 +23,7 @@ from adapterhub_fin.engine.embeddings import (
 from adapterhub_fin.engine.foreign import is_unserved, task_of
 from adapterhub_fin.engine.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.own_tokenizer import brought_tokenizer
+from adapterhub_fin.engine.padding import align_padding, padding
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.read_back import check_fits
 from adapterhub_fin.engine.slots import check_unchanged, new_slot, note_wrapper, take_slot, wrapper_of
@@ -98,7 +99,9 @@ def _load_whole(
     plugs.check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:
         model.to(device)
-    return _attach(model, found, tokenizer, described, private=True)
+    adapter = _attach(model, found, tokenizer, described, private=True)
+    align_padding(model, adapter.tokenizer)  # a model of ours; a caller's is told while it answers alone
+    return adapter
 
 
 def attach(
@@ -159,12 +162,13 @@ def _attach(
 ) -> Adapter:
     """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
     version, method, travelling = found.version, found.method, found.travelling
-    tokenizer, mode = tokenizer and plugs.padding(tokenizer), model.training
+    stored = stored_embeddings(model, found.folder)
+    rows = max(pin.vocabulary_size(model) or 0, stored.rows) or None  # also those that this load may grow it to
+    tokenizer, mode = tokenizer and padding(tokenizer, rows), model.training
     model = wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
     changes = method.changes_base(found.folder)
     check_unchanged(model, changes, version.reference)
-    stored = stored_embeddings(model, found.folder)
     held, apart, grown = _held(model, found, stored)
     conversations = found.head is not None and hasattr(found.head, "prompt")  # which renders them
     check_base(model, tokenizer, held, apart, described, grown=grown, conversations=conversations)
@@ -182,15 +186,16 @@ def _attach(
     site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     check_fits(method, model, site, found.folder, version.reference)
     take_slot(model, site.slot, version.manifest.method.name, version.reference if changes else None)
-    if tokenizer is not None:
-        plugs.align_padding(pin.unwrapped(model), tokenizer)
+    before = set(model.modules())
     adapted = method.rebuild(model, site, found.folder)
     fill_adapter(method, adapted, site.slot, found.folder)
     note_wrapper(model, adapted)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
         if site.slot in name.split("."):
             parameter.requires_grad_(False)
-    adapted.train(mode)
+    for module in adapted.modules():
+        if module not in before:  # the caller's own modules keep the modes that they have
+            module.training = mode
     if first is not None:
         record_first_pin(found.registry, version, first)
     length = _max_length(version, tokenizer)

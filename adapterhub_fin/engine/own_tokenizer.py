@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.padding import padding
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer
 from adapterhub_fin.errors import BadRecipe
@@ -30,7 +31,7 @@ def store_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path
 
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise BadRecipe(f"tokenizer is a {type(tokenizer).__name__}: give one of Transformers, as the base has it")
-    wanted = describe_tokenizer(plugs.padding(tokenizer))
+    wanted = describe_tokenizer(padding(tokenizer))
     if base is not None and _described(base) == wanted:
         return
     tokenizer.save_pretrained(folder / PLACE)

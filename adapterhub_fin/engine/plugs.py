@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.descriptions import Description
 from adapterhub_fin.engine.locks import building, on_meta
+from adapterhub_fin.engine.padding import padding, rows_of
 from adapterhub_fin.engine.peft_folder import WEIGHTS
 from adapterhub_fin.engine.pin import backbone, bare, unwrapped
-from adapterhub_fin.errors import PluginError, WrongBase, WrongTensors
+from adapterhub_fin.errors import PluginError, WrongTensors
 from adapterhub_fin.extensions import extensions
 from adapterhub_fin.lazy import Lazy
 from adapterhub_fin_registry.safetensors_header import read_header
@@ -166,31 +166,15 @@ def try_out(
     return trained, reach.out_of(adapted)
 
 
-def align_padding(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Tell the model which token pads: a decoder's head looks for the last token that does not."""
-    config: Any = model.config
-    if config.pad_token_id is None:
-        config.pad_token_id = tokenizer.pad_token_id
-
-
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The base's tokenizer, padding on the right; a base without a padding token pads with its end of text."""
+    """Return the tokenizer in a folder, padding on the right; without a padding token it pads with its end of text.
+
+    The token that pads is one that the base embeds, where the folder has its configuration too.
+    """
     from transformers import AutoTokenizer
 
-    return padding(AutoTokenizer.from_pretrained(folder, local_files_only=True))
-
-
-def padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The same tokenizer where it pads on the right with a token of its own, else a copy that does."""
-    if tokenizer.pad_token is not None and tokenizer.padding_side == "right":
-        return tokenizer
-    own = copy.deepcopy(tokenizer)  # the caller's stays as it is
-    own.padding_side = "right"
-    if own.pad_token is None:
-        own.pad_token = own.eos_token or own.unk_token
-    if own.pad_token is None:
-        raise WrongBase("the tokenizer has no token to pad with, nor an end of text: set its pad_token")
-    return own
+    rows = rows_of(load_config(folder)) if (folder / "config.json").is_file() else None
+    return padding(AutoTokenizer.from_pretrained(folder, local_files_only=True), rows)
 
 
 def tie(shell: nn.Module) -> None:

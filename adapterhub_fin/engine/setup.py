@@ -15,6 +15,7 @@ from adapterhub_fin.engine.base_check import describe_base
 from adapterhub_fin.engine.corpus import Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.dated import first_seen
 from adapterhub_fin.engine.measure import check_parts, metric_for
+from adapterhub_fin.engine.padding import align_padding
 from adapterhub_fin.engine.positions import position_limit
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import new_slot
@@ -133,8 +134,8 @@ def set_up(plan: Draft, slot: str) -> Setup:
         raise BadRecipe(
             f"training.head_learning_rate is for a head that is trained, and {plan.recipe.head.name} has none: drop it"
         )
-    plugs.align_padding(model, plan.tokenizer)
     base = describe_base(model, plan.tokenizer, travelling, plan.source.repository, plan.source.revision)
+    align_padding(model, plan.tokenizer)  # after its configuration was read for the pin
     site = replace(
         plan.site, slot=slot, head_modules=tuple(travelling), batches=lambda: _batches(plan), loss=plan.head.loss
     )

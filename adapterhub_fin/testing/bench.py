@@ -82,13 +82,14 @@ class Bench:
     ) -> tuple[nn.Module, PreTrainedTokenizerBase, tuple[str, ...]]:
         """The base as the method wants it loaded, its tokenizer, and the head's modules; `bare` is without a head."""
         from adapterhub_fin.engine import plugs
+        from adapterhub_fin.engine.padding import align_padding
         from adapterhub_fin.engine.quiet import quiet_loading
 
         method, head = self.plugs(version)
         with quiet_loading():
             model, travelling = plugs.load_base(self.base(), None if bare else head, method)
             tokenizer = plugs.load_tokenizer(self.base())
-        plugs.align_padding(model, tokenizer)
+        align_padding(model, tokenizer)
         return model, tokenizer, tuple(travelling)
 
     def alone(self, reference: str) -> Tensor:

@@ -15,6 +15,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.descriptions import Corpus, Head
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.examples import IGNORED
+from adapterhub_fin.engine.padding import padding
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.testing.bench import Bench
@@ -33,7 +34,7 @@ TALK = [
 
 @pytest.fixture
 def tokenizer(decoder: Path) -> Any:
-    return plugs.padding(AutoTokenizer.from_pretrained(decoder))
+    return padding(AutoTokenizer.from_pretrained(decoder))
 
 
 def head(**options: Any) -> Any:

@@ -22,6 +22,7 @@ from adapterhub_fin.engine.folding.shell import shell_of, untied
 from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
 from adapterhub_fin.engine.loading import base_source, find_version
 from adapterhub_fin.engine.merging.reading import changes_of
+from adapterhub_fin.engine.padding import align_padding
 from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.errors import Refused, WriteFailed, WrongTensors
@@ -94,7 +95,7 @@ class _Folding:
         self._check_complete()
         self.config, self.apart = untied(self.model, {*self.changed, *self.changes.whole}, self.whose)
         self.config.dtype = self.four_bit.compute if self.four_bit else config.dtype
-        plugs.align_padding(self.model, self.tokenizer)
+        align_padding(self.model, self.tokenizer)
 
     def _check_base(self) -> None:
         """Hold the base's files to the version's pin."""

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.locks import on_meta
-from adapterhub_fin.engine.pin import unwrapped
+from adapterhub_fin.engine.padding import align_padding
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin_registry.safetensors_header import read_header
 
@@ -42,7 +42,7 @@ def shadow_model(draft: Draft, fake: FakeTensorMode) -> nn.Module:
         _quantize(skeleton, draft)
         site = dataclasses.replace(draft.site, head_modules=drawn, tokenizer=None)  # without values, no text helps
         model = draft.method.attach(skeleton, site)
-    plugs.align_padding(unwrapped(model), draft.tokenizer)
+    align_padding(model, draft.tokenizer)
     with fake:
         _materialise(model, dtype)
     return model
