@@ -11,6 +11,7 @@ from adapterhub_fin.descriptions import Method
 from adapterhub_fin.engine import plugs
 from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.engine.locks import building, on_meta
+from adapterhub_fin.engine.quiet import quiet_loading
 from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
 from adapterhub_fin.lazy import Lazy
@@ -55,10 +56,17 @@ def check_reads_back(method: MethodImplementation, base: nn.Module, site: Site, 
 
 
 def check_trained_loads(setup: Setup, folder: Path) -> None:
-    """Load what a run wrote onto a model of its base's shape, by a method that knows nothing of the training."""
+    """Load what a run wrote onto its base again, by a method that knows nothing of the training.
+
+    The base has no values, unless the method computes with them: then it is read anew.
+    """
     recipe = setup.recipe
     method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
-    with building() if method.rebuild_needs_values(folder) else on_meta(), torch.random.fork_rng(devices=[]):
-        skeleton = setup.head.skeleton(setup.config)
+    if method.rebuild_needs_values(folder):
+        with quiet_loading(), building(), torch.random.fork_rng(devices=[]):
+            base, _ = plugs.load_base(setup.source.folder, setup.head, method)
+    else:
+        with on_meta(), torch.random.fork_rng(devices=[]):
+            base = setup.head.skeleton(setup.config)
     site = replace(setup.site, slot=new_slot())
-    check_reads_back(method, skeleton, site, folder, f"what {recipe.method.name} trained")
+    check_reads_back(method, base, site, folder, f"what {recipe.method.name} trained")

@@ -191,9 +191,10 @@ CHAT = [
 
 @pytest.mark.parametrize(("template", "first"), CHAT)
 def test_a_chat_template_that_refuses_names_the_row(template: str, first: str, tmp_path: Path) -> None:
-    talk = [{"role": first, "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]
+    turns = [(first, "a"), ("user", "b"), ("assistant", "c")]
+    talks = [[{"role": role, "content": f"{text}{n}"} for role, text in turns] for n in range(8)]
     table = tmp_path / "talks.jsonl"
-    table.write_text((json.dumps({"messages": talk}) + "\n") * 8)
+    table.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
     folder = folder_of("mistral", tmp_path / "base")
     tokenizer = tiny_tokenizer("[CLS] $A")
     tokenizer.chat_template = template + "{% for m in messages %}{{ m.content }}{% endfor %}"

@@ -316,6 +316,7 @@ OTHER_WRITERS = {
     "hub/manifests.py": "the user's cache",
     "serve/state.py": "the server's own state, but for what goes through the disk",
     "serve/receiving.py": "an upload in the server's state",
+    "serve/audit.py": "lines that are added to the server's own log",
 }
 WRITES = re.compile(
     r"write_bytes|write_text|\.touch\(|mkdir|\.rmdir\(|(?<!state)\.rename\(|\.replace\(self|unlink|rmtree|os\.(link|open|replace|fsync)"

@@ -33,6 +33,8 @@ class AdaLora(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        _rank(config, "init_r", 12)  # without a rank and an alpha it has no scale, and nothing can answer with it
+        _alpha(config)
         names = {"initial_rank": "init_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "interval": "deltaT"}
         options = stated(config, {**names, "target_rank": "target_r", "orthogonality": "orth_reg_weight"})
         if isinstance(targets := config.get("target_modules"), list):
