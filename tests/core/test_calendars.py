@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadRecipe
-from adapterhub_fin.calendars import Span, sessions
+from adapterhub_fin.calendars import Sessions, Span, sessions
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
 
@@ -104,6 +104,18 @@ def test_days_beyond_the_list_are_refused_and_never_passed_over(calendar: str) -
             refused()
     with pytest.raises(BadRecipe, match=f"can't be had for {last.year + 1} .*{last}"):
         five.before([noon + timedelta(days=90)])
+
+
+def test_past_the_list_the_earliest_close_of_any_day_bounds_what_is_known() -> None:
+    """A half day may follow the last day listed, so from its close on nobody knows how many sessions are over."""
+    days = [date(2020, 12, 23), date(2020, 12, 24)]
+    opens = [datetime.combine(day, time(14, 30), UTC) for day in days]
+    closes = [datetime(2020, 12, 23, 21, tzinfo=UTC), datetime(2020, 12, 24, 18, tzinfo=UTC)]
+    listed = Sessions(days, opens, closes, UTC, days[0], days[-1])
+    half_day = datetime(2020, 12, 25, 18, tzinfo=UTC)
+    assert listed.back(half_day - timedelta(microseconds=1), 1) == opens[1]
+    with pytest.raises(BadRecipe, match="too few business days"):
+        listed.back(half_day, 1)
 
 
 def test_a_list_that_begins_late_is_used_from_its_first_day_on() -> None:

@@ -93,6 +93,7 @@ def test_a_task_is_one_of_peft_s(tmp_path: Path) -> None:
         (["classifier.weight", "classifier.bias"], LORA, ["classifier"]),
         (["pre_classifier.weight", "score.weight"], LORA, ["pre_classifier", "score"]),
         (["classifier.dense.weight", "classifier.out_proj.weight"], LORA, ["classifier"]),
+        (["classifier.inner.classifier.weight"], LORA, ["classifier"]),
         (["classifier.lora_A.weight", "classifier.lora_B.weight"], LORA, []),
         (["classifier.weight"], {**LORA, "task_type": "CAUSAL_LM"}, []),
         (["lm_head.weight", "embed_tokens.weight"], {**LORA, "modules_to_save": ["lm_head"]}, ["lm_head"]),

@@ -248,7 +248,20 @@ class TestOldConfigurations:
 
 def test_an_untrained_adapter_is_taken_with_a_warning(saved: Folder) -> None:
     plan = LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS")  # lora_B begins at zero
-    assert "every lora_B (2) is zero" in ahf.import_folder(saved(plan=plan), "acme/idle").warnings[0]
+    folder = saved(plan=plan)
+    assert "every lora_B (2) is zero" in ahf.import_folder(folder, "acme/idle").warnings[0]
+    tensors = load_file(folder / WEIGHTS)
+    one = next(name for name in tensors if "lora_B" in name)
+    save_file({**tensors, one: torch.ones_like(tensors[one])}, folder / WEIGHTS)
+    assert not ahf.import_folder(folder, "acme/half-trained").warnings
+
+
+def test_a_base_that_is_named_is_declared_with_its_revision(saved: Folder) -> None:
+    folder = saved(lambda config: config.update(revision="0" * 40))
+    base = ahf.import_folder(folder, "acme/theirs", base="acme/tiny").version.manifest.base
+    assert (base.pin, base.repository, base.revision) == ("declared", "acme/tiny", "0" * 40)
+    given = {"id": "acme/tiny", "revision": "1" * 40}
+    assert ahf.import_folder(folder, "acme/given", base=given).version.manifest.base.revision == "1" * 40
 
 
 def test_dates_are_asserted_with_evidence_or_bounded_by_the_import(saved: Folder) -> None:
