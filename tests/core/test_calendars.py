@@ -47,10 +47,11 @@ def test_so_many_whole_days_lie_between(moment: datetime, number: int) -> None:
     assert len([day for day in days.days if moment.date() < day <= after.date()]) == number
 
 
-@given(st.lists(moments, max_size=6), st.sampled_from(["0B", "0d", "1d", "90min", "7h"]))
+@given(st.lists(moments, max_size=6), st.sampled_from(["0B", "3B", "0d", "1d", "90min", "7h"]))
 def test_several_at_once_are_each_alone(several: list[datetime], text: str) -> None:
     span = Span(text, "weekdays" if text.endswith("B") else None)
     assert span.before(several) == [each for moment in several for each in span.before([moment])]
+    assert span.after(several) == [each for moment in several for each in span.after([moment])]
     if text.startswith("0"):
         assert span.before(several) == span.after(several) == several
 

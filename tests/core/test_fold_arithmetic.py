@@ -67,6 +67,12 @@ def test_a_kernel_is_folded_as_a_matrix() -> None:
     assert torch.allclose(folded(what, weight).reshape(6, 10), wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_distance_is_measured_in_double_precision(dtype: torch.dtype) -> None:
+    one, other = torch.full((3, 4), 4096.0, dtype=dtype), torch.full((3, 4), 2**-9, dtype=dtype)
+    assert distance_squared(one, other) == 12 * (4096 - 2**-9) ** 2
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_blocks_cover_every_row_once(rows: int, width: int) -> None:

@@ -32,6 +32,17 @@ def test_sums_scales_and_inner_products_are_the_matrices() -> None:
     assert OTHER.norm() == pytest.approx(float(OTHER.dense().norm()), rel=1e-12)
 
 
+def test_no_change_is_zero_by_its_scale_or_a_factor() -> None:
+    for nothing in (
+        ONE * 0.0,
+        LowRank(ONE.left * 0, ONE.right),
+        LowRank(ONE.left, ONE.right * 0),
+        LowRank.zero((2, 3)),
+    ):
+        assert nothing.is_zero()
+    assert not ONE.is_zero()
+
+
 def test_a_difference_that_all_but_vanishes_has_its_norm() -> None:
     nudged = LowRank(ONE.left * (1 + 1e-13), ONE.right, ONE.scale)
     assert (nudged - ONE).norm() / ONE.norm() == pytest.approx(1e-13, rel=0.05)
@@ -44,6 +55,7 @@ def test_truncation_is_the_nearest_and_its_energy_is_true() -> None:
     found, energy = nearest(OTHER.dense(), 2)
     left_out = float((OTHER.dense() - found.dense()).norm()) ** 2
     assert energy == pytest.approx(1 - left_out / OTHER.norm() ** 2, rel=1e-12)
+    assert nearest(OTHER.dense(), 1.0)[0].rank == 5, "what rounding left of nine zeros holds nothing"
     assert OTHER.truncate().rank == 5 and total([ONE, ONE]).truncate().rank == 3, "by default the matrix's own rank"
     assert OTHER.truncate(0.999999).rank <= 5 and OTHER.truncate(0.3).rank == rank_for(values, 0.3)
 

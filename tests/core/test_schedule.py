@@ -160,6 +160,15 @@ def test_no_window_learns_from_what_was_not_known_an_embargo_before_its_cut_off(
         tested += parts["test"]["text"]
 
 
+def test_a_window_s_days_begin_at_midnight() -> None:
+    """The first day counts with its first instant, and neither end of a part belongs to two of them."""
+    split = Split.model_validate({"by": "window", "since": "2020-01-03", "cutoff": "2020-01-08", "until": "2020-01-12"})
+    whole = table([24 * day - 12 for day in range(15)], [0] * 15)  # a row at each midnight from the 1st on
+    parts = divide(whole, split, "c").parts
+    days = {part: sorted(at.day for at in parts[part]["available_at"]) for part in PARTS}
+    assert days["train"] + days["validation"] == [3, 4, 5, 6, 7] and days["test"] == [8, 9, 10, 11]
+
+
 def test_an_embargo_of_business_days_counts_over_a_holiday() -> None:
     pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
     # Rows at noon of each day up to the 5th of July 2020; the 3rd was a holiday in New York, and no weekday's.

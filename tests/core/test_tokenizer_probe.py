@@ -82,6 +82,10 @@ def one_mark_less(content: Json) -> None:
     content["post_processor"]["single"] = content["post_processor"]["single"][1:]
 
 
+def marks_swapped(content: Json) -> None:
+    content["post_processor"]["single"].reverse()
+
+
 def normalizer(*kinds: Json) -> Edit:
     return lambda content: content.__setitem__("normalizer", {"type": "Sequence", "normalizers": list(kinds)})
 
@@ -108,6 +112,7 @@ REFUSED: dict[str, Edit] = {
     **{f"merge {k} gone": merges(lambda held, k=k: [*held[:k], *held[k + 1 :]]) for k in range(5, 75, 10)},  # type: ignore[misc]
     "no marks": no_marks,
     "no first mark": one_mark_less,
+    "the marks swapped": marks_swapped,
     "lower case": normalizer({"type": "Lowercase"}),
     "no accents": normalizer({"type": "NFD"}, {"type": "StripAccents"}),
     "compatibility forms": normalizer({"type": "NFKC"}),

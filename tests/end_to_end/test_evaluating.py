@@ -225,6 +225,7 @@ def test_rows_are_known_by_their_text_under_a_corpus_of_any_name(
 ) -> None:
     """G 4: before, `seen in training: no` was said of 200 rows of 578 that it was trained on."""
     rows = seen_rows(run, form)
+    rows += rows[:3]  # each counts, though its text stands twice
     options: dict[str, Any] = {"part": "all", "base": base, "record": False, "resamples": 5}
     found = ahf.evaluate("acme/measured", corpus_of("Renamed", rows), **options)
     assert found.seen_in_training is True and found.rows_seen == sum(row["seen"] for row in rows) < len(rows)

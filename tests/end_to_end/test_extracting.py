@@ -137,9 +137,11 @@ def test_a_norm_whose_name_ends_others(tune: Tune, decoder: Path, tmp_path: Path
 def test_what_is_left_out_is_told_by_its_size(tune: Tune, decoder: Path, tmp_path: Path) -> None:
     model = tune(decoder, AutoModelForCausalLM, fits=lambda name: "q_proj" in name or name == "model.norm.weight")
     done = ahf.extract(tmp_path / "tuned", base=decoder, rank=4, into="acme/x", leave_out=["*norm*"])
-    before, after = load_file(decoder / WEIGHTS)["model.norm.weight"], model.model.norm.weight.detach()
+    before_all = load_file(decoder / WEIGHTS)
+    before, after = before_all["model.norm.weight"], model.model.norm.weight.detach()
     assert done.left_out == {"model.norm.weight": pytest.approx(float((after - before).norm() / before.norm()))}
     assert [each.name.split(".")[-2] for each in done.parameters] == ["q_proj", "q_proj"] and not done.brought
+    assert done.unchanged == len(before_all) - 3
     with pytest.raises(ahf.BadRecipe, match="fits no parameter"):
         ahf.extract(tmp_path / "tuned", base=decoder, into="acme/x", leave_out=["*k_proj*"])
 

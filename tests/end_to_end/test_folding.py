@@ -351,6 +351,13 @@ class TestRefusals:
         plan = LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["q_proj"], lora_bias=True)
         reference = imported(decoder, plan, dtype=dtype)
         self.refused(ahf.Refused, "adds a bias", tmp_path, reference, tmp_path / "out", base=decoder)
+        folder = ahf.Registry().resolve(reference).files
+        tensors = load_file(folder / "adapter_model.safetensors")
+        none = {key: torch.zeros_like(value) if "bias" in key else value for key, value in tensors.items()}
+        save_file(none, tmp_path / "theirs-0" / "adapter_model.safetensors", {"format": "pt"})
+        zero = ahf.import_folder(tmp_path / "theirs-0", "acme/zero", base="acme/base").version.reference
+        ahf.export(zero, tmp_path / "zero", layout="merged", base=decoder)
+        assert load_file(tmp_path / "zero" / WEIGHTS).keys() == load_file(decoder / WEIGHTS).keys()
 
     def test_values_that_the_base_has_no_room_for(self, decoder: Path, imported: Import, tmp_path: Path) -> None:
         half = tmp_path / "half"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,17 @@ def test_without_packing_a_document_is_one_example(tokenizer: Any) -> None:
 def test_a_last_block_too_short_to_learn_from_is_dropped_but_never_the_only_one(tokenizer: Any) -> None:
     assert len(encoded(tokenizer, 12, "a" * 12, smallest=8)) == 1
     assert len(encoded(tokenizer, 12, "a", smallest=8)) == 1
+    two = encoded(tokenizer, 12, "ab" * 8, smallest=2)
+    last = len(two[-1]["input_ids"])
+    assert [len(encoded(tokenizer, 12, "ab" * 8, smallest=size)) - len(two) for size in (last, last + 1)] == [0, -1]
+
+
+def test_a_document_of_one_token_is_named(tokenizer: Any) -> None:
+    plain = copy.deepcopy(tokenizer)
+    plain.bos_token = plain.eos_token = None
+    assert [len(each["input_ids"]) for each in encoded(plain, 12, "ab")] == [2]
+    with pytest.raises(BadCorpus, match="row 1: the document is one token"):
+        encoded(plain, 12, "ab", "a")
 
 
 def test_an_empty_document_is_named(tokenizer: Any) -> None:

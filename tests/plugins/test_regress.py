@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,12 @@ def test_targets_are_standardised_and_answers_are_not() -> None:
     assert reader.predictions(torch.tensor([[0.0]]))[0].value == 20.0
 
 
+def test_the_loss_is_huber_s_or_the_mean_square() -> None:
+    outputs, labels = SimpleNamespace(logits=torch.tensor([[3.0], [0.5]])), torch.tensor([0.0, 0.0])
+    assert head(loss="huber").loss(outputs, labels).item() == pytest.approx((2.5 + 0.125) / 2)  # |3| - 1/2, 0.5^2 / 2
+    assert head(loss="mse").loss(outputs, labels).item() == pytest.approx((9 + 0.25) / 2)
+
+
 def test_without_a_scale_targets_are_as_they_are() -> None:
     reader = head(standardize=False)
     reader.learn(Dataset.from_dict({"target": [10.0, 20.0]}))
@@ -45,7 +53,14 @@ def test_without_a_scale_targets_are_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("targets", "said"), [([1.0, float("nan")], "not finite"), ([2.0, 2.0], "all 2.0"), (["up", "down"], "no number")]
+    ("targets", "said"),
+    [
+        ([1.0, math.nan], "not finite"),
+        ([1.0, 2.0, math.inf], "not finite"),
+        ([-math.inf, 2.0], "not finite"),
+        ([2.0, 2.0], "all 2.0"),
+        (["up", "down"], "no number"),
+    ],
 )
 def test_targets_that_teach_nothing_are_named(targets: list[Any], said: str) -> None:
     with pytest.raises(BadCorpus, match=said):

@@ -109,6 +109,8 @@ def test_an_exact_version_is_checked_and_never_exchanged(tone: Registry) -> None
     tone.set_alias("acme/tone", "champion", 2)
     for reference in ("acme/tone@2", "acme/tone@champion", tone.resolve("acme/tone@2").digest):
         assert tone.resolve(reference, as_of="2022-01-02").number == 2
+        with pytest.raises(Refused, match=r"isn't before 2022-01-01T00:00:00Z"):
+            tone.resolve(reference, as_of="2022-01-01T00:00:00Z")
         with pytest.raises(Refused, match=r"acme/tone@2 knows until 2022-01-01T00:00:00Z.*before 2021-06-30T00:00:00Z"):
             tone.resolve(reference, as_of="2021-06-30")
 
@@ -124,6 +126,9 @@ def test_the_base_counts_unless_it_is_asked_not_to(
         with pytest.raises(Refused) as refused:
             registry.resolve(reference, as_of="2019-06-30", tier="adapter")
         assert "leaves it out" not in str(refused.value)
+        with pytest.raises(Refused) as refused:
+            registry.resolve(reference, as_of="2019-06-30")
+        assert "ask for a later as_of" in str(refused.value), "without the base it knew too much as well"
     assert format_instant(registry.resolve("acme/tone").knowledge_end) == "2023-01-01T00:00:00Z"
 
 
