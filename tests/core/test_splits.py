@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from adapterhub_fin import BadCorpus
 from adapterhub_fin.engine.copies import text_key
+from adapterhub_fin.engine.dealing import quotas
 from adapterhub_fin.engine.splits import PARTS, divide, resolve
 from adapterhub_fin.split import Split
 
@@ -47,6 +48,8 @@ def test_every_row_is_in_one_part_and_the_seed_decides(rows: Any, by: Any, seed:
     except BadCorpus:
         return  # too few rows or groups for three parts, which is said
     assert sorted(text for part in PARTS for text in parts[part]["text"]) == sorted(whole["text"])
+    for part in PARTS:
+        assert list(parts[part]["text"]) == sorted(parts[part]["text"], key=int), "rows keep their order"
     assert {part: list(rows["text"]) for part, rows in parts.items()} == {
         part: list(rows["text"]) for part, rows in divide(whole, split, "c").parts.items()
     }
@@ -65,10 +68,31 @@ def test_strata_keep_their_shares() -> None:
     assert Counter(parts["validation"]["label"]) == {"a": 6, "b": 3, "c": 1}
 
 
-def test_another_seed_gives_another_split() -> None:
-    whole = table(["a", "b"] * 50, [0] * 100, [0] * 100)
-    tests = [list(divide(whole, Split(by="random", seed=seed), "c").parts["test"]["text"]) for seed in (0, 1)]
+@pytest.mark.parametrize("by", ["random", "stratified", "grouped"])
+def test_another_seed_gives_another_split(by: Any) -> None:
+    whole = table(["a", "b"] * 50, [i // 4 for i in range(100)], [0] * 100)
+    tests = [list(divide(whole, Split(by=by, seed=seed), "c").parts["test"]["text"]) for seed in (0, 1)]
     assert tests[0] != tests[1]
+
+
+def test_parts_that_leave_nothing_to_train_on_are_refused() -> None:
+    for validation, test in ((0.5, 0.5), (0.6, 0.6)):
+        with pytest.raises(ValueError, match="leave nothing to train on"):
+            Split(validation=validation, test=test)
+    assert Split(validation=0.4, test=0.5).test == 0.5
+
+
+def test_no_class_gives_more_than_it_can_spare() -> None:
+    assert quotas([2, 2], [0, 1], (0.5, 0.25), (2, 1), [0, 1]) == [
+        {"test": 0, "validation": 0},
+        {"test": 1, "validation": 0},
+    ]
+
+
+def test_a_share_that_is_whole_is_not_lost_to_rounding() -> None:
+    """29 % of 100 is 28.999999999999996: the third class gives 29 all the same, and the first is not asked for it."""
+    found = quotas([50, 100, 100], [49, 99, 99], (0.05, 0.29), (12, 72), [0, 1, 2])
+    assert [share["validation"] for share in found] == [14, 29, 29]
 
 
 def test_validation_is_carved_from_train_where_only_a_test_part_is_given() -> None:

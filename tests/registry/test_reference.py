@@ -97,5 +97,5 @@ def test_a_name_has_no_version() -> None:
 def test_messages_say_what_to_do() -> None:
     with pytest.raises(BadReference, match="write @3 for version 3"):
         parse_reference("acme/tone@v3")
-    with pytest.raises(BadReference, match="write NAMESPACE/NAME"):
+    with pytest.raises(BadReference, match="it has no namespace.*write NAMESPACE/NAME"):
         parse_reference("tone")
