@@ -64,6 +64,18 @@ def test_in_one_type_any_change_of_a_row_is_seen(rows: int, dtype: torch.dtype) 
     assert len(stored.model_dump_json()) < 30_000
 
 
+def test_two_elements_of_each_row_are_read() -> None:
+    """Whichever element of a row stayed what it was, nearly every row that was drawn anew is seen by another."""
+    table = drawn(64, 7)
+    seen = [0] * 64
+    for row in range(64):
+        for column in range(7):
+            other = table.clone()
+            other[row, column] += 1.0
+            seen[row] += first_moved(sums(other), sums(table)) is not None
+    assert set(seen) <= {1, 2} and seen.count(2) > 40
+
+
 def model_of(encoder: Path, decoder: Path, kind: str) -> Any:
     if kind == "encoder":
         return AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3), AutoTokenizer.from_pretrained(

@@ -32,6 +32,9 @@ def attach(name: str, **options: Any) -> Any:
     ("options", "said"),
     [
         ({"target_modules": ["q_proj", "v_porj"]}, "target_modules names 'v_porj'.*did you mean v_proj"),
+        ({"target_modules": ["q_proj", "_proj"]}, "target_modules names '_proj'"),  # the end of a name, and of no part
+        ({"target_modules": r".*\.q_pro"}, "target_modules names"),  # the beginning of some, and none whole
+        ({**TARGETS, "rank_pattern": {"q_pro": 4}}, "rank_pattern names 'q_pro'"),
         ({**TARGETS, "rank_pattern": {"q_prj": 4}}, "rank_pattern names 'q_prj'.*adapted module.*did you mean q_proj"),
         ({**TARGETS, "rank_pattern": {"k_proj": 4}}, "rank_pattern names 'k_proj'.*no adapted module"),
         ({**TARGETS, "alpha_pattern": {"layers.7.self_attn.q_proj": 4}}, "alpha_pattern names 'layers.7"),

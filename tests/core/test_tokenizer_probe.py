@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import adapterhub_fin as ahf
 from adapterhub_fin import bases
+from adapterhub_fin.engine import tokenizer_probe
 from adapterhub_fin.engine.plugs import padding
 from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.recipe import BaseChoice
@@ -121,6 +122,15 @@ REFUSED: dict[str, Edit] = {
     "a space before": prefix_space,
     "a mask that takes the space before it": greedy_mask,
 }
+
+
+def test_added_tokens_are_looked_at_beside_a_vocabulary_too_large_to_read(
+    merging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer_probe, "WORDS", 1)
+    other = read(edited(merging, tmp_path / "edited", greedy_mask))
+    said = other_tokenizer(other, described(merging))
+    assert said is not None and "<mask>" in said
 
 
 @pytest.mark.parametrize("kind", REFUSED)

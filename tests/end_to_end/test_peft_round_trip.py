@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,15 @@ class TestRefusedBeforeAnythingIsStored:
         with pytest.raises(ahf.NotAnAdapter, match="drawn at random.*path_initial_model_for"):
             ahf.import_folder(tmp_path / "theirs", "acme/refused", registry=registry)
         assert registry.names() == []
+
+    @pytest.mark.parametrize("start", ["corda", "lora_ga", "loftq", "LoftQ"])
+    def test_a_start_from_data(self, start: str, tmp_path: Path) -> None:
+        trained: Any = get_peft_model(build("plain")(), LoraConfig(target_modules=["first"], r=2))
+        trained.save_pretrained(tmp_path / "theirs")
+        config = json.loads((tmp_path / "theirs" / "adapter_config.json").read_text())
+        (tmp_path / "theirs" / "adapter_config.json").write_text(json.dumps({**config, "init_lora_weights": start}))
+        with pytest.raises(ahf.NotAnAdapter, match="what training data or a quantization gave"):
+            ahf.import_folder(tmp_path / "theirs", "acme/refused", registry=ahf.Registry(tmp_path / "home"))
 
     def test_a_prompt_without_a_task(self, tmp_path: Path) -> None:
         model: Any = get_peft_model(build("decoder")(), peft.PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=2))

@@ -28,6 +28,7 @@ from transformers import (
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training import Run
+from adapterhub_fin_plugins.methods.lora import Lora
 from adapterhub_fin_registry.disk import Disk
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May.", "Dunel got a late order."]
@@ -290,6 +291,24 @@ def test_a_veto_stops_the_add_and_nothing_is_stored(encoder: Path) -> None:
     finally:
         extensions._registered.pop()
         extensions._current = None
+
+
+class Forgetful(Lora):
+    """A method whose configuration says another rank than its tensors have."""
+
+    def plain_config(self, model: Any, slot: str) -> dict[str, Any]:
+        config = dict(super().plain_config(model, slot))
+        return {**config, "r": config["r"] + 1}
+
+
+def test_a_run_that_no_load_could_read_back_is_not_stored(encoder: Path) -> None:
+    """G 17, 31: its tensors match the model that was trained, and no model that its own settings build."""
+    options = "adapterhub_fin_plugins.methods.lora_options:LoraOptions"
+    target = f"{__name__}:Forgetful"
+    ahf.register(ahf.Method(name="forgetful", summary="A test.", target=target, options=options, peft_type="LORA"))
+    with pytest.raises(ahf.WrongTensors, match="what forgetful trained is not stored, since no load could read it bac"):
+        ahf.train(recipe(encoder, method={"name": "forgetful", "rank": 2}))
+    assert ahf.Registry().names() == []
 
 
 def test_a_run_that_breaks_is_one_error_and_stores_nothing(encoder: Path, tmp_path: Path, home: Path) -> None:
