@@ -57,10 +57,8 @@ def test_a_digest_is_found_within_its_name_or_under_any(
         assert tone.path(reference) == second.files
     with pytest.raises(NotFound):
         tone.resolve(f"acme/tone@{other.digest}")
-    again = tone.add(second.files, second.manifest, name="acme/tone")
-    assert again.digest == second.digest
-    for reference in (second.digest, f"acme/tone@{second.digest}"):
-        assert tone.resolve(reference).number == again.number, "the one stored last"
+    shutil.copytree(second.folder, second.folder.with_name("9"))  # by hand: an add would find the one that is there
+    assert tone.resolve(f"acme/tone@{second.digest}").number == 9, "of several, the highest number"
     with pytest.raises(NotFound, match="no version with the digest"):
         tone.resolve("sha256:" + "0" * 64)
 
