@@ -127,8 +127,10 @@ def test_a_date_gives_what_was_knowable_before_it(
             for tier in TIERS:
                 check(series, date, tier)
         for tier in TIERS:
-            for date in sorted({START + timedelta(days=day)} | ends):
+            check_numbers(series, START + timedelta(days=day), tier)
+            for date in sorted(ends)[:: max(1, len(ends) // 3)]:  # a version knows up to its own end, and not before it
                 check_numbers(series, date, tier)
+            for date in sorted({START + timedelta(days=day)} | ends):
                 check_search(series, date, tier)
         check_rows(series)
 
