@@ -95,29 +95,6 @@ class Shelf:
             if not yanked:
                 yield version
 
-    def damaged(self) -> dict[int, str]:
-        """What is wrong with each number that holds neither a whole version nor a tombstone."""
-        found = {}
-        for number in self.numbers():
-            folder = self.versions_folder / str(number)
-            if reason := self.damage(number):
-                found[number] = reason
-            elif not os.path.lexists(folder / "manifest.json") and not (folder / "deleted.json").is_file():
-                found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"
-        return found
-
-    def damage(self, number: int) -> str | None:
-        """Why a search can't read the version of a number; None where it can, or where there is none."""
-        from adapterhub_fin_registry.search.excerpts import Excerpts
-        from adapterhub_fin_registry.search.stored import Stored
-
-        try:
-            if self._read(number) is not None:
-                Stored(self.name, number, str(self.versions_folder / str(number)), []).read(Excerpts())
-        except Corrupted as error:
-            return str(error)
-        return None
-
     def by_digest(self, digest: str) -> Version | None:
         """The version with this digest; of several, the one stored last."""
         for number in reversed(self.numbers()):

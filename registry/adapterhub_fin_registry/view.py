@@ -103,9 +103,11 @@ class RegistryView:
 
         Of a name or a namespace that can't even be listed, it stands under that alone.
         """
+        from adapterhub_fin_registry.search.stored import damaged
+
         found = troubles(self.root) if name is None else {}
         for shelf in self._shelves(name):
-            found |= {f"{shelf.name}@{number}": reason for number, reason in shelf.damaged().items()}
+            found |= {f"{shelf.name}@{number}": reason for number, reason in damaged(shelf).items()}
         return found
 
     def search(

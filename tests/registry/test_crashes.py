@@ -311,7 +311,6 @@ OTHER_WRITERS = {
     "memory.py": "the user's cache",
     "search/index.py": "the user's cache",
     "catalogue.py": "a list that is gone with its answer",
-    "search/readers.py": "the null device, in a child that reads",
     "hub/download.py": "the user's cache",
     "hub/manifests.py": "the user's cache",
     "serve/state.py": "the server's own state, but for what goes through the disk",

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from adapterhub_fin_registry import BadInstant, BadQuery, Corrupted, Manifest, Registry
 from adapterhub_fin_registry.search import filling, index
-from adapterhub_fin_registry.search.excerpts import Excerpts
 from adapterhub_fin_registry.search.stored import Stored
 
 Add = Callable[..., str]
@@ -137,9 +136,9 @@ def test_only_what_changed_is_read_again(three: Registry, add: Add, monkeypatch:
     read: list[str] = []
     real = Stored.read
 
-    def counted(stored: Stored, excerpts: Excerpts) -> Any:
+    def counted(stored: Stored) -> Any:
         read.append(f"{stored.name}@{stored.number}")
-        return real(stored, excerpts)
+        return real(stored)
 
     monkeypatch.setattr(Stored, "read", counted)
     found(three)

@@ -13,6 +13,7 @@ from adapterhub_fin_registry.gc import KEPT, is_buried
 from adapterhub_fin_registry.learnt import NAME as LEARNT
 from adapterhub_fin_registry.learnt import read_learnt
 from adapterhub_fin_registry.reading import ABSENT, entries, is_there, read_object
+from adapterhub_fin_registry.search.stored import damage
 from adapterhub_fin_registry.shelf import Shelf
 
 
@@ -54,7 +55,7 @@ def _version(visit: Visit, shelf: Shelf, number: int) -> Found:
             Finding("learnt", folder / LEARNT, str(error), "remove it: what was seen in training is unknown then"),
             remove,
         )
-    if is_there(folder / "record.json") and (reason := shelf.damage(number)):
+    if is_there(folder / "record.json") and (reason := damage(shelf, number)):
         remedy = "restore it from a copy, or delete the version"
         yield Finding("damaged", folder, reason, remedy, repairable=False), by_hand
 

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.search.excerpts import Excerpts
 from adapterhub_fin_registry.search.facts import Facts, Pair, setting_values
-from adapterhub_fin_registry.search.readers import outcomes
 from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
 from adapterhub_fin_registry.search.stored import Known, Stored
 from adapterhub_fin_registry.shelf import Shelf, closed_namespaces, mark_of, shelves, trouble
@@ -56,7 +54,7 @@ def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
             return True
         folder = Shelf(root, name).versions_folder / str(number)
         try:
-            Stored(name, number, str(folder), []).read(Excerpts())
+            Stored(name, number, str(folder), []).read()
         except Corrupted as error:
             if os.path.lexists(folder) and str(error) == reason:
                 continue
@@ -69,7 +67,6 @@ class _Filler:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._excerpts = Excerpts()
         self._common = {table: _Common(connection, table) for table in ("path", "setting", "text")}
         [(last,)] = connection.execute("SELECT coalesce(max(id), 0) FROM version")
         self._next = last + 1
@@ -100,10 +97,13 @@ class _Filler:
 
     def read(self, wanted: Sequence[Stored]) -> None:
         """Read versions; those that can't be are damaged."""
-        for stored, found in zip(wanted, outcomes(wanted), strict=True):
-            if isinstance(found, str):
-                self._damaged.append((stored.name, stored.number, found))
-            elif found is not None:
+        for stored in wanted:
+            try:
+                found = stored.read()
+            except Corrupted as error:
+                self._damaged.append((stored.name, stored.number, str(error)))
+                continue
+            if found is not None:
                 self._add(found)
 
     def settle(self, changed: Iterable[tuple[str, str]]) -> None:

@@ -11,9 +11,9 @@ from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.events import read_events
 from adapterhub_fin_registry.numbered import numbers
-from adapterhub_fin_registry.reading import ABSENT, read_object, read_small
-from adapterhub_fin_registry.search.excerpts import Excerpts
+from adapterhub_fin_registry.reading import ABSENT, parse_object, read_object, read_small
 from adapterhub_fin_registry.search.facts import Facts, facts
+from adapterhub_fin_registry.shelf import Shelf
 from adapterhub_fin_registry.version import known_format
 
 
@@ -41,7 +41,7 @@ class Stored:
         except (OSError, Corrupted):
             return False  # and why is found when it is read
 
-    def read(self, excerpts: Excerpts) -> Facts | None:
+    def read(self) -> Facts | None:
         """What is stored; None where it was deleted, and Corrupted where it can't be read."""
         if self._has("deleted.json"):
             return None
@@ -53,7 +53,7 @@ class Stored:
             data = read_small(path)
             record = read_object(f"{self._folder}{os.sep}record.json")
             events = read_events(Path(self._folder)) if self._has("events") else []
-            manifest = known_format(excerpts.of(data), path)
+            manifest = known_format(parse_object(data, path), path)
             found = facts(self.name, self.number, digest_of(data), manifest, record, events, self._aliases)
             found.columns["state"] = state
             return found
@@ -80,3 +80,25 @@ class Stored:
 
     def _has(self, entry: str) -> bool:
         return os.access(f"{self._folder}{os.sep}{entry}", os.F_OK)  # which raises nothing where it isn't there
+
+
+def damage(shelf: Shelf, number: int) -> str | None:
+    """Return why a search can't read the version of a number; None where it can, or where there is none."""
+    try:
+        if shelf.version(number) is not None:
+            Stored(shelf.name, number, str(shelf.versions_folder / str(number)), []).read()
+    except Corrupted as error:
+        return str(error)
+    return None
+
+
+def damaged(shelf: Shelf) -> dict[int, str]:
+    """Return what is wrong with each number of a name that holds neither a whole version nor a tombstone."""
+    found = {}
+    for number in shelf.numbers():
+        folder = shelf.versions_folder / str(number)
+        if reason := damage(shelf, number):
+            found[number] = reason
+        elif not os.path.lexists(folder / "manifest.json") and not (folder / "deleted.json").is_file():
+            found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"
+    return found
