@@ -8,31 +8,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.version import __version__
+from adapterhub_fin._version import __version__
 
 if TYPE_CHECKING:
-    from adapterhub_fin.descriptions import (
-        Corpus,
-        Head,
-        Merger,
-        Method,
-        Metric,
-        StoreKind,
-    )
-    from adapterhub_fin.engine.comparing import (
+    from adapterhub_fin.engine.evaluation.diff import (
         diff,
     )
-    from adapterhub_fin.engine.evaluating import (
+    from adapterhub_fin.engine.evaluation.evaluate import (
         Evaluation,
         evaluate,
     )
     from adapterhub_fin.engine.folding.extracting import (
         extract,
     )
-    from adapterhub_fin.engine.importing import (
+    from adapterhub_fin.engine.importing.import_folder import (
         import_folder,
     )
-    from adapterhub_fin.engine.loading import (
+    from adapterhub_fin.engine.importing.save import (
+        save,
+    )
+    from adapterhub_fin.engine.inference.load import (
         attach,
         load,
     )
@@ -44,15 +39,12 @@ if TYPE_CHECKING:
         Plan,
         plan,
     )
-    from adapterhub_fin.engine.saving import (
-        save,
-    )
-    from adapterhub_fin.engine.series import (
+    from adapterhub_fin.engine.training.series import (
         Series,
         preview_series,
         train_series,
     )
-    from adapterhub_fin.engine.training import (
+    from adapterhub_fin.engine.training.train import (
         preview,
         train,
     )
@@ -85,13 +77,24 @@ if TYPE_CHECKING:
         WrongBase,
         WrongTensors,
     )
-    from adapterhub_fin.extensions import (
-        register,
+    from adapterhub_fin.exporting.checking import (
+        check,
     )
-    from adapterhub_fin.hooks import (
+    from adapterhub_fin.exporting.exporting import (
+        export,
+    )
+    from adapterhub_fin.plugin.descriptions import (
+        Corpus,
+        Head,
+        Merger,
+        Method,
+        Metric,
+        StoreKind,
+    )
+    from adapterhub_fin.plugin.hooks import (
         hookimpl,
     )
-    from adapterhub_fin.interfaces import (
+    from adapterhub_fin.plugin.interfaces import (
         BoundedNow,
         Estimate,
         Known,
@@ -100,22 +103,19 @@ if TYPE_CHECKING:
         Rows,
         Site,
     )
+    from adapterhub_fin.plugin.manager import (
+        register,
+    )
     from adapterhub_fin.publishing import (
         publish,
         pull,
     )
-    from adapterhub_fin.recipe import (
+    from adapterhub_fin.recipe.recipe import (
         Recipe,
     )
     from adapterhub_fin.registries import (
         Registry,
         RegistryChain,
-    )
-    from adapterhub_fin.serving.checking import (
-        check,
-    )
-    from adapterhub_fin.serving.exporting import (
-        export,
     )
     from adapterhub_fin_registry import (
         Manifest,
@@ -195,16 +195,18 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("Corpus", "Head", "Merger", "Method", "Metric", "StoreKind"), "adapterhub_fin.descriptions"),
-    **dict.fromkeys(("Evaluation", "evaluate"), "adapterhub_fin.engine.evaluating"),
-    **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.loading"),
+    **dict.fromkeys(
+        ("Corpus", "Head", "Merger", "Method", "Metric", "StoreKind"), "adapterhub_fin.plugin.descriptions"
+    ),
+    **dict.fromkeys(("Evaluation", "evaluate"), "adapterhub_fin.engine.evaluation.evaluate"),
+    **dict.fromkeys(("attach", "load"), "adapterhub_fin.engine.inference.load"),
     **dict.fromkeys(("Merge", "merge"), "adapterhub_fin.engine.merging.merge"),
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
     "extract": "adapterhub_fin.engine.folding.extracting",
-    "import_folder": "adapterhub_fin.engine.importing",
-    "save": "adapterhub_fin.engine.saving",
-    **dict.fromkeys(("Series", "preview_series", "train_series"), "adapterhub_fin.engine.series"),
-    **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training"),
+    "import_folder": "adapterhub_fin.engine.importing.import_folder",
+    "save": "adapterhub_fin.engine.importing.save",
+    **dict.fromkeys(("Series", "preview_series", "train_series"), "adapterhub_fin.engine.training.series"),
+    **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training.train"),
     **dict.fromkeys(
         (
             "AdapterHubError",
@@ -237,16 +239,17 @@ _HOME = {
         ),
         "adapterhub_fin.errors",
     ),
-    "register": "adapterhub_fin.extensions",
-    "hookimpl": "adapterhub_fin.hooks",
+    "register": "adapterhub_fin.plugin.manager",
+    "hookimpl": "adapterhub_fin.plugin.hooks",
     **dict.fromkeys(
-        ("BoundedNow", "Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"), "adapterhub_fin.interfaces"
+        ("BoundedNow", "Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"),
+        "adapterhub_fin.plugin.interfaces",
     ),
     **dict.fromkeys(("publish", "pull"), "adapterhub_fin.publishing"),
-    "Recipe": "adapterhub_fin.recipe",
-    "check": "adapterhub_fin.serving.checking",
-    "diff": "adapterhub_fin.engine.comparing",
-    "export": "adapterhub_fin.serving.exporting",
+    "Recipe": "adapterhub_fin.recipe.recipe",
+    "check": "adapterhub_fin.exporting.checking",
+    "diff": "adapterhub_fin.engine.evaluation.diff",
+    "export": "adapterhub_fin.exporting.exporting",
     **dict.fromkeys(("Registry", "RegistryChain"), "adapterhub_fin.registries"),
     **dict.fromkeys(("Manifest", "Version"), "adapterhub_fin_registry"),
 }

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.descriptions import StoreKind
 from adapterhub_fin.errors import BadReference, ReadOnly
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.descriptions import StoreKind
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.registries import INTAKE, configured_registries
 from adapterhub_fin_registry import HubReference, parse_reference
 from adapterhub_fin_registry.incoming import take
 
 if TYPE_CHECKING:
-    from adapterhub_fin.interfaces import Foreign, Published, StoreImplementation
+    from adapterhub_fin.plugin.interfaces import Foreign, Published, StoreImplementation
     from adapterhub_fin_registry import Registry, Version
-    from adapterhub_fin_registry.catalogue import Catalogue
+    from adapterhub_fin_registry.remote_index import Catalogue
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
     with store.fetch(uri, weights(allow_pickle)) as incoming:
         if incoming.manifest is None:
             incoming.check_unnumbered(uri)
-            from adapterhub_fin.engine.importing import import_incoming
+            from adapterhub_fin.engine.importing.import_folder import import_incoming
 
             told = {"allow_pickle": allow_pickle, "registry": registry, "signatures": ()}  # vouched for by nobody here
             return import_incoming(incoming, name, **told).version
@@ -80,7 +80,7 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
 
 def catalogue(uri: str) -> Catalogue:
     """The versions at a place of a store, such as `hf://acme`, to be listed and searched."""
-    from adapterhub_fin_registry.catalogue import Catalogue
+    from adapterhub_fin_registry.remote_index import Catalogue
 
     return Catalogue(store_of(uri).versions(uri))
 

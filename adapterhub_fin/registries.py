@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Self
 
 import adapterhub_fin_registry as registry_package
 from adapterhub_fin_registry import Incoming, Intake
-from adapterhub_fin_registry.chain import Located, Member
+from adapterhub_fin_registry.registry_chain import Located, Member
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest, Version
-    from adapterhub_fin_registry.knowledge import Tier
-    from adapterhub_fin_registry.view import AsOf
+    from adapterhub_fin_registry.model.knowledge import Tier
+    from adapterhub_fin_registry.registry_reader import AsOf
 
 
 def _vetoes() -> Iterable[Callable[[Manifest, Path], object]]:
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.manager import extensions
 
     return extensions().vetoes()
 
 
 def _foreign(incoming: Incoming, registry: registry_package.Registry, name: str) -> Version:
     """Take in what someone published or pushed with plain PEFT, vouched for by nobody here."""
-    from adapterhub_fin.engine.importing import import_incoming
+    from adapterhub_fin.engine.importing.import_folder import import_incoming
 
     return import_incoming(incoming, name, registry=registry, signatures=()).version
 

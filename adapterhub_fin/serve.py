@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
-    from adapterhub_fin_registry.serve.settings import Settings
+    from adapterhub_fin_registry.hub_server.settings import Settings
 
 PORT = 8780
-_LOG = logging.getLogger("adapterhub_fin_registry.serve.access")  # whose records go where those of requests do
+_LOG = logging.getLogger(
+    "adapterhub_fin_registry.hub_server.http.access"
+)  # whose records go where those of requests do
 _FILES = 65_536
 _ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
 _GRACE = 30  # seconds that answers under way have, once the server is told to stop
@@ -48,9 +50,9 @@ def state_folder(registry: Registry, state: str | Path | None = None) -> Path:
 
 def hub_application(registry: Registry, state: Path, settings: Settings | None = None) -> Starlette:
     """The server as an ASGI application, with this process's vetoes; `state` is a folder of this server's own."""
-    from adapterhub_fin_registry.serve.application import application
-    from adapterhub_fin_registry.serve.settings import Settings
-    from adapterhub_fin_registry.serve.state import State
+    from adapterhub_fin_registry.hub_server.http.application import application
+    from adapterhub_fin_registry.hub_server.repo.state import State
+    from adapterhub_fin_registry.hub_server.settings import Settings
 
     settings = settings or Settings()
     return application(registry, State(state, upload_age=settings.upload_age), INTAKE, settings)
@@ -60,7 +62,7 @@ def server_of(application: Starlette) -> uvicorn.Server:
     """What speaks HTTP for an application, on sockets that it is given."""
     import uvicorn
 
-    from adapterhub_fin_registry.serve.connection import PatientProtocol
+    from adapterhub_fin_registry.hub_server.http.connection import PatientProtocol
 
     return uvicorn.Server(
         uvicorn.Config(
@@ -93,9 +95,9 @@ def serve(
     is ever made here.
     """
     check_installed()
-    from adapterhub_fin_registry.serve.settings import Settings
-    from adapterhub_fin_registry.serve.state import State
-    from adapterhub_fin_registry.serve.tokens import Tokens
+    from adapterhub_fin_registry.hub_server.repo.state import State
+    from adapterhub_fin_registry.hub_server.settings import Settings
+    from adapterhub_fin_registry.hub_server.tokens import Tokens
 
     settings = settings or Settings()
     registry = registry or configured_registries().writable()
@@ -132,7 +134,7 @@ def import_ahead() -> threading.Thread:
 
 def _import_for_pushes() -> None:
     try:
-        import adapterhub_fin.engine.importing  # noqa: F401
+        import adapterhub_fin.engine.importing.import_folder  # noqa: F401
 
         list(INTAKE.checks())
     except Exception:
@@ -203,11 +205,11 @@ def _share_arenas() -> None:
 @contextmanager
 def _logging_to(stream: TextIO) -> Iterator[None]:
     """Requests as lines of JSON on a stream, with what goes wrong; afterwards the loggers are as they were."""
-    from adapterhub_fin_registry.serve.access import JsonLines
+    from adapterhub_fin_registry.hub_server.http.access import JsonLines
 
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
-    levels = {"adapterhub_fin_registry.serve.access": logging.INFO, "uvicorn.error": logging.WARNING}
+    levels = {"adapterhub_fin_registry.hub_server.http.access": logging.INFO, "uvicorn.error": logging.WARNING}
     before = {
         name: (logger := logging.getLogger(name), logger.handlers, logger.propagate, logger.level) for name in levels
     }

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.examples import lengths
-from adapterhub_fin.engine.sampling import LengthGroupedBatches
-from adapterhub_fin.engine.setup import draft, set_up
-from adapterhub_fin.engine.slots import new_slot
+from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
+from adapterhub_fin.engine.training.prepare import draft, set_up
+from adapterhub_fin.plugin.examples import lengths
 
 ROUNDS = 3
 Order = Callable[[Any, int], Iterator[int]]

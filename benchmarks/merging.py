@@ -85,7 +85,7 @@ def stored(folders: list[Path], root: Path, **given: Any) -> list[str]:
 
 def deltas(folder: Path) -> dict[str, Any]:
     """The dense change of each layer of a LoRA's folder, in float64."""
-    from adapterhub_fin.engine.merging.reading import open_changes
+    from adapterhub_fin.engine.merging.changes import open_changes
 
     changes = open_changes(folder, folder.name)
     return {name: changes.change(name).to(_double()).dense() for name in changes.places}

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.corpus import read_corpus
-from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.engine.data.corpus import read_corpus
+from adapterhub_fin.recipe.recipe import CorpusChoice
 
 LABELS = ("negative", "neutral", "positive")
 # name: the parts of the data it sees, and the seed that draws A and the head at the start.
@@ -170,8 +170,8 @@ def peft_says(registry: ahf.Registry, pair: Sequence[str]) -> str:
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
-    from adapterhub_fin.bases import find_base
-    from adapterhub_fin.recipe import BaseChoice
+    from adapterhub_fin.engine.base.find import find_base
+    from adapterhub_fin.recipe.recipe import BaseChoice
 
     folders = [registry.path(f"bench/{name}@1") for name in pair]
     base = AutoModelForSequenceClassification.from_pretrained(find_base(BaseChoice(id="minilm")).folder, num_labels=3)

@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from adapterhub_fin.engine.corpus import read_corpus
-from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.engine.data.corpus import read_corpus
+from adapterhub_fin.recipe.recipe import CorpusChoice
 
 HERE = Path(__file__).parent
 

@@ -34,7 +34,7 @@ def one_seed(path: str, method: str, seed: int, overrides: list[str], soup: list
     import torch
 
     import adapterhub_fin as ahf
-    from adapterhub_fin.engine.corpus import read_corpus
+    from adapterhub_fin.engine.data.corpus import read_corpus
 
     split = {"by": "stratified", "validation": 0.1, "test": 0.2, "seed": seed}
     recipe = {

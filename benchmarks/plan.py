@@ -20,10 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.descriptions import Corpus
 from adapterhub_fin.engine.planning.plan import HOLES
-from adapterhub_fin.extensions import register
-from adapterhub_fin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin.manager import register
 
 SHORT = {"name": "headlines", "rows": 200}
 LONG = {"name": "bench-long", "split": {"by": "random"}}

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin_registry import Manifest, Registry
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.knowledge import format_instant
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.model.knowledge import format_instant
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 NAMESPACES = ("acme", "beta", "credit", "desk", "equities", "fixed", "global", "house", "index", "macro")
 SECTORS = ("banks", "energy", "health", "industrials", "media", "metals", "retail", "software", "telecoms", "utilities")

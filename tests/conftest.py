@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapterhub_fin import extensions
+from adapterhub_fin.plugin import manager as extensions
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training import Run
+    from adapterhub_fin.engine.training.train import Run
 
 SHARED = Path(os.environ.get("AHF_SHARED") or Path(__file__).parents[2] / "shared")
 

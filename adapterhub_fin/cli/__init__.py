@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
+from adapterhub_fin._version import __version__
 from adapterhub_fin.cli.streams import abandon, flush, lossless
-from adapterhub_fin.version import __version__
 
 GROUP = "adapterhub_fin.verbs"
 # What `ahf --help` says of the shipped verbs, so that it imports none of them; a test holds it to their own help.
@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = 1
     code = _flushed(code if isinstance(code, int) else 0)
     if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several, as torchrun starts them
-        import_module("adapterhub_fin.engine.ranks").end(code)
+        import_module("adapterhub_fin.engine.training.distributed").end(code)
     sys.exit(code)
 
 
@@ -182,7 +182,7 @@ def _as_text(arguments: list[str]) -> list[str]:
     """The arguments, each a text or the name of a file; BadText where one is neither. Nothing is imported for ASCII."""
     if all(argument.isascii() for argument in arguments):
         return arguments
-    checked: list[str] = import_module("adapterhub_fin.texts").check_arguments(arguments)
+    checked: list[str] = import_module("adapterhub_fin.plugin.texts").check_arguments(arguments)
     return checked
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from adapterhub_fin_registry.clock import read_clock
+from adapterhub_fin_registry.io.clock import read_clock
 
 _PERIODS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}

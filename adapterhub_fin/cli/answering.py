@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.adapter import Adapter
+    from adapterhub_fin.engine.inference.adapter import Adapter
     from adapterhub_fin_registry import Version
 
 
@@ -26,9 +26,9 @@ def load_to_answer(
 
 
 def _check_head(version: Version, verb: str) -> None:
-    from adapterhub_fin.descriptions import Head
     from adapterhub_fin.errors import BadRecipe
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.descriptions import Head
+    from adapterhub_fin.plugin.manager import extensions
 
     head, known = version.manifest.head, extensions().all(Head)
     if head is None and verb == "predict":

@@ -10,7 +10,7 @@ import click
 from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table, printable
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.comparing import Comparison, Described, TensorDifference
+    from adapterhub_fin.engine.evaluation.diff import Comparison, Described, TensorDifference
 
 WIDTH = 60  # letters of a value in the table; --json has it whole
 

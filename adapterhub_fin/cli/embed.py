@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def _model() -> type[BaseModel]:
-    from adapterhub_fin.descriptions import Head
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.descriptions import Head
+    from adapterhub_fin.plugin.manager import extensions
 
     return extensions().get(Head, "embed").load_options()
 

@@ -21,7 +21,7 @@ from adapterhub_fin.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.evaluating import Evaluation
+    from adapterhub_fin.engine.evaluation.evaluate import Evaluation
 
 
 @click.command("evaluate")
@@ -71,7 +71,7 @@ def command(
       ahf evaluate acme/tone headlines --set rows=200 --set split.by=time
       ahf evaluate acme/tone@1 headlines --set rows=90 --part all --no-record --json
     """
-    from adapterhub_fin.recipe import CorpusChoice
+    from adapterhub_fin.recipe.recipe import CorpusChoice
 
     if (corpus is None) != from_recipe:
         raise click.UsageError("Give a corpus's name, or --from-recipe for the version's own.")

@@ -97,7 +97,7 @@ def command(
 
 def _measured(folded: Folded) -> Iterator[str]:
     """What a person wants to know of a fold: how much, into what, and what is lost of it by each choice."""
-    from adapterhub_fin.serving.finding import some
+    from adapterhub_fin.exporting.finding import some
 
     into = f"the {folded.into} weights of {folded.base}" if folded.into else folded.base
     yield f"folded {len(folded.changed)} changes into {into}, in {' and '.join(folded.dtypes)}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _model() -> type[BaseModel]:
-    from adapterhub_fin.decoding import Decoding
+    from adapterhub_fin.recipe.decoding import Decoding
 
     return Decoding
 
@@ -68,8 +68,8 @@ def command(
       ahf generate acme/notes --chat --system "You write notes." "Sum up the quarter." --max-new-tokens 8
       ahf generate acme/notes --temperature 0.8 --seed 1 --max-new-tokens 8 --json "Orders rose" "Orders fell"
     """
-    from adapterhub_fin.decoding import Decoding
-    from adapterhub_fin.options import checked
+    from adapterhub_fin.plugin.options import checked
+    from adapterhub_fin.recipe.decoding import Decoding
 
     prompts = read_texts(texts, file)
     checked(Decoding, options, "generate")  # a slip is told at once, before torch is imported

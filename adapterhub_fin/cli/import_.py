@@ -80,7 +80,7 @@ def command(
 
 
 def _base(base: str | None, base_id: str | None, **dates: str | None) -> dict[str, Any] | None:
-    from adapterhub_fin.recipe import named_base
+    from adapterhub_fin.recipe.recipe import named_base
 
     named = {} if base is None else named_base(base)
     if base_id is not None and named.get("id", base_id) != base_id:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from adapterhub_fin.errors import BadKey
-from adapterhub_fin_registry.keys import Kind, PublicKey, new_key
+from adapterhub_fin_registry.trust.keys import Kind, PublicKey, new_key
 
 
 def write_new_key(path: str | os.PathLike[str], kind: Kind = "p256", passphrase: str | None = None) -> PublicKey:

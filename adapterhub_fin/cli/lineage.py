@@ -11,7 +11,7 @@ from adapterhub_fin.cli.options import print_drawn, print_json, printable
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from adapterhub_fin_registry.lineage import Lineage, Relative
+    from adapterhub_fin_registry.storage.lineage import Lineage, Relative
 
 
 def show_lineage(lineage: Lineage, asked: Mapping[str, str], as_json: bool) -> None:

@@ -27,7 +27,7 @@ def command(name: str | None, on: str | None, as_of: str | None, tier: str, as_j
       ahf list --on hf://acme
     """
     from adapterhub_fin.registries import configured_registries
-    from adapterhub_fin_registry.reference import check_name
+    from adapterhub_fin_registry.model.reference import check_name
 
     registries = configured_registries()
     listed = registries if on is None else placed(on)

@@ -125,10 +125,10 @@ def command(
         raise click.UsageError("Give the name of the new version with --into, or --dry-run.")
     if check_overrides and check is None:
         raise click.UsageError("--check-set is for the corpus of --check.")
-    from adapterhub_fin.descriptions import Merger
-    from adapterhub_fin.extensions import extensions
-    from adapterhub_fin.overrides import override
-    from adapterhub_fin.recipe import CorpusChoice
+    from adapterhub_fin.plugin.descriptions import Merger
+    from adapterhub_fin.plugin.manager import extensions
+    from adapterhub_fin.recipe.overrides import override
+    from adapterhub_fin.recipe.recipe import CorpusChoice
 
     corpus = None if check is None else CorpusChoice.read(check, check_overrides)
     patterns = _patterns(weights_for)

@@ -50,9 +50,9 @@ def command(name: str, method: str | None, into: Path | None) -> None:
 
 def _check(name: str, method: str, folder: Path) -> None:
     """Refuse, before anything is written, what could not be installed or found by its name."""
-    from adapterhub_fin.descriptions import NAME as METHOD_NAME
-    from adapterhub_fin.descriptions import Method
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.descriptions import NAME as METHOD_NAME
+    from adapterhub_fin.plugin.descriptions import Method
+    from adapterhub_fin.plugin.manager import extensions
 
     package = name.replace("-", "_")
     if not NAME.fullmatch(name) or keyword.iskeyword(package):
@@ -73,7 +73,7 @@ def _refused(parameter: str, sentence: str) -> click.BadParameter:
 
 
 def _words(name: str, method: str) -> Mapping[str, str]:
-    from adapterhub_fin.version import __version__
+    from adapterhub_fin._version import __version__
 
     parts = re.split(r"[._:-]", method)
     title = "".join(part.capitalize() for part in parts)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
-    from adapterhub_fin_registry.catalogue import Catalogue
+    from adapterhub_fin_registry.remote_index import Catalogue
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,7 +117,7 @@ def texts_argument(function: F) -> F:
 
 def read_texts(texts: Sequence[str], file: Path | None) -> list[str]:
     """Return the texts of a command line, each checked; UsageError where there are none, BadText for what is none."""
-    from adapterhub_fin.texts import check_text, lines
+    from adapterhub_fin.plugin.texts import check_text, lines
 
     found = [check_text(text, f"text {number} of the command line") for number, text in enumerate(texts, 1)]
     if file is not None:

@@ -36,7 +36,7 @@ def command(
       ahf plan recipes/tone.yaml
       ahf plan recipes/tone.yaml --set training.batch_size=64 --device 24GB
     """
-    from adapterhub_fin.recipe import Recipe
+    from adapterhub_fin.recipe.recipe import Recipe
 
     whole = Recipe.read(recipe or {}, overrides).check()  # a slip is told at once, before torch is imported
     from adapterhub_fin import plan

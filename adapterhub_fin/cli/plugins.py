@@ -20,7 +20,7 @@ def command(of: str | None, as_json: bool) -> None:
       ahf plugins
       ahf plugins --options method:lora
     """
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.manager import extensions
 
     found = extensions()
     if of is not None:
@@ -59,8 +59,8 @@ def _document(plugin: Any) -> dict[str, Any]:
 
 
 def _options(of: str, as_json: bool) -> None:
-    from adapterhub_fin.descriptions import Corpus, Description, Head, Merger, Method
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method
+    from adapterhub_fin.plugin.manager import extensions
 
     kinds: dict[str, type[Description]] = {kind.kind: kind for kind in (Method, Head, Corpus, Merger)}
     kind, _, name = of.partition(":")

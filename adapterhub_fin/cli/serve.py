@@ -12,7 +12,7 @@ from adapterhub_fin.cli.amounts import Duration, Size
 from adapterhub_fin.cli.options import json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.serve.tokens import Token, Tokens
+    from adapterhub_fin_registry.hub_server.tokens import Token, Tokens
 
 _STATE = click.option(
     "--state",
@@ -84,10 +84,10 @@ def command(
     """
     if context.invoked_subcommand is not None:
         return
-    from adapterhub_fin.hub_server import check_installed, serve
+    from adapterhub_fin.serve import check_installed, serve
 
     check_installed()
-    from adapterhub_fin_registry.serve.settings import Settings
+    from adapterhub_fin_registry.hub_server.settings import Settings
 
     settings = Settings(
         anonymous_read=anonymous_read,
@@ -122,7 +122,7 @@ def read_only_(switch: str, state: Path | None) -> None:
       ahf serve read-only on
       ahf serve read-only off
     """
-    from adapterhub_fin_registry.serve.state import State
+    from adapterhub_fin_registry.hub_server.repo.state import State
 
     State(_folder(state)).set_read_only(switch == "on")
     click.echo("the server refuses every change" if switch == "on" else "the server takes changes", err=True)
@@ -218,13 +218,13 @@ def _times(token: Token) -> tuple[str, str, str]:
 
 def _tokens(state: Path | None) -> Tokens:
     folder = _folder(state)
-    from adapterhub_fin_registry.serve.tokens import Tokens
+    from adapterhub_fin_registry.hub_server.tokens import Tokens
 
     return Tokens(folder)
 
 
 def _folder(state: Path | None) -> Path:
-    from adapterhub_fin.hub_server import check_installed, state_folder
+    from adapterhub_fin.serve import check_installed, state_folder
     from adapterhub_fin_registry import RegistryChain
 
     check_installed()

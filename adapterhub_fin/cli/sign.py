@@ -10,7 +10,7 @@ import click
 from adapterhub_fin.cli.options import REFERENCE, json_option, print_facts, print_json
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.keys import Kind
+    from adapterhub_fin_registry.trust.keys import Kind
 
 
 @click.command("sign")
@@ -53,8 +53,8 @@ def _make(path: Path, kind: Kind, encrypt: bool, as_json: bool) -> None:
     import os
     import sys
 
-    from adapterhub_fin.key_files import write_new_key
-    from adapterhub_fin_registry.keys import PASSPHRASE
+    from adapterhub_fin.cli.key_files import write_new_key
+    from adapterhub_fin_registry.trust.keys import PASSPHRASE
 
     passphrase = os.environ.get(PASSPHRASE) or None
     if encrypt and passphrase is None:
@@ -73,7 +73,7 @@ def _sign(reference: str, path: Path, as_json: bool) -> None:
     import sys
 
     from adapterhub_fin.registries import configured_registries
-    from adapterhub_fin_registry.keys import PrivateKey
+    from adapterhub_fin_registry.trust.keys import PrivateKey
 
     def ask() -> str:
         return str(click.prompt(f"Passphrase of {path}", hide_input=True, err=True))

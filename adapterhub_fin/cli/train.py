@@ -47,7 +47,7 @@ def command(
       ahf train --name acme/quick --set corpus.name=headlines --set corpus.rows=200 --set training.epochs=1
       ahf train recipes/tone.yaml --set schedule.windows=quarterly --set schedule.start=2019-01-01 --dry-run
     """
-    from adapterhub_fin.recipe import Recipe
+    from adapterhub_fin.recipe.recipe import Recipe
 
     if name is not None:
         overrides = (*overrides, f"name={name}")
@@ -56,7 +56,7 @@ def command(
         (_preview if whole.schedule is None else _preview_series)(whole, download, as_json)
         return
     from adapterhub_fin import train, train_series
-    from adapterhub_fin.engine.ranks import is_first
+    from adapterhub_fin.engine.training.distributed import is_first
 
     again = "" if whole.schedule is not None else " with --resume"
     try:
@@ -147,7 +147,7 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
 
 def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
     from adapterhub_fin import preview_series
-    from adapterhub_fin_registry.knowledge import format_instant
+    from adapterhub_fin_registry.model.knowledge import format_instant
 
     plan = preview_series(recipe, download=download)
     if as_json:

@@ -12,7 +12,7 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry, RegistryChain
-    from adapterhub_fin_registry.keys import PublicKey
+    from adapterhub_fin_registry.trust.keys import PublicKey
 
 
 @click.command("verify")
@@ -39,8 +39,8 @@ def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path
       ahf verify --all --json
     """
     from adapterhub_fin.registries import configured_registries
-    from adapterhub_fin_registry.configuration import Configuration
-    from adapterhub_fin_registry.keys import PublicKey
+    from adapterhub_fin_registry.trust.client_config import Configuration
+    from adapterhub_fin_registry.trust.keys import PublicKey
 
     if bool(references) == everything:
         raise click.UsageError("Give references, or --all.")
@@ -66,7 +66,7 @@ def _row(
     A problem is that of a name or a namespace which can't be listed, so that there is no version to look at.
     """
     from adapterhub_fin.errors import AdapterHubError
-    from adapterhub_fin_registry.signatures import signers
+    from adapterhub_fin_registry.trust.signatures import signers
 
     row: dict[str, Any] = {"reference": reference, "digest": None, "error": problem}
     row |= {"signatures": 0, "signed_by": [], "violations": []}

@@ -1,1 +1,1 @@
-"""Train, load, save: torch lives here and below, nowhere else in the core."""
+"""Everything that computes: training, inference, merging, folding and evaluation. torch is imported here alone."""

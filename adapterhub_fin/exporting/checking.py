@@ -9,10 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.peft_folder import CONFIG
 from adapterhub_fin.errors import UnknownName
+from adapterhub_fin.exporting.finding import Finding, Rules, Stored
+from adapterhub_fin.plugin.adapter_files import CONFIG
 from adapterhub_fin.registries import configured_registries
-from adapterhub_fin.serving.finding import Finding, Rules, Stored
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def findings(stored: Stored | None, target: str, max_lora_rank: int | None = Non
     if stored is None:
         says = f"it has no {CONFIG}, by which every engine knows an adapter"
         return [Finding("refused", "config", CONFIG, says, "load it with ahf.load")]
-    rules: Rules = import_module(f"adapterhub_fin.serving.{target}").rules
+    rules: Rules = import_module(f"adapterhub_fin.exporting.{target}").rules
     return rules(stored, max_lora_rank)
 
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import Corrupted, Refused, UnknownName
+from adapterhub_fin.exporting import lora
+from adapterhub_fin.exporting.checking import findings, read_stored
+from adapterhub_fin.exporting.finding import Finding, Stored
+from adapterhub_fin.exporting.launching import Launch, launch
+from adapterhub_fin.exporting.vllm import RANKS
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
 from adapterhub_fin.registries import configured_registries
-from adapterhub_fin.serving import lora
-from adapterhub_fin.serving.checking import findings, read_stored
-from adapterhub_fin.serving.finding import Finding, Stored
-from adapterhub_fin.serving.launching import Launch, launch
-from adapterhub_fin.serving.vllm import RANKS
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.reading import hash_file
+from adapterhub_fin_registry.io.safe_read import hash_file
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.folding.into_base import Folded
@@ -84,7 +84,7 @@ def export(
             _copy(version, source, built)
             done = Exported(version, target)
         elif layout == "merged":
-            from adapterhub_fin.engine.loading import base_source, find_version
+            from adapterhub_fin.engine.inference.load import base_source, find_version
 
             base_source(find_version(version.reference, registry, None, "strict", None), base, download)
             from adapterhub_fin.engine.folding.into_base import fold_into_base  # torch, once the base is there

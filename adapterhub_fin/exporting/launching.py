@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.errors import Refused, UnknownName
-from adapterhub_fin.serving.finding import Finding, Stored
-from adapterhub_fin.serving.lora import experts, largest_rank, not_lora
-from adapterhub_fin.serving.vllm import RANKS
+from adapterhub_fin.exporting.finding import Finding, Stored
+from adapterhub_fin.exporting.lora import experts, largest_rank, not_lora
+from adapterhub_fin.exporting.vllm import RANKS
 
 UNNAMED = "BASE"  # what stands for a base whose repository was not recorded
 PROMPT = "Margins widened in Q3."
@@ -83,7 +83,7 @@ ENGINES: Mapping[str, Callable[[str, Path, str, Stored], Launch]] = {
 
 def _stopping(engine: str, stored: Stored) -> list[Finding]:
     """What stops an engine: by its own rules where they are known here, else that the adapter is no LoRA."""
-    from adapterhub_fin.serving.checking import TARGETS, findings
+    from adapterhub_fin.exporting.checking import TARGETS, findings
 
     if engine in TARGETS:
         found = findings(stored, engine, RANKS[-1] if engine == "vllm" else None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from adapterhub_fin.lora_scale import lora_scale
-from adapterhub_fin.serving.finding import Finding, Stored, counted
+from adapterhub_fin.engine.peft.lora_config import lora_scale
+from adapterhub_fin.exporting.finding import Finding, Stored, counted
 
 REQUIRED = ("r", "lora_alpha", "target_modules")
 FACTORS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")

@@ -14,15 +14,16 @@ from typing import Any
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 
-from adapterhub_fin import bases
-from adapterhub_fin.engine import pin, plugs
-from adapterhub_fin.engine.base_check import check_probe, check_shape
-from adapterhub_fin.engine.locks import on_meta
-from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import check_probe, check_shape
+from adapterhub_fin.engine.base.locks import on_meta
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import BaseNotFound, WrongBase
-from adapterhub_fin.recipe import BaseChoice, named_base
-from adapterhub_fin_registry.manifest import Base
+from adapterhub_fin.recipe.recipe import BaseChoice, named_base
+from adapterhub_fin_registry.model.manifest import Base
 
 # The types whose elements are the weights themselves, the coarsest first; a quantized checkpoint's are not compared.
 FLOATS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}

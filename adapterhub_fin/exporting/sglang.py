@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapterhub_fin.serving import lora
-from adapterhub_fin.serving.finding import Finding, Level, Stored, counted, some
+from adapterhub_fin.exporting import lora
+from adapterhub_fin.exporting.finding import Finding, Level, Stored, counted, some
 
 ENGINE = "SGLang"
 # utils.py: what get_default_hidden_dim knows the sizes of, by PEFT's names.

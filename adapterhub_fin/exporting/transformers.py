@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapterhub_fin.serving.finding import Finding, Stored, some
+from adapterhub_fin.exporting.finding import Finding, Stored, some
 
 # inject_adapter_in_model refuses types that are no layers in the model, and those that share weights across layers.
 PROMPTS = frozenset(

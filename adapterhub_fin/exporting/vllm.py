@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapterhub_fin.serving import lora
-from adapterhub_fin.serving.finding import Finding, Stored, counted, some
+from adapterhub_fin.exporting import lora
+from adapterhub_fin.exporting.finding import Finding, Stored, counted, some
 
 ENGINE = "vLLM"
 # config/lora.py: MaxLoRARanks, and 16 by default.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from adapterhub_fin.errors import Refused
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import HubReference, parse_reference
-from adapterhub_fin_registry.cache import cache_folder
+from adapterhub_fin_registry.io.cache import cache_folder
 
 if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
@@ -111,8 +111,8 @@ def resolve(base: str, name: str) -> Served:
     registry = configured_registries().answering(wanted)
     version = registry.resolve(wanted)
     folder = registry.path(version.reference)
-    from adapterhub_fin.engine.base_check import held_base
-    from adapterhub_fin.serving.served_base import check_served
+    from adapterhub_fin.engine.base.check import held_base
+    from adapterhub_fin.exporting.served_base import check_served
 
     head = version.manifest.head
     check_served(held_base(registry, version), base, head.modules if head else ())
@@ -127,8 +127,8 @@ def _allowed(repository: str) -> bool:
 
 def _loadable(registry: Registry, version: Version, folder: Path) -> Path:
     """The version's own folder where vLLM loads it as it is, else one without its head where that is allowed."""
-    from adapterhub_fin.serving.checking import findings, read_stored
-    from adapterhub_fin.serving.vllm import RANKS
+    from adapterhub_fin.exporting.checking import findings, read_stored
+    from adapterhub_fin.exporting.vllm import RANKS
 
     # How high a rank is served is for the server's start, which vLLM itself then says.
     stopping = [each for each in findings(read_stored(version, folder), "vllm", RANKS[-1]) if each.level != "unsure"]
@@ -141,7 +141,7 @@ def _loadable(registry: Registry, version: Version, folder: Path) -> Path:
 
 def headless(registry: Registry, version: Version) -> Path:
     """The version without the modules trained whole, kept in the user's cache under its digest, whole or absent."""
-    from adapterhub_fin.serving.exporting import export
+    from adapterhub_fin.exporting.exporting import export
 
     assert registry.id is not None  # it holds a version
     target = cache_folder(registry.id) / "vllm" / version.digest.removeprefix("sha256:")

@@ -100,7 +100,7 @@ class Description:
         from pydantic import BaseModel
 
         if self.options is None:
-            from adapterhub_fin.options import NoOptions
+            from adapterhub_fin.plugin.options import NoOptions
 
             return NoOptions
         model = self._load(self.options)

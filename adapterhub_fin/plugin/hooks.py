@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from adapterhub_fin.descriptions import Corpus, Head, Merger, Method, Metric, StoreKind
+from adapterhub_fin.plugin.descriptions import Corpus, Head, Merger, Method, Metric, StoreKind
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-    from adapterhub_fin.engine.low_rank import LowRank
+    from adapterhub_fin.plugin.low_rank import LowRank
     from adapterhub_fin_registry import Incoming, Listed, Version
 
 
@@ -138,7 +138,7 @@ class MethodImplementation(Protocol):
 
     def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""
-        from adapterhub_fin.engine.pin import backbone
+        from adapterhub_fin.engine.base.fingerprint import backbone
 
         states: Sequence[Tensor] = backbone(model)(**batch, output_hidden_states=True).hidden_states
         return states
@@ -207,7 +207,7 @@ class HeadImplementation(Protocol):
         Where heads are averaged, their rows are put in one order and into one unit. By default those of the last layer
         of Transformers' own classifiers; none, where a head has no such layer.
         """
-        from adapterhub_fin.engine.foreign import ROWS
+        from adapterhub_fin.engine.importing.read_folder import ROWS
 
         return ROWS
 
@@ -228,7 +228,7 @@ class HeadImplementation(Protocol):
 
         Mostly one a row; a head that packs rows gives fewer. Raises BadCorpus naming a row that can't be encoded.
         """
-        from adapterhub_fin.engine.examples import encode_texts
+        from adapterhub_fin.plugin.examples import encode_texts
 
         return encode_texts(rows, tokenizer, max_length, self.target)
 
@@ -245,7 +245,7 @@ class HeadImplementation(Protocol):
 
     def weight(self, labels: Tensor) -> Tensor:
         """What the mean loss of these labels weighs beside that of others: by default how many there are, a scalar."""
-        from adapterhub_fin.engine.examples import IGNORED
+        from adapterhub_fin.plugin.examples import IGNORED
 
         return (labels != IGNORED).sum()
 
@@ -310,7 +310,7 @@ class BoundedNow(Known):
     @classmethod
     def of(cls, evidence: str) -> Self:
         """Return the bound of something that was read just now."""
-        from adapterhub_fin_registry.clock import read_clock
+        from adapterhub_fin_registry.io.clock import read_clock
 
         return cls(read_clock(), "bounded", evidence)
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from adapterhub_fin import hooks
-from adapterhub_fin.descriptions import Corpus, Description, Head, Merger, Method, Metric, StoreKind
 from adapterhub_fin.errors import PluginError, Refused, UnknownName
-from adapterhub_fin.options import checked
-from adapterhub_fin.veto import may_hold_veto
+from adapterhub_fin.plugin import hooks
+from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method, Metric, StoreKind
+from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.plugin.veto import may_hold_veto
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.engine.peft_folder import CONFIG
+from adapterhub_fin.plugin.adapter_files import CONFIG
 
 # PEFT's own bookkeeping, which it writes or reads whatever the type.
 ALWAYS = frozenset(["peft_version", "auto_mapping", "revision", "runtime_config"])

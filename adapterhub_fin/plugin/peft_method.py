@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.base_changes import changes_base, computes_with_weights
-from adapterhub_fin.engine.peft_fields import unknown_settings
-from adapterhub_fin.engine.peft_folder import CONFIG
-from adapterhub_fin.engine.peft_names import check_adapted, check_names
 from adapterhub_fin.errors import PluginError, WrongBase
-from adapterhub_fin.interfaces import MethodImplementation, Site
+from adapterhub_fin.plugin.adapter_files import CONFIG
+from adapterhub_fin.plugin.base_changes import changes_base, computes_with_weights
+from adapterhub_fin.plugin.interfaces import MethodImplementation, Site
+from adapterhub_fin.plugin.peft_fields import unknown_settings
+from adapterhub_fin.plugin.peft_names import check_adapted, check_names
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -44,7 +44,7 @@ class PeftMethod(MethodImplementation):
 
     def _attach_checked(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
         """Attach a new adapter; BadRecipe where a name in its configuration matches nothing of the model."""
-        from adapterhub_fin.engine.pin import unwrapped, vocabulary_size
+        from adapterhub_fin.engine.base.fingerprint import unwrapped, vocabulary_size
 
         inner, asked = unwrapped(model), copy.deepcopy(config)
         modules, parameters = dict(inner.named_modules()), dict(inner.named_parameters())
@@ -105,7 +105,7 @@ class PeftMethod(MethodImplementation):
     def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
         from peft import get_peft_model_state_dict
 
-        from adapterhub_fin.engine.pin import SLOT
+        from adapterhub_fin.engine.base.fingerprint import SLOT
 
         # A bool, not "auto", which looks the base up on the network (peft 1452).
         try:

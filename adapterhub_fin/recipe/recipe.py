@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from adapterhub_fin.errors import AdapterHubError, BadRecipe
-from adapterhub_fin.options import Options, checked
-from adapterhub_fin.overrides import override
-from adapterhub_fin.schedule import Schedule, Window
-from adapterhub_fin.split import Split
+from adapterhub_fin.plugin.options import Options, checked
+from adapterhub_fin.recipe.overrides import override
+from adapterhub_fin.recipe.schedule import Schedule, Window
+from adapterhub_fin.recipe.split import Split
 
 if TYPE_CHECKING:
-    from adapterhub_fin.descriptions import Description
+    from adapterhub_fin.plugin.descriptions import Description
 
 DEFAULTS: Final = {"method": "lora", "head": "classify"}
 
@@ -46,7 +46,7 @@ class Plugged(BaseModel):
     @classmethod
     def beside(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the types of the plugin's options, by which `--set` reads them; none for a plugin that isn't here."""
-        from adapterhub_fin.extensions import extensions
+        from adapterhub_fin.plugin.manager import extensions
 
         kind = cls.kind()
         name = values.get("name") or (DEFAULTS.get(kind.kind) if kind else None)
@@ -64,7 +64,7 @@ class MethodChoice(Plugged):
 
     @classmethod
     def kind(cls) -> type[Description]:
-        from adapterhub_fin.descriptions import Method
+        from adapterhub_fin.plugin.descriptions import Method
 
         return Method
 
@@ -74,7 +74,7 @@ class HeadChoice(Plugged):
 
     @classmethod
     def kind(cls) -> type[Description]:
-        from adapterhub_fin.descriptions import Head
+        from adapterhub_fin.plugin.descriptions import Head
 
         return Head
 
@@ -84,7 +84,7 @@ class CorpusChoice(Plugged):
 
     @classmethod
     def kind(cls) -> type[Description]:
-        from adapterhub_fin.descriptions import Corpus
+        from adapterhub_fin.plugin.descriptions import Corpus
 
         return Corpus
 
@@ -99,8 +99,8 @@ class CorpusChoice(Plugged):
     @classmethod
     def read(cls, corpus: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> CorpusChoice:
         """A corpus by its name or as in a recipe, with `key=value` overrides and its options checked; no torch."""
-        from adapterhub_fin.descriptions import Corpus
-        from adapterhub_fin.extensions import extensions
+        from adapterhub_fin.plugin.descriptions import Corpus
+        from adapterhub_fin.plugin.manager import extensions
 
         data = {"name": corpus} if isinstance(corpus, str) else dict(corpus)
         choice = checked(cls, override(data, overrides, cls), "corpus")
@@ -133,7 +133,7 @@ class BaseChoice(Options):
     @classmethod
     def _as_yaml_reads_a_date(cls, value: Any) -> Any:
         if isinstance(value, datetime):
-            from adapterhub_fin_registry.knowledge import format_instant
+            from adapterhub_fin_registry.model.knowledge import format_instant
 
             return format_instant(value)
         return value.isoformat() if isinstance(value, date) else value
@@ -285,8 +285,8 @@ class Recipe(BaseModel):
 
         Raises UnknownName or BadRecipe with the near names.
         """
-        from adapterhub_fin.descriptions import Corpus, Head, Method
-        from adapterhub_fin.extensions import extensions
+        from adapterhub_fin.plugin.descriptions import Corpus, Head, Method
+        from adapterhub_fin.plugin.manager import extensions
 
         for kind, choice in ((Method, self.method), (Head, self.head), (Corpus, self.corpus)):
             extensions().options(kind, choice.name, choice.options)
@@ -296,8 +296,8 @@ class Recipe(BaseModel):
         """This recipe with the defaults that depend on its method written out."""
         if self.training.learning_rate is not None:
             return self
-        from adapterhub_fin.descriptions import Method
-        from adapterhub_fin.extensions import extensions
+        from adapterhub_fin.plugin.descriptions import Method
+        from adapterhub_fin.plugin.manager import extensions
 
         rate = extensions().get(Method, self.method.name).learning_rate
         return self.model_copy(update={"training": self.training.model_copy(update={"learning_rate": rate})})

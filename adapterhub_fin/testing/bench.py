@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from adapterhub_fin.descriptions import Head, Method
+from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder
 from adapterhub_fin_registry import Registry
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.training import Run
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.engine.training.train import Run
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
     from adapterhub_fin_registry import Version
 
 Kind = Literal["encoder", "decoder"]
@@ -61,13 +61,13 @@ class Bench:
         }
 
     def train(self, name: str, **training: Any) -> Run:
-        from adapterhub_fin.engine.training import train
+        from adapterhub_fin.engine.training.train import train
 
         return train(self.recipe(name, **training), registry=self.registry)
 
     def plugs(self, version: Version | None = None) -> tuple[MethodImplementation, HeadImplementation]:
         """The method and the head; with a version, the head knows what that one learnt."""
-        from adapterhub_fin.engine import plugs
+        from adapterhub_fin.engine.base import load as plugs
 
         name, options = _split(self.head)
         stored = version.manifest.head if version is not None else None
@@ -81,9 +81,9 @@ class Bench:
         self, version: Version, *, bare: bool = False
     ) -> tuple[nn.Module, PreTrainedTokenizerBase, tuple[str, ...]]:
         """The base as the method wants it loaded, its tokenizer, and the head's modules; `bare` is without a head."""
-        from adapterhub_fin.engine import plugs
-        from adapterhub_fin.engine.padding import align_padding
-        from adapterhub_fin.engine.quiet import quiet_loading
+        from adapterhub_fin.engine.base import load as plugs
+        from adapterhub_fin.engine.base.padding import align_padding
+        from adapterhub_fin.engine.base.quiet import quiet_loading
 
         method, head = self.plugs(version)
         with quiet_loading():
@@ -94,7 +94,7 @@ class Bench:
 
     def alone(self, reference: str) -> Tensor:
         """What a version answers on a base of its own."""
-        from adapterhub_fin.engine.loading import load
+        from adapterhub_fin.engine.inference.load import load
 
         return load(reference, base=self.base(), registry=self.registry).logits(TEXTS)
 

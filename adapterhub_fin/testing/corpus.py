@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import pytest
 
-from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.interfaces import Rows
-from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.interfaces import Rows
+from adapterhub_fin.recipe.recipe import CorpusChoice
 from adapterhub_fin.testing.description import DescriptionContract
-from adapterhub_fin_registry.clock import read_clock
+from adapterhub_fin_registry.io.clock import read_clock
 
 SPLITS = {
     "random": "text",
@@ -31,7 +31,7 @@ class CorpusContract(DescriptionContract):
     head: ClassVar[str] = "classify"  # one that can learn from it
 
     def _load(self, folder: Path) -> Rows:
-        from adapterhub_fin.engine import plugs
+        from adapterhub_fin.engine.base import load as plugs
 
         rows: Rows = plugs.build(Corpus, self.name, self.options_for(folder)).load()
         return rows
@@ -47,7 +47,7 @@ class CorpusContract(DescriptionContract):
         assert description.source, "say where the rows come from: a paper, an address, what generates them"
 
     def test_loads_twice_alike(self, rows: Rows, tmp_path: Path) -> None:
-        from adapterhub_fin.engine.corpus import corpus_digest
+        from adapterhub_fin.engine.data.corpus import corpus_digest
 
         assert corpus_digest(rows.table) == corpus_digest(self._load(tmp_path).table)
 
@@ -66,7 +66,7 @@ class CorpusContract(DescriptionContract):
                 assert value <= read_clock(), f"{column} of row {row} lies in the future: {value}"
 
     def test_says_when_it_could_have_been_known(self, tmp_path: Path) -> None:
-        from adapterhub_fin.engine.corpus import read_corpus
+        from adapterhub_fin.engine.data.corpus import read_corpus
 
         known = read_corpus(self._choice(tmp_path, "random"), self.head).known
         now = read_clock()
@@ -76,7 +76,7 @@ class CorpusContract(DescriptionContract):
             assert each.evidence, f"{name} states no evidence of its date"
 
     def test_every_split_that_its_columns_allow_has_three_parts(self, rows: Rows, tmp_path: Path) -> None:
-        from adapterhub_fin.engine.corpus import read_corpus
+        from adapterhub_fin.engine.data.corpus import read_corpus
 
         for by, column in SPLITS.items():
             if column in rows.table.column_names:

@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from adapterhub_fin.descriptions import Description
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.options import checked
+from adapterhub_fin.plugin.descriptions import Description
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.testing.fresh import run_python
 
 HEAVY = ("torch", "transformers", "peft")
 IMPORT_OPTIONS = """
 import json, sys
 from adapterhub_fin import descriptions
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.manager import extensions
 kind, name = json.load(sys.stdin)
 extensions().get(getattr(descriptions, kind), name).load_options()
 print(json.dumps(sorted(sys.modules)))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.setup import Setup
-    from adapterhub_fin.engine.training import Run
+    from adapterhub_fin.engine.training.prepare import Setup
+    from adapterhub_fin.engine.training.train import Run
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class HeadContract(AtTheBench):
     def test_loss_is_finite_and_falls(self, trained: Trained) -> None:
         from torch.optim import AdamW
 
-        from adapterhub_fin.engine.setup import draft, set_up
-        from adapterhub_fin.engine.slots import new_slot
+        from adapterhub_fin.engine.base.slots import new_slot
+        from adapterhub_fin.engine.training.prepare import draft, set_up
 
         setup = set_up(draft(Recipe.read(trained.bench.recipe("loss"))), new_slot())
         batch = _batch(setup)

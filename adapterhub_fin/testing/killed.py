@@ -35,7 +35,7 @@ def _train(task: dict[str, Any]) -> None:
     from transformers import TrainerCallback
 
     import adapterhub_fin as ahf
-    from adapterhub_fin.engine import trainer
+    from adapterhub_fin.engine.training import trainer
     from adapterhub_fin.testing.tiny import tiny_corpus
 
     begun = count(1)

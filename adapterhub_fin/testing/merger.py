@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from adapterhub_fin.descriptions import Merger
+from adapterhub_fin.plugin.descriptions import Merger
 from adapterhub_fin.testing.bench import one_thread
 from adapterhub_fin.testing.description import DescriptionContract
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, dtype
 
-    from adapterhub_fin.engine.low_rank import LowRank
-    from adapterhub_fin.interfaces import MergerImplementation
+    from adapterhub_fin.plugin.interfaces import MergerImplementation
+    from adapterhub_fin.plugin.low_rank import LowRank
 
 SHAPE = (13, 11)
 RANKS = (2, 1, 3)  # of the changes that are merged, but for one direction that they share
@@ -143,7 +143,7 @@ class MergerContract(DescriptionContract):
         return description
 
     def _build(self) -> MergerImplementation:
-        from adapterhub_fin.engine import plugs
+        from adapterhub_fin.engine.base import load as plugs
 
         built: MergerImplementation = plugs.build(Merger, self.name, self.options)
         return built
@@ -156,7 +156,7 @@ class MergerContract(DescriptionContract):
         """Changes of several ranks, drawn with a seed, and a common part in all: they agree, as adapters may."""
         import torch
 
-        from adapterhub_fin.engine.low_rank import LowRank
+        from adapterhub_fin.plugin.low_rank import LowRank
 
         generator, count = _generator(), self._count()
         ranks = (RANKS * count)[:count]

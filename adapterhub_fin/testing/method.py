@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
 
-from adapterhub_fin.descriptions import Method
 from adapterhub_fin.errors import WrongBase, WrongTensors
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.interfaces import Site
 from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.training import Run
+    from adapterhub_fin.engine.training.train import Run
     from adapterhub_fin_registry import Version
 
 NO_LEARNING = 1e-12  # a training that leaves every weight where it began, but for rounding
@@ -96,7 +96,7 @@ class MethodContract(AtTheBench):
     def test_training_leaves_every_weight_of_the_base_bit_identical(self, trained: Trained) -> None:
         from torch import equal
 
-        from adapterhub_fin.engine.pin import base_parameters
+        from adapterhub_fin.engine.base.fingerprint import base_parameters
 
         if "mutates_base" in self.traits:
             pytest.skip("the method declares that it changes the base")
@@ -116,7 +116,7 @@ class MethodContract(AtTheBench):
         assert not differing, f"stored otherwise than `tensors` gives them: {differing[:3]}"
 
     def test_no_runtime_name_is_stored(self, trained: Trained) -> None:
-        from adapterhub_fin.engine.pin import SLOT
+        from adapterhub_fin.engine.base.fingerprint import SLOT
 
         for path in trained.run.version.files.rglob("*"):
             assert not SLOT.search(path.name), f"a slot stands in the file name {path.name}"
@@ -136,7 +136,7 @@ class MethodContract(AtTheBench):
         assert not differing, f"the same recipe and seed gave other bytes in {', '.join(differing)}"
 
     def test_what_its_factors_add_to_the_base_is_all_that_it_does(self, trained: Trained) -> None:
-        from adapterhub_fin.engine.merging.reading import changes_of
+        from adapterhub_fin.engine.merging.changes import changes_of
 
         if "additive_low_rank" not in self.traits:
             pytest.skip("the method does not declare that it adds low-rank matrices, which is what can be merged")
@@ -163,7 +163,7 @@ class MethodContract(AtTheBench):
         self._share(trained, bare=False)
 
     def _share(self, trained: Trained, *, bare: bool) -> None:
-        from adapterhub_fin.engine.loading import load
+        from adapterhub_fin.engine.inference.load import load
 
         if {"mutates_base", "shared_state"} & set(self.traits):
             pytest.skip("the method declares that its versions can't share a base")
@@ -181,7 +181,7 @@ class MethodContract(AtTheBench):
     def test_a_file_that_does_not_fit_is_refused_and_the_model_left_alone(
         self, trained: Trained, harm: Harm, tmp_path: Path
     ) -> None:
-        from adapterhub_fin.engine.loading import attach
+        from adapterhub_fin.engine.inference.load import attach
 
         bench, version = trained.bench, trained.run.version
         broken = _harmed(bench, version, harm, tmp_path)
@@ -192,7 +192,7 @@ class MethodContract(AtTheBench):
         assert _portrait(model) == before, "the refused attachment left something behind on the model"
 
     def test_a_base_with_other_weights_is_refused(self, trained: Trained) -> None:
-        from adapterhub_fin.engine.loading import load
+        from adapterhub_fin.engine.inference.load import load
 
         with pytest.raises(WrongBase):
             load(trained.run.reference, base=trained.bench.base(seed=1), registry=trained.bench.registry)
@@ -200,7 +200,7 @@ class MethodContract(AtTheBench):
 
 def _attached(trained: Trained) -> tuple[set[str], nn.Module, Site]:
     """A new adapter on a fresh model: the names of the parameters added, the model and the site."""
-    from adapterhub_fin.engine.slots import new_slot
+    from adapterhub_fin.engine.base.slots import new_slot
 
     model, _, travelling = trained.bench.model(trained.run.version)
     method, head = trained.bench.plugs(trained.run.version)
@@ -237,7 +237,7 @@ def _answers(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: i
 def _stored(version: Version) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    from adapterhub_fin.engine.peft_folder import WEIGHTS
+    from adapterhub_fin.plugin.adapter_files import WEIGHTS
 
     return dict(load_file(version.files / WEIGHTS))
 
@@ -248,7 +248,7 @@ def _harmed(bench: Bench, version: Version, harm: Harm, folder: Path) -> str:
 
     from safetensors.torch import save_file
 
-    from adapterhub_fin.engine.peft_folder import WEIGHTS
+    from adapterhub_fin.plugin.adapter_files import WEIGHTS
 
     copied = Path(shutil.copytree(version.files, folder / "harmed"))
     tensors = _stored(version)

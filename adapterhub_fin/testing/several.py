@@ -29,7 +29,7 @@ def train_in_processes(recipe: Mapping[str, Any], registry: Path, folder: Path, 
 
 def _train(task: dict[str, Any]) -> None:
     import adapterhub_fin as ahf
-    from adapterhub_fin.engine.ranks import is_first
+    from adapterhub_fin.engine.training.distributed import is_first
     from adapterhub_fin.testing.tiny import tiny_corpus
 
     told: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def _tell(told: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from adapterhub_fin.engine.ranks import end
+    from adapterhub_fin.engine.training.distributed import end
 
     _train(json.loads(Path(sys.argv[1]).read_text()))
     end(0)

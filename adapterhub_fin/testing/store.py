@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from adapterhub_fin.descriptions import StoreKind
 from adapterhub_fin.errors import NotFound
-from adapterhub_fin.interfaces import StoreImplementation
+from adapterhub_fin.plugin.descriptions import StoreKind
+from adapterhub_fin.plugin.interfaces import StoreImplementation
 from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin_registry import Manifest, Registry, Version
-from adapterhub_fin_registry.catalogue import Catalogue
 from adapterhub_fin_registry.incoming import Intake, take
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.remote_index import Catalogue
 
 WEIGHTS = ("adapter_model.safetensors",)
 

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.extensions import register
-from adapterhub_fin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin.manager import register
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,7 +49,7 @@ def tiny_decoder(folder: Path, seed: int = 0) -> Path:
 def _saved(folder: Path, seed: int, tokenizer: PreTrainedTokenizerBase, build: Any) -> Path:
     import torch
 
-    from adapterhub_fin.engine.quiet import quiet_loading
+    from adapterhub_fin.engine.base.quiet import quiet_loading
 
     with torch.random.fork_rng(devices=[]), quiet_loading():
         torch.manual_seed(seed)

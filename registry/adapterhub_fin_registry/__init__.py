@@ -6,8 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.catalogue import Listed
-    from adapterhub_fin_registry.chain import RegistryChain
     from adapterhub_fin_registry.errors import (
         AdapterHubError,
         BadConfiguration,
@@ -27,12 +25,14 @@ if TYPE_CHECKING:
         WriteFailed,
     )
     from adapterhub_fin_registry.incoming import Incoming, Intake
-    from adapterhub_fin_registry.keys import PrivateKey, PublicKey
-    from adapterhub_fin_registry.local import Registry
-    from adapterhub_fin_registry.manifest import Manifest
-    from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
-    from adapterhub_fin_registry.signatures import Signature
-    from adapterhub_fin_registry.version import Version
+    from adapterhub_fin_registry.model.manifest import Manifest
+    from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
+    from adapterhub_fin_registry.model.version import Version
+    from adapterhub_fin_registry.registry import Registry
+    from adapterhub_fin_registry.registry_chain import RegistryChain
+    from adapterhub_fin_registry.remote_index import Listed
+    from adapterhub_fin_registry.trust.keys import PrivateKey, PublicKey
+    from adapterhub_fin_registry.trust.signatures import Signature
 
 __all__ = [
     "AdapterHubError",

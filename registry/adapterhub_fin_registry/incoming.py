@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.local import Registry
-    from adapterhub_fin_registry.manifest import Manifest
-    from adapterhub_fin_registry.version import Version
+    from adapterhub_fin_registry.model.manifest import Manifest
+    from adapterhub_fin_registry.model.version import Version
+    from adapterhub_fin_registry.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def take(incoming: Incoming, registry: Registry, name: str, intake: Intake) -> V
         if intake.foreign is None:
             raise NotAnAdapter(f"{name} comes without a manifest: import it, with `ahf import`, to make one")
         return intake.foreign(incoming, registry, name)
-    from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.model.manifest import Manifest
 
     manifest = Manifest.parse(incoming.manifest)
     if not (manifest.files and manifest.tensors):  # which would be filled in, and be another version

@@ -9,25 +9,26 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry import admission, resolution
-from adapterhub_fin_registry.canonical import canonical, json_object
-from adapterhub_fin_registry.change import Change, author, changing, now
 from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
-from adapterhub_fin_registry.events import check_event
-from adapterhub_fin_registry.gc import GRACE, Leftover, collect
-from adapterhub_fin_registry.learnt import NAME as LEARNT
-from adapterhub_fin_registry.learnt import is_learnt, learnt_bytes
-from adapterhub_fin_registry.numbered import following, numbers
-from adapterhub_fin_registry.reference import Reference, check_alias, parse_reference
-from adapterhub_fin_registry.shelf import Shelf
-from adapterhub_fin_registry.signatures import Signature, signature_folder
-from adapterhub_fin_registry.version import Version
-from adapterhub_fin_registry.view import AnyReference, RegistryView
+from adapterhub_fin_registry.io.canonical_json import canonical, json_object
+from adapterhub_fin_registry.io.numbered import following, numbers
+from adapterhub_fin_registry.model.events import check_event
+from adapterhub_fin_registry.model.reference import Reference, check_alias, parse_reference
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.registry_reader import AnyReference, RegistryView
+from adapterhub_fin_registry.storage import resolve as resolution
+from adapterhub_fin_registry.storage.garbage import GRACE, Leftover, collect
+from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
+from adapterhub_fin_registry.storage.learnt import is_learnt, learnt_bytes
+from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.transaction import Change, author, changing, now
+from adapterhub_fin_registry.trust import admission
+from adapterhub_fin_registry.trust.signatures import Signature, signature_folder
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.doctor import Finding
-    from adapterhub_fin_registry.keys import PrivateKey
-    from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.model.manifest import Manifest
+    from adapterhub_fin_registry.trust.keys import PrivateKey
 
 
 class Registry(RegistryView):
@@ -51,7 +52,7 @@ class Registry(RegistryView):
 
     def sign(self, reference: AnyReference, key: PrivateKey | str | os.PathLike[str]) -> Signature:
         """Sign a version that is whole, with a key or its file; the signature is stored beside it."""
-        from adapterhub_fin_registry.keys import PrivateKey
+        from adapterhub_fin_registry.trust.keys import PrivateKey
 
         key = key if isinstance(key, PrivateKey) else PrivateKey.read(key)
         version = self.verify(reference)
@@ -87,7 +88,7 @@ class Registry(RegistryView):
         `learnt` are the texts that it was trained on: keyed hashes of them are stored beside it (see `learnt.py`).
         What the client's policy doesn't allow is Refused.
         """
-        from adapterhub_fin_registry.adding import run_checks, store, take_in
+        from adapterhub_fin_registry.storage.ingest import run_checks, store, take_in
 
         shelf = Shelf(self.root, name)
         if number is not None:

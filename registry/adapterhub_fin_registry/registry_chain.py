@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from adapterhub_fin_registry import resolution
-from adapterhub_fin_registry.configuration import HOME, Configuration, Entry
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadConfiguration, BadQuery, NotFound, ReadOnly
 from adapterhub_fin_registry.incoming import Intake
-from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
-from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, parse_reference
-from adapterhub_fin_registry.shelf import Shelf
-from adapterhub_fin_registry.view import AnyReference, AsOf
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.model.knowledge import Tier, as_of_instant, check_tier
+from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
+from adapterhub_fin_registry.registry import Registry
+from adapterhub_fin_registry.registry_reader import AnyReference, AsOf
+from adapterhub_fin_registry.storage import resolve as resolution
+from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.trust.client_config import HOME, Configuration, Entry
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.model.version import Version
     from adapterhub_fin_registry.search.page import Page
-    from adapterhub_fin_registry.version import Version
 
 CHOSEN: Final = "AHF_REGISTRY"
 _log = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ class RegistryChain:
     @classmethod
     def _opened(cls, entry: Entry, source: Path, intake: Intake | None) -> Registry:
         if entry.path is None:
-            from adapterhub_fin_registry.hub.client import Hub
-            from adapterhub_fin_registry.hub.member import HubMember
+            from adapterhub_fin_registry.hub_client.client import Hub
+            from adapterhub_fin_registry.hub_client.member import HubMember
 
             return HubMember(Hub(), entry.uri or "", intake)
         if not entry.read_only:
@@ -156,8 +156,8 @@ class RegistryChain:
         """
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         if isinstance(wanted, HubReference):
-            from adapterhub_fin_registry.hub.client import Hub
-            from adapterhub_fin_registry.hub.mirror import Mirror
+            from adapterhub_fin_registry.hub_client.client import Hub
+            from adapterhub_fin_registry.hub_client.hub_registry import Mirror
 
             return Mirror(Hub(), self._intake)
         if len(self.members) == 1:
@@ -185,7 +185,7 @@ class RegistryChain:
         if lock is None or isinstance(wanted, HubReference):
             registry = self.answering(wanted)
             return Located(registry, registry.resolve(wanted, as_of=as_of, tier=tier, lock=lock))
-        from adapterhub_fin_registry.lock import Lock, asked
+        from adapterhub_fin_registry.model.lock_file import Lock, asked
 
         before = None if as_of is None else as_of_instant(as_of)
         check_tier(tier)

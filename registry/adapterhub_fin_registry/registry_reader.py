@@ -8,30 +8,31 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry import admission, resolution
-from adapterhub_fin_registry.cache import cache_folder
-from adapterhub_fin_registry.clock import bounded_now
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound, Refused
-from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier, parse_instant
-from adapterhub_fin_registry.learnt import Learnt, read_learnt
-from adapterhub_fin_registry.passed import stored, written
-from adapterhub_fin_registry.reading import is_there, read_object
-from adapterhub_fin_registry.reference import (
+from adapterhub_fin_registry.io.cache import cache_folder
+from adapterhub_fin_registry.io.clock import bounded_now
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.io.safe_read import is_there, read_object
+from adapterhub_fin_registry.model.knowledge import Tier, as_of_instant, check_tier, parse_instant
+from adapterhub_fin_registry.model.reference import (
     DigestReference,
     HubReference,
     Reference,
     check_alias,
     parse_reference,
 )
-from adapterhub_fin_registry.shelf import Shelf, listable, mark_of, troubles
-from adapterhub_fin_registry.signatures import Signature, read_signatures
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.storage import resolve as resolution
+from adapterhub_fin_registry.storage.learnt import Learnt, read_learnt
+from adapterhub_fin_registry.storage.name_folder import Shelf, listable, mark_of, troubles
+from adapterhub_fin_registry.storage.passed import stored, written
+from adapterhub_fin_registry.trust import admission
+from adapterhub_fin_registry.trust.signatures import Signature, read_signatures
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.lineage import Lineage
     from adapterhub_fin_registry.search.index import Index
     from adapterhub_fin_registry.search.page import Page
+    from adapterhub_fin_registry.storage.lineage import Lineage
 
 AnyReference = str | Reference | DigestReference | HubReference
 AsOf = str | date | datetime
@@ -103,7 +104,7 @@ class RegistryView:
 
         Of a name or a namespace that can't even be listed, it stands under that alone.
         """
-        from adapterhub_fin_registry.search.stored import damaged
+        from adapterhub_fin_registry.search.version_reader import damaged
 
         found = troubles(self.root) if name is None else {}
         for shelf in self._shelves(name):
@@ -150,7 +151,7 @@ class RegistryView:
         check_tier(tier)
         if lock is None:
             return _logged(wanted, self.find(wanted, before, tier))
-        from adapterhub_fin_registry.lock import Lock, asked
+        from adapterhub_fin_registry.model.lock_file import Lock, asked
 
         version = Lock(lock, self._disk).hold(
             asked(wanted, as_of, tier),
@@ -169,8 +170,8 @@ class RegistryView:
         lock: str | os.PathLike[str] | None = None,
     ) -> Path:
         """The folder of a version's files, verified, or unchanged since it was; Refused where the policy says no."""
-        from adapterhub_fin_registry.memory import remembered
-        from adapterhub_fin_registry.verification import verify_files
+        from adapterhub_fin_registry.io.hash_cache import remembered
+        from adapterhub_fin_registry.storage.verify import verify_files
 
         version = self.resolve(reference, as_of=as_of, tier=tier, lock=lock)
         for violation in admission.violations(version, self.root):
@@ -185,7 +186,7 @@ class RegistryView:
         Nothing is remembered. Who signed isn't asked, nor what the client's policy says: `signatures` and `violations`
         tell.
         """
-        from adapterhub_fin_registry.verification import verify_files, verify_tensors
+        from adapterhub_fin_registry.storage.verify import verify_files, verify_tensors
 
         version = self.resolve(reference)
         verify_files(version)
@@ -196,7 +197,7 @@ class RegistryView:
 
     def lineage(self, reference: AnyReference) -> Lineage:
         """What a version came from and what came from it; one pass over every manifest of the registry."""
-        from adapterhub_fin_registry.lineage import lineage
+        from adapterhub_fin_registry.storage.lineage import lineage
 
         return lineage(self.root, self.resolve(reference))
 

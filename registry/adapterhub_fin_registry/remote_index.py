@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.knowledge import Tier, as_of_instant, check_tier
-from adapterhub_fin_registry.reference import local_name
-from adapterhub_fin_registry.shelf import shelves
-from adapterhub_fin_registry.view import AsOf
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.model.knowledge import Tier, as_of_instant, check_tier
+from adapterhub_fin_registry.model.reference import local_name
+from adapterhub_fin_registry.registry_reader import AsOf
+from adapterhub_fin_registry.storage.name_folder import shelves
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.search.page import Page

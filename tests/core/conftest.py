@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin import bases, cli
-from adapterhub_fin.engine.plugs import pin_key
-from adapterhub_fin.engine.training import Run
+from adapterhub_fin import cli
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base.load import pin_key
+from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.testing import tiny_corpus
 
 Ahf = Callable[..., tuple[int, str, str]]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.arguments import arguments, check_training, total_steps
-from adapterhub_fin.engine.measure import metric_for
-from adapterhub_fin.engine.sampling import LengthGroupedBatches
-from adapterhub_fin.recipe import Recipe, Training
+from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
+from adapterhub_fin.engine.evaluation.metrics import metric_for
+from adapterhub_fin.engine.training.arguments import arguments, check_training, total_steps
+from adapterhub_fin.recipe.recipe import Recipe, Training
 
 
 def training(**options: Any) -> Training:
@@ -64,7 +64,7 @@ def test_the_defaults_are_those_of_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["classify", "regress", "causal-lm"])
 def test_each_metric_has_its_direction(head: str, tmp_path: Path) -> None:
     better = {"accuracy", "macro_f1", "mcc", "r2", "spearman"}
-    from adapterhub_fin.engine.measure import metrics_for
+    from adapterhub_fin.engine.evaluation.metrics import metrics_for
 
     for name, metric in metrics_for(head).items():
         assert arguments(training(), metric, tmp_path).greater_is_better == (name in better)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Head
+from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.testing.bench import Bench
 from adapterhub_fin_plugins.heads.classify import Classify
 
@@ -101,7 +101,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_last_good_checkpoi
             name="fragile",
             summary="Breaks.",
             target=f"{__name__}:Fragile",
-            options="adapterhub_fin_plugins.heads.classify_options:ClassifyOptions",
+            options="adapterhub_fin_plugins.heads.options:ClassifyOptions",
             task="SEQ_CLS",
             metrics="classification",
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapterhub_fin.engine.base_changes import changes_base, computes_with_weights, unrepeatable
+from adapterhub_fin.plugin.base_changes import changes_base, computes_with_weights, unrepeatable
 
 LORA: dict[str, Any] = {"peft_type": "LORA", "r": 2, "bias": "none", "init_lora_weights": True}
 

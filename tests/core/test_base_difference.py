@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from adapterhub_fin.engine import pin
-from adapterhub_fin.engine.base_check import QUANTIZED_TOLERANCE, check_shape, first_difference
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base.check import QUANTIZED_TOLERANCE, check_shape, first_difference
 from adapterhub_fin.errors import WrongBase
-from adapterhub_fin_registry.manifest import Base, WeightProbe
+from adapterhub_fin_registry.model.manifest import Base, WeightProbe
 
 
 def probe(dtype: str = "float32", **values: list[float]) -> WeightProbe:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from adapterhub_fin.engine.bootstrap import Metric, intervals
+from adapterhub_fin.stats.bootstrap import Metric, intervals
 from adapterhub_fin_plugins.metrics import macro_f1, r2, spearman
 
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
 
-from adapterhub_fin.engine.trainer import AdapterTrainer, _Checkpoints
+from adapterhub_fin.engine.training.trainer import AdapterTrainer, _Checkpoints
 
 RISING, FALLING = True, False  # of a metric that is better so
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training import Run
+from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.testing import tiny_corpus
 
 Ahf = Callable[..., tuple[int, str, str]]
@@ -95,7 +95,7 @@ def test_embed_takes_the_options_of_its_head(run_ahf: Ahf, stocked: Path, traine
 
 
 def ahf_options(head: str) -> Any:
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.manager import extensions
 
     return extensions().get(ahf.Head, head).load_options().model_fields
 

@@ -19,12 +19,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.dated import knowledge_record
-from adapterhub_fin.interfaces import BoundedNow, Known
+from adapterhub_fin.engine.data.known import knowledge_record
+from adapterhub_fin.plugin.interfaces import BoundedNow, Known
 from adapterhub_fin.testing.store import small_version
-from adapterhub_fin_registry import clock
-from adapterhub_fin_registry.clock import RELEASED, SKEW, Passed, bounded_now, read_clock
-from adapterhub_fin_registry.knowledge import format_instant, parse_instant
+from adapterhub_fin_registry.io import clock
+from adapterhub_fin_registry.io.clock import RELEASED, SKEW, Passed, bounded_now, read_clock
+from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 
 HOUR = timedelta(hours=1)
 SetClock = Callable[[datetime], None]
@@ -257,4 +257,4 @@ def test_nothing_else_reads_the_clock_for_a_date() -> None:
                     source = ast.unparse(node)
                     if source.split(".")[-2] in ("datetime", "date"):
                         found.append(f"{path.relative_to(ROOT)}: {source}")
-    assert found == ["registry/adapterhub_fin_registry/clock.py: datetime.now"]
+    assert found == ["registry/adapterhub_fin_registry/io/clock.py: datetime.now"]

@@ -9,12 +9,12 @@ import torch
 from torch import Generator, Tensor
 
 from adapterhub_fin import Merger
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.low_rank import LowRank
+from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.merging.combine import Combined, Rank, check_count, check_rank, combine, space_for
 from adapterhub_fin.errors import BadMerge, PluginError
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import MergerImplementation
+from adapterhub_fin.plugin.interfaces import MergerImplementation
+from adapterhub_fin.plugin.low_rank import LowRank
+from adapterhub_fin.plugin.manager import extensions
 
 EXACT = sorted(name for name, merger in extensions().all(Merger).items() if merger.commutes != "none")
 ELEMENTWISE = sorted(name for name, merger in extensions().all(Merger).items() if merger.commutes == "none")

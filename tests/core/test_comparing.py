@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.comparing import TensorDifference, compare_tensor
-from adapterhub_fin.engine.tensor_file import ELEMENTS, TensorFile
+from adapterhub_fin.engine.base.tensor_file import ELEMENTS, TensorFile
+from adapterhub_fin.engine.evaluation.diff import TensorDifference, compare_tensor
 
 Write = Callable[[Mapping[str, Tensor]], TensorFile]
 

@@ -12,10 +12,10 @@ import pytest
 from datasets import Dataset
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.corpus import corpus_digest, read_corpus
-from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
-from adapterhub_fin.recipe import CorpusChoice
-from adapterhub_fin.split import Split
+from adapterhub_fin.engine.data.corpus import corpus_digest, read_corpus
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, Known, Rows
+from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.split import Split
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 names: Iterator[int] = count()

@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from adapterhub_fin import WrongBase
-from adapterhub_fin.engine import pin
-from adapterhub_fin.engine.base_check import check_base, describe_base
-from adapterhub_fin.engine.rounding import TELLING
-from adapterhub_fin.engine.row_sums import BLOCKS, first_moved, row_sums
-from adapterhub_fin_registry.manifest import RowSums
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base.check import check_base, describe_base
+from adapterhub_fin.engine.base.rounding import TELLING
+from adapterhub_fin.engine.base.row_sums import BLOCKS, first_moved, row_sums
+from adapterhub_fin_registry.model.manifest import RowSums
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 

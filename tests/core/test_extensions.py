@@ -40,7 +40,7 @@ class Site:
     def run(self, code: str, **env: str) -> Any:
         path = os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
-            [sys.executable, "-c", f"import json\nfrom adapterhub_fin.extensions import *\n{code}"],
+            [sys.executable, "-c", f"import json\nfrom adapterhub_fin.plugin.manager import *\n{code}"],
             env={**os.environ, "PYTHONPATH": path, **env},
             capture_output=True,
             text=True,
@@ -230,7 +230,7 @@ def test_targets_come_from_the_first_plugin_that_answers(site: Site) -> None:
 
 
 def test_register_serves_this_process_and_refuses_an_owned_name() -> None:
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.manager import extensions
 
     ahf.register(ahf.Corpus(name="in-process", summary="Here.", target="nowhere:At"))
     assert extensions().get(ahf.Corpus, "in-process").summary == "Here."
@@ -240,7 +240,7 @@ def test_register_serves_this_process_and_refuses_an_owned_name() -> None:
 
 
 def test_register_takes_an_object_with_hooks() -> None:
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.manager import extensions
 
     class Desk:
         @ahf.hookimpl

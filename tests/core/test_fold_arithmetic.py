@@ -13,9 +13,9 @@ from torch import Tensor
 from adapterhub_fin.engine.folding import arithmetic
 from adapterhub_fin.engine.folding.arithmetic import Change, blocks, distance_squared, squared
 from adapterhub_fin.engine.folding.loss import AGAIN, Loss, fitted
-from adapterhub_fin.engine.low_rank import LowRank
-from adapterhub_fin.engine.merging.places import Kind, Place
+from adapterhub_fin.engine.merging.parameters import Kind, Place
 from adapterhub_fin.errors import Refused
+from adapterhub_fin.plugin.low_rank import LowRank
 
 
 def drawn(*shape: int, seed: int) -> Tensor:

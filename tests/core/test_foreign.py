@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapterhub_fin.engine import foreign
-from adapterhub_fin.engine.foreign import Foreign, bare_name, head_modules, read_folder
+from adapterhub_fin.engine.importing import read_folder as foreign
+from adapterhub_fin.engine.importing.read_folder import Foreign, bare_name, head_modules, read_folder
 from adapterhub_fin.errors import NotAnAdapter
 
 LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["query"], "task_type": "SEQ_CLS"}

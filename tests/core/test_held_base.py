@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapterhub_fin.engine.base_check import held_base
-from adapterhub_fin_registry.manifest import Base
+from adapterhub_fin.engine.base.check import held_base
+from adapterhub_fin_registry.model.manifest import Base
 
 
 def base(name: str, pin: str = "verified") -> Base:

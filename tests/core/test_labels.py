@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.labels import FEW, label_warnings, missing_labels, one_answer
-from adapterhub_fin_registry.card import card
+from adapterhub_fin.engine.data.labels import FEW, label_warnings, missing_labels, one_answer
+from adapterhub_fin_registry.model.model_card import card
 
 
 def counts(**rows: int) -> dict[str, dict[str, int]]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.low_rank import LowRank, Span, nearest, rank_for, total
-from adapterhub_fin.engine.merging.sketching import sketched
+from adapterhub_fin.engine.peft.sketching import sketched
+from adapterhub_fin.plugin.low_rank import LowRank, Span, nearest, rank_for, total
 
 SHAPE = (20, 14)
 

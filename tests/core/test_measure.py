@@ -10,8 +10,8 @@ import pytest
 from datasets import Dataset
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.measure import check_parts, measured, metric_for, metric_functions
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.evaluation.metrics import check_parts, measured, metric_for, metric_functions
 
 TRUTH, SAID = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from adapterhub_fin.engine.merging.heads import merge_heads
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge
-from adapterhub_fin_registry.manifest import Head
+from adapterhub_fin_registry.model.manifest import Head
 
 NAMES = ["down", "flat", "up"]
 WEIGHT, BIAS, POOLER = "classifier.weight", "classifier.bias", "pooler.dense.weight"

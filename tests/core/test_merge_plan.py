@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.low_rank import LowRank
 from adapterhub_fin.engine.merging.plan import Manner, MergePlan, _left_out
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge
+from adapterhub_fin.plugin.low_rank import LowRank
 
 
 def manner(using: str = "dare-linear", seed: int = 0, rank: Any = None, **options: Any) -> Manner:

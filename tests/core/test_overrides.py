@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapterhub_fin import descriptions
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.options import Options
-from adapterhub_fin.overrides import override
-from adapterhub_fin.recipe import CorpusChoice, Recipe
-from adapterhub_fin.schedule import Schedule
+from adapterhub_fin.plugin import descriptions
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.recipe.overrides import override
+from adapterhub_fin.recipe.recipe import CorpusChoice, Recipe
+from adapterhub_fin.recipe.schedule import Schedule
 
 # What YAML 1.1 reads as something else than the text, or can't read at all.
 TRAPS = [

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.slots import new_slot
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.interfaces import Site
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 64}
 TARGETS = {"target_modules": ["q_proj", "v_proj"]}

@@ -27,10 +27,10 @@ from transformers import (
 )
 
 from adapterhub_fin import WrongBase
-from adapterhub_fin.engine import pin
-from adapterhub_fin.engine.base_check import check_base, describe_base
-from adapterhub_fin.engine.plugs import missing_modules
-from adapterhub_fin.engine.slots import meta_twin
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base.check import check_base, describe_base
+from adapterhub_fin.engine.base.load import missing_modules
+from adapterhub_fin.engine.base.slots import meta_twin
 
 
 def lora(model: torch.nn.Module, name: str = "default") -> torch.nn.Module:

@@ -18,11 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
-from adapterhub_fin.engine import training
 from adapterhub_fin.engine.planning.batches import longest_part, training_parts
+from adapterhub_fin.engine.planning.dry_run import rehearse
 from adapterhub_fin.engine.planning.machine import find_device, known_speed
-from adapterhub_fin.engine.planning.rehearsal import rehearse
-from adapterhub_fin.engine.setup import Draft, draft, set_up
+from adapterhub_fin.engine.training import train as training
+from adapterhub_fin.engine.training.prepare import Draft, draft, set_up
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.bench import Bench

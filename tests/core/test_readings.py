@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, Gemma3Config, PreTrainedModel
 
-from adapterhub_fin import WrongBase, bases
-from adapterhub_fin.engine import pin
-from adapterhub_fin.engine.base_check import Difference, check_base, describe_base, first_difference
-from adapterhub_fin.engine.rounding import FLUSHED, as_read, grid, half_step
-from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry.manifest import WeightProbe
+from adapterhub_fin import WrongBase
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base.check import Difference, check_base, describe_base, first_difference
+from adapterhub_fin.engine.base.rounding import FLUSHED, as_read, grid, half_step
+from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin_registry.model.manifest import WeightProbe
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 # From the original on, through what types a reading went; the last is what it is held in.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Method
+from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.testing import tiny_corpus
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
+from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, LongestFirst
 
 
 def order(lengths: list[int], batch: int, seed: int, epoch: int) -> list[int]:

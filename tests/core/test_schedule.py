@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadCorpus, BadRecipe, Recipe
-from adapterhub_fin.engine.splits import PARTS, divide
-from adapterhub_fin.schedule import Schedule, Window
-from adapterhub_fin.split import Split
+from adapterhub_fin.engine.data.splits import PARTS, divide
+from adapterhub_fin.recipe.schedule import Schedule, Window
+from adapterhub_fin.recipe.split import Split
 
 START = datetime(2020, 1, 1, 12, tzinfo=UTC)
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadCorpus
-from adapterhub_fin.engine.copies import text_key
-from adapterhub_fin.engine.dealing import quotas
-from adapterhub_fin.engine.splits import PARTS, divide, resolve
-from adapterhub_fin.split import Split
+from adapterhub_fin.engine.data.duplicates import text_key
+from adapterhub_fin.engine.data.splits import PARTS, divide, resolve
+from adapterhub_fin.engine.data.stratify import quotas
+from adapterhub_fin.recipe.split import Split
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training import Run
-from adapterhub_fin.texts import check_arguments, check_messages, check_texts, lines, problem
+from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.plugin.texts import check_arguments, check_messages, check_texts, lines, problem
 
 GOOD = ["Profit rose.", "Orders fell.", "Margins were flat."]
 UNSEEN = [" ", "\t\n", "\u00a0", "\u2028", "\u200b", "\ufeff", "\x00", "\u00ad\u200d", "\u3000 \x07"]
@@ -224,8 +224,8 @@ def test_an_argument_is_text_or_the_name_of_a_file(tmp_path: Path) -> None:
 def test_a_table_names_the_row_whose_text_is_none(
     tmp_path: Path, suffix: str, write: Callable[[Path, Any], object], text: Any
 ) -> None:
-    from adapterhub_fin.engine.corpus import read_rows
-    from adapterhub_fin.recipe import CorpusChoice
+    from adapterhub_fin.engine.data.corpus import read_rows
+    from adapterhub_fin.recipe.recipe import CorpusChoice
 
     path = tmp_path / f"rows{suffix}"
     write(path, text)
@@ -235,8 +235,8 @@ def test_a_table_names_the_row_whose_text_is_none(
 
 @pytest.mark.parametrize("content", ["Up \udfff", "\ufeff", "\u200b"], ids=ascii)
 def test_a_conversation_names_the_turn_whose_content_is_none(tmp_path: Path, content: str) -> None:
-    from adapterhub_fin.engine.corpus import read_rows
-    from adapterhub_fin.recipe import CorpusChoice
+    from adapterhub_fin.engine.data.corpus import read_rows
+    from adapterhub_fin.recipe.recipe import CorpusChoice
 
     path = tmp_path / "rows.jsonl"
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": content}]
@@ -248,7 +248,7 @@ def test_a_conversation_names_the_turn_whose_content_is_none(tmp_path: Path, con
 def test_a_corpus_of_a_plugin_names_the_row_whose_text_is_none() -> None:
     from datasets import Dataset
 
-    from adapterhub_fin.engine.corpus import _check
+    from adapterhub_fin.engine.data.corpus import _check
 
     for texts, said in ((["Up.", "\u200b"], "row 1: text is blank"), (["Up.", " "], "row 1: text is blank")):
         with pytest.raises(ahf.BadCorpus, match=said):

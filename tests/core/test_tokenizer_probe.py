@@ -13,14 +13,14 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import adapterhub_fin as ahf
-from adapterhub_fin import bases
-from adapterhub_fin.engine import tokenizer_probe
-from adapterhub_fin.engine.plugs import padding
-from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer, other_tokenizer
-from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import tokenizer_probe
+from adapterhub_fin.engine.base.load import padding
+from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
+from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.tiny import FIRMS, TOLD
-from adapterhub_fin_registry.manifest import Base
+from adapterhub_fin_registry.model.manifest import Base
 
 Json = dict[str, Any]
 Edit = Callable[[Json], object]

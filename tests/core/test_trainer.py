@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine import trainer as trainer_module
-from adapterhub_fin.engine.arguments import arguments
-from adapterhub_fin.engine.measure import metric_for
-from adapterhub_fin.engine.sampling import LengthGroupedBatches
-from adapterhub_fin.engine.trainer import STATE, AdapterTrainer, _EpochOrder
-from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
+from adapterhub_fin.engine.evaluation.metrics import metric_for
+from adapterhub_fin.engine.training import trainer as trainer_module
+from adapterhub_fin.engine.training.arguments import arguments
+from adapterhub_fin.engine.training.trainer import STATE, AdapterTrainer, _EpochOrder
+from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.testing.bench import Bench
 from adapterhub_fin_plugins.heads.regress import Regress
 from adapterhub_fin_plugins.methods.lora import Lora
@@ -198,7 +198,7 @@ class Heavy(Lora):
 
 def test_a_penalty_is_learnt_from(tmp_path: Path) -> None:
     """G 39: what grows without it shrinks with it."""
-    options = "adapterhub_fin_plugins.methods.lora_options:LoraOptions"
+    options = "adapterhub_fin_plugins.methods.options:LoraOptions"
     ahf.register(ahf.Method(name="heavy", summary="Of a test.", target=f"{__name__}:Heavy", options=options))
     sizes = []
     for name in ("lora", "heavy"):

@@ -11,15 +11,15 @@ import pytest
 
 import adapterhub_fin as ahf
 import adapterhub_fin_registry as registry_package
-from adapterhub_fin import extensions
+from adapterhub_fin.plugin import manager as extensions
 from adapterhub_fin.registries import INTAKE, configured_registries
 from adapterhub_fin.testing.store import small_version
 from adapterhub_fin_registry import Incoming
-from adapterhub_fin_registry.chain import Member
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.member import HubMember
-from adapterhub_fin_registry.hub.mirror import Mirror
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.hub_registry import Mirror
+from adapterhub_fin_registry.hub_client.member import HubMember
 from adapterhub_fin_registry.incoming import take
+from adapterhub_fin_registry.registry_chain import Member
 
 
 @pytest.fixture

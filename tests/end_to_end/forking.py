@@ -17,8 +17,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.adapter import Adapter
-from adapterhub_fin.engine.locks import building, tokenizing
+from adapterhub_fin.engine.base.locks import building, tokenizing
+from adapterhub_fin.engine.inference.adapter import Adapter
 
 TEXTS = [f"Arlo: profit rose for the {number}. time, and this text is as long as it must be." for number in range(16)]
 

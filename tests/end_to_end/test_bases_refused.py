@@ -12,8 +12,8 @@ import transformers
 from peft import LoraConfig, get_peft_model
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.positions import position_limit
-from adapterhub_fin.engine.targets import linear_layers
+from adapterhub_fin.engine.base.positions import position_limit
+from adapterhub_fin.plugin.target_layers import linear_layers
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.tiny import tiny_tokenizer
 

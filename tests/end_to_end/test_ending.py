@@ -14,7 +14,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.adapter import Adapter
+from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin.testing import tiny_decoder
 
 MARK = "<|im_end|>"

@@ -18,16 +18,16 @@ from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r2_score
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.corpus import read_corpus
-from adapterhub_fin.engine.seen import learnt_texts, rows_seen
-from adapterhub_fin.engine.training import Run
-from adapterhub_fin.interfaces import CorpusImplementation
-from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.engine.data.corpus import read_corpus
+from adapterhub_fin.engine.evaluation.seen import learnt_texts, rows_seen
+from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.plugin.interfaces import CorpusImplementation
+from adapterhub_fin.recipe.recipe import CorpusChoice
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry import Version
-from adapterhub_fin_registry.chain import Located
-from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.manifest import Parent
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.model.manifest import Parent
+from adapterhub_fin_registry.registry_chain import Located
 
 KINDS = {"classify": "encoder", "regress": "encoder", "causal-lm": "decoder"}
 ROWS = 200  # resamples, where their number is not what is tested
@@ -355,7 +355,7 @@ def test_metrics_are_those_of_scikit_learn_on_the_answers(run: Run, registry: ah
 
 def test_answers_that_are_no_numbers_are_refused(run: Run, registry: ahf.Registry, base: Path) -> None:
     """G 36: NaN has a place among the ranks, and a largest logit."""
-    from adapterhub_fin.engine import evaluating
+    from adapterhub_fin.engine.evaluation import evaluate as evaluating
 
     def spoil(*args: Any, **kwargs: Any) -> Any:
         adapter = ahf.load(*args, **kwargs)

@@ -27,10 +27,10 @@ from transformers import (
 
 import adapterhub_fin as ahf
 from adapterhub_fin.cli import group
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.reach import OutOfReach, Reach
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.experts import OutOfReach, Reach
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.interfaces import Site
 from adapterhub_fin.testing import tiny_decoder
 from adapterhub_fin.testing.tiny import SHAPE
 

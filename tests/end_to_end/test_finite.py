@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.finite import check_weights_finite
+from adapterhub_fin.engine.peft.finite import check_weights_finite
 
 WEIGHTS = "adapter_model.safetensors"
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)

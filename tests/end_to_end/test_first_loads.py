@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base_check import describe_base
+from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.testing import tiny_encoder
 
 LABELS = ["negative", "neutral", "positive"]
@@ -134,7 +134,7 @@ def test_loads_and_merges_go_from_any_type_of_weights_to_any(encoder: Path, tmp_
 def recorded_after_the_fact(name: str, base: Path) -> dict[str, Any]:
     """What the earlier release recorded of a first load: the base as the adapter had left it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adapterhub_fin.engine.loading.record_first_pin", lambda *given: None)
+        patch.setattr("adapterhub_fin.engine.inference.load.record_first_pin", lambda *given: None)
         adapter = ahf.load(name, base=base)
     assert adapter.manifest.head is not None
     left = describe_base(adapter.model, adapter.tokenizer, adapter.manifest.head.modules, "acme/tiny", None)

@@ -14,7 +14,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine import trainer, training
+from adapterhub_fin.engine.training import train as training
+from adapterhub_fin.engine.training import trainer
 
 ROOM = 5_000  # bytes of a file: a configuration goes in, and tensors don't
 

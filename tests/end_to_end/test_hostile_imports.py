@@ -16,10 +16,10 @@ from peft import AdaLoraConfig, IA3Config, LoraConfig, PrefixTuningConfig, Promp
 from safetensors.torch import save_file
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import provenance
-from adapterhub_fin.engine.peft_method import plain
-from adapterhub_fin_registry.paths import size_limit
+from adapterhub_fin.engine.training import manifest as provenance
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.peft_method import plain
+from adapterhub_fin_registry.model.file_rules import size_limit
 
 WEIGHTS, CONFIG, PICKLE = "adapter_model.safetensors", "adapter_config.json", "adapter_model.bin"
 PLACE = "base_model.model.encoder.query"
@@ -115,7 +115,7 @@ def test_a_plugin_that_breaks_on_a_configuration_is_named(
     theirs: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "strange_method.py").write_text(
-        "from adapterhub_fin.interfaces import MethodImplementation\n"
+        "from adapterhub_fin.plugin.interfaces import MethodImplementation\n"
         "class Strange(MethodImplementation):\n"
         "    @classmethod\n"
         "    def options_from(cls, config):\n"

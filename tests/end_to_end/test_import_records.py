@@ -18,8 +18,8 @@ from peft import (
 from safetensors.torch import save_file
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.peft_method import plain
-from adapterhub_fin.engine.provenance import method_record_for
+from adapterhub_fin.engine.training.manifest import method_record_for
+from adapterhub_fin.plugin.peft_method import plain
 
 
 def options(config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training import Run
-from adapterhub_fin.serving.finding import Stored
-from adapterhub_fin.serving.launching import ENGINES, Launch, launch
+from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.exporting.finding import Stored
+from adapterhub_fin.exporting.launching import ENGINES, Launch, launch
 from adapterhub_fin.testing.fresh import run_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

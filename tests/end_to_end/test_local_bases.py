@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
-from adapterhub_fin.recipe import BaseChoice, Recipe, named_base
+from adapterhub_fin.recipe.recipe import BaseChoice, Recipe, named_base
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 
 LABELS = ["negative", "neutral", "positive"]
@@ -61,7 +61,7 @@ def test_two_adapters_of_a_private_base_are_pinned_loaded_and_merged(ours: Path,
     bases = [ahf.Registry().resolve(f"acme/t{seed}").manifest.base for seed in (1, 2)]
     assert [(base.repository, base.pin) for base in bases] == [("acme/base", "verified")] * 2
     model, tokenizer = AutoModel.from_pretrained(ours), AutoTokenizer.from_pretrained(ours)
-    from adapterhub_fin.engine.base_check import describe_base
+    from adapterhub_fin.engine.base.check import describe_base
 
     assert bases[0] == bases[1] == describe_base(model, tokenizer, (), "acme/base", None)  # of files and of memory
     configs = json.loads((tmp_path / "1" / "adapter_config.json").read_text())["base_model_name_or_path"]

@@ -86,7 +86,7 @@ def test_a_base_in_sixteen_bits_answers_the_same_after_a_load(base: Any, method:
     import torch
     from transformers import AutoModel, AutoModelForCausalLM
 
-    from adapterhub_fin.engine.loading import load
+    from adapterhub_fin.engine.inference.load import load
 
     bench = Bench(tmp_path, base, {"name": method, "rank": 4}, {"name": "classify"})
     read = AutoModel if base == "encoder" else AutoModelForCausalLM
@@ -99,7 +99,7 @@ def test_a_base_in_sixteen_bits_answers_the_same_after_a_load(base: Any, method:
 
 def test_a_run_in_bfloat16_answers_as_what_it_stored(tmp_path: Path) -> None:
     """Its weights are float32, and the autocast of training is left behind."""
-    from adapterhub_fin.engine.loading import load
+    from adapterhub_fin.engine.inference.load import load
 
     bench = Bench(tmp_path, "encoder", {"name": "lora", "rank": 4}, {"name": "classify"})
     run = bench.train("half", epochs=1, precision="bf16")

@@ -22,16 +22,16 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
-from adapterhub_fin import bases
 from adapterhub_fin.cli import group
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine.low_rank import LowRank
-from adapterhub_fin.engine.merging.reading import changes_of
-from adapterhub_fin.engine.plugs import pin_key
-from adapterhub_fin.interfaces import LoraFactors, MethodImplementation
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base.load import pin_key
+from adapterhub_fin.engine.merging.changes import changes_of
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.interfaces import LoraFactors, MethodImplementation
+from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin_registry import Version
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May."]
 LABELS = ["negative", "neutral", "positive"]

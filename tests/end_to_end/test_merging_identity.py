@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 import adapterhub_fin as ahf
-from adapterhub_fin import lora_scale
-from adapterhub_fin.descriptions import Merger
-from adapterhub_fin.engine.merging.reading import open_changes
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry.manifest import Manifest, Method
+from adapterhub_fin.engine.merging.changes import open_changes
+from adapterhub_fin.engine.peft import lora_config as lora_scale
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.descriptions import Merger
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin_registry.model.manifest import Manifest, Method
 
 Saved = Callable[..., Path]
 

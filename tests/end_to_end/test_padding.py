@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.adapter import Adapter
+from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin.testing import tiny_corpus, tiny_decoder
 from adapterhub_fin.testing.tiny import SHAPE
 

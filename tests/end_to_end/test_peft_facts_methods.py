@@ -72,7 +72,7 @@ class TestSixAStartThatChangesTheBase:
 
     def test_the_difference_to_the_start_is_exact(self, tmp_path: Path) -> None:
         """The trained model, base changed and all, answers as what is stored does on the base as it was."""
-        from adapterhub_fin.engine import training
+        from adapterhub_fin.engine.training import train as training
 
         seen: list[torch.Tensor] = []
         whole = training._store
@@ -127,7 +127,7 @@ class TestEightAdaLora:
         assert torch.allclose(answers(plain, bench.base()), run.adapter.logits(TEXTS), atol=1e-5)
 
     def test_the_steps_are_the_true_ones_and_the_penalty_is_there(self, tmp_path: Path) -> None:
-        from adapterhub_fin.engine import training
+        from adapterhub_fin.engine.training import train as training
 
         seen: list[Any] = []
         whole = training._trainer
@@ -182,8 +182,8 @@ class TestNinePrefixTuning:
             ahf.attach(shallow, run.reference, tokenizer=run.adapter.tokenizer, registry=bench.registry)
 
     def test_a_prefix_starts_from_what_the_base_makes_of_a_text(self, tmp_path: Path) -> None:
-        from adapterhub_fin.engine.setup import draft, set_up
-        from adapterhub_fin.engine.slots import new_slot
+        from adapterhub_fin.engine.base.slots import new_slot
+        from adapterhub_fin.engine.training.prepare import draft, set_up
 
         for base in ("encoder", "decoder"):
             method = {"name": "prefix-tuning", "tokens": 5, "text": "Profit rose."}

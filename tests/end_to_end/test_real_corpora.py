@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.splits import PARTS, divide
-from adapterhub_fin.interfaces import Rows
-from adapterhub_fin.split import Split
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.data.splits import PARTS, divide
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.interfaces import Rows
+from adapterhub_fin.recipe.split import Split
 
 NEW_YORK = "America/New_York"
 

@@ -12,8 +12,8 @@ from peft import PeftModel
 from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.corpus import read_corpus
-from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.engine.data.corpus import read_corpus
+from adapterhub_fin.recipe.recipe import CorpusChoice
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_run_whose_data_changed_is_not_continued(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_going_on_is_not_taken_over(tmp_path: Path) -> None:
-    from adapterhub_fin.engine.runs import open_run
+    from adapterhub_fin.engine.training.run_folder import open_run
 
     recipe = ahf.Recipe.read({"name": "acme/tone", "corpus": "headlines"})
     first = open_run(tmp_path, recipe, resume=False, restart=False)

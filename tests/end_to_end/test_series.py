@@ -12,7 +12,7 @@ import pytest
 import adapterhub_fin as ahf
 from adapterhub_fin.testing import tiny_encoder
 from adapterhub_fin.testing.killed import train_and_be_killed
-from adapterhub_fin_registry.knowledge import as_of_instant
+from adapterhub_fin_registry.model.knowledge import as_of_instant
 
 FIRST = datetime(2020, 1, 1, 15, tzinfo=UTC)
 CUTOFFS = [date(2020, 4, 1), date(2020, 7, 1), date(2020, 10, 1)]

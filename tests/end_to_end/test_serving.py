@@ -24,10 +24,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import adapterhub_fin as ahf
-from adapterhub_fin.serving import transformers
-from adapterhub_fin.serving.checking import Report
-from adapterhub_fin.serving.finding import Finding, Stored
-from adapterhub_fin.serving.vllm import RANKS
+from adapterhub_fin.exporting import transformers
+from adapterhub_fin.exporting.checking import Report
+from adapterhub_fin.exporting.finding import Finding, Stored
+from adapterhub_fin.exporting.vllm import RANKS
 from adapterhub_fin_registry import Version
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -188,7 +188,7 @@ class TestVllm:
     @pytest.mark.parametrize("target", ["vllm", "sglang"])
     @pytest.mark.parametrize("key", ["r", "lora_alpha", "target_modules"])
     def test_a_configuration_that_lacks_what_an_engine_reads(self, target: str, key: str) -> None:
-        from adapterhub_fin.serving.checking import findings
+        from adapterhub_fin.exporting.checking import findings
 
         config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
         del config[key]
@@ -222,7 +222,7 @@ class TestSglang:
         assert said(ahf.check("acme/served", "sglang", max_lora_rank=16))[1] == ("refused", "r")
 
     def test_a_vocabulary_that_is_known(self) -> None:
-        from adapterhub_fin.serving.sglang import rules
+        from adapterhub_fin.exporting.sglang import rules
 
         config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
         levels = {
@@ -232,7 +232,7 @@ class TestSglang:
         assert levels == {None: ["unsure"], 260: ["refused"], 261: []}
 
     def test_layers_that_the_default_does_not_know(self) -> None:
-        from adapterhub_fin.serving.sglang import rules
+        from adapterhub_fin.exporting.sglang import rules
 
         config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["c_attn"]}
         tensors = {f"base_model.model.transformer.h.0.attn.c_attn.lora_{f}.weight": (4, 4) for f in "AB"}
@@ -308,7 +308,7 @@ class TestExport:
             ahf.export("acme/served", tmp_path / "other", without_head=True)
 
     def test_weights_keep_their_types_and_their_bits(self, tmp_path: Path) -> None:
-        from adapterhub_fin.engine.tensor_file import TensorFile
+        from adapterhub_fin.engine.base.tensor_file import TensorFile
 
         kinds = (torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.bool, torch.float8_e4m3fn)
         tensors = {str(kind): torch.arange(-3, 4).to(kind) for kind in kinds} | {"scalar": torch.tensor(2.5)}

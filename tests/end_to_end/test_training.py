@@ -27,9 +27,9 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training import Run
+from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin_plugins.methods.lora import Lora
-from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.io.disk import Disk
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May.", "Dunel got a late order."]
 
@@ -280,7 +280,7 @@ def test_a_veto_stops_the_add_and_nothing_is_stored(encoder: Path) -> None:
             if manifest.licence is None:
                 raise ahf.Refused("a licence is required")
 
-    from adapterhub_fin import extensions
+    from adapterhub_fin.plugin import manager as extensions
 
     ahf.register(House())
     try:
@@ -303,7 +303,7 @@ class Forgetful(Lora):
 
 def test_a_run_that_no_load_could_read_back_is_not_stored(encoder: Path) -> None:
     """G 17, 31: its tensors match the model that was trained, and no model that its own settings build."""
-    options = "adapterhub_fin_plugins.methods.lora_options:LoraOptions"
+    options = "adapterhub_fin_plugins.methods.options:LoraOptions"
     target = f"{__name__}:Forgetful"
     ahf.register(ahf.Method(name="forgetful", summary="A test.", target=target, options=options, peft_type="LORA"))
     with pytest.raises(ahf.WrongTensors, match="what forgetful trained is not stored, since no load could read it bac"):

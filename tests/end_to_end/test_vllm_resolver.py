@@ -99,7 +99,7 @@ def imported(decoder: Path, tmp_path: Path) -> Callable[..., ahf.Version]:
 def test_the_plugin_is_called_in_every_process_and_imports_vllm_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     program = """
 import sys
-from adapterhub_fin.serving.vllm_resolver import register
+from adapterhub_fin.exporting.vllm_resolver import register
 assert not {"vllm", "torch", "transformers", "peft"} & set(sys.modules), "imported before it is needed"
 register()
 from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
@@ -266,7 +266,7 @@ class TestFolders:
         assert json.loads((folder / "adapter_config.json").read_text())["modules_to_save"] is None
 
     def test_two_processes_that_leave_it_out_at_once_get_one_folder(self, imported: Callable[..., ahf.Version]) -> None:
-        from adapterhub_fin.serving.vllm_resolver import headless
+        from adapterhub_fin.exporting.vllm_resolver import headless
 
         version, both = imported(modules_to_save=["lm_head"]), Barrier(2, timeout=60)
 

@@ -18,11 +18,11 @@ import pytest
 import uvicorn
 from huggingface_hub import HfApi
 
-from adapterhub_fin.hub_server import hub_application, server_of
+from adapterhub_fin.serve import hub_application, server_of
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
-from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.tokens import Tokens
+from adapterhub_fin_registry.hub_server.settings import Settings
+from adapterhub_fin_registry.hub_server.tokens import Tokens
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput, Manifest
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapterhub_fin_registry.serve import body, connection, ndjson
-from adapterhub_fin_registry.serve.card import HEAD, head_of
-from adapterhub_fin_registry.serve.errors import HubError
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server import body
+from adapterhub_fin_registry.hub_server.errors import HubError
+from adapterhub_fin_registry.hub_server.http import connection
+from adapterhub_fin_registry.hub_server.push import commit_body as ndjson
+from adapterhub_fin_registry.hub_server.repo.card import HEAD, head_of
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 MEGABYTE = 2**20
 
@@ -231,7 +233,7 @@ def test_a_long_text_that_begins_with_a_digit_is_a_text() -> None:
 
 
 def test_lines_of_a_commit_are_held_to_a_few_megabytes(tmp_path: Path) -> None:
-    from adapterhub_fin_registry.serve.receiving import BlobWriter
+    from adapterhub_fin_registry.hub_server.receiving import BlobWriter
 
     reader = ndjson.CommitReader(lambda: BlobWriter(tmp_path), 1000)
     line = b'{"key": "deletedFile", "value": {"path": "%s"}}\n' % (b"x" * 100_000)
@@ -243,7 +245,7 @@ def test_lines_of_a_commit_are_held_to_a_few_megabytes(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
 def test_a_commit_of_many_files_does_not_hold_them_all_open(tmp_path: Path) -> None:
-    from adapterhub_fin_registry.serve.receiving import BlobWriter
+    from adapterhub_fin_registry.hub_server.receiving import BlobWriter
 
     reader = ndjson.CommitReader(lambda: BlobWriter(tmp_path), 1000)
     before = psutil.Process().num_fds()

@@ -14,8 +14,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOpera
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils._runtime import is_xet_available
 
-from adapterhub_fin_registry.serve import reads
-from adapterhub_fin_registry.serve.tokens import Tokens
+from adapterhub_fin_registry.hub_server.http import reads
+from adapterhub_fin_registry.hub_server.tokens import Tokens
 
 Files = dict[str, bytes]
 
@@ -118,7 +118,7 @@ def test_a_commit_is_named_by_no_alias(hub: Any, adapter: Any) -> None:
 def test_two_who_move_to_each_other_do_not_wait_for_ever(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from adapterhub_fin_registry.serve.repositories import Repositories
+    from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 
     get = Repositories.get
 
@@ -143,7 +143,7 @@ def test_two_who_move_to_each_other_do_not_wait_for_ever(hub: Any, monkeypatch: 
 def test_a_list_with_files_leaves_out_what_is_deleted_meanwhile(
     serving: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adapterhub_fin_registry.serve.listing import Listing
+    from adapterhub_fin_registry.hub_server.repo.listing import Listing
 
     hub, listed = serving(), Listing.page
     for name in ("acme/goes", "acme/stays", "other/hides"):
@@ -247,7 +247,7 @@ print(snapshot_download("acme/offline", revision="v1"))
 
 
 def test_large_files_go_by_lfs_where_the_client_has_no_xet(serving: Any, adapter: Any, tmp_path: Path) -> None:
-    from adapterhub_fin_registry.serve.settings import Settings
+    from adapterhub_fin_registry.hub_server.settings import Settings
 
     hub = serving(Settings(regular_limit=2000, upload_limit=200_000))
     hub.api().create_repo("acme/lfs")

@@ -10,8 +10,8 @@ from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from starlette.datastructures import Headers
 
-from adapterhub_fin_registry.serve import conditions
-from adapterhub_fin_registry.serve.errors import HubError
+from adapterhub_fin_registry.hub_server.errors import HubError
+from adapterhub_fin_registry.hub_server.http import conditions
 
 FILE = "adapter_config.json"
 
@@ -142,7 +142,7 @@ def test_revisions_are_named_as_git_names_them(tone: Any) -> None:
 
 
 def test_a_short_id_that_begins_two_commits_is_told(tone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adapterhub_fin_registry.serve import repository
+    from adapterhub_fin_registry.hub_server.repo import repository
 
     known: list[str] = []
 
@@ -152,8 +152,8 @@ def test_a_short_id_that_begins_two_commits_is_told(tone: Any, monkeypatch: pyte
         return "abcdef0" + str(known.index(digest) + 1) * 33
 
     monkeypatch.setattr(repository, "version_id", version_id)
-    from adapterhub_fin_registry.serve.pushed import RepositoryState
-    from adapterhub_fin_registry.serve.state import State
+    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.state import State
 
     found = repository.Repository(tone.registry, State(tone.state), lambda v: b"", "acme/conditions", RepositoryState())
     assert found.commit("abcdef01").id.endswith("1") and found.commit("abcdef02").id.endswith("2")

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd
 
-from adapterhub_fin_registry.serve import tree
-from adapterhub_fin_registry.serve.downloads import FileResponse
+from adapterhub_fin_registry.hub_server.http.downloads import FileResponse
+from adapterhub_fin_registry.hub_server.repo import tree
 
 SIZE = 5 * 2**20
 

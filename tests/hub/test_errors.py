@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 
 def push(api: Any, name: str, files: dict[str, bytes], **options: Any) -> Any:

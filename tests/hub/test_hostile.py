@@ -15,9 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from adapterhub_fin_registry.serve import connection
-from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server.http import connection
+from adapterhub_fin_registry.hub_server.push.commit_body import LINE, OPERATIONS
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 HEADER = {"key": "header", "value": {"summary": "hostile", "description": ""}}
 
@@ -303,7 +303,7 @@ def test_a_push_whose_message_no_text_can_hold_stores_nothing(target: Any, adapt
 
 def test_an_error_about_a_name_that_no_text_can_hold_is_told(target: Any) -> None:
     """A disk's names may be any bytes, which Python holds as halves of surrogates."""
-    from adapterhub_fin_registry.serve.errors import HubError
+    from adapterhub_fin_registry.hub_server.errors import HubError
 
     answer = HubError(400, os.fsdecode(b"caf\xe9 is no name")).response()
     assert "is no name" in json.loads(bytes(answer.body))["error"]
@@ -333,7 +333,7 @@ def test_a_head_of_a_card_that_costs_more_than_it_says_is_not_read(target: Any, 
 
 
 def test_a_body_that_is_too_long_and_one_that_never_comes(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adapterhub_fin_registry.serve import body
+    from adapterhub_fin_registry.hub_server import body
 
     assert call(target, "POST", "/api/repos/create", content=b" " * (body.SMALL + 1)).status_code == 413
     monkeypatch.setattr(body, "PATIENCE", 0.2)
@@ -390,7 +390,7 @@ def test_ranges(target: Any) -> None:
 
 
 def test_the_log_and_the_figures_hold_no_secret(target: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="adapterhub_fin_registry.serve.access"):
+    with caplog.at_level("INFO", logger="adapterhub_fin_registry.hub_server.http.access"):
         url = uploaded(target, b"for the log")
         httpx2.put(url, content=b"other")
         forged = {"X-Forwarded-For": "6.6.6.6"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from adapterhub_fin_registry.learnt import NAME
+from adapterhub_fin_registry.storage.learnt import NAME
 
 
 def test_they_are_neither_listed_nor_served(hub: Any, made: Any, tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from adapterhub_fin_registry.errors import Refused
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.serve import application, push, quota, rates, writes
-from adapterhub_fin_registry.serve.errors import HubError
-from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.serve.tokens import Tokens
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_server.errors import HubError
+from adapterhub_fin_registry.hub_server.http import application, rates, writes
+from adapterhub_fin_registry.hub_server.push import push, quota
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.hub_server.settings import Settings
+from adapterhub_fin_registry.hub_server.tokens import Tokens
 
 KILOBYTE = 2**10
 

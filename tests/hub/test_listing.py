@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.serve import listing, repositories
-from adapterhub_fin_registry.serve.card import card_of
-from adapterhub_fin_registry.serve.listing import Listing, Wanted
-from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.state import State
+from adapterhub_fin_registry.hub_server.repo import listing, repositories
+from adapterhub_fin_registry.hub_server.repo.card import card_of
+from adapterhub_fin_registry.hub_server.repo.listing import Listing, Wanted
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
+from adapterhub_fin_registry.hub_server.repo.state import State
 
 
 def test_after_a_change_only_what_changed_is_read_again(

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from adapterhub_fin import publishing
-from adapterhub_fin_registry.serve import reads
+from adapterhub_fin_registry.hub_server.http import reads
 
 
 @pytest.fixture

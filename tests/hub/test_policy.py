@@ -13,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOpera
 from huggingface_hub.errors import BadRequestError, GatedRepoError, HfHubHTTPError
 
 import adapterhub_fin as ahf
-from adapterhub_fin_registry.manifest import Manifest
+from adapterhub_fin_registry.model.manifest import Manifest
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -44,7 +44,7 @@ def forbid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 @pytest.fixture
 def veto(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin that vetoes, in this process, which serves."""
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.manager import extensions
 
     checks = extensions().vetoes
     monkeypatch.setattr(type(extensions()), "vetoes", lambda self: [*checks(), NoAcme().ahf_before_add])

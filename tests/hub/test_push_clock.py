@@ -11,9 +11,10 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import BadRequestError
 
-from adapterhub_fin_registry import Registry, clock
-from adapterhub_fin_registry.clock import RELEASED
-from adapterhub_fin_registry.knowledge import parse_instant
+from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.io import clock
+from adapterhub_fin_registry.io.clock import RELEASED
+from adapterhub_fin_registry.model.knowledge import parse_instant
 
 TRUE = RELEASED + timedelta(days=400)
 

@@ -15,8 +15,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
-from adapterhub_fin_registry.manifest import Manifest
-from adapterhub_fin_registry.serve.state import State
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.model.manifest import Manifest
 
 
 def push(api: Any, name: str, files: dict[str, bytes], **options: Any) -> Any:
@@ -32,9 +32,9 @@ def on_a_hub(version: Any) -> dict[str, bytes]:
 
 
 def test_a_pushed_manifest_keeps_its_digest_and_its_signatures(hub: Any, made: Any, tmp_path: Path) -> None:
-    from adapterhub_fin.key_files import write_new_key
-    from adapterhub_fin_registry.keys import PrivateKey
-    from adapterhub_fin_registry.signatures import Signature
+    from adapterhub_fin.cli.key_files import write_new_key
+    from adapterhub_fin_registry.trust.keys import PrivateKey
+    from adapterhub_fin_registry.trust.signatures import Signature
 
     api = hub.api()
     api.create_repo("acme/made")
@@ -235,7 +235,7 @@ def test_altered_files_are_not_given_out(hub: Any, adapter: Any, caplog: pytest.
     config.chmod(0o644)
     config.write_bytes(config.read_bytes().replace(b"LORA", b"MORA"))
     token = {"Authorization": f"Bearer {hub.secrets['writer']}"}
-    with caplog.at_level("ERROR", logger="adapterhub_fin_registry.serve.access"):
+    with caplog.at_level("ERROR", logger="adapterhub_fin_registry.hub_server.http.access"):
         answer = httpx2.get(f"{hub.url}/acme/altered/resolve/v1/adapter_config.json", headers=token)
     assert any(str(config) in record.getMessage() for record in caplog.records), "whoever runs the server is told"
     assert answer.status_code == 500 and "isn't what its manifest says" in answer.json()["error"]
@@ -297,7 +297,7 @@ def test_a_repository_that_the_registry_made_is_served(hub: Any, made: Any, tmp_
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """A veto of this process, which serves: events by which it says that it thinks of `slow/base`, and goes on."""
-    from adapterhub_fin.extensions import extensions
+    from adapterhub_fin.plugin.manager import extensions
 
     checks, begun, go_on = extensions().vetoes, threading.Event(), threading.Event()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapterhub_fin_registry.errors import NotFound
-from adapterhub_fin_registry.serve.state import ABANDONED, State
-from adapterhub_fin_registry.serve.tokens import Tokens
+from adapterhub_fin_registry.hub_server.repo.state import ABANDONED, State
+from adapterhub_fin_registry.hub_server.tokens import Tokens
 
 
 def test_an_abandoned_upload_is_removed_at_the_next_start_whoever_it_was_for(tmp_path: Path) -> None:

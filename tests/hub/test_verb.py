@@ -21,9 +21,9 @@ import psutil
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.hub_server import serve
+from adapterhub_fin.serve import serve
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 MEGABYTE = 2**20
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -99,8 +99,8 @@ def test_it_stops_when_told_and_logs_lines_of_json(start: Any, how: signal.Signa
 
 
 def test_what_goes_wrong_is_one_line_of_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    from adapterhub_fin.hub_server import _logging_to
-    from adapterhub_fin_registry.serve.access import log
+    from adapterhub_fin.serve import _logging_to
+    from adapterhub_fin_registry.hub_server.http.access import log
 
     with _logging_to(sys.stderr):
         try:
@@ -159,7 +159,7 @@ def weights(size: int) -> Iterator[bytes]:
 
 def pushed(size: int) -> Iterator[bytes]:
     """A commit with the manifest and the files of an adapter of about this size, in pieces."""
-    from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput, Manifest
+    from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput, Manifest
 
     known = KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")
     manifest = Manifest(method={"name": "own"}, base={"pin": "unknown"}, knowledge=Knowledge.of([known]))  # type: ignore[arg-type]
@@ -254,14 +254,15 @@ def test_what_a_killed_server_left_is_removed_and_nothing_of_it_is_served(run_ah
 AHEAD = """
 import os, signal, sys, threading
 from pathlib import Path
-from adapterhub_fin.hub_server import serve
+from adapterhub_fin.serve import serve
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server.settings import Settings
 def ready(url):
     def watch():
         [thread] = [each for each in threading.enumerate() if each.name == "imports"]
         thread.join(60)
-        print("adapterhub_fin.engine.importing" in sys.modules, "adapterhub_fin_plugins" in sys.modules, flush=True)
+        names = ("adapterhub_fin.engine.importing.import_folder", "adapterhub_fin_plugins")
+        print(*(name in sys.modules for name in names), flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
     threading.Thread(target=watch).start()
 root = Path(sys.argv[1])
@@ -278,9 +279,9 @@ def test_what_a_push_needs_is_imported_at_the_start_in_the_background(tmp_path: 
 def test_an_import_that_fails_is_one_line_of_the_log(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from adapterhub_fin.hub_server import _logging_to, import_ahead
+    from adapterhub_fin.serve import _logging_to, import_ahead
 
-    monkeypatch.setitem(sys.modules, "adapterhub_fin.engine.importing", None)
+    monkeypatch.setitem(sys.modules, "adapterhub_fin.engine.importing.import_folder", None)
     with _logging_to(sys.stderr):
         import_ahead().join(60)
     [line] = map(json.loads, capsys.readouterr().err.splitlines())

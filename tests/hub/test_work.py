@@ -13,12 +13,12 @@ from huggingface_hub.errors import BadRequestError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterhub_fin_registry.paths import clash
-from adapterhub_fin_registry.serve import documents
-from adapterhub_fin_registry.serve.changes import Operations, applied
-from adapterhub_fin_registry.serve.documents import paths_documents, tree_documents
-from adapterhub_fin_registry.serve.errors import HubError
-from adapterhub_fin_registry.serve.tree import Blob, Commit
+from adapterhub_fin_registry.hub_server.errors import HubError
+from adapterhub_fin_registry.hub_server.push.changes import Operations, applied
+from adapterhub_fin_registry.hub_server.repo import documents
+from adapterhub_fin_registry.hub_server.repo.documents import paths_documents, tree_documents
+from adapterhub_fin_registry.hub_server.repo.tree import Blob, Commit
+from adapterhub_fin_registry.model.file_rules import clash
 
 BYTES = Blob.of(b"{}")
 SHAPES: dict[str, Callable[[int], list[str]]] = {
@@ -185,10 +185,10 @@ def test_files_that_versions_have_are_found_by_one_look_through_the_manifests(
     hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch of a thousand objects looked through every manifest a thousand times."""
-    from adapterhub_fin_registry.serve import repository as repositories
-    from adapterhub_fin_registry.serve.pushed import RepositoryState
-    from adapterhub_fin_registry.serve.state import State
-    from adapterhub_fin_registry.serve.tree import version_files
+    from adapterhub_fin_registry.hub_server.repo import repository as repositories
+    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.state import State
+    from adapterhub_fin_registry.hub_server.repo.tree import version_files
 
     api, name = hub.api(), "work/batch"
     api.create_repo(name)
@@ -219,7 +219,8 @@ def _sha256(path: Path) -> str:
 def test_what_a_repository_holds_beside_its_versions_is_bounded(
     hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adapterhub_fin_registry.serve import changes, push, repositories
+    from adapterhub_fin_registry.hub_server.push import changes, push
+    from adapterhub_fin_registry.hub_server.repo import repositories
 
     api, name = hub.api(), "work/bounded"
     api.create_repo(name)
@@ -252,9 +253,9 @@ def test_what_a_repository_holds_beside_its_versions_is_bounded(
 def test_commits_that_were_read_are_not_all_kept_in_memory(
     hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adapterhub_fin_registry.serve import repository as repositories
-    from adapterhub_fin_registry.serve.pushed import RepositoryState
-    from adapterhub_fin_registry.serve.state import State
+    from adapterhub_fin_registry.hub_server.repo import repository as repositories
+    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.state import State
 
     api, name = hub.api(), "work/history"
     api.create_repo(name)
@@ -271,9 +272,9 @@ def test_commits_that_were_read_are_not_all_kept_in_memory(
 
 
 def test_a_page_of_a_history_makes_no_more_than_its_commits(hub: Any) -> None:
-    from adapterhub_fin_registry.serve import repository as repositories
-    from adapterhub_fin_registry.serve.pushed import RepositoryState
-    from adapterhub_fin_registry.serve.state import State
+    from adapterhub_fin_registry.hub_server.repo import repository as repositories
+    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.state import State
 
     made: list[int] = []
 

@@ -13,12 +13,12 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Corpus, Head
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.examples import IGNORED
-from adapterhub_fin.engine.padding import padding
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.padding import padding
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin.descriptions import Corpus, Head
+from adapterhub_fin.plugin.examples import IGNORED
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.testing.bench import Bench
 
 TEMPLATE = (

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.interfaces import Prediction
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.plugin.interfaces import Prediction
 
 NAMES = ["down", "flat", "up"]
 

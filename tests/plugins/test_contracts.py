@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from adapterhub_fin.engine.merging.reading import changes_of
+from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.testing import CorpusContract, HeadContract, MethodContract
 from adapterhub_fin.testing.method import Trained

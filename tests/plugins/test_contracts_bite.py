@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from adapterhub_fin import Method, hookimpl, register
-from adapterhub_fin import extensions as discovery
 from adapterhub_fin.errors import PluginError
-from adapterhub_fin.interfaces import Rows, Site
+from adapterhub_fin.plugin import manager as discovery
+from adapterhub_fin.plugin.interfaces import Rows, Site
 from adapterhub_fin.testing import CorpusContract, MethodContract
 from adapterhub_fin.testing.bench import one_thread
 from adapterhub_fin_plugins.methods.lora import Lora
@@ -91,7 +91,7 @@ class Saboteurs:
     @hookimpl
     def ahf_methods(self) -> list[Method]:
         broken = (Thaws, Nameless, Unseeded, Forgets, Sticks, Idles)
-        lora = "adapterhub_fin_plugins.methods.lora_options:LoraOptions"
+        lora = "adapterhub_fin_plugins.methods.options:LoraOptions"
         return [_described(each.__name__, lora) for each in broken] + [
             _described("Silent", f"{__name__}:SilentOptions")
         ]

@@ -28,7 +28,7 @@ from adapterhub_fin_plugins.corpora.table import Table
 from adapterhub_fin_plugins.corpora.table_options import TableOptions
 from adapterhub_fin_plugins.corpora.text import Text
 from adapterhub_fin_plugins.corpora.text_options import TextOptions
-from adapterhub_fin_registry.knowledge import end_of_day
+from adapterhub_fin_registry.model.knowledge import end_of_day
 
 NEW_YORK = "America/New_York"
 ZONES = ["UTC", NEW_YORK, "Europe/London", "Asia/Tokyo", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Tehran"]

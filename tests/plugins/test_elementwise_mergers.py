@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adapterhub_fin import Merger
-from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.errors import BadMerge, BadRecipe
 
 # Two changes of one row, or of two rows of four where a method ranks within rows.

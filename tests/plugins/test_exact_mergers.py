@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import Merger
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.low_rank import LowRank
+from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.merging.combine import Combined, combine, space_for
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.low_rank import LowRank
+from adapterhub_fin.plugin.manager import extensions
 
 Matrices = Sequence[np.ndarray]
 Weights = Sequence[float]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.corpus import check_targets
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.data.corpus import check_targets
+from adapterhub_fin.plugin.descriptions import Head
 
 LISTED = ["down", "up"]
 

@@ -11,8 +11,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_plugins.corpora.hub import Hub
 from adapterhub_fin_plugins.corpora.hub_options import HubOptions

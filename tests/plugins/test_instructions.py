@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import Rows
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.interfaces import Rows
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin_plugins.corpora.instructions import Instructions
 from adapterhub_fin_plugins.corpora.instructions_options import InstructionsOptions

@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from adapterhub_fin import Merger, hookimpl, register
-from adapterhub_fin import extensions as discovery
-from adapterhub_fin.interfaces import MergerImplementation
+from adapterhub_fin.plugin import manager as discovery
+from adapterhub_fin.plugin.interfaces import MergerImplementation
 from adapterhub_fin.testing import MergerContract
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapterhub_fin import Merger
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.manager import extensions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mergers.md").read_text(encoding="utf-8")
 MERGERS = {

@@ -46,7 +46,7 @@ def test_the_names_are_those_of_peft() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(PEFT_TYPES) - REFUSED))
 def test_it_is_trained_stored_and_loaded(name: str, tmp_path: Path) -> None:
-    from adapterhub_fin.engine.loading import load
+    from adapterhub_fin.engine.inference.load import load
 
     at = bench(name, tmp_path)
     run = at.train("walk", epochs=1, learning_rate=1e-3)
@@ -82,9 +82,9 @@ def test_a_type_that_stores_no_head_is_refused_one(name: str, tmp_path: Path) ->
 
 
 def test_an_option_that_peft_does_not_have_is_named() -> None:
-    from adapterhub_fin.descriptions import Method
-    from adapterhub_fin.engine import plugs
+    from adapterhub_fin.engine.base import load as plugs
     from adapterhub_fin.errors import UnknownName
+    from adapterhub_fin.plugin.descriptions import Method
 
     with pytest.raises(UnknownName, match="did you mean target_modules"):
         plugs.build(Method, "peft:loha", {"target_modlues": ["query"]})

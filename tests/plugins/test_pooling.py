@@ -19,13 +19,13 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.pin import unwrapped
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.fingerprint import unwrapped
 from adapterhub_fin.errors import AdapterHubError, BadMerge, BadRecipe, Refused
+from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.testing.bench import TEXTS, Bench
 from adapterhub_fin_plugins.heads import pooling
-from adapterhub_fin_registry.card import card
+from adapterhub_fin_registry.model.model_card import card
 
 LORA = {"name": "lora", "rank": 4}
 MEAN = {"name": "classify", "pooling": "mean"}

@@ -11,11 +11,11 @@ import yaml
 from pydantic import BaseModel
 
 from adapterhub_fin import Recipe
-from adapterhub_fin.descriptions import Head, Method
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.recipe import Training
-from adapterhub_fin.schedule import Schedule
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.plugin.descriptions import Head, Method
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.recipe import Training
+from adapterhub_fin.recipe.schedule import Schedule
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {

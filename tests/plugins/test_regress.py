@@ -17,9 +17,9 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine import plugs
+from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.testing.bench import TEXTS, Bench
 
 LORA = {"name": "lora", "rank": 4}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin import extensions as discovery
-from adapterhub_fin.interfaces import Published, StoreImplementation
+from adapterhub_fin.plugin import manager as discovery
+from adapterhub_fin.plugin.interfaces import Published, StoreImplementation
 from adapterhub_fin.testing import StoreContract
 from adapterhub_fin.testing.store import small_version
 from adapterhub_fin_registry import Incoming, Listed

@@ -15,8 +15,8 @@ import pytest
 from datasets import Dataset
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_plugins.corpora.table import Table
 from adapterhub_fin_plugins.corpora.table_options import TableOptions

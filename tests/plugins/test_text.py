@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.descriptions import Corpus
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.descriptions import Corpus
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_plugins.corpora.html_text import plain_text
 from adapterhub_fin_plugins.corpora.text import Text

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Manifest, Registry
-from adapterhub_fin_registry.keys import Kind
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.trust.keys import Kind
 
 Weights = Callable[..., bytes]
 MakeFolder = Callable[..., Path]
@@ -137,7 +137,7 @@ def registry(tmp_path: Path) -> Registry:
 @pytest.fixture(scope="session")
 def make_key(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The file of a new private key, its public half beside it as .pub."""
-    from adapterhub_fin_registry.keys import new_key
+    from adapterhub_fin_registry.trust.keys import new_key
 
     def make(name: str = "desk", kind: Kind = "p256", passphrase: str | None = None) -> Path:
         path = tmp_path_factory.mktemp("keys") / f"{name}.pem"

@@ -24,10 +24,10 @@ from adapterhub_fin_registry import (
     Registry,
     WriteFailed,
 )
-from adapterhub_fin_registry import adding as adding_module
-from adapterhub_fin_registry.disk import Disk
-from adapterhub_fin_registry.manifest import StoredFile, Tensor
-from adapterhub_fin_registry.reading import SMALL
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.io.safe_read import SMALL
+from adapterhub_fin_registry.model.manifest import StoredFile, Tensor
+from adapterhub_fin_registry.storage import ingest as adding_module
 
 MakeFolder = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]

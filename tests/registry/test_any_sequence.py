@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from adapterhub_fin_registry import NotFound, Refused, Registry
-from adapterhub_fin_registry.knowledge import parse_instant
+from adapterhub_fin_registry.model.knowledge import parse_instant
 
 NAMES = ["acme/tone", "acme/risk"]
 ALIASES = ["champion", "stable"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Version
-from adapterhub_fin_registry.canonical import canonical, digest_of
-from adapterhub_fin_registry.comparison import Difference, differences
+from adapterhub_fin_registry.io.canonical_json import canonical, digest_of
+from adapterhub_fin_registry.model.manifest_diff import Difference, differences
 
 
 def version(manifest: dict[str, Any]) -> Version:

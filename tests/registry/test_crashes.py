@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Manifest, NotFound, Registry, WriteFailed
-from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.io.disk import Disk
 
 MakeFolder = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]

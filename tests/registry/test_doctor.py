@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import NotFound, Registry
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.doctor import Finding
+from adapterhub_fin_registry.io.disk import Disk
 
 NOW = timedelta(0)
 

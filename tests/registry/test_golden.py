@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from adapterhub_fin_registry import Manifest, NotFound, Registry
-from adapterhub_fin_registry.schema import PATH
+from adapterhub_fin_registry.model.schema import PATH
 
 GOLDEN = Path(__file__).parent / "golden"
 DIGESTS = {

@@ -28,8 +28,8 @@ from adapterhub_fin_registry import (
     Registry,
     parse_reference,
 )
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.safetensors_header import read_header
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.safetensors_header import read_header
 
 GOLDEN = Path(__file__).parent / "golden"
 

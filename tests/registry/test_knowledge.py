@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import BadInstant
-from adapterhub_fin_registry.knowledge import (
+from adapterhub_fin_registry.model.knowledge import (
     Tier,
     as_of_instant,
     choose,

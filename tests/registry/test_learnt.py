@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import Corrupted, Manifest, Registry
-from adapterhub_fin_registry.learnt import NAME, is_learnt, learnt_bytes, read_learnt
+from adapterhub_fin_registry.storage.learnt import NAME, is_learnt, learnt_bytes, read_learnt
 
 TEXTS = ["firm rose", "firm fell", "", "año"]
 

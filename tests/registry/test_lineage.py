@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Manifest, Registry, Version
-from adapterhub_fin_registry.canonical import canonical, digest_of
-from adapterhub_fin_registry.lineage import LIMIT, Relative
+from adapterhub_fin_registry.io.canonical_json import canonical, digest_of
+from adapterhub_fin_registry.storage.lineage import LIMIT, Relative
 
 Grow = Callable[..., Version]
 

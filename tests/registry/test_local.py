@@ -20,9 +20,9 @@ from adapterhub_fin_registry import (
     Reference,
     Refused,
     Registry,
-    local,
 )
-from adapterhub_fin_registry.knowledge import format_instant
+from adapterhub_fin_registry import registry as local
+from adapterhub_fin_registry.model.knowledge import format_instant
 
 MakeFolder = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]

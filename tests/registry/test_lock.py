@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Corrupted, NotFound, Refused, Registry, WriteFailed
-from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.io.disk import Disk
 
 
 @pytest.fixture

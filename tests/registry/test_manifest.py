@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from adapterhub_fin_registry import BadManifest, Manifest
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
-from adapterhub_fin_registry.schema import PATH, schema_text
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.model.schema import PATH, schema_text
 
 Json = dict[str, Any]
 # What is kept verbatim, and what is keyed by names of the user's: nothing in there is ours to check by key.
@@ -300,7 +300,7 @@ def test_any_json_survives(options: Json) -> None:
 
 
 def test_the_schema_is_up_to_date_and_agrees(full_manifest: Json) -> None:
-    assert PATH.read_text(encoding="utf-8") == schema_text(), "run python -m adapterhub_fin_registry.schema"
+    assert PATH.read_text(encoding="utf-8") == schema_text(), "run python -m adapterhub_fin_registry.model.schema"
     schema = json.loads(schema_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(full_manifest, schema)

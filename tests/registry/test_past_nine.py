@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.chain import Member, RegistryChain
+from adapterhub_fin_registry.registry_chain import Member, RegistryChain
 
 NAME = "acme/tone"
 SLOW = settings(

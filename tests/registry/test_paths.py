@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapterhub_fin_registry.paths import clash, refusal, size_limit
+from adapterhub_fin_registry.model.file_rules import clash, refusal, size_limit
 
 ALLOWED = [
     "adapter_config.json",

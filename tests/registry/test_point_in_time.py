@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import NotFound, Refused, Registry
-from adapterhub_fin_registry.knowledge import Tier, format_instant, parse_instant
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.model.knowledge import Tier, format_instant, parse_instant
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 NAME = "acme/walk"
 START = datetime(2019, 1, 1, tzinfo=UTC)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from adapterhub_fin_registry import Manifest, Registry
-from adapterhub_fin_registry.configuration import Configuration
 from adapterhub_fin_registry.errors import BadConfiguration, BadKey, Refused
-from adapterhub_fin_registry.keys import PrivateKey
-from adapterhub_fin_registry.signatures import Signature
+from adapterhub_fin_registry.trust.client_config import Configuration
+from adapterhub_fin_registry.trust.keys import PrivateKey
+from adapterhub_fin_registry.trust.signatures import Signature
 
 MakeFolder = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]

@@ -22,14 +22,14 @@ import pytest
 
 import adapterhub_fin_registry
 from adapterhub_fin_registry import AdapterHubError, Registry
-from adapterhub_fin_registry import disk as disk_module
-from adapterhub_fin_registry import local as local_module
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.change import changing
-from adapterhub_fin_registry.lock import Lock
-from adapterhub_fin_registry.reading import read_object
-from adapterhub_fin_registry.shelf import shelves
-from adapterhub_fin_registry.verification import verify_files, verify_tensors
+from adapterhub_fin_registry import registry as local_module
+from adapterhub_fin_registry.io import disk as disk_module
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.safe_read import read_object
+from adapterhub_fin_registry.model.lock_file import Lock
+from adapterhub_fin_registry.storage.name_folder import shelves
+from adapterhub_fin_registry.storage.transaction import changing
+from adapterhub_fin_registry.storage.verify import verify_files, verify_tensors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs descriptors that keep an inode from reuse")
 

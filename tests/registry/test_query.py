@@ -23,7 +23,7 @@ from adapterhub_fin_registry.search.query import (
     conjuncts,
     pushed_down,
 )
-from adapterhub_fin_registry.search.tokens import LONGEST
+from adapterhub_fin_registry.search.tokenizer import LONGEST
 
 DAY = 86_400_000_000
 

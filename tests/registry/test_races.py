@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import Corrupted, NotFound, Refused, Registry
-from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.io.disk import Disk
 
 
 class Interrupted(Disk):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import BadReference, DigestReference, HubReference, Reference, parse_reference
-from adapterhub_fin_registry.reference import check_name, is_segment
+from adapterhub_fin_registry.model.reference import check_name, is_segment
 
 VECTORS = json.loads((Path(__file__).parent / "reference_vectors.json").read_text(encoding="utf-8"))
 

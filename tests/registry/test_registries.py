@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from adapterhub_fin_registry import Manifest, Registry, RegistryChain
-from adapterhub_fin_registry.chain import Member
 from adapterhub_fin_registry.errors import (
     BadConfiguration,
     BadQuery,
@@ -22,6 +21,7 @@ from adapterhub_fin_registry.errors import (
     ReadOnly,
     Refused,
 )
+from adapterhub_fin_registry.registry_chain import Member
 
 MakeFolder = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry.errors import Refused
-from adapterhub_fin_registry.policy import Policy, Rules
+from adapterhub_fin_registry.trust.policy import Policy, Rules
 
 HERE, THERE = Path("client.toml"), Path("policy.toml")
 

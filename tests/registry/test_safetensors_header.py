@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import NotAnAdapter
-from adapterhub_fin_registry.safetensors_header import BITS, HEADER_LIMIT, TensorInfo, read_header
+from adapterhub_fin_registry.io.safetensors_header import BITS, HEADER_LIMIT, TensorInfo, read_header
 
 
 def _file(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:

@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import BadInstant, BadQuery, Corrupted, Manifest, Registry
-from adapterhub_fin_registry.search import filling, index
-from adapterhub_fin_registry.search.stored import Stored
+from adapterhub_fin_registry.search import index
+from adapterhub_fin_registry.search import index_update as filling
+from adapterhub_fin_registry.search.version_reader import Stored
 
 Add = Callable[..., str]
 

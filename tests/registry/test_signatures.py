@@ -19,12 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import Manifest, Registry
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadKey, BadSignature, Corrupted, WriteFailed
-from adapterhub_fin_registry.keys import PrivateKey, PublicKey
-from adapterhub_fin_registry.signatures import LIMIT, Signature, signers
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.trust.keys import PrivateKey, PublicKey
+from adapterhub_fin_registry.trust.signatures import LIMIT, Signature, signers
 
 MakeFolder = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]

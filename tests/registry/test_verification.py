@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from adapterhub_fin_registry import AdapterHubError, Corrupted, NotFound, Registry
-from adapterhub_fin_registry import memory as memory_module
-from adapterhub_fin_registry.memory import RACY, cache_folder
+from adapterhub_fin_registry.io import hash_cache as memory_module
+from adapterhub_fin_registry.io.hash_cache import RACY, cache_folder
 
 Spoil = Callable[[Path], None]
 
@@ -33,13 +33,13 @@ def stored(registry: Registry, make_folder: Any, make_manifest: Any) -> Registry
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour later: what was written just now is old enough to be remembered."""
     now = time.time_ns
-    monkeypatch.setattr("adapterhub_fin_registry.verification.time.time_ns", lambda: now() + 3600 * 10**9)
+    monkeypatch.setattr("adapterhub_fin_registry.storage.verify.time.time_ns", lambda: now() + 3600 * 10**9)
 
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The size of each file that is hashed."""
-    from adapterhub_fin_registry import verification
+    from adapterhub_fin_registry.storage import verify as verification
 
     sizes: list[int] = []
     true_hash = verification.hash_open
@@ -222,7 +222,7 @@ def test_what_was_written_just_now_is_not_remembered(
     assert len(hashed) == 6
     newest = max(path.stat().st_ctime_ns for path in stored.resolve("acme/tone@1").files.rglob("*"))
     for since, more in ((newest + RACY - 1, 1), (newest + RACY, 0), (newest - 10**12, 0)):
-        monkeypatch.setattr("adapterhub_fin_registry.verification.time.time_ns", lambda since=since: since)
+        monkeypatch.setattr("adapterhub_fin_registry.storage.verify.time.time_ns", lambda since=since: since)
         stored.path("acme/tone@1")
         before = len(hashed)
         stored.path("acme/tone@1")

@@ -4,7 +4,7 @@
     python tests/seams/layout.py --arrows   # and every arrow between two folders
 
 An arrow is an import, wherever it stands: at the top of a module, in a function, or under TYPE_CHECKING. The import of
-a name from a package counts for the module that the package's `__init__` is. A room is a folder of one package.
+a name from a package counts for the module that the package's `__init__` is. A room is a folder of one package, and each module at its root.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Layout:
     packages: frozenset[str]
 
     def room(self, module: str) -> str:
-        """Return the folder that a module stands in."""
-        return module if module in self.packages else module.rpartition(".")[0]
+        """Return the folder that a module stands in; one at the root of a package is a room of its own."""
+        parent = module.rpartition(".")[0]
+        return module if module in self.packages or parent in PACKAGES else parent
 
     def arrows(self) -> Counter[tuple[str, str]]:
         """Count the imports from one room to another."""

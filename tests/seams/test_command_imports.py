@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from adapterhub_fin.engine.peft_fields import fields_in_source, fields_of, unknown_settings
-from adapterhub_fin.engine.training import Run
+from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.plugin.peft_fields import fields_in_source, fields_of, unknown_settings
 
 MODELS = {"transformers", "peft", "bitsandbytes", "accelerate", "datasets", "pandas", "scipy", "sklearn", "tokenizers"}
 TORCH = MODELS | {"torch"}
@@ -54,8 +54,8 @@ def test_no_merger_imports_a_model_library() -> None:
     code = """
 import sys
 import adapterhub_fin.engine.merging.merge
-from adapterhub_fin.descriptions import Merger
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.descriptions import Merger
+from adapterhub_fin.plugin.manager import extensions
 for merger in extensions().all(Merger).values():
     merger.load()
 print(*{name.partition(".")[0] for name in sys.modules})
@@ -67,8 +67,8 @@ print(*{name.partition(".")[0] for name in sys.modules})
 def test_building_a_method_or_a_head_imports_neither_torch_nor_peft() -> None:
     code = """
 import sys
-from adapterhub_fin.descriptions import Head, Method
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.descriptions import Head, Method
+from adapterhub_fin.plugin.manager import extensions
 for kind in (Head, Method):
     for description in extensions().all(kind).values():
         description.load()

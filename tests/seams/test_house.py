@@ -12,8 +12,9 @@ import click
 import pytest
 
 import adapterhub_fin
-from adapterhub_fin import cli, errors, hooks
+from adapterhub_fin import cli, errors
 from adapterhub_fin.cli import GROUP, SUMMARIES
+from adapterhub_fin.plugin import hooks
 
 ROOT = Path(__file__).parents[2]
 VERBS = sorted(entry.name for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == "adapterhub-fin")

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base_check import first_difference
+from adapterhub_fin.engine.base.check import first_difference
 from adapterhub_fin.engine.merging.parents import _far_apart
-from adapterhub_fin.engine.training import Run
-from adapterhub_fin_registry.manifest import WeightProbe
+from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin_registry.model.manifest import WeightProbe
 
 DENIED = ["torch", "transformers", "peft", "numpy", "datasets", "accelerate", "pyarrow", "pandas", "scipy"]
 
@@ -163,7 +163,7 @@ def test_a_call_is_refused_before_torch_is_imported(stock: Path, encoder: Path, 
 def test_a_module_is_imported_when_something_of_it_is_used() -> None:
     code = """
 import sys
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin._lazy import Lazy
 colorsys = Lazy("colorsys")
 assert "colorsys" not in sys.modules
 assert colorsys.rgb_to_hsv(0, 0, 0) == (0.0, 0.0, 0) and "colorsys" in sys.modules

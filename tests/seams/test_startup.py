@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adapterhub_fin.engine.training import Run
+from adapterhub_fin.engine.training.train import Run
 
 HELP = {"torch", "transformers", "peft", "numpy", "pydantic", "pluggy", "huggingface_hub", "datasets", "rich", "yaml"}
 READ = {"torch", "transformers", "peft", "numpy", "datasets", "accelerate"}
@@ -94,8 +94,8 @@ def test_a_recipe_is_checked_before_torch_is_imported() -> None:
     code = """
 import sys
 from adapterhub_fin import Recipe
-from adapterhub_fin.descriptions import Corpus, Head, Method
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.descriptions import Corpus, Head, Method
+from adapterhub_fin.plugin.manager import extensions
 recipe = Recipe.read({"name": "acme/tone", "corpus": "headlines"})
 for kind, choice in ((Method, recipe.method), (Head, recipe.head), (Corpus, recipe.corpus)):
     extensions().get(kind, choice.name).load_options()

@@ -12,14 +12,14 @@ from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterhub_fin.engine import pin
-from adapterhub_fin.engine.rounding import FLUSHED, allowed, apart, as_read
-from adapterhub_fin.engine.row_sums import first_moved
-from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer, other_tokenizer
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base.rounding import FLUSHED, allowed, apart, as_read
+from adapterhub_fin.engine.base.row_sums import first_moved
+from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.errors import ReadOnly, WrongBase
-from adapterhub_fin.options import checked
-from adapterhub_fin_registry.events import recorded_pin
-from adapterhub_fin_registry.manifest import Base, RowSums, WeightProbe
+from adapterhub_fin.plugin.options import checked
+from adapterhub_fin_registry.model.events import recorded_pin
+from adapterhub_fin_registry.model.manifest import Base, RowSums, WeightProbe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

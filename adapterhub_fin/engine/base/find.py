@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from adapterhub_fin.errors import BadRecipe, BaseNotFound
-from adapterhub_fin.interfaces import Known
-from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry.knowledge import end_of_day, parse_instant
-from adapterhub_fin_registry.reference import is_revision
+from adapterhub_fin.plugin.interfaces import Known
+from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin_registry.model.knowledge import end_of_day, parse_instant
+from adapterhub_fin_registry.model.reference import is_revision
 
 
 @dataclass(frozen=True)

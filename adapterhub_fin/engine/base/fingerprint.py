@@ -13,9 +13,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.row_sums import row_sums
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.row_sums import row_sums
 from adapterhub_fin.errors import WrongBase
-from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
     import torch

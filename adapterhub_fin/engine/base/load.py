@@ -9,24 +9,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.descriptions import Description
-from adapterhub_fin.engine.locks import building, on_meta
-from adapterhub_fin.engine.padding import padding, rows_of
-from adapterhub_fin.engine.peft_folder import WEIGHTS
-from adapterhub_fin.engine.pin import backbone, bare, unwrapped
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.fingerprint import backbone, bare, unwrapped
+from adapterhub_fin.engine.base.locks import building, on_meta
+from adapterhub_fin.engine.base.padding import padding, rows_of
 from adapterhub_fin.errors import PluginError, WrongTensors
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin_registry.safetensors_header import read_header
+from adapterhub_fin.plugin.adapter_files import WEIGHTS
+from adapterhub_fin.plugin.descriptions import Description
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.reach import OutOfReach
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation, Site
-    from adapterhub_fin_registry.manifest import Base
+    from adapterhub_fin.engine.base.experts import OutOfReach
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation, Site
+    from adapterhub_fin_registry.model.manifest import Base
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
 
@@ -158,7 +158,7 @@ def try_out(
     with building(), device, torch.random.fork_rng(devices=[]):
         skeleton = head.skeleton(config)
         drawn = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()
-        from adapterhub_fin.engine.reach import Reach
+        from adapterhub_fin.engine.base.experts import Reach
 
         reach = Reach(skeleton)
         adapted = method.attach(skeleton, dataclasses.replace(site, head_modules=drawn))

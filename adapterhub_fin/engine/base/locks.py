@@ -16,9 +16,9 @@ from threading import Condition, RLock, get_ident
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from adapterhub_fin.engine.pin import backbone
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.fingerprint import backbone
 from adapterhub_fin.errors import Refused
-from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
     import torch

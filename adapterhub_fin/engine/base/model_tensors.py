@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from adapterhub_fin.engine import pin
-from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import BaseNotFound, NotAnAdapter, Refused, WrongTensors
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.padding import padding
-from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.padding import padding
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.pin import unwrapped
+from adapterhub_fin.engine.base.fingerprint import unwrapped
 from adapterhub_fin.errors import WrongBase
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from adapterhub_fin.engine.locks import building
+from adapterhub_fin.engine.base.locks import building
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin._lazy import Lazy
 
 if TYPE_CHECKING:
     import torch

@@ -11,14 +11,14 @@ import hashlib
 import math
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.rounding import grid, half_step
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.rounding import grid, half_step
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from adapterhub_fin_registry.manifest import RowSums
+    from adapterhub_fin_registry.model.manifest import RowSums
 else:
     torch = Lazy("torch")
 

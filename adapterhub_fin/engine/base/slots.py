@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.peft_folder import WEIGHTS
-from adapterhub_fin.engine.pin import backbone, unwrapped
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.fingerprint import backbone, unwrapped
 from adapterhub_fin.errors import WrongBase, WrongTensors
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin_registry.safetensors_header import read_header
+from adapterhub_fin.plugin.adapter_files import WEIGHTS
+from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin_registry.reading import open_regular
-from adapterhub_fin_registry.safetensors_header import read_header
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin_registry.io.safe_read import open_regular
+from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
     import numpy as np

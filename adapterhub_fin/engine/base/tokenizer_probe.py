@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from adapterhub_fin.engine import pin
+from adapterhub_fin.engine.base import fingerprint as pin
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin_registry.manifest import Base
+    from adapterhub_fin_registry.model.manifest import Base
 
 # Old characters alone: what Unicode added lately, two releases of one library may read otherwise.
 TEXTS = (

@@ -13,22 +13,22 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.descriptions import Corpus, Head
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.dated import first_seen
-from adapterhub_fin.engine.labels import count_labels, label_warnings, missing_labels
-from adapterhub_fin.engine.splits import PARTS, Division, divide
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.data.known import first_seen
+from adapterhub_fin.engine.data.labels import count_labels, label_warnings, missing_labels
+from adapterhub_fin.engine.data.splits import PARTS, Division, divide
 from adapterhub_fin.errors import BadCorpus, BadText
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import Known, Rows
-from adapterhub_fin.texts import check_messages, problem
+from adapterhub_fin.plugin.descriptions import Corpus, Head
+from adapterhub_fin.plugin.interfaces import Known, Rows
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.texts import check_messages, problem
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from adapterhub_fin.interfaces import HeadImplementation
-    from adapterhub_fin.recipe import CorpusChoice
-    from adapterhub_fin.split import Split
+    from adapterhub_fin.plugin.interfaces import HeadImplementation
+    from adapterhub_fin.recipe.recipe import CorpusChoice
+    from adapterhub_fin.recipe.split import Split
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from adapterhub_fin.interfaces import BoundedNow, Known
+from adapterhub_fin.plugin.interfaces import BoundedNow, Known
 
 
 def first_seen(of: str = "") -> BoundedNow:

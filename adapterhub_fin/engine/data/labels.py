@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.splits import PARTS
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.data.splits import PARTS
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import HeadImplementation
 else:
     np = Lazy("numpy")
 

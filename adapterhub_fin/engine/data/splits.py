@@ -9,18 +9,18 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.copies import Copies, copies_in
-from adapterhub_fin.engine.dealing import deal, joined, quotas, strata
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.data.duplicates import Copies, copies_in
+from adapterhub_fin.engine.data.stratify import deal, joined, quotas, strata
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin_registry.knowledge import as_of_instant
+from adapterhub_fin_registry.model.knowledge import as_of_instant
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin.calendars import Span
-    from adapterhub_fin.split import Split
+    from adapterhub_fin.recipe.calendars import Span
+    from adapterhub_fin.recipe.split import Split
 else:
     np = Lazy("numpy")
 

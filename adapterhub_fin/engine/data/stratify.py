@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from adapterhub_fin.engine.copies import Copies
+    from adapterhub_fin.engine.data.duplicates import Copies
 
 HELD_OUT = ("test", "validation")
 _ROUNDING = 1e-9  # 100 * 0.29 is 28.999999999999996

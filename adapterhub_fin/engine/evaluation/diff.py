@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.tensor_file import TensorFile
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.comparison import Difference, differences
+from adapterhub_fin_registry.model.manifest_diff import Difference, differences
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,38 +9,38 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adapterhub_fin.engine.bootstrap import Interval, intervals
-from adapterhub_fin.engine.corpus import (
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.locks import tokenizing
+from adapterhub_fin.engine.base.progress import progress
+from adapterhub_fin.engine.data.corpus import (
     check_targets,
     check_there,
     corpus_digest,
     portable_options,
     read_rows,
 )
-from adapterhub_fin.engine.examples import IGNORED, lengths
-from adapterhub_fin.engine.labels import one_answer
-from adapterhub_fin.engine.loading import AsOf, Tier, base_source, find_version, load
-from adapterhub_fin.engine.locks import tokenizing
-from adapterhub_fin.engine.measure import check_defined, metric_functions, metrics_for
-from adapterhub_fin.engine.progress import progress
-from adapterhub_fin.engine.provenance import environment
-from adapterhub_fin.engine.seen import rows_seen
-from adapterhub_fin.engine.splits import PARTS, divide, resolve
+from adapterhub_fin.engine.data.labels import one_answer
+from adapterhub_fin.engine.data.splits import PARTS, divide, resolve
+from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
+from adapterhub_fin.engine.evaluation.seen import rows_seen
+from adapterhub_fin.engine.inference.load import AsOf, Tier, base_source, find_version, load
+from adapterhub_fin.engine.training.manifest import environment
 from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.plugin.examples import IGNORED, lengths
+from adapterhub_fin.recipe.recipe import CorpusChoice
 from adapterhub_fin.registries import located
+from adapterhub_fin.stats.bootstrap import Interval, intervals
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.chain import Located
+from adapterhub_fin_registry.registry_chain import Located
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import nn
 
-    from adapterhub_fin.engine.adapter import Adapter
+    from adapterhub_fin.engine.inference.adapter import Adapter
     from adapterhub_fin_registry import Version
-    from adapterhub_fin_registry.manifest import Head
+    from adapterhub_fin_registry.model.manifest import Head
 else:
     np = Lazy("numpy")
 
@@ -193,7 +193,7 @@ def _measured(
     """Each metric, its interval, and the number of units that were drawn from."""
     assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
     check_targets(adapter.head, {part: table}, corpus)
-    from adapterhub_fin.engine.sampling import LongestFirst
+    from adapterhub_fin.engine.data.sampling import LongestFirst
 
     check_defined(adapter.head, table, metrics_for(adapter.manifest.head.name), corpus, part)
     try:

@@ -7,16 +7,16 @@ from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.descriptions import Head, Metric
+from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.errors import BadCorpus, UnknownName
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin.plugin.descriptions import Head, Metric
+from adapterhub_fin.plugin.manager import extensions
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import HeadImplementation
 else:
     np = Lazy("numpy")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.copies import text_keys
-from adapterhub_fin.engine.corpus import SEEN
+from adapterhub_fin.engine.data.corpus import SEEN
+from adapterhub_fin.engine.data.duplicates import text_keys
 from adapterhub_fin.errors import NotFound
 from adapterhub_fin.registries import configured_registries
-from adapterhub_fin_registry.chain import Located
+from adapterhub_fin_registry.registry_chain import Located
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -1,1 +1,1 @@
-"""Adapters and whole models: a change folded into its base, and a whole model's difference taken as a change."""
+"""Fold an adapter into its base, and extract an adapter from a fully tuned model."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.low_rank import LowRank
-from adapterhub_fin.engine.merging.places import Place
+from adapterhub_fin.engine.merging.parameters import Place
+from adapterhub_fin.plugin.low_rank import LowRank
 
 ELEMENTS = 2**17  # of a block: a megabyte of float64, which a processor's cache holds
 

@@ -12,13 +12,13 @@ import torch
 from torch import Generator, Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.folding.base_tensors import FLOATS, ModelTensors, Stored
-from adapterhub_fin.engine.low_rank import LowRank
-from adapterhub_fin.engine.merging.places import Kind, Place
-from adapterhub_fin.engine.merging.sketching import sketched
-from adapterhub_fin.engine.progress import progress
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, Stored
+from adapterhub_fin.engine.base.progress import progress
+from adapterhub_fin.engine.merging.parameters import Kind, Place
+from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
+from adapterhub_fin.plugin.low_rank import LowRank
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.foreign import Foreign, read_folder
-from adapterhub_fin.engine.foreign_record import foreign_manifest
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
+from adapterhub_fin.engine.importing.manifest import foreign_manifest
+from adapterhub_fin.engine.importing.read_folder import Foreign, read_folder
 from adapterhub_fin.engine.merging.combine import check_rank
 from adapterhub_fin.engine.merging.record import DIGITS
 from adapterhub_fin.engine.merging.writing import write_lora
-from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.errors import BaseNotFound, WrongBase
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.manifest import Base
-from adapterhub_fin_registry.reading import hash_file
-from adapterhub_fin_registry.reference import check_name
+from adapterhub_fin_registry.io.safe_read import hash_file
+from adapterhub_fin_registry.model.manifest import Base
+from adapterhub_fin_registry.model.reference import check_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.folding.base_tensors import ModelTensors
+    from adapterhub_fin.engine.base.model_tensors import ModelTensors
     from adapterhub_fin.engine.folding.differences import Extracted, Taken
     from adapterhub_fin.engine.folding.tuned import Task
     from adapterhub_fin_registry import Version
@@ -83,7 +83,7 @@ def extract(
         raise BaseNotFound(f"{folder} holds no config.json: name the folder of a fine-tuned model")
     choice = BaseChoice.read(base)
     source = bases.find_base(choice, download=download)
-    from adapterhub_fin.engine.folding.base_tensors import ModelTensors
+    from adapterhub_fin.engine.base.model_tensors import ModelTensors
     from adapterhub_fin.engine.folding.differences import Differences
     from adapterhub_fin.engine.folding.tuned import tuned_shell
 
@@ -152,7 +152,7 @@ def _pinned(
 ) -> Base:
     """The base as it is on disk: its own parameters, one at a time, by their names in a bare base."""
     leave_out = foreign.head_modules if foreign.head else ()
-    from adapterhub_fin.engine.folding.base_tensors import fingerprinted
+    from adapterhub_fin.engine.base.model_tensors import fingerprinted
 
     read = fingerprinted(model, origin, leave_out)
     return describe_base(model, tokenizer, leave_out, source.repository, source.revision, read)

@@ -12,24 +12,24 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.base_check import check_base, held_base
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import check_base, held_base
+from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, Stored, fingerprinted
+from adapterhub_fin.engine.base.padding import align_padding
+from adapterhub_fin.engine.base.progress import progress
+from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.folding.arithmetic import Change
-from adapterhub_fin.engine.folding.base_tensors import FLOATS, ModelTensors, Stored, fingerprinted
 from adapterhub_fin.engine.folding.four_bit import FourBit
 from adapterhub_fin.engine.folding.loss import Into, Loss, fitted
 from adapterhub_fin.engine.folding.shell import shell_of, untied
 from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
-from adapterhub_fin.engine.loading import base_source, find_version
-from adapterhub_fin.engine.merging.reading import changes_of
-from adapterhub_fin.engine.padding import align_padding
-from adapterhub_fin.engine.progress import progress
-from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.engine.inference.load import base_source, find_version
+from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.errors import Refused, WriteFailed, WrongTensors
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.loading import Found
-    from adapterhub_fin.engine.merging.places import Place
+    from adapterhub_fin.engine.inference.load import Found
+    from adapterhub_fin.engine.merging.parameters import Place
     from adapterhub_fin_registry import Registry
 
 # What Transformers calls these files whatever the tokenizer; each kind of tokenizer adds its own (vocab_files_names).

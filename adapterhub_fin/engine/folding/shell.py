@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import transformers
 
-from adapterhub_fin.engine.locks import on_meta
+from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.errors import Refused
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from adapterhub_fin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import HeadImplementation
 
 
 def shell_of(config: PretrainedConfig, head: HeadImplementation | None, folder: Path, whose: str) -> PreTrainedModel:

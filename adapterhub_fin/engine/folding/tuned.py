@@ -14,9 +14,9 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING_NAMES,
 )
 
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.locks import on_meta
-from adapterhub_fin.engine.pin import VOLATILE
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.fingerprint import VOLATILE
+from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.errors import BaseNotFound, Refused, WrongBase
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.folding.base_tensors import DTYPES, INDEX, WHOLE
+from adapterhub_fin.engine.base.model_tensors import DTYPES, INDEX, WHOLE
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PIECE = 2**22  # bytes handed to the file at once

@@ -7,12 +7,12 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapterhub_fin.engine.lookalikes import check_weights, read_config
-from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
-from adapterhub_fin.engine.repairs import repair
+from adapterhub_fin.engine.importing.recognise import check_weights, read_config
+from adapterhub_fin.engine.importing.repairs import repair
 from adapterhub_fin.errors import NotAnAdapter, WriteFailed
-from adapterhub_fin_registry.paths import refusal, size_limit
-from adapterhub_fin_registry.reading import hash_file, open_regular
+from adapterhub_fin.plugin.adapter_files import CONFIG, PICKLE, WEIGHTS
+from adapterhub_fin_registry.io.safe_read import hash_file, open_regular
+from adapterhub_fin_registry.model.file_rules import refusal, size_limit
 
 
 @dataclass
@@ -67,7 +67,9 @@ def _copied(source: Path, clean: Path) -> CleanCopy:
         else:
             copied.dropped.append(text(path.name))
     if not (source / WEIGHTS).is_file():
-        from adapterhub_fin.engine.pickled import convert_pickle  # torch, which tensors in safetensors need not
+        from adapterhub_fin.engine.importing.pickled import (
+            convert_pickle,  # torch, which tensors in safetensors need not
+        )
 
         convert_pickle(source / PICKLE, clean / WEIGHTS, source / PICKLE)
         copied.dropped.remove(PICKLE)

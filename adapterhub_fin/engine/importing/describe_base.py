@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoModel
 
-from adapterhub_fin import bases
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine import pin, plugs
-from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.embeddings import stored_embeddings
-from adapterhub_fin.engine.folding.base_tensors import ModelTensors, fingerprinted
-from adapterhub_fin.engine.foreign import is_unserved
-from adapterhub_fin.engine.locks import building, on_meta
-from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.locks import building, on_meta
+from adapterhub_fin.engine.base.model_tensors import ModelTensors, fingerprinted
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.importing.read_folder import is_unserved
+from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.errors import Refused
-from adapterhub_fin_registry.manifest import Base
+from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin_registry.model.manifest import Base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from adapterhub_fin.interfaces import HeadImplementation
-    from adapterhub_fin.recipe import BaseChoice
+    from adapterhub_fin.plugin.interfaces import HeadImplementation
+    from adapterhub_fin.recipe.recipe import BaseChoice
 
 
 def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter: Path) -> Base:

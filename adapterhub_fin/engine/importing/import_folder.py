@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.engine.clean_copy import clean_copy, text
-from adapterhub_fin.engine.foreign import read_folder
-from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest
-from adapterhub_fin.engine.peft_fields import unknown_settings
-from adapterhub_fin.engine.peft_folder import WEIGHTS
-from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base.tensor_file import TensorFile
+from adapterhub_fin.engine.importing.clean_copy import clean_copy, text
+from adapterhub_fin.engine.importing.manifest import base_choice, foreign_manifest
+from adapterhub_fin.engine.importing.read_folder import read_folder
 from adapterhub_fin.errors import NotAnAdapter
-from adapterhub_fin.extensions import extensions
+from adapterhub_fin.plugin.adapter_files import WEIGHTS
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.peft_fields import unknown_settings
 from adapterhub_fin.publishing import store_of, weights
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Incoming, Registry
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.foreign import Foreign
-    from adapterhub_fin.recipe import BaseChoice
+    from adapterhub_fin.engine.importing.read_folder import Foreign
+    from adapterhub_fin.recipe.recipe import BaseChoice
     from adapterhub_fin_registry import Version
 
 
@@ -124,7 +124,7 @@ def _import(
 def _pin(choice: BaseChoice | None, foreign: Foreign, adapter: Path) -> Mapping[str, Any]:
     """What is known of the base: read from its folder where one is given, else as it is declared."""
     if choice is not None and choice.path is not None:
-        from adapterhub_fin.engine.base_files import describe_folder
+        from adapterhub_fin.engine.importing.describe_base import describe_folder
 
         return describe_folder(choice, foreign.head, adapter).model_dump()
     return {

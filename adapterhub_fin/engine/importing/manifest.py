@@ -8,17 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.engine.dated import first_seen, knowledge_record
-from adapterhub_fin.engine.provenance import environment, method_record_for
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.data.known import first_seen, knowledge_record
+from adapterhub_fin.engine.training.manifest import environment, method_record_for
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.options import checked
-from adapterhub_fin.recipe import BaseChoice, named_base
+from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.recipe.recipe import BaseChoice, named_base
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.foreign import Foreign
-    from adapterhub_fin.interfaces import Known
+    from adapterhub_fin.engine.importing.read_folder import Foreign
+    from adapterhub_fin.plugin.interfaces import Known
 
 
 def base_choice(base: str | Path | Mapping[str, Any] | None, recorded: Any = None) -> BaseChoice | None:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.weights import write_tensors
+from adapterhub_fin.engine.peft.adapter_io import write_tensors
 from adapterhub_fin.errors import NotAnAdapter
-from adapterhub_fin_registry.paths import size_limit
+from adapterhub_fin_registry.model.file_rules import size_limit
 
 SAFE_FROM = (2, 6)  # CVE-2025-32434: before it, weights_only could be bypassed
 AGAIN = "save it again with PeftModel.save_pretrained, which writes safetensors"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine.base_changes import unrepeatable
-from adapterhub_fin.engine.finite import check_weights_finite
-from adapterhub_fin.engine.lookalikes import check_weights, read_config
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin.engine.importing.recognise import check_weights, read_config
+from adapterhub_fin.engine.peft.finite import check_weights_finite
 from adapterhub_fin.errors import NotAnAdapter
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin_registry.safetensors_header import read_header
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.base_changes import unrepeatable
+from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin_registry.io.safetensors_header import read_header
 
 PREFIX = "base_model.model."
 # The last layer of the classifiers that Transformers has, whose rows are the labels.

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.engine.peft_folder import CONFIG, PICKLE, WEIGHTS
 from adapterhub_fin.errors import NotAnAdapter
-from adapterhub_fin_registry.paths import size_limit
-from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
+from adapterhub_fin.plugin.adapter_files import CONFIG, PICKLE, WEIGHTS
+from adapterhub_fin_registry.io.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
+from adapterhub_fin_registry.model.file_rules import size_limit
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".zst")
 STATES = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "rng_state.pth", "trainer_state.json")

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import NotAnAdapter
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
 
 # A checkpoint of the whole PEFT model's state has the runtime name in its keys; PEFT's own files never do, and its
 # loader finds no place for such keys and says nothing.

@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.bare import bare_base, untouched
-from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.embeddings import stored_embeddings
-from adapterhub_fin.engine.foreign import read_folder
-from adapterhub_fin.engine.foreign_record import base_choice, foreign_manifest
-from adapterhub_fin.engine.grown import base_folder, changed_rows
-from adapterhub_fin.engine.locks import building
-from adapterhub_fin.engine.own_tokenizer import store_tokenizer
-from adapterhub_fin.engine.peft_tensors import active_adapter, write_peft_folder
-from adapterhub_fin.engine.read_back import check_reads_back
-from adapterhub_fin.engine.slots import new_slot
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.locks import building
+from adapterhub_fin.engine.base.own_tokenizer import store_tokenizer
+from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.engine.importing.manifest import base_choice, foreign_manifest
+from adapterhub_fin.engine.importing.read_folder import read_folder
+from adapterhub_fin.engine.peft.bare import bare_base, untouched
+from adapterhub_fin.engine.peft.changed_rows import base_folder, changed_rows
+from adapterhub_fin.engine.peft.embeddings import stored_embeddings
+from adapterhub_fin.engine.peft.read_back import check_reads_back
+from adapterhub_fin.engine.peft.tensors import active_adapter, write_peft_folder
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.decoding import Decoding
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.examples import check_tokens
-from adapterhub_fin.engine.locks import computing, tokenizing
-from adapterhub_fin.engine.padding import aligned_padding
-from adapterhub_fin.engine.progress import progress as bar
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.locks import computing, tokenizing
+from adapterhub_fin.engine.base.padding import aligned_padding
+from adapterhub_fin.engine.base.progress import progress as bar
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin.options import checked
-from adapterhub_fin.texts import check_prompt, check_prompts, check_texts
+from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.plugin.examples import check_tokens
+from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.plugin.texts import check_prompt, check_prompts, check_texts
+from adapterhub_fin.recipe.decoding import Decoding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.generating import Prompt
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation, PoolingImplementation
+    from adapterhub_fin.engine.inference.generating import Prompt
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation, PoolingImplementation
     from adapterhub_fin_registry import Manifest, Version
 else:
     torch = Lazy("torch")
@@ -109,14 +109,14 @@ class Adapter:
         self, prompts: Sequence[Prompt], batch_size: int = 8, *, progress: bool = False, **options: Any
     ) -> Sequence[str]:
         """What the model writes after each prompt, a text or a conversation; see `decoding.Decoding` for options."""
-        from adapterhub_fin.engine.generating import generate
+        from adapterhub_fin.engine.inference.generating import generate
 
         asks = check_prompts(prompts, "generate")
         return generate(self, asks, batch_size, checked(Decoding, options, "generate"), progress)
 
     def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
         """The same for one prompt, piece by piece as it is written."""
-        from adapterhub_fin.engine.generating import stream
+        from adapterhub_fin.engine.inference.generating import stream
 
         return stream(self, check_prompt(prompt, "stream: the prompt"), checked(Decoding, options, "generate"))
 
@@ -140,7 +140,7 @@ class Adapter:
                 for row, value in zip(rows, answer(dict(batch)).float().cpu(), strict=True):
                     answers[row] = value
                 advance(len(rows))
-        from adapterhub_fin.engine.finite_answers import check_finite
+        from adapterhub_fin.engine.inference.finite import check_finite
 
         stacked = torch.stack(answers)
         check_finite(stacked, self.reference, "text")

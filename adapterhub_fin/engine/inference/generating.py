@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria
 
-from adapterhub_fin.engine.ending import Ending, PieceStreamer, WritesMark, ending
-from adapterhub_fin.engine.examples import check_tokens
-from adapterhub_fin.engine.finite_answers import FiniteScores
-from adapterhub_fin.engine.locks import drawing, is_mine, tokenizing
-from adapterhub_fin.engine.positions import position_limit
-from adapterhub_fin.engine.progress import progress
+from adapterhub_fin.engine.base.locks import drawing, is_mine, tokenizing
+from adapterhub_fin.engine.base.positions import position_limit
+from adapterhub_fin.engine.base.progress import progress
+from adapterhub_fin.engine.inference.finite import FiniteScores
+from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, WritesMark, ending
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
+from adapterhub_fin.plugin.examples import check_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.decoding import Decoding
-    from adapterhub_fin.engine.adapter import Adapter
+    from adapterhub_fin.engine.inference.adapter import Adapter
+    from adapterhub_fin.recipe.decoding import Decoding
 
 Prompt = str | Sequence[Mapping[str, str]]
 

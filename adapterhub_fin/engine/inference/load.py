@@ -8,30 +8,31 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adapterhub_fin import bases
-from adapterhub_fin.descriptions import Head, Method
-from adapterhub_fin.engine import pin, plugs
-from adapterhub_fin.engine.adapter import Adapter, NoTokenizer
-from adapterhub_fin.engine.base_check import check_base, check_shape, describe_base, held_base, record_first_pin
-from adapterhub_fin.engine.embeddings import (
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import check_base, check_shape, describe_base, held_base, record_first_pin
+from adapterhub_fin.engine.base.locks import building, lock_of, on_meta
+from adapterhub_fin.engine.base.own_tokenizer import brought_tokenizer
+from adapterhub_fin.engine.base.padding import align_padding, padding
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.slots import check_unchanged, new_slot, note_wrapper, take_slot, wrapper_of
+from adapterhub_fin.engine.importing.read_folder import is_unserved, task_of
+from adapterhub_fin.engine.inference.adapter import Adapter, NoTokenizer
+from adapterhub_fin.engine.peft.adapter_io import fill_adapter
+from adapterhub_fin.engine.peft.embeddings import (
     StoredEmbeddings,
     changed_embeddings,
     fit_vocabulary,
     live_embeddings,
     stored_embeddings,
 )
-from adapterhub_fin.engine.foreign import is_unserved, task_of
-from adapterhub_fin.engine.locks import building, lock_of, on_meta
-from adapterhub_fin.engine.own_tokenizer import brought_tokenizer
-from adapterhub_fin.engine.padding import align_padding, padding
-from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.read_back import check_fits
-from adapterhub_fin.engine.slots import check_unchanged, new_slot, note_wrapper, take_slot, wrapper_of
-from adapterhub_fin.engine.weights import fill_adapter
+from adapterhub_fin.engine.peft.read_back import check_fits
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName, WrongBase
-from adapterhub_fin.interfaces import Site
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin.plugin.descriptions import Head, Method
+from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
 
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
     from adapterhub_fin_registry import Version
-    from adapterhub_fin_registry.manifest import Base
+    from adapterhub_fin_registry.model.manifest import Base
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
 

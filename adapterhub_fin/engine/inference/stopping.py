@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import StoppingCriteria, TextIteratorStreamer
 
-from adapterhub_fin.engine.locks import tokenizing
+from adapterhub_fin.engine.base.locks import tokenizing
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import HeadImplementation
 
 
 @dataclass(frozen=True)

@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
 
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.foreign import PREFIX, head_modules
-from adapterhub_fin.engine.low_rank import LowRank
-from adapterhub_fin.engine.merging.places import Place
-from adapterhub_fin.engine.merging.variants import check_plain
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.importing.read_folder import PREFIX, head_modules
+from adapterhub_fin.engine.merging.parameters import Place
+from adapterhub_fin.engine.merging.unsupported_lora import check_plain
+from adapterhub_fin.engine.peft.lora_config import lora_rank, lora_scale
 from adapterhub_fin.errors import AdapterHubError, BadMerge, NotAnAdapter, PluginError, UnknownName
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin.lora_scale import lora_rank, lora_scale
-from adapterhub_fin_registry.safetensors_header import read_header
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.low_rank import LowRank
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from adapterhub_fin.interfaces import LoraFactors, MethodImplementation
+    from adapterhub_fin.plugin.interfaces import LoraFactors, MethodImplementation
     from adapterhub_fin_registry import Version
-    from adapterhub_fin_registry.manifest import Method as StoredMethod
+    from adapterhub_fin_registry.model.manifest import Method as StoredMethod
 else:
     torch = Lazy("torch")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from adapterhub_fin.descriptions import Merger
-from adapterhub_fin.engine.low_rank import LowRank, Span, nearest
-from adapterhub_fin.engine.merging.sketching import sketched
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import AdapterHubError, BadMerge, PluginError
-from adapterhub_fin.interfaces import MergerImplementation
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin.plugin.descriptions import Merger
+from adapterhub_fin.plugin.interfaces import MergerImplementation
+from adapterhub_fin.plugin.low_rank import LowRank, Span, nearest
 
 if TYPE_CHECKING:
     import torch

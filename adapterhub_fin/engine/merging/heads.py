@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import descriptions
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.foreign import ROWS
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.importing.read_folder import ROWS
 from adapterhub_fin.engine.merging.parents import Parent
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin.plugin import descriptions
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from adapterhub_fin_registry.manifest import Head
+    from adapterhub_fin_registry.model.manifest import Head
 else:
     torch = Lazy("torch")
 

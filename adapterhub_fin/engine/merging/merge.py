@@ -9,26 +9,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.corpus import check_there
-from adapterhub_fin.engine.low_rank import LowRank
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.progress import progress
+from adapterhub_fin.engine.data.corpus import check_there
 from adapterhub_fin.engine.merging.combine import Rank
 from adapterhub_fin.engine.merging.parents import merged_base
 from adapterhub_fin.engine.merging.plan import Manner, MergePlan, plan_merge
 from adapterhub_fin.engine.merging.record import merge_manifest
 from adapterhub_fin.engine.merging.writing import write_lora
-from adapterhub_fin.engine.progress import progress
 from adapterhub_fin.errors import BadMerge
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin.recipe import CorpusChoice
+from adapterhub_fin.plugin.low_rank import LowRank
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.recipe import CorpusChoice
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.reference import check_name
+from adapterhub_fin_registry.model.reference import check_name
 
 if TYPE_CHECKING:
     import torch
 
-    from adapterhub_fin.engine.evaluating import CorpusSource, Evaluation, Part
+    from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, Evaluation, Part
     from adapterhub_fin_registry import Version
 else:
     torch = Lazy("torch")
@@ -176,6 +176,6 @@ def _store(
 def _measured(
     corpus: CorpusSource, part: Part, version: Version, registry: Registry | None, *, record: bool, **loading: Any
 ) -> Evaluation:
-    from adapterhub_fin.engine.evaluating import evaluate
+    from adapterhub_fin.engine.evaluation.evaluate import evaluate
 
     return evaluate(version.reference, corpus, part=part, record=record, registry=registry, **loading)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, TypeVar
 
-from adapterhub_fin.engine.base_check import first_difference, held_base
+from adapterhub_fin.engine.base.check import first_difference, held_base
+from adapterhub_fin.engine.merging.changes import StoredChanges, changes_of
 from adapterhub_fin.engine.merging.kinds import check_one_kind
-from adapterhub_fin.engine.merging.reading import StoredChanges, changes_of
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
-    from adapterhub_fin_registry.manifest import Base, WeightProbe
+    from adapterhub_fin_registry.model.manifest import Base, WeightProbe
 
 COARSEST = 2.0**-6  # half units in the last place of two bfloat16 sum to at most 2**-7 of a number
 TINIEST = 2.0**-20  # beyond what float16's smallest numbers round to

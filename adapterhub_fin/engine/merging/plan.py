@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.descriptions import Merger
-from adapterhub_fin.engine.low_rank import LowRank
+from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.merging.combine import (
     BEYOND,
     Combined,
@@ -22,12 +21,13 @@ from adapterhub_fin.engine.merging.combine import (
 )
 from adapterhub_fin.engine.merging.heads import MergedHead, merge_heads
 from adapterhub_fin.engine.merging.kinds import check_reached
+from adapterhub_fin.engine.merging.parameters import Place, check_one_lora
 from adapterhub_fin.engine.merging.parents import Parent, check_together, find_parents
-from adapterhub_fin.engine.merging.places import Place, check_one_lora
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, NotFound
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin.plugin.descriptions import Merger
+from adapterhub_fin.plugin.low_rank import LowRank
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
     from pydantic import BaseModel
 
-    from adapterhub_fin.interfaces import MergerImplementation
+    from adapterhub_fin.plugin.interfaces import MergerImplementation
 else:
     torch = Lazy("torch")
 

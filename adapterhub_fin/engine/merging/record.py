@@ -7,12 +7,12 @@ from typing import Any
 
 from adapterhub_fin.engine.merging.parents import Parent, merged_base
 from adapterhub_fin.engine.merging.plan import MergePlan
-from adapterhub_fin.engine.provenance import environment, method_record_for
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.options import checked
+from adapterhub_fin.engine.training.manifest import environment, method_record_for
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry import Manifest
-from adapterhub_fin_registry.knowledge import BASE, parse_instant
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.model.knowledge import BASE, parse_instant
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 DIGITS = 6  # of an energy that is recorded
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.foreign import PREFIX
-from adapterhub_fin.engine.low_rank import LowRank
-from adapterhub_fin.engine.merging.places import Place
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.engine.weights import write_tensors
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.importing.read_folder import PREFIX
+from adapterhub_fin.engine.merging.parameters import Place
+from adapterhub_fin.engine.peft.adapter_io import write_tensors
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.low_rank import LowRank
 
 if TYPE_CHECKING:
     import torch

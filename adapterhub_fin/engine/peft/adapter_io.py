@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
-from adapterhub_fin.engine.peft_folder import WEIGHTS
+from adapterhub_fin.engine.peft.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.errors import WriteFailed, WrongTensors
+from adapterhub_fin.plugin.adapter_files import WEIGHTS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from adapterhub_fin.interfaces import MethodImplementation
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
 
 
 def write_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:

@@ -11,9 +11,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
-from adapterhub_fin.engine import pin
-from adapterhub_fin.engine.base_changes import changes_biases, changes_weights
-from adapterhub_fin.engine.slots import sharing_copy
+from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base.slots import sharing_copy
+from adapterhub_fin.plugin.base_changes import changes_biases, changes_weights
 
 
 def bare_base(model: PeftModel) -> nn.Module:

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.engine.embeddings import embedding_modules
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.peft.embeddings import embedding_modules
 from adapterhub_fin.errors import BadRecipe, BaseNotFound, Refused
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin.recipe import BaseChoice
+from adapterhub_fin.recipe.recipe import BaseChoice
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def changed_rows(base: nn.Module, folder: Path | None) -> Iterator[tuple[str, Te
     """Yield the parameters of a model's embeddings that differ from its base's file, or that the file has not."""
     if folder is None:
         return
-    from adapterhub_fin.engine.folding.base_tensors import ModelTensors
+    from adapterhub_fin.engine.base.model_tensors import ModelTensors
 
     try:
         stored = ModelTensors(folder, base).by_key  # type: ignore[arg-type]  # a plain module has no embeddings

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.tensor_file import TensorFile
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import NotAnAdapter
-from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
     import numpy as np

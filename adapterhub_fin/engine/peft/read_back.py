@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.embeddings import live_embeddings, stored_embeddings
-from adapterhub_fin.engine.locks import building, on_meta
-from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.slots import check_bijection, meta_twin, new_slot
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.locks import building, on_meta
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.slots import check_bijection, meta_twin, new_slot
+from adapterhub_fin.engine.peft.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin.plugin.descriptions import Method
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from adapterhub_fin.engine.setup import Setup
-    from adapterhub_fin.interfaces import MethodImplementation, Site
+    from adapterhub_fin.engine.training.prepare import Setup
+    from adapterhub_fin.plugin.interfaces import MethodImplementation, Site
 else:
     torch = Lazy("torch")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.low_rank import LowRank, nearest, numerical_rank
-from adapterhub_fin.lazy import Lazy
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.plugin.low_rank import LowRank, nearest, numerical_rank
 
 if TYPE_CHECKING:
     import torch

@@ -18,13 +18,13 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
-from adapterhub_fin.engine.foreign import is_prompt
-from adapterhub_fin.engine.grown import stored_names
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.engine.peft_method import plain
-from adapterhub_fin.engine.slots import new_slot, sharing_copy
-from adapterhub_fin.engine.weights import write_tensors
+from adapterhub_fin.engine.base.slots import new_slot, sharing_copy
+from adapterhub_fin.engine.importing.read_folder import is_prompt
+from adapterhub_fin.engine.peft.adapter_io import write_tensors
+from adapterhub_fin.engine.peft.changed_rows import stored_names
 from adapterhub_fin.errors import BadRecipe, WrongTensors
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.peft_method import plain
 
 TORCH_S_OWN = frozenset(vars(nn.Module()))  # attributes of any module, of which none is keyed by adapters
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.arguments import check_training
-from adapterhub_fin.engine.examples import lengths
-from adapterhub_fin.engine.ranks import world_size
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.training.arguments import check_training
+from adapterhub_fin.engine.training.distributed import world_size
 from adapterhub_fin.errors import BadRecipe, PluginError
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.recipe import MethodChoice
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.examples import lengths
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.recipe import MethodChoice
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.setup import Draft
+    from adapterhub_fin.engine.training.prepare import Draft
 
 Setting = tuple[str, "Draft"]  # as --set takes it, and the run with it
 SHORTEST = 16  # tokens: half of a shorter row would say nothing

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.examples import lengths
-from adapterhub_fin.engine.ranks import world_size
+from adapterhub_fin.engine.training.distributed import world_size
+from adapterhub_fin.plugin.examples import lengths
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.setup import Draft
+    from adapterhub_fin.engine.training.prepare import Draft
 
 Rows = Sequence[Mapping[str, Any]]
 EPOCHS = 3  # looked at: the longest row is in every epoch, and what shares its batch differs little
@@ -18,7 +18,7 @@ EPOCHS = 3  # looked at: the longest row is in every epoch, and what shares its 
 
 def training_parts(draft: Draft, epoch: int) -> list[list[int]]:
     """Indices of the training examples of an epoch, as they go through the model together in one process."""
-    from adapterhub_fin.engine.sampling import LengthGroupedBatches
+    from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
 
     training, rows = draft.recipe.training, draft.examples["train"]
     order = LengthGroupedBatches(lengths(rows), training.batch_size, training.seed)
@@ -28,7 +28,7 @@ def training_parts(draft: Draft, epoch: int) -> list[list[int]]:
 
 def answer_batches(draft: Draft, part: str) -> list[list[int]]:
     """The same for an evaluation of the validation or the test part."""
-    from adapterhub_fin.engine.sampling import LongestFirst
+    from adapterhub_fin.engine.data.sampling import LongestFirst
 
     training = draft.recipe.training
     size = 2 * (training.batch_size // (training.accumulate * world_size()))

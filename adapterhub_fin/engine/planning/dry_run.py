@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import Trainer, TrainerControl, TrainerState
 
-from adapterhub_fin.engine.arguments import arguments
-from adapterhub_fin.engine.examples import lengths
-from adapterhub_fin.engine.pin import logical_shape
+from adapterhub_fin.engine.base.fingerprint import logical_shape
+from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.planning.batches import Rows, longest_answer, longest_part
-from adapterhub_fin.engine.planning.ledger import Ledger, Work
-from adapterhub_fin.engine.planning.shadow import held, shadow_experts, shadow_model
-from adapterhub_fin.engine.quiet import quiet_loading
+from adapterhub_fin.engine.planning.fake_model import held, shadow_experts, shadow_model
+from adapterhub_fin.engine.planning.memory_ledger import Ledger, Work
+from adapterhub_fin.engine.training.arguments import arguments
+from adapterhub_fin.plugin.examples import lengths
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.setup import Draft
+    from adapterhub_fin.engine.training.prepare import Draft
 
 WEIGHTS, GRADIENTS, OPTIMIZER, ACTIVATIONS, WORKING = "weights", "gradients", "optimizer", "activations", "working"
 

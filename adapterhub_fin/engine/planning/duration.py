@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from adapterhub_fin.engine.planning.batches import answer_batches, answer_tokens, training_tokens
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.planning.ledger import Work
+    from adapterhub_fin.engine.planning.dry_run import Phase, Rehearsal
     from adapterhub_fin.engine.planning.machine import Speed
-    from adapterhub_fin.engine.planning.rehearsal import Phase, Rehearsal
-    from adapterhub_fin.engine.setup import Draft
+    from adapterhub_fin.engine.planning.memory_ledger import Work
+    from adapterhub_fin.engine.training.prepare import Draft
 
 
 def duration(told: Rehearsal, draft: Draft, speed: Speed) -> float:

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.locks import on_meta
-from adapterhub_fin.engine.padding import align_padding
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.locks import on_meta
+from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
-from adapterhub_fin_registry.safetensors_header import read_header
+from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from transformers import PretrainedConfig
 
-    from adapterhub_fin.engine.setup import Draft
+    from adapterhub_fin.engine.training.prepare import Draft
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 FOUR_BIT = "Params4bit"  # by name: bitsandbytes need not be installed

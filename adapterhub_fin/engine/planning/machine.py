@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
     import torch

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.planning.alternatives import alternatives
 from adapterhub_fin.engine.planning.duration import duration
 from adapterhub_fin.engine.planning.machine import CONTEXT, Device, find_device, known_speed, measure_speed, resident
-from adapterhub_fin.engine.series import largest_window
-from adapterhub_fin.engine.setup import draft
-from adapterhub_fin.engine.training import read_recipe
+from adapterhub_fin.engine.training.prepare import draft
+from adapterhub_fin.engine.training.series import largest_window
+from adapterhub_fin.engine.training.train import read_recipe
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.planning.rehearsal import Phase, Rehearsal
-    from adapterhub_fin.engine.setup import Draft
-    from adapterhub_fin.engine.training import Source
-    from adapterhub_fin.recipe import Recipe
+    from adapterhub_fin.engine.planning.dry_run import Phase, Rehearsal
+    from adapterhub_fin.engine.training.prepare import Draft
+    from adapterhub_fin.engine.training.train import Source
+    from adapterhub_fin.recipe.recipe import Recipe
 
 # Both were measured on runs other than those that benchmarks/plan.py judges by; benchmarks/RESULTS.md has them.
 MACHINERY = 20 * 2**20  # bytes that training itself loads and compiles after its rows are read, on a CPU
@@ -92,7 +92,7 @@ def plan(
     place = asked or find_device(None)
     process = CONTEXT if place.kind != "cpu" else resident() + MACHINERY  # before the estimate itself takes memory
     speed = measure_speed(place) if measure else known_speed(place)
-    from adapterhub_fin.engine.planning.rehearsal import rehearse
+    from adapterhub_fin.engine.planning.dry_run import rehearse
 
     told = rehearse(drafted)
     fullest, memory = _fullest(drafted, told, place, process)
@@ -132,7 +132,7 @@ def _passing(drafted: Draft, told: Rehearsal) -> Phase:
     """A step that recomputes nothing: what is computed again goes through the heap too, and leaves its holes."""
     if not drafted.recipe.training.recompute:
         return told.training
-    from adapterhub_fin.engine.planning.rehearsal import rehearse
+    from adapterhub_fin.engine.planning.dry_run import rehearse
 
     training = drafted.recipe.training.model_copy(update={"recompute": False})
     return rehearse(replace(drafted, recipe=drafted.recipe.model_copy(update={"training": training}))).training
@@ -149,7 +149,7 @@ def _needs(phase: Phase, process: int, holes: int) -> Mapping[str, int]:
 
 def _changes(drafted: Draft, place: Device, process: int) -> Iterable[Change]:
     """Of each way to need less the mildest form that fits, else its strongest."""
-    from adapterhub_fin.engine.planning.rehearsal import rehearse
+    from adapterhub_fin.engine.planning.dry_run import rehearse
 
     advised = False
     for group in alternatives(drafted):
@@ -166,7 +166,7 @@ def _changes(drafted: Draft, place: Device, process: int) -> Iterable[Change]:
 
 
 def _assumptions(drafted: Draft, place: Device) -> Iterable[str]:
-    from adapterhub_fin.engine.planning.shadow import loaded_dtype
+    from adapterhub_fin.engine.planning.fake_model import loaded_dtype
 
     training, split = drafted.recipe.training, drafted.recipe.corpus.split
     if split.cutoff is not None:

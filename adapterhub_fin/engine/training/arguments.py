@@ -6,17 +6,17 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.ranks import world_size
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.training.distributed import world_size
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.lazy import Lazy
 
 if TYPE_CHECKING:
     import torch
     from transformers import TrainingArguments
 
-    from adapterhub_fin.descriptions import Metric
-    from adapterhub_fin.interfaces import MethodImplementation
-    from adapterhub_fin.recipe import Training
+    from adapterhub_fin.plugin.descriptions import Metric
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
+    from adapterhub_fin.recipe.recipe import Training
 else:
     torch = Lazy("torch")
 

@@ -10,16 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.descriptions import Method
-from adapterhub_fin.engine.dated import knowledge_record
+from adapterhub_fin.engine.data.known import knowledge_record
 from adapterhub_fin.errors import AdapterHubError, BadRecipe, PluginError
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.options import checked
+from adapterhub_fin.plugin.descriptions import Method
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.setup import Setup
-    from adapterhub_fin.recipe import Recipe
+    from adapterhub_fin.engine.training.prepare import Setup
+    from adapterhub_fin.recipe.recipe import Recipe
 
 LIBRARIES = ("adapterhub-fin", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "tokenizers")
 

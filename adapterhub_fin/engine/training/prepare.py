@@ -7,31 +7,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.descriptions import Head, Method, Metric
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.arguments import check_training, total_steps
-from adapterhub_fin.engine.base_check import describe_base
-from adapterhub_fin.engine.corpus import Corpora, check_targets, check_there, read_corpus
-from adapterhub_fin.engine.dated import first_seen
-from adapterhub_fin.engine.measure import check_parts, metric_for
-from adapterhub_fin.engine.padding import align_padding
-from adapterhub_fin.engine.positions import position_limit
-from adapterhub_fin.engine.quiet import quiet_loading
-from adapterhub_fin.engine.slots import new_slot
-from adapterhub_fin.engine.splits import PARTS
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.padding import align_padding
+from adapterhub_fin.engine.base.positions import position_limit
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_there, read_corpus
+from adapterhub_fin.engine.data.known import first_seen
+from adapterhub_fin.engine.data.splits import PARTS
+from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
+from adapterhub_fin.engine.training.arguments import check_training, total_steps
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.interfaces import Site
-from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.plugin.descriptions import Head, Method, Metric
+from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.reach import OutOfReach
-    from adapterhub_fin.interfaces import HeadImplementation, Known, MethodImplementation, Rows
-    from adapterhub_fin_registry.manifest import Base
+    from adapterhub_fin.engine.base.experts import OutOfReach
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, Known, MethodImplementation, Rows
+    from adapterhub_fin_registry.model.manifest import Base
 
 log = logging.getLogger(__name__)
 Examples = Mapping[str, Sequence[dict[str, Any]]]

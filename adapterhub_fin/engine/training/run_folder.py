@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from adapterhub_fin.engine.slots import new_slot
+from adapterhub_fin.engine.base.slots import new_slot
 from adapterhub_fin.errors import BadRecipe, WriteFailed
 
 if TYPE_CHECKING:
-    from adapterhub_fin.recipe import Recipe
+    from adapterhub_fin.recipe.recipe import Recipe
 
 RECORD = "run.json"
 LOCK = "lock"

@@ -14,29 +14,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.descriptions import Head
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.base_check import check_base
-from adapterhub_fin.engine.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
-from adapterhub_fin.engine.measure import check_parts, metric_for
-from adapterhub_fin.engine.provenance import method_record, recorded_recipe
-from adapterhub_fin.engine.runs import refuse_both
-from adapterhub_fin.engine.setup import draft, set_up
-from adapterhub_fin.engine.slots import new_slot
-from adapterhub_fin.engine.splits import Division, dates, divide
-from adapterhub_fin.engine.training import Source, named, read_recipe, run
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.check import check_base
+from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
+from adapterhub_fin.engine.data.splits import Division, dates, divide
+from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
+from adapterhub_fin.engine.training.manifest import method_record, recorded_recipe
+from adapterhub_fin.engine.training.prepare import draft, set_up
+from adapterhub_fin.engine.training.run_folder import refuse_both
+from adapterhub_fin.engine.training.train import Source, named, read_recipe, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.recipe import Recipe
+from adapterhub_fin.recipe.schedule import Window
 from adapterhub_fin.registries import configured_registries
-from adapterhub_fin.schedule import Window
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instant
 
 if TYPE_CHECKING:
-    from adapterhub_fin.interfaces import HeadImplementation, Rows
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, Rows
     from adapterhub_fin_registry import Version
 
 log = logging.getLogger(__name__)

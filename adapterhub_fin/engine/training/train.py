@@ -10,26 +10,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin import bases
-from adapterhub_fin.engine import plugs
-from adapterhub_fin.engine.adapter import Adapter
-from adapterhub_fin.engine.corpus import files_read
-from adapterhub_fin.engine.labels import one_answer
-from adapterhub_fin.engine.loading import load
-from adapterhub_fin.engine.locks import building, drawing
-from adapterhub_fin.engine.measure import measured, metrics_for
-from adapterhub_fin.engine.provenance import draft_manifest
-from adapterhub_fin.engine.ranks import from_first, is_first, world_size
-from adapterhub_fin.engine.read_back import check_trained_loads
-from adapterhub_fin.engine.runs import RunFolder, open_run, refuse_both
-from adapterhub_fin.engine.seen import learnt_texts
-from adapterhub_fin.engine.setup import Draft, Setup, draft, set_up
-from adapterhub_fin.engine.slots import check_bijection
-from adapterhub_fin.engine.weights import write_adapter
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.locks import building, drawing
+from adapterhub_fin.engine.base.slots import check_bijection
+from adapterhub_fin.engine.data.corpus import files_read
+from adapterhub_fin.engine.data.labels import one_answer
+from adapterhub_fin.engine.evaluation.metrics import measured, metrics_for
+from adapterhub_fin.engine.evaluation.seen import learnt_texts
+from adapterhub_fin.engine.inference.adapter import Adapter
+from adapterhub_fin.engine.inference.load import load
+from adapterhub_fin.engine.peft.adapter_io import write_adapter
+from adapterhub_fin.engine.peft.read_back import check_trained_loads
+from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
+from adapterhub_fin.engine.training.manifest import draft_manifest
+from adapterhub_fin.engine.training.prepare import Draft, Setup, draft, set_up
+from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
-from adapterhub_fin.extensions import extensions
-from adapterhub_fin.lazy import Lazy
-from adapterhub_fin.recipe import Recipe
+from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from adapterhub_fin.engine.trainer import AdapterTrainer
+    from adapterhub_fin.engine.training.trainer import AdapterTrainer
     from adapterhub_fin_registry import Version
 else:
     np = Lazy("numpy")
@@ -188,9 +188,9 @@ def _trainer(setup: Setup, model: nn.Module, folder: Path, title: str) -> Adapte
     training = setup.recipe.training
     from transformers import EarlyStoppingCallback
 
-    from adapterhub_fin.engine.arguments import arguments
-    from adapterhub_fin.engine.trainer import AdapterTrainer
-    from adapterhub_fin.engine.training_bar import ProgressBar
+    from adapterhub_fin.engine.training.arguments import arguments
+    from adapterhub_fin.engine.training.progress_bar import ProgressBar
+    from adapterhub_fin.engine.training.trainer import AdapterTrainer
 
     return AdapterTrainer(
         method=setup.method,

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from adapterhub_fin.engine.examples import lengths
-from adapterhub_fin.engine.runs import seal
-from adapterhub_fin.engine.sampling import LengthGroupedBatches, LongestFirst
-from adapterhub_fin.engine.weights import write_adapter, write_tensors
+from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, LongestFirst
+from adapterhub_fin.engine.peft.adapter_io import write_adapter, write_tensors
+from adapterhub_fin.engine.training.run_folder import seal
+from adapterhub_fin.plugin.examples import lengths
 
 if TYPE_CHECKING:
-    from adapterhub_fin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
 
 STATE = "training_state.safetensors"
 

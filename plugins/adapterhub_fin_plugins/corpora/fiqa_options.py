@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from adapterhub_fin.options import Options
+from adapterhub_fin.plugin.options import Options
 
 
 class FiqaOptions(Options):

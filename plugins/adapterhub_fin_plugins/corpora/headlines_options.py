@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.options import Options
+from adapterhub_fin.plugin.options import Options
 
 
 class HeadlinesOptions(Options):

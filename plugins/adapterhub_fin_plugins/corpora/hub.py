@@ -11,7 +11,7 @@ from typing import Any
 from datasets import ClassLabel, load_dataset_builder
 
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.interfaces import BoundedNow, CorpusImplementation, Rows
+from adapterhub_fin.plugin.interfaces import BoundedNow, CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.hub_options import HubOptions
 from adapterhub_fin_plugins.corpora.records import Record

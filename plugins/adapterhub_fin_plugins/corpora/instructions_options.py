@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin_plugins.corpora.columns_options import Zoned
+from adapterhub_fin_plugins.corpora.options import Zoned
 
 
 class InstructionsOptions(Zoned):

@@ -6,10 +6,10 @@ from datetime import date
 
 from pydantic import Field, field_validator, model_validator
 
-from adapterhub_fin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
 from adapterhub_fin.errors import BadInstant
-from adapterhub_fin.options import Options
-from adapterhub_fin_registry.knowledge import end_of_day
+from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.recipe.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
+from adapterhub_fin_registry.model.knowledge import end_of_day
 
 
 class Zoned(Options):

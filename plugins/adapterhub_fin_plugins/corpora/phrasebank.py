@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.interfaces import CorpusImplementation, Known, Rows
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, Known, Rows
 from adapterhub_fin_plugins.corpora.phrasebank_options import PhraseBankOptions
 
 FILES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from adapterhub_fin_plugins.corpora.columns_options import Columns
+from adapterhub_fin_plugins.corpora.options import Columns
 
 
 class TableOptions(Columns):

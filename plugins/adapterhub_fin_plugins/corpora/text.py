@@ -8,8 +8,8 @@ from typing import Any
 from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.interfaces import CorpusImplementation, Rows
-from adapterhub_fin.texts import problem
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin.texts import problem
 from adapterhub_fin_plugins.corpora.columns import Instants, instants, names
 from adapterhub_fin_plugins.corpora.html_text import plain_text
 from adapterhub_fin_plugins.corpora.records import decoded, read_records

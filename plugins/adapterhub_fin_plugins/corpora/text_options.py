@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 from pydantic import Field, field_validator, model_validator
 
-from adapterhub_fin_plugins.corpora.columns_options import Zoned
+from adapterhub_fin_plugins.corpora.options import Zoned
 
 
 class TextOptions(Zoned):

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.examples import IGNORED
 from adapterhub_fin.errors import BadCorpus, BadRecipe, NotFinite
-from adapterhub_fin.interfaces import HeadImplementation, Likelihood
+from adapterhub_fin.plugin.examples import IGNORED
+from adapterhub_fin.plugin.interfaces import HeadImplementation, Likelihood
 from adapterhub_fin_plugins.heads.conversation import Messages, answer_spans, closing, render
 
 if TYPE_CHECKING:

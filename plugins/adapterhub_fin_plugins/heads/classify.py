@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
-from adapterhub_fin.interfaces import HeadImplementation, Prediction
+from adapterhub_fin.plugin.interfaces import HeadImplementation, Prediction
 from adapterhub_fin_plugins.heads.pooling import check_classifier, read_mean, renamed
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from adapterhub_fin.options import Options
+from adapterhub_fin.plugin.options import Options
 
 
 class EmbedOptions(Options):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.interfaces import Estimate, HeadImplementation
+from adapterhub_fin.plugin.interfaces import Estimate, HeadImplementation
 from adapterhub_fin_plugins.heads.pooling import check_classifier, read_mean, renamed
 from adapterhub_fin_plugins.metrics import alike
 
@@ -106,7 +106,7 @@ class Regress(HeadImplementation):
         """Two layers in place of the last; the name of the module they stand in."""
         from torch import nn
 
-        from adapterhub_fin.engine.plugs import outside_backbone
+        from adapterhub_fin.engine.base.load import outside_backbone
 
         for name in reversed(outside_backbone(model)):
             last = getattr(model, name)

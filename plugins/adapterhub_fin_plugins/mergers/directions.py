@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from adapterhub_fin.errors import BadMerge
-from adapterhub_fin.interfaces import MergerImplementation
-from adapterhub_fin.options import NoOptions
+from adapterhub_fin.plugin.interfaces import MergerImplementation
+from adapterhub_fin.plugin.options import NoOptions
 
 MOST_STEPS = 500  # each brings the mean several times nearer unless the directions all but surround it
 

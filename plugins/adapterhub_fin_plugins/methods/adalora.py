@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.foreign import PREFIX
-from adapterhub_fin.engine.peft_fields import stated
-from adapterhub_fin.engine.peft_folder import CONFIG, WEIGHTS
-from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
-from adapterhub_fin.engine.targets import linear_layers
+from adapterhub_fin.engine.importing.read_folder import PREFIX
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
-from adapterhub_fin.interfaces import LoraFactors, Site
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.interfaces import LoraFactors, Site
+from adapterhub_fin.plugin.peft_fields import stated
+from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
+from adapterhub_fin.plugin.target_layers import linear_layers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -88,7 +88,7 @@ class AdaLora(PeftMethod):
         import torch
         from safetensors.torch import load_file
 
-        from adapterhub_fin.engine.low_rank import LowRank
+        from adapterhub_fin.plugin.low_rank import LowRank
 
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         initial, alpha = _rank(config, "init_r", 12), _alpha(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.options import Options
+from adapterhub_fin.plugin.options import Options
 
 
 class AdaLoraOptions(Options):

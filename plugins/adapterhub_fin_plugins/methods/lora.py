@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.peft_fields import stated
-from adapterhub_fin.engine.peft_method import PeftMethod
-from adapterhub_fin.engine.targets import linear_layers
 from adapterhub_fin.errors import BadRecipe, WrongBase
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.peft_fields import stated
+from adapterhub_fin.plugin.peft_method import PeftMethod
+from adapterhub_fin.plugin.target_layers import linear_layers
 from adapterhub_fin_plugins.methods import lora_init
-from adapterhub_fin_plugins.methods.lora_options import CHANGES_BASE
+from adapterhub_fin_plugins.methods.options import CHANGES_BASE
 
 if TYPE_CHECKING:
     from peft import PeftConfig

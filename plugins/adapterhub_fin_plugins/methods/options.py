@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.options import Options
+from adapterhub_fin.plugin.options import Options
 
 CHANGES_BASE = ("pissa", "olora", "corda", "lora-ga")  # they take something out of the base's weights to begin with
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from adapterhub_fin.engine.peft_fields import fields_of, peft_release
-from adapterhub_fin.engine.peft_method import PeftMethod, peft_model
-from adapterhub_fin.engine.targets import linear_layers
 from adapterhub_fin.errors import BadRecipe, PluginError, UnknownName, WrongTensors
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.peft_fields import fields_of, peft_release
+from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
+from adapterhub_fin.plugin.target_layers import linear_layers
 from adapterhub_fin_plugins.methods.prompting import PromptMethod
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
-from adapterhub_fin.options import Options
+from adapterhub_fin.plugin.options import Options
 
 
 class PeftTypeOptions(Options):

@@ -8,10 +8,10 @@ from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.peft_fields import stated
-from adapterhub_fin.engine.peft_method import peft_model
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.peft_fields import stated
+from adapterhub_fin.plugin.peft_method import peft_model
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
     """What the base makes of a text, (tokens, layers x 2 x width): its cache, or its key and value projections."""
     import torch
 
-    from adapterhub_fin.engine.pin import backbone
+    from adapterhub_fin.engine.base.fingerprint import backbone
 
     core, training = backbone(model), model.training
     caches = {"use_cache": True} if "use_cache" in signature(core.forward).parameters else {}

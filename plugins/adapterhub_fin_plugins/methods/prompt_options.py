@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.options import Options
+from adapterhub_fin.plugin.options import Options
 
 TEXT = "Classify the tone of this financial news for the company's investors: negative, neutral or positive."
 

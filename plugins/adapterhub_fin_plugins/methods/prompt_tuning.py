@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.peft_method import peft_model
-from adapterhub_fin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.peft_method import peft_model
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadReference
-from adapterhub_fin.interfaces import Foreign, Published, StoreImplementation
+from adapterhub_fin.plugin.interfaces import Foreign, Published, StoreImplementation
 from adapterhub_fin_registry import HubReference, Incoming, Listed, Version, parse_reference
-from adapterhub_fin_registry.card import card
-from adapterhub_fin_registry.hub import listing
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.publishing import Publisher
-from adapterhub_fin_registry.hub.repository import Repository
-from adapterhub_fin_registry.knowledge import format_instant
+from adapterhub_fin_registry.hub_client import listing
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.publishing import Publisher
+from adapterhub_fin_registry.hub_client.repository import Repository
+from adapterhub_fin_registry.model.knowledge import format_instant
+from adapterhub_fin_registry.model.model_card import card
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo

@@ -11,19 +11,19 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from adapterhub_fin_registry.disk import Disk
+from adapterhub_fin_registry.doctor.checks import aliases, versions
 from adapterhub_fin_registry.doctor.fingerprints import fingerprints
 from adapterhub_fin_registry.doctor.leftovers import leftovers
 from adapterhub_fin_registry.doctor.marks import identity, marks
 from adapterhub_fin_registry.doctor.rights import modes, unreadable
 from adapterhub_fin_registry.doctor.strangers import strangers
-from adapterhub_fin_registry.doctor.versions import aliases, versions
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit
 from adapterhub_fin_registry.errors import AdapterHubError
-from adapterhub_fin_registry.gc import GRACE
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.storage.garbage import GRACE
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.local import Registry
+    from adapterhub_fin_registry.registry import Registry
 
 __all__ = ["Finding", "examine"]
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.change import author, now
 from adapterhub_fin_registry.doctor.places import alias_names
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.gc import KEPT, is_buried
-from adapterhub_fin_registry.learnt import NAME as LEARNT
-from adapterhub_fin_registry.learnt import read_learnt
-from adapterhub_fin_registry.reading import ABSENT, entries, is_there, read_object
-from adapterhub_fin_registry.search.stored import damage
-from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.safe_read import ABSENT, entries, is_there, read_object
+from adapterhub_fin_registry.search.version_reader import damage
+from adapterhub_fin_registry.storage.garbage import KEPT, is_buried
+from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
+from adapterhub_fin_registry.storage.learnt import read_learnt
+from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.transaction import author, now
 
 
 def versions(visit: Visit) -> Found:

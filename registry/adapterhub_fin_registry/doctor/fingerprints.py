@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.events import read_events, recorded_pin
-from adapterhub_fin_registry.reading import ABSENT, read_object
+from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
+from adapterhub_fin_registry.model.events import read_events, recorded_pin
 
 _INITIAL: Final = ("pissa", "olora", "corda", "lora_ga", "loftq")  # LoRA's starts that take from the base's weights
 _WRAPPING: Final = ("trainable_token_indices", "layer_replication", "kasa_config")

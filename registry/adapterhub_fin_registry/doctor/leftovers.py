@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit
 from adapterhub_fin_registry.errors import Corrupted, ReadOnly
-from adapterhub_fin_registry.gc import Leftover, collect
+from adapterhub_fin_registry.storage.garbage import Leftover, collect
 
 
 def leftovers(visit: Visit) -> Found:

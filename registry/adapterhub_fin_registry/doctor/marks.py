@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from adapterhub_fin_registry.change import Change
 from adapterhub_fin_registry.doctor.places import changed_at, everything
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
-from adapterhub_fin_registry.reading import entries
-from adapterhub_fin_registry.shelf import is_unknown, mark_of
+from adapterhub_fin_registry.io.safe_read import entries
+from adapterhub_fin_registry.storage.name_folder import is_unknown, mark_of
+from adapterhub_fin_registry.storage.transaction import Change
 
 
 def identity(visit: Visit) -> Found:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.reading import entries
-from adapterhub_fin_registry.shelf import Shelf
+from adapterhub_fin_registry.io.safe_read import entries
+from adapterhub_fin_registry.storage.name_folder import Shelf
 
 
 def mode_of(path: Path) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 from adapterhub_fin_registry.doctor.places import alias_names, folders, listed, mode_of
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.numbered import HIGHEST, misnumbered
-from adapterhub_fin_registry.reference import is_segment
-from adapterhub_fin_registry.shelf import shelves
+from adapterhub_fin_registry.io.numbered import HIGHEST, misnumbered
+from adapterhub_fin_registry.model.reference import is_segment
+from adapterhub_fin_registry.storage.name_folder import shelves
 
 
 def strangers(visit: Visit) -> Found:

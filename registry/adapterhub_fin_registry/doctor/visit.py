@@ -8,14 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from adapterhub_fin_registry.change import Change, changing
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.gc import workshops
-from adapterhub_fin_registry.shelf import Shelf, listable
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.storage.garbage import workshops
+from adapterhub_fin_registry.storage.name_folder import Shelf, listable
+from adapterhub_fin_registry.storage.transaction import Change, changing
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.local import Registry
+    from adapterhub_fin_registry.registry import Registry
 
 
 @dataclass(frozen=True)

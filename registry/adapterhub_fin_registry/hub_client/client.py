@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from adapterhub_fin_registry.errors import AdapterHubError, BadReference, NotFound, Refused, Unreachable
-from adapterhub_fin_registry.hub.session import PATIENCE, wait_asked_for, watched
+from adapterhub_fin_registry.hub_client.session import PATIENCE, wait_asked_for, watched
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

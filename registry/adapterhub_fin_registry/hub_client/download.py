@@ -18,11 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from adapterhub_fin_registry.cache import caches
 from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, WriteFailed
-from adapterhub_fin_registry.hub.client import Hub, is_passing, status_of, transferring
-from adapterhub_fin_registry.hub.entry import Entry
-from adapterhub_fin_registry.hub.progress import bar
+from adapterhub_fin_registry.hub_client.client import Hub, is_passing, status_of, transferring
+from adapterhub_fin_registry.hub_client.entry import Entry
+from adapterhub_fin_registry.hub_client.progress import bar
+from adapterhub_fin_registry.io.cache import caches
 
 _TRIES: Final = 5  # of one file in one call, each of which goes on where the last broke off
 _KEPT: Final = 7 * 24 * 3600  # seconds for which what nobody asks for any more is kept

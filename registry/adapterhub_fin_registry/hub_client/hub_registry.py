@@ -9,25 +9,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry import resolution
-from adapterhub_fin_registry.cache import caches
-from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import Corrupted, ReadOnly, Refused, Unreachable
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.repository import Pinned, Repository
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.repository import Pinned, Repository
 from adapterhub_fin_registry.incoming import Intake, take
-from adapterhub_fin_registry.knowledge import Tier, choose, format_instant
-from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, local_name
-from adapterhub_fin_registry.shelf import Shelf
-from adapterhub_fin_registry.signatures import MANIFEST
-from adapterhub_fin_registry.version import Version
-from adapterhub_fin_registry.view import AnyReference
+from adapterhub_fin_registry.io.cache import caches
+from adapterhub_fin_registry.io.canonical_json import digest_of
+from adapterhub_fin_registry.model.knowledge import Tier, choose, format_instant
+from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, local_name
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.registry import Registry
+from adapterhub_fin_registry.registry_reader import AnyReference
+from adapterhub_fin_registry.storage import resolve as resolution
+from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.trust.signatures import MANIFEST
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.keys import PrivateKey
-    from adapterhub_fin_registry.manifest import Manifest
-    from adapterhub_fin_registry.signatures import Signature
+    from adapterhub_fin_registry.model.manifest import Manifest
+    from adapterhub_fin_registry.trust.keys import PrivateKey
+    from adapterhub_fin_registry.trust.signatures import Signature
 
 _log = logging.getLogger(__name__)
 

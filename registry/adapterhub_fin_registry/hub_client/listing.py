@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from adapterhub_fin_registry.card import TAG
-from adapterhub_fin_registry.catalogue import Listed
-from adapterhub_fin_registry.clock import read_clock
 from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.repository import Repository
-from adapterhub_fin_registry.knowledge import format_instant
-from adapterhub_fin_registry.reference import HubReference, parse_reference
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.repository import Repository
+from adapterhub_fin_registry.io.clock import read_clock
+from adapterhub_fin_registry.model.knowledge import format_instant
+from adapterhub_fin_registry.model.model_card import TAG
+from adapterhub_fin_registry.model.reference import HubReference, parse_reference
+from adapterhub_fin_registry.remote_index import Listed
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo

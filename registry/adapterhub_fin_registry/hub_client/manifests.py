@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from adapterhub_fin_registry.cache import caches
-from adapterhub_fin_registry.hub.client import Hub
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.io.cache import caches
 
 _SHA256: Final = 64  # letters of the hash before the bytes, by which a file that was cut is told
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry.canonical import digest_of
-from adapterhub_fin_registry.catalogue import Catalogue
 from adapterhub_fin_registry.errors import BadConfiguration, NotFound
-from adapterhub_fin_registry.hub import listing
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.mirror import Mirror
-from adapterhub_fin_registry.hub.repository import Repository
+from adapterhub_fin_registry.hub_client import listing
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.hub_registry import Mirror
+from adapterhub_fin_registry.hub_client.repository import Repository
 from adapterhub_fin_registry.incoming import Intake
-from adapterhub_fin_registry.knowledge import Tier
-from adapterhub_fin_registry.reference import DigestReference, HubReference, Reference, is_segment
-from adapterhub_fin_registry.view import AsOf
+from adapterhub_fin_registry.io.canonical_json import digest_of
+from adapterhub_fin_registry.model.knowledge import Tier
+from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, is_segment
+from adapterhub_fin_registry.registry_reader import AsOf
+from adapterhub_fin_registry.remote_index import Catalogue
 
 if TYPE_CHECKING:
+    from adapterhub_fin_registry.model.version import Version
     from adapterhub_fin_registry.search.page import Page
-    from adapterhub_fin_registry.version import Version
 
 
 class HubMember(Mirror):

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin_registry.errors import NotFound, Refused, Unreachable
-from adapterhub_fin_registry.hub.client import Hub, status_of, transferring
-from adapterhub_fin_registry.hub.entry import Entry
-from adapterhub_fin_registry.hub.progress import Counted
-from adapterhub_fin_registry.hub.repository import SIGNATURES, Repository
-from adapterhub_fin_registry.signatures import MANIFEST, read_signatures
+from adapterhub_fin_registry.hub_client.client import Hub, status_of, transferring
+from adapterhub_fin_registry.hub_client.entry import Entry
+from adapterhub_fin_registry.hub_client.progress import Counted
+from adapterhub_fin_registry.hub_client.repository import SIGNATURES, Repository
+from adapterhub_fin_registry.trust.signatures import MANIFEST, read_signatures
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
-    from adapterhub_fin_registry.version import Version
+    from adapterhub_fin_registry.model.version import Version
 
 CARD: Final = "README.md"
 ATTEMPTS: Final = 12  # of which all but the last may lose to another publisher

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, NotFound, Refused, Unreachable
-from adapterhub_fin_registry.hub import manifests
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.download import Download
-from adapterhub_fin_registry.hub.entry import Entry
+from adapterhub_fin_registry.hub_client import manifests
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.download import Download
+from adapterhub_fin_registry.hub_client.entry import Entry
 from adapterhub_fin_registry.incoming import Incoming
-from adapterhub_fin_registry.paths import refusal, size_limit
-from adapterhub_fin_registry.reading import SMALL
-from adapterhub_fin_registry.signatures import LIMIT, MANIFEST
+from adapterhub_fin_registry.io.safe_read import SMALL
+from adapterhub_fin_registry.model.file_rules import refusal, size_limit
+from adapterhub_fin_registry.trust.signatures import LIMIT, MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -152,7 +152,7 @@ class Repository:
 
         What is too large, or listed in another size than the manifest's, is Refused before any of it is downloaded.
         """
-        from adapterhub_fin_registry.manifest import Manifest
+        from adapterhub_fin_registry.model.manifest import Manifest
 
         wanted, there = [], self.files(pinned.commit)
         for path, size, sha256 in Manifest.parse(manifest).files:

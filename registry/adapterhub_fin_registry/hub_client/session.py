@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Refused
-from adapterhub_fin_registry.hub.progress import Counted
+from adapterhub_fin_registry.hub_client.progress import Counted
 
 PATIENCE: Final = 60.0  # seconds for which an answer may ask to wait
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})  # statuses that the client tries again by itself

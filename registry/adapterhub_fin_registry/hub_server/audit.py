@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from adapterhub_fin_registry.change import author, now
+from adapterhub_fin_registry.storage.transaction import author, now
 
 FILE: Final = "audit.jsonl"
 

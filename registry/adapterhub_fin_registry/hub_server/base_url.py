@@ -7,8 +7,8 @@ from typing import Final
 
 from starlette.requests import Request
 
-from adapterhub_fin_registry.serve.errors import bad_request
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server.errors import bad_request
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 

@@ -13,7 +13,7 @@ import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from adapterhub_fin_registry.serve.errors import HubError, bad_request
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 
 SMALL: Final = 4 * 2**20
 ANONYMOUS: Final = 2**20  # bytes of a body that comes without a token

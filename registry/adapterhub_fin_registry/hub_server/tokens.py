@@ -12,15 +12,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.change import now
-from adapterhub_fin_registry.clock import read_clock
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound
-from adapterhub_fin_registry.knowledge import format_instant, parse_instant
-from adapterhub_fin_registry.reading import read_object
-from adapterhub_fin_registry.reference import is_segment
-from adapterhub_fin_registry.serve.audit import write_audit
+from adapterhub_fin_registry.hub_server.audit import write_audit
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.clock import read_clock
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.io.safe_read import read_object
+from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
+from adapterhub_fin_registry.model.reference import is_segment
+from adapterhub_fin_registry.storage.transaction import now
 
 Rights = Literal["read", "write"]
 _PREFIX: Final = "ahf_"

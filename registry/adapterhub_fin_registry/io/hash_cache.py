@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Final
 
-from adapterhub_fin_registry.cache import cache_folder
 from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.io.cache import cache_folder
 
 # A file that changes again within one tick of its file system's clock, which FAT makes two seconds long, keeps its
 # times: what was written just before it was hashed isn't remembered, as git's index has it.

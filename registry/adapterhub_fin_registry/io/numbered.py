@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from adapterhub_fin_registry.reading import entries
+from adapterhub_fin_registry.io.safe_read import entries
 
 HIGHEST: Final = 999_999_999
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")

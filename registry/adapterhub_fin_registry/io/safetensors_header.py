@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
 from adapterhub_fin_registry.errors import NotAnAdapter
-from adapterhub_fin_registry.reading import NotRegularError, open_regular
+from adapterhub_fin_registry.io.safe_read import NotRegularError, open_regular
 
 # safetensors itself allows 100 MB; an adapter's header is a thousandth of that.
 HEADER_LIMIT: Final = 32 * 2**20

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from adapterhub_fin_registry.canonical import json_object
 from adapterhub_fin_registry.errors import BadEvent, Corrupted
-from adapterhub_fin_registry.numbered import numbers
-from adapterhub_fin_registry.reading import ABSENT, read_object
+from adapterhub_fin_registry.io.canonical_json import json_object
+from adapterhub_fin_registry.io.numbered import numbers
+from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
 
 KINDS: Final = ("evaluation", "tag", "untag", "yank", "unyank", "publication", "pin-verified", "pin-withdrawn")
 _OURS: Final = frozenset({"kind", "at", "by", "number"})

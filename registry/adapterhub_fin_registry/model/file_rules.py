@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Final
 
-from adapterhub_fin_registry.reference import is_windows_device
+from adapterhub_fin_registry.model.reference import is_windows_device
 
 _SUFFIXES: Final = {".safetensors": 16 * 2**30, ".json": 64 * 2**20, ".md": 2**20, ".txt": 64 * 2**20, ".jinja": 2**20}
 _NAMES: Final = {"tokenizer.model": 64 * 2**20}

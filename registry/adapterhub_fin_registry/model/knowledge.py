@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from adapterhub_fin_registry.clock import read_clock
 from adapterhub_fin_registry.errors import BadInstant
+from adapterhub_fin_registry.io.clock import read_clock
 
 Tier = Literal["strict", "adapter"]
 INSTANT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,5}[1-9])?Z$"

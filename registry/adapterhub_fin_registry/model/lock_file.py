@@ -14,11 +14,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, NotFound, WriteFailed
-from adapterhub_fin_registry.knowledge import as_of_instant, format_instant
-from adapterhub_fin_registry.reference import HubReference, Reference, check_digest, parse_reference
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instant
+from adapterhub_fin_registry.model.reference import HubReference, Reference, check_digest, parse_reference
+from adapterhub_fin_registry.model.version import Version
 
 FORMAT: Final = 1
 _LIMIT: Final = 16 * 2**20  # bytes; a file of a hundred thousand entries is smaller

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from adapterhub_fin_registry.canonical import canonical, digest_of, json_object
 from adapterhub_fin_registry.errors import BadManifest
-from adapterhub_fin_registry.knowledge import BASE, INSTANT_PATTERN, format_instant, knowledge_end, parse_instant
-from adapterhub_fin_registry.paths import clash, refusal
+from adapterhub_fin_registry.io.canonical_json import canonical, digest_of, json_object
+from adapterhub_fin_registry.model.file_rules import clash, refusal
+from adapterhub_fin_registry.model.knowledge import BASE, INSTANT_PATTERN, format_instant, knowledge_end, parse_instant
 
 
 def _instant(value: object) -> object:

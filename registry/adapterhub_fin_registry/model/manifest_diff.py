@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.model.version import Version
 
 # Lists of entries that have a name of their own: two of one name are compared, wherever they stand.
 _NAMED: Final[Mapping[str, int | str]] = {"files": 0, "knowledge.inputs": "input", "parents": "digest"}

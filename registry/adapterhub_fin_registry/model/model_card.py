@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin_registry.reference import parse_reference
+from adapterhub_fin_registry.model.reference import parse_reference
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-    from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.model.manifest import Manifest
 
 TAG: Final = "adapterhub_fin"  # by which a Hub's own lists find what was published here
 CONFIG: Final = "adapter_config.json"

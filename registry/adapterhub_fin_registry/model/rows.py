@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from adapterhub_fin_registry.events import is_yanked, tags_after
+from adapterhub_fin_registry.model.events import is_yanked, tags_after
 
 
 def row(

@@ -1,4 +1,7 @@
-"""The manifest's JSON schema, for readers in any language: `python -m adapterhub_fin_registry.schema` rewrites it."""
+"""The manifest's JSON schema, for readers in any language.
+
+`python -m adapterhub_fin_registry.model.schema` writes it anew.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from adapterhub_fin_registry.manifest import Manifest
+from adapterhub_fin_registry.model.manifest import Manifest
 
 PATH: Final = Path(__file__).with_name("manifest.schema.json")
 

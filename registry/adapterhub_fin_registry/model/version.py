@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import BadInstant, BadManifest, Corrupted
-from adapterhub_fin_registry.events import is_yanked, read_events, tags_after
-from adapterhub_fin_registry.knowledge import Tier, knowledge_end, parse_instant
-from adapterhub_fin_registry.reading import ABSENT, is_there, parse_object, read_object, read_small
+from adapterhub_fin_registry.io.canonical_json import digest_of
+from adapterhub_fin_registry.io.safe_read import ABSENT, is_there, parse_object, read_object, read_small
+from adapterhub_fin_registry.model.events import is_yanked, read_events, tags_after
+from adapterhub_fin_registry.model.knowledge import Tier, knowledge_end, parse_instant
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.manifest import Manifest
+    from adapterhub_fin_registry.model.manifest import Manifest
 
 Value = TypeVar("Value")
 
@@ -60,7 +60,7 @@ class Version:
     @cached_property
     def manifest(self) -> Manifest:
         """What is known of the version."""
-        from adapterhub_fin_registry.manifest import Manifest
+        from adapterhub_fin_registry.model.manifest import Manifest
 
         try:
             return Manifest.parse(self.manifest_bytes)

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 
 from adapterhub_fin_registry.search import schema
 from adapterhub_fin_registry.search.compiler import holds
-from adapterhub_fin_registry.search.filling import fill, is_mended
-from adapterhub_fin_registry.shelf import mark_of
+from adapterhub_fin_registry.search.index_update import fill, is_mended
+from adapterhub_fin_registry.storage.name_folder import mark_of
 
 Answer = TypeVar("Answer")
 PATIENCE: Final = 10.0  # seconds that another process may write the index before this one builds its own in memory

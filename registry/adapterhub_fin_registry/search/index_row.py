@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from adapterhub_fin_registry.knowledge import BASE, parse_instant
-from adapterhub_fin_registry.rows import row
+from adapterhub_fin_registry.model.knowledge import BASE, parse_instant
+from adapterhub_fin_registry.model.rows import row
 from adapterhub_fin_registry.search.parser import microseconds
 
 Pair = tuple[str, str | int | float]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.search.facts import Facts, Pair, setting_values
+from adapterhub_fin_registry.search.index_row import Facts, Pair, setting_values
 from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
-from adapterhub_fin_registry.search.stored import Known, Stored
-from adapterhub_fin_registry.shelf import Shelf, closed_namespaces, mark_of, shelves, trouble
+from adapterhub_fin_registry.search.version_reader import Known, Stored
+from adapterhub_fin_registry.storage.name_folder import Shelf, closed_namespaces, mark_of, shelves, trouble
 
 _WHOLE: Final = 0  # the number under which is said what is wrong with a whole name, or a namespace
 _BATCH: Final = 1000

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import BadQuery
-from adapterhub_fin_registry.knowledge import Tier
+from adapterhub_fin_registry.model.knowledge import Tier
 from adapterhub_fin_registry.search.compiler import After, Sql, candidates, compiled, conjunction, ordered
 from adapterhub_fin_registry.search.index import Index
 from adapterhub_fin_registry.search.parser import microseconds, parse

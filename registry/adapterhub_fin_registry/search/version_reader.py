@@ -7,14 +7,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from adapterhub_fin_registry.canonical import digest_of
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.events import read_events
-from adapterhub_fin_registry.numbered import numbers
-from adapterhub_fin_registry.reading import ABSENT, parse_object, read_object, read_small
-from adapterhub_fin_registry.search.facts import Facts, facts
-from adapterhub_fin_registry.shelf import Shelf
-from adapterhub_fin_registry.version import known_format
+from adapterhub_fin_registry.io.canonical_json import digest_of
+from adapterhub_fin_registry.io.numbered import numbers
+from adapterhub_fin_registry.io.safe_read import ABSENT, parse_object, read_object, read_small
+from adapterhub_fin_registry.model.events import read_events
+from adapterhub_fin_registry.model.version import known_format
+from adapterhub_fin_registry.search.index_row import Facts, facts
+from adapterhub_fin_registry.storage.name_folder import Shelf
 
 
 class Known(NamedTuple):

@@ -12,12 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from adapterhub_fin_registry.canonical import digest_of
-from adapterhub_fin_registry.change import changing
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, ReadOnly
-from adapterhub_fin_registry.reading import entries, read_object, read_small, refuse_links
-from adapterhub_fin_registry.shelf import Shelf, listable
+from adapterhub_fin_registry.io.canonical_json import digest_of
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.io.safe_read import entries, read_object, read_small, refuse_links
+from adapterhub_fin_registry.storage.name_folder import Shelf, listable
+from adapterhub_fin_registry.storage.transaction import changing
 
 GRACE: Final = timedelta(days=1)
 KEPT: Final = "deleted.json"

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.change import Change
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
-from adapterhub_fin_registry.manifest import Manifest, StoredFile, Tensor
-from adapterhub_fin_registry.numbered import HIGHEST, following
-from adapterhub_fin_registry.paths import clash, refusal, size_limit
-from adapterhub_fin_registry.reading import SMALL, NotRegularError, open_regular
-from adapterhub_fin_registry.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
-from adapterhub_fin_registry.shelf import Shelf
-from adapterhub_fin_registry.signatures import Signature
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.io.numbered import HIGHEST, following
+from adapterhub_fin_registry.io.safe_read import SMALL, NotRegularError, open_regular
+from adapterhub_fin_registry.io.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
+from adapterhub_fin_registry.model.file_rules import clash, refusal, size_limit
+from adapterhub_fin_registry.model.manifest import Manifest, StoredFile, Tensor
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.transaction import Change
+from adapterhub_fin_registry.trust.signatures import Signature
 
 _GIVEN: Final = HIGHEST // 2  # the highest number that a store may give: no store can use up those of a registry
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.reading import ABSENT, open_regular
+from adapterhub_fin_registry.io.safe_read import ABSENT, open_regular
 
 NAME: Final = "learnt"
 _SIZE: Final = 16  # bytes of a hash: of 2**32 texts, two share one with a chance of 2**-65

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.reading import ABSENT, read_object
-from adapterhub_fin_registry.shelf import Shelf, listable
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.storage.name_folder import Shelf, listable
 
 LIMIT: Final = 1000
 _NO_PARENTS: Final = b'"parents":[]'  # as canonical JSON has it, so that most manifests need not be parsed

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.numbered import numbers
-from adapterhub_fin_registry.reading import (
+from adapterhub_fin_registry.io.numbered import numbers
+from adapterhub_fin_registry.io.safe_read import (
     ABSENT,
     entries,
     read_object,
@@ -19,9 +19,9 @@ from adapterhub_fin_registry.reading import (
     refuse_links,
     unreadable,
 )
-from adapterhub_fin_registry.reference import check_name, is_segment
-from adapterhub_fin_registry.rows import row
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.model.reference import check_name, is_segment
+from adapterhub_fin_registry.model.rows import row
+from adapterhub_fin_registry.model.version import Version
 
 _MARK: Final = 4096  # bytes; any would do
 _UNKNOWN: Final = "unknown-"

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from adapterhub_fin_registry.clock import Passed
 from adapterhub_fin_registry.errors import AdapterHubError, Corrupted
-from adapterhub_fin_registry.knowledge import parse_instant
-from adapterhub_fin_registry.reading import read_object
-from adapterhub_fin_registry.shelf import Shelf, shelves
+from adapterhub_fin_registry.io.clock import Passed
+from adapterhub_fin_registry.io.safe_read import read_object
+from adapterhub_fin_registry.model.knowledge import parse_instant
+from adapterhub_fin_registry.storage.name_folder import Shelf, shelves
 
 _NAMES: Final = 8  # those that changed last, among which the newest record is looked for
 _NUMBERS: Final = 3  # of each, the highest: a version may have been given a lower number than one before it

@@ -7,10 +7,10 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from adapterhub_fin_registry.errors import NotFound, Refused
-from adapterhub_fin_registry.knowledge import Tier, choose, format_instant
-from adapterhub_fin_registry.reference import Reference
-from adapterhub_fin_registry.shelf import Shelf
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.model.knowledge import Tier, choose, format_instant
+from adapterhub_fin_registry.model.reference import Reference
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.storage.name_folder import Shelf
 
 Names = Callable[[], Sequence[str]]
 

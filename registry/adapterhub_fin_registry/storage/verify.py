@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter
-from adapterhub_fin_registry.manifest import StoredFile, Tensor
-from adapterhub_fin_registry.memory import Memory
-from adapterhub_fin_registry.reading import NotRegularError, hash_open, open_regular
-from adapterhub_fin_registry.safetensors_header import read_header
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.io.hash_cache import Memory
+from adapterhub_fin_registry.io.safe_read import NotRegularError, hash_open, open_regular
+from adapterhub_fin_registry.io.safetensors_header import read_header
+from adapterhub_fin_registry.model.manifest import StoredFile, Tensor
+from adapterhub_fin_registry.model.version import Version
 
 
 def verify_files(version: Version, memory: Memory | None = None) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterhub_fin_registry.configuration import Configuration
-from adapterhub_fin_registry.policy import Policy
-from adapterhub_fin_registry.signatures import Signature, read_signatures
+from adapterhub_fin_registry.trust.client_config import Configuration
+from adapterhub_fin_registry.trust.policy import Policy
+from adapterhub_fin_registry.trust.signatures import Signature, read_signatures
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.manifest import Manifest
-    from adapterhub_fin_registry.version import Version
+    from adapterhub_fin_registry.model.manifest import Manifest
+    from adapterhub_fin_registry.model.version import Version
 
 
 def terms(root: Path) -> tuple[Policy, Path | None]:
@@ -37,6 +37,6 @@ def brought(manifest: Manifest, given: Iterable[bytes] | None, key: Path | None)
         return [Signature.parse(data, manifest) for data in given]
     if key is None:
         return []
-    from adapterhub_fin_registry.keys import PrivateKey
+    from adapterhub_fin_registry.trust.keys import PrivateKey
 
     return [Signature.make(manifest, PrivateKey.read(key))]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from adapterhub_fin_registry.errors import BadConfiguration
-from adapterhub_fin_registry.policy import Rules
-from adapterhub_fin_registry.reference import is_segment
-from adapterhub_fin_registry.toml import Table, read_toml
+from adapterhub_fin_registry.model.reference import is_segment
+from adapterhub_fin_registry.trust.policy import Rules
+from adapterhub_fin_registry.trust.strict_toml import Table, read_toml
 
 FILE: Final = "AHF_CONFIG"
 HOME: Final = "home"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from adapterhub_fin_registry.errors import BadKey, Refused
-from adapterhub_fin_registry.reading import NotRegularError, open_regular
+from adapterhub_fin_registry.io.safe_read import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey

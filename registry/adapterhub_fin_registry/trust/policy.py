@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin_registry.errors import BadConfiguration, BadKey, Refused
-from adapterhub_fin_registry.signatures import signers
-from adapterhub_fin_registry.toml import Table, read_toml
+from adapterhub_fin_registry.trust.signatures import signers
+from adapterhub_fin_registry.trust.strict_toml import Table, read_toml
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.keys import PublicKey
-    from adapterhub_fin_registry.manifest import Manifest
-    from adapterhub_fin_registry.signatures import Signature
+    from adapterhub_fin_registry.model.manifest import Manifest
+    from adapterhub_fin_registry.trust.keys import PublicKey
+    from adapterhub_fin_registry.trust.signatures import Signature
 
 FILE: Final = "policy.toml"
 KEYS: Final = ("require_signature", "keys", "allowed_licences", "allowed_bases", "max_size")
@@ -57,7 +57,7 @@ class Rules:
 
     def public_keys(self) -> list[PublicKey]:
         """The keys that the rules trust, by their names; BadKey for one that can't be used."""
-        from adapterhub_fin_registry.keys import PublicKey
+        from adapterhub_fin_registry.trust.keys import PublicKey
 
         found = []
         for name, text in self.keys:

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin_registry.canonical import canonical
 from adapterhub_fin_registry.errors import BadSignature, Corrupted
-from adapterhub_fin_registry.reading import NotRegularError, open_regular
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.safe_read import NotRegularError, open_regular
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.keys import PrivateKey, PublicKey
-    from adapterhub_fin_registry.manifest import Manifest
-    from adapterhub_fin_registry.version import Version
+    from adapterhub_fin_registry.model.manifest import Manifest
+    from adapterhub_fin_registry.model.version import Version
+    from adapterhub_fin_registry.trust.keys import PrivateKey, PublicKey
 
 LIMIT: Final = 4 * 2**20
 MANIFEST: Final = "ahf_manifest.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import BadConfiguration
-from adapterhub_fin_registry.reading import NotRegularError, open_regular
+from adapterhub_fin_registry.io.safe_read import NotRegularError, open_regular
 
 _LIMIT: Final = 2**20
 

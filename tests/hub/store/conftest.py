@@ -22,7 +22,7 @@ import pytest
 from huggingface_hub import constants
 
 import adapterhub_fin as ahf
-from adapterhub_fin_registry.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 PAGE = b"<!doctype html><title>Log in</title>"
 STRANGE = ("page", "empty", "busy", "login", "again")  # answers that nothing was done for

@@ -15,11 +15,11 @@ from huggingface_hub import ModelCard, constants
 from transformers import AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin import bases
-from adapterhub_fin.engine.plugs import pin_key
-from adapterhub_fin.engine.training import Run
-from adapterhub_fin_registry.card import card
-from adapterhub_fin_registry.manifest import MeasuredOn
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base.load import pin_key
+from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin_registry.model.manifest import MeasuredOn
+from adapterhub_fin_registry.model.model_card import card
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell."]
 Make = Callable[..., ahf.Manifest]

@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import errors
 
 import adapterhub_fin as ahf
-from adapterhub_fin_registry.hub.download import Download
+from adapterhub_fin_registry.hub_client.download import Download
 
 Store = Callable[..., ahf.Version]
 WEIGHTS = ("GET", r"/resolve/.*/adapter_model.safetensors$")

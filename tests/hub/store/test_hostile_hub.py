@@ -17,11 +17,12 @@ import pytest
 from huggingface_hub import constants
 
 import adapterhub_fin as ahf
-from adapterhub_fin import bases, publishing
-from adapterhub_fin.recipe import BaseChoice
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.download import Download
-from adapterhub_fin_registry.hub.entry import Entry
+from adapterhub_fin import publishing
+from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.download import Download
+from adapterhub_fin_registry.hub_client.entry import Entry
 
 COMMIT = "a" * 40
 MANIFEST = b"{}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 STEPS = {
     "batch": ("POST", r"/objects/batch$"),

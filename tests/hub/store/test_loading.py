@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training import Run
+from adapterhub_fin.engine.training.train import Run
 
 PICKLE = "adapter_model.bin"
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell."]
@@ -153,7 +153,7 @@ def test_transfers_at_once_leave_the_client_as_it_was() -> None:
 
     from huggingface_hub import utils
 
-    from adapterhub_fin_registry.hub.client import transferring
+    from adapterhub_fin_registry.hub_client.client import transferring
 
     spoken = logging.getLogger("huggingface_hub._commit_api")
     before = (spoken.level, utils.are_progress_bars_disabled())  # type: ignore[attr-defined]

@@ -10,8 +10,8 @@ import pytest
 
 import adapterhub_fin as ahf
 from adapterhub_fin.publishing import catalogue
-from adapterhub_fin_registry.hub.client import Hub
-from adapterhub_fin_registry.hub.member import HubMember
+from adapterhub_fin_registry.hub_client.client import Hub
+from adapterhub_fin_registry.hub_client.member import HubMember
 
 MANY = 11
 

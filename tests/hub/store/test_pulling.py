@@ -13,9 +13,9 @@ import pytest
 from huggingface_hub import CommitOperationDelete, constants
 
 import adapterhub_fin as ahf
-from adapterhub_fin import extensions
-from adapterhub_fin_registry.hub import repository
-from adapterhub_fin_registry.keys import new_key
+from adapterhub_fin.plugin import manager as extensions
+from adapterhub_fin_registry.hub_client import repository
+from adapterhub_fin_registry.trust.keys import new_key
 
 Store = Callable[..., ahf.Version]
 
@@ -265,8 +265,8 @@ def test_private_without_and_with_a_token(
 
 
 def test_a_hub_that_is_not_there_says_so(at_hub: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adapterhub_fin_registry.hub.client import Hub
-    from adapterhub_fin_registry.hub.repository import Repository
+    from adapterhub_fin_registry.hub_client.client import Hub
+    from adapterhub_fin_registry.hub_client.repository import Repository
 
     with pytest.raises(ahf.Unreachable, match="can't be reached"):
         Repository(Hub("http://127.0.0.1:9"), name).numbers()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin_registry.hub.session import PATIENCE
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_client.session import PATIENCE
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 LARGE = {"columns": 2**13}  # which goes over LFS
 Store = Callable[..., ahf.Version]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd
 
-from adapterhub_fin.serving.vllm_resolver import Refusals, answer
+from adapterhub_fin.exporting.vllm_resolver import Refusals, answer
 
 
 def test_a_repository_is_served_from_a_hub(

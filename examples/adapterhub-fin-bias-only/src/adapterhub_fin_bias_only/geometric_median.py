@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from adapterhub_fin.errors import BadMerge
-from adapterhub_fin.interfaces import MergerImplementation
+from adapterhub_fin.plugin.interfaces import MergerImplementation
 from adapterhub_fin_bias_only.options import GeometricMedianOptions
 
 

@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-log: Final = logging.getLogger("adapterhub_fin_registry.serve.access")
+log: Final = logging.getLogger("adapterhub_fin_registry.hub_server.http.access")
 
 
 class JsonLines(logging.Formatter):

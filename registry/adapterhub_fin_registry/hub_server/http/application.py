@@ -16,23 +16,23 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from adapterhub_fin_registry.errors import AdapterHubError
+from adapterhub_fin_registry.hub_server.errors import Code, HubError, told
+from adapterhub_fin_registry.hub_server.http.access import Access, Metrics, log
+from adapterhub_fin_registry.hub_server.http.guard import Guard
+from adapterhub_fin_registry.hub_server.http.reads import Reads
+from adapterhub_fin_registry.hub_server.http.routes import Endpoint, hub_routes
+from adapterhub_fin_registry.hub_server.http.writes import Writes
+from adapterhub_fin_registry.hub_server.push.lfs import Uploads
+from adapterhub_fin_registry.hub_server.push.quota import Quota
+from adapterhub_fin_registry.hub_server.repo.card import card_of
+from adapterhub_fin_registry.hub_server.repo.listing import Listing
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories, without_paths
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.hub_server.repo.turns import Turns
+from adapterhub_fin_registry.hub_server.settings import Settings
+from adapterhub_fin_registry.hub_server.tokens import Tokens
 from adapterhub_fin_registry.incoming import Intake
-from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.serve.access import Access, Metrics, log
-from adapterhub_fin_registry.serve.card import card_of
-from adapterhub_fin_registry.serve.errors import Code, HubError, told
-from adapterhub_fin_registry.serve.guard import Guard
-from adapterhub_fin_registry.serve.listing import Listing
-from adapterhub_fin_registry.serve.quota import Quota
-from adapterhub_fin_registry.serve.reads import Reads
-from adapterhub_fin_registry.serve.repositories import Repositories, without_paths
-from adapterhub_fin_registry.serve.routes import Endpoint, hub_routes
-from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.serve.tokens import Tokens
-from adapterhub_fin_registry.serve.turns import Turns
-from adapterhub_fin_registry.serve.uploads import Uploads
-from adapterhub_fin_registry.serve.writes import Writes
+from adapterhub_fin_registry.registry import Registry
 
 SWEEP: Final = 3600.0  # seconds between two looks for uploads that no commit names
 

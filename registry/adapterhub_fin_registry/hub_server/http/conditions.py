@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.datastructures import Headers
 
-from adapterhub_fin_registry.serve.errors import HubError
+from adapterhub_fin_registry.hub_server.errors import HubError
 
 _TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _LIST: Final = re.compile(rf"[\s,]*{_TAG.pattern}(?:[\s,]+{_TAG.pattern})*[\s,]*")

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from adapterhub_fin_registry.memory import remembered
-from adapterhub_fin_registry.serve import conditions
-from adapterhub_fin_registry.serve.tree import Blob
+from adapterhub_fin_registry.hub_server.http import conditions
+from adapterhub_fin_registry.hub_server.repo.tree import Blob
+from adapterhub_fin_registry.io.hash_cache import remembered
 
 _PIECE: Final = 2**20
 _STALLED: Final = 300.0  # seconds that a client may take for one piece

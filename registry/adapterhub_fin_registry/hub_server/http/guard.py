@@ -7,13 +7,13 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from adapterhub_fin_registry.serve.access import log
-from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, no_repository
-from adapterhub_fin_registry.serve.rates import Rate, network
-from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import Repository
-from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.tokens import Token, Tokens
+from adapterhub_fin_registry.hub_server.errors import BAD_TOKEN, HubError, no_repository
+from adapterhub_fin_registry.hub_server.http.access import log
+from adapterhub_fin_registry.hub_server.http.rates import Rate, network
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
+from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.settings import Settings
+from adapterhub_fin_registry.hub_server.tokens import Token, Tokens
 
 NO_TOKEN: Final = "writing needs a token: ask whoever runs this server for one, and log in"
 

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from typing import Final
 
-from adapterhub_fin_registry.serve.errors import HubError
+from adapterhub_fin_registry.hub_server.errors import HubError
 
 _KEYS: Final = 10_000  # clients that are remembered
 

@@ -15,15 +15,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from adapterhub_fin_registry.serve import body, documents, downloads, giving
-from adapterhub_fin_registry.serve.base_url import base_url
-from adapterhub_fin_registry.serve.card import head_of
-from adapterhub_fin_registry.serve.errors import BAD_TOKEN, HubError, bad_request, no_entry
-from adapterhub_fin_registry.serve.guard import Guard, may_see
-from adapterhub_fin_registry.serve.listing import PAGE, Listing, Wanted
-from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import MAIN, Repository
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server import body
+from adapterhub_fin_registry.hub_server.base_url import base_url
+from adapterhub_fin_registry.hub_server.errors import BAD_TOKEN, HubError, bad_request, no_entry
+from adapterhub_fin_registry.hub_server.http import downloads
+from adapterhub_fin_registry.hub_server.http.guard import Guard, may_see
+from adapterhub_fin_registry.hub_server.push import disclosure as giving
+from adapterhub_fin_registry.hub_server.repo import documents
+from adapterhub_fin_registry.hub_server.repo.card import head_of
+from adapterhub_fin_registry.hub_server.repo.listing import PAGE, Listing, Wanted
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
+from adapterhub_fin_registry.hub_server.repo.repository import MAIN, Repository
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 COMMITS: Final = 200  # of one page
 NO_GIT: Final = "This server has no git. Its files are downloaded, and pushed, with the Hub's client, of any revision:"

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from adapterhub_fin_registry.serve.reads import Reads
-from adapterhub_fin_registry.serve.writes import NO_XET_PATH, Writes
+from adapterhub_fin_registry.hub_server.http.reads import Reads
+from adapterhub_fin_registry.hub_server.http.writes import NO_XET_PATH, Writes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 MODEL: Final = "/api/models/{namespace}/{name}"

@@ -9,25 +9,25 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from adapterhub_fin_registry.hub_server import body
+from adapterhub_fin_registry.hub_server.base_url import base_url
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
+from adapterhub_fin_registry.hub_server.http.access import Metrics
+from adapterhub_fin_registry.hub_server.http.guard import Guard
+from adapterhub_fin_registry.hub_server.push.commit_body import LINE, OPERATIONS, CommitReader
+from adapterhub_fin_registry.hub_server.push.disclosure import sent_before
+from adapterhub_fin_registry.hub_server.push.lfs import Grant, Uploads
+from adapterhub_fin_registry.hub_server.push.operations import operations_of
+from adapterhub_fin_registry.hub_server.push.preupload import answers
+from adapterhub_fin_registry.hub_server.push.push import push
+from adapterhub_fin_registry.hub_server.push.quota import Quota, Room
+from adapterhub_fin_registry.hub_server.receiving import BlobWriter
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
+from adapterhub_fin_registry.hub_server.repo.repository import MAIN, Repository, ref_of
+from adapterhub_fin_registry.hub_server.repo.tree import Commit
+from adapterhub_fin_registry.hub_server.repo.turns import Turns
+from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.incoming import Intake
-from adapterhub_fin_registry.serve import body
-from adapterhub_fin_registry.serve.access import Metrics
-from adapterhub_fin_registry.serve.base_url import base_url
-from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.giving import sent_before
-from adapterhub_fin_registry.serve.guard import Guard
-from adapterhub_fin_registry.serve.ndjson import LINE, OPERATIONS, CommitReader
-from adapterhub_fin_registry.serve.operations import operations_of
-from adapterhub_fin_registry.serve.preupload import answers
-from adapterhub_fin_registry.serve.push import push
-from adapterhub_fin_registry.serve.quota import Quota, Room
-from adapterhub_fin_registry.serve.receiving import BlobWriter
-from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import MAIN, Repository, ref_of
-from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.tree import Commit
-from adapterhub_fin_registry.serve.turns import Turns
-from adapterhub_fin_registry.serve.uploads import Grant, Uploads
 
 NO_XET: Final = (
     "this server has no Xet: set HF_HUB_DISABLE_XET=1 in the environment before huggingface_hub is imported, and the "

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from adapterhub_fin_registry.paths import clash, refusal, size_limit
-from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_entry
-from adapterhub_fin_registry.serve.folders import Folders
-from adapterhub_fin_registry.serve.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests
-from adapterhub_fin_registry.signatures import LIMIT as SIGNATURE_LIMIT
-from adapterhub_fin_registry.signatures import MANIFEST
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request, no_entry
+from adapterhub_fin_registry.hub_server.repo.folders import Folders
+from adapterhub_fin_registry.hub_server.repo.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests
+from adapterhub_fin_registry.model.file_rules import clash, refusal, size_limit
+from adapterhub_fin_registry.trust.signatures import LIMIT as SIGNATURE_LIMIT
+from adapterhub_fin_registry.trust.signatures import MANIFEST
 
 _SIGNATURE: Final = re.compile(re.escape(SIGNATURES) + r"[0-9a-f]{64}\.json")
 FILES: Final = 4000  # of a repository at one commit; an adapter has a few dozen

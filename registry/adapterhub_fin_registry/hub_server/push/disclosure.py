@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapterhub_fin_registry import admission
-from adapterhub_fin_registry.manifest import Manifest
-from adapterhub_fin_registry.serve.errors import HubError
-from adapterhub_fin_registry.serve.repositories import without_paths
-from adapterhub_fin_registry.serve.repository import Repository
-from adapterhub_fin_registry.serve.tree import SIGNATURES, Blob, Commit
-from adapterhub_fin_registry.signatures import Signature
+from adapterhub_fin_registry.hub_server.errors import HubError
+from adapterhub_fin_registry.hub_server.repo.repositories import without_paths
+from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.repo.tree import SIGNATURES, Blob, Commit
+from adapterhub_fin_registry.model.manifest import Manifest
+from adapterhub_fin_registry.trust import admission
+from adapterhub_fin_registry.trust.signatures import Signature
 
 
 def check_files(repository: Repository, commit: Commit, blobs: Iterable[Blob]) -> None:

@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.giving import find
-from adapterhub_fin_registry.serve.quota import Quota
-from adapterhub_fin_registry.serve.receiving import BlobWriter
-from adapterhub_fin_registry.serve.repository import Repository
-from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.serve.tokens import Token
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
+from adapterhub_fin_registry.hub_server.push.disclosure import find
+from adapterhub_fin_registry.hub_server.push.quota import Quota
+from adapterhub_fin_registry.hub_server.receiving import BlobWriter
+from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.hub_server.tokens import Token
 
 LIFETIME: Final = 6 * 3600  # seconds in which an upload may be begun
 OBJECTS: Final = 1000

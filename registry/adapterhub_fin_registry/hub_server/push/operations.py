@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from adapterhub_fin_registry.serve import body
-from adapterhub_fin_registry.serve.changes import Operations, path_refusal
-from adapterhub_fin_registry.serve.errors import bad_request
-from adapterhub_fin_registry.serve.giving import find
-from adapterhub_fin_registry.serve.ndjson import Line
-from adapterhub_fin_registry.serve.repository import Repository
-from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.serve.tree import Blob
+from adapterhub_fin_registry.hub_server import body
+from adapterhub_fin_registry.hub_server.errors import bad_request
+from adapterhub_fin_registry.hub_server.push.changes import Operations, path_refusal
+from adapterhub_fin_registry.hub_server.push.commit_body import Line
+from adapterhub_fin_registry.hub_server.push.disclosure import find
+from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.hub_server.repo.tree import Blob
 
 _OID: Final = re.compile(r"[0-9a-f]{64}")
 _TITLE: Final = 2000

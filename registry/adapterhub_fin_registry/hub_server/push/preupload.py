@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from adapterhub_fin_registry.serve import body
-from adapterhub_fin_registry.serve.changes import path_limit, path_refusal
-from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.serve.tree import Blob
+from adapterhub_fin_registry.hub_server import body
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
+from adapterhub_fin_registry.hub_server.push.changes import path_limit, path_refusal
+from adapterhub_fin_registry.hub_server.repo.tree import Blob
+from adapterhub_fin_registry.hub_server.settings import Settings
 
 FILES: Final = 1000
 # What trainers leave beside an adapter, and no version holds: the client leaves it out, and says so.

@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from adapterhub_fin_registry.change import now
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
+from adapterhub_fin_registry.hub_server.push.changes import Operations, applied
+from adapterhub_fin_registry.hub_server.push.disclosure import check_files
+from adapterhub_fin_registry.hub_server.push.quota import Quota
+from adapterhub_fin_registry.hub_server.push.store import Candidate, rehearsed, rows, stored, tree_id
+from adapterhub_fin_registry.hub_server.repo.pushed import ALL_ROWS, Pushed, pushed_id, version_id
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
+from adapterhub_fin_registry.hub_server.repo.repository import MAIN, Repository
+from adapterhub_fin_registry.hub_server.repo.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests
 from adapterhub_fin_registry.incoming import Intake
-from adapterhub_fin_registry.manifest import Manifest
-from adapterhub_fin_registry.memory import remembered
-from adapterhub_fin_registry.serve.changes import Operations, applied
-from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.giving import check_files
-from adapterhub_fin_registry.serve.pushed import ALL_ROWS, Pushed, pushed_id, version_id
-from adapterhub_fin_registry.serve.quota import Quota
-from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.repository import MAIN, Repository
-from adapterhub_fin_registry.serve.storing import Candidate, rehearsed, rows, stored, tree_id
-from adapterhub_fin_registry.serve.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests
-from adapterhub_fin_registry.signatures import MANIFEST
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.io.hash_cache import remembered
+from adapterhub_fin_registry.model.manifest import Manifest
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.storage.transaction import now
+from adapterhub_fin_registry.trust.signatures import MANIFEST
 
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"

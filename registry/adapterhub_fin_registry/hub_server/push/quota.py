@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from adapterhub_fin_registry.errors import AdapterHubError
-from adapterhub_fin_registry.serve.errors import HubError
-from adapterhub_fin_registry.serve.repositories import Repositories
-from adapterhub_fin_registry.serve.settings import Settings
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.hub_server.errors import HubError
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
+from adapterhub_fin_registry.hub_server.settings import Settings
+from adapterhub_fin_registry.model.version import Version
 
 AHEAD: Final = 8 * 2**20
 

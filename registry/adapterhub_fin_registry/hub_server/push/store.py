@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from adapterhub_fin_registry import admission
 from adapterhub_fin_registry.errors import AdapterHubError, BadConfiguration, WriteFailed
+from adapterhub_fin_registry.hub_server.errors import bad_request
+from adapterhub_fin_registry.hub_server.repo.pushed import Row, pushed_id
+from adapterhub_fin_registry.hub_server.repo.repositories import without_paths
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.hub_server.repo.tree import Blob
 from adapterhub_fin_registry.incoming import Incoming, Intake, take
-from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.manifest import Manifest
-from adapterhub_fin_registry.memory import remembered
-from adapterhub_fin_registry.serve.errors import bad_request
-from adapterhub_fin_registry.serve.pushed import Row, pushed_id
-from adapterhub_fin_registry.serve.repositories import without_paths
-from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.serve.tree import Blob
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.io.hash_cache import remembered
+from adapterhub_fin_registry.model.manifest import Manifest
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.registry import Registry
+from adapterhub_fin_registry.trust import admission
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from adapterhub_fin_registry.card import card
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.model.model_card import card
+from adapterhub_fin_registry.model.version import Version
 
 HEAD: Final = 2**16  # characters of a card's head; what search reads of a card is far less
 _VALUES: Final = 10_000  # of a head: in YAML a few lines can stand for billions

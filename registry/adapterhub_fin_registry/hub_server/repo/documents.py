@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
-from adapterhub_fin_registry.serve.errors import bad_request, no_entry
-from adapterhub_fin_registry.serve.repository import Ref, Repository
-from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit
+from adapterhub_fin_registry.hub_server.errors import bad_request, no_entry
+from adapterhub_fin_registry.hub_server.repo.repository import Ref, Repository
+from adapterhub_fin_registry.hub_server.repo.tree import CARD, Blob, Commit
 
 PAGE: Final = 1000  # paths of one page of a tree
 

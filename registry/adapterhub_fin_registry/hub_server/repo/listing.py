@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import AdapterHubError
-from adapterhub_fin_registry.serve.documents import repository_document
-from adapterhub_fin_registry.serve.errors import HubError, bad_request
-from adapterhub_fin_registry.serve.pushed import RepositoryState
-from adapterhub_fin_registry.serve.repositories import Repositories
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
+from adapterhub_fin_registry.hub_server.repo.documents import repository_document
+from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 
 PAGE: Final = 1000
 _SORTS: Final = ("lastModified", "createdAt", "downloads", "likes", "trendingScore", "id")

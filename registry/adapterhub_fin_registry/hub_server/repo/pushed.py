@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final
 
-from adapterhub_fin_registry.canonical import canonical
+from adapterhub_fin_registry.io.canonical_json import canonical
 
 KEPT: Final = 32  # pushed commits of a repository that still answer to their id once others replaced them
 ROWS: Final = 20_000  # files of these commits, all together

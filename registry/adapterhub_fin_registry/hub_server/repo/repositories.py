@@ -6,16 +6,16 @@ import threading
 from dataclasses import replace
 from typing import Final
 
-from adapterhub_fin_registry.change import now
-from adapterhub_fin_registry.configuration import Configuration
 from adapterhub_fin_registry.errors import BadReference
-from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.reference import check_alias, check_name, is_segment
-from adapterhub_fin_registry.serve.errors import HubError, bad_request, no_repository, no_revision
-from adapterhub_fin_registry.serve.pushed import RepositoryState
-from adapterhub_fin_registry.serve.repository import ID, MAIN, TAG, CardOf, Repository
-from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.shelf import shelves
+from adapterhub_fin_registry.hub_server.errors import HubError, bad_request, no_repository, no_revision
+from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+from adapterhub_fin_registry.hub_server.repo.repository import ID, MAIN, TAG, CardOf, Repository
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.model.reference import check_alias, check_name, is_segment
+from adapterhub_fin_registry.registry import Registry
+from adapterhub_fin_registry.storage.name_folder import shelves
+from adapterhub_fin_registry.storage.transaction import now
+from adapterhub_fin_registry.trust.client_config import Configuration
 
 _CACHED: Final = 512
 REFS: Final = 1000  # branches of a repository, and aliases

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from adapterhub_fin_registry.change import now
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.local import Registry
-from adapterhub_fin_registry.serve.errors import HubError, no_revision
-from adapterhub_fin_registry.serve.pushed import Pushed, RepositoryState, pushed_id, version_id
-from adapterhub_fin_registry.serve.state import State
-from adapterhub_fin_registry.serve.tree import CARD, Blob, Commit, version_files
-from adapterhub_fin_registry.shelf import Shelf
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.hub_server.errors import HubError, no_revision
+from adapterhub_fin_registry.hub_server.repo.pushed import Pushed, RepositoryState, pushed_id, version_id
+from adapterhub_fin_registry.hub_server.repo.state import State
+from adapterhub_fin_registry.hub_server.repo.tree import CARD, Blob, Commit, version_files
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.registry import Registry
+from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.transaction import now
 
 MAIN: Final = "main"
 ID: Final = re.compile(r"[0-9a-f]{40}")

@@ -12,14 +12,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from adapterhub_fin_registry.canonical import canonical
-from adapterhub_fin_registry.change import now
-from adapterhub_fin_registry.disk import Disk
 from adapterhub_fin_registry.errors import Corrupted, Refused, WriteFailed
-from adapterhub_fin_registry.reading import read_object
-from adapterhub_fin_registry.reference import check_name, is_segment
-from adapterhub_fin_registry.serve.pushed import RepositoryState, parsed
-from adapterhub_fin_registry.serve.settings import Settings
+from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState, parsed
+from adapterhub_fin_registry.hub_server.settings import Settings
+from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.io.safe_read import read_object
+from adapterhub_fin_registry.model.reference import check_name, is_segment
+from adapterhub_fin_registry.storage.transaction import now
 
 ABANDONED: Final = Settings.upload_age  # seconds after which an upload that no commit names is removed, by default
 READ_ONLY: Final = "read-only"  # a file of the folder that makes a running server refuse every change

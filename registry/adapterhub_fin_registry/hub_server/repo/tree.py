@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.manifest import StoredFile
-from adapterhub_fin_registry.memory import Memory
-from adapterhub_fin_registry.reading import NotRegularError, open_regular
-from adapterhub_fin_registry.serve.card import head_of
-from adapterhub_fin_registry.serve.folders import Folders
-from adapterhub_fin_registry.signatures import MANIFEST
-from adapterhub_fin_registry.verification import is_whole
-from adapterhub_fin_registry.version import Version
+from adapterhub_fin_registry.hub_server.repo.card import head_of
+from adapterhub_fin_registry.hub_server.repo.folders import Folders
+from adapterhub_fin_registry.io.hash_cache import Memory
+from adapterhub_fin_registry.io.safe_read import NotRegularError, open_regular
+from adapterhub_fin_registry.model.manifest import StoredFile
+from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.storage.verify import is_whole
+from adapterhub_fin_registry.trust.signatures import MANIFEST
 
 CARD = "README.md"
 SIGNATURES = "ahf_signatures/"
@@ -129,7 +129,7 @@ def is_manifests(path: str) -> bool:
 
 
 def _signatures(version: Version) -> dict[str, Blob]:
-    from adapterhub_fin_registry.signatures import read_signatures
+    from adapterhub_fin_registry.trust.signatures import read_signatures
 
     if not os.path.lexists(version.folder / "signatures"):
         return {}

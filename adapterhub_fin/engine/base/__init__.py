@@ -1,0 +1,1 @@
+"""Base models: find, fingerprint, check and load them, and share one among threads."""

@@ -1,0 +1,1 @@
+"""Evaluate versions, compare them, and find rows that training saw."""

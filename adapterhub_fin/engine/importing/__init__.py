@@ -1,0 +1,1 @@
+"""Take in PEFT folders and models that others trained."""

@@ -1,0 +1,1 @@
+"""Load versions and answer with them: predict, embed, generate and stream."""

@@ -1,0 +1,1 @@
+"""Read, write and check the tensors and settings of PEFT adapters."""

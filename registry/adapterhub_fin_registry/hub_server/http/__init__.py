@@ -1,0 +1,1 @@
+"""HTTP: the application, its routes, access, rates and connections."""

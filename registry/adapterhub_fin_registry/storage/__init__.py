@@ -1,0 +1,1 @@
+"""Versions on disk: add, resolve, verify, delete and trace them."""

@@ -1,0 +1,1 @@
+"""Keys, signatures, policies and the client's configuration."""
