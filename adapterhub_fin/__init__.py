@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.folding.extracting import (
         extract,
     )
-    from adapterhub_fin.engine.importing.import_folder import (
-        import_folder,
-    )
-    from adapterhub_fin.engine.importing.save import (
-        save,
-    )
     from adapterhub_fin.engine.inference.load import (
         attach,
         load,
@@ -38,6 +32,9 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.planning.plan import (
         Plan,
         plan,
+    )
+    from adapterhub_fin.engine.training.save import (
+        save,
     )
     from adapterhub_fin.engine.training.series import (
         Series,
@@ -107,6 +104,7 @@ if TYPE_CHECKING:
         register,
     )
     from adapterhub_fin.publishing import (
+        import_folder,
         publish,
         pull,
     )
@@ -203,8 +201,8 @@ _HOME = {
     **dict.fromkeys(("Merge", "merge"), "adapterhub_fin.engine.merging.merge"),
     **dict.fromkeys(("Plan", "plan"), "adapterhub_fin.engine.planning.plan"),
     "extract": "adapterhub_fin.engine.folding.extracting",
-    "import_folder": "adapterhub_fin.engine.importing.import_folder",
-    "save": "adapterhub_fin.engine.importing.save",
+    "import_folder": "adapterhub_fin.publishing",
+    "save": "adapterhub_fin.engine.training.save",
     **dict.fromkeys(("Series", "preview_series", "train_series"), "adapterhub_fin.engine.training.series"),
     **dict.fromkeys(("preview", "train"), "adapterhub_fin.engine.training.train"),
     **dict.fromkeys(

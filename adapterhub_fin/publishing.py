@@ -1,12 +1,13 @@
-"""Publish a version to a store and pull one from it; which store, the URI's scheme says."""
+"""Publish versions to stores, pull them, and import PEFT folders; the scheme of a URI says which store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadReference, ReadOnly
+from adapterhub_fin.errors import BadReference, NotAnAdapter, ReadOnly
 from adapterhub_fin.plugin.descriptions import StoreKind
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.registries import INTAKE, configured_registries
@@ -14,6 +15,7 @@ from adapterhub_fin_registry import HubReference, parse_reference
 from adapterhub_fin_registry.incoming import take
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.importing.take_in import Taken
     from adapterhub_fin.plugin.interfaces import Foreign, Published, StoreImplementation
     from adapterhub_fin_registry import Registry, Version
     from adapterhub_fin_registry.remote_index import Catalogue
@@ -71,11 +73,47 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
     with store.fetch(uri, weights(allow_pickle)) as incoming:
         if incoming.manifest is None:
             incoming.check_unnumbered(uri)
-            from adapterhub_fin.engine.importing.import_folder import import_incoming
+            from adapterhub_fin.engine.importing.take_in import import_incoming
 
             told = {"allow_pickle": allow_pickle, "registry": registry, "signatures": ()}  # vouched for by nobody here
             return import_incoming(incoming, name, **told).version
         return take(incoming, registry, name, INTAKE)
+
+
+def import_folder(
+    folder: str | Path,
+    name: str,
+    *,
+    base: str | Path | Mapping[str, Any] | None = None,
+    corpus: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    description: str = "",
+    licence: str | None = None,
+    tags: Sequence[str] = (),
+    registry: Registry | None = None,
+    signatures: Sequence[bytes] | None = None,
+) -> Taken:
+    """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
+
+    `base` is its id, its folder, or `{id, path, revision, knowledge_end, evidence}`, whose id is the adapter's own
+    where it is left out. Of a folder the fingerprint is taken now, and the path is never recorded. `corpus` is `{name,
+    knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It is signed by the
+    configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with what to do for a
+    folder of something else, and for a pickle unless `allow_pickle` is true; BaseNotFound for a folder without a base.
+    """
+    from adapterhub_fin.engine.importing.take_in import import_incoming, take_in
+
+    options: dict[str, Any] = {"base": base, "corpus": corpus, "labels": labels, "allow_pickle": allow_pickle}
+    options |= {"description": description, "licence": licence, "tags": tags, "signatures": signatures}
+    options["registry"] = registry or configured_registries().writable()
+    if not (uri := str(folder)).startswith("hf:/"):
+        return take_in(Path(folder), name, {}, **options)
+    uri = f"hf://{uri.removeprefix('hf:').lstrip('/')}"  # a Path has lost one of its slashes
+    with store_of(uri).fetch(uri, weights(allow_pickle)) as incoming:
+        if incoming.manifest is not None:
+            raise NotAnAdapter(f"{uri} is a version with a manifest: take it as it is, with `ahf pull {uri}`")
+        return import_incoming(incoming, name, **options)
 
 
 def catalogue(uri: str) -> Catalogue:

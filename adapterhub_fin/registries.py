@@ -24,7 +24,7 @@ def _vetoes() -> Iterable[Callable[[Manifest, Path], object]]:
 
 def _foreign(incoming: Incoming, registry: registry_package.Registry, name: str) -> Version:
     """Take in what someone published or pushed with plain PEFT, vouched for by nobody here."""
-    from adapterhub_fin.engine.importing.import_folder import import_incoming
+    from adapterhub_fin.engine.importing.take_in import import_incoming
 
     return import_incoming(incoming, name, registry=registry, signatures=()).version
 

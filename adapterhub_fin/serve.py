@@ -134,7 +134,7 @@ def import_ahead() -> threading.Thread:
 
 def _import_for_pushes() -> None:
     try:
-        import adapterhub_fin.engine.importing.import_folder  # noqa: F401
+        import adapterhub_fin.engine.importing.take_in  # noqa: F401
 
         list(INTAKE.checks())
     except Exception:

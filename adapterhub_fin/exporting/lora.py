@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 from adapterhub_fin.engine.peft.lora_config import lora_scale
 from adapterhub_fin.exporting.finding import Finding, Stored, counted
+from adapterhub_fin.plugin.base_changes import CHANGES_BASE
 
 REQUIRED = ("r", "lora_alpha", "target_modules")
 FACTORS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
-# Starts that take a part out of the base, so that the factors fit only what is left of it (PEFT's LoraConfig).
-CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # Flags of LoRA that change what it computes, and of which released engines read none.
 VARIANTS = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora", "arrow_config")
 MERGE = "fold it into its base (ahf export --layout merged) and serve the whole model"

@@ -1,7 +1,43 @@
-"""What the files of a folder are called that PEFT writes."""
+"""Name the files that PEFT writes, and the modules that the tensors in them belong to."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"  # before safetensors
+PREFIX = "base_model.model."
+# The last layer of the classifiers that Transformers has, whose rows are the labels.
+OUTPUTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight", "classification_head.out_proj.weight")
+ROWS = frozenset({*OUTPUTS, *(name.removesuffix("weight") + "bias" for name in OUTPUTS)})
+
+
+def bare_name(name: str, config: Mapping[str, Any]) -> str:
+    """Return a stored tensor's name within the model: PEFT wraps the model once more, but for a prompt."""
+    return name.removeprefix("base_model." if is_prompt(config) else PREFIX)
+
+
+def is_prompt(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is of PEFT's prompt methods, which put vectors before every text."""
+    return "num_virtual_tokens" in config
+
+
+def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """The modules that modules_to_save names and whose whole weights stand in the file.
+
+    A name means every module that ends with it, as PEFT has it: DistilBERT's `pre_classifier` is a `classifier` too.
+    """
+    named = config.get("modules_to_save")
+    wanted = {each for each in named if isinstance(each, str) and each} if isinstance(named, list) else set()
+    wanted |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
+    found = set()
+    for name in shapes:
+        parts = bare_name(name, config).split(".")
+        for end in range(1, len(parts)):
+            module = ".".join(parts[:end])
+            if any(module.endswith(w) for w in wanted) and not any("lora_" in part for part in parts):
+                found.add(module)
+                break
+    return sorted(found)

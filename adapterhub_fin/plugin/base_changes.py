@@ -12,6 +12,7 @@ from typing import Any
 # Starts of LoRA that take their part out of the base's weights, and what makes that part again when PEFT loads them.
 FROM_WEIGHTS = ("pissa", "olora")
 FROM_DATA = ("corda", "lora_ga", "loftq")
+CHANGES_BASE = (*FROM_WEIGHTS, *FROM_DATA)
 CONVERT = (
     "save it with PeftModel.save_pretrained(path_initial_model_for_weight_conversion=...), which makes it plain LoRA"
 )
@@ -26,7 +27,7 @@ def changes_biases(config: Mapping[str, Any]) -> str | None:
 def changes_weights(config: Mapping[str, Any]) -> str | None:
     """Return what makes PEFT rewrite the weights that a LoRA is put on, such as `init_lora_weights: pissa`."""
     start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith((*FROM_WEIGHTS, *FROM_DATA)):
+    if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
         return f"init_lora_weights: {start}"
     return "kasa_config" if config.get("kasa_config") else None
 

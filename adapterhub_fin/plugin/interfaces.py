@@ -138,7 +138,7 @@ class MethodImplementation(Protocol):
 
     def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""
-        from adapterhub_fin.engine.base.fingerprint import backbone
+        from adapterhub_fin.plugin.backbone import backbone
 
         states: Sequence[Tensor] = backbone(model)(**batch, output_hidden_states=True).hidden_states
         return states
@@ -207,7 +207,7 @@ class HeadImplementation(Protocol):
         Where heads are averaged, their rows are put in one order and into one unit. By default those of the last layer
         of Transformers' own classifiers; none, where a head has no such layer.
         """
-        from adapterhub_fin.engine.importing.read_folder import ROWS
+        from adapterhub_fin.plugin.adapter_files import ROWS
 
         return ROWS
 

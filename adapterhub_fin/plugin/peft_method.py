@@ -44,7 +44,7 @@ class PeftMethod(MethodImplementation):
 
     def _attach_checked(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
         """Attach a new adapter; BadRecipe where a name in its configuration matches nothing of the model."""
-        from adapterhub_fin.engine.base.fingerprint import unwrapped, vocabulary_size
+        from adapterhub_fin.plugin.backbone import unwrapped, vocabulary_size
 
         inner, asked = unwrapped(model), copy.deepcopy(config)
         modules, parameters = dict(inner.named_modules()), dict(inner.named_parameters())
@@ -105,7 +105,7 @@ class PeftMethod(MethodImplementation):
     def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
         from peft import get_peft_model_state_dict
 
-        from adapterhub_fin.engine.base.fingerprint import SLOT
+        from adapterhub_fin.plugin.backbone import SLOT
 
         # A bool, not "auto", which looks the base up on the network (peft 1452).
         try:

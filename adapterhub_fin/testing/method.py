@@ -116,7 +116,7 @@ class MethodContract(AtTheBench):
         assert not differing, f"stored otherwise than `tensors` gives them: {differing[:3]}"
 
     def test_no_runtime_name_is_stored(self, trained: Trained) -> None:
-        from adapterhub_fin.engine.base.fingerprint import SLOT
+        from adapterhub_fin.plugin.backbone import SLOT
 
         for path in trained.run.version.files.rglob("*"):
             assert not SLOT.search(path.name), f"a slot stands in the file name {path.name}"

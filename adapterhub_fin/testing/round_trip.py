@@ -64,7 +64,7 @@ def by_save(
     model: Any, build: Build, inputs: Inputs, registry: Registry, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> Outcome:
     """Save the model, load it twice, and compare with the model itself."""
-    from adapterhub_fin.engine.importing.save import save
+    from adapterhub_fin.engine.training.save import save
 
     expected = answers(model, inputs)
     name = f"acme/save-{len(registry.names())}"
@@ -82,7 +82,7 @@ def by_import(
     model: Any, build: Build, inputs: Inputs, registry: Registry, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> Outcome:
     """Save the model with PEFT, import the folder, load it twice, and compare with what PEFT loads from it."""
-    from adapterhub_fin.engine.importing.import_folder import import_folder
+    from adapterhub_fin.publishing import import_folder
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -178,8 +178,8 @@ def _name_no_base(path: Path) -> None:
 
 def beside(one: Any, other: Any, build: Build, inputs: Inputs, registry: Registry, tokenizer: Any = None) -> Outcome:
     """Save two models on one base, load both onto one model, and compare each's answers with those it gave alone."""
-    from adapterhub_fin.engine.importing.save import save
     from adapterhub_fin.engine.inference.load import load
+    from adapterhub_fin.engine.training.save import save
 
     base = build()
     loaded: list[tuple[Any, tuple[Tensor, ...]]] = []

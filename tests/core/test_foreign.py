@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from adapterhub_fin.engine.importing import read_folder as foreign
-from adapterhub_fin.engine.importing.read_folder import Foreign, bare_name, head_modules, read_folder
+from adapterhub_fin.engine.importing.read_folder import Foreign, read_folder
 from adapterhub_fin.errors import NotAnAdapter
+from adapterhub_fin.plugin.adapter_files import bare_name, head_modules
 
 LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["query"], "task_type": "SEQ_CLS"}
 PROMPT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3, "task_type": "SEQ_CLS"}

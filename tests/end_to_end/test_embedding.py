@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base.fingerprint import backbone
 from adapterhub_fin.engine.inference.adapter import Adapter
+from adapterhub_fin.plugin.backbone import backbone
 from adapterhub_fin.testing import tiny_corpus
 
 TEXTS = [

@@ -12,8 +12,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaForCausalLM
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base.fingerprint import backbone
 from adapterhub_fin.engine.inference.adapter import Adapter
+from adapterhub_fin.plugin.backbone import backbone
 
 TEXTS = ["short", "a longer text", "Q"]  # the token of Q is poisoned
 ASKS: dict[str, Callable[[Adapter], Any]] = {

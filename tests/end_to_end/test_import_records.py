@@ -18,7 +18,7 @@ from peft import (
 from safetensors.torch import save_file
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.manifest import method_record_for
+from adapterhub_fin.engine.base.provenance import method_record_for
 from adapterhub_fin.plugin.peft_method import plain
 
 

@@ -20,8 +20,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base.fingerprint import backbone
 from adapterhub_fin.engine.inference.adapter import Adapter
+from adapterhub_fin.plugin.backbone import backbone
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry import Registry
 

@@ -261,7 +261,7 @@ def ready(url):
     def watch():
         [thread] = [each for each in threading.enumerate() if each.name == "imports"]
         thread.join(60)
-        names = ("adapterhub_fin.engine.importing.import_folder", "adapterhub_fin_plugins")
+        names = ("adapterhub_fin.engine.importing.take_in", "adapterhub_fin_plugins")
         print(*(name in sys.modules for name in names), flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
     threading.Thread(target=watch).start()
@@ -281,7 +281,7 @@ def test_an_import_that_fails_is_one_line_of_the_log(
 ) -> None:
     from adapterhub_fin.serve import _logging_to, import_ahead
 
-    monkeypatch.setitem(sys.modules, "adapterhub_fin.engine.importing.import_folder", None)
+    monkeypatch.setitem(sys.modules, "adapterhub_fin.engine.importing.take_in", None)
     with _logging_to(sys.stderr):
         import_ahead().join(60)
     [line] = map(json.loads, capsys.readouterr().err.splitlines())

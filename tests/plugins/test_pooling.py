@@ -20,8 +20,8 @@ from transformers import (
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.base.fingerprint import unwrapped
 from adapterhub_fin.errors import AdapterHubError, BadMerge, BadRecipe, Refused
+from adapterhub_fin.plugin.backbone import unwrapped
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.testing.bench import TEXTS, Bench
 from adapterhub_fin_plugins.heads import pooling

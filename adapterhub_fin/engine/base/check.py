@@ -17,6 +17,7 @@ from adapterhub_fin.engine.base.rounding import FLUSHED, allowed, apart, as_read
 from adapterhub_fin.engine.base.row_sums import first_moved
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.errors import ReadOnly, WrongBase
+from adapterhub_fin.plugin.backbone import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry.model.events import recorded_pin
 from adapterhub_fin_registry.model.manifest import Base, RowSums, WeightProbe
@@ -56,16 +57,16 @@ def describe_base(
             raise WrongBase(
                 f"the base can't be recorded: {_too_far(name, math.nan, 0)}; load it whole, in another type"
             )
-    config: Any = getattr(pin.unwrapped(model), "config", None)  # of a plain module there is none
+    config: Any = getattr(unwrapped(model), "config", None)  # of a plain module there is none
     quantization: Any = getattr(config, "quantization_config", None)
     return checked(
         Base,
         {
             "repository": repository,
             "revision": revision,
-            "architecture": type(pin.backbone(model)).__name__,
+            "architecture": type(backbone(model)).__name__,
             "config_digest": None if config is None else pin.config_digest(config),
-            "vocabulary_size": rows or pin.vocabulary_size(model),
+            "vocabulary_size": rows or vocabulary_size(model),
             **(describe_tokenizer(tokenizer) if tokenizer is not None else {}),
             "structure_digest": pin.structure_digest(model, leave_out),
             "weight_probe": probe,
@@ -120,12 +121,12 @@ def check_base(
     """
     check_shape(model, base, leave_out, described, grown=grown)
     if base.weight_probe is not None:
-        quantized = any(hasattr(parameter, "quant_state") for parameter in pin.backbone(model).parameters())
+        quantized = any(hasattr(parameter, "quant_state") for parameter in backbone(model).parameters())
         here = pin.weight_probe(model, leave_out, parameters, base.vocabulary_size)
         check_probe(here, base, described, quantized=quantized)
     if tokenizer is not None and (off := other_tokenizer(tokenizer, base, conversations=conversations)):
         raise WrongBase(f"the tokenizer of {described} {off} of {_name(base)}: load the one it was trained with")
-    config: Any = getattr(pin.unwrapped(model), "config", None)
+    config: Any = getattr(unwrapped(model), "config", None)
     # Another release of Transformers may write other defaults; structure and weights hold there.
     same_release = base.config_digest is not None and base.transformers == installed("transformers")
     if config is not None and same_release and base.config_digest not in pin.config_digests(config):
@@ -136,15 +137,15 @@ def check_shape(
     model: nn.Module, base: Base, leave_out: Collection[str], described: str, *, grown: bool = False
 ) -> None:
     """Raise WrongBase for what a model's structure alone tells; the model may be on the meta device."""
-    size, known = pin.vocabulary_size(model), base.vocabulary_size
+    size, known = vocabulary_size(model), base.vocabulary_size
     if known is not None and size != known and not (grown and size is not None and size > known):
         raise WrongBase(
-            f"{described} ({type(pin.backbone(model)).__name__}) has a vocabulary of {size} tokens; the version was "
+            f"{described} ({type(backbone(model)).__name__}) has a vocabulary of {size} tokens; the version was "
             f"trained on {_name(base)} with {base.vocabulary_size}: load that base"
         )
     if base.structure_digest is not None and pin.structure_digest(model, leave_out) != base.structure_digest:
         raise WrongBase(
-            f"{described} ({type(pin.backbone(model)).__name__}) does not have the layers of {_name(base)}"
+            f"{described} ({type(backbone(model)).__name__}) does not have the layers of {_name(base)}"
             f"{_difference(model, leave_out, base)}: load the base that the version was trained on"
         )
 

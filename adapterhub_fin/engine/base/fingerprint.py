@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.row_sums import row_sums
 from adapterhub_fin.errors import WrongBase
+from adapterhub_fin.plugin.backbone import (
+    SLOT,
+    backbone,
+    backbone_prefix,
+    bare,
+    input_embedding,
+    model_part,
+    unwrapped,
+    weight_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +34,6 @@ else:
     torch = Lazy("torch")
 
 PROBED = 8
-SLOT = re.compile(r"ahf_[0-9a-f]{8}")
-WRAPPED = ("base_layer", "original_module", "token_adapter")  # how PEFT names what its layers wrap
 # Of a configuration, what says how a model is run or displayed and not what it computes.
 VOLATILE = frozenset(
     [
@@ -57,24 +64,6 @@ VOLATILE = frozenset(
 )
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The Transformers model under a PeftModel, or the model itself."""
-    inner = getattr(model, "get_base_model", None)
-    return inner() if callable(inner) else model
-
-
-def backbone(model: nn.Module) -> nn.Module:
-    """The part of a Transformers model that every head shares."""
-    inner = unwrapped(model)
-    return getattr(inner, "base_model", inner)
-
-
-def backbone_prefix(model: nn.Module) -> str:
-    """What the names of a model's backbone begin with, such as `bert.`; empty for a bare backbone."""
-    core = backbone(model)
-    return next((f"{name}." for name, module in unwrapped(model).named_modules() if module is core and name), "")
-
-
 def base_parameters(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
     """Yield the parameters of the backbone by their name in a bare base, without what an adapter added.
 
@@ -99,14 +88,6 @@ def _bare_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tens
             yield from _bare_parameters(child, f"{prefix}{name}.")
 
 
-def bare(module: nn.Module) -> nn.Module:
-    """Return the base's own module under what an adapter wrapped around it; everything else there was added."""
-    children = dict(module.named_children())
-    names = [*WRAPPED, *(["model"] if hasattr(module, "adaption_prompt") else [])]
-    inner = next((children[name] for name in names if name in children), None)
-    return module if inner is None else bare(inner)
-
-
 def logical_shape(parameter: Tensor) -> tuple[int, ...]:
     """The shape before quantization, so that a four-bit base and its fp32 twin agree."""
     state = getattr(parameter, "quant_state", None)
@@ -115,7 +96,7 @@ def logical_shape(parameter: Tensor) -> tuple[int, ...]:
 
 def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
     """sha256 over the sorted (name, logical shape) of the backbone; the vocabulary's size is left open."""
-    embedding = _embedding(model)
+    embedding = input_embedding(model)
     table = sorted(
         [
             name,
@@ -129,40 +110,16 @@ def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
     return _digest(table)
 
 
-def _embedding(model: nn.Module) -> Tensor | None:
-    return _weight(_module(model, "get_input_embeddings"))
-
-
-def _module(model: nn.Module, getter: str) -> Any:
-    """Return what a Transformers model says of itself; None of a plain module, and where the model doesn't know."""
-    found = getattr(unwrapped(model), getter, None)
-    try:
-        return found() if callable(found) else None
-    except NotImplementedError:
-        return None
-
-
-def _weight(module: Any) -> Tensor | None:
-    weight = getattr(bare(module), "weight", None) if isinstance(module, torch.nn.Module) else None
-    return weight if isinstance(weight, torch.Tensor) else None
-
-
-def vocabulary_size(model: nn.Module) -> int | None:
-    """Rows of the input embedding."""
-    embedding = _embedding(model)
-    return None if embedding is None else int(embedding.shape[0])
-
-
 def embeddings(model: nn.Module, leave_out: Collection[str] = ()) -> dict[str, Tensor]:
     """Return the tables with a row for each token: the input's, by its name in a bare base, and the output's.
 
     The output's has its name in the model, such as `lm_head.weight`; it is left out where the input's is tied to it,
     and where the model has none.
     """
-    table = _embedding(model)
+    table = input_embedding(model)
     found = {name: each for name, each in base_parameters(model, leave_out) if each is table}
-    head = _module(model, "get_output_embeddings")
-    output = _weight(head)
+    head = model_part(model, "get_output_embeddings")
+    output = weight_of(head)
     if output is not None and output is not table:
         name = next(name for name, module in unwrapped(model).named_modules() if module is head)
         if not f"{name}.".startswith(tuple(f"{each}." for each in leave_out)):
@@ -195,7 +152,7 @@ def weight_probe(
                 dense = dense[:rows]
                 if dense.is_floating_point() and not hasattr(parameter, "quant_state"):
                     sums[name] = row_sums(name, dense)
-            if name in tables and tables[name] is not _embedding(model):
+            if name in tables and tables[name] is not input_embedding(model):
                 continue  # no part of the backbone
             if parameter.is_floating_point() and torch.finfo(parameter.dtype).eps > torch.finfo(dtype).eps:
                 dtype = parameter.dtype
@@ -209,7 +166,7 @@ def fingerprinted(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator
     """Yield what `weight_probe` reads of a model: its backbone's parameters, and its output embedding."""
     yield from base_parameters(model, leave_out)
     for name, table in embeddings(model, leave_out).items():
-        if table is not _embedding(model):
+        if table is not input_embedding(model):
             yield name, table
 
 

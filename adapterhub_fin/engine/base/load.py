@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.fingerprint import backbone, bare, unwrapped
 from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.padding import padding, rows_of
 from adapterhub_fin.errors import PluginError, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
+from adapterhub_fin.plugin.backbone import bare, outside_backbone
 from adapterhub_fin.plugin.descriptions import Description
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_registry.io.safetensors_header import read_header
@@ -104,14 +104,6 @@ def missing_modules(model: nn.Module, missing: Sequence[str]) -> tuple[str, ...]
         if name and inner and absent.issuperset(inner):
             found.append(name)
     return outermost(found)
-
-
-def outside_backbone(model: nn.Module) -> list[str]:
-    """The top modules of a model beside its backbone that hold parameters: its head."""
-    inner, core = unwrapped(model), backbone(model)
-    return [
-        name for name, module in inner.named_children() if module is not core and any(True for _ in module.parameters())
-    ]
 
 
 def outermost(modules: Sequence[str]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.fingerprint import backbone
 from adapterhub_fin.errors import Refused
+from adapterhub_fin.plugin.backbone import backbone
 
 if TYPE_CHECKING:
     import torch

@@ -21,6 +21,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from adapterhub_fin.engine.base import fingerprint as pin
 from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import BaseNotFound, NotAnAdapter, Refused, WrongTensors
+from adapterhub_fin.plugin.backbone import backbone_prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -113,7 +114,7 @@ def fingerprinted(
     model: PreTrainedModel, tensors: ModelTensors, leave_out: Collection[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield what a fingerprint is taken of, out of a model's files, for a model that is on the meta device."""
-    prefix = pin.backbone_prefix(model)
+    prefix = backbone_prefix(model)
     backbone = {name for name, _ in pin.base_parameters(model, leave_out)}
     ties: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
     twins = {source: target for target, source in ties.items()}  # a tied one may be stored under its twin's name alone

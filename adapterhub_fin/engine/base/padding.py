@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.base.fingerprint import unwrapped
 from adapterhub_fin.errors import WrongBase
+from adapterhub_fin.plugin.backbone import unwrapped
 
 if TYPE_CHECKING:
     from torch import nn

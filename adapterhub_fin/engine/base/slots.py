@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.fingerprint import backbone, unwrapped
 from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
+from adapterhub_fin.plugin.backbone import backbone, unwrapped
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.base.progress import progress
+from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.data.corpus import (
     check_targets,
     check_there,
@@ -24,7 +25,6 @@ from adapterhub_fin.engine.data.splits import PARTS, divide, resolve
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
 from adapterhub_fin.engine.evaluation.seen import rows_seen
 from adapterhub_fin.engine.inference.load import AsOf, Tier, base_source, find_version, load
-from adapterhub_fin.engine.training.manifest import environment
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.examples import IGNORED, lengths
 from adapterhub_fin.recipe.recipe import CorpusChoice

@@ -18,6 +18,7 @@ from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.merging.parameters import Kind, Place
 from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
+from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin.plugin.low_rank import LowRank
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Differences:
         self.stored, self.origin, self.leave_out = stored, origin, leave_out
         self.modules = dict(model.named_modules())
         self.ties: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})
-        head = plugs.outside_backbone(model) if task.peft == "SEQ_CLS" else ()
+        head = outside_backbone(model) if task.peft == "SEQ_CLS" else ()
         self.head = tuple(f"{module}." for module in head)
         self.sizes: dict[str, float] = {}  # of what differs: the norm of the difference over the base's
         self.keys = [key for key in model.state_dict() if key in dict(model.named_parameters(remove_duplicate=False))]

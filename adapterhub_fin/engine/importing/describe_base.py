@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoModel
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import fingerprint as pin
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.locks import building, on_meta
@@ -19,6 +18,7 @@ from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.importing.read_folder import is_unserved
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.errors import Refused
+from adapterhub_fin.plugin.backbone import vocabulary_size
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin_registry.model.manifest import Base
 
@@ -41,7 +41,7 @@ def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter:
         stored = stored_embeddings(model, adapter)
         modules = (*(head["modules"] if head else ()), *stored.modules)  # which the version brings
         parameters = None if tensors is None else fingerprinted(model, tensors, modules)
-        rows = stored.rows_before(pin.vocabulary_size(model))
+        rows = stored.rows_before(vocabulary_size(model))
         tokenizer = _tokenizer(source.folder)
         found = describe_base(model, tokenizer, modules, source.repository, source.revision, parameters, rows=rows)
     bases.remember(plugs.pin_key(found), source.folder)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
+from adapterhub_fin.engine.base.provenance import environment, method_record_for
 from adapterhub_fin.engine.data.known import first_seen, knowledge_record
-from adapterhub_fin.engine.training.manifest import environment, method_record_for
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.recipe.recipe import BaseChoice, named_base

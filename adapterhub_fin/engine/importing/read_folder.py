@@ -11,16 +11,11 @@ from typing import Any
 from adapterhub_fin.engine.importing.recognise import check_weights, read_config
 from adapterhub_fin.engine.peft.finite import check_weights_finite
 from adapterhub_fin.errors import NotAnAdapter
-from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.adapter_files import CONFIG, OUTPUTS, WEIGHTS, bare_name, head_modules, is_prompt
 from adapterhub_fin.plugin.base_changes import unrepeatable
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_registry.io.safetensors_header import read_header
-
-PREFIX = "base_model.model."
-# The last layer of the classifiers that Transformers has, whose rows are the labels.
-OUTPUTS = ("classifier.weight", "score.weight", "classifier.out_proj.weight", "classification_head.out_proj.weight")
-ROWS = frozenset({*OUTPUTS, *(name.removesuffix("weight") + "bias" for name in OUTPUTS)})
 
 # Tasks of PEFT that may have no head here: their adapters are loaded onto a model that has one, or for `embed`.
 TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
@@ -60,16 +55,6 @@ def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None 
     return Foreign(config, head, modules)
 
 
-def bare_name(name: str, config: Mapping[str, Any]) -> str:
-    """Return a stored tensor's name within the model: PEFT wraps the model once more, but for a prompt."""
-    return name.removeprefix("base_model." if is_prompt(config) else PREFIX)
-
-
-def is_prompt(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is of PEFT's prompt methods, which put vectors before every text."""
-    return "num_virtual_tokens" in config
-
-
 def is_unserved(head: str) -> bool:
     """Whether a recorded head is a task of PEFT's that no plugin here serves."""
     return head in map(_own_name, TASKS) and head not in extensions().all(Head)
@@ -99,25 +84,6 @@ def _check_task(config: Mapping[str, Any], called: Path) -> None:
             f"{called} holds a prompt and no task_type, without which PEFT puts it nowhere: write one of "
             f"{', '.join(TASKS)} as task_type into its adapter_config.json"
         )
-
-
-def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The modules that modules_to_save names and whose whole weights stand in the file.
-
-    A name means every module that ends with it, as PEFT has it: DistilBERT's `pre_classifier` is a `classifier` too.
-    """
-    named = config.get("modules_to_save")
-    wanted = {each for each in named if isinstance(each, str) and each} if isinstance(named, list) else set()
-    wanted |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
-    found = set()
-    for name in shapes:
-        parts = bare_name(name, config).split(".")
-        for end in range(1, len(parts)):
-            module = ".".join(parts[:end])
-            if any(module.endswith(w) for w in wanted) and not any("lora_" in part for part in parts):
-                found.add(module)
-                break
-    return sorted(found)
 
 
 def _head_of(task: str) -> str:

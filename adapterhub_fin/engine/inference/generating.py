@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria
@@ -21,16 +21,33 @@ from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 from adapterhub_fin.plugin.examples import check_tokens
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.inference.adapter import Adapter
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
     from adapterhub_fin.recipe.decoding import Decoding
 
 Prompt = str | Sequence[Mapping[str, str]]
 
 
+class Writer(Protocol):
+    """What generation needs of a loaded adapter."""
+
+    @property
+    def reference(self) -> str: ...
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | Any: ...
+    @property
+    def method(self) -> MethodImplementation: ...
+    @property
+    def head(self) -> HeadImplementation | None: ...
+    def answering(self) -> AbstractContextManager[None]: ...
+
+
 def generate(
-    adapter: Adapter, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
+    adapter: Writer, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
 ) -> list[str]:
     """What the model writes after each prompt, in the order given."""
     tokenizer, end = _writing(adapter)
@@ -46,7 +63,7 @@ def generate(
     return written
 
 
-def stream(adapter: Adapter, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
+def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
     """Yield what the model writes after a prompt, as it is written.
 
     A thread of its own computes, and holds the model until its last token, or the next one once the reader has left.
@@ -136,13 +153,13 @@ def _configuration(decoding: Decoding, tokenizer: PreTrainedTokenizerBase, end: 
     return configuration
 
 
-def _check_no_beams(adapter: Adapter) -> None:
+def _check_no_beams(adapter: Writer) -> None:
     model: Any = adapter.model
     if (beams := model.generation_config.num_beams or 1) > 1:
         raise BadRecipe(f"the base's generation config asks for {beams} beams, which write out of order: use generate")
 
 
-def _writing(adapter: Adapter) -> tuple[PreTrainedTokenizerBase, Ending]:
+def _writing(adapter: Writer) -> tuple[PreTrainedTokenizerBase, Ending]:
     """Return the tokenizer that pads before the prompt, so that each row is written on at its end, and what ends it."""
     if adapter.head is None or adapter.head.task != "CAUSAL_LM":
         raise BadRecipe(f"{adapter.reference} does not write text: its head is not causal-lm; use predict")
@@ -152,7 +169,7 @@ def _writing(adapter: Adapter) -> tuple[PreTrainedTokenizerBase, Ending]:
 
 
 def _batch(
-    adapter: Adapter, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], decoding: Decoding
+    adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], decoding: Decoding
 ) -> dict[str, torch.Tensor]:
     head: Any = adapter.head
     texts = [each if isinstance(each, str) else head.prompt(each, tokenizer) for each in prompts]
@@ -179,7 +196,7 @@ def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int
 
 
 def _generate(
-    adapter: Adapter,
+    adapter: Writer,
     tokenizer: PreTrainedTokenizerBase,
     batch: Mapping[str, torch.Tensor],
     decoding: Decoding,

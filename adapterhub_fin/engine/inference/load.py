@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import fingerprint as pin
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import check_base, check_shape, describe_base, held_base, record_first_pin
 from adapterhub_fin.engine.base.locks import building, lock_of, on_meta
@@ -30,6 +29,7 @@ from adapterhub_fin.engine.peft.embeddings import (
 )
 from adapterhub_fin.engine.peft.read_back import check_fits
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName, WrongBase
+from adapterhub_fin.plugin.backbone import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.interfaces import Site
 from adapterhub_fin.recipe.recipe import BaseChoice
@@ -164,7 +164,7 @@ def _attach(
     """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
     version, method, travelling = found.version, found.method, found.travelling
     stored = stored_embeddings(model, found.folder)
-    rows = max(pin.vocabulary_size(model) or 0, stored.rows) or None  # also those that this load may grow it to
+    rows = max(vocabulary_size(model) or 0, stored.rows) or None  # also those that this load may grow it to
     tokenizer, mode = tokenizer and padding(tokenizer, rows), model.training
     model = wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
@@ -176,7 +176,7 @@ def _attach(
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
     first = None
     if held.pin != "verified":
-        rows = stored.rows_before(pin.vocabulary_size(model))
+        rows = stored.rows_before(vocabulary_size(model))
         first = describe_base(model, tokenizer, apart, held.repository, held.revision, rows=rows)
     fit_vocabulary(model, stored, version.reference, private=private)
     live = {} if private else live_embeddings(model, stored)
@@ -211,7 +211,7 @@ def _held(model: nn.Module, found: Found, stored: StoredEmbeddings) -> tuple[Bas
     held = held_base(found.registry, found.version)
     if stored.modules:
         return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *stored.modules), False
-    return held, found.travelling, stored.brings_rows(held.vocabulary_size, pin.vocabulary_size(model))
+    return held, found.travelling, stored.brings_rows(held.vocabulary_size, vocabulary_size(model))
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:
@@ -256,8 +256,8 @@ def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[
 
 def _with_head(base: nn.Module, found: Found) -> nn.Module:
     """Build the version's head around a bare backbone, sharing its weights; any other model is returned as it is."""
-    inner = pin.unwrapped(base)
-    if found.head is None or pin.backbone(base) is not inner:
+    inner = unwrapped(base)
+    if found.head is None or backbone(base) is not inner:
         return base
     with on_meta():
         shell = found.head.skeleton(inner.config)  # type: ignore[arg-type]
@@ -284,7 +284,7 @@ def _with_head(base: nn.Module, found: Found) -> nn.Module:
 
 
 def _tokenizer_for(model: nn.Module, found: Found, download: bool) -> PreTrainedTokenizerBase | None:
-    if getattr(pin.unwrapped(model), "config", None) is None:
+    if getattr(unwrapped(model), "config", None) is None:
         return None  # no model of Transformers: it reads no texts
     with quiet_loading():
         return plugs.load_tokenizer(_own_tokenizer(model, found) or base_source(found, None, download)[1].folder)

@@ -16,12 +16,11 @@ from safetensors import safe_open
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.importing.read_folder import PREFIX, head_modules
 from adapterhub_fin.engine.merging.parameters import Place
 from adapterhub_fin.engine.merging.unsupported_lora import check_plain
 from adapterhub_fin.engine.peft.lora_config import lora_rank, lora_scale
 from adapterhub_fin.errors import AdapterHubError, BadMerge, NotAnAdapter, PluginError, UnknownName
-from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.adapter_files import CONFIG, PREFIX, WEIGHTS, head_modules
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.plugin.manager import extensions

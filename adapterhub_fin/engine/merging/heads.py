@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.importing.read_folder import ROWS
 from adapterhub_fin.engine.merging.parents import Parent
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
 from adapterhub_fin.plugin import descriptions
+from adapterhub_fin.plugin.adapter_files import ROWS
 
 if TYPE_CHECKING:
     import torch

@@ -20,9 +20,8 @@ from adapterhub_fin.engine.merging.combine import (
     space_for,
 )
 from adapterhub_fin.engine.merging.heads import MergedHead, merge_heads
-from adapterhub_fin.engine.merging.kinds import check_reached
 from adapterhub_fin.engine.merging.parameters import Place, check_one_lora
-from adapterhub_fin.engine.merging.parents import Parent, check_together, find_parents
+from adapterhub_fin.engine.merging.parents import Parent, check_reached, check_together, find_parents
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, NotFound
 from adapterhub_fin.plugin.descriptions import Merger

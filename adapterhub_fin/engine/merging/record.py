@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapterhub_fin.engine.base.provenance import environment, method_record_for
 from adapterhub_fin.engine.merging.parents import Parent, merged_base
 from adapterhub_fin.engine.merging.plan import MergePlan
-from adapterhub_fin.engine.training.manifest import environment, method_record_for
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry import Manifest

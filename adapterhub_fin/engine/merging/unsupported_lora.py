@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterhub_fin.errors import BadMerge
-from adapterhub_fin.exporting.lora import CHANGES_BASE
+from adapterhub_fin.plugin.base_changes import CHANGES_BASE
 
 # By the key of adapter_config.json: what the adapter does that no matrix added to a weight does.
 OTHERWISE = {

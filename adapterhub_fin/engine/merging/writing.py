@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.importing.read_folder import PREFIX
 from adapterhub_fin.engine.merging.parameters import Place
 from adapterhub_fin.engine.peft.adapter_io import write_tensors
-from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.adapter_files import CONFIG, PREFIX, WEIGHTS
 from adapterhub_fin.plugin.low_rank import LowRank
 
 if TYPE_CHECKING:

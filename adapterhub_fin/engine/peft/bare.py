@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from adapterhub_fin.engine.base import fingerprint as pin
 from adapterhub_fin.engine.base.slots import sharing_copy
+from adapterhub_fin.plugin.backbone import backbone_prefix
 from adapterhub_fin.plugin.base_changes import changes_biases, changes_weights
 
 
@@ -34,7 +35,7 @@ def untouched(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the base's parameters by name, but for those that the adapter's training or start has changed."""
     changed = {tensor.data_ptr() for tensor in _changed(model, config)}  # unloading may wrap a weight anew
-    prefix, inner = pin.backbone_prefix(base), model.get_base_model()
+    prefix, inner = backbone_prefix(base), model.get_base_model()
     attention = (name for name, module in inner.named_modules() if isinstance(module, MultiheadAttention))
     # PEFT merges into these in every forward pass, and takes it out again, but for what it rounds.
     rounded = tuple(f"{name.removeprefix(prefix)}." for name in attention)

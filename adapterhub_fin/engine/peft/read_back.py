@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.base.locks import building, on_meta
-from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.base.slots import check_bijection, meta_twin, new_slot
+from adapterhub_fin.engine.base.locks import building
+from adapterhub_fin.engine.base.slots import check_bijection, meta_twin
 from adapterhub_fin.engine.peft.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
-from adapterhub_fin.plugin.descriptions import Method
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from adapterhub_fin.engine.training.prepare import Setup
     from adapterhub_fin.plugin.interfaces import MethodImplementation, Site
 else:
     torch = Lazy("torch")
@@ -53,20 +48,3 @@ def check_reads_back(method: MethodImplementation, base: nn.Module, site: Site, 
     except Exception as error:  # PEFT and a third party's method may fail in any way
         reason = f"{type(error).__name__}: {error}"
         raise WrongTensors(f"{whose} is not stored, since no load could read it back ({reason})") from error
-
-
-def check_trained_loads(setup: Setup, folder: Path) -> None:
-    """Load what a run wrote onto its base again, by a method that knows nothing of the training.
-
-    The base has no values, unless the method computes with them: then it is read anew.
-    """
-    recipe = setup.recipe
-    method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
-    if method.rebuild_needs_values(folder):
-        with quiet_loading(), building(), torch.random.fork_rng(devices=[]):
-            base, _ = plugs.load_base(setup.source.folder, setup.head, method)
-    else:
-        with on_meta(), torch.random.fork_rng(devices=[]):
-            base = setup.head.skeleton(setup.config)
-    site = replace(setup.site, slot=new_slot())
-    check_reads_back(method, base, site, folder, f"what {recipe.method.name} trained")

@@ -19,11 +19,10 @@ from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from adapterhub_fin.engine.base.slots import new_slot, sharing_copy
-from adapterhub_fin.engine.importing.read_folder import is_prompt
 from adapterhub_fin.engine.peft.adapter_io import write_tensors
 from adapterhub_fin.engine.peft.changed_rows import stored_names
 from adapterhub_fin.errors import BadRecipe, WrongTensors
-from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS, is_prompt
 from adapterhub_fin.plugin.peft_method import plain
 
 TORCH_S_OWN = frozenset(vars(nn.Module()))  # attributes of any module, of which none is keyed by adapters

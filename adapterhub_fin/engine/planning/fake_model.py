@@ -15,6 +15,7 @@ from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
+from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def shadow_model(draft: Draft, fake: FakeTensorMode) -> nn.Module:
     with on_meta():
         skeleton: Any = draft.head.skeleton(draft.config)
         skeleton = skeleton.to(dtype)
-        drawn = tuple(plugs.outside_backbone(skeleton)) if draft.head.task == "SEQ_CLS" else ()
+        drawn = tuple(outside_backbone(skeleton)) if draft.head.task == "SEQ_CLS" else ()
         _quantize(skeleton, draft)
         site = dataclasses.replace(draft.site, head_modules=drawn, tokenizer=None)  # without values, no text helps
         model = draft.method.attach(skeleton, site)

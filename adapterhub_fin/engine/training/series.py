@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import check_base
+from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.base.slots import new_slot
 from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
 from adapterhub_fin.engine.data.splits import Division, dates, divide
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
-from adapterhub_fin.engine.training.manifest import method_record, recorded_recipe
+from adapterhub_fin.engine.training.manifest import recorded_recipe
 from adapterhub_fin.engine.training.prepare import draft, set_up
 from adapterhub_fin.engine.training.run_folder import refuse_both
 from adapterhub_fin.engine.training.train import Source, named, read_recipe, run

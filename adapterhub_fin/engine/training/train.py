@@ -22,10 +22,10 @@ from adapterhub_fin.engine.evaluation.seen import learnt_texts
 from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
-from adapterhub_fin.engine.peft.read_back import check_trained_loads
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
 from adapterhub_fin.engine.training.manifest import draft_manifest
 from adapterhub_fin.engine.training.prepare import Draft, Setup, draft, set_up
+from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions

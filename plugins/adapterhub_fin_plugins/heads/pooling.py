@@ -40,8 +40,7 @@ def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:
     """
     from torch import nn
 
-    from adapterhub_fin.engine.base.fingerprint import backbone
-    from adapterhub_fin.engine.base.load import outside_backbone
+    from adapterhub_fin.plugin.backbone import backbone, outside_backbone
 
     model.__class__ = _reading_mean(type(model), PAST in signature(backbone(model).forward).parameters)
     name = outside_backbone(model)[-1]
@@ -55,7 +54,7 @@ def renamed(outputs: Collection[str]) -> frozenset[str]:
 
 
 def _reading_mean(plain: type[PreTrainedModel], takes_past: bool) -> type[PreTrainedModel]:
-    from adapterhub_fin.engine.base.fingerprint import backbone
+    from adapterhub_fin.plugin.backbone import backbone
 
     @wraps(plain.forward)  # whose signature PEFT and the Trainer ask for
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:

@@ -106,7 +106,7 @@ class Regress(HeadImplementation):
         """Two layers in place of the last; the name of the module they stand in."""
         from torch import nn
 
-        from adapterhub_fin.engine.base.load import outside_backbone
+        from adapterhub_fin.plugin.backbone import outside_backbone
 
         for name in reversed(outside_backbone(model)):
             last = getattr(model, name)

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.importing.read_folder import PREFIX
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
-from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.adapter_files import CONFIG, PREFIX, WEIGHTS
 from adapterhub_fin.plugin.interfaces import LoraFactors, Site
 from adapterhub_fin.plugin.peft_fields import stated
 from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model

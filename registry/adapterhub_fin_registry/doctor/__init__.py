@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from adapterhub_fin_registry.doctor.checks import aliases, versions
 from adapterhub_fin_registry.doctor.fingerprints import fingerprints
@@ -17,13 +17,10 @@ from adapterhub_fin_registry.doctor.leftovers import leftovers
 from adapterhub_fin_registry.doctor.marks import identity, marks
 from adapterhub_fin_registry.doctor.rights import modes, unreadable
 from adapterhub_fin_registry.doctor.strangers import strangers
-from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit
+from adapterhub_fin_registry.doctor.visit import Examined, Finding, Found, Visit
 from adapterhub_fin_registry.errors import AdapterHubError
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.storage.garbage import GRACE
-
-if TYPE_CHECKING:
-    from adapterhub_fin_registry.registry import Registry
 
 __all__ = ["Finding", "examine"]
 
@@ -40,7 +37,7 @@ CHECKS: Final[tuple[Callable[[Visit], Found], ...]] = (
 )
 
 
-def examine(registry: Registry, disk: Disk, *, repair: bool = False, grace: timedelta = GRACE) -> list[Finding]:
+def examine(registry: Examined, disk: Disk, *, repair: bool = False, grace: timedelta = GRACE) -> list[Finding]:
     """Everything that is wrong, each repaired where that is wanted and possible; an empty list is a clean bill."""
     visit = Visit(registry, disk, grace)
     findings = []

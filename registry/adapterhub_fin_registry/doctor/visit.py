@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.disk import Disk
@@ -14,8 +14,16 @@ from adapterhub_fin_registry.storage.garbage import workshops
 from adapterhub_fin_registry.storage.name_folder import Shelf, listable
 from adapterhub_fin_registry.storage.transaction import Change, changing
 
-if TYPE_CHECKING:
-    from adapterhub_fin_registry.registry import Registry
+
+class Examined(Protocol):
+    """What an examination needs of the registry: where it is, and the changes that mend it."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def id(self) -> str | None: ...
+    def add_event(self, reference: str, kind: str, body: Mapping[str, Any]) -> int: ...
+    def set_alias(self, name: str, alias: str, version: int | None) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Finding:
 class Visit:
     """One examination of one registry."""
 
-    registry: Registry
+    registry: Examined
     disk: Disk
     grace: timedelta
 

@@ -17,8 +17,6 @@ from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.peft_fields import unknown_settings
-from adapterhub_fin.publishing import store_of, weights
-from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Incoming, Registry
 
 if TYPE_CHECKING:
@@ -37,46 +35,12 @@ class Taken:
     warnings: Sequence[str] = ()
 
 
-def import_folder(
-    folder: str | Path,
-    name: str,
-    *,
-    base: str | Path | Mapping[str, Any] | None = None,
-    corpus: Mapping[str, Any] | None = None,
-    labels: Sequence[str] | None = None,
-    allow_pickle: bool = False,
-    description: str = "",
-    licence: str | None = None,
-    tags: Sequence[str] = (),
-    registry: Registry | None = None,
-    signatures: Sequence[bytes] | None = None,
-) -> Taken:
-    """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
-
-    `base` is its id, its folder, or `{id, path, revision, knowledge_end, evidence}`, whose id is the adapter's own
-    where it is left out. Of a folder the fingerprint is taken now, and the path is never recorded. `corpus` is `{name,
-    knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It is signed by the
-    configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with what to do for a
-    folder of something else, and for a pickle unless `allow_pickle` is true; BaseNotFound for a folder without a base.
-    """
-    told: dict[str, Any] = {"base": base, "corpus": corpus, "labels": labels, "allow_pickle": allow_pickle}
-    told |= {"description": description, "licence": licence, "tags": tags, "registry": registry}
-    told["signatures"] = signatures
-    if not (uri := str(folder)).startswith("hf:/"):
-        return _import(Path(folder), name, {}, **told)
-    uri = f"hf://{uri.removeprefix('hf:').lstrip('/')}"  # a Path has lost one of its slashes
-    with store_of(uri).fetch(uri, weights(allow_pickle)) as incoming:
-        if incoming.manifest is not None:
-            raise NotAnAdapter(f"{uri} is a version with a manifest: take it as it is, with `ahf pull {uri}`")
-        return import_incoming(incoming, name, **told)
+def import_incoming(incoming: Incoming, name: str, **options: Any) -> Taken:
+    """Add a folder that a store gave without a manifest, and record where it is from; options as for `take_in`."""
+    return take_in(incoming.folder, name, incoming.origin, **options)
 
 
-def import_incoming(incoming: Incoming, name: str, **told: Any) -> Taken:
-    """The same of a folder that a store gave without a manifest, pinned to where it is from."""
-    return _import(incoming.folder, name, incoming.origin, **told)
-
-
-def _import(
+def take_in(
     source: Path,
     name: str,
     origin: Mapping[str, Any],
@@ -88,9 +52,10 @@ def _import(
     description: str = "",
     licence: str | None = None,
     tags: Sequence[str] = (),
-    registry: Registry | None = None,
+    registry: Registry,
     signatures: Sequence[bytes] | None = None,
 ) -> Taken:
+    """Add a PEFT folder to a registry as one version; `origin` is recorded with it. See `import_folder`."""
     with tempfile.TemporaryDirectory(prefix="ahf-import-") as place:
         clean = Path(place)
         copied = clean_copy(source, clean, allow_pickle=allow_pickle)
@@ -98,7 +63,6 @@ def _import(
         choice = base_choice(base, foreign.config.get("base_model_name_or_path"))
         pin = _pin(choice, foreign, clean)
         known = bases.known_of(choice) if choice else None
-        registry = registry or configured_registries().writable()
         read = [choice.path] if choice is not None and choice.path is not None else []
         bound = registry.bounded_now(source, *read, name=name)
         manifest = foreign_manifest(

@@ -20,6 +20,7 @@ from adapterhub_fin.engine.peft.changed_rows import base_folder, changed_rows
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.engine.peft.read_back import check_reads_back
 from adapterhub_fin.engine.peft.tensors import active_adapter, write_peft_folder
+from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import Site
 from adapterhub_fin.plugin.manager import extensions
@@ -66,7 +67,7 @@ def save(
         foreign = read_folder(Path(folder), labels or _labels_of(model))
         modules = foreign.head_modules if foreign.head else ()
         if foreign.config.get("task_type") == "SEQ_CLS":
-            plugs.check_covered(plugs.outside_backbone(bare), modules, "the model")
+            plugs.check_covered(outside_backbone(bare), modules, "the model")
         apart = (*modules, *stored_embeddings(bare, Path(folder)).modules)
         parameters = untouched(model, bare, foreign.config, apart)
         pin = describe_base(bare, tokenizer, apart, repository, choice.revision if choice else None, parameters)

@@ -1,0 +1,40 @@
+"""Load what a run wrote onto its base again, before it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.locks import building, on_meta
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.engine.peft.read_back import check_reads_back
+from adapterhub_fin.plugin.descriptions import Method
+
+if TYPE_CHECKING:
+    import torch
+
+    from adapterhub_fin.engine.training.prepare import Setup
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
+else:
+    torch = Lazy("torch")
+
+
+def check_trained_loads(setup: Setup, folder: Path) -> None:
+    """Load what a run wrote onto its base again, by a method that knows nothing of the training.
+
+    The base has no values, unless the method computes with them: then it is read anew.
+    """
+    recipe = setup.recipe
+    method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
+    if method.rebuild_needs_values(folder):
+        with quiet_loading(), building(), torch.random.fork_rng(devices=[]):
+            base, _ = plugs.load_base(setup.source.folder, setup.head, method)
+    else:
+        with on_meta(), torch.random.fork_rng(devices=[]):
+            base = setup.head.skeleton(setup.config)
+    site = replace(setup.site, slot=new_slot())
+    check_reads_back(method, base, site, folder, f"what {recipe.method.name} trained")
