@@ -66,7 +66,7 @@ class LongRows(CorpusImplementation):
         from datasets import Dataset
 
         from adapterhub_fin_plugins.corpora.headlines import Headlines
-        from adapterhub_fin_plugins.corpora.headlines_options import HeadlinesOptions
+        from adapterhub_fin_plugins.corpora.options import HeadlinesOptions
 
         rows = Headlines(HeadlinesOptions(rows=480)).load().table
         texts, labels = rows["text"][:], rows["label"][:]

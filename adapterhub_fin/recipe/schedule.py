@@ -10,8 +10,8 @@ from itertools import count
 
 from pydantic import Field, field_validator, model_validator
 
+from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
 from adapterhub_fin.plugin.options import Options
-from adapterhub_fin.recipe.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
 
 MONTHS_PATTERN = r"^[1-9][0-9]?(mo|y)$"
 _NAMED = {"monthly": 1, "quarterly": 3, "yearly": 12}

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
 from adapterhub_fin.plugin.options import Options
-from adapterhub_fin.recipe.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
 
 _ONLY = {"folds": "walk-forward", "fold": "walk-forward", "since": "window", "cutoff": "window", "until": "window"}
 

@@ -68,15 +68,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Manifest": "manifest",
-    "Registry": "local",
-    "Signature": "signatures",
-    "RegistryChain": "chain",
-    "Version": "version",
-    "Listed": "catalogue",
+    "Manifest": "model.manifest",
+    "Registry": "registry",
+    "Signature": "trust.signatures",
+    "RegistryChain": "registry_chain",
+    "Version": "model.version",
+    "Listed": "remote_index",
     **dict.fromkeys(("Incoming", "Intake"), "incoming"),
-    **dict.fromkeys(("PrivateKey", "PublicKey"), "keys"),
-    **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "reference"),
+    **dict.fromkeys(("PrivateKey", "PublicKey"), "trust.keys"),
+    **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "model.reference"),
 }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadRecipe
-from adapterhub_fin.recipe.calendars import Sessions, Span, sessions
+from adapterhub_fin.plugin.calendars import Sessions, Span, sessions
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
 

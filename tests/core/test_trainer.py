@@ -164,7 +164,7 @@ class Recorder(Regress):
 @pytest.mark.parametrize("seed", [0, 3])
 def test_a_run_goes_through_the_rows_in_the_order_of_its_seed_and_epoch(tmp_path: Path, seed: int) -> None:
     """G 39: `accumulate` cuts each of its batches into parts."""
-    options = "adapterhub_fin_plugins.heads.regress_options:RegressOptions"
+    options = "adapterhub_fin_plugins.heads.options:RegressOptions"
     head = {"name": "recorder", "target": f"{__name__}:Recorder", "options": options, "consumes": ("target",)}
     ahf.register(ahf.Head(summary="Of a test.", task="SEQ_CLS", metrics="regression", **head))  # type: ignore[arg-type]
     lines = [f"Firm {'rose ' * (place % 7)},{place}.5,train" for place in range(22)]

@@ -20,14 +20,11 @@ from hypothesis import strategies as st
 import adapterhub_fin as ahf
 from adapterhub_fin_plugins.corpora.columns import Instants, instants
 from adapterhub_fin_plugins.corpora.hub import Hub
-from adapterhub_fin_plugins.corpora.hub_options import HubOptions
 from adapterhub_fin_plugins.corpora.instructions import Instructions
-from adapterhub_fin_plugins.corpora.instructions_options import InstructionsOptions
+from adapterhub_fin_plugins.corpora.options import HubOptions, InstructionsOptions, TableOptions, TextOptions
 from adapterhub_fin_plugins.corpora.records import Record
 from adapterhub_fin_plugins.corpora.table import Table
-from adapterhub_fin_plugins.corpora.table_options import TableOptions
 from adapterhub_fin_plugins.corpora.text import Text
-from adapterhub_fin_plugins.corpora.text_options import TextOptions
 from adapterhub_fin_registry.model.knowledge import end_of_day
 
 NEW_YORK = "America/New_York"

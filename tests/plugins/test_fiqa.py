@@ -11,7 +11,7 @@ import pytest
 import adapterhub_fin as ahf
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_plugins.corpora.fiqa import Fiqa
-from adapterhub_fin_plugins.corpora.fiqa_options import FiqaOptions
+from adapterhub_fin_plugins.corpora.options import FiqaOptions
 
 
 def opinion(entity: str, score: Any) -> dict[str, Any]:

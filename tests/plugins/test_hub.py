@@ -15,7 +15,7 @@ from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_plugins.corpora.hub import Hub
-from adapterhub_fin_plugins.corpora.hub_options import HubOptions
+from adapterhub_fin_plugins.corpora.options import HubOptions
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

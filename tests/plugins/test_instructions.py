@@ -15,7 +15,7 @@ from adapterhub_fin.plugin.interfaces import Rows
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin_plugins.corpora.instructions import Instructions
-from adapterhub_fin_plugins.corpora.instructions_options import InstructionsOptions
+from adapterhub_fin_plugins.corpora.options import InstructionsOptions
 
 
 def turn(role: Any, content: Any) -> dict[str, Any]:

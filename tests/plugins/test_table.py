@@ -18,8 +18,8 @@ import adapterhub_fin as ahf
 from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
+from adapterhub_fin_plugins.corpora.options import TableOptions
 from adapterhub_fin_plugins.corpora.table import Table
-from adapterhub_fin_plugins.corpora.table_options import TableOptions
 
 NEW_YORK = "America/New_York"
 

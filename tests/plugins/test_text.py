@@ -12,8 +12,8 @@ from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_plugins.corpora.html_text import plain_text
+from adapterhub_fin_plugins.corpora.options import TextOptions
 from adapterhub_fin_plugins.corpora.text import Text
-from adapterhub_fin_plugins.corpora.text_options import TextOptions
 
 FILING = """<?xml version='1.0' encoding='ASCII'?>
 <html xmlns:ix="http://www.xbrl.org/2013/inlineXBRL"><head><title>acme-20240928</title>

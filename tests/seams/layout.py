@@ -3,8 +3,8 @@
     python tests/seams/layout.py            # a table
     python tests/seams/layout.py --arrows   # and every arrow between two folders
 
-An arrow is an import, wherever it stands: at the top of a module, in a function, or under TYPE_CHECKING. The import of
-a name from a package counts for the module that the package's `__init__` is. A room is a folder of one package, and each module at its root.
+An arrow is an import, wherever it stands: at the top of a module, in a function, or under TYPE_CHECKING. A room is a
+folder of one package, and each module at its root.
 """
 
 from __future__ import annotations

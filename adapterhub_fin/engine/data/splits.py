@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin.recipe.calendars import Span
+    from adapterhub_fin.plugin.calendars import Span
     from adapterhub_fin.recipe.split import Split
 else:
     np = Lazy("numpy")

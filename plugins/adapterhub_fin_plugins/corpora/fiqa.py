@@ -17,7 +17,7 @@ from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, Known, Rows
-from adapterhub_fin_plugins.corpora.fiqa_options import FiqaOptions
+from adapterhub_fin_plugins.corpora.options import FiqaOptions
 from adapterhub_fin_plugins.corpora.records import decoded
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
 

@@ -13,7 +13,7 @@ from datasets import ClassLabel, load_dataset_builder
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.interfaces import BoundedNow, CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
-from adapterhub_fin_plugins.corpora.hub_options import HubOptions
+from adapterhub_fin_plugins.corpora.options import HubOptions
 from adapterhub_fin_plugins.corpora.records import Record
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
 

@@ -10,7 +10,7 @@ from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.plugin.texts import MARK, problem
 from adapterhub_fin_plugins.corpora.columns import instants, names, origins
-from adapterhub_fin_plugins.corpora.instructions_options import InstructionsOptions
+from adapterhub_fin_plugins.corpora.options import InstructionsOptions
 from adapterhub_fin_plugins.corpora.records import Record, read_records
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
 

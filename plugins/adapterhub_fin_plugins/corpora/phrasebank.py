@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, Known, Rows
-from adapterhub_fin_plugins.corpora.phrasebank_options import PhraseBankOptions
+from adapterhub_fin_plugins.corpora.options import PhraseBankOptions
 
 FILES = {
     50: "Sentences_50Agree.txt",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
+from adapterhub_fin_plugins.corpora.options import TableOptions
 from adapterhub_fin_plugins.corpora.records import read_records
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
-from adapterhub_fin_plugins.corpora.table_options import TableOptions
 
 
 class Table(CorpusImplementation):

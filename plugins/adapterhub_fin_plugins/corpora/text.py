@@ -12,9 +12,9 @@ from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.plugin.texts import problem
 from adapterhub_fin_plugins.corpora.columns import Instants, instants, names
 from adapterhub_fin_plugins.corpora.html_text import plain_text
+from adapterhub_fin_plugins.corpora.options import TextOptions
 from adapterhub_fin_plugins.corpora.records import decoded, read_records
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
-from adapterhub_fin_plugins.corpora.text_options import TextOptions
 
 MARKUP = (".html", ".htm")
 SUFFIXES = (".txt", ".md", *MARKUP)

@@ -1,14 +1,20 @@
-"""Options of `classify`."""
+"""Options of the heads, by which recipes, commands and manifests check them; importing them imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from adapterhub_fin.plugin.options import Options
-from adapterhub_fin_plugins.heads.pooling_options import POOLING, Pooling
+
+Pooling: TypeAlias = Literal["base", "mean"]
+POOLING: Final[Any] = Field(
+    "base",
+    description="The state of one token, as the base's own class has it, which plain PEFT loads too: the first's (an "
+    "encoder) or the last's (a decoder). Or the mean over a text's tokens, better where sentences are embedded so.",
+)
 
 
 class ClassifyOptions(Options):
@@ -37,4 +43,48 @@ class ClassifyOptions(Options):
     def _goes_together(self) -> ClassifyOptions:
         if self.focal and self.smoothing:
             raise ValueError("focal and smoothing pull a sure answer both ways: choose one")
+        return self
+
+
+class CausalLMOptions(Options):
+    """How text becomes examples."""
+
+    packing: bool = Field(
+        True,
+        description="Cut documents into blocks of training.max_length tokens; a block holds one document's tokens. "
+        "Without it, a document is one example, cut to that length.",
+    )
+    smallest: int = Field(8, ge=2, description="A document's last block is dropped where it is shorter than this.")
+
+
+class EmbedOptions(Options):
+    """Which hidden states make the vector, and how."""
+
+    pooling: Literal["mean", "first", "last", "max"] = Field(
+        "mean", description="Over a text's tokens: their mean, the first, the last, or the largest of each dimension."
+    )
+    layer: int = Field(-1, description="Which states: 0 is the embeddings, -1 the last layer.")
+    normalize: bool = Field(False, description="Scale every vector to length one.")
+
+
+class RegressOptions(Options):
+    """What gives the figure, what a wrong one costs, and its scale."""
+
+    network: Literal["linear", "mlp"] = Field(
+        "linear",
+        description="One linear layer, which plain PEFT loads too; or two with a GELU between.",
+    )
+    pooling: Pooling = POOLING
+    hidden: int | None = Field(None, ge=1, description="Width of the mlp; the base's hidden size by default.")
+    loss: Literal["mse", "huber"] = Field("mse", description="Squared error, or Huber's, which outliers move less.")
+    standardize: bool = Field(
+        True, description="Learn (target - centre) / scale, with the training rows' mean and standard deviation."
+    )
+    centre: float | None = Field(None, description="Where the outputs' zero lies; learnt by default.")
+    scale: float | None = Field(None, gt=0, description="What an output of one means; learnt by default.")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> RegressOptions:
+        if self.hidden is not None and self.network != "mlp":
+            raise ValueError("hidden is the width of the mlp, and the network is linear: set network to mlp")
         return self
