@@ -92,13 +92,13 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from adapterhub_fin.plugin.interfaces import (
+        AttachContext,
         BoundedNow,
         Estimate,
-        Known,
+        KnownAt,
         Likelihood,
         Prediction,
         Rows,
-        Site,
     )
     from adapterhub_fin.plugin.manager import (
         register,
@@ -122,6 +122,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterHubError",
+    "AttachContext",
     "BadConfiguration",
     "BadCorpus",
     "BadEvent",
@@ -141,7 +142,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Head",
-    "Known",
+    "KnownAt",
     "Likelihood",
     "Manifest",
     "Merge",
@@ -161,7 +162,6 @@ __all__ = [
     "RegistryChain",
     "Rows",
     "Series",
-    "Site",
     "StoreKind",
     "TrainingFailed",
     "UnknownName",
@@ -240,7 +240,7 @@ _HOME = {
     "register": "adapterhub_fin.plugin.manager",
     "hookimpl": "adapterhub_fin.plugin.hooks",
     **dict.fromkeys(
-        ("BoundedNow", "Estimate", "Known", "Likelihood", "Prediction", "Rows", "Site"),
+        ("BoundedNow", "Estimate", "KnownAt", "Likelihood", "Prediction", "Rows", "AttachContext"),
         "adapterhub_fin.plugin.interfaces",
     ),
     **dict.fromkeys(("publish", "pull"), "adapterhub_fin.publishing"),

@@ -15,10 +15,10 @@ from adapterhub_fin_registry import HubReference, parse_reference
 from adapterhub_fin_registry.incoming import take
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.importing.take_in import Taken
-    from adapterhub_fin.plugin.interfaces import Foreign, Published, StoreImplementation
+    from adapterhub_fin.engine.importing.take_in import Import
+    from adapterhub_fin.plugin.interfaces import Published, StoreImplementation, ThirdPartyAdapter
     from adapterhub_fin_registry import Registry, Version
-    from adapterhub_fin_registry.remote_index import Catalogue
+    from adapterhub_fin_registry.remote_index import RemoteIndex
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def import_folder(
     tags: Sequence[str] = (),
     registry: Registry | None = None,
     signatures: Sequence[bytes] | None = None,
-) -> Taken:
+) -> Import:
     """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
 
     `base` is its id, its folder, or `{id, path, revision, knowledge_end, evidence}`, whose id is the adapter's own
@@ -116,14 +116,14 @@ def import_folder(
         return import_incoming(incoming, name, **options)
 
 
-def catalogue(uri: str) -> Catalogue:
+def catalogue(uri: str) -> RemoteIndex:
     """The versions at a place of a store, such as `hf://acme`, to be listed and searched."""
-    from adapterhub_fin_registry.remote_index import Catalogue
+    from adapterhub_fin_registry.remote_index import RemoteIndex
 
-    return Catalogue(store_of(uri).versions(uri))
+    return RemoteIndex(store_of(uri).versions(uri))
 
 
-def foreign(uri: str, words: str = "", limit: int = 50) -> Sequence[Foreign]:
+def foreign(uri: str, words: str = "", limit: int = 50) -> Sequence[ThirdPartyAdapter]:
     """The adapters at a place of a store that others published, without a manifest; `pull` and `load` take them."""
     return store_of(uri).foreign(uri, words, limit)
 

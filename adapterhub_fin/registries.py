@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import adapterhub_fin_registry as registry_package
 from adapterhub_fin_registry import Incoming, Intake
-from adapterhub_fin_registry.registry_chain import Located, Member
+from adapterhub_fin_registry.registry_chain import LocatedVersion, Member
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest, Version
@@ -67,8 +67,8 @@ def configured_registries() -> RegistryChain:
 
 def located(
     reference: str, registry: registry_package.Registry | None, as_of: AsOf | None, tier: Tier, lock: str | Path | None
-) -> Located:
+) -> LocatedVersion:
     """The version that a reference means, in the registry given, else in whichever of those configured holds it."""
     if registry is None:
         return configured_registries().locate(reference, as_of=as_of, tier=tier, lock=lock)
-    return Located(registry, registry.resolve(reference, as_of=as_of, tier=tier, lock=lock))
+    return LocatedVersion(registry, registry.resolve(reference, as_of=as_of, tier=tier, lock=lock))

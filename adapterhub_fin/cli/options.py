@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
-    from adapterhub_fin_registry.remote_index import Catalogue
+    from adapterhub_fin_registry.remote_index import RemoteIndex
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,7 +68,7 @@ def on_option(function: F) -> F:
     )(function)
 
 
-def placed(on: str) -> Catalogue:
+def placed(on: str) -> RemoteIndex:
     """The versions at a place of a store; imported only where one is asked."""
     from adapterhub_fin.publishing import catalogue
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import UnknownName
-from adapterhub_fin.exporting.finding import Finding, Rules, Stored
+from adapterhub_fin.exporting.finding import Finding, Rules, StoredAdapter
 from adapterhub_fin.plugin.adapter_files import CONFIG
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
@@ -48,7 +48,7 @@ def check(reference: str, target: str, *, max_lora_rank: int | None = None, regi
     return Report(version, target, findings(stored, target, max_lora_rank))
 
 
-def findings(stored: Stored | None, target: str, max_lora_rank: int | None = None) -> list[Finding]:
+def findings(stored: StoredAdapter | None, target: str, max_lora_rank: int | None = None) -> list[Finding]:
     """The findings on what was read of a version; None is one that PEFT knows nothing of."""
     if stored is None:
         says = f"it has no {CONFIG}, by which every engine knows an adapter"
@@ -57,14 +57,14 @@ def findings(stored: Stored | None, target: str, max_lora_rank: int | None = Non
     return rules(stored, max_lora_rank)
 
 
-def read_stored(version: Version, folder: Path) -> Stored | None:
+def read_stored(version: Version, folder: Path) -> StoredAdapter | None:
     """What the rules read of a version whose files lie, verified, in a folder; None where it is no PEFT folder."""
     config = _object(folder / CONFIG)
     if config is None:
         return None
     head = version.manifest.head
     tokens = _object(folder / "added_tokens.json") or {}
-    return Stored(
+    return StoredAdapter(
         config=config,
         tensors={tensor.name: tensor.shape for tensor in version.manifest.tensors},
         added_tokens={token: number for token, number in tokens.items() if isinstance(number, int)},

@@ -15,7 +15,7 @@ from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import Corrupted, Refused, UnknownName
 from adapterhub_fin.exporting import lora
 from adapterhub_fin.exporting.checking import findings, read_stored
-from adapterhub_fin.exporting.finding import Finding, Stored
+from adapterhub_fin.exporting.finding import Finding, StoredAdapter
 from adapterhub_fin.exporting.launching import Launch, launch
 from adapterhub_fin.exporting.vllm import RANKS
 from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
@@ -154,7 +154,7 @@ def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -
     return left_out, findings(stored, "vllm")
 
 
-def _head_tensors(version: Version, stored: Stored) -> list[str]:
+def _head_tensors(version: Version, stored: StoredAdapter) -> list[str]:
     """The tensors of modules that were trained whole: the head's, and those that modules_to_save names."""
     head = version.manifest.head
     named = stored.config.get("modules_to_save")

@@ -10,7 +10,7 @@ Level = Literal["refused", "wrong", "unsure"]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredAdapter:
     """What the rules read of a version: its configuration and the table of its tensors, and no weight."""
 
     config: Mapping[str, Any]  # adapter_config.json
@@ -40,7 +40,7 @@ class Finding:
     do: str
 
 
-Rules = Callable[[Stored, int | None], list[Finding]]
+Rules = Callable[[StoredAdapter, int | None], list[Finding]]
 
 
 def counted(names: Sequence[str]) -> str:

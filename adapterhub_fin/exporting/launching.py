@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin.errors import Refused, UnknownName
-from adapterhub_fin.exporting.finding import Finding, Stored
+from adapterhub_fin.exporting.finding import Finding, StoredAdapter
 from adapterhub_fin.exporting.lora import experts, largest_rank, not_lora
 from adapterhub_fin.exporting.vllm import RANKS
 
@@ -39,7 +39,7 @@ class Launch:
         return [" ".join([*variables, shlex.join(self.command)]), f"POST {self.path} {json.dumps(self.body)}"]
 
 
-def launch(engine: str, name: str, folder: Path, base: str | None, stored: Stored) -> Launch:
+def launch(engine: str, name: str, folder: Path, base: str | None, stored: StoredAdapter) -> Launch:
     """How an engine serves the adapter in a folder under a name, on a base by its Hub id; Refused where it can't."""
     if engine not in ENGINES:
         raise UnknownName("serving engine", engine, ENGINES)
@@ -49,31 +49,31 @@ def launch(engine: str, name: str, folder: Path, base: str | None, stored: Store
     return ENGINES[engine](name, folder, base or UNNAMED, stored)
 
 
-def _vllm(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+def _vllm(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:
     rank = str(next(each for each in RANKS if each >= largest_rank(stored)))
     given = ("--enable-lora", "--max-lora-rank", rank, "--lora-modules", f"{name}={folder}")
     body = {"model": name, "prompt": PROMPT}
     return Launch("vllm", name, ("vllm", "serve", base, *given), "/v1/completions", body)
 
 
-def _sglang(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+def _sglang(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:
     given = ("--model-path", base, "--enable-lora", "--lora-paths", f"{name}={folder}")
     body = {"model": f"{base}:{name}", "prompt": PROMPT}
     return Launch("sglang", name, ("python", "-m", "sglang.launch_server", *given), "/v1/completions", body)
 
 
-def _lorax(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+def _lorax(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:
     body = {"inputs": PROMPT, "parameters": {"adapter_id": str(folder), "adapter_source": "local"}}
     return Launch("lorax", name, ("lorax-launcher", "--model-id", base), "/generate", body)
 
 
-def _tgi(name: str, folder: Path, base: str, stored: Stored) -> Launch:
+def _tgi(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:
     body = {"inputs": PROMPT, "parameters": {"adapter_id": name}}
     adapters = {"LORA_ADAPTERS": f"{name}={folder}"}
     return Launch("tgi", name, ("text-generation-launcher", "--model-id", base), "/generate", body, adapters)
 
 
-ENGINES: Mapping[str, Callable[[str, Path, str, Stored], Launch]] = {
+ENGINES: Mapping[str, Callable[[str, Path, str, StoredAdapter], Launch]] = {
     "vllm": _vllm,
     "sglang": _sglang,
     "lorax": _lorax,
@@ -81,7 +81,7 @@ ENGINES: Mapping[str, Callable[[str, Path, str, Stored], Launch]] = {
 }
 
 
-def _stopping(engine: str, stored: Stored) -> list[Finding]:
+def _stopping(engine: str, stored: StoredAdapter) -> list[Finding]:
     """What stops an engine: by its own rules where they are known here, else that the adapter is no LoRA."""
     from adapterhub_fin.exporting.checking import TARGETS, findings
 

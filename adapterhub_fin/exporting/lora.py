@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from adapterhub_fin.engine.peft.lora_config import lora_scale
-from adapterhub_fin.exporting.finding import Finding, Stored, counted
+from adapterhub_fin.exporting.finding import Finding, StoredAdapter, counted
 from adapterhub_fin.plugin.base_changes import CHANGES_BASE
 
 REQUIRED = ("r", "lora_alpha", "target_modules")
@@ -29,18 +29,18 @@ def is_factor(name: str) -> bool:
     return name.endswith(FACTORS)
 
 
-def others(stored: Stored) -> list[str]:
+def others(stored: StoredAdapter) -> list[str]:
     """Tensors that are none of LoRA's factors: heads, biases, magnitudes, trained tokens."""
     return sorted(name for name in stored.tensors if not is_factor(name))
 
 
-def modules(stored: Stored) -> list[str]:
+def modules(stored: StoredAdapter) -> list[str]:
     """The last names of the adapted layers, such as q_proj."""
     factors = [name for name in stored.tensors if is_factor(name) and not is_of_experts(name)]
     return sorted({module_of(name).rpartition(".")[2] for name in factors})
 
 
-def largest_rank(stored: Stored) -> int:
+def largest_rank(stored: StoredAdapter) -> int:
     """The largest rank of any layer."""
     ranks = [
         shape[0]
@@ -59,7 +59,7 @@ def is_of_experts(name: str) -> bool:
     return is_factor(name) and (".base_layer.lora_" in name or module_of(name).endswith("experts"))
 
 
-def experts(stored: Stored, engine: str, source: str) -> Iterator[Finding]:
+def experts(stored: StoredAdapter, engine: str, source: str) -> Iterator[Finding]:
     """LoRA on fused experts, under names that an engine finds no layer for."""
     factors = sorted(name for name in stored.tensors if is_of_experts(name))
     if stored.config.get("target_parameters") or factors:
@@ -68,7 +68,7 @@ def experts(stored: Stored, engine: str, source: str) -> Iterator[Finding]:
         yield Finding("wrong", "experts", "target_parameters", says, MERGE)
 
 
-def not_lora(stored: Stored, engine: str) -> Iterator[Finding]:
+def not_lora(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
     """The adapter is of another type, or its configuration lacks what says how strong it is."""
     if stored.kind != "LORA":
         do = "train lora for this engine" if stored.kind != "ADALORA" else "train lora, or " + MERGE
@@ -81,7 +81,7 @@ def not_lora(stored: Stored, engine: str) -> Iterator[Finding]:
             )
 
 
-def patterns(stored: Stored, engine: str) -> Iterator[Finding]:
+def patterns(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
     """Layers scaled otherwise than by the one alpha over the one rank that an engine scales every layer by."""
     config = stored.config
     keys = [key for key in ("rank_pattern", "alpha_pattern") if config.get(key)]
@@ -99,7 +99,7 @@ def patterns(stored: Stored, engine: str) -> Iterator[Finding]:
         yield Finding("wrong", "scale", keys[-1], says, MERGE)
 
 
-def variants(stored: Stored, engine: str) -> Iterator[Finding]:
+def variants(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
     """What changes how a LoRA computes, and is not looked at."""
     for key in VARIANTS:
         if stored.config.get(key):

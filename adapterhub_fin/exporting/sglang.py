@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adapterhub_fin.exporting import lora
-from adapterhub_fin.exporting.finding import Finding, Level, Stored, counted, some
+from adapterhub_fin.exporting.finding import Finding, Level, StoredAdapter, counted, some
 
 ENGINE = "SGLang"
 # utils.py: what get_default_hidden_dim knows the sizes of, by PEFT's names.
@@ -20,7 +20,7 @@ LAYERS = frozenset(
 )
 
 
-def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
+def rules(stored: StoredAdapter, max_rank: int | None) -> list[Finding]:
     """Every finding on a version; `max_rank` is the server's --max-lora-rank, by default that of what it loads."""
     found = list(lora.not_lora(stored, ENGINE))
     if found:
@@ -38,7 +38,7 @@ def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
     ]
 
 
-def _config(stored: Stored) -> Iterator[Finding]:
+def _config(stored: StoredAdapter) -> Iterator[Finding]:
     """lora_manager.py: validate_new_adapter; utils.py: get_normalized_target_modules."""
     if stored.config.get("use_dora"):
         yield Finding("refused", "dora", "use_dora", "SGLang does not compute DoRA", lora.MERGE)
@@ -49,7 +49,7 @@ def _config(stored: Stored) -> Iterator[Finding]:
         yield Finding("refused", "targets", "target_modules", says, f"write the list into the configuration: {names}")
 
 
-def _added_tokens(stored: Stored) -> Iterator[Finding]:
+def _added_tokens(stored: StoredAdapter) -> Iterator[Finding]:
     """lora_config.py and lora_manager.py: a token beyond the base's vocabulary is refused."""
     beyond = [token for token, number in stored.added_tokens.items() if number >= (stored.vocabulary or 0)]
     if beyond:
@@ -59,7 +59,7 @@ def _added_tokens(stored: Stored) -> Iterator[Finding]:
         yield Finding(level, "vocabulary", "added_tokens.json", says, do)
 
 
-def _rank(stored: Stored, most: int | None) -> Iterator[Finding]:
+def _rank(stored: StoredAdapter, most: int | None) -> Iterator[Finding]:
     """mem_pool.py: can_support."""
     rank = lora.largest_rank(stored)
     if most is not None and rank > most:
@@ -67,7 +67,7 @@ def _rank(stored: Stored, most: int | None) -> Iterator[Finding]:
         yield Finding("refused", "rank", "r", f"rank {rank} is above the server's {most}", do)
 
 
-def _scale(stored: Stored) -> Iterator[Finding]:
+def _scale(stored: StoredAdapter) -> Iterator[Finding]:
     """lora.py: LoRAAdapter.scaling is lora_alpha / r in every case (sglang 40835)."""
     if stored.config.get("use_rslora"):
         rank = stored.config.get("r")
@@ -76,14 +76,14 @@ def _scale(stored: Stored) -> Iterator[Finding]:
         yield Finding("wrong", "scale", "use_rslora", says, do)
 
 
-def _left_out(stored: Stored) -> Iterator[Finding]:
+def _left_out(stored: StoredAdapter) -> Iterator[Finding]:
     """lora.py: initialize_weights keeps factors of layers and of embeddings, and passes over every other tensor."""
     if unread := lora.others(stored):
         says = f"SGLang passes over what is none of LoRA's factors: {counted(unread)}"
         yield Finding("wrong", "names", unread[0], says, lora.MERGE)
 
 
-def _layers(stored: Stored) -> Iterator[Finding]:
+def _layers(stored: StoredAdapter) -> Iterator[Finding]:
     """utils.py: get_hidden_dim raises for a layer whose sizes neither the base's class nor the default gives."""
     if unknown := sorted(set(lora.modules(stored)) - LAYERS):
         says = f"SGLang knows the sizes of {', '.join(unknown)} only where its class of the base gives them"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapterhub_fin.exporting.finding import Finding, Stored, some
+from adapterhub_fin.exporting.finding import Finding, StoredAdapter, some
 
 # inject_adapter_in_model refuses types that are no layers in the model, and those that share weights across layers.
 PROMPTS = frozenset(
@@ -20,12 +20,12 @@ SHARED = frozenset({"FROD", "PVERA", "TINYLORA", "UNILORA", "VBLORA", "VERA"})
 PLAIN = "load it with PeftModel.from_pretrained, or with ahf.load"
 
 
-def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
+def rules(stored: StoredAdapter, max_rank: int | None) -> list[Finding]:
     """Every finding on a version; ranks have no limit here."""
     return [*_type(stored), *_variants(stored), *_head(stored)]
 
 
-def _type(stored: Stored) -> Iterator[Finding]:
+def _type(stored: StoredAdapter) -> Iterator[Finding]:
     if stored.kind in PROMPTS:
         says = f"load_adapter takes what is a layer in the model, and {stored.kind} is none"
         yield Finding("refused", "type", "peft_type", says, PLAIN)
@@ -34,7 +34,7 @@ def _type(stored: Stored) -> Iterator[Finding]:
         yield Finding("refused", "type", "peft_type", says, PLAIN)
 
 
-def _variants(stored: Stored) -> Iterator[Finding]:
+def _variants(stored: StoredAdapter) -> Iterator[Finding]:
     """Both seen by running it: the file has no name for what the model then draws or sizes by itself."""
     if stored.config.get("use_dora"):
         says = "load_adapter finds no place for DoRA's magnitudes, and answers with those of an untrained adapter"
@@ -44,7 +44,7 @@ def _variants(stored: Stored) -> Iterator[Finding]:
         yield Finding("refused", "rank", "rank_pattern", says, PLAIN)
 
 
-def _head(stored: Stored) -> Iterator[Finding]:
+def _head(stored: StoredAdapter) -> Iterator[Finding]:
     """A head goes where the model has one of its name; on another class it is left out with no error."""
     if named := stored.config.get("modules_to_save"):
         labels = f" with num_labels={len(stored.labels)}" if stored.labels else ""

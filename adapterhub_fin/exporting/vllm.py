@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adapterhub_fin.exporting import lora
-from adapterhub_fin.exporting.finding import Finding, Stored, counted, some
+from adapterhub_fin.exporting.finding import Finding, StoredAdapter, counted, some
 
 ENGINE = "vLLM"
 # config/lora.py: MaxLoRARanks, and 16 by default.
@@ -18,7 +18,7 @@ RANK = 16
 SKIPPED = (".embed_tokens.base_layer.weight", ".lm_head.base_layer.weight")
 
 
-def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
+def rules(stored: StoredAdapter, max_rank: int | None) -> list[Finding]:
     """Every finding on a version; `max_rank` is the server's --max-lora-rank."""
     found = list(lora.not_lora(stored, ENGINE))
     if found:
@@ -34,7 +34,7 @@ def rules(stored: Stored, max_rank: int | None) -> list[Finding]:
     ]
 
 
-def _features(stored: Stored) -> Iterator[Finding]:
+def _features(stored: StoredAdapter) -> Iterator[Finding]:
     """lora/peft_helper.py: PEFTHelper._validate_features and validate_legal; rsLoRA is served."""
     if named := stored.config.get("modules_to_save"):
         says = f"vLLM takes no modules trained whole ({some(sorted(map(str, named)))})"
@@ -47,7 +47,7 @@ def _features(stored: Stored) -> Iterator[Finding]:
             yield Finding("refused", "bias", key, "vLLM takes no adapter with biases of its own", lora.MERGE)
 
 
-def _names(stored: Stored) -> Iterator[Finding]:
+def _names(stored: StoredAdapter) -> Iterator[Finding]:
     """lora/utils.py: parse_fine_tuned_lora_name raises for every name of another form."""
     unknown = [name for name in lora.others(stored) if not name.endswith(SKIPPED)]
     if unknown:
@@ -55,7 +55,7 @@ def _names(stored: Stored) -> Iterator[Finding]:
         yield Finding("refused", "names", unknown[0], says, f"export it with --without-head, or {lora.MERGE}")
 
 
-def _rank(stored: Stored, most: int) -> Iterator[Finding]:
+def _rank(stored: StoredAdapter, most: int) -> Iterator[Finding]:
     """lora/peft_helper.py: validate_legal; lora/worker_manager.py before it."""
     rank = lora.largest_rank(stored)
     if rank > most:
@@ -64,7 +64,7 @@ def _rank(stored: Stored, most: int) -> Iterator[Finding]:
         yield Finding("refused", "rank", "r", f"rank {rank} is above the server's {most}", do)
 
 
-def _layers(stored: Stored) -> Iterator[Finding]:
+def _layers(stored: StoredAdapter) -> Iterator[Finding]:
     """lora/lora_model.py: check_unexpected_modules, against the layers of vLLM's own class of the base."""
     if not (layers := lora.modules(stored)):
         return

@@ -76,7 +76,7 @@ class Sessions:
 
 
 @dataclass(frozen=True)
-class Span:
+class Offset:
     """A length of time as `5B`, `5d`, `12h` or `30min`; B counts business days, and needs a calendar.
 
     A day by the clock is 24 hours, traded or not.

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
     from adapterhub_fin.plugin.low_rank import LowRank
-    from adapterhub_fin_registry import Incoming, Listed, Version
+    from adapterhub_fin_registry import Incoming, RemoteVersion, Version
 
 
 @dataclass(frozen=True)
-class Site:
+class AttachContext:
     """Where an adapter goes: the facts of one attachment that its options don't hold."""
 
     slot: str  # the runtime name, `ahf_<8 hex>`: in PEFT a user's string corrupts saves (peft 3584, 2252)
@@ -63,11 +63,11 @@ class MethodImplementation(Protocol):
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         """Raise BadRecipe where this method does not go with that base or that task."""
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         """The model with a new adapter on it; only the adapter and `site.head_modules` are trainable."""
         ...
 
-    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         """The model with an adapter of the stored structure; the values come later, through `tensors`."""
         ...
 
@@ -291,7 +291,7 @@ class PoolingImplementation(Protocol):
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownAt:
     """When one input of training could have been known, and how that is known."""
 
     at: datetime
@@ -300,7 +300,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class BoundedNow(Known):
+class BoundedNow(KnownAt):
     """What carries no date, bounded by the moment at which it had been read: make it after that, with `of`.
 
     Where the clock is a little behind what the registry holds, or behind the files that were read, the later moment is
@@ -324,7 +324,7 @@ class Rows:
     """
 
     table: Dataset
-    known: Known | None = None  # for a table without `available_at`
+    known: KnownAt | None = None  # for a table without `available_at`
     notes: Mapping[str, int] = field(default_factory=dict)  # what was dropped or mended, counted
     read: Mapping[str, str] = field(default_factory=dict)  # what was read in fact, such as the revision of a source
 
@@ -380,7 +380,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ThirdPartyAdapter:
     """An adapter without a manifest, by what its store says of it; `at` names it there for good."""
 
     at: str
@@ -415,10 +415,10 @@ class StoreImplementation(Protocol):
         """
         ...
 
-    def versions(self, uri: str) -> Sequence[Listed]:
+    def versions(self, uri: str) -> Sequence[RemoteVersion]:
         """Every version there, with its manifest's exact bytes: what lists and searches are made of."""
         ...
 
-    def foreign(self, uri: str, words: str, limit: int) -> Sequence[Foreign]:
+    def foreign(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
         """Adapters there that others published without a manifest, whose names hold some words."""
         return ()

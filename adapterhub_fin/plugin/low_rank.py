@@ -76,11 +76,11 @@ class LowRank:
 
     def norm(self) -> float:
         """The Frobenius norm; taken from the core, where the square of a small difference would have cancelled."""
-        return float(torch.linalg.matrix_norm(Span.of([self]).cores[0]))
+        return float(torch.linalg.matrix_norm(CommonBasis.of([self]).cores[0]))
 
     def truncate(self, rank: int | float | None = None) -> LowRank:
         """The nearest change of that rank, as `nearest` reads it: by default of the rank that the matrix itself has."""
-        span = Span.of([self])
+        span = CommonBasis.of([self])
         return span.lift(span.cores[0], rank)
 
 
@@ -93,7 +93,7 @@ def total(changes: Sequence[LowRank]) -> LowRank:
 
 
 @dataclass(frozen=True)
-class Span:
+class CommonBasis:
     """Changes of one shape in common orthonormal bases: change k is columns @ cores[k] @ rows.
 
     columns is (m, p), rows (q, n) and cores (K, p, q), with p and q at most the sum of the ranks.
@@ -104,7 +104,7 @@ class Span:
     cores: Tensor
 
     @classmethod
-    def of(cls, changes: Sequence[LowRank]) -> Span:
+    def of(cls, changes: Sequence[LowRank]) -> CommonBasis:
         """By two QR decompositions of the factors side by side."""
         columns, left = torch.linalg.qr(torch.cat([change.left for change in changes], 1))
         rows, right = torch.linalg.qr(torch.cat([change.right for change in changes], 0).T)
@@ -115,7 +115,7 @@ class Span:
             start += change.rank
         return cls(columns, rows.T, torch.stack(cores))
 
-    def aligned(self) -> Span:
+    def aligned(self) -> CommonBasis:
         """The same in bases of the changes' own: the left singular vectors of [D1 .. DK], the right of [D1; ..; DK].
 
         Unlike other bases these don't depend on how the changes were factored, nor does their number, the ranks of
@@ -124,7 +124,7 @@ class Span:
         u, left, _ = torch.linalg.svd(self.cores.transpose(0, 1).flatten(1), full_matrices=False)
         _, right, v = torch.linalg.svd(self.cores.flatten(0, 1), full_matrices=False)
         u, v = u[:, : numerical_rank(left)], v[: numerical_rank(right)]
-        return Span(self.columns @ u, v @ self.rows, u.T @ self.cores @ v.T)
+        return CommonBasis(self.columns @ u, v @ self.rows, u.T @ self.cores @ v.T)
 
     def lift(self, core: Tensor, rank: int | float | None = None) -> LowRank:
         """The change that a core stands for, of that rank, as `nearest` reads it."""

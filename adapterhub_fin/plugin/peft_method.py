@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.errors import PluginError, WrongBase
 from adapterhub_fin.plugin.adapter_files import CONFIG
 from adapterhub_fin.plugin.base_changes import changes_base, computes_with_weights
-from adapterhub_fin.plugin.interfaces import MethodImplementation, Site
+from adapterhub_fin.plugin.interfaces import AttachContext, MethodImplementation
 from adapterhub_fin.plugin.peft_fields import unknown_settings
 from adapterhub_fin.plugin.peft_names import check_adapted, check_names
 
@@ -35,11 +35,11 @@ class PeftMethod(MethodImplementation):
         """The options that a foreign adapter_config.json amounts to."""
         return {}
 
-    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         """PEFT's configuration of a new adapter."""
         raise NotImplementedError
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         return self._attach_checked(model, self._config(model, site), site.slot)
 
     def _attach_checked(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
@@ -58,14 +58,14 @@ class PeftMethod(MethodImplementation):
         """Return what messages call the method."""
         return str(getattr(self, "type_name", type(self).__name__)).lower().replace("_", "-")
 
-    def _config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def _config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         """The method's configuration with what the site says of task and base."""
         config = self.peft_config(model, site)
         config.task_type = site.task
         config.base_model_name_or_path = site.base
         return config
 
-    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         config = read_peft_config(folder)
         config.inference_mode = True
         return self._inject(model, config, site.slot)

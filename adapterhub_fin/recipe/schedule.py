@@ -10,7 +10,7 @@ from itertools import count
 
 from pydantic import Field, field_validator, model_validator
 
-from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
+from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Offset
 from adapterhub_fin.plugin.options import Options
 
 MONTHS_PATTERN = r"^[1-9][0-9]?(mo|y)$"
@@ -60,7 +60,7 @@ class Schedule(Options):
         if self.end is not None and self.end < self.start:
             raise ValueError(f"end {self.end} lies before start {self.start}")
         if self.embargo is not None:
-            Span(self.embargo, self.calendar)  # raises the ValueError of a length that goes with no calendar
+            Offset(self.embargo, self.calendar)  # raises the ValueError of a length that goes with no calendar
         elif self.calendar is not None:
             raise ValueError(f"calendar {self.calendar} counts the days of an embargo: give one, such as 5B")
         return self

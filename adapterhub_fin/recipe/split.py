@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
+from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Offset
 from adapterhub_fin.plugin.options import Options
 
 _ONLY = {"folds": "walk-forward", "fold": "walk-forward", "since": "window", "cutoff": "window", "until": "window"}
@@ -54,10 +54,10 @@ class Split(Options):
     )
 
     @property
-    def embargo_span(self) -> Span | None:
+    def embargo_span(self) -> Offset | None:
         """The embargo as a length of time; a window without one still leaves out what its cut-off could not know."""
         embargo = self.embargo or ("0d" if self.by == "window" else None)
-        return None if embargo is None else Span(embargo, self.calendar)
+        return None if embargo is None else Offset(embargo, self.calendar)
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Split:

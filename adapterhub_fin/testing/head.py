@@ -15,7 +15,7 @@ from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.prepare import Setup
+    from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.engine.training.train import Run
 
 
@@ -119,5 +119,5 @@ class HeadContract(AtTheBench):
         assert list(restored.predictions(logits)) == list(learnt.predictions(logits))
 
 
-def _batch(setup: Setup) -> dict[str, Any]:
+def _batch(setup: LoadedRun) -> dict[str, Any]:
     return dict(setup.head.collator(setup.tokenizer)(list(setup.examples["train"])))

@@ -12,7 +12,7 @@ import pytest
 
 from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin.plugin.descriptions import Method
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
@@ -198,14 +198,14 @@ class MethodContract(AtTheBench):
             load(trained.run.reference, base=trained.bench.base(seed=1), registry=trained.bench.registry)
 
 
-def _attached(trained: Trained) -> tuple[set[str], nn.Module, Site]:
+def _attached(trained: Trained) -> tuple[set[str], nn.Module, AttachContext]:
     """A new adapter on a fresh model: the names of the parameters added, the model and the site."""
     from adapterhub_fin.engine.base.slots import new_slot
 
     model, _, travelling = trained.bench.model(trained.run.version)
     method, head = trained.bench.plugs(trained.run.version)
     before = list(model.parameters())
-    site = Site(slot=new_slot(), head_modules=travelling, task=head.task)
+    site = AttachContext(slot=new_slot(), head_modules=travelling, task=head.task)
     adapted = method.attach(model, site)
     known = {id(parameter) for parameter in before}
     added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in known}

@@ -14,7 +14,7 @@ from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin_registry import Manifest, Registry, Version
 from adapterhub_fin_registry.incoming import Intake, take
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
-from adapterhub_fin_registry.remote_index import Catalogue
+from adapterhub_fin_registry.remote_index import RemoteIndex
 
 WEIGHTS = ("adapter_model.safetensors",)
 
@@ -70,7 +70,7 @@ class StoreContract(DescriptionContract):
     def test_what_is_there_can_be_searched(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
         for version in versions:
             store.publish(version, uri)
-        catalogue = Catalogue(store.versions(uri))
+        catalogue = RemoteIndex(store.versions(uri))
         assert [row["version"] for row in catalogue.search("method = lora ORDER BY knowledge_end DESC")] == [2, 1]
         assert [row["version"] for row in catalogue.search(as_of="2021-06-30")] == [1]
 

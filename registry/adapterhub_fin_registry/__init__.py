@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import Version
     from adapterhub_fin_registry.registry import Registry
     from adapterhub_fin_registry.registry_chain import RegistryChain
-    from adapterhub_fin_registry.remote_index import Listed
+    from adapterhub_fin_registry.remote_index import RemoteVersion
     from adapterhub_fin_registry.trust.keys import PrivateKey, PublicKey
     from adapterhub_fin_registry.trust.signatures import Signature
 
@@ -49,7 +49,6 @@ __all__ = [
     "HubReference",
     "Incoming",
     "Intake",
-    "Listed",
     "Manifest",
     "NotAnAdapter",
     "NotFound",
@@ -60,6 +59,7 @@ __all__ = [
     "Refused",
     "Registry",
     "RegistryChain",
+    "RemoteVersion",
     "Signature",
     "Unreachable",
     "Version",
@@ -73,7 +73,7 @@ _HOMES = {
     "Signature": "trust.signatures",
     "RegistryChain": "registry_chain",
     "Version": "model.version",
-    "Listed": "remote_index",
+    "RemoteVersion": "remote_index",
     **dict.fromkeys(("Incoming", "Intake"), "incoming"),
     **dict.fromkeys(("PrivateKey", "PublicKey"), "trust.keys"),
     **dict.fromkeys(("DigestReference", "HubReference", "Reference", "parse_reference"), "model.reference"),

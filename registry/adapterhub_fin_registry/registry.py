@@ -15,13 +15,13 @@ from adapterhub_fin_registry.io.numbered import following, numbers
 from adapterhub_fin_registry.model.events import check_event
 from adapterhub_fin_registry.model.reference import Reference, check_alias, parse_reference
 from adapterhub_fin_registry.model.version import Version
-from adapterhub_fin_registry.registry_reader import AnyReference, RegistryView
+from adapterhub_fin_registry.registry_reader import AnyReference, RegistryReader
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.garbage import GRACE, Leftover, collect
 from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
 from adapterhub_fin_registry.storage.learnt import is_learnt, learnt_bytes
-from adapterhub_fin_registry.storage.name_folder import Shelf
-from adapterhub_fin_registry.storage.transaction import Change, author, changing, now
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.transaction import Transaction, author, changing, now
 from adapterhub_fin_registry.trust import admission
 from adapterhub_fin_registry.trust.signatures import Signature, signature_folder
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.trust.keys import PrivateKey
 
 
-class Registry(RegistryView):
+class Registry(RegistryReader):
     """Versions of adapters under one folder: `root`, else AHF_HOME, else the platform's folder for user data.
 
     Opening writes nothing, so that a root may be mounted read-only; the first write makes what is missing.
     """
 
-    # What is read stands in `RegistryView`; every change to a registry stands here.
+    # What is read stands in `RegistryReader`; every change to a registry stands here.
 
     def standing_checks(self) -> Iterable[Callable[[Manifest, Path], object]]:
         """Return the checks that every add runs, whatever `checks` it is given: none, unless a subclass has some."""
@@ -90,7 +90,7 @@ class Registry(RegistryView):
         """
         from adapterhub_fin_registry.storage.ingest import run_checks, store, take_in
 
-        shelf = Shelf(self.root, name)
+        shelf = NameFolder(self.root, name)
         if number is not None:
             Reference.parse(f"{name}@{number}")
         record = {
@@ -123,7 +123,7 @@ class Registry(RegistryView):
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Let an alias name a version from now on, or none; its history remains."""
-        shelf = Shelf(self.root, name)
+        shelf = NameFolder(self.root, name)
         check_alias(alias)
         current = shelf.alias(alias)
         if version is None and current is None:
@@ -149,7 +149,7 @@ class Registry(RegistryView):
         checked = check_event(kind, body or {})
         version = self.resolve(reference)
         parent = version.folder / "events"
-        with self._changing(Shelf(self.root, version.name)) as change:
+        with self._changing(NameFolder(self.root, version.name)) as change:
             event = {**checked, "kind": kind, "at": now(), "by": author()}
             change.write(change.built / "event.json", canonical(event))
             return change.append(parent, following(numbers(parent)))
@@ -168,7 +168,7 @@ class Registry(RegistryView):
         if isinstance(wanted, Reference) and wanted.version is None and wanted.digest is None:
             raise BadReference(f"{wanted} doesn't name one version for good: delete by number or by digest")
         version = self.resolve(wanted)
-        shelf = Shelf(self.root, version.name)
+        shelf = NameFolder(self.root, version.name)
         _must_be_unnamed(shelf, version)
         tombstone = {"digest": version.digest, "reason": reason, "at": now(), "by": author()}
         with self._changing(shelf) as change:
@@ -186,15 +186,15 @@ class Registry(RegistryView):
         return examine(self, self._disk, repair=repair, grace=grace)
 
     def _attach(self, version: Version, signature: Signature) -> Signature:
-        with self._changing(Shelf(self.root, version.name)) as change:
+        with self._changing(NameFolder(self.root, version.name)) as change:
             change.place(signature_folder(version), signature.file_name, signature.data)
         return signature
 
-    def _changing(self, shelf: Shelf) -> AbstractContextManager[Change]:
+    def _changing(self, shelf: NameFolder) -> AbstractContextManager[Transaction]:
         return changing(self._disk, self.root, shelf.folder)
 
 
-def _must_be_unnamed(shelf: Shelf, version: Version) -> None:
+def _must_be_unnamed(shelf: NameFolder, version: Version) -> None:
     """Refuse a deletion that would leave an alias naming nothing; Corrupted where an alias can't be read to tell."""
     aliases = [alias for alias in shelf.alias_names() if shelf.alias(alias) == version.number]
     if aliases:

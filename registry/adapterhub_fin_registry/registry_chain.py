@@ -18,8 +18,8 @@ from adapterhub_fin_registry.model.reference import DigestReference, HubReferenc
 from adapterhub_fin_registry.registry import Registry
 from adapterhub_fin_registry.registry_reader import AnyReference, AsOf
 from adapterhub_fin_registry.storage import resolve as resolution
-from adapterhub_fin_registry.storage.name_folder import Shelf
-from adapterhub_fin_registry.trust.client_config import HOME, Configuration, Entry
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.trust.client_config import HOME, Configuration, RegistryEntry
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import Version
@@ -37,7 +37,7 @@ class Member:
     registry: Registry
 
 
-class Located(NamedTuple):
+class LocatedVersion(NamedTuple):
     """A version, and the registry of a chain that holds it."""
 
     registry: Registry
@@ -69,7 +69,7 @@ class RegistryChain:
         entries = configuration.registries
         default = cls.registry_class() if not entries or os.environ.get("AHF_HOME") else None
         if default is not None and all(entry.path != default.root for entry in entries):
-            entries = (Entry(HOME, default.root), *entries)
+            entries = (RegistryEntry(HOME, default.root), *entries)
         if wanted := os.environ.get(CHOSEN):
             known = ", ".join(entry.name for entry in entries)
             entries = tuple(entry for entry in entries if entry.name == wanted)
@@ -78,12 +78,12 @@ class RegistryChain:
         return cls([Member(e.name, cls._opened(e, configuration.source, intake)) for e in entries], intake)
 
     @classmethod
-    def _opened(cls, entry: Entry, source: Path, intake: Intake | None) -> Registry:
+    def _opened(cls, entry: RegistryEntry, source: Path, intake: Intake | None) -> Registry:
         if entry.path is None:
             from adapterhub_fin_registry.hub_client.client import Hub
-            from adapterhub_fin_registry.hub_client.member import HubMember
+            from adapterhub_fin_registry.hub_client.member import HubRegistry
 
-            return HubMember(Hub(), entry.uri or "", intake)
+            return HubRegistry(Hub(), entry.uri or "", intake)
         if not entry.read_only:
             return cls.registry_class(entry.path)  # made by the first write, where it isn't there
         if not entry.path.is_dir():
@@ -157,9 +157,9 @@ class RegistryChain:
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         if isinstance(wanted, HubReference):
             from adapterhub_fin_registry.hub_client.client import Hub
-            from adapterhub_fin_registry.hub_client.hub_registry import Mirror
+            from adapterhub_fin_registry.hub_client.hub_registry import HubCache
 
-            return Mirror(Hub(), self._intake)
+            return HubCache(Hub(), self._intake)
         if len(self.members) == 1:
             return self.members[0].registry  # which says best itself what it lacks
         for member in self.members:
@@ -175,7 +175,7 @@ class RegistryChain:
         as_of: AsOf | None = None,
         tier: Tier = "strict",
         lock: str | os.PathLike[str] | None = None,
-    ) -> Located:
+    ) -> LocatedVersion:
         """The one version that a reference means, with the registry that holds it; see `Registry.resolve`.
 
         What a lock file holds is looked for in all of them, by its digest: a registry that came to hold the name since,
@@ -184,7 +184,7 @@ class RegistryChain:
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         if lock is None or isinstance(wanted, HubReference):
             registry = self.answering(wanted)
-            return Located(registry, registry.resolve(wanted, as_of=as_of, tier=tier, lock=lock))
+            return LocatedVersion(registry, registry.resolve(wanted, as_of=as_of, tier=tier, lock=lock))
         from adapterhub_fin_registry.model.lock_file import Lock, asked
 
         before = None if as_of is None else as_of_instant(as_of)
@@ -204,7 +204,7 @@ class RegistryChain:
             named=lambda version: version.reference,
         )
         _log.info("%s is %s, %s", wanted, version.reference, version.digest)
-        return Located(homes[version.folder], version)
+        return LocatedVersion(homes[version.folder], version)
 
     def resolve(
         self,
@@ -254,8 +254,8 @@ class RegistryChain:
         if isinstance(wanted, Reference):
             for registry in (member.registry for member in self.members):
                 if registry.holds(wanted.full_name):
-                    return resolution.missing(Shelf(registry.root, wanted.full_name), self.names, wanted)
-            return resolution.missing(Shelf(self.members[0].registry.root, wanted.full_name), self.names)
+                    return resolution.missing(NameFolder(registry.root, wanted.full_name), self.names, wanted)
+            return resolution.missing(NameFolder(self.members[0].registry.root, wanted.full_name), self.names)
         return NotFound(f"there is no version with the digest {wanted} in {self._listed()}: pull it first")
 
     def _listed(self) -> str:

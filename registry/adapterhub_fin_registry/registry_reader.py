@@ -24,7 +24,7 @@ from adapterhub_fin_registry.model.reference import (
 from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.learnt import Learnt, read_learnt
-from adapterhub_fin_registry.storage.name_folder import Shelf, listable, mark_of, troubles
+from adapterhub_fin_registry.storage.name_folder import NameFolder, listable, mark_of, troubles
 from adapterhub_fin_registry.storage.passed import stored, written
 from adapterhub_fin_registry.trust import admission
 from adapterhub_fin_registry.trust.signatures import Signature, read_signatures
@@ -39,7 +39,7 @@ AsOf = str | date | datetime
 _log = logging.getLogger(__name__)
 
 
-class RegistryView:
+class RegistryReader:
     """The reading half of a `Registry`: the versions under one folder, by name, alias, date, digest or query."""
 
     is_remote = False  # whether what it answers lies elsewhere, so that nothing new can be stored in it
@@ -73,7 +73,7 @@ class RegistryView:
         While a change is being made, after one that was broken off, and where the mark can't be read, no two answers
         are the same.
         """
-        return mark_of(self.root if name is None else Shelf(self.root, name).folder)
+        return mark_of(self.root if name is None else NameFolder(self.root, name).folder)
 
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
@@ -84,7 +84,7 @@ class RegistryView:
 
         What can't be looked at is held too, or another registry would answer in its place.
         """
-        shelf = Shelf(self.root, name)
+        shelf = NameFolder(self.root, name)
         try:
             return any(not is_there(shelf.versions_folder / str(n) / "deleted.json") for n in reversed(shelf.numbers()))
         except Corrupted:
@@ -92,7 +92,7 @@ class RegistryView:
 
     def versions(self, name: str) -> list[Version]:
         """Every version of a name, the yanked ones too, by ascending number."""
-        shelf = Shelf(self.root, name)
+        shelf = NameFolder(self.root, name)
         return [version for n in shelf.numbers() if (version := shelf.stored(n)) is not None and version.is_readable]
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
@@ -211,12 +211,12 @@ class RegistryView:
 
     def aliases(self, name: str) -> dict[str, int]:
         """Every alias of a name with the version it names."""
-        return Shelf(self.root, name).aliases()
+        return NameFolder(self.root, name).aliases()
 
     def alias_history(self, name: str, alias: str) -> list[dict[str, Any]]:
         """Every setting of an alias, oldest first: number, version (None where it was removed) and at."""
         check_alias(alias)
-        return Shelf(self.root, name).alias_history(alias)
+        return NameFolder(self.root, name).alias_history(alias)
 
     def alias_on(self, name: str, alias: str, on: AsOf) -> int | None:
         """The version that an alias named at an instant (a date means its 00:00 UTC); None where it named none then.
@@ -249,7 +249,7 @@ class RegistryView:
         if isinstance(wanted, DigestReference):
             version = self._by_digest(wanted.digest)
         else:
-            shelf = Shelf(self.root, wanted.full_name)
+            shelf = NameFolder(self.root, wanted.full_name)
             if wanted.is_bare and before is not None:
                 return resolution.newest_as_of(shelf, self.names, before, tier)
             version = resolution.exact(shelf, self.names, wanted)
@@ -265,8 +265,8 @@ class RegistryView:
         """How a lock file names a version."""
         return version.reference
 
-    def _shelves(self, name: str | None) -> list[Shelf]:
-        return listable(self.root) if name is None else [Shelf(self.root, name)]
+    def _shelves(self, name: str | None) -> list[NameFolder]:
+        return listable(self.root) if name is None else [NameFolder(self.root, name)]
 
     def _read_identity(self) -> dict[str, Any] | None:
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Listed:
+class RemoteVersion:
     """A version as a store lists it: `name` is the store's, `changed` when the store says it came, in UTC."""
 
     name: str
@@ -29,10 +29,10 @@ class Listed:
     at: Mapping[str, str]  # where it is, in the store's own words: keys that its row gets
 
 
-class Catalogue:
+class RemoteIndex:
     """Listed versions, of each name and number one."""
 
-    def __init__(self, listed: Iterable[Listed]) -> None:
+    def __init__(self, listed: Iterable[RemoteVersion]) -> None:
         self._listed = {(local_name(each.name, numbered=True), each.number): each for each in listed}
 
     def rows(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadRecipe
-from adapterhub_fin.plugin.calendars import Sessions, Span, sessions
+from adapterhub_fin.plugin.calendars import Offset, Sessions, sessions
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
 
@@ -32,14 +32,14 @@ def at(text: str) -> datetime:
     ],
 )
 def test_weekdays(moment: str, number: int, before: str, after: str) -> None:
-    span = Span(f"{number}B", "weekdays")
+    span = Offset(f"{number}B", "weekdays")
     assert span.before([at(moment)]) == [at(before)]
     assert span.after([at(moment)]) == [at(after) + timedelta(days=1) - timedelta(microseconds=1)]
 
 
 @given(moments, st.integers(1, 300))
 def test_so_many_whole_days_lie_between(moment: datetime, number: int) -> None:
-    span = Span(f"{number}B", "weekdays")
+    span = Offset(f"{number}B", "weekdays")
     (before,), (after,) = span.before([moment]), span.after([moment])
     days = sessions("weekdays", before.date() - timedelta(days=9), after.date() + timedelta(days=9))
     whole = [o for o, close in zip(days.opens, days.closes, strict=True) if before <= o and close <= moment]
@@ -49,7 +49,7 @@ def test_so_many_whole_days_lie_between(moment: datetime, number: int) -> None:
 
 @given(st.lists(moments, max_size=6), st.sampled_from(["0B", "3B", "0d", "1d", "90min", "7h"]))
 def test_several_at_once_are_each_alone(several: list[datetime], text: str) -> None:
-    span = Span(text, "weekdays" if text.endswith("B") else None)
+    span = Offset(text, "weekdays" if text.endswith("B") else None)
     assert span.before(several) == [each for moment in several for each in span.before([moment])]
     assert span.after(several) == [each for moment in several for each in span.after([moment])]
     if text.startswith("0"):
@@ -59,15 +59,15 @@ def test_several_at_once_are_each_alone(several: list[datetime], text: str) -> N
 def test_the_exchange_is_shut_on_its_holidays_and_closes_early() -> None:
     pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
     # Friday the 3rd of July 2020 was Independence Day observed.
-    assert Span("5B", "XNYS").before([at("2020-07-06")]) == [at("2020-06-26T13:30")]
-    assert Span("5B", "weekdays").before([at("2020-07-06")]) == [at("2020-06-29")]
+    assert Offset("5B", "XNYS").before([at("2020-07-06")]) == [at("2020-06-26T13:30")]
+    assert Offset("5B", "weekdays").before([at("2020-07-06")]) == [at("2020-06-29")]
     # Before the open, during the session and after the close of one Monday, and on the Sunday before.
     row = [at(text) for text in ("2020-06-29T13:00", "2020-06-29T15:00", "2020-06-29T23:00", "2020-06-28T12:00")]
-    assert Span("4B", "XNYS").after(row) == [at("2020-07-06T20:00")] * 3 + [at("2020-07-02T20:00")]
+    assert Offset("4B", "XNYS").after(row) == [at("2020-07-06T20:00")] * 3 + [at("2020-07-02T20:00")]
     # Christmas Eve closes at one in the afternoon, in New York's winter.
-    assert Span("1B", "XNYS").after([at("2020-12-23T12:00")]) == [at("2020-12-24T18:00")]
+    assert Offset("1B", "XNYS").after([at("2020-12-23T12:00")]) == [at("2020-12-24T18:00")]
     # Half past two on a Tuesday in Tokyo: the open of Monday there was at midnight UTC.
-    assert Span("1B", "XTKS").before([at("2021-06-29T05:30")]) == [at("2021-06-28T00:00")]
+    assert Offset("1B", "XTKS").before([at("2021-06-29T05:30")]) == [at("2021-06-28T00:00")]
 
 
 ENDING = ("XSHG", "XBOM", "XSES", "XHKG")  # their lists end, the first three with a year that is near
@@ -86,19 +86,19 @@ def test_past_days_are_counted_up_to_the_end_of_a_list(calendar: str, days: int)
     last = end_of_list(calendar)
     moment = datetime.combine(last - timedelta(days=days), time(12), UTC)
     for number in (1, 5, 60):
-        (before,) = Span(f"{number}B", calendar).before([moment])
+        (before,) = Offset(f"{number}B", calendar).before([moment])
         found = sessions(calendar, before.date() - timedelta(days=3), moment.date())
         whole = [o for o, close in zip(found.opens, found.closes, strict=True) if before <= o and close <= moment]
         assert len(whole) == number
     midnight = datetime.combine(last + timedelta(days=1), time(), UTC)  # a cut-off: no session of that day has closed
-    assert Span("1B", calendar).before([midnight])[0].date() <= last
+    assert Offset("1B", calendar).before([midnight])[0].date() <= last
 
 
 @pytest.mark.parametrize("calendar", ENDING)
 def test_days_beyond_the_list_are_refused_and_never_passed_over(calendar: str) -> None:
     last = end_of_list(calendar)
     noon = datetime.combine(last, time(12), UTC)
-    five = Span("5B", calendar)
+    five = Offset("5B", calendar)
     assert five.after([noon - timedelta(days=40)])[0] <= noon
     for refused in (lambda: five.after([noon]), lambda: five.before([noon + timedelta(days=1)])):
         with pytest.raises(BadRecipe, match=f"too few business days.*{last}"):
@@ -123,13 +123,13 @@ def test_a_list_that_begins_late_is_used_from_its_first_day_on() -> None:
     exchange_calendars = pytest.importorskip("exchange_calendars", reason="exchanges need exchange_calendars")
     first = exchange_calendars.get_calendar("XSHG").bound_min().date()  # in December 1990
     noon = datetime.combine(first, time(12), UTC)
-    (after,) = Span("1B", "XSHG").after([noon + timedelta(days=20)])
+    (after,) = Offset("1B", "XSHG").after([noon + timedelta(days=20)])
     assert first < after.date() <= first + timedelta(days=25)
     for moment in (noon - timedelta(hours=12), noon - timedelta(days=3)):
         with pytest.raises(BadRecipe, match=f"too few business days.*{first}"):
-            Span("1B", "XSHG").before([moment])
+            Offset("1B", "XSHG").before([moment])
     with pytest.raises(BadRecipe, match=f"too few business days.*{first}"):
-        Span("1B", "XSHG").after([noon - timedelta(days=3)])
+        Offset("1B", "XSHG").after([noon - timedelta(days=3)])
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_list_that_begins_late_is_used_from_its_first_day_on() -> None:
 def test_a_session_after_is_counted_from_the_day_of_the_exchange(calendar: str, moment: str, close: str) -> None:
     """G 39: by UTC's day a label in Tokyo would be known a session early."""
     pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
-    assert Span("1B", calendar).after([at(moment)]) == [at(close)]
+    assert Offset("1B", calendar).after([at(moment)]) == [at(close)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -159,7 +159,7 @@ def test_a_session_after_is_counted_from_the_day_of_the_exchange(calendar: str, 
 )
 def test_the_local_day_alone_decides_which_session_is_next(calendar: str, moment: datetime, number: int) -> None:
     pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
-    span, found = Span(f"{number}B", calendar), sessions(calendar, date(2019, 1, 1), date(2021, 12, 31))
+    span, found = Offset(f"{number}B", calendar), sessions(calendar, date(2019, 1, 1), date(2021, 12, 31))
     local = moment.astimezone(found.zone)
     (close,) = span.after([moment])
     days = [day for day, end in zip(found.days, found.closes, strict=True) if day > local.date() and end <= close]
@@ -180,24 +180,24 @@ def test_the_local_day_alone_decides_which_session_is_next(calendar: str, moment
 )
 def test_what_is_no_length_is_refused(text: str, calendar: str | None, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        Span(text, calendar)
+        Offset(text, calendar)
 
 
 def test_a_calendar_that_is_not_known_says_what_is() -> None:
     pytest.importorskip("exchange_calendars", reason="the business days of exchanges need exchange_calendars")
     with pytest.raises(BadRecipe, match="XNYSE.*does not exist.*use weekdays, or a code"):
-        Span("5B", "XNYSE").before([at("2020-07-06")])
+        Offset("5B", "XNYSE").before([at("2020-07-06")])
     with pytest.raises(BadRecipe, match="XKRX can't be had for 1929"):
-        Span("5B", "XKRX").before([at("1930-01-06")])
+        Offset("5B", "XKRX").before([at("1930-01-06")])
     with pytest.raises(BadRecipe, match="mend the dates"):
-        Span("5B", "weekdays").before([datetime(1, 1, 1, tzinfo=UTC)])
+        Offset("5B", "weekdays").before([datetime(1, 1, 1, tzinfo=UTC)])
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     with pytest.raises(BadRecipe, match=r"pip install 'adapterhub-fin\[calendars\]', or use the calendar weekdays"):
-        Span("5B", "XNYS").before([at("1999-07-06")])  # a year that nothing else has asked for
-    assert Span("1B", "weekdays").before([at("2020-07-07")]) == [at("2020-07-06")]
+        Offset("5B", "XNYS").before([at("1999-07-06")])  # a year that nothing else has asked for
+    assert Offset("1B", "weekdays").before([at("2020-07-07")]) == [at("2020-07-06")]
 
 
 def test_sessions_are_those_of_whole_years() -> None:
@@ -222,5 +222,5 @@ def test_a_session_lies_before_its_own_close_and_not_before_a_tick_earlier(calen
 )
 def test_lengths_by_the_clock(text: str, length: timedelta) -> None:
     moments = [datetime(2021, 3, 14, 1, tzinfo=UTC), datetime(2020, 2, 29, 23, 59, tzinfo=UTC)]
-    assert Span(text).before(moments) == [moment - length for moment in moments]
-    assert Span(text).after(moments) == [moment + length for moment in moments]
+    assert Offset(text).before(moments) == [moment - length for moment in moments]
+    assert Offset(text).after(moments) == [moment + length for moment in moments]

@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.known import knowledge_record
-from adapterhub_fin.plugin.interfaces import BoundedNow, Known
+from adapterhub_fin.plugin.interfaces import BoundedNow, KnownAt
 from adapterhub_fin.testing.store import small_version
 from adapterhub_fin_registry.io import clock
 from adapterhub_fin_registry.io.clock import RELEASED, SKEW, Passed, bounded_now, read_clock
@@ -59,7 +59,7 @@ def touch(place: Path, at: datetime) -> None:
 
 
 def take(folder: Path, name: str = "acme/tone", **told: Any) -> datetime:
-    """Import it, and return its knowledge end."""
+    """Take it in, and return its knowledge end."""
     taken = ahf.import_folder(folder, name, base="acme/base", **told)
     return taken.version.knowledge_end
 
@@ -208,7 +208,7 @@ def test_what_carries_a_date_keeps_it(theirs: Path, set_clock: SetClock) -> None
     base = {"id": "acme/base", "knowledge_end": "2019-01-01T00:00:00Z", "evidence": "a card"}
     version = ahf.import_folder(theirs, "acme/tone", base=base, corpus=corpus).version
     assert version.knowledge_end == parse_instant("2020-01-01T00:00:00Z")
-    published = Known(parse_instant("2014-04-01T00:00:00Z"), "bounded", "its publication")
+    published = KnownAt(parse_instant("2014-04-01T00:00:00Z"), "bounded", "its publication")
     assert knowledge_record({"corpus:x": published}, TRUE)["end"] == published.at
 
 

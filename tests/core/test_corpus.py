@@ -13,7 +13,7 @@ from datasets import Dataset
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import corpus_digest, read_corpus
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, Known, Rows
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
 from adapterhub_fin.recipe.recipe import CorpusChoice
 from adapterhub_fin.recipe.split import Split
 
@@ -128,13 +128,13 @@ def test_labels_that_nobody_dates_are_bounded_by_now() -> None:
 
 
 def test_a_corpus_that_states_its_bound_is_taken_at_its_word() -> None:
-    stated = Known(START, "asserted", "its paper")
+    stated = KnownAt(START, "asserted", "its paper")
     found = read(corpus(Rows(Dataset.from_list(rows()), known=stated)))
     assert set(found.known.values()) == {stated}
 
 
 def test_labels_are_dated_by_their_own_column_whatever_dates_the_rows() -> None:
-    stated = Known(START, "asserted", "its paper")
+    stated = KnownAt(START, "asserted", "its paper")
     later = [{**row, "label_known_at": START + timedelta(days=400 + i)} for i, row in enumerate(rows())]
     known = {
         name.partition(":")[0]: each

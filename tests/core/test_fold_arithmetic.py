@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adapterhub_fin.engine.folding import arithmetic
-from adapterhub_fin.engine.folding.arithmetic import Change, blocks, distance_squared, squared
+from adapterhub_fin.engine.folding.arithmetic import FoldedChange, blocks, distance_squared, squared
 from adapterhub_fin.engine.folding.loss import AGAIN, Loss, fitted
-from adapterhub_fin.engine.merging.parameters import Kind, Place
+from adapterhub_fin.engine.merging.parameters import AdaptedParameter, Kind
 from adapterhub_fin.errors import Refused
 from adapterhub_fin.plugin.low_rank import LowRank
 
@@ -22,13 +22,15 @@ def drawn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def change(shape: tuple[int, int], kind: Kind = "linear", *, dora: bool = False, turned: bool = False) -> Change:
+def change(shape: tuple[int, int], kind: Kind = "linear", *, dora: bool = False, turned: bool = False) -> FoldedChange:
     low_rank = LowRank(drawn(shape[0], 2, seed=1), drawn(2, shape[1], seed=2), -0.7)
     size = shape[1] if kind == "embedding" else shape[0]
-    return Change(Place("some.layer", kind, shape), low_rank, drawn(size, seed=3).abs() if dora else None, turned)
+    return FoldedChange(
+        AdaptedParameter("some.layer", kind, shape), low_rank, drawn(size, seed=3).abs() if dora else None, turned
+    )
 
 
-def folded(what: Change, weight: Tensor) -> Tensor:
+def folded(what: FoldedChange, weight: Tensor) -> Tensor:
     """The whole folded weight, from its blocks, in the form it is stored in."""
     result = torch.empty(weight.shape, dtype=torch.float64)
     for block, (exact,) in what.folded([what.rows(weight)]):
@@ -62,7 +64,7 @@ def test_a_weight_that_is_stored_turned_is_folded_turned(dora: bool) -> None:
 
 def test_a_kernel_is_folded_as_a_matrix() -> None:
     weight = drawn(6, 5, 2, seed=4)
-    what = Change(Place("conv", "convolution", (6, 5, 2)), change((6, 10)).low_rank, None, False)
+    what = FoldedChange(AdaptedParameter("conv", "convolution", (6, 5, 2)), change((6, 10)).low_rank, None, False)
     wanted = weight.reshape(6, 10).double() + what.low_rank.to(torch.float64).dense()
     assert torch.allclose(folded(what, weight).reshape(6, 10), wanted, rtol=1e-12)
 
@@ -117,7 +119,10 @@ def test_losses_are_of_all_weights_together_and_the_worst_is_named() -> None:
     loss, sizes, errors = Loss(None), [], []
     for name, scale in (("small", 0.01), ("large", 3.0)):
         low_rank = LowRank(drawn(6, 2, seed=1), drawn(2, 10, seed=2), scale)
-        what, weight = Change(Place(name, "linear", (6, 10)), low_rank, None, False), drawn(6, 10, seed=4)
+        what, weight = (
+            FoldedChange(AdaptedParameter(name, "linear", (6, 10)), low_rank, None, False),
+            drawn(6, 10, seed=4),
+        )
         written = loss.fold(name, what, weight, weight, torch.bfloat16)
         exact = weight.double() + low_rank.to(torch.float64).dense()
         sizes.append(float(low_rank.to(torch.float64).dense().norm()) ** 2)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from adapterhub_fin.engine.importing import read_folder as foreign
-from adapterhub_fin.engine.importing.read_folder import Foreign, read_folder
+from adapterhub_fin.engine.importing.read_folder import PeftFolder, read_folder
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.plugin.adapter_files import bare_name, head_modules
 
@@ -30,11 +30,11 @@ def folder(tmp_path: Path, config: dict[str, Any], **shapes: tuple[int, ...]) ->
     return tmp_path
 
 
-def read(tmp_path: Path, labels: list[str] | None = None, config: dict[str, Any] = LORA, **shapes: Any) -> Foreign:
+def read(tmp_path: Path, labels: list[str] | None = None, config: dict[str, Any] = LORA, **shapes: Any) -> PeftFolder:
     return read_folder(folder(tmp_path, config, **shapes), labels)
 
 
-def head(found: Foreign) -> Any:
+def head(found: PeftFolder) -> Any:
     assert found.head is not None
     return found.head["name"], found.head["labels"], found.head["modules"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adapterhub_fin.engine.peft.sketching import sketched
-from adapterhub_fin.plugin.low_rank import LowRank, Span, nearest, rank_for, total
+from adapterhub_fin.plugin.low_rank import CommonBasis, LowRank, nearest, rank_for, total
 
 SHAPE = (20, 14)
 
@@ -69,10 +69,10 @@ def test_rank_for_counts_from_the_small_end() -> None:
 def test_what_was_factored_otherwise_stands_in_the_same_aligned_bases() -> None:
     turn = torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     again = LowRank(ONE.left @ turn * 7, torch.linalg.solve(turn, ONE.right) / 7, ONE.scale)
-    first, second = Span.of([ONE, OTHER]).aligned(), Span.of([again, OTHER]).aligned()
+    first, second = CommonBasis.of([ONE, OTHER]).aligned(), CommonBasis.of([again, OTHER]).aligned()
     assert torch.allclose(first.cores.abs(), second.cores.abs(), atol=1e-10)
     assert same(first.columns @ first.cores[1] @ first.rows, OTHER.dense())
-    plain = Span.of([ONE, OTHER]).cores.abs(), Span.of([again, OTHER]).cores.abs()
+    plain = CommonBasis.of([ONE, OTHER]).cores.abs(), CommonBasis.of([again, OTHER]).cores.abs()
     assert not torch.allclose(*plain, atol=1e-2), "in other bases the factoring shows"
 
 

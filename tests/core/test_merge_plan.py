@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.merging.plan import Manner, MergePlan, _left_out
+from adapterhub_fin.engine.merging.plan import MergePlan, MergeSettings, _left_out
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.plugin.low_rank import LowRank
 
 
-def manner(using: str = "dare-linear", seed: int = 0, rank: Any = None, **options: Any) -> Manner:
-    return Manner.of(using, options, None, rank, seed)
+def manner(using: str = "dare-linear", seed: int = 0, rank: Any = None, **options: Any) -> MergeSettings:
+    return MergeSettings.of(using, options, None, rank, seed)
 
 
 def changes() -> list[LowRank]:

@@ -14,7 +14,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.slots import new_slot
 from adapterhub_fin.plugin.descriptions import Method
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 64}
 TARGETS = {"target_modules": ["q_proj", "v_proj"]}
@@ -25,7 +25,7 @@ def attach(name: str, **options: Any) -> Any:
         model = LlamaForCausalLM(LlamaConfig(**SIZES))
     method = plugs.build(Method, name, options)
     with torch.random.fork_rng(devices=[]):
-        return method.attach(model, Site(slot=new_slot(), task="CAUSAL_LM"))
+        return method.attach(model, AttachContext(slot=new_slot(), task="CAUSAL_LM"))
 
 
 @pytest.mark.parametrize(

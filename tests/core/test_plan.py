@@ -22,7 +22,7 @@ from adapterhub_fin.engine.planning.batches import longest_part, training_parts
 from adapterhub_fin.engine.planning.dry_run import rehearse
 from adapterhub_fin.engine.planning.machine import find_device, known_speed
 from adapterhub_fin.engine.training import train as training
-from adapterhub_fin.engine.training.prepare import Draft, draft, set_up
+from adapterhub_fin.engine.training.prepare import PreparedRun, draft, set_up
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.bench import Bench
@@ -43,7 +43,7 @@ def recipe(folder: Path, method: dict[str, Any], head: str = "classify", **keys:
     }
 
 
-def drafted(folder: Path, method: dict[str, Any], head: str = "classify", **keys: Any) -> Draft:
+def drafted(folder: Path, method: dict[str, Any], head: str = "classify", **keys: Any) -> PreparedRun:
     return draft(ahf.Recipe.read(recipe(folder, method, head, **keys)))
 
 
@@ -64,7 +64,7 @@ def saved_bytes(model: torch.nn.Module, sizes: list[int]) -> Iterator[None]:
     sizes.append(sum(storage.nbytes() for storage in kept.values()))
 
 
-def real(plan: Draft) -> tuple[Any, dict[str, Tensor]]:
+def real(plan: PreparedRun) -> tuple[Any, dict[str, Tensor]]:
     """The adapted model with its weights, and the batch that the rehearsal takes."""
     setup = set_up(plan, plan.site.slot)
     model: Any = setup.method.attach(setup.model, setup.site).train()

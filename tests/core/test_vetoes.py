@@ -16,8 +16,8 @@ from adapterhub_fin.registries import INTAKE, configured_registries
 from adapterhub_fin.testing.store import small_version
 from adapterhub_fin_registry import Incoming
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.hub_registry import Mirror
-from adapterhub_fin_registry.hub_client.member import HubMember
+from adapterhub_fin_registry.hub_client.hub_registry import HubCache
+from adapterhub_fin_registry.hub_client.member import HubRegistry
 from adapterhub_fin_registry.incoming import take
 from adapterhub_fin_registry.registry_chain import Member
 
@@ -53,8 +53,8 @@ PUBLIC: dict[str, Callable[[Path], registry_package.Registry]] = {
     "a chain by hand": lambda path: ahf.RegistryChain([Member("one", ahf.Registry(path / "one"))]).writable(),
     "a member": lambda path: ahf.RegistryChain.configured().members[0].registry,
     "what answers": lambda path: ahf.RegistryChain.configured().answering("acme/tone"),
-    "a copy of a Hub": lambda path: Mirror(Hub(), INTAKE),
-    "an organisation": lambda path: HubMember(Hub(), "hf://acme", INTAKE),
+    "a copy of a Hub": lambda path: HubCache(Hub(), INTAKE),
+    "an organisation": lambda path: HubRegistry(Hub(), "hf://acme", INTAKE),
 }
 
 

@@ -27,7 +27,7 @@ from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.model.manifest import Parent
-from adapterhub_fin_registry.registry_chain import Located
+from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 KINDS = {"classify": "encoder", "regress": "encoder", "causal-lm": "decoder"}
 ROWS = 200  # resamples, where their number is not what is tested
@@ -264,17 +264,17 @@ def test_a_merge_saw_what_its_parents_saw(
         listed = tuple(Parent(digest=each.digest, name=each.name, role=role) for each in parents)
         manifest = version.manifest.model_copy(update={"parents": listed, "corpus": None})
         child = registry.add(version.files, manifest, name="acme/merged")
-        return rows_seen(Located(registry, child), table)
+        return rows_seen(LocatedVersion(registry, child), table)
 
     trained = sum(row["seen"] for row in rows)
     assert merged(version) == trained and merged(version, two) == trained + 2
     assert merged(registry.resolve("acme/merged"), two) == trained + 2
     assert merged(version, unknown) == trained, "of these it is sure"
-    assert rows_seen(Located(registry, registry.resolve("acme/merged")), table.select([len(rows) - 1])) is None
+    assert rows_seen(LocatedVersion(registry, registry.resolve("acme/merged")), table.select([len(rows) - 1])) is None
     assert merged(unknown) is None and merged(two, role="import") == 2
-    assert rows_seen(Located(registry, registry.resolve("acme/merged")), table.select([0])) is None
+    assert rows_seen(LocatedVersion(registry, registry.resolve("acme/merged")), table.select([0])) is None
     registry.delete(two.reference)
-    assert rows_seen(Located(registry, registry.resolve("acme/merged@2")), table.select([0])) == 1
+    assert rows_seen(LocatedVersion(registry, registry.resolve("acme/merged@2")), table.select([0])) == 1
 
 
 def test_rows_of_the_corpus_it_was_trained_on_are_known_under_other_options(encoder: Path) -> None:

@@ -30,7 +30,7 @@ from adapterhub_fin.cli import group
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.experts import OutOfReach, Reach
 from adapterhub_fin.plugin.descriptions import Method
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.testing import tiny_decoder
 from adapterhub_fin.testing.tiny import SHAPE
 
@@ -74,7 +74,9 @@ def left_out(config: PretrainedConfig, method: str, **options: Any) -> OutOfReac
     """What of a base a method of ours leaves out."""
     base = skeleton(config)
     reach = Reach(base)
-    return reach.out_of(plugs.build(Method, method, options).attach(base, Site(slot="ahf_00000000", task="CAUSAL_LM")))
+    return reach.out_of(
+        plugs.build(Method, method, options).attach(base, AttachContext(slot="ahf_00000000", task="CAUSAL_LM"))
+    )
 
 
 def counted(config: PretrainedConfig) -> float:

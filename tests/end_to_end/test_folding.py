@@ -27,7 +27,7 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.folding.arithmetic import Change
+from adapterhub_fin.engine.folding.arithmetic import FoldedChange
 from adapterhub_fin.engine.folding.loss import Loss
 from adapterhub_fin.engine.merging.changes import open_changes
 from adapterhub_fin.engine.training.train import Run
@@ -84,7 +84,7 @@ def test_every_kind_of_layer_is_folded_as_peft_folds_it(dora: bool, tmp_path: Pa
     after = model.merge_and_unload().state_dict()
     changes, loss = open_changes(tmp_path, "it", base_at_hand=True), Loss(None)
     for name, place in changes.places.items():
-        change = Change(place, changes.change(name), changes.magnitude(name), transposed=False)
+        change = FoldedChange(place, changes.change(name), changes.magnitude(name), transposed=False)
         folded = loss.fold(name, change, before[name], before[name], torch.float64)
         assert torch.allclose(folded, after[name], rtol=1e-9, atol=1e-12), name
         assert not torch.allclose(folded, before[name], rtol=1e-3)

@@ -13,7 +13,7 @@ import torch
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training.train import Run
-from adapterhub_fin.exporting.finding import Stored
+from adapterhub_fin.exporting.finding import StoredAdapter
 from adapterhub_fin.exporting.launching import ENGINES, Launch, launch
 from adapterhub_fin.testing.fresh import run_python
 
@@ -21,11 +21,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 FOLDER = Path("/exported/the notes")
 
 
-def stored(rank: int = 20, **config: Any) -> Stored:
+def stored(rank: int = 20, **config: Any) -> StoredAdapter:
     named = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
     tensors: Mapping[str, Any] = {named.format("A"): (rank, 8), named.format("B"): (8, rank)}
     plain = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "target_modules": ["q_proj"]}
-    return Stored({**plain, **config}, tensors, {}, None, None)
+    return StoredAdapter({**plain, **config}, tensors, {}, None, None)
 
 
 def started(engine: str, **config: Any) -> Launch:

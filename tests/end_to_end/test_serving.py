@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM
 import adapterhub_fin as ahf
 from adapterhub_fin.exporting import transformers
 from adapterhub_fin.exporting.checking import Report
-from adapterhub_fin.exporting.finding import Finding, Stored
+from adapterhub_fin.exporting.finding import Finding, StoredAdapter
 from adapterhub_fin.exporting.vllm import RANKS
 from adapterhub_fin_registry import Version
 
@@ -192,7 +192,7 @@ class TestVllm:
 
         config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
         del config[key]
-        found = findings(Stored(config, {}, {}, None, None), target)
+        found = findings(StoredAdapter(config, {}, {}, None, None), target)
         assert [(each.level, each.where) for each in found] == [("refused", key)]
 
 
@@ -226,7 +226,7 @@ class TestSglang:
 
         config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
         levels = {
-            size: [each.level for each in rules(Stored(config, {}, {"<desk>": 260}, None, size), None)]
+            size: [each.level for each in rules(StoredAdapter(config, {}, {"<desk>": 260}, None, size), None)]
             for size in (None, 260, 261)
         }
         assert levels == {None: ["unsure"], 260: ["refused"], 261: []}
@@ -236,7 +236,7 @@ class TestSglang:
 
         config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["c_attn"]}
         tensors = {f"base_model.model.transformer.h.0.attn.c_attn.lora_{f}.weight": (4, 4) for f in "AB"}
-        (found,) = rules(Stored(config, tensors, {}, None, None), None)
+        (found,) = rules(StoredAdapter(config, tensors, {}, None, None), None)
         assert (found.level, "c_attn" in found.says) == ("unsure", True)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from adapterhub_fin import Method, hookimpl, register
 from adapterhub_fin.errors import PluginError
 from adapterhub_fin.plugin import manager as discovery
-from adapterhub_fin.plugin.interfaces import Rows, Site
+from adapterhub_fin.plugin.interfaces import AttachContext, Rows
 from adapterhub_fin.testing import CorpusContract, MethodContract
 from adapterhub_fin.testing.bench import one_thread
 from adapterhub_fin_plugins.methods.lora import Lora
@@ -25,14 +25,14 @@ from adapterhub_fin_plugins.methods.lora import Lora
 class Thaws(Lora):
     """Trains the base too."""
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         return super().attach(model, site).requires_grad_(True)
 
 
 class Nameless(Lora):
     """Adds a parameter whose name holds no slot."""
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         adapted = super().attach(model, site)
         adapted.register_parameter("scale", nn.Parameter(torch.ones(1)))
         return adapted
@@ -41,7 +41,7 @@ class Nameless(Lora):
 class Unseeded(Lora):
     """Draws its first values from the clock."""
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         adapted = super().attach(model, site)
         clock = torch.Generator()
         clock.seed()
@@ -67,7 +67,7 @@ class Sticks(Lora):
 class Idles(Lora):
     """Freezes its own update: only the head learns."""
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         adapted = super().attach(model, site)
         for name, parameter in adapted.named_parameters():
             if "lora_" in name:

@@ -15,7 +15,7 @@ from adapterhub_fin.plugin import manager as discovery
 from adapterhub_fin.plugin.interfaces import Published, StoreImplementation
 from adapterhub_fin.testing import StoreContract
 from adapterhub_fin.testing.store import small_version
-from adapterhub_fin_registry import Incoming, Listed
+from adapterhub_fin_registry import Incoming, RemoteVersion
 
 WHERE = f"{__name__}:"
 
@@ -48,11 +48,11 @@ class DeskStore(StoreImplementation):
         data = (folder / "manifest").read_bytes()
         yield Incoming(folder / "files", data, int(folder.name), (), {"from": uri})
 
-    def versions(self, uri: str) -> Sequence[Listed]:
+    def versions(self, uri: str) -> Sequence[RemoteVersion]:
         place = _place(uri)
         manifests = {number: (place / str(number) / "manifest").read_bytes() for number in self._numbers(uri)}
         when = "2024-01-01T00:00:00Z"
-        return [Listed("acme/tone", n, data, when, {"at": f"{uri}/{n}"}) for n, data in manifests.items()]
+        return [RemoteVersion("acme/tone", n, data, when, {"at": f"{uri}/{n}"}) for n, data in manifests.items()]
 
     def _keep(self, version: ahf.Version, target: Path) -> None:
         shutil.copytree(version.files, target / "files")

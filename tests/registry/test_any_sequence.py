@@ -26,7 +26,7 @@ seeds, numbers = st.integers(0, 3), st.integers(1, 6)
 def _machine(make_folder: Any, make_manifest: Any, workshop_name: Any) -> type[RuleBasedStateMachine]:
     folders = [make_folder(seed) for seed in range(4)]
 
-    class Shelf(RuleBasedStateMachine):
+    class Sequence(RuleBasedStateMachine):
         steps = 0
 
         def __init__(self) -> None:
@@ -174,7 +174,7 @@ def _machine(make_folder: Any, make_manifest: Any, workshop_name: Any) -> type[R
             for name in NAMES:
                 assert self.registry.aliases(name) == {a: to for (of, a), to in self.aliases.items() if of == name}
 
-    return Shelf
+    return Sequence
 
 
 def test_any_sequence(make_folder: Any, make_manifest: Any, workshop_name: Any) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from adapterhub_fin_registry import BadInstant, BadQuery, Corrupted, Manifest, Registry
 from adapterhub_fin_registry.search import index
 from adapterhub_fin_registry.search import index_update as filling
-from adapterhub_fin_registry.search.version_reader import Stored
+from adapterhub_fin_registry.search.version_reader import VersionReader
 
 Add = Callable[..., str]
 
@@ -135,13 +135,13 @@ def test_yanked_versions_are_found_by_those_who_ask(three: Registry) -> None:
 
 def test_only_what_changed_is_read_again(three: Registry, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real = Stored.read
+    real = VersionReader.read
 
-    def counted(stored: Stored) -> Any:
+    def counted(stored: VersionReader) -> Any:
         read.append(f"{stored.name}@{stored.number}")
         return real(stored)
 
-    monkeypatch.setattr(Stored, "read", counted)
+    monkeypatch.setattr(VersionReader, "read", counted)
     found(three)
     assert sorted(read) == ALL
     for change, expected in (
@@ -204,15 +204,15 @@ def test_a_change_during_the_indexing_is_seen_next_time(
 def test_a_change_under_a_name_while_it_is_read_is_seen_next_time(
     three: Registry, add: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = filling.Shelf.numbers
+    real = filling.NameFolder.numbers
 
     def late(shelf: Any) -> list[int]:
         listed = real(shelf)
-        monkeypatch.setattr(filling.Shelf, "numbers", real)
+        monkeypatch.setattr(filling.NameFolder, "numbers", real)
         add(shelf.name)
         return listed
 
-    monkeypatch.setattr(filling.Shelf, "numbers", late)
+    monkeypatch.setattr(filling.NameFolder, "numbers", late)
     found(three)
     assert found(three, "name = acme/tone") == ["acme/tone@1", "acme/tone@2", "acme/tone@3"]
 

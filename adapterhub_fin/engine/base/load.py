@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.base.experts import OutOfReach
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation, Site
+    from adapterhub_fin.plugin.interfaces import AttachContext, HeadImplementation, MethodImplementation
     from adapterhub_fin_registry.model.manifest import Base
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
@@ -140,7 +140,7 @@ def load_config(folder: Path) -> PretrainedConfig:
 
 
 def try_out(
-    method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: Site
+    method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: AttachContext
 ) -> tuple[int, OutOfReach | None]:
     """Attach to a model without values, or with any; how many parameters would be trained, and what is out of reach.
 

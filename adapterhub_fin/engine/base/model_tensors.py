@@ -37,7 +37,7 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """One tensor of a file, and the model's parameter that it is, or is a part of."""
 
     file: TensorFile
@@ -75,17 +75,17 @@ class ModelTensors:
         transforms: list[Any] = get_model_conversion_mapping(model)
         converters = [each for each in transforms if isinstance(each, WeightConverter)]
         renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
-        self.shards: list[tuple[str, list[Stored]]] = []  # by the names of their files
-        self.by_key: dict[str, Stored] = {}
+        self.shards: list[tuple[str, list[StoredTensor]]] = []  # by the names of their files
+        self.by_key: dict[str, StoredTensor] = {}
         for called, file in _files(folder):
             shard = []
             for name in file.tensors:
                 key, converted = rename_source_key(name, renamings, converters, model.base_model_prefix, known)
-                shard.append(Stored(file, name, key, converted is None))
+                shard.append(StoredTensor(file, name, key, converted is None))
             self.shards.append((called, shard))
             self.by_key |= {stored.key: stored for stored in shard}
 
-    def find(self, key: str, shape: tuple[int, ...], what: str) -> Stored:
+    def find(self, key: str, shape: tuple[int, ...], what: str) -> StoredTensor:
         """The tensor that is a parameter; WrongTensors where there is none of that shape."""
         stored = self.by_key.get(key)
         if stored is None:
@@ -99,13 +99,13 @@ class ModelTensors:
             raise WrongTensors(f"{what} {key} as {shape}, and the model at {self.folder} has it as {stored.shape}")
         return stored
 
-    def parts(self, stored: Stored) -> list[Stored]:
+    def parts(self, stored: StoredTensor) -> list[StoredTensor]:
         """All tensors that a parameter is made of, one of which is given, in the order of their names."""
         if stored.direct:
             return [stored]
         return sorted((each for each in self if each.key == stored.key), key=lambda each: each.name)
 
-    def __iter__(self) -> Iterator[Stored]:
+    def __iter__(self) -> Iterator[StoredTensor]:
         for _, shard in self.shards:
             yield from shard
 

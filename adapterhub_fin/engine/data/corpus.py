@@ -19,7 +19,7 @@ from adapterhub_fin.engine.data.labels import count_labels, label_warnings, miss
 from adapterhub_fin.engine.data.splits import PARTS, Division, divide
 from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.plugin.descriptions import Corpus, Head
-from adapterhub_fin.plugin.interfaces import Known, Rows
+from adapterhub_fin.plugin.interfaces import KnownAt, Rows
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.texts import check_messages, problem
 
@@ -43,7 +43,7 @@ class Corpora:
     split: Split  # as it was resolved
     record: Mapping[str, Any]  # the manifest's `corpus`
     measured: str  # the digest of the rows that the metrics are of
-    known: Mapping[str, Known]  # by input: `corpus:NAME`, `labels:NAME`
+    known: Mapping[str, KnownAt]  # by input: `corpus:NAME`, `labels:NAME`
     notes: Mapping[str, int]
     labels: Mapping[str, Mapping[str, int]]  # how many rows of each part have each label, where the head learns labels
     warnings: Sequence[str]  # what about the labels is probably a slip
@@ -247,12 +247,12 @@ def _span(table: Dataset) -> list[datetime] | None:
     return [min(instants), max(instants)]
 
 
-def _known(corpus: str, parts: Mapping[str, Dataset], known: Known | None, unknown: Known) -> dict[str, Known]:
+def _known(corpus: str, parts: Mapping[str, Dataset], known: KnownAt | None, unknown: KnownAt) -> dict[str, KnownAt]:
     """When all of what training saw was known; what carries no date is bounded by this moment."""
     columns = parts["train"].column_names
     evidence = "the latest {} of the training and validation rows"
     dated = {
-        name: Known(_latest(parts, name), "observed", evidence.format(name)) for name in INSTANTS if name in columns
+        name: KnownAt(_latest(parts, name), "observed", evidence.format(name)) for name in INSTANTS if name in columns
     }
     rows, labels = dated.get("available_at"), dated.get("label_known_at")
     if rows is None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from adapterhub_fin.plugin.interfaces import BoundedNow, Known
+from adapterhub_fin.plugin.interfaces import BoundedNow, KnownAt
 
 
 def first_seen(of: str = "") -> BoundedNow:
@@ -15,7 +15,7 @@ def first_seen(of: str = "") -> BoundedNow:
     return BoundedNow.of("recorded when this registry first saw the bytes" + (f" of {of}" if of else ""))
 
 
-def knowledge_record(known: Mapping[str, Known], bound: datetime) -> dict[str, Any]:
+def knowledge_record(known: Mapping[str, KnownAt], bound: datetime) -> dict[str, Any]:
     """Return the dated inputs, sorted, and the latest of them; what carries no date is not before `bound`.
 
     `bound` is the registry's `bounded_now`, by which a clock that is a little behind does no harm.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin.plugin.calendars import Span
+    from adapterhub_fin.plugin.calendars import Offset
     from adapterhub_fin.recipe.split import Split
 else:
     np = Lazy("numpy")
@@ -209,7 +209,7 @@ def _uncut(instants: Sequence[Any], place: int, step: int = 1) -> int:
     return place
 
 
-def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: Span) -> dict[str, list[int]]:
+def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: Offset) -> dict[str, list[int]]:
     """The rows that were wholly known, their label included, an embargo before the next part starts."""
     available, known = dates(table)
     kept = {"test": rows["test"]}

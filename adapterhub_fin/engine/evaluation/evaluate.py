@@ -31,7 +31,7 @@ from adapterhub_fin.recipe.recipe import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin.stats.bootstrap import Interval, intervals
 from adapterhub_fin_registry import Registry
-from adapterhub_fin_registry.registry_chain import Located
+from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def evaluate(
     check_there(choice)
     if base is None or isinstance(base, str | Path):
         base_source(find_version(version.reference, registry, None, "strict", None), base, download)
-    chosen = _rows(choice, Located(registry, version), head.name, part)
+    chosen = _rows(choice, LocatedVersion(registry, version), head.name, part)
     _check_labels(chosen.table, head.labels, choice.called, part)
     adapter = load(version.reference, base=base, registry=registry, download=download)
     metrics, ranges, units = _measured(adapter, chosen.table, choice.called, part, batch_size, resamples, seed)
@@ -167,7 +167,7 @@ class _Chosen:
     seen: int | None
 
 
-def _rows(choice: CorpusChoice, located: Located, head: str, part: Part) -> _Chosen:
+def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, part: Part) -> _Chosen:
     if part not in (*PARTS, "all"):
         raise BadRecipe(f"there is no part {part!r}: choose {', '.join(PARTS)} or all")
     table = read_rows(choice, head).table

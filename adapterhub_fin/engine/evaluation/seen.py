@@ -9,7 +9,7 @@ from adapterhub_fin.engine.data.corpus import SEEN
 from adapterhub_fin.engine.data.duplicates import text_keys
 from adapterhub_fin.errors import NotFound
 from adapterhub_fin.registries import configured_registries
-from adapterhub_fin_registry.registry_chain import Located
+from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,7 +23,7 @@ def learnt_texts(parts: Mapping[str, Dataset]) -> list[str] | None:
     return None if None in keys else [key for of_part in keys for key in of_part or ()]
 
 
-def rows_seen(version: Located, table: Dataset) -> int | None:
+def rows_seen(version: LocatedVersion, table: Dataset) -> int | None:
     """Return how many rows have a text that training saw; None where nobody here can tell.
 
     A merge saw what its parents saw. Where one of them is unknown, rows that another saw are counted all the same.
@@ -36,7 +36,7 @@ def rows_seen(version: Located, table: Dataset) -> int | None:
     return count if known or count else None
 
 
-def _seen(located: Located, keys: Sequence[str]) -> tuple[set[str], bool]:
+def _seen(located: LocatedVersion, keys: Sequence[str]) -> tuple[set[str], bool]:
     """The keys that a version learnt from, and whether these are all."""
     registry, version = located
     learnt, parents = registry.learnt(version), version.manifest.parents
@@ -49,10 +49,10 @@ def _seen(located: Located, keys: Sequence[str]) -> tuple[set[str], bool]:
     return seen, known
 
 
-def _found(registry: Registry, digest: str) -> Located | None:
+def _found(registry: Registry, digest: str) -> LocatedVersion | None:
     """A version by its digest, in the same registry, else in one of those configured."""
     try:
-        return Located(registry, registry.resolve(digest))
+        return LocatedVersion(registry, registry.resolve(digest))
     except NotFound:
         pass
     try:

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.merging.parameters import Place
+from adapterhub_fin.engine.merging.parameters import AdaptedParameter
 from adapterhub_fin.plugin.low_rank import LowRank
 
 ELEMENTS = 2**17  # of a block: a megabyte of float64, which a processor's cache holds
 
 
 @dataclass(frozen=True)
-class Change:
+class FoldedChange:
     """What becomes of one parameter: W + left right, and of DoRA its rows then brought to given norms."""
 
-    place: Place
+    place: AdaptedParameter
     low_rank: LowRank
     magnitude: Tensor | None  # of each row, or of each column of an embedding
     transposed: bool  # whether the weight is stored as (in, out), as GPT-2's are

@@ -13,9 +13,9 @@ from torch import Generator, Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, Stored
+from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, StoredTensor
 from adapterhub_fin.engine.base.progress import progress
-from adapterhub_fin.engine.merging.parameters import Kind, Place
+from adapterhub_fin.engine.merging.parameters import AdaptedParameter, Kind
 from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 from adapterhub_fin.plugin.backbone import outside_backbone
@@ -42,10 +42,10 @@ class Extracted:
 
 
 @dataclass
-class Taken:
+class ExtractedChanges:
     """What a LoRA will hold, and what was found on the way."""
 
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, AdaptedParameter] = field(default_factory=dict)
     changes: dict[str, LowRank] = field(default_factory=dict)
     whole: dict[str, Tensor] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
@@ -71,9 +71,9 @@ class Differences:
         self.sizes: dict[str, float] = {}  # of what differs: the norm of the difference over the base's
         self.keys = [key for key in model.state_dict() if key in dict(model.named_parameters(remove_duplicate=False))]
 
-    def taken(self, rank: int | float) -> Taken:
+    def taken(self, rank: int | float) -> ExtractedChanges:
         """Every difference in its form, streamed: one matrix of each model is in memory at a time."""
-        found, brought = Taken(), []
+        found, brought = ExtractedChanges(), []
         changed = self.sizes = {key: size for key in self.keys if (size := self._size(key)) != 0.0}
         self._leave_out(changed, found)
         found.unchanged = len(self.keys) - len(changed) - len(found.left_out)
@@ -121,11 +121,11 @@ class Differences:
         size = math.hypot(*(float(torch.linalg.vector_norm(_precise(other))) for _, other in mapped))
         return moved / size if size else math.inf
 
-    def _stored(self, tensors: ModelTensors, key: str) -> Stored | None:
+    def _stored(self, tensors: ModelTensors, key: str) -> StoredTensor | None:
         """A parameter's tensor, or one of them; a tied one's may be under its twin's name alone."""
         return tensors.by_key.get(key if key in tensors.by_key else self.ties.get(key, key))
 
-    def _leave_out(self, changed: dict[str, float], found: Taken) -> None:
+    def _leave_out(self, changed: dict[str, float], found: ExtractedChanges) -> None:
         for pattern in self.leave_out:
             fitting = [key for key in changed if fnmatchcase(key, pattern) and not key.startswith(self.head)]
             if not fitting:
@@ -155,7 +155,7 @@ class Differences:
             return None
         return "linear" if linear else "convolution"
 
-    def _take(self, key: str, kind: Kind, rank: int | float, found: Taken) -> None:
+    def _take(self, key: str, kind: Kind, rank: int | float, found: ExtractedChanges) -> None:
         """The nearest change of the rank to one difference."""
         stored, there = self._stored(self.stored, key), self._stored(self.origin, key)
         assert stored is not None and there is not None
@@ -163,7 +163,7 @@ class Differences:
         module = key.rpartition(".")[0]
         if isinstance(self.modules[module], Conv1D) and kind == "linear":
             difference, found.transposed = difference.T, True
-        place = Place(module, kind, tuple(difference.shape))
+        place = AdaptedParameter(module, kind, tuple(difference.shape))
         found.places[key] = place
         if kind == "bias":
             found.changes[key] = LowRank(difference[:, None], difference.new_ones(1, 1))
@@ -172,7 +172,7 @@ class Differences:
         found.changes[key] = change.to(found.dtype)
         found.extracted.append(Extracted(key, place.shape, change.rank, energy, self.sizes[key]))
 
-    def _add_zero(self, key: str, found: Taken) -> None:
+    def _add_zero(self, key: str, found: ExtractedChanges) -> None:
         """No change of the weight whose bias differs."""
         module = key.rpartition(".")[0]
         weight = f"{module}.weight"
@@ -181,10 +181,12 @@ class Differences:
             return
         shape, layer = stored.shape, self.modules[module]
         shape = shape[::-1] if isinstance(layer, Conv1D) else shape
-        found.places[weight] = Place(module, "convolution" if isinstance(layer, CONVOLUTIONS) else "linear", shape)
+        found.places[weight] = AdaptedParameter(
+            module, "convolution" if isinstance(layer, CONVOLUTIONS) else "linear", shape
+        )
         found.changes[weight] = LowRank.zero(found.places[weight].matrix, found.dtype)
 
-    def _bring(self, keys: Sequence[str], found: Taken) -> None:
+    def _bring(self, keys: Sequence[str], found: ExtractedChanges) -> None:
         """The modules that hold these parameters, whole; Refused names one that holds modules of its own."""
         owners = plugs.outermost(sorted({self._owner(key) for key in keys}))
         # PEFT takes every module whose name ends with one of these, as in `norm` and `input_layernorm`.

@@ -15,7 +15,7 @@ from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.engine.importing.manifest import foreign_manifest
-from adapterhub_fin.engine.importing.read_folder import Foreign, read_folder
+from adapterhub_fin.engine.importing.read_folder import PeftFolder, read_folder
 from adapterhub_fin.engine.merging.combine import check_rank
 from adapterhub_fin.engine.merging.record import DIGITS
 from adapterhub_fin.engine.merging.writing import write_lora
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.base.model_tensors import ModelTensors
-    from adapterhub_fin.engine.folding.differences import Extracted, Taken
+    from adapterhub_fin.engine.folding.differences import Extracted, ExtractedChanges
     from adapterhub_fin.engine.folding.tuned import Task
     from adapterhub_fin_registry import Version
 
@@ -123,7 +123,7 @@ def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _written(folder: Path, found: Taken, task: Task, source: bases.BaseSource) -> Foreign:
+def _written(folder: Path, found: ExtractedChanges, task: Task, source: bases.BaseSource) -> PeftFolder:
     """The adapter in its folder, as an import would read it; a head of one figure is no classifier."""
     write_lora(
         folder,
@@ -146,7 +146,7 @@ def _written(folder: Path, found: Taken, task: Task, source: bases.BaseSource) -
 def _pinned(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    foreign: Foreign,
+    foreign: PeftFolder,
     source: bases.BaseSource,
     origin: ModelTensors,
 ) -> Base:
@@ -158,7 +158,7 @@ def _pinned(
     return describe_base(model, tokenizer, leave_out, source.repository, source.revision, read)
 
 
-def _recipe(tuned: Path, stored: ModelTensors, rank: int | float, found: Taken) -> Mapping[str, Any]:
+def _recipe(tuned: Path, stored: ModelTensors, rank: int | float, found: ExtractedChanges) -> Mapping[str, Any]:
     """How it was made, for the manifest."""
     return {
         "extract": {

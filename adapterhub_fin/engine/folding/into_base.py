@@ -14,11 +14,11 @@ from transformers.pytorch_utils import Conv1D
 
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import check_base, held_base
-from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, Stored, fingerprinted
+from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, StoredTensor, fingerprinted
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.folding.arithmetic import Change
+from adapterhub_fin.engine.folding.arithmetic import FoldedChange
 from adapterhub_fin.engine.folding.four_bit import FourBit
 from adapterhub_fin.engine.folding.loss import Into, Loss, fitted
 from adapterhub_fin.engine.folding.shell import shell_of, untied
@@ -29,7 +29,7 @@ from adapterhub_fin.errors import Refused, WriteFailed, WrongTensors
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.load import Found
-    from adapterhub_fin.engine.merging.parameters import Place
+    from adapterhub_fin.engine.merging.parameters import AdaptedParameter
     from adapterhub_fin_registry import Registry
 
 # What Transformers calls these files whatever the tokenizer; each kind of tokenizer adds its own (vocab_files_names).
@@ -117,7 +117,7 @@ class _Folding:
                 raise
             return None
 
-    def _fits(self, place: Place) -> bool:
+    def _fits(self, place: AdaptedParameter) -> bool:
         """Whether a parameter is to be changed, once it is sure that the base has it as the adapter does."""
         if place.kind == "bias" and place.name not in self.known:
             if self.changes.change(place.name).is_zero():
@@ -131,14 +131,14 @@ class _Folding:
             raise Refused(f"the base holds {stored.name} as {stored.dtype}: name the base it was made from with --base")
         return True
 
-    def _is_turned(self, place: Place) -> bool:
+    def _is_turned(self, place: AdaptedParameter) -> bool:
         """Whether the base stores a weight as (in, out)."""
         return place.kind == "linear" and place.module in self.turned
 
-    def _change(self, key: str) -> Change:
+    def _change(self, key: str) -> FoldedChange:
         """What becomes of a parameter; read when its turn comes."""
         place = self.changes.places[key]
-        return Change(place, self.changes.change(key), self.changes.magnitude(key), self._is_turned(place))
+        return FoldedChange(place, self.changes.change(key), self.changes.magnitude(key), self._is_turned(place))
 
     def _twin(self, key: str) -> str:
         """Where a parameter's values are stored: a tied one's may be under its twin's name alone."""
@@ -185,7 +185,7 @@ class _Folding:
                 outgoing += [self._outgoing(self.tensors.by_key.get(self._twin(key)), key) for key in sorted(left)]
             yield name, outgoing
 
-    def _outgoing(self, stored: Stored | None, key: str) -> Outgoing:
+    def _outgoing(self, stored: StoredTensor | None, key: str) -> Outgoing:
         """What is written for a parameter: brought, folded, or as it is."""
         if key in self.changes.whole:
             shape, dtype = self.changes.whole[key], self.changes.values(key).dtype
@@ -196,13 +196,13 @@ class _Folding:
             return Outgoing(name, dtype, stored.shape, lambda: fitted(self._unchanged(there, key), dtype, key))
         return Outgoing(name, dtype, stored.shape, lambda: self._folded(there, key, dtype))
 
-    def _unchanged(self, stored: Stored, key: str) -> Tensor:
+    def _unchanged(self, stored: StoredTensor, key: str) -> Tensor:
         weight = stored.tensor()
         if self.into == "dequantised" and self.four_bit and self.four_bit.holds(key):
             return self.four_bit.dequantised(key, weight)
         return weight
 
-    def _folded(self, stored: Stored, key: str, dtype: torch.dtype) -> Tensor:
+    def _folded(self, stored: StoredTensor, key: str, dtype: torch.dtype) -> Tensor:
         weight, change = stored.tensor(), self._change(key)
         if not (self.four_bit and self.four_bit.holds(key)):
             return self.loss.fold(key, change, weight, weight, dtype)
@@ -231,7 +231,7 @@ class _Folding:
         )
 
 
-def _called(stored: Stored, key: str) -> str:
+def _called(stored: StoredTensor, key: str) -> str:
     """The model's name of a tensor; the file's own where more differs than what it begins with, as old spellings do."""
     spelled_alike = key.endswith(stored.name) or stored.name.endswith(key)
     return key if spelled_alike or key != stored.key else stored.name

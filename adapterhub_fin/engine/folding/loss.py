@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.folding.arithmetic import Change, distance_squared, squared
+from adapterhub_fin.engine.folding.arithmetic import FoldedChange, distance_squared, squared
 from adapterhub_fin.errors import Refused
 
 Into = Literal["dequantised", "original"]
@@ -27,7 +27,7 @@ class Loss:
         self.effects: dict[str, float] = {}
         self.errors: dict[str, dict[str, float]] = {}
 
-    def fold(self, key: str, change: Change, weight: Tensor, held: Tensor, dtype: torch.dtype) -> Tensor:
+    def fold(self, key: str, change: FoldedChange, weight: Tensor, held: Tensor, dtype: torch.dtype) -> Tensor:
         """The folded weight, rounded once to its dtype.
 
         `weight` is as it is stored, `held` as the adapter saw it in training: what is meant is `held` with the change.

@@ -17,8 +17,8 @@ from adapterhub_fin.recipe.recipe import BaseChoice, named_base
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.importing.read_folder import Foreign
-    from adapterhub_fin.plugin.interfaces import Known
+    from adapterhub_fin.engine.importing.read_folder import PeftFolder
+    from adapterhub_fin.plugin.interfaces import KnownAt
 
 
 def base_choice(base: str | Path | Mapping[str, Any] | None, recorded: Any = None) -> BaseChoice | None:
@@ -42,9 +42,9 @@ def recorded_base(name: Any) -> str | None:
 
 
 def foreign_manifest(
-    foreign: Foreign,
+    foreign: PeftFolder,
     base: Mapping[str, Any],
-    known_base: Known | None,
+    known_base: KnownAt | None,
     corpus: Mapping[str, Any] | None,
     metrics: Mapping[str, float] | None,
     description: str,

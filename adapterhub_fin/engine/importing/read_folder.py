@@ -24,7 +24,7 @@ MADE_UP = 100_000  # names of labels, at most, where none are given
 
 
 @dataclass(frozen=True)
-class Foreign:
+class PeftFolder:
     """A PEFT folder, understood."""
 
     config: Mapping[str, Any]  # adapter_config.json, verbatim
@@ -32,7 +32,7 @@ class Foreign:
     head_modules: Sequence[str]
 
 
-def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None = None) -> Foreign:
+def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None = None) -> PeftFolder:
     """The folder's configuration and head; NotAnAdapter tells the lookalikes apart and says what to do.
 
     `called` is how messages name the folder, where its path would tell a user nothing.
@@ -52,7 +52,7 @@ def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None 
     if task is not None:
         named = _labels(labels, _outputs(shapes, modules), called) if task == "SEQ_CLS" else None
         head = {"name": _head_of(str(task)), "labels": named, "modules": modules}
-    return Foreign(config, head, modules)
+    return PeftFolder(config, head, modules)
 
 
 def is_unserved(head: str) -> bool:

@@ -20,13 +20,13 @@ from adapterhub_fin.plugin.peft_fields import unknown_settings
 from adapterhub_fin_registry import Incoming, Registry
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.importing.read_folder import Foreign
+    from adapterhub_fin.engine.importing.read_folder import PeftFolder
     from adapterhub_fin.recipe.recipe import BaseChoice
     from adapterhub_fin_registry import Version
 
 
 @dataclass(frozen=True)
-class Taken:
+class Import:
     """An imported version: what was left behind, what was repaired or converted, and what to know of it."""
 
     version: Version
@@ -35,7 +35,7 @@ class Taken:
     warnings: Sequence[str] = ()
 
 
-def import_incoming(incoming: Incoming, name: str, **options: Any) -> Taken:
+def import_incoming(incoming: Incoming, name: str, **options: Any) -> Import:
     """Add a folder that a store gave without a manifest, and record where it is from; options as for `take_in`."""
     return take_in(incoming.folder, name, incoming.origin, **options)
 
@@ -54,7 +54,7 @@ def take_in(
     tags: Sequence[str] = (),
     registry: Registry,
     signatures: Sequence[bytes] | None = None,
-) -> Taken:
+) -> Import:
     """Add a PEFT folder to a registry as one version; `origin` is recorded with it. See `import_folder`."""
     with tempfile.TemporaryDirectory(prefix="ahf-import-") as place:
         clean = Path(place)
@@ -82,10 +82,10 @@ def take_in(
             )
         except NotAnAdapter as error:  # of a copy that nobody will find
             raise NotAnAdapter(str(error).replace(place, str(source))) from error
-        return Taken(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
+        return Import(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
 
 
-def _pin(choice: BaseChoice | None, foreign: Foreign, adapter: Path) -> Mapping[str, Any]:
+def _pin(choice: BaseChoice | None, foreign: PeftFolder, adapter: Path) -> Mapping[str, Any]:
     """What is known of the base: read from its folder where one is given, else as it is declared."""
     if choice is not None and choice.path is not None:
         from adapterhub_fin.engine.importing.describe_base import describe_folder

@@ -31,7 +31,7 @@ from adapterhub_fin.engine.peft.read_back import check_fits
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName, WrongBase
 from adapterhub_fin.plugin.backbone import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.descriptions import Head, Method
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
@@ -184,7 +184,7 @@ def _attach(
         changes = "whole embeddings"
         check_unchanged(model, changes, version.reference)
     task = found.head.task if found.head else None
-    site = Site(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
+    site = AttachContext(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
     check_fits(method, model, site, found.folder, version.reference)
     take_slot(model, site.slot, version.manifest.method.name, version.reference if changes else None)
     before = set(model.modules())

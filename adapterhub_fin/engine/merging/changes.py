@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.merging.parameters import Place
+from adapterhub_fin.engine.merging.parameters import AdaptedParameter
 from adapterhub_fin.engine.merging.unsupported_lora import check_plain
 from adapterhub_fin.engine.peft.lora_config import lora_rank, lora_scale
 from adapterhub_fin.errors import AdapterHubError, BadMerge, NotAnAdapter, PluginError, UnknownName
@@ -52,7 +52,7 @@ class StoredChanges(ABC):
         self.folder = folder
         self.called = called  # how messages name the adapter
         self.config = config  # adapter_config.json, verbatim; empty where the method writes none
-        self.places: dict[str, Place] = {}  # by the parameter's name in the model, sorted
+        self.places: dict[str, AdaptedParameter] = {}  # by the parameter's name in the model, sorted
         self.whole: dict[str, tuple[int, ...]] = {}  # shapes of the parameters that are brought whole, by that name
         self.modules: tuple[str, ...] = ()  # those whose whole weights it brings
         self.dtypes: tuple[torch.dtype, ...] = ()  # of the factors
@@ -134,7 +134,7 @@ class _LoraFolder(StoredChanges):
                 module = name.removesuffix(".lora_B.bias").removeprefix(PREFIX)
                 if shapes[name] != shapes[name.removesuffix("bias") + "weight"][:1]:
                     raise NotAnAdapter(f"{called} holds {name} of the shape {shapes[name]}: save it again")
-                self._note(Place(module, "bias", shapes[name]), name, name)
+                self._note(AdaptedParameter(module, "bias", shapes[name]), name, name)
                 taken.add(name)
             if base_at_hand and name.endswith(MAGNITUDE):
                 self._magnitudes[name.removesuffix(MAGNITUDE).removeprefix(PREFIX) + ".weight"] = name
@@ -143,7 +143,7 @@ class _LoraFolder(StoredChanges):
         self.dtypes = tuple(sorted({_dtype(header[name].dtype, called, name) for name in taken}, key=str))
         self._sort_out(header, (*heads, *head_modules(config, shapes)), taken)
 
-    def _note(self, place: Place, first: str, second: str) -> None:
+    def _note(self, place: AdaptedParameter, first: str, second: str) -> None:
         self.places[place.name] = place
         self._pairs[place.name] = first, second
 
@@ -164,9 +164,9 @@ class _LoraFolder(StoredChanges):
         if b[1] != a[0]:
             raise BadMerge(f"{self.called} can't be merged: {module} is a convolution in groups, whose factors are too")
         if down.endswith("lora_embedding_A"):
-            place = Place(module, "embedding", (a[1], b[0]))
+            place = AdaptedParameter(module, "embedding", (a[1], b[0]))
         else:
-            place = Place(module, "linear" if len(a) == 2 else "convolution", (b[0], *a[1:]))
+            place = AdaptedParameter(module, "linear" if len(a) == 2 else "convolution", (b[0], *a[1:]))
         self._note(place, down, up)
 
     def change(self, name: str) -> LowRank:
@@ -192,7 +192,7 @@ class _OtherMethod(StoredChanges):
         check_plain(config, called)
         self._changes = {f"{module}.weight": change for module, change in sorted(factors.changes.items())}
         for name, change in self._changes.items():
-            self.places[name] = Place(name.removesuffix(".weight"), "linear", change.shape)
+            self.places[name] = AdaptedParameter(name.removesuffix(".weight"), "linear", change.shape)
         self.dtypes = tuple(sorted({change.left.dtype for change in self._changes.values()}, key=str))
         header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
         wholes = (*heads, *head_modules(config, {name: tuple(info.shape) for name, info in header.items()}))

@@ -11,7 +11,7 @@ from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import AdapterHubError, BadMerge, PluginError
 from adapterhub_fin.plugin.descriptions import Merger
 from adapterhub_fin.plugin.interfaces import MergerImplementation
-from adapterhub_fin.plugin.low_rank import LowRank, Span, nearest
+from adapterhub_fin.plugin.low_rank import CommonBasis, LowRank, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -133,13 +133,13 @@ class _Merging:
 
     def on_cores(self, rank: Rank) -> Combined:
         """For what commutes with rotations of both sides: (K, p, q), with p and q at most the sum of the ranks."""
-        span = Span.of(self.changes)
+        span = CommonBasis.of(self.changes)
         core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
         return Combined(span.lifted(core), energy)
 
     def on_rows(self, rank: Rank) -> Combined:
         """For what commutes with rotations of the left side: (K, p, n), with p at most the sum of the ranks."""
-        span = Span.of(self.changes)
+        span = CommonBasis.of(self.changes)
         short, energy = nearest(self._merged(span.cores @ span.rows), rank, self._rounding(span))
         return Combined(LowRank(span.columns @ short.left, short.right), energy)
 
@@ -150,7 +150,7 @@ class _Merging:
         singular vectors of the factors side by side, so that one change in two factorings merges in two ways; here
         they are those of the changes side by side, [D1 .. DK] and [D1; ..; DK], and as many as these have rank.
         """
-        span = Span.of(self.changes).aligned()
+        span = CommonBasis.of(self.changes).aligned()
         core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
         return Combined(span.lifted(core), energy)
 
@@ -166,7 +166,7 @@ class _Merging:
         change, energy = sketched(merged, rank, self.generator)
         return Combined(change, energy)
 
-    def _rounding(self, span: Span) -> float:
+    def _rounding(self, span: CommonBasis) -> float:
         """What changes that cancel each other leave of themselves."""
         sizes = torch.linalg.matrix_norm(span.cores).tolist()
         size: float = max(min(1.0, abs(weight)) * each for weight, each in zip(self.weights, sizes, strict=True))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.merging.parents import Parent
+from adapterhub_fin.engine.merging.parents import MergeParent
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
 from adapterhub_fin.plugin import descriptions
@@ -42,7 +42,7 @@ class MergedHead:
     origin: str | None = None  # the parent it was taken from; None where it is all parents'
 
 
-def merge_heads(parents: Sequence[Parent], weights: Weights, head_from: Parent | None = None) -> MergedHead:
+def merge_heads(parents: Sequence[MergeParent], weights: Weights, head_from: MergeParent | None = None) -> MergedHead:
     """The heads averaged by the weights over their sum, or the one that was named; BadMerge where neither will do."""
     if head_from is not None:
         changes = head_from.changes
@@ -76,7 +76,7 @@ def _mean(values: Sequence[Tensor], shares: Sequence[float], name: str) -> Tenso
     return total.to(reduce(torch.promote_types, (value.dtype for value in values)))
 
 
-def _head(parent: Parent) -> Head | None:
+def _head(parent: MergeParent) -> Head | None:
     return parent.version.manifest.head
 
 
@@ -84,7 +84,7 @@ def _plain(head: Head | None) -> Mapping[str, Any] | None:
     return None if head is None else head.model_dump(mode="json")
 
 
-def _check_alike(one: Parent, other: Parent) -> None:
+def _check_alike(one: MergeParent, other: MergeParent) -> None:
     """The two heads mean the same and have the same shapes; else BadMerge says in what they differ."""
     a, b = _head(one), _head(other)
     left, right = (each.name if each else "no head" for each in (a, b))
@@ -107,7 +107,7 @@ def _check_alike(one: Parent, other: Parent) -> None:
         )
 
 
-def _outputs(parents: Sequence[Parent], units: Sequence[tuple[float, float]]) -> set[str]:
+def _outputs(parents: Sequence[MergeParent], units: Sequence[tuple[float, float]]) -> set[str]:
     """The parameters whose rows are the outputs, where rows must be put in order or into other units."""
     first, *others = parents
     labels = [head.labels if (head := _head(each)) else None for each in parents]
@@ -123,7 +123,7 @@ def _outputs(parents: Sequence[Parent], units: Sequence[tuple[float, float]]) ->
     return rows
 
 
-def _rows(parent: Parent) -> set[str]:
+def _rows(parent: MergeParent) -> set[str]:
     """The parameters that a parent brings whose rows are its outputs; of a head that nobody here knows, the usual."""
     head = _head(parent)
     try:
@@ -133,7 +133,7 @@ def _rows(parent: Parent) -> set[str]:
     return {name for name in parent.changes.whole if name in named}
 
 
-def _order(first: Parent, parent: Parent) -> list[int] | slice:
+def _order(first: MergeParent, parent: MergeParent) -> list[int] | slice:
     """Which of a parent's rows stands where the first parent has it."""
     mine, theirs = (head.labels if (head := _head(each)) else None for each in (first, parent))
     if mine is None or theirs is None:
@@ -185,7 +185,7 @@ def _merged_units(units: Sequence[tuple[float, float]], shares: Sequence[float])
 
 
 def _in_units(
-    first: Parent, units: Sequence[tuple[float, float]], merged: tuple[float, float]
+    first: MergeParent, units: Sequence[tuple[float, float]], merged: tuple[float, float]
 ) -> Mapping[str, Any] | None:
     """The first parent's head, recorded in the merged units."""
     head = _head(first)

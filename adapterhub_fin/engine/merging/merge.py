@@ -14,7 +14,7 @@ from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.data.corpus import check_there
 from adapterhub_fin.engine.merging.combine import Rank
 from adapterhub_fin.engine.merging.parents import merged_base
-from adapterhub_fin.engine.merging.plan import Manner, MergePlan, plan_merge
+from adapterhub_fin.engine.merging.plan import MergePlan, MergeSettings, plan_merge
 from adapterhub_fin.engine.merging.record import merge_manifest
 from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.errors import BadMerge
@@ -94,7 +94,7 @@ def merge(
     the merge; with `dry_run` nothing is stored. Raises BadMerge where what is given doesn't go together.
     """
     _check_asked(into, dry_run, check is not None)
-    manner = Manner.of(using, options, space, rank, seed)
+    manner = MergeSettings.of(using, options, space, rank, seed)
     target = registry or configured_registries().writable()
     if not dry_run:
         target.check_writable()  # told before the work, not after

@@ -13,7 +13,7 @@ Kind = Literal["linear", "embedding", "convolution", "bias"]
 
 
 @dataclass(frozen=True)
-class Place:
+class AdaptedParameter:
     """A parameter that an adapter adds to; `module` is relative to the model, as in `bert.pooler.dense`."""
 
     module: str
@@ -31,7 +31,7 @@ class Place:
         return self.shape[0], math.prod(self.shape[1:])
 
 
-def check_one_lora(places: Mapping[str, Place]) -> None:
+def check_one_lora(places: Mapping[str, AdaptedParameter]) -> None:
     """Raise BadMerge where no single LoRA of PEFT's has all these places."""
     kinds = {place.kind: name for name, place in places.items()}
     if "bias" in kinds and "embedding" in kinds:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 COARSEST = 2.0**-6  # half units in the last place of two bfloat16 sum to at most 2**-7 of a number
 TINIEST = 2.0**-20  # beyond what float16's smallest numbers round to
-H = TypeVar("H", bound="Held")
+H = TypeVar("H", bound="ResolvedParent")
 
 
 @dataclass(frozen=True)
-class Held:
+class ResolvedParent:
     """One adapter of a merge, its files verified and not yet read."""
 
     version: Version
@@ -37,22 +37,22 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Parent(Held):
+class MergeParent(ResolvedParent):
     """One adapter of a merge, with what it changes."""
 
     changes: StoredChanges
 
 
-def find_parents(references: Sequence[str], registry: Registry | None = None) -> list[Parent]:
+def find_parents(references: Sequence[str], registry: Registry | None = None) -> list[MergeParent]:
     """The adapters of these names, in their order; BadMerge where one can't be read into matrices."""
     if not references:
         raise BadMerge("no adapter was named: give at least one reference, such as acme/tone@1")
     held = [_held(reference, registry) for reference in references]
     _check_bases(held)  # which needs no torch, and what follows does
-    found: list[Parent] = []
+    found: list[MergeParent] = []
     for reference, each in zip(references, held, strict=True):
         try:
-            found.append(Parent(each.version, each.base, changes_of(each.version)))
+            found.append(MergeParent(each.version, each.base, changes_of(each.version)))
         except BadMerge as error:
             others = [each.called for each in found] or [each for each in references if each != reference]
             beside = f" (beside {', '.join(others)})" if others else ""
@@ -60,14 +60,14 @@ def find_parents(references: Sequence[str], registry: Registry | None = None) ->
     return found
 
 
-def _held(reference: str, registry: Registry | None) -> Held:
+def _held(reference: str, registry: Registry | None) -> ResolvedParent:
     holder = registry or configured_registries().answering(reference)
     version = holder.resolve(reference)
     holder.path(version.reference)  # hashes the files, and asks the policy
-    return Held(version, held_base(holder, version))
+    return ResolvedParent(version, held_base(holder, version))
 
 
-def _check_bases(held: Sequence[Held]) -> list[str]:
+def _check_bases(held: Sequence[ResolvedParent]) -> list[str]:
     """What must be said of adapters whose bases go together; BadMerge names two whose don't, and why."""
     first = _most_certain(held)
     others = [each for each in held if each is not first]
@@ -77,7 +77,7 @@ def _check_bases(held: Sequence[Held]) -> list[str]:
     return said
 
 
-def check_together(parents: Sequence[Parent]) -> list[str]:
+def check_together(parents: Sequence[MergeParent]) -> list[str]:
     """What must be said of parents that go together; BadMerge names two that don't, and why."""
     said = _check_bases(parents)
     said += [
@@ -106,7 +106,7 @@ def check_together(parents: Sequence[Parent]) -> list[str]:
     return said
 
 
-def merged_base(parents: Sequence[Parent]) -> Base:
+def merged_base(parents: Sequence[MergeParent]) -> Base:
     """The base that the merge is for: the pin that says most, of an unquantized base where there is one."""
     return _most_certain(parents).base
 
@@ -115,7 +115,7 @@ def _most_certain(parents: Sequence[H]) -> H:
     return min(parents, key=lambda each: (each.base.pin != "verified", each.base.quantization is not None))
 
 
-def _same_base(one: Held, other: Held) -> str | None:
+def _same_base(one: ResolvedParent, other: ResolvedParent) -> str | None:
     """A sentence where their weights can't say whether two adapters share a base; BadMerge where they don't."""
     a, b = one.base, other.base
     for key, what in (
@@ -164,7 +164,7 @@ def _far_apart(one: WeightProbe, other: WeightProbe) -> str | None:
     return None
 
 
-def _other_base(one: Held, other: Held, why: str) -> BadMerge:
+def _other_base(one: ResolvedParent, other: ResolvedParent, why: str) -> BadMerge:
     names = [_id(each.base) for each in (one, other)]
     return BadMerge(
         f"{one.called} is for {names[0]} and {other.called} for {names[1]}, which has {why}: merge adapters of one base"
@@ -175,9 +175,9 @@ def _id(base: Base) -> str:
     return base.repository or "an unnamed base"
 
 
-def check_one_kind(parents: Sequence[Parent]) -> None:
+def check_one_kind(parents: Sequence[MergeParent]) -> None:
     """Raise BadMerge where two adapters name the layers of their base otherwise."""
-    known, found = _backbone(parents), dict[str, "Parent"]()
+    known, found = _backbone(parents), dict[str, "MergeParent"]()
     for each in parents:
         for name in each.changes.places:
             start = next((at for at in _starts(name) if name[at:] in known), None)
@@ -198,7 +198,7 @@ def check_one_kind(parents: Sequence[Parent]) -> None:
             )
 
 
-def check_reached(parents: Sequence[Parent], head_parent: Parent | None) -> None:
+def check_reached(parents: Sequence[MergeParent], head_parent: MergeParent | None) -> None:
     """Raise BadMerge where an adapter changes a layer beside the backbone, and the model of the head that is taken has
     none such: nothing could load the merge."""
     if head_parent is None:
@@ -215,12 +215,12 @@ def check_reached(parents: Sequence[Parent], head_parent: Parent | None) -> None
                 )
 
 
-def _kind(parent: Parent) -> tuple[str | None, object]:
+def _kind(parent: MergeParent) -> tuple[str | None, object]:
     head = parent.version.manifest.head
     return head.name if head else None, parent.changes.config.get("task_type")
 
 
-def _backbone(parents: Iterable[Parent]) -> set[str]:
+def _backbone(parents: Iterable[MergeParent]) -> set[str]:
     """The parameters of the base, as the bare model names them; none where no parent's base has been read."""
     probes = (each.base.weight_probe for each in parents)
     return {name for probe in probes if probe for name in probe.values}

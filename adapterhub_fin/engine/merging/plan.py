@@ -20,8 +20,8 @@ from adapterhub_fin.engine.merging.combine import (
     space_for,
 )
 from adapterhub_fin.engine.merging.heads import MergedHead, merge_heads
-from adapterhub_fin.engine.merging.parameters import Place, check_one_lora
-from adapterhub_fin.engine.merging.parents import Parent, check_reached, check_together, find_parents
+from adapterhub_fin.engine.merging.parameters import AdaptedParameter, check_one_lora
+from adapterhub_fin.engine.merging.parents import MergeParent, check_reached, check_together, find_parents
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, NotFound
 from adapterhub_fin.plugin.descriptions import Merger
@@ -40,7 +40,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Manner:
+class MergeSettings:
     """How to merge: the merger and its options, the space it computes in, the rank asked for, and the seed."""
 
     merger: Merger
@@ -50,7 +50,9 @@ class Manner:
     seed: int
 
     @classmethod
-    def of(cls, using: str, options: Mapping[str, Any] | None, space: str | None, rank: Rank, seed: int) -> Manner:
+    def of(
+        cls, using: str, options: Mapping[str, Any] | None, space: str | None, rank: Rank, seed: int
+    ) -> MergeSettings:
         """The manner of these names and values; raises UnknownName, BadRecipe for an option, and BadMerge."""
         merger = extensions().get(Merger, using)
         checked = extensions().options(Merger, using, options or {})
@@ -80,15 +82,15 @@ class Manner:
 class MergePlan:
     """What is merged, and how; `places` are all that any parent changes, sorted by name."""
 
-    parents: Sequence[Parent]
-    manner: Manner
+    parents: Sequence[MergeParent]
+    manner: MergeSettings
     weights: Weights
-    places: Mapping[str, Place]
+    places: Mapping[str, AdaptedParameter]
     head: MergedHead
     warnings: Sequence[str]  # what is taken on trust, or left out
 
     @property
-    def head_parent(self) -> Parent | None:
+    def head_parent(self) -> MergeParent | None:
         """The one whose head is taken; None where it is an average, or there is none."""
         return next((each for each in self.parents if each.called == self.head.origin), None)
 
@@ -110,7 +112,7 @@ class MergePlan:
 
 def plan_merge(
     references: Sequence[str],
-    manner: Manner,
+    manner: MergeSettings,
     *,
     weights: Sequence[float] | None = None,
     weights_for: Mapping[str, Sequence[float]] | None = None,
@@ -131,11 +133,11 @@ def plan_merge(
     return MergePlan(parents, manner, shares, places, head, [*warnings, *_left_out(parents, head)])
 
 
-def _modules(places: Mapping[str, Place], whole: Iterable[str]) -> set[str]:
+def _modules(places: Mapping[str, AdaptedParameter], whole: Iterable[str]) -> set[str]:
     return {place.module for place in places.values()} | {name.rpartition(".")[0] for name in whole}
 
 
-def _left_out(parents: Sequence[Parent], head: MergedHead) -> list[str]:
+def _left_out(parents: Sequence[MergeParent], head: MergedHead) -> list[str]:
     return [
         f"{each.called}: the weights it brings of {', '.join(modules)} are left out"
         for each in parents
@@ -144,8 +146,8 @@ def _left_out(parents: Sequence[Parent], head: MergedHead) -> list[str]:
 
 
 def _named(
-    head_from: str | None, references: Sequence[str], parents: Sequence[Parent], registry: Registry | None
-) -> Parent | None:
+    head_from: str | None, references: Sequence[str], parents: Sequence[MergeParent], registry: Registry | None
+) -> MergeParent | None:
     """The parent whose head is asked for, by its reference or any other that means the same version."""
     if head_from is None:
         return None

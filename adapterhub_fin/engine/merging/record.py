@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapterhub_fin.engine.base.provenance import environment, method_record_for
-from adapterhub_fin.engine.merging.parents import Parent, merged_base
+from adapterhub_fin.engine.merging.parents import MergeParent, merged_base
 from adapterhub_fin.engine.merging.plan import MergePlan
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import checked
@@ -68,7 +68,7 @@ def _ends(config: Mapping[str, Any]) -> list[str]:
     return sorted({name.rpartition(".")[2] for name in config["target_modules"]})
 
 
-def merged_knowledge(parents: Sequence[Parent]) -> Knowledge:
+def merged_knowledge(parents: Sequence[MergeParent]) -> Knowledge:
     """The parents' inputs; of one that several have, the latest instant."""
     latest: dict[str, KnowledgeInput] = {}
     for entry in (entry for each in parents for entry in _inputs(each)):
@@ -78,7 +78,7 @@ def merged_knowledge(parents: Sequence[Parent]) -> Knowledge:
     return Knowledge.of(latest[name] for name in sorted(latest))
 
 
-def _inputs(parent: Parent) -> list[KnowledgeInput]:
+def _inputs(parent: MergeParent) -> list[KnowledgeInput]:
     """A parent's inputs; one that its base alone dates counts by that date, also where bases are left out."""
     inputs = list(parent.version.manifest.knowledge.inputs)
     if any(entry.input != BASE for entry in inputs):
@@ -87,7 +87,7 @@ def _inputs(parent: Parent) -> list[KnowledgeInput]:
     return [*inputs, last.model_copy(update={"input": f"parent:{parent.version.name}"})]
 
 
-def merged_licence(parents: Sequence[Parent]) -> str | None:
+def merged_licence(parents: Sequence[MergeParent]) -> str | None:
     """All the parents' licences, joined by AND as SPDX has it; none where a parent states none."""
     found = [each.version.manifest.licence for each in parents]
     known = list(dict.fromkeys(licence for licence in found if licence))
@@ -96,7 +96,7 @@ def merged_licence(parents: Sequence[Parent]) -> str | None:
     return known[0] if len(known) == 1 else " AND ".join(f"({each})" if " " in each else each for each in known)
 
 
-def _length(parents: Sequence[Parent]) -> dict[str, Any]:
+def _length(parents: Sequence[MergeParent]) -> dict[str, Any]:
     """The longest text that a parent was trained on, which is where a loaded version cuts its texts."""
     recipes = [each.version.manifest.recipe or {} for each in parents]
     lengths = [length for recipe in recipes if (length := recipe.get("training", {}).get("max_length"))]

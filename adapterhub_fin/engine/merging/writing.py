@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.merging.parameters import Place
+from adapterhub_fin.engine.merging.parameters import AdaptedParameter
 from adapterhub_fin.engine.peft.adapter_io import write_tensors
 from adapterhub_fin.plugin.adapter_files import CONFIG, PREFIX, WEIGHTS
 from adapterhub_fin.plugin.low_rank import LowRank
@@ -24,7 +24,7 @@ else:
 
 def write_lora(
     folder: Path,
-    places: Mapping[str, Place],
+    places: Mapping[str, AdaptedParameter],
     changes: Mapping[str, LowRank],
     *,
     dtype: torch.dtype,
@@ -69,7 +69,7 @@ def write_lora(
     return config
 
 
-def _factors(change: LowRank, place: Place, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _factors(change: LowRank, place: AdaptedParameter, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """A and B as PEFT has them for that kind of layer; no change at all has rank 1, since PEFT knows no lower one."""
     rows, columns = place.matrix
     left, right = change.left if change.scale == 1 else change.scale * change.left, change.right

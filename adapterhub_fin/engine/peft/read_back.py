@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from adapterhub_fin.plugin.interfaces import MethodImplementation, Site
+    from adapterhub_fin.plugin.interfaces import AttachContext, MethodImplementation
 else:
     torch = Lazy("torch")
 
 
-def check_fits(method: MethodImplementation, model: nn.Module, site: Site, folder: Path, whose: str) -> None:
+def check_fits(method: MethodImplementation, model: nn.Module, site: AttachContext, folder: Path, whose: str) -> None:
     """Rebuild a stored adapter on a twin of a model and match its tensors one to one; the model stays as it is.
 
     The twin holds no values unless the method computes with them. Raises WrongTensors, WrongBase or PluginError.
@@ -38,7 +38,9 @@ def check_fits(method: MethodImplementation, model: nn.Module, site: Site, folde
     check_bijection(slots, folder, whose)
 
 
-def check_reads_back(method: MethodImplementation, base: nn.Module, site: Site, folder: Path, whose: str) -> None:
+def check_reads_back(
+    method: MethodImplementation, base: nn.Module, site: AttachContext, folder: Path, whose: str
+) -> None:
     """Raise WrongTensors where what was written would not load onto the base that it was trained on."""
     try:
         with building(), torch.random.fork_rng(devices=[]):

@@ -16,13 +16,13 @@ from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.recipe.recipe import MethodChoice
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.prepare import Draft
+    from adapterhub_fin.engine.training.prepare import PreparedRun
 
-Setting = tuple[str, "Draft"]  # as --set takes it, and the run with it
+Setting = tuple[str, "PreparedRun"]  # as --set takes it, and the run with it
 SHORTEST = 16  # tokens: half of a shorter row would say nothing
 
 
-def alternatives(draft: Draft) -> Iterator[Sequence[Setting]]:
+def alternatives(draft: PreparedRun) -> Iterator[Sequence[Setting]]:
     """Groups of settings, each from mild to strong: the same result in parts, then more time, then other weights.
 
     What a recipe has already, and what does not go with it, is left out.
@@ -37,7 +37,7 @@ def alternatives(draft: Draft) -> Iterator[Sequence[Setting]]:
     yield list(_shorter(draft))
 
 
-def _divisors(draft: Draft) -> list[int]:
+def _divisors(draft: PreparedRun) -> list[int]:
     """More parts for a step, each time about twice as many, down to one row a part."""
     training = draft.recipe.training
     rows = training.batch_size // world_size()
@@ -49,7 +49,7 @@ def _divisors(draft: Draft) -> list[int]:
     return found
 
 
-def _with(draft: Draft, keys: dict[str, Any]) -> Draft | None:
+def _with(draft: PreparedRun, keys: dict[str, Any]) -> PreparedRun | None:
     """The run with other training; None where its method can't have it."""
     training = draft.recipe.training.model_copy(update=keys)
     try:
@@ -59,7 +59,7 @@ def _with(draft: Draft, keys: dict[str, Any]) -> Draft | None:
     return replace(draft, recipe=draft.recipe.model_copy(update={"training": training}))
 
 
-def _four_bits(draft: Draft) -> Iterator[Setting]:
+def _four_bits(draft: PreparedRun) -> Iterator[Setting]:
     """LoRA on a base in four bits, where the run is LoRA and bitsandbytes is installed."""
     known = extensions().all(Method)
     if draft.recipe.method.name != "lora" or "qlora" not in known:
@@ -77,7 +77,7 @@ def _four_bits(draft: Draft) -> Iterator[Setting]:
     yield "method.name=qlora", replace(draft, recipe=recipe, method=method)
 
 
-def _shorter(draft: Draft) -> Iterator[Setting]:
+def _shorter(draft: PreparedRun) -> Iterator[Setting]:
     """Half of the longest row, and half of that: the one change that loses text."""
     length = max(lengths(draft.examples["train"])) // 2
     for size in (length, length // 2):

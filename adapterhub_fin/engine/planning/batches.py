@@ -10,13 +10,13 @@ from adapterhub_fin.engine.training.distributed import world_size
 from adapterhub_fin.plugin.examples import lengths
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.prepare import Draft
+    from adapterhub_fin.engine.training.prepare import PreparedRun
 
 Rows = Sequence[Mapping[str, Any]]
 EPOCHS = 3  # looked at: the longest row is in every epoch, and what shares its batch differs little
 
 
-def training_parts(draft: Draft, epoch: int) -> list[list[int]]:
+def training_parts(draft: PreparedRun, epoch: int) -> list[list[int]]:
     """Indices of the training examples of an epoch, as they go through the model together in one process."""
     from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
 
@@ -26,7 +26,7 @@ def training_parts(draft: Draft, epoch: int) -> list[list[int]]:
     return _cut(list(order), training.batch_size // (training.accumulate * world_size()))
 
 
-def answer_batches(draft: Draft, part: str) -> list[list[int]]:
+def answer_batches(draft: PreparedRun, part: str) -> list[list[int]]:
     """The same for an evaluation of the validation or the test part."""
     from adapterhub_fin.engine.data.sampling import LongestFirst
 
@@ -35,26 +35,26 @@ def answer_batches(draft: Draft, part: str) -> list[list[int]]:
     return _cut(list(LongestFirst(lengths(draft.examples[part]))), size)
 
 
-def longest_part(draft: Draft) -> Rows:
+def longest_part(draft: PreparedRun) -> Rows:
     """The training examples that go through the model together and take most memory."""
     rows = draft.examples["train"]
     epochs = range(min(EPOCHS, math.ceil(draft.recipe.training.epochs)))
     return _longest(rows, [batch for epoch in epochs for batch in training_parts(draft, epoch)])
 
 
-def longest_answer(draft: Draft) -> Rows:
+def longest_answer(draft: PreparedRun) -> Rows:
     """The same of the evaluations."""
     found = [_longest(draft.examples[part], answer_batches(draft, part)) for part in ("validation", "test")]
     return max(found, key=_padded)
 
 
-def training_tokens(draft: Draft) -> int:
+def training_tokens(draft: PreparedRun) -> int:
     """Tokens of an epoch in one process, padding included."""
     rows = draft.examples["train"]
     return sum(_padded([rows[i] for i in batch]) for batch in training_parts(draft, 0))
 
 
-def answer_tokens(draft: Draft, part: str) -> int:
+def answer_tokens(draft: PreparedRun, part: str) -> int:
     """Tokens of one evaluation of a part, padding included."""
     return sum(_padded([draft.examples[part][i] for i in batch]) for batch in answer_batches(draft, part))
 

@@ -19,12 +19,12 @@ from adapterhub_fin.engine.base.fingerprint import logical_shape
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.planning.batches import Rows, longest_answer, longest_part
 from adapterhub_fin.engine.planning.fake_model import held, shadow_experts, shadow_model
-from adapterhub_fin.engine.planning.memory_ledger import Ledger, Work
+from adapterhub_fin.engine.planning.memory_ledger import MemoryTracker, Work
 from adapterhub_fin.engine.training.arguments import arguments
 from adapterhub_fin.plugin.examples import lengths
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.prepare import Draft
+    from adapterhub_fin.engine.training.prepare import PreparedRun
 
 WEIGHTS, GRADIENTS, OPTIMIZER, ACTIVATIONS, WORKING = "weights", "gradients", "optimizer", "activations", "working"
 
@@ -48,7 +48,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What a run would do, as a shadow of it did; sizes are bytes."""
 
     parameters: int  # of the base, its head and the adapter
@@ -62,7 +62,7 @@ class Rehearsal:
     evaluation: Phase
 
 
-def rehearse(draft: Draft) -> Rehearsal:
+def rehearse(draft: PreparedRun) -> DryRun:
     """Train a step and evaluate a batch, the longest that the run will make, with no memory for any tensor.
 
     Raises BadRecipe for a quantization that can't be told from the configuration.
@@ -75,14 +75,14 @@ def rehearse(draft: Draft) -> Rehearsal:
 class _Stage:
     """A shadow of the model, with the ledger that watches it."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: PreparedRun) -> None:
         self.draft = draft
-        self.fake, self.ledger = FakeTensorMode(), Ledger()
+        self.fake, self.ledger = FakeTensorMode(), MemoryTracker()
         self.model: Any = shadow_model(draft, self.fake)
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.ledger.hold(held(self.model), WEIGHTS)
 
-    def perform(self) -> Rehearsal:
+    def perform(self) -> DryRun:
         weights, sizes = self.ledger.live(WEIGHTS), [math.prod(logical_shape(p)) for p in self.model.parameters()]
         training = self.draft.recipe.training
         if training.recompute:
@@ -94,7 +94,7 @@ class _Stage:
         activations, last, updates = self._step(part)
         rehearsed = self._phase(part, since, self.ledger.work[last:updates])
         update = self.ledger.work[updates:]
-        return Rehearsal(
+        return DryRun(
             parameters=sum(sizes),
             trained=sum(parameter.numel() for parameter in self.trained),
             weights=weights,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from adapterhub_fin.engine.planning.batches import answer_batches, answer_tokens, training_tokens
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.planning.dry_run import Phase, Rehearsal
+    from adapterhub_fin.engine.planning.dry_run import DryRun, Phase
     from adapterhub_fin.engine.planning.machine import Speed
     from adapterhub_fin.engine.planning.memory_ledger import Work
-    from adapterhub_fin.engine.training.prepare import Draft
+    from adapterhub_fin.engine.training.prepare import PreparedRun
 
 
-def duration(told: Rehearsal, draft: Draft, speed: Speed) -> float:
+def duration(told: DryRun, draft: PreparedRun, speed: Speed) -> float:
     """Seconds of all epochs, their evaluations and the test, without loading and saving.
 
     Each operation takes what it multiplies or what it moves, whichever is longer, and the time to start it; work grows

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from transformers import PretrainedConfig
 
-    from adapterhub_fin.engine.training.prepare import Draft
+    from adapterhub_fin.engine.training.prepare import PreparedRun
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 FOUR_BIT = "Params4bit"  # by name: bitsandbytes need not be installed
 
 
-def shadow_model(draft: Draft, fake: FakeTensorMode) -> nn.Module:
+def shadow_model(draft: PreparedRun, fake: FakeTensorMode) -> nn.Module:
     """The adapted model as training would have it, in its types and quantization, of fake tensors on the CPU.
 
     Raises BadRecipe for a quantization other than four bits of bitsandbytes.
@@ -68,7 +68,7 @@ def loaded_dtype(config: PretrainedConfig, folder: Path) -> torch.dtype | None:
     return None
 
 
-def _quantize(skeleton: Any, draft: Draft) -> None:
+def _quantize(skeleton: Any, draft: PreparedRun) -> None:
     """Put the layers that hold quantized weights in place of the linear ones, as Transformers does before loading."""
     wanted = draft.method.loading().get("quantization_config")
     stored = getattr(draft.config, "quantization_config", None)

@@ -24,7 +24,7 @@ class Work:
     moved: int
 
 
-class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's own has no types
+class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's own has no types
     """Every storage from its first tensor to its last, in order, and every operation's work.
 
     Works on fake tensors, whose lives are those of real ones. What depends on values is answered as if they were ones.

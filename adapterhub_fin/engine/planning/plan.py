@@ -14,8 +14,8 @@ from adapterhub_fin.engine.training.series import largest_window
 from adapterhub_fin.engine.training.train import read_recipe
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.planning.dry_run import Phase, Rehearsal
-    from adapterhub_fin.engine.training.prepare import Draft
+    from adapterhub_fin.engine.planning.dry_run import DryRun, Phase
+    from adapterhub_fin.engine.training.prepare import PreparedRun
     from adapterhub_fin.engine.training.train import Source
     from adapterhub_fin.recipe.recipe import Recipe
 
@@ -116,7 +116,7 @@ def plan(
     )
 
 
-def _fullest(drafted: Draft, told: Rehearsal, place: Device, process: int) -> tuple[str, Mapping[str, int]]:
+def _fullest(drafted: PreparedRun, told: DryRun, place: Device, process: int) -> tuple[str, Mapping[str, int]]:
     """The phase that needs most, and what it needs by kind."""
     holes = {"training": 0, "evaluation": 0}
     if place.glibc:
@@ -128,7 +128,7 @@ def _fullest(drafted: Draft, told: Rehearsal, place: Device, process: int) -> tu
     return max(needs.items(), key=lambda item: sum(item[1].values()))
 
 
-def _passing(drafted: Draft, told: Rehearsal) -> Phase:
+def _passing(drafted: PreparedRun, told: DryRun) -> Phase:
     """A step that recomputes nothing: what is computed again goes through the heap too, and leaves its holes."""
     if not drafted.recipe.training.recompute:
         return told.training
@@ -147,7 +147,7 @@ def _needs(phase: Phase, process: int, holes: int) -> Mapping[str, int]:
     return {"process": process, **{kind: phase.of(kind) for kind in kinds}, "allocator": holes}
 
 
-def _changes(drafted: Draft, place: Device, process: int) -> Iterable[Change]:
+def _changes(drafted: PreparedRun, place: Device, process: int) -> Iterable[Change]:
     """Of each way to need less the mildest form that fits, else its strongest."""
     from adapterhub_fin.engine.planning.dry_run import rehearse
 
@@ -165,7 +165,7 @@ def _changes(drafted: Draft, place: Device, process: int) -> Iterable[Change]:
             advised |= fits
 
 
-def _assumptions(drafted: Draft, place: Device) -> Iterable[str]:
+def _assumptions(drafted: PreparedRun, place: Device) -> Iterable[str]:
     from adapterhub_fin.engine.planning.fake_model import loaded_dtype
 
     training, split = drafted.recipe.training, drafted.recipe.corpus.split

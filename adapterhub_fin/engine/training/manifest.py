@@ -13,11 +13,11 @@ from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.prepare import Setup
+    from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.recipe.recipe import Recipe
 
 
-def draft_manifest(setup: Setup, metrics: Mapping[str, float], bound: datetime) -> Manifest:
+def draft_manifest(setup: LoadedRun, metrics: Mapping[str, float], bound: datetime) -> Manifest:
     """All that is known of a trained version; the registry adds its files and tensors.
 
     What carries no date is not before `bound`, as for `knowledge_record`.

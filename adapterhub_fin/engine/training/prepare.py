@@ -21,7 +21,7 @@ from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.arguments import check_training, total_steps
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.recipe.recipe import Recipe
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.base.experts import OutOfReach
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, Known, MethodImplementation, Rows
+    from adapterhub_fin.plugin.interfaces import HeadImplementation, KnownAt, MethodImplementation, Rows
     from adapterhub_fin_registry.model.manifest import Base
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ Examples = Mapping[str, Sequence[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Draft:
+class PreparedRun:
     """A run that has been checked as far as it can be without reading a weight."""
 
     recipe: Recipe
@@ -50,7 +50,7 @@ class Draft:
     head: HeadImplementation
     tokenizer: PreTrainedTokenizerBase
     examples: Examples
-    site: Site
+    site: AttachContext
     trained_parameters: int
     unreached: OutOfReach | None  # of the base, by the method
 
@@ -67,15 +67,15 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Setup(Draft):
+class LoadedRun(PreparedRun):
     """A run with everything in place, before the adapter is attached."""
 
     model: nn.Module
     base: Base  # the pin, read before the model was touched
-    undated: Known  # what the base is known by, where it carries no date
+    undated: KnownAt  # what the base is known by, where it carries no date
 
 
-def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> Draft:
+def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> PreparedRun:
     """The run that a recipe describes, checked; no weight is read.
 
     The corpus's rows are read, unless they were before. Raises BadRecipe, UnknownName, PluginError, BaseNotFound or
@@ -108,7 +108,7 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     with quiet_loading():
         tokenizer = plugs.load_tokenizer(source.folder)
     targets = extensions().targets(str(config.model_type), recipe.method.name)
-    site = Site(slot=new_slot(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer)
+    site = AttachContext(slot=new_slot(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer)
     try:
         trained, unreached = plugs.try_out(method, head, config, site)
     except AdapterHubError:
@@ -120,10 +120,12 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     if unreached is not None:
         log.warning("%s", unreached.sentence(recipe.method.name))
     examples = _encoded(recipe, corpora, head, tokenizer)
-    return Draft(recipe, metric, source, config, corpora, method, head, tokenizer, examples, site, trained, unreached)
+    return PreparedRun(
+        recipe, metric, source, config, corpora, method, head, tokenizer, examples, site, trained, unreached
+    )
 
 
-def set_up(plan: Draft, slot: str) -> Setup:
+def set_up(plan: PreparedRun, slot: str) -> LoadedRun:
     """The same run with its base loaded and pinned; raises WrongBase."""
     from transformers import set_seed
 
@@ -140,11 +142,11 @@ def set_up(plan: Draft, slot: str) -> Setup:
         plan.site, slot=slot, head_modules=tuple(travelling), batches=lambda: _batches(plan), loss=plan.head.loss
     )
     undated = first_seen()  # after the base was read
-    given = {name: getattr(plan, name) for name in Draft.__dataclass_fields__}
-    return Setup(**{**given, "site": site}, model=model, base=base, undated=undated)
+    given = {name: getattr(plan, name) for name in PreparedRun.__dataclass_fields__}
+    return LoadedRun(**{**given, "site": site}, model=model, base=base, undated=undated)
 
 
-def _batches(plan: Draft) -> Iterator[dict[str, Any]]:
+def _batches(plan: PreparedRun) -> Iterator[dict[str, Any]]:
     """Training batches in the order of the rows, for a method that looks at data before it starts."""
     collate, examples = plan.head.collator(plan.tokenizer), plan.examples["train"]
     for start in range(0, len(examples), plan.recipe.training.batch_size):

@@ -17,13 +17,13 @@ from adapterhub_fin.plugin.descriptions import Method
 if TYPE_CHECKING:
     import torch
 
-    from adapterhub_fin.engine.training.prepare import Setup
+    from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.plugin.interfaces import MethodImplementation
 else:
     torch = Lazy("torch")
 
 
-def check_trained_loads(setup: Setup, folder: Path) -> None:
+def check_trained_loads(setup: LoadedRun, folder: Path) -> None:
     """Load what a run wrote onto its base again, by a method that knows nothing of the training.
 
     The base has no values, unless the method computes with them: then it is read anew.

@@ -22,7 +22,7 @@ from adapterhub_fin.engine.peft.read_back import check_reads_back
 from adapterhub_fin.engine.peft.tensors import active_adapter, write_peft_folder
 from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin.plugin.descriptions import Method
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
@@ -75,7 +75,9 @@ def save(
         read = [choice.path] if choice is not None and choice.path is not None else []
         now, record = registry.bounded_now(*read, name=name), pin.model_dump()
         manifest = foreign_manifest(foreign, record, known_base, corpus, metrics, description, licence, tags, now)
-        site = Site(slot=new_slot(), head_modules=tuple(modules), task=foreign.config.get("task_type"), base=repository)
+        site = AttachContext(
+            slot=new_slot(), head_modules=tuple(modules), task=foreign.config.get("task_type"), base=repository
+        )
         method = plugs.build_to_run(Method, manifest.method.name, manifest.method.options)
         check_reads_back(method, bare, site, Path(folder), f"the adapter {adapter!r}")
         version = registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())

@@ -24,7 +24,7 @@ from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
 from adapterhub_fin.engine.training.manifest import draft_manifest
-from adapterhub_fin.engine.training.prepare import Draft, Setup, draft, set_up
+from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, draft, set_up
 from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
@@ -89,7 +89,7 @@ def train(
     return run(draft(whole, download=download), registry, resume=resume, restart=restart)
 
 
-def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:
+def run(plan: PreparedRun, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:
     """Train what was drafted and add it; `resume` None goes on with a run that broke off, where there is one."""
     held: list[RunFolder] = []
     _bounded_now(plan, registry)  # told before the work, not after
@@ -111,7 +111,9 @@ def run(plan: Draft, registry: Registry, *, resume: bool | None, restart: bool, 
         here.release()
 
 
-def preview(recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Any) -> Draft:
+def preview(
+    recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Any
+) -> PreparedRun:
     """What `train` would do, checked as it would be: rows, steps and trained parameters, with no weight read."""
     return draft(read_recipe(recipe, overrides, keys), download=download)
 
@@ -134,7 +136,7 @@ def named(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
+def _run(setup: LoadedRun, registry: Registry, run: RunFolder, title: str) -> Run:
     recipe = setup.recipe
     if is_first():
         digest = setup.corpora.record["digest"]
@@ -175,7 +177,7 @@ def _run(setup: Setup, registry: Registry, run: RunFolder, title: str) -> Run:
     )
 
 
-def _one_answer(setup: Setup, predicted: Any) -> str | None:
+def _one_answer(setup: LoadedRun, predicted: Any) -> str | None:
     """Log and return a warning where the test part was given one answer alone."""
     truth = setup.head.truth(np.asarray(predicted.label_ids))
     warning = one_answer(setup.head, truth, setup.head.decide(np.asarray(predicted.predictions)), "test")
@@ -184,7 +186,7 @@ def _one_answer(setup: Setup, predicted: Any) -> str | None:
     return warning
 
 
-def _trainer(setup: Setup, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
+def _trainer(setup: LoadedRun, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
     training = setup.recipe.training
     from transformers import EarlyStoppingCallback
 
@@ -229,7 +231,7 @@ def _train(trainer: AdapterTrainer, run: RunFolder) -> None:
     trainer.check_best()
 
 
-def _store(setup: Setup, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run: RunFolder) -> str:
+def _store(setup: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run: RunFolder) -> str:
     """Add the version; the run's folder is no longer needed then."""
     recipe, method, slot = setup.recipe, setup.method, setup.site.slot
     folder = run.path / "adapter"
@@ -246,13 +248,13 @@ def _store(setup: Setup, registry: Registry, model: nn.Module, metrics: Mapping[
     return version.reference
 
 
-def _bounded_now(plan: Draft, registry: Registry) -> datetime:
+def _bounded_now(plan: PreparedRun, registry: Registry) -> datetime:
     """Return the moment that bounds what carries no date in a run; raises Refused where the clock is wrong."""
     read = (plan.source.folder, *files_read(plan.recipe.corpus))
     return registry.bounded_now(*read, name=str(plan.recipe.name))
 
 
-def _adapter(setup: Setup, registry: Registry, version: Version, model: nn.Module) -> Adapter:
+def _adapter(setup: LoadedRun, registry: Registry, version: Version, model: nn.Module) -> Adapter:
     """The adapter as it was trained, or read back where it is stored in another form."""
     if setup.method.reads_back:
         return load(version.reference, base=setup.source.folder, registry=registry)

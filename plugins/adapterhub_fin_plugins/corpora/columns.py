@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus, BadInstant
-from adapterhub_fin.plugin.calendars import Span
+from adapterhub_fin.plugin.calendars import Offset
 from adapterhub_fin.plugin.interfaces import Rows
 from adapterhub_fin.plugin.texts import MARK, problem
 from adapterhub_fin_plugins.corpora.instants import DayEnd, day_end, instant, is_day_alone, moment
@@ -38,7 +38,7 @@ def corpus_rows(records: Sequence[Record], wanted: Columns) -> Rows:
             table[name] = found.moments
             notes |= found.notes(name)
     if wanted.label_horizon is not None:
-        table["label_known_at"] = Span(wanted.label_horizon, wanted.calendar).after(table["available_at"])
+        table["label_known_at"] = Offset(wanted.label_horizon, wanted.calendar).after(table["available_at"])
     return Rows(Dataset.from_dict({**table, "origin": origins(records)}), notes=notes)
 
 

@@ -16,12 +16,12 @@ from typing import Any
 from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, Known, Rows
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
 from adapterhub_fin_plugins.corpora.options import FiqaOptions
 from adapterhub_fin_plugins.corpora.records import decoded
 from adapterhub_fin_plugins.corpora.refusals import refusing_as
 
-PUBLISHED = Known(
+PUBLISHED = KnownAt(
     at=datetime(2018, 5, 1, 12, tzinfo=UTC),  # the end of the challenge's month in the last time zone
     kind="bounded",
     evidence="Maia et al., WWW'18 Open Challenge, Companion of The Web Conference, Lyon, 23 to 27 April 2018",

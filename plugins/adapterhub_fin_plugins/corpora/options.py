@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from adapterhub_fin.errors import BadInstant
-from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Span
+from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Offset
 from adapterhub_fin.plugin.options import Options
 from adapterhub_fin_registry.model.knowledge import end_of_day
 
@@ -74,7 +74,7 @@ class Columns(Zoned):
             if self.calendar is not None:
                 raise ValueError(f"calendar {self.calendar} counts the days of a label_horizon: give one, such as 5B")
             return self
-        Span(self.label_horizon, self.calendar)  # raises the ValueError of a length that goes with no calendar
+        Offset(self.label_horizon, self.calendar)  # raises the ValueError of a length that goes with no calendar
         if self.label_known_at is not None:
             raise ValueError(f"label_known_at and label_horizon {self.label_horizon} are two dates: name one")
         if self.available_at is None or (self.label is None and self.target is None):

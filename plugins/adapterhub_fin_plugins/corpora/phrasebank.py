@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, Known, Rows
+from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
 from adapterhub_fin_plugins.corpora.options import PhraseBankOptions
 
 FILES = {
@@ -19,7 +19,7 @@ FILES = {
     "all": "Sentences_AllAgree.txt",
 }
 LABELS = ("negative", "neutral", "positive")
-PUBLISHED = Known(
+PUBLISHED = KnownAt(
     at=datetime(2014, 5, 1, 12, tzinfo=UTC),  # the end of the month in the last time zone
     kind="bounded",
     evidence="Malo et al., JASIST 65(4), April 2014; version 1.0 of the file is of 2013-07-19",

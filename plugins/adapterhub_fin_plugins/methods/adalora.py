@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.plugin.adapter_files import CONFIG, PREFIX, WEIGHTS
-from adapterhub_fin.plugin.interfaces import LoraFactors, Site
+from adapterhub_fin.plugin.interfaces import AttachContext, LoraFactors
 from adapterhub_fin.plugin.peft_fields import stated
 from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
 from adapterhub_fin.plugin.target_layers import linear_layers
@@ -43,7 +43,7 @@ class AdaLora(PeftMethod):
             options |= {"warmup": steps[1] / steps[0], "settle": steps[2] / steps[0]}
         return options
 
-    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         from peft import AdaLoraConfig
 
         return AdaLoraConfig(
@@ -58,7 +58,7 @@ class AdaLora(PeftMethod):
             modules_to_save=list(site.head_modules) or None,
         )
 
-    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         wrapped = super().rebuild(model, site, folder)
         config = peft_model(wrapped).peft_config[site.slot]
         for name, kept in (config.rank_pattern or {}).items():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe, WrongBase
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.peft_fields import stated
 from adapterhub_fin.plugin.peft_method import PeftMethod
 from adapterhub_fin.plugin.target_layers import linear_layers
@@ -46,7 +46,7 @@ class Lora(PeftMethod):
             options["init"] = start.lower().replace("_", "-")
         return options
 
-    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         from peft import LoraConfig
 
         return LoraConfig(
@@ -59,7 +59,7 @@ class Lora(PeftMethod):
             modules_to_save=list(site.head_modules) or None,
         )
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         init = getattr(self.options, "init", "default")
         if init == "default":
             return super().attach(model, site)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.peft_fields import stated
 from adapterhub_fin_plugins.methods.prompting import PromptMethod
 
@@ -25,7 +25,7 @@ class PTuning(PromptMethod):
             said["network"] = str(said["network"]).lower()
         return {**super().options_from(config), **said}
 
-    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         from peft import PromptEncoderConfig
 
         config = getattr(model, "config")  # noqa: B009  (a module's attributes have no types)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adapterhub_fin.errors import BadRecipe, PluginError, UnknownName, WrongTensors
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.peft_fields import fields_of, peft_release
 from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
 from adapterhub_fin.plugin.target_layers import linear_layers
@@ -76,7 +76,7 @@ class PeftType(PeftMethod):
         if self.positions and config.is_encoder_decoder:
             raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
 
-    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         import peft
 
         kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings

@@ -9,7 +9,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.peft_fields import stated
 from adapterhub_fin.plugin.peft_method import peft_model
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
@@ -43,7 +43,7 @@ class PrefixTuning(PromptMethod):
             names["hidden"] = "encoder_hidden_size"  # of the projection, which there may not be
         return {**super().options_from(config), **stated(config, names)}
 
-    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         from peft import PrefixTuningConfig
 
         config = getattr(model, "config").get_text_config()  # noqa: B009  (a module's attributes have no types)
@@ -60,7 +60,7 @@ class PrefixTuning(PromptMethod):
             modules_to_save=list(site.head_modules) or None,
         )
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         import torch
 
         wrapped = super().attach(model, site)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.peft_method import peft_model
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
 
@@ -29,14 +29,14 @@ class PromptTuning(PromptMethod):
             options["text"] = config["prompt_tuning_init_text"]
         return options
 
-    def peft_config(self, model: nn.Module, site: Site) -> PeftConfig:
+    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         from peft import PromptTuningConfig
 
         return PromptTuningConfig(
             num_virtual_tokens=self.options.tokens, modules_to_save=list(site.head_modules) or None
         )
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         import torch
 
         wrapped = super().attach(model, site)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.interfaces import Site
+from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class PromptMethod(PeftMethod):
         if config.is_encoder_decoder:
             raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         return self._aligned(super().attach(model, site))
 
-    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         return self._aligned(super().rebuild(model, site, folder))
 
     def _aligned(self, model: nn.Module) -> nn.Module:

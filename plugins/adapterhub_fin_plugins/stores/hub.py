@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadReference
-from adapterhub_fin.plugin.interfaces import Foreign, Published, StoreImplementation
-from adapterhub_fin_registry import HubReference, Incoming, Listed, Version, parse_reference
+from adapterhub_fin.plugin.interfaces import Published, StoreImplementation, ThirdPartyAdapter
+from adapterhub_fin_registry import HubReference, Incoming, RemoteVersion, Version, parse_reference
 from adapterhub_fin_registry.hub_client import listing
 from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.hub_client.publishing import Publisher
-from adapterhub_fin_registry.hub_client.repository import Repository
+from adapterhub_fin_registry.hub_client.repository import HubRepository
 from adapterhub_fin_registry.model.knowledge import format_instant
 from adapterhub_fin_registry.model.model_card import card
 
@@ -42,22 +42,22 @@ class HubStore(StoreImplementation):
     @contextmanager
     def fetch(self, uri: str, weights: Sequence[str]) -> Iterator[Incoming]:
         reference = _reference(uri)
-        repository = Repository(self.hub, reference.repository)
+        repository = HubRepository(self.hub, reference.repository)
         pinned = repository.pin(reference.revision)
         manifest = repository.pinned_manifest(pinned)
         yield repository.foreign(pinned, weights) if manifest is None else repository.version(pinned, manifest)
 
-    def versions(self, uri: str) -> Sequence[Listed]:
-        return listing.versions(self.hub, listing.Place.parse(uri))
+    def versions(self, uri: str) -> Sequence[RemoteVersion]:
+        return listing.versions(self.hub, listing.HubLocation.parse(uri))
 
-    def foreign(self, uri: str, words: str, limit: int) -> Sequence[Foreign]:
-        found = listing.foreign(self.hub, listing.Place.parse(uri), words, limit)
+    def foreign(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
+        found = listing.foreign(self.hub, listing.HubLocation.parse(uri), words, limit)
         return [_foreign(model) for model in found]
 
 
-def _foreign(model: ModelInfo) -> Foreign:
+def _foreign(model: ModelInfo) -> ThirdPartyAdapter:
     base = None if model.card_data is None else model.card_data.get("base_model")
-    return Foreign(
+    return ThirdPartyAdapter(
         f"hf://{model.id}@{model.sha}",
         base if isinstance(base, str) else None,
         tuple(sorted(model.tags or ())),

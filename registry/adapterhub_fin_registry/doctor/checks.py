@@ -13,7 +13,7 @@ from adapterhub_fin_registry.search.version_reader import damage
 from adapterhub_fin_registry.storage.garbage import KEPT, is_buried
 from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
 from adapterhub_fin_registry.storage.learnt import read_learnt
-from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.storage.transaction import author, now
 
 
@@ -28,7 +28,7 @@ def versions(visit: Visit) -> Found:
                 yield Finding("damaged", folder, str(error), "restore it from a copy", repairable=False), by_hand
 
 
-def _version(visit: Visit, shelf: Shelf, number: int) -> Found:
+def _version(visit: Visit, shelf: NameFolder, number: int) -> Found:
     folder = shelf.versions_folder / str(number)
     if is_there(folder / KEPT):
         if not is_buried(folder):
@@ -67,7 +67,7 @@ def _written(record: dict[str, object]) -> bytes:
         raise Corrupted(f"what it said can't be written again, {error}: remove it, and repair once more") from error
 
 
-def _misplaced(shelf: Shelf, number: int) -> dict[str, object] | None:
+def _misplaced(shelf: NameFolder, number: int) -> dict[str, object] | None:
     """The record that a version should have; None where it has it."""
     place = {"name": shelf.name, "version": number}
     try:

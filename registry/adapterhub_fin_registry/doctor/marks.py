@@ -9,7 +9,7 @@ from adapterhub_fin_registry.doctor.places import changed_at, everything
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
 from adapterhub_fin_registry.io.safe_read import entries
 from adapterhub_fin_registry.storage.name_folder import is_unknown, mark_of
-from adapterhub_fin_registry.storage.transaction import Change
+from adapterhub_fin_registry.storage.transaction import Transaction
 
 
 def identity(visit: Visit) -> Found:
@@ -17,7 +17,7 @@ def identity(visit: Visit) -> Found:
     if visit.shelves() and not (visit.root / "registry.json").exists():
         means = "the registry has lost its id, by which caches know it"
         finding = Finding("identity", visit.root / "registry.json", means, "give it a new one")
-        yield finding, visit.mending(visit.root, Change.identify)
+        yield finding, visit.mending(visit.root, Transaction.identify)
 
 
 def marks(visit: Visit) -> Found:

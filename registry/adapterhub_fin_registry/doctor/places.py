@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.safe_read import entries
-from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.name_folder import NameFolder
 
 
 def mode_of(path: Path) -> int:
@@ -27,7 +27,7 @@ def changed_at(path: Path) -> int:
         return 0
 
 
-def everything(shelf: Shelf) -> Iterator[Path]:
+def everything(shelf: NameFolder) -> Iterator[Path]:
     """Everything under a name, its folder left out, and no link followed."""
     for place, folders, files in os.walk(shelf.folder):
         for name in (*folders, *files):
@@ -48,7 +48,7 @@ def listed(parent: Path) -> list[Path]:
         return []  # which another check says
 
 
-def alias_names(shelf: Shelf) -> list[str]:
+def alias_names(shelf: NameFolder) -> list[str]:
     """The aliases of a name; none where they can't be listed."""
     try:
         return shelf.alias_names()

@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeAlias
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.storage.garbage import workshops
-from adapterhub_fin_registry.storage.name_folder import Shelf, listable
-from adapterhub_fin_registry.storage.transaction import Change, changing
+from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
+from adapterhub_fin_registry.storage.transaction import Transaction, changing
 
 
 class Examined(Protocol):
@@ -54,7 +54,7 @@ class Visit:
         """The registry's folder."""
         return self.registry.root
 
-    def shelves(self) -> list[Shelf]:
+    def shelves(self) -> list[NameFolder]:
         """Every name whose versions can be listed; of the others `unreadable` and `strangers` tell."""
         try:
             return listable(self.root)
@@ -68,7 +68,7 @@ class Visit:
         except Corrupted:
             return []
 
-    def mending(self, folder: Path, mend: Callable[[Change], object]) -> Callable[[], object]:
+    def mending(self, folder: Path, mend: Callable[[Transaction], object]) -> Callable[[], object]:
         """A repair under a name's folder, between two marks."""
 
         def done() -> None:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 
 from adapterhub_fin_registry.errors import AdapterHubError, Corrupted, WriteFailed
 from adapterhub_fin_registry.hub_client.client import Hub, is_passing, status_of, transferring
-from adapterhub_fin_registry.hub_client.entry import Entry
+from adapterhub_fin_registry.hub_client.entry import CacheEntry
 from adapterhub_fin_registry.hub_client.progress import bar
 from adapterhub_fin_registry.io.cache import caches
 
@@ -34,7 +34,7 @@ class Download:
     def __init__(self, hub: Hub, repository: str, commit: str) -> None:
         self.hub, self.repository, self.commit = hub, repository, commit
 
-    def folder(self, entries: Sequence[Entry]) -> Path:
+    def folder(self, entries: Sequence[CacheEntry]) -> Path:
         """A folder with these files and no others, which stays for a week; Corrupted for bytes that aren't theirs.
 
         Their paths are those that a version may have. What came in an earlier call, whole or in part, isn't fetched
@@ -56,7 +56,7 @@ class Download:
                 self._complete(entry, place / entry.path)
         return place
 
-    def content(self, entry: Entry) -> bytes:
+    def content(self, entry: CacheEntry) -> bytes:
         """The bytes of a small file; Corrupted where they aren't those that the Hub lists."""
         for _ in range(2):
             file = io.BytesIO()
@@ -65,7 +65,7 @@ class Download:
                 return file.getvalue()
         raise self._wrong(entry)
 
-    def _complete(self, entry: Entry, target: Path) -> None:
+    def _complete(self, entry: CacheEntry, target: Path) -> None:
         """Make a file whole; wrong bytes are fetched once more, for a part of them may be from an earlier call."""
         if _is(entry, target):
             return
@@ -84,14 +84,14 @@ class Download:
             target.unlink()
         raise self._wrong(entry)
 
-    def _cached(self, entry: Entry) -> Path | None:
+    def _cached(self, entry: CacheEntry) -> Path | None:
         """A file in the client's cache, where it is there and its bytes are right."""
         from huggingface_hub import try_to_load_from_cache
 
         cached = try_to_load_from_cache(self.repository, entry.path, revision=self.commit)
         return Path(cached) if isinstance(cached, str) and _is(entry, Path(cached)) else None
 
-    def _fetch(self, entry: Entry, file: BinaryIO) -> None:
+    def _fetch(self, entry: CacheEntry, file: BinaryIO) -> None:
         """Append what a file lacks; what breaks off is tried again from there."""
         from huggingface_hub import errors
 
@@ -109,7 +109,7 @@ class Download:
                         break  # all of it came, and only the end of the answer was lost: its hash tells
                     time.sleep(2**tried)  # and not as long as an answer may ask for
 
-    def _stream(self, entry: Entry, file: BinaryIO, shown: Any) -> None:
+    def _stream(self, entry: CacheEntry, file: BinaryIO, shown: Any) -> None:
         from huggingface_hub import constants, hf_hub_url
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
@@ -136,14 +136,14 @@ class Download:
                 if file.tell() > entry.size:  # more than was listed, perhaps without end
                     return
 
-    def _wrong(self, entry: Entry) -> Corrupted:
+    def _wrong(self, entry: CacheEntry) -> Corrupted:
         return Corrupted(
             f"{entry.path} of hf://{self.repository}@{self.commit} has other bytes than it is listed with: try "
             "again, and tell its owner if it stays so"
         )
 
 
-def _is(entry: Entry, path: Path) -> bool:
+def _is(entry: CacheEntry, path: Path) -> bool:
     """Whether a file is there with an entry's bytes."""
     try:
         with path.open("rb") as file:

@@ -17,7 +17,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A file of a commit: `oid` is git's id, or with `lfs` the sha256, as of what is kept apart as LFS."""
 
     path: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry.errors import Corrupted, ReadOnly, Refused, Unreachable
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.repository import Pinned, Repository
+from adapterhub_fin_registry.hub_client.repository import HubRepository, Pinned
 from adapterhub_fin_registry.incoming import Intake, take
 from adapterhub_fin_registry.io.cache import caches
 from adapterhub_fin_registry.io.canonical_json import digest_of
@@ -21,7 +21,7 @@ from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.registry import Registry
 from adapterhub_fin_registry.registry_reader import AnyReference
 from adapterhub_fin_registry.storage import resolve as resolution
-from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.trust.signatures import MANIFEST
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Mirror(Registry):
+class HubCache(Registry):
     """A registry that resolves `hf://ORG/NAME[@REVISION]`, asking the Hub and keeping what it gives.
 
     A version is kept under its repository's name and its own number. What has no number (a commit, a foreign
@@ -95,7 +95,7 @@ class Mirror(Registry):
             return found
         if self.hub.offline:
             return self._offline(wanted, kept, before, tier)
-        repository = Repository(self.hub, wanted.repository)
+        repository = HubRepository(self.hub, wanted.repository)
         if wanted.revision is None and before is not None and (numbers := repository.numbers()):
             return self._taken(repository, _as_of(repository, repository.standing(numbers), before, tier))
         return self._taken(repository, repository.pin(wanted.revision))
@@ -114,7 +114,7 @@ class Mirror(Registry):
             return chosen
         return kept[0]
 
-    def _taken(self, repository: Repository, pinned: Pinned) -> Version:
+    def _taken(self, repository: HubRepository, pinned: Pinned) -> Version:
         """The version of a commit, taken in unless it is kept already."""
         for version in self._kept(repository.name):
             if _commit(version) == pinned.commit and version.record["origin"].get("tag") == _tag(pinned):
@@ -124,7 +124,7 @@ class Mirror(Registry):
             incoming = repository.foreign(pinned, self._intake.weights)
             incoming.check_unnumbered(f"{repository}@{pinned.commit}")
             return take(incoming, self, local_name(repository.name, numbered=False), self._intake)
-        digest, shelf = digest_of(manifest), Shelf(self.root, local_name(repository.name, numbered=True))
+        digest, shelf = digest_of(manifest), NameFolder(self.root, local_name(repository.name, numbered=True))
         if pinned.number is not None and (there := shelf.version(pinned.number)) and there.digest != digest:
             raise Corrupted(
                 f"{repository}@v{pinned.number} is another version than it was when it was read before: find out who "
@@ -133,7 +133,7 @@ class Mirror(Registry):
         if found := shelf.by_digest(digest):
             return found
         if pinned.number is None:
-            shelf = Shelf(self.root, local_name(repository.name, numbered=False))
+            shelf = NameFolder(self.root, local_name(repository.name, numbered=False))
             if found := shelf.by_digest(digest):
                 return found
         return take(repository.version(pinned, manifest), self, shelf.name, self._intake)
@@ -141,7 +141,7 @@ class Mirror(Registry):
     def _kept(self, repository: str) -> Iterator[Version]:
         """What was read of a repository, what has a number first, the highest first."""
         for numbered in (True, False):
-            for version in Shelf(self.root, local_name(repository, numbered=numbered)).newest_first():
+            for version in NameFolder(self.root, local_name(repository, numbered=numbered)).newest_first():
                 if (version.record["origin"] or {}).get("repository") == repository:
                     yield version
 
@@ -154,7 +154,7 @@ def _tag(pinned: Pinned) -> str | None:
     return None if pinned.number is None else f"v{pinned.number}"
 
 
-def _as_of(repository: Repository, numbers: dict[int, str], before: datetime, tier: Tier) -> Pinned:
+def _as_of(repository: HubRepository, numbers: dict[int, str], before: datetime, tier: Tier) -> Pinned:
     """The version that a date chooses among those on the Hub, whose manifests alone are read."""
     dated = []
     for number, commit in sorted(numbers.items()):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.repository import Repository
+from adapterhub_fin_registry.hub_client.repository import HubRepository
 from adapterhub_fin_registry.io.clock import read_clock
 from adapterhub_fin_registry.model.knowledge import format_instant
 from adapterhub_fin_registry.model.model_card import TAG
 from adapterhub_fin_registry.model.reference import HubReference, parse_reference
-from adapterhub_fin_registry.remote_index import Listed
+from adapterhub_fin_registry.remote_index import RemoteVersion
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -23,14 +23,14 @@ LIBRARY: Final = "peft"
 
 
 @dataclass(frozen=True)
-class Place:
+class HubLocation:
     """What a list is of: a whole Hub (`hf://`), one organisation's part of it, or one repository."""
 
     author: str | None = None
     repository: str | None = None
 
     @classmethod
-    def parse(cls, uri: str) -> Place:
+    def parse(cls, uri: str) -> HubLocation:
         """`hf://`, `hf://ORG` or `hf://ORG/NAME`."""
         text = uri.removeprefix("hf://").rstrip("/")
         if not uri.startswith("hf://") or "@" in text:
@@ -44,7 +44,7 @@ class Place:
         return cls(reference.namespace, reference.repository)
 
 
-def versions(hub: Hub, place: Place) -> list[Listed]:
+def versions(hub: Hub, place: HubLocation) -> list[RemoteVersion]:
     """Every tagged version at a place, with its manifest; of many repositories, those that may be read."""
     if place.repository is not None:
         return _versions(_named(hub, place.repository))
@@ -52,7 +52,7 @@ def versions(hub: Hub, place: Place) -> list[Listed]:
         return [each for found in readers.map(_readable, _repositories(hub, place)) for each in found]
 
 
-def foreign(hub: Hub, place: Place, words: str, limit: int) -> list[ModelInfo]:
+def foreign(hub: Hub, place: HubLocation, words: str, limit: int) -> list[ModelInfo]:
     """PEFT repositories of others at a place whose names hold some words, as the Hub's own list gives them."""
     words = place.repository or words
     with hub.asked(f"hf://{place.author or ''}"):
@@ -62,31 +62,31 @@ def foreign(hub: Hub, place: Place, words: str, limit: int) -> list[ModelInfo]:
         return [model for model in listed if TAG not in (model.tags or ()) and place.repository in (None, model.id)]
 
 
-def _repositories(hub: Hub, place: Place) -> list[tuple[Repository, str]]:
+def _repositories(hub: Hub, place: HubLocation) -> list[tuple[HubRepository, str]]:
     """The repositories at a place that say they hold versions, and when each last changed."""
     with hub.asked(f"hf://{place.author or ''}"):
         listed = list(hub.api.list_models(author=place.author, filter=TAG, full=True))
-    return [(Repository(hub, model.id), _changed(model.last_modified)) for model in listed]
+    return [(HubRepository(hub, model.id), _changed(model.last_modified)) for model in listed]
 
 
-def _named(hub: Hub, name: str) -> tuple[Repository, str]:
+def _named(hub: Hub, name: str) -> tuple[HubRepository, str]:
     model = hub.ask(f"hf://{name}", lambda: hub.api.model_info(name))
-    return Repository(hub, name), _changed(model.last_modified)
+    return HubRepository(hub, name), _changed(model.last_modified)
 
 
-def _readable(listed: tuple[Repository, str]) -> list[Listed]:
+def _readable(listed: tuple[HubRepository, str]) -> list[RemoteVersion]:
     try:
         return _versions(listed)
     except (NotFound, Refused):  # taken away meanwhile, or gated: in the Hub's list, and not for us
         return []
 
 
-def _versions(listed: tuple[Repository, str]) -> list[Listed]:
+def _versions(listed: tuple[HubRepository, str]) -> list[RemoteVersion]:
     repository, changed = listed
     numbers = repository.numbers()
     found = ((number, commit, repository.manifest(commit)) for number, commit in sorted(numbers.items()))
     return [  # without its manifest a version is damaged, as one is with a manifest that can't be read
-        Listed(repository.name, number, data or b"", changed, {"repository": str(repository), "commit": commit})
+        RemoteVersion(repository.name, number, data or b"", changed, {"repository": str(repository), "commit": commit})
         for number, commit, data in found
     ]
 

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin_registry.errors import BadConfiguration, NotFound
 from adapterhub_fin_registry.hub_client import listing
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.hub_registry import Mirror
-from adapterhub_fin_registry.hub_client.repository import Repository
+from adapterhub_fin_registry.hub_client.hub_registry import HubCache
+from adapterhub_fin_registry.hub_client.repository import HubRepository
 from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.model.knowledge import Tier
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, is_segment
 from adapterhub_fin_registry.registry_reader import AsOf
-from adapterhub_fin_registry.remote_index import Catalogue
+from adapterhub_fin_registry.remote_index import RemoteIndex
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import Version
     from adapterhub_fin_registry.search.page import Page
 
 
-class HubMember(Mirror):
+class HubRegistry(HubCache):
     """A mirror in which `acme/tone@3` means `hf://acme/tone@v3`; names of other organisations aren't here."""
 
     is_remote = True
 
     def __init__(self, hub: Hub, uri: str, intake: Intake | None = None) -> None:
         super().__init__(hub, intake)
-        place = listing.Place.parse(uri)
+        place = listing.HubLocation.parse(uri)
         if place.author is None or place.repository is not None or not is_segment(place.author):
             raise BadConfiguration(
                 f"a registry is at {uri}: name an organisation of the Hub in lowercase, as hf://acme"
@@ -45,7 +45,7 @@ class HubMember(Mirror):
         if self.hub.offline:
             return super().holds(name)
         try:
-            return bool(Repository(self.hub, name).numbers())
+            return bool(HubRepository(self.hub, name).numbers())
         except NotFound:
             return False
 
@@ -63,8 +63,8 @@ class HubMember(Mirror):
     ) -> Page:
         return self._catalogue().search(query, limit=limit, after=after, as_of=as_of, tier=tier)
 
-    def _catalogue(self) -> Catalogue:
-        return Catalogue(listing.versions(self.hub, self._place))
+    def _catalogue(self) -> RemoteIndex:
+        return RemoteIndex(listing.versions(self.hub, self._place))
 
     def find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
         if isinstance(wanted, HubReference):
@@ -90,7 +90,7 @@ class HubMember(Mirror):
         except NotFound:
             if isinstance(wanted, DigestReference) or self.hub.offline or wanted.namespace != self._organisation:
                 raise
-        repository = Repository(self.hub, wanted.full_name)
+        repository = HubRepository(self.hub, wanted.full_name)
         for number, commit in sorted(repository.numbers().items(), reverse=True):
             if digest_of(repository.manifest_of(number, commit)) == wanted.digest:
                 return super().find(HubReference(wanted.namespace, wanted.name, f"v{number}"), before, tier)

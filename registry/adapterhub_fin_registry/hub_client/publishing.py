@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin_registry.errors import NotFound, Refused, Unreachable
 from adapterhub_fin_registry.hub_client.client import Hub, status_of, transferring
-from adapterhub_fin_registry.hub_client.entry import Entry
+from adapterhub_fin_registry.hub_client.entry import CacheEntry
 from adapterhub_fin_registry.hub_client.progress import Counted
-from adapterhub_fin_registry.hub_client.repository import SIGNATURES, Repository
+from adapterhub_fin_registry.hub_client.repository import SIGNATURES, HubRepository
 from adapterhub_fin_registry.trust.signatures import MANIFEST, read_signatures
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Publisher:
     """One version on its way to one repository; its files were verified by whoever calls."""
 
     def __init__(self, hub: Hub, repository: str, version: Version, card: str) -> None:
-        self.hub, self.repository, self.version = hub, Repository(hub, repository), version
+        self.hub, self.repository, self.version = hub, HubRepository(hub, repository), version
         signatures = {f"{SIGNATURES}/{each.file_name}": each.data for each in read_signatures(version)[0]}
         self.texts: dict[str, bytes] = {MANIFEST: version.manifest_bytes, CARD: card.encode(), **signatures}
         self.files = version.manifest.files
@@ -159,7 +159,7 @@ class Publisher:
                 return self._published(number, numbers[number])
         return None
 
-    def _is_whole(self, there: Mapping[str, Entry]) -> bool:
+    def _is_whole(self, there: Mapping[str, CacheEntry]) -> bool:
         """Whether a commit holds all of the version, as after a lost answer: its manifest alone would prove little."""
         texts = {path: data for path, data in self.texts.items() if path != CARD}  # a card's words may change
         if any(path not in there or not there[path].holds(data) for path, data in texts.items()):

@@ -11,7 +11,7 @@ from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, NotFound, Re
 from adapterhub_fin_registry.hub_client import manifests
 from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.hub_client.download import Download
-from adapterhub_fin_registry.hub_client.entry import Entry
+from adapterhub_fin_registry.hub_client.entry import CacheEntry
 from adapterhub_fin_registry.incoming import Incoming
 from adapterhub_fin_registry.io.safe_read import SMALL
 from adapterhub_fin_registry.model.file_rules import refusal, size_limit
@@ -37,7 +37,7 @@ class Pinned:
     number: int | None = None
 
 
-class Repository:
+class HubRepository:
     """A repository of models by its id, ORG/NAME."""
 
     def __init__(self, hub: Hub, name: str) -> None:
@@ -90,7 +90,7 @@ class Repository:
             highest = max(rested, default=highest)
         return {number: commit for number, commit in numbers.items() if number <= highest}
 
-    def files(self, commit: str) -> dict[str, Entry]:
+    def files(self, commit: str) -> dict[str, CacheEntry]:
         """Every file of a commit by its path."""
         from huggingface_hub.hf_api import RepoFile
 
@@ -204,7 +204,7 @@ class Repository:
         tag = {} if pinned.number is None else {"tag": f"v{pinned.number}"}
         return {"endpoint": self.hub.endpoint, "repository": self.name, "commit": pinned.commit, **tag}
 
-    def _manifest(self, commit: str) -> Entry | None:
+    def _manifest(self, commit: str) -> CacheEntry | None:
         """A commit's manifest as the Hub lists it."""
         from huggingface_hub.hf_api import RepoFile
 
@@ -214,7 +214,7 @@ class Repository:
         found = (each for each in listed if isinstance(each, RepoFile) and each.path == MANIFEST)
         return next((self._entry(each) for each in found), None)
 
-    def _content(self, entry: Entry, commit: str) -> bytes:
+    def _content(self, entry: CacheEntry, commit: str) -> bytes:
         return Download(self.hub, self.name, commit).content(entry)
 
     def _without_manifest(self, number: int, commit: str) -> Corrupted:
@@ -223,9 +223,9 @@ class Repository:
             f"owner, or, where the tag is another's own, take its commit in: `ahf import {self}@{commit} --as ORG/NAME`"
         )
 
-    def _entry(self, listed: RepoFile) -> Entry:
+    def _entry(self, listed: RepoFile) -> CacheEntry:
         try:
-            return Entry.of(listed)
+            return CacheEntry.of(listed)
         except ValueError as error:
             raise self._no_hub(f"lists what no Hub lists: {error}") from error
 

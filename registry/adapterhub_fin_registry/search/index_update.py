@@ -12,8 +12,8 @@ from typing import Any, Final
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.search.index_row import Facts, Pair, setting_values
 from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
-from adapterhub_fin_registry.search.version_reader import Known, Stored
-from adapterhub_fin_registry.storage.name_folder import Shelf, closed_namespaces, mark_of, shelves, trouble
+from adapterhub_fin_registry.search.version_reader import IndexedVersion, VersionReader
+from adapterhub_fin_registry.storage.name_folder import NameFolder, closed_namespaces, mark_of, shelves, trouble
 
 _WHOLE: Final = 0  # the number under which is said what is wrong with a whole name, or a namespace
 _BATCH: Final = 1000
@@ -52,9 +52,9 @@ def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
             if trouble(root, name) == reason:
                 continue
             return True
-        folder = Shelf(root, name).versions_folder / str(number)
+        folder = NameFolder(root, name).versions_folder / str(number)
         try:
-            Stored(name, number, str(folder), []).read()
+            VersionReader(name, number, str(folder), []).read()
         except Corrupted as error:
             if os.path.lexists(folder) and str(error) == reason:
                 continue
@@ -76,7 +76,7 @@ class _Filler:
         self._words: list[tuple[int | str, ...]] = []
         self._damaged: list[tuple[str, int, str]] = []
 
-    def unread(self, shelf: Shelf) -> list[Stored]:
+    def unread(self, shelf: NameFolder) -> list[VersionReader]:
         """The versions under a name that are to be read; what is gone or otherwise now is dropped."""
         known = self._known(shelf.name)
         if reason := shelf.trouble():
@@ -87,7 +87,9 @@ class _Filler:
             aliases.setdefault(number, []).append(alias)
         unread = []
         for number in listed:
-            stored = Stored(shelf.name, number, f"{shelf.versions_folder}{os.sep}{number}", aliases.get(number, []))
+            stored = VersionReader(
+                shelf.name, number, f"{shelf.versions_folder}{os.sep}{number}", aliases.get(number, [])
+            )
             if number in known and stored.is_known(known[number]):
                 del known[number]
             else:
@@ -95,7 +97,7 @@ class _Filler:
         self._drop(gone.id for gone in known.values())
         return unread
 
-    def read(self, wanted: Sequence[Stored]) -> None:
+    def read(self, wanted: Sequence[VersionReader]) -> None:
         """Read versions; those that can't be are damaged."""
         for stored in wanted:
             try:
@@ -138,9 +140,9 @@ class _Filler:
         for collected in (self._versions, self._shown, self._values, self._words):
             collected.clear()
 
-    def _known(self, name: str) -> dict[int, Known]:
+    def _known(self, name: str) -> dict[int, IndexedVersion]:
         rows = self._connection.execute("SELECT number, id, state FROM version WHERE name = ?", (name,))
-        known = {number: Known(id_, state, []) for number, id_, state in rows}
+        known = {number: IndexedVersion(id_, state, []) for number, id_, state in rows}
         aliases = self._connection.execute(
             "SELECT v.number, o.value FROM value o JOIN version v ON v.id = o.owner "
             "WHERE o.path = (SELECT id FROM path WHERE name = 'alias') AND v.name = ? ORDER BY o.value",

@@ -14,10 +14,10 @@ from adapterhub_fin_registry.io.safe_read import ABSENT, parse_object, read_obje
 from adapterhub_fin_registry.model.events import read_events
 from adapterhub_fin_registry.model.version import known_format
 from adapterhub_fin_registry.search.index_row import Facts, facts
-from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.name_folder import NameFolder
 
 
-class Known(NamedTuple):
+class IndexedVersion(NamedTuple):
     """What the index holds of a version that may have changed since."""
 
     id: int
@@ -25,7 +25,7 @@ class Known(NamedTuple):
     aliases: list[str]
 
 
-class Stored:
+class VersionReader:
     """A version's folder, of which the state of its small files tells whether it is the one that was read before.
 
     Manifest, record and events are never rewritten, but another version may be copied into the place of one.
@@ -34,7 +34,7 @@ class Stored:
     def __init__(self, name: str, number: int, folder: str, aliases: list[str]) -> None:
         self.name, self.number, self._folder, self._aliases = name, number, folder, sorted(aliases)
 
-    def is_known(self, known: Known) -> bool:
+    def is_known(self, known: IndexedVersion) -> bool:
         """Whether the index holds the version as it is."""
         try:
             return not self._has("deleted.json") and known[1:] == (self._state(), self._aliases)
@@ -82,17 +82,17 @@ class Stored:
         return os.access(f"{self._folder}{os.sep}{entry}", os.F_OK)  # which raises nothing where it isn't there
 
 
-def damage(shelf: Shelf, number: int) -> str | None:
+def damage(shelf: NameFolder, number: int) -> str | None:
     """Return why a search can't read the version of a number; None where it can, or where there is none."""
     try:
         if shelf.version(number) is not None:
-            Stored(shelf.name, number, str(shelf.versions_folder / str(number)), []).read()
+            VersionReader(shelf.name, number, str(shelf.versions_folder / str(number)), []).read()
     except Corrupted as error:
         return str(error)
     return None
 
 
-def damaged(shelf: Shelf) -> dict[int, str]:
+def damaged(shelf: NameFolder) -> dict[int, str]:
     """Return what is wrong with each number of a name that holds neither a whole version nor a tombstone."""
     found = {}
     for number in shelf.numbers():

@@ -16,7 +16,7 @@ from adapterhub_fin_registry.errors import Corrupted, ReadOnly
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.safe_read import entries, read_object, read_small, refuse_links
-from adapterhub_fin_registry.storage.name_folder import Shelf, listable
+from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
 from adapterhub_fin_registry.storage.transaction import changing
 
 GRACE: Final = timedelta(days=1)
@@ -63,7 +63,7 @@ def workshops(root: Path) -> list[Path]:
     return sorted(root / "tmp" / name for name in entries(root / "tmp") if _UUID.fullmatch(name))
 
 
-def remains(root: Path) -> Iterator[tuple[Shelf, Path]]:
+def remains(root: Path) -> Iterator[tuple[NameFolder, Path]]:
     """Each version with a tombstone and something beside it, where there is no doubt that it was to be deleted."""
     for shelf in listable(root):
         for number in shelf.numbers():

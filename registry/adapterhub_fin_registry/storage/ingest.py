@@ -16,8 +16,8 @@ from adapterhub_fin_registry.io.safetensors_header import is_lfs_pointer, lfs_po
 from adapterhub_fin_registry.model.file_rules import clash, refusal, size_limit
 from adapterhub_fin_registry.model.manifest import Manifest, StoredFile, Tensor
 from adapterhub_fin_registry.model.version import Version
-from adapterhub_fin_registry.storage.name_folder import Shelf
-from adapterhub_fin_registry.storage.transaction import Change
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.transaction import Transaction
 from adapterhub_fin_registry.trust.signatures import Signature
 
 _GIVEN: Final = HIGHEST // 2  # the highest number that a store may give: no store can use up those of a registry
@@ -57,8 +57,8 @@ def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None
 
 
 def store(
-    change: Change,
-    shelf: Shelf,
+    change: Transaction,
+    shelf: NameFolder,
     manifest: Manifest,
     signatures: Iterable[Signature],
     record: Mapping[str, Any],

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
 from adapterhub_fin_registry.model.version import Version
-from adapterhub_fin_registry.storage.name_folder import Shelf, listable
+from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
 
 LIMIT: Final = 1000
 _NO_PARENTS: Final = b'"parents":[]'  # as canonical JSON has it, so that most manifests need not be parsed
@@ -96,7 +96,7 @@ def _read(root: Path) -> _Family:
     return family
 
 
-def _read_tombstone(family: _Family, shelf: Shelf, number: int, reference: str) -> None:
+def _read_tombstone(family: _Family, shelf: NameFolder, number: int, reference: str) -> None:
     try:
         tombstone = read_object(shelf.versions_folder / str(number) / "deleted.json")
     except ABSENT:

@@ -27,7 +27,7 @@ _MARK: Final = 4096  # bytes; any would do
 _UNKNOWN: Final = "unknown-"
 
 
-class Shelf:
+class NameFolder:
     """One name's versions and aliases.
 
     A version that can't be read as one is passed over in lists, so that it never blocks the others, and is Corrupted
@@ -186,12 +186,12 @@ class Shelf:
         return setting
 
 
-def shelves(root: Path) -> list[Shelf]:
+def shelves(root: Path) -> list[NameFolder]:
     """Every name that has a folder under a root, sorted; those of a namespace that can't be listed are left out."""
-    return [Shelf(root, f"{namespace}/{name}") for namespace, names in _namespaces(root) for name in names or ()]
+    return [NameFolder(root, f"{namespace}/{name}") for namespace, names in _namespaces(root) for name in names or ()]
 
 
-def listable(root: Path) -> list[Shelf]:
+def listable(root: Path) -> list[NameFolder]:
     """Every name whose versions can be listed; `troubles` says which others there are."""
     return [shelf for shelf in shelves(root) if shelf.is_listable()]
 
@@ -211,7 +211,7 @@ def closed_namespaces(root: Path) -> dict[str, str]:
 def trouble(root: Path, name: str) -> str | None:
     """Why one namespace or one name can't be listed; None where it can."""
     if "/" in name:
-        return Shelf(root, name).trouble()
+        return NameFolder(root, name).trouble()
     try:
         _segments(root / "adapters" / name)
     except Corrupted as error:

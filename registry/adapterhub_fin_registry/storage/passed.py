@@ -12,7 +12,7 @@ from adapterhub_fin_registry.errors import AdapterHubError, Corrupted
 from adapterhub_fin_registry.io.clock import Passed
 from adapterhub_fin_registry.io.safe_read import read_object
 from adapterhub_fin_registry.model.knowledge import parse_instant
-from adapterhub_fin_registry.storage.name_folder import Shelf, shelves
+from adapterhub_fin_registry.storage.name_folder import NameFolder, shelves
 
 _NAMES: Final = 8  # those that changed last, among which the newest record is looked for
 _NUMBERS: Final = 3  # of each, the highest: a version may have been given a lower number than one before it
@@ -64,17 +64,17 @@ def _files(place: Path) -> list[Path]:
         return []  # what can't be read is told by whoever reads it
 
 
-def _changed_last(root: Path, name: str | None) -> list[Shelf]:
+def _changed_last(root: Path, name: str | None) -> list[NameFolder]:
     try:
         found = shelves(root)
     except Corrupted:
         found = []  # what can't be listed is told by whoever lists it
     found.sort(key=lambda shelf: _mtime(shelf.folder / "changed"), reverse=True)
-    here = [] if name is None else [Shelf(root, name)]
+    here = [] if name is None else [NameFolder(root, name)]
     return [*here, *(shelf for shelf in found[:_NAMES] if shelf.name != name)]
 
 
-def _highest(shelf: Shelf) -> list[int]:
+def _highest(shelf: NameFolder) -> list[int]:
     try:
         return shelf.numbers()[-_NUMBERS:]
     except Corrupted:

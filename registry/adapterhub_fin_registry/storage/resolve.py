@@ -10,19 +10,19 @@ from adapterhub_fin_registry.errors import NotFound, Refused
 from adapterhub_fin_registry.model.knowledge import Tier, choose, format_instant
 from adapterhub_fin_registry.model.reference import Reference
 from adapterhub_fin_registry.model.version import Version
-from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.name_folder import NameFolder
 
 Names = Callable[[], Sequence[str]]
 
 
-def newest(shelf: Shelf, names: Names) -> Version:
+def newest(shelf: NameFolder, names: Names) -> Version:
     """The highest version that is neither yanked nor deleted."""
     for version in shelf.choosable():
         return version
     raise missing(shelf, names)
 
 
-def newest_as_of(shelf: Shelf, names: Names, as_of: datetime, tier: Tier) -> Version:
+def newest_as_of(shelf: NameFolder, names: Names, as_of: datetime, tier: Tier) -> Version:
     """The version, neither yanked nor deleted, that knew most of those that knew nothing from as_of on."""
     candidates = list(shelf.choosable())
     if not candidates:
@@ -37,7 +37,7 @@ def newest_as_of(shelf: Shelf, names: Names, as_of: datetime, tier: Tier) -> Ver
     return chosen
 
 
-def exact(shelf: Shelf, names: Names, reference: Reference) -> Version:
+def exact(shelf: NameFolder, names: Names, reference: Reference) -> Version:
     """The version of a number, an alias or a digest, yanked or not."""
     if reference.digest is not None:
         found = shelf.by_digest(reference.digest)
@@ -63,7 +63,7 @@ def check_as_of(version: Version, as_of: datetime, tier: Tier) -> None:
         )
 
 
-def missing(shelf: Shelf, names: Names, reference: Reference | None = None) -> NotFound:
+def missing(shelf: NameFolder, names: Names, reference: Reference | None = None) -> NotFound:
     """What to tell a user who asked for what isn't there: the near names, or the versions that there are."""
     there = [str(version.number) for version in shelf.newest_first()]
     if not there:
@@ -77,7 +77,7 @@ def missing(shelf: Shelf, names: Names, reference: Reference | None = None) -> N
     return NotFound(f"there is no {reference}: {shelf.name} has {choices}")
 
 
-def _aliased(shelf: Shelf, names: Names, alias: str) -> Version | None:
+def _aliased(shelf: NameFolder, names: Names, alias: str) -> Version | None:
     number = shelf.alias(alias)
     if number is None:
         return None

@@ -23,7 +23,7 @@ from adapterhub_fin_registry.model.knowledge import format_instant
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
-class Change:
+class Transaction:
     """A change that is being made; `built` is the folder to fill, and `folder` that of the name."""
 
     def __init__(self, disk: Disk, root: Path, folder: Path, workshop: Path) -> None:
@@ -145,7 +145,7 @@ def _check_number(parent: Path, number: int) -> None:
 
 
 @contextmanager
-def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Change]:
+def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Transaction]:
     """A change whose workshop is gone afterwards, whatever happened; an OSError becomes a WriteFailed.
 
     Corrupted where a link would lead it out of the root.
@@ -155,7 +155,7 @@ def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Change]:
     try:
         workshop = disk.begin(root)
         try:
-            change = Change(disk, root, folder, workshop)
+            change = Transaction(disk, root, folder, workshop)
             disk.make(change.built, next(place for place in (folder, *folder.parents) if place.is_dir()))
             yield change
         finally:

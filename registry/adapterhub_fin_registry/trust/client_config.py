@@ -17,7 +17,7 @@ HOME: Final = "home"
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """A registry that the client asks; a Hub has a `uri` in the place of a path."""
 
     name: str
@@ -33,7 +33,7 @@ class Configuration:
     source: Path
     policy: Rules
     sign_with: Path | None = None
-    registries: tuple[Entry, ...] = ()
+    registries: tuple[RegistryEntry, ...] = ()
 
     @classmethod
     def read(cls) -> Configuration:
@@ -63,7 +63,7 @@ class Configuration:
         )
 
 
-def _entries(tables: list[Table], source: Path) -> tuple[Entry, ...]:
+def _entries(tables: list[Table], source: Path) -> tuple[RegistryEntry, ...]:
     entries = tuple(_entry(table) for table in tables)
     names = [entry.name for entry in entries]
     for name in names:
@@ -72,7 +72,7 @@ def _entries(tables: list[Table], source: Path) -> tuple[Entry, ...]:
     return entries
 
 
-def _entry(table: Table) -> Entry:
+def _entry(table: Table) -> RegistryEntry:
     table.check_known(("name", "path", "uri", "read_only"))
     name, path, uri = table.text("name"), table.text("path"), table.text("uri")
     if name is None or not is_segment(name) or name == HOME:
@@ -84,7 +84,7 @@ def _entry(table: Table) -> Entry:
     if uri is not None and not uri.startswith("hf://"):
         raise BadConfiguration(f"the registry {name} in {table.source} is at {uri!r}: a uri begins with hf://")
     where = None if path is None else (table.source.parent / Path(path).expanduser()).absolute()
-    return Entry(name, where, uri, table.boolean("read_only"))
+    return RegistryEntry(name, where, uri, table.boolean("read_only"))
 
 
 def _default_file() -> Path:

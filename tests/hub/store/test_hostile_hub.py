@@ -22,7 +22,7 @@ from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.hub_client.download import Download
-from adapterhub_fin_registry.hub_client.entry import Entry
+from adapterhub_fin_registry.hub_client.entry import CacheEntry
 
 COMMIT = "a" * 40
 MANIFEST = b"{}"
@@ -219,7 +219,7 @@ def test_an_answer_of_another_form_is_an_error_that_says_so(
 
 def test_a_token_goes_to_no_other_host_than_the_hub(liar: Liar, at_hub: Any) -> None:
     liar.elsewhere = liar.url.replace("127.0.0.1", "localhost")
-    entry = Entry("ahf_manifest.json", len(MANIFEST), _git(MANIFEST), lfs=False)
+    entry = CacheEntry("ahf_manifest.json", len(MANIFEST), _git(MANIFEST), lfs=False)
     assert Download(Hub(), "evil/x", COMMIT).content(entry) == MANIFEST
     hosts = [url.removeprefix("http://") for url in (liar.url, liar.elsewhere)]
     assert liar.authorized == [(hosts[0], f"Bearer {at_hub.secrets['writer']}"), (hosts[1], None)]

@@ -11,7 +11,7 @@ import pytest
 import adapterhub_fin as ahf
 from adapterhub_fin.publishing import catalogue
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.member import HubMember
+from adapterhub_fin_registry.hub_client.member import HubRegistry
 
 MANY = 11
 
@@ -43,7 +43,7 @@ def test_eleven_tags_are_eleven_versions_in_order(
     assert [row["version"] for row in there.rows()] == list(range(1, MANY + 1))
     found = there.search("version > 8 ORDER BY version DESC", limit=None)
     assert [row["version"] for row in found] == [11, 10, 9]
-    member = HubMember(Hub(), f"hf://{name.partition('/')[0]}")
+    member = HubRegistry(Hub(), f"hf://{name.partition('/')[0]}")
     assert member.resolve(name).number == MANY and member.resolve(f"{name}@10").digest == eleven[9].digest
     another = stored(name, seed=99)
     done = ahf.publish(another.reference, f"hf://{name}")

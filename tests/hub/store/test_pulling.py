@@ -266,7 +266,7 @@ def test_private_without_and_with_a_token(
 
 def test_a_hub_that_is_not_there_says_so(at_hub: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from adapterhub_fin_registry.hub_client.client import Hub
-    from adapterhub_fin_registry.hub_client.repository import Repository
+    from adapterhub_fin_registry.hub_client.repository import HubRepository
 
     with pytest.raises(ahf.Unreachable, match="can't be reached"):
-        Repository(Hub("http://127.0.0.1:9"), name).numbers()
+        HubRepository(Hub("http://127.0.0.1:9"), name).numbers()

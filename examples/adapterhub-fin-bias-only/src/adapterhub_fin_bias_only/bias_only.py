@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapterhub_fin import BadRecipe, Site
+from adapterhub_fin import AttachContext, BadRecipe
 from adapterhub_fin.plugin.interfaces import MethodImplementation
 from adapterhub_fin_bias_only.options import BiasOnlyOptions
 
@@ -51,7 +51,7 @@ class BiasOnly(MethodImplementation):
     def __init__(self, options: BiasOnlyOptions) -> None:
         self.options = options
 
-    def attach(self, model: nn.Module, site: Site) -> nn.Module:
+    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         linear = [name for name, module in _unwrapped(model).named_modules() if isinstance(module, nn.Linear)]
         body = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in site.head_modules)]
         chosen = [name for name in body if fnmatchcase(name, self.options.layers)]
@@ -61,7 +61,7 @@ class BiasOnly(MethodImplementation):
         self._add(model, site.slot, chosen, site.head_modules, learns=True)
         return model
 
-    def rebuild(self, model: nn.Module, site: Site, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         self._add(model, site.slot, stored["layers"], stored["head_modules"], learns=False)
         return model

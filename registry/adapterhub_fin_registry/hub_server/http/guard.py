@@ -11,7 +11,7 @@ from adapterhub_fin_registry.hub_server.errors import BAD_TOKEN, HubError, no_re
 from adapterhub_fin_registry.hub_server.http.access import log
 from adapterhub_fin_registry.hub_server.http.rates import Rate, network
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
-from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.repo.repository import ServedRepository
 from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.hub_server.tokens import Token, Tokens
 
@@ -102,7 +102,7 @@ class Guard:
         await run_in_threadpool(self.check_writable)
         return token
 
-    async def reading(self, request: Request) -> Repository:
+    async def reading(self, request: Request) -> ServedRepository:
         """The repository that a request names, where it may be seen."""
         name = name_of(request)
         token = await self.token(request)
@@ -121,7 +121,7 @@ class Guard:
             raise no_repository(name)
         return repository
 
-    async def files(self, request: Request) -> Repository:
+    async def files(self, request: Request) -> ServedRepository:
         """The same, where its files may be read too, which of a gated repository not everybody may."""
         repository = await self.reading(request)
         if repository.kept.gated:
@@ -134,7 +134,7 @@ class Guard:
                 )
         return repository
 
-    async def writing(self, request: Request) -> tuple[Repository, Token]:
+    async def writing(self, request: Request) -> tuple[ServedRepository, Token]:
         """The repository that a request names, where it may be changed."""
         repository = await self.reading(request)
         return repository, await self.writer(request, repository.namespace)

@@ -25,7 +25,7 @@ from adapterhub_fin_registry.hub_server.repo import documents
 from adapterhub_fin_registry.hub_server.repo.card import head_of
 from adapterhub_fin_registry.hub_server.repo.listing import PAGE, Listing, Wanted
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
-from adapterhub_fin_registry.hub_server.repo.repository import MAIN, Repository
+from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepository
 from adapterhub_fin_registry.hub_server.settings import Settings
 
 COMMITS: Final = 200  # of one page
@@ -201,7 +201,7 @@ class Reads:
             raise
 
 
-def _place(request: Request, repository: Repository) -> tuple[str, str]:
+def _place(request: Request, repository: ServedRepository) -> tuple[str, str]:
     """The revision and the path that a request names: a revision may be `refs/heads/main`, slashes and all."""
     revision, path = request.path_params["revision"], request.path_params.get("path", "")
     if revision == "refs" and revision not in repository.kept.branches and revision not in repository.aliases:

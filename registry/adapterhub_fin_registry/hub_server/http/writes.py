@@ -23,7 +23,7 @@ from adapterhub_fin_registry.hub_server.push.push import push
 from adapterhub_fin_registry.hub_server.push.quota import Quota, Room
 from adapterhub_fin_registry.hub_server.receiving import BlobWriter
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
-from adapterhub_fin_registry.hub_server.repo.repository import MAIN, Repository, ref_of
+from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepository, ref_of
 from adapterhub_fin_registry.hub_server.repo.tree import Commit
 from adapterhub_fin_registry.hub_server.repo.turns import Turns
 from adapterhub_fin_registry.hub_server.settings import Settings
@@ -219,7 +219,7 @@ class Writes:
         return JSONResponse({})
 
     async def _change(
-        self, request: Request, repository: Repository, change: Callable[..., None], *more: str
+        self, request: Request, repository: ServedRepository, change: Callable[..., None], *more: str
     ) -> Response:
         """Change a repository at the revision that the path names."""
         revision = request.path_params["revision"]

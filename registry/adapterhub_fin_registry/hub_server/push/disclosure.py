@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from adapterhub_fin_registry.hub_server.errors import HubError
 from adapterhub_fin_registry.hub_server.repo.repositories import without_paths
-from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.repo.repository import ServedRepository
 from adapterhub_fin_registry.hub_server.repo.tree import SIGNATURES, Blob, Commit
 from adapterhub_fin_registry.model.manifest import Manifest
 from adapterhub_fin_registry.trust import admission
 from adapterhub_fin_registry.trust.signatures import Signature
 
 
-def check_files(repository: Repository, commit: Commit, blobs: Iterable[Blob]) -> None:
+def check_files(repository: ServedRepository, commit: Commit, blobs: Iterable[Blob]) -> None:
     """Refuse files of a commit that the policy doesn't allow, in the words that clients pass on.
 
     A version's file goes with its version. A draft's goes with what the draft would be as a version, where it is
@@ -27,17 +27,17 @@ def check_files(repository: Repository, commit: Commit, blobs: Iterable[Blob]) -
             _refuse(repository, _against_all(repository, blob.sha256))
 
 
-def check_commit(repository: Repository, commit: Commit) -> None:
+def check_commit(repository: ServedRepository, commit: Commit) -> None:
     """Refuse a commit that the policy doesn't allow; what isn't whole yet says nothing that could be asked about."""
     _refuse(repository, _violations(repository, commit))
 
 
-def sent_before(repository: Repository, commit: Commit) -> dict[str, Blob]:
+def sent_before(repository: ServedRepository, commit: Commit) -> dict[str, Blob]:
     """The files of a commit that a client need not send again: none of what it could not have from here."""
     return {} if _violations(repository, commit) else dict(commit.files)
 
 
-def find(repository: Repository, sha256: str) -> Blob | None:
+def find(repository: ServedRepository, sha256: str) -> Blob | None:
     """A file by its bytes: one that was uploaded, or that a version has which may be given out.
 
     What can't be had from here must be sent by whoever has it, or a push could give it another name.
@@ -50,7 +50,7 @@ def find(repository: Repository, sha256: str) -> Blob | None:
     return uploaded or next((blob for _, blob in repository.holding(sha256)), None)
 
 
-def _against_all(repository: Repository, sha256: str) -> list[str]:
+def _against_all(repository: ServedRepository, sha256: str) -> list[str]:
     """What the policy has against a file's versions; nothing where one of them may be given out, or there is none."""
     found: list[str] = []
     for version, _ in repository.holding(sha256):
@@ -61,7 +61,7 @@ def _against_all(repository: Repository, sha256: str) -> list[str]:
     return found
 
 
-def _violations(repository: Repository, commit: Commit) -> list[str]:
+def _violations(repository: ServedRepository, commit: Commit) -> list[str]:
     root = repository.registry.root
     if commit.version is not None:
         return admission.violations(commit.version, root)
@@ -75,6 +75,6 @@ def _violations(repository: Repository, commit: Commit) -> list[str]:
     return list(policy.violations(f"this draft of {repository.name}", manifest, signatures))
 
 
-def _refuse(repository: Repository, violations: list[str]) -> None:
+def _refuse(repository: ServedRepository, violations: list[str]) -> None:
     for violation in violations:
         raise HubError(403, without_paths(violation, repository.registry), "GatedRepo")

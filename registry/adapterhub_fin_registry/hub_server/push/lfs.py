@@ -13,7 +13,7 @@ from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 from adapterhub_fin_registry.hub_server.push.disclosure import find
 from adapterhub_fin_registry.hub_server.push.quota import Quota
 from adapterhub_fin_registry.hub_server.receiving import BlobWriter
-from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.repo.repository import ServedRepository
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.hub_server.tokens import Token
 
@@ -42,7 +42,7 @@ class Uploads:
         self._limit = limit
         self._key = secrets.token_bytes(32)
 
-    def batch(self, repository: Repository, body: dict[str, Any], base: str, token: Token) -> dict[str, Any]:
+    def batch(self, repository: ServedRepository, body: dict[str, Any], base: str, token: Token) -> dict[str, Any]:
         """The answer to an LFS batch: where to put each file that isn't here yet."""
         objects = body.get("objects")
         if body.get("operation") != "upload":
@@ -69,13 +69,13 @@ class Uploads:
             )
         self._state.keep(grant.repository, file.path, sha256, by)
 
-    def verify(self, repository: Repository, body: dict[str, Any]) -> None:
+    def verify(self, repository: ServedRepository, body: dict[str, Any]) -> None:
         """Say whether a file came; a HubError where it didn't."""
         oid, size = _checked(body)
         if not self._is_here(repository, oid, size):
             raise HubError(404, f"{oid} didn't come: send it again")
 
-    def _object(self, repository: Repository, said: Any, base: str, token: Token) -> dict[str, Any]:
+    def _object(self, repository: ServedRepository, said: Any, base: str, token: Token) -> dict[str, Any]:
         oid, size = _checked(said)
         answer: dict[str, Any] = {"oid": oid, "size": size}
         if size > self._limit:
@@ -89,7 +89,7 @@ class Uploads:
         upload = f"{base}/{repository.name}.git/info/lfs/objects/{oid}?{query}"
         return answer | {"authenticated": True, "actions": {"upload": {"href": upload}, "verify": {"href": verify}}}
 
-    def _is_here(self, repository: Repository, oid: str, size: int) -> bool:
+    def _is_here(self, repository: ServedRepository, oid: str, size: int) -> bool:
         found = find(repository, oid)
         if found is not None and found.size == size:
             self._state.renew(repository.name, oid)  # a commit will name it, which the sweep must not be quicker than

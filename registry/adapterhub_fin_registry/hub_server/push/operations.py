@@ -10,7 +10,7 @@ from adapterhub_fin_registry.hub_server.errors import bad_request
 from adapterhub_fin_registry.hub_server.push.changes import Operations, path_refusal
 from adapterhub_fin_registry.hub_server.push.commit_body import Line
 from adapterhub_fin_registry.hub_server.push.disclosure import find
-from adapterhub_fin_registry.hub_server.repo.repository import Repository
+from adapterhub_fin_registry.hub_server.repo.repository import ServedRepository
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.hub_server.repo.tree import Blob
 
@@ -19,7 +19,9 @@ _TITLE: Final = 2000
 _MESSAGE: Final = 50_000
 
 
-def operations_of(lines: list[Line], repository: Repository, state: State, by: str) -> tuple[Operations, list[str]]:
+def operations_of(
+    lines: list[Line], repository: ServedRepository, state: State, by: str
+) -> tuple[Operations, list[str]]:
     """What a commit asks for, and which of its files are new; nothing is kept unless every line is understood."""
     if not lines or lines[0].key != "header" or any(line.key == "header" for line in lines[1:]):
         raise bad_request("a commit begins with its header, and has one")
@@ -50,7 +52,7 @@ def operations_of(lines: list[Line], repository: Repository, state: State, by: s
     return Operations(blobs, deleted["deletedFile"], deleted["deletedFolder"], parent, title, message), new
 
 
-def _uploaded(line: Line, repository: Repository) -> Blob:
+def _uploaded(line: Line, repository: ServedRepository) -> Blob:
     """The file that came by LFS before, or that a version has."""
     said: dict[str, Any] = line.value
     oid = said.get("oid")
@@ -62,7 +64,7 @@ def _uploaded(line: Line, repository: Repository) -> Blob:
     return found
 
 
-def _kept(line: Line, repository: Repository, state: State, by: str, new: list[str]) -> Blob:
+def _kept(line: Line, repository: ServedRepository, state: State, by: str, new: list[str]) -> Blob:
     assert line.file is not None
     sha256 = line.file.finish()
     if state.keep(repository.name, line.file.path, sha256, by):

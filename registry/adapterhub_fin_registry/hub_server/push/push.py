@@ -13,7 +13,7 @@ from adapterhub_fin_registry.hub_server.push.quota import Quota
 from adapterhub_fin_registry.hub_server.push.store import Candidate, rehearsed, rows, stored, tree_id
 from adapterhub_fin_registry.hub_server.repo.pushed import ALL_ROWS, Pushed, pushed_id, version_id
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
-from adapterhub_fin_registry.hub_server.repo.repository import MAIN, Repository
+from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepository
 from adapterhub_fin_registry.hub_server.repo.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests
 from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.io.hash_cache import remembered
@@ -55,7 +55,7 @@ def push(
 class _Push:
     repositories: Repositories
     intake: Intake
-    repository: Repository
+    repository: ServedRepository
     branch: str
     head: Commit
     asked: Operations

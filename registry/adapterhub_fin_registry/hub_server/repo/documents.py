@@ -7,13 +7,15 @@ from itertools import islice
 from typing import Any, Final
 
 from adapterhub_fin_registry.hub_server.errors import bad_request, no_entry
-from adapterhub_fin_registry.hub_server.repo.repository import Ref, Repository
+from adapterhub_fin_registry.hub_server.repo.repository import Ref, ServedRepository
 from adapterhub_fin_registry.hub_server.repo.tree import CARD, Blob, Commit
 
 PAGE: Final = 1000  # paths of one page of a tree
 
 
-def repository_document(repository: Repository, commit: Commit, *, files: bool = True, blobs: bool = False) -> Any:
+def repository_document(
+    repository: ServedRepository, commit: Commit, *, files: bool = True, blobs: bool = False
+) -> Any:
     """What `model_info` reads of a repository at a commit; a list leaves the files out."""
     found: dict[str, Any] = {
         "_id": commit.id[:24],
@@ -91,7 +93,7 @@ def refs_document(branches: Iterable[Ref], tags: Iterable[Ref]) -> dict[str, Any
     }
 
 
-def _described(repository: Repository, commit: Commit) -> dict[str, Any]:
+def _described(repository: ServedRepository, commit: Commit) -> dict[str, Any]:
     """What a card says, with the tags that clients filter by: those of the card, and those of the manifest.
 
     Of a draft they are the newest version's, which is still there to be found, but for a card of the draft's own.

@@ -9,7 +9,7 @@ from typing import Final
 from adapterhub_fin_registry.errors import BadReference
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request, no_repository, no_revision
 from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
-from adapterhub_fin_registry.hub_server.repo.repository import ID, MAIN, TAG, CardOf, Repository
+from adapterhub_fin_registry.hub_server.repo.repository import ID, MAIN, TAG, CardOf, ServedRepository
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.model.reference import check_alias, check_name, is_segment
 from adapterhub_fin_registry.registry import Registry
@@ -29,14 +29,14 @@ class Repositories:
         self.state = state
         self.card = card
         self.private = private
-        self._cache: dict[str, tuple[str, RepositoryState | None, Repository]] = {}
+        self._cache: dict[str, tuple[str, RepositoryState | None, ServedRepository]] = {}
         self._guard = threading.Lock()
 
     def possible(self) -> list[str]:
         """Every name that may be a repository's, the empty ones too, and some of deleted ones: `get` says which are."""
         return sorted({*(shelf.name for shelf in shelves(self.registry.root)), *self.state.names()})
 
-    def get(self, name: str) -> Repository:
+    def get(self, name: str) -> ServedRepository:
         """A repository as it is now; a HubError where there is none."""
         try:
             check_name(name)
@@ -46,7 +46,9 @@ class Repositories:
         cached = self._cache.get(name)
         if cached is not None and cached[0] == mark and cached[1] is kept:
             return cached[2]
-        found = Repository(self.registry, self.state, self.card, name, kept or RepositoryState(private=self.private))
+        found = ServedRepository(
+            self.registry, self.state, self.card, name, kept or RepositoryState(private=self.private)
+        )
         if found.oldest is None and kept is None:
             raise no_repository(name)
         with self._guard:

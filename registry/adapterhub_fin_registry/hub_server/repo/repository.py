@@ -16,7 +16,7 @@ from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.hub_server.repo.tree import CARD, Blob, Commit, version_files
 from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.registry import Registry
-from adapterhub_fin_registry.storage.name_folder import Shelf
+from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.storage.transaction import now
 
 MAIN: Final = "main"
@@ -37,7 +37,7 @@ class Ref:
     commit: str
 
 
-class Repository:
+class ServedRepository:
     """One name as it was found: its versions, its aliases, and the state beside them.
 
     A version is read when it is first asked for, and parsed when it is shown: a push needs the newest of hundreds.
@@ -48,7 +48,7 @@ class Repository:
         self._state, self._card = state, card
         self.name = name
         self.namespace = name.partition("/")[0]
-        self._shelf = Shelf(registry.root, name)
+        self._shelf = NameFolder(registry.root, name)
         self._numbers = self._shelf.numbers()
         self._stored: dict[int, Version | None] = {}
         self.aliases = registry.aliases(name) if self.oldest else {}
