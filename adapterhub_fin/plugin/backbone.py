@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     torch = Lazy("torch")
 
-SLOT = re.compile(r"ahf_[0-9a-f]{8}")
+ADAPTER_NAME = re.compile(r"ahf_[0-9a-f]{8}")
 WRAPPED = ("base_layer", "original_module", "token_adapter")  # how PEFT names what its layers wrap
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class AttachContext:
     """Where an adapter goes: the facts of one attachment that its options don't hold."""
 
-    slot: str  # the runtime name, `ahf_<8 hex>`: in PEFT a user's string corrupts saves (peft 3584, 2252)
+    adapter_name: str  # the runtime name, `ahf_<8 hex>`: in PEFT a user's string corrupts saves (peft 3584, 2252)
     head_modules: tuple[str, ...] = ()  # modules with no weights in the base: they train whole, and travel
     task: str | None = None  # PEFT's task type, such as SEQ_CLS
     targets: tuple[str, ...] | None = None  # what an ahf_targets hook advised
@@ -48,13 +48,15 @@ class LoraFactors:
 class MethodImplementation(Protocol):
     """One PEFT method, built from its options.
 
-    Every parameter it adds holds the slot as a part of its name: that is how the base is told from what was added.
+    The name of each parameter that it adds has the adapter name as one of its parts: that tells the base from it.
     """
 
     positions: int = 0  # of the base's, those that the method takes for itself: a prompt's
     checkpointing: bool = True  # whether activations may be computed again in the backward pass
-    needs_values: bool = False  # whether attaching computes with the base's weights, so that no empty twin will do
-    reads_back: bool = (
+    needs_real_weights: bool = (
+        False  # whether attaching computes with the base's weights, so that no empty twin will do
+    )
+    reload_after_save: bool = (
         False  # whether what is stored differs in form from what was trained, so that a run reads it back
     )
 
@@ -71,9 +73,9 @@ class MethodImplementation(Protocol):
         """The model with an adapter of the stored structure; the values come later, through `tensors`."""
         ...
 
-    def rebuild_needs_values(self, folder: Path) -> bool:
+    def rebuild_needs_real_weights(self, folder: Path) -> bool:
         """Return whether `rebuild` of this folder computes with the base's weights."""
-        return self.needs_values
+        return self.needs_real_weights
 
     def changes_base(self, folder: Path) -> str | None:
         """Return what makes this stored adapter change the base itself, for every adapter on it; None if nothing does.
@@ -82,43 +84,43 @@ class MethodImplementation(Protocol):
         """
         return None
 
-    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+    def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
         """The live tensors of the adapter and its head, by the name they have in the file."""
         ...
 
-    def write_config(self, model: nn.Module, slot: str, folder: Path) -> None:
+    def write_config(self, model: nn.Module, adapter_name: str, folder: Path) -> None:
         """Write what `rebuild` needs, as JSON."""
         ...
 
-    def activate(self, model: nn.Module, slot: str) -> None:
-        """Make this slot the one that answers."""
+    def activate(self, model: nn.Module, adapter_name: str) -> None:
+        """Make this adapter name the one that answers."""
         ...
 
-    def fill(self, model: nn.Module, slot: str, stored: Mapping[str, Tensor]) -> None:
+    def fill(self, model: nn.Module, adapter_name: str, stored: Mapping[str, Tensor]) -> None:
         """Put stored values into the live tensors; names and shapes have been checked one to one."""
         import torch
 
         with torch.no_grad():
-            for name, live in self.tensors(model, slot).items():
+            for name, live in self.tensors(model, adapter_name).items():
                 live.copy_(stored[name])
 
     def loading(self) -> Mapping[str, Any]:
         """How the base must be loaded: keywords of `from_pretrained`, such as dtype or quantization_config."""
         return {}
 
-    def callbacks(self, model: nn.Module, slot: str, total_steps: int) -> Sequence[TrainerCallback]:
+    def callbacks(self, model: nn.Module, adapter_name: str, total_steps: int) -> Sequence[TrainerCallback]:
         """What must run during training; `total_steps` is the true number of optimizer steps."""
         return ()
 
-    def penalty(self, model: nn.Module, slot: str) -> Tensor | None:
+    def penalty(self, model: nn.Module, adapter_name: str) -> Tensor | None:
         """What is added to the head's loss in every step, a scalar; None adds nothing."""
         return None
 
-    def training_state(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
-        """Everything that exact resumption needs beside the optimizer, by name; the slot is the same then."""
+    def training_state(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
+        """Everything that exact resumption needs beside the optimizer, by name; the adapter name is the same then."""
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
-    def resume(self, model: nn.Module, slot: str, state: Mapping[str, Tensor]) -> None:
+    def resume(self, model: nn.Module, adapter_name: str, state: Mapping[str, Tensor]) -> None:
         """Put a training state back into an adapter that the same options have attached to the same base."""
         import torch
 
@@ -136,7 +138,7 @@ class MethodImplementation(Protocol):
         """
         return None
 
-    def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
+    def hidden_states(self, model: nn.Module, adapter_name: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""
         from adapterhub_fin.plugin.backbone import backbone
 

@@ -40,16 +40,16 @@ class PeftMethod(MethodImplementation):
         raise NotImplementedError
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        return self._attach_checked(model, self._config(model, site), site.slot)
+        return self._attach_checked(model, self._config(model, site), site.adapter_name)
 
-    def _attach_checked(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+    def _attach_checked(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         """Attach a new adapter; BadRecipe where a name in its configuration matches nothing of the model."""
         from adapterhub_fin.plugin.backbone import unwrapped, vocabulary_size
 
         inner, asked = unwrapped(model), copy.deepcopy(config)
         modules, parameters = dict(inner.named_modules()), dict(inner.named_parameters())
         check_names(asked, modules, parameters, vocabulary_size(model), self.method_name())
-        wrapped = self._inject(model, config, slot)
+        wrapped = self._inject(model, config, adapter_name)
         adapted = getattr(peft_model(wrapped).base_model, "targeted_module_names", ())
         check_adapted(asked, modules, adapted, self.method_name())
         return wrapped
@@ -68,15 +68,15 @@ class PeftMethod(MethodImplementation):
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         config = read_peft_config(folder)
         config.inference_mode = True
-        return self._inject(model, config, site.slot)
+        return self._inject(model, config, site.adapter_name)
 
-    def rebuild_needs_values(self, folder: Path) -> bool:
-        return self.needs_values or computes_with_weights(read_settings(folder))
+    def rebuild_needs_real_weights(self, folder: Path) -> bool:
+        return self.needs_real_weights or computes_with_weights(read_settings(folder))
 
     def changes_base(self, folder: Path) -> str | None:
         return changes_base(read_settings(folder))
 
-    def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+    def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         from peft import PeftModel, get_peft_model
 
         # get_peft_model puts the model's local path here, and warns where something else stood.
@@ -84,53 +84,53 @@ class PeftMethod(MethodImplementation):
         empty = next(model.parameters()).is_meta  # a twin's adapter needs no values either
         if isinstance(model, PeftModel):
             try:
-                model.add_adapter(slot, config, low_cpu_mem_usage=empty)
+                model.add_adapter(adapter_name, config, low_cpu_mem_usage=empty)
             except (ValueError, TypeError) as error:  # some go with no other on one model, or not on one layer
                 reason = str(error).partition("\n")[0]
                 raise WrongBase(
                     f"the adapter can't be attached beside another ({reason}): load it onto a base of its own"
                 ) from error
-            model.set_adapter(slot, inference_mode=config.inference_mode)
+            model.set_adapter(adapter_name, inference_mode=config.inference_mode)
             wrapped = model
         elif getattr(model, "peft_config", None):
             raise WrongBase("this model carries adapters already: pass the PeftModel that wraps it, or a fresh base")
         else:
             try:
-                wrapped = get_peft_model(model, config, adapter_name=slot, low_cpu_mem_usage=empty)
+                wrapped = get_peft_model(model, config, adapter_name=adapter_name, low_cpu_mem_usage=empty)
             except ValueError as error:  # PEFT says which layers it looked for, and where
                 raise WrongBase(f"the adapter can't be attached: {error}") from error
         config.base_model_name_or_path = name
         return wrapped
 
-    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+    def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
         from peft import get_peft_model_state_dict
 
-        from adapterhub_fin.plugin.backbone import SLOT
+        from adapterhub_fin.plugin.backbone import ADAPTER_NAME
 
         # A bool, not "auto", which looks the base up on the network (peft 1452).
         try:
-            found = get_peft_model_state_dict(model, adapter_name=slot, save_embedding_layers=False)
+            found = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
         except KeyError as error:  # PEFT asks every adapter for the rows that one on the model has trained
             raise WrongBase(
                 "an adapter on this model trains single tokens, and PEFT can't read one without them beside it "
                 f"({error}): load this one onto a base of its own"
             ) from error
         # PEFT leaves out this PeftModel's other adapters, and not those of another that wraps the same backbone.
-        return {name: found[name] for name in sorted(found) if not any(map(SLOT.fullmatch, name.split(".")))}
+        return {name: found[name] for name in sorted(found) if not any(map(ADAPTER_NAME.fullmatch, name.split(".")))}
 
-    def plain_config(self, model: nn.Module, slot: str) -> dict[str, Any]:
+    def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
         """PEFT's configuration of an adapter, as its folder holds it: plain values, without a runtime name."""
-        return {**plain(peft_model(model).peft_config[slot].to_dict()), "inference_mode": True}
+        return {**plain(peft_model(model).peft_config[adapter_name].to_dict()), "inference_mode": True}
 
-    def write_config(self, model: nn.Module, slot: str, folder: Path) -> None:
+    def write_config(self, model: nn.Module, adapter_name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.plain_config(model, slot), indent=2, sort_keys=True)
+        text = json.dumps(self.plain_config(model, adapter_name), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
-    def activate(self, model: nn.Module, slot: str) -> None:
+    def activate(self, model: nn.Module, adapter_name: str) -> None:
         wrapped = peft_model(model)
-        if wrapped.active_adapters != [slot] or not _answers(wrapped, slot):
-            wrapped.set_adapter(slot, inference_mode=True)
+        if wrapped.active_adapters != [adapter_name] or not _answers(wrapped, adapter_name):
+            wrapped.set_adapter(adapter_name, inference_mode=True)
 
 
 def peft_model(model: nn.Module) -> Any:
@@ -142,12 +142,12 @@ def peft_model(model: nn.Module) -> Any:
     return model
 
 
-def _answers(model: PeftModel, slot: str) -> bool:
-    """Whether the shared layers have this slot active too: another PeftModel may wrap the same backbone."""
+def _answers(model: PeftModel, adapter_name: str) -> bool:
+    """Whether the shared layers have this adapter name active too: another PeftModel may wrap the same backbone."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layer = next((module for module in model.modules() if isinstance(module, BaseTunerLayer)), None)
-    return layer is None or layer.active_adapters == [slot]
+    return layer is None or layer.active_adapters == [adapter_name]
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

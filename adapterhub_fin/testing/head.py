@@ -52,10 +52,10 @@ class HeadContract(AtTheBench):
     def test_loss_is_finite_and_falls(self, trained: Trained) -> None:
         from torch.optim import AdamW
 
-        from adapterhub_fin.engine.base.slots import new_slot
+        from adapterhub_fin.engine.base.adapter_names import new_adapter_name
         from adapterhub_fin.engine.training.prepare import draft, set_up
 
-        setup = set_up(draft(Recipe.read(trained.bench.recipe("loss"))), new_slot())
+        setup = set_up(draft(Recipe.read(trained.bench.recipe("loss"))), new_adapter_name())
         batch = _batch(setup)
         labels = batch.pop("labels")
         optimizer = AdamW(setup.model.parameters(), lr=1e-3)

@@ -1,4 +1,4 @@
-"""What a method must keep: the base untouched, the slot apart, and the same answers wherever it is loaded."""
+"""What a method must keep: the base untouched, the adapter name apart, and the same answers wherever it is loaded."""
 
 from __future__ import annotations
 
@@ -80,10 +80,8 @@ class MethodContract(AtTheBench):
     def test_every_added_parameter_holds_the_slot_in_its_name(self, trained: Trained) -> None:
         added, _, site = _attached(trained)
         assert added, "attach added no parameter"
-        nameless = sorted(name for name in added if site.slot not in name.split("."))
-        assert not nameless, (
-            f"what is added must be named as in layer.x.{site.slot}, with the slot a part: {nameless[:3]}"
-        )
+        nameless = sorted(name for name in added if site.adapter_name not in name.split("."))
+        assert not nameless, f"what is added must be named as in layer.x.{site.adapter_name}, and not {nameless[:3]}"
 
     def test_training_changes_the_adapter(self, trained: Trained) -> None:
         heads = trained.run.adapter.manifest.head.modules if trained.run.adapter.manifest.head else ()
@@ -116,12 +114,14 @@ class MethodContract(AtTheBench):
         assert not differing, f"stored otherwise than `tensors` gives them: {differing[:3]}"
 
     def test_no_runtime_name_is_stored(self, trained: Trained) -> None:
-        from adapterhub_fin.plugin.backbone import SLOT
+        from adapterhub_fin.plugin.backbone import ADAPTER_NAME
 
         for path in trained.run.version.files.rglob("*"):
-            assert not SLOT.search(path.name), f"a slot stands in the file name {path.name}"
+            assert not ADAPTER_NAME.search(path.name), f"a adapter_name stands in the file name {path.name}"
             if path.is_file():
-                assert not SLOT.search(path.read_bytes().decode("latin-1")), f"a slot stands in {path.name}"
+                assert not ADAPTER_NAME.search(path.read_bytes().decode("latin-1")), (
+                    f"a adapter_name stands in {path.name}"
+                )
 
     def test_a_fresh_process_answers_bit_for_bit_the_same(self, trained: Trained) -> None:
         run = trained.run
@@ -200,12 +200,12 @@ class MethodContract(AtTheBench):
 
 def _attached(trained: Trained) -> tuple[set[str], nn.Module, AttachContext]:
     """A new adapter on a fresh model: the names of the parameters added, the model and the site."""
-    from adapterhub_fin.engine.base.slots import new_slot
+    from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 
     model, _, travelling = trained.bench.model(trained.run.version)
     method, head = trained.bench.plugs(trained.run.version)
     before = list(model.parameters())
-    site = AttachContext(slot=new_slot(), head_modules=travelling, task=head.task)
+    site = AttachContext(adapter_name=new_adapter_name(), head_modules=travelling, task=head.task)
     adapted = method.attach(model, site)
     known = {id(parameter) for parameter in before}
     added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in known}
@@ -221,7 +221,10 @@ def _differ(one: Tensor, other: Tensor | None) -> bool:
 
 def _live(run: Run) -> dict[str, Tensor]:
     adapter = run.adapter
-    return {name: tensor.detach().cpu() for name, tensor in adapter.method.tensors(adapter.model, adapter.slot).items()}
+    return {
+        name: tensor.detach().cpu()
+        for name, tensor in adapter.method.tensors(adapter.model, adapter.adapter_name).items()
+    }
 
 
 def _answers(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tensor:

@@ -33,8 +33,8 @@ LORA: dict[str, Any] = {"peft_type": "LORA", "r": 2, "bias": "none", "init_lora_
 )
 def test_changes_of_the_base(config: dict[str, Any], said: str | None) -> None:
     assert changes_base({**LORA, **config}) == said
-    needs_values = said is not None and "bias" not in said and "replication" not in said
-    assert computes_with_weights({**LORA, **config}) == needs_values
+    needs_real_weights = said is not None and "bias" not in said and "replication" not in said
+    assert computes_with_weights({**LORA, **config}) == needs_real_weights
 
 
 @pytest.mark.parametrize("start", [True, False, "gaussian", "pissa", "olora", None])

@@ -121,7 +121,7 @@ def test_of_a_grown_table_the_rows_that_were_there_are_read() -> None:
 
 
 def test_what_an_adapter_added_is_no_part_of_the_base() -> None:
-    """Whatever holds its slot: a parameter, or a module."""
+    """Whatever holds its adapter name: a parameter, or a module."""
     plain, adapted = bert(30), bert(30)
     adapted.encoder.extra = torch.nn.ParameterDict({"ahf_0123abcd": torch.nn.Parameter(torch.ones(3))})
     adapted.pooler.more = torch.nn.ModuleDict({"ahf_0123abcd": torch.nn.Linear(2, 2)})

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import AttachContext
 
@@ -25,7 +25,7 @@ def attach(name: str, **options: Any) -> Any:
         model = LlamaForCausalLM(LlamaConfig(**SIZES))
     method = plugs.build(Method, name, options)
     with torch.random.fork_rng(devices=[]):
-        return method.attach(model, AttachContext(slot=new_slot(), task="CAUSAL_LM"))
+        return method.attach(model, AttachContext(adapter_name=new_adapter_name(), task="CAUSAL_LM"))
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def saved_bytes(model: torch.nn.Module, sizes: list[int]) -> Iterator[None]:
 
 def real(plan: PreparedRun) -> tuple[Any, dict[str, Tensor]]:
     """The adapted model with its weights, and the batch that the rehearsal takes."""
-    setup = set_up(plan, plan.site.slot)
+    setup = set_up(plan, plan.site.adapter_name)
     model: Any = setup.method.attach(setup.model, setup.site).train()
     return model, plan.head.collator(plan.tokenizer)([dict(row) for row in longest_part(plan)])
 

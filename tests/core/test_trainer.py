@@ -42,11 +42,11 @@ def made(folder: Path, *, head: Any = None, penalty: float | None = None, **extr
     recipe = Recipe.read({"name": "a/b", "corpus": "headlines", "training": training}).check().resolved()
     reader = plugs.build(ahf.Head, "classify", head or {})
     reader.restore(["a", "b", "c"])
-    method = SimpleNamespace(penalty=lambda model, slot: None if penalty is None else torch.tensor(penalty))
+    method = SimpleNamespace(penalty=lambda model, adapter_name: None if penalty is None else torch.tensor(penalty))
     return AdapterTrainer(
         method=method,  # type: ignore[arg-type]
         head=reader,
-        slot="ahf_00000000",
+        adapter_name="ahf_00000000",
         model=Line(),
         args=arguments(recipe.training, metric_for("classify", "accuracy"), folder),
         train_dataset=[{"input_ids": list(range(1 + place % 4)), "labels": place % 3} for place in range(21)],
@@ -98,7 +98,7 @@ def test_a_checkpoint_of_one_value_that_is_no_number_is_not_written(
 ) -> None:
     monkeypatch.setattr(trainer_module, "write_adapter", lambda *given: None)  # what the adapter is doesn't matter
     trainer, values = made(tmp_path), torch.ones(3)
-    trainer.method = SimpleNamespace(training_state=lambda model, slot: {"a": torch.ones(2), "b": values})  # type: ignore
+    trainer.method = SimpleNamespace(training_state=lambda model, adapter_name: {"a": torch.ones(2), "b": values})  # type: ignore
     trainer._save(str(tmp_path))
     (tmp_path / STATE).unlink()
     values[place] = wrong
@@ -191,7 +191,7 @@ def test_a_run_goes_through_the_rows_in_the_order_of_its_seed_and_epoch(tmp_path
 class Heavy(Lora):
     """Pays for every value of its update, beyond what it may gain."""
 
-    def penalty(self, model: nn.Module, slot: str) -> Tensor | None:
+    def penalty(self, model: nn.Module, adapter_name: str) -> Tensor | None:
         found = [each.square().sum() for name, each in model.named_parameters() if "lora_A" in name]
         return 1e4 * torch.stack(found).sum()
 

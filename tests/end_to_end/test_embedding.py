@@ -85,7 +85,7 @@ def _by_hand(adapter: Adapter, text: str) -> list[np.ndarray]:
     """Each layer's states of one text, (tokens, hidden), with the prompt put before it here."""
     ids = torch.tensor(adapter.tokenizer([text], truncation=True, max_length=40)["input_ids"])
     core, name = backbone(adapter.model), adapter.manifest.method.name
-    own = adapter.method.tensors(adapter.model, adapter.slot).get("prompt_embeddings")
+    own = adapter.method.tensors(adapter.model, adapter.adapter_name).get("prompt_embeddings")
     with adapter.answering():
         if name == "lora":
             states = core(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True).hidden_states

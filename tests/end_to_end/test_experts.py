@@ -75,7 +75,7 @@ def left_out(config: PretrainedConfig, method: str, **options: Any) -> OutOfReac
     base = skeleton(config)
     reach = Reach(base)
     return reach.out_of(
-        plugs.build(Method, method, options).attach(base, AttachContext(slot="ahf_00000000", task="CAUSAL_LM"))
+        plugs.build(Method, method, options).attach(base, AttachContext(adapter_name="ahf_00000000", task="CAUSAL_LM"))
     )
 
 

@@ -152,8 +152,8 @@ class TestTwoTheNameOfAnAdapter:
 
     def test_a_slot_of_ours_is_no_user_s_string(self, trained: Run, encoder: Path) -> None:
         loaded = ahf.load(trained.reference, base=encoder, registry=registry_of(trained))
-        assert loaded.slot.startswith("ahf_") and len(loaded.slot) == 12
-        assert not any(loaded.slot in name for name, _, _ in loaded.manifest.tensors)
+        assert loaded.adapter_name.startswith("ahf_") and len(loaded.adapter_name) == 12
+        assert not any(loaded.adapter_name in name for name, _, _ in loaded.manifest.tensors)
 
 
 class TestThreeTheHead:

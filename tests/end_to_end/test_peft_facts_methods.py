@@ -134,7 +134,9 @@ class TestEightAdaLora:
 
         def listening(setup: Any, model: Any, *rest: Any) -> Any:
             trainer = whole(setup, model, *rest)
-            seen.extend([model.peft_config[setup.site.slot], setup.method.penalty(model, setup.site.slot)])
+            seen.extend(
+                [model.peft_config[setup.site.adapter_name], setup.method.penalty(model, setup.site.adapter_name)]
+            )
             return trainer
 
         bench = Bench(tmp_path, "encoder", {"name": "adalora", "initial_rank": 4, "target_rank": 2}, CLASSIFY)
@@ -182,13 +184,13 @@ class TestNinePrefixTuning:
             ahf.attach(shallow, run.reference, tokenizer=run.adapter.tokenizer, registry=bench.registry)
 
     def test_a_prefix_starts_from_what_the_base_makes_of_a_text(self, tmp_path: Path) -> None:
-        from adapterhub_fin.engine.base.slots import new_slot
+        from adapterhub_fin.engine.base.adapter_names import new_adapter_name
         from adapterhub_fin.engine.training.prepare import draft, set_up
 
         for base in ("encoder", "decoder"):
             method = {"name": "prefix-tuning", "tokens": 5, "text": "Profit rose."}
             bench = Bench(tmp_path / base, base, method, CLASSIFY)
-            setup = set_up(draft(ahf.Recipe.read(bench.recipe("start"))), new_slot())
+            setup = set_up(draft(ahf.Recipe.read(bench.recipe("start"))), new_adapter_name())
             seen: dict[str, torch.Tensor] = {}
             name = (
                 "bert.encoder.layer.1.attention.self.value" if base == "encoder" else "model.layers.1.self_attn.v_proj"
@@ -200,5 +202,5 @@ class TestNinePrefixTuning:
             setup.model.eval()(input_ids=ids)
             hook.remove()
             adapted: Any = setup.method.attach(setup.model, setup.site)
-            prefix = adapted.prompt_encoder[setup.site.slot].embedding.weight
+            prefix = adapted.prompt_encoder[setup.site.adapter_name].embedding.weight
             assert torch.allclose(prefix[:, -seen["value"].shape[-1] :], seen["value"][0], atol=1e-5)

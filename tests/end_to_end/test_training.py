@@ -296,8 +296,8 @@ def test_a_veto_stops_the_add_and_nothing_is_stored(encoder: Path) -> None:
 class Forgetful(Lora):
     """A method whose configuration says another rank than its tensors have."""
 
-    def plain_config(self, model: Any, slot: str) -> dict[str, Any]:
-        config = dict(super().plain_config(model, slot))
+    def plain_config(self, model: Any, adapter_name: str) -> dict[str, Any]:
+        config = dict(super().plain_config(model, adapter_name))
         return {**config, "r": config["r"] + 1}
 
 

@@ -30,7 +30,7 @@ class Thaws(Lora):
 
 
 class Nameless(Lora):
-    """Adds a parameter whose name holds no slot."""
+    """Adds a parameter whose name holds no adapter_name."""
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         adapted = super().attach(model, site)
@@ -54,14 +54,14 @@ class Unseeded(Lora):
 class Forgets(Lora):
     """Stores its own update and not the head that learnt beside it."""
 
-    def tensors(self, model: nn.Module, slot: str) -> Any:
-        return {name: tensor for name, tensor in super().tensors(model, slot).items() if "lora_" in name}
+    def tensors(self, model: nn.Module, adapter_name: str) -> Any:
+        return {name: tensor for name, tensor in super().tensors(model, adapter_name).items() if "lora_" in name}
 
 
 class Sticks(Lora):
     """Leaves whichever adapter came last in charge."""
 
-    def activate(self, model: nn.Module, slot: str) -> None: ...
+    def activate(self, model: nn.Module, adapter_name: str) -> None: ...
 
 
 class Idles(Lora):
@@ -113,7 +113,7 @@ def _saboteurs() -> Iterator[None]:
 PROMISES = [
     ("thaws", "test_only_the_adapter_and_the_head_learn", "must be frozen"),
     ("thaws", "test_training_leaves_every_weight_of_the_base_bit_identical", "of the base were changed"),
-    ("nameless", "test_every_added_parameter_holds_the_slot_in_its_name", "with the slot"),
+    ("nameless", "test_every_added_parameter_holds_the_slot_in_its_name", "with the adapter name"),
     ("unseeded", "test_one_seed_gives_one_adapter", "gave other bytes"),
     ("sticks", "test_two_versions_share_a_bare_base", "answers otherwise"),
     ("sticks", "test_two_versions_share_a_model_with_a_head", "answers otherwise"),

@@ -16,7 +16,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.row_sums import row_sums
 from adapterhub_fin.errors import WrongBase
 from adapterhub_fin.plugin.backbone import (
-    SLOT,
+    ADAPTER_NAME,
     backbone,
     backbone_prefix,
     bare,
@@ -81,10 +81,10 @@ def base_parameters(model: nn.Module, leave_out: Collection[str] = ()) -> Iterat
 def _bare_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
     module = bare(module)
     for name, parameter in module.named_parameters(recurse=False):
-        if not SLOT.fullmatch(name):
+        if not ADAPTER_NAME.fullmatch(name):
             yield prefix + name, parameter
     for name, child in module.named_children():
-        if not SLOT.fullmatch(name):
+        if not ADAPTER_NAME.fullmatch(name):
             yield from _bare_parameters(child, f"{prefix}{name}.")
 
 

@@ -146,7 +146,7 @@ def try_out(
 
     So a layer that does not exist is refused before any weight is read.
     """
-    device = torch.device("cpu" if method.needs_values else "meta")
+    device = torch.device("cpu" if method.needs_real_weights else "meta")
     with building(), device, torch.random.fork_rng(devices=[]):
         skeleton = head.skeleton(config)
         drawn = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()

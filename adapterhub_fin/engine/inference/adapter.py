@@ -55,7 +55,7 @@ class Adapter:
     tokenizer: PreTrainedTokenizerBase | Any  # a NoTokenizer of a plain module
     method: MethodImplementation
     head: HeadImplementation | None
-    slot: str
+    adapter_name: str
     max_length: int
 
     @property
@@ -101,7 +101,9 @@ class Adapter:
         pooling: PoolingImplementation = plugs.build(Head, "embed", options)
 
         def vectors(batch: dict[str, Tensor]) -> Tensor:
-            return pooling.pool(self.method.hidden_states(self.model, self.slot, batch), batch["attention_mask"])
+            return pooling.pool(
+                self.method.hidden_states(self.model, self.adapter_name, batch), batch["attention_mask"]
+            )
 
         return self._batched(texts, batch_size, vectors, progress).numpy()
 
@@ -148,13 +150,13 @@ class Adapter:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Hold the model for this thread, with this slot active, in evaluation mode and without gradients.
+        """Hold the model for this thread, with this adapter name active, in evaluation mode and without gradients.
 
         Other threads that want the model, or another on the same backbone, wait. Each module's own mode comes back.
         """
         with computing(self.model), aligned_padding(self.model, self.tokenizer.pad_token_id):
             in_training = [module for module in self.model.modules() if module.training]
-            self.method.activate(self.model, self.slot)
+            self.method.activate(self.model, self.adapter_name)
             _set_training(in_training, False)
             try:
                 with torch.inference_mode():

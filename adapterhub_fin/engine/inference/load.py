@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.adapter_names import (
+    check_unchanged,
+    new_adapter_name,
+    note_wrapper,
+    take_adapter_name,
+    wrapper_of,
+)
 from adapterhub_fin.engine.base.check import check_base, check_shape, describe_base, held_base, record_first_pin
 from adapterhub_fin.engine.base.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.base.own_tokenizer import brought_tokenizer
 from adapterhub_fin.engine.base.padding import align_padding, padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.base.slots import check_unchanged, new_slot, note_wrapper, take_slot, wrapper_of
 from adapterhub_fin.engine.importing.read_folder import is_unserved, task_of
 from adapterhub_fin.engine.inference.adapter import Adapter, NoTokenizer
 from adapterhub_fin.engine.peft.adapter_io import fill_adapter
@@ -184,15 +190,17 @@ def _attach(
         changes = "whole embeddings"
         check_unchanged(model, changes, version.reference)
     task = found.head.task if found.head else None
-    site = AttachContext(slot=new_slot(), head_modules=travelling, task=task, base=version.manifest.base.repository)
+    site = AttachContext(
+        adapter_name=new_adapter_name(), head_modules=travelling, task=task, base=version.manifest.base.repository
+    )
     check_fits(method, model, site, found.folder, version.reference)
-    take_slot(model, site.slot, version.manifest.method.name, version.reference if changes else None)
+    take_adapter_name(model, site.adapter_name, version.manifest.method.name, version.reference if changes else None)
     before = set(model.modules())
     adapted = method.rebuild(model, site, found.folder)
-    fill_adapter(method, adapted, site.slot, found.folder)
+    fill_adapter(method, adapted, site.adapter_name, found.folder)
     note_wrapper(model, adapted)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
-        if site.slot in name.split("."):
+        if site.adapter_name in name.split("."):
             parameter.requires_grad_(False)
     for module in adapted.modules():
         if module not in before:  # the caller's own modules keep the modes that they have
@@ -200,7 +208,7 @@ def _attach(
     if first is not None:
         record_first_pin(found.registry, version, first)
     length = _max_length(version, tokenizer)
-    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, found.head, site.slot, length)
+    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, found.head, site.adapter_name, length)
 
 
 def _held(model: nn.Module, found: Found, stored: StoredEmbeddings) -> tuple[Base, tuple[str, ...], bool]:

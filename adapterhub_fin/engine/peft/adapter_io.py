@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from adapterhub_fin.plugin.interfaces import MethodImplementation
 
 
-def write_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
+def write_adapter(method: MethodImplementation, model: nn.Module, adapter_name: str, folder: Path) -> None:
     """Write every tensor of the adapter, and what `rebuild` needs, into a folder."""
-    tensors = method.tensors(model, slot)
+    tensors = method.tensors(model, adapter_name)
     if not tensors:
         raise WrongTensors("the method names no tensor to save: its `tensors` must return the adapter's parameters")
-    if leaked := sorted(name for name in tensors if slot in name):
-        raise WrongTensors(f"the runtime name {slot} stands in a stored tensor's name ({leaked[0]})")
+    if leaked := sorted(name for name in tensors if adapter_name in name):
+        raise WrongTensors(f"the runtime name {adapter_name} stands in a stored tensor's name ({leaked[0]})")
     folder.mkdir(parents=True, exist_ok=True)
-    method.write_config(model, slot, folder)
+    method.write_config(model, adapter_name, folder)
     write_tensors(tensors, folder / WEIGHTS)
 
 
@@ -55,14 +55,14 @@ def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return apart
 
 
-def fill_adapter(method: MethodImplementation, model: nn.Module, slot: str, folder: Path) -> None:
+def fill_adapter(method: MethodImplementation, model: nn.Module, adapter_name: str, folder: Path) -> None:
     """Put a folder's tensors into an adapter of the same structure, and the whole embeddings into the base."""
     import torch
     from safetensors.torch import load_file
 
     stored = load_file(folder / WEIGHTS)
     live = live_embeddings(model, stored_embeddings(model, folder))
-    method.fill(model, slot, {name: value for name, value in stored.items() if name not in live})
+    method.fill(model, adapter_name, {name: value for name, value in stored.items() if name not in live})
     with torch.no_grad():
         for name, parameter in live.items():
             parameter.copy_(stored[name])

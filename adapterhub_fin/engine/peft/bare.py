@@ -12,7 +12,7 @@ from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from adapterhub_fin.engine.base import fingerprint as pin
-from adapterhub_fin.engine.base.slots import sharing_copy
+from adapterhub_fin.engine.base.adapter_names import sharing_copy
 from adapterhub_fin.plugin.backbone import backbone_prefix
 from adapterhub_fin.plugin.base_changes import changes_biases, changes_weights
 

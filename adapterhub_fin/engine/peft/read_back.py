@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.adapter_names import check_bijection, meta_twin
 from adapterhub_fin.engine.base.locks import building
-from adapterhub_fin.engine.base.slots import check_bijection, meta_twin
 from adapterhub_fin.engine.peft.embeddings import live_embeddings, stored_embeddings
 from adapterhub_fin.errors import AdapterHubError, WrongTensors
 
@@ -27,20 +27,18 @@ def check_fits(method: MethodImplementation, model: nn.Module, site: AttachConte
     The twin holds no values unless the method computes with them. Raises WrongTensors, WrongBase or PluginError.
     """
     try:
-        twin = None if method.rebuild_needs_values(folder) else method.rebuild(meta_twin(model), site, folder)
+        twin = None if method.rebuild_needs_real_weights(folder) else method.rebuild(meta_twin(model), site, folder)
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
             raise
         twin = None  # it computes with values after all
     if twin is None:
         twin = method.rebuild(copy.deepcopy(model), site, folder)
-    slots = {**live_embeddings(twin, stored_embeddings(twin, folder)), **method.tensors(twin, site.slot)}
+    slots = {**live_embeddings(twin, stored_embeddings(twin, folder)), **method.tensors(twin, site.adapter_name)}
     check_bijection(slots, folder, whose)
 
 
-def check_reads_back(
-    method: MethodImplementation, base: nn.Module, site: AttachContext, folder: Path, whose: str
-) -> None:
+def check_reload(method: MethodImplementation, base: nn.Module, site: AttachContext, folder: Path, whose: str) -> None:
     """Raise WrongTensors where what was written would not load onto the base that it was trained on."""
     try:
         with building(), torch.random.fork_rng(devices=[]):

@@ -18,7 +18,7 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
-from adapterhub_fin.engine.base.slots import new_slot, sharing_copy
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name, sharing_copy
 from adapterhub_fin.engine.peft.adapter_io import write_tensors
 from adapterhub_fin.engine.peft.changed_rows import stored_names
 from adapterhub_fin.errors import BadRecipe, WrongTensors
@@ -56,7 +56,7 @@ def read_adapter(model: PeftModel, adapter: str) -> tuple[dict[str, Any], dict[s
 
     Raises WrongTensors where there is nothing to save.
     """
-    slots = {name: new_slot() for name in model.peft_config}
+    slots = {name: new_adapter_name() for name in model.peft_config}
     twin: Any = renamed(sharing_copy(model), slots)  # untyped, as PEFT is
     with torch.no_grad():
         found = get_peft_model_state_dict(twin, adapter_name=slots[adapter], save_embedding_layers=False)

@@ -113,7 +113,7 @@ class _Stage:
             self.told = arguments(draft.recipe.training, draft.metric, Path(folder))
         kind, options = Trainer.get_optimizer_cls_and_kwargs(self.told)
         self.optimizer: torch.optim.Optimizer = kind(self.trained, **options)
-        self.callbacks = draft.method.callbacks(self.model, draft.site.slot, draft.steps)
+        self.callbacks = draft.method.callbacks(self.model, draft.site.adapter_name, draft.steps)
 
     def _step(self, rows: Rows) -> tuple[int, int, int]:
         """One optimizer step; bytes kept for the backward pass, and where its last part's work and the update begin."""
@@ -141,7 +141,7 @@ class _Stage:
     def _loss(self, batch: dict[str, Tensor]) -> Tensor:
         draft, labels = self.draft, batch.pop("labels")
         value = draft.head.loss(self._forward(batch), labels)
-        penalty = draft.method.penalty(self.model, draft.site.slot)
+        penalty = draft.method.penalty(self.model, draft.site.adapter_name)
         return value if penalty is None else value + penalty
 
     def _forward(self, batch: Mapping[str, Tensor]) -> Any:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.base.slots import new_slot
 from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.data.known import first_seen
 from adapterhub_fin.engine.data.splits import PARTS
@@ -108,7 +108,9 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     with quiet_loading():
         tokenizer = plugs.load_tokenizer(source.folder)
     targets = extensions().targets(str(config.model_type), recipe.method.name)
-    site = AttachContext(slot=new_slot(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer)
+    site = AttachContext(
+        adapter_name=new_adapter_name(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer
+    )
     try:
         trained, unreached = plugs.try_out(method, head, config, site)
     except AdapterHubError:
@@ -125,7 +127,7 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     )
 
 
-def set_up(plan: PreparedRun, slot: str) -> LoadedRun:
+def set_up(plan: PreparedRun, adapter_name: str) -> LoadedRun:
     """The same run with its base loaded and pinned; raises WrongBase."""
     from transformers import set_seed
 
@@ -139,7 +141,11 @@ def set_up(plan: PreparedRun, slot: str) -> LoadedRun:
     base = describe_base(model, plan.tokenizer, travelling, plan.source.repository, plan.source.revision)
     align_padding(model, plan.tokenizer)  # after its configuration was read for the pin
     site = replace(
-        plan.site, slot=slot, head_modules=tuple(travelling), batches=lambda: _batches(plan), loss=plan.head.loss
+        plan.site,
+        adapter_name=adapter_name,
+        head_modules=tuple(travelling),
+        batches=lambda: _batches(plan),
+        loss=plan.head.loss,
     )
     undated = first_seen()  # after the base was read
     given = {name: getattr(plan, name) for name in PreparedRun.__dataclass_fields__}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.base.slots import new_slot
-from adapterhub_fin.engine.peft.read_back import check_reads_back
+from adapterhub_fin.engine.peft.read_back import check_reload
 from adapterhub_fin.plugin.descriptions import Method
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def check_trained_loads(setup: LoadedRun, folder: Path) -> None:
     """
     recipe = setup.recipe
     method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
-    if method.rebuild_needs_values(folder):
+    if method.rebuild_needs_real_weights(folder):
         with quiet_loading(), building(), torch.random.fork_rng(devices=[]):
             base, _ = plugs.load_base(setup.source.folder, setup.head, method)
     else:
         with on_meta(), torch.random.fork_rng(devices=[]):
             base = setup.head.skeleton(setup.config)
-    site = replace(setup.site, slot=new_slot())
-    check_reads_back(method, base, site, folder, f"what {recipe.method.name} trained")
+    site = replace(setup.site, adapter_name=new_adapter_name())
+    check_reload(method, base, site, folder, f"what {recipe.method.name} trained")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from adapterhub_fin.engine.base.slots import new_slot
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.errors import BadRecipe, WriteFailed
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RunFolder:
     """One run on disk, held by this process until it is released."""
 
     path: Path
-    slot: str  # the same when the run goes on: stored states name parameters by it
+    adapter_name: str  # the same when the run goes on: stored states name parameters by it
     lock: FileLock | None  # None in a process that works in a folder which another holds
 
     @property
@@ -161,9 +161,9 @@ def _create(root: Path, document: Mapping[str, Any]) -> RunFolder:
     path.mkdir(mode=0o700)
     lock = FileLock(path / LOCK, blocking=False)
     lock.acquire()
-    slot = new_slot()
-    _write_json(path / RECORD, {"recipe": document, "slot": slot})
-    return RunFolder(path, slot, lock)
+    adapter_name = new_adapter_name()
+    _write_json(path / RECORD, {"recipe": document, "adapter_name": adapter_name})
+    return RunFolder(path, adapter_name, lock)
 
 
 def _hold(path: Path) -> RunFolder | None:
@@ -173,7 +173,7 @@ def _hold(path: Path) -> RunFolder | None:
         lock.acquire()
     except Timeout:
         return None
-    return RunFolder(path, _read(path)["slot"], lock)
+    return RunFolder(path, _read(path)["adapter_name"], lock)
 
 
 def _recipe_of(path: Path) -> Any:

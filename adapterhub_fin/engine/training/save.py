@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.locks import building
 from adapterhub_fin.engine.base.own_tokenizer import store_tokenizer
-from adapterhub_fin.engine.base.slots import new_slot
 from adapterhub_fin.engine.importing.manifest import base_choice, foreign_manifest
 from adapterhub_fin.engine.importing.read_folder import read_folder
 from adapterhub_fin.engine.peft.bare import bare_base, untouched
 from adapterhub_fin.engine.peft.changed_rows import base_folder, changed_rows
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
-from adapterhub_fin.engine.peft.read_back import check_reads_back
+from adapterhub_fin.engine.peft.read_back import check_reload
 from adapterhub_fin.engine.peft.tensors import active_adapter, write_peft_folder
 from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin.plugin.descriptions import Method
@@ -76,10 +76,13 @@ def save(
         now, record = registry.bounded_now(*read, name=name), pin.model_dump()
         manifest = foreign_manifest(foreign, record, known_base, corpus, metrics, description, licence, tags, now)
         site = AttachContext(
-            slot=new_slot(), head_modules=tuple(modules), task=foreign.config.get("task_type"), base=repository
+            adapter_name=new_adapter_name(),
+            head_modules=tuple(modules),
+            task=foreign.config.get("task_type"),
+            base=repository,
         )
         method = plugs.build_to_run(Method, manifest.method.name, manifest.method.options)
-        check_reads_back(method, bare, site, Path(folder), f"the adapter {adapter!r}")
+        check_reload(method, bare, site, Path(folder), f"the adapter {adapter!r}")
         version = registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
     if choice is not None and choice.path is not None:
         bases.remember(plugs.pin_key(pin), choice.path.expanduser())

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.check import check_base
 from adapterhub_fin.engine.base.provenance import method_record
-from adapterhub_fin.engine.base.slots import new_slot
 from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
 from adapterhub_fin.engine.data.splits import Division, dates, divide
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
@@ -239,7 +239,7 @@ def _still_on_this_base(plan: Sequence[Planned], download: bool) -> list[Planned
     known = [each for each in plan if each.version is not None]
     if not known:
         return list(plan)
-    setup = set_up(draft(known[0].recipe, download=download), new_slot())
+    setup = set_up(draft(known[0].recipe, download=download), new_adapter_name())
     same: dict[str, bool] = {}
 
     def fits(version: Version) -> bool:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.adapter_names import check_bijection
 from adapterhub_fin.engine.base.locks import building, drawing
-from adapterhub_fin.engine.base.slots import check_bijection
 from adapterhub_fin.engine.data.corpus import files_read
 from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.evaluation.metrics import measured, metrics_for
@@ -96,13 +96,13 @@ def run(plan: PreparedRun, registry: Registry, *, resume: bool | None, restart: 
 
     def place() -> tuple[Path, str]:
         held.append(open_run(registry.root / "runs", plan.recipe, resume=resume, restart=restart))
-        return held[0].path, held[0].slot
+        return held[0].path, held[0].adapter_name
 
-    folder, slot = from_first(place)  # one process holds the run; the others work in the same folder
-    here = held[0] if held else RunFolder(folder, slot, None)
+    folder, adapter_name = from_first(place)  # one process holds the run; the others work in the same folder
+    here = held[0] if held else RunFolder(folder, adapter_name, None)
     try:
         with drawing():
-            return _run(set_up(plan, slot), registry, here, title)
+            return _run(set_up(plan, adapter_name), registry, here, title)
     except BaseException:
         if held and here.checkpoint is None:
             here.remove()  # nothing to go on from
@@ -197,7 +197,7 @@ def _trainer(setup: LoadedRun, model: nn.Module, folder: Path, title: str) -> Ad
     return AdapterTrainer(
         method=setup.method,
         head=setup.head,
-        slot=setup.site.slot,
+        adapter_name=setup.site.adapter_name,
         head_modules=setup.site.head_modules,
         head_rate=training.head_learning_rate,
         checkpoint_steps=training.checkpoint_steps,
@@ -211,7 +211,7 @@ def _trainer(setup: LoadedRun, model: nn.Module, folder: Path, title: str) -> Ad
         callbacks=[
             EarlyStoppingCallback(training.patience),
             ProgressBar(setup.metric.name, title),
-            *setup.method.callbacks(model, setup.site.slot, setup.steps),
+            *setup.method.callbacks(model, setup.site.adapter_name, setup.steps),
         ],
     )
 
@@ -233,10 +233,10 @@ def _train(trainer: AdapterTrainer, run: RunFolder) -> None:
 
 def _store(setup: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run: RunFolder) -> str:
     """Add the version; the run's folder is no longer needed then."""
-    recipe, method, slot = setup.recipe, setup.method, setup.site.slot
+    recipe, method, adapter_name = setup.recipe, setup.method, setup.site.adapter_name
     folder = run.path / "adapter"
-    write_adapter(method, model, slot, folder)
-    check_bijection(method.tensors(model, slot), folder, f"what {recipe.method.name} saved")
+    write_adapter(method, model, adapter_name, folder)
+    check_bijection(method.tensors(model, adapter_name), folder, f"what {recipe.method.name} saved")
     plugs.check_stored(setup.site.head_modules, folder, recipe.method.name)
     check_trained_loads(setup, folder)
     manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
@@ -256,11 +256,11 @@ def _bounded_now(plan: PreparedRun, registry: Registry) -> datetime:
 
 def _adapter(setup: LoadedRun, registry: Registry, version: Version, model: nn.Module) -> Adapter:
     """The adapter as it was trained, or read back where it is stored in another form."""
-    if setup.method.reads_back:
+    if setup.method.reload_after_save:
         return load(version.reference, base=setup.source.folder, registry=registry)
     training = setup.recipe.training
     return Adapter(
-        version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.slot, training.max_length
+        version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.adapter_name, training.max_length
     )
 
 

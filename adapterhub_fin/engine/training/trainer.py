@@ -32,7 +32,7 @@ class AdapterTrainer(Trainer):
         *,
         method: MethodImplementation,
         head: HeadImplementation,
-        slot: str,
+        adapter_name: str,
         head_modules: Sequence[str] = (),
         head_rate: float | None = None,
         checkpoint_steps: int | None = None,
@@ -47,7 +47,7 @@ class AdapterTrainer(Trainer):
         self.adapted: nn.Module = kwargs["model"]
         self.method = method
         self.head = head
-        self.slot = slot
+        self.adapter_name = adapter_name
         self.head_modules = tuple(f".{name}." for name in head_modules)
         self.head_rate = head_rate
         self.tolerance = tolerance
@@ -68,7 +68,7 @@ class AdapterTrainer(Trainer):
             raise FloatingPointError(f"the loss is {value.item()}")
         if num_items_in_batch is None:  # evaluation
             return value
-        if (penalty := self.method.penalty(self.adapted, self.slot)) is not None:
+        if (penalty := self.method.penalty(self.adapted, self.adapter_name)) is not None:
             value = value + penalty
         share: Tensor = self.head.weight(labels) / num_items_in_batch
         return value * share
@@ -125,8 +125,8 @@ class AdapterTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """The adapter as others read it, and beside it what resuming needs."""
         folder = Path(str(output_dir or self.args.output_dir))
-        write_adapter(self.method, self.adapted, self.slot, folder)
-        state = self.method.training_state(self.adapted, self.slot)
+        write_adapter(self.method, self.adapted, self.adapter_name, folder)
+        state = self.method.training_state(self.adapted, self.adapter_name)
         if spoilt := sorted(name for name, value in state.items() if not torch.isfinite(value).all()):
             raise FloatingPointError(f"{spoilt[0]} holds values that are no numbers: lower training.learning_rate")
         write_tensors(state, folder / STATE)
@@ -175,7 +175,7 @@ class AdapterTrainer(Trainer):
 
     def _restore(self, checkpoint: Path) -> None:
         device = next(self.adapted.parameters()).device
-        self.method.resume(self.adapted, self.slot, load_file(checkpoint / STATE, device=str(device)))
+        self.method.resume(self.adapted, self.adapter_name, load_file(checkpoint / STATE, device=str(device)))
 
 
 class _EpochOrder(TrainerCallback):

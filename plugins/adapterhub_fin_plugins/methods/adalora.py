@@ -28,7 +28,7 @@ PARTS = (".lora_A", ".lora_B", ".lora_E")
 class AdaLora(PeftMethod):
     """W x + (alpha / initial rank) B E A x, where E is diagonal and its unimportant entries are pruned in training."""
 
-    reads_back = True  # trained with pruned entries at zero, stored without them: the same but for rounding
+    reload_after_save = True  # trained with pruned entries at zero, stored without them: the same but for rounding
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,27 +60,27 @@ class AdaLora(PeftMethod):
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         wrapped = super().rebuild(model, site, folder)
-        config = peft_model(wrapped).peft_config[site.slot]
+        config = peft_model(wrapped).peft_config[site.adapter_name]
         for name, kept in (config.rank_pattern or {}).items():
             layer = _layer(wrapped, name)
-            layer.update_layer(site.slot, sum(kept), config.lora_alpha, config=config)
-            layer.ranknum[site.slot].data.fill_(float(config.init_r))  # the scale divides by the initial rank
+            layer.update_layer(site.adapter_name, sum(kept), config.lora_alpha, config=config)
+            layer.ranknum[site.adapter_name].data.fill_(float(config.init_r))  # the scale divides by the initial rank
         return wrapped
 
-    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
-        config = peft_model(model).peft_config[slot]
+    def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
+        config = peft_model(model).peft_config[adapter_name]
         pattern = config.rank_pattern
         if config.inference_mode:  # the layers have their ranks already, and PEFT would prune them again
             config.rank_pattern = None
         try:
-            return super().tensors(model, slot)
+            return super().tensors(model, adapter_name)
         finally:
             config.rank_pattern = pattern  # reading renames its keys
 
-    def plain_config(self, model: nn.Module, slot: str) -> dict[str, Any]:
-        config = super().plain_config(model, slot)
+    def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
+        config = super().plain_config(model, adapter_name)
         pattern = config[RANKS] or {}
-        return config | {RANKS: {name.replace(f".{slot}", ""): kept for name, kept in pattern.items()} or None}
+        return config | {RANKS: {name.replace(f".{adapter_name}", ""): kept for name, kept in pattern.items()} or None}
 
     def to_lora_factors(self, folder: Path) -> LoraFactors:
         """B E A, times alpha over the initial rank, to which PEFT adds 1e-5; pruned entries are not in the file."""
@@ -101,8 +101,8 @@ class AdaLora(PeftMethod):
             changes[place.removeprefix(PREFIX)] = LowRank(b.to(wide) * e.to(wide).T, a.to(wide), scale)
         return LoraFactors(changes, frozenset(parts))
 
-    def callbacks(self, model: nn.Module, slot: str, total_steps: int) -> Sequence[TrainerCallback]:
-        config = peft_model(model).peft_config[slot]
+    def callbacks(self, model: nn.Module, adapter_name: str, total_steps: int) -> Sequence[TrainerCallback]:
+        config = peft_model(model).peft_config[adapter_name]
         config.total_step = total_steps
         config.tinit, config.tfinal = int(self.options.warmup * total_steps), int(self.options.settle * total_steps)
         if config.tinit >= total_steps - config.tfinal:
@@ -111,7 +111,7 @@ class AdaLora(PeftMethod):
 
         return [Allocation(peft_model(model))]
 
-    def penalty(self, model: nn.Module, slot: str) -> Tensor | None:
+    def penalty(self, model: nn.Module, adapter_name: str) -> Tensor | None:
         """Mean distance of A A' and B' B from the identity (equation 4), which PEFT adds only to a loss of its own."""
         if not self.options.orthogonality:
             return None
@@ -119,23 +119,23 @@ class AdaLora(PeftMethod):
 
         apart = []
         for name, parameter in model.named_parameters():
-            if name.endswith((f"lora_A.{slot}", f"lora_B.{slot}")):
+            if name.endswith((f"lora_A.{adapter_name}", f"lora_B.{adapter_name}")):
                 gram = parameter @ parameter.T if "lora_A" in name else parameter.T @ parameter
                 apart.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
         distance: Tensor = self.options.orthogonality * torch.stack(apart).mean()
         return distance
 
-    def training_state(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+    def training_state(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
         import torch
 
         allocator = peft_model(model).base_model.rankallocator
-        state = dict(super().training_state(model, slot))
+        state = dict(super().training_state(model, adapter_name))
         for average in AVERAGES:
             state |= {f"{average}/{name}": value for name, value in getattr(allocator, average).items()}
-        pattern = peft_model(model).peft_config[slot].rank_pattern or {}
+        pattern = peft_model(model).peft_config[adapter_name].rank_pattern or {}
         return state | {f"{RANKS}/{name}": torch.tensor(kept) for name, kept in pattern.items()}
 
-    def resume(self, model: nn.Module, slot: str, state: Mapping[str, Tensor]) -> None:
+    def resume(self, model: nn.Module, adapter_name: str, state: Mapping[str, Tensor]) -> None:
         apart: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*AVERAGES, RANKS)}
         weights = {}
         for name, value in state.items():
@@ -144,12 +144,12 @@ class AdaLora(PeftMethod):
                 apart[kind][rest] = value
             else:
                 weights[name] = value
-        super().resume(model, slot, weights)
+        super().resume(model, adapter_name, weights)
         wrapped = peft_model(model)
         for average in AVERAGES:
             setattr(wrapped.base_model.rankallocator, average, apart[average])
         pattern = {name: kept.tolist() for name, kept in apart[RANKS].items()}
-        wrapped.peft_config[slot].rank_pattern = pattern or None
+        wrapped.peft_config[adapter_name].rank_pattern = pattern or None
 
 
 def _layer(model: nn.Module, name: str) -> Any:

@@ -32,7 +32,7 @@ class Lora(PeftMethod):
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self.starts: dict[str, Start] = {}
-        self.reads_back = getattr(options, "init", "default") in CHANGES_BASE
+        self.reload_after_save = getattr(options, "init", "default") in CHANGES_BASE
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,21 +66,21 @@ class Lora(PeftMethod):
         config = self._config(model, site)
         self._check_rank(init, model, config)
         if next(model.parameters()).is_meta:  # without values there is nothing to start from
-            return self._inject(model, config, site.slot)
+            return self._inject(model, config, site.adapter_name)
         if init in lora_init.LOOKS_AT_DATA and site.batches is None:
             raise BadRecipe(f"the init {init} looks at training batches, and none were given: choose another")
         batches = list(itertools.islice(site.batches(), self.options.init_batches)) if site.batches else []
         lora_init.prepare(init, model, config, batches, site.loss)
-        wrapped = self._inject(model, config, site.slot)
-        lora_init.finish(init, wrapped, site.slot, batches)
-        if self.reads_back:
-            stored = super().tensors(wrapped, site.slot)
-            self.starts[site.slot] = {name: value.clone() for name, value in stored.items() if ".lora_" in name}
+        wrapped = self._inject(model, config, site.adapter_name)
+        lora_init.finish(init, wrapped, site.adapter_name, batches)
+        if self.reload_after_save:
+            stored = super().tensors(wrapped, site.adapter_name)
+            self.starts[site.adapter_name] = {name: value.clone() for name, value in stored.items() if ".lora_" in name}
         return wrapped
 
-    def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+    def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         try:
-            return super()._inject(model, config, slot)
+            return super()._inject(model, config, adapter_name)
         except WrongBase as error:  # PEFT names its own option, on a layer that nobody named
             if "lora_dropout" not in str(error):
                 raise
@@ -104,16 +104,16 @@ class Lora(PeftMethod):
                     f"{min(weight.shape)}: lower method.rank, or leave it out of method.targets"
                 )
 
-    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
-        live = super().tensors(model, slot)
-        start = self.starts.get(slot)
+    def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
+        live = super().tensors(model, adapter_name)
+        start = self.starts.get(adapter_name)
         if start is None:
             return live
         return {name: _difference(name, value.detach(), start.get(name)) for name, value in live.items()}
 
-    def plain_config(self, model: nn.Module, slot: str) -> dict[str, Any]:
-        config = super().plain_config(model, slot)
-        if slot in self.starts:
+    def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
+        config = super().plain_config(model, adapter_name)
+        if adapter_name in self.starts:
             growth = math.sqrt(2) if config["use_rslora"] else 2
             config |= {"r": 2 * config["r"], "lora_alpha": growth * config["lora_alpha"]}
             config |= {"init_lora_weights": True, "corda_config": None, "lora_ga_config": None}

@@ -45,7 +45,7 @@ def prepare(
         model.zero_grad()
 
 
-def finish(init: str, model: Any, slot: str, batches: Sequence[Batch]) -> None:
+def finish(init: str, model: Any, adapter_name: str, batches: Sequence[Batch]) -> None:
     """What a start needs on the adapted model: EVA's decomposition of each layer's inputs (arXiv 2410.07170)."""
     if init == "eva":
         from peft import initialize_lora_eva_weights
@@ -53,7 +53,7 @@ def finish(init: str, model: Any, slot: str, batches: Sequence[Batch]) -> None:
         inputs = [{name: value for name, value in batch.items() if name != "labels"} for batch in batches]
         with redirect_stdout(StringIO()):  # it tells of its progress there, which is the caller's
             try:
-                initialize_lora_eva_weights(model, inputs, adapter_name=slot, show_progress_bar=False)
+                initialize_lora_eva_weights(model, inputs, adapter_name=adapter_name, show_progress_bar=False)
             except ValueError as error:
                 raise _one_vector(init) from error
 

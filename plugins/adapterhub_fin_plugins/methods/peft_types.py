@@ -49,7 +49,7 @@ class PeftType(PeftMethod):
             if name not in self.fields:
                 raise UnknownName(f"option of the method {self._name()}", name, self.fields)
         self.checkpointing = self.type_name not in KEYS_AND_VALUES
-        self.needs_values = self.type_name in NEEDS_VALUES
+        self.needs_real_weights = self.type_name in NEEDS_VALUES
         if "num_virtual_tokens" in self.fields:
             self.positions = int(self.given.get("num_virtual_tokens", TOKENS))
 
@@ -108,11 +108,11 @@ class PeftType(PeftMethod):
         mapping = getattr(tuners[self.type_name], "target_module_mapping", None) or {}
         return str(getattr(model.config, "model_type", "")) in mapping
 
-    def fill(self, model: nn.Module, slot: str, stored: Mapping[str, Tensor]) -> None:
+    def fill(self, model: nn.Module, adapter_name: str, stored: Mapping[str, Tensor]) -> None:
         """By PEFT's own loading: not every type's tensors are the ones that it computes with."""
         from peft import set_peft_model_state_dict
 
-        result: Any = set_peft_model_state_dict(peft_model(model), dict(stored), adapter_name=slot)
+        result: Any = set_peft_model_state_dict(peft_model(model), dict(stored), adapter_name=adapter_name)
         if lost := [key for key in getattr(result, "unexpected_keys", ()) if key != PROMPT]:
             raise WrongTensors(f"PEFT found no place for {lost[0]}")
 

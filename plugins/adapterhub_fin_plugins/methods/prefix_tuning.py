@@ -65,7 +65,7 @@ class PrefixTuning(PromptMethod):
 
         wrapped = super().attach(model, site)
         from_text = self.options.init == "text" or (self.options.init is None and not self.options.projection)
-        prefix = peft_model(wrapped).prompt_encoder[site.slot].embedding.weight
+        prefix = peft_model(wrapped).prompt_encoder[site.adapter_name].embedding.weight
         if from_text and site.tokenizer is not None and not prefix.is_meta:
             ids = torch.tensor([text_tokens(site.tokenizer, self.options.text, self.options.tokens)])
             inner = peft_model(wrapped).get_base_model()

@@ -40,7 +40,7 @@ class PromptTuning(PromptMethod):
         import torch
 
         wrapped = super().attach(model, site)
-        prompt = peft_model(wrapped).prompt_encoder[site.slot].embedding.weight
+        prompt = peft_model(wrapped).prompt_encoder[site.adapter_name].embedding.weight
         if self.options.init != "random" and not prompt.is_meta:
             words = peft_model(wrapped).get_base_model().get_input_embeddings()
             if self.options.init == "text" and site.tokenizer is not None:

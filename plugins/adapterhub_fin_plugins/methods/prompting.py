@@ -56,8 +56,8 @@ class PromptMethod(PeftMethod):
             inner._ahf_skips_padding = True
         return model
 
-    def hidden_states(self, model: nn.Module, slot: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
-        self.activate(model, slot)
+    def hidden_states(self, model: nn.Module, adapter_name: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
+        self.activate(model, adapter_name)
         mask = batch["attention_mask"]
         states = model(**batch, output_hidden_states=True).hidden_states
         if not self.embedded:

@@ -49,14 +49,14 @@ class QLora(Lora):
             return dtype
         return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
 
-    def _inject(self, model: nn.Module, config: PeftConfig, slot: str) -> nn.Module:
+    def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         modules: Any = model.modules()
         for module in modules:
             # On processors with AVX512-BF16, bitsandbytes 0.50 repacks a layer for good at its first evaluation and
             # rounds its scales: training would go on with another base, and a resumed run with yet another.
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
-        return super()._inject(model, config, slot)
+        return super()._inject(model, config, adapter_name)
 
 
 def _kind(quantized: Any) -> str:

@@ -20,7 +20,7 @@ CONFIG = "bias_only.json"
 
 
 class Shifts(nn.Module):
-    """What each slot adds to one layer's output; the layer carries it as a child and calls it through a hook."""
+    """Hold what each adapter adds to one layer's output; the layer has it as a child and calls it through a hook."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Shifts(nn.Module):
 
 
 class HeadCopies(nn.Module):
-    """Stands where a head's module stood, and answers with the copy of the active slot."""
+    """Stands where a head's module stood, and answers with the copy of the active adapter_name."""
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
@@ -58,15 +58,15 @@ class BiasOnly(MethodImplementation):
         if not chosen:
             raise BadRecipe(f"method bias-only: no layer is named like {self.options.layers!r}; there is {body[0]}")
         model.requires_grad_(False)
-        self._add(model, site.slot, chosen, site.head_modules, learns=True)
+        self._add(model, site.adapter_name, chosen, site.head_modules, learns=True)
         return model
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        self._add(model, site.slot, stored["layers"], stored["head_modules"], learns=False)
+        self._add(model, site.adapter_name, stored["layers"], stored["head_modules"], learns=False)
         return model
 
-    def _add(self, model: nn.Module, slot: str, layers: list[str], heads: Any, *, learns: bool) -> None:
+    def _add(self, model: nn.Module, adapter_name: str, layers: list[str], heads: Any, *, learns: bool) -> None:
         model = _unwrapped(model)
         for name in layers:
             layer = model.get_submodule(name)
@@ -75,37 +75,37 @@ class BiasOnly(MethodImplementation):
                 layer.register_forward_hook(_shift)
             like = next(layer.parameters())
             shift = torch.zeros(layer.out_features, dtype=torch.float32, device=like.device)
-            layer.bias_only.by_slot[slot] = nn.Parameter(shift, requires_grad=learns)
+            layer.bias_only.by_slot[adapter_name] = nn.Parameter(shift, requires_grad=learns)
         for name in heads:
             parent, _, child = name.rpartition(".")
             module = model.get_submodule(name)
             if not isinstance(module, HeadCopies):
                 module = HeadCopies(module)
                 setattr(model.get_submodule(parent), child, module)
-            module.by_slot[slot] = copy.deepcopy(module.original).requires_grad_(learns)
-        self.activate(model, slot)
+            module.by_slot[adapter_name] = copy.deepcopy(module.original).requires_grad_(learns)
+        self.activate(model, adapter_name)
 
-    def tensors(self, model: nn.Module, slot: str) -> Mapping[str, Tensor]:
+    def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for name, part in _parts(model, slot):
+        for name, part in _parts(model, adapter_name):
             if isinstance(part, Shifts):
-                found[f"{name}.shift"] = part.by_slot[slot]
+                found[f"{name}.shift"] = part.by_slot[adapter_name]
             else:
-                found |= {f"{name}.{inner}": weight for inner, weight in part.by_slot[slot].named_parameters()}
+                found |= {f"{name}.{inner}": weight for inner, weight in part.by_slot[adapter_name].named_parameters()}
         return found
 
-    def write_config(self, model: nn.Module, slot: str, folder: Path) -> None:
-        parts = list(_parts(model, slot))
+    def write_config(self, model: nn.Module, adapter_name: str, folder: Path) -> None:
+        parts = list(_parts(model, adapter_name))
         config = {
             "layers": [name for name, part in parts if isinstance(part, Shifts)],
             "head_modules": [name for name, part in parts if isinstance(part, HeadCopies)],
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
-    def activate(self, model: nn.Module, slot: str) -> None:
+    def activate(self, model: nn.Module, adapter_name: str) -> None:
         for module in model.modules():
             if isinstance(module, Shifts | HeadCopies):
-                module.active = slot
+                module.active = adapter_name
 
 
 def _shift(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -119,8 +119,8 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _parts(model: nn.Module, slot: str) -> Iterator[tuple[str, Shifts | HeadCopies]]:
-    """What carries a slot, by the name of the layer or the head's module it belongs to."""
+def _parts(model: nn.Module, adapter_name: str) -> Iterator[tuple[str, Shifts | HeadCopies]]:
+    """What carries an adapter name, by the name of the layer or the head's module it belongs to."""
     for name, module in _unwrapped(model).named_modules():
-        if isinstance(module, Shifts | HeadCopies) and slot in module.by_slot:
+        if isinstance(module, Shifts | HeadCopies) and adapter_name in module.by_slot:
             yield name.removesuffix(".bias_only"), module

@@ -23,7 +23,7 @@ else:
 QUANTIZED = ("quant_type", "quant_state", "quant_storage", "compress_statistics", "blocksize")
 
 
-def new_slot() -> str:
+def new_adapter_name() -> str:
     """A runtime name that no user chose: some of theirs corrupt what PEFT saves (peft 3584, 2252)."""
     return f"ahf_{secrets.token_hex(4)}"
 
@@ -45,8 +45,8 @@ def check_unchanged(model: nn.Module, changes: str | None, whose: str) -> None:
         )
 
 
-def take_slot(model: nn.Module, slot: str, method: str, changes: str | None = None) -> None:
-    """Note on the backbone that a slot of it is a method's; WrongBase where another method has one.
+def take_adapter_name(model: nn.Module, adapter_name: str, method: str, changes: str | None = None) -> None:
+    """Note on the backbone that one of its adapters is a method's; WrongBase where another method has one.
 
     Each method turns its own slots on and off, so that two methods on one model would answer as a mixture. `changes`
     names the version whose adapter changes the base itself.
@@ -58,7 +58,7 @@ def take_slot(model: nn.Module, slot: str, method: str, changes: str | None = No
             f"the model carries an adapter of the method {others[0]!r}, and one of {method!r} beside it would answer "
             "as a mixture of both: load this one onto a base of its own"
         )
-    taken[slot] = method
+    taken[adapter_name] = method
     if changes:
         core.__dict__["_ahf_changed_by"] = changes
 
@@ -96,7 +96,7 @@ def sharing_copy(model: nn.Module) -> nn.Module:
 
 
 def check_bijection(slots: Mapping[str, Tensor], folder: Path, whose: str) -> None:
-    """Every stored tensor has one slot of its shape and every slot one tensor; else WrongTensors names the first."""
+    """Raise WrongTensors unless stored tensors and the adapter's parameters match one to one, by name and shape."""
     stored = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in slots.items()}
     missing, unexpected = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
