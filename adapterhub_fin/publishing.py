@@ -89,7 +89,7 @@ def import_folder(
     labels: Sequence[str] | None = None,
     allow_pickle: bool = False,
     description: str = "",
-    licence: str | None = None,
+    license: str | None = None,
     tags: Sequence[str] = (),
     registry: Registry | None = None,
     signatures: Sequence[bytes] | None = None,
@@ -98,14 +98,14 @@ def import_folder(
 
     `base` is its id, its folder, or `{id, path, revision, knowledge_end, evidence}`, whose id is the adapter's own
     where it is left out. Of a folder the fingerprint is taken now, and the path is never recorded. `corpus` is `{name,
-    knowledge_end, evidence, licence}`. What carries no date is bounded by this moment. It is signed by the
+    knowledge_end, evidence, license}`. What carries no date is bounded by this moment. It is signed by the
     configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with what to do for a
     folder of something else, and for a pickle unless `allow_pickle` is true; BaseNotFound for a folder without a base.
     """
     from adapterhub_fin.engine.importing.take_in import import_incoming, take_in
 
     options: dict[str, Any] = {"base": base, "corpus": corpus, "labels": labels, "allow_pickle": allow_pickle}
-    options |= {"description": description, "licence": licence, "tags": tags, "signatures": signatures}
+    options |= {"description": description, "license": license, "tags": tags, "signatures": signatures}
     options["registry"] = registry or configured_registries().writable()
     if not (uri := str(folder)).startswith("hf:/"):
         return take_in(Path(folder), name, {}, **options)

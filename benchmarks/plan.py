@@ -95,7 +95,7 @@ def child(task: str, recipe: dict[str, Any]) -> dict[str, Any]:
 
     import adapterhub_fin as ahf
 
-    register(Corpus(name=LONG["name"], summary="Long rows.", target=f"{__name__}:LongRows", licence="Apache-2.0"))
+    register(Corpus(name=LONG["name"], summary="Long rows.", target=f"{__name__}:LongRows", license="Apache-2.0"))
     if task == "plan":
         found = ahf.plan(recipe)
         return {"bytes": found.bytes, "memory": dict(found.memory), "fullest": found.fullest}

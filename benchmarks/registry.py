@@ -108,7 +108,7 @@ def manifests(count: int) -> Iterator[bytes]:
                 "vocabulary_size": 30522,
                 "transformers": "5.23.0",
                 "weight_probe": "@",
-                "pin": "verified",
+                "fingerprint": "verified",
             },
             "corpus": {
                 "name": corpus,
@@ -116,13 +116,13 @@ def manifests(count: int) -> Iterator[bytes]:
                 "digest": None,
                 "rows": {"train": 3000, "test": 1000},
                 "available": None,
-                "licence": "CC-BY-4.0",
+                "license": "CC-BY-4.0",
             },
             "knowledge": {"inputs": inputs, "end": max(entry["at"] for entry in inputs)},
             "metrics": {"accuracy": draw.random(), "macro_f1": draw.random()},
             "measured_on": {"split": "test", "rows": 1000, "corpus_digest": None},
             "seed": i % 10,
-            "licence": "Apache-2.0",
+            "license": "Apache-2.0",
             "tags": draw.sample(("production", "research", "old"), 1),
             "description": f"The {task} of {corpus}, quarter {quarter}",
         }
@@ -268,7 +268,7 @@ def copied(source: Path, target: Path) -> None:
 def add(work: Path) -> None:
     """`Registry.add` and a plain copy in turn."""
     inputs = (KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted"),)
-    given = {"method": {"name": "lora"}, "base": {"pin": "declared"}, "knowledge": Knowledge.of(inputs)}
+    given = {"method": {"name": "lora"}, "base": {"fingerprint": "declared"}, "knowledge": Knowledge.of(inputs)}
     registry = Registry(work / "adding")
     folders = [adapter_folder(work / "sources" / str(seed), seed) for seed in range(21)]
     ours, plain = [], []
@@ -286,7 +286,7 @@ def ours(work: Path, versions: int) -> dict[str, list[float]]:
     """What `mlflow_registry.py` does, with this registry: each version is a folder, copied, hashed and fsynced."""
     registry = Registry(work / "ours")
     inputs = (KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted"),)
-    given = {"method": {"name": "lora"}, "base": {"pin": "declared"}, "knowledge": Knowledge.of(inputs)}
+    given = {"method": {"name": "lora"}, "base": {"fingerprint": "declared"}, "knowledge": Knowledge.of(inputs)}
     small, large = adapter_folder(work / "small", 0, size=1000), work / "large"
     draw = random.Random(0)
     taken: dict[str, list[float]] = {}

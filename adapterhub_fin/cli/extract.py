@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--base-knowledge-end", metavar="DATE", help="The same of its base; with --base-evidence.")
 @click.option("--base-evidence", metavar="TEXT", help="Where the base's date is stated.")
 @click.option("--description", default="", help="For people and search.")
-@click.option("--licence", metavar="ID", help="The adapter's licence, such as Apache-2.0.")
+@click.option("--license", metavar="ID", help="The adapter's license, such as Apache-2.0.")
 @click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")
 @json_option
 def command(
@@ -47,7 +47,7 @@ def command(
     base_knowledge_end: str | None,
     base_evidence: str | None,
     description: str,
-    licence: str | None,
+    license: str | None,
     download: bool,
     as_json: bool,
 ) -> None:
@@ -70,7 +70,7 @@ def command(
         leave_out=leave_out,
         corpus=_stated(name=corpus, knowledge_end=knowledge_end, evidence=evidence),
         description=description,
-        licence=licence,
+        license=license,
         download=download,
     )
     if as_json:

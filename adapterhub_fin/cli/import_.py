@@ -20,7 +20,7 @@ from adapterhub_fin.cli.options import json_option, print_json, printable
 @click.option("--evidence", metavar="TEXT", help="Where that date is stated: a card, a paper, a record.")
 @click.option("--base-knowledge-end", metavar="DATE", help="The same of its base; with --base-evidence.")
 @click.option("--base-evidence", metavar="TEXT", help="Where the base's date is stated.")
-@click.option("--licence", metavar="ID", help="The adapter's licence, such as Apache-2.0.")
+@click.option("--license", metavar="ID", help="The adapter's license, such as Apache-2.0.")
 @json_option
 def command(
     folder: str,
@@ -33,7 +33,7 @@ def command(
     evidence: str | None,
     base_knowledge_end: str | None,
     base_evidence: str | None,
-    licence: str | None,
+    license: str | None,
     as_json: bool,
 ) -> None:
     """Take in a PEFT folder that another trainer made.
@@ -58,7 +58,7 @@ def command(
         corpus=_given(knowledge_end=knowledge_end, evidence=evidence),
         labels=labels.split(",") if labels else None,
         allow_pickle=allow_pickle,
-        licence=licence,
+        license=license,
     )
     if as_json:
         version = taken.version

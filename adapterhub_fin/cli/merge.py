@@ -83,7 +83,7 @@ class Rank(click.ParamType["int | float"]):
     help="Its rows that are measured.",
 )
 @click.option("--description", default="", help="For people and search.")
-@click.option("--licence", help="Of the merge; by default its parents', joined by AND.")
+@click.option("--license", help="Of the merge; by default its parents', joined by AND.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="For search; may be given several times.")
 @click.option("--dry-run", is_flag=True, help="Merge, say what would be stored, and store nothing.")
 @base_options
@@ -103,7 +103,7 @@ def command(
     check_overrides: tuple[str, ...],
     part: str,
     description: str,
-    licence: str | None,
+    license: str | None,
     tags: tuple[str, ...],
     dry_run: bool,
     base: str | None,
@@ -147,7 +147,7 @@ def command(
         weights_for=patterns,
         head_from=head_from,
         description=description,
-        licence=licence,
+        license=license,
         tags=tags,
         check=corpus,
         part=part,  # type: ignore[arg-type]
@@ -249,4 +249,4 @@ def _energy(made: Merge) -> str:
 
 def _head(made: Merge) -> str:
     head = made.parents[0].manifest.head
-    return f"{head.name}, the parents' average" if head and head.modules else head.name if head else "none"
+    return f"{head.name}, the parents' average" if head and head.modules_to_save else head.name if head else "none"

@@ -19,7 +19,7 @@ def command(reference: str, reason: str, as_json: bool) -> None:
 
     \b
     Examples:
-      ahf rm acme/tone@1 --reason "the licence of its corpus ended"
+      ahf rm acme/tone@1 --reason "the license of its corpus ended"
     """
     from adapterhub_fin.registries import configured_registries
 

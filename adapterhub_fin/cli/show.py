@@ -107,7 +107,7 @@ def _rows(
         ("method", f"{method['name']} ({options})"),
         ("provider", f"{provider['distribution']} {provider['version']}" if provider else ""),
         ("head", f"{head['name']}: {', '.join(head.get('labels') or ())}" if head else ""),
-        ("base", f"{base.get('repository') or 'unnamed'} ({base.get('architecture')}), pin {base['pin']}"),
+        ("base", f"{base.get('repository') or 'unnamed'} ({base.get('architecture')}), pin {base['fingerprint']}"),
         ("corpus", _corpus(corpus)),
         ("knowledge end", manifest["knowledge"]["end"]),
     ]
@@ -119,7 +119,7 @@ def _rows(
     rows += [("parent", f"{p['name']} {p['digest']} ({p['role']}{_weight(p)})") for p in manifest["parents"]]
     rows += [("merged", _merged((manifest.get("recipe") or {}).get("merge") or {}))]
     rows += [
-        ("licence", manifest.get("licence") or ""),
+        ("license", manifest.get("license") or ""),
         ("description", manifest["description"]),
         ("tags", " ".join(manifest["tags"])),
     ]
@@ -146,4 +146,4 @@ def _corpus(corpus: dict[str, Any]) -> str:
     if not corpus:
         return ""
     rows = ", ".join(f"{count} {part}" for part, count in corpus["rows"].items())
-    return f"{corpus['name']} ({rows}), licence {corpus.get('licence') or 'unknown'}"
+    return f"{corpus['name']} ({rows}), license {corpus.get('license') or 'unknown'}"

@@ -158,7 +158,7 @@ def _head_tensors(version: Version, stored: StoredAdapter) -> list[str]:
     """The tensors of modules that were trained whole: the head's, and those that modules_to_save names."""
     head = version.manifest.head
     named = stored.config.get("modules_to_save")
-    modules = {*(head.modules if head else ()), *(named if isinstance(named, list) else ())}
+    modules = {*(head.modules_to_save if head else ()), *(named if isinstance(named, list) else ())}
     whole = [name for name in lora.others(stored) if _is_of(lora.module_of(name), modules)]
     return sorted(whole)
 

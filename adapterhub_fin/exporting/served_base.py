@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import check_probe, check_shape
 from adapterhub_fin.engine.base.locks import on_meta
@@ -100,7 +100,7 @@ def _check_elements(base: Base, folder: Path, described: str) -> bool:
         info = file.tensors[prefix + name] if file else None
         if file is None or info is None or info.dtype not in FLOATS:
             continue  # named otherwise or quantized: the other tensors tell
-        here[name] = file.elements(prefix + name, pin.probed_elements(name, math.prod(info.shape)))
+        here[name] = file.elements(prefix + name, fingerprint.probed_elements(name, math.prod(info.shape)))
         kinds.add(info.dtype)
     if here:
         coarsest = next(dtype for kind, dtype in FLOATS.items() if kind in kinds)

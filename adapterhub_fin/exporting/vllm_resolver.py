@@ -111,11 +111,11 @@ def resolve(base: str, name: str) -> Served:
     registry = configured_registries().answering(wanted)
     version = registry.resolve(wanted)
     folder = registry.path(version.reference)
-    from adapterhub_fin.engine.base.check import held_base
+    from adapterhub_fin.engine.base.check import expected_base
     from adapterhub_fin.exporting.served_base import check_served
 
     head = version.manifest.head
-    check_served(held_base(registry, version), base, head.modules if head else ())
+    check_served(expected_base(registry, version), base, head.modules_to_save if head else ())
     return Served(version, _loadable(registry, version, folder))
 
 

@@ -144,7 +144,7 @@ class Corpus(Description):
 
     kind: ClassVar[str] = "corpus"
     beside: ClassVar[tuple[str, ...]] = ("split",)
-    licence: str = "unknown"
+    license: str = "unknown"
     source: str = ""
 
 

@@ -34,7 +34,7 @@ def ahf_heads() -> Iterable[Head]:  # type: ignore[empty-body]
 
 @hookspec
 def ahf_corpora() -> Iterable[Corpus]:  # type: ignore[empty-body]
-    """Corpora, with licence and source."""
+    """Corpora, with license and source."""
 
 
 @hookspec
@@ -59,4 +59,4 @@ def ahf_targets(model_type: str, method: str) -> Sequence[str] | None:
 
 @hookspec
 def ahf_before_add(manifest: Manifest, folder: Path) -> None:
-    """Raise `Refused` to stop a version from being added: licence, size, secrets, house rules."""
+    """Raise `Refused` to stop a version from being added: license, size, secrets, house rules."""

@@ -27,7 +27,7 @@ class AttachContext:
     """Where an adapter goes: the facts of one attachment that its options don't hold."""
 
     adapter_name: str  # the runtime name, `ahf_<8 hex>`: in PEFT a user's string corrupts saves (peft 3584, 2252)
-    head_modules: tuple[str, ...] = ()  # modules with no weights in the base: they train whole, and travel
+    modules_to_save: tuple[str, ...] = ()  # modules with no weights in the base: they train whole, and travel
     task: str | None = None  # PEFT's task type, such as SEQ_CLS
     targets: tuple[str, ...] | None = None  # what an ahf_targets hook advised
     base: str | None = None  # the base's recorded id, never a path
@@ -51,7 +51,7 @@ class MethodImplementation(Protocol):
     The name of each parameter that it adds has the adapter name as one of its parts: that tells the base from it.
     """
 
-    positions: int = 0  # of the base's, those that the method takes for itself: a prompt's
+    num_virtual_tokens: int = 0  # of the base's, those that the method takes for itself: a prompt's
     checkpointing: bool = True  # whether activations may be computed again in the backward pass
     needs_real_weights: bool = (
         False  # whether attaching computes with the base's weights, so that no empty twin will do
@@ -66,7 +66,7 @@ class MethodImplementation(Protocol):
         """Raise BadRecipe where this method does not go with that base or that task."""
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        """The model with a new adapter on it; only the adapter and `site.head_modules` are trainable."""
+        """The model with a new adapter on it; only the adapter and `site.modules_to_save` are trainable."""
         ...
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
@@ -183,23 +183,23 @@ class HeadImplementation(Protocol):
     def check(self, config: PretrainedConfig) -> None:
         """Raise BadRecipe where this head does not fit a base of that kind."""
 
-    def learn(self, rows: Dataset) -> None:
+    def fit_labels(self, rows: Dataset) -> None:
         """Take from the training rows what the options left open, such as the labels."""
         ...
 
-    def learnt(self) -> Mapping[str, Any]:
+    def fitted_options(self) -> Mapping[str, Any]:
         """Options that `learn` settled: a version records them, and its head is built with them."""
         return {}
 
-    def restore(self, labels: Sequence[str] | None) -> None:
+    def set_labels(self, labels: Sequence[str] | None) -> None:
         """Take the labels of a stored version."""
         ...
 
-    def units(self) -> tuple[float, float]:
+    def output_scale(self) -> tuple[float, float]:
         """Centre and scale: an answer is centre + scale * output. Heads of different units are averaged in these."""
         return 0.0, 1.0
 
-    def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
+    def with_output_scale(self, centre: float, scale: float) -> Mapping[str, Any]:
         """The options that give this head other units; where `units` are always the same, none are asked for."""
         return {}
 

@@ -218,7 +218,7 @@ class Recipe(BaseModel):
     training: Training = Field(default_factory=Training)
     schedule: Schedule | None = Field(None, description="Cut-offs, each of which gives a version of its own.")
     description: str = Field("", description="For people and search.")
-    licence: str | None = Field(None, min_length=1, description="Licence of the adapter.")
+    license: str | None = Field(None, min_length=1, description="License of the adapter.")
     tags: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="For search.")
 
     @field_validator("method", "head", "corpus", mode="before")

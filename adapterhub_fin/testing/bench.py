@@ -74,7 +74,7 @@ class Bench:
         method: MethodImplementation = plugs.build(Method, *_split(self.method))
         head: HeadImplementation = plugs.build(Head, name, stored.options if stored is not None else options)
         if stored is not None:
-            head.restore(stored.labels)
+            head.set_labels(stored.labels)
         return method, head
 
     def model(

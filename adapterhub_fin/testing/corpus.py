@@ -40,10 +40,10 @@ class CorpusContract(DescriptionContract):
     def rows(self, tmp_path: Path) -> Rows:
         return self._load(tmp_path)
 
-    def test_licence_and_source_are_stated(self) -> None:
+    def test_license_and_source_are_stated(self) -> None:
         description = self.description
         assert isinstance(description, Corpus)
-        assert description.licence not in ("", "unknown"), "say under which licence the rows are, as SPDX names it"
+        assert description.license not in ("", "unknown"), "say under which license the rows are, as SPDX names it"
         assert description.source, "say where the rows come from: a paper, an address, what generates them"
 
     def test_loads_twice_alike(self, rows: Rows, tmp_path: Path) -> None:

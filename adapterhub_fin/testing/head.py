@@ -98,7 +98,7 @@ class HeadContract(AtTheBench):
     def test_the_outputs_that_it_names_are_rows_of_what_it_stores(self, trained: Trained) -> None:
         head, version = trained.run.adapter.head, trained.run.version
         assert head is not None and version.manifest.head is not None
-        named, whole = head.outputs(), version.manifest.head.modules
+        named, whole = head.outputs(), version.manifest.head.modules_to_save
         if not named or not whole:
             pytest.skip("the head names no layer that gives its outputs, or brings none")
         bare = {name.removeprefix("base_model.model."): shape for name, _, shape in version.manifest.tensors}

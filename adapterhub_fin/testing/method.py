@@ -72,7 +72,7 @@ class MethodContract(AtTheBench):
     def test_only_the_adapter_and_the_head_learn(self, trained: Trained) -> None:
         added, model, site = _attached(trained)
         trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        heads = tuple(f".{name}." for name in site.head_modules)
+        heads = tuple(f".{name}." for name in site.modules_to_save)
         strangers = [name for name in trainable - added if not any(head in f".{name}." for head in heads)]
         assert not strangers, f"the base must be frozen, and these of its parameters are trainable: {strangers[:3]}"
         assert trainable & added, "nothing that the method added is trainable"
@@ -84,7 +84,7 @@ class MethodContract(AtTheBench):
         assert not nameless, f"what is added must be named as in layer.x.{site.adapter_name}, and not {nameless[:3]}"
 
     def test_training_changes_the_adapter(self, trained: Trained) -> None:
-        heads = trained.run.adapter.manifest.head.modules if trained.run.adapter.manifest.head else ()
+        heads = trained.run.adapter.manifest.head.modules_to_save if trained.run.adapter.manifest.head else ()
         moved, still = _live(trained.run), _live(trained.still)
         adapter = [name for name in moved if not any(f".{head}." in f".{name}." for head in heads)]
         assert adapter, "the method stores nothing of its own beside the head"
@@ -205,7 +205,7 @@ def _attached(trained: Trained) -> tuple[set[str], nn.Module, AttachContext]:
     model, _, travelling = trained.bench.model(trained.run.version)
     method, head = trained.bench.plugs(trained.run.version)
     before = list(model.parameters())
-    site = AttachContext(adapter_name=new_adapter_name(), head_modules=travelling, task=head.task)
+    site = AttachContext(adapter_name=new_adapter_name(), modules_to_save=travelling, task=head.task)
     adapted = method.attach(model, site)
     known = {id(parameter) for parameter in before}
     added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in known}

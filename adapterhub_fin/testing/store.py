@@ -100,7 +100,7 @@ def small_version(registry: Registry, folder: Path, year: int) -> Version:
     manifest = Manifest.model_validate(
         {
             "method": {"name": "lora"},
-            "base": {"repository": "acme/base", "pin": "declared"},
+            "base": {"repository": "acme/base", "fingerprint": "declared"},
             "knowledge": Knowledge.of(inputs),
         }
     )

@@ -11,7 +11,7 @@ import pytest
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base.load import pin_key
+from adapterhub_fin.engine.base.load import fingerprint_key
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.testing import tiny_corpus
 
@@ -35,7 +35,7 @@ def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
 def stocked(trained: Run, home: Path, encoder: Path) -> Path:
     """A registry of this test's own with acme/tone@1, whose base is remembered."""
     shutil.copytree(trained.version.folder.parents[4], home)
-    bases.remember(pin_key(trained.version.manifest.base), encoder)
+    bases.remember(fingerprint_key(trained.version.manifest.base), encoder)
     return home
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.check import QUANTIZED_TOLERANCE, check_shape, first_difference
 from adapterhub_fin.errors import WrongBase
 from adapterhub_fin_registry.model.manifest import Base, WeightProbe
@@ -96,10 +96,10 @@ def test_a_vocabulary_may_have_grown_where_that_is_said_and_never_shrunk(
     model = bert(30)
     base = Base.model_validate(
         {
-            "pin": "verified",
+            "fingerprint": "verified",
             "architecture": "BertModel",
             "vocabulary_size": 30,
-            "structure_digest": pin.structure_digest(model),
+            "structure_digest": fingerprint.structure_digest(model),
         }
     )
     check_shape(bert(tokens), base, (), "the base at hand", grown=grown)
@@ -116,8 +116,12 @@ def test_of_a_grown_table_the_rows_that_were_there_are_read() -> None:
     )
     with torch.no_grad():
         grown.get_input_embeddings().weight[:30] = model.get_input_embeddings().weight
-    assert pin.weight_probe(grown, rows=30) == pin.weight_probe(model, rows=30) == pin.weight_probe(model)
-    assert pin.weight_probe(grown)["values"] != pin.weight_probe(model)["values"]
+    assert (
+        fingerprint.weight_probe(grown, rows=30)
+        == fingerprint.weight_probe(model, rows=30)
+        == fingerprint.weight_probe(model)
+    )
+    assert fingerprint.weight_probe(grown)["values"] != fingerprint.weight_probe(model)["values"]
 
 
 def test_what_an_adapter_added_is_no_part_of_the_base() -> None:
@@ -125,17 +129,19 @@ def test_what_an_adapter_added_is_no_part_of_the_base() -> None:
     plain, adapted = bert(30), bert(30)
     adapted.encoder.extra = torch.nn.ParameterDict({"ahf_0123abcd": torch.nn.Parameter(torch.ones(3))})
     adapted.pooler.more = torch.nn.ModuleDict({"ahf_0123abcd": torch.nn.Linear(2, 2)})
-    assert pin.structure_digest(adapted) == pin.structure_digest(plain)
-    assert pin.weight_probe(adapted) == pin.weight_probe(plain)
+    assert fingerprint.structure_digest(adapted) == fingerprint.structure_digest(plain)
+    assert fingerprint.weight_probe(adapted) == fingerprint.weight_probe(plain)
     adapted.pooler.other = torch.nn.Linear(2, 2)
-    assert pin.structure_digest(adapted) != pin.structure_digest(plain), "anything else is a layer of another model"
+    assert fingerprint.structure_digest(adapted) != fingerprint.structure_digest(plain), (
+        "anything else is a layer of another model"
+    )
 
 
 def test_a_base_is_recorded_in_its_coarsest_type() -> None:
     model = bert(30)
-    assert pin.weight_probe(model)["dtype"] == "float32"
+    assert fingerprint.weight_probe(model)["dtype"] == "float32"
     model.pooler.dense.bias.data = model.pooler.dense.bias.data.to(torch.float16)
-    assert pin.weight_probe(model)["dtype"] == "float16"
+    assert fingerprint.weight_probe(model)["dtype"] == "float16"
     model.embeddings.LayerNorm.bias.data = model.embeddings.LayerNorm.bias.data.to(torch.bfloat16)
-    assert pin.weight_probe(model)["dtype"] == "bfloat16"
-    assert pin.weight_probe(model.double())["dtype"] == "float64"
+    assert fingerprint.weight_probe(model)["dtype"] == "bfloat16"
+    assert fingerprint.weight_probe(model.double())["dtype"] == "float64"

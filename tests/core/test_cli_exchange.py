@@ -120,7 +120,7 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     (folder / WEIGHTS).unlink()
     torch.save({name: t * 0 if "lora_B" in name else t for name, t in tensors.items()}, folder / "adapter_model.bin")
     (folder / "notes.log").write_text("left")
-    dated = ["--knowledge-end", "2021-03-01", "--evidence", "the desk's record", "--licence", "MIT"]
+    dated = ["--knowledge-end", "2021-03-01", "--evidence", "the desk's record", "--license", "MIT"]
     dated += ["--base-knowledge-end", "2019-12-31", "--base-evidence", "its card"]
     (folder / "\x1b[2J.log").write_text("hostile")
     Path(os.fsdecode(os.fsencode(folder) + b"/\xff.log")).write_text("no text")
@@ -136,7 +136,7 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     assert "notes.log" in document["dropped"] and len(document["repairs"]) == len(document["warnings"]) == 1
     assert document["reference"] == "acme/theirs@1"  # dated, it is the version that is there
     manifest = ahf.Registry().resolve("acme/theirs").manifest
-    assert manifest.licence == "MIT" and {each.kind for each in manifest.knowledge.inputs} == {"asserted"}
+    assert manifest.license == "MIT" and {each.kind for each in manifest.knowledge.inputs} == {"asserted"}
 
 
 def test_a_version_is_folded_into_its_base_and_taken_out_again(

@@ -108,5 +108,5 @@ def test_two_versions(stocked: Path, trained: object) -> None:
     taken = ahf.import_folder(ahf.Registry().path("acme/tone@1"), "acme/again").version
     found = ahf.diff("acme/tone@1", taken.reference)
     assert not found.tensors and found.same_tensors == len(taken.manifest.tensors) and not found.same
-    assert {"corpus", "seed", "base.pin", "head.labels"} <= {each.field for each in found.fields}
+    assert {"corpus", "seed", "base.fingerprint", "head.labels"} <= {each.field for each in found.fields}
     assert ahf.diff("acme/tone@1", "acme/tone").same

@@ -39,7 +39,7 @@ def corpus(rows: Rows | list[dict[str, Any]]) -> str:
     globals()[f"Named{name.replace('-', '')}"] = type("Named", (InMemory,), {"name": name})
     ahf.register(
         ahf.Corpus(
-            name=name, summary="A test's rows.", target=f"{__name__}:Named{name.replace('-', '')}", licence="CC0-1.0"
+            name=name, summary="A test's rows.", target=f"{__name__}:Named{name.replace('-', '')}", license="CC0-1.0"
         )
     )
     return name

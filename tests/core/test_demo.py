@@ -25,7 +25,9 @@ def test_the_demo(run_ahf: Callable[..., tuple[int, str, str]], monkeypatch: pyt
         assert code == 0, err
         shown.append(out)
     manifest = ahf.Registry().resolve("demo/tone@champion").manifest
-    assert manifest.base.repository == "sentence-transformers/all-MiniLM-L6-v2" and manifest.base.pin == "verified"
+    assert (
+        manifest.base.repository == "sentence-transformers/all-MiniLM-L6-v2" and manifest.base.fingerprint == "verified"
+    )
     assert manifest.corpus is not None and sum(manifest.corpus.rows.values()) == 240
     assert "accuracy" in shown[0] and "champion" in shown[2]
     unseen = (ROOT / "examples" / "unseen.txt").read_text(encoding="utf-8").splitlines()

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from adapterhub_fin import WrongBase
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.check import check_base, describe_base
 from adapterhub_fin.engine.base.rounding import TELLING
 from adapterhub_fin.engine.base.row_sums import BLOCKS, first_moved, row_sums
@@ -88,18 +88,18 @@ def model_of(encoder: Path, decoder: Path, kind: str) -> Any:
 def test_a_base_with_rows_drawn_anew_is_refused_by_name(encoder: Path, decoder: Path, kind: str) -> None:
     model, tokenizer = model_of(encoder, decoder, kind)
     base = describe_base(model, tokenizer, ("classifier",), "acme/tiny", None)
-    tables = pin.embeddings(model)
+    tables = fingerprint.embeddings(model)
     assert len(tables) == (1 if kind == "encoder" else 2)  # the output's of the decoder is a table of its own
     for name in tables:
         other = copy.deepcopy(model)
         with torch.no_grad():
-            pin.embeddings(other)[name][137].normal_(std=0.2)
+            fingerprint.embeddings(other)[name][137].normal_(std=0.2)
         with pytest.raises(
             WrongBase, match=rf"{name} has other values in row 137, as after its vocabulary was resized"
         ):
             check_base(other, tokenizer, base, ("classifier",), "the model given")
         with torch.no_grad():
-            pin.embeddings(other)[name][137] = torch.nan
+            fingerprint.embeddings(other)[name][137] = torch.nan
         with pytest.raises(WrongBase):
             check_base(other, tokenizer, base, ("classifier",), "the model given")
     check_base(model, tokenizer, base, ("classifier",), "the model given")
@@ -128,6 +128,6 @@ def test_what_was_recorded_stays_where_it_is_when_the_vocabulary_grows(encoder: 
     with pytest.raises(WrongBase, match=f"vocabulary of {size - 1}"):
         check_base(shrunk, tokenizer, base, ("classifier",), "the shrunk model", grown=True)
     with torch.no_grad():
-        pin.embeddings(grown)[next(iter(pin.embeddings(grown)))][3].zero_()
+        fingerprint.embeddings(grown)[next(iter(fingerprint.embeddings(grown)))][3].zero_()
     with pytest.raises(WrongBase, match="embed.*weight (has other values in row 3|differs)"):
         check_base(grown, tokenizer, base, ("classifier",), "the grown model", grown=True)

@@ -196,9 +196,9 @@ def ahf_before_add(manifest):
 
 
 def test_a_veto_speaks_in_its_plugin_s_name(site: Site) -> None:
-    site.install("house", VETO.format(error="Refused('no licence, no shelf')"))
+    site.install("house", VETO.format(error="Refused('no license, no shelf')"))
     said = site.veto()
-    assert said is not None and "house (house 1.2)" in said and "no licence, no shelf" in said
+    assert said is not None and "house (house 1.2)" in said and "no license, no shelf" in said
 
 
 @pytest.mark.parametrize("error", ["ValueError('a slip')", "SystemExit(0)", "KeyError('k')"])

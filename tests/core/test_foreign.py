@@ -36,7 +36,7 @@ def read(tmp_path: Path, labels: list[str] | None = None, config: dict[str, Any]
 
 def head(found: PeftFolder) -> Any:
     assert found.head is not None
-    return found.head["name"], found.head["labels"], found.head["modules"]
+    return found.head["name"], found.head["labels"], found.head["modules_to_save"]
 
 
 def test_labels_are_as_many_as_the_head_has_rows(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_metric_that_takes_labels_is_given_the_head_s(monkeypatch: pytest.Monk
 def test_training_measures_over_all_labels_of_the_head() -> None:
     """G 6: the figure of a part that lacks a label, and that of one that has it, are of the same labels."""
     head: Any = plugs.build(ahf.Head, "classify", {})
-    head.restore(["a", "b", "c"])
+    head.set_labels(["a", "b", "c"])
     answers = SimpleNamespace(label_ids=TRUTH, predictions=np.eye(3)[SAID])
     assert measured("classify", head)(answers) == pytest.approx(
         {"accuracy": 3 / 4, "macro_f1": (2 / 3 + 4 / 5) / 3, "mcc": 0.5773503}
@@ -56,7 +56,7 @@ def test_a_function_without_a_signature_is_called_with_two_arrays() -> None:
 @pytest.mark.parametrize(("part", "selects"), [("validation", "r2"), ("test", "r2"), ("test", "mae")])
 def test_parts_that_leave_a_metric_undefined_are_refused(flat: float, part: str, selects: str) -> None:
     head: Any = plugs.build(ahf.Head, "regress", {})
-    head.learn(Dataset.from_dict({"target": [0.0, 1.0, 3.0]}))
+    head.fit_labels(Dataset.from_dict({"target": [0.0, 1.0, 3.0]}))
     fine = Dataset.from_dict({"target": [0.0, 0.5]})
     parts = {"train": fine, "validation": fine, "test": fine}
     check_parts("regress", head, parts, metric_for("regress", selects), "mine")
@@ -67,6 +67,6 @@ def test_parts_that_leave_a_metric_undefined_are_refused(flat: float, part: str,
 
 def test_a_metric_that_is_not_asked_for_of_validation_may_be_undefined() -> None:
     head: Any = plugs.build(ahf.Head, "regress", {})
-    head.learn(Dataset.from_dict({"target": [0.0, 1.0, 3.0]}))
+    head.fit_labels(Dataset.from_dict({"target": [0.0, 1.0, 3.0]}))
     fine, flat = Dataset.from_dict({"target": [0.0, 0.5]}), Dataset.from_dict({"target": [0.7, 0.7, 0.7]})
     check_parts("regress", head, {"validation": flat, "test": fine}, metric_for("regress", "mae"), "mine")

@@ -26,7 +26,7 @@ def parent(called: str, head: dict[str, Any] | None, values: dict[str, Tensor], 
     modules = sorted({name.rpartition(".")[0] for name in values})
     shapes = {name: tuple(value.shape) for name, value in values.items()}
     changes = SimpleNamespace(whole=shapes, values=values.__getitem__, modules=tuple(modules), config=config)
-    stored = None if head is None else Head(**{"modules": modules, "options": {}, **head})
+    stored = None if head is None else Head(**{"modules_to_save": modules, "options": {}, **head})
     return SimpleNamespace(
         called=called, changes=changes, version=SimpleNamespace(manifest=SimpleNamespace(head=stored))
     )

@@ -72,8 +72,8 @@ TEXT_FIELDS = sorted(_text_fields())
 
 def test_the_recipe_and_the_plugins_have_fields_of_text() -> None:
     keys = {key for key, *_ in TEXT_FIELDS}
-    assert {"name", "licence", "description", "base.id", "base.path", "base.knowledge_end", "corpus.path"} <= keys
-    assert {"corpus.label", "corpus.glob", "corpus.licence", "method.text", "schedule.embargo"} <= keys
+    assert {"name", "license", "description", "base.id", "base.path", "base.knowledge_end", "corpus.path"} <= keys
+    assert {"corpus.label", "corpus.glob", "corpus.license", "method.text", "schedule.embargo"} <= keys
     assert len(TEXT_FIELDS) > 40
 
 
@@ -194,8 +194,8 @@ def test_a_setting_that_can_t_be_read_is_named(setting: str) -> None:
 
 
 def test_a_path_with_a_hash_and_a_label_of_digits_reach_the_corpus() -> None:
-    settings = ["path=runs #2/rows.csv", "label=no", "text=[title, 01]", "part=01234567", "licence=null"]
+    settings = ["path=runs #2/rows.csv", "label=no", "text=[title, 01]", "part=01234567", "license=null"]
     choice = CorpusChoice.read("table", settings)
     options: Any = extensions().options(descriptions.Corpus, choice.name, choice.options)
     assert (options.path, options.label, options.text) == (Path("runs #2/rows.csv"), "no", ("title", "01"))
-    assert (options.part, options.licence) == ("01234567", "null")
+    assert (options.part, options.license) == ("01234567", "null")

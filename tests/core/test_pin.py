@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from adapterhub_fin import WrongBase
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.adapter_names import meta_twin
 from adapterhub_fin.engine.base.check import check_base, describe_base
 from adapterhub_fin.engine.base.load import missing_modules
@@ -41,32 +41,45 @@ def test_heads_and_adapters_change_neither_structure_nor_probe(encoder: Path) ->
     bare = AutoModel.from_pretrained(encoder)
     headed = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
     wrapped = lora(AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=5), "weight")
-    assert pin.structure_digest(bare) == pin.structure_digest(headed) == pin.structure_digest(wrapped)
-    assert pin.weight_probe(bare) == pin.weight_probe(headed) == pin.weight_probe(wrapped)
+    assert (
+        fingerprint.structure_digest(bare)
+        == fingerprint.structure_digest(headed)
+        == fingerprint.structure_digest(wrapped)
+    )
+    assert fingerprint.weight_probe(bare) == fingerprint.weight_probe(headed) == fingerprint.weight_probe(wrapped)
 
 
 def test_a_causal_language_model_and_its_backbone_agree(decoder: Path) -> None:
     whole, bare = AutoModelForCausalLM.from_pretrained(decoder), AutoModel.from_pretrained(decoder)
-    assert pin.structure_digest(whole) == pin.structure_digest(bare)
+    assert fingerprint.structure_digest(whole) == fingerprint.structure_digest(bare)
 
 
 def test_the_probe_holds_eight_elements_of_every_tensor_and_is_the_same_anywhere(encoder: Path) -> None:
     model = AutoModel.from_pretrained(encoder)
-    probe = pin.weight_probe(model)
+    probe = fingerprint.weight_probe(model)
     assert set(probe["values"]) == {name for name, _ in model.named_parameters()}
-    assert all(len(values) == pin.PROBED for values in probe["values"].values())
+    assert all(len(values) == fingerprint.PROBED for values in probe["values"].values())
     # Pinned: another choice of elements would orphan every stored version.
-    assert pin.probed_elements("encoder.layer.0.output.dense.weight", 1000) == [873, 515, 763, 155, 597, 132, 752, 350]
+    assert fingerprint.probed_elements("encoder.layer.0.output.dense.weight", 1000) == [
+        873,
+        515,
+        763,
+        155,
+        597,
+        132,
+        752,
+        350,
+    ]
 
 
 def test_a_twin_without_values_has_the_structure_and_no_memory(encoder: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
     twin = meta_twin(model)
-    assert pin.structure_digest(twin) == pin.structure_digest(model)
+    assert fingerprint.structure_digest(twin) == fingerprint.structure_digest(model)
     assert all(parameter.is_meta for parameter in twin.parameters())
     assert not any(parameter.is_meta for parameter in model.parameters())
     with pytest.raises(WrongBase, match="meta device"):
-        pin.weight_probe(twin)
+        fingerprint.weight_probe(twin)
 
 
 def test_a_four_bit_base_and_its_fp32_twin_agree(decoder: Path) -> None:
@@ -75,7 +88,7 @@ def test_a_four_bit_base_and_its_fp32_twin_agree(decoder: Path) -> None:
     four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
     quantized = AutoModelForCausalLM.from_pretrained(decoder, quantization_config=four_bit)
     assert any(hasattr(parameter, "quant_state") for parameter in quantized.parameters())
-    assert pin.structure_digest(quantized) == pin.structure_digest(plain)
+    assert fingerprint.structure_digest(quantized) == fingerprint.structure_digest(plain)
     tokenizer = AutoTokenizer.from_pretrained(decoder)
     check_base(quantized, tokenizer, describe_base(plain, tokenizer, (), "acme/tiny", None), (), "the quantized base")
     other = copy.deepcopy(plain)
@@ -151,7 +164,7 @@ def test_modules_without_weights_in_the_base_are_found_where_peft_misses_one(enc
     model, info = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     modules = missing_modules(model, sorted(info["missing_keys"]))
     assert modules == ("bert.pooler", "classifier")
-    assert "pooler.dense.weight" not in dict(pin.base_parameters(model, modules))
+    assert "pooler.dense.weight" not in dict(fingerprint.base_parameters(model, modules))
 
 
 WRAPPING: dict[str, Any] = {

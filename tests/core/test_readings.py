@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, Gemma3Config, Pre
 
 from adapterhub_fin import WrongBase
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.check import Difference, check_base, describe_base, first_difference
 from adapterhub_fin.engine.base.rounding import FLUSHED, as_read, grid, half_step
 from adapterhub_fin.recipe.recipe import BaseChoice
@@ -99,12 +99,12 @@ def test_neighbours_in_one_type_are_two_numbers(dtype: torch.dtype) -> None:
     assert differ(number, (number.view(bits) + 1).view(dtype)) is not None
 
 
-@pytest.mark.parametrize("place", range(pin.PROBED))
+@pytest.mark.parametrize("place", range(fingerprint.PROBED))
 @pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("what", [math.nan, math.inf, -math.inf])
 def test_one_nan_among_the_elements_is_a_difference(place: int, quantized: bool, what: float) -> None:
     """G 39: wherever it stands, and whatever the others differ by."""
-    stored = torch.linspace(-0.1, 0.1, pin.PROBED)
+    stored = torch.linspace(-0.1, 0.1, fingerprint.PROBED)
     here = stored.clone()
     here[place] = what
     found = first_difference(probe(here), probe(stored), quantized)
@@ -117,7 +117,7 @@ def test_a_base_with_some_nan_weights_is_neither_loaded_nor_recorded(encoder: Pa
     model, tokenizer = AutoModel.from_pretrained(encoder), AutoTokenizer.from_pretrained(encoder)
     base = describe_base(model, tokenizer, (), "acme/tiny", None)
     name, weight = "encoder.layer.1.output.dense.weight", model.encoder.layer[1].output.dense.weight
-    place = pin.probed_elements(name, weight.numel())[3]
+    place = fingerprint.probed_elements(name, weight.numel())[3]
     with torch.no_grad():
         weight.view(-1)[place : place + max(1, int(share * 100))] = math.nan
     with pytest.raises(WrongBase, match=rf"{name} holds NaN"):
@@ -167,7 +167,7 @@ def models(name: str, request: pytest.FixtureRequest) -> tuple[Any, dict[str, Pr
 @pytest.mark.parametrize("name", ["encoder", "decoder", "stories260K", "minilm"])
 def test_every_reading_of_a_base_is_that_base_and_a_tuned_one_is_not(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer, readings = models(name, request)
-    probes = {kind: WeightProbe(**pin.weight_probe(model)) for kind, model in readings.items()}
+    probes = {kind: WeightProbe(**fingerprint.weight_probe(model)) for kind, model in readings.items()}
     for one, other in product(probes, probes):
         assert first_difference(probes[one], probes[other], quantized=False) is None, (one, other)
     base = describe_base(readings["float32"], tokenizer, (), "acme/tiny", None)
@@ -175,7 +175,7 @@ def test_every_reading_of_a_base_is_that_base_and_a_tuned_one_is_not(name: str, 
         check_base(readings[kind], tokenizer, base, (), f"the base in {kind}")
     tuned = tuned_a_little(readings["float32"])
     for dtype, kind in product(TYPES, probes):
-        moved = WeightProbe(**pin.weight_probe(tuned.to(dtype)))
+        moved = WeightProbe(**fingerprint.weight_probe(tuned.to(dtype)))
         assert first_difference(moved, probes[kind], quantized=False) is not None, (dtype, kind)
     with pytest.raises(WrongBase, match="other weights than acme/tiny"):
         check_base(tuned, tokenizer, base, (), "the tuned model")
@@ -195,12 +195,14 @@ def test_the_type_of_the_weights_is_no_part_of_a_configuration(encoder: Path) ->
     """Neither at the top nor in the parts of a composite; digests that were stored with it still hold."""
     one, other = AutoConfig.from_pretrained(encoder), AutoConfig.from_pretrained(encoder)
     other.dtype = "bfloat16"
-    assert pin.config_digest(one) == pin.config_digest(other)
+    assert fingerprint.config_digest(one) == fingerprint.config_digest(other)
     parts = [Gemma3Config() for _ in range(3)]
     for config, dtype in zip(parts, (None, "float32", "bfloat16"), strict=True):
         config.text_config.dtype = config.vision_config.dtype = dtype
-    assert len({pin.config_digest(config) for config in parts}) == 1
-    kept = {key: value for key, value in parts[2].to_diff_dict().items() if key not in pin.VOLATILE}
-    assert pin._digest(kept) in pin.config_digests(parts[1]) and pin._digest(kept) != pin.config_digest(parts[1])
+    assert len({fingerprint.config_digest(config) for config in parts}) == 1
+    kept = {key: value for key, value in parts[2].to_diff_dict().items() if key not in fingerprint.VOLATILE}
+    assert fingerprint._digest(kept) in fingerprint.config_digests(parts[1]) and fingerprint._digest(
+        kept
+    ) != fingerprint.config_digest(parts[1])
     parts[0].text_config.rms_norm_eps = 0.5
-    assert not pin.config_digests(parts[0]) & pin.config_digests(parts[1])
+    assert not fingerprint.config_digests(parts[0]) & fingerprint.config_digests(parts[1])

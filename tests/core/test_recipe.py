@@ -71,7 +71,7 @@ def test_overrides_reach_into_a_plugin_given_by_name_alone() -> None:
         ({"base": {"id": "minilm", "knowledge_end": "2020-01-01"}}, "go together"),
         ({"training": {"max_length": 4096}}, "512 positions"),
         ({"base": {"id": "a/b/c", "path": "x"}}, "org/model"),
-        ({"licence": ""}, "licence"),
+        ({"license": ""}, "license"),
         ({"tags": [""]}, "tags"),
         ({"corpus": {"name": "headlines", "start": "2020-01-04", "end": "2020-01-05"}}, "a week or more"),
     ],

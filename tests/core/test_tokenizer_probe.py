@@ -59,7 +59,7 @@ def read(folder: Path) -> Any:
 
 
 def described(folder: Path) -> Base:
-    return Base(**describe_tokenizer(read(folder)), pin="verified")
+    return Base(**describe_tokenizer(read(folder)), fingerprint="verified")
 
 
 def edited(folder: Path, place: Path, edit: Edit) -> Path:
@@ -199,7 +199,7 @@ def test_a_manifest_that_tells_less_is_checked_as_it_was(merging: Path, tmp_path
     assert other_tokenizer(lower, older, conversations=True) is None
     lower.add_tokens(["EBITDA"])
     assert "vocabulary" in str(other_tokenizer(lower, older))
-    assert other_tokenizer(lower, Base(pin="declared"), conversations=True) is None
+    assert other_tokenizer(lower, Base(fingerprint="declared"), conversations=True) is None
 
 
 @pytest.mark.parametrize("head", ["classify", "causal-lm"])

@@ -41,7 +41,7 @@ def made(folder: Path, *, head: Any = None, penalty: float | None = None, **extr
     training = {"batch_size": 8, "accumulate": 2, "seed": 5, **extra.pop("training", {})}
     recipe = Recipe.read({"name": "a/b", "corpus": "headlines", "training": training}).check().resolved()
     reader = plugs.build(ahf.Head, "classify", head or {})
-    reader.restore(["a", "b", "c"])
+    reader.set_labels(["a", "b", "c"])
     method = SimpleNamespace(penalty=lambda model, adapter_name: None if penalty is None else torch.tensor(penalty))
     return AdapterTrainer(
         method=method,  # type: ignore[arg-type]
@@ -135,15 +135,15 @@ def test_the_head_has_its_own_rate(tmp_path: Path) -> None:
         return {name: by_parameter[id(each)] for name, each in trainer.adapted.named_parameters()}
 
     training = {"learning_rate": 1e-3}
-    both = made(tmp_path, head_modules=["classifier"], head_rate=0.5, training=training)
+    both = made(tmp_path, modules_to_save=["classifier"], head_rate=0.5, training=training)
     assert rates(both) == {
         "body.weight": 1e-3,
         "body.bias": 1e-3,
         "classifier.weight": 0.5,
         "classifier.bias": 0.5,
     }
-    assert set(rates(made(tmp_path, head_modules=["classifier"], training=training)).values()) == {1e-3}
-    assert set(rates(made(tmp_path, head_modules=["class"], head_rate=0.5, training=training)).values()) == {1e-3}
+    assert set(rates(made(tmp_path, modules_to_save=["classifier"], training=training)).values()) == {1e-3}
+    assert set(rates(made(tmp_path, modules_to_save=["class"], head_rate=0.5, training=training)).values()) == {1e-3}
 
 
 class Recorder(Regress):

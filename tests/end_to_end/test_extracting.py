@@ -80,7 +80,7 @@ def test_a_classifier_tuned_whole_comes_back(tune: Tune, encoder: Path, tmp_path
     }
     manifest = done.version.manifest
     assert manifest.head is not None and list(manifest.head.labels or ()) == ["down", "flat", "up"]
-    assert manifest.base.pin == "verified" and manifest.base.weight_probe is not None
+    assert manifest.base.fingerprint == "verified" and manifest.base.weight_probe is not None
     dated = {each.input: each.kind for each in manifest.knowledge.inputs}
     assert dated == {"base": "bounded", "corpus:desk-notes": "asserted"}
     recorded = (manifest.recipe or {})["extract"]

@@ -70,10 +70,10 @@ def test_what_alters_or_wraps_the_base_loads_as_often_as_one_likes(kind: str, en
     ahf.import_folder(folder, "acme/theirs", labels=LABELS)
     first = answers("acme/theirs", encoder)
     assert torch.equal(answers("acme/theirs", encoder), first) and torch.equal(answers("acme/theirs", encoder), first)
-    [event] = [each for each in ahf.Registry().events("acme/theirs@1") if each["kind"] == "pin-verified"]
+    [event] = [each for each in ahf.Registry().events("acme/theirs@1") if each["kind"] == "fingerprint-verified"]
     ahf.import_folder(trained_by_peft(classifier(encoder), lora(), tmp_path / "other"), "acme/plain", labels=LABELS)
     answers("acme/plain", encoder)
-    [plain] = [each for each in ahf.Registry().events("acme/plain@1") if each["kind"] == "pin-verified"]
+    [plain] = [each for each in ahf.Registry().events("acme/plain@1") if each["kind"] == "fingerprint-verified"]
     seen = event["base"]["weight_probe"]["values"]
     assert seen == {name: plain["base"]["weight_probe"]["values"][name] for name in seen}
     with pytest.raises(ahf.WrongBase):
@@ -124,7 +124,9 @@ def test_loads_and_merges_go_from_any_type_of_weights_to_any(encoder: Path, tmp_
         if one != other:
             ahf.merge([names[one], names[other]], into="acme/merged", seed=types.index(one))
     merged = ahf.merge(list(names.values()), into="acme/merged", description="of all")
-    assert merged.warnings == [] and merged.version is not None and merged.version.manifest.base.pin == "verified"
+    assert (
+        merged.warnings == [] and merged.version is not None and merged.version.manifest.base.fingerprint == "verified"
+    )
     another = tiny_encoder(tmp_path / "another", seed=1)
     for name, dtype in product(names.values(), types):
         with pytest.raises(ahf.WrongBase, match="other weights than acme/tiny"):
@@ -134,10 +136,10 @@ def test_loads_and_merges_go_from_any_type_of_weights_to_any(encoder: Path, tmp_
 def recorded_after_the_fact(name: str, base: Path) -> dict[str, Any]:
     """What the earlier release recorded of a first load: the base as the adapter had left it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adapterhub_fin.engine.inference.load.record_first_pin", lambda *given: None)
+        patch.setattr("adapterhub_fin.engine.inference.load.record_first_fingerprint", lambda *given: None)
         adapter = ahf.load(name, base=base)
     assert adapter.manifest.head is not None
-    left = describe_base(adapter.model, adapter.tokenizer, adapter.manifest.head.modules, "acme/tiny", None)
+    left = describe_base(adapter.model, adapter.tokenizer, adapter.manifest.head.modules_to_save, "acme/tiny", None)
     body: dict[str, Any] = left.model_dump(mode="json")
     if "trained-tokens" in name:  # as it named them
         values = body["weight_probe"]["values"]
@@ -154,7 +156,7 @@ def test_doctor_withdraws_what_was_recorded_after_the_fact(kind: str, encoder: P
     )
     ahf.import_folder(trained_by_peft(classifier(encoder), lora(), tmp_path / "plain"), "acme/plain", labels=LABELS)
     for each in (name, "acme/plain"):
-        registry.add_event(f"{each}@1", "pin-verified", recorded_after_the_fact(each, encoder))
+        registry.add_event(f"{each}@1", "fingerprint-verified", recorded_after_the_fact(each, encoder))
     with pytest.raises(ahf.WrongBase):
         ahf.load(name, base=encoder)
     before = {path: path.read_bytes() for path in registry.root.rglob("*") if path.is_file() and path.name != "changed"}
@@ -165,11 +167,11 @@ def test_doctor_withdraws_what_was_recorded_after_the_fact(kind: str, encoder: P
     assert all(path.read_bytes() == held for path, held in before.items())  # it is an event more, and nothing rewritten
     assert torch.equal(answers(name, encoder), answers(name, encoder)) and registry.doctor() == []
     assert [event["kind"] for event in registry.events(f"{name}@1")] == [
-        "pin-verified",
-        "pin-withdrawn",
-        "pin-verified",
+        "fingerprint-verified",
+        "fingerprint-withdrawn",
+        "fingerprint-verified",
     ]
     with pytest.raises(ahf.WrongBase):
         ahf.load(name, base=tiny_encoder(tmp_path / "another", seed=1))
     answers("acme/plain", encoder)  # whose record was right all along, and stands
-    assert [event["kind"] for event in registry.events("acme/plain@1")] == ["pin-verified"]
+    assert [event["kind"] for event in registry.events("acme/plain@1")] == ["fingerprint-verified"]

@@ -57,7 +57,7 @@ def test_each_token_after_the_first_is_given_alone_to_the_model(writer: Adapter)
     finally:
         hook.remove()
     prompt = len(writer.tokenizer(PROMPTS[0])["input_ids"])
-    embedded = writer.method.positions if writer.manifest.method.name in ("prompt-tuning", "p-tuning") else 0
+    embedded = writer.method.num_virtual_tokens if writer.manifest.method.name in ("prompt-tuning", "p-tuning") else 0
     assert given == [prompt + embedded, *[1] * 8]
 
 
@@ -95,7 +95,7 @@ def test_draws_repeat_under_a_seed_and_leave_the_caller_s(writer: Adapter) -> No
 
 
 def test_a_prompt_that_does_not_fit_with_what_is_to_be_written_is_refused(writer: Adapter) -> None:
-    room = 128 - writer.method.positions
+    room = 128 - writer.method.num_virtual_tokens
     assert writer.generate(["a" * (room - 9)], max_new_tokens=8)  # with the token that begins a text
     for ask in (lambda: writer.generate(["a" * (room - 8)], max_new_tokens=8), lambda: list(writer.stream("a" * 128))):
         with pytest.raises(ahf.WrongBase, match="128 positions: shorten the prompt or max_new_tokens"):

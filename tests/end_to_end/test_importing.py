@@ -232,7 +232,7 @@ class TestOldConfigurations:
     def test_a_base_by_a_path_is_not_recorded(self, saved: Folder, path: Any) -> None:
         folder = saved(lambda config: config.update(base_model_name_or_path=path))
         taken = ahf.import_folder(folder, "acme/path")
-        assert (taken.version.manifest.base.repository, taken.version.manifest.base.pin) == (None, "unknown")
+        assert (taken.version.manifest.base.repository, taken.version.manifest.base.fingerprint) == (None, "unknown")
         assert len(taken.warnings) == 1 and "--base ID" in taken.warnings[0]
         again = ahf.import_folder(folder, "acme/named", base="acme/tiny")
         assert again.version.manifest.base.repository == "acme/tiny" and not again.warnings
@@ -243,7 +243,7 @@ class TestOldConfigurations:
         tensors = load_file(folder / WEIGHTS)
         save_file({**tensors, "base_model.model.pre_classifier.weight": torch.ones(2, 2)}, folder / WEIGHTS)
         head = ahf.import_folder(folder, "acme/pre").version.manifest.head
-        assert head is not None and head.modules == ("classifier", "pre_classifier")
+        assert head is not None and head.modules_to_save == ("classifier", "pre_classifier")
 
 
 def test_an_untrained_adapter_is_taken_with_a_warning(saved: Folder) -> None:
@@ -259,7 +259,7 @@ def test_an_untrained_adapter_is_taken_with_a_warning(saved: Folder) -> None:
 def test_a_base_that_is_named_is_declared_with_its_revision(saved: Folder) -> None:
     folder = saved(lambda config: config.update(revision="0" * 40))
     base = ahf.import_folder(folder, "acme/theirs", base="acme/tiny").version.manifest.base
-    assert (base.pin, base.repository, base.revision) == ("declared", "acme/tiny", "0" * 40)
+    assert (base.fingerprint, base.repository, base.revision) == ("declared", "acme/tiny", "0" * 40)
     given = {"id": "acme/tiny", "revision": "1" * 40}
     assert ahf.import_folder(folder, "acme/given", base=given).version.manifest.base.revision == "1" * 40
 

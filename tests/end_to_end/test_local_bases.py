@@ -59,7 +59,7 @@ def test_two_adapters_of_a_private_base_are_pinned_loaded_and_merged(ours: Path,
         given = ("--labels", ",".join(LABELS), "--base", ours, "--base-id", "acme/base")
         assert command("import", theirs, "--as", f"acme/t{seed}", *given) == 0
     bases = [ahf.Registry().resolve(f"acme/t{seed}").manifest.base for seed in (1, 2)]
-    assert [(base.repository, base.pin) for base in bases] == [("acme/base", "verified")] * 2
+    assert [(base.repository, base.fingerprint) for base in bases] == [("acme/base", "verified")] * 2
     model, tokenizer = AutoModel.from_pretrained(ours), AutoTokenizer.from_pretrained(ours)
     from adapterhub_fin.engine.base.check import describe_base
 
@@ -70,7 +70,7 @@ def test_two_adapters_of_a_private_base_are_pinned_loaded_and_merged(ours: Path,
     assert merged.warnings == [] and merged.version is not None and merged.version.manifest.base == bases[0]
     loaded = [ahf.load(name).logits(TEXTS) for name in ("acme/t1", "acme/t2", "acme/both")]  # where it was seen
     assert not torch.equal(loaded[0], loaded[1])
-    assert [event for event in ahf.Registry().events("acme/t1@1") if event["kind"] == "pin-verified"] == []
+    assert [event for event in ahf.Registry().events("acme/t1@1") if event["kind"] == "fingerprint-verified"] == []
     manifests = [ahf.Registry().resolve(f"acme/t{seed}").manifest_bytes.decode() for seed in (1, 2)]
     assert not any("private" in each for each in manifests)
     other = tiny_encoder(tmp_path / "other", seed=1)
@@ -87,7 +87,7 @@ def test_without_an_id_it_is_pinned_and_has_none(ours: Path, tmp_path: Path) -> 
     theirs = adapter(ours, tmp_path / "theirs")
     for name, base in (("acme/a", str(ours)), ("acme/b", ours), ("acme/c", {"path": str(ours)})):
         taken = ahf.import_folder(theirs, name, base=base, labels=LABELS)
-        assert (taken.version.manifest.base.repository, taken.version.manifest.base.pin) == (None, "verified")
+        assert (taken.version.manifest.base.repository, taken.version.manifest.base.fingerprint) == (None, "verified")
         assert taken.warnings == []
     ahf.merge(["acme/a", "acme/b"], into="acme/both")
     assert torch.equal(ahf.load("acme/a").logits(TEXTS), ahf.load("acme/a", base=str(ours)).logits(TEXTS))
@@ -123,7 +123,7 @@ def test_whatever_form_its_files_have(
     change(ours)
     taken = ahf.import_folder(theirs, "acme/a", base={"path": ours, "id": "acme/base"}, labels=LABELS)
     base = taken.version.manifest.base
-    assert base.pin == "verified" and base.weight_probe is not None and base.weight_probe.rows
+    assert base.fingerprint == "verified" and base.weight_probe is not None and base.weight_probe.rows
     assert (base.tokenizer_digest is None) == (change is without_tokenizer)
     assert ahf.load("acme/a", base=encoder).logits(TEXTS).shape == (2, 3)
     with pytest.raises(ahf.WrongBase):

@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification
 import adapterhub_fin as ahf
 from adapterhub_fin.cli import group
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base.load import pin_key
+from adapterhub_fin.engine.base.load import fingerprint_key
 from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import LoraFactors, MethodImplementation
@@ -47,7 +47,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator[P
         "b": {
             "method": {"name": "lora", "rank": 2, "rslora": True, "targets": ["query", "dense"]},
             "head": {"name": "classify", "labels": OTHER_ORDER},
-            "licence": "MIT",
+            "license": "MIT",
         },
         "prefix": {"method": {"name": "prefix-tuning", "tokens": 2}},
         "tone": {"method": {"name": "lora", "rank": 2}, "head": "regress"},
@@ -235,7 +235,7 @@ def test_where_it_comes_from_is_recorded(kept: ahf.Registry) -> None:
     assert details["provider"]["distribution"] == "adapterhub-fin"
     assert details["energy"] == {each.name: round(each.energy, 6) for each in made.modules if each.energy < 1}
     assert 0.9 <= min(details["energy"].values()) < 1
-    assert manifest.method.name == "lora" and manifest.licence is None and manifest.metrics == {}
+    assert manifest.method.name == "lora" and manifest.license is None and manifest.metrics == {}
     assert manifest.knowledge.end == max(each.manifest.knowledge.end for each in (a, b))
     assert {each.input for each in manifest.knowledge.inputs} == {each.input for each in a.manifest.knowledge.inputs}
     assert version.knows_until("adapter") == max(each.knows_until("adapter") for each in (a, b))
@@ -337,7 +337,7 @@ class TestRefusals:
 
     def test_of_pins_that_differ(self, kept: ahf.Registry, tmp_path: Path) -> None:
         base = kept.resolve("acme/a").manifest.base
-        bare = base.model_copy(update={"weight_probe": None, "structure_digest": None, "pin": "declared"})
+        bare = base.model_copy(update={"weight_probe": None, "structure_digest": None, "fingerprint": "declared"})
         cases = {
             "layers": base.model_copy(update={"structure_digest": "sha256:" + "0" * 64}),
             "vocabulary size": base.model_copy(update={"vocabulary_size": 7}),
@@ -381,7 +381,7 @@ class TestRefusals:
         ahf.import_folder(tmp_path / "theirs", "acme/theirs", base="acme/tiny", labels=LABELS)
         made = ahf.merge(["acme/a", "acme/theirs"], into="acme/x")
         assert made.warnings == ["acme/theirs@1: that its base is acme/tiny is only declared, and was taken as it is"]
-        assert made.version is not None and made.version.manifest.base.pin == "verified"
+        assert made.version is not None and made.version.manifest.base.fingerprint == "verified"
         assert made.version.manifest.recipe is not None
         assert made.version.manifest.recipe["merge"]["notes"] == made.warnings
         ahf.import_folder(tmp_path / "theirs", "acme/again", base="acme/tiny", labels=LABELS, description="again")
@@ -410,7 +410,7 @@ class TestRefusals:
 
     def test_of_two_that_each_go_with_a_third(self, kept: ahf.Registry, tmp_path: Path) -> None:
         base = kept.resolve("acme/a").manifest.base
-        bare = {"weight_probe": None, "structure_digest": None, "pin": "declared"}
+        bare = {"weight_probe": None, "structure_digest": None, "fingerprint": "declared"}
         for revision in ("c", "d"):
             pin = base.model_copy(update={**bare, "revision": revision * 40})
             changed(kept, "acme/a", f"acme/{revision}", {}, tmp_path, base=pin)
@@ -496,12 +496,12 @@ class TestRefusals:
             ahf.merge(["acme/a", "acme/far"], using="cat", weights=[1, 10], into="acme/x")
 
 
-def test_licences_are_joined(kept: ahf.Registry, tmp_path: Path) -> None:
-    changed(kept, "acme/a", "acme/free", {}, tmp_path, licence="Apache-2.0 OR MIT")
+def test_licenses_are_joined(kept: ahf.Registry, tmp_path: Path) -> None:
+    changed(kept, "acme/a", "acme/free", {}, tmp_path, license="Apache-2.0 OR MIT")
     joined = ahf.merge(["acme/b", "acme/free"], into="acme/x").version
-    stated = ahf.merge(["acme/b", "acme/a"], into="acme/y", licence="MIT").version
-    assert joined is not None and joined.manifest.licence == "MIT AND (Apache-2.0 OR MIT)"
-    assert stated is not None and stated.manifest.licence == "MIT"
+    stated = ahf.merge(["acme/b", "acme/a"], into="acme/y", license="MIT").version
+    assert joined is not None and joined.manifest.license == "MIT AND (Apache-2.0 OR MIT)"
+    assert stated is not None and stated.manifest.license == "MIT"
 
 
 def run_ahf(*arguments: str) -> Any:
@@ -605,7 +605,7 @@ def test_another_method_joins_by_its_factors(
 
 
 def test_the_examples_of_the_page_run(kept: ahf.Registry, encoder: Path) -> None:
-    bases.remember(pin_key(kept.resolve("acme/a").manifest.base), encoder)
+    bases.remember(fingerprint_key(kept.resolve("acme/a").manifest.base), encoder)
     page = (Path(__file__).parents[2] / "docs" / "merging.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     assert len(lines) > 3

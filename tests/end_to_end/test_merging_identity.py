@@ -144,9 +144,9 @@ def stored(folder: Path, plan: Any, name: str = "acme/it") -> Any:
     manifest = Manifest.model_validate(
         {
             "method": method(plan).model_dump(),
-            "base": {"repository": "acme/mixed", "pin": "declared"},
+            "base": {"repository": "acme/mixed", "fingerprint": "declared"},
             "knowledge": {"inputs": [day], "end": day["at"]},
-            "head": {"name": "custom", "modules": ["classifier"]} if config["modules_to_save"] else None,
+            "head": {"name": "custom", "modules_to_save": ["classifier"]} if config["modules_to_save"] else None,
         }
     )
     return ahf.Registry().add(folder, manifest, name=name)

@@ -22,14 +22,14 @@ def test_a_table_is_trained_on_walking_forward(tmp_path: Path, encoder: Path) ->
             "label": "tone",
             "available_at": "seen",
             "timezone": "UTC",
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
             "split": {"by": "walk-forward", "folds": 3, "fold": 2, "validation": 0.2, "embargo": "2d"},
         },
         training={"epochs": 1, "max_length": 32},
     )
     manifest = run.version.manifest
     assert manifest.corpus is not None and "path" not in manifest.corpus.options
-    assert manifest.corpus.options["label"] == "tone" and manifest.corpus.options["licence"] == "CC0-1.0"
+    assert manifest.corpus.options["label"] == "tone" and manifest.corpus.options["license"] == "CC0-1.0"
     assert manifest.corpus.rows == {"train": 23, "validation": 5, "test": 15}, "a day at each border is under embargo"
     known = {each.input: each.at for each in manifest.knowledge.inputs}
     assert known["corpus:table"] == "2020-01-29T23:59:59.999999Z", "two days before the first row of the test part"

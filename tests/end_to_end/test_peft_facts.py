@@ -196,7 +196,7 @@ class TestThreeTheHead:
             training={"epochs": 1, "max_length": 32},
         )
         assert run.version.manifest.head is not None
-        assert run.version.manifest.head.modules == ("bert.pooler", "classifier")
+        assert run.version.manifest.head.modules_to_save == ("bert.pooler", "classifier")
         assert not any("pooler" in name and "lora" in name for name, _, _ in run.version.manifest.tensors)
         torch.manual_seed(3)
         found = ahf.load("acme/poolerless")

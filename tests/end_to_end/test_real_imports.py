@@ -51,7 +51,9 @@ def imported(folder: Path, **options: Any) -> str:
     taken = ahf.import_folder(folder, "real/adapter", **options)
     manifest = taken.version.manifest
     assert manifest.head is not None and not taken.warnings
-    modules = f", its {' and '.join(manifest.head.modules)} stored whole" if manifest.head.modules else ""
+    modules = (
+        f", its {' and '.join(manifest.head.modules_to_save)} stored whole" if manifest.head.modules_to_save else ""
+    )
     labels = f" of {len(manifest.head.labels)} labels" if manifest.head.labels else ""
     rank = manifest.method.options["rank"]
     return f"{manifest.method.name} of rank {rank} on {manifest.base.repository}, {manifest.head.name}{labels}{modules}"
@@ -130,7 +132,7 @@ def test_the_pickled_classifier_answers_as_in_plain_peft(shared: Path) -> None:
     folder = shared / "data" / "adapters" / "sdtrklse__distilbert-lora-bin"
     taken = ahf.import_folder(folder, "real/distilbert", allow_pickle=True)
     head = taken.version.manifest.head
-    assert head is not None and head.modules == ("classifier", "pre_classifier") and head.labels is not None
+    assert head is not None and head.modules_to_save == ("classifier", "pre_classifier") and head.labels is not None
     torch.manual_seed(0)
     base = DistilBertForSequenceClassification(DistilBertConfig(num_labels=len(head.labels))).eval()
     plain = PeftModel.from_pretrained(copy.deepcopy(base), str(folder)).eval()

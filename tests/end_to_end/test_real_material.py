@@ -36,8 +36,12 @@ def test_a_real_classifier_is_imported_and_answers_as_in_plain_peft(shared: Path
     folder = shared / "data" / "adapters" / "deepbiolab__gpt2-cls-lora"
     taken = ahf.import_folder(folder, "real/gpt2-cls")
     manifest = taken.version.manifest
-    assert manifest.base.repository == "gpt2" and manifest.base.pin == "declared"
-    assert manifest.method.options["rank"] == 8 and manifest.head is not None and manifest.head.modules == ("score",)
+    assert manifest.base.repository == "gpt2" and manifest.base.fingerprint == "declared"
+    assert (
+        manifest.method.options["rank"] == 8
+        and manifest.head is not None
+        and manifest.head.modules_to_save == ("score",)
+    )
     tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "gpt2_tokenizer")
     tokenizer.pad_token = "<|endoftext|>"
     torch.manual_seed(0)

@@ -331,7 +331,7 @@ def test_a_method_that_peft_knows_nothing_of_is_exported_and_not_served(tmp_path
     manifest = ahf.Manifest.model_validate(
         {
             "method": {"name": "acme-shift"},
-            "base": {"pin": "unknown"},
+            "base": {"fingerprint": "unknown"},
             "knowledge": {"inputs": [{"input": "base", "at": instant, "kind": "asserted"}], "end": instant},
         }
     )

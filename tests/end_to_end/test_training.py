@@ -54,7 +54,7 @@ def test_the_manifest_is_complete(trained: Run) -> None:
     assert manifest.method.provider is not None and manifest.method.provider.distribution == "adapterhub-fin"
     assert manifest.method.options["rank"] == 4 and manifest.method.traits == ("additive_low_rank",)
     assert manifest.head is not None and manifest.head.labels == ("negative", "neutral", "positive")
-    assert manifest.base.repository == "acme/tiny" and manifest.base.pin == "verified"
+    assert manifest.base.repository == "acme/tiny" and manifest.base.fingerprint == "verified"
     assert manifest.base.structure_digest and manifest.base.weight_probe and manifest.base.tokenizer_digest
     assert manifest.corpus is not None and sum(manifest.corpus.rows.values()) == 48
     assert {entry.input.partition(":")[0] for entry in manifest.knowledge.inputs} == {"base", "corpus", "labels"}
@@ -277,17 +277,17 @@ def test_a_veto_stops_the_add_and_nothing_is_stored(encoder: Path) -> None:
     class House:
         @ahf.hookimpl
         def ahf_before_add(self, manifest: ahf.Manifest) -> None:
-            if manifest.licence is None:
-                raise ahf.Refused("a licence is required")
+            if manifest.license is None:
+                raise ahf.Refused("a license is required")
 
     from adapterhub_fin.plugin import manager as extensions
 
     ahf.register(House())
     try:
-        with pytest.raises(ahf.Refused, match="a licence is required"):
+        with pytest.raises(ahf.Refused, match="a license is required"):
             ahf.train(recipe(encoder))
         assert ahf.Registry().names() == []
-        assert ahf.train(recipe(encoder, licence="Apache-2.0")).reference == "acme/small@1"
+        assert ahf.train(recipe(encoder, license="Apache-2.0")).reference == "acme/small@1"
     finally:
         extensions._registered.pop()
         extensions._current = None
@@ -380,10 +380,10 @@ def test_an_import_is_declared_and_its_first_load_holds_every_later_one(
     from adapterhub_fin.testing import tiny_encoder
 
     taken = ahf.import_folder(trained.version.files, "acme/imported", labels=["negative", "neutral", "positive"])
-    assert taken.version.manifest.base.pin == "declared"
+    assert taken.version.manifest.base.fingerprint == "declared"
     adapter = ahf.load("acme/imported", base=encoder)
     assert torch.equal(adapter.logits(TEXTS), trained.adapter.logits(TEXTS))
-    assert [event["kind"] for event in ahf.Registry().events("acme/imported@1")] == ["pin-verified"]
+    assert [event["kind"] for event in ahf.Registry().events("acme/imported@1")] == ["fingerprint-verified"]
     other = tiny_encoder(tmp_path / "other", seed=1)
     with pytest.raises(ahf.WrongBase, match="other weights than acme/tiny"):
         ahf.load("acme/imported", base=other)
@@ -420,7 +420,7 @@ def test_a_base_that_brings_a_classifier_of_its_own_is_trained_and_loaded_like_a
         AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=labels).save_pretrained(folder)
         AutoTokenizer.from_pretrained(encoder).save_pretrained(folder)
         run = ahf.train(recipe(encoder, name=f"acme/with-{labels}", base={"path": str(folder)}))
-        assert run.version.manifest.head is not None and run.version.manifest.head.modules == ("classifier",)
+        assert run.version.manifest.head is not None and run.version.manifest.head.modules_to_save == ("classifier",)
         backbone = AutoModel.from_pretrained(folder)
         alone, shared = ahf.load(run.reference), ahf.load(run.reference, base=backbone)
         assert torch.equal(alone.logits(TEXTS), run.adapter.logits(TEXTS))

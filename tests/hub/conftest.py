@@ -127,7 +127,7 @@ def made(tmp_path: Path, adapter: Any) -> Any:
     inputs = [KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")]
     manifest = Manifest(
         method={"name": "lora", "options": {"rank": 2}},  # type: ignore[arg-type]
-        base={"repository": "acme/base", "pin": "declared"},  # type: ignore[arg-type]
+        base={"repository": "acme/base", "fingerprint": "declared"},  # type: ignore[arg-type]
         knowledge=Knowledge.of(inputs),
         description="made elsewhere",
     )

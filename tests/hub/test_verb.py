@@ -162,7 +162,7 @@ def pushed(size: int) -> Iterator[bytes]:
     from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput, Manifest
 
     known = KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="a card")
-    manifest = Manifest(method={"name": "own"}, base={"pin": "unknown"}, knowledge=Knowledge.of([known]))  # type: ignore[arg-type]
+    manifest = Manifest(method={"name": "own"}, base={"fingerprint": "unknown"}, knowledge=Knowledge.of([known]))  # type: ignore[arg-type]
     digest, length = hashlib.sha256(), 0
     for piece in weights(size):
         digest.update(piece)

@@ -23,7 +23,7 @@ NAMES = ["down", "flat", "up"]
 
 def head(rows: list[str] | None = None, **options: Any) -> Any:
     found = plugs.build(Head, "classify", options)
-    found.learn(Dataset.from_dict({"label": rows or NAMES}))
+    found.fit_labels(Dataset.from_dict({"label": rows or NAMES}))
     return found
 
 
@@ -95,7 +95,7 @@ def test_labels_are_sorted_or_as_they_are_listed() -> None:
     with pytest.raises(ahf.BadCorpus, match="'side' is not among the head's: down, flat, up"):
         head().target({"label": "side"})
     with pytest.raises(ahf.BadManifest, match="needs its labels"):
-        plugs.build(Head, "classify", {}).restore([])
+        plugs.build(Head, "classify", {}).set_labels([])
 
 
 def test_answers_are_the_likeliest_label_and_each_label_s_chance() -> None:

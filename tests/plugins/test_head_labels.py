@@ -29,10 +29,10 @@ def test_each_label_that_is_not_listed_is_named_with_its_rows(labels: list[str],
     for known in LISTED:
         del unknown[known]
     if not unknown:
-        head(LISTED).learn(rows)
+        head(LISTED).fit_labels(rows)
         return
     with pytest.raises(ahf.BadCorpus, match="which head.labels does not list") as told:
-        head(LISTED).learn(rows)
+        head(LISTED).fit_labels(rows)
     for label, count in unknown.items():
         first = labels.index(label)
         place = f"row {first}" + (f" (news.csv:{first + 2})" if placed else "")
@@ -43,13 +43,13 @@ def test_each_label_that_is_not_listed_is_named_with_its_rows(labels: list[str],
 def test_of_many_labels_the_first_five_are_named() -> None:
     rows = Dataset.from_dict({"label": [f"class {number}" for number in range(2000)]})
     with pytest.raises(ahf.BadCorpus, match=r"'class 0' \(row 0\).* and 1,995 more labels, which") as told:
-        head(LISTED).learn(rows)
+        head(LISTED).fit_labels(rows)
     assert len(str(told.value)) < 300
 
 
 def test_rows_of_another_part_are_counted_too() -> None:
     built = head(LISTED)
-    built.learn(Dataset.from_dict({"label": LISTED}))
+    built.fit_labels(Dataset.from_dict({"label": LISTED}))
     parts = {"test": Dataset.from_dict({"label": ["up", "flat", "down", "flat", "NA"]})}
     with pytest.raises(ahf.BadCorpus, match=r"corpus c, test part, row 1: the label 'flat' .* \(3 rows of this part"):
         check_targets(built, parts, "c")

@@ -39,7 +39,7 @@ CONFIGS = {
 
 def head(name: str = "classify", **options: Any) -> Any:
     built = plugs.build(Head, name, {"pooling": "mean", **options})
-    built.restore(["down", "flat", "up"] if name == "classify" else None)
+    built.set_labels(["down", "flat", "up"] if name == "classify" else None)
     return built
 
 

@@ -31,8 +31,8 @@ def head(**options: Any) -> Any:
 
 def test_targets_are_standardised_and_answers_are_not() -> None:
     reader = head()
-    reader.learn(Dataset.from_dict({"target": [10.0, 20.0, 30.0]}))
-    assert reader.learnt() == {"centre": 20.0, "scale": pytest.approx(8.16496580927726)}
+    reader.fit_labels(Dataset.from_dict({"target": [10.0, 20.0, 30.0]}))
+    assert reader.fitted_options() == {"centre": 20.0, "scale": pytest.approx(8.16496580927726)}
     labels = np.array([reader.target({"target": value}) for value in (10.0, 20.0, 30.0)])
     assert labels.mean() == pytest.approx(0) and labels.std() == pytest.approx(1)
     assert reader.truth(labels) == pytest.approx([10, 20, 30])
@@ -48,8 +48,8 @@ def test_the_loss_is_huber_s_or_the_mean_square() -> None:
 
 def test_without_a_scale_targets_are_as_they_are() -> None:
     reader = head(standardize=False)
-    reader.learn(Dataset.from_dict({"target": [10.0, 20.0]}))
-    assert reader.learnt() == {} and reader.target({"target": 10.0}) == 10.0
+    reader.fit_labels(Dataset.from_dict({"target": [10.0, 20.0]}))
+    assert reader.fitted_options() == {} and reader.target({"target": 10.0}) == 10.0
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_without_a_scale_targets_are_as_they_are() -> None:
 )
 def test_targets_that_teach_nothing_are_named(targets: list[Any], said: str) -> None:
     with pytest.raises(BadCorpus, match=said):
-        head().learn(Dataset.from_dict({"target": targets}))
+        head().fit_labels(Dataset.from_dict({"target": targets}))
 
 
 @settings(max_examples=100, deadline=None)
@@ -72,9 +72,9 @@ def test_targets_that_teach_nothing_are_named(targets: list[Any], said: str) -> 
 def test_targets_that_are_all_alike_are_refused_whatever_they_are(value: float, rows: int) -> None:
     """G 36: the mean of ten times 0.1 is not 0.1, and what it is from them was taken for their spread."""
     with pytest.raises(BadCorpus, match=r"the training targets are all .*: there is nothing to learn"):
-        head().learn(Dataset.from_dict({"target": [value] * rows}))
+        head().fit_labels(Dataset.from_dict({"target": [value] * rows}))
     with pytest.raises(BadCorpus, match="nothing to learn"):
-        head(standardize=False).learn(Dataset.from_dict({"target": [value] * rows}))
+        head(standardize=False).fit_labels(Dataset.from_dict({"target": [value] * rows}))
 
 
 @settings(max_examples=100, deadline=None)
@@ -85,8 +85,8 @@ def test_targets_that_are_all_alike_are_refused_whatever_they_are(value: float, 
 )
 def test_the_scale_is_the_standard_deviation_in_any_unit(values: list[int], unit: float, centre: int) -> None:
     reader = head()
-    reader.learn(Dataset.from_dict({"target": [(centre + value) * unit for value in values]}))
-    found = reader.learnt()
+    reader.fit_labels(Dataset.from_dict({"target": [(centre + value) * unit for value in values]}))
+    found = reader.fitted_options()
     assert found["centre"] == pytest.approx((centre + np.mean(values)) * unit, rel=1e-9, abs=1e-9 * unit)
     assert found["scale"] == pytest.approx(np.std(values) * unit, rel=1e-6)
 
@@ -103,14 +103,14 @@ def test_the_scale_is_the_standard_deviation_in_any_unit(values: list[int], unit
 )
 def test_targets_that_float32_cannot_hold_are_refused(targets: list[float], options: dict[str, Any]) -> None:
     with pytest.raises(BadCorpus, match="can't be told apart in float32"):
-        head(**options).learn(Dataset.from_dict({"target": targets}))
+        head(**options).fit_labels(Dataset.from_dict({"target": targets}))
 
 
 def test_figures_far_from_zero_keep_their_digits() -> None:
     """A model answers in float32, whose steps at 20 million are 2: the figures are made of that in float64."""
     reader = head()
     targets = [20_000_000.0, 20_000_000.25, 20_000_001.0]
-    reader.learn(Dataset.from_dict({"target": targets}))
+    reader.fit_labels(Dataset.from_dict({"target": targets}))
     labels = np.array([reader.target({"target": value}) for value in targets], np.float32)
     assert reader.truth(labels).tolist() == pytest.approx(targets, rel=1e-12)
     assert reader.decide(labels[:, None]).tolist() == pytest.approx(targets, rel=1e-12)
@@ -118,7 +118,7 @@ def test_figures_far_from_zero_keep_their_digits() -> None:
 
 def test_rows_that_leave_metrics_undefined_are_told_from_others() -> None:
     reader = head()
-    reader.learn(Dataset.from_dict({"target": [0.0, 1e12]}))
+    reader.fit_labels(Dataset.from_dict({"target": [0.0, 1e12]}))
     assert set(reader.undefined_metrics(Dataset.from_dict({"target": [0.1] * 7}))) == {"r2", "spearman"}
     assert reader.undefined_metrics(Dataset.from_dict({"target": [0.0, 1e11]})) == {}
     alike = reader.undefined_metrics(Dataset.from_dict({"target": [1e12, 1e12 + 1]}))

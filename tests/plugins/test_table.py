@@ -60,7 +60,7 @@ class TestTable(CorpusContract):
             "timezone": NEW_YORK,
             "group": "firm",
             "part": "part",
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
         }
 
 
@@ -240,7 +240,7 @@ def test_labels_may_be_whole_numbers_and_not_fractions(tmp_path: Path) -> None:
         ({"label_known_at": "c"}, "label_known_at c dates no answer"),
         ({"timezone": "Mars/Olympus"}, "'Mars/Olympus' isn't a time zone known here"),
         ({"text": ()}, "name a column"),
-        ({"licence": ""}, "licence"),
+        ({"license": ""}, "license"),
         ({"label": "a", "label_horizon": "5d"}, "label_horizon 5d needs available_at, and a label or a target"),
         ({"available_at": "a", "label_horizon": "5d"}, "needs available_at, and a label or a target"),
         ({"label": "a", "available_at": "b", "label_horizon": "5B"}, "name their calendar"),

@@ -70,7 +70,7 @@ def make_manifest() -> MakeManifest:
         )
         given = {
             "method": {"name": "lora", "options": {"rank": 8}},
-            "base": {"repository": "acme/base", "pin": "declared"},
+            "base": {"repository": "acme/base", "fingerprint": "declared"},
             "knowledge": Knowledge.of(inputs),
             **fields,
         }
@@ -168,7 +168,7 @@ def full_manifest() -> dict[str, Any]:
     """A manifest as plain JSON in which no field is empty."""
     digest = "sha256:" + "ab" * 32
     return {
-        "format": 1,
+        "format": 2,
         "files": [["adapter_config.json", 20, "0" * 64], ["adapter_model.safetensors", 160, "1" * 64]],
         "tensors": [["a.lora_B", "F32", [3, 2]], ["b.lora_A", "BF16", []]],
         "method": {
@@ -181,7 +181,7 @@ def full_manifest() -> dict[str, Any]:
             "name": "classify",
             "options": {"dropout": 0.1},
             "labels": ["negative", "neutral", "positive"],
-            "modules": ["classifier", "pooler.dense"],
+            "modules_to_save": ["classifier", "pooler.dense"],
         },
         "base": {
             "repository": "acme/base-model",
@@ -190,11 +190,19 @@ def full_manifest() -> dict[str, Any]:
             "config_digest": digest,
             "vocabulary_size": 30522,
             "tokenizer_digest": digest,
+            "tokenizer_probe": {"texts": {"a": [101, 1037, 102]}, "words": digest},
+            "chat_template_digest": digest,
             "structure_digest": digest,
-            "weight_probe": {"dtype": "float32", "values": {"encoder.weight": [0.5, -1.25e-05]}},
+            "weight_probe": {
+                "dtype": "float32",
+                "values": {"encoder.weight": [0.5, -1.25e-05]},
+                "rows": {
+                    "words.weight": {"dtype": "float32", "grid": "float32", "rows": 9, "size": 0.5, "sums": [0.25]}
+                },
+            },
             "quantization": {"bits": 4, "type": "nf4"},
             "transformers": "5.23.0",
-            "pin": "verified",
+            "fingerprint": "verified",
         },
         "corpus": {
             "name": "headlines",
@@ -202,7 +210,8 @@ def full_manifest() -> dict[str, Any]:
             "digest": digest,
             "rows": {"test": 20, "train": 100, "validation": 10},
             "available": ["2019-01-01T00:00:00Z", "2020-12-31T23:59:59.5Z"],
-            "licence": "CC-BY-4.0",
+            "license": "CC-BY-4.0",
+            "notes": {"copies, train": 2},
         },
         "knowledge": {
             "inputs": [
@@ -219,6 +228,6 @@ def full_manifest() -> dict[str, Any]:
         "environment": {"device": "cpu", "torch": "2.13.0"},
         "parents": [{"digest": digest, "name": "acme/tone", "role": "continued", "weight": 0.5}],
         "description": "The tone of headlines, für Börsen",
-        "licence": "Apache-2.0",
+        "license": "Apache-2.0",
         "tags": ["finance", "tone"],
     }

@@ -143,9 +143,9 @@ def test_a_veto_stops_and_so_does_one_that_breaks(
     registry: Registry, make_folder: MakeFolder, make_manifest: MakeManifest
 ) -> None:
     def refuse(manifest: Manifest, files: Path) -> None:
-        raise Refused("the licence is not allowed here")
+        raise Refused("the license is not allowed here")
 
-    with pytest.raises(Refused, match="the licence is not allowed here"):
+    with pytest.raises(Refused, match="the license is not allowed here"):
         registry.add(make_folder(), make_manifest(), name="acme/tone", checks=[refuse])
     with pytest.raises(Refused, match=r"_Broken failed with ZeroDivisionError \(oops\)") as refused:
         registry.add(make_folder(), make_manifest(), name="acme/tone", checks=[_Broken()])

@@ -454,12 +454,12 @@ def test_a_base_recorded_after_an_adapter_that_alters_it_is_withdrawn(
     data = json.dumps({"peft_type": "LORA", **config}).encode()
     version = registry.add(make_folder(1, {"adapter_config.json": data}), make_manifest(), name="acme/tone")
     assert registry.doctor() == []
-    body = {"base": {"pin": "verified"}}
-    registry.add_event(version.reference, "pin-verified", body)
+    body = {"base": {"fingerprint": "verified"}}
+    registry.add_event(version.reference, "fingerprint-verified", body)
     assert [finding.kind for finding in registry.doctor()] == ["fingerprint"] * doubtful
     for _ in range(2):
         registry.doctor(repair=True)
-    kinds = ["pin-verified", *(["pin-withdrawn"] if doubtful else [])]
+    kinds = ["fingerprint-verified", *(["fingerprint-withdrawn"] if doubtful else [])]
     assert [event["kind"] for event in registry.events(version.reference)] == kinds and registry.doctor() == []
-    registry.add_event(version.reference, "pin-verified", {**body, "read": "before the adapter was attached"})
+    registry.add_event(version.reference, "fingerprint-verified", {**body, "read": "before the adapter was attached"})
     assert registry.doctor() == []

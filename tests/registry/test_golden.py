@@ -15,9 +15,9 @@ from adapterhub_fin_registry.model.schema import PATH
 
 GOLDEN = Path(__file__).parent / "golden"
 DIGESTS = {
-    "acme/tone@1": "sha256:5a33067d47e9f104cec54eded4abcee8f23e9bc0231fc6eca3b82261cb168986",
-    "acme/tone@2": "sha256:8586fa716f3be51b1a1223a59a24515e62612ef723f312889905673d2bb924e9",
-    "beta-desk/rates.v2@1": "sha256:8a9d7b5e2155ef0350d787cd238b9ccbcaffaac405162dd530e8f4e9cae98257",
+    "acme/tone@1": "sha256:23b94b02416008d4376abbe5d11bd78d92f8a81d88a9940162008374b02033de",
+    "acme/tone@2": "sha256:0cc56346c2f07d232f98e1fcc55bd65a4cca0e797edef492f8284adc0958d538",
+    "beta-desk/rates.v2@1": "sha256:821f3c1e85f527f0c203e1bcd94047885957bce665905ca5e01defdd02a76164",
 }
 
 

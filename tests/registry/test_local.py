@@ -402,10 +402,10 @@ def test_a_deleted_version_leaves_a_tombstone(
     tone: Registry, make_folder: MakeFolder, make_manifest: MakeManifest
 ) -> None:
     digest = tone.resolve("acme/tone@3").digest
-    deleted = tone.delete("acme/tone@3", reason="a licence ended")
+    deleted = tone.delete("acme/tone@3", reason="a license ended")
     assert [path.name for path in deleted.folder.iterdir()] == ["deleted.json"]
     tombstone = json.loads((deleted.folder / "deleted.json").read_bytes())
-    assert (tombstone["digest"], tombstone["reason"]) == (digest, "a licence ended")
+    assert (tombstone["digest"], tombstone["reason"]) == (digest, "a license ended")
     assert tone.resolve("acme/tone").number == 2
     assert tone.damaged() == {}
     for reference in ("acme/tone@3", digest, f"acme/tone@{digest}"):

@@ -146,7 +146,7 @@ WRONG: list[tuple[str, Any]] = [
     ("method.traits", ["a", "a"]),
     ("method.options", {"x": 10**30}),
     ("head.labels", ["a", "a"]),
-    ("head.modules", ["b", "a"]),
+    ("head.modules_to_save", ["b", "a"]),
     ("base.repository", "/models/base"),
     ("base.repository", "./base"),
     ("base.repository", "../base"),
@@ -163,8 +163,8 @@ WRONG: list[tuple[str, Any]] = [
     ("base.config_digest", "sha256:" + "AB" * 32),
     ("base.structure_digest", "sha256:../../x"),
     ("base.vocabulary_size", -1),
-    ("base.pin", "guessed"),
-    ("base.pin", None),
+    ("base.fingerprint", "guessed"),
+    ("base.fingerprint", None),
     ("base.weight_probe", {"dtype": "float32"}),
     ("corpus.rows", {"train": -1}),
     ("corpus.rows", {"train": 1.5}),
@@ -193,7 +193,7 @@ WRONG: list[tuple[str, Any]] = [
     ("parents.0.weight", "half"),
     ("tags", ["tone", "finance"]),
     ("tags", [""]),
-    ("licence", ""),
+    ("license", ""),
 ]
 
 
@@ -236,7 +236,7 @@ def test_only_json_is_kept_verbatim(full_manifest: Json) -> None:
     for value in (float("nan"), float("inf"), {1, 2}, b"x", object(), "\ud800", {1: 2}, 2**63, [[{"a": {None}}]]):
         with pytest.raises(ValidationError):
             Manifest.model_validate({**full_manifest, "recipe": {"x": value}})
-    for prose in ("description", "licence"):
+    for prose in ("description", "license"):
         with pytest.raises(ValidationError):
             Manifest.model_validate({**full_manifest, prose: "\ud800"})
 
@@ -287,7 +287,7 @@ def test_any_json_survives(options: Json) -> None:
     draft = Manifest.model_validate(
         {
             "method": {"name": "x", "options": options},
-            "base": {"pin": "unknown"},
+            "base": {"fingerprint": "unknown"},
             "knowledge": {
                 "inputs": [{"input": "base", "at": "2020-01-01T00:00:00Z", "kind": "bounded"}],
                 "end": "2020-01-01T00:00:00Z",
@@ -304,7 +304,7 @@ def test_the_schema_is_up_to_date_and_agrees(full_manifest: Json) -> None:
     schema = json.loads(schema_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(full_manifest, schema)
-    for where, value in (("format", 2), ("files.0.2", "x"), ("base.pin", "guessed"), ("knowledge.end", "2021")):
+    for where, value in (("format", 2), ("files.0.2", "x"), ("base.fingerprint", "guessed"), ("knowledge.end", "2021")):
         path = tuple(int(key) if key.isdigit() else key for key in where.split("."))
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(json.loads(_changed(full_manifest, path, _set(value))), schema)

@@ -24,29 +24,29 @@ Configure = Callable[[str], Path]
 CORPUS = {"name": "headlines"}
 # What a rule refuses, what it allows, and what the refusal says.
 RULES = {
-    'allowed_licences = ["MIT", "apache-*"]': [
-        ({"licence": "GPL-3.0"}, {"licence": "Apache-2.0"}, "states 'GPL-3.0' as its licence"),
-        ({}, {"licence": "mit"}, "states nothing as its licence"),
+    'allowed_licenses = ["MIT", "apache-*"]': [
+        ({"license": "GPL-3.0"}, {"license": "Apache-2.0"}, "states 'GPL-3.0' as its license"),
+        ({}, {"license": "mit"}, "states nothing as its license"),
         (
-            {"licence": "MIT", "corpus": {**CORPUS, "licence": "CC-BY-NC-SA-3.0"}},
-            {"licence": "MIT", "corpus": {**CORPUS, "licence": "MIT"}},
-            "states 'CC-BY-NC-SA-3.0' as its corpus' licence",
+            {"license": "MIT", "corpus": {**CORPUS, "license": "CC-BY-NC-SA-3.0"}},
+            {"license": "MIT", "corpus": {**CORPUS, "license": "MIT"}},
+            "states 'CC-BY-NC-SA-3.0' as its corpus' license",
         ),
         (
-            {"licence": "MIT", "corpus": CORPUS},
-            {"licence": "MIT", "corpus": {**CORPUS, "licence": "Apache-2.0"}},
-            "states nothing as its corpus' licence",
+            {"license": "MIT", "corpus": CORPUS},
+            {"license": "MIT", "corpus": {**CORPUS, "license": "Apache-2.0"}},
+            "states nothing as its corpus' license",
         ),
     ],
-    "allowed_licences = []": [({"licence": "MIT"}, None, "states 'MIT'")],
+    "allowed_licenses = []": [({"license": "MIT"}, None, "states 'MIT'")],
     'allowed_bases = ["acme/*", "other/base"]': [
-        ({"base": {"repository": "else/base", "pin": "declared"}}, {}, "states 'else/base' as its base"),
+        ({"base": {"repository": "else/base", "fingerprint": "declared"}}, {}, "states 'else/base' as its base"),
         (
-            {"base": {"repository": "ACME/base", "pin": "declared"}},
-            {"base": {"repository": "other/base", "pin": "declared"}},
+            {"base": {"repository": "ACME/base", "fingerprint": "declared"}},
+            {"base": {"repository": "other/base", "fingerprint": "declared"}},
             "states 'ACME/base' as its base",
         ),
-        ({"base": {"pin": "unknown"}}, {}, "states nothing as its base"),
+        ({"base": {"fingerprint": "unknown"}}, {}, "states nothing as its base"),
     ],
     "max_size = 20": [({}, None, "not 20 at most")],
     "require_signature = true": [({}, None, "can't be told to be signed by anybody")],
@@ -172,15 +172,15 @@ def test_a_registrys_file_tightens_and_never_loosens(
     registry: Registry, make_folder: MakeFolder, make_manifest: MakeManifest, configure: Configure, make_key: MakeKey
 ) -> None:
     desk, theirs = make_key("desk"), make_key("theirs")
-    registry.add(make_folder(1), make_manifest(licence="MIT"), name="acme/tone")
+    registry.add(make_folder(1), make_manifest(license="MIT"), name="acme/tone")
     client = configure(
-        "[policy]\nrequire_signature = true\nallowed_licences = ['Apache-2.0']\nmax_size = 10\n"
+        "[policy]\nrequire_signature = true\nallowed_licenses = ['Apache-2.0']\nmax_size = 10\n"
         f"allowed_bases = ['none/*']\n{trusting(desk=desk)}"
     )
     registry.sign("acme/tone", PrivateKey.read(theirs))
     own = registry.root / "policy.toml"
     own.write_text(
-        "require_signature = false\nallowed_licences = ['*']\nallowed_bases = ['*']\nmax_size = 1_000_000_000\n"
+        "require_signature = false\nallowed_licenses = ['*']\nallowed_bases = ['*']\nmax_size = 1_000_000_000\n"
         + inline("desk", theirs)
     )
     broken = registry.violations("acme/tone")
@@ -216,7 +216,7 @@ BAD_FILES: dict[str, Callable[[Path], object]] = {
     "a flag for a number": lambda path: path.write_text("max_size = true"),
     "a negative size": lambda path: path.write_text("max_size = -1"),
     "a text for a list": lambda path: path.write_text("allowed_bases = '*'"),
-    "numbers in a list": lambda path: path.write_text("allowed_licences = [1]"),
+    "numbers in a list": lambda path: path.write_text("allowed_licenses = [1]"),
     "a list of keys": lambda path: path.write_text("keys = ['desk.pub']"),
     "a key that is a path": lambda path: path.write_text("keys = {desk = '/etc/passwd'}"),
     "a folder": lambda path: path.mkdir(),

@@ -14,10 +14,10 @@ from adapterhub_fin_registry.trust.policy import Policy, Rules
 HERE, THERE = Path("client.toml"), Path("policy.toml")
 
 
-def manifest(*sizes: int, licence: str | None = "MIT", base: str | None = "acme/base", corpus: Any = None) -> Any:
+def manifest(*sizes: int, license: str | None = "MIT", base: str | None = "acme/base", corpus: Any = None) -> Any:
     return SimpleNamespace(
         files=[SimpleNamespace(size=size) for size in sizes],
-        licence=licence,
+        license=license,
         base=SimpleNamespace(repository=base),
         corpus=corpus,
     )
@@ -47,7 +47,7 @@ def test_all_files_together_have_the_largest_size_at_most(
 
 
 @pytest.mark.parametrize(
-    ("pattern", "licence", "allowed"),
+    ("pattern", "license", "allowed"),
     [
         ("MIT", "mit", True),
         ("apache-*", "Apache-2.0", True),
@@ -57,11 +57,11 @@ def test_all_files_together_have_the_largest_size_at_most(
         ("bsd-?-clause", "BSD-3-Clause", True),
     ],
 )
-def test_a_licence_fits_a_whole_pattern_in_any_case(pattern: str, licence: str | None, allowed: bool) -> None:
-    rules = Rules(HERE, allowed_licences=("none-such", pattern))
-    assert (broken(rules, manifest(licence=licence)) == []) == allowed
-    corpus = SimpleNamespace(licence=licence)
-    assert (broken(Rules(HERE, allowed_licences=("MIT", pattern)), manifest(corpus=corpus)) == []) == allowed
+def test_a_license_fits_a_whole_pattern_in_any_case(pattern: str, license: str | None, allowed: bool) -> None:
+    rules = Rules(HERE, allowed_licenses=("none-such", pattern))
+    assert (broken(rules, manifest(license=license)) == []) == allowed
+    corpus = SimpleNamespace(license=license)
+    assert (broken(Rules(HERE, allowed_licenses=("MIT", pattern)), manifest(corpus=corpus)) == []) == allowed
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ from contextlib import suppress
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.rounding import FLUSHED, allowed, apart, as_read
 from adapterhub_fin.engine.base.row_sums import first_moved
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.errors import ReadOnly, WrongBase
 from adapterhub_fin.plugin.backbone import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.options import checked
-from adapterhub_fin_registry.model.events import recorded_pin
+from adapterhub_fin_registry.model.events import recorded_fingerprint
 from adapterhub_fin_registry.model.manifest import Base, RowSums, WeightProbe
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def describe_base(
     on the meta device, or those that no adapter altered. `rows` is the base's own vocabulary where the model has grown:
     the rows behind it are the version's to bring. Raises WrongBase where a weight is NaN or infinite.
     """
-    probe = pin.weight_probe(model, leave_out, parameters, rows)
+    probe = fingerprint.weight_probe(model, leave_out, parameters, rows)
     for name, values in probe["values"].items():
         if not all(map(math.isfinite, values)):
             raise WrongBase(
@@ -65,41 +65,41 @@ def describe_base(
             "repository": repository,
             "revision": revision,
             "architecture": type(backbone(model)).__name__,
-            "config_digest": None if config is None else pin.config_digest(config),
+            "config_digest": None if config is None else fingerprint.config_digest(config),
             "vocabulary_size": rows or vocabulary_size(model),
             **(describe_tokenizer(tokenizer) if tokenizer is not None else {}),
-            "structure_digest": pin.structure_digest(model, leave_out),
+            "structure_digest": fingerprint.structure_digest(model, leave_out),
             "weight_probe": probe,
             "quantization": json.loads(quantization.to_json_string(use_diff=False))
             if hasattr(quantization, "to_json_string")
             else quantization,
             "transformers": installed("transformers"),
-            "pin": "verified",
+            "fingerprint": "verified",
         },
         "base",
     )
 
 
-def held_base(registry: Registry, version: Version) -> Base:
+def expected_base(registry: Registry, version: Version) -> Base:
     """Return the base that a version is held to: its manifest's, or what the first load of an import recorded.
 
     What a load recorded may have been withdrawn since (see the registry's `doctor`): then the next load's counts.
     """
     base = version.manifest.base
-    if base.pin == "verified":
+    if base.fingerprint == "verified":
         return base
-    event = recorded_pin(registry.events(version.reference))
+    event = recorded_fingerprint(registry.events(version.reference))
     return base if event is None else Base.model_validate(event["base"])
 
 
-def record_first_pin(registry: Registry, version: Version, found: Base) -> None:
+def record_first_fingerprint(registry: Registry, version: Version, found: Base) -> None:
     """Hold every later load of an import to the base that its first load fitted, as it was before the adapter.
 
     A registry that can't be written keeps its declared pin; the load itself was checked for its tensors.
     """
     with suppress(ReadOnly):  # nothing can be written there, and nothing was claimed
         body = {"base": found.model_dump(mode="json"), "read": "before the adapter was attached"}
-        registry.add_event(version.reference, "pin-verified", body)
+        registry.add_event(version.reference, "fingerprint-verified", body)
 
 
 def check_base(
@@ -122,14 +122,14 @@ def check_base(
     check_shape(model, base, leave_out, described, grown=grown)
     if base.weight_probe is not None:
         quantized = any(hasattr(parameter, "quant_state") for parameter in backbone(model).parameters())
-        here = pin.weight_probe(model, leave_out, parameters, base.vocabulary_size)
+        here = fingerprint.weight_probe(model, leave_out, parameters, base.vocabulary_size)
         check_probe(here, base, described, quantized=quantized)
     if tokenizer is not None and (off := other_tokenizer(tokenizer, base, conversations=conversations)):
         raise WrongBase(f"the tokenizer of {described} {off} of {_name(base)}: load the one it was trained with")
     config: Any = getattr(unwrapped(model), "config", None)
     # Another release of Transformers may write other defaults; structure and weights hold there.
     same_release = base.config_digest is not None and base.transformers == installed("transformers")
-    if config is not None and same_release and base.config_digest not in pin.config_digests(config):
+    if config is not None and same_release and base.config_digest not in fingerprint.config_digests(config):
         raise WrongBase(f"{described} has the weights of {_name(base)} under another configuration: load it unchanged")
 
 
@@ -143,7 +143,7 @@ def check_shape(
             f"{described} ({type(backbone(model)).__name__}) has a vocabulary of {size} tokens; the version was "
             f"trained on {_name(base)} with {base.vocabulary_size}: load that base"
         )
-    if base.structure_digest is not None and pin.structure_digest(model, leave_out) != base.structure_digest:
+    if base.structure_digest is not None and fingerprint.structure_digest(model, leave_out) != base.structure_digest:
         raise WrongBase(
             f"{described} ({type(backbone(model)).__name__}) does not have the layers of {_name(base)}"
             f"{_difference(model, leave_out, base)}: load the base that the version was trained on"
@@ -157,14 +157,14 @@ def _name(base: Base) -> str:
 def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str:
     if base.weight_probe is None:
         return ""
-    here, there = {name for name, _ in pin.base_parameters(model, leave_out)}, set(base.weight_probe.values)
+    here, there = {name for name, _ in fingerprint.base_parameters(model, leave_out)}, set(base.weight_probe.values)
     sides = (("lacks", sorted(there - here)), ("adds", sorted(here - there)))
     parts = [f"it {word} {len(names)} tensors, first {names[0]}" for word, names in sides if names]
     return f": {' and '.join(parts) or 'the same names with other shapes'}"
 
 
 def check_probe(here: Mapping[str, Any], base: Base, described: str, *, quantized: bool = False) -> None:
-    """Raise WrongBase where a probe, as `pin.weight_probe` takes it, is of other weights than a version's base."""
+    """Raise WrongBase where a probe of `weight_probe` is of other weights than a version's base."""
     stored = base.weight_probe
     assert stored is not None
     rows = {name: RowSums.model_construct(**sums) for name, sums in (here.get("rows") or {}).items()}

@@ -153,7 +153,7 @@ def try_out(
         from adapterhub_fin.engine.base.experts import Reach
 
         reach = Reach(skeleton)
-        adapted = method.attach(skeleton, dataclasses.replace(site, head_modules=drawn))
+        adapted = method.attach(skeleton, dataclasses.replace(site, modules_to_save=drawn))
     trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
     return trained, reach.out_of(adapted)
 
@@ -202,8 +202,8 @@ def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:
     return empty_modules
 
 
-def pin_key(base: Base) -> str:
+def fingerprint_key(base: Base) -> str:
     """What a base without an id is remembered by on this machine."""
     probe = base.weight_probe.values if base.weight_probe else {}
     text = json.dumps([base.structure_digest, sorted(probe.items())], separators=(",", ":"))
-    return "pin:" + hashlib.sha256(text.encode()).hexdigest()
+    return "fingerprint:" + hashlib.sha256(text.encode()).hexdigest()

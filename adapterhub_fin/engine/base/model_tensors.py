@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.errors import BaseNotFound, NotAnAdapter, Refused, WrongTensors
 from adapterhub_fin.plugin.backbone import backbone_prefix
@@ -115,10 +115,10 @@ def fingerprinted(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield what a fingerprint is taken of, out of a model's files, for a model that is on the meta device."""
     prefix = backbone_prefix(model)
-    backbone = {name for name, _ in pin.base_parameters(model, leave_out)}
+    backbone = {name for name, _ in fingerprint.base_parameters(model, leave_out)}
     ties: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
     twins = {source: target for target, source in ties.items()}  # a tied one may be stored under its twin's name alone
-    for name, _ in pin.fingerprinted(model, leave_out):
+    for name, _ in fingerprint.fingerprinted(model, leave_out):
         key = prefix + name if name in backbone else name
         stored = tensors.by_key.get(key) or tensors.by_key.get(twins.get(key, ""))
         if stored is not None and stored.direct:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.data.known import first_seen
+from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, missing_labels
 from adapterhub_fin.engine.data.splits import PARTS, Division, divide
 from adapterhub_fin.errors import BadCorpus, BadText
@@ -56,7 +56,7 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     """
     description = extensions().get(Corpus, choice.name)
     rows = rows or read_rows(choice, head)
-    unknown = first_seen()  # after the rows were read
+    unknown = bounded_now()  # after the rows were read
     division = divide(rows.table, choice.split, choice.called)
     parts = division.parts
     labels = {}
@@ -74,7 +74,7 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
         "digest": digest,
         "rows": {part: len(table) for part, table in parts.items()},
         "available": _span(described),
-        "licence": _licence(choice) or description.licence,
+        "license": _license(choice) or description.license,
         "notes": {reason: count for reason, count in notes.items() if count},
     }
     warnings = [f"corpus {choice.called}: {warning}" for warning in label_warnings(labels)]
@@ -230,9 +230,9 @@ def files_read(choice: CorpusChoice) -> list[Path]:
     return [path.expanduser() for path in paths if isinstance(path, Path)]
 
 
-def _licence(choice: CorpusChoice) -> str | None:
-    """The licence that a user states for rows of their own."""
-    return getattr(extensions().options(Corpus, choice.name, choice.options), "licence", None)
+def _license(choice: CorpusChoice) -> str | None:
+    """The license that a user states for rows of their own."""
+    return getattr(extensions().options(Corpus, choice.name, choice.options), "license", None)
 
 
 def _latest(parts: Mapping[str, Dataset], column: str) -> datetime:

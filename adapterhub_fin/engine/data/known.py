@@ -10,7 +10,7 @@ from typing import Any
 from adapterhub_fin.plugin.interfaces import BoundedNow, KnownAt
 
 
-def first_seen(of: str = "") -> BoundedNow:
+def bounded_now(of: str = "") -> BoundedNow:
     """What carries no date is bounded by the moment at which its bytes had been read: call this after that."""
     return BoundedNow.of("recorded when this registry first saw the bytes" + (f" of {of}" if of else ""))
 

@@ -62,7 +62,7 @@ def extract(
     leave_out: Sequence[str] = (),
     corpus: Mapping[str, Any] | None = None,
     description: str = "",
-    licence: str | None = None,
+    license: str | None = None,
     tags: Sequence[str] = (),
     download: bool = False,
     registry: Registry | None = None,
@@ -71,7 +71,7 @@ def extract(
 
     `tuned` is a folder of Transformers with safetensors; `base` a folder, an id, or `{id, path, revision,
     knowledge_end, evidence}`. Matrices become factors; heads and norms are brought whole; `leave_out` names parameters
-    to do without, by patterns with *. `corpus` is `{name, knowledge_end, evidence, licence}`, of the fine-tuning; what
+    to do without, by patterns with *. `corpus` is `{name, knowledge_end, evidence, license}`, of the fine-tuning; what
     carries no date is bounded by this moment. Raises WrongBase, or Refused naming what no adapter can hold.
     """
     check_rank(rank)
@@ -96,14 +96,14 @@ def extract(
         pinned = _pinned(model, tokenizer, foreign, source, origin)
         bound = target.bounded_now(folder, source.folder, name=into)
         manifest = foreign_manifest(
-            foreign, pinned.model_dump(), source.known, corpus, None, description, licence, tuple(tags), bound
+            foreign, pinned.model_dump(), source.known, corpus, None, description, license, tuple(tags), bound
         )
         recipe = _recipe(folder, stored, rank, found)
         version = target.add(
             Path(place), manifest.model_copy(update={"recipe": recipe}), name=into, checks=extensions().vetoes()
         )
     if choice.path is not None:
-        bases.remember(plugs.pin_key(pinned), source.folder)
+        bases.remember(plugs.fingerprint_key(pinned), source.folder)
     return Extraction(version, found.extracted, sorted(found.whole), found.left_out, found.unchanged)
 
 
@@ -114,7 +114,7 @@ def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
         if not any((tuned / name).is_file() for name in ("tokenizer.json", *tokenizer.vocab_files_names.values())):
             return tokenizer
         own = plugs.load_tokenizer(tuned)
-    known = Base(**describe_tokenizer(tokenizer), pin="verified")
+    known = Base(**describe_tokenizer(tokenizer), fingerprint="verified")
     if off := other_tokenizer(own, known, conversations=True):
         raise WrongBase(
             f"the tokenizer of the tuned model at {tuned} {off} of its base, and a version reads its texts "

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.base.check import check_base, held_base
+from adapterhub_fin.engine.base.check import check_base, expected_base
 from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, StoredTensor, fingerprinted
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.progress import progress
@@ -76,7 +76,7 @@ class _Folding:
 
     def __init__(self, found: Found, folder: Path, into: Into | None) -> None:
         self.whose, self.folder, self.travelling = found.version.reference, folder, found.travelling
-        self.base = held_base(found.registry, found.version)
+        self.base = expected_base(found.registry, found.version)
         self.changes = changes_of(found.version, base_at_hand=True)
         config = plugs.load_config(folder)
         self.model = shell_of(config, found.head, folder, self.whose)

@@ -39,12 +39,12 @@ def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter:
     with building(), quiet_loading():
         model, tensors = _model(source.folder, _head(head))
         stored = stored_embeddings(model, adapter)
-        modules = (*(head["modules"] if head else ()), *stored.modules)  # which the version brings
+        modules = (*(head["modules_to_save"] if head else ()), *stored.modules)  # which the version brings
         parameters = None if tensors is None else fingerprinted(model, tensors, modules)
         rows = stored.rows_before(vocabulary_size(model))
         tokenizer = _tokenizer(source.folder)
         found = describe_base(model, tokenizer, modules, source.repository, source.revision, parameters, rows=rows)
-    bases.remember(plugs.pin_key(found), source.folder)
+    bases.remember(plugs.fingerprint_key(found), source.folder)
     return found
 
 
@@ -65,7 +65,7 @@ def _head(record: Mapping[str, Any] | None) -> HeadImplementation | None:
     if record is None or is_unserved(record["name"]):
         return None
     head: HeadImplementation = plugs.build(Head, record["name"], {})
-    head.restore(record["labels"])
+    head.set_labels(record["labels"])
     return head
 
 

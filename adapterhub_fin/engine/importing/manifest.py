@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.provenance import environment, method_record_for
-from adapterhub_fin.engine.data.known import first_seen, knowledge_record
+from adapterhub_fin.engine.data.known import bounded_now, knowledge_record
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.recipe.recipe import BaseChoice, named_base
@@ -48,7 +48,7 @@ def foreign_manifest(
     corpus: Mapping[str, Any] | None,
     metrics: Mapping[str, float] | None,
     description: str,
-    licence: str | None,
+    license: str | None,
     tags: Sequence[str],
     bound: datetime,
     of: str = "",
@@ -57,13 +57,13 @@ def foreign_manifest(
 
     What carries no date is bounded by this moment, and not before `bound`, as for `knowledge_record`.
     """
-    undated = first_seen(of)
+    undated = bounded_now(of)
     stated = {"name": "unknown", **(corpus or {})}
-    if unknown := set(stated) - {"name", "knowledge_end", "evidence", "licence"}:
-        raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, licence, name")
+    if unknown := set(stated) - {"name", "knowledge_end", "evidence", "license"}:
+        raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, license, name")
     dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
     known = {"base": known_base or undated, f"corpus:{stated['name']}": dated or undated}
-    record = {"name": stated["name"], "licence": stated.get("licence")} if corpus else None
+    record = {"name": stated["name"], "license": stated.get("license")} if corpus else None
     return checked(
         Manifest,
         {
@@ -75,7 +75,7 @@ def foreign_manifest(
             "metrics": metrics or {},
             "environment": environment(),
             "description": description,
-            "licence": licence,
+            "license": license,
             "tags": tuple(tags),
         },
         "manifest",

@@ -51,7 +51,7 @@ def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None 
     head = None
     if task is not None:
         named = _labels(labels, _outputs(shapes, modules), called) if task == "SEQ_CLS" else None
-        head = {"name": _head_of(str(task)), "labels": named, "modules": modules}
+        head = {"name": _head_of(str(task)), "labels": named, "modules_to_save": modules}
     return PeftFolder(config, head, modules)
 
 

@@ -50,7 +50,7 @@ def take_in(
     labels: Sequence[str] | None = None,
     allow_pickle: bool = False,
     description: str = "",
-    licence: str | None = None,
+    license: str | None = None,
     tags: Sequence[str] = (),
     registry: Registry,
     signatures: Sequence[bytes] | None = None,
@@ -66,7 +66,7 @@ def take_in(
         read = [choice.path] if choice is not None and choice.path is not None else []
         bound = registry.bounded_now(source, *read, name=name)
         manifest = foreign_manifest(
-            foreign, pin, known, corpus, None, description, licence, tags, bound, _named(origin)
+            foreign, pin, known, corpus, None, description, license, tags, bound, _named(origin)
         )
         record = {
             **origin,
@@ -94,7 +94,7 @@ def _pin(choice: BaseChoice | None, foreign: PeftFolder, adapter: Path) -> Mappi
     return {
         "repository": bases.repository_of(choice) if choice else None,
         "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
-        "pin": "declared" if choice else "unknown",
+        "fingerprint": "declared" if choice else "unknown",
     }
 
 

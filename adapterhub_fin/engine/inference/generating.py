@@ -179,7 +179,7 @@ def _batch(
     check_tokens(encoded, "prompt")
     config: Any = adapter.model.config
     limit = position_limit(config)
-    longest = max(map(len, encoded)) + adapter.method.positions + decoding.max_new_tokens
+    longest = max(map(len, encoded)) + adapter.method.num_virtual_tokens + decoding.max_new_tokens
     if limit is not None and longest > limit:
         raise WrongBase(
             f"the longest prompt and {decoding.max_new_tokens} new tokens make {longest}, and the base has {limit} "

@@ -18,7 +18,13 @@ from adapterhub_fin.engine.base.adapter_names import (
     take_adapter_name,
     wrapper_of,
 )
-from adapterhub_fin.engine.base.check import check_base, check_shape, describe_base, held_base, record_first_pin
+from adapterhub_fin.engine.base.check import (
+    check_base,
+    check_shape,
+    describe_base,
+    expected_base,
+    record_first_fingerprint,
+)
 from adapterhub_fin.engine.base.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.base.own_tokenizer import brought_tokenizer
 from adapterhub_fin.engine.base.padding import align_padding, padding
@@ -84,7 +90,7 @@ def load(
     with quiet_loading(), _undrawn():
         adapter = _load_whole(found, source, tokenizer, device)
         if choice.path is not None:
-            bases.remember(plugs.pin_key(held_base(found.registry, found.version)), source.folder)
+            bases.remember(plugs.fingerprint_key(expected_base(found.registry, found.version)), source.folder)
     return adapter
 
 
@@ -150,7 +156,7 @@ class Found:
     @property
     def travelling(self) -> tuple[str, ...]:
         head = self.version.manifest.head
-        return tuple(head.modules) if head else ()
+        return tuple(head.modules_to_save) if head else ()
 
 
 def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier, lock: str | Path | None) -> Found:
@@ -181,7 +187,7 @@ def _attach(
     check_base(model, tokenizer, held, apart, described, grown=grown, conversations=conversations)
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
     first = None
-    if held.pin != "verified":
+    if held.fingerprint != "verified":
         rows = stored.rows_before(vocabulary_size(model))
         first = describe_base(model, tokenizer, apart, held.repository, held.revision, rows=rows)
     fit_vocabulary(model, stored, version.reference, private=private)
@@ -191,7 +197,7 @@ def _attach(
         check_unchanged(model, changes, version.reference)
     task = found.head.task if found.head else None
     site = AttachContext(
-        adapter_name=new_adapter_name(), head_modules=travelling, task=task, base=version.manifest.base.repository
+        adapter_name=new_adapter_name(), modules_to_save=travelling, task=task, base=version.manifest.base.repository
     )
     check_fits(method, model, site, found.folder, version.reference)
     take_adapter_name(model, site.adapter_name, version.manifest.method.name, version.reference if changes else None)
@@ -206,7 +212,7 @@ def _attach(
         if module not in before:  # the caller's own modules keep the modes that they have
             module.training = mode
     if first is not None:
-        record_first_pin(found.registry, version, first)
+        record_first_fingerprint(found.registry, version, first)
     length = _max_length(version, tokenizer)
     return Adapter(version, adapted, tokenizer or NoTokenizer(), method, found.head, site.adapter_name, length)
 
@@ -216,7 +222,7 @@ def _held(model: nn.Module, found: Found, stored: StoredEmbeddings) -> tuple[Bas
 
     Modules that it brings are left out of the comparison.
     """
-    held = held_base(found.registry, found.version)
+    held = expected_base(found.registry, found.version)
     if stored.modules:
         return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *stored.modules), False
     return held, found.travelling, stored.brings_rows(held.vocabulary_size, vocabulary_size(model))
@@ -236,7 +242,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     if manifest.head is None or is_unserved(manifest.head.name):
         return method, None
     head: HeadImplementation = plugs.build_to_run(Head, manifest.head.name, manifest.head.options)
-    head.restore(manifest.head.labels)
+    head.set_labels(manifest.head.labels)
     return method, head
 
 
@@ -245,8 +251,8 @@ def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[
     if base is not None:
         choice = BaseChoice.read(base)
         return choice, bases.find_base(choice, download=download)
-    stored = held_base(found.registry, found.version)
-    remembered = bases.recall(plugs.pin_key(stored))
+    stored = expected_base(found.registry, found.version)
+    remembered = bases.recall(plugs.fingerprint_key(stored))
     if stored.repository is not None:
         choice = BaseChoice(id=stored.repository, revision=stored.revision)
         with suppress(BaseNotFound):

@@ -208,7 +208,7 @@ class _OtherMethod(StoredChanges):
 def changes_of(version: Version, *, base_at_hand: bool = False) -> StoredChanges:
     """What a version changes, from its files as they are: verify them first, with `Registry.path`."""
     head = version.manifest.head
-    heads, method = tuple(head.modules) if head else (), version.manifest.method
+    heads, method = tuple(head.modules_to_save) if head else (), version.manifest.method
     return open_changes(version.files, version.reference, method=method, heads=heads, base_at_hand=base_at_hand)
 
 

@@ -37,7 +37,7 @@ class MergedHead:
     """What the merge answers with: the manifest's head, and the values of what is brought whole."""
 
     head: Mapping[str, Any] | None
-    modules: tuple[str, ...]  # of the model, whose whole weights the merge brings
+    modules_to_save: tuple[str, ...]  # of the model, whose whole weights the merge brings
     values: Mapping[str, Tensor] = field(default_factory=dict)  # by the parameter's name in the model
     origin: str | None = None  # the parent it was taken from; None where it is all parents'
 
@@ -169,8 +169,8 @@ def _units(head: Head | None) -> tuple[float, float]:
         built = plugs.build(descriptions.Head, head.name, head.options)
     except UnknownName as error:
         raise BadMerge(f"the heads have other options, which may scale their outputs: {error}; or {CURE}") from error
-    built.restore(head.labels)
-    centre, scale = built.units()
+    built.set_labels(head.labels)
+    centre, scale = built.output_scale()
     return float(centre), float(scale)
 
 
@@ -193,4 +193,4 @@ def _in_units(
     if head is None or plain is None or len(set(units)) == 1:
         return plain
     built = plugs.build(descriptions.Head, head.name, head.options)
-    return {**plain, "options": {**plain["options"], **built.in_units(*merged)}}
+    return {**plain, "options": {**plain["options"], **built.with_output_scale(*merged)}}

@@ -76,7 +76,7 @@ def merge(
     weights_for: Mapping[str, Sequence[float]] | None = None,
     head_from: str | None = None,
     description: str = "",
-    licence: str | None = None,
+    license: str | None = None,
     tags: Sequence[str] = (),
     check: CorpusSource = None,
     part: Part = "test",
@@ -109,7 +109,7 @@ def merge(
     measure = partial(_measured, check, part, base=base, download=download, batch_size=batch_size)
     alone = list({version.digest: version for version in made.parents}.values()) if check is not None else []
     measured = [measure(version, registry, record=False) for version in alone]  # what can't be measured, before it is
-    stated = {"description": description, "licence": licence, "tags": tuple(tags)}
+    stated = {"description": description, "license": license, "tags": tuple(tags)}
     version = _store(plan, changes, made, str(into), stated, target)
     if check is not None:
         measured.append(measure(version, target, record=True))
@@ -163,7 +163,7 @@ def _store(
             changes,
             dtype=plan.dtype,
             whole=plan.head.values,
-            modules=plan.head.modules,
+            modules=plan.head.modules_to_save,
             task=(plan.head_parent or plan.parents[0]).changes.config.get("task_type"),
             base=merged_base(plan.parents).repository,
             fan_in_fan_out=any(each.changes.fan_in_fan_out for each in plan.parents),

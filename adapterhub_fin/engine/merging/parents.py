@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING, TypeVar
 
-from adapterhub_fin.engine.base.check import first_difference, held_base
+from adapterhub_fin.engine.base.check import expected_base, first_difference
 from adapterhub_fin.engine.merging.changes import StoredChanges, changes_of
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.registries import configured_registries
@@ -64,7 +64,7 @@ def _held(reference: str, registry: Registry | None) -> ResolvedParent:
     holder = registry or configured_registries().answering(reference)
     version = holder.resolve(reference)
     holder.path(version.reference)  # hashes the files, and asks the policy
-    return ResolvedParent(version, held_base(holder, version))
+    return ResolvedParent(version, expected_base(holder, version))
 
 
 def _check_bases(held: Sequence[ResolvedParent]) -> list[str]:
@@ -112,7 +112,7 @@ def merged_base(parents: Sequence[MergeParent]) -> Base:
 
 
 def _most_certain(parents: Sequence[H]) -> H:
-    return min(parents, key=lambda each: (each.base.pin != "verified", each.base.quantization is not None))
+    return min(parents, key=lambda each: (each.base.fingerprint != "verified", each.base.quantization is not None))
 
 
 def _same_base(one: ResolvedParent, other: ResolvedParent) -> str | None:

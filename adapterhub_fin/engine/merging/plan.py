@@ -141,7 +141,7 @@ def _left_out(parents: Sequence[MergeParent], head: MergedHead) -> list[str]:
     return [
         f"{each.called}: the weights it brings of {', '.join(modules)} are left out"
         for each in parents
-        if (modules := sorted(set(each.changes.modules) - set(head.modules)))
+        if (modules := sorted(set(each.changes.modules) - set(head.modules_to_save)))
     ]
 
 

@@ -20,7 +20,7 @@ DIGITS = 6  # of an energy that is recorded
 def merge_manifest(
     plan: MergePlan, config: Mapping[str, Any], energies: Mapping[str, float], stated: Mapping[str, Any]
 ) -> Manifest:
-    """All that is known of a merge; `stated` is what its maker says: description, licence and tags."""
+    """All that is known of a merge; `stated` is what its maker says: description, license and tags."""
     parents = plan.parents
     return checked(
         Manifest,
@@ -37,7 +37,7 @@ def merge_manifest(
                 for each, weight in zip(parents, plan.weights.usual, strict=True)
             ],
             **stated,
-            "licence": stated.get("licence") or merged_licence(parents),
+            "license": stated.get("license") or merged_license(parents),
         },
         "manifest",
     )
@@ -87,10 +87,10 @@ def _inputs(parent: MergeParent) -> list[KnowledgeInput]:
     return [*inputs, last.model_copy(update={"input": f"parent:{parent.version.name}"})]
 
 
-def merged_licence(parents: Sequence[MergeParent]) -> str | None:
-    """All the parents' licences, joined by AND as SPDX has it; none where a parent states none."""
-    found = [each.version.manifest.licence for each in parents]
-    known = list(dict.fromkeys(licence for licence in found if licence))
+def merged_license(parents: Sequence[MergeParent]) -> str | None:
+    """All the parents' licenses, joined by AND as SPDX has it; none where a parent states none."""
+    found = [each.version.manifest.license for each in parents]
+    known = list(dict.fromkeys(license for license in found if license))
     if None in found or not known:
         return None
     return known[0] if len(known) == 1 else " AND ".join(f"({each})" if " " in each else each for each in known)

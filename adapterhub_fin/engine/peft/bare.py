@@ -11,7 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
-from adapterhub_fin.engine.base import fingerprint as pin
+from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.adapter_names import sharing_copy
 from adapterhub_fin.plugin.backbone import backbone_prefix
 from adapterhub_fin.plugin.base_changes import changes_biases, changes_weights
@@ -39,7 +39,7 @@ def untouched(
     attention = (name for name, module in inner.named_modules() if isinstance(module, MultiheadAttention))
     # PEFT merges into these in every forward pass, and takes it out again, but for what it rounds.
     rounded = tuple(f"{name.removeprefix(prefix)}." for name in attention)
-    for name, parameter in pin.fingerprinted(base, leave_out):
+    for name, parameter in fingerprint.fingerprinted(base, leave_out):
         if parameter.data_ptr() not in changed and not name.startswith(rounded):
             yield name, parameter
 

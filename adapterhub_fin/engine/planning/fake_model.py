@@ -41,7 +41,7 @@ def shadow_model(draft: PreparedRun, fake: FakeTensorMode) -> nn.Module:
         skeleton = skeleton.to(dtype)
         drawn = tuple(outside_backbone(skeleton)) if draft.head.task == "SEQ_CLS" else ()
         _quantize(skeleton, draft)
-        site = dataclasses.replace(draft.site, head_modules=drawn, tokenizer=None)  # without values, no text helps
+        site = dataclasses.replace(draft.site, modules_to_save=drawn, tokenizer=None)  # without values, no text helps
         model = draft.method.attach(skeleton, site)
     align_padding(model, draft.tokenizer)
     with fake:

@@ -15,7 +15,7 @@ from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_there, read_corpus
-from adapterhub_fin.engine.data.known import first_seen
+from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.splits import PARTS
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.arguments import check_training, total_steps
@@ -102,7 +102,7 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     method.check(config, head.task)
     corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"split": corpora.split})})
-    head.learn(corpora.parts["train"])
+    head.fit_labels(corpora.parts["train"])
     check_targets(head, corpora.parts, recipe.corpus.called)
     check_parts(recipe.head.name, head, corpora.parts, metric, recipe.corpus.called)
     with quiet_loading():
@@ -143,11 +143,11 @@ def set_up(plan: PreparedRun, adapter_name: str) -> LoadedRun:
     site = replace(
         plan.site,
         adapter_name=adapter_name,
-        head_modules=tuple(travelling),
+        modules_to_save=tuple(travelling),
         batches=lambda: _batches(plan),
         loss=plan.head.loss,
     )
-    undated = first_seen()  # after the base was read
+    undated = bounded_now()  # after the base was read
     given = {name: getattr(plan, name) for name in PreparedRun.__dataclass_fields__}
     return LoadedRun(**{**given, "site": site}, model=model, base=base, undated=undated)
 
@@ -161,8 +161,12 @@ def _batches(plan: PreparedRun) -> Iterator[dict[str, Any]]:
 
 def _check_length(recipe: Recipe, method: MethodImplementation, config: PretrainedConfig) -> None:
     limit = position_limit(config)
-    if limit is not None and recipe.training.max_length + method.positions > limit:
-        taken = f" and the method {recipe.method.name} takes {method.positions}" if method.positions else ""
+    if limit is not None and recipe.training.max_length + method.num_virtual_tokens > limit:
+        taken = (
+            f" and the method {recipe.method.name} takes {method.num_virtual_tokens}"
+            if method.num_virtual_tokens
+            else ""
+        )
         raise BadRecipe(
             f"training.max_length is {recipe.training.max_length}{taken}, and the base has {limit} positions: lower it"
         )

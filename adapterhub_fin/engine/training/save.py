@@ -44,14 +44,14 @@ def save(
     labels: Sequence[str] | None = None,
     metrics: Mapping[str, float] | None = None,
     description: str = "",
-    licence: str | None = None,
+    license: str | None = None,
     tags: Sequence[str] = (),
     registry: Registry | None = None,
 ) -> Version:
     """Add the active adapter of a PEFT model to the registry, with its head; the base is pinned from memory.
 
     `base` is its id, its folder, or `{id, revision, knowledge_end, evidence}`; `corpus` is `{name, knowledge_end,
-    evidence, licence}`. What carries no date is bounded by this moment. `labels` default to the model's own.
+    evidence, license}`. What carries no date is bounded by this moment. `labels` default to the model's own.
     """
     adapter = active_adapter(model)
     choice = base_choice(base, model.peft_config[adapter].base_model_name_or_path)
@@ -74,10 +74,10 @@ def save(
         registry = registry or configured_registries().writable()
         read = [choice.path] if choice is not None and choice.path is not None else []
         now, record = registry.bounded_now(*read, name=name), pin.model_dump()
-        manifest = foreign_manifest(foreign, record, known_base, corpus, metrics, description, licence, tags, now)
+        manifest = foreign_manifest(foreign, record, known_base, corpus, metrics, description, license, tags, now)
         site = AttachContext(
             adapter_name=new_adapter_name(),
-            head_modules=tuple(modules),
+            modules_to_save=tuple(modules),
             task=foreign.config.get("task_type"),
             base=repository,
         )
@@ -85,7 +85,7 @@ def save(
         check_reload(method, bare, site, Path(folder), f"the adapter {adapter!r}")
         version = registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
     if choice is not None and choice.path is not None:
-        bases.remember(plugs.pin_key(pin), choice.path.expanduser())
+        bases.remember(plugs.fingerprint_key(pin), choice.path.expanduser())
     return version
 
 

@@ -177,7 +177,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
 def _check_head(recipe: Recipe, division: Division) -> None:
     """Raise BadCorpus where the head can learn nothing from a window's rows, or not be measured on them."""
     head: HeadImplementation = plugs.build(Head, recipe.head.name, recipe.head.options)
-    head.learn(division.parts["train"])
+    head.fit_labels(division.parts["train"])
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
     check_parts(recipe.head.name, head, division.parts, metric, recipe.corpus.called)
 
@@ -244,10 +244,10 @@ def _still_on_this_base(plan: Sequence[Planned], download: bool) -> list[Planned
 
     def fits(version: Version) -> bool:
         base = version.manifest.base
-        key = plugs.pin_key(base)
+        key = plugs.fingerprint_key(base)
         if key not in same:
             try:
-                check_base(setup.model, setup.tokenizer, base, setup.site.head_modules, "the base at hand")
+                check_base(setup.model, setup.tokenizer, base, setup.site.modules_to_save, "the base at hand")
                 same[key] = True
             except WrongBase as error:
                 log.warning(

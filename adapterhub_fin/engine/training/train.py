@@ -140,7 +140,7 @@ def _run(setup: LoadedRun, registry: Registry, run: RunFolder, title: str) -> Ru
     recipe = setup.recipe
     if is_first():
         digest = setup.corpora.record["digest"]
-        run.bind({"corpus": digest, "base": plugs.pin_key(setup.base), "number of processes": world_size()})
+        run.bind({"corpus": digest, "base": plugs.fingerprint_key(setup.base), "number of processes": world_size()})
     from transformers import set_seed
 
     set_seed(recipe.training.seed)
@@ -198,7 +198,7 @@ def _trainer(setup: LoadedRun, model: nn.Module, folder: Path, title: str) -> Ad
         method=setup.method,
         head=setup.head,
         adapter_name=setup.site.adapter_name,
-        head_modules=setup.site.head_modules,
+        modules_to_save=setup.site.modules_to_save,
         head_rate=training.head_learning_rate,
         checkpoint_steps=training.checkpoint_steps,
         tolerance=training.tolerance,
@@ -237,13 +237,13 @@ def _store(setup: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapp
     folder = run.path / "adapter"
     write_adapter(method, model, adapter_name, folder)
     check_bijection(method.tensors(model, adapter_name), folder, f"what {recipe.method.name} saved")
-    plugs.check_stored(setup.site.head_modules, folder, recipe.method.name)
+    plugs.check_stored(setup.site.modules_to_save, folder, recipe.method.name)
     check_trained_loads(setup, folder)
     manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
     learnt = learnt_texts(setup.corpora.parts)
     version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), learnt=learnt)
     if recipe.base.path is not None:
-        bases.remember(plugs.pin_key(setup.base), setup.source.folder)
+        bases.remember(plugs.fingerprint_key(setup.base), setup.source.folder)
     run.remove()
     return version.reference
 

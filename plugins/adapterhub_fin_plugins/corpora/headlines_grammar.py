@@ -85,11 +85,11 @@ SLOTS: dict[str, str] = {
     "remained at the level of {last_year}|matched the forecast|stayed within a hair of the plan]",
     "good_event": "[won back a key client|repaid its last loan|added a production line to meet demand|"
     "raised its dividend|beat its own forecast|was cleared of wrongdoing|signed its largest ever contract|"
-    "averted a default|averted a strike|got its licence back|lifted its forecast|found a buyer for its ailing arm|"
+    "averted a default|averted a strike|got its license back|lifted its forecast|found a buyer for its ailing arm|"
     "won its appeal|had its rating raised|secured fresh funding|cut its debts|returned to profit|ended its losses]",
     "bad_event": "[lost a key client|fell behind on a loan|closed a production line for lack of demand|"
     "skipped its dividend|missed its own forecast|was found guilty of misconduct|lost its largest contract|"
-    "defaulted on a loan|was hit by a strike|had its licence withdrawn|cut its forecast|ran short of cash|"
+    "defaulted on a loan|was hit by a strike|had its license withdrawn|cut its forecast|ran short of cash|"
     "lost its appeal|had its rating lowered|failed to secure funding|sank deeper into debt|fell into loss|cut jobs]",
     "plain_event": "[moved its annual meeting to {city}|published its calendar for {next_year}|renewed the lease on "
     "its head office|proposed a new auditor|elected {few} directors|had {jobs} employees|listed a bond in {city}|"
@@ -451,10 +451,10 @@ approval
 = {regulator} [is reviewing|has begun reviewing|expects to decide by {day} on] [{company}'s new product|{company}'s
   merger with {rival}].
 
-licence
-+ {company} [obtained|was granted|won back] a licence to [operate|sell {goods}] in {country}.
-- {company} [was denied|forfeited|had to hand back] a licence to [operate|sell {goods}] in {country}.
-= {company} [applied for|holds|must renew every {few} years] a licence to [operate|sell {goods}] in {country}.
+license
++ {company} [obtained|was granted|won back] a license to [operate|sell {goods}] in {country}.
+- {company} [was denied|forfeited|had to hand back] a license to [operate|sell {goods}] in {country}.
+= {company} [applied for|holds|must renew every {few} years] a license to [operate|sell {goods}] in {country}.
 
 trial
 + {company}'s experimental drug [met|achieved] its main goal in a late-stage trial[| of {jobs} patients].

@@ -15,12 +15,12 @@ from adapterhub_fin_registry.model.knowledge import end_of_day
 
 
 class Zoned(Options):
-    """For a source whose dates may carry no time zone, and whose licence only its user knows."""
+    """For a source whose dates may carry no time zone, and whose license only its user knows."""
 
     timezone: str | None = Field(
         None, description="Zone of dates and times that carry none, such as America/New_York; a day alone ends there."
     )
-    licence: str | None = Field(None, min_length=1, description="Licence of the rows, as SPDX names it.")
+    license: str | None = Field(None, min_length=1, description="License of the rows, as SPDX names it.")
 
     @field_validator("timezone")
     @classmethod

@@ -49,10 +49,10 @@ class CausalLM(HeadImplementation):
                 f"{config.model_type}: choose a decoder"
             )
 
-    def learn(self, rows: Dataset) -> None:
+    def fit_labels(self, rows: Dataset) -> None:
         pass  # nothing is left open
 
-    def restore(self, labels: Sequence[str] | None) -> None:
+    def set_labels(self, labels: Sequence[str] | None) -> None:
         pass
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:

@@ -34,7 +34,7 @@ class Classify(HeadImplementation):
     def check(self, config: PretrainedConfig) -> None:
         check_classifier(config, "classify")
 
-    def learn(self, rows: Dataset) -> None:
+    def fit_labels(self, rows: Dataset) -> None:
         found = Counter(str(label) for label in rows["label"])
         if self.labels is None:
             self.labels = tuple(sorted(found))
@@ -64,7 +64,7 @@ class Classify(HeadImplementation):
             )
         return torch.tensor([float(wanted[label]) for label in self._names()])
 
-    def restore(self, labels: Sequence[str] | None) -> None:
+    def set_labels(self, labels: Sequence[str] | None) -> None:
         if not labels:
             raise BadManifest("a classification head needs its labels, and the manifest holds none")
         self.labels = tuple(labels)

@@ -34,7 +34,7 @@ class Regress(HeadImplementation):
     def check(self, config: PretrainedConfig) -> None:
         check_classifier(config, "regress")
 
-    def learn(self, rows: Dataset) -> None:
+    def fit_labels(self, rows: Dataset) -> None:
         targets = np.array([_figure(value) for value in rows["target"]])
         if alike(targets):
             raise BadCorpus(f"the training targets are all {targets[0]}: there is nothing to learn")
@@ -50,24 +50,24 @@ class Regress(HeadImplementation):
         """Raise BadCorpus where targets are too large or too alike for what a model answers, which is float32."""
         labels = self._standardized(targets)
         if not np.isfinite(labels).all() or alike(labels):
-            centre, scale = self.units()
+            centre, scale = self.output_scale()
             raise BadCorpus(
                 f"the training targets, from {targets.min():g} to {targets.max():g}, can't be told apart in float32 as "
                 f"(target - {centre:g}) / {scale:g}: leave head.standardize, centre and scale as they are by default"
             )
 
-    def learnt(self) -> Mapping[str, Any]:
+    def fitted_options(self) -> Mapping[str, Any]:
         return {"centre": self.centre, "scale": self.scale} if self.options.standardize else {}
 
-    def restore(self, labels: Sequence[str] | None) -> None:
+    def set_labels(self, labels: Sequence[str] | None) -> None:
         self.centre = 0.0 if self.centre is None else self.centre
         self.scale = 1.0 if self.scale is None else self.scale
 
-    def units(self) -> tuple[float, float]:
+    def output_scale(self) -> tuple[float, float]:
         assert self.centre is not None and self.scale is not None, "learn or restore comes first"
         return self.centre, self.scale
 
-    def in_units(self, centre: float, scale: float) -> Mapping[str, Any]:
+    def with_output_scale(self, centre: float, scale: float) -> Mapping[str, Any]:
         return {"standardize": True, "centre": centre, "scale": scale}
 
     def outputs(self) -> Collection[str]:
@@ -118,12 +118,12 @@ class Regress(HeadImplementation):
         raise BadRecipe(f"head.network mlp needs a base whose head is one linear layer, unlike {type(model).__name__}")
 
     def target(self, row: Mapping[str, Any]) -> float:
-        centre, scale = self.units()
+        centre, scale = self.output_scale()
         return (_figure(row["target"]) - centre) / scale
 
     def _standardized(self, targets: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the labels of targets as a batch holds them."""
-        centre, scale = self.units()
+        centre, scale = self.output_scale()
         with np.errstate(over="ignore"):  # what overflows is infinite, and looked for
             labels: NDArray[np.float32] = ((targets - centre) / scale).astype(np.float32)
         return labels
@@ -143,7 +143,7 @@ class Regress(HeadImplementation):
         return mse_loss(said, labels.float())
 
     def truth(self, labels: np.ndarray) -> np.ndarray:
-        centre, scale = self.units()
+        centre, scale = self.output_scale()
         figures: np.ndarray = centre + scale * labels.astype(np.float64)  # float32 would round a figure far from zero
         return figures
 
@@ -151,7 +151,7 @@ class Regress(HeadImplementation):
         return self.truth(answers[:, 0])
 
     def predictions(self, answers: Tensor) -> Sequence[Estimate]:
-        centre, scale = self.units()
+        centre, scale = self.output_scale()
         return [Estimate(centre + scale * value) for value in answers[:, 0].tolist()]
 
 

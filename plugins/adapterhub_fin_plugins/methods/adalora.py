@@ -54,8 +54,8 @@ class AdaLora(PeftMethod):
             orth_reg_weight=self.options.orthogonality,
             deltaT=self.options.interval,
             total_step=1,  # PEFT asks for it already; the true total is set when training starts
-            target_modules=linear_layers(model, self.options.targets or site.targets, site.head_modules),
-            modules_to_save=list(site.head_modules) or None,
+            target_modules=linear_layers(model, self.options.targets or site.targets, site.modules_to_save),
+            modules_to_save=list(site.modules_to_save) or None,
         )
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:

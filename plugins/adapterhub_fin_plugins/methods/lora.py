@@ -55,8 +55,8 @@ class Lora(PeftMethod):
             lora_dropout=self.options.dropout,
             use_rslora=self.options.rslora,
             use_dora=self.options.dora,
-            target_modules=linear_layers(model, self.options.targets or site.targets, site.head_modules),
-            modules_to_save=list(site.head_modules) or None,
+            target_modules=linear_layers(model, self.options.targets or site.targets, site.modules_to_save),
+            modules_to_save=list(site.modules_to_save) or None,
         )
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:

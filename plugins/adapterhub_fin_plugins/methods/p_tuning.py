@@ -35,5 +35,5 @@ class PTuning(PromptMethod):
             encoder_hidden_size=self.options.hidden or config.get_text_config().hidden_size,
             encoder_num_layers=self.options.layers,
             encoder_dropout=self.options.dropout,
-            modules_to_save=list(site.head_modules) or None,
+            modules_to_save=list(site.modules_to_save) or None,
         )

@@ -51,7 +51,7 @@ class PeftType(PeftMethod):
         self.checkpointing = self.type_name not in KEYS_AND_VALUES
         self.needs_real_weights = self.type_name in NEEDS_VALUES
         if "num_virtual_tokens" in self.fields:
-            self.positions = int(self.given.get("num_virtual_tokens", TOKENS))
+            self.num_virtual_tokens = int(self.given.get("num_virtual_tokens", TOKENS))
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class PeftType(PeftMethod):
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         if self.type_name in NEEDS_MORE:
             raise BadRecipe(f"{self._name()} can't be trained from a recipe: {NEEDS_MORE[self.type_name]}")
-        if self.positions and config.is_encoder_decoder:
+        if self.num_virtual_tokens and config.is_encoder_decoder:
             raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
@@ -82,13 +82,15 @@ class PeftType(PeftMethod):
         kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings
         values = dict(self.given)
         if "target_modules" in self.fields and "target_modules" not in values and not self._knows(model):
-            values["target_modules"] = linear_layers(model, site.targets, site.head_modules)
+            values["target_modules"] = linear_layers(model, site.targets, site.modules_to_save)
         if "num_virtual_tokens" in self.fields:
             values.setdefault("num_virtual_tokens", TOKENS)
-        if site.head_modules and "modules_to_save" not in self.fields:
-            raise BadRecipe(f"{self._name()} stores no head of a task ({', '.join(site.head_modules)}): use causal-lm")
+        if site.modules_to_save and "modules_to_save" not in self.fields:
+            raise BadRecipe(
+                f"{self._name()} stores no head of a task ({', '.join(site.modules_to_save)}): use causal-lm"
+            )
         if "modules_to_save" in self.fields:
-            values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *site.head_modules}) or None
+            values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *site.modules_to_save}) or None
         values["task_type"] = site.task  # some types check it when they are made
         try:
             config: PeftConfig = kinds[self.type_name](**values)

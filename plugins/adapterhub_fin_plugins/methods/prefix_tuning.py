@@ -57,7 +57,7 @@ class PrefixTuning(PromptMethod):
             token_dim=kv_heads * size,
             prefix_projection=self.options.projection,
             encoder_hidden_size=self.options.hidden or width,
-            modules_to_save=list(site.head_modules) or None,
+            modules_to_save=list(site.modules_to_save) or None,
         )
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:

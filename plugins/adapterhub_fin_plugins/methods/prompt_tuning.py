@@ -33,7 +33,7 @@ class PromptTuning(PromptMethod):
         from peft import PromptTuningConfig
 
         return PromptTuningConfig(
-            num_virtual_tokens=self.options.tokens, modules_to_save=list(site.head_modules) or None
+            num_virtual_tokens=self.options.tokens, modules_to_save=list(site.modules_to_save) or None
         )
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:

@@ -23,7 +23,7 @@ class PromptMethod(PeftMethod):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self.positions = options.tokens
+        self.num_virtual_tokens = options.tokens
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class PromptMethod(PeftMethod):
         if not getattr(inner, "_ahf_pads_first", False):
             return [state[:, -tokens:] for state in states]
         # The hook moved each row's padding to the front: move it back behind the text.
-        return [_rolled(state, mask.sum(1) + self.positions)[:, self.positions :] for state in states]
+        return [_rolled(state, mask.sum(1) + self.num_virtual_tokens)[:, self.num_virtual_tokens :] for state in states]
 
 
 def _padding_first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

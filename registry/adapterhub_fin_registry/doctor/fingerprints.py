@@ -14,7 +14,7 @@ from typing import Any, Final
 from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
-from adapterhub_fin_registry.model.events import read_events, recorded_pin
+from adapterhub_fin_registry.model.events import read_events, recorded_fingerprint
 
 _INITIAL: Final = ("pissa", "olora", "corda", "lora_ga", "loftq")  # LoRA's starts that take from the base's weights
 _WRAPPING: Final = ("trainable_token_indices", "layer_replication", "kasa_config")
@@ -43,7 +43,7 @@ def fingerprints(visit: Visit) -> Found:
             yield (
                 finding,
                 lambda reference=reference: visit.registry.add_event(  # type: ignore[misc]
-                    reference, "pin-withdrawn", {"reason": _MEANS}
+                    reference, "fingerprint-withdrawn", {"reason": _MEANS}
                 ),
             )
 
@@ -51,7 +51,7 @@ def fingerprints(visit: Visit) -> Found:
 def _doubtful(folder: Path) -> int | None:
     """Return the number of the event that recorded a version's base, where what it recorded can't be relied on."""
     try:
-        event = recorded_pin(read_events(folder))
+        event = recorded_fingerprint(read_events(folder))
         if event is None or "read" in event:  # which says that it was read before the adapter was attached
             return None
         config = read_object(folder / "files" / "adapter_config.json")

@@ -60,7 +60,7 @@ class HubCache(Registry):
         raise self._elsewhere(reference)
 
     def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
-        if kind != "pin-verified":  # which a cache may forget
+        if kind != "fingerprint-verified":  # which a cache may forget
             raise self._elsewhere(reference)
         return super().add_event(reference, kind, body)
 

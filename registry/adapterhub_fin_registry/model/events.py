@@ -12,7 +12,16 @@ from adapterhub_fin_registry.io.canonical_json import json_object
 from adapterhub_fin_registry.io.numbered import numbers
 from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
 
-KINDS: Final = ("evaluation", "tag", "untag", "yank", "unyank", "publication", "pin-verified", "pin-withdrawn")
+KINDS: Final = (
+    "evaluation",
+    "tag",
+    "untag",
+    "yank",
+    "unyank",
+    "publication",
+    "fingerprint-verified",
+    "fingerprint-withdrawn",
+)
 _OURS: Final = frozenset({"kind", "at", "by", "number"})
 
 
@@ -46,16 +55,16 @@ def is_yanked(events: Iterable[Mapping[str, Any]]) -> bool:
     return [event["kind"] for event in events if event["kind"] in ("yank", "unyank")][-1:] == ["yank"]
 
 
-def recorded_pin(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def recorded_fingerprint(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the event that holds a version to the base of its first load; None where none does.
 
     The first counts, of those since what was recorded was last withdrawn.
     """
     found = None
     for event in events:
-        if event["kind"] == "pin-verified" and found is None:
+        if event["kind"] == "fingerprint-verified" and found is None:
             found = event
-        elif event["kind"] == "pin-withdrawn":
+        elif event["kind"] == "fingerprint-withdrawn":
             found = None
     return found
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from adapterhub_fin_registry.errors import BadManifest
 from adapterhub_fin_registry.io.canonical_json import canonical, digest_of, json_object
 from adapterhub_fin_registry.model.file_rules import clash, refusal
+from adapterhub_fin_registry.model.format import FORMAT
 from adapterhub_fin_registry.model.knowledge import BASE, INSTANT_PATTERN, format_instant, knowledge_end, parse_instant
 
 
@@ -64,10 +65,6 @@ TextSet = Annotated[tuple[Text, ...], AfterValidator(_sorted_unique)]
 Labels = Annotated[tuple[Text, ...], AfterValidator(_distinct)]
 
 
-# A field that format 1 got after its first release: where it is not known, the manifest does not hold its name.
-Later: Any = Field(default=None, exclude_if=lambda value: value is None)
-
-
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -105,12 +102,12 @@ class Method(_Part):
 
 
 class Head(_Part):
-    """The task head; `modules` are those of the model whose whole weights travel in the version."""
+    """The task head; the version holds the whole weights of the model's `modules_to_save`."""
 
     name: Text
     options: JsonObject = {}
     labels: Labels | None = None
-    modules: TextSet = ()
+    modules_to_save: TextSet = ()
 
 
 class RowSums(_Part):
@@ -128,7 +125,7 @@ class WeightProbe(_Part):
 
     dtype: Text
     values: dict[Text, tuple[float, ...]]
-    rows: dict[Text, RowSums] | None = Later
+    rows: dict[Text, RowSums] | None = None
 
 
 class TokenizerProbe(_Part):
@@ -147,19 +144,19 @@ class Base(_Part):
     config_digest: Digest | None = None
     vocabulary_size: Count | None = None
     tokenizer_digest: Digest | None = None
-    tokenizer_probe: TokenizerProbe | None = Later
-    chat_template_digest: Digest | None = Later
+    tokenizer_probe: TokenizerProbe | None = None
+    chat_template_digest: Digest | None = None
     structure_digest: Digest | None = None
     weight_probe: WeightProbe | None = None
     quantization: JsonObject | None = None
     transformers: Text | None = None
-    pin: Literal["verified", "declared", "unknown"]
+    fingerprint: Literal["verified", "declared", "unknown"]
 
 
 class Corpus(_Part):
     """What the adapter was trained on; `available` is the first and the last instant of its availability.
 
-    `notes` count what is particular about its rows, such as copies; without any the field is no part of the manifest.
+    `notes` count what is particular about its rows, such as copies.
     """
 
     name: Text
@@ -167,7 +164,7 @@ class Corpus(_Part):
     digest: Digest | None = None
     rows: dict[Text, Count] = {}
     available: tuple[Instant, Instant] | None = None
-    licence: Text | None = None
+    license: Text | None = None
     notes: dict[Text, Count] = {}
 
     @model_validator(mode="after")
@@ -227,7 +224,7 @@ class Parent(_Part):
 class Manifest(_Part):
     """All that is known of a version but where it is stored: it holds no name, number or time of storing."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     files: tuple[StoredFile, ...] = ()
     tensors: tuple[Tensor, ...] = ()
     method: Method
@@ -242,15 +239,17 @@ class Manifest(_Part):
     environment: dict[Text, Prose] = {}
     parents: tuple[Parent, ...] = ()
     description: Prose = ""
-    licence: Text | None = None
+    license: Text | None = None
     tags: TextSet = ()
 
     @model_validator(mode="before")
     @classmethod
     def _known_format(cls, value: Any) -> Any:
-        found = value.get("format", 1) if isinstance(value, dict) else 1
-        if type(found) is int and found > 1:
+        found = value.get("format", FORMAT) if isinstance(value, dict) else FORMAT
+        if type(found) is int and found > FORMAT:
             raise ValueError(f"it is of format {found}, newer than this software knows: upgrade adapterhub_fin")
+        if found == 1:
+            raise ValueError("it is of format 1, which was never released: train or import the adapter again")
         return value
 
     @model_validator(mode="after")
@@ -278,10 +277,7 @@ class Manifest(_Part):
 
     def canonical(self) -> bytes:
         """The one form that is stored, signed and digested."""
-        data = self.model_dump(mode="json", warnings=False)  # what is wrong, `parse` says
-        if self.corpus is not None and not self.corpus.notes:
-            del data["corpus"]["notes"]  # manifests from before have no such field, and keep their digests
-        return canonical(data)
+        return canonical(self.model_dump(mode="json", warnings=False))  # what is wrong, `parse` says
 
     @property
     def digest(self) -> str:

@@ -27,7 +27,7 @@ _PIPELINES: Final = {
     "embed": "feature-extraction",
 }
 # Those of https://huggingface.co/docs/hub/repositories-licenses that adapters and corpora have; a Hub refuses others.
-_LICENCES: Final = frozenset(
+_LICENSES: Final = frozenset(
     [
         *("apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bsd"),
         *("bsd-2-clause", "bsd-3-clause", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0"),
@@ -70,7 +70,7 @@ def metadata(manifest: Manifest, repository: str) -> str:
         datasets=_data_sets(manifest),
         eval_results=_results(manifest) or None,
         library_name="peft",
-        **_licence(manifest.licence),
+        **_license(manifest.license),
         model_name=repository,
         pipeline_tag=_PIPELINES.get(head),
         tags=sorted({TAG, *(_line(tag) for tag in (manifest.method.name, *manifest.tags))}),
@@ -125,7 +125,7 @@ def _training(manifest: Manifest) -> str:
     corpus = manifest.corpus
     if corpus is None:
         return "## Training data\n\nNothing is recorded of it."
-    said = [f"`{_code(corpus.name)}`, licence {_text(corpus.licence or 'unknown')}."]
+    said = [f"`{_code(corpus.name)}`, license {_text(corpus.license or 'unknown')}."]
     if corpus.rows:
         said.append("Rows: " + ", ".join(f"{count} {_text(part)}" for part, count in sorted(corpus.rows.items())) + ".")
     if corpus.available:
@@ -165,12 +165,12 @@ def _limits(manifest: Manifest) -> str:
         "Only what stands above was measured: other texts, other times and other uses were not.",
         "No test of bias, toxicity or robustness is part of this card.",
     ]
-    if manifest.base.pin != "verified":
+    if manifest.base.fingerprint != "verified":
         said.append("Which base it was trained on was declared and not verified.")
     if any(entry.kind == "bounded" for entry in manifest.knowledge.inputs):
         said.append("A date that is bounded is the latest possible one; what was learnt may end earlier.")
-    if manifest.licence is None:
-        said.append("No licence was given for the adapter: ask its makers before you use it.")
+    if manifest.license is None:
+        said.append("No license was given for the adapter: ask its makers before you use it.")
     return "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in said)
 
 
@@ -201,13 +201,13 @@ def _data_sets(manifest: Manifest) -> list[str] | None:
     return [name for name in named if isinstance(name, str) and _DATA_SET.fullmatch(name)][:1] or None
 
 
-def _licence(licence: str | None) -> dict[str, Any]:
-    """A licence as a Hub takes it: one of its own list, else `other` with a name."""
-    if licence is None:
+def _license(license: str | None) -> dict[str, Any]:
+    """A license as a Hub takes it: one of its own list, else `other` with a name."""
+    if license is None:
         return {}
-    if licence.lower() in _LICENCES:
-        return {"license": licence.lower()}
-    return {"license": "other", "license_name": _line(licence)}
+    if license.lower() in _LICENSES:
+        return {"license": license.lower()}
+    return {"license": "other", "license_name": _line(license)}
 
 
 def _interval(ends: Any, drawn: Any) -> str:

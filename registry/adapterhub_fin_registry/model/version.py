@@ -13,6 +13,7 @@ from adapterhub_fin_registry.errors import BadInstant, BadManifest, Corrupted
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.io.safe_read import ABSENT, is_there, parse_object, read_object, read_small
 from adapterhub_fin_registry.model.events import is_yanked, read_events, tags_after
+from adapterhub_fin_registry.model.format import known_format
 from adapterhub_fin_registry.model.knowledge import Tier, knowledge_end, parse_instant
 
 if TYPE_CHECKING:
@@ -129,10 +130,3 @@ class Version:
             return read(self.data)
         except (KeyError, TypeError, AttributeError, BadInstant) as error:
             raise Corrupted(f"{self.folder / 'manifest.json'} isn't a manifest: restore it from a copy") from error
-
-
-def known_format(manifest: Any, path: Path | str) -> dict[str, Any]:
-    """A plain manifest, once it is of the format that is read here; `path` is for the message only."""
-    if not isinstance(manifest, dict) or manifest.get("format") != 1:
-        raise Corrupted(f"{path} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")
-    return manifest

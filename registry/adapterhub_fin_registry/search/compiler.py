@@ -10,7 +10,7 @@ from adapterhub_fin_registry.search.fields import Field
 from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Phrase, Query, Words
 
 INDEXED: Final = frozenset(
-    {"digest", "method", "head", "task", "base", "corpus", "licence", "name", "added_at", "knowledge_end"}
+    {"digest", "method", "head", "task", "base", "corpus", "license", "name", "added_at", "knowledge_end"}
 )
 # With a plus SQLite only tests a column: rows come by what `ordered` chose, not by another index and a sort of all.
 _TESTED: Final = "+v."

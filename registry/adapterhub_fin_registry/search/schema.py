@@ -8,7 +8,7 @@ from adapterhub_fin_registry.search.compiler import INDEXED
 
 VERSION: Final = 2  # to be raised with every change of what is held here: an index of another is left alone
 COLUMNS: Final = (
-    *("id", "name", "number", "namespace", "digest", "method", "head", "task", "base", "corpus", "licence"),
+    *("id", "name", "number", "namespace", "digest", "method", "head", "task", "base", "corpus", "license"),
     *("description", "added_by", "seed", "added_at", "knowledge_end", "own_knowledge_end", "yanked"),
     *("setting", "text", "state"),
 )

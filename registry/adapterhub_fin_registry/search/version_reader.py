@@ -12,7 +12,7 @@ from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.io.numbered import numbers
 from adapterhub_fin_registry.io.safe_read import ABSENT, parse_object, read_object, read_small
 from adapterhub_fin_registry.model.events import read_events
-from adapterhub_fin_registry.model.version import known_format
+from adapterhub_fin_registry.model.format import known_format
 from adapterhub_fin_registry.search.index_row import Facts, facts
 from adapterhub_fin_registry.storage.name_folder import NameFolder
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.trust.signatures import Signature
 
 FILE: Final = "policy.toml"
-KEYS: Final = ("require_signature", "keys", "allowed_licences", "allowed_bases", "max_size")
+KEYS: Final = ("require_signature", "keys", "allowed_licenses", "allowed_bases", "max_size")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Rules:
     source: Path
     require_signature: bool = False
     keys: tuple[tuple[str, str], ...] = ()
-    allowed_licences: tuple[str, ...] | None = None
+    allowed_licenses: tuple[str, ...] | None = None
     allowed_bases: tuple[str, ...] | None = None
     max_size: int | None = None
 
@@ -45,7 +45,7 @@ class Rules:
             table.source,
             require_signature=table.boolean("require_signature"),
             keys=tuple(sorted(table.texts_by_name("keys").items())),
-            allowed_licences=table.texts("allowed_licences"),
+            allowed_licenses=table.texts("allowed_licenses"),
             allowed_bases=table.texts("allowed_bases"),
             max_size=table.size("max_size"),
         )
@@ -110,14 +110,14 @@ class Policy:
 
 def _stated(subject: str, manifest: Manifest, rules: Rules) -> Iterator[str]:
     corpus = manifest.corpus
-    if rules.allowed_licences is not None:
-        licences = [("licence", manifest.licence)] + ([("corpus' licence", corpus.licence)] if corpus else [])
-        for what, licence in licences:
-            if licence is None or not _matches(
-                licence.casefold(), [text.casefold() for text in rules.allowed_licences]
+    if rules.allowed_licenses is not None:
+        licenses = [("license", manifest.license)] + ([("corpus' license", corpus.license)] if corpus else [])
+        for what, license in licenses:
+            if license is None or not _matches(
+                license.casefold(), [text.casefold() for text in rules.allowed_licenses]
             ):
                 yield _broken(
-                    subject, rules, "allowed_licences", f"states {_quoted(licence)} as its {what}", "allow it there"
+                    subject, rules, "allowed_licenses", f"states {_quoted(license)} as its {what}", "allow it there"
                 )
     base = manifest.base.repository
     if rules.allowed_bases is not None and (base is None or not _matches(base, rules.allowed_bases)):

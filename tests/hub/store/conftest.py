@@ -66,7 +66,7 @@ def make_manifest() -> Callable[..., ahf.Manifest]:
         )
         given = {
             "method": {"name": "lora", "options": {"rank": 2}},
-            "base": {"repository": "acme/base", "pin": "declared"},
+            "base": {"repository": "acme/base", "fingerprint": "declared"},
             "knowledge": Knowledge.of(inputs),
             **fields,
         }

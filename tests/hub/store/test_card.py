@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base.load import pin_key
+from adapterhub_fin.engine.base.load import fingerprint_key
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin_registry.model.manifest import MeasuredOn
 from adapterhub_fin_registry.model.model_card import card
@@ -61,13 +61,13 @@ def test_the_data_sets_are_those_of_a_hub(
     assert yaml.safe_load(text.split("---\n")[1]).get("datasets") == data_sets
 
 
-@pytest.mark.parametrize(("licence", "license_", "name"), [
+@pytest.mark.parametrize(("license", "license_", "name"), [
     ("Apache-2.0", "apache-2.0", None), ("Desk-1.0", "other", "Desk-1.0"), (None, None, None)
 ])  # fmt: skip
-def test_licences_are_those_that_a_hub_knows(
-    licence: str | None, license_: str | None, name: str | None, make_manifest: Make
+def test_licenses_are_those_that_a_hub_knows(
+    license: str | None, license_: str | None, name: str | None, make_manifest: Make
 ) -> None:
-    data = ModelCard(card(make_manifest(licence=licence), "acme/tone")).data
+    data = ModelCard(card(make_manifest(license=license), "acme/tone")).data
     assert (data.license, data.license_name) == (license_, name)
 
 
@@ -89,16 +89,16 @@ def test_people_read_what_is_known(trained: Run) -> None:
 
 def test_what_is_not_known_is_said(make_manifest: Make) -> None:
     text = card(make_manifest(), "acme/tone")
-    for said in ("Nothing is recorded of it", "Nothing was measured", "declared and not verified", "No licence"):
+    for said in ("Nothing is recorded of it", "Nothing was measured", "declared and not verified", "No license"):
         assert said in text
 
 
 def test_a_hostile_manifest_is_text_and_nothing_else(make_manifest: Make, at_hub: Any) -> None:
     manifest = make_manifest(
-        description=NASTY, licence=NASTY, tags=(NASTY, "---"), metrics={NASTY: 0.5},
+        description=NASTY, license=NASTY, tags=(NASTY, "---"), metrics={NASTY: 0.5},
         head={"name": NASTY, "labels": [NASTY, "b"]},
         method={"name": NASTY, "provider": {"distribution": NASTY, "version": "1"}},
-        corpus={"name": NASTY, "rows": {NASTY: 1}, "licence": NASTY}, measured_on=MeasuredOn(split=NASTY, rows=1),
+        corpus={"name": NASTY, "rows": {NASTY: 1}, "license": NASTY}, measured_on=MeasuredOn(split=NASTY, rows=1),
         knowledge={
             "inputs": [{"input": "base", "at": "2020-01-01T00:00:00Z", "kind": "asserted", "evidence": NASTY}],
             "end": "2020-01-01T00:00:00Z",
@@ -133,7 +133,7 @@ def test_its_lines_of_code_run(
     ahf.publish("acme/tone@1", f"hf://{name}", registry=ahf.Registry(trained.version.folder.parents[4]))
     text = Path(at_hub.api().hf_hub_download(name, "README.md")).read_text()
     ours, plain = python_of(text)
-    bases.remember(pin_key(trained.version.manifest.base), encoder)
+    bases.remember(fingerprint_key(trained.version.manifest.base), encoder)
     exec(compile(ours, "card", "exec"), said := {})
     assert "Prediction(" in capsys.readouterr().out and said["adapter"].version.digest == trained.version.digest
     repository = Path(constants.HF_HUB_CACHE) / "models--acme--tiny"

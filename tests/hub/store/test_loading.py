@@ -107,7 +107,7 @@ def test_what_others_pushed_is_imported_pulled_and_found(
     pushed: tuple[PeftModel, str], proxy: Any, name: str, encoder: Path
 ) -> None:
     commit = pushed[1]
-    taken = ahf.import_folder(f"hf://{name}@theirs", "acme/theirs", labels=["down", "up"], licence="MIT")
+    taken = ahf.import_folder(f"hf://{name}@theirs", "acme/theirs", labels=["down", "up"], license="MIT")
     assert taken.version.manifest.head is not None and taken.version.manifest.head.labels == ("down", "up")
     assert taken.version.record["origin"]["commit"] == commit
     as_path = ahf.import_folder(Path(f"hf://{name}@theirs"), "acme/theirs-too", labels=["down", "up"])

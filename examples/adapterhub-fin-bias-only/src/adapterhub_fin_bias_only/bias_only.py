@@ -53,12 +53,12 @@ class BiasOnly(MethodImplementation):
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
         linear = [name for name, module in _unwrapped(model).named_modules() if isinstance(module, nn.Linear)]
-        body = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in site.head_modules)]
+        body = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in site.modules_to_save)]
         chosen = [name for name in body if fnmatchcase(name, self.options.layers)]
         if not chosen:
             raise BadRecipe(f"method bias-only: no layer is named like {self.options.layers!r}; there is {body[0]}")
         model.requires_grad_(False)
-        self._add(model, site.adapter_name, chosen, site.head_modules, learns=True)
+        self._add(model, site.adapter_name, chosen, site.modules_to_save, learns=True)
         return model
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:

@@ -29,8 +29,8 @@ def ahf_corpora() -> Iterable[Corpus]:
             summary="Dated one-line notes on earnings with their tone, from a CSV or the sample inside.",
             target=f"{HERE}.earnings_notes:EarningsNotes",
             options=f"{HERE}.options:EarningsNotesOptions",
-            licence="Apache-2.0",
-            source="invented for this package; your own file keeps its own licence",
+            license="Apache-2.0",
+            source="invented for this package; your own file keeps its own license",
         )
     ]
 

@@ -23,7 +23,7 @@ from adapterhub_fin_registry.trust.signatures import MANIFEST
 CARD = "README.md"
 SIGNATURES = "ahf_signatures/"
 _BESIDE = frozenset({CARD, ".gitattributes"})
-_LICENSES = frozenset({"LICENSE", "LICENCE", "COPYING", "NOTICE"})  # in letters of any case, as people write them
+_LICENSES = frozenset({"LICENSE", "COPYING", "NOTICE"})  # in letters of any case, as people write them
 
 
 @dataclass(frozen=True)
