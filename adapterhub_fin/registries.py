@@ -12,7 +12,6 @@ from adapterhub_fin_registry.registry_chain import LocatedVersion, Member
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest, Version
-    from adapterhub_fin_registry.model.knowledge import Tier
     from adapterhub_fin_registry.registry_reader import AsOf
 
 
@@ -66,9 +65,13 @@ def configured_registries() -> RegistryChain:
 
 
 def located(
-    reference: str, registry: registry_package.Registry | None, as_of: AsOf | None, tier: Tier, lock: str | Path | None
+    reference: str,
+    registry: registry_package.Registry | None,
+    as_of: AsOf | None,
+    include_base: bool,
+    lock: str | Path | None,
 ) -> LocatedVersion:
     """The version that a reference means, in the registry given, else in whichever of those configured holds it."""
     if registry is None:
-        return configured_registries().locate(reference, as_of=as_of, tier=tier, lock=lock)
-    return LocatedVersion(registry, registry.resolve(reference, as_of=as_of, tier=tier, lock=lock))
+        return configured_registries().locate(reference, as_of=as_of, include_base=include_base, lock=lock)
+    return LocatedVersion(registry, registry.resolve(reference, as_of=as_of, include_base=include_base, lock=lock))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.adapter import Adapter
@@ -10,7 +10,14 @@ if TYPE_CHECKING:
 
 
 def load_to_answer(
-    verb: str, reference: str, *, as_of: str | None, tier: Any, lock: str | None, base: str | None, download: bool
+    verb: str,
+    reference: str,
+    *,
+    as_of: str | None,
+    include_base: bool,
+    lock: str | None,
+    base: str | None,
+    download: bool,
 ) -> Adapter:
     """Return the adapter of that name; what can't answer the verb is refused before torch is imported.
 
@@ -18,7 +25,7 @@ def load_to_answer(
     """
     from adapterhub_fin.registries import located
 
-    found = located(reference, None, as_of, tier, lock)
+    found = located(reference, None, as_of, include_base, lock)
     _check_head(found.version, verb)
     from adapterhub_fin import load
 

@@ -17,7 +17,7 @@ from adapterhub_fin.cli.options import (
     lock_option,
     print_json,
     read_texts,
-    say_tier,
+    say_answering,
     texts_argument,
 )
 
@@ -51,7 +51,7 @@ def command(
     download: bool,
     batch_size: int,
     as_of: str | None,
-    tier: str,
+    include_base: bool,
     lock: str | None,
     as_json: bool,
     **options: Any,
@@ -71,14 +71,18 @@ def command(
     if out is not None and not out.parent.is_dir():
         raise click.BadParameter(f"there is no folder {out.parent} to write it in", param_hint="--out")
     wanted = read_texts(texts, file)
-    adapter = load_to_answer("embed", reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)
+    adapter = load_to_answer(
+        "embed", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
+    )
     vectors = adapter.embed(wanted, batch_size, progress=True, **options)
     if out is None:
         for text, vector in zip(wanted, vectors.tolist(), strict=True):
-            print_json({"text": text, "embedding": vector, "reference": adapter.reference, **asked(as_of, tier)})
+            print_json(
+                {"text": text, "embedding": vector, "reference": adapter.reference, **asked(as_of, include_base)}
+            )
         return
     import numpy as np
 
     np.save(out, vectors)
-    say_tier(adapter.reference, as_of, tier)
+    say_answering(adapter.reference, as_of, include_base)
     click.echo(f"{vectors.shape[0]} x {vectors.shape[1]} in {out}", err=True)

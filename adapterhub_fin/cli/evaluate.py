@@ -17,7 +17,7 @@ from adapterhub_fin.cli.options import (
     print_facts,
     print_json,
     print_table,
-    say_tier,
+    say_answering,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(
     download: bool,
     batch_size: int,
     as_of: str | None,
-    tier: str,
+    include_base: bool,
     lock: str | None,
     as_json: bool,
 ) -> None:
@@ -90,15 +90,15 @@ def command(
         record=not no_record,
         base=base,
         as_of=as_of,
-        tier=tier,  # type: ignore[arg-type]
+        include_base=include_base,
         lock=lock,
         download=download,
     )
     if as_json:
-        used = {"reference": evaluation.reference, "digest": evaluation.version.digest, **asked(as_of, tier)}
+        used = {"reference": evaluation.reference, "digest": evaluation.version.digest, **asked(as_of, include_base)}
         print_json({**used, **evaluation.body(), "event": evaluation.event})
         return
-    say_tier(evaluation.reference, as_of, tier)
+    say_answering(evaluation.reference, as_of, include_base)
     _print(evaluation)
 
 

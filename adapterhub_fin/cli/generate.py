@@ -20,7 +20,7 @@ from adapterhub_fin.cli.options import (
     lock_option,
     print_json,
     read_texts,
-    say_tier,
+    say_answering,
     texts_argument,
 )
 
@@ -53,7 +53,7 @@ def command(
     download: bool,
     batch_size: int,
     as_of: str | None,
-    tier: str,
+    include_base: bool,
     lock: str | None,
     as_json: bool,
     **options: Any,
@@ -74,9 +74,11 @@ def command(
     prompts = read_texts(texts, file)
     checked(Decoding, options, "generate")  # a slip is told at once, before torch is imported
     asks = [_conversation(text, system) if chat or system is not None else text for text in prompts]
-    adapter = load_to_answer("generate", reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)
+    adapter = load_to_answer(
+        "generate", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
+    )
     if not as_json:
-        say_tier(adapter.reference, as_of, tier)
+        say_answering(adapter.reference, as_of, include_base)
         if len(asks) == 1 and sys.stdout.isatty():
             _stream(adapter.stream(asks[0], **options))
             return
@@ -84,7 +86,12 @@ def command(
     if not as_json:
         click.echo("\n\n".join(written))
         return
-    used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, tier), "options": options}
+    used = {
+        "reference": adapter.reference,
+        "digest": adapter.version.digest,
+        **asked(as_of, include_base),
+        "options": options,
+    }
     print_json({**used, "answers": [{"prompt": p, "text": t} for p, t in zip(prompts, written, strict=True)]})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import as_of_options, asked, json_option, on_option, placed, print_json
+from adapterhub_fin.cli.options import as_of_options, asked, json_option, on_option, placed, point_in_time, print_json
 from adapterhub_fin.cli.version_table import print_versions, say_damaged
 
 
@@ -13,7 +13,7 @@ from adapterhub_fin.cli.version_table import print_versions, say_damaged
 @on_option
 @as_of_options
 @json_option
-def command(name: str | None, on: str | None, as_of: str | None, tier: str, as_json: bool) -> None:
+def command(name: str | None, on: str | None, as_of: str | None, include_base: bool, as_json: bool) -> None:
     """List adapters and their versions.
 
     A name that an earlier registry holds is hidden in the later ones: `ahf --registry NAME` reaches it. No Hub is asked
@@ -34,19 +34,20 @@ def command(name: str | None, on: str | None, as_of: str | None, tier: str, as_j
     wanted = "yanked IN (true, false)"
     if name is not None:
         wanted += f" AND name = '{'/'.join(check_name(name))}'"  # whose grammar holds no quote
-    page = listed.search(wanted, limit=None, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    page = listed.search(wanted, limit=None, as_of=as_of, include_base=include_base)
     if name is not None and not page.rows and not as_of and on is None:
         registries.resolve(name)  # says which names are near
     near = (name, name and name.partition("/")[0])
     say_damaged({r: why for r, why in page.damaged.items() if name is None or r.partition("@")[0] in near})
     if as_json:
-        print_json([{**row, **asked(as_of, tier)} for row in page])
+        print_json([{**row, **asked(as_of, include_base)} for row in page])
     elif page.rows:
         if as_of:
-            click.echo(f"as of {as_of}, tier {tier}", err=True)
+            click.echo(point_in_time(as_of, include_base), err=True)
         print_versions(page, several=on is None and len(registries.members) > 1)
     elif as_of:
-        click.echo(f"Nothing was trained on knowledge before {as_of} alone (tier {tier}).", err=True)
+        rest = "" if include_base else ", its base's left out"
+        click.echo(f"Nothing was trained on knowledge before {as_of} alone{rest}.", err=True)
     elif on:
         click.echo(f"There are no versions at {on}.", err=True)
     else:

@@ -48,16 +48,17 @@ def json_option(function: F) -> F:
 
 
 def as_of_options(function: F) -> F:
-    """--as-of and --tier: what was knowable on a date."""
+    """Add --as-of and --ignore-base: what was knowable on a date."""
     function = click.option(
         "--as-of", metavar="DATE", help="Only what was trained on knowledge before DATE (00:00 UTC), or 'now'."
     )(function)
     return click.option(
-        "--tier",
-        type=click.Choice(["strict", "adapter"]),
-        default="strict",
-        show_default=True,
-        help="strict counts what the base knew too.",
+        "--ignore-base",
+        "include_base",
+        flag_value=False,
+        default=True,
+        type=bool,
+        help="With --as-of: leave out what the base knew.",
     )(function)
 
 
@@ -85,14 +86,19 @@ def lock_option(function: F) -> F:
     )(function)
 
 
-def asked(as_of: str | None, tier: str) -> dict[str, str]:
-    """What a point-in-time answer says of itself: the date and the tier, in every output."""
-    return {"as_of": as_of, "tier": tier} if as_of else {}
+def asked(as_of: str | None, include_base: bool) -> dict[str, Any]:
+    """Return what a point-in-time answer says of itself, in every output: the date, and whether the base counts."""
+    return {"as_of": as_of, "include_base": include_base} if as_of else {}
 
 
-def say_tier(reference: str, as_of: str | None, tier: str) -> None:
-    """Name the version that answers on standard error, with the tier where it leaves the base out."""
-    note = f" (as of {as_of}, tier {tier})" if as_of else ""
+def point_in_time(as_of: str, include_base: bool) -> str:
+    """Return a date as messages name it."""
+    return f"as of {as_of}{'' if include_base else ', without the base'}"
+
+
+def say_answering(reference: str, as_of: str | None, include_base: bool) -> None:
+    """Name the version that answers on standard error, with the date it was chosen by."""
+    note = f" ({point_in_time(as_of, include_base)})" if as_of else ""
     click.echo(f"{reference}{note}", err=True)
 
 

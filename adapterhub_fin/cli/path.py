@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, as_of_options, asked, json_option, lock_option, print_json, say_tier
+from adapterhub_fin.cli.options import (
+    REFERENCE,
+    as_of_options,
+    asked,
+    json_option,
+    lock_option,
+    print_json,
+    say_answering,
+)
 
 
 @click.command("path")
@@ -12,7 +20,7 @@ from adapterhub_fin.cli.options import REFERENCE, as_of_options, asked, json_opt
 @as_of_options
 @lock_option
 @json_option
-def command(reference: str, as_of: str | None, tier: str, lock: str | None, as_json: bool) -> None:
+def command(reference: str, as_of: str | None, include_base: bool, lock: str | None, as_json: bool) -> None:
     """Print the folder of a version, its files verified.
 
     The folder is a plain adapter folder, to read from and never to write to.
@@ -28,15 +36,20 @@ def command(reference: str, as_of: str | None, tier: str, lock: str | None, as_j
     registry, version = configured_registries().locate(
         reference,
         as_of=as_of,
-        tier=tier,  # type: ignore[arg-type]
+        include_base=include_base,
         lock=lock,
     )
     folder = registry.path(version.reference)
     if as_json:
         print_json(
-            {"reference": version.reference, "digest": version.digest, "path": str(folder), **asked(as_of, tier)}
+            {
+                "reference": version.reference,
+                "digest": version.digest,
+                "path": str(folder),
+                **asked(as_of, include_base),
+            }
         )
     else:
         if as_of:
-            say_tier(version.reference, as_of, tier)
+            say_answering(version.reference, as_of, include_base)
         click.echo(folder)

@@ -19,7 +19,7 @@ from adapterhub_fin.cli.options import (
     print_json,
     print_table,
     read_texts,
-    say_tier,
+    say_answering,
     texts_argument,
 )
 
@@ -39,7 +39,7 @@ def command(
     download: bool,
     batch_size: int,
     as_of: str | None,
-    tier: str,
+    include_base: bool,
     lock: str | None,
     as_json: bool,
 ) -> None:
@@ -53,13 +53,15 @@ def command(
       ahf predict acme/tone@1 --as-of now --json "Orders fell short of plan."
     """
     wanted = read_texts(texts, file)
-    adapter = load_to_answer("predict", reference, base=base, as_of=as_of, tier=tier, lock=lock, download=download)
+    adapter = load_to_answer(
+        "predict", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
+    )
     answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size, progress=True)]
     if as_json:
-        used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, tier)}
+        used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, include_base)}
         print_json({**used, "predictions": [{"text": t, **a} for t, a in zip(wanted, answers, strict=True)]})
         return
-    say_tier(adapter.reference, as_of, tier)
+    say_answering(adapter.reference, as_of, include_base)
     columns = [name for name, value in answers[0].items() if not isinstance(value, dict)]
     rows = [
         (*(_cell(name, answer[name]) for name in columns), text) for text, answer in zip(wanted, answers, strict=True)

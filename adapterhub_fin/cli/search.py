@@ -10,6 +10,7 @@ from adapterhub_fin.cli.options import (
     json_option,
     on_option,
     placed,
+    point_in_time,
     print_json,
     print_table,
     printable,
@@ -32,7 +33,7 @@ def command(
     on: str | None,
     foreign: bool,
     as_of: str | None,
-    tier: str,
+    include_base: bool,
     as_json: bool,
 ) -> None:
     """Find versions by what is known of them.
@@ -56,13 +57,13 @@ def command(
         return
     registries = configured_registries()
     searched = registries if on is None else placed(on)
-    page = searched.search(" ".join(query), limit=limit, after=after, as_of=as_of, tier=tier)  # type: ignore[arg-type]
+    page = searched.search(" ".join(query), limit=limit, after=after, as_of=as_of, include_base=include_base)
     say_damaged(page.damaged)
     if as_json:
-        print_json({"rows": page.rows, "next": page.next, **asked(as_of, tier)})
+        print_json({"rows": page.rows, "next": page.next, **asked(as_of, include_base)})
         return
     if as_of:
-        click.echo(f"as of {as_of}, tier {tier}", err=True)
+        click.echo(point_in_time(as_of, include_base), err=True)
     if not page.rows:
         click.echo("Nothing fits.", err=True)
         return

@@ -17,7 +17,7 @@ from adapterhub_fin.cli.options import (
     print_facts,
     print_json,
     print_table,
-    say_tier,
+    say_answering,
 )
 
 
@@ -27,7 +27,9 @@ from adapterhub_fin.cli.options import (
 @as_of_options
 @lock_option
 @json_option
-def command(reference: str, lineage: bool, as_of: str | None, tier: str, lock: str | None, as_json: bool) -> None:
+def command(
+    reference: str, lineage: bool, as_of: str | None, include_base: bool, lock: str | None, as_json: bool
+) -> None:
     """Show what is known of a version.
 
     \b
@@ -41,15 +43,15 @@ def command(reference: str, lineage: bool, as_of: str | None, tier: str, lock: s
     registry, version = configured_registries().locate(
         reference,
         as_of=as_of,
-        tier=tier,  # type: ignore[arg-type]
+        include_base=include_base,
         lock=lock,
     )
     if lineage:
         from adapterhub_fin.cli.lineage import show_lineage
 
         if as_of and not as_json:
-            say_tier(version.reference, as_of, tier)
-        show_lineage(registry.lineage(version.reference), asked(as_of, tier), as_json)
+            say_answering(version.reference, as_of, include_base)
+        show_lineage(registry.lineage(version.reference), asked(as_of, include_base), as_json)
         return
     manifest = json.loads(version.manifest_bytes)
     aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)
@@ -59,12 +61,12 @@ def command(reference: str, lineage: bool, as_of: str | None, tier: str, lock: s
             "reference": version.reference,
             "digest": version.digest,
             "path": str(version.files),
-            **asked(as_of, tier),
+            **asked(as_of, include_base),
         }
         print_json({**document, "aliases": aliases, "events": events, "record": version.record, "manifest": manifest})
         return
     if as_of:
-        say_tier(version.reference, as_of, tier)
+        say_answering(version.reference, as_of, include_base)
     print_facts(_rows(version.reference, version.digest, aliases, manifest, version.record))
     for event in events:
         if event["kind"] != "evaluation":

@@ -86,7 +86,7 @@ def export(
         elif layout == "merged":
             from adapterhub_fin.engine.inference.load import base_source, find_version
 
-            base_source(find_version(version.reference, registry, None, "strict", None), base, download)
+            base_source(find_version(version.reference, registry, None, True, None), base, download)
             from adapterhub_fin.engine.folding.into_base import fold_into_base  # torch, once the base is there
 
             exact = f"{version.name}@{version.number}"

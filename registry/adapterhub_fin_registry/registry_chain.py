@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from adapterhub_fin_registry.errors import BadConfiguration, BadQuery, NotFound, ReadOnly
 from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.io.disk import Disk
-from adapterhub_fin_registry.model.knowledge import Tier, as_of_instant, check_tier
+from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
 from adapterhub_fin_registry.registry import Registry
 from adapterhub_fin_registry.registry_reader import AnyReference, AsOf
@@ -108,7 +108,7 @@ class RegistryChain:
         limit: int | None = 50,
         after: str | None = None,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
     ) -> Page:
         """A page of what the registries find, one after the other, each row as in `rows`; see `Registry.search`.
 
@@ -123,7 +123,9 @@ class RegistryChain:
             left = None if limit is None else limit - len(rows)
             if left == 0:
                 return Page(rows, f"{position}.", damaged)
-            found = self.members[position].registry.search(query, limit=left, after=inner, as_of=as_of, tier=tier)
+            found = self.members[position].registry.search(
+                query, limit=left, after=inner, as_of=as_of, include_base=include_base
+            )
             rows += self._placed(position, found)
             damaged = {**found.damaged, **damaged}  # of one reference in two, the one that answers for it
             if found.next is not None:
@@ -173,7 +175,7 @@ class RegistryChain:
         reference: AnyReference,
         *,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> LocatedVersion:
         """The one version that a reference means, with the registry that holds it; see `Registry.resolve`.
@@ -184,21 +186,21 @@ class RegistryChain:
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         if lock is None or isinstance(wanted, HubReference):
             registry = self.answering(wanted)
-            return LocatedVersion(registry, registry.resolve(wanted, as_of=as_of, tier=tier, lock=lock))
+            return LocatedVersion(registry, registry.resolve(wanted, as_of=as_of, include_base=include_base, lock=lock))
         from adapterhub_fin_registry.model.lock_file import Lock, asked
 
         before = None if as_of is None else as_of_instant(as_of)
-        check_tier(tier)
+        check_include_base(include_base)
         homes: dict[Path, Registry] = {}
 
         def find(wanted: Reference | DigestReference | HubReference) -> Version:
             registry = self.answering(wanted)
-            version = registry.find(wanted, before, tier)
+            version = registry.find(wanted, before, include_base)
             homes[version.folder] = registry
             return version
 
         version = Lock(lock, Disk()).hold(
-            asked(wanted, as_of, tier),
+            asked(wanted, as_of, include_base),
             find=lambda exact, digest: find(parse_reference(exact)),
             resolve=lambda: find(wanted),
             named=lambda version: version.reference,
@@ -211,22 +213,22 @@ class RegistryChain:
         reference: AnyReference,
         *,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Version:
         """The one version that a reference means; see `locate`."""
-        return self.locate(reference, as_of=as_of, tier=tier, lock=lock).version
+        return self.locate(reference, as_of=as_of, include_base=include_base, lock=lock).version
 
     def path(
         self,
         reference: AnyReference,
         *,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Path:
         """The folder of a version's files, verified and allowed by the policy; see `locate` and `Registry.path`."""
-        registry, version = self.locate(reference, as_of=as_of, tier=tier, lock=lock)
+        registry, version = self.locate(reference, as_of=as_of, include_base=include_base, lock=lock)
         return registry.path(version.reference)
 
     def writable(self) -> Registry:

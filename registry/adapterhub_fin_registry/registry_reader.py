@@ -13,7 +13,7 @@ from adapterhub_fin_registry.io.cache import cache_folder
 from adapterhub_fin_registry.io.clock import bounded_now
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.safe_read import is_there, read_object
-from adapterhub_fin_registry.model.knowledge import Tier, as_of_instant, check_tier, parse_instant
+from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base, parse_instant
 from adapterhub_fin_registry.model.reference import (
     DigestReference,
     HubReference,
@@ -118,7 +118,7 @@ class RegistryReader:
         limit: int | None = 50,
         after: str | None = None,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
     ) -> Page:
         """The rows of what a query finds (see docs/search.md), a page of at most `limit` at a time; None is no limit.
 
@@ -128,7 +128,11 @@ class RegistryReader:
         from adapterhub_fin_registry.search.index import Index
         from adapterhub_fin_registry.search.page import Cut, search
 
-        cut = None if as_of is None else Cut(as_of_instant(as_of), check_tier(tier), is_now=as_of == "now")
+        cut = (
+            None
+            if as_of is None
+            else Cut(as_of_instant(as_of), check_include_base(include_base), is_now=as_of == "now")
+        )
         if self._index is None and (id_ := self.id) is not None:
             self._index = Index(self.root, cache_folder(id_) / "search")
         return search(self._index, query, limit, after, cut)
@@ -138,7 +142,7 @@ class RegistryReader:
         reference: AnyReference,
         *,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Version:
         """The one version that a reference means.
@@ -148,15 +152,15 @@ class RegistryReader:
         """
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         before = None if as_of is None else as_of_instant(as_of)
-        check_tier(tier)
+        check_include_base(include_base)
         if lock is None:
-            return _logged(wanted, self.find(wanted, before, tier))
+            return _logged(wanted, self.find(wanted, before, include_base))
         from adapterhub_fin_registry.model.lock_file import Lock, asked
 
         version = Lock(lock, self._disk).hold(
-            asked(wanted, as_of, tier),
-            find=lambda exact, digest: self._held(exact, digest, before, tier),
-            resolve=lambda: self.find(wanted, before, tier),
+            asked(wanted, as_of, include_base),
+            find=lambda exact, digest: self._held(exact, digest, before, include_base),
+            resolve=lambda: self.find(wanted, before, include_base),
             named=lambda version: self._lasting(wanted, version),
         )
         return _logged(wanted, version)
@@ -166,14 +170,14 @@ class RegistryReader:
         reference: AnyReference,
         *,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Path:
         """The folder of a version's files, verified, or unchanged since it was; Refused where the policy says no."""
         from adapterhub_fin_registry.io.hash_cache import remembered
         from adapterhub_fin_registry.storage.verify import verify_files
 
-        version = self.resolve(reference, as_of=as_of, tier=tier, lock=lock)
+        version = self.resolve(reference, as_of=as_of, include_base=include_base, lock=lock)
         for violation in admission.violations(version, self.root):
             raise Refused(violation)
         with remembered(self.id) as memory:
@@ -240,7 +244,9 @@ class RegistryReader:
         """Return the texts that a version of this registry learnt from, as hashes; None where nobody here can tell."""
         return read_learnt(version.folder, self.id)
 
-    def find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+    def find(
+        self, wanted: Reference | DigestReference | HubReference, before: datetime | None, include_base: bool
+    ) -> Version:
         """The version that a reference means before an instant, with no word to the log; see `resolve`."""
         if isinstance(wanted, HubReference):
             raise BadReference(
@@ -251,15 +257,15 @@ class RegistryReader:
         else:
             shelf = NameFolder(self.root, wanted.full_name)
             if wanted.is_bare and before is not None:
-                return resolution.newest_as_of(shelf, self.names, before, tier)
+                return resolution.newest_as_of(shelf, self.names, before, include_base)
             version = resolution.exact(shelf, self.names, wanted)
         if before is not None:
-            resolution.check_as_of(version, before, tier)
+            resolution.check_as_of(version, before, include_base)
         return version
 
-    def _held(self, exact: str, digest: str, before: datetime | None, tier: Tier) -> Version:
+    def _held(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
         """The version that a lock file holds a reference to."""
-        return self.find(parse_reference(exact), before, tier)
+        return self.find(parse_reference(exact), before, include_base)
 
     def _lasting(self, wanted: Reference | DigestReference | HubReference, version: Version) -> str:
         """How a lock file names a version."""

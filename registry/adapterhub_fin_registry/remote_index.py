@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry.io.canonical_json import canonical
-from adapterhub_fin_registry.model.knowledge import Tier, as_of_instant, check_tier
+from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base
 from adapterhub_fin_registry.model.reference import local_name
 from adapterhub_fin_registry.registry_reader import AsOf
 from adapterhub_fin_registry.storage.name_folder import shelves
@@ -48,13 +48,17 @@ class RemoteIndex:
         limit: int | None = 50,
         after: str | None = None,
         as_of: AsOf | None = None,
-        tier: Tier = "strict",
+        include_base: bool = True,
     ) -> Page:
         """A page of the rows that a query finds; see `Registry.search`."""
         from adapterhub_fin_registry.search.index import Index
         from adapterhub_fin_registry.search.page import Cut, Page, search
 
-        cut = None if as_of is None else Cut(as_of_instant(as_of), check_tier(tier), is_now=as_of == "now")
+        cut = (
+            None
+            if as_of is None
+            else Cut(as_of_instant(as_of), check_include_base(include_base), is_now=as_of == "now")
+        )
         with TemporaryDirectory(prefix="ahf-list-") as folder:
             self._write(Path(folder))
             page = search(Index(Path(folder), Path(folder) / "index"), query, limit, after, cut)

@@ -55,11 +55,11 @@ def test_search_its_json_its_pages_and_its_slips(run_ahf: Ahf, stocked: Path) ->
 
 
 def test_list_and_search_at_a_date_say_the_date_and_the_tier(run_ahf: Ahf, stocked: Path) -> None:
-    late = ["--as-of", "now", "--tier", "adapter"]
-    assert json.loads(run_ahf("search", "tone", *late, "--json")[1])["tier"] == "adapter"
-    assert [row["tier"] for row in json.loads(run_ahf("list", *late, "--json")[1])] == ["adapter"]
+    late = ["--as-of", "now", "--ignore-base"]
+    assert json.loads(run_ahf("search", "tone", *late, "--json")[1])["include_base"] is False
+    assert [row["include_base"] for row in json.loads(run_ahf("list", *late, "--json")[1])] == [False]
     for verb in (["list"], ["search", "tone"]):
-        assert "tier adapter" in run_ahf(*verb, *late)[2]
+        assert "without the base" in run_ahf(*verb, *late)[2]
         code, out, err = run_ahf(*verb, "--as-of", "2001-01-01")
         assert (code, out) == (0, "") and err
     assert json.loads(run_ahf("list", "acme/tone", "--as-of", "2001-01-01", "--json")[1]) == []
@@ -92,13 +92,13 @@ def test_predict_from_arguments_and_from_a_file(run_ahf: Ahf, stocked: Path, tra
 
 
 def test_a_tier_that_leaves_the_base_out_is_written_into_the_output(run_ahf: Ahf, stocked: Path) -> None:
-    arguments = ["predict", "acme/tone", "Profit rose.", "--as-of", "now", "--tier", "adapter"]
-    assert "tier adapter" in run_ahf(*arguments)[2]
-    assert json.loads(run_ahf(*arguments, "--json")[1])["tier"] == "adapter"
+    arguments = ["predict", "acme/tone", "Profit rose.", "--as-of", "now", "--ignore-base"]
+    assert "without the base" in run_ahf(*arguments)[2]
+    assert json.loads(run_ahf(*arguments, "--json")[1])["include_base"] is False
     for verb in ("show", "path"):
-        asked = [verb, "acme/tone", "--as-of", "now", "--tier", "adapter"]
-        assert "tier adapter" in run_ahf(*asked)[2]
-        assert json.loads(run_ahf(*asked, "--json")[1])["tier"] == "adapter"
+        asked = [verb, "acme/tone", "--as-of", "now", "--ignore-base"]
+        assert "without the base" in run_ahf(*asked)[2]
+        assert json.loads(run_ahf(*asked, "--json")[1])["include_base"] is False
     code, _, err = run_ahf("predict", "acme/tone", "Profit rose.", "--as-of", "2001-01-01")
     assert code == 1 and err.startswith("ahf: ") and err.count("\n") == 1
 
@@ -328,7 +328,7 @@ def typed(terminal: int, keys: str, expected: str) -> str:
         ("ahf show acme/tone@", "ahf show acme/tone@1"),
         ("ahf show acme/tone@ch", "ahf show acme/tone@champion"),
         ("ahf show 'acme/tone@ch", "ahf show acme/tone@champion"),
-        ("ahf predict --tier=ad", "ahf predict --tier=adapter"),
+        ("ahf predict --ignore", "ahf predict --ignore-base"),
     ],
 )
 def test_tab_completion(bash: int, stocked: Path, words: str, completed: str) -> None:

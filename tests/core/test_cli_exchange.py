@@ -58,8 +58,10 @@ def test_show_draws_the_lineage(run_ahf: Ahf, child: str, trained: Run) -> None:
     code, out, _ = run_ahf("show", "acme/child", "--lineage")
     assert code == 0 and "came from" in out and "acme/tone@1  (continued)" in out and "led to nothing" in out
     assert "acme/child@1" in run_ahf("show", "acme/tone", "--lineage")[1]
-    dated = ["show", "acme/child", "--lineage", "--as-of", "now", "--tier", "adapter"]
-    assert "tier adapter" in run_ahf(*dated)[2] and json.loads(run_ahf(*dated, "--json")[1])["tier"] == "adapter"
+    dated = ["show", "acme/child", "--lineage", "--as-of", "now", "--ignore-base"]
+    assert (
+        "without the base" in run_ahf(*dated)[2] and json.loads(run_ahf(*dated, "--json")[1])["include_base"] is False
+    )
     document = json.loads(run_ahf("show", "acme/child", "--lineage", "--json")[1])
     assert document["ancestors"][0]["digest"] == trained.version.digest
     assert document["ancestors"][0]["state"] == "here" and document["descendants"] == []

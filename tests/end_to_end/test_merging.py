@@ -238,7 +238,7 @@ def test_where_it_comes_from_is_recorded(kept: ahf.Registry) -> None:
     assert manifest.method.name == "lora" and manifest.license is None and manifest.metrics == {}
     assert manifest.knowledge.end == max(each.manifest.knowledge.end for each in (a, b))
     assert {each.input for each in manifest.knowledge.inputs} == {each.input for each in a.manifest.knowledge.inputs}
-    assert version.knows_until("adapter") == max(each.knows_until("adapter") for each in (a, b))
+    assert version.knows_until(include_base=False) == max(each.knows_until(include_base=False) for each in (a, b))
     assert manifest.base == a.manifest.base and kept.lineage("acme/ab").ancestors[0].digest == a.digest
 
 
@@ -255,7 +255,7 @@ def test_it_knows_what_its_parents_knew(kept: ahf.Registry, tmp_path: Path) -> N
         found = {each.input: each.at for each in made.manifest.knowledge.inputs}
         assert found == {each.input: each.at for each in (*known.inputs, *later)}
         with pytest.raises(ahf.Refused, match="ended its knowledge before"):
-            kept.resolve(made.name, as_of="2021-03-01", tier="adapter")
+            kept.resolve(made.name, as_of="2021-03-01", include_base=False)
 
 
 def test_a_parent_that_its_base_alone_dates_keeps_its_date(kept: ahf.Registry, tmp_path: Path) -> None:
@@ -264,8 +264,10 @@ def test_a_parent_that_its_base_alone_dates_keeps_its_date(kept: ahf.Registry, t
     for pair in (["acme/a", "acme/bare"], ["acme/bare", "acme/a"]):
         made = ahf.merge(pair, into=f"acme/y{pair.index('acme/a')}").version
         assert made is not None
-        for tier in ("strict", "adapter"):
-            assert made.knows_until(tier) == max(each.knows_until(tier) for each in (kept.resolve("acme/a"), bare))
+        for include_base in (True, False):
+            assert made.knows_until(include_base) == max(
+                each.knows_until(include_base) for each in (kept.resolve("acme/a"), bare)
+            )
         assert {"input": "parent:acme/bare", **known.model_dump(exclude={"input"})} in [
             each.model_dump() for each in made.manifest.knowledge.inputs
         ]

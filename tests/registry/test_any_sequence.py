@@ -130,20 +130,23 @@ def _machine(make_folder: Any, make_manifest: Any, workshop_name: Any) -> type[R
             else:
                 self.aliases[name, alias] = number
 
-        @rule(name=names, year=years, tier=st.sampled_from(["strict", "adapter"]))
-        def as_of(self, name: str, year: int, tier: Any) -> None:
+        @rule(name=names, year=years, include_base=st.booleans())
+        def as_of(self, name: str, year: int, include_base: bool) -> None:
             def end(number: int) -> str:
                 _, base, corpus = self.stored[name, number]
                 own = f"{corpus}-07-01"
-                return max(own, f"{base}-01-01") if tier == "strict" else own
+                return max(own, f"{base}-01-01") if include_base else own
 
             choosable = [number for number in self.live(name) if (name, number) not in self.yanked]
             known = [(end(number), number) for number in choosable if end(number) < f"{year}-01-01"]
             if known:
-                assert self.registry.resolve(name, as_of=f"{year}-01-01", tier=tier).number == max(known)[1]
+                assert (
+                    self.registry.resolve(name, as_of=f"{year}-01-01", include_base=include_base).number
+                    == max(known)[1]
+                )
             else:
                 with pytest.raises(Refused if choosable else NotFound):
-                    self.registry.resolve(name, as_of=f"{year}-01-01", tier=tier)
+                    self.registry.resolve(name, as_of=f"{year}-01-01", include_base=include_base)
 
         @rule()
         def reopen(self) -> None:

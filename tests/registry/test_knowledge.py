@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from adapterhub_fin_registry import BadInstant
 from adapterhub_fin_registry.model.knowledge import (
-    Tier,
     as_of_instant,
     choose,
     end_of_day,
@@ -39,7 +38,7 @@ zones = st.sampled_from(
         "Africa/Cairo",
     ]
 )
-tiers: st.SearchStrategy[Tier] = st.sampled_from(["strict", "adapter"])
+tiers = st.booleans()
 
 
 @given(instants)
@@ -172,7 +171,7 @@ def test_the_strict_end_is_the_latest_of_all(listed: list[tuple[str, datetime]])
 def test_nothing_is_not_an_end() -> None:
     with pytest.raises(BadInstant):
         knowledge_end([])
-    with pytest.raises(BadInstant, match="tier"):
+    with pytest.raises(BadInstant, match="include_base"):
         knowledge_end([("corpus:a", datetime(2021, 1, 1, tzinfo=UTC))], "loose")  # type: ignore[arg-type]
 
 
@@ -181,8 +180,8 @@ class Dated:
     number: int
     inputs: tuple[tuple[str, datetime], ...]
 
-    def knows_until(self, tier: Tier) -> datetime:
-        return knowledge_end(self.inputs, tier)
+    def knows_until(self, include_base: bool) -> datetime:
+        return knowledge_end(self.inputs, include_base)
 
 
 versions = st.lists(inputs.map(tuple), max_size=6).map(
@@ -192,43 +191,41 @@ versions = st.lists(inputs.map(tuple), max_size=6).map(
 
 @given(versions, instants, tiers)
 def test_the_choice_never_knew_too_much_and_no_other_knew_more(
-    listed: list[Dated], as_of: datetime, tier: Tier
+    listed: list[Dated], as_of: datetime, include_base: bool
 ) -> None:
-    chosen = choose(listed, as_of, tier)
-    allowed = [version for version in listed if version.knows_until(tier) < as_of]
+    chosen = choose(listed, as_of, include_base)
+    allowed = [version for version in listed if version.knows_until(include_base) < as_of]
     if chosen is None:
         assert not allowed
         return
     assert chosen in allowed
     for version in allowed:
-        assert (version.knows_until(tier), version.number) <= (chosen.knows_until(tier), chosen.number)
+        assert (version.knows_until(include_base), version.number) <= (chosen.knows_until(include_base), chosen.number)
 
 
 @given(versions, instants, st.timedeltas(timedelta(0), timedelta(days=9999)), tiers)
 def test_a_later_date_never_chooses_less_knowledge(
-    listed: list[Dated], as_of: datetime, later: timedelta, tier: Tier
+    listed: list[Dated], as_of: datetime, later: timedelta, include_base: bool
 ) -> None:
-    chosen = choose(listed, as_of, tier)
+    chosen = choose(listed, as_of, include_base)
     if chosen is not None:
-        after = choose(listed, as_of + later, tier)
-        assert after is not None and after.knows_until(tier) >= chosen.knows_until(tier)
+        after = choose(listed, as_of + later, include_base)
+        assert after is not None and after.knows_until(include_base) >= chosen.knows_until(include_base)
 
 
 DAYS = [datetime(2021, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("tier", ["strict", "adapter"])
-def test_every_choice_of_a_few_days(tier: Tier) -> None:
+@pytest.mark.parametrize("include_base", [True, False])
+def test_every_choice_of_a_few_days(include_base: bool) -> None:
     """Three versions whose base and corpus end on one of three days, asked on each day and the next instant."""
     pairs = [(("base", base), ("corpus:a", corpus)) for base, corpus in product(DAYS, DAYS[:2])]
     for ends in product(pairs, repeat=3):
         listed = [Dated(number, each) for number, each in enumerate(ends, 1)]
-        known = {
-            each.number: max(at for name, at in each.inputs if tier == "strict" or name != "base") for each in listed
-        }
+        known = {each.number: max(at for name, at in each.inputs if include_base or name != "base") for each in listed}
         for as_of in (*DAYS, *(day + timedelta(microseconds=1) for day in DAYS)):
             allowed = [(end, number) for number, end in known.items() if end < as_of]
-            chosen = choose(listed, as_of, tier)
+            chosen = choose(listed, as_of, include_base)
             assert (chosen and chosen.number) == (max(allowed)[1] if allowed else None)
 
 

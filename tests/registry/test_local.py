@@ -98,8 +98,8 @@ def test_as_of_says_when_the_first_could_be_used(tone: Registry) -> None:
         tone.resolve("acme/none", as_of="2020-01-01")
     with pytest.raises(BadInstant):
         tone.resolve("acme/tone", as_of="last year")
-    with pytest.raises(BadInstant, match="tier"):
-        tone.resolve("acme/tone", as_of="2021-06-30", tier="loose")  # type: ignore[arg-type]
+    with pytest.raises(BadInstant, match="include_base"):
+        tone.resolve("acme/tone", as_of="2021-06-30", include_base="loose")  # type: ignore[arg-type]
 
 
 def test_as_of_passes_over_the_yanked(tone: Registry) -> None:
@@ -122,11 +122,11 @@ def test_the_base_counts_unless_it_is_asked_not_to(
 ) -> None:
     registry.add(make_folder(), make_manifest("2023-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), name="acme/tone")
     for reference in ("acme/tone", "acme/tone@1"):
-        with pytest.raises(Refused, match='tier="adapter" leaves it out'):
+        with pytest.raises(Refused, match="include_base=False leaves it out"):
             registry.resolve(reference, as_of="2021-06-30")
-        assert registry.resolve(reference, as_of="2021-06-30", tier="adapter").number == 1
+        assert registry.resolve(reference, as_of="2021-06-30", include_base=False).number == 1
         with pytest.raises(Refused) as refused:
-            registry.resolve(reference, as_of="2019-06-30", tier="adapter")
+            registry.resolve(reference, as_of="2019-06-30", include_base=False)
         assert "leaves it out" not in str(refused.value)
         with pytest.raises(Refused) as refused:
             registry.resolve(reference, as_of="2019-06-30")

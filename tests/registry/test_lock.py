@@ -34,16 +34,16 @@ def stocked(registry: Registry, make_folder: Any, make_manifest: Any) -> Registr
 def test_what_was_resolved_is_written_sorted_and_whole(stocked: Registry, lock: Path) -> None:
     stocked.resolve("acme/tone@champion", lock=lock)
     stocked.resolve("acme/tone", lock=lock)
-    stocked.resolve("acme/tone", as_of="2019-12-31", tier="adapter", lock=lock)
+    stocked.resolve("acme/tone", as_of="2019-12-31", include_base=False, lock=lock)
     digests = [version.digest for version in stocked.versions("acme/tone")]
     assert json.loads(lock.read_text()) == {
-        "format": 1,
+        "format": 2,
         "resolutions": [
             {
                 "as_of": "2019-12-31T00:00:00Z",
                 "digest": digests[1],
                 "reference": "acme/tone",
-                "tier": "adapter",
+                "include_base": False,
                 "version": "acme/tone@2",
             },
             {"digest": digests[2], "reference": "acme/tone", "version": "acme/tone@3"},
@@ -159,13 +159,13 @@ GOOD = {"reference": "acme/tone", "version": "acme/tone@1", "digest": DIGEST}
         (b"[" * 100_000, "isn't a lock file"),
         (b"[]", "isn't a lock file"),
         (b'{"format": 2, "resolutions": []}', "its format is 2 and not 1"),
-        (b'{"format": 1}', "isn't a lock file"),
-        (json.dumps({"format": 1, "resolutions": [1]}).encode(), "isn't a lock file"),
-        (json.dumps({"format": 1, "resolutions": [GOOD, GOOD]}).encode(), "a reference twice"),
-        (json.dumps({"format": 1, "resolutions": [{**GOOD, "digest": "sha256:0"}]}).encode(), "isn't a digest"),
-        (json.dumps({"format": 1, "resolutions": [{**GOOD, "version": "../x"}]}).encode(), "isn't"),
-        (json.dumps({"format": 1, "resolutions": [{**GOOD, "version": "acme/other@1"}]}).encode(), "another name"),
-        (json.dumps({"format": 1, "resolutions": [{**GOOD, "as_of": []}]}).encode(), "isn't a lock file"),
+        (b'{"format": 2}', "isn't a lock file"),
+        (json.dumps({"format": 2, "resolutions": [1]}).encode(), "isn't a lock file"),
+        (json.dumps({"format": 2, "resolutions": [GOOD, GOOD]}).encode(), "a reference twice"),
+        (json.dumps({"format": 2, "resolutions": [{**GOOD, "digest": "sha256:0"}]}).encode(), "isn't a digest"),
+        (json.dumps({"format": 2, "resolutions": [{**GOOD, "version": "../x"}]}).encode(), "isn't"),
+        (json.dumps({"format": 2, "resolutions": [{**GOOD, "version": "acme/other@1"}]}).encode(), "another name"),
+        (json.dumps({"format": 2, "resolutions": [{**GOOD, "as_of": []}]}).encode(), "isn't a lock file"),
     ],
 )
 def test_what_is_no_lock_file_is_refused_and_left_alone(

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import NotFound, Refused, Registry
-from adapterhub_fin_registry.model.knowledge import Tier, format_instant, parse_instant
+from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 NAME = "acme/walk"
 START = datetime(2019, 1, 1, tzinfo=UTC)
 QUARTER, TICK = timedelta(days=91), timedelta(microseconds=1)
-TIERS: tuple[Tier, ...] = ("strict", "adapter")
+BOTH = (True, False)
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Made:
     yanked: bool = False
     deleted: bool = False
 
-    def end(self, tier: str) -> datetime:
+    def end(self, include_base: bool) -> datetime:
         own = [at for name, at in self.inputs.items() if name != "base"]
-        return max(own if tier == "adapter" else self.inputs.values())
+        return max(own if not include_base else self.inputs.values())
 
 
 @dataclass
@@ -89,12 +89,12 @@ class History:
             self.registry.delete(f"{NAME}@{number}")
             self.made[number - 1].deleted = True
 
-    def knowable(self, date: datetime, tier: str) -> int | None:
+    def knowable(self, date: datetime, include_base: bool) -> int | None:
         """The number that a date must give, by the words of the format."""
         found = [
-            (made.end(tier), number)
+            (made.end(include_base), number)
             for number, made in enumerate(self.made, 1)
-            if not made.yanked and not made.deleted and made.end(tier) < date
+            if not made.yanked and not made.deleted and made.end(include_base) < date
         ]
         return max(found)[1] if found else None
 
@@ -121,53 +121,51 @@ def test_a_date_gives_what_was_knowable_before_it(
         series = History(Registry(Path(root) / "root"), make_folder(), make_manifest)
         for change, *arguments in history:
             getattr(series, change)(*arguments)
-        ends = {made.end(tier) for made in series.made for tier in TIERS}
+        ends = {made.end(include_base) for made in series.made for include_base in BOTH}
         cutoffs = {START + window * QUARTER for window in range(8)}
         for date in sorted({START + timedelta(days=day)} | cutoffs | ends | {end + TICK for end in ends}):
-            for tier in TIERS:
-                check(series, date, tier)
-        for tier in TIERS:
-            check_numbers(series, START + timedelta(days=day), tier)
-            for date in sorted(ends)[:: max(1, len(ends) // 3)]:  # a version knows up to its own end, and not before it
-                check_numbers(series, date, tier)
+            for include_base in BOTH:
+                check(series, date, include_base)
+        for include_base in BOTH:
             for date in sorted({START + timedelta(days=day)} | ends):
-                check_search(series, date, tier)
+                check_numbers(series, date, include_base)
+                check_search(series, date, include_base)
         check_rows(series)
 
 
-def check(series: History, date: datetime, tier: Tier) -> None:
-    registry, wanted = series.registry, series.knowable(date, tier)
+def check(series: History, date: datetime, include_base: bool) -> None:
+    registry, wanted = series.registry, series.knowable(date, include_base)
     if wanted is None:
         with pytest.raises((Refused, NotFound)):
-            registry.resolve(NAME, as_of=date, tier=tier)
+            registry.resolve(NAME, as_of=date, include_base=include_base)
         with pytest.raises((Refused, NotFound)):
-            registry.path(NAME, as_of=date, tier=tier)
+            registry.path(NAME, as_of=date, include_base=include_base)
     else:
-        version = registry.resolve(NAME, as_of=date, tier=tier)
-        assert version.number == wanted and version.knows_until(tier) < date
-        assert registry.path(NAME, as_of=date, tier=tier) == version.files
+        version = registry.resolve(NAME, as_of=date, include_base=include_base)
+        assert version.number == wanted and version.knows_until(include_base) < date
+        assert registry.path(NAME, as_of=date, include_base=include_base) == version.files
 
 
-def check_numbers(series: History, date: datetime, tier: Tier) -> None:
+def check_numbers(series: History, date: datetime, include_base: bool) -> None:
     """A date beside a number is a check: that version or a refusal, and never another one."""
     for number, made in enumerate(series.made, 1):
         if made.deleted:
             continue
-        if made.end(tier) < date:  # named outright, a yanked version still answers
-            assert series.registry.resolve(f"{NAME}@{number}", as_of=date, tier=tier).number == number
+        if made.end(include_base) < date:  # named outright, a yanked version still answers
+            assert series.registry.resolve(f"{NAME}@{number}", as_of=date, include_base=include_base).number == number
         else:
             with pytest.raises(Refused, match="knows until"):
-                series.registry.resolve(f"{NAME}@{number}", as_of=date, tier=tier)
+                series.registry.resolve(f"{NAME}@{number}", as_of=date, include_base=include_base)
 
 
-def check_search(series: History, date: datetime, tier: Tier) -> None:
+def check_search(series: History, date: datetime, include_base: bool) -> None:
     """A search finds all that was knowable before the date, and nothing else."""
     knowable = [
         number
         for number, made in enumerate(series.made, 1)
-        if not made.yanked and not made.deleted and made.end(tier) < date
+        if not made.yanked and not made.deleted and made.end(include_base) < date
     ]
-    page = series.registry.search("", limit=None, as_of=date, tier=tier)
+    page = series.registry.search("", limit=None, as_of=date, include_base=include_base)
     assert [row["version"] for row in page] == knowable and not page.damaged
 
 

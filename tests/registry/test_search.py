@@ -424,7 +424,7 @@ def test_as_of_keeps_what_knew_nothing_from_the_date_on(registry: Registry, add:
     add("acme/d", "2019-01-01T00:00:00Z", "2020-01-01T00:00:00Z")
     registry.add_event("acme/d@1", "yank")
     assert found(registry, as_of="2020-06-30") == ["acme/a@1"]
-    assert found(registry, as_of="2020-06-30", tier="adapter") == ["acme/a@1", "acme/c@1"]
+    assert found(registry, as_of="2020-06-30", include_base=False) == ["acme/a@1", "acme/c@1"]
     assert found(registry, as_of="2020-06-30T00:00:00.000001Z") == ["acme/a@1", "acme/b@1"]
     assert found(registry, "yanked = true", as_of="now") == []
     assert found(registry, "name = acme/c OR name = acme/a", as_of="2020-12-31") == ["acme/a@1"]
@@ -437,7 +437,7 @@ def test_as_of_keeps_what_knew_nothing_from_the_date_on(registry: Registry, add:
     with pytest.raises(BadInstant):
         registry.search(as_of="soon")
     with pytest.raises(BadInstant):
-        registry.search(as_of="2020-06-30", tier="loose")  # type: ignore[arg-type]
+        registry.search(as_of="2020-06-30", include_base="loose")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

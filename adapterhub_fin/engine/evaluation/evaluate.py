@@ -24,7 +24,7 @@ from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.data.splits import PARTS, divide, resolve
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
 from adapterhub_fin.engine.evaluation.seen import rows_seen
-from adapterhub_fin.engine.inference.load import AsOf, Tier, base_source, find_version, load
+from adapterhub_fin.engine.inference.load import AsOf, base_source, find_version, load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.examples import IGNORED, lengths
 from adapterhub_fin.recipe.recipe import CorpusChoice
@@ -91,7 +91,7 @@ def evaluate(
     record: bool = True,
     base: str | Path | nn.Module | None = None,
     as_of: AsOf = None,
-    tier: Tier = "strict",
+    include_base: bool = True,
     lock: str | Path | None = None,
     registry: Registry | None = None,
     download: bool = False,
@@ -101,14 +101,14 @@ def evaluate(
     Without a corpus it is the version's own, as its recipe has it; for the part `all` no split is made. Raises
     BadCorpus for rows that the head can't be measured on, and ReadOnly before anything is computed.
     """
-    registry, version = located(reference, registry, as_of, tier, lock)
+    registry, version = located(reference, registry, as_of, include_base, lock)
     head = _head(version)
     choice = _choice(version, corpus, overrides)
     if record:
         registry.check_writable()  # told before the work, not after
     check_there(choice)
     if base is None or isinstance(base, str | Path):
-        base_source(find_version(version.reference, registry, None, "strict", None), base, download)
+        base_source(find_version(version.reference, registry, None, True, None), base, download)
     chosen = _rows(choice, LocatedVersion(registry, version), head.name, part)
     _check_labels(chosen.table, head.labels, choice.called, part)
     adapter = load(version.reference, base=base, registry=registry, download=download)

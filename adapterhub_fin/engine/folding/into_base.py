@@ -64,7 +64,7 @@ def fold_into_base(
 
     Raises BaseNotFound, WrongBase, WrongTensors or Refused before anything is written.
     """
-    found = find_version(reference, registry, None, "strict", None)
+    found = find_version(reference, registry, None, True, None)
     source = base_source(found, base, download)[1]
     folding = _Folding(found, source.folder, into)
     folding.write(built)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
@@ -60,7 +60,6 @@ else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
 
 AsOf = str | date | datetime | None
-Tier = Literal["strict", "adapter"]
 
 
 def load(
@@ -69,7 +68,7 @@ def load(
     base: str | Path | nn.Module | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     as_of: AsOf = None,
-    tier: Tier = "strict",
+    include_base: bool = True,
     lock: str | Path | None = None,
     registry: Registry | None = None,
     device: str | torch.device | None = None,
@@ -81,7 +80,7 @@ def load(
     several adapters, or a model with a fitting head; `tokenizer` then spares reading one. `lock` is a file that holds
     the reference to what it means now. No Hub is contacted unless `download` is true.
     """
-    found = find_version(reference, registry, as_of, tier, lock)
+    found = find_version(reference, registry, as_of, include_base, lock)
     if base is not None and not isinstance(base, str | Path):
         tokenizer = tokenizer or _tokenizer_for(base, found, download)
         with building(), _undrawn():
@@ -123,7 +122,7 @@ def attach(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     as_of: AsOf = None,
-    tier: Tier = "strict",
+    include_base: bool = True,
     lock: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Adapter:
@@ -132,7 +131,7 @@ def attach(
     Without `tokenizer`, the one of the version's base is read from this machine; a plain module without a
     configuration needs none.
     """
-    found = find_version(reference, registry, as_of, tier, lock)
+    found = find_version(reference, registry, as_of, include_base, lock)
     tokenizer = tokenizer or _tokenizer_for(model, found, False)
     with building(), _undrawn():
         return _attach(model, found, tokenizer, "the model given")
@@ -159,8 +158,10 @@ class Found:
         return tuple(head.modules_to_save) if head else ()
 
 
-def find_version(reference: str, registry: Registry | None, as_of: AsOf, tier: Tier, lock: str | Path | None) -> Found:
-    registry, version = located(reference, registry, as_of, tier, lock)
+def find_version(
+    reference: str, registry: Registry | None, as_of: AsOf, include_base: bool, lock: str | Path | None
+) -> Found:
+    registry, version = located(reference, registry, as_of, include_base, lock)
     folder = registry.path(version.reference)
     return Found(registry, version, folder, *_plugins(version))
 

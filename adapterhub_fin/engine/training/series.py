@@ -266,7 +266,7 @@ def _tell_of_the_base(recipe: Recipe, plan: Sequence[Planned]) -> None:
     if late:
         until = f"knows until {format_instant(known.at)}" if known else "has no known end (set base.knowledge_end)"
         log.warning(
-            'the base %s: of %d windows, %d are found on their own dates only with tier="adapter"',
+            "the base %s: of %d windows, %d are found on their own dates only with include_base=False",
             until,
             len(plan),
             len(late),

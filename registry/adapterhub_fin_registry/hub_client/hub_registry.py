@@ -15,7 +15,7 @@ from adapterhub_fin_registry.hub_client.repository import HubRepository, Pinned
 from adapterhub_fin_registry.incoming import Intake, take
 from adapterhub_fin_registry.io.cache import caches
 from adapterhub_fin_registry.io.canonical_json import digest_of
-from adapterhub_fin_registry.model.knowledge import Tier, choose, format_instant
+from adapterhub_fin_registry.model.knowledge import choose, format_instant
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, local_name
 from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.registry import Registry
@@ -67,18 +67,20 @@ class HubCache(Registry):
     def _elsewhere(self, what: object) -> ReadOnly:
         return ReadOnly(f"{what} is on {self.hub.endpoint} and only read here: `ahf pull` it, and use your own")
 
-    def find(self, wanted: Reference | DigestReference | HubReference, before: datetime | None, tier: Tier) -> Version:
+    def find(
+        self, wanted: Reference | DigestReference | HubReference, before: datetime | None, include_base: bool
+    ) -> Version:
         if not isinstance(wanted, HubReference):
-            return super().find(wanted, before, tier)
-        version = self._of_hub(wanted, before, tier)
+            return super().find(wanted, before, include_base)
+        version = self._of_hub(wanted, before, include_base)
         if before is not None:
-            resolution.check_as_of(version, before, tier)
+            resolution.check_as_of(version, before, include_base)
         origin = version.record["origin"]
         _log.info("%s is commit %s of %s on %s", wanted, origin["commit"], origin["repository"], origin["endpoint"])
         return version
 
-    def _held(self, exact: str, digest: str, before: datetime | None, tier: Tier) -> Version:
-        version = super()._held(exact, digest, before, tier)
+    def _held(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
+        version = super()._held(exact, digest, before, include_base)
         # What was imported has a manifest that was made here: there the commit alone is what two machines share.
         if version.digest != digest and "imported" not in version.record["origin"]:
             raise Refused(f"{exact} is {version.digest}, and the lock file holds it to {digest}: find out why")
@@ -89,18 +91,20 @@ class HubCache(Registry):
             return super()._lasting(wanted, version)
         return f"hf://{wanted.repository}@{version.record['origin']['commit']}"
 
-    def _of_hub(self, wanted: HubReference, before: datetime | None, tier: Tier) -> Version:
+    def _of_hub(self, wanted: HubReference, before: datetime | None, include_base: bool) -> Version:
         kept = list(self._kept(wanted.repository))
         if wanted.is_commit and (found := next((v for v in kept if _commit(v) == wanted.revision), None)):
             return found
         if self.hub.offline:
-            return self._offline(wanted, kept, before, tier)
+            return self._offline(wanted, kept, before, include_base)
         repository = HubRepository(self.hub, wanted.repository)
         if wanted.revision is None and before is not None and (numbers := repository.numbers()):
-            return self._taken(repository, _as_of(repository, repository.standing(numbers), before, tier))
+            return self._taken(repository, _as_of(repository, repository.standing(numbers), before, include_base))
         return self._taken(repository, repository.pin(wanted.revision))
 
-    def _offline(self, wanted: HubReference, kept: list[Version], before: datetime | None, tier: Tier) -> Version:
+    def _offline(
+        self, wanted: HubReference, kept: list[Version], before: datetime | None, include_base: bool
+    ) -> Version:
         """What was read before and answers a reference; Unreachable where nothing was."""
         if wanted.revision is not None:
             kept = [v for v in kept if wanted.revision in (_commit(v), v.record["origin"].get("tag"))]
@@ -108,7 +112,7 @@ class HubCache(Registry):
             raise Unreachable(f"{wanted} isn't on this machine, and HF_HUB_OFFLINE is set: unset it to ask")
         numbered = [version for version in kept if "tag" in version.record["origin"]]
         if wanted.revision is None and numbered:
-            chosen = max(numbered, key=lambda v: v.number) if before is None else choose(numbered, before, tier)
+            chosen = max(numbered, key=lambda v: v.number) if before is None else choose(numbered, before, include_base)
             if chosen is None:
                 raise _too_late(str(wanted), before)
             return chosen
@@ -154,13 +158,13 @@ def _tag(pinned: Pinned) -> str | None:
     return None if pinned.number is None else f"v{pinned.number}"
 
 
-def _as_of(repository: HubRepository, numbers: dict[int, str], before: datetime, tier: Tier) -> Pinned:
+def _as_of(repository: HubRepository, numbers: dict[int, str], before: datetime, include_base: bool) -> Pinned:
     """The version that a date chooses among those on the Hub, whose manifests alone are read."""
     dated = []
     for number, commit in sorted(numbers.items()):
         data = repository.manifest_of(number, commit)
         dated.append(Version(repository.name, number, digest_of(data), Path(MANIFEST), data))
-    chosen = choose(dated, before, tier)
+    chosen = choose(dated, before, include_base)
     if chosen is None:
         raise _too_late(str(repository), before)
     return Pinned(numbers[chosen.number], chosen.number)
@@ -170,5 +174,5 @@ def _too_late(what: str, before: datetime | None) -> Refused:
     assert before is not None
     return Refused(
         f"no version of {what} ended its knowledge before {format_instant(before)}: ask for a later as_of, or see "
-        'whether the base alone knows more, which tier="adapter" leaves out'
+        "whether the base alone knows more, which include_base=False leaves out"
     )

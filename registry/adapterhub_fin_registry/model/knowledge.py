@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from adapterhub_fin_registry.errors import BadInstant
 from adapterhub_fin_registry.io.clock import read_clock
 
-Tier = Literal["strict", "adapter"]
 INSTANT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,5}[1-9])?Z$"
 BASE: Final = "base"
 _INSTANT: Final = re.compile(INSTANT_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
@@ -29,7 +28,7 @@ class Dated(Protocol):
     @property
     def number(self) -> int: ...
 
-    def knows_until(self, tier: Tier) -> datetime: ...
+    def knows_until(self, include_base: bool = True) -> datetime: ...
 
 
 Candidate = TypeVar("Candidate", bound=Dated)
@@ -83,31 +82,29 @@ def as_of_instant(as_of: str | date | datetime) -> datetime:
         raise BadInstant(f"as_of={as_of} is beyond the calendar in UTC: give an earlier or a later one") from error
 
 
-def knowledge_end(inputs: Iterable[tuple[str, datetime]], tier: Tier = "strict") -> datetime:
-    """The latest instant of the inputs, given as (input, at); the tier "adapter" leaves the base out.
+def knowledge_end(inputs: Iterable[tuple[str, datetime]], include_base: bool = True) -> datetime:
+    """Return the latest instant of the inputs, given as (input, at), with or without the base's.
 
-    Where the base is the only input it counts under either tier: nothing else dates the version.
+    A base that is the only input always counts: nothing else dates the version. Raises BadInstant without inputs.
     """
     listed = list(inputs)
     if not listed:
         raise BadInstant("there is no dated input: give at least the base's")
     own = [at for name, at in listed if name != BASE]
-    return max(own) if own and check_tier(tier) == "adapter" else max(at for _, at in listed)
+    return max(own) if own and not check_include_base(include_base) else max(at for _, at in listed)
 
 
-def choose(versions: Iterable[Candidate], as_of: datetime, tier: Tier = "strict") -> Candidate | None:
+def choose(versions: Iterable[Candidate], as_of: datetime, include_base: bool = True) -> Candidate | None:
     """Of the versions that knew nothing from as_of on, the one that knew most; of equals, the highest number."""
-    known = [version for version in versions if version.knows_until(tier) < as_of]
-    return max(known, key=lambda version: (version.knows_until(tier), version.number), default=None)
+    known = [version for version in versions if version.knows_until(include_base) < as_of]
+    return max(known, key=lambda version: (version.knows_until(include_base), version.number), default=None)
 
 
-def check_tier(tier: str) -> Tier:
-    """Refuse what isn't a tier."""
-    if tier == "strict":
-        return "strict"
-    if tier == "adapter":
-        return "adapter"
-    raise BadInstant(f"{tier!r} isn't a tier: use 'strict', or 'adapter' to leave the base out")
+def check_include_base(include_base: object) -> bool:
+    """Return True or False. Raises BadInstant for any other value, which could be taken for False."""
+    if isinstance(include_base, bool):
+        return include_base
+    raise BadInstant(f"include_base is {include_base!r}: use True, or False to leave out what the base knew")
 
 
 def _parse_as_of(text: str) -> date | datetime:

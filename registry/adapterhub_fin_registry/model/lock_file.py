@@ -1,6 +1,6 @@
 """A lock file: what each reference meant, so that it means the same tomorrow.
 
-It is JSON for people and git: one entry for each reference with its date and tier, sorted, and written whole or not at
+It is JSON for people and git: one entry for each reference with its date, sorted, and written whole or not at
 all. It isn't part of a registry, and goes with the code that uses one.
 """
 
@@ -20,7 +20,7 @@ from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instan
 from adapterhub_fin_registry.model.reference import HubReference, Reference, check_digest, parse_reference
 from adapterhub_fin_registry.model.version import Version
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _LIMIT: Final = 16 * 2**20  # bytes; a file of a hundred thousand entries is smaller
 _log = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ class Asked(NamedTuple):
 
     reference: str
     as_of: str | None
-    tier: str | None  # None without a date, where it makes no difference
+    include_base: bool | None  # None without a date, where it makes no difference
 
 
-def asked(wanted: object, as_of: str | date | datetime | None, tier: str) -> Asked:
-    """The key of a reference with its date and tier; a date in any spelling is one instant, and "now" stays "now"."""
+def asked(wanted: object, as_of: str | date | datetime | None, include_base: bool) -> Asked:
+    """Return the key of a reference and its date: a date in any spelling is one instant, and "now" stays "now"."""
     if as_of is None:
         return Asked(str(wanted), None, None)
-    return Asked(str(wanted), "now" if as_of == "now" else format_instant(as_of_instant(as_of)), tier)
+    return Asked(str(wanted), "now" if as_of == "now" else format_instant(as_of_instant(as_of)), include_base)
 
 
 class Lock:
@@ -129,7 +129,7 @@ def _asked(entry: dict[str, Any]) -> Asked:
             raise ValueError(f"it holds {wanted} to {named}, which is no commit of it")
     elif not isinstance(named, Reference) or (isinstance(wanted, Reference) and wanted.full_name != named.full_name):
         raise ValueError(f"it holds {wanted} to another name, {named}")
-    return Asked(entry["reference"], entry.get("as_of"), entry.get("tier"))
+    return Asked(entry["reference"], entry.get("as_of"), entry.get("include_base"))
 
 
 def _exact(entry: dict[str, Any]) -> str:

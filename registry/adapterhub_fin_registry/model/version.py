@@ -14,7 +14,7 @@ from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.io.safe_read import ABSENT, is_there, parse_object, read_object, read_small
 from adapterhub_fin_registry.model.events import is_yanked, read_events, tags_after
 from adapterhub_fin_registry.model.format import known_format
-from adapterhub_fin_registry.model.knowledge import Tier, knowledge_end, parse_instant
+from adapterhub_fin_registry.model.knowledge import knowledge_end, parse_instant
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.model.manifest import Manifest
@@ -108,11 +108,11 @@ class Version:
     @cached_property
     def knowledge_end(self) -> datetime:
         """The last instant that could have influenced the version's weights, its base included."""
-        return self.knows_until("strict")
+        return self.knows_until()
 
-    def knows_until(self, tier: Tier) -> datetime:
-        """The knowledge end under a tier: "adapter" leaves the base out."""
-        return knowledge_end(self._inputs, tier)
+    def knows_until(self, include_base: bool = True) -> datetime:
+        """Return the knowledge end, with or without what the base knew."""
+        return knowledge_end(self._inputs, include_base)
 
     @cached_property
     def _inputs(self) -> list[tuple[str, datetime]]:

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import BadQuery
-from adapterhub_fin_registry.model.knowledge import Tier
 from adapterhub_fin_registry.search.compiler import After, Sql, candidates, compiled, conjunction, ordered
 from adapterhub_fin_registry.search.index import Index
 from adapterhub_fin_registry.search.parser import microseconds, parse
@@ -46,7 +45,7 @@ class Cut:
     """A point in time: the versions that knew nothing from an instant on, with or without their base's knowledge."""
 
     before: datetime
-    tier: Tier
+    include_base: bool
     is_now: bool = False
 
 
@@ -100,7 +99,7 @@ def _paths(connection: sqlite3.Connection) -> list[str]:
 
 def _key(text: str, cut: Cut | None) -> str:
     """What the cursors of one search have and those of another haven't."""
-    moment = "" if cut is None else f"{'now' if cut.is_now else cut.before} {cut.tier}"
+    moment = "" if cut is None else f"{'now' if cut.is_now else cut.before} {cut.include_base}"
     return hashlib.sha256(f"{text}\0{moment}".encode()).hexdigest()[:16]
 
 
@@ -109,7 +108,7 @@ def _planned(connection: sqlite3.Connection, query: Query, cut: Cut | None) -> t
     parts = conjuncts(pushed_down(query.condition))
     fixed = []
     if cut is not None:
-        column = "knowledge_end" if cut.tier == "strict" else "own_knowledge_end"
+        column = "knowledge_end" if cut.include_base else "own_knowledge_end"
         fixed.append(Sql(f"v.{column} < ? AND v.yanked = 0", (microseconds(cut.before),)))
     elif all(field.path != "yanked" for field in fields_of(query.condition)):
         fixed.append(Sql("v.yanked = 0"))

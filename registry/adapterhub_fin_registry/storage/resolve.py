@@ -7,7 +7,7 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from adapterhub_fin_registry.errors import NotFound, Refused
-from adapterhub_fin_registry.model.knowledge import Tier, choose, format_instant
+from adapterhub_fin_registry.model.knowledge import choose, format_instant
 from adapterhub_fin_registry.model.reference import Reference
 from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.storage.name_folder import NameFolder
@@ -22,17 +22,17 @@ def newest(shelf: NameFolder, names: Names) -> Version:
     raise missing(shelf, names)
 
 
-def newest_as_of(shelf: NameFolder, names: Names, as_of: datetime, tier: Tier) -> Version:
+def newest_as_of(shelf: NameFolder, names: Names, as_of: datetime, include_base: bool) -> Version:
     """The version, neither yanked nor deleted, that knew most of those that knew nothing from as_of on."""
     candidates = list(shelf.choosable())
     if not candidates:
         raise missing(shelf, names)
-    chosen = choose(candidates, as_of, tier)
+    chosen = choose(candidates, as_of, include_base)
     if chosen is None:
-        first = min(version.knows_until(tier) for version in candidates)
+        first = min(version.knows_until(include_base) for version in candidates)
         raise Refused(
             f"no version of {shelf.name} ended its knowledge before {format_instant(as_of)}: the earliest ends at "
-            f"{format_instant(first)}; {_way_out(candidates, as_of, tier)}"
+            f"{format_instant(first)}; {_way_out(candidates, as_of, include_base)}"
         )
     return chosen
 
@@ -49,17 +49,17 @@ def exact(shelf: NameFolder, names: Names, reference: Reference) -> Version:
         found = newest(shelf, names)
     if found is None:
         raise missing(shelf, names, reference)
-    found.knows_until("strict")  # a manifest that can't be read is Corrupted here, and not where it is used
+    found.knows_until()  # a manifest that can't be read is Corrupted here, and not where it is used
     return found
 
 
-def check_as_of(version: Version, as_of: datetime, tier: Tier) -> None:
+def check_as_of(version: Version, as_of: datetime, include_base: bool) -> None:
     """Refuse a version that was asked for by number, alias or digest and knew too much."""
-    end = version.knows_until(tier)
+    end = version.knows_until(include_base)
     if end >= as_of:
         raise Refused(
             f"{version.reference} knows until {format_instant(end)}, which isn't before {format_instant(as_of)}; "
-            f"{_way_out([version], as_of, tier)}"
+            f"{_way_out([version], as_of, include_base)}"
         )
 
 
@@ -87,7 +87,7 @@ def _aliased(shelf: NameFolder, names: Names, alias: str) -> Version | None:
     return version
 
 
-def _way_out(candidates: Sequence[Version], as_of: datetime, tier: Tier) -> str:
-    if tier == "strict" and choose(candidates, as_of, "adapter") is not None:
-        return 'the base alone knows more, and tier="adapter" leaves it out'
+def _way_out(candidates: Sequence[Version], as_of: datetime, include_base: bool) -> str:
+    if include_base and choose(candidates, as_of, include_base=False) is not None:
+        return "the base alone knows more, and include_base=False leaves it out"
     return "ask for a later as_of, or train one on earlier data"
