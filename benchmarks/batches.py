@@ -85,7 +85,7 @@ def main() -> None:
     recipe = {
         "name": "bench/batches",
         "base": {"path": str(Path(arguments.base).resolve())},
-        "corpus": {"name": "text", "path": str(Path(arguments.documents).resolve()), "split": {"by": "random"}},
+        "corpus": {"name": "text", "path": str(Path(arguments.documents).resolve()), "splitter": {"by": "random"}},
         "training": {"max_length": 256, "batch_size": 8},
     }
     whole = {**recipe, "head": {"name": "causal-lm", "packing": False}}

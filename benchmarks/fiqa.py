@@ -81,7 +81,7 @@ def main() -> None:
             corpus = {
                 "name": "fiqa",
                 "path": str(Path(arguments.path).resolve()),
-                "split": {"by": "grouped", "seed": seed},
+                "splitter": {"by": "grouped", "seed": seed},
             }
             recipe = {
                 "name": f"bench/fiqa-{seed}",
@@ -90,7 +90,7 @@ def main() -> None:
                 "training": {"seed": seed, "epochs": 10},
             }
             run = ahf.train(recipe, registry=ahf.Registry(home), overrides=arguments.overrides)
-            parts = dict(read_corpus(CorpusChoice.model_validate(corpus), "regress").parts)
+            parts = dict(read_corpus(CorpusChoice.model_validate(corpus), "regress").splits)
             truth = np.array(parts["test"]["target"], float)
             answers = np.array([answer.value for answer in run.adapter.predict(list(parts["test"]["text"]))])
             said["regress + lora"].append((truth, answers))

@@ -45,7 +45,7 @@ def main() -> None:
             "base": {"path": str(Path(arguments.base).resolve())},
             "method": {"name": method, "rank": 16},
             "head": "causal-lm",
-            "corpus": {"name": "text", "path": str(Path(arguments.path).resolve()), "split": {"by": "random"}},
+            "corpus": {"name": "text", "path": str(Path(arguments.path).resolve()), "splitter": {"by": "random"}},
             "training": {"epochs": arguments.epochs, "learning_rate": 2e-3, "max_length": 256},
         }
         plan = ahf.preview(recipe, overrides=arguments.overrides)

@@ -41,11 +41,11 @@ def phrasebank(data: Path) -> dict[str, dict[str, list[Row]]]:
     """Rows by table and part: the whole, and two halves of what is not held out."""
     split = {"by": "stratified", "validation": 0.1, "test": 0.2, "seed": 0}
     choice = CorpusChoice.read(
-        {"name": "phrasebank", "path": str(data / "financial_phrasebank"), "agreement": 50, "split": split}
+        {"name": "phrasebank", "path": str(data / "financial_phrasebank"), "agreement": 50, "splitter": split}
     )
     parts = {
         part: list(zip(rows["text"], rows["label"], strict=True))
-        for part, rows in read_corpus(choice, "classify").parts.items()
+        for part, rows in read_corpus(choice, "classify").splits.items()
     }
     tables: dict[str, dict[str, list[Row]]] = {"phrasebank": parts, "half-a": {}, "half-b": {}}
     for part in ("train", "validation"):
@@ -71,14 +71,14 @@ def _halves(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
 def fiqa(data: Path) -> dict[str, list[Row]]:
     """FiQA by the sign of its score."""
     split = {"by": "grouped", "validation": 0.1, "test": 0.2, "seed": 0}
-    choice = CorpusChoice.read({"name": "fiqa", "path": str(data / "fiqa_absa"), "split": split})
+    choice = CorpusChoice.read({"name": "fiqa", "path": str(data / "fiqa_absa"), "splitter": split})
     return {
         part: [
             (text, "positive" if score > 0 else "negative")
             for text, score in zip(rows["text"], rows["target"], strict=True)
             if score
         ]
-        for part, rows in read_corpus(choice, "regress").parts.items()
+        for part, rows in read_corpus(choice, "regress").splits.items()
     }
 
 
@@ -99,7 +99,7 @@ def train(data: Path, work: Path) -> None:
             writer = csv.writer(file)
             writer.writerow(("text", "label", "part"))
             writer.writerows((*row, part) for part, rows in found[table].items() for row in rows)
-        columns = {"name": "table", "path": str(path), "label": "label", "part": "part", "split": {"by": "given"}}
+        columns = {"name": "table", "path": str(path), "label": "label", "split": "part", "splitter": {"by": "given"}}
         recipe = {
             "name": f"bench/{adapter}",
             "base": "minilm",

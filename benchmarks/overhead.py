@@ -38,11 +38,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1)
     arguments = parser.parse_args()
     path = str(Path(arguments.path).resolve())
-    corpus = {"name": "phrasebank", "path": path, "split": {"by": "stratified"}}
+    corpus = {"name": "phrasebank", "path": path, "splitter": {"by": "stratified"}}
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.json"
-        parts = read_corpus(CorpusChoice.model_validate(corpus), "classify").parts
+        parts = read_corpus(CorpusChoice.model_validate(corpus), "classify").splits
         rows.write_text(
             json.dumps({name: part.select_columns(["text", "label"]).to_list() for name, part in parts.items()})
         )

@@ -42,7 +42,7 @@ def one_seed(path: str, method: str, seed: int, overrides: list[str], soup: list
         "base": "minilm",
         "method": method,
         "head": "classify",
-        "corpus": {"name": "phrasebank", "path": path, "agreement": 50, "split": split},
+        "corpus": {"name": "phrasebank", "path": path, "agreement": 50, "splitter": split},
         "training": {"seed": seed},
     }
     start = time.perf_counter()
@@ -56,7 +56,7 @@ def one_seed(path: str, method: str, seed: int, overrides: list[str], soup: list
     runs = [run, *others]
     manifest = run.version.manifest
     choice = ahf.Recipe.read(manifest.recipe or {}).corpus
-    held_out = read_corpus(choice, "classify").parts["test"]
+    held_out = read_corpus(choice, "classify").splits["test"]
     labels = list(manifest.head.labels or ()) if manifest.head else []
     texts = list(held_out["text"])
     said = [labels.index(each.label) for each in adapter.predict(texts, batch_size=64)]

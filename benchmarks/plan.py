@@ -26,7 +26,7 @@ from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.plugin.manager import register
 
 SHORT = {"name": "headlines", "rows": 200}
-LONG = {"name": "bench-long", "split": {"by": "random"}}
+LONG = {"name": "bench-long", "splitter": {"by": "random"}}
 LLAMA: dict[str, Any] = {
     "base": "llama",
     "head": {"name": "causal-lm", "packing": False},

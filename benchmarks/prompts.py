@@ -67,9 +67,9 @@ def main() -> None:
     corpus = {
         "name": "phrasebank",
         "path": str(Path(arguments.path).resolve()),
-        "split": {"by": "stratified", "seed": arguments.seed},
+        "splitter": {"by": "stratified", "seed": arguments.seed},
     }
-    parts = dict(read_corpus(CorpusChoice.model_validate(corpus), "classify").parts)
+    parts = dict(read_corpus(CorpusChoice.model_validate(corpus), "classify").splits)
     print("| what is trained | accuracy on its training rows | on validation | parameters |\n|---|---|---|---|")
     probes(parts)
     for title, method in METHODS.items():

@@ -92,7 +92,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator
             name="acme/tone",
             base={"id": "acme/tiny", "path": str(encoder)},
             method={"name": "lora", "rank": 4},
-            corpus={"name": tiny_corpus(), "split": {"by": "stratified"}},
+            corpus={"name": tiny_corpus(), "splitter": {"by": "stratified"}},
             training={"epochs": 2, "batch_size": 8, "max_length": 32},
             registry=ahf.Registry(root / "home"),
         )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--from-recipe", is_flag=True, help="The corpus of the version's own recipe.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the corpus: --set rows=200.")
 @click.option(
-    "--part",
+    "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
     default="test",
     show_default=True,
@@ -48,7 +48,7 @@ def command(
     corpus: str | None,
     from_recipe: bool,
     overrides: tuple[str, ...],
-    part: str,
+    split: str,
     resamples: int,
     seed: int,
     no_record: bool,
@@ -82,7 +82,7 @@ def command(
     evaluation = evaluate(
         reference,
         corpus,
-        part=part,  # type: ignore[arg-type]
+        split=split,  # type: ignore[arg-type]
         overrides=overrides,
         resamples=resamples,
         seed=seed,
@@ -111,7 +111,7 @@ def _seen(evaluation: Evaluation) -> str:
 
 
 def _print(evaluation: Evaluation) -> None:
-    facts = [("corpus", f"{evaluation.corpus} ({evaluation.corpus_digest})"), ("part", evaluation.split)]
+    facts = [("corpus", f"{evaluation.corpus} ({evaluation.corpus_digest})"), ("split", evaluation.split)]
     facts += [("rows", f"{evaluation.rows:,}")]
     facts += [("seen in training", _seen(evaluation))]
     facts += [("recorded", f"as event {evaluation.event}" if evaluation.event is not None else "no")]

@@ -28,7 +28,7 @@ class Numbers(click.ParamType[tuple[float, ...]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         try:
-            return tuple(float(part) for part in str(value).split(","))
+            return tuple(float(number) for number in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is no list of numbers such as 0.5,0.3,0.2", param, ctx)
 
@@ -76,7 +76,7 @@ class Rank(click.ParamType["int | float"]):
 )
 @click.option("--check-set", "check_overrides", multiple=True, metavar="KEY=VALUE", help="An option of that corpus.")
 @click.option(
-    "--part",
+    "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
     default="test",
     show_default=True,
@@ -101,7 +101,7 @@ def command(
     head_from: str | None,
     check: str | None,
     check_overrides: tuple[str, ...],
-    part: str,
+    split: str,
     description: str,
     license: str | None,
     tags: tuple[str, ...],
@@ -150,7 +150,7 @@ def command(
         license=license,
         tags=tags,
         check=corpus,
-        part=part,  # type: ignore[arg-type]
+        split=split,  # type: ignore[arg-type]
         base=base,
         download=download,
         batch_size=batch_size,

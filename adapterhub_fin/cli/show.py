@@ -73,7 +73,7 @@ def command(
             click.echo(f"{event['at']}  {event['kind']}")
     if measured := [row for event in events if event["kind"] == "evaluation" for row in _evaluation(event)]:
         click.echo()
-        print_table(("evaluated", "corpus", "part", "metric", "value", "interval", "rows"), measured)
+        print_table(("evaluated", "corpus", "split", "metric", "value", "interval", "rows"), measured)
 
 
 def _evaluation(event: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -147,5 +147,5 @@ def _merged(details: dict[str, Any]) -> str:
 def _corpus(corpus: dict[str, Any]) -> str:
     if not corpus:
         return ""
-    rows = ", ".join(f"{count} {part}" for part, count in corpus["rows"].items())
+    rows = ", ".join(f"{count} {split}" for split, count in corpus["rows"].items())
     return f"{corpus['name']} ({rows}), license {corpus.get('license') or 'unknown'}"

@@ -97,22 +97,22 @@ def label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]
     """Return how many rows have each label, the labels with the most rows first."""
     listed = sorted(labels.items(), key=lambda each: -sum(each[1].values()))
     rows = [
-        (f"label {label}", f"{sum(parts.values()):,} ({', '.join(f'{part} {n:,}' for part, n in parts.items())})")
-        for label, parts in listed[:LABELS_SHOWN]
+        (f"label {label}", f"{sum(splits.values()):,} ({', '.join(f'{split} {n:,}' for part, n in splits.items())})")
+        for label, splits in listed[:LABELS_SHOWN]
     ]
     return [*rows, *([("more labels", f"{len(listed) - LABELS_SHOWN:,}")] if len(listed) > LABELS_SHOWN else [])]
 
 
 def _plain(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    return {label: dict(parts) for label, parts in labels.items()}
+    return {label: dict(splits) for label, splits in labels.items()}
 
 
 def _preview(recipe: Any, download: bool, as_json: bool) -> None:
     from adapterhub_fin import preview
 
     plan = preview(recipe, download=download)
-    rows = {part: len(table) for part, table in plan.corpora.parts.items()}
-    examples = {part: len(found) for part, found in plan.examples.items()}
+    rows = {split: len(table) for split, table in plan.corpora.splits.items()}
+    examples = {split: len(found) for split, found in plan.examples.items()}
     document = plan.recipe.document()
     if as_json:
         print_json(
@@ -135,8 +135,8 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
     click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=speaks_unicode()))
     print_facts(
         [
-            *((f"rows of {part}", f"{count:,}") for part, count in rows.items()),
-            *((f"examples of {part}", f"{count:,}") for part, count in examples.items() if count != rows[part]),
+            *((f"rows of {split}", f"{count:,}") for split, count in rows.items()),
+            *((f"examples of {split}", f"{count:,}") for split, count in examples.items() if count != rows[split]),
             ("steps", f"{plan.steps:,}"),
             ("trained parameters", f"{plan.trained_parameters:,}"),
             *note_rows(plan.corpora.notes),
@@ -171,7 +171,7 @@ def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
                 f"{number} of {len(plan)}",
                 each.window.cutoff,
                 each.window.until,
-                *(each.rows[part] for part in ("train", "validation", "test")),
+                *(each.rows[split] for split in ("train", "validation", "test")),
                 sum(count for reason, count in each.notes.items() if reason.startswith(LEFT_OUT)),
                 format_instant(each.knowledge_end),
                 each.version.reference if each.version else "to be trained",

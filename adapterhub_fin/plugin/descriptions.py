@@ -143,7 +143,7 @@ class Corpus(Description):
     """A source of rows; the target builds an `interfaces.CorpusImplementation` from its options."""
 
     kind: ClassVar[str] = "corpus"
-    beside: ClassVar[tuple[str, ...]] = ("split",)
+    beside: ClassVar[tuple[str, ...]] = ("splitter",)
     license: str = "unknown"
     source: str = ""
 

@@ -19,7 +19,7 @@ from adapterhub_fin.errors import AdapterHubError, BadRecipe
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.schedule import Schedule, Window
-from adapterhub_fin.recipe.split import Split
+from adapterhub_fin.recipe.splitter import Splitter
 
 if TYPE_CHECKING:
     from adapterhub_fin.plugin.descriptions import Description
@@ -88,7 +88,7 @@ class CorpusChoice(Plugged):
 
         return Corpus
 
-    split: Split = Field(default_factory=Split)
+    splitter: Splitter = Field(default_factory=Splitter)
 
     @property
     def called(self) -> str:
@@ -250,10 +250,10 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _the_schedule_divides_the_rows(self) -> Recipe:
-        split = self.corpus.split
-        if self.schedule is not None and (split.by is not None or split.embargo is not None):
+        splitter = self.corpus.splitter
+        if self.schedule is not None and (splitter.by is not None or splitter.embargo is not None):
             raise ValueError(
-                "under a schedule the split is by its windows: leave by and embargo out of corpus.split, and put the "
+                "under a schedule, windows split the rows: leave by and embargo out of corpus.splitter, and put the "
                 "embargo under schedule"
             )
         return self
@@ -261,7 +261,7 @@ class Recipe(BaseModel):
     def window(self, window: Window) -> Recipe:
         """The run of one window of the schedule, which can be trained alone."""
         assert self.schedule is not None, "a recipe without a schedule has no windows"
-        split = self.corpus.split.model_copy(
+        splitter = self.corpus.splitter.model_copy(
             update={
                 "by": "window",
                 **asdict(window),
@@ -269,7 +269,9 @@ class Recipe(BaseModel):
                 "calendar": self.schedule.calendar,
             }
         )
-        return self.model_copy(update={"schedule": None, "corpus": self.corpus.model_copy(update={"split": split})})
+        return self.model_copy(
+            update={"schedule": None, "corpus": self.corpus.model_copy(update={"splitter": splitter})}
+        )
 
     @classmethod
     def read(cls, source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:

@@ -80,9 +80,9 @@ class CorpusContract(DescriptionContract):
 
         for by, column in SPLITS.items():
             if column in rows.table.column_names:
-                parts = read_corpus(self._choice(tmp_path, by), self.head).parts
-                assert all(len(parts[part]) for part in ("train", "validation", "test")), f"split by {by}"
+                splits = read_corpus(self._choice(tmp_path, by), self.head).splits
+                assert all(len(splits[split]) for split in ("train", "validation", "test")), f"split by {by}"
 
     def _choice(self, folder: Path, by: str) -> CorpusChoice:
         split = {"by": by, **({"folds": 2, "fold": 2} if by == "walk-forward" else {})}
-        return CorpusChoice.model_validate({"name": self.name, **self.options_for(folder), "split": split})
+        return CorpusChoice.model_validate({"name": self.name, **self.options_for(folder), "splitter": split})

@@ -70,7 +70,7 @@ def test_labels_that_training_never_saw(tmp_path: Path) -> None:
     labels = ["up", "down"] * 5 + ["up", "flat", "up", "down"]
     lines = [f"Firm {i},{label},{part}" for i, (label, part) in enumerate(zip(labels, parts, strict=True))]
     rows.write_text("text,label,part\n" + "\n".join(lines) + "\n")
-    corpus = {"name": "table", "path": str(rows), "label": "label", "part": "part", "split": {"by": "given"}}
+    corpus = {"name": "table", "path": str(rows), "label": "label", "split": "part", "splitter": {"by": "given"}}
     bench = Bench(tmp_path, "encoder", LORA, CLASSIFY, corpus)
     with pytest.raises(ahf.BadCorpus, match="test part, row 0 .*the label 'flat' is not among the head's: down, up"):
         bench.train("unseen")
@@ -123,7 +123,7 @@ def figures(tmp_path: Path, **targets: list[float]) -> Bench:
     rows = [(value, part) for part, values in targets.items() for value in values]
     lines = [f"Firm {i},{value!r},{part}" for i, (value, part) in enumerate(rows)]
     (tmp_path / "rows.csv").write_text("text,target,part\n" + "\n".join(lines) + "\n")
-    options = {"path": str(tmp_path / "rows.csv"), "target": "target", "part": "part", "split": {"by": "given"}}
+    options = {"path": str(tmp_path / "rows.csv"), "target": "target", "split": "part", "splitter": {"by": "given"}}
     return Bench(tmp_path, "encoder", LORA, {"name": "regress"}, {"name": "table", **options})
 
 
@@ -175,10 +175,10 @@ def test_a_metric_of_the_test_part_that_is_no_number_is_not_stored(bench: Bench)
 def test_dry_run_reads_no_weight(bench: Bench) -> None:
     (bench.base() / "model.safetensors").write_bytes(b"no weights")
     plan = ahf.preview(bench.recipe("dry", epochs=3))
-    assert {part: len(rows) for part, rows in plan.corpora.parts.items()} == {"train": 33, "validation": 6, "test": 9}
+    assert {part: len(rows) for part, rows in plan.corpora.splits.items()} == {"train": 33, "validation": 6, "test": 9}
     assert plan.steps == 15
     assert plan.trained_parameters == 3840 + 32 * 3 + 3  # the adapter, and the head
-    assert plan.recipe.training.learning_rate == 1e-2 and plan.recipe.corpus.split.by == "grouped"
+    assert plan.recipe.training.learning_rate == 1e-2 and plan.recipe.corpus.splitter.by == "grouped"
 
 
 def test_the_method_says_how_fast_it_learns() -> None:

@@ -108,17 +108,17 @@ def test_evaluate_measures_records_and_show_prints_it(run_ahf: Ahf, stocked: Pat
     for name, value in trained.metrics.items():
         assert f"{name}" in out and f"{value:.4f}" in out
     document = json.loads(
-        run_ahf("evaluate", "acme/tone@1", tiny_corpus(), "--part", "all", "--resamples", "50", "--json")[1]
+        run_ahf("evaluate", "acme/tone@1", tiny_corpus(), "--split", "all", "--resamples", "50", "--json")[1]
     )
     assert (document["event"], document["rows"], document["seen_in_training"]) == (2, 48, True)
     assert document["digest"] == trained.version.digest and set(document["intervals"]) == set(trained.metrics)
-    out = run_ahf("evaluate", "acme/tone", "--from-recipe", "--part", "train", "--resamples", "5", "--no-record")[1]
+    out = run_ahf("evaluate", "acme/tone", "--from-recipe", "--split", "train", "--resamples", "5", "--no-record")[1]
     assert "OF THESE ROWS: the figures are not those of unseen text" in out and "recorded          no" in out
     events = json.loads(run_ahf("show", "acme/tone", "--json")[1])["events"]
     assert [event["number"] for event in events] == [1, 2]
     shown = run_ahf("show", "acme/tone")[1]
     assert "contract-tone  test " in shown and "all (SEEN IN TRAINING)" in shown
-    run_ahf("evaluate", "acme/tone", "headlines", "--set", "rows=90", "--part", "all", "--resamples", "5")
+    run_ahf("evaluate", "acme/tone", "headlines", "--set", "rows=90", "--split", "all", "--resamples", "5")
     assert "headlines" in run_ahf("show", "acme/tone")[1] and "may be seen" not in run_ahf("show", "acme/tone")[1]
     ahf.Registry().add_event("acme/tone", "evaluation", {"corpus": "desk", "split": "test", "metrics": {"hits": 3}})
     assert "test (may be seen in training)  hits" in run_ahf("show", "acme/tone")[1]
@@ -132,7 +132,7 @@ def test_evaluate_refuses_in_one_line(run_ahf: Ahf, stocked: Path) -> None:
     for slip, said in (
         (["headlnes"], "headlines"),
         (["headlines", "--set", "rowss=90"], "did you mean rows"),
-        (["headlines", "--set", "rows=90", "--set", "split.by=moon"], "split.by"),
+        (["headlines", "--set", "rows=90", "--set", "splitter.by=moon"], "split.by"),
     ):
         code, _, err = run_ahf("evaluate", "acme/tone", *slip)
         assert code == 1 and said in err and err.count("\n") == 1
@@ -140,7 +140,7 @@ def test_evaluate_refuses_in_one_line(run_ahf: Ahf, stocked: Path) -> None:
 
 
 def test_measuring_draws_its_progress_on_a_terminal_and_not_in_a_pipe(stocked: Path) -> None:
-    arguments = ["evaluate", "acme/tone", "headlines", "--set", "rows=90", "--part", "all", "--resamples", "300"]
+    arguments = ["evaluate", "acme/tone", "headlines", "--set", "rows=90", "--split", "all", "--resamples", "300"]
     code, drawn = on_a_terminal(arguments)
     assert code == 0 and b"measuring" in drawn and b"resampling" in drawn
     command = [sys.executable, "-m", "adapterhub_fin.cli", *arguments]

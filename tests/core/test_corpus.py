@@ -15,7 +15,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import corpus_digest, read_corpus
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
 from adapterhub_fin.recipe.recipe import CorpusChoice
-from adapterhub_fin.recipe.split import Split
+from adapterhub_fin.recipe.splitter import Splitter
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 names: Iterator[int] = count()
@@ -57,7 +57,7 @@ def rows(**changed: Any) -> list[dict[str, Any]]:
 
 
 def read(name: str, **split: Any) -> Any:
-    return read_corpus(CorpusChoice(name=name, split=Split(**split)), "classify")
+    return read_corpus(CorpusChoice(name=name, splitter=Splitter(**split)), "classify")
 
 
 @pytest.mark.parametrize("value", [None, "", float("nan"), float("inf")])
@@ -112,7 +112,7 @@ def test_knowledge_is_of_what_training_and_validation_saw_and_not_of_the_test_pa
     ]
     found = read(corpus(dated), by="time", validation=0.2, test=0.2)
     known = {name.partition(":")[0]: each for name, each in found.known.items()}
-    last_seen = max(found.parts["validation"]["available_at"])
+    last_seen = max(found.splits["validation"]["available_at"])
     assert known["corpus"].at == last_seen == START + timedelta(days=31)
     assert known["labels"].at == last_seen + timedelta(days=5)
     assert known["labels"].kind == "observed"
@@ -154,7 +154,9 @@ def test_a_date_that_is_no_instant_is_named_by_row(value: Any) -> None:
 def test_phrasebank_names_file_and_line(tmp_path: Any) -> None:
     def load(data: bytes) -> Any:
         (tmp_path / "Sentences_50Agree.txt").write_bytes(data)
-        choice = CorpusChoice.model_validate({"name": "phrasebank", "path": str(tmp_path), "split": {"by": "random"}})
+        choice = CorpusChoice.model_validate(
+            {"name": "phrasebank", "path": str(tmp_path), "splitter": {"by": "random"}}
+        )
         return read_corpus(choice, "classify")
 
     lines = b"".join(b"Sentence %d rose .@%s\n" % (i, [b"positive", b"negative"][i % 2]) for i in range(40))
@@ -167,10 +169,10 @@ def test_phrasebank_names_file_and_line(tmp_path: Any) -> None:
             load(lines + bad)
         assert "Sentences_50Agree.txt" in str(caught.value)
     found = load(lines + "Señor rose .@positive\n".encode("latin-1") + "Año fell .@negative\n".encode())
-    texts = [text for part in found.parts.values() for text in part["text"]]
+    texts = [text for part in found.splits.values() for text in part["text"]]
     assert "Señor rose ." in texts and "Año fell ." in texts
     twice = load(lines + b"Sentence 0 rose .@positive\nSentence 1 rose .@positive\n")
     assert dict(twice.notes) == {"repeated": 1, "conflicting": 2}
-    assert sum(len(part) for part in twice.parts.values()) == 39
+    assert sum(len(part) for part in twice.splits.values()) == 39
     with pytest.raises(ahf.BadCorpus, match="can't be read"):
         read_corpus(CorpusChoice.model_validate({"name": "phrasebank", "path": str(tmp_path / "no")}), "classify")

@@ -173,12 +173,12 @@ def test_what_a_file_gives_stays_and_overrides_go_together_in_order() -> None:
         "method.rank=8",
         "corpus.label=no",
         "corpus.label=yes",
-        "corpus.split={by: time}",
-        "corpus.split.seed=3",
+        "corpus.splitter={by: time}",
+        "corpus.splitter.seed=3",
     ]
     assert override(given_by_file, settings, Recipe) == {
         "method": {"name": "lora", "rank": 8},
-        "corpus": {"name": "table", "path": Path("a.csv"), "label": "yes", "split": {"by": "time", "seed": 3}},
+        "corpus": {"name": "table", "path": Path("a.csv"), "label": "yes", "splitter": {"by": "time", "seed": 3}},
         "tags": ["x"],
     }
     assert given_by_file["method"] == "lora"

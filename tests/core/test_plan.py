@@ -38,7 +38,7 @@ def recipe(folder: Path, method: dict[str, Any], head: str = "classify", **keys:
         "base": {"path": str(folder)},
         "method": method,
         "head": head,
-        "corpus": {"name": tiny_corpus(), "split": {"by": "random"}},
+        "corpus": {"name": tiny_corpus(), "splitter": {"by": "random"}},
         "training": {"epochs": 1, "batch_size": 8, "max_length": 32, **keys},
     }
 

@@ -53,18 +53,18 @@ def test_overrides_reach_into_a_plugin_given_by_name_alone() -> None:
         ({"training": {"clip": float("inf")}}, "training.clip: Input should be a finite number"),
         ({"training": {"tolerance": float("inf")}}, "training.tolerance"),
         ({"training": {"metric": "macrof1"}}, "did you mean macro_f1?"),
-        ({"corpus": {"name": "headlines", "split": {"by": "stratifed"}}}, "corpus.split.by"),
-        ({"corpus": {"name": "headlines", "split": {"embargo": "5d"}}}, "by is left to the rows"),
-        ({"corpus": {"name": "headlines", "split": {"by": "random", "embargo": "5d"}}}, "and by is random"),
-        ({"corpus": {"name": "headlines", "split": {"by": "time", "embargo": "5 days"}}}, "corpus.split.embargo"),
-        ({"corpus": {"name": "headlines", "split": {"by": "time", "fold": 1}}}, "fold 1 belongs to by walk-forward"),
-        ({"corpus": {"name": "headlines", "split": {"folds": 3}}}, "folds 3 belongs to by walk-forward"),
-        ({"corpus": {"name": "headlines", "split": {"by": "walk-forward", "folds": 3}}}, "both folds and fold"),
+        ({"corpus": {"name": "headlines", "splitter": {"by": "stratifed"}}}, "corpus.splitter.by"),
+        ({"corpus": {"name": "headlines", "splitter": {"embargo": "5d"}}}, "by is left to the rows"),
+        ({"corpus": {"name": "headlines", "splitter": {"by": "random", "embargo": "5d"}}}, "and by is random"),
+        ({"corpus": {"name": "headlines", "splitter": {"by": "time", "embargo": "5 days"}}}, "corpus.splitter.embargo"),
+        ({"corpus": {"name": "headlines", "splitter": {"by": "time", "fold": 1}}}, "fold 1 belongs to by walk-forward"),
+        ({"corpus": {"name": "headlines", "splitter": {"folds": 3}}}, "folds 3 belongs to by walk-forward"),
+        ({"corpus": {"name": "headlines", "splitter": {"by": "walk-forward", "folds": 3}}}, "both folds and fold"),
         (
-            {"corpus": {"name": "headlines", "split": {"by": "walk-forward", "folds": 3, "fold": 4}}},
+            {"corpus": {"name": "headlines", "splitter": {"by": "walk-forward", "folds": 3, "fold": 4}}},
             "fold 4 is beyond folds 3",
         ),
-        ({"corpus": {"name": "headlines", "split": {"test": 0.6, "validation": 0.5}}}, "nothing to train on"),
+        ({"corpus": {"name": "headlines", "splitter": {"test": 0.6, "validation": 0.5}}}, "nothing to train on"),
         ({"corpus": {"name": "headlines", "start": "2020-01-01", "end": "2019-01-01"}}, "must lie before"),
         ({"name": "Acme/Tone"}, "Acme/Tone"),
         ({"name": "acme/tone@3"}, "NAMESPACE/NAME alone"),
@@ -130,7 +130,7 @@ def test_a_recipe_without_a_name_is_refused() -> None:
 
 @pytest.mark.parametrize(("embargo", "hours"), [("5d", 120), ("12h", 12), ("30min", 0.5)])
 def test_an_embargo_is_a_length_of_time(embargo: str, hours: float) -> None:
-    recipe = Recipe.read({**GOOD, "corpus": {"name": "headlines", "split": {"by": "time", "embargo": embargo}}})
-    noon, span = datetime(2021, 6, 30, 12, tzinfo=UTC), recipe.corpus.split.embargo_span
+    recipe = Recipe.read({**GOOD, "corpus": {"name": "headlines", "splitter": {"by": "time", "embargo": embargo}}})
+    noon, span = datetime(2021, 6, 30, 12, tzinfo=UTC), recipe.corpus.splitter.embargo_span
     assert span is not None and span.before([noon]) == [noon - timedelta(hours=hours)]
     assert Recipe.read(recipe.document()) == recipe

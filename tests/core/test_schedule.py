@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import BadCorpus, BadRecipe, Recipe
-from adapterhub_fin.engine.data.splits import PARTS, divide
+from adapterhub_fin.engine.data.splits import SPLITS, divide
 from adapterhub_fin.recipe.schedule import Schedule, Window
-from adapterhub_fin.recipe.split import Split
+from adapterhub_fin.recipe.splitter import Splitter
 
 START = datetime(2020, 1, 1, 12, tzinfo=UTC)
 
@@ -59,12 +59,12 @@ GOOD: dict[str, Any] = {"windows": "quarterly", "start": "2020-04-01"}
         ({"calendar": "XNYS"}, {}, "give one, such as 5B"),
         ({"length": "5d"}, {}, "schedule.length"),
         ({"step": 3}, {}, "there is no option 'schedule.step'"),
-        ({}, {"by": "time"}, "leave by and embargo out of corpus.split"),
+        ({}, {"by": "time"}, "leave by and embargo out of corpus.splitter"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(schedule: dict[str, Any], split: dict[str, Any], why: str) -> None:
     with pytest.raises(BadRecipe, match=why):
-        Recipe.read({"corpus": {"name": "headlines", "split": split}, "schedule": {**GOOD, **schedule}})
+        Recipe.read({"corpus": {"name": "headlines", "splitter": split}, "schedule": {**GOOD, **schedule}})
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_a_schedule_that_cannot_be_is_refused(schedule: dict[str, Any], split: d
 )
 def test_a_window_that_cannot_be_is_refused(split: dict[str, Any], why: str) -> None:
     with pytest.raises(BadRecipe, match=why):
-        Recipe.read({"corpus": {"name": "headlines", "split": split}})
+        Recipe.read({"corpus": {"name": "headlines", "splitter": split}})
 
 
 def test_the_recipe_of_a_window_is_a_run_of_its_own() -> None:
     whole = Recipe.read({"corpus": "headlines", "schedule": {**GOOD, "embargo": "5B", "calendar": "weekdays"}})
     alone = whole.window(Window(None, date(2020, 4, 1), date(2020, 7, 1)))
     assert alone.schedule is None and Recipe.read(alone.document()) == alone
-    assert alone.document()["corpus"]["split"] == {
+    assert alone.document()["corpus"]["splitter"] == {
         "by": "window",
         "cutoff": "2020-04-01",
         "until": "2020-07-01",
@@ -133,10 +133,12 @@ def test_no_window_learns_from_what_was_not_known_an_embargo_before_its_cut_off(
             "calendar": embargo[1],
         }
     )
-    recipe = Recipe.read({"corpus": {"name": "headlines", "split": {"validation": validation}}, "schedule": schedule})
+    recipe = Recipe.read(
+        {"corpus": {"name": "headlines", "splitter": {"validation": validation}}, "schedule": schedule}
+    )
     tested: list[str] = []
     for window in schedule.until(max(whole["available_at"]).date()):
-        split = recipe.window(window).corpus.split
+        split = recipe.window(window).corpus.splitter
         cutoff = datetime(window.cutoff.year, window.cutoff.month, window.cutoff.day, tzinfo=UTC)
         assert split.embargo_span is not None
         (limit,) = split.embargo_span.before([cutoff])
@@ -145,8 +147,8 @@ def test_no_window_learns_from_what_was_not_known_an_embargo_before_its_cut_off(
         except BadCorpus as error:
             assert "without rows" in str(error)  # too few rows, or too long an embargo, which is said
             continue
-        parts = division.parts
-        for part in PARTS[:2]:
+        parts = division.splits
+        for part in SPLITS[:2]:
             assert max(parts[part]["available_at"]) < limit and max(parts[part]["label_known_at"]) < limit <= cutoff
             assert window.since is None or min(parts[part]["available_at"]).date() >= window.since
         assert max(parts["train"]["label_known_at"]) <= min(parts["validation"]["available_at"])
@@ -162,10 +164,12 @@ def test_no_window_learns_from_what_was_not_known_an_embargo_before_its_cut_off(
 
 def test_a_window_s_days_begin_at_midnight() -> None:
     """The first day counts with its first instant, and neither end of a part belongs to two of them."""
-    split = Split.model_validate({"by": "window", "since": "2020-01-03", "cutoff": "2020-01-08", "until": "2020-01-12"})
+    split = Splitter.model_validate(
+        {"by": "window", "since": "2020-01-03", "cutoff": "2020-01-08", "until": "2020-01-12"}
+    )
     whole = table([24 * day - 12 for day in range(15)], [0] * 15)  # a row at each midnight from the 1st on
-    parts = divide(whole, split, "c").parts
-    days = {part: sorted(at.day for at in parts[part]["available_at"]) for part in PARTS}
+    parts = divide(whole, split, "c").splits
+    days = {part: sorted(at.day for at in parts[part]["available_at"]) for part in SPLITS}
     assert days["train"] + days["validation"] == [3, 4, 5, 6, 7] and days["test"] == [8, 9, 10, 11]
 
 
@@ -176,19 +180,19 @@ def test_an_embargo_of_business_days_counts_over_a_holiday() -> None:
     latest = {}
     for calendar in ("weekdays", "XNYS"):
         split = {"by": "window", "cutoff": "2020-07-06", "until": "2020-08-01", "embargo": "5B", "calendar": calendar}
-        latest[calendar] = max(divide(whole, Split.model_validate(split), "c").parts["validation"]["available_at"])
+        latest[calendar] = max(divide(whole, Splitter.model_validate(split), "c").splits["validation"]["available_at"])
     assert latest == {
         "weekdays": datetime(2020, 6, 28, 12, tzinfo=UTC),  # before Monday the 29th
         "XNYS": datetime(2020, 6, 26, 12, tzinfo=UTC),  # before the open of Friday the 26th, at 13:30
     }
-    by_time = Split(by="time", validation=0.3, test=0.4, embargo="5B", calendar="XNYS")
-    parts = divide(whole, by_time, "c").parts
+    by_time = Splitter(by="time", validation=0.3, test=0.4, embargo="5B", calendar="XNYS")
+    parts = divide(whole, by_time, "c").splits
     assert min(parts["test"]["available_at"]) - max(parts["validation"]["available_at"]) >= timedelta(days=7)
 
 
 def test_labels_without_a_date_are_refused() -> None:
-    split = Split.model_validate({"by": "window", "cutoff": "2020-03-01", "until": "2020-05-01"})
+    split = Splitter.model_validate({"by": "window", "cutoff": "2020-03-01", "until": "2020-05-01"})
     whole = table([24 * day for day in range(90)], [0] * 90)
     with pytest.raises(BadCorpus, match="split by window needs a column 'label_known_at'"):
         divide(whole.remove_columns("label_known_at"), split, "c")
-    assert len(divide(whole.remove_columns(["label_known_at", "label"]), split, "c").parts["test"]) == 30
+    assert len(divide(whole.remove_columns(["label_known_at", "label"]), split, "c").splits["test"]) == 30

@@ -212,7 +212,7 @@ def test_a_version_is_not_loaded_with_an_edited_tokenizer(
         base={"path": str(base)},
         head=head,
         method={"name": "lora", "rank": 2},
-        corpus={"name": tiny_corpus(), "split": {"by": "stratified"}},
+        corpus={"name": tiny_corpus(), "splitter": {"by": "stratified"}},
         training={"epochs": 1, "batch_size": 48, "max_length": 32},
     )
     lower = edited(base, tmp_path / "lower", normalizer({"type": "Lowercase"}))

@@ -171,8 +171,8 @@ def test_a_run_goes_through_the_rows_in_the_order_of_its_seed_and_epoch(tmp_path
     lines += [f"Firm {place},{30 + place}.5,validation" for place in range(3)]
     lines += [f"Firm {place},{40 + place}.5,test" for place in range(2)]
     (tmp_path / "rows.csv").write_text("text,target,part\n" + "\n".join(lines) + "\n")
-    corpus = {"name": "table", "path": str(tmp_path / "rows.csv"), "target": "target", "part": "part"}
-    bench = Bench(tmp_path, "encoder", LORA, {"name": "recorder"}, {**corpus, "split": {"by": "given"}})
+    corpus = {"name": "table", "path": str(tmp_path / "rows.csv"), "target": "target", "split": "part"}
+    bench = Bench(tmp_path, "encoder", LORA, {"name": "recorder"}, {**corpus, "splitter": {"by": "given"}})
     Recorder.seen, Recorder.measured = [], []
     recipe = bench.recipe("order", epochs=3, batch_size=8, accumulate=2, seed=seed)
     ahf.train(recipe, registry=bench.registry)

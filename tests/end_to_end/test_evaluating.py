@@ -63,7 +63,7 @@ def run(
             base={"id": "acme/tiny", "path": str(encoder if KINDS[request.param] == "encoder" else decoder)},
             method={"name": "lora", "rank": 4},
             head=request.param,
-            corpus={"name": tiny_corpus(), "split": {"by": "stratified", "seed": 3}},
+            corpus={"name": tiny_corpus(), "splitter": {"by": "stratified", "seed": 3}},
             training={"epochs": 2, "batch_size": 8, "max_length": 16},  # shorter than the texts: documents give blocks
             registry=ahf.Registry(root / "home"),
         )
@@ -112,7 +112,7 @@ def test_the_event_holds_all_of_it(run: Run, registry: ahf.Registry, base: Path)
 def test_rows_that_training_saw_are_said_to_be(
     run: Run, registry: ahf.Registry, base: Path, part: Any, seen: str | int
 ) -> None:
-    found = ahf.evaluate("acme/measured", part=part, base=base, resamples=5)
+    found = ahf.evaluate("acme/measured", split=part, base=base, resamples=5)
     counts = run.version.manifest.corpus.rows  # type: ignore[union-attr]
     wanted = {"rows": found.rows, "trained": counts["train"] + counts["validation"], 0: 0}[seen]
     assert (found.rows_seen, found.seen_in_training) == (wanted, bool(wanted))
@@ -124,7 +124,7 @@ def test_rows_that_training_saw_are_said_to_be(
 def test_a_test_part_under_another_split_holds_rows_that_training_saw(
     run: Run, registry: ahf.Registry, base: Path
 ) -> None:
-    found = ahf.evaluate("acme/measured", overrides=["split.seed=4"], base=base, record=False, resamples=5)
+    found = ahf.evaluate("acme/measured", overrides=["splitter.seed=4"], base=base, record=False, resamples=5)
     assert found.seen_in_training and 0 < found.rows_seen <= found.rows
 
 
@@ -151,7 +151,7 @@ def test_a_registry_that_cannot_be_written_is_told_before_the_work(
 def test_blocks_of_one_document_are_drawn_together(run: Run, registry: ahf.Registry, base: Path) -> None:
     rows = [{"text": f"Firm {i}. " + ("Profit rose. " if i % 2 else "No. ") * (1 + i % 4)} for i in range(20)]
     name = corpus_of("Documents", rows)
-    found = ahf.evaluate("acme/measured", name, part="all", base=base, record=False, resamples=ROWS)
+    found = ahf.evaluate("acme/measured", name, split="all", base=base, record=False, resamples=ROWS)
     adapter = ahf.load("acme/measured", base=base)
     assert adapter.head is not None
     blocks = adapter.head.encode(Dataset.from_list(rows), adapter.tokenizer, adapter.max_length)
@@ -164,7 +164,7 @@ def test_the_intervals_of_blocks_are_those_of_their_documents(run: Run, registry
     """G 39: drawn anew here, a document at a time, though answers were computed from the longest block on."""
     rows = [{"text": f"Firm {i}. " + ("Profit rose. ", "No. ", "%$#!&*")[i % 3] * (1 + i % 4)} for i in range(15)]
     options: dict[str, Any] = {"base": base, "record": False, "resamples": ROWS, "seed": 3}
-    found = ahf.evaluate("acme/measured", corpus_of("Written", rows), part="all", **options)
+    found = ahf.evaluate("acme/measured", corpus_of("Written", rows), split="all", **options)
     adapter = ahf.load("acme/measured", base=base)
     head: Any = adapter.head
     collate, documents = head.collator(adapter.tokenizer), []
@@ -191,7 +191,7 @@ def test_the_intervals_of_rows_are_theirs(run: Run, registry: ahf.Registry, base
     """G 39: each row a unit, in the order in which it was computed."""
     rows = [{"text": f"Firm {i} rose{' again' * (i % 5)}.", "target": (i * 7 % 11) / 4} for i in range(20)]
     options: dict[str, Any] = {"base": base, "record": False, "resamples": ROWS, "seed": 3}
-    found = ahf.evaluate("acme/measured", corpus_of("Figures", rows), part="all", **options)
+    found = ahf.evaluate("acme/measured", corpus_of("Figures", rows), split="all", **options)
     adapter = ahf.load("acme/measured", base=base)
     said = np.array([answer.value for answer in adapter.predict([str(row["text"]) for row in rows])])
     off = np.abs(said - np.array([row["target"] for row in rows]))
@@ -202,8 +202,8 @@ def test_the_intervals_of_rows_are_theirs(run: Run, registry: ahf.Registry, base
 
 def seen_rows(run: Run, form: Callable[[str], str] = str) -> list[dict[str, Any]]:
     """The rows of the tiny corpus, each with whether training saw it, under the columns of every head."""
-    corpus = CorpusChoice.model_validate({"name": tiny_corpus(), "split": {"by": "stratified", "seed": 3}})
-    parts = read_corpus(corpus, "classify").parts
+    corpus = CorpusChoice.model_validate({"name": tiny_corpus(), "splitter": {"by": "stratified", "seed": 3}})
+    parts = read_corpus(corpus, "classify").splits
     return [
         {"text": form(row["text"]), "label": row["label"], "target": row["target"], "seen": part != "test"}
         for part, table in parts.items()
@@ -226,7 +226,7 @@ def test_rows_are_known_by_their_text_under_a_corpus_of_any_name(
     """G 4: before, `seen in training: no` was said of 200 rows of 578 that it was trained on."""
     rows = seen_rows(run, form)
     rows += rows[:3]  # each counts, though its text stands twice
-    options: dict[str, Any] = {"part": "all", "base": base, "record": False, "resamples": 5}
+    options: dict[str, Any] = {"split": "all", "base": base, "record": False, "resamples": 5}
     found = ahf.evaluate("acme/measured", corpus_of("Renamed", rows), **options)
     assert found.seen_in_training is True and found.rows_seen == sum(row["seen"] for row in rows) < len(rows)
     unseen = [row for row in rows if not row["seen"]]
@@ -294,11 +294,13 @@ def test_rows_of_the_corpus_it_was_trained_on_are_known_under_other_options(enco
 def test_what_the_parents_of_a_version_saw_is_not_taken_for_unseen(trained: Run, encoder: Path) -> None:
     parent = Parent(digest=trained.version.digest, name="acme/tone", role="continued")
     child = trained.version.manifest.model_copy(update={"files": (), "tensors": (), "parents": (parent,)})
-    parts = read_corpus(CorpusChoice.model_validate({"name": tiny_corpus(), "split": {"by": "stratified"}}), "classify")
-    learnt = learnt_texts(parts.parts)  # G 4: what it saw is known by these, and no more by the corpus's digest
+    parts = read_corpus(
+        CorpusChoice.model_validate({"name": tiny_corpus(), "splitter": {"by": "stratified"}}), "classify"
+    )
+    learnt = learnt_texts(parts.splits)  # G 4: what it saw is known by these, and no more by the corpus's digest
     ahf.Registry().add(trained.version.files, child, name="acme/child", learnt=learnt)
-    own = ahf.evaluate("acme/child", part="train", base=encoder, resamples=5)
-    rest = ahf.evaluate("acme/child", part="test", base=encoder, resamples=5)
+    own = ahf.evaluate("acme/child", split="train", base=encoder, resamples=5)
+    rest = ahf.evaluate("acme/child", split="test", base=encoder, resamples=5)
     assert (own.seen_in_training, rest.seen_in_training) == (True, None)
 
 
@@ -307,7 +309,7 @@ def test_labels_that_the_head_does_not_know_are_named(trained: Run, encoder: Pat
     name = corpus_of("Strange", [{"text": f"Firm {i} rose.", "label": names[i % 3]} for i in range(30)])
     registry = ahf.Registry(trained.version.folder.parents[4])
     with pytest.raises(ahf.BadCorpus, match="does not know the labels down, up, and answers negative, neutral"):
-        ahf.evaluate("acme/tone", name, part="all", base=encoder, registry=registry, record=False)
+        ahf.evaluate("acme/tone", name, split="all", base=encoder, registry=registry, record=False)
 
 
 def test_a_label_without_a_row_counts_in_the_metrics_and_their_intervals(trained: Run, encoder: Path) -> None:
@@ -319,7 +321,7 @@ def test_a_label_without_a_row_counts_in_the_metrics_and_their_intervals(trained
     other = next(label for label in ("negative", "neutral", "positive") if label != common)
     labels = [*said[:-1], other]
     name = corpus_of("Rare", [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)])
-    found = ahf.evaluate("acme/tone", name, part="all", base=encoder, registry=registry, record=False, resamples=ROWS)
+    found = ahf.evaluate("acme/tone", name, split="all", base=encoder, registry=registry, record=False, resamples=ROWS)
     every = ["negative", "neutral", "positive"]
     assert found.metrics["macro_f1"] == pytest.approx(
         f1_score(labels, said, labels=every, average="macro", zero_division=0)
@@ -336,7 +338,7 @@ def test_a_metric_that_is_no_number_is_refused(run: Run, registry: ahf.Registry,
     with pytest.raises(
         ahf.BadCorpus, match=f"corpus flat, all part: r2 is no number where all 10 targets are {target}"
     ):
-        ahf.evaluate("acme/measured", name, part="all", base=base)
+        ahf.evaluate("acme/measured", name, split="all", base=base)
     assert registry.events("acme/measured") == []
 
 
@@ -344,7 +346,7 @@ def test_a_metric_that_is_no_number_is_refused(run: Run, registry: ahf.Registry,
 def test_metrics_are_those_of_scikit_learn_on_the_answers(run: Run, registry: ahf.Registry, base: Path) -> None:
     """In the units of the rows, each answer beside its own target, whatever order they were computed in."""
     rows = [{"text": f"Firm {i} rose{' again' * (i % 5)}.", "target": 30 + (i * 7 % 11) / 4} for i in range(30)]
-    found = ahf.evaluate("acme/measured", corpus_of("Others", rows), part="all", base=base, record=False, resamples=2)
+    found = ahf.evaluate("acme/measured", corpus_of("Others", rows), split="all", base=base, record=False, resamples=2)
     said = [answer.value for answer in ahf.load("acme/measured", base=base).predict([row["text"] for row in rows])]
     truth = [row["target"] for row in rows]
     assert found.metrics["mse"] == pytest.approx(mean_squared_error(truth, said), rel=1e-5)
@@ -374,11 +376,11 @@ def test_what_cannot_be_measured_is_one_sentence(trained: Run, encoder: Path) ->
     taken = ahf.import_folder(trained.version.files, "acme/mine", labels=["negative", "neutral", "positive"])
     with pytest.raises(ahf.BadRecipe, match="has no recipe that names a corpus"):
         ahf.evaluate("acme/mine", base=encoder)
-    found = ahf.evaluate("acme/mine", tiny_corpus(), part="all", base=encoder, resamples=5)
+    found = ahf.evaluate("acme/mine", tiny_corpus(), split="all", base=encoder, resamples=5)
     assert found.version == taken.version and found.seen_in_training is None, "nobody knows what an import saw"
     with pytest.raises(ahf.BadRecipe, match="there is no part 'dev'"):
-        ahf.evaluate("acme/mine", tiny_corpus(), part="dev", base=encoder)  # type: ignore[arg-type]
+        ahf.evaluate("acme/mine", tiny_corpus(), split="dev", base=encoder)  # type: ignore[arg-type]
     with pytest.raises(ahf.BadRecipe, match="split"):
-        ahf.evaluate("acme/mine", tiny_corpus(), overrides=["split.bye=time"], base=encoder)
+        ahf.evaluate("acme/mine", tiny_corpus(), overrides=["splitter.bye=time"], base=encoder)
     with pytest.raises(ahf.UnknownName, match="headlines"):
         ahf.evaluate("acme/mine", "headline", base=encoder)

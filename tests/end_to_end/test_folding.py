@@ -294,7 +294,7 @@ def test_a_quantized_base_is_dequantised_as_it_was_in_training(encoder: Path, tm
         name="acme/four-bit",
         base={"path": str(encoder)},
         method={"name": "qlora", "rank": 4},
-        corpus={"name": tiny_corpus(), "split": {"by": "stratified"}},
+        corpus={"name": tiny_corpus(), "splitter": {"by": "stratified"}},
         training={"epochs": 2, "batch_size": 16, "max_length": 32},
     )
     batch = run.adapter.tokenizer(TEXTS, padding=True, return_tensors="pt")

@@ -153,7 +153,7 @@ def test_a_folder_is_one_for_save_train_and_every_command(
         name="acme/trained",
         base="./ours",
         method={"name": "lora", "rank": 2, "targets": ["query"]},
-        corpus={"name": tiny_corpus(), "split": {"by": "stratified"}},
+        corpus={"name": tiny_corpus(), "splitter": {"by": "stratified"}},
         training={"epochs": 1, "batch_size": 48, "max_length": 32},
     )
     assert run.version.manifest.base.repository is None

@@ -58,7 +58,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator[P
             ahf.train(
                 name=f"acme/{name}",
                 base={"id": "acme/tiny", "path": str(encoder), "knowledge_end": "2019-06-30", "evidence": "its card"},
-                corpus={"name": tiny_corpus(), "split": {"by": "stratified"}},
+                corpus={"name": tiny_corpus(), "splitter": {"by": "stratified"}},
                 training={"epochs": 1, "batch_size": 16, "max_length": 32, "seed": seed},
                 registry=ahf.Registry(root),
                 **plan,
@@ -329,7 +329,7 @@ class TestRefusals:
             name="acme/far",
             base=base,
             method={"name": "lora", "rank": 2},
-            corpus={"name": tiny_corpus(), "split": {"by": "stratified"}},
+            corpus={"name": tiny_corpus(), "splitter": {"by": "stratified"}},
             training={"epochs": 1, "batch_size": 48, "max_length": 32},
         )
         with pytest.raises(
@@ -512,7 +512,7 @@ def run_ahf(*arguments: str) -> Any:
 
 class TestVerb:
     def test_it_merges_measures_and_tells(self, kept: ahf.Registry, encoder: Path) -> None:
-        check = ["--check", tiny_corpus(), "--part", "all", "--base", str(encoder)]
+        check = ["--check", tiny_corpus(), "--split", "all", "--base", str(encoder)]
         done = run_ahf(
             "merge", "acme/a", "acme/b", "--weights", "0.5,0.5", "--rank", "0.9", "--into", "acme/ab", *check
         )

@@ -25,7 +25,7 @@ def trained(encoder: Path, **head: Any) -> Version:
         base={"id": "acme/tiny", "path": str(encoder)},
         method={"name": "lora", "rank": 2, "targets": ["query"]},
         head=head,
-        corpus={"name": tiny_corpus(), "split": {"by": "random"}},
+        corpus={"name": tiny_corpus(), "splitter": {"by": "random"}},
         training={"epochs": 1, "batch_size": 16, "max_length": 32},
     ).version
 

@@ -23,7 +23,7 @@ def test_a_table_is_trained_on_walking_forward(tmp_path: Path, encoder: Path) ->
             "available_at": "seen",
             "timezone": "UTC",
             "license": "CC0-1.0",
-            "split": {"by": "walk-forward", "folds": 3, "fold": 2, "validation": 0.2, "embargo": "2d"},
+            "splitter": {"by": "walk-forward", "folds": 3, "fold": 2, "validation": 0.2, "embargo": "2d"},
         },
         training={"epochs": 1, "max_length": 32},
     )

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from adapterhub_fin.engine.base import load as plugs
-from adapterhub_fin.engine.data.splits import PARTS, divide
+from adapterhub_fin.engine.data.splits import SPLITS, divide
 from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.interfaces import Rows
-from adapterhub_fin.recipe.split import Split
+from adapterhub_fin.recipe.splitter import Splitter
 
 NEW_YORK = "America/New_York"
 
@@ -33,8 +33,8 @@ def test_fiqa_as_it_is(shared: Path) -> None:
     assert Counter(rows.table["split"]) == {"train": 379 + 575, "test": 119 + 100}
     assert dict(rows.notes) == {"repeated": 0, "conflicting": 0} and len(set(rows.table["group"])) == 1111
     assert min(rows.table["target"]) == -0.938 and max(rows.table["target"]) == 0.975
-    parts = divide(rows.table, Split(by="given"), "fiqa").parts
-    groups = [set(parts[part]["group"]) for part in PARTS]
+    parts = divide(rows.table, Splitter(by="given"), "fiqa").splits
+    groups = [set(parts[part]["group"]) for part in SPLITS]
     assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
 
 
@@ -69,11 +69,11 @@ def test_minutes_are_available_when_they_were_released(minutes: Rows) -> None:
 
 
 def test_minutes_walk_forward_under_an_embargo(minutes: Rows) -> None:
-    split = Split(by="walk-forward", folds=4, fold=2, validation=0.25, embargo="60d")
+    split = Splitter(by="walk-forward", folds=4, fold=2, validation=0.25, embargo="60d")
     division = divide(minutes.table, split, "text")
     assert division.notes["under embargo, train"] > 0 and division.notes["under embargo, validation"] > 0
     for part, following in (("train", "validation"), ("validation", "test")):
-        gap = min(division.parts[following]["available_at"]) - max(division.parts[part]["available_at"])
+        gap = min(division.splits[following]["available_at"]) - max(division.splits[part]["available_at"])
         assert gap >= timedelta(days=60)
 
 

@@ -25,8 +25,8 @@ def test_phrasebank_as_it_is(shared: Path, agreement: Any, rows: int, notes: dic
     path = str(shared / "data" / "financial_phrasebank")
     choice = CorpusChoice.model_validate({"name": "phrasebank", "path": path, "agreement": agreement})
     found = read_corpus(choice, "classify")
-    assert sum(len(part) for part in found.parts.values()) == rows and dict(found.notes) == notes
-    texts = [text for part in found.parts.values() for text in part["text"]]
+    assert sum(len(part) for part in found.splits.values()) == rows and dict(found.notes) == notes
+    texts = [text for part in found.splits.values() for text in part["text"]]
     assert len(set(texts)) == len(texts) and not any("\ufffd" in text for text in texts)
     assert {known.kind for known in found.known.values()} == {"bounded"}
 

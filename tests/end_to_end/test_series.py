@@ -58,7 +58,7 @@ def walk(table: Path, encoder: Path, /, length: str | None = None, **changes: An
             "label": "tone",
             "available_at": "at",
             "label_horizon": "1d",
-            "split": {"validation": 0.2},
+            "splitter": {"validation": 0.2},
         },
         "training": {"epochs": 2, "max_length": 32, "batch_size": 8},
         "schedule": {**schedule, **({"length": length} if length else {})},
@@ -176,7 +176,7 @@ def test_evaluation_counts_the_rows_that_a_window_learnt_from(table: Path, encod
     own = ahf.evaluate(version.reference, base=encoder)
     assert (own.rows, own.rows_seen, own.seen_in_training) == (corpus.rows["test"], 0, False)
     assert own.metrics == pytest.approx(version.manifest.metrics)
-    whole = ahf.evaluate(version.reference, part="all", base=encoder)
+    whole = ahf.evaluate(version.reference, split="all", base=encoder)
     assert (whole.rows, whole.rows_seen) == (122, corpus.rows["train"] + corpus.rows["validation"])
 
 

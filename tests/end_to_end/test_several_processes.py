@@ -16,7 +16,7 @@ from adapterhub_fin.testing.several import train_in_processes
 def recipe(bench: Bench, **training: Any) -> dict[str, Any]:
     # 32 training rows in four batches of 8; no dropout, since each process draws its own.
     split = {"by": "random", "validation": 0.125, "test": 0.2084}
-    corpus = {"name": bench.recipe("run")["corpus"]["name"], "split": split}
+    corpus = {"name": bench.recipe("run")["corpus"]["name"], "splitter": split}
     return {**bench.recipe("run", **training), "base": {"path": str(bench.base())}, "corpus": corpus}
 
 

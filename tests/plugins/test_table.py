@@ -47,7 +47,7 @@ class TestTable(CorpusContract):
                 "seen": (date(2020, 1, 1) + timedelta(days=i)).isoformat(),
                 "judged": f"{date(2020, 1, 6) + timedelta(days=i)} 16:00",
                 "firm": i // 4,
-                "part": "test" if i > 70 else "train",
+                "split": "test" if i > 70 else "train",
             }
             for i in range(90)
         ]
@@ -59,7 +59,7 @@ class TestTable(CorpusContract):
             "label_known_at": "judged",
             "timezone": NEW_YORK,
             "group": "firm",
-            "part": "part",
+            "split": "part",
             "license": "CC0-1.0",
         }
 

@@ -28,7 +28,7 @@ from adapterhub_fin.testing import tiny_encoder
 base = tiny_encoder(Path(sys.argv[1]))
 run = ahf.train(
     name="stranger/notes", base={"path": base}, method={"name": "bias-only", "layers": "*.attention.*"},
-    corpus={"name": "earnings-notes", "split": {"by": "time"}},
+    corpus={"name": "earnings-notes", "splitter": {"by": "time"}},
     training={"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "max_length": 64},
 )
 print(json.dumps([run.adapter.logits(json.loads(sys.argv[2])).tolist(), run.version.manifest.model_dump(mode="json")]))

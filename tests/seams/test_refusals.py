@@ -133,7 +133,7 @@ calls = [
     lambda: ahf.merge(["acme/tone@1"], into="acme/x", rank=-1),
     lambda: ahf.merge([], into="acme/x"),
     lambda: ahf.evaluate("acme/tone", {"name": "table", "path": nowhere}),
-    lambda: ahf.evaluate("acme/tone", "headlines", part="trian"),
+    lambda: ahf.evaluate("acme/tone", "headlines", split="trian"),
     lambda: ahf.train(name="acme/x", base={"path": encoder}, corpus={"name": "table", "path": nowhere}),
     lambda: ahf.train(name="acme/x", base={"path": nowhere}, corpus="headlines"),
     lambda: ahf.preview(name="acme/x", base={"path": encoder}, corpus="headlines", training={"epochs": -1}),

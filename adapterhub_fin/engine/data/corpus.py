@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, missing_labels
-from adapterhub_fin.engine.data.splits import PARTS, Division, divide
+from adapterhub_fin.engine.data.splits import SPLITS, Division, divide
 from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.plugin.descriptions import Corpus, Head
 from adapterhub_fin.plugin.interfaces import KnownAt, Rows
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.plugin.interfaces import HeadImplementation
     from adapterhub_fin.recipe.recipe import CorpusChoice
-    from adapterhub_fin.recipe.split import Split
+    from adapterhub_fin.recipe.splitter import Splitter
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")
-SEEN = PARTS[:2]  # what can influence the weights: early stopping looks at validation
+SEEN = SPLITS[:2]  # what can influence the weights: early stopping looks at validation
 
 
 @dataclass(frozen=True)
 class Corpora:
     """A corpus ready to train on, with what a manifest says of it."""
 
-    parts: Mapping[str, Dataset]
-    split: Split  # as it was resolved
+    splits: Mapping[str, Dataset]
+    splitter: Splitter  # as it was resolved
     record: Mapping[str, Any]  # the manifest's `corpus`
     measured: str  # the digest of the rows that the metrics are of
     known: Mapping[str, KnownAt]  # by input: `corpus:NAME`, `labels:NAME`
@@ -57,14 +57,14 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     description = extensions().get(Corpus, choice.name)
     rows = rows or read_rows(choice, head)
     unknown = bounded_now()  # after the rows were read
-    division = divide(rows.table, choice.split, choice.called)
-    parts = division.parts
+    division = divide(rows.table, choice.splitter, choice.called)
+    splits = division.splits
     labels = {}
     if "label" in extensions().get(Head, head).consumes:
-        check_labels(parts["train"]["label"][:], choice.called)
-        labels = count_labels(parts)
+        check_labels(splits["train"]["label"][:], choice.called)
+        labels = count_labels(splits)
     notes = {**division.notes, **missing_labels(labels)}
-    if division.split.by != "window":  # what comes in after the cut-off changes what was dropped and mended
+    if division.splitter.by != "window":  # what comes in after the cut-off changes what was dropped and mended
         notes = {**rows.notes, **notes}
     described = learnt_from(rows.table, division)
     digest = corpus_digest(described)
@@ -72,7 +72,7 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
         "name": choice.name,
         "options": {**portable_options(choice), **rows.read},
         "digest": digest,
-        "rows": {part: len(table) for part, table in parts.items()},
+        "rows": {split: len(table) for split, table in splits.items()},
         "available": _span(described),
         "license": _license(choice) or description.license,
         "notes": {reason: count for reason, count in notes.items() if count},
@@ -80,9 +80,9 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     warnings = [f"corpus {choice.called}: {warning}" for warning in label_warnings(labels)]
     for warning in warnings:
         log.warning("%s", warning)
-    measured = corpus_digest(parts["test"]) if division.split.by == "window" else digest
-    known = _known(choice.name, parts, rows.known, unknown)
-    return Corpora(parts, division.split, record, measured, known, {**rows.notes, **notes}, labels, warnings)
+    measured = corpus_digest(splits["test"]) if division.splitter.by == "window" else digest
+    known = _known(choice.name, splits, rows.known, unknown)
+    return Corpora(splits, division.splitter, record, measured, known, {**rows.notes, **notes}, labels, warnings)
 
 
 def learnt_from(table: Dataset, division: Division) -> Dataset:
@@ -90,12 +90,12 @@ def learnt_from(table: Dataset, division: Division) -> Dataset:
 
     So what comes in after a window's cut-off changes nothing that is said of the corpus of its version.
     """
-    return table if division.split.by != "window" else table.select(learnt_places(division))
+    return table if division.splitter.by != "window" else table.select(learnt_places(division))
 
 
 def learnt_places(division: Division) -> list[int]:
     """Which rows training can look at, in the order of the table."""
-    return sorted(place for part in SEEN for place in division.places[part])
+    return sorted(place for split in SEEN for place in division.places[split])
 
 
 def check_labels(labels: Iterable[Any], corpus: str) -> None:
@@ -168,9 +168,9 @@ def _place(table: Dataset, row: int) -> str:
     return f"row {row}{origin}"
 
 
-def check_targets(head: HeadImplementation, parts: Mapping[str, Dataset], corpus: str) -> None:
+def check_targets(head: HeadImplementation, splits: Mapping[str, Dataset], corpus: str) -> None:
     """Every row of every part has a target that the head knows; BadCorpus names the part and the row."""
-    for part, table in parts.items():
+    for split, table in splits.items():
         wrong: list[tuple[int, BadCorpus]] = []
         for row, values in enumerate(table):
             try:
@@ -180,7 +180,7 @@ def check_targets(head: HeadImplementation, parts: Mapping[str, Dataset], corpus
         if wrong:
             row, first = wrong[0]
             more = f" ({len(wrong):,} rows of this part are so)" if len(wrong) > 1 else ""
-            raise BadCorpus(f"corpus {corpus}, {part} part, {_place(table, row)}: {first}{more}") from first
+            raise BadCorpus(f"corpus {corpus}, {split} part, {_place(table, row)}: {first}{more}") from first
 
 
 def corpus_digest(table: Dataset) -> str:
@@ -235,8 +235,8 @@ def _license(choice: CorpusChoice) -> str | None:
     return getattr(extensions().options(Corpus, choice.name, choice.options), "license", None)
 
 
-def _latest(parts: Mapping[str, Dataset], column: str) -> datetime:
-    latest: datetime = max(max(parts[part][column][:]) for part in SEEN)
+def _latest(splits: Mapping[str, Dataset], column: str) -> datetime:
+    latest: datetime = max(max(splits[split][column][:]) for split in SEEN)
     return latest if latest.tzinfo else latest.replace(tzinfo=UTC)
 
 
@@ -247,12 +247,12 @@ def _span(table: Dataset) -> list[datetime] | None:
     return [min(instants), max(instants)]
 
 
-def _known(corpus: str, parts: Mapping[str, Dataset], known: KnownAt | None, unknown: KnownAt) -> dict[str, KnownAt]:
+def _known(corpus: str, splits: Mapping[str, Dataset], known: KnownAt | None, unknown: KnownAt) -> dict[str, KnownAt]:
     """When all of what training saw was known; what carries no date is bounded by this moment."""
-    columns = parts["train"].column_names
+    columns = splits["train"].column_names
     evidence = "the latest {} of the training and validation rows"
     dated = {
-        name: KnownAt(_latest(parts, name), "observed", evidence.format(name)) for name in INSTANTS if name in columns
+        name: KnownAt(_latest(splits, name), "observed", evidence.format(name)) for name in INSTANTS if name in columns
     }
     rows, labels = dated.get("available_at"), dated.get("label_known_at")
     if rows is None:

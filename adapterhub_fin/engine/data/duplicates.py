@@ -32,9 +32,9 @@ class Copies:
             found.setdefault(self.first[row], []).append(int(row))
         return list(found.values())
 
-    def notes(self, parts: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    def notes(self, splits: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Return counts of copies in the parts of a division; what is zero is left out."""
-        train, validation, test = (parts[part] for part in ("train", "validation", "test"))
+        train, validation, test = (splits[split] for split in ("train", "validation", "test"))
         seen = {self.first[row] for row in train}
         rows = [*train, *validation, *test]
         counts = {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.data.splits import PARTS
+from adapterhub_fin.engine.data.splits import SPLITS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,18 +27,18 @@ _NAMED = 5  # labels that one warning names
 Counts = Mapping[str, Mapping[str, int]]
 
 
-def count_labels(parts: Mapping[str, Dataset]) -> dict[str, dict[str, int]]:
+def count_labels(splits: Mapping[str, Dataset]) -> dict[str, dict[str, int]]:
     """Return how many rows of each part have each label; empty where rows have none."""
-    if "label" not in parts["train"].column_names:
+    if "label" not in splits["train"].column_names:
         return {}
-    found = {part: Counter(map(str, parts[part]["label"][:])) for part in PARTS}
-    return {label: {part: found[part][label] for part in PARTS} for label in sorted(set().union(*found.values()))}
+    found = {split: Counter(map(str, splits[split]["label"][:])) for split in SPLITS}
+    return {label: {split: found[split][label] for split in SPLITS} for label in sorted(set().union(*found.values()))}
 
 
 def missing_labels(counts: Counts) -> dict[str, int]:
     """Return, as notes, how many classes a part that is held out lacks, and the first of them by name."""
-    lacking = {part: [label for label in counts if not counts[label][part]] for part in PARTS}
-    return {f"classes not in {part}: {_listed(labels)}": len(labels) for part, labels in lacking.items() if labels}
+    lacking = {split: [label for label in counts if not counts[label][split]] for split in SPLITS}
+    return {f"classes not in {split}: {_listed(labels)}": len(labels) for split, labels in lacking.items() if labels}
 
 
 def label_warnings(counts: Counts) -> list[str]:
@@ -60,7 +60,7 @@ def label_warnings(counts: Counts) -> list[str]:
     return [text.format(_listed(labels, repr)) for labels, text in found if labels]
 
 
-def one_answer(head: HeadImplementation, truth: np.ndarray, answers: np.ndarray, part: str) -> str | None:
+def one_answer(head: HeadImplementation, truth: np.ndarray, answers: np.ndarray, split: str) -> str | None:
     """Return a warning where a classifier answers one label alone though the rows have several; else None.
 
     `truth` and `answers` are those of the head's `truth` and `decide`, one a row.
@@ -68,7 +68,7 @@ def one_answer(head: HeadImplementation, truth: np.ndarray, answers: np.ndarray,
     if head.labels is None or answers.ndim != 1 or len(np.unique(truth)) < 2 or len(given := np.unique(answers)) > 1:
         return None
     return (
-        f"the model answers {head.labels[int(given[0])]!r} to all {len(answers)} rows ({part}): train it longer, "
+        f"the model answers {head.labels[int(given[0])]!r} to all {len(answers)} rows ({split}): train it longer, "
         "with another learning rate, or with classes of like size"
     )
 

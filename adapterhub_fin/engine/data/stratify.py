@@ -83,28 +83,28 @@ def deal(
     A unit goes where at least half of it is wanted, of its class and of the whole; the last unit of a class goes to
     train. Where copies leave a part empty that is to have rows, it gets the smallest unit that train can spare.
     """
-    held: dict[str, list[int]] = {part: [] for part in HELD_OUT}
+    held: dict[str, list[int]] = {split: [] for split in HELD_OUT}
     train: list[list[Sequence[int]]] = []  # by class
     for units, share in zip(classes, shares, strict=True):
         given: Counter[str] = Counter()
         stay: list[Sequence[int]] = []
         for unit in units[:-1]:
-            for part in HELD_OUT:
-                wanted = min(share[part] - given[part], whole[part] - len(held[part]))
+            for split in HELD_OUT:
+                wanted = min(share[split] - given[split], whole[split] - len(held[split]))
                 if wanted > 0 and 2 * wanted >= len(unit):
-                    held[part] += unit
-                    given[part] += len(unit)
+                    held[split] += unit
+                    given[split] += len(unit)
                     break
             else:
                 stay.append(unit)
         train.append([*stay, *units[-1:]])
-    for part in HELD_OUT:
+    for split in HELD_OUT:
         spare = [
             (len(unit), number, place) for number, units in enumerate(train) for place, unit in enumerate(units[:-1])
         ]
-        if whole[part] and not held[part] and spare:
+        if whole[split] and not held[split] and spare:
             _, number, place = min(spare)
-            held[part] += train[number].pop(place)
+            held[split] += train[number].pop(place)
     return {**held, "train": [row for units in train for unit in units for row in unit]}
 
 

@@ -21,7 +21,7 @@ from adapterhub_fin.engine.data.corpus import (
     read_rows,
 )
 from adapterhub_fin.engine.data.labels import one_answer
-from adapterhub_fin.engine.data.splits import PARTS, divide, resolve
+from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
 from adapterhub_fin.engine.evaluation.seen import rows_seen
 from adapterhub_fin.engine.inference.load import AsOf, base_source, find_version, load
@@ -46,7 +46,7 @@ else:
 
 log = logging.getLogger(__name__)
 CorpusSource = CorpusChoice | str | Mapping[str, Any] | None
-Part = Literal["train", "validation", "test", "all"]
+SplitName = Literal["train", "validation", "test", "all"]
 LEVEL = 0.95
 RESAMPLES = 2000
 
@@ -83,7 +83,7 @@ def evaluate(
     reference: str,
     corpus: CorpusSource = None,
     *,
-    part: Part = "test",
+    split: SplitName = "test",
     overrides: Sequence[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -109,17 +109,17 @@ def evaluate(
     check_there(choice)
     if base is None or isinstance(base, str | Path):
         base_source(find_version(version.reference, registry, None, True, None), base, download)
-    chosen = _rows(choice, LocatedVersion(registry, version), head.name, part)
-    _check_labels(chosen.table, head.labels, choice.called, part)
+    chosen = _rows(choice, LocatedVersion(registry, version), head.name, split)
+    _check_labels(chosen.table, head.labels, choice.called, split)
     adapter = load(version.reference, base=base, registry=registry, download=download)
-    metrics, ranges, units = _measured(adapter, chosen.table, choice.called, part, batch_size, resamples, seed)
+    metrics, ranges, units = _measured(adapter, chosen.table, choice.called, split, batch_size, resamples, seed)
     evaluation = Evaluation(
         version=version,
         corpus=choice.name,
         corpus_options=portable_options(choice),
         corpus_digest=chosen.digest,
-        split=part,
-        divided=None if part == "all" else _divided(choice, chosen.table),
+        split=split,
+        divided=None if split == "all" else _divided(choice, chosen.table),
         rows=len(chosen.table),
         metrics=metrics,
         intervals=ranges,
@@ -135,7 +135,7 @@ def evaluate(
 
 def _divided(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:
     """How the corpus was divided, with what the rows settled."""
-    return resolve(choice.split, table.column_names).model_dump(mode="json", exclude_none=True)
+    return resolve(choice.splitter, table.column_names).model_dump(mode="json", exclude_none=True)
 
 
 def _head(version: Version) -> Head:
@@ -167,48 +167,48 @@ class _Chosen:
     seen: int | None
 
 
-def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, part: Part) -> _Chosen:
-    if part not in (*PARTS, "all"):
-        raise BadRecipe(f"there is no part {part!r}: choose {', '.join(PARTS)} or all")
+def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: SplitName) -> _Chosen:
+    if split not in (*SPLITS, "all"):
+        raise BadRecipe(f"there is no part {split!r}: choose {', '.join(SPLITS)} or all")
     table = read_rows(choice, head).table
-    places = range(len(table)) if part == "all" else divide(table, choice.split, choice.called).places[part]
+    places = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).places[split]
     digest = corpus_digest(table)
     chosen = table.select(places)
     return _Chosen(chosen, digest, rows_seen(located, chosen))
 
 
-def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, part: str) -> None:
+def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, split: str) -> None:
     if labels is None or "label" not in table.column_names:
         return
     if strange := sorted({str(label) for label in table["label"]} - set(labels)):
         raise BadCorpus(
-            f"corpus {corpus}, {part} part: the head does not know the labels {', '.join(strange)}, and answers "
+            f"corpus {corpus}, {split} part: the head does not know the labels {', '.join(strange)}, and answers "
             f"{', '.join(labels)}: rename them or drop their rows"
         )
 
 
 def _measured(
-    adapter: Adapter, table: Dataset, corpus: str, part: str, batch_size: int, resamples: int, seed: int
+    adapter: Adapter, table: Dataset, corpus: str, split: str, batch_size: int, resamples: int, seed: int
 ) -> tuple[dict[str, float], dict[str, Interval | None], int]:
     """Each metric, its interval, and the number of units that were drawn from."""
     assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
-    check_targets(adapter.head, {part: table}, corpus)
+    check_targets(adapter.head, {split: table}, corpus)
     from adapterhub_fin.engine.data.sampling import LongestFirst
 
-    check_defined(adapter.head, table, metrics_for(adapter.manifest.head.name), corpus, part)
+    check_defined(adapter.head, table, metrics_for(adapter.manifest.head.name), corpus, split)
     try:
         with tokenizing():
             examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
         order = LongestFirst(lengths(examples)).order  # as training measures: the sums round alike
         truth, said = _answers(adapter, [examples[place] for place in order], batch_size)
     except BadCorpus as error:
-        raise BadCorpus(f"corpus {corpus}, {part} part: {error}") from error
-    if warning := one_answer(adapter.head, truth, said, part):
+        raise BadCorpus(f"corpus {corpus}, {split} part: {error}") from error
+    if warning := one_answer(adapter.head, truth, said, split):
         log.warning("%s", warning)
     functions = metric_functions(adapter.manifest.head.name, adapter.head.labels)
     metrics = {name: float(function(truth, said)) for name, function in functions.items()}
     if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
-        raise BadCorpus(f"corpus {corpus}, {part} part: {wrong[0]} is no number on these rows: measure on others")
+        raise BadCorpus(f"corpus {corpus}, {split} part: {wrong[0]} is no number on these rows: measure on others")
     units = _units(adapter, table, len(examples))[order]
     with progress("resampling", resamples) as advance:
         ranges = intervals(functions, truth, said, units, resamples=resamples, seed=seed, level=LEVEL, advance=advance)

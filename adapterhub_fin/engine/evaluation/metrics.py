@@ -53,19 +53,19 @@ def _with_labels(function: Callable[..., float], labels: Sequence[str] | None) -
     return partial(function, labels=np.arange(len(labels or ()))) if takes else function
 
 
-def check_defined(head: HeadImplementation, rows: Dataset, metrics: Collection[str], corpus: str, part: str) -> None:
+def check_defined(head: HeadImplementation, rows: Dataset, metrics: Collection[str], corpus: str, split: str) -> None:
     """Raise BadCorpus where the rows of a part leave one of these metrics undefined."""
     for name, reason in head.undefined_metrics(rows).items():
         if name in metrics:
-            raise BadCorpus(f"corpus {corpus}, {part} part: {name} is no number where {reason}: give it other rows")
+            raise BadCorpus(f"corpus {corpus}, {split} part: {name} is no number where {reason}: give it other rows")
 
 
 def check_parts(
-    name: str, head: HeadImplementation, parts: Mapping[str, Dataset], selects_on: Metric, corpus: str
+    name: str, head: HeadImplementation, splits: Mapping[str, Dataset], selects_on: Metric, corpus: str
 ) -> None:
     """Raise BadCorpus where the metric of validation, or one of those recorded of the test part, is undefined."""
-    check_defined(head, parts["validation"], [selects_on.name], corpus, "validation")
-    check_defined(head, parts["test"], metrics_for(name), corpus, "test")
+    check_defined(head, splits["validation"], [selects_on.name], corpus, "validation")
+    check_defined(head, splits["test"], metrics_for(name), corpus, "test")
 
 
 def measured(head: str, implementation: HeadImplementation) -> Callable[[Any], dict[str, float]]:

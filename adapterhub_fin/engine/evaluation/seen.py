@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry
 
 
-def learnt_texts(parts: Mapping[str, Dataset]) -> list[str] | None:
+def learnt_texts(splits: Mapping[str, Dataset]) -> list[str] | None:
     """Return the texts of train and validation, in the form in which copies are equal; None where rows have none."""
-    keys = [text_keys(parts[part]) for part in SEEN]
-    return None if None in keys else [key for of_part in keys for key in of_part or ()]
+    keys = [text_keys(splits[split]) for split in SEEN]
+    return None if None in keys else [key for of_split in keys for key in of_split or ()]
 
 
 def rows_seen(version: LocatedVersion, table: Dataset) -> int | None:

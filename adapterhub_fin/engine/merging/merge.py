@@ -28,7 +28,7 @@ from adapterhub_fin_registry.model.reference import check_name
 if TYPE_CHECKING:
     import torch
 
-    from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, Evaluation, Part
+    from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, Evaluation, SplitName
     from adapterhub_fin_registry import Version
 else:
     torch = Lazy("torch")
@@ -79,7 +79,7 @@ def merge(
     license: str | None = None,
     tags: Sequence[str] = (),
     check: CorpusSource = None,
-    part: Part = "test",
+    split: SplitName = "test",
     base: str | Path | None = None,
     download: bool = False,
     batch_size: int = 32,
@@ -106,7 +106,7 @@ def merge(
     changes, made = _combined(plan)
     if dry_run:
         return made
-    measure = partial(_measured, check, part, base=base, download=download, batch_size=batch_size)
+    measure = partial(_measured, check, split, base=base, download=download, batch_size=batch_size)
     alone = list({version.digest: version for version in made.parents}.values()) if check is not None else []
     measured = [measure(version, registry, record=False) for version in alone]  # what can't be measured, before it is
     stated = {"description": description, "license": license, "tags": tuple(tags)}
@@ -174,8 +174,8 @@ def _store(
 
 
 def _measured(
-    corpus: CorpusSource, part: Part, version: Version, registry: Registry | None, *, record: bool, **loading: Any
+    corpus: CorpusSource, split: SplitName, version: Version, registry: Registry | None, *, record: bool, **loading: Any
 ) -> Evaluation:
     from adapterhub_fin.engine.evaluation.evaluate import evaluate
 
-    return evaluate(version.reference, corpus, part=part, record=record, registry=registry, **loading)
+    return evaluate(version.reference, corpus, split=split, record=record, registry=registry, **loading)

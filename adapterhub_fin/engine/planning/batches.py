@@ -26,13 +26,13 @@ def training_parts(draft: PreparedRun, epoch: int) -> list[list[int]]:
     return _cut(list(order), training.batch_size // (training.accumulate * world_size()))
 
 
-def answer_batches(draft: PreparedRun, part: str) -> list[list[int]]:
+def answer_batches(draft: PreparedRun, split: str) -> list[list[int]]:
     """The same for an evaluation of the validation or the test part."""
     from adapterhub_fin.engine.data.sampling import LongestFirst
 
     training = draft.recipe.training
     size = 2 * (training.batch_size // (training.accumulate * world_size()))
-    return _cut(list(LongestFirst(lengths(draft.examples[part]))), size)
+    return _cut(list(LongestFirst(lengths(draft.examples[split]))), size)
 
 
 def longest_part(draft: PreparedRun) -> Rows:
@@ -44,7 +44,7 @@ def longest_part(draft: PreparedRun) -> Rows:
 
 def longest_answer(draft: PreparedRun) -> Rows:
     """The same of the evaluations."""
-    found = [_longest(draft.examples[part], answer_batches(draft, part)) for part in ("validation", "test")]
+    found = [_longest(draft.examples[split], answer_batches(draft, split)) for split in ("validation", "test")]
     return max(found, key=_padded)
 
 
@@ -54,9 +54,9 @@ def training_tokens(draft: PreparedRun) -> int:
     return sum(_padded([rows[i] for i in batch]) for batch in training_parts(draft, 0))
 
 
-def answer_tokens(draft: PreparedRun, part: str) -> int:
+def answer_tokens(draft: PreparedRun, split: str) -> int:
     """Tokens of one evaluation of a part, padding included."""
-    return sum(_padded([draft.examples[part][i] for i in batch]) for batch in answer_batches(draft, part))
+    return sum(_padded([draft.examples[split][i] for i in batch]) for batch in answer_batches(draft, split))
 
 
 def _longest(rows: Rows, batches: Sequence[Sequence[int]]) -> Rows:

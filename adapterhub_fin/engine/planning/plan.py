@@ -168,9 +168,9 @@ def _changes(drafted: PreparedRun, place: Device, process: int) -> Iterable[Chan
 def _assumptions(drafted: PreparedRun, place: Device) -> Iterable[str]:
     from adapterhub_fin.engine.planning.fake_model import loaded_dtype
 
-    training, split = drafted.recipe.training, drafted.recipe.corpus.split
-    if split.cutoff is not None:
-        yield f"the run is that of the window whose cut-off is {split.cutoff}"
+    training, splitter = drafted.recipe.training, drafted.recipe.corpus.splitter
+    if splitter.cutoff is not None:
+        yield f"the run is that of the window whose cut-off is {splitter.cutoff}"
     if loaded_dtype(drafted.config, drafted.source.folder) is None:
         yield "weights in float32: neither the base's configuration nor its file says their type"
     if place.kind == "cpu":

@@ -16,7 +16,7 @@ from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.data.known import bounded_now
-from adapterhub_fin.engine.data.splits import PARTS
+from adapterhub_fin.engine.data.splits import SPLITS
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.arguments import check_training, total_steps
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
@@ -101,10 +101,10 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     head.check(config)
     method.check(config, head.task)
     corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
-    recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"split": corpora.split})})
-    head.fit_labels(corpora.parts["train"])
-    check_targets(head, corpora.parts, recipe.corpus.called)
-    check_parts(recipe.head.name, head, corpora.parts, metric, recipe.corpus.called)
+    recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"splitter": corpora.splitter})})
+    head.fit_labels(corpora.splits["train"])
+    check_targets(head, corpora.splits, recipe.corpus.called)
+    check_parts(recipe.head.name, head, corpora.splits, metric, recipe.corpus.called)
     with quiet_loading():
         tokenizer = plugs.load_tokenizer(source.folder)
     targets = extensions().targets(str(config.model_type), recipe.method.name)
@@ -176,11 +176,11 @@ def _encoded(
     recipe: Recipe, corpora: Corpora, head: HeadImplementation, tokenizer: PreTrainedTokenizerBase
 ) -> Examples:
     found = {}
-    for part in PARTS:
+    for split in SPLITS:
         try:
-            found[part] = head.encode(corpora.parts[part], tokenizer, recipe.training.max_length)
+            found[split] = head.encode(corpora.splits[split], tokenizer, recipe.training.max_length)
         except BadCorpus as error:
-            raise BadCorpus(f"corpus {recipe.corpus.name}, {part} part: {error}") from error
-        if not found[part]:
-            raise BadCorpus(f"corpus {recipe.corpus.name}: the {part} part gives no example: give it more rows")
+            raise BadCorpus(f"corpus {recipe.corpus.name}, {split} part: {error}") from error
+        if not found[split]:
+            raise BadCorpus(f"corpus {recipe.corpus.name}: the {split} part gives no example: give it more rows")
     return found

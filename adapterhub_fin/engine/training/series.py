@@ -160,7 +160,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
     for number, window in enumerate(windows, 1):
         alone = recipe.window(window)
         try:
-            division = divide(table, alone.corpus.split, corpus)
+            division = divide(table, alone.corpus.splitter, corpus)
             if labels is not None:
                 check_labels((labels[place] for place in division.places["train"]), corpus)
             _check_head(alone, division)
@@ -168,7 +168,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
             raise BadCorpus(f"window {number} of {len(windows)}: {error}") from error
         learnt = learnt_places(division)
         inputs = _inputs(alone, method, lines_digest(lines[place] for place in learnt))
-        sizes = {part: len(places) for part, places in division.places.items()}
+        sizes = {split: len(places) for split, places in division.places.items()}
         end = max(dates(table)[1][place] for place in learnt)
         found.append(Planned(window, alone, sizes, {**rows.notes, **division.notes}, end, there.get(inputs)))
     return found
@@ -177,9 +177,9 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
 def _check_head(recipe: Recipe, division: Division) -> None:
     """Raise BadCorpus where the head can learn nothing from a window's rows, or not be measured on them."""
     head: HeadImplementation = plugs.build(Head, recipe.head.name, recipe.head.options)
-    head.fit_labels(division.parts["train"])
+    head.fit_labels(division.splits["train"])
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
-    check_parts(recipe.head.name, head, division.parts, metric, recipe.corpus.called)
+    check_parts(recipe.head.name, head, division.splits, metric, recipe.corpus.called)
 
 
 def _windows(recipe: Recipe, rows: Rows) -> list[Window]:
@@ -210,7 +210,7 @@ def _inputs(recipe: Recipe, method: Mapping[str, Any], corpus: str) -> bytes:
             "method": [recipe.method.name, dict(method)],
             "head": [recipe.head.name, head.model_dump(mode="json")],
             "corpus": [recipe.corpus.name, corpus],
-            "split": recorded["corpus"]["split"],
+            "splitter": recorded["corpus"]["splitter"],
             "training": recorded["training"],
         }
     )

@@ -240,7 +240,7 @@ def _store(setup: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapp
     plugs.check_stored(setup.site.modules_to_save, folder, recipe.method.name)
     check_trained_loads(setup, folder)
     manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
-    learnt = learnt_texts(setup.corpora.parts)
+    learnt = learnt_texts(setup.corpora.splits)
     version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), learnt=learnt)
     if recipe.base.path is not None:
         bases.remember(plugs.fingerprint_key(setup.base), setup.source.folder)

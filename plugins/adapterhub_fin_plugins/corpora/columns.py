@@ -25,7 +25,7 @@ def corpus_rows(records: Sequence[Record], wanted: Columns) -> Rows:
     """Return the table that `wanted` describes; BadCorpus names the file, the row and the column."""
     notes: dict[str, int] = {}
     table: dict[str, list[Any]] = {"text": texts(records, wanted.text)}
-    for name, column in (("label", wanted.label), ("group", wanted.group), ("split", wanted.part)):
+    for name, column in (("label", wanted.label), ("group", wanted.group), ("split", wanted.split)):
         if column is not None:
             table[name] = names(records, column)
     if wanted.target is not None:

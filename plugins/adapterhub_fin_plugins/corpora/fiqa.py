@@ -36,7 +36,7 @@ class Fiqa(CorpusImplementation):
 
     def load(self) -> Rows:
         with refusing_as("fiqa"):
-            rows = [row for path, part in self._files() for row in self._rows(path, part)]
+            rows = [row for path, split in self._files() for row in self._rows(path, split)]
         targets: dict[str, set[float]] = defaultdict(set)
         first: dict[str, dict[str, Any]] = {}
         for row in rows:
@@ -50,10 +50,10 @@ class Fiqa(CorpusImplementation):
     def _files(self) -> Iterator[tuple[Path, str]]:
         kinds = ("headline", "post") if self.options.kind == "both" else (self.options.kind,)
         for kind in kinds:
-            for part in ("train", "test"):  # what is called test is labelled too
-                yield self.options.path.expanduser() / f"task1_{kind}_ABSA_{part}.json", part
+            for split in ("train", "test"):  # what is called test is labelled too
+                yield self.options.path.expanduser() / f"task1_{kind}_ABSA_{split}.json", split
 
-    def _rows(self, path: Path, part: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, path: Path, split: str) -> Iterator[dict[str, Any]]:
         for number, entry in _entries(path):
             place = f"{path.name}, entry {number}"
             sentence = _field(entry, "sentence", place)
@@ -66,7 +66,7 @@ class Fiqa(CorpusImplementation):
                     "text": f"{entity}: {sentence}" if self.options.name_entity else sentence,
                     "target": _score(_field(opinion, "sentiment_score", place), place),
                     "group": sentence,
-                    "split": part,
+                    "split": split,
                     "origin": f"{path.name}:{number}",
                 }
 

@@ -30,11 +30,11 @@ class Hub(CorpusImplementation):
             with self._reading():
                 builder = self._builder()
                 commit = self._commit(builder)
-                read = {part: list(self._records(builder, part, commit)) for part in self.options.splits}
+                read = {split: list(self._records(builder, split, commit)) for split in self.options.splits}
             found = corpus_rows([record for records in read.values() for record in records], self.options)
         table = found.table
         if len(read) > 1:
-            table = table.add_column("split", [part for part, records in read.items() for _ in records])
+            table = table.add_column("split", [split for split, records in read.items() for _ in records])
         # Where rows carry dates those say when they were known; else this moment does, of this commit.
         evidence = f"{self.source} at commit {commit}, when it was read here"
         known = BoundedNow.of(evidence) if commit else None
@@ -66,21 +66,21 @@ class Hub(CorpusImplementation):
             )
         return commit if self.options.path is None and re.fullmatch("[0-9a-f]{40}", commit) else None
 
-    def _records(self, builder: Any, part: str, commit: str | None) -> Iterator[Record]:
-        rows = self._rows(builder, part)
+    def _records(self, builder: Any, split: str, commit: str | None) -> Iterator[Record]:
+        rows = self._rows(builder, split)
         classes = {name: kind.names for name, kind in (rows.features or {}).items() if isinstance(kind, ClassLabel)}
-        source = f"{self.source}{'@' + commit[:12] if commit else ''}:{part}"
+        source = f"{self.source}{'@' + commit[:12] if commit else ''}:{split}"
         number = 0
         for number, cells in enumerate(self._first(rows), start=1):
             yield Record({**cells, **_named(cells, classes)}, source, number, "row")
         if not number:
             raise BadCorpus(f"{source} holds no rows")
 
-    def _rows(self, builder: Any, part: str) -> Any:
+    def _rows(self, builder: Any, split: str) -> Any:
         if self.options.streaming:
-            return builder.as_streaming_dataset(split=part)
+            return builder.as_streaming_dataset(split=split)
         builder.download_and_prepare()
-        return builder.as_dataset(split=part)
+        return builder.as_dataset(split=split)
 
     def _first(self, rows: Any) -> Iterable[dict[str, Any]]:
         """The rows that are wanted, in their order."""

@@ -51,7 +51,7 @@ class Columns(Zoned):
         None, pattern=CALENDAR_PATTERN, description="Whose business days a horizon in B counts: weekdays, XNYS, ..."
     )
     group: str | None = Field(None, description="Column of what a grouped split keeps whole, such as the firm.")
-    part: str | None = Field(None, description="Column that says train, validation or test, for a split by given.")
+    split: str | None = Field(None, description="Column that says train, validation or test, for a split by given.")
 
     @field_validator("text")
     @classmethod
@@ -136,8 +136,10 @@ class HubOptions(Columns):
             raise ValueError(f"revision {self.revision} is of the Hub, and path is read as it lies: give one of them")
         if self.streaming and self.rows is None:
             raise ValueError("streaming needs rows: how many to take")
-        if len(self.splits) > 1 and self.part is not None:
-            raise ValueError(f"part {self.part} and several splits both say a row's part: give one of them")
+        if len(self.splits) > 1 and self.split is not None:
+            raise ValueError(
+                f"split {self.split} and several splits both say which split a row is of: give one of them"
+            )
         return self
 
 

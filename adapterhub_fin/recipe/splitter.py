@@ -14,7 +14,7 @@ from adapterhub_fin.plugin.options import Options
 _ONLY = {"folds": "walk-forward", "fold": "walk-forward", "since": "window", "cutoff": "window", "until": "window"}
 
 
-class Split(Options):
+class Splitter(Options):
     """How rows become train, validation and test; selecting on test is never possible."""
 
     by: Literal["random", "stratified", "grouped", "time", "walk-forward", "window", "given"] | None = Field(
@@ -60,13 +60,13 @@ class Split(Options):
         return None if embargo is None else Offset(embargo, self.calendar)
 
     @model_validator(mode="after")
-    def _something_is_left_to_train_on(self) -> Split:
+    def _something_is_left_to_train_on(self) -> Splitter:
         if self.validation + self.test >= 1:
             raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
         return self
 
     @model_validator(mode="after")
-    def _options_go_together(self) -> Split:
+    def _options_go_together(self) -> Splitter:
         by = self.by or "left to the rows"
         if self.embargo is not None and by not in ("time", "walk-forward", "window"):
             raise ValueError(f"embargo {self.embargo} needs rows in order of time, and by is {by}: use time")
@@ -79,7 +79,7 @@ class Split(Options):
         return self
 
     @model_validator(mode="after")
-    def _a_fold_is_one_of_the_folds(self) -> Split:
+    def _a_fold_is_one_of_the_folds(self) -> Splitter:
         if self.by == "walk-forward" and (self.folds is None or self.fold is None):
             raise ValueError("by walk-forward needs both folds and fold, such as folds 5 and fold 1")
         if self.folds is not None and self.fold is not None and self.fold > self.folds:
@@ -87,7 +87,7 @@ class Split(Options):
         return self
 
     @model_validator(mode="after")
-    def _a_window_has_its_days_in_order(self) -> Split:
+    def _a_window_has_its_days_in_order(self) -> Splitter:
         if self.by == "window" and (self.cutoff is None or self.until is None):
             raise ValueError("by window needs both cutoff and until, such as 2021-04-01 and 2021-07-01")
         days = [day for day in (self.since, self.cutoff, self.until) if day is not None]
