@@ -19,7 +19,7 @@ import torch
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
-from adapterhub_fin.engine.training.prepare import draft, set_up
+from adapterhub_fin.engine.training.prepare import load_run, prepare
 from adapterhub_fin.plugin.examples import lengths
 
 ROUNDS = 3
@@ -38,7 +38,7 @@ def shuffled(examples: Any, size: int) -> Iterator[int]:
 
 def tokens_a_second(recipe: dict[str, Any], order: Order, steps: int) -> float:
     """Real tokens of some steps over their time, the first two left out."""
-    setup = set_up(draft(ahf.Recipe.read(recipe)), new_adapter_name())
+    setup = load_run(prepare(ahf.Recipe.read(recipe)), new_adapter_name())
     model = setup.method.attach(setup.model, setup.site).train()
     size, examples = setup.recipe.training.batch_size, setup.examples["train"]
     collate, places = setup.head.collator(setup.tokenizer), order(examples, size)

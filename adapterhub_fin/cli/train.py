@@ -97,7 +97,7 @@ def label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]
     """Return how many rows have each label, the labels with the most rows first."""
     listed = sorted(labels.items(), key=lambda each: -sum(each[1].values()))
     rows = [
-        (f"label {label}", f"{sum(splits.values()):,} ({', '.join(f'{split} {n:,}' for part, n in splits.items())})")
+        (f"label {label}", f"{sum(splits.values()):,} ({', '.join(f'{split} {n:,}' for split, n in splits.items())})")
         for label, splits in listed[:LABELS_SHOWN]
     ]
     return [*rows, *([("more labels", f"{len(listed) - LABELS_SHOWN:,}")] if len(listed) > LABELS_SHOWN else [])]

@@ -16,8 +16,8 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import fingerprint
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import check_probe, check_shape
+from adapterhub_fin.engine.base.load_base import load_config
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.base.tensor_file import TensorFile
@@ -72,7 +72,7 @@ def _names(served: str, folder: Path | None) -> Iterator[str]:
 
 def _check_layers(base: Base, folder: Path, leave_out: Collection[str], described: str) -> None:
     """Names and shapes, from the configuration alone; in either of the classes that a pin may have been taken from."""
-    config = plugs.load_config(folder)
+    config = load_config(folder)
     wrong: WrongBase | None = None
     classes: tuple[Any, ...] = (AutoModelForCausalLM, AutoModel)  # untyped, as Transformers has them
     for auto in classes:

@@ -62,7 +62,7 @@ class Description:
     """A plugin's calling card; `options` must be importable without torch."""
 
     kind: ClassVar[str]
-    beside: ClassVar[tuple[str, ...]] = ()  # keys of a recipe among the options that the core reads itself
+    reserved_keys: ClassVar[tuple[str, ...]] = ()  # keys of a recipe among the options that the core reads itself
     name: str
     summary: str
     target: str
@@ -143,7 +143,7 @@ class Corpus(Description):
     """A source of rows; the target builds an `interfaces.CorpusImplementation` from its options."""
 
     kind: ClassVar[str] = "corpus"
-    beside: ClassVar[tuple[str, ...]] = ("splitter",)
+    reserved_keys: ClassVar[tuple[str, ...]] = ("splitter",)
     license: str = "unknown"
     source: str = ""
 

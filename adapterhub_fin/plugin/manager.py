@@ -139,7 +139,7 @@ class Extensions:
 
     def options(self, kind: type[Description], name: str, given: Mapping[str, Any]) -> BaseModel:
         """A plugin's options, checked without importing the plugin; raises UnknownName or BadRecipe with near names."""
-        return checked(self.get(kind, name).load_options(), given, f"{kind.kind} {name}", kind.beside)
+        return checked(self.get(kind, name).load_options(), given, f"{kind.kind} {name}", kind.reserved_keys)
 
     def targets(self, model_type: str, method: str) -> tuple[str, ...] | None:
         """The first plugin's advice on which layers to adapt; a plugin that raises is marked and passed over."""

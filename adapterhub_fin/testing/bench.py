@@ -65,14 +65,14 @@ class Bench:
 
         return train(self.recipe(name, **training), registry=self.registry)
 
-    def plugs(self, version: Version | None = None) -> tuple[MethodImplementation, HeadImplementation]:
+    def build(self, version: Version | None = None) -> tuple[MethodImplementation, HeadImplementation]:
         """The method and the head; with a version, the head knows what that one learnt."""
-        from adapterhub_fin.engine.base import load as plugs
+        from adapterhub_fin.engine.base.build_plugin import build_plugin
 
         name, options = _split(self.head)
         stored = version.manifest.head if version is not None else None
-        method: MethodImplementation = plugs.build(Method, *_split(self.method))
-        head: HeadImplementation = plugs.build(Head, name, stored.options if stored is not None else options)
+        method: MethodImplementation = build_plugin(Method, *_split(self.method))
+        head: HeadImplementation = build_plugin(Head, name, stored.options if stored is not None else options)
         if stored is not None:
             head.set_labels(stored.labels)
         return method, head
@@ -81,14 +81,14 @@ class Bench:
         self, version: Version, *, bare: bool = False
     ) -> tuple[nn.Module, PreTrainedTokenizerBase, tuple[str, ...]]:
         """The base as the method wants it loaded, its tokenizer, and the head's modules; `bare` is without a head."""
-        from adapterhub_fin.engine.base import load as plugs
+        from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
         from adapterhub_fin.engine.base.padding import align_padding
         from adapterhub_fin.engine.base.quiet import quiet_loading
 
-        method, head = self.plugs(version)
+        method, head = self.build(version)
         with quiet_loading():
-            model, travelling = plugs.load_base(self.base(), None if bare else head, method)
-            tokenizer = plugs.load_tokenizer(self.base())
+            model, travelling = load_base(self.base(), None if bare else head, method)
+            tokenizer = load_tokenizer(self.base())
         align_padding(model, tokenizer)
         return model, tokenizer, tuple(travelling)
 

@@ -31,9 +31,9 @@ class CorpusContract(DescriptionContract):
     head: ClassVar[str] = "classify"  # one that can learn from it
 
     def _load(self, folder: Path) -> Rows:
-        from adapterhub_fin.engine.base import load as plugs
+        from adapterhub_fin.engine.base.build_plugin import build_plugin
 
-        rows: Rows = plugs.build(Corpus, self.name, self.options_for(folder)).load()
+        rows: Rows = build_plugin(Corpus, self.name, self.options_for(folder)).load()
         return rows
 
     @pytest.fixture

@@ -15,7 +15,7 @@ from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.prepare import LoadedRun
+    from adapterhub_fin.engine.training.prepare import LoadedRun, prepare
     from adapterhub_fin.engine.training.train import Run
 
 
@@ -53,9 +53,9 @@ class HeadContract(AtTheBench):
         from torch.optim import AdamW
 
         from adapterhub_fin.engine.base.adapter_names import new_adapter_name
-        from adapterhub_fin.engine.training.prepare import draft, set_up
+        from adapterhub_fin.engine.training.prepare import load_run
 
-        setup = set_up(draft(Recipe.read(trained.bench.recipe("loss"))), new_adapter_name())
+        setup = load_run(prepare(Recipe.read(trained.bench.recipe("loss"))), new_adapter_name())
         batch = _batch(setup)
         labels = batch.pop("labels")
         optimizer = AdamW(setup.model.parameters(), lr=1e-3)
@@ -110,7 +110,7 @@ class HeadContract(AtTheBench):
     def test_a_stored_version_restores_what_was_learnt(self, trained: Trained) -> None:
         stored = trained.run.version.manifest.head
         assert stored is not None, "the manifest holds no head"
-        _, restored = trained.bench.plugs(trained.run.version)
+        _, restored = trained.bench.build(trained.run.version)
         learnt = trained.run.adapter.head
         assert learnt is not None
         assert (restored.labels is None) == (learnt.labels is None)

@@ -143,9 +143,9 @@ class MergerContract(DescriptionContract):
         return description
 
     def _build(self) -> MergerImplementation:
-        from adapterhub_fin.engine.base import load as plugs
+        from adapterhub_fin.engine.base.build_plugin import build_plugin
 
-        built: MergerImplementation = plugs.build(Merger, self.name, self.options)
+        built: MergerImplementation = build_plugin(Merger, self.name, self.options)
         return built
 
     def _count(self) -> int:

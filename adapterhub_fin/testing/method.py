@@ -203,7 +203,7 @@ def _attached(trained: Trained) -> tuple[set[str], nn.Module, AttachContext]:
     from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 
     model, _, travelling = trained.bench.model(trained.run.version)
-    method, head = trained.bench.plugs(trained.run.version)
+    method, head = trained.bench.build(trained.run.version)
     before = list(model.parameters())
     site = AttachContext(adapter_name=new_adapter_name(), modules_to_save=travelling, task=head.task)
     adapted = method.attach(model, site)

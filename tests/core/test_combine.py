@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from adapterhub_fin import Merger
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.merging.combine import Combined, Rank, check_count, check_rank, combine, space_for
 from adapterhub_fin.errors import BadMerge, PluginError
 from adapterhub_fin.plugin.interfaces import MergerImplementation
@@ -34,14 +34,14 @@ def merged(name: str, space: str | None = None, rank: Rank = None, seed: int = 7
     merger = extensions().get(Merger, name)
     changes = given.pop("changes", CHANGES)[: merger.adapters[1]]
     weights = given.pop("weights", WEIGHTS)[: len(changes)]
-    built = plugs.build(Merger, name, given)
+    built = build_plugin(Merger, name, given)
     return combine(changes, weights, merger, built, space=space_for(merger, space), rank=rank, seed=seed)
 
 
 def on_matrices(name: str, matrices: Tensor) -> Tensor:
     """The plugin itself, on these."""
     weights = torch.tensor(WEIGHTS, dtype=matrices.dtype)
-    found: Tensor = plugs.build(Merger, name, {}).merge(matrices, weights, torch.Generator().manual_seed(7))
+    found: Tensor = build_plugin(Merger, name, {}).merge(matrices, weights, torch.Generator().manual_seed(7))
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.evaluation.metrics import check_parts, measured, metric_for, metric_functions
 
 TRUTH, SAID = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
@@ -38,7 +38,7 @@ def test_a_metric_that_takes_labels_is_given_the_head_s(monkeypatch: pytest.Monk
 
 def test_training_measures_over_all_labels_of_the_head() -> None:
     """G 6: the figure of a part that lacks a label, and that of one that has it, are of the same labels."""
-    head: Any = plugs.build(ahf.Head, "classify", {})
+    head: Any = build_plugin(ahf.Head, "classify", {})
     head.set_labels(["a", "b", "c"])
     answers = SimpleNamespace(label_ids=TRUTH, predictions=np.eye(3)[SAID])
     assert measured("classify", head)(answers) == pytest.approx(
@@ -55,7 +55,7 @@ def test_a_function_without_a_signature_is_called_with_two_arrays() -> None:
 @pytest.mark.parametrize("flat", [-0.7, 0.1, 0.5, 0.0, 1e300, 5e-324])
 @pytest.mark.parametrize(("part", "selects"), [("validation", "r2"), ("test", "r2"), ("test", "mae")])
 def test_parts_that_leave_a_metric_undefined_are_refused(flat: float, part: str, selects: str) -> None:
-    head: Any = plugs.build(ahf.Head, "regress", {})
+    head: Any = build_plugin(ahf.Head, "regress", {})
     head.fit_labels(Dataset.from_dict({"target": [0.0, 1.0, 3.0]}))
     fine = Dataset.from_dict({"target": [0.0, 0.5]})
     parts = {"train": fine, "validation": fine, "test": fine}
@@ -66,7 +66,7 @@ def test_parts_that_leave_a_metric_undefined_are_refused(flat: float, part: str,
 
 
 def test_a_metric_that_is_not_asked_for_of_validation_may_be_undefined() -> None:
-    head: Any = plugs.build(ahf.Head, "regress", {})
+    head: Any = build_plugin(ahf.Head, "regress", {})
     head.fit_labels(Dataset.from_dict({"target": [0.0, 1.0, 3.0]}))
     fine, flat = Dataset.from_dict({"target": [0.0, 0.5]}), Dataset.from_dict({"target": [0.7, 0.7, 0.7]})
     check_parts("regress", head, {"validation": flat, "test": fine}, metric_for("regress", "mae"), "mine")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import AttachContext
 
@@ -23,7 +23,7 @@ TARGETS = {"target_modules": ["q_proj", "v_proj"]}
 def attach(name: str, **options: Any) -> Any:
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(**SIZES))
-    method = plugs.build(Method, name, options)
+    method = build_plugin(Method, name, options)
     with torch.random.fork_rng(devices=[]):
         return method.attach(model, AttachContext(adapter_name=new_adapter_name(), task="CAUSAL_LM"))
 

@@ -30,7 +30,7 @@ from adapterhub_fin import WrongBase
 from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.adapter_names import meta_twin
 from adapterhub_fin.engine.base.check import check_base, describe_base
-from adapterhub_fin.engine.base.load import missing_modules
+from adapterhub_fin.engine.base.load_base import missing_modules
 
 
 def lora(model: torch.nn.Module, name: str = "default") -> torch.nn.Module:

@@ -22,7 +22,7 @@ from adapterhub_fin.engine.planning.batches import longest_part, training_parts
 from adapterhub_fin.engine.planning.dry_run import rehearse
 from adapterhub_fin.engine.planning.machine import find_device, known_speed
 from adapterhub_fin.engine.training import train as training
-from adapterhub_fin.engine.training.prepare import PreparedRun, draft, set_up
+from adapterhub_fin.engine.training.prepare import PreparedRun, load_run, prepare
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.bench import Bench
@@ -44,7 +44,7 @@ def recipe(folder: Path, method: dict[str, Any], head: str = "classify", **keys:
 
 
 def drafted(folder: Path, method: dict[str, Any], head: str = "classify", **keys: Any) -> PreparedRun:
-    return draft(ahf.Recipe.read(recipe(folder, method, head, **keys)))
+    return prepare(ahf.Recipe.read(recipe(folder, method, head, **keys)))
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def saved_bytes(model: torch.nn.Module, sizes: list[int]) -> Iterator[None]:
 
 def real(plan: PreparedRun) -> tuple[Any, dict[str, Tensor]]:
     """The adapted model with its weights, and the batch that the rehearsal takes."""
-    setup = set_up(plan, plan.site.adapter_name)
+    setup = load_run(plan, plan.site.adapter_name)
     model: Any = setup.method.attach(setup.model, setup.site).train()
     return model, plan.head.collator(plan.tokenizer)([dict(row) for row in longest_part(plan)])
 
@@ -268,5 +268,5 @@ def test_a_plan_takes_the_type_that_the_method_asks_for(tmp_path: Path) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         bench = Bench(tmp_path / str(dtype), "decoder", {"name": "qlora", "rank": 4}, {"name": "classify"})
         AutoModelForCausalLM.from_pretrained(bench.base(), dtype=dtype).save_pretrained(bench.base())
-        sizes.append(rehearse(draft(ahf.Recipe.read(bench.recipe("typed")))).weights)
+        sizes.append(rehearse(prepare(ahf.Recipe.read(bench.recipe("typed")))).weights)
     assert sizes[0] == sizes[1]

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import tokenizer_probe
-from adapterhub_fin.engine.base.load import padding
+from adapterhub_fin.engine.base.load_base import padding
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.testing import tiny_corpus

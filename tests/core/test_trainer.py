@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
 from adapterhub_fin.engine.evaluation.metrics import metric_for
 from adapterhub_fin.engine.training import trainer as trainer_module
@@ -40,7 +40,7 @@ class Line(nn.Module):
 def made(folder: Path, *, head: Any = None, penalty: float | None = None, **extra: Any) -> AdapterTrainer:
     training = {"batch_size": 8, "accumulate": 2, "seed": 5, **extra.pop("training", {})}
     recipe = Recipe.read({"name": "a/b", "corpus": "headlines", "training": training}).check().resolved()
-    reader = plugs.build(ahf.Head, "classify", head or {})
+    reader = build_plugin(ahf.Head, "classify", head or {})
     reader.set_labels(["a", "b", "c"])
     method = SimpleNamespace(penalty=lambda model, adapter_name: None if penalty is None else torch.tensor(penalty))
     return AdapterTrainer(

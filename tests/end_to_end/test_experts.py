@@ -27,7 +27,7 @@ from transformers import (
 
 import adapterhub_fin as ahf
 from adapterhub_fin.cli import group
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.experts import OutOfReach, Reach
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import AttachContext
@@ -75,7 +75,7 @@ def left_out(config: PretrainedConfig, method: str, **options: Any) -> OutOfReac
     base = skeleton(config)
     reach = Reach(base)
     return reach.out_of(
-        plugs.build(Method, method, options).attach(base, AttachContext(adapter_name="ahf_00000000", task="CAUSAL_LM"))
+        build_plugin(Method, method, options).attach(base, AttachContext(adapter_name="ahf_00000000", task="CAUSAL_LM"))
     )
 
 

@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification
 import adapterhub_fin as ahf
 from adapterhub_fin.cli import group
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base.load import fingerprint_key
+from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import LoraFactors, MethodImplementation

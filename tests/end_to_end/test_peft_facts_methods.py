@@ -185,12 +185,12 @@ class TestNinePrefixTuning:
 
     def test_a_prefix_starts_from_what_the_base_makes_of_a_text(self, tmp_path: Path) -> None:
         from adapterhub_fin.engine.base.adapter_names import new_adapter_name
-        from adapterhub_fin.engine.training.prepare import draft, set_up
+        from adapterhub_fin.engine.training.prepare import load_run, prepare
 
         for base in ("encoder", "decoder"):
             method = {"name": "prefix-tuning", "tokens": 5, "text": "Profit rose."}
             bench = Bench(tmp_path / base, base, method, CLASSIFY)
-            setup = set_up(draft(ahf.Recipe.read(bench.recipe("start"))), new_adapter_name())
+            setup = load_run(prepare(ahf.Recipe.read(bench.recipe("start"))), new_adapter_name())
             seen: dict[str, torch.Tensor] = {}
             name = (
                 "bert.encoder.layer.1.attention.self.value" if base == "encoder" else "model.layers.1.self_attn.v_proj"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.data.splits import SPLITS, divide
 from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.interfaces import Rows
@@ -21,7 +21,7 @@ NEW_YORK = "America/New_York"
 
 
 def load(name: str, **options: Any) -> Rows:
-    rows: Rows = plugs.build(
+    rows: Rows = build_plugin(
         Corpus, name, {key: str(v) if isinstance(v, Path) else v for key, v in options.items()}
     ).load()
     return rows

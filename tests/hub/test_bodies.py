@@ -233,7 +233,7 @@ def test_a_long_text_that_begins_with_a_digit_is_a_text() -> None:
 
 
 def test_lines_of_a_commit_are_held_to_a_few_megabytes(tmp_path: Path) -> None:
-    from adapterhub_fin_registry.hub_server.receiving import BlobWriter
+    from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
 
     reader = ndjson.CommitReader(lambda: BlobWriter(tmp_path), 1000)
     line = b'{"key": "deletedFile", "value": {"path": "%s"}}\n' % (b"x" * 100_000)
@@ -245,7 +245,7 @@ def test_lines_of_a_commit_are_held_to_a_few_megabytes(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
 def test_a_commit_of_many_files_does_not_hold_them_all_open(tmp_path: Path) -> None:
-    from adapterhub_fin_registry.hub_server.receiving import BlobWriter
+    from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
 
     reader = ndjson.CommitReader(lambda: BlobWriter(tmp_path), 1000)
     before = psutil.Process().num_fds()

@@ -152,7 +152,7 @@ def test_a_short_id_that_begins_two_commits_is_told(tone: Any, monkeypatch: pyte
         return "abcdef0" + str(known.index(digest) + 1) * 33
 
     monkeypatch.setattr(repository, "version_id", version_id)
-    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
     from adapterhub_fin_registry.hub_server.repo.state import State
 
     found = repository.Repository(tone.registry, State(tone.state), lambda v: b"", "acme/conditions", RepositoryState())

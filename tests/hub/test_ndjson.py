@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
 from adapterhub_fin_registry.hub_server.errors import HubError
 from adapterhub_fin_registry.hub_server.push.commit_body import CommitReader
-from adapterhub_fin_registry.hub_server.receiving import BlobWriter
 
 DATA = bytes(range(256)) * 3 + b"\xff\xff\xfe"  # whose base64 has slashes
 SAID = base64.b64encode(DATA).replace(b"/", b"\\/")

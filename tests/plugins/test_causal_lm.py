@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.padding import padding
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.descriptions import Corpus, Head
@@ -39,7 +39,7 @@ def tokenizer(decoder: Path) -> Any:
 
 
 def head(**options: Any) -> Any:
-    return plugs.build(Head, "causal-lm", options)
+    return build_plugin(Head, "causal-lm", options)
 
 
 def encoded(tokenizer: Any, size: int, *texts: str, **options: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.interfaces import Prediction
 
@@ -22,7 +22,7 @@ NAMES = ["down", "flat", "up"]
 
 
 def head(rows: list[str] | None = None, **options: Any) -> Any:
-    found = plugs.build(Head, "classify", options)
+    found = build_plugin(Head, "classify", options)
     found.fit_labels(Dataset.from_dict({"label": rows or NAMES}))
     return found
 
@@ -95,7 +95,7 @@ def test_labels_are_sorted_or_as_they_are_listed() -> None:
     with pytest.raises(ahf.BadCorpus, match="'side' is not among the head's: down, flat, up"):
         head().target({"label": "side"})
     with pytest.raises(ahf.BadManifest, match="needs its labels"):
-        plugs.build(Head, "classify", {}).set_labels([])
+        build_plugin(Head, "classify", {}).set_labels([])
 
 
 def test_answers_are_the_likeliest_label_and_each_label_s_chance() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adapterhub_fin import Merger
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.errors import BadMerge, BadRecipe
 
 # Two changes of one row, or of two rows of four where a method ranks within rows.
@@ -20,7 +20,7 @@ SECOND = [[-2.0, -3.0, 1.0, 5.0, 0.5]]
 def merge(name: str, *changes: list[list[float]], weights: list[float] | None = None, **options: Any) -> Tensor:
     stack = torch.tensor(changes, dtype=torch.float64)
     weighing = torch.tensor(weights or [1.0] * len(changes), dtype=torch.float64)
-    merged: Tensor = plugs.build(Merger, name, options).merge(stack, weighing, torch.Generator().manual_seed(3))
+    merged: Tensor = build_plugin(Merger, name, options).merge(stack, weighing, torch.Generator().manual_seed(3))
     return merged
 
 
@@ -107,7 +107,7 @@ def test_sce_of_changes_whose_squares_no_float_holds() -> None:
     stack = torch.tensor([FIRST, SECOND], dtype=torch.float32)
     for size in (2.0**-100, 2.0**100):
         found, wanted = (
-            plugs.build(Merger, "sce", {"density": 0.4}).merge(each, torch.ones(2), torch.Generator())
+            build_plugin(Merger, "sce", {"density": 0.4}).merge(each, torch.ones(2), torch.Generator())
             for each in (size * stack, stack)
         )
         assert wanted.any() and torch.equal(found / size, wanted)
@@ -190,5 +190,5 @@ def test_peft_means_the_same(name: str, theirs: str) -> None:
 
     changes = torch.randn(3, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weights = torch.tensor([1.0, -0.5, 0.3], dtype=torch.float64)
-    found = plugs.build(Merger, name, {"density": 0.3}).merge(changes, weights, torch.Generator())
+    found = build_plugin(Merger, name, {"density": 0.3}).merge(changes, weights, torch.Generator())
     assert torch.allclose(found, getattr(merge_utils, theirs)(list(changes), weights, 0.3), rtol=1e-12, atol=1e-14)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin import Merger
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.merging.combine import Combined, combine, space_for
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.plugin.manager import extensions
@@ -156,7 +156,7 @@ class Case:
             self.changes,
             self.weights,
             merger,
-            plugs.build(Merger, name, {}),
+            build_plugin(Merger, name, {}),
             space=space_for(merger),
             rank=rank,
             seed=SEED,
@@ -271,7 +271,7 @@ def _trained(folder: Path, module: str) -> LowRank | None:
 
 @pytest.mark.parametrize(("keep", "rank", "kept"), [(0.07, 100, 7), (0.55, 20, 11), (0.14, 50, 7), (0.01, 30, 1)])
 def test_tsv_rounds_a_share_up_and_no_further(keep: float, rank: int, kept: int) -> None:
-    built = plugs.build(Merger, "tsv", {"keep": keep})
+    built = build_plugin(Merger, "tsv", {"keep": keep})
     values = torch.arange(rank, 0, -1, dtype=torch.float64)
     merged = built.merge(torch.diag(values)[None], torch.ones(1, dtype=torch.float64), torch.Generator())
     assert torch.linalg.matrix_rank(merged) == kept

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.data.corpus import check_targets
 from adapterhub_fin.plugin.descriptions import Head
 
@@ -19,7 +19,7 @@ LISTED = ["down", "up"]
 
 
 def head(labels: list[str]) -> Any:
-    return plugs.build(Head, "classify", {"labels": labels})
+    return build_plugin(Head, "classify", {"labels": labels})
 
 
 @given(st.lists(st.sampled_from([*LISTED, "flat", "NA", "Up", "x 1"]), min_size=1), st.booleans())

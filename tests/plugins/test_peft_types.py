@@ -82,12 +82,12 @@ def test_a_type_that_stores_no_head_is_refused_one(name: str, tmp_path: Path) ->
 
 
 def test_an_option_that_peft_does_not_have_is_named() -> None:
-    from adapterhub_fin.engine.base import load as plugs
+    from adapterhub_fin.engine.base.build_plugin import build_plugin
     from adapterhub_fin.errors import UnknownName
     from adapterhub_fin.plugin.descriptions import Method
 
     with pytest.raises(UnknownName, match="did you mean target_modules"):
-        plugs.build(Method, "peft:loha", {"target_modlues": ["query"]})
+        build_plugin(Method, "peft:loha", {"target_modlues": ["query"]})
 
 
 def test_the_documentation_says_of_each_type_what_becomes_of_it() -> None:

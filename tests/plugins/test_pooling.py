@@ -19,7 +19,7 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.errors import AdapterHubError, BadMerge, BadRecipe, Refused
 from adapterhub_fin.plugin.backbone import unwrapped
 from adapterhub_fin.plugin.descriptions import Head
@@ -38,7 +38,7 @@ CONFIGS = {
 
 
 def head(name: str = "classify", **options: Any) -> Any:
-    built = plugs.build(Head, name, {"pooling": "mean", **options})
+    built = build_plugin(Head, name, {"pooling": "mean", **options})
     built.set_labels(["down", "flat", "up"] if name == "classify" else None)
     return built
 

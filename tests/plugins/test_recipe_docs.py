@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from adapterhub_fin import Recipe
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.recipe.recipe import Training
@@ -44,7 +44,7 @@ def shipped(kind: str) -> set[str]:
 def test_a_recipe_of_a_page_is_right(fragment: str) -> None:
     whole = Recipe.read({"name": "acme/tone", "corpus": "headlines", **yaml.safe_load(fragment)}).check()
     for kind, choice in ((Method, whole.method), (Head, whole.head)):
-        plugs.build(kind, choice.name, choice.options)  # PEFT's own types tell a wrong option here
+        build_plugin(kind, choice.name, choice.options)  # PEFT's own types tell a wrong option here
 
 
 @pytest.mark.parametrize("page", KINDS)

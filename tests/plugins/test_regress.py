@@ -17,7 +17,7 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.testing.bench import TEXTS, Bench
@@ -26,7 +26,7 @@ LORA = {"name": "lora", "rank": 4}
 
 
 def head(**options: Any) -> Any:
-    return plugs.build(Head, "regress", options)
+    return build_plugin(Head, "regress", options)
 
 
 def test_targets_are_standardised_and_answers_are_not() -> None:

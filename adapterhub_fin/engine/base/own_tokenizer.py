@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.load_base import load_tokenizer
 from adapterhub_fin.engine.base.padding import padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer
@@ -46,7 +46,7 @@ def _described(folder: Path) -> dict[str, Any] | None:
     """What the tokenizer of a folder does; None where there is none that can be read."""
     try:
         with quiet_loading():
-            return describe_tokenizer(plugs.load_tokenizer(folder))
+            return describe_tokenizer(load_tokenizer(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

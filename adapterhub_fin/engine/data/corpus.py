@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, missing_labels
 from adapterhub_fin.engine.data.splits import SPLITS, Division, divide
@@ -121,7 +121,7 @@ def check_there(choice: CorpusChoice) -> None:
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
     """All rows of a corpus, once each holds what a head reads; raises BadCorpus naming corpus and row."""
     check_there(choice)
-    rows: Rows = plugs.build_to_run(Corpus, choice.name, choice.options).load()
+    rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
     _check(rows.table, reader.inputs, reader.consumes, choice.called)
     return rows

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.load_base import outermost
 from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, StoredTensor
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.merging.parameters import AdaptedParameter, Kind
@@ -188,9 +188,9 @@ class Differences:
 
     def _bring(self, keys: Sequence[str], found: ExtractedChanges) -> None:
         """The modules that hold these parameters, whole; Refused names one that holds modules of its own."""
-        owners = plugs.outermost(sorted({self._owner(key) for key in keys}))
+        owners = outermost(sorted({self._owner(key) for key in keys}))
         # PEFT takes every module whose name ends with one of these, as in `norm` and `input_layernorm`.
-        found.modules = plugs.outermost([name for name in self.modules if owners and name.endswith(owners)])
+        found.modules = outermost([name for name in self.modules if owners and name.endswith(owners)])
         inside = tuple(f"{module}." for module in found.modules)
         if adapted := [name for name in found.places if name.startswith(inside)]:
             raise Refused(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.load_base import fingerprint_key, load_tokenizer
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.engine.importing.manifest import foreign_manifest
@@ -103,17 +103,17 @@ def extract(
             Path(place), manifest.model_copy(update={"recipe": recipe}), name=into, checks=extensions().vetoes()
         )
     if choice.path is not None:
-        bases.remember(plugs.fingerprint_key(pinned), source.folder)
+        bases.remember(fingerprint_key(pinned), source.folder)
     return Extraction(version, found.extracted, sorted(found.whole), found.left_out, found.unchanged)
 
 
 def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
     """The base's tokenizer, which a load of the version reads; WrongBase where the tuned model has another one."""
     with quiet_loading():
-        tokenizer = plugs.load_tokenizer(base)
+        tokenizer = load_tokenizer(base)
         if not any((tuned / name).is_file() for name in ("tokenizer.json", *tokenizer.vocab_files_names.values())):
             return tokenizer
-        own = plugs.load_tokenizer(tuned)
+        own = load_tokenizer(tuned)
     known = Base(**describe_tokenizer(tokenizer), fingerprint="verified")
     if off := other_tokenizer(own, known, conversations=True):
         raise WrongBase(

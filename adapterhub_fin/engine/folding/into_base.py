@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.check import check_base, expected_base
+from adapterhub_fin.engine.base.load_base import check_covered, load_config, load_tokenizer
 from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, StoredTensor, fingerprinted
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.progress import progress
@@ -78,13 +78,13 @@ class _Folding:
         self.whose, self.folder, self.travelling = found.version.reference, folder, found.travelling
         self.base = expected_base(found.registry, found.version)
         self.changes = changes_of(found.version, base_at_hand=True)
-        config = plugs.load_config(folder)
+        config = load_config(folder)
         self.model = shell_of(config, found.head, folder, self.whose)
         self.known = self.model.state_dict()
         self.ties: Mapping[str, str] = getattr(self.model, "all_tied_weights_keys", {})
         self.tensors = ModelTensors(folder, self.model)
         with quiet_loading():
-            self.tokenizer = plugs.load_tokenizer(folder)
+            self.tokenizer = load_tokenizer(folder)
         self._check_base()
         self.four_bit = self._four_bit(into)
         self.into = (into or "dequantised") if self.base.quantization else None
@@ -154,7 +154,7 @@ class _Folding:
                 )
         sure = {*self.tensors.by_key, *self.changes.whole, *self.ties}
         lost = [name.rpartition(".")[0] for name, _ in self.model.named_parameters() if name not in sure]
-        plugs.check_covered(lost, (), self.whose)
+        check_covered(lost, (), self.whose)
 
     def write(self, built: Path) -> None:
         """Write weights, configuration and tokenizer into an empty folder."""

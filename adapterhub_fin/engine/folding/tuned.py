@@ -14,8 +14,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING_NAMES,
 )
 
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.fingerprint import VOLATILE
+from adapterhub_fin.engine.base.load_base import load_config
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.errors import BaseNotFound, Refused, WrongBase
 
@@ -38,7 +38,7 @@ def tuned_shell(tuned: Path, base: Path) -> tuple[PreTrainedModel, Task]:
     """The tuned model without values, as its base's configuration makes it; WrongBase where the two differ."""
     if not (tuned / "config.json").is_file():
         raise BaseNotFound(f"{tuned} holds no config.json: name the folder of a fine-tuned model")
-    config, origin = plugs.load_config(tuned), plugs.load_config(base)
+    config, origin = load_config(tuned), load_config(base)
     for folder, each in ((tuned, config), (base, origin)):
         if getattr(each, "quantization_config", None) is not None:
             raise Refused(f"the weights at {folder} are quantized: name the folder of the model before that")

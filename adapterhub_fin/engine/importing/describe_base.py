@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoModel
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.load_base import fingerprint_key, load_config, load_tokenizer
 from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.model_tensors import ModelTensors, fingerprinted
 from adapterhub_fin.engine.base.quiet import quiet_loading
@@ -44,13 +45,13 @@ def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter:
         rows = stored.rows_before(vocabulary_size(model))
         tokenizer = _tokenizer(source.folder)
         found = describe_base(model, tokenizer, modules, source.repository, source.revision, parameters, rows=rows)
-    bases.remember(plugs.fingerprint_key(found), source.folder)
+    bases.remember(fingerprint_key(found), source.folder)
     return found
 
 
 def _model(folder: Path, head: HeadImplementation | None) -> tuple[PreTrainedModel, ModelTensors | None]:
     """The model without values, and its files; of files that can't be read by themselves, the model alone."""
-    config, bare = plugs.load_config(folder), AutoModel
+    config, bare = load_config(folder), AutoModel
     if getattr(config, "quantization_config", None) is None:
         with on_meta():
             shell: PreTrainedModel = bare.from_config(config) if head is None else head.skeleton(config)  # type: ignore[no-untyped-call]
@@ -64,7 +65,7 @@ def _model(folder: Path, head: HeadImplementation | None) -> tuple[PreTrainedMod
 def _head(record: Mapping[str, Any] | None) -> HeadImplementation | None:
     if record is None or is_unserved(record["name"]):
         return None
-    head: HeadImplementation = plugs.build(Head, record["name"], {})
+    head: HeadImplementation = build_plugin(Head, record["name"], {})
     head.set_labels(record["labels"])
     return head
 
@@ -73,4 +74,4 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     """The tokenizer in a base's folder; None where there is none, so that it is not held."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
         return None
-    return plugs.load_tokenizer(folder)
+    return load_tokenizer(folder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.locks import computing, tokenizing
 from adapterhub_fin.engine.base.padding import aligned_padding
 from adapterhub_fin.engine.base.progress import progress as bar
@@ -98,7 +98,7 @@ class Adapter:
         Options are those of the head `embed`: pooling, layer, normalize.
         """
         texts = check_texts(texts, "embed")
-        pooling: PoolingImplementation = plugs.build(Head, "embed", options)
+        pooling: PoolingImplementation = build_plugin(Head, "embed", options)
 
         def vectors(batch: dict[str, Tensor]) -> Tensor:
             return pooling.pool(

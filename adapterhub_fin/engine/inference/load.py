@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.adapter_names import (
     check_unchanged,
     new_adapter_name,
@@ -18,12 +17,22 @@ from adapterhub_fin.engine.base.adapter_names import (
     take_adapter_name,
     wrapper_of,
 )
+from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.check import (
     check_base,
     check_shape,
     describe_base,
     expected_base,
     record_first_fingerprint,
+)
+from adapterhub_fin.engine.base.load_base import (
+    check_covered,
+    fingerprint_key,
+    load_base,
+    load_config,
+    load_tokenizer,
+    materialise,
+    tie,
 )
 from adapterhub_fin.engine.base.locks import building, lock_of, on_meta
 from adapterhub_fin.engine.base.own_tokenizer import brought_tokenizer
@@ -89,7 +98,7 @@ def load(
     with quiet_loading(), _undrawn():
         adapter = _load_whole(found, source, tokenizer, device)
         if choice.path is not None:
-            bases.remember(plugs.fingerprint_key(expected_base(found.registry, found.version)), source.folder)
+            bases.remember(fingerprint_key(expected_base(found.registry, found.version)), source.folder)
     return adapter
 
 
@@ -100,15 +109,15 @@ def _load_whole(
     device: str | torch.device | None,
 ) -> Adapter:
     """Load the base too."""
-    described, config = f"the base at {source.folder}", plugs.load_config(source.folder)
+    described, config = f"the base at {source.folder}", load_config(source.folder)
     if found.head is not None:
         with on_meta():  # the wrong shape is told from the configuration, before gigabytes are read
             skeleton = found.head.skeleton(config)
             held, apart, grown = _held(skeleton, found, stored_embeddings(skeleton, found.folder))
             check_shape(skeleton, held, apart, described, grown=grown)
-    model, drawn = plugs.load_base(source.folder, found.head, found.method, *task_of(found.folder))
-    tokenizer = tokenizer or plugs.load_tokenizer(_own_tokenizer(model, found) or source.folder)
-    plugs.check_covered(drawn, found.travelling, found.version.reference)
+    model, drawn = load_base(source.folder, found.head, found.method, *task_of(found.folder))
+    tokenizer = tokenizer or load_tokenizer(_own_tokenizer(model, found) or source.folder)
+    check_covered(drawn, found.travelling, found.version.reference)
     if device is not None:
         model.to(device)
     adapter = _attach(model, found, tokenizer, described, private=True)
@@ -233,7 +242,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     """The version's method and head; where a plugin is missing, PluginError says what to install."""
     manifest = version.manifest
     try:
-        method = plugs.build_to_run(Method, manifest.method.name, manifest.method.options)
+        method = build_installed_plugin(Method, manifest.method.name, manifest.method.options)
     except UnknownName as error:
         provider = manifest.method.provider
         install = f"pip install '{provider.distribution}=={provider.version}'" if provider else "install its plugin"
@@ -242,7 +251,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
         ) from error
     if manifest.head is None or is_unserved(manifest.head.name):
         return method, None
-    head: HeadImplementation = plugs.build_to_run(Head, manifest.head.name, manifest.head.options)
+    head: HeadImplementation = build_installed_plugin(Head, manifest.head.name, manifest.head.options)
     head.set_labels(manifest.head.labels)
     return method, head
 
@@ -253,7 +262,7 @@ def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[
         choice = BaseChoice.read(base)
         return choice, bases.find_base(choice, download=download)
     stored = expected_base(found.registry, found.version)
-    remembered = bases.recall(plugs.fingerprint_key(stored))
+    remembered = bases.recall(fingerprint_key(stored))
     if stored.repository is not None:
         choice = BaseChoice(id=stored.repository, revision=stored.revision)
         with suppress(BaseNotFound):
@@ -277,15 +286,15 @@ def _with_head(base: nn.Module, found: Found) -> nn.Module:
     with on_meta():
         shell = found.head.skeleton(inner.config)  # type: ignore[arg-type]
     setattr(shell, shell.base_model_prefix, inner)
-    plugs.tie(shell)
-    drawn = plugs.materialise(shell, next(inner.parameters()))
+    tie(shell)
+    drawn = materialise(shell, next(inner.parameters()))
     if found.head.task == "CAUSAL_LM" and (lost := sorted(set(drawn) - set(found.travelling))):
         raise WrongBase(
             f"the model given as base is a bare {type(inner).__name__}: it lacks {lost[0]}, which "
             f"{found.version.reference} writes with and which is not tied to the embeddings; give the whole model, an "
             "AutoModelForCausalLM"
         )
-    plugs.check_covered(drawn, found.travelling, found.version.reference)
+    check_covered(drawn, found.travelling, found.version.reference)
     own = set(shell.modules()).difference(inner.modules())
     for module in own:  # those of the backbone keep the modes that they have
         module.training = inner.training
@@ -302,7 +311,7 @@ def _tokenizer_for(model: nn.Module, found: Found, download: bool) -> PreTrained
     if getattr(unwrapped(model), "config", None) is None:
         return None  # no model of Transformers: it reads no texts
     with quiet_loading():
-        return plugs.load_tokenizer(_own_tokenizer(model, found) or base_source(found, None, download)[1].folder)
+        return load_tokenizer(_own_tokenizer(model, found) or base_source(found, None, download)[1].folder)
 
 
 def _own_tokenizer(model: nn.Module, found: Found) -> Path | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import safe_open
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
+from adapterhub_fin.engine.base.load_base import outermost
 from adapterhub_fin.engine.merging.parameters import AdaptedParameter
 from adapterhub_fin.engine.merging.unsupported_lora import check_plain
 from adapterhub_fin.engine.peft.lora_config import lora_rank, lora_scale
@@ -108,7 +109,7 @@ class StoredChanges(ABC):
                 raise BadMerge(f"{self.called} holds {name} as {info.dtype}, which has no average: save it in float32")
             self.whole[bare], self._files[bare] = tuple(info.shape), name
         held = {each for each in wholes if any(name.startswith(f"{each}.") for name in self.whole)}
-        self.modules = plugs.outermost(sorted(held))
+        self.modules = outermost(sorted(held))
 
 
 class _LoraFolder(StoredChanges):
@@ -253,7 +254,7 @@ def _factors(folder: Path, called: str, stored: StoredMethod) -> LoraFactors:
     except UnknownName as error:
         raise BadMerge(f"{called} was made by the method {stored.name!r}, whose plugin is not here: {error}") from error
     if "additive_low_rank" in description.traits:
-        factors = _asked(plugs.build(Method, stored.name, stored.options), folder, called, stored.name)
+        factors = _asked(build_plugin(Method, stored.name, stored.options), folder, called, stored.name)
         if factors is not None:
             return factors
     raise BadMerge(

@@ -13,7 +13,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.merging.parents import MergeParent
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
@@ -127,7 +127,7 @@ def _rows(parent: MergeParent) -> set[str]:
     """The parameters that a parent brings whose rows are its outputs; of a head that nobody here knows, the usual."""
     head = _head(parent)
     try:
-        named = plugs.build(descriptions.Head, head.name, head.options).outputs() if head else ROWS
+        named = build_plugin(descriptions.Head, head.name, head.options).outputs() if head else ROWS
     except UnknownName:
         named = ROWS
     return {name for name in parent.changes.whole if name in named}
@@ -166,7 +166,7 @@ def _units(head: Head | None) -> tuple[float, float]:
     if head is None:
         return 0.0, 1.0
     try:
-        built = plugs.build(descriptions.Head, head.name, head.options)
+        built = build_plugin(descriptions.Head, head.name, head.options)
     except UnknownName as error:
         raise BadMerge(f"the heads have other options, which may scale their outputs: {error}; or {CURE}") from error
     built.set_labels(head.labels)
@@ -192,5 +192,5 @@ def _in_units(
     plain = _plain(head)
     if head is None or plain is None or len(set(units)) == 1:
         return plain
-    built = plugs.build(descriptions.Head, head.name, head.options)
+    built = build_plugin(descriptions.Head, head.name, head.options)
     return {**plain, "options": {**plain["options"], **built.with_output_scale(*merged)}}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.training.arguments import check_training
 from adapterhub_fin.engine.training.distributed import world_size
 from adapterhub_fin.errors import BadRecipe, PluginError
@@ -69,7 +69,7 @@ def _four_bits(draft: PreparedRun) -> Iterator[Setting]:
     if given != draft.recipe.method.options:
         return  # it starts in a way that four bits don't know
     try:
-        method = plugs.build_to_run(Method, "qlora", given)
+        method = build_installed_plugin(Method, "qlora", given)
         method.check(draft.config, draft.head.task)
     except (BadRecipe, PluginError):
         return

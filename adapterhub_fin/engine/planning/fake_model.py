@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from adapterhub_fin.engine.base import load as plugs
+from adapterhub_fin.engine.base.load_base import spare_head
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
@@ -79,7 +79,7 @@ def _quantize(skeleton: Any, draft: PreparedRun) -> None:
     from transformers.quantizers.auto import AutoHfQuantizer
 
     build: Any = AutoHfQuantizer
-    plugs.spare_head(wanted, draft.head, draft.source.folder)
+    spare_head(wanted, draft.head, draft.source.folder)
     quantizer = build.from_config(wanted)
     quantizer.preprocess_model(skeleton, device_map={"": "cpu"}, dtype=skeleton.dtype)
     quantizer.postprocess_model(skeleton)

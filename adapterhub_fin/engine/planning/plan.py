@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.planning.alternatives import alternatives
 from adapterhub_fin.engine.planning.duration import duration
 from adapterhub_fin.engine.planning.machine import CONTEXT, Device, find_device, known_speed, measure_speed, resident
-from adapterhub_fin.engine.training.prepare import draft
 from adapterhub_fin.engine.training.series import largest_window
 from adapterhub_fin.engine.training.train import read_recipe
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.planning.dry_run import DryRun, Phase
-    from adapterhub_fin.engine.training.prepare import PreparedRun
+    from adapterhub_fin.engine.training.prepare import PreparedRun, prepare
     from adapterhub_fin.engine.training.train import Source
     from adapterhub_fin.recipe.recipe import Recipe
 
@@ -88,7 +87,7 @@ def plan(
     """
     whole = read_recipe(recipe, overrides, keys)
     asked = None if device is None else find_device(device)  # a slip is told before torch is imported
-    drafted = draft(whole if whole.schedule is None else largest_window(whole), download=download)
+    drafted = prepare(whole if whole.schedule is None else largest_window(whole), download=download)
     place = asked or find_device(None)
     process = CONTEXT if place.kind != "cpu" else resident() + MACHINERY  # before the estimate itself takes memory
     speed = measure_speed(place) if measure else known_speed(place)

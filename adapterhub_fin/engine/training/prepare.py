@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
+from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.load_base import load_base, load_config, load_tokenizer, try_out
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.quiet import quiet_loading
@@ -75,7 +76,7 @@ class LoadedRun(PreparedRun):
     undated: KnownAt  # what the base is known by, where it carries no date
 
 
-def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> PreparedRun:
+def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> PreparedRun:
     """The run that a recipe describes, checked; no weight is read.
 
     The corpus's rows are read, unless they were before. Raises BadRecipe, UnknownName, PluginError, BaseNotFound or
@@ -89,14 +90,14 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     recipe = recipe.check().resolved()
     if not extensions().get(Head, recipe.head.name).trainable:
         raise BadRecipe(f"the head {recipe.head.name} is for inference alone: train with another")
-    method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
-    head: HeadImplementation = plugs.build_to_run(Head, recipe.head.name, recipe.head.options)
+    method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
+    head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
     check_training(recipe.training, method, recipe.method.name)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
     source = bases.find_base(recipe.base, download=download)
     if rows is None:
         check_there(recipe.corpus)
-    config = plugs.load_config(source.folder)
+    config = load_config(source.folder)
     _check_length(recipe, method, config)
     head.check(config)
     method.check(config, head.task)
@@ -106,13 +107,13 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     check_targets(head, corpora.splits, recipe.corpus.called)
     check_parts(recipe.head.name, head, corpora.splits, metric, recipe.corpus.called)
     with quiet_loading():
-        tokenizer = plugs.load_tokenizer(source.folder)
+        tokenizer = load_tokenizer(source.folder)
     targets = extensions().targets(str(config.model_type), recipe.method.name)
     site = AttachContext(
         adapter_name=new_adapter_name(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer
     )
     try:
-        trained, unreached = plugs.try_out(method, head, config, site)
+        trained, unreached = try_out(method, head, config, site)
     except AdapterHubError:
         raise
     except Exception as error:  # PEFT and a stranger's method may refuse in any way; the cause is kept
@@ -127,13 +128,13 @@ def draft(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -
     )
 
 
-def set_up(plan: PreparedRun, adapter_name: str) -> LoadedRun:
+def load_run(plan: PreparedRun, adapter_name: str) -> LoadedRun:
     """The same run with its base loaded and pinned; raises WrongBase."""
     from transformers import set_seed
 
     set_seed(plan.recipe.training.seed)
     with quiet_loading():
-        model, travelling = plugs.load_base(plan.source.folder, plan.head, plan.method)
+        model, travelling = load_base(plan.source.folder, plan.head, plan.method)
     if plan.recipe.training.head_learning_rate is not None and not travelling:
         raise BadRecipe(
             f"training.head_learning_rate is for a head that is trained, and {plan.recipe.head.name} has none: drop it"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
+from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
+from adapterhub_fin.engine.base.load_base import load_base
 from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.peft.read_back import check_reload
@@ -29,10 +30,10 @@ def check_trained_loads(setup: LoadedRun, folder: Path) -> None:
     The base has no values, unless the method computes with them: then it is read anew.
     """
     recipe = setup.recipe
-    method: MethodImplementation = plugs.build_to_run(Method, recipe.method.name, recipe.method.options)
+    method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
     if method.rebuild_needs_real_weights(folder):
         with quiet_loading(), building(), torch.random.fork_rng(devices=[]):
-            base, _ = plugs.load_base(setup.source.folder, setup.head, method)
+            base, _ = load_base(setup.source.folder, setup.head, method)
     else:
         with on_meta(), torch.random.fork_rng(devices=[]):
             base = setup.head.skeleton(setup.config)

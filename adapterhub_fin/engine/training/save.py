@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
+from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.check import describe_base
+from adapterhub_fin.engine.base.load_base import check_covered, fingerprint_key
 from adapterhub_fin.engine.base.locks import building
 from adapterhub_fin.engine.base.own_tokenizer import store_tokenizer
 from adapterhub_fin.engine.importing.manifest import base_choice, foreign_manifest
@@ -67,7 +68,7 @@ def save(
         foreign = read_folder(Path(folder), labels or _labels_of(model))
         modules = foreign.head_modules if foreign.head else ()
         if foreign.config.get("task_type") == "SEQ_CLS":
-            plugs.check_covered(outside_backbone(bare), modules, "the model")
+            check_covered(outside_backbone(bare), modules, "the model")
         apart = (*modules, *stored_embeddings(bare, Path(folder)).modules)
         parameters = untouched(model, bare, foreign.config, apart)
         pin = describe_base(bare, tokenizer, apart, repository, choice.revision if choice else None, parameters)
@@ -81,11 +82,11 @@ def save(
             task=foreign.config.get("task_type"),
             base=repository,
         )
-        method = plugs.build_to_run(Method, manifest.method.name, manifest.method.options)
+        method = build_installed_plugin(Method, manifest.method.name, manifest.method.options)
         check_reload(method, bare, site, Path(folder), f"the adapter {adapter!r}")
         version = registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
     if choice is not None and choice.path is not None:
-        bases.remember(plugs.fingerprint_key(pin), choice.path.expanduser())
+        bases.remember(fingerprint_key(pin), choice.path.expanduser())
     return version
 
 

@@ -15,15 +15,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
+from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.check import check_base
+from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
 from adapterhub_fin.engine.data.splits import Division, dates, divide
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.manifest import recorded_recipe
-from adapterhub_fin.engine.training.prepare import draft, set_up
+from adapterhub_fin.engine.training.prepare import load_run, prepare
 from adapterhub_fin.engine.training.run_folder import refuse_both
 from adapterhub_fin.engine.training.train import Source, named, read_recipe, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
@@ -105,7 +106,7 @@ def train_series(
         version = each.version
         if version is None:
             title = f"window {number} of {len(plan)}, cut-off {each.window.cutoff}"
-            drafted = draft(each.recipe, download=download, rows=rows)
+            drafted = prepare(each.recipe, download=download, rows=rows)
             version = run(drafted, registry, resume=None, restart=restart, title=title).version
             log.info("%s is %s", title, version.reference)
             gc.collect()  # a Trainer and its callbacks name one another, and hold the model until they are collected
@@ -130,7 +131,7 @@ def preview_series(
     bases.find_base(whole.base, download=download)
     rows = read_rows(whole.corpus, whole.head.name)
     plan = _planned(whole, rows, registry or configured_registries().writable_or_first())
-    draft(plan[0].recipe, download=download, rows=rows)
+    prepare(plan[0].recipe, download=download, rows=rows)
     _tell_of_the_base(whole, plan)
     return plan
 
@@ -176,7 +177,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
 
 def _check_head(recipe: Recipe, division: Division) -> None:
     """Raise BadCorpus where the head can learn nothing from a window's rows, or not be measured on them."""
-    head: HeadImplementation = plugs.build(Head, recipe.head.name, recipe.head.options)
+    head: HeadImplementation = build_plugin(Head, recipe.head.name, recipe.head.options)
     head.fit_labels(division.splits["train"])
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
     check_parts(recipe.head.name, head, division.splits, metric, recipe.corpus.called)
@@ -239,12 +240,12 @@ def _still_on_this_base(plan: Sequence[Planned], download: bool) -> list[Planned
     known = [each for each in plan if each.version is not None]
     if not known:
         return list(plan)
-    setup = set_up(draft(known[0].recipe, download=download), new_adapter_name())
+    setup = load_run(prepare(known[0].recipe, download=download), new_adapter_name())
     same: dict[str, bool] = {}
 
     def fits(version: Version) -> bool:
         base = version.manifest.base
-        key = plugs.fingerprint_key(base)
+        key = fingerprint_key(base)
         if key not in same:
             try:
                 check_base(setup.model, setup.tokenizer, base, setup.site.modules_to_save, "the base at hand")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base import load as plugs
 from adapterhub_fin.engine.base.adapter_names import check_bijection
+from adapterhub_fin.engine.base.load_base import check_stored, fingerprint_key
 from adapterhub_fin.engine.base.locks import building, drawing
 from adapterhub_fin.engine.data.corpus import files_read
 from adapterhub_fin.engine.data.labels import one_answer
@@ -24,7 +24,7 @@ from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
 from adapterhub_fin.engine.training.manifest import draft_manifest
-from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, draft, set_up
+from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare
 from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
@@ -86,7 +86,7 @@ def train(
     whole = named(read_recipe(recipe, overrides, keys))
     registry = registry or configured_registries().writable()
     registry.check_writable()  # told before the work, not after
-    return run(draft(whole, download=download), registry, resume=resume, restart=restart)
+    return run(prepare(whole, download=download), registry, resume=resume, restart=restart)
 
 
 def run(plan: PreparedRun, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:
@@ -102,7 +102,7 @@ def run(plan: PreparedRun, registry: Registry, *, resume: bool | None, restart: 
     here = held[0] if held else RunFolder(folder, adapter_name, None)
     try:
         with drawing():
-            return _run(set_up(plan, adapter_name), registry, here, title)
+            return _run(load_run(plan, adapter_name), registry, here, title)
     except BaseException:
         if held and here.checkpoint is None:
             here.remove()  # nothing to go on from
@@ -115,7 +115,7 @@ def preview(
     recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Any
 ) -> PreparedRun:
     """What `train` would do, checked as it would be: rows, steps and trained parameters, with no weight read."""
-    return draft(read_recipe(recipe, overrides, keys), download=download)
+    return prepare(read_recipe(recipe, overrides, keys), download=download)
 
 
 def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any]) -> Recipe:
@@ -140,7 +140,7 @@ def _run(setup: LoadedRun, registry: Registry, run: RunFolder, title: str) -> Ru
     recipe = setup.recipe
     if is_first():
         digest = setup.corpora.record["digest"]
-        run.bind({"corpus": digest, "base": plugs.fingerprint_key(setup.base), "number of processes": world_size()})
+        run.bind({"corpus": digest, "base": fingerprint_key(setup.base), "number of processes": world_size()})
     from transformers import set_seed
 
     set_seed(recipe.training.seed)
@@ -237,13 +237,13 @@ def _store(setup: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapp
     folder = run.path / "adapter"
     write_adapter(method, model, adapter_name, folder)
     check_bijection(method.tensors(model, adapter_name), folder, f"what {recipe.method.name} saved")
-    plugs.check_stored(setup.site.modules_to_save, folder, recipe.method.name)
+    check_stored(setup.site.modules_to_save, folder, recipe.method.name)
     check_trained_loads(setup, folder)
     manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
     learnt = learnt_texts(setup.corpora.splits)
     version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), learnt=learnt)
     if recipe.base.path is not None:
-        bases.remember(plugs.fingerprint_key(setup.base), setup.source.folder)
+        bases.remember(fingerprint_key(setup.base), setup.source.folder)
     run.remove()
     return version.reference
 

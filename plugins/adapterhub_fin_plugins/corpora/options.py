@@ -137,9 +137,7 @@ class HubOptions(Columns):
         if self.streaming and self.rows is None:
             raise ValueError("streaming needs rows: how many to take")
         if len(self.splits) > 1 and self.split is not None:
-            raise ValueError(
-                f"split {self.split} and several splits both say which split a row is of: give one of them"
-            )
+            raise ValueError(f"split {self.split} and several splits both say where a row belongs: give one of them")
         return self
 
 

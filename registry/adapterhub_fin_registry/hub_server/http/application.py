@@ -28,7 +28,7 @@ from adapterhub_fin_registry.hub_server.repo.card import card_of
 from adapterhub_fin_registry.hub_server.repo.listing import Listing
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories, without_paths
 from adapterhub_fin_registry.hub_server.repo.state import State
-from adapterhub_fin_registry.hub_server.repo.turns import Turns
+from adapterhub_fin_registry.hub_server.repo.write_locks import Turns
 from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.hub_server.tokens import Tokens
 from adapterhub_fin_registry.incoming import Intake

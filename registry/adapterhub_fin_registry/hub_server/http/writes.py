@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from adapterhub_fin_registry.hub_server import body
 from adapterhub_fin_registry.hub_server.base_url import base_url
+from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 from adapterhub_fin_registry.hub_server.http.access import Metrics
 from adapterhub_fin_registry.hub_server.http.guard import Guard
@@ -21,11 +22,10 @@ from adapterhub_fin_registry.hub_server.push.operations import operations_of
 from adapterhub_fin_registry.hub_server.push.preupload import answers
 from adapterhub_fin_registry.hub_server.push.push import push
 from adapterhub_fin_registry.hub_server.push.quota import Quota, Room
-from adapterhub_fin_registry.hub_server.receiving import BlobWriter
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepository, ref_of
 from adapterhub_fin_registry.hub_server.repo.tree import Commit
-from adapterhub_fin_registry.hub_server.repo.turns import Turns
+from adapterhub_fin_registry.hub_server.repo.write_locks import Turns
 from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.incoming import Intake
 

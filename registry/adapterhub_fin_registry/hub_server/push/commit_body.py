@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
 from adapterhub_fin_registry.hub_server.body import parsed
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
-from adapterhub_fin_registry.hub_server.receiving import BlobWriter
 
 LINE: Final = 2**17  # bytes of a line beside its content
 LINES: Final = 4 * 2**20  # of all lines: they are held at once

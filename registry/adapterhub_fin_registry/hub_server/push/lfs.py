@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 from adapterhub_fin_registry.hub_server.push.disclosure import find
 from adapterhub_fin_registry.hub_server.push.quota import Quota
-from adapterhub_fin_registry.hub_server.receiving import BlobWriter
 from adapterhub_fin_registry.hub_server.repo.repository import ServedRepository
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.hub_server.tokens import Token

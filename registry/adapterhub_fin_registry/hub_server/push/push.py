@@ -11,7 +11,7 @@ from adapterhub_fin_registry.hub_server.push.changes import Operations, applied
 from adapterhub_fin_registry.hub_server.push.disclosure import check_files
 from adapterhub_fin_registry.hub_server.push.quota import Quota
 from adapterhub_fin_registry.hub_server.push.store import Candidate, rehearsed, rows, stored, tree_id
-from adapterhub_fin_registry.hub_server.repo.pushed import ALL_ROWS, Pushed, pushed_id, version_id
+from adapterhub_fin_registry.hub_server.repo.draft_state import ALL_ROWS, Pushed, pushed_id, version_id
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepository
 from adapterhub_fin_registry.hub_server.repo.tree import SIGNATURES, Blob, Commit, is_beside, is_manifests

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adapterhub_fin_registry.errors import AdapterHubError, BadConfiguration, WriteFailed
 from adapterhub_fin_registry.hub_server.errors import bad_request
-from adapterhub_fin_registry.hub_server.repo.pushed import Row, pushed_id
+from adapterhub_fin_registry.hub_server.repo.draft_state import Row, pushed_id
 from adapterhub_fin_registry.hub_server.repo.repositories import without_paths
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.hub_server.repo.tree import Blob

@@ -13,7 +13,7 @@ from typing import Any, Final
 from adapterhub_fin_registry.errors import AdapterHubError
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 from adapterhub_fin_registry.hub_server.repo.documents import repository_document
-from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 
 PAGE: Final = 1000

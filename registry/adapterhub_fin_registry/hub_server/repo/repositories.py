@@ -8,7 +8,7 @@ from typing import Final
 
 from adapterhub_fin_registry.errors import BadReference
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request, no_repository, no_revision
-from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
 from adapterhub_fin_registry.hub_server.repo.repository import ID, MAIN, TAG, CardOf, ServedRepository
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.model.reference import check_alias, check_name, is_segment

@@ -11,7 +11,7 @@ from typing import Final
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.hub_server.errors import HubError, no_revision
-from adapterhub_fin_registry.hub_server.repo.pushed import Pushed, RepositoryState, pushed_id, version_id
+from adapterhub_fin_registry.hub_server.repo.draft_state import Pushed, RepositoryState, pushed_id, version_id
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.hub_server.repo.tree import CARD, Blob, Commit, version_files
 from adapterhub_fin_registry.model.version import Version

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from adapterhub_fin_registry.errors import Corrupted, Refused, WriteFailed
-from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState, parsed
+from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState, parsed
 from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.disk import Disk

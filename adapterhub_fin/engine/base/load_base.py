@@ -1,4 +1,4 @@
-"""Build plugins from names and options, and bases with their heads."""
+"""Load bases with their heads, and their tokenizers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from adapterhub_fin.engine.base.padding import padding, rows_of
 from adapterhub_fin.errors import PluginError, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.backbone import bare, outside_backbone
-from adapterhub_fin.plugin.descriptions import Description
-from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -29,21 +27,6 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.manifest import Base
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
-
-
-def build(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any:
-    """A plugin's implementation, imported now."""
-    checked = extensions().options(kind, name, options)
-    return extensions().get(kind, name).load()(checked)
-
-
-def build_to_run(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any:
-    """Build a plugin that is about to work on a model or on rows; PluginError names what it needs installed.
-
-    What reads a stored adapter's factors alone, such as a merge, does without: `build`.
-    """
-    extensions().get(kind, name).check_installed()
-    return build(kind, name, options)
 
 
 def load_base(
