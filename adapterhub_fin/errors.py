@@ -4,7 +4,10 @@ AdapterHubError
 ├── BadReference          a name or reference outside the grammar
 ├── BadInstant            text that is no instant, date or time zone
 ├── NotFound              no such name, version, alias or digest
-├── Refused               a veto, the client's policy, or a check such as as_of, said no
+├── Refused               what was asked for is not done, though it could be read
+│   ├── LookAhead         a version knew something from as_of on
+│   ├── PolicyViolation   a policy or a plugin's veto said no
+│   └── Unsupported       nothing here can do that with this adapter, base or engine
 ├── Corrupted             stored bytes differ from the manifest
 ├── NotAnAdapter          a folder that can't be stored
 ├── BadManifest           a manifest that breaks the format
@@ -23,8 +26,8 @@ AdapterHubError
 ├── BadMerge              adapters, weights or a rank that can't be merged so
 ├── BadCorpus             data that can't be trained on; names file and row
 ├── BaseNotFound          the base isn't on this machine
-├── WrongBase             shape, vocabulary or weights are not those of the pin
-├── WrongTensors          the file and the model's slots don't match one to one
+├── WrongBase             shape, vocabulary or weights are not those of the fingerprint
+├── WrongTensors          the stored tensors and the adapter's parameters don't match
 ├── NotFinite             an answer that holds NaN or infinity
 └── TrainingFailed        the run broke; what it had is kept
 """
@@ -45,11 +48,14 @@ from adapterhub_fin_registry.errors import (
     BadReference,
     BadSignature,
     Corrupted,
+    LookAhead,
     NotAnAdapter,
     NotFound,
+    PolicyViolation,
     ReadOnly,
     Refused,
     Unreachable,
+    Unsupported,
     WriteFailed,
 )
 
@@ -69,15 +75,18 @@ __all__ = [
     "BadText",
     "BaseNotFound",
     "Corrupted",
+    "LookAhead",
     "NotAnAdapter",
     "NotFinite",
     "NotFound",
     "PluginError",
+    "PolicyViolation",
     "ReadOnly",
     "Refused",
     "TrainingFailed",
     "UnknownName",
     "Unreachable",
+    "Unsupported",
     "WriteFailed",
     "WrongBase",
     "WrongTensors",

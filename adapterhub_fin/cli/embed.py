@@ -12,8 +12,8 @@ from adapterhub_fin.cli.model_options import ModelCommand
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
-    asked,
     base_options,
+    dated_by,
     lock_option,
     print_json,
     read_texts,
@@ -78,7 +78,7 @@ def command(
     if out is None:
         for text, vector in zip(wanted, vectors.tolist(), strict=True):
             print_json(
-                {"text": text, "embedding": vector, "reference": adapter.reference, **asked(as_of, include_base)}
+                {"text": text, "embedding": vector, "reference": adapter.reference, **dated_by(as_of, include_base)}
             )
         return
     import numpy as np

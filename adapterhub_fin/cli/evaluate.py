@@ -9,8 +9,8 @@ import click
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
-    asked,
     base_options,
+    dated_by,
     interval_text,
     json_option,
     lock_option,
@@ -95,7 +95,7 @@ def command(
         download=download,
     )
     if as_json:
-        used = {"reference": evaluation.reference, "digest": evaluation.version.digest, **asked(as_of, include_base)}
+        used = {"reference": evaluation.reference, "digest": evaluation.version.digest, **dated_by(as_of, include_base)}
         print_json({**used, **evaluation.body(), "event": evaluation.event})
         return
     say_answering(evaluation.reference, as_of, include_base)

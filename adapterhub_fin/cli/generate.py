@@ -14,8 +14,8 @@ from adapterhub_fin.cli.model_options import ModelCommand
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
-    asked,
     base_options,
+    dated_by,
     json_option,
     lock_option,
     print_json,
@@ -89,7 +89,7 @@ def command(
     used = {
         "reference": adapter.reference,
         "digest": adapter.version.digest,
-        **asked(as_of, include_base),
+        **dated_by(as_of, include_base),
         "options": options,
     }
     print_json({**used, "answers": [{"prompt": p, "text": t} for p, t in zip(prompts, written, strict=True)]})

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import as_of_options, asked, json_option, on_option, placed, point_in_time, print_json
+from adapterhub_fin.cli.options import (
+    as_of_options,
+    dated_by,
+    json_option,
+    on_option,
+    placed,
+    point_in_time,
+    print_json,
+)
 from adapterhub_fin.cli.version_table import print_versions, say_damaged
 
 
@@ -40,7 +48,7 @@ def command(name: str | None, on: str | None, as_of: str | None, include_base: b
     near = (name, name and name.partition("/")[0])
     say_damaged({r: why for r, why in page.damaged.items() if name is None or r.partition("@")[0] in near})
     if as_json:
-        print_json([{**row, **asked(as_of, include_base)} for row in page])
+        print_json([{**row, **dated_by(as_of, include_base)} for row in page])
     elif page.rows:
         if as_of:
             click.echo(point_in_time(as_of, include_base), err=True)

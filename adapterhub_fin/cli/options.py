@@ -86,7 +86,7 @@ def lock_option(function: F) -> F:
     )(function)
 
 
-def asked(as_of: str | None, include_base: bool) -> dict[str, Any]:
+def dated_by(as_of: str | None, include_base: bool) -> dict[str, Any]:
     """Return what a point-in-time answer says of itself, in every output: the date, and whether the base counts."""
     return {"as_of": as_of, "include_base": include_base} if as_of else {}
 

@@ -7,7 +7,7 @@ import click
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
-    asked,
+    dated_by,
     json_option,
     lock_option,
     print_json,
@@ -46,7 +46,7 @@ def command(reference: str, as_of: str | None, include_base: bool, lock: str | N
                 "reference": version.reference,
                 "digest": version.digest,
                 "path": str(folder),
-                **asked(as_of, include_base),
+                **dated_by(as_of, include_base),
             }
         )
     else:

@@ -12,8 +12,8 @@ from adapterhub_fin.cli.answering import load_to_answer
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
-    asked,
     base_options,
+    dated_by,
     json_option,
     lock_option,
     print_json,
@@ -58,7 +58,7 @@ def command(
     )
     answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size, progress=True)]
     if as_json:
-        used = {"reference": adapter.reference, "digest": adapter.version.digest, **asked(as_of, include_base)}
+        used = {"reference": adapter.reference, "digest": adapter.version.digest, **dated_by(as_of, include_base)}
         print_json({**used, "predictions": [{"text": t, **a} for t, a in zip(wanted, answers, strict=True)]})
         return
     say_answering(adapter.reference, as_of, include_base)

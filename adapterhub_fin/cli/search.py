@@ -6,7 +6,7 @@ import click
 
 from adapterhub_fin.cli.options import (
     as_of_options,
-    asked,
+    dated_by,
     json_option,
     on_option,
     placed,
@@ -60,7 +60,7 @@ def command(
     page = searched.search(" ".join(query), limit=limit, after=after, as_of=as_of, include_base=include_base)
     say_damaged(page.damaged)
     if as_json:
-        print_json({"rows": page.rows, "next": page.next, **asked(as_of, include_base)})
+        print_json({"rows": page.rows, "next": page.next, **dated_by(as_of, include_base)})
         return
     if as_of:
         click.echo(point_in_time(as_of, include_base), err=True)

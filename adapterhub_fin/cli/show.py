@@ -10,7 +10,7 @@ import click
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
-    asked,
+    dated_by,
     interval_text,
     json_option,
     lock_option,
@@ -51,7 +51,7 @@ def command(
 
         if as_of and not as_json:
             say_answering(version.reference, as_of, include_base)
-        show_lineage(registry.lineage(version.reference), asked(as_of, include_base), as_json)
+        show_lineage(registry.lineage(version.reference), dated_by(as_of, include_base), as_json)
         return
     manifest = json.loads(version.manifest_bytes)
     aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)
@@ -61,7 +61,7 @@ def command(
             "reference": version.reference,
             "digest": version.digest,
             "path": str(version.files),
-            **asked(as_of, include_base),
+            **dated_by(as_of, include_base),
         }
         print_json({**document, "aliases": aliases, "events": events, "record": version.record, "manifest": manifest})
         return

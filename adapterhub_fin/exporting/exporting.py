@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.base.tensor_file import TensorFile
-from adapterhub_fin.errors import Corrupted, Refused, UnknownName
+from adapterhub_fin.errors import Corrupted, Refused, UnknownName, Unsupported
 from adapterhub_fin.exporting import lora
 from adapterhub_fin.exporting.checking import findings, read_stored
 from adapterhub_fin.exporting.finding import Finding, StoredAdapter
@@ -124,7 +124,7 @@ def _launch(engine: str, done: Exported, built: Path) -> Launch:
     """How an engine serves what was written, as it was written."""
     stored = read_stored(done.version, built)
     if stored is None:
-        raise Refused(f"{engine} can't serve {done.version.reference}: it has no {CONFIG}; load it with ahf.load")
+        raise Unsupported(f"{engine} can't serve {done.version.reference}: it has no {CONFIG}; load it with ahf.load")
     kept = {name: shape for name, shape in stored.tensors.items() if name not in done.left_out}
     base = done.version.manifest.base.repository
     return launch(engine, done.version.reference, done.folder, base, replace(stored, tensors=kept))
@@ -139,7 +139,7 @@ def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -
         stored = replace(stored, config={**stored.config, "modules_to_save": None}, tensors=kept)
     for finding in findings(stored, "vllm", RANKS[-1]):  # how high a rank is served is for the server's start
         if finding.level != "unsure":
-            raise Refused(f"vLLM can't serve {version.reference}: {finding.says}; {finding.do}")
+            raise Unsupported(f"vLLM can't serve {version.reference}: {finding.says}; {finding.do}")
     assert stored is not None  # it would have been refused
     for name in BESIDE:
         if (source / name).is_file():

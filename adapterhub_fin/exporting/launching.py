@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.errors import Refused, UnknownName
+from adapterhub_fin.errors import UnknownName, Unsupported
 from adapterhub_fin.exporting.finding import Finding, StoredAdapter
 from adapterhub_fin.exporting.lora import experts, largest_rank, not_lora
 from adapterhub_fin.exporting.vllm import RANKS
@@ -44,7 +44,7 @@ def launch(engine: str, name: str, folder: Path, base: str | None, stored: Store
     if engine not in ENGINES:
         raise UnknownName("serving engine", engine, ENGINES)
     for finding in _stopping(engine, stored):
-        raise Refused(f"{engine} can't serve {name}: {finding.says}; {finding.do}")
+        raise Unsupported(f"{engine} can't serve {name}: {finding.says}; {finding.do}")
     _check_text(engine, name, folder)
     return ENGINES[engine](name, folder, base or UNNAMED, stored)
 
@@ -98,4 +98,4 @@ def _check_text(engine: str, name: str, folder: Path) -> None:
     for what, text, characters in (("name", name, parted[0]), ("folder", str(folder), parted[1])):
         for character in characters:
             if character in text:
-                raise Refused(f"{engine} takes the {what} {text} apart at {character!r}: export it to another one")
+                raise Unsupported(f"{engine} takes the {what} {text} apart at {character!r}: export it to another one")

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.errors import Refused
+from adapterhub_fin.errors import Refused, Unsupported
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import HubReference, parse_reference
 from adapterhub_fin_registry.io.cache import cache_folder
@@ -135,7 +135,7 @@ def _loadable(registry: Registry, version: Version, folder: Path) -> Path:
     if not stopping:
         return folder
     if os.environ.get(WITHOUT_HEAD) != "1":
-        raise Refused(f"{stopping[0].says}; {stopping[0].do}")
+        raise Unsupported(f"{stopping[0].says}; {stopping[0].do}")
     return headless(registry, version)
 
 

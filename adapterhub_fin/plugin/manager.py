@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from adapterhub_fin.errors import PluginError, Refused, UnknownName
+from adapterhub_fin.errors import PluginError, PolicyViolation, UnknownName
 from adapterhub_fin.plugin import hooks
 from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method, Metric, StoreKind
 from adapterhub_fin.plugin.options import checked
@@ -194,7 +194,7 @@ def _call(implementation: pluggy.HookImpl, **arguments: Any) -> Any:
 
 
 def _refuse(plugin: Plugin, manifest: Any, folder: Path) -> None:
-    raise Refused(
+    raise PolicyViolation(
         f"plugin {plugin.label} may veto an add and can't be loaded ({plugin.error}): mend it, uninstall "
         f"{plugin.distribution}, or set AHF_DISABLE_PLUGINS={plugin.name}"
     )
@@ -204,12 +204,12 @@ def _ask(plugin: Plugin, implementation: pluggy.HookImpl, manifest: Any, folder:
     try:
         answer = _call(implementation, manifest=manifest, folder=folder)
     except (Exception, SystemExit) as error:  # a veto fails closed, whatever it raises
-        raise Refused(f"plugin {plugin.label} refused: {_reason(error)}") from error
+        raise PolicyViolation(f"plugin {plugin.label} refused: {_reason(error)}") from error
     if answer is None:
         return
     if inspect.iscoroutine(answer):
         answer.close()  # or Python warns that nobody awaited it
-    raise Refused(  # a coroutine or a generator has not run at all, and False may mean a no
+    raise PolicyViolation(  # a coroutine or a generator has not run at all, and False may mean a no
         f"plugin {plugin.label} gave {type(answer).__name__} from ahf_before_add, which must be a plain function that "
         f"raises to refuse and returns None to allow: mend it, or set AHF_DISABLE_PLUGINS={plugin.name}"
     )

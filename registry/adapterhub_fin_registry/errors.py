@@ -10,7 +10,10 @@
     ├── BadConfiguration  the client's configuration, or a registry's policy, can't be used (also a ValueError)
     ├── BadQuery          a search that can't be read                              (also a ValueError)
     ├── NotFound          no such name, version, alias or digest                   (also a LookupError)
-    ├── Refused           a veto, the client's policy, or a check such as as_of, said no
+    ├── Refused           what was asked for is not done, though it could be read
+    │   ├── LookAhead         a version knew something from as_of on
+    │   ├── PolicyViolation   a policy or a plugin's veto said no
+    │   └── Unsupported       nothing here can do that with this adapter, base or engine
     ├── Corrupted         stored bytes differ from what the manifest says of them
     ├── NotAnAdapter      a folder that can't be stored as it is
     ├── Unreachable       a Hub that does not answer, or may not be asked          (also a ConnectionError)
@@ -68,7 +71,19 @@ class NotFound(AdapterHubError, LookupError):
 
 
 class Refused(AdapterHubError):
-    """A veto, the client's policy, or a check such as as_of, said no."""
+    """What was asked for is not done; its subclasses say why where a program may want to know."""
+
+
+class LookAhead(Refused):
+    """A version knew something from as_of on."""
+
+
+class PolicyViolation(Refused):
+    """The client's policy, the registry's, or a plugin's veto said no."""
+
+
+class Unsupported(Refused):
+    """Nothing here can do that with this adapter, base or engine."""
 
 
 class Corrupted(AdapterHubError):

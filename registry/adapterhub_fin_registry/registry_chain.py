@@ -187,7 +187,7 @@ class RegistryChain:
         if lock is None or isinstance(wanted, HubReference):
             registry = self.answering(wanted)
             return LocatedVersion(registry, registry.resolve(wanted, as_of=as_of, include_base=include_base, lock=lock))
-        from adapterhub_fin_registry.model.lock_file import Lock, asked
+        from adapterhub_fin_registry.model.lock_file import Lock, lock_key
 
         before = None if as_of is None else as_of_instant(as_of)
         check_include_base(include_base)
@@ -200,7 +200,7 @@ class RegistryChain:
             return version
 
         version = Lock(lock, Disk()).hold(
-            asked(wanted, as_of, include_base),
+            lock_key(wanted, as_of, include_base),
             find=lambda exact, digest: find(parse_reference(exact)),
             resolve=lambda: find(wanted),
             named=lambda version: version.reference,

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound, Refused
+from adapterhub_fin_registry.errors import BadInstant, BadReference, Corrupted, NotFound, PolicyViolation
 from adapterhub_fin_registry.io.cache import cache_folder
 from adapterhub_fin_registry.io.clock import bounded_now
 from adapterhub_fin_registry.io.disk import Disk
@@ -155,10 +155,10 @@ class RegistryReader:
         check_include_base(include_base)
         if lock is None:
             return _logged(wanted, self.find(wanted, before, include_base))
-        from adapterhub_fin_registry.model.lock_file import Lock, asked
+        from adapterhub_fin_registry.model.lock_file import Lock, lock_key
 
         version = Lock(lock, self._disk).hold(
-            asked(wanted, as_of, include_base),
+            lock_key(wanted, as_of, include_base),
             find=lambda exact, digest: self._held(exact, digest, before, include_base),
             resolve=lambda: self.find(wanted, before, include_base),
             named=lambda version: self._lasting(wanted, version),
@@ -179,7 +179,7 @@ class RegistryReader:
 
         version = self.resolve(reference, as_of=as_of, include_base=include_base, lock=lock)
         for violation in admission.violations(version, self.root):
-            raise Refused(violation)
+            raise PolicyViolation(violation)
         with remembered(self.id) as memory:
             verify_files(version, memory)
         return version.files

@@ -17,7 +17,7 @@ from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, Store
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.merging.parameters import AdaptedParameter, Kind
 from adapterhub_fin.engine.peft.sketching import sketched
-from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
+from adapterhub_fin.errors import BadRecipe, Unsupported, WrongBase
 from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin.plugin.low_rank import LowRank
 
@@ -88,7 +88,7 @@ class Differences:
                     self._take(key, kind, rank, found)
                 move(1)
         if not found.places:
-            raise Refused("no matrix of the tuned model differs from its base: there is nothing for a LoRA to hold")
+            raise Unsupported("no matrix of the tuned model differs from its base: there is nothing for a LoRA to hold")
         for key in [key for key in changed if kinds[key] == "bias"]:  # PEFT has it only where it has a matrix
             self._add_zero(key, found)
         self._bring(brought, found)
@@ -102,12 +102,14 @@ class Differences:
         """The norm of a parameter's difference over that of the base's; infinite where the base has none."""
         stored, there = self._stored(self.stored, key), self._stored(self.origin, key)
         if stored is None:
-            raise Refused(f"the tuned model at {self.stored.folder} stores no {key}: save it again whole")
+            raise Unsupported(f"the tuned model at {self.stored.folder} stores no {key}: save it again whole")
         if there is None or key.startswith(self.head):
             return math.inf
         parts, others = self.stored.parts(stored), self.origin.parts(there)
         if len(parts) != len(others):
-            raise Refused(f"{key} is one tensor in one model and several in the other: save both by one Transformers")
+            raise Unsupported(
+                f"{key} is one tensor in one model and several in the other: save both by one Transformers"
+            )
         pairs = list(zip(parts, others, strict=True))
         for one, other in pairs:
             if one.shape != other.shape:
@@ -117,7 +119,7 @@ class Differences:
             return 0.0
         moved = math.hypot(*(float(torch.linalg.vector_norm(_difference(*pair))) for pair in mapped))
         if not math.isfinite(moved):
-            raise Refused(f"{key} holds values that are no numbers: the tuning diverged")
+            raise Unsupported(f"{key} holds values that are no numbers: the tuning diverged")
         size = math.hypot(*(float(torch.linalg.vector_norm(_precise(other))) for _, other in mapped))
         return moved / size if size else math.inf
 
@@ -137,7 +139,7 @@ class Differences:
         """What a parameter is to a LoRA; None for what goes whole."""
         stored = self._stored(self.stored, key)
         if stored is not None and not stored.direct:
-            raise Refused(
+            raise Unsupported(
                 f"{key} differs by {self.sizes[key]:.2g} of its size, and Transformers makes it of several tensors "
                 f"({stored.name}, ...), which no adapter is made of here: leave it out with --leave-out (leave_out=...)"
             )
@@ -193,7 +195,7 @@ class Differences:
         found.modules = outermost([name for name in self.modules if owners and name.endswith(owners)])
         inside = tuple(f"{module}." for module in found.modules)
         if adapted := [name for name in found.places if name.startswith(inside)]:
-            raise Refused(
+            raise Unsupported(
                 f"{adapted[0]} differs, and so does a layer that goes whole and whose name its own ends with, so that "
                 f"PEFT would take both whole ({', '.join(owners)}): leave one out with --leave-out (leave_out=...)"
             )
@@ -210,7 +212,7 @@ class Differences:
                 return module.rstrip(".")
         module = key.rpartition(".")[0]
         if not module or any(True for _ in self.modules[module].children()):
-            raise Refused(
+            raise Unsupported(
                 f"{key} differs by {self.sizes[key]:.2g} of its size, and belongs to a layer that holds others, which "
                 "no LoRA can bring: leave it out with --leave-out (leave_out=...)"
             )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from adapterhub_fin.errors import Refused
+from adapterhub_fin.errors import Unsupported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,7 +32,7 @@ class FourBit:
         """`model` is on the meta device; `dtype` is what its weights were read in before they were quantized."""
         kind = str(quantization.get("quant_method", "an unknown method"))
         if kind not in KINDS or not quantization.get("load_in_4bit"):
-            raise Refused(
+            raise Unsupported(
                 f"{whose} was trained on a base quantized by {kind}, and four bits of bitsandbytes are what is "
                 "dequantised here: fold it into the base's own weights with --into original (into='original')"
             )
@@ -40,7 +40,7 @@ class FourBit:
             from transformers.integrations.bitsandbytes import replace_with_bnb_linear
             from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
         except (ImportError, NameError) as error:
-            raise Refused(
+            raise Unsupported(
                 f"{whose} was trained on a base in four bits, which bitsandbytes dequantises: pip install "
                 "'adapterhub-fin[qlora]', or fold it into the base's own weights with --into original (into='original')"
             ) from error

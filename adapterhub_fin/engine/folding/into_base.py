@@ -25,7 +25,7 @@ from adapterhub_fin.engine.folding.shell import shell_of, untied
 from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
 from adapterhub_fin.engine.inference.load import base_source, find_version
 from adapterhub_fin.engine.merging.changes import changes_of
-from adapterhub_fin.errors import Refused, WriteFailed, WrongTensors
+from adapterhub_fin.errors import Refused, Unsupported, WriteFailed, WrongTensors
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.load import Found
@@ -107,7 +107,7 @@ class _Folding:
         quantization = self.base.quantization
         if quantization is None:
             if into is not None:
-                raise Refused(f"{self.whose} was not trained on a quantized base: there is one to fold it into")
+                raise Unsupported(f"{self.whose} was not trained on a quantized base: there is one to fold it into")
             return None
         dtype = self.base.weight_probe.dtype if self.base.weight_probe else "float32"
         try:
@@ -122,13 +122,15 @@ class _Folding:
         if place.kind == "bias" and place.name not in self.known:
             if self.changes.change(place.name).is_zero():
                 return False  # as PEFT stores it for a layer without one
-            raise Refused(
+            raise Unsupported(
                 f"{self.whose} adds a bias to {place.module}, and the base has none there: serve it with PEFT"
             )
         shape = place.shape[::-1] if self._is_turned(place) else place.shape
         stored = self.tensors.find(self._twin(place.name), shape, f"{self.whose} changes")
         if stored.dtype not in FLOATS:
-            raise Refused(f"the base holds {stored.name} as {stored.dtype}: name the base it was made from with --base")
+            raise Unsupported(
+                f"the base holds {stored.name} as {stored.dtype}: name the base it was made from with --base"
+            )
         return True
 
     def _is_turned(self, place: AdaptedParameter) -> bool:

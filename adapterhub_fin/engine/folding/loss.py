@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapterhub_fin.engine.folding.arithmetic import FoldedChange, distance_squared, squared
-from adapterhub_fin.errors import Refused
+from adapterhub_fin.errors import Unsupported
 
 Into = Literal["dequantised", "original"]
 AGAIN = "four bits again"
@@ -75,11 +75,13 @@ def fitted(exact: Tensor, dtype: torch.dtype, key: str) -> Tensor:
     if exact.dtype == dtype:
         return exact
     if not bool(exact.isfinite().all()):
-        raise Refused(f"{key} would hold values that are no numbers: see to the base's weights and the adapter's alpha")
+        raise Unsupported(
+            f"{key} would hold values that are no numbers: see to the base's weights and the adapter's alpha"
+        )
     rounded = exact.to(dtype)
     if not bool(rounded.isfinite().all()):
         name = str(dtype).removeprefix("torch.")
-        raise Refused(
+        raise Unsupported(
             f"{key} would hold {float(exact.abs().max()):.3g}, and {name} ends at "
             f"{torch.finfo(dtype).max:.3g}: name a base in bfloat16 or float32 with --base (base=...)"
         )

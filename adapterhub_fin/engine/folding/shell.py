@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import transformers
 
 from adapterhub_fin.engine.base.locks import on_meta
-from adapterhub_fin.errors import Refused
+from adapterhub_fin.errors import Unsupported
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -21,7 +21,7 @@ def shell_of(config: PretrainedConfig, head: HeadImplementation | None, folder: 
     """The base with the version's head on the meta device; Refused where Transformers can't build it by itself."""
     if (quantized := getattr(config, "quantization_config", None)) is not None:
         kind = quantized.get("quant_method") if isinstance(quantized, Mapping) else type(quantized).__name__
-        raise Refused(
+        raise Unsupported(
             f"the files at {folder} are quantized ({kind}), and a change is folded into whole weights: name the folder "
             "of the base that they were made from with --base (base=...)"
         )
@@ -30,7 +30,7 @@ def shell_of(config: PretrainedConfig, head: HeadImplementation | None, folder: 
         model: Any = bare(config) if head is None else head.skeleton(config)
         kind = getattr(transformers, type(model).__name__, None)
         if kind is not type(model) or set(kind(model.config).state_dict()) != set(model.state_dict()):
-            raise Refused(
+            raise Unsupported(
                 f"{whose} has a head that Transformers does not build from a configuration, so that no folder could "
                 f"hold the whole model: load it with ahf.load, or export it with --layout peft"
             )
@@ -54,7 +54,7 @@ def untied(model: PreTrainedModel, touched: Collection[str], whose: str) -> tupl
         again: Any = type(model)
         still = getattr(again(config), "all_tied_weights_keys", {})
     if kept := sorted(apart & {*still, *still.values()}):
-        raise Refused(
+        raise Unsupported(
             f"{whose} changes {kept[0]}, which {type(model).__name__} shares with another layer in every "
             "configuration: load it with ahf.load, or export it with --layout peft"
         )

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import (
 from adapterhub_fin.engine.base.fingerprint import VOLATILE
 from adapterhub_fin.engine.base.load_base import load_config
 from adapterhub_fin.engine.base.locks import on_meta
-from adapterhub_fin.errors import BaseNotFound, Refused, WrongBase
+from adapterhub_fin.errors import BaseNotFound, Unsupported, WrongBase
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -41,7 +41,7 @@ def tuned_shell(tuned: Path, base: Path) -> tuple[PreTrainedModel, Task]:
     config, origin = load_config(tuned), load_config(base)
     for folder, each in ((tuned, config), (base, origin)):
         if getattr(each, "quantization_config", None) is not None:
-            raise Refused(f"the weights at {folder} are quantized: name the folder of the model before that")
+            raise Unsupported(f"the weights at {folder} are quantized: name the folder of the model before that")
     _check_alike(config, origin)
     kind, task = _task(config, tuned)
     like: Any = type(origin).from_dict({**origin.to_dict(), **_labels(config, task)})
@@ -73,14 +73,14 @@ def _task(config: PretrainedConfig, tuned: Path) -> tuple[Any, Task]:
         if config.problem_type == "regression" or config.num_labels == 1:
             return kind, Task("SEQ_CLS", "regress")
         if config.problem_type == "multi_label_classification":
-            raise Refused(f"{tuned} gives a text several labels, and a head here gives one: it can't be extracted")
+            raise Unsupported(f"{tuned} gives a text several labels, and a head here gives one: it can't be extracted")
         labels: Any = config.id2label
         return kind, Task("SEQ_CLS", "classify", [str(labels[place]) for place in sorted(labels)])
     if kind is not None and named in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
         return kind, Task("CAUSAL_LM", "causal-lm")
     if kind is not None and named in _bare():
         return kind, Task(None, None)
-    raise Refused(
+    raise Unsupported(
         f"{tuned} is {named or 'of no named architecture'}: a sequence classifier, a causal language model or a bare "
         "backbone can be extracted"
     )

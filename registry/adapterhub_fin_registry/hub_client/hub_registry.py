@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry.errors import Corrupted, ReadOnly, Refused, Unreachable
+from adapterhub_fin_registry.errors import Corrupted, LookAhead, ReadOnly, Refused, Unreachable
 from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.hub_client.repository import HubRepository, Pinned
 from adapterhub_fin_registry.incoming import Intake, take
@@ -170,9 +170,9 @@ def _as_of(repository: HubRepository, numbers: dict[int, str], before: datetime,
     return Pinned(numbers[chosen.number], chosen.number)
 
 
-def _too_late(what: str, before: datetime | None) -> Refused:
+def _too_late(what: str, before: datetime | None) -> LookAhead:
     assert before is not None
-    return Refused(
+    return LookAhead(
         f"no version of {what} ended its knowledge before {format_instant(before)}: ask for a later as_of, or see "
         "whether the base alone knows more, which include_base=False leaves out"
     )

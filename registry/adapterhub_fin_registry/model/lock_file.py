@@ -25,7 +25,7 @@ _LIMIT: Final = 16 * 2**20  # bytes; a file of a hundred thousand entries is sma
 _log = logging.getLogger(__name__)
 
 
-class Asked(NamedTuple):
+class LockKey(NamedTuple):
     """What was asked for, as it was written: an entry of a lock file is found by this."""
 
     reference: str
@@ -33,11 +33,11 @@ class Asked(NamedTuple):
     include_base: bool | None  # None without a date, where it makes no difference
 
 
-def asked(wanted: object, as_of: str | date | datetime | None, include_base: bool) -> Asked:
+def lock_key(wanted: object, as_of: str | date | datetime | None, include_base: bool) -> LockKey:
     """Return the key of a reference and its date: a date in any spelling is one instant, and "now" stays "now"."""
     if as_of is None:
-        return Asked(str(wanted), None, None)
-    return Asked(str(wanted), "now" if as_of == "now" else format_instant(as_of_instant(as_of)), include_base)
+        return LockKey(str(wanted), None, None)
+    return LockKey(str(wanted), "now" if as_of == "now" else format_instant(as_of_instant(as_of)), include_base)
 
 
 class Lock:
@@ -49,7 +49,7 @@ class Lock:
 
     def hold(
         self,
-        asked: Asked,
+        key: LockKey,
         find: Callable[[str, str], Version],
         resolve: Callable[[], Version],
         named: Callable[[Version], str],
@@ -59,22 +59,22 @@ class Lock:
         `find` gives the version of an exact reference and a digest, `named` the reference to hold a version by.
         NotFound where the version that is named is gone.
         """
-        entry = self.entries().get(asked)
+        entry = self.entries().get(key)
         if entry is None:
             version = resolve()
-            self._write({**self.entries(), asked: _entry(asked, named(version), version.digest)})
+            self._write({**self.entries(), key: _entry(key, named(version), version.digest)})
             return version
         try:
             version = find(_exact(entry), entry["digest"])
         except NotFound as error:
             raise NotFound(
-                f"{self.path} holds {asked.reference} to {entry['version']}, {entry['digest']}, which is gone from the "
+                f"{self.path} holds {key.reference} to {entry['version']}, {entry['digest']}, which is gone from the "
                 "registry: restore that version, or take the entry out of the file to resolve it anew"
             ) from error
-        self._warn(asked, version, resolve)
+        self._warn(key, version, resolve)
         return version
 
-    def entries(self) -> dict[Asked, dict[str, Any]]:
+    def entries(self) -> dict[LockKey, dict[str, Any]]:
         """What the file holds; Corrupted where it isn't a lock file."""
         try:
             if self.path.stat().st_size > _LIMIT:
@@ -82,7 +82,7 @@ class Lock:
             document = json.loads(self.path.read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
                 raise ValueError(f"its format is {document['format']!r} and not {FORMAT}")
-            found = {_asked(entry): entry for entry in document["resolutions"]}
+            found = {_key_of(entry): entry for entry in document["resolutions"]}
             if len(found) != len(document["resolutions"]):
                 raise ValueError("it holds a reference twice")
             return found
@@ -93,20 +93,20 @@ class Lock:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Corrupted(f"{self.path} isn't a lock file ({error}): restore it from git, or remove it") from error
 
-    def _warn(self, asked: Asked, held: Version, resolve: Callable[[], Version]) -> None:
+    def _warn(self, key: LockKey, held: Version, resolve: Callable[[], Version]) -> None:
         if held.yanked:
-            _log.warning("%s holds %s to %s, which was yanked", self.path, asked.reference, held.reference)
+            _log.warning("%s holds %s to %s, which was yanked", self.path, key.reference, held.reference)
         try:
             now = resolve()
         except AdapterHubError as error:  # whatever became of what isn't asked for, what is held is there
-            _log.warning("%s holds %s to %s; by now %s", self.path, asked.reference, held.reference, error)
+            _log.warning("%s holds %s to %s; by now %s", self.path, key.reference, held.reference, error)
             return
         if now.digest != held.digest:  # which may stand under the same number, in another registry
             message = "%s holds %s to %s, %s; by now it is %s, %s"
-            _log.warning(message, self.path, asked.reference, held.reference, held.digest, now.reference, now.digest)
+            _log.warning(message, self.path, key.reference, held.reference, held.digest, now.reference, now.digest)
 
-    def _write(self, entries: dict[Asked, dict[str, Any]]) -> None:
-        resolutions = [entries[asked] for asked in sorted(entries, key=lambda each: tuple(map(str, each)))]
+    def _write(self, entries: dict[LockKey, dict[str, Any]]) -> None:
+        resolutions = [entries[key] for key in sorted(entries, key=lambda each: tuple(map(str, each)))]
         document = {"format": FORMAT, "resolutions": resolutions}
         text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         try:
@@ -115,12 +115,12 @@ class Lock:
             raise WriteFailed(f"the lock file {self.path} can't be written ({error}): name another place") from error
 
 
-def _entry(asked: Asked, named: str, digest: str) -> dict[str, Any]:
-    asked_for = {key: value for key, value in asked._asdict().items() if value is not None}
-    return {**asked_for, "version": named, "digest": digest}
+def _entry(key: LockKey, named: str, digest: str) -> dict[str, Any]:
+    fields = {key: value for key, value in key._asdict().items() if value is not None}
+    return {**fields, "version": named, "digest": digest}
 
 
-def _asked(entry: dict[str, Any]) -> Asked:
+def _key_of(entry: dict[str, Any]) -> LockKey:
     """What an entry answers; a ValueError, KeyError or TypeError where it can't be one."""
     check_digest(entry["digest"])
     wanted, named = parse_reference(entry["reference"]), parse_reference(entry["version"])
@@ -129,7 +129,7 @@ def _asked(entry: dict[str, Any]) -> Asked:
             raise ValueError(f"it holds {wanted} to {named}, which is no commit of it")
     elif not isinstance(named, Reference) or (isinstance(wanted, Reference) and wanted.full_name != named.full_name):
         raise ValueError(f"it holds {wanted} to another name, {named}")
-    return Asked(entry["reference"], entry.get("as_of"), entry.get("include_base"))
+    return LockKey(entry["reference"], entry.get("as_of"), entry.get("include_base"))
 
 
 def _exact(entry: dict[str, Any]) -> str:

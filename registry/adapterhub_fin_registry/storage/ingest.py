@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
+from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, PolicyViolation, Refused
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.numbered import HIGHEST, following
@@ -50,7 +50,7 @@ def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None
             raise
         except Exception as error:  # a veto that breaks must stop the add, whatever broke it
             name = f"{getattr(check, '__module__', '?')}.{getattr(check, '__qualname__', type(check).__name__)}"
-            raise Refused(
+            raise PolicyViolation(
                 f"the check {name} failed with {type(error).__name__} ({error}), which counts as a no: mend it or "
                 "disable the plugin that brings it"
             ) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 
-from adapterhub_fin_registry.errors import NotFound, Refused
+from adapterhub_fin_registry.errors import LookAhead, NotFound
 from adapterhub_fin_registry.model.knowledge import choose, format_instant
 from adapterhub_fin_registry.model.reference import Reference
 from adapterhub_fin_registry.model.version import Version
@@ -30,7 +30,7 @@ def newest_as_of(shelf: NameFolder, names: Names, as_of: datetime, include_base:
     chosen = choose(candidates, as_of, include_base)
     if chosen is None:
         first = min(version.knows_until(include_base) for version in candidates)
-        raise Refused(
+        raise LookAhead(
             f"no version of {shelf.name} ended its knowledge before {format_instant(as_of)}: the earliest ends at "
             f"{format_instant(first)}; {_way_out(candidates, as_of, include_base)}"
         )
@@ -57,7 +57,7 @@ def check_as_of(version: Version, as_of: datetime, include_base: bool) -> None:
     """Refuse a version that was asked for by number, alias or digest and knew too much."""
     end = version.knows_until(include_base)
     if end >= as_of:
-        raise Refused(
+        raise LookAhead(
             f"{version.reference} knows until {format_instant(end)}, which isn't before {format_instant(as_of)}; "
             f"{_way_out([version], as_of, include_base)}"
         )

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin_registry.errors import BadConfiguration, BadKey, Refused
+from adapterhub_fin_registry.errors import BadConfiguration, BadKey, PolicyViolation
 from adapterhub_fin_registry.trust.signatures import signers
 from adapterhub_fin_registry.trust.strict_toml import Table, read_toml
 
@@ -96,7 +96,7 @@ class Policy:
     def check(self, subject: str, manifest: Manifest, signatures: Iterable[Signature]) -> None:
         """Refuse a version that breaks a rule, by the first that it breaks."""
         for violation in self.violations(subject, manifest, signatures):
-            raise Refused(violation)
+            raise PolicyViolation(violation)
 
     def violations(self, subject: str, manifest: Manifest, signatures: Iterable[Signature]) -> Iterator[str]:
         """Every rule that a version breaks, each as a sentence that names the rule, its file and what to do."""
