@@ -262,7 +262,12 @@ _HOME = {
 }
 
 
+_RETIRED = {"Known": "KnownAt", "Site": "AttachContext"}  # renamed before the first release
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RETIRED:
+        raise AttributeError(f"{__name__}.{name} is now {__name__}.{_RETIRED[name]}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

@@ -51,6 +51,10 @@ SUMMARIES = {
 EPILOG = 'Tab completion: eval "$(_AHF_COMPLETE=bash_source ahf)" (or zsh_source, fish_source).'
 
 
+# Options that were replaced before the first release, with what each is called now.
+RETIRED = {"--tier": "--ignore-base", "--part": "--split", "--licence": "--license"}
+
+
 class Verbs(click.Group):
     """Verbs from entry points, imported one by one; errors are one line on standard error."""
 
@@ -154,6 +158,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.option_name in RETIRED:
+            error = click.UsageError(f"{error.option_name} is now {RETIRED[error.option_name]}", error.ctx)
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from adapterhub_fin.errors import BadRecipe
 
 M = TypeVar("M", bound=BaseModel)
+# Names of keys that were replaced before the first release, with what each is called now.
+RETIRED = {"licence": "license", "part": "split", "split": "splitter", "tier": "include_base", "pin": "fingerprint"}
 
 
 class Options(BaseModel):
@@ -23,24 +25,26 @@ class NoOptions(Options):
     """For a plugin that has nothing to set."""
 
 
-def checked(model: type[M], data: Mapping[str, Any], where: str, beside: Sequence[str] = ()) -> M:
+def checked(model: type[M], data: Mapping[str, Any], where: str, reserved_keys: Sequence[str] = ()) -> M:
     """An options model from plain values; raises BadRecipe with the key, the reason and the near names.
 
-    `beside` names keys that are read elsewhere and stand in the same place of a recipe.
+    `reserved_keys` names keys that are read elsewhere and stand in the same place of a recipe.
     """
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        raise BadRecipe("; ".join(_sentence(model, item, where, beside) for item in error.errors())) from None
+        raise BadRecipe("; ".join(_sentence(model, item, where, reserved_keys) for item in error.errors())) from None
 
 
-def _sentence(model: type[BaseModel], item: Any, where: str, beside: Sequence[str]) -> str:
+def _sentence(model: type[BaseModel], item: Any, where: str, reserved_keys: Sequence[str]) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "it"
     if item["type"] != "extra_forbidden":
         given = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" (not {item['input']!r})"
         return f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{given}"
     path = item["loc"][:-1]
-    known = [*_fields_at(model, path), *(() if path else beside)]
+    if (successor := RETIRED.get(str(item["loc"][-1]))) in _fields_at(model, path) or successor in reserved_keys:
+        return f"{where}: {key} is now called {'.'.join(map(str, (*path, successor)))}"
+    known = [*_fields_at(model, path), *(() if path else reserved_keys)]
     near = get_close_matches(str(item["loc"][-1]), known, n=3, cutoff=0.5)
     meant = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(known)) or 'none'}"

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from adapterhub_fin.errors import AdapterHubError, BadRecipe
 from adapterhub_fin.plugin.options import Options, checked
@@ -218,7 +218,12 @@ class Recipe(BaseModel):
     training: Training = Field(default_factory=Training)
     schedule: Schedule | None = Field(None, description="Cut-offs, each of which gives a version of its own.")
     description: str = Field("", description="For people and search.")
-    license: str | None = Field(None, min_length=1, description="License of the adapter.")
+    license: str | None = Field(
+        None,
+        min_length=1,
+        validation_alias=AliasChoices("license", "licence"),
+        description="License of the adapter, as SPDX writes it.",
+    )
     tags: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="For search.")
 
     @field_validator("method", "head", "corpus", mode="before")
