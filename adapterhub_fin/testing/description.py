@@ -18,7 +18,7 @@ from adapterhub_fin.testing.fresh import run_python
 HEAVY = ("torch", "transformers", "peft")
 IMPORT_OPTIONS = """
 import json, sys
-from adapterhub_fin import descriptions
+from adapterhub_fin.plugin import descriptions
 from adapterhub_fin.plugin.manager import extensions
 kind, name = json.load(sys.stdin)
 extensions().get(getattr(descriptions, kind), name).load_options()

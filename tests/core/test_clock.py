@@ -231,7 +231,7 @@ def test_many_names_and_damaged_records_cost_nothing_of_it(theirs: Path, set_clo
 
 IMPORT = """
 import sys
-from adapterhub_fin_registry import clock
+from adapterhub_fin_registry.io import clock
 from datetime import datetime, UTC
 now = datetime.fromisoformat(sys.argv[1])
 clock._wall = lambda: now

@@ -200,7 +200,7 @@ def test_an_interrupt_leaves_nothing(registry: Registry, make_folder: MakeFolder
 ADDER = """
 import fcntl, os, sys, time
 from pathlib import Path
-from adapterhub_fin_registry import Manifest, Registry, local
+from adapterhub_fin_registry import Manifest, Registry, registry as local
 root, folder, manifest, first, count = sys.argv[1:]
 fcntl.flock = fcntl.lockf = os.fsync = lambda *arguments: None
 skew = (int(first) % 700 - 300) * 86400 * 10
@@ -277,8 +277,8 @@ def test_a_process_killed_from_outside_leaves_whole_versions(
     assert adder.stdin is not None and adder.stdout is not None
     adder.stdin.write("x")
     adder.stdin.flush()
-    while adder.stdout.readline() != "5\n":
-        pass
+    while (line := adder.stdout.readline()) != "5\n":
+        assert line, "it ended before it was killed"
     adder.kill()
     adder.communicate()
     numbers = [version.number for version in registry.versions("acme/tone")]

@@ -127,8 +127,10 @@ def test_a_date_gives_what_was_knowable_before_it(
             for include_base in BOTH:
                 check(series, date, include_base)
         for include_base in BOTH:
-            for date in sorted({START + timedelta(days=day)} | ends):
+            check_numbers(series, START + timedelta(days=day), include_base)
+            for date in sorted(ends)[:: max(1, len(ends) // 3)]:  # a version knows up to its own end, and not before it
                 check_numbers(series, date, include_base)
+            for date in sorted({START + timedelta(days=day)} | ends):
                 check_search(series, date, include_base)
         check_rows(series)
 

@@ -1,0 +1,27 @@
+"""The rooms: no circle of imports, one way between folders, and the field's words in local names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # the scripts that measure stand beside this file
+
+import layout
+import local_names
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    house = layout.read_layout()
+    assert len(house.lines) > 300, "the packages were not found"
+    assert house.circles() == [] and house.room_circles() == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert layout.circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": {"e"}}) == [["a", "b", "c"]]
+
+
+def test_local_names_are_the_field_s() -> None:
+    names = [(path, name, line) for path, name, line in local_names.all_local_names()]
+    pooled = [f"{path.name}:{line} {name}" for path, name, line in names if name in local_names.POOL]
+    assert len(names) > 5000 and len(pooled) < 0.01 * len(names), f"{len(pooled)} of {len(names)}: {pooled[:40]}"
