@@ -81,7 +81,7 @@ def test_steps_are_counted_as_the_trainer_goes(examples: int, micro: int, parts:
 
 
 def test_what_does_not_go_together_is_refused() -> None:
-    method: Any = SimpleNamespace(checkpointing=False, positions=4)
+    method: Any = SimpleNamespace(checkpointing=False, num_virtual_tokens=4)
     for options, said in (
         ({"batch_size": 10, "accumulate": 3}, "batch_size is 10 and must divide into 3 parts"),
         ({"recompute": True}, "recompute does not go with the method some"),
@@ -90,7 +90,7 @@ def test_what_does_not_go_together_is_refused() -> None:
     ):
         with pytest.raises(ahf.BadRecipe, match=said):
             check_training(training(**options), method, "some")
-    plain: Any = SimpleNamespace(checkpointing=True, positions=0)
+    plain: Any = SimpleNamespace(checkpointing=True, num_virtual_tokens=0)
     check_training(training(batch_size=12, accumulate=3, recompute=True, neftune=5.0), plain, "some")
     if not torch.cuda.is_available():
         with pytest.raises(ahf.BadRecipe, match="precision is fp16 and this machine has no GPU"):

@@ -68,7 +68,7 @@ def test_the_average_of_classifiers_is_by_the_names_of_labels(
     other[0] = 3.0
     merged = merge_heads(parents, weights(*usual[:count], pooler_dense=other[:count]))
     assert merged.head is not None and merged.head["labels"] == orders[0] and merged.origin is None
-    assert merged.modules == ("classifier", "pooler.dense")
+    assert merged.modules_to_save == ("classifier", "pooler.dense")
     for name, counted in ((WEIGHT, usual[:count]), (BIAS, usual[:count]), (POOLER, other[:count])):
         wanted = torch.zeros_like(parents[0].changes.values(name), dtype=torch.float64)
         for each, order, weight in zip(parents, orders, counted, strict=True):

@@ -78,5 +78,5 @@ def test_weights_that_no_head_takes_are_said_to_be_left_out() -> None:
         SimpleNamespace(called=called, changes=SimpleNamespace(modules=modules))
         for called, modules in (("a/1", ("classifier",)), ("a/2", ("score", "classifier", "pooler")), ("a/3", ()))
     ]
-    head: Any = SimpleNamespace(modules=("classifier", "norm"))
+    head: Any = SimpleNamespace(modules_to_save=("classifier", "norm"))
     assert _left_out(parents, head) == ["a/2: the weights it brings of pooler, score are left out"]

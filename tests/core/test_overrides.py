@@ -194,8 +194,8 @@ def test_a_setting_that_can_t_be_read_is_named(setting: str) -> None:
 
 
 def test_a_path_with_a_hash_and_a_label_of_digits_reach_the_corpus() -> None:
-    settings = ["path=runs #2/rows.csv", "label=no", "text=[title, 01]", "part=01234567", "license=null"]
+    settings = ["path=runs #2/rows.csv", "label=no", "text=[title, 01]", "split=01234567", "license=null"]
     choice = CorpusChoice.read("table", settings)
     options: Any = extensions().options(descriptions.Corpus, choice.name, choice.options)
     assert (options.path, options.label, options.text) == (Path("runs #2/rows.csv"), "no", ("title", "01"))
-    assert (options.part, options.license) == ("01234567", "null")
+    assert (options.split, options.license) == ("01234567", "null")

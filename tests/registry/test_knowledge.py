@@ -38,7 +38,6 @@ zones = st.sampled_from(
         "Africa/Cairo",
     ]
 )
-tiers = st.booleans()
 
 
 @given(instants)
@@ -163,9 +162,9 @@ inputs = st.lists(
 @given(inputs)
 def test_the_strict_end_is_the_latest_of_all(listed: list[tuple[str, datetime]]) -> None:
     assert knowledge_end(listed) == max(at for _, at in listed)
-    assert knowledge_end(listed, "adapter") <= knowledge_end(listed, "strict")
+    assert knowledge_end(listed, include_base=False) <= knowledge_end(listed, include_base=True)
     own = [at for name, at in listed if name != "base"]
-    assert knowledge_end(listed, "adapter") == max(own or [at for _, at in listed])
+    assert knowledge_end(listed, include_base=False) == max(own or [at for _, at in listed])
 
 
 def test_nothing_is_not_an_end() -> None:
@@ -189,7 +188,7 @@ versions = st.lists(inputs.map(tuple), max_size=6).map(
 )
 
 
-@given(versions, instants, tiers)
+@given(versions, instants, st.booleans())
 def test_the_choice_never_knew_too_much_and_no_other_knew_more(
     listed: list[Dated], as_of: datetime, include_base: bool
 ) -> None:
@@ -203,7 +202,7 @@ def test_the_choice_never_knew_too_much_and_no_other_knew_more(
         assert (version.knows_until(include_base), version.number) <= (chosen.knows_until(include_base), chosen.number)
 
 
-@given(versions, instants, st.timedeltas(timedelta(0), timedelta(days=9999)), tiers)
+@given(versions, instants, st.timedeltas(timedelta(0), timedelta(days=9999)), st.booleans())
 def test_a_later_date_never_chooses_less_knowledge(
     listed: list[Dated], as_of: datetime, later: timedelta, include_base: bool
 ) -> None:

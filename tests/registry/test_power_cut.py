@@ -278,14 +278,20 @@ def _read(registry: Registry) -> Any:
 def _site() -> Site:
     """Where in the package an fsync was asked for: who called `Disk.sync`, or os.fsync itself."""
     frame = sys._getframe(1)
-    while Path(frame.f_code.co_filename).parent != PACKAGE or frame.f_code.co_name == "sync":
+    while PACKAGE not in Path(frame.f_code.co_filename).parents or frame.f_code.co_name == "sync":
         assert frame.f_back is not None
         frame = frame.f_back
     return Path(frame.f_code.co_filename).name, frame.f_lineno
 
 
 # What is fsynced below is no registry: the index is a cache that is made again, and the server has a state of its own.
-NOT_THE_REGISTRYS = {"search/index.py", "serve/audit.py", "serve/receiving.py", "serve/state.py", "serve/tokens.py"}
+NOT_THE_REGISTRYS = {
+    "search/index.py",
+    "hub_server/audit.py",
+    "hub_server/blob_writer.py",
+    "hub_server/repo/state.py",
+    "hub_server/tokens.py",
+}
 
 
 def _sites_in_code() -> set[Site]:
@@ -299,10 +305,10 @@ def _sites_in_code() -> set[Site]:
         for node in ast.walk(tree):
             called = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
             if called in ("fsync", "sync") and id(node) not in inside:
-                if path.parent == PACKAGE:
-                    found.add((path.name, node.lineno))
+                if (module := path.relative_to(PACKAGE).as_posix()) in NOT_THE_REGISTRYS:
+                    others.add(module)
                 else:
-                    others.add(path.relative_to(PACKAGE).as_posix())
+                    found.add((path.name, node.lineno))
     assert others == NOT_THE_REGISTRYS
     return found
 

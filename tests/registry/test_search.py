@@ -360,7 +360,8 @@ def _with(**changed: Any) -> Callable[[dict[str, Any]], Any]:
 SPOILED: list[Callable[[dict[str, Any]], Any]] = [
     lambda document: [],
     lambda document: "text",
-    _with(format=2),
+    _with(format=1),
+    _with(format=3),
     _with(metrics={"f1": "high"}),
     _with(metrics={"f1": float("nan")}),
     _with(metrics=[]),

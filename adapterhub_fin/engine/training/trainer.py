@@ -33,7 +33,7 @@ class AdapterTrainer(Trainer):
         method: MethodImplementation,
         head: HeadImplementation,
         adapter_name: str,
-        head_modules: Sequence[str] = (),
+        modules_to_save: Sequence[str] = (),
         head_rate: float | None = None,
         checkpoint_steps: int | None = None,
         tolerance: float = 0.0,
@@ -48,7 +48,7 @@ class AdapterTrainer(Trainer):
         self.method = method
         self.head = head
         self.adapter_name = adapter_name
-        self.head_modules = tuple(f".{name}." for name in head_modules)
+        self.modules_to_save = tuple(f".{name}." for name in modules_to_save)
         self.head_rate = head_rate
         self.tolerance = tolerance
         for callback in (PrinterCallback, ProgressCallback):  # both write to standard output, which is the caller's
@@ -110,7 +110,7 @@ class AdapterTrainer(Trainer):
         return optimizer
 
     def _is_head(self, name: str) -> bool:
-        return any(module in f".{name}" for module in self.head_modules)
+        return any(module in f".{name}" for module in self.modules_to_save)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
