@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: demo test lint types arrows format bench peft-cases mutants clean
+.PHONY: demo test docs lint types arrows format bench peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -28,6 +28,10 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Builds the site into build/docs, with no network once the packages are there; a warning is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+
 # Plants slips in the code and says which the tests miss (tests/mutation/README.md): about an hour.
 mutants: $(VENV)/installed-dev
 	$(BIN)/python tests/mutation/mutants.py $(MUTANTS)
@@ -37,7 +41,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/phrasebank.py --path $(PHRASEBANK)
 	$(BIN)/python benchmarks/overhead.py --path $(PHRASEBANK)
 
-# Every test case of the installed PEFT, by save and by import, twice; writes docs/peft_cases.md.
+# Every test case of the installed PEFT, by save and by import, twice; writes docs/reference/peft_cases.md.
 peft-cases: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peft_cases.py
 
@@ -77,4 +81,8 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -32,7 +32,7 @@ from torch import nn
 from adapterhub_fin.testing.round_trip import by_import, by_save, randomized
 from adapterhub_fin.testing.tiny import tiny_tokenizer
 
-TABLE = Path(__file__).parents[1] / "docs" / "peft_cases.md"
+TABLE = Path(__file__).parents[1] / "docs" / "reference" / "peft_cases.md"
 WAYS = {"save": by_save, "import": by_import}
 
 

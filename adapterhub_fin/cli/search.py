@@ -39,7 +39,7 @@ def command(
     """Find versions by what is known of them.
 
     Fields are compared with = != < <= > >= IN and ~ (contains), joined by AND, OR, NOT and parentheses; bare words are
-    looked for in names, descriptions, tags, methods, corpora and bases. docs/search.md has every field.
+    looked for in names, descriptions, tags, methods, corpora and bases. docs/reference/search.md has every field.
 
     \b
     Examples:

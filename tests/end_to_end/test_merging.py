@@ -608,7 +608,7 @@ def test_another_method_joins_by_its_factors(
 
 def test_the_examples_of_the_page_run(kept: ahf.Registry, encoder: Path) -> None:
     bases.remember(fingerprint_key(kept.resolve("acme/a").manifest.base), encoder)
-    page = (Path(__file__).parents[2] / "docs" / "merging.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "merge.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     assert len(lines) > 3
     for line in lines:

@@ -349,7 +349,7 @@ RIGHT = ("plain", "patterns", "alike", "embedding", "convolutions", "conv1d")
 
 @pytest.mark.parametrize("kind", [*PLANS, "dora"])
 def test_what_peft_makes_of_one_adapter(kind: str, saved: Saved) -> None:
-    """The table of docs/merging.md: where a release mends one of these, it is to be told there."""
+    """The table of docs/how-to/merge.md: where a release mends one of these, it is to be told there."""
     folder = saved(PLANS.get(kind) or LoraConfig(r=2, lora_alpha=5, use_dora=True, target_modules=LINEAR))
     model, plain, expected = loaded(folder), dict(base().named_parameters()), added(folder)
     if kind == "adalora":

@@ -1,4 +1,4 @@
-"""Real adapters and configurations are imported or refused as docs/importing.md says; skipped where none is at hand."""
+"""Real adapters and configurations are imported or refused as docs/how-to/import_adapters.md says; skipped where none is at hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from transformers import (
 
 import adapterhub_fin as ahf
 
-DOCS = Path(__file__).parents[2] / "docs" / "importing.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "import_adapters.md"
 CONFIG = "adapter_config.json"
 FLUX = (
     *("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"),
@@ -124,7 +124,7 @@ def with_weights(path: Path, base: nn.Module, tmp_path: Path) -> Path:
 
 def documented(table: list[str]) -> None:
     text = "\n".join(table)
-    assert text in DOCS.read_text(encoding="utf-8"), f"docs/importing.md lacks this table:\n{text}"
+    assert text in DOCS.read_text(encoding="utf-8"), f"docs/how-to/import_adapters.md lacks this table:\n{text}"
 
 
 def test_the_pickled_classifier_answers_as_in_plain_peft(shared: Path) -> None:

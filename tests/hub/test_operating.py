@@ -1,4 +1,4 @@
-"""What docs/operating.md promises whoever runs a server: its unit, its container's steps, its backups."""
+"""What docs/how-to/operate_a_server.md promises whoever runs a server: its unit, its container's steps, its backups."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _listening(pid: int) -> list[str]:
 
 
 def test_the_container_starts_what_there_is() -> None:
-    """No image is built here; docs/operating.md says how its steps were run."""
+    """No image is built here; docs/how-to/operate_a_server.md says how its steps were run."""
     lines = (OPERATIONS / "Containerfile").read_text().splitlines()
     said = {word: line.partition(" ")[2] for line in lines if (word := line.partition(" ")[0]).isupper()}
     import json

@@ -12,7 +12,7 @@ from adapterhub_fin import Recipe
 from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.manager import extensions
 
-PAGE = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "corpora.md").read_text(encoding="utf-8")
 FRAGMENTS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 

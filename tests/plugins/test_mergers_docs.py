@@ -10,7 +10,7 @@ import pytest
 from adapterhub_fin import Merger
 from adapterhub_fin.plugin.manager import extensions
 
-PAGE = (Path(__file__).parents[2] / "docs" / "mergers.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "mergers.md").read_text(encoding="utf-8")
 MERGERS = {
     each.name: each
     for plugin in extensions().plugins

@@ -14,7 +14,7 @@ from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.testing.bench import TEXTS, Bench
 from adapterhub_fin_plugins.hooks import PEFT_TYPES
 
-DOCS = Path(__file__).parents[2] / "docs" / "methods.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "methods.md"
 # What a base of 32 dimensions needs, where PEFT's defaults are for larger ones.
 SMALL: dict[str, dict[str, Any]] = {
     "adaption-prompt": {"adapter_len": 4, "adapter_layers": 2},

@@ -18,9 +18,13 @@ from adapterhub_fin.recipe.recipe import Training
 from adapterhub_fin.recipe.schedule import Schedule
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {
-    name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("methods", "heads", "training", "walk_forward")
+ROOMS = {
+    "methods": "reference/methods",
+    "heads": "reference/heads",
+    "recipe": "reference/recipe",
+    "walk_forward": "how-to/walk_forward",
 }
+PAGES = {name: (DOCS / f"{path}.md").read_text(encoding="utf-8") for name, path in ROOMS.items()}
 FRAGMENTS = [
     pytest.param(fragment, id=f"{name}-{number}")
     for name, page in PAGES.items()
@@ -58,7 +62,7 @@ def test_a_table_of_options_is_true(page: str, name: str) -> None:
 
 
 def test_the_table_of_training_is_true() -> None:
-    check_table(PAGES["training"], "key", Training)
+    check_table(PAGES["recipe"], "key", Training)
 
 
 def test_the_table_of_a_schedule_is_true() -> None:

@@ -261,7 +261,7 @@ def test_a_configuration_that_cannot_be_used_allows_nothing(
 
 
 def test_the_example_in_the_docs_is_read(configure: Configure) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "sign_and_trust.md").read_text(encoding="utf-8")
     source = configure(page.partition("```toml\n")[2].partition("```")[0])
     read = Configuration.read()
     assert read.policy.require_signature and [name for name, _ in read.policy.keys] == ["desk", "risk"]

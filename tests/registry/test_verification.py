@@ -1,4 +1,4 @@
-"""What is caught when, as docs/safety.md has it: by a reader that never hashed a file before, and by one that has."""
+"""What is caught when, as docs/explanation/crash_safety.md has it: by a reader that never hashed a file before, and by one that has."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from adapterhub_fin.plugin import hooks
 ROOT = Path(__file__).parents[2]
 VERBS = sorted(entry.name for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == "adapterhub-fin")
 HOOKS = sorted(name for name in vars(hooks) if name.startswith("ahf_"))
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
 
 
@@ -30,13 +31,13 @@ def test_arrows_run_plugins_to_core_to_registry() -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_documented_and_tested(hook: str) -> None:
-    assert f"`{hook}(" in (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert f"`{hook}(" in (ROOT / "docs" / "reference" / "plugin_api.md").read_text(encoding="utf-8")
     assert re.search(rf"\b{hook}\b", TESTS.replace(Path(__file__).read_text(encoding="utf-8"), ""))
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_is_documented_and_tested_and_its_summary_is_its_help(verb: str) -> None:
-    assert f"## ahf {verb}\n" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert f"## ahf {verb}\n" in (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert re.search(rf"""(run_ahf|loaded_by|run)\([^)]*"{verb}\"""", TESTS), "a test types it"
     command = cli.group.get_command(click.Context(cli.group), verb)
     assert command is not None and command.help is not None
@@ -66,9 +67,26 @@ def test_the_face_names_what_it_has() -> None:
         adapterhub_fin.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
-)
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page: its headings as GitHub and MyST slug them, and its own `<a id>`."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_of_the_docs_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", text):
+        there = page.parent / target if target else page
+        assert there.exists(), f"{page.name} links to {target}"
+        if anchor and there.suffix == ".md":
+            assert anchor in anchors(there), f"{page.name} links to {target}#{anchor}"
+
+
+def test_every_page_stands_in_an_index() -> None:
+    for index in sorted((ROOT / "docs").rglob("index.md")):
+        listed = set(re.findall(r"^([\w/-]+)$", index.read_text(encoding="utf-8"), re.MULTILINE))
+        here = {path.stem for path in index.parent.glob("*.md") if path.name != "index.md"}
+        assert here <= listed, f"{index} lacks {sorted(here - listed)}"

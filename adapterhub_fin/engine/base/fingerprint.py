@@ -2,7 +2,7 @@
 
 The structure digest covers names and logical shapes of the backbone's parameters; the weight probe holds eight
 elements of each, and sums over all rows of the embeddings. Both leave out heads, and whatever an adapter has added
-(docs/format.md, `base`).
+(docs/reference/format.md, `base`).
 """
 
 from __future__ import annotations

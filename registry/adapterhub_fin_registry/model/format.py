@@ -1,4 +1,4 @@
-"""The format of manifests that this release reads and writes (docs/format.md)."""
+"""The format of manifests that this release reads and writes (docs/reference/format.md)."""
 
 from __future__ import annotations
 
