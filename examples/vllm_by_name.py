@@ -1,6 +1,7 @@
 """An adapter by its name in vLLM: `python vllm_by_name.py acme/notes@champion BASE TEXT...`
 
-A server needs no program: the plugin is there once adapterhub_fin is installed beside vLLM (docs/how-to/serve_with_an_engine.md).
+A server needs no program: the plugin is there once adapterhub_fin is installed beside vLLM
+(docs/how-to/serve_with_an_engine.md).
 """
 
 import asyncio

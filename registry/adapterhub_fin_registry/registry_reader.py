@@ -120,7 +120,7 @@ class RegistryReader:
         as_of: AsOf | None = None,
         include_base: bool = True,
     ) -> Page:
-        """The rows of what a query finds (docs/reference/search.md), a page of at most `limit` at a time; None is no limit.
+        """Return the rows that a query finds (docs/reference/search.md), at most `limit` a page; None is no limit.
 
         `after` is the `next` of the page before. Yanked versions are found only by a query that asks about `yanked`,
         and never with as_of. BadQuery says at which column a query can't be read.

@@ -1,4 +1,4 @@
-"""Real adapters and configurations are imported or refused as docs/how-to/import_adapters.md says; skipped where none is at hand."""
+"""Import or refuse real adapters as docs/how-to/import_adapters.md says; skipped where none is at hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is caught when, as docs/explanation/crash_safety.md has it: by a reader that never hashed a file before, and by one that has."""
+"""Detect alterations as docs/explanation/crash_safety.md says, by a reader that hashed before and one that did not."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from adapterhub_fin.plugin import hooks
 ROOT = Path(__file__).parents[2]
 VERBS = sorted(entry.name for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == "adapterhub-fin")
 HOOKS = sorted(name for name in vars(hooks) if name.startswith("ahf_"))
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
 
 
