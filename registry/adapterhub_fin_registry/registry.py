@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
 from adapterhub_fin_registry.io.canonical_json import canonical, json_object
-from adapterhub_fin_registry.io.numbered import following, numbers
+from adapterhub_fin_registry.io.safe_read import following, numbers
 from adapterhub_fin_registry.model.events import check_event
 from adapterhub_fin_registry.model.reference import Reference, check_alias, parse_reference
 from adapterhub_fin_registry.model.version import Version
@@ -90,7 +90,7 @@ class Registry(RegistryReader):
         """
         from adapterhub_fin_registry.storage.ingest import run_checks, store, take_in
 
-        shelf = NameFolder(self.root, name)
+        name_folder = NameFolder(self.root, name)
         if number is not None:
             Reference.parse(f"{name}@{number}")
         record = {
@@ -101,7 +101,7 @@ class Registry(RegistryReader):
         }
         checks = {id(check): check for check in (*self.standing_checks(), *checks)}.values()
         policy, key = admission.terms(self.root)
-        with self._changing(shelf) as change:
+        with self._changing(name_folder) as change:
             files = change.built / "files"
             self._disk.make(files, change.built)
             complete = take_in(self._disk, Path(folder), files, manifest)
@@ -111,9 +111,9 @@ class Registry(RegistryReader):
             hashes = None if learnt is None else learnt_bytes(change.identify(), learnt)
             if hashes is not None:
                 change.write(change.built / LEARNT, hashes)
-            version, is_new = store(change, shelf, complete, signed, record, number)
+            version, is_new = store(change, name_folder, complete, signed, record, number)
             if not is_new:
-                self._disk.sync(shelf.versions_folder)  # whoever stored it may not have come so far
+                self._disk.sync(name_folder.versions_folder)  # whoever stored it may not have come so far
                 for signature in signed:
                     self._attach(version, signature)
                 if hashes is not None and not is_learnt(version.folder, hashes):
@@ -123,26 +123,26 @@ class Registry(RegistryReader):
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Let an alias name a version from now on, or none; its history remains."""
-        shelf = NameFolder(self.root, name)
+        name_folder = NameFolder(self.root, name)
         check_alias(alias)
-        current = shelf.alias(alias)
+        current = name_folder.alias(alias)
         if version is None and current is None:
-            raise NotFound(f"{name} has no alias {alias}: it has {', '.join(shelf.aliases()) or 'none'}")
+            raise NotFound(f"{name} has no alias {alias}: it has {', '.join(name_folder.aliases()) or 'none'}")
         if version is not None:
-            resolution.exact(shelf, self.names, Reference.parse(f"{name}@{version}"))
-        parent = shelf.folder / "aliases" / alias
-        with self._changing(shelf) as change:
+            resolution.exact(name_folder, self.names, Reference.parse(f"{name}@{version}"))
+        parent = name_folder.folder / "aliases" / alias
+        with self._changing(name_folder) as change:
             if version == current:
                 self._disk.sync(parent)
                 return
             if version is not None:
-                self._disk.sync(shelf.versions_folder)  # the alias may not outlive what it names
+                self._disk.sync(name_folder.versions_folder)  # the alias may not outlive what it names
             change.write(change.built / "alias.json", canonical({"version": version, "at": now()}))
             change.append(parent, following(numbers(parent)))
-        if version is not None and shelf.version(version) is None:  # deleted while its alias was being set
-            if shelf.alias(alias) == version:
+        if version is not None and name_folder.version(version) is None:  # deleted while its alias was being set
+            if name_folder.alias(alias) == version:
                 self.set_alias(name, alias, None)
-            raise resolution.missing(shelf, self.names, Reference.parse(f"{name}@{version}"))
+            raise resolution.missing(name_folder, self.names, Reference.parse(f"{name}@{version}"))
 
     def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
         """Record what happened to a version (see `events.KINDS`), and give the event's number."""
@@ -168,11 +168,11 @@ class Registry(RegistryReader):
         if isinstance(wanted, Reference) and wanted.version is None and wanted.digest is None:
             raise BadReference(f"{wanted} doesn't name one version for good: delete by number or by digest")
         version = self.resolve(wanted)
-        shelf = NameFolder(self.root, version.name)
-        _must_be_unnamed(shelf, version)
+        name_folder = NameFolder(self.root, version.name)
+        _must_be_unnamed(name_folder, version)
         tombstone = {"digest": version.digest, "reason": reason, "at": now(), "by": author()}
-        with self._changing(shelf) as change:
-            change.bury(version.folder, canonical(tombstone), lambda: _must_be_unnamed(shelf, version))
+        with self._changing(name_folder) as change:
+            change.bury(version.folder, canonical(tombstone), lambda: _must_be_unnamed(name_folder, version))
         return version
 
     def gc(self, *, dry_run: bool = False, grace: timedelta = GRACE) -> list[Leftover]:
@@ -190,12 +190,12 @@ class Registry(RegistryReader):
             change.place(signature_folder(version), signature.file_name, signature.data)
         return signature
 
-    def _changing(self, shelf: NameFolder) -> AbstractContextManager[Transaction]:
-        return changing(self._disk, self.root, shelf.folder)
+    def _changing(self, name_folder: NameFolder) -> AbstractContextManager[Transaction]:
+        return changing(self._disk, self.root, name_folder.folder)
 
 
-def _must_be_unnamed(shelf: NameFolder, version: Version) -> None:
+def _must_be_unnamed(name_folder: NameFolder, version: Version) -> None:
     """Refuse a deletion that would leave an alias naming nothing; Corrupted where an alias can't be read to tell."""
-    aliases = [alias for alias in shelf.alias_names() if shelf.alias(alias) == version.number]
+    aliases = [alias for alias in name_folder.alias_names() if name_folder.alias(alias) == version.number]
     if aliases:
         raise Refused(f"{version.reference} is named by {', '.join(aliases)}: set the alias to another version first")

@@ -77,27 +77,38 @@ class RegistryReader:
 
     def names(self) -> list[str]:
         """Every name with a version, sorted."""
-        return [shelf.name for shelf in listable(self.root) if next(shelf.newest_first(), None) is not None]
+        return [
+            name_folder.name
+            for name_folder in listable(self.root)
+            if next(name_folder.newest_first(), None) is not None
+        ]
 
     def holds(self, name: str) -> bool:
         """Whether there is a version under a name: a damaged one too, but not the tombstones of deleted ones.
 
         What can't be looked at is held too, or another registry would answer in its place.
         """
-        shelf = NameFolder(self.root, name)
+        name_folder = NameFolder(self.root, name)
         try:
-            return any(not is_there(shelf.versions_folder / str(n) / "deleted.json") for n in reversed(shelf.numbers()))
+            return any(
+                not is_there(name_folder.versions_folder / str(n) / "deleted.json")
+                for n in reversed(name_folder.numbers())
+            )
         except Corrupted:
             return True
 
     def versions(self, name: str) -> list[Version]:
         """Every version of a name, the yanked ones too, by ascending number."""
-        shelf = NameFolder(self.root, name)
-        return [version for n in shelf.numbers() if (version := shelf.stored(n)) is not None and version.is_readable]
+        name_folder = NameFolder(self.root, name)
+        return [
+            version
+            for n in name_folder.numbers()
+            if (version := name_folder.stored(n)) is not None and version.is_readable
+        ]
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
         """What a list shows of every version, of one name or of all, in plain JSON values."""
-        return [row for shelf in self._shelves(name) for row in shelf.rows()]
+        return [row for name_folder in self._name_folders(name) for row in name_folder.rows()]
 
     def damaged(self, name: str | None = None) -> dict[str, str]:
         """What is wrong with each version that a search passes over, by reference; files are not hashed.
@@ -107,8 +118,8 @@ class RegistryReader:
         from adapterhub_fin_registry.search.version_reader import damaged
 
         found = troubles(self.root) if name is None else {}
-        for shelf in self._shelves(name):
-            found |= {f"{shelf.name}@{number}": reason for number, reason in damaged(shelf).items()}
+        for name_folder in self._name_folders(name):
+            found |= {f"{name_folder.name}@{number}": reason for number, reason in damaged(name_folder).items()}
         return found
 
     def search(
@@ -255,10 +266,10 @@ class RegistryReader:
         if isinstance(wanted, DigestReference):
             version = self._by_digest(wanted.digest)
         else:
-            shelf = NameFolder(self.root, wanted.full_name)
+            name_folder = NameFolder(self.root, wanted.full_name)
             if wanted.is_bare and before is not None:
-                return resolution.newest_as_of(shelf, self.names, before, include_base)
-            version = resolution.exact(shelf, self.names, wanted)
+                return resolution.newest_as_of(name_folder, self.names, before, include_base)
+            version = resolution.exact(name_folder, self.names, wanted)
         if before is not None:
             resolution.check_as_of(version, before, include_base)
         return version
@@ -271,7 +282,7 @@ class RegistryReader:
         """How a lock file names a version."""
         return version.reference
 
-    def _shelves(self, name: str | None) -> list[NameFolder]:
+    def _name_folders(self, name: str | None) -> list[NameFolder]:
         return listable(self.root) if name is None else [NameFolder(self.root, name)]
 
     def _read_identity(self) -> dict[str, Any] | None:
@@ -283,8 +294,8 @@ class RegistryReader:
             raise Corrupted(f"{self.root} isn't a folder: give that of a registry, or of a new one") from error
 
     def _by_digest(self, digest: str) -> Version:
-        for shelf in listable(self.root):
-            if version := shelf.by_digest(digest):
+        for name_folder in listable(self.root):
+            if version := name_folder.by_digest(digest):
                 return version
         raise NotFound(f"there is no version with the digest {digest}: pull it, or ask another registry")
 

@@ -12,7 +12,7 @@ from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base
 from adapterhub_fin_registry.model.reference import local_name
 from adapterhub_fin_registry.registry_reader import AsOf
-from adapterhub_fin_registry.storage.name_folder import shelves
+from adapterhub_fin_registry.storage.name_folder import name_folders
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.search.page import Page
@@ -39,7 +39,7 @@ class RemoteIndex:
         """What a list shows, each row with where the version is."""
         with TemporaryDirectory(prefix="ahf-list-") as folder:
             self._write(Path(folder))
-            return [self._placed(row) for shelf in shelves(Path(folder)) for row in shelf.rows()]
+            return [self._placed(row) for name_folder in name_folders(Path(folder)) for row in name_folder.rows()]
 
     def search(
         self,

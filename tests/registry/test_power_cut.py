@@ -27,7 +27,7 @@ from adapterhub_fin_registry.io import disk as disk_module
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.safe_read import read_object
 from adapterhub_fin_registry.model.lock_file import Lock
-from adapterhub_fin_registry.storage.name_folder import shelves
+from adapterhub_fin_registry.storage.name_folder import name_folders
 from adapterhub_fin_registry.storage.transaction import changing
 from adapterhub_fin_registry.storage.verify import verify_files, verify_tensors
 
@@ -254,25 +254,25 @@ class Bench:
 
 
 def _read(registry: Registry) -> Any:
-    shelf_states = {}
-    for shelf in shelves(registry.root):
+    states = {}
+    for name_folder in name_folders(registry.root):
         versions = {}
-        for number in shelf.numbers():
-            folder = shelf.versions_folder / str(number)
+        for number in name_folder.numbers():
+            folder = name_folder.versions_folder / str(number)
             if (folder / "deleted.json").exists():
                 tombstone = read_object(folder / "deleted.json")
                 versions[number] = f"deleted {tombstone['reason']}"
             else:
-                version = registry.resolve(f"{shelf.name}@{number}")
+                version = registry.resolve(f"{name_folder.name}@{number}")
                 verify_files(version)
                 verify_tensors(version)
                 record = version.record
                 signatures = {path.name: path.read_bytes() for path in sorted(folder.glob("signatures/*"))}
                 versions[number] = (version.digest, record["name"], record["version"], version.tags, signatures)
         if versions:
-            shelf_states[shelf.name] = (versions, shelf.aliases())
+            states[name_folder.name] = (versions, name_folder.aliases())
     held = Lock(registry.root.parent / LOCK, disk_module.Disk()).entries()
-    return shelf_states, registry.damaged(), registry.id if shelf_states else None, held
+    return states, registry.damaged(), registry.id if states else None, held
 
 
 def _site() -> Site:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry import BadQuery
-from adapterhub_fin_registry.search.fields import FIELDS, field
 from adapterhub_fin_registry.search.parser import DEEPEST, MOST, parse
 from adapterhub_fin_registry.search.query import (
+    FIELDS,
     All,
     Comparison,
     Condition,
@@ -21,6 +21,7 @@ from adapterhub_fin_registry.search.query import (
     Value,
     Words,
     conjuncts,
+    field,
     pushed_down,
 )
 from adapterhub_fin_registry.search.tokenizer import LONGEST

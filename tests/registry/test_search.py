@@ -57,7 +57,7 @@ def cache(registry: Registry) -> Path:
 
 
 def generation(registry: Registry) -> Path:
-    return cache(registry) / (cache(registry) / f"current-{index.schema.VERSION}").read_text()
+    return cache(registry) / (cache(registry) / f"current-{index.VERSION}").read_text()
 
 
 ALL = ["acme/tone@1", "acme/tone@2", "beta/rates@1"]
@@ -188,15 +188,15 @@ def test_that_nothing_changed_takes_one_read_of_one_small_file(three: Registry, 
 def test_a_change_during_the_indexing_is_seen_next_time(
     three: Registry, add: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = filling.shelves
+    real = filling.name_folders
 
     def late(root: Path) -> Any:
         listed = real(root)
-        monkeypatch.setattr(filling, "shelves", real)
+        monkeypatch.setattr(filling, "name_folders", real)
         add("acme/late")  # whose folder was not there when the names were listed
         return listed
 
-    monkeypatch.setattr(filling, "shelves", late)
+    monkeypatch.setattr(filling, "name_folders", late)
     found(three)
     assert "acme/late@1" in found(three)
 
@@ -206,10 +206,10 @@ def test_a_change_under_a_name_while_it_is_read_is_seen_next_time(
 ) -> None:
     real = filling.NameFolder.numbers
 
-    def late(shelf: Any) -> list[int]:
-        listed = real(shelf)
+    def late(name_folder: Any) -> list[int]:
+        listed = real(name_folder)
         monkeypatch.setattr(filling.NameFolder, "numbers", real)
-        add(shelf.name)
+        add(name_folder.name)
         return listed
 
     monkeypatch.setattr(filling.NameFolder, "numbers", late)
@@ -257,7 +257,7 @@ def test_an_index_that_will_not_do_is_rebuilt(three: Registry, spoil: Callable[[
 @pytest.mark.parametrize("name", ["", "no-such.sqlite", "../../../elsewhere", "\xff\0", "current-1"])
 def test_a_pointer_to_no_index_is_replaced(three: Registry, name: str) -> None:
     found(three)
-    (cache(three) / f"current-{index.schema.VERSION}").write_bytes(name.encode("latin-1"))
+    (cache(three) / f"current-{index.VERSION}").write_bytes(name.encode("latin-1"))
     assert found(Registry(three.root)) == ALL and generation(three).is_file()
 
 

@@ -15,9 +15,20 @@ from hypothesis import strategies as st
 
 from adapterhub_fin_registry import Manifest, Registry
 from adapterhub_fin_registry.search import page
-from adapterhub_fin_registry.search.fields import FIELDS, field
 from adapterhub_fin_registry.search.parser import microseconds, parse
-from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Phrase, Query, Value, Words
+from adapterhub_fin_registry.search.query import (
+    FIELDS,
+    All,
+    Comparison,
+    Condition,
+    Either,
+    Not,
+    Phrase,
+    Query,
+    Value,
+    Words,
+    field,
+)
 
 NAMES = ("acme/tone", "acme/topic", "beta/tone.v2")
 WORDS = ("profit", "Tone", "quarter", "lora")

@@ -11,12 +11,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from adapterhub_fin_registry.doctor.checks import aliases, versions
+from adapterhub_fin_registry.doctor.checks import (
+    aliases,
+    identity,
+    leftovers,
+    marks,
+    strangers,
+    versions,
+)
 from adapterhub_fin_registry.doctor.fingerprints import fingerprints
-from adapterhub_fin_registry.doctor.leftovers import leftovers
-from adapterhub_fin_registry.doctor.marks import identity, marks
 from adapterhub_fin_registry.doctor.rights import modes, unreadable
-from adapterhub_fin_registry.doctor.strangers import strangers
 from adapterhub_fin_registry.doctor.visit import Examined, Finding, Found, Visit
 from adapterhub_fin_registry.errors import AdapterHubError
 from adapterhub_fin_registry.io.disk import Disk

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 
-from adapterhub_fin_registry.doctor.places import alias_names
-from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
-from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.doctor.visit import (
+    Finding,
+    Found,
+    Visit,
+    alias_names,
+    by_hand,
+    changed_at,
+    everything,
+    folders,
+    listed,
+    mode_of,
+)
+from adapterhub_fin_registry.errors import Corrupted, ReadOnly
 from adapterhub_fin_registry.io.canonical_json import canonical
-from adapterhub_fin_registry.io.safe_read import ABSENT, entries, is_there, read_object
+from adapterhub_fin_registry.io.safe_read import ABSENT, HIGHEST, entries, is_there, misnumbered, read_object
+from adapterhub_fin_registry.model.reference import is_segment
 from adapterhub_fin_registry.search.version_reader import damage
-from adapterhub_fin_registry.storage.garbage import KEPT, is_buried
+from adapterhub_fin_registry.storage.garbage import KEPT, Leftover, collect, is_buried
 from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
 from adapterhub_fin_registry.storage.learnt import read_learnt
-from adapterhub_fin_registry.storage.name_folder import NameFolder
-from adapterhub_fin_registry.storage.transaction import author, now
+from adapterhub_fin_registry.storage.name_folder import NameFolder, is_unknown, mark_of
+from adapterhub_fin_registry.storage.name_folder import name_folders as all_name_folders
+from adapterhub_fin_registry.storage.transaction import Transaction, author, now
 
 
 def versions(visit: Visit) -> Found:
     """Versions without a manifest, a record of their place or a tombstone that can be read; and damaged ones."""
-    for shelf in visit.shelves():
-        for number in shelf.numbers():
+    for name_folder in visit.name_folders():
+        for number in name_folder.numbers():
             try:
-                yield from _version(visit, shelf, number)
+                yield from _version(visit, name_folder, number)
             except Corrupted as error:
-                folder = shelf.versions_folder / str(number)
+                folder = name_folder.versions_folder / str(number)
                 yield Finding("damaged", folder, str(error), "restore it from a copy", repairable=False), by_hand
 
 
-def _version(visit: Visit, shelf: NameFolder, number: int) -> Found:
-    folder = shelf.versions_folder / str(number)
+def _version(visit: Visit, name_folder: NameFolder, number: int) -> Found:
+    folder = name_folder.versions_folder / str(number)
     if is_there(folder / KEPT):
         if not is_buried(folder):
             means = "the tombstone can't be read, or is that of another version"
@@ -37,25 +53,29 @@ def _version(visit: Visit, shelf: NameFolder, number: int) -> Found:
             yield Finding("tombstone", folder / KEPT, means, remedy, repairable=False), by_hand
     elif folder.is_dir() and not folder.is_symlink() and not entries(folder):
         means = "an empty folder in the place of a version: a copy made by other means began and did not end"
-        yield Finding("empty", folder, means, "remove it"), visit.mending(shelf.folder, lambda c: c.disk.remove(folder))
+        yield (
+            Finding("empty", folder, means, "remove it"),
+            visit.mending(name_folder.folder, lambda c: c.disk.remove(folder)),
+        )
     elif not os.path.lexists(folder / "manifest.json"):
         means = "files without a manifest are no version: a copy made by other means did not end"
         yield Finding("incomplete", folder, means, "copy it again, or remove the folder", repairable=False), by_hand
-    elif (record := _misplaced(shelf, number)) is not None:
-        means = f"the record is missing, or names another place than {shelf.name}@{number}: the folder was copied here"
+    elif (record := _misplaced(name_folder, number)) is not None:
+        reference = f"{name_folder.name}@{number}"
+        means = f"the record is missing, or names another version than {reference}: the folder was copied here"
         yield (
             Finding("record", folder / "record.json", means, "write a record of this place, which keeps what it said"),
-            visit.mending(shelf.folder, lambda change: change.rewrite(folder / "record.json", _written(record))),
+            visit.mending(name_folder.folder, lambda change: change.rewrite(folder / "record.json", _written(record))),
         )
     try:
         read_learnt(folder, visit.registry.id)
     except Corrupted as error:
-        remove = visit.mending(shelf.folder, lambda change: change.disk.remove(folder / LEARNT))
+        remove = visit.mending(name_folder.folder, lambda change: change.disk.remove(folder / LEARNT))
         yield (
             Finding("learnt", folder / LEARNT, str(error), "remove it: what was seen in training is unknown then"),
             remove,
         )
-    if is_there(folder / "record.json") and (reason := damage(shelf, number)):
+    if is_there(folder / "record.json") and (reason := damage(name_folder, number)):
         remedy = "restore it from a copy, or delete the version"
         yield Finding("damaged", folder, reason, remedy, repairable=False), by_hand
 
@@ -67,11 +87,11 @@ def _written(record: dict[str, object]) -> bytes:
         raise Corrupted(f"what it said can't be written again, {error}: remove it, and repair once more") from error
 
 
-def _misplaced(shelf: NameFolder, number: int) -> dict[str, object] | None:
+def _misplaced(name_folder: NameFolder, number: int) -> dict[str, object] | None:
     """The record that a version should have; None where it has it."""
-    place = {"name": shelf.name, "version": number}
+    place = {"name": name_folder.name, "version": number}
     try:
-        said = read_object(shelf.versions_folder / str(number) / "record.json")
+        said = read_object(name_folder.versions_folder / str(number) / "record.json")
     except ABSENT:
         return {**place, "added_at": now(), "added_by": author(), "origin": {"found_by": "doctor"}}
     except Corrupted:
@@ -87,16 +107,124 @@ def _misplaced(shelf: NameFolder, number: int) -> dict[str, object] | None:
 
 def aliases(visit: Visit) -> Found:
     """Aliases that can't be read, or name a version that isn't there."""
-    for shelf in visit.shelves():
-        for alias in alias_names(shelf):
-            path = shelf.folder / "aliases" / alias
+    for name_folder in visit.name_folders():
+        for alias in alias_names(name_folder):
+            path = name_folder.folder / "aliases" / alias
             try:
-                number = shelf.alias(alias)
-                if number is None or shelf.version(number) is not None:
+                number = name_folder.alias(alias)
+                if number is None or name_folder.version(number) is not None:
                     continue
             except Corrupted as error:
                 yield Finding("alias", path, str(error), "set the alias again", repairable=False), by_hand
                 continue
             means = f"the alias names version {number}, which isn't there"
             finding = Finding("alias", path, means, "let it name nothing; its history remains")
-            yield finding, lambda shelf=shelf, alias=alias: visit.registry.set_alias(shelf.name, alias, None)  # type: ignore[misc]
+            yield finding, partial(visit.registry.set_alias, name_folder.name, alias, None)
+
+
+def identity(visit: Visit) -> Found:
+    """Find a registry that holds adapters and has no id."""
+    if visit.name_folders() and not (visit.root / "registry.json").exists():
+        means = "the registry has lost its id, by which caches know it"
+        finding = Finding("identity", visit.root / "registry.json", means, "give it a new one")
+        yield finding, visit.mending(visit.root, Transaction.identify)
+
+
+def marks(visit: Visit) -> Found:
+    """Find change marks that are missing, or older than what they stand for."""
+    name_folders = visit.name_folders()
+    for name_folder in name_folders:
+        if name_folder.numbers() or name_folder.trouble() or name_folder.alias_names():
+            mark = name_folder.folder / "changed"
+            yield from _mark(visit, name_folder.folder, (path for path in everything(name_folder) if path != mark))
+    if name_folders:
+        namespaces = (visit.root / "adapters" / name for name in entries(visit.root / "adapters"))
+        yield from _mark(
+            visit, visit.root, [*namespaces, *(name_folder.folder / "changed" for name_folder in name_folders)]
+        )
+
+
+def _mark(visit: Visit, folder: Path, below: Iterable[Path]) -> Found:
+    path = folder / "changed"
+    mend = visit.mending(folder, lambda change: None)
+    if path.is_dir() and not path.is_symlink():
+        means = "a folder has the place of the mark, so that nothing here can be changed"
+        yield Finding("mark", path, means, "remove that folder", repairable=False), by_hand
+    elif is_unknown(mark_of(folder)):
+        means = "a change was broken off, or made by other means: no index can tell what it has seen"
+        yield Finding("mark", path, means, "write a new mark"), mend
+    elif max(map(changed_at, below), default=0) > changed_at(path):  # every change of ours ends with the mark
+        means = "something here was copied or altered by other means: an index may not have seen it"
+        yield Finding("copy", path, means, "write a new mark, by which every index notices"), mend
+
+
+def leftovers(visit: Visit) -> Found:
+    """What `gc` would remove."""
+    meaning = {
+        "workshop": "work that died before it was done; nothing refers to it",
+        "remains": "a deletion that was broken off: the tombstone stands, and the rest of the version is still there",
+    }
+    try:
+        found = collect(visit.disk, visit.root, grace=visit.grace, dry_run=True)
+    except Corrupted:
+        return  # where work is done can't be listed, which another check says
+    for left in found:
+        finding = Finding(left.kind, left.path, meaning[left.kind], "remove it, as `ahf gc` does")
+        yield finding, partial(_clear, visit, left)
+
+
+def _clear(visit: Visit, left: Leftover) -> None:
+    if any(each.path == left.path and not each.removed for each in collect(visit.disk, visit.root, grace=visit.grace)):
+        raise ReadOnly("it belongs to another user, who can remove it")
+
+
+def strangers(visit: Visit) -> Found:
+    """Folders and files that no name, number or work of the registry's has, and links in place of folders."""
+    yield from _links(visit)
+    yield from _numbers(visit)
+    adapters = visit.root / "adapters"
+    namespaces = folders(adapters)
+    for folder in [*namespaces, *(name for space in namespaces if is_segment(space.name) for name in folders(space))]:
+        if not is_segment(folder.name):
+            means = "this folder's name is outside the grammar, so that nothing in it can be found"
+            remedy = "rename it in lower-case letters and digits, or remove it"
+            yield Finding("stranger", folder, means, remedy, repairable=False), by_hand
+        elif stat.S_ISLNK(mode_of(folder)):
+            means = "this is a link, and no link leads out of a registry: nothing in it is listed"
+            yield Finding("stranger", folder, means, "copy the folder itself here", repairable=False), by_hand
+
+
+def _numbers(visit: Visit) -> Found:
+    for parent in _inner(visit.root):
+        try:
+            wrong = misnumbered(parent)
+        except Corrupted:
+            continue  # which another check says
+        for name in wrong:
+            means = f"this is no number of a list, which counts from 1 to {HIGHEST}: nothing in it can be found"
+            yield Finding("stranger", parent / name, means, "give it a free number", repairable=False), by_hand
+
+
+def _links(visit: Visit) -> Found:
+    for path in (visit.root / "tmp", visit.root / "adapters", *_inner(visit.root)):
+        if (mode := mode_of(path)) and not stat.S_ISDIR(mode):
+            means = "this is a link, or a file, where a folder belongs: nothing is read or written through it"
+            yield Finding("stranger", path, means, "put a folder in its place", repairable=False), by_hand
+    tmp, known = visit.root / "tmp", visit.workshops()
+    for path in () if tmp.is_symlink() else listed(tmp):
+        if path not in known:
+            means = "no work of the registry's has such a name"
+            yield Finding("stranger", path, means, "move it elsewhere, or remove it", repairable=False), by_hand
+
+
+def _inner(root: Path) -> Iterator[Path]:
+    """The folders within a name that hold its numbered lists."""
+    try:
+        listed_folders = all_name_folders(root)
+    except Corrupted:
+        return  # which another check says
+    for name_folder in listed_folders:
+        aliases = name_folder.folder / "aliases"
+        yield from (name_folder.versions_folder, aliases, *(aliases / alias for alias in alias_names(name_folder)))
+        if name_folder.is_listable():
+            yield from (name_folder.versions_folder / str(number) / "events" for number in name_folder.numbers())

@@ -8,6 +8,7 @@ configuration; a fingerprint that is withdrawn without need costs nothing, since
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,9 +29,9 @@ _MEANS: Final = (
 
 def fingerprints(visit: Visit) -> Found:
     """Yield the versions whose recorded base may be one that the adapter had altered."""
-    for shelf in visit.shelves():
-        for number in shelf.numbers():
-            folder = shelf.versions_folder / str(number)
+    for name_folder in visit.name_folders():
+        for number in name_folder.numbers():
+            folder = name_folder.versions_folder / str(number)
             if (event := _doubtful(folder)) is None:
                 continue
             finding = Finding(
@@ -39,13 +40,8 @@ def fingerprints(visit: Visit) -> Found:
                 _MEANS,
                 "withdraw it, by an event: the next load records the base anew",
             )
-            reference = f"{shelf.name}@{number}"
-            yield (
-                finding,
-                lambda reference=reference: visit.registry.add_event(  # type: ignore[misc]
-                    reference, "fingerprint-withdrawn", {"reason": _MEANS}
-                ),
-            )
+            reference = f"{name_folder.name}@{number}"
+            yield finding, partial(visit.registry.add_event, reference, "fingerprint-withdrawn", {"reason": _MEANS})
 
 
 def _doubtful(folder: Path) -> int | None:

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from adapterhub_fin_registry.doctor.places import everything, mode_of
-from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand
+from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand, everything, mode_of
 
 
 def unreadable(visit: Visit) -> Found:
@@ -38,7 +37,7 @@ def modes(visit: Visit) -> Found:
         visit.root,
         tmp,
         visit.root / "adapters",
-        *(place for shelf in visit.shelves() for place in everything(shelf)),
+        *(place for name_folder in visit.name_folders() for place in everything(name_folder)),
     ):
         mode = mode_of(path)
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not stat.S_ISLNK(mode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.disk import Disk
+from adapterhub_fin_registry.io.safe_read import entries
 from adapterhub_fin_registry.storage.garbage import workshops
 from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
 from adapterhub_fin_registry.storage.transaction import Transaction, changing
@@ -54,7 +56,7 @@ class Visit:
         """The registry's folder."""
         return self.registry.root
 
-    def shelves(self) -> list[NameFolder]:
+    def name_folders(self) -> list[NameFolder]:
         """Every name whose versions can be listed; of the others `unreadable` and `strangers` tell."""
         try:
             return listable(self.root)
@@ -83,3 +85,48 @@ Found: TypeAlias = Iterator[tuple[Finding, Callable[[], object]]]  # with what m
 
 def by_hand() -> None:
     """Nothing is mended: a person must decide."""
+
+
+def mode_of(path: Path) -> int:
+    """The mode of what is at a path; 0 where nothing is, or not any more."""
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def changed_at(path: Path) -> int:
+    """When what is at a path was last changed, which nobody can set back; 0 where nothing is, or not any more."""
+    try:
+        return path.lstat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def everything(name_folder: NameFolder) -> Iterator[Path]:
+    """Everything under a name, its folder left out, and no link followed."""
+    for place, folders, files in os.walk(name_folder.folder):
+        for name in (*folders, *files):
+            yield Path(place, name)
+
+
+def folders(parent: Path) -> list[Path]:
+    """The folders in a folder, but for hidden ones."""
+    # Not by a Path, which raises where a folder may be listed and not entered.
+    return [path for path in listed(parent) if os.path.isdir(path) and not path.name.startswith(".")]  # noqa: PTH112
+
+
+def listed(parent: Path) -> list[Path]:
+    """What is in a folder; nothing where that can't be listed."""
+    try:
+        return sorted(parent / name for name in entries(parent))
+    except Corrupted:
+        return []  # which another check says
+
+
+def alias_names(name_folder: NameFolder) -> list[str]:
+    """The aliases of a name; none where they can't be listed."""
+    try:
+        return name_folder.alias_names()
+    except Corrupted:
+        return []  # which another check says

@@ -128,19 +128,19 @@ class HubCache(Registry):
             incoming = repository.foreign(pinned, self._intake.weights)
             incoming.check_unnumbered(f"{repository}@{pinned.commit}")
             return take(incoming, self, local_name(repository.name, numbered=False), self._intake)
-        digest, shelf = digest_of(manifest), NameFolder(self.root, local_name(repository.name, numbered=True))
-        if pinned.number is not None and (there := shelf.version(pinned.number)) and there.digest != digest:
+        digest, name_folder = digest_of(manifest), NameFolder(self.root, local_name(repository.name, numbered=True))
+        if pinned.number is not None and (there := name_folder.version(pinned.number)) and there.digest != digest:
             raise Corrupted(
                 f"{repository}@v{pinned.number} is another version than it was when it was read before: find out who "
                 f"moved its tag, and name the commit you trust ({_commit(there)} then, {pinned.commit} now)"
             )
-        if found := shelf.by_digest(digest):
+        if found := name_folder.by_digest(digest):
             return found
         if pinned.number is None:
-            shelf = NameFolder(self.root, local_name(repository.name, numbered=False))
-            if found := shelf.by_digest(digest):
+            name_folder = NameFolder(self.root, local_name(repository.name, numbered=False))
+            if found := name_folder.by_digest(digest):
                 return found
-        return take(repository.version(pinned, manifest), self, shelf.name, self._intake)
+        return take(repository.version(pinned, manifest), self, name_folder.name, self._intake)
 
     def _kept(self, repository: str) -> Iterator[Version]:
         """What was read of a repository, what has a number first, the highest first."""

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -13,6 +14,9 @@ from typing import Any, BinaryIO, Final
 from adapterhub_fin_registry.errors import Corrupted
 
 SMALL: Final = 64 * 2**20  # no manifest, record, alias or event comes near it
+HIGHEST: Final = 999_999_999
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
+_DIGITS: Final = re.compile(r"[0-9]+")
 _CHUNK: Final = 2**20
 # O_NONBLOCK, or opening a pipe would wait for its other end; Windows has neither flag.
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -147,3 +151,18 @@ def parse_object(data: bytes, path: Path | str) -> dict[str, Any]:
 def read_object(path: Path | str) -> dict[str, Any]:
     """The JSON object in one of the registry's own small files."""
     return parse_object(read_small(path), path)
+
+
+def numbers(parent: Path) -> list[int]:
+    """The numbers in use under a parent, ascending; none where it isn't there, Corrupted where it can't be listed."""
+    return sorted([int(entry) for entry in entries(parent) if _NUMBER.fullmatch(entry)])
+
+
+def misnumbered(parent: Path) -> list[str]:
+    """What is named by digits under a parent and is no number of a list, such as 007 or one beyond the highest."""
+    return sorted(entry for entry in entries(parent) if _DIGITS.fullmatch(entry) and not _NUMBER.fullmatch(entry))
+
+
+def following(used: list[int]) -> int:
+    """The number after those in use."""
+    return used[-1] + 1 if used else 1

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from adapterhub_fin_registry.errors import BadEvent, Corrupted
 from adapterhub_fin_registry.io.canonical_json import json_object
-from adapterhub_fin_registry.io.numbered import numbers
-from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
+from adapterhub_fin_registry.io.safe_read import ABSENT, numbers, read_object
 
 KINDS: Final = (
     "evaluation",

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapterhub_fin_registry.search.fields import Field
-from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Phrase, Query, Words
+from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Field, Not, Phrase, Query, Words
 
 INDEXED: Final = frozenset(
     {"digest", "method", "head", "task", "base", "corpus", "license", "name", "added_at", "knowledge_end"}

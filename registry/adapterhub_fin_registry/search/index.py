@@ -13,9 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from adapterhub_fin_registry.search import schema
 from adapterhub_fin_registry.search.compiler import holds
-from adapterhub_fin_registry.search.index_update import fill, is_mended
+from adapterhub_fin_registry.search.index_update import TABLES, VERSION, fill, is_mended
 from adapterhub_fin_registry.storage.name_folder import mark_of
 
 Answer = TypeVar("Answer")
@@ -35,7 +34,7 @@ class Index:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root, self._folder = root, folder
-        self._current = folder / f"current-{schema.VERSION}"
+        self._current = folder / f"current-{VERSION}"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
@@ -72,7 +71,7 @@ class Index:
 
     def _is_current(self, connection: sqlite3.Connection) -> bool:
         [(version,)] = connection.execute("PRAGMA user_version")
-        if version != schema.VERSION:
+        if version != VERSION:
             raise sqlite3.DatabaseError("the index is of another schema")
         row = connection.execute("SELECT mark FROM state").fetchone()
         return row is not None and row[0] == mark_of(self._root) and not is_mended(connection, self._root)
@@ -137,8 +136,8 @@ def _connected(address: str) -> sqlite3.Connection:
 
 
 def _created(connection: sqlite3.Connection) -> None:
-    connection.executescript(schema.TABLES)
-    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    connection.executescript(TABLES)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextmanager

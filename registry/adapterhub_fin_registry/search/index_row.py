@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from adapterhub_fin_registry.model.knowledge import BASE, parse_instant
-from adapterhub_fin_registry.model.rows import row
+from adapterhub_fin_registry.model.version import row
 from adapterhub_fin_registry.search.parser import microseconds
 
 Pair = tuple[str, str | int | float]

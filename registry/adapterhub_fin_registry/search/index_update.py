@@ -10,11 +10,38 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
+from adapterhub_fin_registry.search.compiler import INDEXED
 from adapterhub_fin_registry.search.index_row import Facts, Pair, setting_values
-from adapterhub_fin_registry.search.schema import COLUMNS, INDEXES
 from adapterhub_fin_registry.search.version_reader import IndexedVersion, VersionReader
-from adapterhub_fin_registry.storage.name_folder import NameFolder, closed_namespaces, mark_of, shelves, trouble
+from adapterhub_fin_registry.storage.name_folder import NameFolder, closed_namespaces, mark_of, name_folders, trouble
 
+VERSION: Final = 3  # to be raised with every change of what is held here: an index of another is left alone
+COLUMNS: Final = (
+    *("id", "name", "number", "namespace", "digest", "method", "head", "task", "base", "corpus", "license"),
+    *("description", "added_by", "seed", "added_at", "knowledge_end", "own_knowledge_end", "yanked"),
+    *("setting", "text", "state"),
+)
+TABLES: Final = f"""
+CREATE TABLE state (mark TEXT NOT NULL);
+-- A mark of NULL: something under the name can't be read, which is looked at again each time.
+CREATE TABLE name (name TEXT PRIMARY KEY, mark TEXT) WITHOUT ROWID;
+CREATE TABLE damaged (name TEXT, number INTEGER, reason TEXT NOT NULL, PRIMARY KEY (name, number)) WITHOUT ROWID;
+CREATE TABLE version (id INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])}, UNIQUE (name, number));
+CREATE TABLE shown (id INTEGER PRIMARY KEY, row TEXT NOT NULL);
+CREATE TABLE path (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE value (owner INTEGER, path INTEGER, value, PRIMARY KEY (owner, path, value)) WITHOUT ROWID;
+-- What many versions have in common is kept once: options under negative ids, texts under the rows of `words`.
+CREATE TABLE setting (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE TABLE text (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE VIRTUAL TABLE words USING fts5(tags, name, description, method, corpus, base, content='');
+"""
+# Made after the first filling, which sorts once instead of inserting in the middle.
+INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS value_by_path ON value (path, value, owner)",
+    "CREATE INDEX IF NOT EXISTS version_by_setting ON version (setting)",
+    "CREATE INDEX IF NOT EXISTS version_by_text ON version (text)",
+    *(f"CREATE INDEX IF NOT EXISTS version_by_{column} ON version ({column})" for column in sorted(INDEXED - {"name"})),
+)
 _WHOLE: Final = 0  # the number under which is said what is wrong with a whole name, or a namespace
 _BATCH: Final = 1000
 _WORDS: Final = "INSERT INTO words (rowid, tags, name, description, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -28,11 +55,11 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
     seen = dict(connection.execute("SELECT name, mark FROM name"))
     filler = _Filler(connection)
     changed, wanted = [], []
-    for shelf in shelves(root):
-        marked = mark_of(shelf.folder)
-        if seen.pop(shelf.name, None) != marked:
-            changed.append((shelf.name, marked))
-            wanted += filler.unread(shelf)
+    for name_folder in name_folders(root):
+        marked = mark_of(name_folder.folder)
+        if seen.pop(name_folder.name, None) != marked:
+            changed.append((name_folder.name, marked))
+            wanted += filler.unread(name_folder)
     for name in seen:
         filler.forget(name)
     filler.close(closed_namespaces(root))
@@ -76,19 +103,19 @@ class _Filler:
         self._words: list[tuple[int | str, ...]] = []
         self._damaged: list[tuple[str, int, str]] = []
 
-    def unread(self, shelf: NameFolder) -> list[VersionReader]:
+    def unread(self, name_folder: NameFolder) -> list[VersionReader]:
         """The versions under a name that are to be read; what is gone or otherwise now is dropped."""
-        known = self._known(shelf.name)
-        if reason := shelf.trouble():
-            self._damaged.append((shelf.name, _WHOLE, reason))
-        listed = shelf.numbers() if reason is None or shelf.is_listable() else []
+        known = self._known(name_folder.name)
+        if reason := name_folder.trouble():
+            self._damaged.append((name_folder.name, _WHOLE, reason))
+        listed = name_folder.numbers() if reason is None or name_folder.is_listable() else []
         aliases: dict[int, list[str]] = {}
-        for alias, number in shelf.aliases().items():
+        for alias, number in name_folder.aliases().items():
             aliases.setdefault(number, []).append(alias)
         unread = []
         for number in listed:
             stored = VersionReader(
-                shelf.name, number, f"{shelf.versions_folder}{os.sep}{number}", aliases.get(number, [])
+                name_folder.name, number, f"{name_folder.versions_folder}{os.sep}{number}", aliases.get(number, [])
             )
             if number in known and stored.is_known(known[number]):
                 del known[number]

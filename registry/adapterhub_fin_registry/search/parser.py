@@ -18,8 +18,22 @@ from typing import Final, NoReturn
 
 from adapterhub_fin_registry.errors import BadInstant
 from adapterhub_fin_registry.model.knowledge import as_of_instant
-from adapterhub_fin_registry.search.fields import EXAMPLES, FIELDS, Field, field, near
-from adapterhub_fin_registry.search.query import All, Comparison, Condition, Either, Not, Phrase, Query, Value, Words
+from adapterhub_fin_registry.search.query import (
+    EXAMPLES,
+    FIELDS,
+    All,
+    Comparison,
+    Condition,
+    Either,
+    Field,
+    Not,
+    Phrase,
+    Query,
+    Value,
+    Words,
+    field,
+    near,
+)
 from adapterhub_fin_registry.search.tokenizer import Token, refuse, tokens
 
 DEEPEST: Final = 50  # parentheses and NOTs within each other

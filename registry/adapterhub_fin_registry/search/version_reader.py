@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.canonical_json import digest_of
-from adapterhub_fin_registry.io.numbered import numbers
-from adapterhub_fin_registry.io.safe_read import ABSENT, parse_object, read_object, read_small
+from adapterhub_fin_registry.io.safe_read import ABSENT, numbers, parse_object, read_object, read_small
 from adapterhub_fin_registry.model.events import read_events
 from adapterhub_fin_registry.model.format import known_format
 from adapterhub_fin_registry.search.index_row import Facts, facts
@@ -82,22 +81,22 @@ class VersionReader:
         return os.access(f"{self._folder}{os.sep}{entry}", os.F_OK)  # which raises nothing where it isn't there
 
 
-def damage(shelf: NameFolder, number: int) -> str | None:
+def damage(name_folder: NameFolder, number: int) -> str | None:
     """Return why a search can't read the version of a number; None where it can, or where there is none."""
     try:
-        if shelf.version(number) is not None:
-            VersionReader(shelf.name, number, str(shelf.versions_folder / str(number)), []).read()
+        if name_folder.version(number) is not None:
+            VersionReader(name_folder.name, number, str(name_folder.versions_folder / str(number)), []).read()
     except Corrupted as error:
         return str(error)
     return None
 
 
-def damaged(shelf: NameFolder) -> dict[int, str]:
+def damaged(name_folder: NameFolder) -> dict[int, str]:
     """Return what is wrong with each number of a name that holds neither a whole version nor a tombstone."""
     found = {}
-    for number in shelf.numbers():
-        folder = shelf.versions_folder / str(number)
-        if reason := damage(shelf, number):
+    for number in name_folder.numbers():
+        folder = name_folder.versions_folder / str(number)
+        if reason := damage(name_folder, number):
             found[number] = reason
         elif not os.path.lexists(folder / "manifest.json") and not (folder / "deleted.json").is_file():
             found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"

@@ -37,11 +37,11 @@ class Leftover:
 def collect(disk: Disk, root: Path, *, grace: timedelta = GRACE, dry_run: bool = False) -> list[Leftover]:
     """Remove what was left behind, or only list it; what belongs to another user is listed and stays."""
     found = [*_workshops(disk, root, grace, dry_run)]
-    for shelf, folder in remains(root):
+    for name_folder, folder in remains(root):
         size, removed = _size(folder), not dry_run
         if not dry_run:
             try:
-                with changing(disk, root, shelf.folder) as change, change.marked():
+                with changing(disk, root, name_folder.folder) as change, change.marked():
                     change.clear(folder)
             except ReadOnly:  # another user's
                 removed = False
@@ -65,11 +65,11 @@ def workshops(root: Path) -> list[Path]:
 
 def remains(root: Path) -> Iterator[tuple[NameFolder, Path]]:
     """Each version with a tombstone and something beside it, where there is no doubt that it was to be deleted."""
-    for shelf in listable(root):
-        for number in shelf.numbers():
-            folder = shelf.versions_folder / str(number)
+    for name_folder in listable(root):
+        for number in name_folder.numbers():
+            folder = name_folder.versions_folder / str(number)
             if is_buried(folder) and not folder.is_symlink() and len(entries(folder)) > 1:
-                yield shelf, folder
+                yield name_folder, folder
 
 
 def is_buried(folder: Path) -> bool:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, PolicyViolation, Refused
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.disk import Disk
-from adapterhub_fin_registry.io.numbered import HIGHEST, following
-from adapterhub_fin_registry.io.safe_read import SMALL, NotRegularError, open_regular
+from adapterhub_fin_registry.io.safe_read import HIGHEST, SMALL, NotRegularError, following, open_regular
 from adapterhub_fin_registry.io.safetensors_header import is_lfs_pointer, lfs_pointer, read_header
 from adapterhub_fin_registry.model.file_rules import clash, refusal, size_limit
 from adapterhub_fin_registry.model.manifest import Manifest, StoredFile, Tensor
@@ -58,7 +57,7 @@ def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None
 
 def store(
     change: Transaction,
-    shelf: NameFolder,
+    name_folder: NameFolder,
     manifest: Manifest,
     signatures: Iterable[Signature],
     record: Mapping[str, Any],
@@ -69,8 +68,8 @@ def store(
     `number` is taken where it is free, and leaves enough for those to come.
     """
     data = manifest.canonical()
-    used = shelf.numbers()
-    if there := shelf.holding(data, used):
+    used = name_folder.numbers()
+    if there := name_folder.holding(data, used):
         return there, False
     change.write(change.built / "manifest.json", data)
     for signature in signatures:
@@ -80,15 +79,15 @@ def store(
 
     def before(number: int) -> None:
         # Whoever took the number before this one may have stored this very version.
-        if number > start and (there := shelf.holding(data, [number - 1])):
+        if number > start and (there := name_folder.holding(data, [number - 1])):
             raise _StoredMeanwhile(there)
         change.write(change.built / "record.json", canonical({**record, "version": number}))
 
     try:
-        taken = change.append(shelf.versions_folder, start, before)
+        taken = change.append(name_folder.versions_folder, start, before)
     except _StoredMeanwhile as meanwhile:
         return meanwhile.version, False
-    return Version(shelf.name, taken, manifest.digest, shelf.versions_folder / str(taken), data), True
+    return Version(name_folder.name, taken, manifest.digest, name_folder.versions_folder / str(taken), data), True
 
 
 class _StoredMeanwhile(Exception):

@@ -76,13 +76,13 @@ def lineage(root: Path, version: Version) -> Lineage:
 
 def _read(root: Path) -> _Family:
     family = _Family()
-    for shelf in listable(root):
-        for number in shelf.numbers():
-            reference = f"{shelf.name}@{number}"
+    for name_folder in listable(root):
+        for number in name_folder.numbers():
+            reference = f"{name_folder.name}@{number}"
             try:
-                version = shelf.version(number)
+                version = name_folder.version(number)
                 if version is None:
-                    _read_tombstone(family, shelf, number, reference)
+                    _read_tombstone(family, name_folder, number, reference)
                     continue
                 links = () if _NO_PARENTS in version.manifest_bytes else version.plain(_links)
             except Corrupted:
@@ -91,14 +91,14 @@ def _read(root: Path) -> _Family:
             if version.digest not in family.parents:
                 family.parents[version.digest] = links
                 for link in links:
-                    child = _Link(version.digest, shelf.name, link.role, link.weight)
+                    child = _Link(version.digest, name_folder.name, link.role, link.weight)
                     family.children.setdefault(link.digest, []).append(child)
     return family
 
 
-def _read_tombstone(family: _Family, shelf: NameFolder, number: int, reference: str) -> None:
+def _read_tombstone(family: _Family, name_folder: NameFolder, number: int, reference: str) -> None:
     try:
-        tombstone = read_object(shelf.versions_folder / str(number) / "deleted.json")
+        tombstone = read_object(name_folder.versions_folder / str(number) / "deleted.json")
     except ABSENT:
         return  # it was never finished, or is no version's folder
     if isinstance(digest := tombstone.get("digest"), str):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import Corrupted
-from adapterhub_fin_registry.io.numbered import numbers
 from adapterhub_fin_registry.io.safe_read import (
     ABSENT,
     entries,
+    numbers,
     read_object,
     read_small,
     read_start,
@@ -20,8 +20,7 @@ from adapterhub_fin_registry.io.safe_read import (
     unreadable,
 )
 from adapterhub_fin_registry.model.reference import check_name, is_segment
-from adapterhub_fin_registry.model.rows import row
-from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.model.version import Version, row
 
 _MARK: Final = 4096  # bytes; any would do
 _UNKNOWN: Final = "unknown-"
@@ -186,20 +185,20 @@ class NameFolder:
         return setting
 
 
-def shelves(root: Path) -> list[NameFolder]:
+def name_folders(root: Path) -> list[NameFolder]:
     """Every name that has a folder under a root, sorted; those of a namespace that can't be listed are left out."""
     return [NameFolder(root, f"{namespace}/{name}") for namespace, names in _namespaces(root) for name in names or ()]
 
 
 def listable(root: Path) -> list[NameFolder]:
     """Every name whose versions can be listed; `troubles` says which others there are."""
-    return [shelf for shelf in shelves(root) if shelf.is_listable()]
+    return [name_folder for name_folder in name_folders(root) if name_folder.is_listable()]
 
 
 def troubles(root: Path) -> dict[str, str]:
     """Why a namespace or a name can't be listed, for each that can't."""
     found = closed_namespaces(root)
-    return found | {shelf.name: reason for shelf in shelves(root) if (reason := shelf.trouble())}
+    return found | {name_folder.name: reason for name_folder in name_folders(root) if (reason := name_folder.trouble())}
 
 
 def closed_namespaces(root: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from adapterhub_fin_registry.errors import AdapterHubError, Corrupted
 from adapterhub_fin_registry.io.clock import Passed
 from adapterhub_fin_registry.io.safe_read import read_object
 from adapterhub_fin_registry.model.knowledge import parse_instant
-from adapterhub_fin_registry.storage.name_folder import NameFolder, shelves
+from adapterhub_fin_registry.storage.name_folder import NameFolder, name_folders
 
 _NAMES: Final = 8  # those that changed last, among which the newest record is looked for
 _NUMBERS: Final = 3  # of each, the highest: a version may have been given a lower number than one before it
@@ -33,16 +33,17 @@ def stored(root: Path, name: str | None = None) -> Iterator[Passed]:
     They are those of the highest numbers under the names that changed last, and under `name`: to read every record
     would cost each add more the more there are.
     """
-    for shelf in _changed_last(root, name):
-        for number in _highest(shelf):
-            path = shelf.versions_folder / str(number) / "record.json"
-            remedy = f"remove it with `ahf rm {shelf.name}@{number}`"
+    for name_folder in _changed_last(root, name):
+        for number in _highest(name_folder):
+            path = name_folder.versions_folder / str(number) / "record.json"
+            reference = f"{name_folder.name}@{number}"
+            remedy = f"remove it with `ahf rm {reference}`"
             try:
                 at = parse_instant(str(read_object(path).get("added_at")))
             except (AdapterHubError, OSError, ValueError):
                 continue  # of a deleted version, or one that is damaged, which another check says
-            yield Passed(at, f"{shelf.name}@{number} was stored", remedy)
-            yield Passed(_mtime(path), f"the record of {shelf.name}@{number} was written", f"`touch` it, or {remedy}")
+            yield Passed(at, f"{reference} was stored", remedy)
+            yield Passed(_mtime(path), f"the record of {reference} was written", f"`touch` it, or {remedy}")
 
 
 def _mtime(path: Path) -> datetime:
@@ -66,16 +67,16 @@ def _files(place: Path) -> list[Path]:
 
 def _changed_last(root: Path, name: str | None) -> list[NameFolder]:
     try:
-        found = shelves(root)
+        found = name_folders(root)
     except Corrupted:
         found = []  # what can't be listed is told by whoever lists it
-    found.sort(key=lambda shelf: _mtime(shelf.folder / "changed"), reverse=True)
+    found.sort(key=lambda name_folder: _mtime(name_folder.folder / "changed"), reverse=True)
     here = [] if name is None else [NameFolder(root, name)]
-    return [*here, *(shelf for shelf in found[:_NAMES] if shelf.name != name)]
+    return [*here, *(name_folder for name_folder in found[:_NAMES] if name_folder.name != name)]
 
 
-def _highest(shelf: NameFolder) -> list[int]:
+def _highest(name_folder: NameFolder) -> list[int]:
     try:
-        return shelf.numbers()[-_NUMBERS:]
+        return name_folder.numbers()[-_NUMBERS:]
     except Corrupted:
         return []

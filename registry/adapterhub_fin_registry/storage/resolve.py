@@ -15,40 +15,40 @@ from adapterhub_fin_registry.storage.name_folder import NameFolder
 Names = Callable[[], Sequence[str]]
 
 
-def newest(shelf: NameFolder, names: Names) -> Version:
+def newest(name_folder: NameFolder, names: Names) -> Version:
     """The highest version that is neither yanked nor deleted."""
-    for version in shelf.choosable():
+    for version in name_folder.choosable():
         return version
-    raise missing(shelf, names)
+    raise missing(name_folder, names)
 
 
-def newest_as_of(shelf: NameFolder, names: Names, as_of: datetime, include_base: bool) -> Version:
+def newest_as_of(name_folder: NameFolder, names: Names, as_of: datetime, include_base: bool) -> Version:
     """The version, neither yanked nor deleted, that knew most of those that knew nothing from as_of on."""
-    candidates = list(shelf.choosable())
+    candidates = list(name_folder.choosable())
     if not candidates:
-        raise missing(shelf, names)
+        raise missing(name_folder, names)
     chosen = choose(candidates, as_of, include_base)
     if chosen is None:
         first = min(version.knows_until(include_base) for version in candidates)
         raise LookAhead(
-            f"no version of {shelf.name} ended its knowledge before {format_instant(as_of)}: the earliest ends at "
-            f"{format_instant(first)}; {_way_out(candidates, as_of, include_base)}"
+            f"no version of {name_folder.name} ended its knowledge before {format_instant(as_of)}: the earliest ends "
+            f"at {format_instant(first)}; {_way_out(candidates, as_of, include_base)}"
         )
     return chosen
 
 
-def exact(shelf: NameFolder, names: Names, reference: Reference) -> Version:
+def exact(name_folder: NameFolder, names: Names, reference: Reference) -> Version:
     """The version of a number, an alias or a digest, yanked or not."""
     if reference.digest is not None:
-        found = shelf.by_digest(reference.digest)
+        found = name_folder.by_digest(reference.digest)
     elif reference.alias is not None:
-        found = _aliased(shelf, names, reference.alias)
+        found = _aliased(name_folder, names, reference.alias)
     elif reference.version is not None:
-        found = shelf.version(reference.version)
+        found = name_folder.version(reference.version)
     else:
-        found = newest(shelf, names)
+        found = newest(name_folder, names)
     if found is None:
-        raise missing(shelf, names, reference)
+        raise missing(name_folder, names, reference)
     found.knows_until()  # a manifest that can't be read is Corrupted here, and not where it is used
     return found
 
@@ -63,27 +63,31 @@ def check_as_of(version: Version, as_of: datetime, include_base: bool) -> None:
         )
 
 
-def missing(shelf: NameFolder, names: Names, reference: Reference | None = None) -> NotFound:
+def missing(name_folder: NameFolder, names: Names, reference: Reference | None = None) -> NotFound:
     """What to tell a user who asked for what isn't there: the near names, or the versions that there are."""
-    there = [str(version.number) for version in shelf.newest_first()]
+    there = [str(version.number) for version in name_folder.newest_first()]
     if not there:
-        near = get_close_matches(shelf.name, names(), n=3)
+        near = get_close_matches(name_folder.name, names(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "list the names to see those there are"
-        return NotFound(f"there is no adapter named {shelf.name}: {hint}")
+        return NotFound(f"there is no adapter named {name_folder.name}: {hint}")
     if reference is None:
-        return NotFound(f"every version of {shelf.name} is yanked or damaged: ask by number for {' or '.join(there)}")
-    aliases = sorted(shelf.aliases())
+        return NotFound(
+            f"every version of {name_folder.name} is yanked or damaged: ask by number for {' or '.join(there)}"
+        )
+    aliases = sorted(name_folder.aliases())
     choices = f"versions {', '.join(there)}" + (f" and aliases {', '.join(aliases)}" if aliases else "")
-    return NotFound(f"there is no {reference}: {shelf.name} has {choices}")
+    return NotFound(f"there is no {reference}: {name_folder.name} has {choices}")
 
 
-def _aliased(shelf: NameFolder, names: Names, alias: str) -> Version | None:
-    number = shelf.alias(alias)
+def _aliased(name_folder: NameFolder, names: Names, alias: str) -> Version | None:
+    number = name_folder.alias(alias)
     if number is None:
         return None
-    version = shelf.version(number)
+    version = name_folder.version(number)
     if version is None:
-        raise NotFound(f"the alias {shelf.name}@{alias} names version {number}, which isn't there: set it to another")
+        raise NotFound(
+            f"the alias {name_folder.name}@{alias} names version {number}, which isn't there: set it to another"
+        )
     return version
 
 

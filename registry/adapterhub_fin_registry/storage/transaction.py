@@ -16,8 +16,7 @@ from adapterhub_fin_registry.errors import ReadOnly, Refused, WriteFailed
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.clock import read_clock
 from adapterhub_fin_registry.io.disk import Disk
-from adapterhub_fin_registry.io.numbered import HIGHEST, numbers
-from adapterhub_fin_registry.io.safe_read import read_object, refuse_links
+from adapterhub_fin_registry.io.safe_read import HIGHEST, numbers, read_object, refuse_links
 from adapterhub_fin_registry.model.knowledge import format_instant
 
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})

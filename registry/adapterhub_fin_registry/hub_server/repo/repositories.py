@@ -13,7 +13,7 @@ from adapterhub_fin_registry.hub_server.repo.repository import ID, MAIN, TAG, Ca
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.model.reference import check_alias, check_name, is_segment
 from adapterhub_fin_registry.registry import Registry
-from adapterhub_fin_registry.storage.name_folder import shelves
+from adapterhub_fin_registry.storage.name_folder import name_folders
 from adapterhub_fin_registry.storage.transaction import now
 from adapterhub_fin_registry.trust.client_config import Configuration
 
@@ -34,7 +34,7 @@ class Repositories:
 
     def possible(self) -> list[str]:
         """Every name that may be a repository's, the empty ones too, and some of deleted ones: `get` says which are."""
-        return sorted({*(shelf.name for shelf in shelves(self.registry.root)), *self.state.names()})
+        return sorted({*(name_folder.name for name_folder in name_folders(self.registry.root)), *self.state.names()})
 
     def get(self, name: str) -> ServedRepository:
         """A repository as it is now; a HubError where there is none."""
