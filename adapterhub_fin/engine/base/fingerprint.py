@@ -1,8 +1,8 @@
-"""Pin a base: what tells one model from another, read from the model itself.
+"""Take the fingerprint of a base from the model itself, so that two models can be told apart.
 
-The structure digest covers names and logical shapes of the backbone's parameters; the weight probe holds eight
-elements of each, and sums over all rows of the embeddings. Both leave out heads, and whatever an adapter has added
-(docs/reference/format.md, `base`).
+The structure digest covers the names and logical shapes of the backbone's parameters. The weight probe holds eight
+elements of each parameter, and sums over all rows of the embeddings. Both leave out heads and whatever an adapter has
+added (docs/reference/format.md, `base`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ else:
     torch = Lazy("torch")
 
 PROBED = 8
-# Of a configuration, what says how a model is run or displayed and not what it computes.
+# Keys of a configuration that say how a model is run or displayed, and not what it computes.
 VOLATILE = frozenset(
     [
         "_name_or_path",
@@ -65,9 +65,9 @@ VOLATILE = frozenset(
 
 
 def base_parameters(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters of the backbone by their name in a bare base, without what an adapter added.
+    """Yield the backbone's parameters with their names in a bare base, without what an adapter added.
 
-    `leave_out` names modules of the model whose weights travel with a version.
+    `leave_out` names modules whose weights are stored with a version.
     """
     core, prefix = backbone(model), backbone_prefix(model)
     skipped = tuple(f"{name.removeprefix(prefix)}." for name in leave_out)
@@ -89,13 +89,13 @@ def _bare_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tens
 
 
 def logical_shape(parameter: Tensor) -> tuple[int, ...]:
-    """The shape before quantization, so that a four-bit base and its fp32 twin agree."""
+    """Return the shape before quantization, so that a four-bit base and its fp32 twin agree."""
     state = getattr(parameter, "quant_state", None)
     return tuple(int(size) for size in (state.shape if state is not None else parameter.shape))
 
 
 def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
-    """sha256 over the sorted (name, logical shape) of the backbone; the vocabulary's size is left open."""
+    """Return the sha256 over the backbone's sorted (name, logical shape) pairs; the vocabulary's size is masked."""
     embedding = input_embedding(model)
     table = sorted(
         [
@@ -111,20 +111,20 @@ def structure_digest(model: nn.Module, leave_out: Collection[str] = ()) -> str:
 
 
 def embeddings(model: nn.Module, leave_out: Collection[str] = ()) -> dict[str, Tensor]:
-    """Return the tables with a row for each token: the input's, by its name in a bare base, and the output's.
+    """Return the input and output embeddings, each of shape (tokens, width).
 
-    The output's has its name in the model, such as `lm_head.weight`; it is left out where the input's is tied to it,
-    and where the model has none.
+    The input embedding has its name in a bare base. The output embedding has its name in the model, such as
+    `lm_head.weight`, and is left out if the model has none or it is tied to the input embedding.
     """
     table = input_embedding(model)
-    found = {name: each for name, each in base_parameters(model, leave_out) if each is table}
+    tables = {name: parameter for name, parameter in base_parameters(model, leave_out) if parameter is table}
     head = model_part(model, "get_output_embeddings")
     output = weight_of(head)
     if output is not None and output is not table:
         name = next(name for name, module in unwrapped(model).named_modules() if module is head)
-        if not f"{name}.".startswith(tuple(f"{each}." for each in leave_out)):
-            found[f"{name}.weight"] = output
-    return found
+        if not f"{name}.".startswith(tuple(f"{module}." for module in leave_out)):
+            tables[f"{name}.weight"] = output
+    return tables
 
 
 def weight_probe(
@@ -133,14 +133,15 @@ def weight_probe(
     parameters: Iterable[tuple[str, Tensor]] | None = None,
     rows: int | None = None,
 ) -> dict[str, Any]:
-    """Return eight seeded elements of each backbone tensor, sums over the rows of embeddings, and the dtype of all.
+    """Return eight elements of each backbone tensor, sums over the rows of embeddings, and the coarsest dtype of all.
 
-    Quantized tensors are dequantised. The elements are chosen by sha256 of the tensor's name, so that any machine picks
-    the same ones. `parameters` are the model's files', by the names that `fingerprinted` gives them, for a model on the
-    meta device. Of embeddings, the first `rows` alone are read: those that the base had before its vocabulary grew.
+    Quantized tensors are dequantised. The sha256 of the tensor's name chooses the elements, so that any machine picks
+    the same ones. `parameters` are the tensors of the model's files, with the names that `fingerprinted` gives them,
+    for a model on the meta device. Of embeddings only the first `rows` rows are read: those from before the vocabulary
+    grew. Raises WrongBase for a parameter without values.
     """
     tables, values, sums = embeddings(model, leave_out), {}, {}
-    dtype = torch.float64  # of all, the one with the coarsest grid: it sets the tolerance
+    dtype = torch.float64  # the coarsest of all sets the tolerance
     with torch.no_grad():
         for name, parameter in parameters or fingerprinted(model, leave_out):
             if parameter.is_meta:
@@ -153,7 +154,7 @@ def weight_probe(
                 if dense.is_floating_point() and not hasattr(parameter, "quant_state"):
                     sums[name] = row_sums(name, dense)
             if name in tables and tables[name] is not input_embedding(model):
-                continue  # no part of the backbone
+                continue  # the output embedding isn't part of the backbone
             if parameter.is_floating_point() and torch.finfo(parameter.dtype).eps > torch.finfo(dtype).eps:
                 dtype = parameter.dtype
             flat = dense.reshape(-1)
@@ -163,7 +164,7 @@ def weight_probe(
 
 
 def fingerprinted(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
-    """Yield what `weight_probe` reads of a model: its backbone's parameters, and its output embedding."""
+    """Yield the tensors that `weight_probe` reads: the backbone's parameters and the output embedding."""
     yield from base_parameters(model, leave_out)
     for name, table in embeddings(model, leave_out).items():
         if table is not input_embedding(model):
@@ -171,7 +172,7 @@ def fingerprinted(model: nn.Module, leave_out: Collection[str] = ()) -> Iterator
 
 
 def probed_elements(name: str, count: int) -> list[int]:
-    """Which elements of a tensor the probe holds, by their place in row-major order."""
+    """Return the row-major indices of the elements that the probe holds of a tensor with `count` elements."""
     stream = hashlib.sha256(name.encode()).digest()
     return [int.from_bytes(stream[4 * k : 4 * k + 4], "big") % count for k in range(PROBED)]
 
@@ -186,40 +187,40 @@ def _dequantised(parameter: Tensor) -> Tensor:
 
 
 def config_digest(config: PretrainedConfig) -> str:
-    """Return the sha256 over what a configuration says of the computation, and not over the type of its weights."""
+    """Return the sha256 over the settings that change the computation; the dtype of the weights is left out."""
     return _config_digest(config, None)
 
 
 def config_digests(config: PretrainedConfig) -> frozenset[str]:
-    """Return `config_digest` and what it was before: over the type of the weights too, where a part names it."""
-    before = (_config_digest(config, dtype) for dtype in ("float32", "bfloat16", "float16", "float64"))
-    return frozenset([config_digest(config), *before])
+    """Return `config_digest` and its older forms, which included the dtype of the weights where a part names one."""
+    older = (_config_digest(config, dtype) for dtype in ("float32", "bfloat16", "float16", "float64"))
+    return frozenset([config_digest(config), *older])
 
 
 def _config_digest(config: PretrainedConfig, dtype: str | None) -> str:
-    """Digest a configuration whose parts, such as `text_config`, all name this type of weights, or none."""
+    """Digest a configuration with `dtype` in each part (such as `text_config`) that names a dtype; None removes it."""
 
     def part(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        found = {key: part(inner) for key, inner in value.items()}
-        for key in found.keys() & {"dtype", "torch_dtype"}:
+        settings = {key: part(inner) for key, inner in value.items()}
+        for key in settings.keys() & {"dtype", "torch_dtype"}:
             if dtype is None:
-                del found[key]
+                del settings[key]
             else:
-                found[key] = dtype
-        return found
+                settings[key] = dtype
+        return settings
 
     return _digest({key: part(value) for key, value in config.to_diff_dict().items() if key not in VOLATILE})
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """sha256 over the vocabulary, added tokens included, and the special tokens but the one that pads.
+    """Return the sha256 over the vocabulary, added tokens included, and the special tokens without the padding token.
 
-    Which token pads is a choice of whoever batches, and masked out of every answer.
+    The padding token changes no answer, since padding is masked.
     """
-    named = tokenizer.special_tokens_map.items()
-    special = {key: value for key, value in named if isinstance(value, str) and key != "pad_token"}
+    tokens = tokenizer.special_tokens_map.items()
+    special = {key: value for key, value in tokens if isinstance(value, str) and key != "pad_token"}
     return _digest([sorted(tokenizer.get_vocab().items()), sorted(special.items())])
 
 

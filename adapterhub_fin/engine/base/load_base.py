@@ -36,10 +36,10 @@ def load_base(
     task: str | None = None,
     outputs: int | None = None,
 ) -> tuple[Any, Sequence[str]]:
-    """Load the base with its head; return it and the modules whose weights must travel.
+    """Load the base with its head; return it and its modules to save.
 
-    These are the head's, and what the base's file lacks. Without a head of ours, the model is Transformers' own for
-    PEFT's `task`, with as many `outputs` as the version stores.
+    These are the head's modules and those that the base's file lacks. Without a head plugin, the model is Transformers'
+    class for PEFT's `task`, with `outputs` labels if that is given.
     """
     loading = {**method.loading(), "local_files_only": True}
     if head is not None:
@@ -47,10 +47,10 @@ def load_base(
         model, missing = head.load_model(str(folder), **loading)
     else:
         model, missing = _model_for(task, folder, {**loading, **({"num_labels": outputs} if outputs else {})})
-    travelling = missing_modules(model, missing)
-    if head is not None and head.task == "SEQ_CLS":  # also where the base brings a classifier of its own
-        travelling = outermost([*travelling, *outside_backbone(model)])
-    return model, travelling
+    modules_to_save = missing_modules(model, missing)
+    if head is not None and head.task == "SEQ_CLS":  # even if the base's file has a classifier
+        modules_to_save = outermost([*modules_to_save, *outside_backbone(model)])
+    return model, modules_to_save
 
 
 def _model_for(task: str | None, folder: Path, loading: Mapping[str, Any]) -> tuple[Any, Sequence[str]]:
@@ -69,44 +69,47 @@ def _model_for(task: str | None, folder: Path, loading: Mapping[str, Any]) -> tu
 
 
 def spare_head(quantization: Any, head: HeadImplementation, folder: Path) -> None:
-    """Leave the head out of quantization: it is trained, and its weights may not be in the base's file at all."""
+    """Exclude the head from quantization: it is trained, and the base's file may not contain its weights."""
     if quantization is not None and hasattr(quantization, "llm_int8_skip_modules"):
         with on_meta():
             quantization.llm_int8_skip_modules = outside_backbone(head.skeleton(load_config(folder)))
 
 
 def missing_modules(model: nn.Module, missing: Sequence[str]) -> tuple[str, ...]:
-    """The largest modules all of whose parameters are missing: they are drawn at random, so they must travel.
+    """Return the outermost modules with all their parameters missing: random at each load, so they must be saved.
 
-    PEFT's own list knows `classifier` and `score` alone, and loses a pooler that the base was saved without.
+    PEFT itself only saves `classifier` and `score`, and loses the pooler of a base that was saved without one.
     """
     absent = set(missing)
-    found = []
+    modules = []
     for name, module in model.named_modules():
         inner = [f"{name}.{parameter}" for parameter, _ in module.named_parameters()]
         if name and inner and absent.issuperset(inner):
-            found.append(name)
-    return outermost(found)
+            modules.append(name)
+    return outermost(modules)
 
 
 def outermost(modules: Sequence[str]) -> tuple[str, ...]:
-    """Module names without those that lie within another of them, sorted."""
+    """Return sorted module names without those inside another of them."""
     names = sorted(set(modules))
     return tuple(name for name in names if not any(name.startswith(f"{outer}.") for outer in names))
 
 
-def check_covered(drawn: Sequence[str], travelling: Sequence[str], whose: str) -> None:
-    """Every module that was drawn at random gets its weights from the version; else WrongTensors names the first."""
-    lost = [name for name in drawn if not any(f"{name}.".startswith(f"{module}.") for module in travelling)]
+def check_covered(random_modules: Sequence[str], modules_to_save: Sequence[str], whose: str) -> None:
+    """Check that a version stores the weights of every module that its base lacks, which would be random otherwise.
+
+    Raises WrongTensors with the first module that has no weights.
+    """
+    lost = [name for name in random_modules if not any(f"{name}.".startswith(f"{saved}.") for saved in modules_to_save)]
     if lost:
         raise WrongTensors(
-            f"{whose} brings no weights for {lost[0]}, which its base has none for either, so that every load would "
-            "answer differently: save it again with that module in modules_to_save"
+            f"{whose} brings no weights for {lost[0]}, and its base has none either, so that every load would answer "
+            "differently: save it again with that module in modules_to_save"
         )
 
 
 def check_stored(head_modules: Sequence[str], folder: Path, method: str) -> None:
-    """Every module of a head has a tensor in the file; else PluginError, since every load would answer at random."""
+    """Check that a method stored a tensor of each head module. Raises PluginError if one has none."""
     names = [f".{name}" for name in read_header(folder / WEIGHTS)]
     if lost := [module for module in head_modules if not any(f".{module}." in name for name in names)]:
         raise PluginError(
@@ -115,7 +118,7 @@ def check_stored(head_modules: Sequence[str], folder: Path, method: str) -> None
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """The base's configuration, read from its folder."""
+    """Return the base's configuration from its folder."""
     from transformers import AutoConfig
 
     config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -125,26 +128,27 @@ def load_config(folder: Path) -> PretrainedConfig:
 def try_out(
     method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: AttachContext
 ) -> tuple[int, OutOfReach | None]:
-    """Attach to a model without values, or with any; how many parameters would be trained, and what is out of reach.
+    """Attach a method to a model without weights; return how many parameters it would train, and what it can't reach.
 
-    So a layer that does not exist is refused before any weight is read.
+    So a target layer that doesn't exist is refused before any weight is read.
     """
     device = torch.device("cpu" if method.needs_real_weights else "meta")
     with building(), device, torch.random.fork_rng(devices=[]):
         skeleton = head.skeleton(config)
-        drawn = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()
+        modules_to_save = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()
         from adapterhub_fin.engine.base.experts import Reach
 
         reach = Reach(skeleton)
-        adapted = method.attach(skeleton, dataclasses.replace(site, modules_to_save=drawn))
+        adapted = method.attach(skeleton, dataclasses.replace(site, modules_to_save=modules_to_save))
     trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
     return trained, reach.out_of(adapted)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer in a folder, padding on the right; without a padding token it pads with its end of text.
+    """Return a folder's tokenizer, which pads on the right with its padding token, or else with its end of text.
 
-    The token that pads is one that the base embeds, where the folder has its configuration too.
+    If the folder has the base's configuration too, the padding token is one that the base embeds. Raises WrongBase if
+    no token will do.
     """
     from transformers import AutoTokenizer
 
@@ -153,19 +157,19 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def tie(shell: nn.Module) -> None:
-    """Give a meta shell around a backbone the backbone's own parameters where its configuration ties them to it.
+    """Tie a meta head's parameters to those of the backbone inside it, as the configuration says.
 
-    The backbone may carry adapters, whose wrapped layers Transformers would not find by their names.
+    Transformers' own `tie_weights` doesn't find them by name in a backbone whose layers an adapter has wrapped.
     """
     tied: Mapping[str, str] = getattr(shell, "all_tied_weights_keys", None) or {}
     for target, source in tied.items():
-        (owner, name), (giver, given) = _owner(shell, target), _owner(shell, source)
+        (owner, name), (source_owner, source_name) = _owner(shell, target), _owner(shell, source)
         if getattr(owner, name).is_meta:
-            setattr(owner, name, getattr(giver, given))
+            setattr(owner, name, getattr(source_owner, source_name))
 
 
 def _owner(model: nn.Module, parameter: str) -> tuple[nn.Module, str]:
-    """Return the module that holds a parameter, by the name that it has without adapters, and what it calls it."""
+    """Return the module with a parameter and the parameter's name in it; `parameter` is its path without adapters."""
     *path, name = parameter.split(".")
     module = model
     for part in path:
@@ -174,7 +178,7 @@ def _owner(model: nn.Module, parameter: str) -> tuple[nn.Module, str]:
 
 
 def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:
-    """Give memory to the parameters of a meta shell that have none; the modules whose values a version must bring."""
+    """Allocate the parameters of a meta head; return the modules whose values a version must supply."""
     empty_modules = []
     for path, module in shell.named_modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
@@ -186,7 +190,7 @@ def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:
 
 
 def fingerprint_key(base: Base) -> str:
-    """What a base without an id is remembered by on this machine."""
+    """Return the key by which the folder of a base without an id is remembered on this machine."""
     probe = base.weight_probe.values if base.weight_probe else {}
     text = json.dumps([base.structure_digest, sorted(probe.items())], separators=(",", ":"))
     return "fingerprint:" + hashlib.sha256(text.encode()).hexdigest()

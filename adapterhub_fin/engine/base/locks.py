@@ -1,9 +1,9 @@
-"""Locks of one process: who computes with a model, who builds one, who draws, who tokenizes.
+"""Lock what the threads of one process share: models, the building of models, random numbers and tokenizers.
 
-An answer switches the adapters and the mode of a model that others may share, so it holds that model. Transformers and
-PEFT build a model by changing what the whole process computes with (torch's default dtype and initialisers,
-`PreTrainedModel.tie_weights`) and by drawing values that are overwritten, so nothing computes or draws meanwhile.
-They are taken in this order, so that none waits for another in a circle: draws, gate, model, tokenizer.
+An answer switches the adapters and the mode of a model that others may share, so it locks that model. Transformers and
+PEFT build a model by changing global state (torch's default dtype and initialisers, `PreTrainedModel.tie_weights`) and
+by drawing values that are overwritten, so nothing computes or draws meanwhile. To avoid deadlock, locks are taken in
+this order: draws, gate, model, tokenizer.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ON_GPU = "this model was put on a GPU before this process was forked, which CUDA
 
 
 class _Gate:
-    """Shared by threads that compute, held alone by one that builds; a thread may enter again."""
+    """Let many threads compute, or one thread build a model; a reentrant readers-writer lock."""
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._computing: Counter[int] = Counter()  # threads that compute, and how deep each is
+        self._computing: Counter[int] = Counter()  # by thread: how many times it has entered `shared`
         self._builder: int | None = None
         self._depth = 0
-        self._waiting = 0  # threads that want to build: nobody begins to compute before them
+        self._waiting = 0  # threads that want to build, which go before new ones that want to compute
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -54,7 +54,7 @@ class _Gate:
         finally:
             with self._changed:
                 self._computing[me] -= 1
-                self._computing += Counter()  # drop the zeros
+                self._computing += Counter()  # removes the zeros
                 self._changed.notify_all()
 
     @contextmanager
@@ -89,7 +89,7 @@ class _Gate:
         return me == self._builder or me in self._computing
 
     def after_fork(self) -> bool:
-        """Forget the threads that this child does not have, and return whether one of them was building."""
+        """Forget the threads that don't exist in this child process; return whether one of them was building."""
         me = get_ident()
         broken = self._builder not in (None, me)
         self._changed, self._waiting = Condition(), 0
@@ -102,16 +102,16 @@ class _Gate:
 _gate = _Gate()
 _guard, _draws, _tokenizer = RLock(), RLock(), RLock()
 _drawer: int | None = None  # the thread that draws
-_models: WeakKeyDictionary[nn.Module, RLock | str] = WeakKeyDictionary()  # by backbone: its lock, or why it has none
-_broken: str | None = None
-_forked = False  # and has not computed since
+_models: WeakKeyDictionary[nn.Module, RLock | str] = WeakKeyDictionary()  # by backbone: its lock, or why it is unusable
+_broken: str | None = None  # why this process can't compute at all
+_forked = False  # this process was forked and has not computed since
 
 
 @contextmanager
 def computing(model: nn.Module) -> Iterator[None]:
-    """Hold a model, with all that shares its backbone, while this thread computes with it.
+    """Lock a model, and all that shares its backbone, while this thread computes with it.
 
-    Raises Refused in a process that was forked at a bad moment.
+    Raises Refused in a process that was forked while another thread was computing, loading or tokenizing.
     """
     _check_process()
     with _gate.shared(), lock_of(model):
@@ -120,7 +120,10 @@ def computing(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Load a model, or change one that may be shared: nothing else computes, builds or draws meanwhile."""
+    """Stop all other threads from computing, building and drawing while this one loads or changes a model.
+
+    Raises Refused if this thread is computing with a model, or in a process that was forked at a bad moment.
+    """
     _check_process()
     with drawing(), _gate.alone():
         yield
@@ -128,16 +131,16 @@ def building() -> Iterator[None]:
 
 @contextmanager
 def on_meta() -> Iterator[None]:
-    """Build a model without values."""
+    """Create modules on the meta device, without values. Raises Refused as `building` does."""
     with building(), torch.device("meta"):
         yield
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw from torch's generator, of which a process has one: a sampled text, a load, or a whole run of training.
+    """Lock torch's random generator, which a process has one of: for a sampled text, a load, or a whole training run.
 
-    Raises Refused where this thread holds a model already, for which whoever draws may be waiting.
+    Raises Refused if this thread has locked a model already, since the thread that draws may be waiting for it.
     """
     global _drawer
     me = get_ident()
@@ -153,19 +156,22 @@ def drawing() -> Iterator[None]:
 
 @contextmanager
 def tokenizing() -> Iterator[None]:
-    """Encode texts: a fast tokenizer keeps the length to cut to as its state, and copies of it share that."""
+    """Lock tokenizers: a fast one stores the truncation length as state, which its copies share.
+
+    Raises Refused in a process that was forked at a bad moment.
+    """
     _check_process()
     with _gate.shared(), _tokenizer:
         yield
 
 
 def is_mine() -> bool:
-    """Return whether this thread computes, builds or draws, so that it must not wait for another that wants to."""
+    """Return whether this thread computes, builds or draws; then it must not wait for another thread that wants to."""
     return _gate.is_mine() or _drawer == get_ident()
 
 
 def lock_of(model: nn.Module) -> RLock:
-    """Return the lock of all that shares a model's backbone."""
+    """Return the lock of all that shares a model's backbone. Raises Refused if a fork made the model unusable."""
     with _guard:
         lock = _models.setdefault(backbone(model), RLock())
     if isinstance(lock, str):
@@ -174,7 +180,7 @@ def lock_of(model: nn.Module) -> RLock:
 
 
 def _check_process() -> None:
-    """Prepare the child of a fork: OpenMP and tokenizers would wait forever for threads that only the parent has."""
+    """Run OpenMP and tokenizers in one thread after a fork: the threads they would wait for are the parent's."""
     global _forked
     if _broken:
         raise Refused(_broken)
@@ -201,7 +207,7 @@ def _after_fork() -> None:
 
 
 def _is_lost(lock: RLock) -> bool:
-    """Return whether a thread holds a lock that this process does not have."""
+    """Return whether a lock is held by a thread that this process doesn't have."""
     if not lock.acquire(blocking=False):
         return True
     lock.release()

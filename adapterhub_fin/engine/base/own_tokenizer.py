@@ -1,7 +1,7 @@
-"""Keep a tokenizer with a version whose base has another one, and find it again.
+"""Store a tokenizer with a version whose base has another one, and find it again.
 
-A load reads the base's own tokenizer and refuses one that reads texts otherwise, so that a version that was trained
-with another must bring it.
+A load uses the base's tokenizer and refuses one that encodes texts differently. So a version that was trained with
+another tokenizer must store it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from adapterhub_fin.errors import BadRecipe
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PLACE, MARK = "tokenizer", "tokenizer_config.json"
+TOKENIZER_FOLDER, TOKENIZER_CONFIG = "tokenizer", "tokenizer_config.json"
 
 
 def store_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path | None) -> None:
     """Write a tokenizer into a version's folder, unless its base has the same.
 
-    `base` is the base's folder, where it is at hand. Raises BadRecipe for what is no tokenizer, or can't be read back,
-    and WrongBase for one that has no token to pad with.
+    `base` is the base's folder, if it is on this machine. Raises BadRecipe for an object that is not a tokenizer or
+    that saving changes, and WrongBase for a tokenizer without a token to pad with.
     """
     from transformers import PreTrainedTokenizerBase
 
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise BadRecipe(f"tokenizer is a {type(tokenizer).__name__}: give one of Transformers, as the base has it")
-    wanted = describe_tokenizer(padding(tokenizer))
-    if base is not None and _described(base) == wanted:
+    fields = describe_tokenizer(padding(tokenizer))
+    if base is not None and _described(base) == fields:
         return
-    tokenizer.save_pretrained(folder / PLACE)
-    if _described(folder / PLACE) != wanted:
+    tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+    if _described(folder / TOKENIZER_FOLDER) != fields:
         raise BadRecipe(
             "the tokenizer reads texts otherwise once it is saved and loaded: save it with save_pretrained, load it "
             "from there, and give that one"
@@ -43,7 +43,7 @@ def store_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path
 
 
 def _described(folder: Path) -> dict[str, Any] | None:
-    """What the tokenizer of a folder does; None where there is none that can be read."""
+    """Describe the tokenizer of a folder; None if there is none that can be read."""
     try:
         with quiet_loading():
             return describe_tokenizer(load_tokenizer(folder))
@@ -51,11 +51,12 @@ def _described(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def brought_tokenizer(folder: Path, *, grown: bool) -> Path | None:
-    """Return where a version's own tokenizer lies; None where it has none.
+def own_tokenizer_folder(folder: Path, *, grown: bool) -> Path | None:
+    """Return the folder of a version's own tokenizer, or None if the version has none.
 
-    That of an import counts where it brings embeddings too (`grown`), whose rows the base's tokenizer may not know.
+    The tokenizer at the top of an imported folder counts only with `grown`, if the version has embeddings too: their
+    rows may be of tokens that the base's tokenizer lacks.
     """
-    if (folder / PLACE / MARK).is_file():
-        return folder / PLACE
-    return folder if grown and (folder / MARK).is_file() else None
+    if (folder / TOKENIZER_FOLDER / TOKENIZER_CONFIG).is_file():
+        return folder / TOKENIZER_FOLDER
+    return folder if grown and (folder / TOKENIZER_CONFIG).is_file() else None

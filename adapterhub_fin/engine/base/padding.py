@@ -1,7 +1,7 @@
-"""Pad batches with the token that the model takes for padding, whatever a base's files say of it.
+"""Make a tokenizer and a model agree on the padding token, whatever a base's files say.
 
-A decoder's classifier reads the last token that is not `config.pad_token_id`. Where the tokenizer pads with another
-one, it reads padding, and a row's answer depends on the batch that it is in.
+A decoder's classifier reads the last token that is not `config.pad_token_id`. If the tokenizer pads with another token,
+the classifier reads padding, and a row's answer depends on its batch.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def padding(tokenizer: PreTrainedTokenizerBase, rows: int | None = None) -> PreTrainedTokenizerBase:
-    """Return the tokenizer where it pads on the right with a token of its own, else a copy that does.
+    """Return the tokenizer if it pads on the right with a token that the base embeds, else a copy that does.
 
-    `rows` are those of the base's embedding, among which the token must be. Raises WrongBase where none will do.
+    `rows` is the number of tokens that the base embeds. Raises WrongBase if neither the padding, nor the end-of-text,
+    nor the unknown token will do.
     """
     if _embedded(tokenizer.pad_token_id, rows) and tokenizer.padding_side == "right":
         return tokenizer
@@ -41,19 +42,19 @@ def _embedded(token: int | None, rows: int | None) -> bool:
 
 
 def rows_of(config: PretrainedConfig) -> int | None:
-    """Return how many tokens a base embeds, by its configuration."""
-    return next((size for each in _parts(config) if isinstance(size := getattr(each, "vocab_size", None), int)), None)
+    """Return how many tokens a base embeds, by its configuration; None if that doesn't say."""
+    return next((size for part in _parts(config) if isinstance(size := getattr(part, "vocab_size", None), int)), None)
 
 
 def align_padding(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Tell a model of ours for good which token pads."""
+    """Set a model's padding token to the tokenizer's, for good; see `aligned_padding` for a shared model."""
     for config in _parts(getattr(unwrapped(model), "config", None)):
         config.pad_token_id = tokenizer.pad_token_id
 
 
 @contextmanager
 def aligned_padding(model: nn.Module, token: int | None) -> Iterator[None]:
-    """Tell a model that others may share which token pads, for one block; what it took for padding comes back."""
+    """Set the padding token of a model that may be shared for one block, and restore it afterwards."""
     parts = [] if token is None else _parts(getattr(unwrapped(model), "config", None))  # a plain module has none
     before = [config.pad_token_id for config in parts]
     try:
@@ -61,14 +62,14 @@ def aligned_padding(model: nn.Module, token: int | None) -> Iterator[None]:
             config.pad_token_id = token
         yield
     finally:
-        for config, its in zip(parts, before, strict=True):
-            config.pad_token_id = its
+        for config, pad_token_id in zip(parts, before, strict=True):
+            config.pad_token_id = pad_token_id
 
 
 def _parts(config: Any) -> list[Any]:
-    """Return the configuration and, where it holds one, the text model's, of which a head may read either."""
+    """Return the text model's configuration, if there is one, and the whole one: a head may read either."""
     try:
         text = config.get_text_config()
-    except (AttributeError, ValueError):  # a plain module's, or one with several texts, which no head of ours reads
+    except (AttributeError, ValueError):  # a plain module's, or one with several text models, which no head reads
         text = config
-    return [each for each in ((config,) if text is config else (text, config)) if hasattr(each, "pad_token_id")]
+    return [part for part in ((config,) if text is config else (text, config)) if hasattr(part, "pad_token_id")]

@@ -1,4 +1,4 @@
-"""Progress of long work on the terminal; silent in a pipe."""
+"""Show the progress of long work on the terminal, and nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """What moves a bar on the terminal on by so many; silent in a pipe, and where it is not to be shown."""
+    """Show a progress bar for a block; the yielded function advances it by a count.
+
+    Nothing is shown in a pipe, or if `shown` is false.
+    """
     if not (shown and sys.stderr.isatty()):
         yield lambda count: None
         return

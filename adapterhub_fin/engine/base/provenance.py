@@ -15,20 +15,24 @@ from adapterhub_fin.plugin.manager import extensions
 LIBRARIES = ("adapterhub-fin", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "tokenizers")
 
 
-def method_record(name: str, options: Mapping[str, Any], *, whole: bool = True) -> dict[str, Any]:
-    """Return a method as a manifest holds it: its options, and the distribution that a reader must install.
+def method_record(name: str, options: Mapping[str, Any], *, defaults: bool = True) -> dict[str, Any]:
+    """Return a method as a manifest records it: its options, and the distribution that a reader must install.
 
-    Unless `whole`, options that were not given are left out: of an import they are unknown, and no default of ours.
+    Without `defaults`, options that aren't given are left out: those of an import are unknown. Raises NotFound for an
+    unknown method and BadRecipe for wrong options.
     """
     description = extensions().get(Method, name)
     owner = extensions().owner(description)
     provider = {"distribution": owner.distribution, "version": owner.version} if owner.version else None
-    found = extensions().options(Method, name, options).model_dump(mode="json", exclude_unset=not whole)
-    return {"name": name, "options": found, "provider": provider, "traits": description.traits}
+    recorded = extensions().options(Method, name, options).model_dump(mode="json", exclude_unset=not defaults)
+    return {"name": name, "options": recorded, "provider": provider, "traits": description.traits}
 
 
 def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The method that a foreign PEFT configuration is of; one that no plugin knows is stored all the same."""
+    """Return the record of an imported PEFT configuration's method, even if no plugin knows it.
+
+    Raises PluginError if the plugin that knows it can't read the configuration.
+    """
     kind = str(config["peft_type"])
     methods = extensions().all(Method)
     for name in sorted(methods, key=lambda name: (":" in name, name)):  # one written for the type before a generic one
@@ -36,9 +40,9 @@ def method_record_for(config: Mapping[str, Any]) -> dict[str, Any]:
         if description.peft_type != kind:
             continue
         try:
-            return method_record(name, _options_from(description, config), whole=False)
+            return method_record(name, _options_from(description, config), defaults=False)
         except BadRecipe:
-            continue  # others may have trained with what no recipe here may ask for; the generic type takes it
+            continue  # it was trained with options that no recipe allows here; the generic type takes them
     given = {key: value for key, value in config.items() if value is not None and key != "base_model_name_or_path"}
     return {"name": f"peft:{kind.lower().replace('_', '-')}", "options": given}
 
@@ -48,7 +52,7 @@ def _options_from(description: Method, config: Mapping[str, Any]) -> dict[str, A
         options: dict[str, Any] = description.load().options_from(config)
     except AdapterHubError:
         raise
-    except Exception as error:  # a plugin reads here what anybody may have written
+    except Exception as error:  # a plugin may fail on a file from anyone
         owner = extensions().owner(description)
         raise PluginError(
             f"the method {description.name} of plugin {owner.label} can't read this adapter's configuration "
@@ -58,13 +62,16 @@ def _options_from(description: Method, config: Mapping[str, Any]) -> dict[str, A
 
 
 def environment() -> dict[str, str]:
-    """Library versions and the device, without a word of the machine; where torch was not needed, it was the CPU."""
+    """Return the versions of Python and the libraries, and the device, but nothing that identifies the machine.
+
+    The device is "cpu" if torch was never imported.
+    """
     torch: Any = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available()
-    found = {"python": platform.python_version(), "device": torch.cuda.get_device_name() if gpu else "cpu"}
+    versions = {"python": platform.python_version(), "device": torch.cuda.get_device_name() if gpu else "cpu"}
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            versions[library] = version(library)
         except PackageNotFoundError:
             continue  # run from a source tree that is not installed
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""Load a model in silence: a new head is expected, and its weights come from the version."""
+"""Silence Transformers while a model is loaded: it warns of a new head, whose weights come from the version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from adapterhub_fin.engine.base.locks import building
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Let Transformers log errors only and draw no progress bar, for one thread at a time; put both back afterwards."""
+    """Let Transformers log errors only and draw no progress bar, for one block; one thread at a time.
+
+    Raises Refused if this thread is already computing with a model (see `locks.building`).
+    """
     from transformers.utils import logging as untyped
 
     logging: Any = untyped

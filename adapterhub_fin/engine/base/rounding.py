@@ -1,9 +1,10 @@
-"""Tell whether two readings of numbers, in the same or in different floating-point types, may be of the same numbers.
+"""Decide whether two readings of numbers, in one floating-point type or in two, may be of the same numbers.
 
 Rounding a number to a type moves it by at most half a unit in the last place of that type, at the number's own
 magnitude. So two readings of one number differ by at most the sum of both halves. They differ by exactly that sum
-only if the number lies midway for both types and was rounded to two different sides, which round-to-nearest-even
-never does: equality is refused. Two readings in one type must therefore be equal, but across a power of two.
+only if the number lies midway for both types and was rounded to two different sides. Round-to-nearest-even never does
+that, so a difference equal to the limit is refused. Two readings in one type must therefore be equal, except across a
+power of two.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ else:
     torch = Lazy("torch")
 
 
-NARROW = ("bfloat16", "float16")  # from the coarsest on
-# Fewer different magnitudes than these may lie on a coarser grid by chance, as zeros and ones do.
+NARROW = ("bfloat16", "float16")  # the coarsest first
+# Fewer different magnitudes than this may lie on a coarser grid by chance, as zeros and ones do.
 TELLING = 32
-FLUSHED = 2.0**-126  # float32's smallest normal number: some devices give zero for what is smaller
+FLUSHED = 2.0**-126  # float32's smallest normal number: some devices flush smaller ones to zero
 
 
 def as_read(values: Sequence[float] | Tensor) -> Tensor:
-    """Return values of a fingerprint as float64, each the float32 that its nine significant digits were written of."""
+    """Return a fingerprint's values as float64, each equal to the float32 whose nine significant digits were written.
+
+    The shape is that of `values`.
+    """
     return torch.as_tensor(values, dtype=torch.float64).to(torch.float32).to(torch.float64)
 
 
 def half_step(values: Tensor, dtype: str) -> Tensor:
-    """Return half a unit in the last place of a type at each value, below the smallest normal number as at it.
+    """Return half a unit in the last place of a type at each value, in the shape of `values`.
 
-    `dtype` is a name such as `bfloat16`. What is wider than float32, or no name of a floating-point type, counts as
-    float32, in which fingerprints are written.
+    Below the smallest normal number it is the same as there. `dtype` is a name such as `bfloat16`. A type wider than
+    float32, or a name that is not a floating-point type, counts as float32, in which fingerprints are written.
     """
     info = _info(dtype)
     _, exponent = torch.frexp(values.abs().clamp(min=info.tiny))  # |value| = m * 2**exponent, m in [1/2, 1)
@@ -43,9 +47,9 @@ def half_step(values: Tensor, dtype: str) -> Tensor:
 
 
 def grid(dtype: str, values: Tensor) -> str:
-    """Return the coarser type whose grid all values lie on, else the type that they are held in.
+    """Return a coarser type that represents all values exactly, or else their own type `dtype`.
 
-    A model that was read in bfloat16 and then widened is still a reading in bfloat16.
+    A model that was read in bfloat16 and then widened still has bfloat16's values.
     """
     if len(set(values.abs().tolist())) >= TELLING:
         for narrow in NARROW:
@@ -56,15 +60,15 @@ def grid(dtype: str, values: Tensor) -> str:
 
 
 def apart(one: Tensor, other: Tensor) -> Tensor:
-    """Return how far two readings are apart. A NaN or infinity is infinitely far from everything.
+    """Return the absolute differences of two readings of one shape; infinity wherever one is NaN or infinite.
 
-    So is a number that overflowed to infinity in float16 from the number that it was: such a model gives no answer.
+    That includes a number that overflowed to infinity in float16: such a model can't answer.
     """
     return torch.where(torch.isfinite(one) & torch.isfinite(other), (one - other).abs(), torch.inf)
 
 
 def allowed(one: Tensor, first: str, other: Tensor, second: str) -> Tensor:
-    """Return what `apart` must stay below, each reading given with the type that it is held in."""
+    """Return the limits that `apart` must stay below; `first` is the type of `one`, and `second` that of `other`."""
     return _rounded_by(one, first) + _rounded_by(other, second) + FLUSHED
 
 
@@ -72,12 +76,12 @@ def _rounded_by(values: Tensor, dtype: str) -> Tensor:
     values = torch.nan_to_num(values, 0.0, 0.0, 0.0)
     if (coarser := grid(dtype, values)) == dtype:
         return half_step(values, dtype)
-    tiny = values.abs() <= _info(dtype).tiny  # where the type itself is the coarser one, as float16 is below 6e-5
+    tiny = values.abs() <= _info(dtype).tiny  # there the type itself is coarser, as float16 is below 6e-5
     return half_step(values, coarser) + torch.where(tiny, half_step(values, dtype), 0.0)
 
 
 def _info(dtype: str) -> torch.finfo:
-    known = getattr(torch, dtype, None)
-    if not isinstance(known, torch.dtype) or not known.is_floating_point or known == torch.float64:
-        known = torch.float32
-    return torch.finfo(known)
+    resolved = getattr(torch, dtype, None)
+    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point or resolved == torch.float64:
+        resolved = torch.float32
+    return torch.finfo(resolved)

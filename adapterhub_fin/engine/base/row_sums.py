@@ -1,8 +1,8 @@
-"""See every row of an embedding in a few thousand numbers: a new row, or one that was drawn anew, moves a sum.
+"""Summarise every row of an embedding in a few thousand sums, so that a new or reinitialised row is noticed.
 
-The rows, in their order, are divided into at most BLOCKS blocks of one size. Of each row two elements are read, and
-they are added up over each block. A row that was drawn anew is missed only where both of its elements happen to be
-almost what they were: in one type never, from float32 to bfloat16 once in some hundred rows for 32,000 tokens.
+The rows, in order, are divided into at most BLOCKS blocks of one size. Two elements of each row are read, and added up
+over each block. A reinitialised row is missed only if both of its elements are almost what they were: never within one
+type, and for float32 against bfloat16 once in some hundred rows of 32,000 tokens.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ else:
 
 BLOCKS = 1024
 COLUMNS = 2
-WRITTEN = 1e-8  # what nine significant digits, and the order in which numbers are added, may change
+WRITTEN = 1e-8  # the relative error of nine significant digits and of another order of addition
 
 
 def row_sums(name: str, table: Tensor) -> dict[str, Any]:
-    """Return the sums of a table of (rows, width), with the type it is held in and the size that rounding goes by.
+    """Return the sums of a table of shape (rows, width), with its dtype and what the tolerance of rounding needs.
 
-    `size` is the largest sum of magnitudes of a block, and `grid` the type whose grid all elements lie on. The column
-    of row r is (a * r + b) modulo the width, with a and b from the sha256 of the table's name.
+    `size` is the largest sum of magnitudes of a block, and `grid` the coarsest type that represents all elements. The
+    column that is read of row r is (a * r + b) modulo the width, with a and b from the sha256 of the table's name.
     """
     rows, width = table.shape
     block = math.ceil(rows / BLOCKS)
@@ -39,9 +39,9 @@ def row_sums(name: str, table: Tensor) -> dict[str, Any]:
     sums, sizes, elements = [], [], []
     for column in range(COLUMNS):
         a, b = (int.from_bytes(stream[4 * k : 4 * k + 4], "big") for k in (2 * column, 2 * column + 1))
-        place = torch.arange(rows)
-        read = table[place.to(table.device), ((a % width) * place + b).remainder(width).to(table.device)].detach()
-        values = torch.nn.functional.pad(read.cpu().double(), (0, -rows % block)).view(-1, block)
+        row = torch.arange(rows)
+        read = table[row.to(table.device), ((a % width) * row + b).remainder(width).to(table.device)].detach()
+        values = torch.nn.functional.pad(read.cpu().double(), (0, -rows % block)).view(-1, block)  # (blocks, block)
         sums.append(values.sum(1))
         sizes.append(values.abs().sum(1))
         elements.append(values.flatten())
@@ -56,20 +56,20 @@ def row_sums(name: str, table: Tensor) -> dict[str, Any]:
 
 
 def first_moved(here: RowSums, stored: RowSums) -> tuple[int, int] | None:
-    """Return the first block of rows, as (start, stop), whose sums are further apart than the types of both round."""
+    """Return the first block of rows, as (start, stop), whose sums differ by more than rounding explains, or None."""
     if here.rows != stored.rows or len(here.sums) != len(stored.sums):
         return 0, max(here.rows, stored.rows)
     rows = stored.rows
     block, size = math.ceil(rows / BLOCKS), max(here.size, stored.size)
     limit = WRITTEN * size
     if (here.dtype, here.grid) != (stored.dtype, stored.grid):
-        for each in (here, stored):
-            limit += _half(each.grid, 1.0) * size
-            limit += max(_half(each.grid, 0.0), _half(each.dtype, 0.0)) * block
+        for side in (here, stored):
+            limit += _half(side.grid, 1.0) * size
+            limit += max(_half(side.grid, 0.0), _half(side.dtype, 0.0)) * block
     count = math.ceil(rows / block)
-    for place, (left, right) in enumerate(zip(here.sums, stored.sums, strict=True)):
-        if not abs(left - right) <= limit:  # which no NaN is
-            start = place % count * block
+    for index, (left, right) in enumerate(zip(here.sums, stored.sums, strict=True)):
+        if not abs(left - right) <= limit:  # also true for NaN
+            start = index % count * block
             return start, min(start + block, rows)
     return None
 

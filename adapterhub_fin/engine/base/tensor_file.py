@@ -1,7 +1,7 @@
 """Read and rewrite the tensors of a safetensors file chunk by chunk, without torch.
 
 torch takes seconds to import and a whole tensor at a time; numpy has no bfloat16, whose sixteen bits are the upper
-half of a float32 (https://en.wikipedia.org/wiki/Bfloat16_floating-point_format) and are widened to one here.
+half of a float32 (https://en.wikipedia.org/wiki/Bfloat16_floating-point_format) and are widened to float32 here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ else:
 
 CHUNK = 2**20  # bytes
 ELEMENTS = 2**18
+# safetensors' floating-point types that are computed with, by torch's names, the coarsest first.
+FLOAT_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 NUMPY = {
     "BOOL": "u1", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
     "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
@@ -32,16 +34,19 @@ NUMPY = {
 
 
 class TensorFile:
-    """A safetensors file whose header was checked; NotAnAdapter where anything in it is off."""
+    """Read a safetensors file. Raises NotAnAdapter if its header is wrong in any way."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tensors = read_header(path)
         with open_regular(path) as file:
-            self.data = 8 + int.from_bytes(file.read(8), "little")  # where the first tensor begins
+            self.data = 8 + int.from_bytes(file.read(8), "little")  # the offset of the first tensor
 
     def raw(self, name: str, most: int = CHUNK) -> Iterator[bytes]:
-        """A tensor's bytes as they are stored, at most so many at a time."""
+        """Yield a tensor's bytes as they are stored, at most `most` at a time.
+
+        Raises OSError if the file became shorter since its header was read.
+        """
         info = self.tensors[name]
         with open_regular(self.path) as file:
             file.seek(self.data + info.start)
@@ -54,43 +59,46 @@ class TensorFile:
                 yield chunk
 
     def measurable(self, name: str) -> bool:
-        """Whether `values` can give a tensor's elements: not of complex numbers, nor of those below sixteen bits."""
+        """Return whether `values` can yield a tensor's elements: not for complex numbers and 8-bit floats."""
         return self.tensors[name].dtype in NUMPY
 
     def values(self, name: str) -> Iterator[Floats]:
-        """A tensor's elements in row-major order as float64, of any type the same number at a time."""
+        """Yield a tensor's elements in row-major order, as float64 arrays of shape (at most ELEMENTS,)."""
         dtype = self.tensors[name].dtype
         for chunk in self.raw(name, ELEMENTS * np.dtype(NUMPY[dtype]).itemsize):
             yield _widened(chunk, dtype)
 
-    def elements(self, name: str, places: Sequence[int]) -> list[float]:
-        """Single elements of a tensor by their place in row-major order, with nothing else of it read."""
+    def elements(self, name: str, indices: Sequence[int]) -> list[float]:
+        """Return single elements of a tensor by their row-major indices, and read nothing else of it."""
         info = self.tensors[name]
         stored = np.dtype(NUMPY[info.dtype])
         with open_regular(self.path) as file:
             read = bytearray()
-            for place in places:
-                file.seek(self.data + info.start + place * stored.itemsize)
+            for index in indices:
+                file.seek(self.data + info.start + index * stored.itemsize)
                 read += file.read(stored.itemsize)
         return [float(value) for value in _widened(bytes(read), info.dtype)]
 
     def all_zero(self, name: str) -> bool:
-        """Whether every element of a tensor is zero; of a type that can't be measured, whether every bit is."""
+        """Return whether every element of a tensor is zero, or every bit if its type isn't `measurable`."""
         if self.measurable(name):
             return not any(bool(chunk.any()) for chunk in self.values(name))
         return not any(chunk.strip(b"\0") for chunk in self.raw(name))
 
     def rewrite(self, names: Mapping[str, str], target: Path) -> None:
-        """Write some of the tensors to a new file, bit for bit, each under the name that the mapping gives it."""
+        """Write some of the tensors to a new file, bit for bit; `names` maps each old name to its new one.
+
+        Raises FileExistsError if the target exists.
+        """
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-        place = 0
-        for name, called in names.items():
+        offset = 0
+        for name, new_name in names.items():
             info = self.tensors[name]
             size = info.stop - info.start
-            header[called] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [place, place + size]}
-            place += size
+            header[new_name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [offset, offset + size]}
+            offset += size
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)  # so that the tensors begin where eight bytes do, as the library has it
+        text += b" " * (-len(text) % 8)  # align the tensors to eight bytes, as the safetensors library does
         with target.open("xb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             self._copy(names, file)

@@ -1,8 +1,8 @@
-"""Fingerprint what a tokenizer does: two of one vocabulary may still read a text as other tokens.
+"""Take the fingerprint of a tokenizer's behaviour: two with one vocabulary may still encode a text differently.
 
-The ids of some texts are kept beside the texts, so that a difference can be shown, and a digest of the ids of all
-plain words of its vocabulary, so that other merges are seen. Padding, truncation and the token that pads are choices
-of whoever batches, and not looked at; nor is the class of the tokenizer.
+The fingerprint holds the token ids of some texts, with the texts, so that an error can show a difference. It also holds
+a digest of the ids of the vocabulary's plain words, which other merge rules would change. Padding, truncation, the
+padding token and the tokenizer's class are left out: they change no answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry.model.manifest import Base
 
-# Old characters alone: what Unicode added lately, two releases of one library may read otherwise.
+# Only characters that are old: recent additions to Unicode may be encoded differently by another release of a library.
 TEXTS = (
     "Net sales rose 12.5% to EUR 1,234.56 million in Q3 2021, beating analysts' estimates.",
     "EBITDA fell; the company WARNED of a $3.2bn write-down (versus -0.7 a year ago).",
@@ -32,13 +32,13 @@ TEXTS = (
     "1234567890 0.001 1e-5 ½ ² ™ … – — “quoted” ‘single’ ﬁnance",
     "a",
 )
-ADDED = 16  # tokens beside the vocabulary, at most, whose place in a text is looked at
-WORDS = 16384  # of the vocabulary, at most
-CHUNK = 500  # of one text
+ADDED = 16  # added tokens that are probed, at most
+WORDS = 16384  # words of the vocabulary that are probed, at most
+CHUNK = 500  # words in one text
 
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Return the fields of a base that tell of its tokenizer."""
+    """Return the fields of a base that describe its tokenizer: two digests and a probe."""
     digest = fingerprint.tokenizer_digest(tokenizer)
     texts = {text: _ids(tokenizer, text) for text in (*TEXTS, *_marked(tokenizer))}
     return {
@@ -49,9 +49,9 @@ def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 
 def other_tokenizer(tokenizer: PreTrainedTokenizerBase, base: Base, *, conversations: bool = False) -> str | None:
-    """Return how a tokenizer differs from a base's, to be followed by "of" and the base's name; None where it doesn't.
+    """Return how a tokenizer differs from a base's, or None; an error continues it with "of" and the base's name.
 
-    With `conversations`, the chat template counts too.
+    With `conversations`, the chat template is compared too.
     """
     digest = fingerprint.tokenizer_digest(tokenizer)
     if base.tokenizer_digest is not None and digest != base.tokenizer_digest:
@@ -63,46 +63,47 @@ def other_tokenizer(tokenizer: PreTrainedTokenizerBase, base: Base, *, conversat
                 return f"reads {text[:40]!r} as {_shown(texts[text], stored)}, otherwise than that"
         if _words_digest(tokenizer, (digest, texts)) != base.tokenizer_probe.words:
             return "splits words of its own vocabulary otherwise than that"
-    known = base.chat_template_digest
-    if conversations and known is not None and _template_digest(tokenizer) != known:
+    expected = base.chat_template_digest
+    if conversations and expected is not None and _template_digest(tokenizer) != expected:
         return "has another chat template than that"
     return None
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, marks: bool = True) -> list[int]:
-    return [int(each) for each in tokenizer(text, add_special_tokens=marks, verbose=False)["input_ids"]]
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = True) -> list[int]:
+    return [int(token) for token in tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]]
 
 
 def _marked(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
-    """Yield texts with the tokens that are added to the vocabulary in them, but for the one that pads."""
-    added = sorted(tokenizer.get_added_vocab().items(), key=lambda each: each[1])
+    """Yield texts that contain the tokens added to the vocabulary, without the padding token."""
+    added = sorted(tokenizer.get_added_vocab().items(), key=lambda item: item[1])
     tokens = [token for token, _ in added if token != tokenizer.pad_token][:ADDED]
     if tokens:
         yield " ".join(tokens)
         yield "".join(f"x{token}y {token} " for token in tokens)
 
 
-def _words_digest(tokenizer: PreTrainedTokenizerBase, read: Any) -> str:
-    """Digest the ids of the vocabulary's plain words, half a second's work for 50,000 and so done once.
+def _words_digest(tokenizer: PreTrainedTokenizerBase, state: Any) -> str:
+    """Digest the ids of the vocabulary's plain words; cached, as it takes half a second for 50,000.
 
-    `read` is what else was found of this tokenizer: while that is the same, so are the words.
+    `state` is the rest of the tokenizer's fingerprint: a cached digest counts as long as it is the same.
     """
-    known = _words.get(tokenizer)
-    if known is None or known[0] != read:
-        known = _words[tokenizer] = (read, _digest([_ids(tokenizer, text, marks=False) for text in _texts(tokenizer)]))
-    return known[1]
+    cached = _words.get(tokenizer)
+    if cached is None or cached[0] != state:
+        digest = _digest([_ids(tokenizer, text, special=False) for text in _texts(tokenizer)])
+        cached = _words[tokenizer] = (state, digest)
+    return cached[1]
 
 
 _words: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Any, str]] = WeakKeyDictionary()
 
 
 def _texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
-    """Yield texts of the vocabulary's plain words, evenly taken from the last one on: it is the last that was merged.
+    """Yield texts of the vocabulary's plain words, at even steps back from the last one, which was merged last.
 
-    Each stands on a line of its own, or follows a space where it is a token that does.
+    Each word follows a newline, or a space if its token begins with one.
     """
     words: list[str] = []
-    for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda each: each[1]):
+    for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         bare = token.lstrip("Ġ▁").removeprefix("##").removesuffix("</w>")
         if bare and bare.isascii() and bare.isprintable():
             words.append(f" {bare}" if token[:1] in "Ġ▁" else f"\n{bare}")
@@ -112,7 +113,7 @@ def _texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
 
 
 def _template_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Digest the chat template; that there is none is one too, since a conversation is then written plainly."""
+    """Digest the chat template; None has a digest too, since a conversation is then written plainly."""
     return _digest(tokenizer.chat_template)
 
 
@@ -122,6 +123,7 @@ def _digest(value: Any) -> str:
 
 
 def _shown(here: Sequence[int], stored: Sequence[int]) -> str:
-    """Show where two lists of ids part."""
-    place = next((k for k, (a, b) in enumerate(zip(here, stored, strict=False)) if a != b), min(len(here), len(stored)))
-    return f"{list(here[place : place + 3])} at token {place} where it was {list(stored[place : place + 3])}"
+    """Return the first three ids from where two lists of ids differ."""
+    pairs = enumerate(zip(here, stored, strict=False))
+    index = next((k for k, (a, b) in pairs if a != b), min(len(here), len(stored)))
+    return f"{list(here[index : index + 3])} at token {index} where it was {list(stored[index : index + 3])}"

@@ -35,7 +35,7 @@ from adapterhub_fin.engine.base.load_base import (
     tie,
 )
 from adapterhub_fin.engine.base.locks import building, lock_of, on_meta
-from adapterhub_fin.engine.base.own_tokenizer import brought_tokenizer
+from adapterhub_fin.engine.base.own_tokenizer import own_tokenizer_folder
 from adapterhub_fin.engine.base.padding import align_padding, padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.importing.read_folder import is_unserved, task_of
@@ -315,7 +315,7 @@ def _tokenizer_for(model: nn.Module, found: Found, download: bool) -> PreTrained
 
 
 def _own_tokenizer(model: nn.Module, found: Found) -> Path | None:
-    return brought_tokenizer(found.folder, grown=bool(stored_embeddings(model, found.folder).modules))
+    return own_tokenizer_folder(found.folder, grown=bool(stored_embeddings(model, found.folder).modules))
 
 
 def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase | None) -> int:

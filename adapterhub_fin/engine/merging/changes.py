@@ -17,6 +17,7 @@ from safetensors import safe_open
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.load_base import outermost
+from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES
 from adapterhub_fin.engine.merging.parameters import AdaptedParameter
 from adapterhub_fin.engine.merging.unsupported_lora import check_plain
 from adapterhub_fin.engine.peft.lora_config import lora_rank, lora_scale
@@ -38,7 +39,6 @@ else:
     torch = Lazy("torch")
 
 MAGNITUDE = ".lora_magnitude_vector"
-FLOATS = ("F64", "F32", "F16", "BF16")
 EXTRAS = {  # what else a LoRA's file may hold, by a part of the tensor's name
     "lora_magnitude_vector": "DoRA's magnitude, which needs the norms of the base's weights",
     "base_layer": "a copy of a layer of the base, or an adapter of a layer within an adapted one",
@@ -275,9 +275,7 @@ def _asked(method: MethodImplementation, folder: Path, called: str, name: str) -
 
 
 def _dtype(name: str, called: str, tensor: str) -> torch.dtype:
-    if name not in FLOATS:
+    if name not in FLOAT_DTYPES:
         raise BadMerge(f"{called} holds {tensor} as {name}, which is not computed with here: save it in float32")
-    dtype: torch.dtype = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[
-        name
-    ]
+    dtype: torch.dtype = getattr(torch, FLOAT_DTYPES[name])
     return dtype

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from adapterhub_fin.engine.base.load_base import spare_head
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
+from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin_registry.io.safetensors_header import read_header
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.engine.training.prepare import PreparedRun
 
-FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+FLOATS: dict[str, torch.dtype] = {kind: getattr(torch, name) for kind, name in FLOAT_DTYPES.items()}
 FOUR_BIT = "Params4bit"  # by name: bitsandbytes need not be installed
 
 
