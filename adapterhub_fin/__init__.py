@@ -91,16 +91,18 @@ if TYPE_CHECKING:
         Metric,
         StoreKind,
     )
+    from adapterhub_fin.plugin.heads import (
+        Estimate,
+        Likelihood,
+        Prediction,
+    )
     from adapterhub_fin.plugin.hooks import (
         hookimpl,
     )
     from adapterhub_fin.plugin.interfaces import (
         AttachContext,
         BoundedNow,
-        Estimate,
         KnownAt,
-        Likelihood,
-        Prediction,
         Rows,
     )
     from adapterhub_fin.plugin.manager import (
@@ -249,9 +251,10 @@ _HOME = {
     "register": "adapterhub_fin.plugin.manager",
     "hookimpl": "adapterhub_fin.plugin.hooks",
     **dict.fromkeys(
-        ("BoundedNow", "Estimate", "KnownAt", "Likelihood", "Prediction", "Rows", "AttachContext"),
+        ("AttachContext", "BoundedNow", "KnownAt", "Rows"),
         "adapterhub_fin.plugin.interfaces",
     ),
+    **dict.fromkeys(("Estimate", "Likelihood", "Prediction"), "adapterhub_fin.plugin.heads"),
     **dict.fromkeys(("publish", "pull"), "adapterhub_fin.publishing"),
     "Recipe": "adapterhub_fin.recipe.recipe",
     "check": "adapterhub_fin.exporting.checking",

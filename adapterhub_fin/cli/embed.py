@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
 
 def _model() -> type[BaseModel]:
-    from adapterhub_fin.plugin.descriptions import Head
-    from adapterhub_fin.plugin.manager import extensions
+    from adapterhub_fin.engine.inference.embedding import Embedding
 
-    return extensions().get(Head, "embed").load_options()
+    return Embedding
 
 
 @click.command("embed", cls=ModelCommand, model=_model)

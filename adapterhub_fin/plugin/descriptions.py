@@ -15,18 +15,8 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z0-9]+(?:[._:-][a-z0-9]+)*")
 TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
-TRAITS = frozenset(
-    [
-        "additive_low_rank",
-        "mutates_base",
-        "shared_state",
-        "has_head",
-        "resizes_vocab",
-        "needs_tokenizer",
-        "prompt_kv",
-        "stateful_train",
-    ]
-)
+# What a method may say of itself, with who reads it: merging and the contract; the contract alone; the contract alone.
+TRAITS = frozenset(["additive_low_rank", "mutates_base", "shared_state"])
 
 
 def import_target(target: str) -> Any:
@@ -128,12 +118,11 @@ class Method(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Description):
-    """A task; the target builds an `interfaces.HeadImplementation` from its options."""
+    """A task; the target builds an `heads.HeadImplementation` from its options."""
 
     kind: ClassVar[str] = "head"
     inputs: tuple[str, ...] = ("text",)  # corpus columns one of which training reads
     consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside it
-    trainable: bool = True  # False for what only reads, such as an embedding
     task: str | None = None  # the PEFT task type whose foreign folders this head loads
     metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
 

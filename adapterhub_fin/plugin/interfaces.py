@@ -5,7 +5,7 @@ Heavy types are for the type checker alone: importing this module imports no tor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
     from torch import Generator, Tensor, nn
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase, TrainerCallback
 
     from adapterhub_fin.plugin.low_rank import LowRank
     from adapterhub_fin_registry import Incoming, RemoteVersion, Version
@@ -129,6 +128,14 @@ class MethodImplementation(Protocol):
                 if parameter.requires_grad:
                     parameter.copy_(state[name])
 
+    @classmethod
+    def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a stored PEFT configuration stands for, of those that it states.
+
+        A method whose description names a `peft_type` is asked this of an import.
+        """
+        return {}
+
     def to_lora_factors(self, folder: Path) -> LoraFactors | None:
         """What a stored adapter adds to each weight, and the tensors of its file that it was made of; None if it can't.
 
@@ -144,152 +151,6 @@ class MethodImplementation(Protocol):
 
         states: Sequence[Tensor] = backbone(model)(**batch, output_hidden_states=True).hidden_states
         return states
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A classification of one text; `scores` are probabilities by label and sum to one."""
-
-    label: str
-    score: float
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure for one text, in the units of the training rows' target."""
-
-    value: float
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """How a language model finds one text: mean loss a token (nats), its exponential, and the tokens counted."""
-
-    loss: float
-    perplexity: float
-    tokens: int
-
-
-class HeadImplementation(Protocol):
-    """One task, built from its options."""
-
-    task: str | None  # PEFT's task type
-    selects_on: str  # the validation metric that early stopping and the best checkpoint use
-    labels: Sequence[str] | None = None  # in the order of the outputs; None where a task has no labels
-
-    def __init__(self, options: Any) -> None: ...
-
-    def check(self, config: PretrainedConfig) -> None:
-        """Raise BadRecipe where this head does not fit a base of that kind."""
-
-    def fit_labels(self, rows: Dataset) -> None:
-        """Take from the training rows what the options left open, such as the labels."""
-        ...
-
-    def fitted_options(self) -> Mapping[str, Any]:
-        """Options that `learn` settled: a version records them, and its head is built with them."""
-        return {}
-
-    def set_labels(self, labels: Sequence[str] | None) -> None:
-        """Take the labels of a stored version."""
-        ...
-
-    def output_scale(self) -> tuple[float, float]:
-        """Centre and scale: an answer is centre + scale * output. Heads of different units are averaged in these."""
-        return 0.0, 1.0
-
-    def with_output_scale(self, centre: float, scale: float) -> Mapping[str, Any]:
-        """The options that give this head other units; where `units` are always the same, none are asked for."""
-        return {}
-
-    def outputs(self) -> Collection[str]:
-        """The parameters whose rows are the outputs, by their names in the model; some may be other architectures'.
-
-        Where heads are averaged, their rows are put in one order and into one unit. By default those of the last layer
-        of Transformers' own classifiers; none, where a head has no such layer.
-        """
-        from adapterhub_fin.plugin.adapter_files import ROWS
-
-        return ROWS
-
-    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
-        """The base with this head on it, and the names of the parameters that the base's file does not hold."""
-        ...
-
-    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
-        """The same model without values: built under `torch.device("meta")`."""
-        ...
-
-    def target(self, row: Mapping[str, Any]) -> Any:
-        """What the model is asked to answer for a row: the `labels` of its batch."""
-        ...
-
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
-        """Examples ready to be batched: `input_ids`, `attention_mask` and `labels`, cut to `max_length` tokens.
-
-        Mostly one a row; a head that packs rows gives fewer. Raises BadCorpus naming a row that can't be encoded.
-        """
-        from adapterhub_fin.plugin.examples import encode_texts
-
-        return encode_texts(rows, tokenizer, max_length, self.target)
-
-    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-        """What makes a batch of examples, padded to the longest."""
-        from transformers import DataCollatorWithPadding
-
-        collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = DataCollatorWithPadding(tokenizer)
-        return collate
-
-    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
-        """The mean loss over the answers of a batch, those labelled other than -100: a scalar."""
-        ...
-
-    def weight(self, labels: Tensor) -> Tensor:
-        """What the mean loss of these labels weighs beside that of others: by default how many there are, a scalar."""
-        from adapterhub_fin.plugin.examples import IGNORED
-
-        return (labels != IGNORED).sum()
-
-    def answers(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What is kept of a batch's outputs, (rows, outputs): the logits, where they are that already.
-
-        `inputs` holds the batch; its `labels` in evaluation, its tokens elsewhere.
-        """
-        return logits
-
-    def ending(self, tokenizer: PreTrainedTokenizerBase) -> str:
-        """Return what closes an answer in training, such as <|im_end|>; "" where only the end of text does."""
-        return ""
-
-    def truth(self, labels: np.ndarray) -> np.ndarray:
-        """Labels as metrics take them."""
-        return labels
-
-    def decide(self, answers: np.ndarray) -> np.ndarray:
-        """What metrics compare with the truth: one answer a row."""
-        ...
-
-    def undefined_metrics(self, rows: Dataset) -> Mapping[str, str]:
-        """Return the metrics that rows leave undefined whatever is answered, each with its reason ("where" it is so).
-
-        They are asked for before a run trains or an evaluation computes, which are refused then.
-        """
-        return {}
-
-    def predictions(self, answers: Tensor) -> Sequence[Any]:
-        """Typed answers, one a row."""
-        ...
-
-
-class PoolingImplementation(Protocol):
-    """What a head that is not trainable gives: vectors from hidden states, built from its options."""
-
-    def __init__(self, options: Any) -> None: ...
-
-    def pool(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """(rows, size) from each layer's (rows, tokens, hidden), embeddings first, and the mask of real tokens."""
-        ...
 
 
 @dataclass(frozen=True)

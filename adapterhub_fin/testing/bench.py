@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.training.train import Run
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
     from adapterhub_fin_registry import Version
 
 Kind = Literal["encoder", "decoder"]

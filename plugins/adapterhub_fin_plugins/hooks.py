@@ -46,7 +46,7 @@ def ahf_methods() -> Iterable[Method]:
             summary="Low-rank updates whose rank goes where it matters (Zhang et al. 2023).",
             target=f"{HERE}.methods.adalora:AdaLora",
             options=f"{HERE}.methods.options:AdaLoraOptions",
-            traits=("additive_low_rank", "stateful_train"),
+            traits=("additive_low_rank",),
             peft_type="ADALORA",
             learning_rate=3e-3,
         ),
@@ -55,7 +55,6 @@ def ahf_methods() -> Iterable[Method]:
             summary="Trained keys and values before every text, in every layer (Li and Liang 2021).",
             target=f"{HERE}.methods.prefix_tuning:PrefixTuning",
             options=f"{HERE}.methods.options:PrefixOptions",
-            traits=("prompt_kv", "stateful_train"),
             peft_type="PREFIX_TUNING",
             learning_rate=3e-2,
         ),
@@ -72,7 +71,6 @@ def ahf_methods() -> Iterable[Method]:
             summary="Embeddings before every text, trained through a small network (Liu et al. 2021).",
             target=f"{HERE}.methods.p_tuning:PTuning",
             options=f"{HERE}.methods.options:PTuningOptions",
-            traits=("stateful_train",),
             peft_type="P_TUNING",
             learning_rate=1e-3,
         ),
@@ -88,7 +86,7 @@ def _peft_type(name: str) -> Method:
         summary=f"PEFT's {kind}, by the fields of its own configuration.",
         target=f"{HERE}.methods.peft_types:{kind}",
         options=f"{HERE}.methods.options:PeftTypeOptions",
-        traits=(*shared, *(("prompt_kv",) if name in ("prefix-tuning", "cartridge") else ())),
+        traits=shared,
         peft_type=kind,
     )
 
@@ -122,14 +120,6 @@ def ahf_heads() -> Iterable[Head]:
             consumes=(),
             task="CAUSAL_LM",
             metrics="likelihood",
-        ),
-        Head(
-            name="embed",
-            summary="A vector for a text, from the hidden states of any layer; for inference.",
-            target=f"{HERE}.heads.embed:Embed",
-            options=f"{HERE}.heads.options:EmbedOptions",
-            consumes=(),
-            trainable=False,
         ),
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import BadRecipe, UnknownName
 from adapterhub_fin.testing.bench import TEXTS, Bench
 from adapterhub_fin.testing.fresh import fresh_logits
 
@@ -75,8 +75,8 @@ def test_causal_lm_on_an_encoder_is_refused(method: dict[str, Any], tmp_path: Pa
         Bench(tmp_path, "encoder", method, {"name": "causal-lm"}).train("pair")
 
 
-def test_embed_is_not_trained(tmp_path: Path) -> None:
-    with pytest.raises(BadRecipe, match="embed is for inference alone"):
+def test_embed_is_no_head(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="embed"):
         Bench(tmp_path, "encoder", METHODS[0], {"name": "embed"}).train("pair")
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.plugin.descriptions import Head
-from adapterhub_fin.plugin.interfaces import Prediction
+from adapterhub_fin.plugin.heads import Prediction
 
 NAMES = ["down", "flat", "up"]
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.base.experts import OutOfReach
-    from adapterhub_fin.plugin.interfaces import AttachContext, HeadImplementation, MethodImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import AttachContext, MethodImplementation
     from adapterhub_fin_registry.model.manifest import Base
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")

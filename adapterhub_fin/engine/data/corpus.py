@@ -26,7 +26,7 @@ from adapterhub_fin.plugin.texts import check_messages, problem
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from adapterhub_fin.plugin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.recipe.recipe import CorpusChoice
     from adapterhub_fin.recipe.splitter import Splitter
 

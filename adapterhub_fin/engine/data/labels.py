@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin.plugin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
 else:
     np = Lazy("numpy")
 

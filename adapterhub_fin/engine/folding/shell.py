@@ -14,7 +14,7 @@ from adapterhub_fin.errors import Unsupported
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from adapterhub_fin.plugin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
 
 
 def shell_of(config: PretrainedConfig, head: HeadImplementation | None, folder: Path, whose: str) -> PreTrainedModel:

@@ -26,7 +26,7 @@ from adapterhub_fin_registry.model.manifest import Base
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from adapterhub_fin.plugin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.recipe.recipe import BaseChoice
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.locks import computing, tokenizing
 from adapterhub_fin.engine.base.padding import aligned_padding
 from adapterhub_fin.engine.base.progress import progress as bar
+from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.examples import check_tokens
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.texts import check_prompt, check_prompts, check_texts
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.inference.generating import Prompt
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation, PoolingImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
     from adapterhub_fin_registry import Manifest, Version
 else:
     torch = Lazy("torch")
@@ -95,13 +95,13 @@ class Adapter:
     ) -> np.ndarray:
         """A vector for each text: (texts, hidden), float32; by default the mean of the last hidden states.
 
-        Options are those of the head `embed`: pooling, layer, normalize.
+        Options are pooling (mean, first, last, max), layer (-1 is the last) and normalize.
         """
         texts = check_texts(texts, "embed")
-        pooling: PoolingImplementation = build_plugin(Head, "embed", options)
+        embedding = checked(Embedding, options, "embed")
 
         def vectors(batch: dict[str, Tensor]) -> Tensor:
-            return pooling.pool(
+            return embedding.pool(
                 self.method.hidden_states(self.model, self.adapter_name, batch), batch["attention_mask"]
             )
 

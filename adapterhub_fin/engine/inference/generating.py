@@ -19,12 +19,14 @@ from adapterhub_fin.engine.inference.finite import FiniteScores
 from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, WritesMark, ending
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 from adapterhub_fin.plugin.examples import check_tokens
+from adapterhub_fin.plugin.heads import CausalHead
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
     from adapterhub_fin.recipe.decoding import Decoding
 
 Prompt = str | Sequence[Mapping[str, str]]
@@ -161,7 +163,7 @@ def _check_no_beams(adapter: Writer) -> None:
 
 def _writing(adapter: Writer) -> tuple[PreTrainedTokenizerBase, Ending]:
     """Return the tokenizer that pads before the prompt, so that each row is written on at its end, and what ends it."""
-    if adapter.head is None or adapter.head.task != "CAUSAL_LM":
+    if not isinstance(adapter.head, CausalHead):
         raise BadRecipe(f"{adapter.reference} does not write text: its head is not causal-lm; use predict")
     tokenizer = copy.copy(adapter.tokenizer)
     tokenizer.padding_side = "left"
@@ -171,7 +173,8 @@ def _writing(adapter: Writer) -> tuple[PreTrainedTokenizerBase, Ending]:
 def _batch(
     adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], decoding: Decoding
 ) -> dict[str, torch.Tensor]:
-    head: Any = adapter.head
+    head = adapter.head
+    assert isinstance(head, CausalHead), "`_writing` has refused any other"
     texts = [each if isinstance(each, str) else head.prompt(each, tokenizer) for each in prompts]
     plain = tokenizer.chat_template is None or all(isinstance(each, str) for each in prompts)
     with tokenizing():

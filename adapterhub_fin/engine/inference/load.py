@@ -52,6 +52,7 @@ from adapterhub_fin.engine.peft.read_back import check_fits
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName, WrongBase
 from adapterhub_fin.plugin.backbone import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.descriptions import Head, Method
+from adapterhub_fin.plugin.heads import CausalHead
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.registries import located
@@ -62,7 +63,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.manifest import Base
 else:
@@ -193,7 +195,7 @@ def _attach(
     changes = method.changes_base(found.folder)
     check_unchanged(model, changes, version.reference)
     held, apart, grown = _held(model, found, stored)
-    conversations = found.head is not None and hasattr(found.head, "prompt")  # which renders them
+    conversations = isinstance(found.head, CausalHead)  # which renders them
     check_base(model, tokenizer, held, apart, described, grown=grown, conversations=conversations)
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
     first = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.plugin.interfaces import HeadImplementation
+    from adapterhub_fin.plugin.heads import CausalHead
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Ending:
             yield held
 
 
-def ending(model: Any, head: HeadImplementation, tokenizer: PreTrainedTokenizerBase) -> Ending:
+def ending(model: Any, head: CausalHead, tokenizer: PreTrainedTokenizerBase) -> Ending:
     """Return what ends a text of this model: the union of tokenizer, generation config, and what closed an answer."""
     with tokenizing():
         mark = head.ending(tokenizer)

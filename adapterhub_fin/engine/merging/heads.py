@@ -19,6 +19,7 @@ from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
 from adapterhub_fin.plugin import descriptions
 from adapterhub_fin.plugin.adapter_files import ROWS
+from adapterhub_fin.plugin.heads import MergeableHead
 
 if TYPE_CHECKING:
     import torch
@@ -127,9 +128,10 @@ def _rows(parent: MergeParent) -> set[str]:
     """The parameters that a parent brings whose rows are its outputs; of a head that nobody here knows, the usual."""
     head = _head(parent)
     try:
-        named = build_plugin(descriptions.Head, head.name, head.options).outputs() if head else ROWS
+        built = build_plugin(descriptions.Head, head.name, head.options) if head else None
     except UnknownName:
-        named = ROWS
+        built = None
+    named = built.outputs() if isinstance(built, MergeableHead) else ROWS
     return {name for name in parent.changes.whole if name in named}
 
 
@@ -169,7 +171,9 @@ def _units(head: Head | None) -> tuple[float, float]:
         built = build_plugin(descriptions.Head, head.name, head.options)
     except UnknownName as error:
         raise BadMerge(f"the heads have other options, which may scale their outputs: {error}; or {CURE}") from error
-    built.set_labels(head.labels)
+    if not isinstance(built, MergeableHead):
+        return 0.0, 1.0
+    built.set_labels(head.labels)  # type: ignore[attr-defined]  # it is a head too
     centre, scale = built.output_scale()
     return float(centre), float(scale)
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.base.experts import OutOfReach
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, KnownAt, MethodImplementation, Rows
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import KnownAt, MethodImplementation, Rows
     from adapterhub_fin_registry.model.manifest import Base
 
 log = logging.getLogger(__name__)
@@ -88,8 +89,6 @@ def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None)
             "(ahf.train_series), or leave the schedule out"
         )
     recipe = recipe.check().resolved()
-    if not extensions().get(Head, recipe.head.name).trainable:
-        raise BadRecipe(f"the head {recipe.head.name} is for inference alone: train with another")
     method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
     head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
     check_training(recipe.training, method, recipe.method.name)

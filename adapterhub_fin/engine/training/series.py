@@ -38,7 +38,8 @@ from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instant
 
 if TYPE_CHECKING:
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, Rows
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import Rows
     from adapterhub_fin_registry import Version
 
 log = logging.getLogger(__name__)

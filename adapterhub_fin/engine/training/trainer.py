@@ -19,7 +19,8 @@ from adapterhub_fin.engine.training.run_folder import seal
 from adapterhub_fin.plugin.examples import lengths
 
 if TYPE_CHECKING:
-    from adapterhub_fin.plugin.interfaces import HeadImplementation, MethodImplementation
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.plugin.interfaces import MethodImplementation
 
 STATE = "training_state.safetensors"
 

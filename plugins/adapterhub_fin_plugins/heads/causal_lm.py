@@ -8,24 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadCorpus, BadRecipe, NotFinite
 from adapterhub_fin.plugin.examples import IGNORED
-from adapterhub_fin.plugin.interfaces import HeadImplementation, Likelihood
-from adapterhub_fin_plugins.heads.conversation import Messages, answer_spans, closing, render
+from adapterhub_fin.plugin.heads import CausalHead, Likelihood, Messages
+from adapterhub_fin_plugins.heads.conversation import answer_spans, closing, render
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
-class CausalLM(HeadImplementation):
+class CausalLM(CausalHead):
     """The next token, by the base's own language-model head."""
-
-    task = "CAUSAL_LM"
-    selects_on = "loss"
-
-    def __init__(self, options: Any) -> None:
-        self.options = options
 
     def check(self, config: PretrainedConfig) -> None:
         from transformers.models.auto.modeling_auto import (
@@ -48,26 +42,6 @@ class CausalLM(HeadImplementation):
                 f"causal-lm needs a base that writes token after token, and Transformers has no such model for "
                 f"{config.model_type}: choose a decoder"
             )
-
-    def fit_labels(self, rows: Dataset) -> None:
-        pass  # nothing is left open
-
-    def set_labels(self, labels: Sequence[str] | None) -> None:
-        pass
-
-    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
-        from transformers import AutoModelForCausalLM
-
-        read: Any = AutoModelForCausalLM.from_pretrained
-        model, info = read(folder, output_loading_info=True, **loading)
-        return model, sorted(info["missing_keys"])
-
-    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
-        from transformers import AutoModelForCausalLM
-
-        build: Any = AutoModelForCausalLM.from_config
-        model: PreTrainedModel = build(config)
-        return model
 
     def target(self, row: Mapping[str, Any]) -> None:
         """The tokens themselves are the target."""

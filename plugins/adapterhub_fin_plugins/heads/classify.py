@@ -7,32 +7,28 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
-from adapterhub_fin.plugin.interfaces import HeadImplementation, Prediction
-from adapterhub_fin_plugins.heads.pooling import check_classifier, read_mean, renamed
+from adapterhub_fin.plugin.heads import Prediction, SequenceHead
+from adapterhub_fin_plugins.heads.pooling import read_mean, renamed
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 NAMED = 5  # labels that one error names
 
 
-class Classify(HeadImplementation):
+class Classify(SequenceHead):
     """Softmax over labels, trained by cross-entropy or the focal loss."""
 
-    task = "SEQ_CLS"
     selects_on = "macro_f1"
 
     def __init__(self, options: Any) -> None:
+        super().__init__(options)
         self.labels: tuple[str, ...] | None = options.labels
-        self.options = options
         self.weights: Tensor | None = None  # of each label in the loss; of training alone
-
-    def check(self, config: PretrainedConfig) -> None:
-        check_classifier(config, "classify")
 
     def fit_labels(self, rows: Dataset) -> None:
         found = Counter(str(label) for label in rows["label"])
@@ -67,13 +63,13 @@ class Classify(HeadImplementation):
     def set_labels(self, labels: Sequence[str] | None) -> None:
         if not labels:
             raise BadManifest("a classification head needs its labels, and the manifest holds none")
-        self.labels = tuple(labels)
+        super().set_labels(labels)
 
     def _names(self) -> tuple[str, ...]:
-        assert self.labels is not None, "learn or restore comes first"
+        assert self.labels is not None, "fit_labels or set_labels comes first"
         return self.labels
 
-    def _config(self) -> dict[str, Any]:
+    def model_fields(self) -> Mapping[str, Any]:
         names = self._names()
         return {
             "num_labels": len(names),
@@ -81,30 +77,11 @@ class Classify(HeadImplementation):
             "label2id": {name: number for number, name in enumerate(names)},
         }
 
+    def finish_model(self, model: PreTrainedModel, missing: Sequence[str]) -> Sequence[str]:
+        return read_mean(model, missing) if self.options.pooling == "mean" else missing
+
     def outputs(self) -> Collection[str]:
         return renamed(super().outputs()) if self.options.pooling == "mean" else super().outputs()
-
-    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
-        from transformers import AutoModelForSequenceClassification
-
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **self._config(), **loading
-        )
-        # A base that brings a classifier for other labels gets a new one, as one that brings none does.
-        missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-        if self.options.pooling == "mean":
-            return model, read_mean(model, sorted(missing))
-        return model, sorted(missing)
-
-    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
-        from transformers import AutoModelForSequenceClassification
-
-        like = type(config).from_dict({**config.to_dict(), **self._config()})
-        build: Any = AutoModelForSequenceClassification.from_config
-        model: PreTrainedModel = build(like)
-        if self.options.pooling == "mean":
-            read_mean(model)
-        return model
 
     def target(self, row: Mapping[str, Any]) -> int:
         label = str(row["label"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.plugin.heads import Messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Messages = Sequence[Mapping[str, str]]
 ANSWER = "It is so."  # found again in what a template makes of it
 
 

@@ -57,16 +57,6 @@ class CausalLMOptions(Options):
     smallest: int = Field(8, ge=2, description="A document's last block is dropped where it is shorter than this.")
 
 
-class EmbedOptions(Options):
-    """Which hidden states make the vector, and how."""
-
-    pooling: Literal["mean", "first", "last", "max"] = Field(
-        "mean", description="Over a text's tokens: their mean, the first, the last, or the largest of each dimension."
-    )
-    layer: int = Field(-1, description="Which states: 0 is the embeddings, -1 the last layer.")
-    normalize: bool = Field(False, description="Scale every vector to length one.")
-
-
 class RegressOptions(Options):
     """What gives the figure, what a wrong one costs, and its scale."""
 

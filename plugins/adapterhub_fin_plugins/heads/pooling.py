@@ -7,29 +7,11 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin.errors import BadRecipe
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 PAST: Final = "past_key_values"
-
-
-def check_classifier(config: PretrainedConfig, head: str) -> None:
-    """Raise BadRecipe for a base on which Transformers puts no classifier that reads one sequence."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-
-    if config.is_encoder_decoder:
-        raise BadRecipe(
-            f"{head} reads the states of an encoder or of a decoder, and a {config.model_type} base has both: choose a "
-            "base that is one of them"
-        )
-    if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
-        raise BadRecipe(
-            f"{head} needs a base that Transformers has a classifier for, and for {config.model_type} it has none: "
-            "choose another base, or the head causal-lm"
-        )
 
 
 def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:

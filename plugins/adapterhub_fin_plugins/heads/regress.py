@@ -10,29 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.plugin.interfaces import Estimate, HeadImplementation
-from adapterhub_fin_plugins.heads.pooling import check_classifier, read_mean, renamed
+from adapterhub_fin.plugin.heads import Estimate, SequenceHead
+from adapterhub_fin_plugins.heads.pooling import read_mean, renamed
 from adapterhub_fin_plugins.metrics import alike
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
-class Regress(HeadImplementation):
+class Regress(SequenceHead):
     """centre + scale * output, trained on standardised targets."""
 
-    task = "SEQ_CLS"
     selects_on = "r2"
 
     def __init__(self, options: Any) -> None:
-        self.options = options
+        super().__init__(options)
         self.centre: float | None = options.centre if options.standardize else 0.0
         self.scale: float | None = options.scale if options.standardize else 1.0
-
-    def check(self, config: PretrainedConfig) -> None:
-        check_classifier(config, "regress")
 
     def fit_labels(self, rows: Dataset) -> None:
         targets = np.array([_figure(value) for value in rows["target"]])
@@ -64,7 +60,7 @@ class Regress(HeadImplementation):
         self.scale = 1.0 if self.scale is None else self.scale
 
     def output_scale(self) -> tuple[float, float]:
-        assert self.centre is not None and self.scale is not None, "learn or restore comes first"
+        assert self.centre is not None and self.scale is not None, "fit_labels or set_labels comes first"
         return self.centre, self.scale
 
     def with_output_scale(self, centre: float, scale: float) -> Mapping[str, Any]:
@@ -76,31 +72,15 @@ class Regress(HeadImplementation):
             found = frozenset(f"{layer}.2.{end}" for layer, _, end in (name.rpartition(".") for name in found))
         return renamed(found) if self.options.pooling == "mean" else found
 
-    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
-        from transformers import AutoModelForSequenceClassification
+    def model_fields(self) -> Mapping[str, Any]:
+        return {"num_labels": 1, "problem_type": "regression", "id2label": {0: "value"}}
 
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **SHAPE, **loading
-        )
-        missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    def finish_model(self, model: PreTrainedModel, missing: Sequence[str]) -> Sequence[str]:
         if self.options.network == "mlp":
             name = self._put_network(model)
             fresh = {f"{name}.{inner}" for inner, _ in model.get_submodule(name).named_parameters()}
-            missing = {key for key in missing if not key.startswith(f"{name}.")} | fresh
-        if self.options.pooling == "mean":
-            return model, read_mean(model, sorted(missing))
-        return model, sorted(missing)
-
-    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
-        from transformers import AutoModelForSequenceClassification
-
-        build: Any = AutoModelForSequenceClassification.from_config
-        model: PreTrainedModel = build(type(config).from_dict({**config.to_dict(), **SHAPE}))
-        if self.options.network == "mlp":
-            self._put_network(model)
-        if self.options.pooling == "mean":
-            read_mean(model)
-        return model
+            missing = sorted({key for key in missing if not key.startswith(f"{name}.")} | fresh)
+        return read_mean(model, missing) if self.options.pooling == "mean" else missing
 
     def _put_network(self, model: PreTrainedModel) -> str:
         """Two layers in place of the last; the name of the module they stand in."""
@@ -153,9 +133,6 @@ class Regress(HeadImplementation):
     def predictions(self, answers: Tensor) -> Sequence[Estimate]:
         centre, scale = self.output_scale()
         return [Estimate(centre + scale * value) for value in answers[:, 0].tolist()]
-
-
-SHAPE: dict[str, Any] = {"num_labels": 1, "problem_type": "regression", "id2label": {0: "value"}}
 
 
 def _figure(value: Any) -> float:

@@ -1,31 +1,35 @@
-"""A vector for a text, from hidden states; for inference."""
+"""Make one vector of a text's hidden states; the options import no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Embed:
-    """Pools one layer's hidden states over the tokens of each text."""
+class Embedding(Options):
+    """Which hidden states make the vector, and how."""
 
-    def __init__(self, options: Any) -> None:
-        self.options = options
+    pooling: Literal["mean", "first", "last", "max"] = Field(
+        "mean", description="Over a text's tokens: their mean, the first, the last, or the largest of each dimension."
+    )
+    layer: int = Field(-1, description="Which states: 0 is the embeddings, -1 the last layer.")
+    normalize: bool = Field(False, description="Scale every vector to length one.")
 
     def pool(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
         """(rows, hidden) from each layer's (rows, tokens, hidden) and the mask of real tokens, on either side."""
-        if not -len(states) <= self.options.layer < len(states):
-            raise BadRecipe(
-                f"there is no layer {self.options.layer}: the base has {len(states) - 1}, and 0 for embeddings"
-            )
-        hidden = states[self.options.layer].float()
-        vectors: Tensor = getattr(self, f"_{self.options.pooling}")(hidden, mask.to(hidden.dtype))
-        if not self.options.normalize:
+        if not -len(states) <= self.layer < len(states):
+            raise BadRecipe(f"there is no layer {self.layer}: the base has {len(states) - 1}, and 0 for embeddings")
+        hidden = states[self.layer].float()
+        vectors: Tensor = getattr(self, f"_{self.pooling}")(hidden, mask.to(hidden.dtype))
+        if not self.normalize:
             return vectors
         from torch.nn.functional import normalize
 

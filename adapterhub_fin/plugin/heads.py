@@ -1,0 +1,267 @@
+"""What a head is, and the bases that a new one inherits.
+
+A head of one vector a text is a subclass of `SequenceHead` with four members: `target` says what a row asks for,
+`loss` what a wrong answer costs, `decide` what metrics compare, and `predictions` what a user is given.
+
+    class Direction(SequenceHead):
+        selects_on = "accuracy"
+        num_outputs = 2
+
+        def target(self, row):
+            return int(row["target"] > 0)
+
+        def loss(self, outputs, labels):
+            return torch.nn.functional.cross_entropy(outputs.logits.float(), labels)
+
+        def decide(self, answers):
+            return answers.argmax(-1)
+
+        def predictions(self, answers):
+            return [Prediction(...) for row in answers.softmax(-1).tolist()]
+
+Heavy types are for the type checker alone: importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.adapter_files import ROWS
+from adapterhub_fin.plugin.examples import IGNORED, encode_texts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+Messages = Sequence[Mapping[str, str]]  # one conversation: mappings with `role` and `content`
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A classification of one text; `scores` are probabilities by label and sum to one."""
+
+    label: str
+    score: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number for one text, in the units of the training rows' target."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How a language model finds one text: mean loss a token (nats), its exponential, and the tokens counted."""
+
+    loss: float
+    perplexity: float
+    tokens: int
+
+
+class HeadImplementation(Protocol):
+    """One task, built from its options."""
+
+    task: str | None  # PEFT's task type
+    selects_on: str  # the validation metric that early stopping and the best checkpoint use
+    labels: Sequence[str] | None = None  # in the order of the outputs; None where a task has no labels
+
+    def __init__(self, options: Any) -> None: ...
+
+    # The task
+
+    def target(self, row: Mapping[str, Any]) -> Any:
+        """Return what the model is asked to answer for a row: one element of its batch's `labels`."""
+        ...
+
+    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Return the mean loss over a batch's answers, those labelled other than -100: a scalar."""
+        ...
+
+    def decide(self, answers: np.ndarray) -> np.ndarray:
+        """Return what metrics compare with the truth: one answer for each row of (rows, outputs)."""
+        ...
+
+    def predictions(self, answers: Tensor) -> Sequence[Any]:
+        """Return typed answers, one for each row of (rows, outputs)."""
+        ...
+
+    # The model
+
+    def check(self, config: PretrainedConfig) -> None:
+        """Raise BadRecipe where this head does not fit a base of that kind."""
+
+    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        """Return the base with this head on it, and the names of the parameters that the base's file does not hold."""
+        ...
+
+    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        """Return the same model without values: built under `torch.device("meta")`."""
+        ...
+
+    # What is fitted to the training rows
+
+    def fit_labels(self, rows: Dataset) -> None:
+        """Take from the training rows what the options left open, such as the labels."""
+
+    def fitted_options(self) -> Mapping[str, Any]:
+        """Return the options that `fit_labels` settled: a version records them, and its head is built with them."""
+        return {}
+
+    def set_labels(self, labels: Sequence[str] | None) -> None:
+        """Take the labels of a stored version."""
+
+    # Batches
+
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
+        """Return examples ready to be batched: `input_ids`, `attention_mask` and `labels`, cut to `max_length` tokens.
+
+        Mostly one a row; a head that packs rows gives fewer. Raises BadCorpus naming a row that can't be encoded.
+        """
+        return encode_texts(rows, tokenizer, max_length, self.target)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        """Return a function that makes a batch of examples, padded to the longest."""
+        from transformers import DataCollatorWithPadding
+
+        collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = DataCollatorWithPadding(tokenizer)
+        return collate
+
+    def weight(self, labels: Tensor) -> Tensor:
+        """Return what the mean loss of these labels weighs beside others: by default how many there are, a scalar."""
+        return (labels != IGNORED).sum()
+
+    def answers(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return what is kept of a batch's outputs, (rows, outputs): the logits, where they are that already.
+
+        `inputs` holds the batch; its `labels` in evaluation, its tokens elsewhere.
+        """
+        return logits
+
+    # Metrics
+
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        """Return labels as metrics take them."""
+        return labels
+
+    def undefined_metrics(self, rows: Dataset) -> Mapping[str, str]:
+        """Return the metrics that rows leave undefined whatever is answered, each with its reason ("where" it is so).
+
+        A run or an evaluation that needs one of them is refused before it computes anything.
+        """
+        return {}
+
+
+class MergeableHead:
+    """The three members by which merging averages heads whose outputs differ in order or in units."""
+
+    def output_scale(self) -> tuple[float, float]:
+        """Return centre and scale: an answer is centre + scale * output. Heads are averaged in these units."""
+        return 0.0, 1.0
+
+    def with_output_scale(self, centre: float, scale: float) -> Mapping[str, Any]:
+        """Return the options that give this head another scale; {} where the scale is always the same."""
+        return {}
+
+    def outputs(self) -> Collection[str]:
+        """Return the parameters whose rows are the outputs, by their names in the model; some may be other models'.
+
+        By default those of the last layer of Transformers' own classifiers.
+        """
+        return ROWS
+
+
+class SequenceHead(MergeableHead, HeadImplementation):
+    """A head on Transformers' own sequence classifiers, encoders and decoders alike.
+
+    A subclass writes `target`, `loss`, `decide` and `predictions`, and sets `selects_on` and `num_outputs`.
+    """
+
+    task = "SEQ_CLS"
+    num_outputs: int = 1
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def check(self, config: PretrainedConfig) -> None:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+        head = type(self).__name__.lower()
+        if config.is_encoder_decoder:
+            raise BadRecipe(
+                f"{head} reads the states of an encoder or of a decoder, and a {config.model_type} base has both: "
+                "choose a base that is one of them"
+            )
+        if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+            raise BadRecipe(
+                f"{head} needs a base that Transformers has a classifier for, and for {config.model_type} it has "
+                "none: choose another base, or the head causal-lm"
+            )
+
+    def set_labels(self, labels: Sequence[str] | None) -> None:
+        self.labels = tuple(labels) if labels else None
+
+    def model_fields(self) -> Mapping[str, Any]:
+        """Return the fields of the model's configuration that this head sets."""
+        return {"num_labels": self.num_outputs}
+
+    def finish_model(self, model: PreTrainedModel, missing: Sequence[str]) -> Sequence[str]:
+        """Change a model that was just built, in place; return the parameters that the base's file does not hold."""
+        return missing
+
+    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        from transformers import AutoModelForSequenceClassification
+
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **self.model_fields(), **loading
+        )
+        # A base that brings a classifier for other labels gets a new one, as one that brings none does.
+        missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+        return model, self.finish_model(model, sorted(missing))
+
+    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        from transformers import AutoModelForSequenceClassification
+
+        build: Any = AutoModelForSequenceClassification.from_config
+        model: PreTrainedModel = build(type(config).from_dict({**config.to_dict(), **self.model_fields()}))
+        self.finish_model(model, ())
+        return model
+
+
+class CausalHead(HeadImplementation):
+    """A head on a base's own language-model layer, which also writes text."""
+
+    task = "CAUSAL_LM"
+    selects_on = "loss"
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        from transformers import AutoModelForCausalLM
+
+        read: Any = AutoModelForCausalLM.from_pretrained
+        model, info = read(folder, output_loading_info=True, **loading)
+        return model, sorted(info["missing_keys"])
+
+    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        from transformers import AutoModelForCausalLM
+
+        build: Any = AutoModelForCausalLM.from_config
+        model: PreTrainedModel = build(config)
+        return model
+
+    def prompt(self, messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return a conversation as training showed it, up to where the assistant begins to speak."""
+        raise BadRecipe(f"{type(self).__name__} reads texts, and no conversations: give the prompt as a text")
+
+    def ending(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return what closes an answer in training, such as <|im_end|>; "" where only the end of text does."""
+        return ""
