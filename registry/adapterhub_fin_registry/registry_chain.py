@@ -81,7 +81,7 @@ class RegistryChain:
     def _opened(cls, entry: RegistryEntry, source: Path, intake: Intake | None) -> Registry:
         if entry.path is None:
             from adapterhub_fin_registry.hub_client.client import Hub
-            from adapterhub_fin_registry.hub_client.member import HubRegistry
+            from adapterhub_fin_registry.hub_client.hub_registry import HubRegistry
 
             return HubRegistry(Hub(), entry.uri or "", intake)
         if not entry.read_only:
@@ -159,7 +159,7 @@ class RegistryChain:
         wanted = parse_reference(reference) if isinstance(reference, str) else reference
         if isinstance(wanted, HubReference):
             from adapterhub_fin_registry.hub_client.client import Hub
-            from adapterhub_fin_registry.hub_client.hub_registry import HubCache
+            from adapterhub_fin_registry.hub_client.hub_cache import HubCache
 
             return HubCache(Hub(), self._intake)
         if len(self.members) == 1:

@@ -16,8 +16,8 @@ from adapterhub_fin.registries import INTAKE, configured_registries
 from adapterhub_fin.testing.store import small_version
 from adapterhub_fin_registry import Incoming
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.hub_registry import HubCache
-from adapterhub_fin_registry.hub_client.member import HubRegistry
+from adapterhub_fin_registry.hub_client.hub_cache import HubCache
+from adapterhub_fin_registry.hub_client.hub_registry import HubRegistry
 from adapterhub_fin_registry.incoming import take
 from adapterhub_fin_registry.registry_chain import Member
 

@@ -43,9 +43,9 @@ class HubStore(StoreImplementation):
     def fetch(self, uri: str, weights: Sequence[str]) -> Iterator[Incoming]:
         reference = _reference(uri)
         repository = HubRepository(self.hub, reference.repository)
-        pinned = repository.pin(reference.revision)
-        manifest = repository.pinned_manifest(pinned)
-        yield repository.foreign(pinned, weights) if manifest is None else repository.version(pinned, manifest)
+        resolved = repository.resolve(reference.revision)
+        manifest = repository.resolved_manifest(resolved)
+        yield repository.foreign(resolved, weights) if manifest is None else repository.version(resolved, manifest)
 
     def versions(self, uri: str) -> Sequence[RemoteVersion]:
         return listing.versions(self.hub, listing.HubLocation.parse(uri))

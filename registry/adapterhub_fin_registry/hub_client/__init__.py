@@ -1,1 +1,1 @@
-"""A Hub as a store, by its own client `huggingface_hub`, which is imported when a Hub is asked and never before."""
+"""Read and publish versions on a Hub with `huggingface_hub`, which is imported only when a Hub is used."""

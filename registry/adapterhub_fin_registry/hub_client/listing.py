@@ -1,4 +1,4 @@
-"""What is on a Hub: its tagged versions with their manifests, and the PEFT repositories of others."""
+"""List what a Hub has: tagged versions with their manifests, and PEFT repositories of third parties."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LIBRARY: Final = "peft"
 
 @dataclass(frozen=True)
 class HubLocation:
-    """What a list is of: a whole Hub (`hf://`), one organisation's part of it, or one repository."""
+    """Represent what is listed: a whole Hub (`hf://`), one organisation of it, or one repository."""
 
     author: str | None = None
     repository: str | None = None
 
     @classmethod
     def parse(cls, uri: str) -> HubLocation:
-        """`hf://`, `hf://ORG` or `hf://ORG/NAME`."""
+        """Parse `hf://`, `hf://ORG` or `hf://ORG/NAME`. Raises BadReference for anything else."""
         text = uri.removeprefix("hf://").rstrip("/")
         if not uri.startswith("hf://") or "@" in text:
-            raise BadReference(f"{uri!r} isn't a place on a Hub: write hf://, hf://ORG or hf://ORG/NAME")
+            raise BadReference(f"{uri!r} isn't a location on a Hub: write hf://, hf://ORG or hf://ORG/NAME")
         if not text:
             return cls()
         if "/" not in text:
@@ -44,32 +44,38 @@ class HubLocation:
         return cls(reference.namespace, reference.repository)
 
 
-def versions(hub: Hub, place: HubLocation) -> list[RemoteVersion]:
-    """Every tagged version at a place, with its manifest; of many repositories, those that may be read."""
-    if place.repository is not None:
-        return _versions(_named(hub, place.repository))
+def versions(hub: Hub, location: HubLocation) -> list[RemoteVersion]:
+    """Return every tagged version at a location, with its manifest.
+
+    Of several repositories, those that may not be read are left out. Of a single one, raises NotFound or Refused.
+    """
+    if location.repository is not None:
+        return _versions(_repository(hub, location.repository))
     with ThreadPoolExecutor(8) as readers:
-        return [each for found in readers.map(_readable, _repositories(hub, place)) for each in found]
+        return [version for listed in readers.map(_readable, _repositories(hub, location)) for version in listed]
 
 
-def foreign(hub: Hub, place: HubLocation, words: str, limit: int) -> list[ModelInfo]:
-    """PEFT repositories of others at a place whose names hold some words, as the Hub's own list gives them."""
-    words = place.repository or words
-    with hub.asked(f"hf://{place.author or ''}"):
+def foreign(hub: Hub, location: HubLocation, words: str, limit: int) -> list[ModelInfo]:
+    """Return third parties' PEFT repositories at a location whose names contain `words`, in the Hub's order.
+
+    Raises what `Hub.translating_errors` raises.
+    """
+    words = location.repository or words
+    with hub.translating_errors(f"hf://{location.author or ''}"):
         listed = hub.api.list_models(
-            author=place.author, filter=LIBRARY, search=words or None, full=True, cardData=True, limit=limit
+            author=location.author, filter=LIBRARY, search=words or None, full=True, cardData=True, limit=limit
         )
-        return [model for model in listed if TAG not in (model.tags or ()) and place.repository in (None, model.id)]
+        return [model for model in listed if TAG not in (model.tags or ()) and location.repository in (None, model.id)]
 
 
-def _repositories(hub: Hub, place: HubLocation) -> list[tuple[HubRepository, str]]:
-    """The repositories at a place that say they hold versions, and when each last changed."""
-    with hub.asked(f"hf://{place.author or ''}"):
-        listed = list(hub.api.list_models(author=place.author, filter=TAG, full=True))
+def _repositories(hub: Hub, location: HubLocation) -> list[tuple[HubRepository, str]]:
+    """Return the repositories at a location that are tagged as having versions, with their last changes."""
+    with hub.translating_errors(f"hf://{location.author or ''}"):
+        listed = list(hub.api.list_models(author=location.author, filter=TAG, full=True))
     return [(HubRepository(hub, model.id), _changed(model.last_modified)) for model in listed]
 
 
-def _named(hub: Hub, name: str) -> tuple[HubRepository, str]:
+def _repository(hub: Hub, name: str) -> tuple[HubRepository, str]:
     model = hub.ask(f"hf://{name}", lambda: hub.api.model_info(name))
     return HubRepository(hub, name), _changed(model.last_modified)
 
@@ -77,17 +83,17 @@ def _named(hub: Hub, name: str) -> tuple[HubRepository, str]:
 def _readable(listed: tuple[HubRepository, str]) -> list[RemoteVersion]:
     try:
         return _versions(listed)
-    except (NotFound, Refused):  # taken away meanwhile, or gated: in the Hub's list, and not for us
+    except (NotFound, Refused):  # deleted meanwhile, or gated: listed by the Hub, but not readable
         return []
 
 
 def _versions(listed: tuple[HubRepository, str]) -> list[RemoteVersion]:
     repository, changed = listed
     numbers = repository.numbers()
-    found = ((number, commit, repository.manifest(commit)) for number, commit in sorted(numbers.items()))
-    return [  # without its manifest a version is damaged, as one is with a manifest that can't be read
+    manifests = ((number, commit, repository.manifest(commit)) for number, commit in sorted(numbers.items()))
+    return [  # no manifest becomes no bytes, which count as a damaged version, as an unreadable manifest does
         RemoteVersion(repository.name, number, data or b"", changed, {"repository": str(repository), "commit": commit})
-        for number, commit, data in found
+        for number, commit, data in manifests
     ]
 
 

@@ -1,4 +1,4 @@
-"""Manifests by their commits, which never change, in the user's cache: a list of versions reads each of them once."""
+"""Cache manifests by commit in the user's cache, so that listing versions downloads each manifest once."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Final
 from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.io.cache import caches
 
-_SHA256: Final = 64  # letters of the hash before the bytes, by which a file that was cut is told
+_DIGEST_LENGTH: Final = 64  # hexadecimal digits before the manifest, which show whether the file is complete
 
 
 def recall(hub: Hub, repository: str, commit: str) -> bytes | None:
-    """The manifest of a commit that was read before."""
+    """Return the cached manifest of a commit; None where there is none or its file is damaged."""
     try:
-        kept = _place(hub, repository, commit).read_bytes()
+        content = _path(hub, repository, commit).read_bytes()
     except OSError:
         return None
-    digest, data = kept[:_SHA256], kept[_SHA256:]
+    digest, data = content[:_DIGEST_LENGTH], content[_DIGEST_LENGTH:]
     return data if hashlib.sha256(data).hexdigest().encode() == digest else None
 
 
-def learn(hub: Hub, repository: str, commit: str, data: bytes) -> None:
-    """Keep the manifest of a commit; a cache that can't be written costs only the next reading."""
-    path = _place(hub, repository, commit)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+def remember(hub: Hub, repository: str, commit: str, data: bytes) -> None:
+    """Cache the manifest of a commit. A failure to write is ignored: the manifest is then downloaded again."""
+    path = _path(hub, repository, commit)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            draft.write_bytes(hashlib.sha256(data).hexdigest().encode() + data)
-            draft.replace(path)
+            temporary.write_bytes(hashlib.sha256(data).hexdigest().encode() + data)
+            temporary.replace(path)
         finally:
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def _place(hub: Hub, repository: str, commit: str) -> Path:
+def _path(hub: Hub, repository: str, commit: str) -> Path:
     return caches() / "manifests" / hub.key / hashlib.sha256(repository.encode()).hexdigest()[:16] / commit

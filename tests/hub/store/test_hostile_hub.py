@@ -21,8 +21,7 @@ from adapterhub_fin import publishing
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.download import Download
-from adapterhub_fin_registry.hub_client.entry import CacheEntry
+from adapterhub_fin_registry.hub_client.download import CacheEntry, Download
 
 COMMIT = "a" * 40
 MANIFEST = b"{}"
@@ -192,7 +191,7 @@ def test_a_file_without_an_id_or_a_size_is_refused(
     key: str, value: Any, liar: Liar, asks: dict[str, Callable[[], object]]
 ) -> None:
     liar.listed[0][key] = value
-    with pytest.raises(ahf.Unreachable, match="what no Hub"):
+    with pytest.raises(ahf.Unreachable, match="in a form that no Hub"):
         asks["pull"]()
 
 

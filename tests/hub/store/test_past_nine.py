@@ -11,7 +11,7 @@ import pytest
 import adapterhub_fin as ahf
 from adapterhub_fin.publishing import catalogue
 from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.member import HubRegistry
+from adapterhub_fin_registry.hub_client.hub_registry import HubRegistry
 
 MANY = 11
 

@@ -70,7 +70,7 @@ def test_list_on_a_hub(run_ahf: Ahf, name: str, shelf: list[ahf.Version]) -> Non
     assert f"{name}@2" in run_ahf("list", name, "--on", "hf://places")[1]
     assert "no versions" in run_ahf("list", "--on", "hf://nobody")[2]
     code, _, err = run_ahf("list", "--on", f"hf://{name}@v1")
-    assert code == 1 and "isn't a place on a Hub" in err
+    assert code == 1 and "isn't a location on a Hub" in err
 
 
 def test_a_gated_repository_hides_no_other(
