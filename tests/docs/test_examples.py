@@ -1,0 +1,95 @@
+"""Run every example of the README and the tutorial, in their order, in a folder and a registry of their own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from adapterhub_fin import cli
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs" / "tutorials" / "first_adapter.md"
+BLOCK = re.compile(
+    r"(?:[Ss]ave as `(?P<file>[\w.]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One block of code of a page; with a file's name it is saved under that name."""
+
+    file: str | None
+    language: str
+    text: str
+
+
+def examples(page: Path) -> list[Example]:
+    """Return the examples of a page, in their order."""
+    matches = BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return [Example(match["file"], match["language"], match["text"]) for match in matches]
+
+
+def run_command(line: str) -> None:
+    """Run one line of shell in this process: an `ahf` command, which fails only where its comment says so."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), line
+        return
+    assert words[0] == "ahf", line
+    with pytest.raises(SystemExit) as leave:
+        cli.main(words[1:])
+    assert bool(leave.value.code) == line.endswith("# exits with an error"), line
+
+
+def run_example(example: Example) -> None:
+    """Save or run one example in the current folder."""
+    if example.file is not None:
+        Path(example.file).write_text(example.text, encoding="utf-8")
+    if example.language == "sh":
+        for line in example.text.splitlines():
+            run_command(line)
+    elif example.language == "python":
+        exec(compile(example.text, example.file or "<example>", "exec"), {})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the reader of the tutorial works in, and then the reader of the README."""
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.fixture(autouse=True)
+def reader(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in that folder, with the registry in it."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("AHF_HOME", str(folder / "registry"))
+    monkeypatch.setenv("AHF_CACHE", str(folder / "cache"))
+    yield
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("docs")
+def test_the_tutorial_and_then_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for example in examples(TUTORIAL):
+        run_example(example)
+    shown = capsys.readouterr().out
+    for line in ("rows of train       56", "trained parameters  339,075", "acme/tone@champion is acme/tone@1"):
+        assert line in shown, line
+    assert shown.splitlines()[-1] == "negative", "plain PEFT answers as the tutorial says"
+    trained = [example for example in examples(README) if example.file == "tone.yaml"]
+    assert trained[0].text.splitlines()[0] == "name: acme/tone"
+    for example in examples(README):
+        run_example(example)
+
+
+def test_every_block_says_its_language() -> None:
+    for page in (README, TUTORIAL):
+        fences = re.findall(r"^ *```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert all(fences[::2]) and not any(fences[1::2]), page
+        assert set(fences[::2]) <= {"sh", "python", "yaml", "text"}, page
