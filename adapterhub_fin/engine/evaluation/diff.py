@@ -1,4 +1,4 @@
-"""Compare two versions: what their manifests say, and, tensor by tensor, how far apart their weights are."""
+"""Compare two versions: the fields of their manifests, and the values of their tensors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ Described = tuple[str, tuple[int, ...]]  # dtype and shape
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """A tensor that differs: on one side only, of another type or shape, or of other values.
+    """Represent a tensor that differs between two versions: missing on one side, or of another dtype, shape or value.
 
-    `max_abs` is the largest distance of two elements and `relative_l2` that of all of them over the length of a's; both
-    are None where shapes differ or a type can't be measured, and `relative_l2` where a is all zero. Elements that are
-    no numbers on either side count in `not_finite`, and not in the distances.
+    `max_abs` is the largest absolute difference of two elements. `relative_l2` is the L2 norm of the difference over
+    that of a. Both are None where the shapes differ or the dtype has no arithmetic here; `relative_l2` is also None
+    where a is all zeros and b is not. `not_finite` counts the elements that are NaN or infinite on either side; these
+    are left out of both numbers.
     """
 
     name: str
@@ -43,7 +44,7 @@ class TensorDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two versions, and in what they differ; `same_tensors` counts those that are equal bit for bit."""
+    """Hold two versions and their differences; `same_tensors` counts the tensors that are equal bit for bit."""
 
     a: Version
     b: Version
@@ -58,32 +59,40 @@ class Comparison:
 
 
 def diff(a: str, b: str, *, registry: Registry | None = None) -> Comparison:
-    """What differs between two versions, a's fields and tensors against b's; the files of both are verified."""
-    (one, left), (other, right) = (_found(reference, registry) for reference in (a, b))
-    found = []
+    """Return the differences between two versions: a's fields and tensors against b's. The files of both are verified.
+
+    Raises NotFound for an unknown version and Corrupted where a file is not what its manifest says.
+
+    Example:
+        comparison = ahf.diff("acme/tone@1", "acme/tone@2")
+        comparison.same  # False where any field or tensor differs
+        [tensor.name for tensor in comparison.tensors]
+    """
+    (one, left), (other, right) = (_resolved(reference, registry) for reference in (a, b))
+    tensors = []
     names = sorted(left.keys() | right.keys())
     for name in names:
         difference = compare_tensor(name, left.get(name), right.get(name))
         if difference is not None:
-            found.append(difference)
-    return Comparison(one, other, differences(one, other), found, len(names) - len(found))
+            tensors.append(difference)
+    return Comparison(one, other, differences(one, other), tensors, len(names) - len(tensors))
 
 
-def _found(reference: str, registry: Registry | None) -> tuple[Version, dict[str, TensorFile]]:
+def _resolved(reference: str, registry: Registry | None) -> tuple[Version, dict[str, TensorFile]]:
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     return version, _files(version, registry.path(version.reference))
 
 
 def _files(version: Version, folder: Path) -> dict[str, TensorFile]:
-    """Where each tensor of a version lies: no two of its files have one of the same name."""
+    """Return the file of each tensor of a version, by the tensor's name: no two files of a version share one."""
     paths = [file.path for file in version.manifest.files if file.path.endswith(".safetensors")]
     files = [TensorFile(folder / path) for path in paths]
     return {name: file for file in files for name in file.tensors}
 
 
 def compare_tensor(name: str, left: TensorFile | None, right: TensorFile | None) -> TensorDifference | None:
-    """How a tensor of two files differs; None where it is the same bit for bit."""
+    """Return how a tensor differs between two files; None where it is the same bit for bit."""
     a, b = (_described(file, name) for file in (left, right))
     if left is None or right is None or a is None or b is None or a[1] != b[1]:
         return TensorDifference(name, a, b)

@@ -1,4 +1,4 @@
-"""Measure a stored version on a corpus, and record that as an event of the version."""
+"""Measure a stored version on a corpus and record the result as an event of that version."""
 
 from __future__ import annotations
 
@@ -53,30 +53,31 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a version scores on a part of a corpus; all but the first and the last field is the event's body."""
+    """Hold the metrics of a version on a split of a corpus; all fields but `version` and `event` are the event's body."""
 
     version: Version
     corpus: str
     corpus_options: Mapping[str, Any]  # without paths of this machine
     corpus_digest: str
-    split: str  # the part: train, validation, test or all
-    divided: Mapping[str, Any] | None  # how; None for all
+    split: str  # train, validation, test or all
+    divided: Mapping[str, Any] | None  # the splitter's options; None for all
     rows: int
     metrics: Mapping[str, float]
-    intervals: Mapping[str, Interval | None]  # None where too few rows leave a resample undefined
+    intervals: Mapping[str, Interval | None]  # None where a resample is undefined, for want of rows
     bootstrap: Mapping[str, Any]
-    seen_in_training: bool | None  # whether any of the rows could have influenced the weights; None: nobody knows
+    seen_in_training: bool | None  # whether any row could have influenced the weights; None: unknown
     rows_seen: int | None
     environment: Mapping[str, str]
-    event: int | None = None  # the number it was recorded under
+    event: int | None = None  # the event's number, once recorded
 
     @property
     def reference(self) -> str:
+        """The version's reference."""
         return self.version.reference
 
     def body(self) -> dict[str, Any]:
-        """The event, as plain values."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("version", "event")}
+        """Return the event's body as plain values."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("version", "event")}
 
 
 def evaluate(
@@ -96,36 +97,42 @@ def evaluate(
     registry: Registry | None = None,
     download: bool = False,
 ) -> Evaluation:
-    """The metrics of a version on a part of a corpus, each with an interval, recorded unless `record` is false.
+    """Return the metrics of a version on a split of a corpus, each with a confidence interval; record them by default.
 
-    Without a corpus it is the version's own, as its recipe has it; for the part `all` no split is made. Raises
-    BadCorpus for rows that the head can't be measured on, and ReadOnly before anything is computed.
+    Without `corpus`, the one of the version's own recipe is read. The split `all` measures every row. Raises NotFound
+    for an unknown version, BadRecipe where it has no head or no corpus is known, BaseNotFound, ReadOnly for a registry
+    that can't record the event, and BadCorpus for rows that the head can't be measured on.
+
+    Example:
+        evaluation = ahf.evaluate("acme/tone@1", "corpus.csv", split="all")
+        evaluation.metrics["accuracy"]
+        evaluation.intervals["accuracy"]  # 95 %, by bootstrap
     """
     registry, version = located(reference, registry, as_of, include_base, lock)
     head = _head(version)
     choice = _choice(version, corpus, overrides)
     if record:
-        registry.check_writable()  # told before the work, not after
+        registry.check_writable()  # refuse before the work, not after it
     check_there(choice)
     if base is None or isinstance(base, str | Path):
         base_source(find_version(version.reference, registry, None, True, None), base, download)
-    chosen = _rows(choice, LocatedVersion(registry, version), head.name, split)
-    _check_labels(chosen.table, head.labels, choice.called, split)
+    rows = _rows(choice, LocatedVersion(registry, version), head.name, split)
+    _check_labels(rows.table, head.labels, choice.called, split)
     adapter = load(version.reference, base=base, registry=registry, download=download)
-    metrics, ranges, units = _measured(adapter, chosen.table, choice.called, split, batch_size, resamples, seed)
+    metrics, ranges, unit_count = _measured(adapter, rows.table, choice.called, split, batch_size, resamples, seed)
     evaluation = Evaluation(
         version=version,
         corpus=choice.name,
         corpus_options=portable_options(choice),
-        corpus_digest=chosen.digest,
+        corpus_digest=rows.digest,
         split=split,
-        divided=None if split == "all" else _divided(choice, chosen.table),
-        rows=len(chosen.table),
+        divided=None if split == "all" else _divided(choice, rows.table),
+        rows=len(rows.table),
         metrics=metrics,
         intervals=ranges,
-        bootstrap={"level": LEVEL, "resamples": resamples, "seed": seed, "units": units},
-        seen_in_training=None if chosen.seen is None else chosen.seen > 0,
-        rows_seen=chosen.seen,
+        bootstrap={"level": LEVEL, "resamples": resamples, "seed": seed, "units": unit_count},
+        seen_in_training=None if rows.seen is None else rows.seen > 0,
+        rows_seen=rows.seen,
         environment=environment(),
     )
     if not record:
@@ -134,21 +141,21 @@ def evaluate(
 
 
 def _divided(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:
-    """How the corpus was divided, with what the rows settled."""
+    """Return the splitter's options, with the defaults that depend on the rows filled in."""
     return resolve(choice.splitter, table.column_names).model_dump(mode="json", exclude_none=True)
 
 
 def _head(version: Version) -> Head:
     head = version.manifest.head
     if head is None:
-        raise BadRecipe(f"{version.reference} has no head, and so no answers to measure: train one, or use embed")
+        raise BadRecipe(f"{version.reference} has no head, and so no predictions to measure: train one, or use embed")
     if not metrics_for(head.name):
         raise BadRecipe(f"no metric is offered for the head {head.name} of {version.reference}: install a plugin's")
     return head
 
 
 def _choice(version: Version, corpus: CorpusSource, overrides: Sequence[str]) -> CorpusChoice:
-    """The corpus that was given, else the one of the version's recipe."""
+    """Return the given corpus, else the one of the version's recipe."""
     if isinstance(corpus, CorpusChoice):
         corpus = corpus.model_dump()
     if corpus is None:
@@ -159,30 +166,30 @@ def _choice(version: Version, corpus: CorpusSource, overrides: Sequence[str]) ->
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """The rows to measure on, the digest of their corpus, and how many of them training looked at, where known."""
+class _EvaluationRows:
+    """Hold the rows to measure on, the digest of their corpus, and how many of them training saw, where known."""
 
     table: Dataset
     digest: str
     seen: int | None
 
 
-def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: SplitName) -> _Chosen:
+def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: SplitName) -> _EvaluationRows:
     if split not in (*SPLITS, "all"):
         raise BadRecipe(f"there is no part {split!r}: choose {', '.join(SPLITS)} or all")
     table = read_rows(choice, head).table
-    places = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).places[split]
+    indices = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).places[split]
     digest = corpus_digest(table)
-    chosen = table.select(places)
-    return _Chosen(chosen, digest, rows_seen(located, chosen))
+    rows = table.select(indices)
+    return _EvaluationRows(rows, digest, rows_seen(located, rows))
 
 
 def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, split: str) -> None:
     if labels is None or "label" not in table.column_names:
         return
-    if strange := sorted({str(label) for label in table["label"]} - set(labels)):
+    if unknown := sorted({str(label) for label in table["label"]} - set(labels)):
         raise BadCorpus(
-            f"corpus {corpus}, {split} part: the head does not know the labels {', '.join(strange)}, and answers "
+            f"corpus {corpus}, {split} part: the head does not know the labels {', '.join(unknown)}, and answers "
             f"{', '.join(labels)}: rename them or drop their rows"
         )
 
@@ -190,7 +197,7 @@ def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, spl
 def _measured(
     adapter: Adapter, table: Dataset, corpus: str, split: str, batch_size: int, resamples: int, seed: int
 ) -> tuple[dict[str, float], dict[str, Interval | None], int]:
-    """Each metric, its interval, and the number of units that were drawn from."""
+    """Return each metric, its interval, and the number of units that the bootstrap draws from."""
     assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
     check_targets(adapter.head, {split: table}, corpus)
     from adapterhub_fin.engine.data.sampling import LongestFirst
@@ -200,61 +207,69 @@ def _measured(
         with tokenizing():
             examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
         order = LongestFirst(lengths(examples)).order  # as training measures: the sums round alike
-        truth, said = _answers(adapter, [examples[place] for place in order], batch_size)
+        truth, predicted = _answers(adapter, [examples[index] for index in order], batch_size)
     except BadCorpus as error:
         raise BadCorpus(f"corpus {corpus}, {split} part: {error}") from error
-    if warning := one_answer(adapter.head, truth, said, split):
+    if warning := one_answer(adapter.head, truth, predicted, split):
         log.warning("%s", warning)
     functions = metric_functions(adapter.manifest.head.name, adapter.head.labels)
-    metrics = {name: float(function(truth, said)) for name, function in functions.items()}
+    metrics = {name: float(function(truth, predicted)) for name, function in functions.items()}
     if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise BadCorpus(f"corpus {corpus}, {split} part: {wrong[0]} is no number on these rows: measure on others")
-    units = _units(adapter, table, len(examples))[order]
+    unit_ids = _units(adapter, table, len(examples))[order]
     with progress("resampling", resamples) as advance:
-        ranges = intervals(functions, truth, said, units, resamples=resamples, seed=seed, level=LEVEL, advance=advance)
-    return metrics, ranges, len(np.unique(units))
+        ranges = intervals(
+            functions, truth, predicted, unit_ids, resamples=resamples, seed=seed, level=LEVEL, advance=advance
+        )
+    return metrics, ranges, len(np.unique(unit_ids))
 
 
 def _units(adapter: Adapter, table: Dataset, examples: int) -> np.ndarray:
-    """The row that each example is of: a long document gives several. One that mixes rows stands for itself."""
+    """Return the row index of each example, of shape (examples,): the unit that the bootstrap draws.
+
+    A long document gives several examples. Where a head joins rows into one example, each example is a unit of its own.
+    """
     if examples != len(table):
         encode: Any = adapter.head.encode  # type: ignore[union-attr]
         with tokenizing():
-            each = [
+            counts = [
                 len(encode(table.select([row]), adapter.tokenizer, adapter.max_length)) for row in range(len(table))
             ]
-        if sum(each) == examples:
-            return np.repeat(np.arange(len(each)), each)
+        if sum(counts) == examples:
+            return np.repeat(np.arange(len(counts)), counts)
     return np.arange(examples)
 
 
 def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The truth and what was said, one row an example, as metrics take them."""
+    """Return truth and predictions, one row an example, in the form that metrics take.
+
+    Raises BadCorpus where any model output is NaN or infinite.
+    """
     head: Any = adapter.head
     collate, device = head.collator(adapter.tokenizer), next(adapter.model.parameters()).device
-    labels, said = [], []
+    truths, outputs = [], []
     with adapter.answering(), progress("measuring", len(examples)) as advance:
         for start in range(0, len(examples), batch_size):
             rows = list(examples[start : start + batch_size])
             batch = {name: value.to(device) for name, value in collate(rows).items()}
-            asked = batch.pop("labels")
-            answers = head.answers(adapter.model(**batch).logits, {"labels": asked})
-            labels.append(asked.cpu().numpy())
-            said.append(answers.float().cpu().numpy())
+            truth = batch.pop("labels")
+            output = head.answers(adapter.model(**batch).logits, {"labels": truth})
+            truths.append(truth.cpu().numpy())
+            outputs.append(output.float().cpu().numpy())
             advance(len(rows))
-    answered = np.concatenate(said)
-    if spoilt := int((~np.isfinite(answered)).reshape(len(answered), -1).any(1).sum()):
+    stacked = np.concatenate(outputs)
+    if spoilt := int((~np.isfinite(stacked)).reshape(len(stacked), -1).any(1).sum()):
         raise BadCorpus(
-            f"{spoilt:,} of {len(answered):,} answers hold no number (nan or inf), so that nothing can be measured: "
+            f"{spoilt:,} of {len(stacked):,} answers hold no number (nan or inf), so that nothing can be measured: "
             "see to the weights of the adapter and its base (ahf verify), or measure in float32"
         )
-    return head.truth(_stacked(labels)), head.decide(answered)
+    return head.truth(_stacked(truths)), head.decide(stacked)
 
 
 def _stacked(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """Batches one above the other; those of tokens are as wide as the widest."""
+    """Concatenate batches along the first axis; token labels (batch, length) are padded to the longest with IGNORED."""
     if labels[0].ndim == 1:
         return np.concatenate(labels)
     width = max(batch.shape[1] for batch in labels)
-    padded = [np.pad(each, ((0, 0), (0, width - each.shape[1])), constant_values=IGNORED) for each in labels]
+    padded = [np.pad(batch, ((0, 0), (0, width - batch.shape[1])), constant_values=IGNORED) for batch in labels]
     return np.concatenate(padded)

@@ -1,4 +1,4 @@
-"""Measure answers against the truth with every metric that is offered for a head's kind."""
+"""Compute every metric of a head from true and predicted values."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Function = Callable[["np.ndarray", "np.ndarray"], float]
 
 
 def metrics_for(head: str) -> Mapping[str, Metric]:
-    """The metrics by which a head is measured, by name."""
+    """Return the metrics of a head, by name. Raises UnknownName for a head that is not installed."""
     kind = extensions().get(Head, head).metrics
     return {name: metric for name, metric in extensions().all(Metric).items() if metric.measures == kind}
 
 
 def metric_for(head: str, name: str) -> Metric:
-    """One metric of a head; UnknownName lists those it has."""
+    """Return one metric of a head. Raises UnknownName, which lists the metrics that the head has."""
     offered = metrics_for(head)
     if name not in offered:
         raise UnknownName(f"metric of head {head!r}", name, offered)
@@ -38,9 +38,10 @@ def metric_for(head: str, name: str) -> Metric:
 
 
 def metric_functions(head: str, labels: Sequence[str] | None) -> dict[str, Function]:
-    """Return what computes each metric of a head from the truth and what was said.
+    """Return a function (truth, predicted) -> float for each metric of a head, by the metric's name.
 
-    A function with a parameter `labels` is given the numbers of all the head's labels, in every part and resample.
+    A metric that has a parameter `labels` receives the indices of all labels of the head, so that a label without a row
+    in some split or resample still counts.
     """
     return {name: _with_labels(metric.load(), labels) for name, metric in metrics_for(head).items()}
 
@@ -54,7 +55,7 @@ def _with_labels(function: Callable[..., float], labels: Sequence[str] | None) -
 
 
 def check_defined(head: HeadImplementation, rows: Dataset, metrics: Collection[str], corpus: str, split: str) -> None:
-    """Raise BadCorpus where the rows of a part leave one of these metrics undefined."""
+    """Raise BadCorpus where the rows of a split leave one of these metrics undefined."""
     for name, reason in head.undefined_metrics(rows).items():
         if name in metrics:
             raise BadCorpus(f"corpus {corpus}, {split} part: {name} is no number where {reason}: give it other rows")
@@ -63,13 +64,13 @@ def check_defined(head: HeadImplementation, rows: Dataset, metrics: Collection[s
 def check_parts(
     name: str, head: HeadImplementation, splits: Mapping[str, Dataset], selects_on: Metric, corpus: str
 ) -> None:
-    """Raise BadCorpus where the metric of validation, or one of those recorded of the test part, is undefined."""
+    """Raise BadCorpus where the selection metric on validation, or any metric of the head on test, is undefined."""
     check_defined(head, splits["validation"], [selects_on.name], corpus, "validation")
     check_defined(head, splits["test"], metrics_for(name), corpus, "test")
 
 
 def measured(head: str, implementation: HeadImplementation) -> Callable[[Any], dict[str, float]]:
-    """Trainer's compute_metrics: every metric of the head, on its decided answers."""
+    """Return the Trainer's `compute_metrics`: every metric of the head, on the decided predictions."""
     functions = metric_functions(head, implementation.labels)
 
     def compute(answers: Any) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Which of some rows a version was trained on, by their texts: whatever the corpus is called that brings them."""
+"""Count rows whose text a version was trained on, by the text itself: the name of the corpus does not matter."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def learnt_texts(splits: Mapping[str, Dataset]) -> list[str] | None:
-    """Return the texts of train and validation, in the form in which copies are equal; None where rows have none."""
+    """Return the normalized texts of train and validation; None where the rows have no text."""
     keys = [text_keys(splits[split]) for split in SEEN]
     return None if None in keys else [key for of_split in keys for key in of_split or ()]
 
 
 def rows_seen(version: LocatedVersion, table: Dataset) -> int | None:
-    """Return how many rows have a text that training saw; None where nobody here can tell.
+    """Return how many rows have a text that training saw; None where that is unknown.
 
-    A merge saw what its parents saw. Where one of them is unknown, rows that another saw are counted all the same.
+    A merge saw the texts of all its parents. Where one of them is unknown, the rows that the others saw still count.
     """
     keys = text_keys(table)
     if keys is None:
@@ -37,20 +37,20 @@ def rows_seen(version: LocatedVersion, table: Dataset) -> int | None:
 
 
 def _seen(located: LocatedVersion, keys: Sequence[str]) -> tuple[set[str], bool]:
-    """The keys that a version learnt from, and whether these are all."""
+    """Return the keys that a version was trained on, and whether every ancestor could be checked."""
     registry, version = located
     learnt, parents = registry.learnt(version), version.manifest.parents
     seen = set() if learnt is None else {key for key in keys if learnt.holds(key)}
-    known = learnt is not None or (bool(parents) and all(parent.role == "merge" for parent in parents))
+    complete = learnt is not None or (bool(parents) and all(parent.role == "merge" for parent in parents))
     for parent in parents:
-        found = _found(registry, parent.digest)
-        more, all_known = (set[str](), False) if found is None else _seen(found, keys)
-        seen, known = seen | more, known and all_known
-    return seen, known
+        parent_version = _locate(registry, parent.digest)
+        more, parent_complete = (set[str](), False) if parent_version is None else _seen(parent_version, keys)
+        seen, complete = seen | more, complete and parent_complete
+    return seen, complete
 
 
-def _found(registry: Registry, digest: str) -> LocatedVersion | None:
-    """A version by its digest, in the same registry, else in one of those configured."""
+def _locate(registry: Registry, digest: str) -> LocatedVersion | None:
+    """Return a version by its digest, from this registry or else from a configured one; None if it is in neither."""
     try:
         return LocatedVersion(registry, registry.resolve(digest))
     except NotFound:
