@@ -38,10 +38,10 @@ def shuffled(examples: Any, size: int) -> Iterator[int]:
 
 def tokens_a_second(recipe: dict[str, Any], order: Order, steps: int) -> float:
     """Real tokens of some steps over their time, the first two left out."""
-    setup = load_run(prepare(ahf.Recipe.read(recipe)), new_adapter_name())
-    model = setup.method.attach(setup.model, setup.site).train()
-    size, examples = setup.recipe.training.batch_size, setup.examples["train"]
-    collate, places = setup.head.collator(setup.tokenizer), order(examples, size)
+    loaded = load_run(prepare(ahf.Recipe.read(recipe)), new_adapter_name())
+    model = loaded.method.attach(loaded.model, loaded.context).train()
+    size, examples = loaded.recipe.training.batch_size, loaded.examples["train"]
+    collate, places = loaded.head.collator(loaded.tokenizer), order(examples, size)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     seen, start = 0, 0.0
     for step in range(min(steps, len(examples) // size - 2) + 2):
@@ -50,7 +50,7 @@ def tokens_a_second(recipe: dict[str, Any], order: Order, steps: int) -> float:
         batch = collate([dict(examples[next(places)]) for _ in range(size)])
         seen += int(batch["attention_mask"].sum())
         labels = batch.pop("labels")
-        setup.head.loss(model(**batch), labels).backward()
+        loaded.head.loss(model(**batch), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
     return seen / (time.perf_counter() - start)

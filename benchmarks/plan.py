@@ -98,7 +98,7 @@ def child(task: str, recipe: dict[str, Any]) -> dict[str, Any]:
     register(Corpus(name=LONG["name"], summary="Long rows.", target=f"{__name__}:LongRows", license="Apache-2.0"))
     if task == "plan":
         found = ahf.plan(recipe)
-        return {"bytes": found.bytes, "memory": dict(found.memory), "fullest": found.fullest}
+        return {"bytes": found.bytes, "memory": dict(found.memory), "peak_phase": found.peak_phase}
     ahf.train(recipe)
     if torch.cuda.is_available():
         return {"bytes": torch.cuda.max_memory_allocated()}
@@ -126,7 +126,7 @@ def main() -> None:
     recipes = {
         name: each for name, each in (OTHERS if arguments.calibrate else JUDGED).items() if arguments.only in name
     }
-    print("| recipe | fullest in | estimate | measured | ratio |" + (" holes |" if arguments.calibrate else ""))
+    print("| recipe | peak in | estimate | measured | ratio |" + (" holes |" if arguments.calibrate else ""))
     print("|---|---|---|---|---|" + ("---|" if arguments.calibrate else ""))
     holes = []
     with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +136,7 @@ def main() -> None:
             recipe["base"] = {"id": "bench/llama", "path": decoder} if each.get("base") else "minilm"
             said, took = in_child("plan", recipe), in_child("train", recipe)["bytes"]
             estimate, measured = (f"{count / 2**20:.0f} MiB" for count in (said["bytes"], took))
-            line = f"| {name} | {said['fullest']} | {estimate} | {measured} | {said['bytes'] / took:.2f} |"
+            line = f"| {name} | {said['peak_phase']} | {estimate} | {measured} | {said['bytes'] / took:.2f} |"
             if arguments.calibrate:
                 holes.append(HOLES * (1 + (took - said["bytes"]) / said["memory"]["allocator"]))
                 line += f" {holes[-1]:.2f} |"

@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Estimate a run's parameters, memory and time before anything is loaded.
 
-    RECIPE is a YAML file, as for `ahf train`. No weight is read: a shadow of the model goes through one step without
-    memory. Where the run does not fit, ways to need less are listed with what each would take.
+    RECIPE is a YAML file, as for `ahf train`. No weight is read: one training step runs on tensors without memory.
+    Where the run does not fit, ways to need less are listed with what each would take.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def _rows(found: Any) -> list[tuple[str, str]]:
         ("steps", f"{found.steps:,}"),
         ("largest batch", f"{found.rows} rows of {found.length} tokens"),
         *((f"  {kind}", size(count)) for kind, count in found.memory.items() if count),
-        ("memory", f"{size(found.bytes)} in {found.fullest}; {size(found.available)} available: {verdict}"),
+        ("memory", f"{size(found.bytes)} in {found.peak_phase}; {size(found.available)} available: {verdict}"),
         ("time", f"about {_time(found.seconds)}" if found.seconds is not None else "unknown: --time measures"),
     ]
 
@@ -84,13 +84,23 @@ def _time(seconds: float) -> str:
 
 
 def _document(found: Any) -> dict[str, Any]:
-    names = ("device", "parameters", "trained_parameters", "steps", "rows", "length", "fullest", "bytes", "available")
+    names = (
+        "device",
+        "parameters",
+        "trained_parameters",
+        "steps",
+        "rows",
+        "length",
+        "peak_phase",
+        "bytes",
+        "available",
+    )
     return {
         "recipe": found.recipe.document(),
         **{name: getattr(found, name) for name in names},
         "fits": found.fits,
         "memory": dict(found.memory),
-        "held": dict(found.held),
+        "largest": dict(found.largest),
         "changes": [vars(change) for change in found.changes],
         "seconds": found.seconds,
         "assumptions": list(found.assumptions),

@@ -56,14 +56,14 @@ class HeadContract(AtTheBench):
         from adapterhub_fin.engine.base.adapter_names import new_adapter_name
         from adapterhub_fin.engine.training.prepare import load_run
 
-        setup = load_run(prepare(Recipe.read(trained.bench.recipe("loss"))), new_adapter_name())
-        batch = _batch(setup)
+        loaded = load_run(prepare(Recipe.read(trained.bench.recipe("loss"))), new_adapter_name())
+        batch = _batch(loaded)
         labels = batch.pop("labels")
-        optimizer = AdamW(setup.model.parameters(), lr=1e-3)
-        setup.model.eval()  # without dropout, so that one batch can be compared with itself
+        optimizer = AdamW(loaded.model.parameters(), lr=1e-3)
+        loaded.model.eval()  # without dropout, so that one batch can be compared with itself
         losses = []
         for _ in range(8):
-            loss = setup.head.loss(setup.model(**batch), labels)
+            loss = loaded.head.loss(loaded.model(**batch), labels)
             assert loss.dim() == 0, f"the loss of a batch must be one number, not of shape {tuple(loss.shape)}"
             losses.append(float(loss.detach()))
             optimizer.zero_grad()
@@ -122,5 +122,5 @@ class HeadContract(AtTheBench):
         assert list(restored.predictions(logits)) == list(learnt.predictions(logits))
 
 
-def _batch(setup: LoadedRun) -> dict[str, Any]:
-    return dict(setup.head.collator(setup.tokenizer)(list(setup.examples["train"])))
+def _batch(loaded: LoadedRun) -> dict[str, Any]:
+    return dict(loaded.head.collator(loaded.tokenizer)(list(loaded.examples["train"])))

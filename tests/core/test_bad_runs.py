@@ -136,7 +136,7 @@ def test_targets_that_are_all_alike_are_refused_before_a_weight_is_read(tmp_path
     """G 36: in the preview as in the run."""
     bench = figures(tmp_path, **{"train": SPREAD, "validation": SPREAD, "test": SPREAD, part: [flat] * 10})
     (bench.base() / "model.safetensors").write_bytes(b"no weights")
-    told = "all 0.1|all -0.7|all 0.5" if part == "train" else f"{part} part: r2 is no number where all 10 targets are"
+    told = "all 0.1|all -0.7|all 0.5" if part == "train" else f"{part} part: r2 is undefined where all 10 targets are"
     for attempt in (lambda: ahf.preview(bench.recipe("flat")), lambda: bench.train("flat")):
         with pytest.raises(ahf.BadCorpus, match=told):
             attempt()
@@ -157,7 +157,7 @@ def no_number(truth: Any, predicted: Any) -> float:
 def test_a_metric_that_is_no_number_does_not_choose_a_checkpoint(bench: Bench) -> None:
     """G 36: NaN is no better than what there was, so that none was the best, and the last epoch was stored."""
     ahf.register(ahf.Metric(name="hollow", summary="Of a test.", target=f"{__name__}:no_number"))
-    with pytest.raises(ahf.TrainingFailed, match="hollow of the validation part was no number after any epoch"):
+    with pytest.raises(ahf.TrainingFailed, match="hollow of the validation part was NaN or infinite after every epoch"):
         bench.train("hollow", metric="hollow")
 
 
@@ -167,7 +167,7 @@ def no_number_of_test(truth: Any, predicted: Any) -> float:
 
 def test_a_metric_of_the_test_part_that_is_no_number_is_not_stored(bench: Bench) -> None:
     ahf.register(ahf.Metric(name="void", summary="Of a test.", target=f"{__name__}:no_number_of_test"))
-    with pytest.raises(ahf.TrainingFailed, match="the metric void of contract/void is no number"):
+    with pytest.raises(ahf.TrainingFailed, match="void of contract/void is NaN or infinite"):
         bench.train("void", epochs=1)
     assert bench.registry.names() == []
 

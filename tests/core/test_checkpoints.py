@@ -42,7 +42,7 @@ def test_a_later_checkpoint_within_the_tolerance_of_the_best_is_kept(
         trainer.state.log_history.append({"step": step, "eval_f1": value})
         trainer._determine_best_metric({"eval_f1": value}, None)
     assert trainer.state.best_global_step == kept
-    assert trainer.kept == measured[kept], "what is told is of the checkpoint that is kept"
+    assert trainer.selected_metric == measured[kept], "what is told is of the checkpoint that is kept"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_parts_that_leave_a_metric_undefined_are_refused(flat: float, part: str,
     parts = {"train": fine, "validation": fine, "test": fine}
     check_parts("regress", head, parts, metric_for("regress", selects), "mine")
     parts[part] = Dataset.from_dict({"target": [flat] * 10})
-    with pytest.raises(ahf.BadCorpus, match=f"corpus mine, {part} part: r2 is no number where all 10 targets are"):
+    with pytest.raises(ahf.BadCorpus, match=f"corpus mine, {part} part: r2 is undefined where all 10 targets are"):
         check_parts("regress", head, parts, metric_for("regress", selects), "mine")
 
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
 from adapterhub_fin.engine.planning.batches import longest_part, training_parts
-from adapterhub_fin.engine.planning.dry_run import rehearse
+from adapterhub_fin.engine.planning.dry_run import dry_run
 from adapterhub_fin.engine.planning.machine import find_device, known_speed
 from adapterhub_fin.engine.training import train as training
 from adapterhub_fin.engine.training.prepare import PreparedRun, load_run, prepare
@@ -43,7 +43,7 @@ def recipe(folder: Path, method: dict[str, Any], head: str = "classify", **keys:
     }
 
 
-def drafted(folder: Path, method: dict[str, Any], head: str = "classify", **keys: Any) -> PreparedRun:
+def prepared(folder: Path, method: dict[str, Any], head: str = "classify", **keys: Any) -> PreparedRun:
     return prepare(ahf.Recipe.read(recipe(folder, method, head, **keys)))
 
 
@@ -65,9 +65,9 @@ def saved_bytes(model: torch.nn.Module, sizes: list[int]) -> Iterator[None]:
 
 
 def real(plan: PreparedRun) -> tuple[Any, dict[str, Tensor]]:
-    """The adapted model with its weights, and the batch that the rehearsal takes."""
-    setup = load_run(plan, plan.site.adapter_name)
-    model: Any = setup.method.attach(setup.model, setup.site).train()
+    """The adapted model with its weights, and the batch that the dry run takes."""
+    loaded = load_run(plan, plan.context.adapter_name)
+    model: Any = loaded.method.attach(loaded.model, loaded.context).train()
     return model, plan.head.collator(plan.tokenizer)([dict(row) for row in longest_part(plan)])
 
 
@@ -76,8 +76,8 @@ def real(plan: PreparedRun) -> tuple[Any, dict[str, Tensor]]:
 def test_what_is_kept_for_the_backward_pass_is_what_a_real_forward_pass_keeps(
     request: pytest.FixtureRequest, kind: str, method: dict[str, Any]
 ) -> None:
-    plan = drafted(request.getfixturevalue(kind), method, HEADS[kind])
-    told = rehearse(plan)
+    plan = prepared(request.getfixturevalue(kind), method, HEADS[kind])
+    told = dry_run(plan)
     model, batch = real(plan)
     labels, sizes = batch.pop("labels"), list[int]()
     with saved_bytes(model, sizes):
@@ -88,8 +88,8 @@ def test_what_is_kept_for_the_backward_pass_is_what_a_real_forward_pass_keeps(
 
 
 def test_the_operations_of_a_step_are_those_of_a_real_one(encoder: Path) -> None:
-    plan = drafted(encoder, LORA)
-    told = rehearse(plan)
+    plan = prepared(encoder, LORA)
+    told = dry_run(plan)
     model, batch = real(plan)
     labels = batch.pop("labels")
     with FlopCounterMode(display=False) as counter:
@@ -116,17 +116,17 @@ def test_parameters_and_optimizer_are_those_of_a_real_run(
     found = ahf.plan(recipe(encoder, method, epochs=4))
     run = ahf.train(recipe(encoder, method, epochs=4, patience=9))
     assert (found.parameters, found.trained_parameters, found.steps) == (seen["all"], seen["trained"], run.steps)
-    assert found.held["gradients"] == 4 * seen["trained"]
+    assert found.largest["gradients"] == 4 * seen["trained"]
     allocator = 3 * 4 * seen["trained"] if method["name"] == "adalora" else 0  # its averages, of the adapter alone
-    assert seen["optimizer"] <= found.held["optimizer"] <= seen["optimizer"] + allocator
+    assert seen["optimizer"] <= found.largest["optimizer"] <= seen["optimizer"] + allocator
     assert found.memory["weights"] >= 4 * seen["all"]
 
 
 def test_four_bits_weigh_what_they_weigh_when_loaded(decoder: Path) -> None:
     pytest.importorskip("bitsandbytes")
-    plan = drafted(decoder, {"name": "qlora", "rank": 4}, "causal-lm")
-    told, (model, _) = rehearse(plan), real(plan)
-    assert told.weights < rehearse(drafted(decoder, LORA, "causal-lm")).weights
+    plan = prepared(decoder, {"name": "qlora", "rank": 4}, "causal-lm")
+    told, (model, _) = dry_run(plan), real(plan)
+    assert told.weights < dry_run(prepared(decoder, LORA, "causal-lm")).weights
     assert told.trained == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     packed = sum(parameter.nbytes for parameter in model.parameters())
     constants = sum(p.quant_state.absmax.nbytes for p in model.parameters() if hasattr(p, "quant_state"))
@@ -134,9 +134,9 @@ def test_four_bits_weigh_what_they_weigh_when_loaded(decoder: Path) -> None:
 
 
 def test_recomputing_and_parts_keep_less_for_the_backward_pass(decoder: Path) -> None:
-    whole = rehearse(drafted(decoder, LORA, "causal-lm"))
-    parts = rehearse(drafted(decoder, LORA, "causal-lm", accumulate=4))
-    again = rehearse(drafted(decoder, LORA, "causal-lm", recompute=True))
+    whole = dry_run(prepared(decoder, LORA, "causal-lm"))
+    parts = dry_run(prepared(decoder, LORA, "causal-lm", accumulate=4))
+    again = dry_run(prepared(decoder, LORA, "causal-lm", recompute=True))
     assert again.activations < whole.activations / 2 and parts.activations < whole.activations / 3
     assert again.training.bytes < whole.training.bytes
     assert sum(work.flops for work in again.training.work) > 1.2 * sum(work.flops for work in whole.training.work)
@@ -144,7 +144,7 @@ def test_recomputing_and_parts_keep_less_for_the_backward_pass(decoder: Path) ->
 
 
 def test_the_longest_batch_is_one_that_the_run_makes(encoder: Path) -> None:
-    plan = drafted(encoder, LORA, accumulate=2)
+    plan = prepared(encoder, LORA, accumulate=2)
     rows = plan.examples["train"]
     longest = longest_part(plan)
     assert len(longest) == 4 and [[rows[i] for i in part] for part in training_parts(plan, 0)].count(list(longest)) == 1
@@ -268,5 +268,5 @@ def test_a_plan_takes_the_type_that_the_method_asks_for(tmp_path: Path) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         bench = Bench(tmp_path / str(dtype), "decoder", {"name": "qlora", "rank": 4}, {"name": "classify"})
         AutoModelForCausalLM.from_pretrained(bench.base(), dtype=dtype).save_pretrained(bench.base())
-        sizes.append(rehearse(prepare(ahf.Recipe.read(bench.recipe("typed")))).weights)
+        sizes.append(dry_run(prepare(ahf.Recipe.read(bench.recipe("typed")))).weights)
     assert sizes[0] == sizes[1]

@@ -336,7 +336,7 @@ def test_a_metric_that_is_no_number_is_refused(run: Run, registry: ahf.Registry,
     """G 36: whether the mean of the targets is exact or not, and before anything is computed."""
     name = corpus_of("Flat", [{"text": f"Firm {i} rose.", "target": target} for i in range(10)])
     with pytest.raises(
-        ahf.BadCorpus, match=f"corpus flat, all part: r2 is no number where all 10 targets are {target}"
+        ahf.BadCorpus, match=f"corpus flat, all part: r2 is undefined where all 10 targets are {target}"
     ):
         ahf.evaluate("acme/measured", name, split="all", base=base)
     assert registry.events("acme/measured") == []
@@ -367,7 +367,7 @@ def test_answers_that_are_no_numbers_are_refused(run: Run, registry: ahf.Registr
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluating, "load", spoil)
-        with pytest.raises(ahf.BadCorpus, match=r"test part: \d+ of \d+ answers hold no number"):
+        with pytest.raises(ahf.BadCorpus, match=r"test part: \d+ of \d+ predictions are NaN or infinite"):
             ahf.evaluate("acme/measured", base=base)
     assert registry.events("acme/measured") == []
 

@@ -169,7 +169,7 @@ def test_what_can_not_be_an_adapter_is_refused(tune: Tune, decoder: Path, encode
     weights = load_file(decoder / WEIGHTS)
     weights["model.layers.0.self_attn.q_proj.weight"] *= float("nan")
     save_file(weights, tmp_path / "tuned" / WEIGHTS, {"format": "pt"})
-    refused(ahf.Refused, "no numbers")
+    refused(ahf.Refused, "NaN or infinite")
     assert ahf.Registry().names() == []
 
 

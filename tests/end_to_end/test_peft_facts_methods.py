@@ -77,9 +77,9 @@ class TestSixAStartThatChangesTheBase:
         seen: list[torch.Tensor] = []
         whole = training._store
 
-        def listening(setup: Any, registry: Any, model: Any, *rest: Any) -> str:
+        def listening(loaded: Any, registry: Any, model: Any, *rest: Any) -> str:
             seen.append(answers(model, bench.base()))
-            return whole(setup, registry, model, *rest)
+            return whole(loaded, registry, model, *rest)
 
         bench = Bench(tmp_path, "encoder", {"name": "lora", "rank": 4, "init": "pissa"}, CLASSIFY)
         with pytest.MonkeyPatch.context() as patch:
@@ -132,10 +132,13 @@ class TestEightAdaLora:
         seen: list[Any] = []
         whole = training._trainer
 
-        def listening(setup: Any, model: Any, *rest: Any) -> Any:
-            trainer = whole(setup, model, *rest)
+        def listening(loaded: Any, model: Any, *rest: Any) -> Any:
+            trainer = whole(loaded, model, *rest)
             seen.extend(
-                [model.peft_config[setup.site.adapter_name], setup.method.penalty(model, setup.site.adapter_name)]
+                [
+                    model.peft_config[loaded.context.adapter_name],
+                    loaded.method.penalty(model, loaded.context.adapter_name),
+                ]
             )
             return trainer
 
@@ -190,17 +193,17 @@ class TestNinePrefixTuning:
         for base in ("encoder", "decoder"):
             method = {"name": "prefix-tuning", "tokens": 5, "text": "Profit rose."}
             bench = Bench(tmp_path / base, base, method, CLASSIFY)
-            setup = load_run(prepare(ahf.Recipe.read(bench.recipe("start"))), new_adapter_name())
+            loaded = load_run(prepare(ahf.Recipe.read(bench.recipe("start"))), new_adapter_name())
             seen: dict[str, torch.Tensor] = {}
             name = (
                 "bert.encoder.layer.1.attention.self.value" if base == "encoder" else "model.layers.1.self_attn.v_proj"
             )
-            hook = setup.model.get_submodule(name).register_forward_hook(
+            hook = loaded.model.get_submodule(name).register_forward_hook(
                 lambda module, given, out, seen=seen: seen.update(value=out)
             )
-            ids = torch.tensor([setup.tokenizer("Profit rose.", add_special_tokens=False)["input_ids"][:5]])
-            setup.model.eval()(input_ids=ids)
+            ids = torch.tensor([loaded.tokenizer("Profit rose.", add_special_tokens=False)["input_ids"][:5]])
+            loaded.model.eval()(input_ids=ids)
             hook.remove()
-            adapted: Any = setup.method.attach(setup.model, setup.site)
-            prefix = adapted.prompt_encoder[setup.site.adapter_name].embedding.weight
+            adapted: Any = loaded.method.attach(loaded.model, loaded.context)
+            prefix = adapted.prompt_encoder[loaded.context.adapter_name].embedding.weight
             assert torch.allclose(prefix[:, -seen["value"].shape[-1] :], seen["value"][0], atol=1e-5)

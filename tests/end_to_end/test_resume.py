@@ -72,7 +72,7 @@ def interrupted(folder: Path, **training: Any) -> tuple[dict[str, Any], ahf.Regi
 
 def test_what_broke_off_is_neither_continued_nor_thrown_away_unasked(tmp_path: Path) -> None:
     recipe, registry = interrupted(tmp_path)
-    with pytest.raises(ahf.BadRecipe, match="broke off after step 5 .* --resume .* --restart"):
+    with pytest.raises(ahf.BadRecipe, match="was interrupted after step 5 .* --resume .* --restart"):
         ahf.train(recipe, registry=registry)
     with pytest.raises(ahf.BadRecipe, match="one of them"):
         ahf.train(recipe, registry=registry, resume=True, restart=True)
@@ -111,7 +111,7 @@ def test_a_run_that_is_going_on_is_not_taken_over(tmp_path: Path) -> None:
 
     recipe = ahf.Recipe.read({"name": "acme/tone", "corpus": "headlines"})
     first = open_run(tmp_path, recipe, resume=False, restart=False)
-    with pytest.raises(ahf.BadRecipe, match="going on in another process"):
+    with pytest.raises(ahf.BadRecipe, match="running in another process"):
         open_run(tmp_path, recipe, resume=True, restart=False)
     second = open_run(tmp_path, recipe, resume=False, restart=False)
     assert first.path != second.path

@@ -208,9 +208,9 @@ def test_a_window_that_cannot_be_measured_is_refused_before_the_first_is_trained
     figures = [{**row, "tone": "0.1" if row["at"] >= "2020-10" else str(place % 5)} for place, row in enumerate(rows)]
     recipe = walk(written(table, figures), encoder, head="regress")
     recipe["corpus"]["target"] = recipe["corpus"].pop("label")
-    with pytest.raises(ahf.BadCorpus, match="window 3 of 3: corpus .*, test part: r2 is no number"):
+    with pytest.raises(ahf.BadCorpus, match="window 3 of 3: corpus .*, test part: r2 is undefined"):
         ahf.preview_series(recipe)
-    with pytest.raises(ahf.BadCorpus, match="window 3 of 3: corpus .*, test part: r2 is no number"):
+    with pytest.raises(ahf.BadCorpus, match="window 3 of 3: corpus .*, test part: r2 is undefined"):
         ahf.train_series(recipe)
     assert ahf.Registry().names() == []
 

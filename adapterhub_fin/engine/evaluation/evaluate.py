@@ -53,7 +53,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the metrics of a version on a split of a corpus; all fields but `version` and `event` are the event's body."""
+    """Hold the metrics of a version on a split of a corpus: all that the event records, its number and the version."""
 
     version: Version
     corpus: str
@@ -214,8 +214,8 @@ def _measured(
         log.warning("%s", warning)
     functions = metric_functions(adapter.manifest.head.name, adapter.head.labels)
     metrics = {name: float(function(truth, predicted)) for name, function in functions.items()}
-    if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
-        raise BadCorpus(f"corpus {corpus}, {split} part: {wrong[0]} is no number on these rows: measure on others")
+    if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
+        raise BadCorpus(f"corpus {corpus}, {split} part: {undefined[0]} is undefined on these rows: measure on others")
     unit_ids = _units(adapter, table, len(examples))[order]
     with progress("resampling", resamples) as advance:
         ranges = intervals(
@@ -258,10 +258,10 @@ def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: i
             outputs.append(output.float().cpu().numpy())
             advance(len(rows))
     stacked = np.concatenate(outputs)
-    if spoilt := int((~np.isfinite(stacked)).reshape(len(stacked), -1).any(1).sum()):
+    if broken := int((~np.isfinite(stacked)).reshape(len(stacked), -1).any(1).sum()):
         raise BadCorpus(
-            f"{spoilt:,} of {len(stacked):,} answers hold no number (nan or inf), so that nothing can be measured: "
-            "see to the weights of the adapter and its base (ahf verify), or measure in float32"
+            f"{broken:,} of {len(stacked):,} predictions are NaN or infinite, so nothing can be measured: check the "
+            "weights of the adapter and its base (ahf verify), or measure in float32"
         )
     return head.truth(_stacked(truths)), head.decide(stacked)
 

@@ -58,7 +58,7 @@ def check_defined(head: HeadImplementation, rows: Dataset, metrics: Collection[s
     """Raise BadCorpus where the rows of a split leave one of these metrics undefined."""
     for name, reason in head.undefined_metrics(rows).items():
         if name in metrics:
-            raise BadCorpus(f"corpus {corpus}, {split} part: {name} is no number where {reason}: give it other rows")
+            raise BadCorpus(f"corpus {corpus}, {split} part: {name} is undefined where {reason}: give it other rows")
 
 
 def check_parts(

@@ -31,9 +31,9 @@ def rows_seen(version: LocatedVersion, table: Dataset) -> int | None:
     keys = text_keys(table)
     if keys is None:
         return None
-    seen, known = _seen(version, keys)
+    seen, complete = _seen(version, keys)
     count = sum(key in seen for key in keys)
-    return count if known or count else None
+    return count if complete or count else None
 
 
 def _seen(located: LocatedVersion, keys: Sequence[str]) -> tuple[set[str], bool]:

@@ -119,7 +119,7 @@ class Differences:
             return 0.0
         moved = math.hypot(*(float(torch.linalg.vector_norm(_difference(*pair))) for pair in mapped))
         if not math.isfinite(moved):
-            raise Unsupported(f"{key} holds values that are no numbers: the tuning diverged")
+            raise Unsupported(f"{key} holds NaN or infinite values: the tuning diverged")
         size = math.hypot(*(float(torch.linalg.vector_norm(_precise(other))) for _, other in mapped))
         return moved / size if size else math.inf
 

@@ -75,9 +75,7 @@ def fitted(exact: Tensor, dtype: torch.dtype, key: str) -> Tensor:
     if exact.dtype == dtype:
         return exact
     if not bool(exact.isfinite().all()):
-        raise Unsupported(
-            f"{key} would hold values that are no numbers: see to the base's weights and the adapter's alpha"
-        )
+        raise Unsupported(f"{key} would hold NaN or infinite values: check the base's weights and the adapter's alpha")
     rounded = exact.to(dtype)
     if not bool(rounded.isfinite().all()):
         name = str(dtype).removeprefix("torch.")

@@ -90,7 +90,7 @@ class StoredChanges(ABC):
     def _finite(self, tensor: Tensor, name: str) -> Tensor:
         if not bool(torch.isfinite(tensor).all()):
             raise BadMerge(
-                f"{self.called} holds values that are no numbers, in {name}: its training diverged, leave it out"
+                f"{self.called} holds NaN or infinite values, in {name}: its training diverged, leave it out"
             )
         return tensor
 

@@ -1,1 +1,1 @@
-"""Plan a run before anything is loaded: its parameters, memory and time, rehearsed on tensors without values."""
+"""Estimate a run before anything is loaded: parameters, memory and time, from a dry run on fake tensors."""

@@ -1,4 +1,4 @@
-"""Other ways to run a recipe that need less memory, the least costly ones first."""
+"""Find other ways to run a recipe that need less memory, the least costly ones first."""
 
 from __future__ import annotations
 
@@ -19,74 +19,75 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import PreparedRun
 
 Setting = tuple[str, "PreparedRun"]  # as --set takes it, and the run with it
-SHORTEST = 16  # tokens: half of a shorter row would say nothing
+SHORTEST = 16  # tokens: no row is cut below this
 
 
-def alternatives(draft: PreparedRun) -> Iterator[Sequence[Setting]]:
-    """Groups of settings, each from mild to strong: the same result in parts, then more time, then other weights.
+def alternatives(prepared: PreparedRun) -> Iterator[Sequence[Setting]]:
+    """Yield groups of settings, each from mild to strong.
 
-    What a recipe has already, and what does not go with it, is left out.
+    The groups are, in order: the same result in smaller parts, more time, both, a base in four bits, and shorter rows.
+    Settings that the recipe has already, or that do not go with its method, are left out.
     """
-    training = draft.recipe.training
-    parts = [(f"training.accumulate={n}", {"accumulate": n}) for n in _divisors(draft)]
-    again = [("training.recompute=true", {"recompute": True})] if not training.recompute else []
-    both = [(f"{again[0][0]} {parts[-1][0]}", {**again[0][1], **parts[-1][1]})] if again and parts else []
-    for group in (parts, again, both):
-        yield [(setting, changed) for setting, keys in group if (changed := _with(draft, keys)) is not None]
-    yield list(_four_bits(draft))
-    yield list(_shorter(draft))
+    training = prepared.recipe.training
+    parts = [(f"training.accumulate={n}", {"accumulate": n}) for n in _divisors(prepared)]
+    recompute = [("training.recompute=true", {"recompute": True})] if not training.recompute else []
+    both = [(f"{recompute[0][0]} {parts[-1][0]}", {**recompute[0][1], **parts[-1][1]})] if recompute and parts else []
+    for group in (parts, recompute, both):
+        yield [(setting, variant) for setting, keys in group if (variant := _with(prepared, keys)) is not None]
+    yield list(_four_bits(prepared))
+    yield list(_shorter(prepared))
 
 
-def _divisors(draft: PreparedRun) -> list[int]:
-    """More parts for a step, each time about twice as many, down to one row a part."""
-    training = draft.recipe.training
+def _divisors(prepared: PreparedRun) -> list[int]:
+    """Return larger numbers of parts for a step, each about twice the one before, up to one row a part."""
+    training = prepared.recipe.training
     rows = training.batch_size // world_size()
-    found, last = [], training.accumulate
+    divisors, last = [], training.accumulate
     for parts in range(training.accumulate + 1, rows + 1):
         if rows % parts == 0 and (parts >= 2 * last or parts == rows):
-            found.append(parts)
+            divisors.append(parts)
             last = parts
-    return found
+    return divisors
 
 
-def _with(draft: PreparedRun, keys: dict[str, Any]) -> PreparedRun | None:
-    """The run with other training; None where its method can't have it."""
-    training = draft.recipe.training.model_copy(update=keys)
+def _with(prepared: PreparedRun, keys: dict[str, Any]) -> PreparedRun | None:
+    """Return the run with other training options; None where its method can't have them."""
+    training = prepared.recipe.training.model_copy(update=keys)
     try:
-        check_training(training, draft.method, draft.recipe.method.name)
+        check_training(training, prepared.method, prepared.recipe.method.name)
     except BadRecipe:
         return None
-    return replace(draft, recipe=draft.recipe.model_copy(update={"training": training}))
+    return replace(prepared, recipe=prepared.recipe.model_copy(update={"training": training}))
 
 
-def _four_bits(draft: PreparedRun) -> Iterator[Setting]:
-    """LoRA on a base in four bits, where the run is LoRA and bitsandbytes is installed."""
-    known = extensions().all(Method)
-    if draft.recipe.method.name != "lora" or "qlora" not in known:
+def _four_bits(prepared: PreparedRun) -> Iterator[Setting]:
+    """Yield LoRA on a base in four bits, where the run is LoRA and bitsandbytes is installed."""
+    methods = extensions().all(Method)
+    if prepared.recipe.method.name != "lora" or "qlora" not in methods:
         return
-    options = known["qlora"].load_options().model_fields
-    given = {name: value for name, value in draft.recipe.method.options.items() if name in options}
-    if given != draft.recipe.method.options:
-        return  # it starts in a way that four bits don't know
+    options = methods["qlora"].load_options().model_fields
+    shared = {name: value for name, value in prepared.recipe.method.options.items() if name in options}
+    if shared != prepared.recipe.method.options:
+        return  # qlora lacks one of its options
     try:
-        method = build_installed_plugin(Method, "qlora", given)
-        method.check(draft.config, draft.head.task)
+        method = build_installed_plugin(Method, "qlora", shared)
+        method.check(prepared.config, prepared.head.task)
     except (BadRecipe, PluginError):
         return
-    recipe = draft.recipe.model_copy(update={"method": MethodChoice(name="qlora", **given)})
-    yield "method.name=qlora", replace(draft, recipe=recipe, method=method)
+    recipe = prepared.recipe.model_copy(update={"method": MethodChoice(name="qlora", **shared)})
+    yield "method.name=qlora", replace(prepared, recipe=recipe, method=method)
 
 
-def _shorter(draft: PreparedRun) -> Iterator[Setting]:
-    """Half of the longest row, and half of that: the one change that loses text."""
-    length = max(lengths(draft.examples["train"])) // 2
+def _shorter(prepared: PreparedRun) -> Iterator[Setting]:
+    """Yield half of the longest row, and half of that: the one change that loses text."""
+    length = max(lengths(prepared.examples["train"])) // 2
     for size in (length, length // 2):
         if size < SHORTEST:
             return
-        examples = {part: [_cut(example, size) for example in rows] for part, rows in draft.examples.items()}
-        training = draft.recipe.training.model_copy(update={"max_length": size})
-        recipe = draft.recipe.model_copy(update={"training": training})
-        yield f"training.max_length={size}", replace(draft, recipe=recipe, examples=examples)
+        examples = {split: [_cut(example, size) for example in rows] for split, rows in prepared.examples.items()}
+        training = prepared.recipe.training.model_copy(update={"max_length": size})
+        recipe = prepared.recipe.model_copy(update={"training": training})
+        yield f"training.max_length={size}", replace(prepared, recipe=recipe, examples=examples)
 
 
 def _cut(example: dict[str, Any], size: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The batches that a run will make, told from the lengths of its examples: order is drawn from the seed alone."""
+"""Compute the batches that a run will make, from the lengths of its examples and the seed."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import PreparedRun
 
 Rows = Sequence[Mapping[str, Any]]
-EPOCHS = 3  # looked at: the longest row is in every epoch, and what shares its batch differs little
+EPOCHS = 3  # to look at: the longest row is in every epoch, and the rest of its batch differs little
 
 
-def training_parts(draft: PreparedRun, epoch: int) -> list[list[int]]:
-    """Indices of the training examples of an epoch, as they go through the model together in one process."""
+def training_parts(prepared: PreparedRun, epoch: int) -> list[list[int]]:
+    """Return the indices of an epoch's training examples, grouped as they pass through the model in one process."""
     from adapterhub_fin.engine.data.sampling import LengthGroupedBatches
 
-    training, rows = draft.recipe.training, draft.examples["train"]
+    training, rows = prepared.recipe.training, prepared.examples["train"]
     order = LengthGroupedBatches(lengths(rows), training.batch_size, training.seed)
     order.set_epoch(epoch)
     return _cut(list(order), training.batch_size // (training.accumulate * world_size()))
 
 
-def answer_batches(draft: PreparedRun, split: str) -> list[list[int]]:
-    """The same for an evaluation of the validation or the test part."""
+def answer_batches(prepared: PreparedRun, split: str) -> list[list[int]]:
+    """Return the indices of a split's examples, grouped as an evaluation passes them through the model."""
     from adapterhub_fin.engine.data.sampling import LongestFirst
 
-    training = draft.recipe.training
+    training = prepared.recipe.training
     size = 2 * (training.batch_size // (training.accumulate * world_size()))
-    return _cut(list(LongestFirst(lengths(draft.examples[split]))), size)
+    return _cut(list(LongestFirst(lengths(prepared.examples[split]))), size)
 
 
-def longest_part(draft: PreparedRun) -> Rows:
-    """The training examples that go through the model together and take most memory."""
-    rows = draft.examples["train"]
-    epochs = range(min(EPOCHS, math.ceil(draft.recipe.training.epochs)))
-    return _longest(rows, [batch for epoch in epochs for batch in training_parts(draft, epoch)])
+def longest_part(prepared: PreparedRun) -> Rows:
+    """Return the training examples of the part that takes the most memory."""
+    rows = prepared.examples["train"]
+    epochs = range(min(EPOCHS, math.ceil(prepared.recipe.training.epochs)))
+    return _longest(rows, [batch for epoch in epochs for batch in training_parts(prepared, epoch)])
 
 
-def longest_answer(draft: PreparedRun) -> Rows:
-    """The same of the evaluations."""
-    found = [_longest(draft.examples[split], answer_batches(draft, split)) for split in ("validation", "test")]
-    return max(found, key=_padded)
+def longest_answer(prepared: PreparedRun) -> Rows:
+    """Return the examples of the evaluation batch that takes the most memory."""
+    longest = [_longest(prepared.examples[split], answer_batches(prepared, split)) for split in ("validation", "test")]
+    return max(longest, key=_padded)
 
 
-def training_tokens(draft: PreparedRun) -> int:
-    """Tokens of an epoch in one process, padding included."""
-    rows = draft.examples["train"]
-    return sum(_padded([rows[i] for i in batch]) for batch in training_parts(draft, 0))
+def training_tokens(prepared: PreparedRun) -> int:
+    """Return the tokens of an epoch in one process, including padding."""
+    rows = prepared.examples["train"]
+    return sum(_padded([rows[i] for i in batch]) for batch in training_parts(prepared, 0))
 
 
-def answer_tokens(draft: PreparedRun, split: str) -> int:
-    """Tokens of one evaluation of a part, padding included."""
-    return sum(_padded([draft.examples[split][i] for i in batch]) for batch in answer_batches(draft, split))
+def answer_tokens(prepared: PreparedRun, split: str) -> int:
+    """Return the tokens of one evaluation of a split, including padding."""
+    return sum(_padded([prepared.examples[split][i] for i in batch]) for batch in answer_batches(prepared, split))
 
 
 def _longest(rows: Rows, batches: Sequence[Sequence[int]]) -> Rows:

@@ -1,4 +1,4 @@
-"""A run's model without its memory: fake tensors have shapes, types and a device, and PyTorch computes with them."""
+"""Build a run's model of fake tensors, which have shapes, dtypes and a device but no memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from adapterhub_fin.engine.base.load_base import spare_head
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES
+from adapterhub_fin.engine.planning.private_torch import FakeTensorMode
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
 from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin_registry.io.safetensors_header import read_header
@@ -30,72 +30,73 @@ FLOATS: dict[str, torch.dtype] = {kind: getattr(torch, name) for kind, name in F
 FOUR_BIT = "Params4bit"  # by name: bitsandbytes need not be installed
 
 
-def shadow_model(draft: PreparedRun, fake: FakeTensorMode) -> nn.Module:
-    """The adapted model as training would have it, in its types and quantization, of fake tensors on the CPU.
+def fake_model(prepared: PreparedRun, fake: FakeTensorMode) -> nn.Module:
+    """Return the adapted model that training would have, in its dtypes and quantization, of fake tensors on the CPU.
 
     Raises BadRecipe for a quantization other than four bits of bitsandbytes.
     """
-    asked = draft.method.loading().get("dtype")
-    dtype = asked or loaded_dtype(draft.config, draft.source.folder) or torch.float32
+    requested = prepared.method.loading().get("dtype")
+    dtype = requested or loaded_dtype(prepared.config, prepared.source.folder) or torch.float32
     with on_meta():
-        skeleton: Any = draft.head.skeleton(draft.config)
+        skeleton: Any = prepared.head.skeleton(prepared.config)
         skeleton = skeleton.to(dtype)
-        drawn = tuple(outside_backbone(skeleton)) if draft.head.task == "SEQ_CLS" else ()
-        _quantize(skeleton, draft)
-        site = dataclasses.replace(draft.site, modules_to_save=drawn, tokenizer=None)  # without values, no text helps
-        model = draft.method.attach(skeleton, site)
-    align_padding(model, draft.tokenizer)
+        modules_to_save = tuple(outside_backbone(skeleton)) if prepared.head.task == "SEQ_CLS" else ()
+        _quantize(skeleton, prepared)
+        # Without values, a tokenizer is of no use to a method.
+        context = dataclasses.replace(prepared.context, modules_to_save=modules_to_save, tokenizer=None)
+        model = prepared.method.attach(skeleton, context)
+    align_padding(model, prepared.tokenizer)
     with fake:
         _materialise(model, dtype)
     return model
 
 
 def loaded_dtype(config: PretrainedConfig, folder: Path) -> torch.dtype | None:
-    """The type that Transformers loads a base in: the configuration's, else that of its file's first floats.
+    """Return the dtype that Transformers loads a base in: the configuration's, else that of the first float tensor.
 
-    Of the file the header alone is read; None where neither says it.
+    Only the headers of the files are read. Returns None where neither states a dtype.
     """
     stated = getattr(config, "dtype", None)
     if stated is not None:
-        found: torch.dtype = stated if isinstance(stated, torch.dtype) else getattr(torch, str(stated))
-        return found
+        dtype: torch.dtype = stated if isinstance(stated, torch.dtype) else getattr(torch, str(stated))
+        return dtype
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            kinds = [FLOATS[each.dtype] for each in read_header(path.resolve()).values() if each.dtype in FLOATS]
+            dtypes = [FLOATS[info.dtype] for info in read_header(path.resolve()).values() if info.dtype in FLOATS]
         except (NotAnAdapter, OSError):
-            continue  # training will say what is wrong with the file; a plan needs none
-        if kinds:
-            return kinds[0]
+            continue  # training will report what is wrong with the file
+        if dtypes:
+            return dtypes[0]
     return None
 
 
-def _quantize(skeleton: Any, draft: PreparedRun) -> None:
-    """Put the layers that hold quantized weights in place of the linear ones, as Transformers does before loading."""
-    wanted = draft.method.loading().get("quantization_config")
-    stored = getattr(draft.config, "quantization_config", None)
-    if stored is not None or (wanted is not None and not getattr(wanted, "load_in_4bit", False)):
+def _quantize(skeleton: Any, prepared: PreparedRun) -> None:
+    """Replace linear layers with layers of quantized weights, as Transformers does before loading."""
+    requested = prepared.method.loading().get("quantization_config")
+    stored = getattr(prepared.config, "quantization_config", None)
+    if stored is not None or (requested is not None and not getattr(requested, "load_in_4bit", False)):
         raise BadRecipe("plan knows four bits of bitsandbytes and no other quantization: try ahf train --dry-run")
-    if wanted is None:
+    if requested is None:
         return
     from transformers.quantizers.auto import AutoHfQuantizer
 
     build: Any = AutoHfQuantizer
-    spare_head(wanted, draft.head, draft.source.folder)
-    quantizer = build.from_config(wanted)
+    spare_head(requested, prepared.head, prepared.source.folder)
+    quantizer = build.from_config(requested)
     quantizer.preprocess_model(skeleton, device_map={"": "cpu"}, dtype=skeleton.dtype)
     quantizer.postprocess_model(skeleton)
 
 
 def _materialise(model: nn.Module, dtype: torch.dtype) -> None:
-    """Fake tensors in place of all meta ones: parameters, buffers and plain attributes; what is shared stays shared."""
-    made: dict[int, Tensor] = {}
+    """Replace all meta tensors with fake ones: parameters, buffers and plain attributes. Shared tensors stay shared."""
+    replaced: dict[int, Tensor] = {}
     for module in model.modules():
         for holder in (vars(module), *(value for value in vars(module).values() if isinstance(value, dict))):
             for name, value in list(holder.items()):
                 if isinstance(value, Tensor) and value.is_meta:
-                    if id(value) not in made:
-                        made[id(value)] = _fake(value, dtype)
-                    holder[name] = made[id(value)]
+                    if id(value) not in replaced:
+                        replaced[id(value)] = _fake(value, dtype)
+                    holder[name] = replaced[id(value)]
 
 
 def _fake(value: Tensor, dtype: torch.dtype) -> Tensor:
@@ -106,9 +107,10 @@ def _fake(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _four_bit(value: Any, dtype: torch.dtype) -> Tensor:
-    """Packed values and their constants, as bitsandbytes holds them; its own class can't hold a fake tensor.
+    """Return packed values and their constants, as bitsandbytes holds them.
 
-    Its own function can't be called: it would keep a fake table for every later use in this process.
+    Its own class can't hold a fake tensor, and its own function would keep a fake table for every later use in this
+    process.
     """
     from bitsandbytes.functional import QuantState
 
@@ -133,13 +135,16 @@ def _four_bit(value: Any, dtype: torch.dtype) -> Tensor:
         **nested,
     )
     weight.bnb_quantized = True
-    found: Tensor = weight
-    return found
+    result: Tensor = weight
+    return result
 
 
 @contextmanager
-def shadow_experts() -> Iterator[None]:
-    """Let Transformers compute fused experts by its own fallback: torch's kernel takes no fake float32 (torch 2.13)."""
+def expert_fallback() -> Iterator[None]:
+    """Make Transformers compute fused experts by its own fallback.
+
+    torch's kernel takes no fake float32 tensors (torch 2.13).
+    """
     from transformers.integrations import moe
 
     before = getattr(moe, "_can_use_grouped_mm", None)
@@ -153,10 +158,10 @@ def shadow_experts() -> Iterator[None]:
         setattr(moe, "_can_use_grouped_mm", before)  # noqa: B010
 
 
-def held(model: nn.Module) -> list[Tensor]:
-    """All that a model holds in memory: parameters, buffers, and the constants of quantized weights."""
+def resident_tensors(model: nn.Module) -> list[Tensor]:
+    """Return all tensors that a model keeps in memory: parameters, buffers, and the constants of quantized weights."""
     tensors = [*model.parameters(), *model.buffers()]
     for state in (getattr(parameter, "quant_state", None) for parameter in model.parameters()):
-        for each in (state, getattr(state, "state2", None)):
-            tensors += [value for value in vars(each or object).values() if isinstance(value, Tensor)]
+        for constants in (state, getattr(state, "state2", None)):
+            tensors += [value for value in vars(constants or object).values() if isinstance(value, Tensor)]
     return tensors

@@ -1,4 +1,4 @@
-"""What this machine has: memory, and how fast it multiplies, moves bytes and starts an operation."""
+"""Measure this machine, its memory and speed, and estimate a run's duration from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,25 +15,30 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.planning.batches import answer_batches, answer_tokens, training_tokens
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:
     import torch
+
+    from adapterhub_fin.engine.planning.dry_run import DryRun, Phase
+    from adapterhub_fin.engine.planning.memory_tracker import Work
+    from adapterhub_fin.engine.training.prepare import PreparedRun
 else:
     torch = Lazy("torch")
 
-CONTEXT = 500 * 2**20  # of a GPU, what CUDA and its libraries take before the first tensor
+CONTEXT = 500 * 2**20  # bytes of a GPU that CUDA and its libraries take before the first tensor
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where a run would compute; `card` is a GPU of a stated size, here or elsewhere."""
+    """Represent where a run would compute; a `card` is a GPU of a stated size, here or elsewhere."""
 
     kind: Literal["cpu", "cuda", "card"]
     name: str
-    available: int  # bytes that a run may take: on a CPU, with what this process has already
+    available: int  # bytes that a run may take; on a CPU, including what this process has already
 
     @property
     def glibc(self) -> bool:
@@ -41,31 +46,34 @@ class Device:
         return self.kind == "cpu" and platform.libc_ver()[0] == "glibc"
 
 
-def find_device(wanted: str | int | None) -> Device:
-    """`cpu`, `cuda`, or a GPU by its memory in bytes or as 24GB; None is what training would take. Else BadRecipe."""
-    if wanted is None:
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cpu":
+def find_device(device: str | int | None) -> Device:
+    """Return the device for `cpu`, `cuda`, or a GPU's memory in bytes or as 24GB; None is the one training would use.
+
+    Raises BadRecipe for anything else, or for `cuda` on a machine without a GPU.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
         return Device("cpu", f"this machine's CPU, {torch.get_num_threads()} threads", _free() + resident())
-    if wanted == "cuda":
+    if device == "cuda":
         if not torch.cuda.is_available():
             raise BadRecipe("this machine has no GPU: plan for one by its memory, such as --device 24GB")
         return Device("cuda", torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0])
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B?)", str(wanted).strip().upper())
-    if found is None or found[2] not in SIZES:
-        raise BadRecipe(f"the device is cpu, cuda or a GPU's memory such as 24GB, not {wanted!r}")
-    size = int(float(found[1]) * SIZES[found[2]])
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B?)", str(device).strip().upper())
+    if match is None or match[2] not in SIZES:
+        raise BadRecipe(f"the device is cpu, cuda or a GPU's memory such as 24GB, not {device!r}")
+    size = int(float(match[1]) * SIZES[match[2]])
     return Device("card", f"a GPU of {size:,} bytes", size)
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Return the bytes of memory that this process has."""
     return int(psutil.Process().memory_info().rss)
 
 
 def _free() -> int:
-    """Bytes that could be taken without swapping, within the limit of a container."""
-    free = int(psutil.virtual_memory().available)
+    """Return the bytes that can be taken without swapping, within the limit of a container."""
+    free = int(psutil.virtual_speed_file().available)
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:
@@ -75,7 +83,7 @@ def _free() -> int:
 
 @dataclass(frozen=True)
 class Speed:
-    """What a device does in float32: operations and bytes a second, and seconds to start one operation."""
+    """Hold a device's float32 speed: operations and bytes a second, and the seconds it takes to start an operation."""
 
     flops: float
     bytes: float
@@ -83,39 +91,39 @@ class Speed:
 
 
 def known_speed(device: Device) -> Speed | None:
-    """What was measured on this machine before."""
+    """Return the speed that was measured on this machine before; None where it never was."""
     try:
-        return Speed(**json.loads(_memory().read_text(encoding="utf-8"))[device.name])
+        return Speed(**json.loads(_speed_file().read_text(encoding="utf-8"))[device.name])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a cache: measuring again fills it
 
 
 def measure_speed(device: Device) -> Speed:
-    """Multiply, copy and start operations for about a second; remembered in the user's cache.
+    """Multiply, copy and start operations for about a second, and store the speed in the user's cache.
 
-    Raises BadRecipe for a GPU that is not this machine's.
+    Raises BadRecipe for a GPU that is not in this machine.
     """
     if device.kind == "card":
         raise BadRecipe("time can be measured on this machine's own device alone: leave out --time, or --device")
-    side, where = 1024, torch.device("cpu" if device.kind == "cpu" else "cuda")
-    matrix, long = torch.ones(side, side, device=where), torch.ones(2**24, device=where)
-    small, target = torch.ones(8, device=where), torch.empty_like(long)
+    side, torch_device = 1024, torch.device("cpu" if device.kind == "cpu" else "cuda")
+    matrix, long = torch.ones(side, side, device=torch_device), torch.ones(2**24, device=torch_device)
+    small, target = torch.ones(8, device=torch_device), torch.empty_like(long)
     speed = Speed(
         flops=2 * side**3 / _seconds(lambda: matrix @ matrix),
         bytes=2 * long.nbytes / _seconds(lambda: target.copy_(long)),
         start=_seconds(lambda: small + small),
     )
-    known = {}
-    path = _memory()
+    speeds = {}
+    path = _speed_file()
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        speeds = json.loads(path.read_text(encoding="utf-8"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**known, device.name: asdict(speed)}, indent=1), encoding="utf-8")
+    path.write_text(json.dumps({**speeds, device.name: asdict(speed)}, indent=1), encoding="utf-8")
     return speed
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Of one call, over a third of a second after a first one."""
+    """Return the seconds of one call, averaged over a third of a second after a first call."""
     synchronize: Callable[[], object] = torch.cuda.synchronize if torch.cuda.is_available() else bool
     work()
     synchronize()
@@ -129,7 +137,32 @@ def _seconds(work: Callable[[], object]) -> float:
     return passed / max(calls, 1)
 
 
-def _memory() -> Path:
+def _speed_file() -> Path:
     from platformdirs import user_cache_path
 
     return Path(os.environ.get("AHF_CACHE") or user_cache_path("adapterhub_fin")) / "speed.json"
+
+
+def duration(result: DryRun, prepared: PreparedRun, speed: Speed) -> float:
+    """Return the seconds of all epochs, their evaluations and the test, without loading and saving.
+
+    Each operation takes the longer of computing and moving its bytes, plus the time to start it. Work grows with the
+    tokens of a batch; for attention on long rows this overestimates every batch but the longest.
+    """
+    training = prepared.recipe.training
+    parts = prepared.steps * training.accumulate
+    seconds = prepared.steps * (_work(result.update, speed) + len(result.update) * speed.start)
+    seconds += _phase(result.training, parts, training.epochs * training_tokens(prepared), speed)
+    for split, times in (("validation", training.epochs), ("test", 1.0)):
+        batches = times * len(answer_batches(prepared, split))
+        seconds += _phase(result.evaluation, batches, times * answer_tokens(prepared, split), speed)
+    return seconds
+
+
+def _phase(phase: Phase, batches: float, tokens: float, speed: Speed) -> float:
+    per_token = _work(phase.work, speed) / (phase.rows * phase.length)
+    return tokens * per_token + batches * len(phase.work) * speed.start
+
+
+def _work(work: Sequence[Work], speed: Speed) -> float:
+    return sum(max(operation.flops / speed.flops, operation.moved / speed.bytes) for operation in work)

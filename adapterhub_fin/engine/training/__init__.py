@@ -1,1 +1,1 @@
-"""Make versions: train from recipes, one run or one for each window of a walk forward, and save models in memory."""
+"""Create versions: train a recipe, train a walk-forward series, or save a model from memory."""

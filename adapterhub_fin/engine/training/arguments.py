@@ -1,4 +1,4 @@
-"""A recipe's training as Transformers' TrainingArguments, and what of it this machine can't do."""
+"""Translate a recipe's training section into Transformers' TrainingArguments, and refuse what can't run here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ else:
 
 
 def check_training(training: Training, method: MethodImplementation, name: str) -> None:
-    """Raise BadRecipe for what this device, this method or this number of processes can't do."""
+    """Raise BadRecipe for training options that this device, this method or this number of processes can't honour."""
     share = training.accumulate * world_size()
     if training.batch_size % share:
         raise BadRecipe(
@@ -42,22 +42,22 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
 
 
 def _trackers() -> list[str]:
-    """The reporting integrations of the Trainer whose packages are installed."""
+    """Return the Trainer's reporting integrations whose packages are installed."""
     import transformers.integrations
 
     integrations: Any = transformers.integrations  # untyped
-    found: list[str] = integrations.get_available_reporting_integrations()
-    return found
+    names: list[str] = integrations.get_available_reporting_integrations()
+    return names
 
 
 def total_steps(training: Training, examples: int) -> int:
-    """Optimizer steps of a whole run, as the Trainer counts them."""
+    """Return the optimizer steps of a whole run, counted as the Trainer counts them."""
     micro = training.batch_size // training.accumulate
     return math.ceil(math.ceil(math.ceil(examples / micro) / training.accumulate) * training.epochs)
 
 
 def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArguments:
-    """What the Trainer is told."""
+    """Return the TrainingArguments of a resolved recipe; checkpoints go to `folder`."""
     per_device = training.batch_size // (training.accumulate * world_size())
     assert training.learning_rate is not None, "a resolved recipe has one"
     from transformers import TrainingArguments
@@ -100,7 +100,7 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
 
 
 def _recomputed(training: Training) -> dict[str, Any]:
-    """Return the arguments that recompute activations, by the name that the installed Transformers has for them."""
+    """Return the arguments that recompute activations, under the name that the installed Transformers has for them."""
     if not training.recompute:
         return {}
     from transformers import TrainingArguments

@@ -1,4 +1,4 @@
-"""One run in several processes (`torchrun`, `accelerate launch`): the first one writes, the others are told."""
+"""Run one training in several processes (`torchrun`, `accelerate launch`): the first writes and broadcasts."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Return whether this process is the one that writes."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def from_first(work: Callable[[], T]) -> T:
-    """What the work gives in the first process, told to all; what it raises there is raised everywhere."""
+    """Call `work` in the first process; return its result, or raise its error, in every process."""
     if world_size() == 1:
         return work()
     from accelerate.utils import broadcast_object_list
 
     _join()
-    told: list[tuple[T | None, Exception | None]] = [(None, None)]
+    broadcast: list[tuple[T | None, Exception | None]] = [(None, None)]
     if is_first():
         try:
-            told = [(work(), None)]
-        except Exception as error:  # the others wait for an answer: they must get one
-            told = [(None, error)]
-    broadcast_object_list(told)
-    given, broke = told[0]
-    if broke is not None:
-        raise broke
-    return cast(T, given)
+            broadcast = [(work(), None)]
+        except Exception as failure:  # the others wait for the broadcast: they must get one
+            broadcast = [(None, failure)]
+    broadcast_object_list(broadcast)
+    result, error = broadcast[0]
+    if error is not None:
+        raise error
+    return cast(T, result)
 
 
 def _join() -> None:
-    """Join the processes, if nothing has yet; who joins leaves, as torch asks."""
+    """Join the processes unless they are joined already, and leave the group at exit, as torch asks."""
     import torch
     from accelerate import PartialState
 
@@ -53,11 +53,11 @@ def _join() -> None:
 
 
 def end(code: int) -> NoReturn:
-    """End one of several processes: what waits for its end runs, and the interpreter is not taken down.
+    """Exit one of several processes: run the exit functions, then skip the interpreter's own shutdown.
 
-    Torch's threads for gloo outlive their group, and now and then abort a process that is taken down around them (of
-    bare scripts of two processes on a busy machine 15 in 54): torchrun then stops the others, and says that a run
-    failed whose version is stored.
+    Torch's gloo threads outlive their process group and sometimes abort a process that shuts down around them (15 of 54
+    runs of a bare two-process script on a busy machine). torchrun would then stop the other processes and report a run
+    as failed whose version is stored.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What a manifest says of a run: where it came from, what it saw, and when that could have been known."""
+"""Build the manifest of a trained version: provenance, data, and when both could have been known."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from adapterhub_fin.recipe.recipe import Recipe
 
 
-def draft_manifest(setup: LoadedRun, metrics: Mapping[str, float], bound: datetime) -> Manifest:
-    """All that is known of a trained version; the registry adds its files and tensors.
+def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: datetime) -> Manifest:
+    """Return the manifest of a trained version; the registry adds its files and tensors.
 
-    What carries no date is not before `bound`, as for `knowledge_record`.
+    Inputs without a date count as known at `bound`, as in `knowledge_record`.
     """
-    recipe, corpora = setup.recipe, setup.corpora
+    recipe, corpora = loaded.recipe, loaded.corpora
     return checked(
         Manifest,
         {
             "method": method_record(recipe.method.name, recipe.method.options),
             "head": {
                 "name": recipe.head.name,
-                "options": {**recipe.head.options, **setup.head.fitted_options()},
-                "labels": setup.head.labels,
-                "modules_to_save": setup.site.modules_to_save,
+                "options": {**recipe.head.options, **loaded.head.fitted_options()},
+                "labels": loaded.head.labels,
+                "modules_to_save": loaded.context.modules_to_save,
             },
-            "base": setup.base.model_dump(),
+            "base": loaded.base.model_dump(),
             "corpus": corpora.record,
-            "knowledge": knowledge_record({"base": setup.source.known or setup.undated, **corpora.known}, bound),
+            "knowledge": knowledge_record({"base": loaded.source.known or loaded.undated, **corpora.known}, bound),
             "metrics": metrics,
             "measured_on": {
                 "split": "test",
@@ -54,7 +54,10 @@ def draft_manifest(setup: LoadedRun, metrics: Mapping[str, float], bound: dateti
 
 
 def recorded_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The run as it was, but for the folder of its base: a base is found again by its id, or asked for by its name."""
+    """Return the recipe as a plain document, without the folder of its base.
+
+    A base with an id is found again by that id; of one without, the folder's name stays. Paths of this machine do not.
+    """
     document = recipe.document()
     if recipe.base.path is not None:
         path = document["base"].pop("path")

@@ -1,4 +1,4 @@
-"""Put a run together from its recipe; everything that can be refused is refused here, the cheap things first."""
+"""Prepare a run from its recipe and refuse whatever can be refused, the cheap checks first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Examples = Mapping[str, Sequence[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run that has been checked as far as it can be without reading a weight."""
+    """Hold a run that has been checked as far as possible without reading a weight."""
 
     recipe: Recipe
     metric: Metric
@@ -52,13 +52,13 @@ class PreparedRun:
     head: HeadImplementation
     tokenizer: PreTrainedTokenizerBase
     examples: Examples
-    site: AttachContext
+    context: AttachContext
     trained_parameters: int
-    unreached: OutOfReach | None  # of the base, by the method
+    unreached: OutOfReach | None  # layers of the base that the method can't adapt
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is no reason to refuse the run, and would surprise whoever looks at its result."""
+        """What does not stop the run but would surprise whoever looks at its result."""
         reach = () if self.unreached is None else (self.unreached.sentence(self.recipe.method.name),)
         return (*self.corpora.warnings, *reach)
 
@@ -70,17 +70,17 @@ class PreparedRun:
 
 @dataclass(frozen=True)
 class LoadedRun(PreparedRun):
-    """A run with everything in place, before the adapter is attached."""
+    """Hold a prepared run with its base loaded, before the adapter is attached."""
 
     model: nn.Module
-    base: Base  # the pin, read before the model was touched
-    undated: KnownAt  # what the base is known by, where it carries no date
+    base: Base  # the fingerprint, taken before the model was changed
+    undated: KnownAt  # when a base without a date of its own counts as known
 
 
 def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> PreparedRun:
-    """The run that a recipe describes, checked; no weight is read.
+    """Return the checked run of a recipe; no weight is read.
 
-    The corpus's rows are read, unless they were before. Raises BadRecipe, UnknownName, PluginError, BaseNotFound or
+    The corpus is read, unless `rows` holds it already. Raises BadRecipe, UnknownName, PluginError, BaseNotFound or
     BadCorpus.
     """
     if recipe.schedule is not None:
@@ -108,14 +108,14 @@ def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None)
     with quiet_loading():
         tokenizer = load_tokenizer(source.folder)
     targets = extensions().targets(str(config.model_type), recipe.method.name)
-    site = AttachContext(
+    context = AttachContext(
         adapter_name=new_adapter_name(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer
     )
     try:
-        trained, unreached = try_out(method, head, config, site)
+        trained, unreached = try_out(method, head, config, context)
     except AdapterHubError:
         raise
-    except Exception as error:  # PEFT and a stranger's method may refuse in any way; the cause is kept
+    except Exception as error:  # PEFT or a third party's method may raise anything; the cause is chained
         raise BadRecipe(
             f"the method {recipe.method.name} can't be attached to a {config.model_type} base: {error}"
         ) from error
@@ -123,64 +123,69 @@ def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None)
         log.warning("%s", unreached.sentence(recipe.method.name))
     examples = _encoded(recipe, corpora, head, tokenizer)
     return PreparedRun(
-        recipe, metric, source, config, corpora, method, head, tokenizer, examples, site, trained, unreached
+        recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached
     )
 
 
-def load_run(plan: PreparedRun, adapter_name: str) -> LoadedRun:
-    """The same run with its base loaded and pinned; raises WrongBase."""
+def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
+    """Return the same run with its base loaded and fingerprinted.
+
+    Raises BadRecipe where a head learning rate is set and the head has no weights.
+    """
     from transformers import set_seed
 
-    set_seed(plan.recipe.training.seed)
+    set_seed(prepared.recipe.training.seed)
     with quiet_loading():
-        model, travelling = load_base(plan.source.folder, plan.head, plan.method)
-    if plan.recipe.training.head_learning_rate is not None and not travelling:
+        model, modules_to_save = load_base(prepared.source.folder, prepared.head, prepared.method)
+    if prepared.recipe.training.head_learning_rate is not None and not modules_to_save:
         raise BadRecipe(
-            f"training.head_learning_rate is for a head that is trained, and {plan.recipe.head.name} has none: drop it"
+            f"training.head_learning_rate needs a head with weights, and {prepared.recipe.head.name} has none: drop it"
         )
-    base = describe_base(model, plan.tokenizer, travelling, plan.source.repository, plan.source.revision)
-    align_padding(model, plan.tokenizer)  # after its configuration was read for the pin
-    site = replace(
-        plan.site,
+    base = describe_base(
+        model, prepared.tokenizer, modules_to_save, prepared.source.repository, prepared.source.revision
+    )
+    align_padding(model, prepared.tokenizer)  # after its configuration was fingerprinted
+    context = replace(
+        prepared.context,
         adapter_name=adapter_name,
-        modules_to_save=tuple(travelling),
-        batches=lambda: _batches(plan),
-        loss=plan.head.loss,
+        modules_to_save=tuple(modules_to_save),
+        batches=lambda: _batches(prepared),
+        loss=prepared.head.loss,
     )
     undated = bounded_now()  # after the base was read
-    given = {name: getattr(plan, name) for name in PreparedRun.__dataclass_fields__}
-    return LoadedRun(**{**given, "site": site}, model=model, base=base, undated=undated)
+    fields = {name: getattr(prepared, name) for name in PreparedRun.__dataclass_fields__}
+    return LoadedRun(**{**fields, "context": context}, model=model, base=base, undated=undated)
 
 
-def _batches(plan: PreparedRun) -> Iterator[dict[str, Any]]:
-    """Training batches in the order of the rows, for a method that looks at data before it starts."""
-    collate, examples = plan.head.collator(plan.tokenizer), plan.examples["train"]
-    for start in range(0, len(examples), plan.recipe.training.batch_size):
-        yield collate(list(examples[start : start + plan.recipe.training.batch_size]))
+def _batches(prepared: PreparedRun) -> Iterator[dict[str, Any]]:
+    """Yield training batches in the order of the rows, for a method that looks at data before training."""
+    collate, examples = prepared.head.collator(prepared.tokenizer), prepared.examples["train"]
+    for start in range(0, len(examples), prepared.recipe.training.batch_size):
+        yield collate(list(examples[start : start + prepared.recipe.training.batch_size]))
 
 
 def _check_length(recipe: Recipe, method: MethodImplementation, config: PretrainedConfig) -> None:
     limit = position_limit(config)
     if limit is not None and recipe.training.max_length + method.num_virtual_tokens > limit:
-        taken = (
+        prompt = (
             f" and the method {recipe.method.name} takes {method.num_virtual_tokens}"
             if method.num_virtual_tokens
             else ""
         )
         raise BadRecipe(
-            f"training.max_length is {recipe.training.max_length}{taken}, and the base has {limit} positions: lower it"
+            f"training.max_length is {recipe.training.max_length}{prompt}, and the base has {limit} positions: lower it"
         )
 
 
 def _encoded(
     recipe: Recipe, corpora: Corpora, head: HeadImplementation, tokenizer: PreTrainedTokenizerBase
 ) -> Examples:
-    found = {}
+    examples = {}
     for split in SPLITS:
         try:
-            found[split] = head.encode(corpora.splits[split], tokenizer, recipe.training.max_length)
+            examples[split] = head.encode(corpora.splits[split], tokenizer, recipe.training.max_length)
         except BadCorpus as error:
             raise BadCorpus(f"corpus {recipe.corpus.name}, {split} part: {error}") from error
-        if not found[split]:
+        if not examples[split]:
             raise BadCorpus(f"corpus {recipe.corpus.name}: the {split} part gives no example: give it more rows")
-    return found
+    return examples

@@ -1,4 +1,4 @@
-"""Draw the progress of a training run on the terminal; silent in a pipe."""
+"""Draw a training run's progress bar on the terminal; print nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 
 class ProgressBar(TrainerCallback):
-    """A bar on the terminal, with the loss and the validation metric; silent in a pipe."""
+    """Show a bar on stderr with the validation metric of each epoch; print nothing in a pipe."""
 
     def __init__(self, metric: str, title: str = "training") -> None:
         self.metric = metric
@@ -21,6 +21,7 @@ class ProgressBar(TrainerCallback):
         self.task: TaskID | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the bar in the process that writes."""
         if not (sys.stderr.isatty() and state.is_world_process_zero):
             return
         columns = (
@@ -35,15 +36,18 @@ class ProgressBar(TrainerCallback):
         self.bar.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Advance the bar by an optimizer step."""
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Show the validation metric of an epoch."""
         if self.bar is not None and self.task is not None:
             value = kwargs["metrics"].get(f"eval_{self.metric}", float("nan"))
             self.bar.update(self.task, description=f"epoch {state.epoch:.0f}: validation {self.metric} {value:.3f}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -1,4 +1,4 @@
-"""Load what a run wrote onto its base again, before it is stored."""
+"""Check that what a run wrote loads onto its base again, before it is stored."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ else:
     torch = Lazy("torch")
 
 
-def check_trained_loads(setup: LoadedRun, folder: Path) -> None:
-    """Load what a run wrote onto its base again, by a method that knows nothing of the training.
+def check_trained_loads(loaded: LoadedRun, folder: Path) -> None:
+    """Load what a run wrote onto its base again, with a fresh method that shares no state with the training.
 
-    The base has no values, unless the method computes with them: then it is read anew.
+    The base is on the meta device, without values, unless the method computes with them: then it is loaded again.
+    Raises what `check_reload` raises where the loaded adapter differs.
     """
-    recipe = setup.recipe
+    recipe = loaded.recipe
     method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
     if method.rebuild_needs_real_weights(folder):
         with quiet_loading(), building(), torch.random.fork_rng(devices=[]):
-            base, _ = load_base(setup.source.folder, setup.head, method)
+            base, _ = load_base(loaded.source.folder, loaded.head, method)
     else:
         with on_meta(), torch.random.fork_rng(devices=[]):
-            base = setup.head.skeleton(setup.config)
-    site = replace(setup.site, adapter_name=new_adapter_name())
-    check_reload(method, base, site, folder, f"what {recipe.method.name} trained")
+            base = loaded.head.skeleton(loaded.config)
+    context = replace(loaded.context, adapter_name=new_adapter_name())
+    check_reload(method, base, context, folder, f"what {recipe.method.name} trained")

@@ -1,7 +1,7 @@
-"""The folder of a run: what it is of, its checkpoints, and which of them a run that broke off goes on from.
+"""Manage the folder of a run: its record, its lock, and the checkpoints that an interrupted run resumes from.
 
-A checkpoint counts once its marker is there, which is written last, after everything was forced to the disk; the one
-before it is deleted only then. So a run that is killed at any moment finds its last checkpoint whole.
+A checkpoint counts once its marker file exists. The marker is written last, after everything else is synced to disk,
+and only then is the checkpoint before it deleted. So a run that is killed at any moment has a complete checkpoint.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ PREFIX = "checkpoint-"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on disk, held by this process until it is released."""
+    """Represent a run on disk, locked by this process until it is released."""
 
     path: Path
-    adapter_name: str  # the same when the run goes on: stored states name parameters by it
-    lock: FileLock | None  # None in a process that works in a folder which another holds
+    adapter_name: str  # unchanged on resume: stored states name parameters by it
+    lock: FileLock | None  # None in a process that shares a folder which another process locked
 
     @property
     def checkpoint(self) -> Path | None:
-        """The last whole checkpoint, or None before the first."""
-        found = checkpoints(self.path)
-        return found[-1] if found else None
+        """The last complete checkpoint, or None before the first."""
+        complete = checkpoints(self.path)
+        return complete[-1] if complete else None
 
     def bind(self, inputs: Mapping[str, Any]) -> None:
-        """Note what the run rests on, such as digests of base and corpus; BadRecipe where it was something else before.
+        """Record digests of the inputs (base, corpus) on the first call; compare them on a resume.
 
-        A run that goes on with other data would give weights that no recipe stands for.
+        Raises BadRecipe where one has changed: a run that resumes on other data would give weights that no recipe
+        describes.
         """
         record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
         if "inputs" not in record:
@@ -56,11 +57,11 @@ class RunFolder:
             if record["inputs"].get(name) != value:
                 raise BadRecipe(
                     f"the run in {self.path} had another {name} ({record['inputs'].get(name)}) than there is now "
-                    f"({value}): put it back to resume, or begin anew with --restart (restart=True)"
+                    f"({value}): put it back to resume, or start again with --restart (restart=True)"
                 )
 
     def release(self) -> None:
-        """Let another process have the run."""
+        """Release the lock, so that another process can have the run."""
         if self.lock is not None:
             self.lock.release()
 
@@ -71,36 +72,37 @@ class RunFolder:
 
 
 def refuse_both(resume: bool | None, restart: bool) -> None:
-    """BadRecipe where a run is to go on and to begin anew."""
+    """Raise BadRecipe where both resume and restart are set."""
     if resume and restart:
-        raise BadRecipe("--resume goes on with a run and --restart begins it anew: give one of them")
+        raise BadRecipe("--resume continues a run and --restart starts it again: give one of them")
 
 
 def open_run(root: Path, recipe: Recipe, *, resume: bool | None, restart: bool) -> RunFolder:
-    """The folder for a run of a recipe: a new one, or the one that broke off.
+    """Return the folder of a recipe's run: a new one, or that of the run that was interrupted.
 
-    An interrupted run of the same recipe is neither continued nor thrown away unasked: BadRecipe names both ways. Where
-    `resume` is None it is continued if there is one.
+    `resume=True` continues an interrupted run of the same recipe, `restart` deletes it, and `resume=None` continues one
+    if there is one. Raises BadRecipe where there is one and neither is set, or none to resume, and WriteFailed for a
+    folder that can't be written.
     """
     refuse_both(resume, restart)
     document = recipe.document()
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        left = [path for path in sorted(root.iterdir()) if _recipe_of(path) == document]
-        free = [held for path in left if (held := _hold(path)) is not None]
+        runs = [path for path in sorted(root.iterdir()) if _recipe_of(path) == document]
+        unlocked = [opened for path in runs if (opened := _lock(path)) is not None]
         if resume:
-            return _last(free) if free else _refuse_resume(root, recipe, going=bool(left))
-        broken = [run for run in free if run.checkpoint is not None]
-        if broken and not restart and resume is None:
-            return _last(free)
-        if broken and not restart:
-            for run in free:
+            return _last(unlocked) if unlocked else _refuse_resume(root, recipe, going=bool(runs))
+        interrupted = [run for run in unlocked if run.checkpoint is not None]
+        if interrupted and not restart and resume is None:
+            return _last(unlocked)
+        if interrupted and not restart:
+            for run in unlocked:
                 run.release()
             raise BadRecipe(
-                f"a run of this recipe broke off {_place(broken[-1])} ({broken[-1].path}): go on with --resume "
-                "(resume=True), or begin anew with --restart (restart=True)"
+                f"a run of this recipe was interrupted {_progress(interrupted[-1])} ({interrupted[-1].path}): "
+                "continue it with --resume (resume=True), or start again with --restart (restart=True)"
             )
-        for run in free:  # what was killed before its first checkpoint holds nothing to lose
+        for run in unlocked:  # those without a checkpoint hold nothing to lose
             run.remove()
         return _create(root, document)
     except OSError as error:
@@ -108,13 +110,13 @@ def open_run(root: Path, recipe: Recipe, *, resume: bool | None, restart: bool) 
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    found = [path for path in run.glob(f"{PREFIX}*") if (path / MARKER).is_file()]
-    return sorted(found, key=_step)
+    """Return the complete checkpoints of a run, oldest first."""
+    complete = [path for path in run.glob(f"{PREFIX}*") if (path / MARKER).is_file()]
+    return sorted(complete, key=_step)
 
 
 def seal(checkpoint: Path, best: str | None) -> None:
-    """Declare a checkpoint whole, then delete all others but the best one."""
+    """Mark a checkpoint as complete, then delete all others but the best one."""
     for path in sorted(checkpoint.rglob("*")):
         if path.is_file():
             _sync(path)
@@ -131,12 +133,12 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(PREFIX))
 
 
-def _place(run: RunFolder) -> str:
+def _progress(run: RunFolder) -> str:
     return f"after step {_step(run.checkpoint)}" if run.checkpoint else "before its first checkpoint"
 
 
 def _last(runs: Sequence[RunFolder]) -> RunFolder:
-    """The run that got furthest; the others are let go."""
+    """Return the run with the most steps, and release the others."""
     chosen = max(runs, key=lambda run: _step(run.checkpoint) if run.checkpoint else 0)
     for run in runs:
         if run is not chosen:
@@ -146,7 +148,7 @@ def _last(runs: Sequence[RunFolder]) -> RunFolder:
 
 def _refuse_resume(root: Path, recipe: Recipe, *, going: bool) -> NoReturn:
     if going:
-        raise BadRecipe(f"the run of this recipe in {root} is going on in another process: wait for it, or stop it")
+        raise BadRecipe(f"the run of this recipe in {root} is running in another process: wait for it, or stop it")
     others = [path.name for path in sorted(root.glob(f"{_stem(recipe.name)}-*")) if _recipe_of(path) is not None]
     hint = f"; {', '.join(others)} is of another recipe under this name" if others else ""
     raise BadRecipe(f"there is no interrupted run of this recipe in {root}{hint}: train without --resume")
@@ -166,8 +168,8 @@ def _create(root: Path, document: Mapping[str, Any]) -> RunFolder:
     return RunFolder(path, adapter_name, lock)
 
 
-def _hold(path: Path) -> RunFolder | None:
-    """The run, if no living process has it."""
+def _lock(path: Path) -> RunFolder | None:
+    """Lock a run and return it; None where another process has it."""
     lock = FileLock(path / LOCK, blocking=False)
     try:
         lock.acquire()
@@ -180,7 +182,7 @@ def _recipe_of(path: Path) -> Any:
     try:
         return _read(path)["recipe"]
     except (OSError, ValueError, KeyError):
-        return None  # no run, or one that was killed before it had begun
+        return None  # no run, or one that was killed before its record was written
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -189,10 +191,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(value, indent=2, sort_keys=True), encoding="utf-8")
-    _sync(draft)
-    draft.replace(path)
+    temporary = path.with_suffix(".draft")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True), encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
 
 
 def _sync(path: Path) -> None:

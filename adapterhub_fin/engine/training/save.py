@@ -1,4 +1,4 @@
-"""Store a PEFT model in memory that another trainer made."""
+"""Store the adapter of a PEFT model in memory, whatever trained it."""
 
 from __future__ import annotations
 
@@ -49,10 +49,17 @@ def save(
     tags: Sequence[str] = (),
     registry: Registry | None = None,
 ) -> Version:
-    """Add the active adapter of a PEFT model to the registry, with its head; the base is pinned from memory.
+    """Add the active adapter of a PEFT model to the registry, with its head; the base is fingerprinted from memory.
 
     `base` is its id, its folder, or `{id, revision, knowledge_end, evidence}`; `corpus` is `{name, knowledge_end,
-    evidence, license}`. What carries no date is bounded by this moment. `labels` default to the model's own.
+    evidence, license}`. Inputs without a date count as known now. `labels` default to the model's own. Raises
+    NotAnAdapter where the model's adapter can't be stored or would load differently, and Refused from a policy or a
+    veto.
+
+    Example:
+        version = ahf.save(peft_model, "acme/mine", base="acme/base", labels=["down", "up"])
+        version.reference  # "acme/mine@1"
+        ahf.load(version.reference, base=model)
     """
     adapter = active_adapter(model)
     choice = base_choice(base, model.peft_config[adapter].base_model_name_or_path)
@@ -65,28 +72,30 @@ def save(
         write_peft_folder(model, adapter, Path(folder), repository, changed)
         if tokenizer is not None:
             store_tokenizer(tokenizer, Path(folder), source)
-        foreign = read_folder(Path(folder), labels or _labels_of(model))
-        modules = foreign.head_modules if foreign.head else ()
-        if foreign.config.get("task_type") == "SEQ_CLS":
-            check_covered(outside_backbone(bare), modules, "the model")
-        apart = (*modules, *stored_embeddings(bare, Path(folder)).modules)
-        parameters = untouched(model, bare, foreign.config, apart)
-        pin = describe_base(bare, tokenizer, apart, repository, choice.revision if choice else None, parameters)
+        peft_folder = read_folder(Path(folder), labels or _labels_of(model))
+        modules_to_save = peft_folder.head_modules if peft_folder.head else ()
+        if peft_folder.config.get("task_type") == "SEQ_CLS":
+            check_covered(outside_backbone(bare), modules_to_save, "the model")
+        own_modules = (*modules_to_save, *stored_embeddings(bare, Path(folder)).modules)
+        parameters = untouched(model, bare, peft_folder.config, own_modules)
+        fingerprint = describe_base(
+            bare, tokenizer, own_modules, repository, choice.revision if choice else None, parameters
+        )
         registry = registry or configured_registries().writable()
         read = [choice.path] if choice is not None and choice.path is not None else []
-        now, record = registry.bounded_now(*read, name=name), pin.model_dump()
-        manifest = foreign_manifest(foreign, record, known_base, corpus, metrics, description, license, tags, now)
-        site = AttachContext(
+        now, record = registry.bounded_now(*read, name=name), fingerprint.model_dump()
+        manifest = foreign_manifest(peft_folder, record, known_base, corpus, metrics, description, license, tags, now)
+        context = AttachContext(
             adapter_name=new_adapter_name(),
-            modules_to_save=tuple(modules),
-            task=foreign.config.get("task_type"),
+            modules_to_save=tuple(modules_to_save),
+            task=peft_folder.config.get("task_type"),
             base=repository,
         )
         method = build_installed_plugin(Method, manifest.method.name, manifest.method.options)
-        check_reload(method, bare, site, Path(folder), f"the adapter {adapter!r}")
+        check_reload(method, bare, context, Path(folder), f"the adapter {adapter!r}")
         version = registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
     if choice is not None and choice.path is not None:
-        bases.remember(fingerprint_key(pin), choice.path.expanduser())
+        bases.remember(fingerprint_key(fingerprint), choice.path.expanduser())
     return version
 
 

@@ -1,8 +1,8 @@
 """Train a walk-forward series: one version for each window of a schedule, each with its own knowledge end.
 
-A window whose inputs have not changed is skipped. What its inputs were is read from the manifests of the versions that
-are there, so that nothing else need be kept: the recipe of the window, the digest of the rows that it learnt from, and
-the base's pin.
+A window whose inputs have not changed is skipped. The inputs are the recipe of the window, the digest of the rows it
+was trained on, and the base's fingerprint. They are read from the manifests of the stored versions, so no other record
+is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.manifest import recorded_recipe
 from adapterhub_fin.engine.training.prepare import load_run, prepare
 from adapterhub_fin.engine.training.run_folder import refuse_both
-from adapterhub_fin.engine.training.train import Source, named, read_recipe, run
+from adapterhub_fin.engine.training.train import Source, read_recipe, require_name, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
@@ -47,34 +47,35 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Planned:
-    """One window of a series, and the version that it has already, where its inputs are those of one."""
+    """Represent one window of a series, with its version where one with the same inputs is stored."""
 
     window: Window
     recipe: Recipe  # of this window alone
-    rows: Mapping[str, int]  # by part
-    notes: Mapping[str, int]  # rows that were left out, counted
-    knowledge_end: datetime  # of what it learns from, the base left out
+    rows: Mapping[str, int]  # by split
+    notes: Mapping[str, int]  # numbers of rows that were left out, by reason
+    knowledge_end: datetime  # of its training rows; the base's is not counted
     version: Version | None
 
 
 @dataclass(frozen=True)
 class Step:
-    """One window of a series that was trained: its version, and whether it was there before."""
+    """Represent one finished window of a series: its version, and whether it was trained now."""
 
     window: Window
     version: Version
-    trained: bool  # False: its inputs were those of this version already
+    trained: bool  # False where a version with the same inputs was stored before
 
 
 @dataclass(frozen=True)
 class Series:
-    """What training a schedule gave, oldest window first."""
+    """Hold the result of training a schedule, oldest window first."""
 
     name: str
     steps: Sequence[Step]
 
     @property
     def versions(self) -> list[Version]:
+        """The version of each window, oldest window first."""
         return [step.version for step in self.steps]
 
 
@@ -88,31 +89,36 @@ def train_series(
     restart: bool = False,
     **keys: Any,
 ) -> Series:
-    """Train one version for each window of the recipe's schedule, but for those that have theirs.
+    """Train one version for each window of the recipe's schedule, except windows that have one.
 
-    Every window is divided and checked before the first is trained. A window that broke off goes on from its last
-    checkpoint, with `resume` or without, or begins anew with `restart`. Raises what `train` raises; what was trained
-    until then is stored.
+    Every window is divided and checked before the first is trained. A window that was interrupted resumes from its last
+    checkpoint, with or without `resume`, or starts again with `restart`. Raises what `train` raises; versions trained
+    until then stay stored.
+
+    Example:
+        series = ahf.train_series("recipes/walk.yaml")
+        [version.reference for version in series.versions]
+        [step.window.cutoff for step in series.steps if step.trained]
     """
     refuse_both(resume, restart)
-    whole = _scheduled(named(read_recipe(recipe, overrides, keys)))
+    scheduled = _scheduled(require_name(read_recipe(recipe, overrides, keys)))
     registry = registry or configured_registries().writable()
-    registry.check_writable()  # told before the work, not after
-    bases.find_base(whole.base, download=download)
-    rows = read_rows(whole.corpus, whole.head.name)
-    plan = _still_on_this_base(_planned(whole, rows, registry), download)
-    _tell_of_the_base(whole, plan)
+    registry.check_writable()  # refuse before the work, not after it
+    bases.find_base(scheduled.base, download=download)
+    rows = read_rows(scheduled.corpus, scheduled.head.name)
+    plan = _without_other_bases(_planned(scheduled, rows, registry), download)
+    _warn_of_late_base(scheduled, plan)
     steps = []
-    for number, each in enumerate(plan, 1):
-        version = each.version
+    for number, planned in enumerate(plan, 1):
+        version = planned.version
         if version is None:
-            title = f"window {number} of {len(plan)}, cut-off {each.window.cutoff}"
-            drafted = prepare(each.recipe, download=download, rows=rows)
-            version = run(drafted, registry, resume=None, restart=restart, title=title).version
+            title = f"window {number} of {len(plan)}, cut-off {planned.window.cutoff}"
+            prepared = prepare(planned.recipe, download=download, rows=rows)
+            version = run(prepared, registry, resume=None, restart=restart, title=title).version
             log.info("%s is %s", title, version.reference)
-            gc.collect()  # a Trainer and its callbacks name one another, and hold the model until they are collected
-        steps.append(Step(each.window, version, trained=each.version is None))
-    return Series(str(whole.name), steps)
+            gc.collect()  # a Trainer and its callbacks refer to one another, and keep the model alive until then
+        steps.append(Step(planned.window, version, trained=planned.version is None))
+    return Series(str(scheduled.name), steps)
 
 
 def preview_series(
@@ -123,24 +129,29 @@ def preview_series(
     download: bool = False,
     **keys: Any,
 ) -> list[Planned]:
-    """The windows of a recipe's schedule with the rows of each part, oldest first; nothing is trained.
+    """Return the windows of a recipe's schedule with the rows of each split, oldest first; train nothing.
 
-    The first is checked as `preview` checks a run. No weight is read, so that a base whose weights changed under its
-    name is not noticed here.
+    The first window is checked as `preview` checks a run. No weight is read, so a base whose weights changed under the
+    same name is not noticed here. Raises what `preview` raises.
+
+    Example:
+        windows = ahf.preview_series("recipes/walk.yaml")
+        windows[0].window.cutoff, windows[0].rows["train"]
+        sum(planned.version is None for planned in windows)  # how many would be trained
     """
-    whole = _scheduled(read_recipe(recipe, overrides, keys))
-    bases.find_base(whole.base, download=download)
-    rows = read_rows(whole.corpus, whole.head.name)
-    plan = _planned(whole, rows, registry or configured_registries().writable_or_first())
+    scheduled = _scheduled(read_recipe(recipe, overrides, keys))
+    bases.find_base(scheduled.base, download=download)
+    rows = read_rows(scheduled.corpus, scheduled.head.name)
+    plan = _planned(scheduled, rows, registry or configured_registries().writable_or_first())
     prepare(plan[0].recipe, download=download, rows=rows)
-    _tell_of_the_base(whole, plan)
+    _warn_of_late_base(scheduled, plan)
     return plan
 
 
 def largest_window(recipe: Recipe) -> Recipe:
-    """The run of the window that learns from the most rows."""
-    whole = _scheduled(recipe)
-    plan = _planned(whole, read_rows(whole.corpus, whole.head.name), None)
+    """Return the recipe of the window with the most training rows. Raises BadRecipe without a schedule."""
+    scheduled = _scheduled(recipe)
+    plan = _planned(scheduled, read_rows(scheduled.corpus, scheduled.head.name), None)
     return max(plan, key=lambda planned: planned.rows["train"]).recipe
 
 
@@ -151,33 +162,42 @@ def _scheduled(recipe: Recipe) -> Recipe:
 
 
 def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Planned]:
-    """Every window; without a registry none has its version."""
+    """Return every window, oldest first; without a registry none has a version."""
     table, corpus = rows.table, recipe.corpus.called
     windows = _windows(recipe, rows)
-    there = {} if recipe.name is None or registry is None else _versions_by_inputs(registry, recipe.name)
+    trained_versions = {} if recipe.name is None or registry is None else _versions_by_inputs(registry, recipe.name)
     method = method_record(recipe.method.name, recipe.method.options)["options"]
     lines = list(corpus_lines(table))  # once: windows share most of their rows
     labels = table["label"][:] if "label" in extensions().get(Head, recipe.head.name).consumes else None
-    found = []
+    planned = []
     for number, window in enumerate(windows, 1):
-        alone = recipe.window(window)
+        window_recipe = recipe.window(window)
         try:
-            division = divide(table, alone.corpus.splitter, corpus)
+            division = divide(table, window_recipe.corpus.splitter, corpus)
             if labels is not None:
-                check_labels((labels[place] for place in division.places["train"]), corpus)
-            _check_head(alone, division)
+                check_labels((labels[row] for row in division.places["train"]), corpus)
+            _check_head(window_recipe, division)
         except BadCorpus as error:
             raise BadCorpus(f"window {number} of {len(windows)}: {error}") from error
         learnt = learnt_places(division)
-        inputs = _inputs(alone, method, lines_digest(lines[place] for place in learnt))
+        inputs = _inputs(window_recipe, method, lines_digest(lines[row] for row in learnt))
         sizes = {split: len(places) for split, places in division.places.items()}
-        end = max(dates(table)[1][place] for place in learnt)
-        found.append(Planned(window, alone, sizes, {**rows.notes, **division.notes}, end, there.get(inputs)))
-    return found
+        knowledge_end = max(dates(table)[1][row] for row in learnt)
+        planned.append(
+            Planned(
+                window,
+                window_recipe,
+                sizes,
+                {**rows.notes, **division.notes},
+                knowledge_end,
+                trained_versions.get(inputs),
+            )
+        )
+    return planned
 
 
 def _check_head(recipe: Recipe, division: Division) -> None:
-    """Raise BadCorpus where the head can learn nothing from a window's rows, or not be measured on them."""
+    """Raise BadCorpus where the head can't learn from a window's rows or be measured on them."""
     head: HeadImplementation = build_plugin(Head, recipe.head.name, recipe.head.options)
     head.fit_labels(division.splits["train"])
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
@@ -199,10 +219,10 @@ def _windows(recipe: Recipe, rows: Rows) -> list[Window]:
 
 
 def _inputs(recipe: Recipe, method: Mapping[str, Any], corpus: str) -> bytes:
-    """All that decides the weights of a window's version but for the base's own, in one form.
+    """Return, as canonical JSON, all that decides the weights of a window's version except the base's own weights.
 
-    Descriptions, tags and the paths of a machine are left out, and so are releases of libraries: a new one is no reason
-    to train every window again.
+    Descriptions, tags, local paths and library versions are left out: an upgrade is no reason to train every window
+    again.
     """
     recorded = recorded_recipe(recipe)
     head = extensions().options(Head, recipe.head.name, recipe.head.options)
@@ -219,54 +239,61 @@ def _inputs(recipe: Recipe, method: Mapping[str, Any], corpus: str) -> bytes:
 
 
 def _versions_by_inputs(registry: Registry, name: str) -> dict[bytes, Version]:
-    """Every version of a name that came from a recipe, by its inputs; of several with the same, the latest.
+    """Return the versions of a name that came from a recipe, by their inputs; the latest of those with the same inputs.
 
-    One that was yanked counts: trained again it would be the same version.
+    A yanked version counts: training it again would give the same weights.
     """
-    found = {}
+    versions = {}
     for version in registry.versions(name):
         try:
             manifest = version.manifest
             if manifest.recipe is None or manifest.corpus is None or manifest.corpus.digest is None:
                 continue
             recipe = Recipe.read(manifest.recipe)
-            found[_inputs(recipe, manifest.method.options, manifest.corpus.digest)] = version
+            versions[_inputs(recipe, manifest.method.options, manifest.corpus.digest)] = version
         except AdapterHubError:
-            continue  # a manifest or a recipe that can't be read is of no window of the one at hand
-    return found
+            continue  # an unreadable manifest or recipe belongs to no window of this schedule
+    return versions
 
 
-def _still_on_this_base(plan: Sequence[Planned], download: bool) -> list[Planned]:
-    """The same plan, without the versions that were trained on a base whose weights are no longer those at hand."""
-    known = [each for each in plan if each.version is not None]
-    if not known:
+def _without_other_bases(plan: Sequence[Planned], download: bool) -> list[Planned]:
+    """Return the same plan, without versions that were trained on a base with other weights than the one here."""
+    stored = [planned for planned in plan if planned.version is not None]
+    if not stored:
         return list(plan)
-    setup = load_run(prepare(known[0].recipe, download=download), new_adapter_name())
-    same: dict[str, bool] = {}
+    loaded = load_run(prepare(stored[0].recipe, download=download), new_adapter_name())
+    matches: dict[str, bool] = {}
 
-    def fits(version: Version) -> bool:
+    def matches_base(version: Version) -> bool:
         base = version.manifest.base
         key = fingerprint_key(base)
-        if key not in same:
+        if key not in matches:
             try:
-                check_base(setup.model, setup.tokenizer, base, setup.site.modules_to_save, "the base at hand")
-                same[key] = True
+                check_base(loaded.model, loaded.tokenizer, base, loaded.context.modules_to_save, "the base at hand")
+                matches[key] = True
             except WrongBase as error:
                 log.warning(
                     "%s was trained on another base, and its window is trained again: %s", version.reference, error
                 )
-                same[key] = False
-        return same[key]
+                matches[key] = False
+        return matches[key]
 
-    return [replace(each, version=each.version if each.version and fits(each.version) else None) for each in plan]
+    return [
+        replace(planned, version=planned.version if planned.version and matches_base(planned.version) else None)
+        for planned in plan
+    ]
 
 
-def _tell_of_the_base(recipe: Recipe, plan: Sequence[Planned]) -> None:
-    """Say it where the base itself knows too much for the dates that the series is for."""
-    known = bases.known_of(recipe.base)
-    late = [each for each in plan if known is None or known.at >= as_of_instant(each.window.cutoff)]
+def _warn_of_late_base(recipe: Recipe, plan: Sequence[Planned]) -> None:
+    """Warn where the base itself knows of events after the cut-offs of the series."""
+    base_known = bases.known_of(recipe.base)
+    late = [planned for planned in plan if base_known is None or base_known.at >= as_of_instant(planned.window.cutoff)]
     if late:
-        until = f"knows until {format_instant(known.at)}" if known else "has no known end (set base.knowledge_end)"
+        until = (
+            f"knows until {format_instant(base_known.at)}"
+            if base_known
+            else "has no known end (set base.knowledge_end)"
+        )
         log.warning(
             "the base %s: of %d windows, %d are found on their own dates only with include_base=False",
             until,

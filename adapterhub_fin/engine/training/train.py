@@ -1,4 +1,4 @@
-"""Train an adapter from a recipe; the result is a new version in the local registry."""
+"""Train an adapter from a recipe and add it to the local registry as a new version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
-from adapterhub_fin.engine.training.manifest import draft_manifest
+from adapterhub_fin.engine.training.manifest import trained_manifest
 from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare
 from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
@@ -48,21 +48,22 @@ Source = Recipe | str | Path | Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Run:
-    """What training gave: the version, the adapter as it was trained, and the figures."""
+    """Hold the result of training: the version, the adapter as it was trained, and its metrics."""
 
     version: Version
     adapter: Adapter
-    metrics: Mapping[str, float]  # on the held-out test part
-    validation: Mapping[str, float]  # of the checkpoint that was kept
+    metrics: Mapping[str, float]  # on the test split
+    validation: Mapping[str, float]  # of the selected checkpoint
     trained_parameters: int
     steps: int
-    notes: Mapping[str, int]  # rows that the corpus dropped, counted
+    notes: Mapping[str, int]  # numbers of rows that the corpus dropped, by reason
     losses: Sequence[float]  # of training, by epoch
-    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rows by label and part
-    warnings: Sequence[str] = ()  # of labels, of what the method leaves out, of answers that are all one
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of rows, by label and split
+    warnings: Sequence[str] = ()  # of rare labels, layers that the method can't adapt, or a constant prediction
 
     @property
     def reference(self) -> str:
+        """The version's reference."""
         return self.version.reference
 
 
@@ -78,48 +79,70 @@ def train(
 ) -> Run:
     """Train one adapter and add it to the registry.
 
-    The recipe is a file, a mapping, a Recipe, or its keys as keyword arguments. A run of the same recipe that broke off
-    goes on with `resume`, to the weights that it would have had, or is thrown away with `restart`. Raises BadRecipe,
-    UnknownName, BadCorpus or BaseNotFound before the base is loaded, and TrainingFailed when the run itself breaks.
+    The recipe is a file, a mapping, a Recipe, or its keys as keyword arguments. An interrupted run of the same recipe
+    is resumed with `resume`, to the same weights as an uninterrupted one, or deleted with `restart`. Raises BadRecipe,
+    UnknownName, BadCorpus, BaseNotFound or ReadOnly before the base is loaded, and TrainingFailed when the run itself
+    fails.
+
+    Example:
+        run = ahf.train("recipes/tone.yaml", overrides=["training.epochs=3"])
+        run.reference  # "acme/tone@1"
+        run.metrics["accuracy"]  # on the test split
     """
     refuse_both(resume, restart)
-    whole = named(read_recipe(recipe, overrides, keys))
+    checked = require_name(read_recipe(recipe, overrides, keys))
     registry = registry or configured_registries().writable()
-    registry.check_writable()  # told before the work, not after
-    return run(prepare(whole, download=download), registry, resume=resume, restart=restart)
+    registry.check_writable()  # refuse before the work, not after it
+    return run(prepare(checked, download=download), registry, resume=resume, restart=restart)
 
 
-def run(plan: PreparedRun, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training") -> Run:
-    """Train what was drafted and add it; `resume` None goes on with a run that broke off, where there is one."""
-    held: list[RunFolder] = []
-    _bounded_now(plan, registry)  # told before the work, not after
+def run(
+    prepared: PreparedRun, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training"
+) -> Run:
+    """Train a prepared run and add its version; `resume=None` resumes an interrupted run if there is one.
 
-    def place() -> tuple[Path, str]:
-        held.append(open_run(registry.root / "runs", plan.recipe, resume=resume, restart=restart))
-        return held[0].path, held[0].adapter_name
+    Raises BadRecipe from `open_run`, Refused where the clock is wrong, and TrainingFailed when the run itself fails.
+    """
+    opened: list[RunFolder] = []
+    _bounded_now(prepared, registry)  # refuse before the work, not after it
 
-    folder, adapter_name = from_first(place)  # one process holds the run; the others work in the same folder
-    here = held[0] if held else RunFolder(folder, adapter_name, None)
+    def open_folder() -> tuple[Path, str]:
+        opened.append(open_run(registry.root / "runs", prepared.recipe, resume=resume, restart=restart))
+        return opened[0].path, opened[0].adapter_name
+
+    folder, adapter_name = from_first(open_folder)  # one process locks the run; the others share its folder
+    run_folder = opened[0] if opened else RunFolder(folder, adapter_name, None)
     try:
         with drawing():
-            return _run(load_run(plan, adapter_name), registry, here, title)
+            return _run(load_run(prepared, adapter_name), registry, run_folder, title)
     except BaseException:
-        if held and here.checkpoint is None:
-            here.remove()  # nothing to go on from
+        if opened and run_folder.checkpoint is None:
+            run_folder.remove()  # there is nothing to resume from
         raise
     finally:
-        here.release()
+        run_folder.release()
 
 
 def preview(
     recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Any
 ) -> PreparedRun:
-    """What `train` would do, checked as it would be: rows, steps and trained parameters, with no weight read."""
+    """Return the run that `train` would do, checked the same way: rows, steps, trained parameters. No weight is read.
+
+    Raises what `train` raises before the base is loaded.
+
+    Example:
+        prepared = ahf.preview("recipes/tone.yaml")
+        prepared.steps, prepared.trained_parameters
+        prepared.warnings
+    """
     return prepare(read_recipe(recipe, overrides, keys), download=download)
 
 
 def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any]) -> Recipe:
-    """A recipe from a file, a mapping or keyword arguments, with overrides."""
+    """Return a recipe from a file, a mapping, a Recipe or keyword arguments, with overrides applied.
+
+    Raises BadRecipe for a recipe that can't be read, or for a file together with keyword arguments.
+    """
     if isinstance(recipe, Recipe):
         recipe = recipe.document()
     if recipe is None or isinstance(recipe, Mapping):
@@ -129,65 +152,65 @@ def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any
     return Recipe.read(recipe, overrides)
 
 
-def named(recipe: Recipe) -> Recipe:
-    """The recipe, once it says where its version goes."""
+def require_name(recipe: Recipe) -> Recipe:
+    """Return the recipe. Raises BadRecipe where it has no name for its version."""
     if recipe.name is None:
         raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, as in --set name=acme/tone")
     return recipe
 
 
-def _run(setup: LoadedRun, registry: Registry, run: RunFolder, title: str) -> Run:
-    recipe = setup.recipe
+def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: str) -> Run:
+    recipe = loaded.recipe
     if is_first():
-        digest = setup.corpora.record["digest"]
-        run.bind({"corpus": digest, "base": fingerprint_key(setup.base), "number of processes": world_size()})
+        digest = loaded.corpora.record["digest"]
+        run_folder.bind({"corpus": digest, "base": fingerprint_key(loaded.base), "number of processes": world_size()})
     from transformers import set_seed
 
     set_seed(recipe.training.seed)
     with building():
-        model = setup.method.attach(setup.model, setup.site)
+        model = loaded.method.attach(loaded.model, loaded.context)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    trainer = _trainer(setup, model, run.path, title)
+    trainer = _trainer(loaded, model, run_folder.path, title)
     try:
-        _train(trainer, run)
-        held_out: Any = setup.examples["test"]  # a list of rows is a data set to torch, if not to its types
+        _train(trainer, run_folder)
+        held_out: Any = loaded.examples["test"]  # torch takes a list of rows as a dataset; its types do not
         predicted = trainer.predict(held_out, metric_key_prefix="test")
         tested = predicted.metrics or {}
-        warning = _one_answer(setup, predicted)
-    except Exception as error:  # a plugin's head or metric may raise anything, and the checkpoints are worth naming
-        raise TrainingFailed(f"training {recipe.name} broke: {error}{_kept(run)}") from error
+        warning = _one_answer(loaded, predicted)
+    except Exception as error:  # a plugin's head or metric may raise anything; say where the checkpoints are
+        raise TrainingFailed(f"training {recipe.name} failed: {error}{_checkpoint_note(run_folder)}") from error
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
     model.requires_grad_(False)
     metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name)}
-    if wrong := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
-        raise TrainingFailed(f"the metric {wrong[0]} of {recipe.name} is no number{_kept(run)}")
-    reference = from_first(lambda: _store(setup, registry, model, metrics, run))
+    if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
+        raise TrainingFailed(f"{undefined[0]} of {recipe.name} is NaN or infinite{_checkpoint_note(run_folder)}")
+    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder))
     version = registry.resolve(reference)
     return Run(
         version=version,
-        adapter=_adapter(setup, registry, version, model),
+        adapter=_adapter(loaded, registry, version, model),
         metrics=metrics,
-        validation={} if trainer.kept is None else {setup.metric.name: trainer.kept},
+        validation={} if trainer.selected_metric is None else {loaded.metric.name: trainer.selected_metric},
         trained_parameters=trained,
         steps=trainer.state.global_step,
-        notes=setup.corpora.notes,
+        notes=loaded.corpora.notes,
         losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
-        labels=setup.corpora.labels,
-        warnings=[*setup.warnings, *([warning] if warning else [])],
+        labels=loaded.corpora.labels,
+        warnings=[*loaded.warnings, *([warning] if warning else [])],
     )
 
 
-def _one_answer(setup: LoadedRun, predicted: Any) -> str | None:
-    """Log and return a warning where the test part was given one answer alone."""
-    truth = setup.head.truth(np.asarray(predicted.label_ids))
-    warning = one_answer(setup.head, truth, setup.head.decide(np.asarray(predicted.predictions)), "test")
+def _one_answer(loaded: LoadedRun, predicted: Any) -> str | None:
+    """Log and return a warning where every prediction on the test split is the same."""
+    truth = loaded.head.truth(np.asarray(predicted.label_ids))
+    warning = one_answer(loaded.head, truth, loaded.head.decide(np.asarray(predicted.predictions)), "test")
     if warning and is_first():
         log.warning("%s", warning)
     return warning
 
 
-def _trainer(setup: LoadedRun, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
-    training = setup.recipe.training
+def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
+    training = loaded.recipe.training
     from transformers import EarlyStoppingCallback
 
     from adapterhub_fin.engine.training.arguments import arguments
@@ -195,30 +218,30 @@ def _trainer(setup: LoadedRun, model: nn.Module, folder: Path, title: str) -> Ad
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
 
     return AdapterTrainer(
-        method=setup.method,
-        head=setup.head,
-        adapter_name=setup.site.adapter_name,
-        modules_to_save=setup.site.modules_to_save,
+        method=loaded.method,
+        head=loaded.head,
+        adapter_name=loaded.context.adapter_name,
+        modules_to_save=loaded.context.modules_to_save,
         head_rate=training.head_learning_rate,
         checkpoint_steps=training.checkpoint_steps,
         tolerance=training.tolerance,
         model=model,
-        args=arguments(training, setup.metric, folder),
-        train_dataset=setup.examples["train"],
-        eval_dataset=setup.examples["validation"],
-        data_collator=setup.head.collator(setup.tokenizer),
-        compute_metrics=measured(setup.recipe.head.name, setup.head),
+        args=arguments(training, loaded.metric, folder),
+        train_dataset=loaded.examples["train"],
+        eval_dataset=loaded.examples["validation"],
+        data_collator=loaded.head.collator(loaded.tokenizer),
+        compute_metrics=measured(loaded.recipe.head.name, loaded.head),
         callbacks=[
             EarlyStoppingCallback(training.patience),
-            ProgressBar(setup.metric.name, title),
-            *setup.method.callbacks(model, setup.site.adapter_name, setup.steps),
+            ProgressBar(loaded.metric.name, title),
+            *loaded.method.callbacks(model, loaded.context.adapter_name, loaded.steps),
         ],
     )
 
 
-def _train(trainer: AdapterTrainer, run: RunFolder) -> None:
-    """Train to the end, from the last checkpoint where there is one; it may be the end already."""
-    checkpoint = run.checkpoint
+def _train(trainer: AdapterTrainer, run_folder: RunFolder) -> None:
+    """Train to the end, from the last checkpoint if there is one; that checkpoint may be the end already."""
+    checkpoint = run_folder.checkpoint
     if checkpoint is not None:
         from transformers import TrainerState
 
@@ -231,39 +254,47 @@ def _train(trainer: AdapterTrainer, run: RunFolder) -> None:
     trainer.check_best()
 
 
-def _store(setup: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run: RunFolder) -> str:
-    """Add the version; the run's folder is no longer needed then."""
-    recipe, method, adapter_name = setup.recipe, setup.method, setup.site.adapter_name
-    folder = run.path / "adapter"
+def _store(
+    loaded: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run_folder: RunFolder
+) -> str:
+    """Add the version, delete the run's folder, and return the version's reference."""
+    recipe, method, adapter_name = loaded.recipe, loaded.method, loaded.context.adapter_name
+    folder = run_folder.path / "adapter"
     write_adapter(method, model, adapter_name, folder)
     check_bijection(method.tensors(model, adapter_name), folder, f"what {recipe.method.name} saved")
-    check_stored(setup.site.modules_to_save, folder, recipe.method.name)
-    check_trained_loads(setup, folder)
-    manifest = draft_manifest(setup, metrics, _bounded_now(setup, registry))
-    learnt = learnt_texts(setup.corpora.splits)
+    check_stored(loaded.context.modules_to_save, folder, recipe.method.name)
+    check_trained_loads(loaded, folder)
+    manifest = trained_manifest(loaded, metrics, _bounded_now(loaded, registry))
+    learnt = learnt_texts(loaded.corpora.splits)
     version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), learnt=learnt)
     if recipe.base.path is not None:
-        bases.remember(fingerprint_key(setup.base), setup.source.folder)
-    run.remove()
+        bases.remember(fingerprint_key(loaded.base), loaded.source.folder)
+    run_folder.remove()
     return version.reference
 
 
-def _bounded_now(plan: PreparedRun, registry: Registry) -> datetime:
-    """Return the moment that bounds what carries no date in a run; raises Refused where the clock is wrong."""
-    read = (plan.source.folder, *files_read(plan.recipe.corpus))
-    return registry.bounded_now(*read, name=str(plan.recipe.name))
+def _bounded_now(prepared: PreparedRun, registry: Registry) -> datetime:
+    """Return when a run's inputs without a date count as known. Raises Refused where the clock is wrong."""
+    read = (prepared.source.folder, *files_read(prepared.recipe.corpus))
+    return registry.bounded_now(*read, name=str(prepared.recipe.name))
 
 
-def _adapter(setup: LoadedRun, registry: Registry, version: Version, model: nn.Module) -> Adapter:
-    """The adapter as it was trained, or read back where it is stored in another form."""
-    if setup.method.reload_after_save:
-        return load(version.reference, base=setup.source.folder, registry=registry)
-    training = setup.recipe.training
+def _adapter(loaded: LoadedRun, registry: Registry, version: Version, model: nn.Module) -> Adapter:
+    """Return the adapter as it was trained, or loaded again where the method stores another form."""
+    if loaded.method.reload_after_save:
+        return load(version.reference, base=loaded.source.folder, registry=registry)
+    training = loaded.recipe.training
     return Adapter(
-        version, model.eval(), setup.tokenizer, setup.method, setup.head, setup.site.adapter_name, training.max_length
+        version,
+        model.eval(),
+        loaded.tokenizer,
+        loaded.method,
+        loaded.head,
+        loaded.context.adapter_name,
+        training.max_length,
     )
 
 
-def _kept(run: RunFolder) -> str:
-    checkpoint = run.checkpoint
+def _checkpoint_note(run_folder: RunFolder) -> str:
+    checkpoint = run_folder.checkpoint
     return f"; its last good checkpoint is {checkpoint}" if checkpoint else "; it had no checkpoint yet"

@@ -1,4 +1,4 @@
-"""Transformers' Trainer, taught what an adapter is: its loss, its checkpoints, its best one."""
+"""Extend Transformers' Trainer to adapters: the head's loss, resumable checkpoints, and the choice of the best one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATE = "training_state.safetensors"
 
 
 class AdapterTrainer(Trainer):
-    """A Trainer whose loss is the head's, and whose checkpoints hold the adapter and all that resuming it needs."""
+    """Train with the head's loss; write checkpoints that hold the adapter and all that resuming it needs."""
 
     def __init__(
         self,
@@ -59,10 +59,11 @@ class AdapterTrainer(Trainer):
             self.add_callback(_Checkpoints(checkpoint_steps))
 
     def _loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        """The head's mean loss with the method's penalty, weighed by this batch's share of the answers of its step.
+        """Return the head's mean loss plus the method's penalty, times this batch's share of the step's answers.
 
-        The shares of all parts of a step, over accumulation and processes, sum to one: the step's loss is the mean
-        over its answers however it is divided. One that is no number stops the run instead of spoiling it.
+        The shares of all parts of a step, over accumulation and processes, sum to one, so the step's loss is the mean
+        over its answers however the step is divided. The loss is a scalar. Raises FloatingPointError for a NaN or
+        infinite one.
         """
         value = self.head.loss(outputs, labels)
         if not torch.isfinite(value):
@@ -75,39 +76,44 @@ class AdapterTrainer(Trainer):
         return value * share
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """What the answers of one optimizer step weigh together, over its parts and processes."""
+        """Return the total weight of the answers of one optimizer step, over its parts and processes."""
         total = torch.stack([self.head.weight(batch["labels"]) for batch in batch_samples]).sum().to(device)
         return self.accelerator.gather(total[None]).sum() if self.args.world_size > 1 else total
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Run one part of a step.
+
+        Raises FloatingPointError, which names the step and its examples, for a NaN or infinite loss.
+        """
         tokens = inputs["input_ids"]
         try:
             return super().training_step(model, inputs, num_items_in_batch)
         except FloatingPointError as error:
+            indices = ", ".join(map(str, self._example_indices(tokens)))
             raise FloatingPointError(
-                f"{error} at step {self.state.global_step + 1}, in the batch of training examples "
-                f"{', '.join(map(str, self._places(tokens)))}: lower training.learning_rate, or look at these rows"
+                f"{error} at step {self.state.global_step + 1}, in the batch of training examples {indices}: "
+                "lower training.learning_rate, or look at these rows"
             ) from error
 
-    def _places(self, tokens: Tensor) -> list[int]:
-        """Which training examples a batch was made of, told by their tokens."""
+    def _example_indices(self, tokens: Tensor) -> list[int]:
+        """Return the indices of the training examples in a batch of token ids (batch, length)."""
         examples: Any = self.train_dataset
         rows = [row.tolist() for row in tokens.cpu()]
-        starts = {tuple(example["input_ids"]): place for place, example in enumerate(examples)}
-        return sorted(place for ids, place in starts.items() if any(_within(list(ids), row) for row in rows))
+        indices = {tuple(example["input_ids"]): index for index, example in enumerate(examples)}
+        return sorted(index for ids, index in indices.items() if any(_within(list(ids), row) for row in rows))
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW over the adapter, and over the head at its own rate where it has one."""
-        fresh = self.optimizer is None
+        """Return AdamW over the adapter, with the head in a group at its own learning rate where one is set."""
+        is_new = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        if self.head_rate is not None and fresh:
+        if self.head_rate is not None and is_new:
             heads = {id(p) for name, p in self.adapted.named_parameters() if self._is_head(name)}
             for group in list(optimizer.param_groups):
-                mine = [parameter for parameter in group["params"] if id(parameter) in heads]
-                if mine:
+                head_parameters = [parameter for parameter in group["params"] if id(parameter) in heads]
+                if head_parameters:
                     group["params"] = [parameter for parameter in group["params"] if id(parameter) not in heads]
-                    rest = {key: value for key, value in group.items() if key != "params"}
-                    optimizer.add_param_group({**rest, "params": mine, "lr": self.head_rate})
+                    settings = {key: value for key, value in group.items() if key != "params"}
+                    optimizer.add_param_group({**settings, "params": head_parameters, "lr": self.head_rate})
         return optimizer
 
     def _is_head(self, name: str) -> bool:
@@ -124,12 +130,12 @@ class AdapterTrainer(Trainer):
         return LongestFirst(lengths(rows))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """The adapter as others read it, and beside it what resuming needs."""
+        """Write the adapter as PEFT reads it, and next to it the state that resuming needs."""
         folder = Path(str(output_dir or self.args.output_dir))
         write_adapter(self.method, self.adapted, self.adapter_name, folder)
         state = self.method.training_state(self.adapted, self.adapter_name)
-        if spoilt := sorted(name for name, value in state.items() if not torch.isfinite(value).all()):
-            raise FloatingPointError(f"{spoilt[0]} holds values that are no numbers: lower training.learning_rate")
+        if broken := sorted(name for name, value in state.items() if not torch.isfinite(value).all()):
+            raise FloatingPointError(f"{broken[0]} holds NaN or infinite values: lower training.learning_rate")
         write_tensors(state, folder / STATE)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -140,17 +146,17 @@ class AdapterTrainer(Trainer):
             seal(folder, self.state.best_model_checkpoint)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Whether this is the best; what is kept is that, or a later one within the tolerance of it."""
+        """Return whether this metric is the best yet; select its checkpoint, or a later one within the tolerance."""
         is_best: bool = super()._determine_best_metric(metrics, trial)
         assert self.state.best_metric is not None, "it has just been set"
-        off = abs(metrics[f"eval_{self.args.metric_for_best_model}"] - self.state.best_metric)
-        if self.tolerance and (off <= self.tolerance or math.isclose(off, self.tolerance)):
+        gap = abs(metrics[f"eval_{self.args.metric_for_best_model}"] - self.state.best_metric)
+        if self.tolerance and (gap <= self.tolerance or math.isclose(gap, self.tolerance)):
             self.state.best_global_step = self.state.global_step
         return is_best
 
     @property
-    def kept(self) -> float | None:
-        """What the checkpoint that is kept had on validation."""
+    def selected_metric(self) -> float | None:
+        """The validation metric of the selected checkpoint."""
         name, step = f"eval_{self.args.metric_for_best_model}", self.state.best_global_step
         return next((float(log[name]) for log in self.state.log_history if name in log and log["step"] == step), None)
 
@@ -158,18 +164,21 @@ class AdapterTrainer(Trainer):
         self._restore(Path(resume_from_checkpoint))
 
     def check_best(self) -> None:
-        """Raise FloatingPointError where no epoch's metric was a number: the last epoch would pass for the best."""
+        """Raise FloatingPointError where the metric was NaN or infinite after every epoch: no checkpoint is best."""
         if self.state.best_model_checkpoint is None:
             raise FloatingPointError(
-                f"{self.args.metric_for_best_model} of the validation part was no number after any epoch: choose "
-                "another training.metric, or look at these rows"
+                f"{self.args.metric_for_best_model} of the validation part was NaN or infinite after every epoch: "
+                "choose another training.metric, or look at these rows"
             )
 
     def _load_best_model(self) -> None:
         self._restore(Path(str(self.state.best_model_checkpoint)))
 
     def finish(self, state: TrainerState) -> None:
-        """Take a run that had come to its end, but for storing what it gave, to its best checkpoint."""
+        """Load the best checkpoint of a run that had ended training but whose version was not stored yet.
+
+        Raises FloatingPointError where no checkpoint is the best, as `check_best`.
+        """
         self.state = state
         self.check_best()
         self._load_best_model()
@@ -180,28 +189,31 @@ class AdapterTrainer(Trainer):
 
 
 class _EpochOrder(TrainerCallback):
-    """Tell the sampler which epoch it is: accelerate forwards that in some wrappings and not in others."""
+    """Tell the sampler the epoch: accelerate forwards it in some wrappers and not in others."""
 
     def __init__(self, trainer: AdapterTrainer) -> None:
         self.trainer = trainer
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Set the epoch of the sampler."""
         self.trainer.order.set_epoch(int(state.epoch or 0))
 
 
 class _Checkpoints(TrainerCallback):
-    """A checkpoint every so many steps, beside the one after each epoch's evaluation."""
+    """Save a checkpoint every `steps` optimizer steps, besides the one after each epoch's evaluation."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # Not where an epoch ends, where one is made once it was measured: a run that goes on from one made before that
-        # would never measure that epoch.
+        """Ask for a checkpoint, except where an epoch ends: the Trainer saves that one after measuring the epoch.
+
+        A run that resumed from a checkpoint between the two would never measure that epoch.
+        """
         ends = state.epoch % 1 == 0 or state.global_step >= state.max_steps
         control.should_save |= state.global_step % self.steps == 0 and not ends
 
 
 def _within(ids: list[int], row: list[int]) -> bool:
-    """Whether a padded row holds these tokens, on either side of its padding."""
+    """Return whether a padded row holds these tokens, with the padding on either side."""
     return row[: len(ids)] == ids or row[len(row) - len(ids) :] == ids

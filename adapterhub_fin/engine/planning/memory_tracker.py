@@ -1,4 +1,4 @@
-"""Count what a computation holds, moves and multiplies, tensor by tensor, as PyTorch dispatches it."""
+"""Track the memory and the work of a computation, tensor by tensor, as PyTorch dispatches its operations."""
 
 from __future__ import annotations
 
@@ -10,64 +10,65 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import flop_counter
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from adapterhub_fin.engine.planning.private_torch import TorchDispatchMode, tree_leaves
 
 _counting: Any = flop_counter  # untyped, as its library is
 
 
 @dataclass(frozen=True)
 class Work:
-    """One operation: multiplications and additions, and bytes read and written."""
+    """Hold the cost of one operation: floating-point operations, and bytes read and written."""
 
     flops: int
     moved: int
 
 
-class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's own has no types
-    """Every storage from its first tensor to its last, in order, and every operation's work.
+class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's class has no types
+    """Record when each storage is allocated and freed, and the work of each operation.
 
-    Works on fake tensors, whose lives are those of real ones. What depends on values is answered as if they were ones.
+    Fake tensors are freed when real ones would be. Where an operation needs a value, it gets 1.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.work: list[Work] = []
-        self._events: list[tuple[int, int]] = []  # (storage's number, bytes), and (number, -bytes) at its end
+        self._events: list[tuple[int, int]] = []  # (storage's number, bytes); (number, -bytes) when it is freed
         self._live: dict[int, tuple[weakref.ref[Any], int]] = {}  # by id: the storage and its number
         self._labels: dict[int, str] = {}
         self._numbers = 0
 
     def hold(self, tensors: Iterable[Tensor], label: str) -> None:
-        """Enter tensors that exist, under a label; one that has a label keeps it."""
+        """Enter existing tensors under a label; one that has a label keeps it."""
         for tensor in tensors:
             self._labels.setdefault(self._enter(tensor), label)
 
     def label_rest(self, label: str) -> None:
-        """Label all that is alive now and has no label."""
+        """Label all live storages that have no label."""
         for _, number in self._live.values():
             self._labels.setdefault(number, label)
 
     def live(self, label: str) -> int:
-        """Bytes alive now under a label."""
-        return sum(size for found, size in self._blocks(len(self._events)) if found == label)
+        """Return the bytes now live under a label."""
+        return sum(size for block_label, size in self._blocks(len(self._events)) if block_label == label)
 
     @property
     def now(self) -> int:
-        """A place in time, to count from."""
+        """The number of events so far: a moment to count from."""
         return len(self._events)
 
-    def fullest(self, since: int) -> list[tuple[str, int]]:
-        """Label and bytes of every storage at the fullest moment from a place in time to now; no label is ''."""
+    def peak(self, since: int) -> list[tuple[str, int]]:
+        """Return label and bytes of each storage live at the peak since the moment `since`; '' is no label."""
         size = most = sum(change for _, change in self._events[:since])
-        place = since
-        for at, (_, change) in enumerate(self._events[since:], since + 1):
+        peak_at = since
+        for moment, (_, change) in enumerate(self._events[since:], since + 1):
             size += change
             if size > most:
-                most, place = size, at
-        return self._blocks(place)
+                most, peak_at = size, moment
+        return self._blocks(peak_at)
 
     def _blocks(self, stop: int) -> list[tuple[str, int]]:
+        """Return label and bytes of the storages live after the first `stop` events."""
         alive: dict[int, int] = {}
         for number, change in self._events[:stop]:
             if change < 0:
@@ -78,9 +79,9 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTo
 
     def _enter(self, tensor: Tensor) -> int:
         storage = tensor.untyped_storage()
-        known = self._live.get(id(storage))
-        if known is not None and known[0]() is storage:
-            return known[1]
+        entered = self._live.get(id(storage))
+        if entered is not None and entered[0]() is storage:
+            return entered[1]
         self._numbers += 1
         key, number, size = id(storage), self._numbers, storage.nbytes()
         self._events.append((number, size))
@@ -100,16 +101,17 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTo
         if func is torch.ops.aten._local_scalar_dense.default:
             return args[0].dtype == torch.bool or (1.0 if args[0].is_floating_point() else 1)
         out = func(*args, **kwargs)
-        made = [each for each in tree_leaves(out) if isinstance(each, Tensor)]
-        for each in made:
-            self._enter(each)
-        read = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-        moved = 0 if func.is_view else sum(each.numel() * each.itemsize for each in (*read, *made))
+        written = [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
+        for tensor in written:
+            self._enter(tensor)
+        read = [tensor for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)]
+        moved = 0 if func.is_view else sum(tensor.numel() * tensor.itemsize for tensor in (*read, *written))
         self.work.append(Work(_flops(func, args, kwargs, out), moved))
         return out
 
 
 def _flops(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+    """Return the floating-point operations of one dispatched operation; 0 for one without a formula."""
     packet = func._overloadpacket
     count: Callable[..., Any] | None = _ATTENTION.get(packet) or _counting.flop_registry.get(packet)
     if count is None:
@@ -130,7 +132,7 @@ def _cpu_attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Ten
     return int(_counting.sdpa_backward_flop_count(grad.shape, query.shape, key.shape, value.shape))
 
 
-_ATTENTION: Mapping[Any, Callable[..., int]] = {  # PyTorch's own table has the GPU's alone
+_ATTENTION: Mapping[Any, Callable[..., int]] = {  # PyTorch's own table has only the GPU's
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
 }
