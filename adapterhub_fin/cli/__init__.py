@@ -1,4 +1,4 @@
-"""The `ahf` command: a verb is parse, one public call, print; its module is imported when it is typed."""
+"""Run `ahf`: each command parses its arguments, makes one public call and prints; it is imported when it is typed."""
 
 from __future__ import annotations
 
@@ -13,50 +13,48 @@ from typing import Any, NoReturn
 import click
 
 from adapterhub_fin._version import __version__
-from adapterhub_fin.cli.streams import abandon, flush, lossless
+from adapterhub_fin.cli.streams import abandon, escape_unencodable, flush
 
 GROUP = "adapterhub_fin.verbs"
-# What `ahf --help` says of the shipped verbs, so that it imports none of them; a test holds it to their own help.
+# The first lines of the shipped commands' help, so that `ahf --help` imports none of them; a test keeps them equal.
 SUMMARIES = {
     "train": "Train an adapter from a recipe and add it to the registry.",
-    "plan": "Estimate a run's parameters, memory and time before anything is loaded.",
-    "predict": "Answer texts with an adapter, by its name.",
-    "generate": "Write on after prompts with an adapter, by its name.",
-    "embed": "Turn texts into vectors with an adapter, by its name.",
-    "evaluate": "Measure a version on a corpus and record it.",
-    "merge": "Merge adapters of one base into a new version, without the base.",
+    "plan": "Estimate a run's parameters, memory and time without loading any weights.",
+    "predict": "Predict labels, scores or numbers for texts with an adapter.",
+    "generate": "Generate text from prompts.",
+    "embed": "Embed texts as vectors with an adapter.",
+    "evaluate": "Evaluate a version on a corpus and record its metrics.",
+    "merge": "Merge adapters of one base into a new version, without loading the base.",
     "list": "List adapters and their versions.",
-    "search": "Find versions by what is known of them.",
-    "show": "Show what is known of a version.",
-    "sign": "Sign a version, or make a key to sign with.",
+    "search": "Search versions by name, method, metrics, dates and other fields.",
+    "show": "Show a version's manifest, aliases and events.",
+    "sign": "Sign a version, or create a signing key.",
     "alias": "Set, move, remove or list aliases.",
-    "tag": "Give a version a tag, by which it is found, or take one away.",
-    "yank": "Withdraw a version from being chosen; it still answers to its number, aliases and digest.",
-    "rm": "Delete one exact version for good; its number is never used again.",
-    "diff": "Compare two versions: their manifests, and, tensor by tensor, their weights.",
-    "import": "Take in a PEFT folder that another trainer made.",
-    "publish": "Put a version on a Hub, under the next free number there.",
-    "pull": "Take a version from a Hub into the registry.",
-    "export": "Write a version to a plain folder, for PEFT, for vLLM, or folded into its base.",
-    "extract": "Make an adapter of a fully fine-tuned model: its difference from its base, at a rank.",
-    "check": "Say what a serving engine would refuse of a version.",
-    "path": "Print the folder of a version, its files verified.",
-    "serve": "Serve the registry as a Hub, to the clients of any.",
-    "plugins": "List plugins, what they give, and what is broken.",
-    "new-plugin": "Write a plugin package to start from.",
-    "verify": "Hash stored versions again and compare.",
-    "doctor": "Find and explain what is wrong with the registry, and repair it.",
-    "gc": "Remove what dead work and broken-off deletions left behind.",
+    "tag": "Add a tag to a version, or remove one.",
+    "yank": "Withdraw a version; its number, aliases and digest still resolve.",
+    "rm": "Delete one exact version permanently; its number is never reused.",
+    "diff": "Compare the manifests and the weights of two versions, tensor by tensor.",
+    "import": "Import a PEFT folder that was trained elsewhere.",
+    "publish": "Publish a version to a Hub, under the next free number there.",
+    "pull": "Pull a version from a Hub into the registry.",
+    "export": "Export a version to a folder: for PEFT, for vLLM, or merged into its base.",
+    "extract": "Extract a low-rank adapter from a fully fine-tuned model and its base.",
+    "check": "Check whether a serving engine can serve a version.",
+    "path": "Verify a version's files and print its folder.",
+    "serve": "Serve the registry as a Hub, for any Hub client.",
+    "plugins": "List plugins, what they provide and which are broken.",
+    "new-plugin": "Create a plugin package to start from.",
+    "verify": "Verify stored versions: hash their files and compare with the manifests.",
+    "doctor": "Find, explain and repair damage in the registry.",
+    "gc": "Remove what interrupted writes and deletions left behind.",
 }
 EPILOG = 'Tab completion: eval "$(_AHF_COMPLETE=bash_source ahf)" (or zsh_source, fish_source).'
-
-
-# Options that were replaced before the first release, with what each is called now.
+# Options that were renamed before the first release, and their names now.
 RETIRED = {"--tier": "--ignore-base", "--part": "--split", "--licence": "--license"}
 
 
-class Verbs(click.Group):
-    """Verbs from entry points, imported one by one; errors are one line on standard error."""
+class Commands(click.Group):
+    """Look up commands among the entry points and import each one only when it is used."""
 
     def _entries(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=GROUP)}
@@ -71,10 +69,10 @@ class Verbs(click.Group):
             return None
         try:
             command = entry.load()
-        except Exception as error:  # a stranger's verb may fail in any way, and costs itself alone
+        except Exception as error:  # a third party's command may fail in any way; the others still work
             owner = entry.dist.name if entry.dist else "an unknown distribution"
             raise click.ClickException(
-                f"the verb {cmd_name!r} of {owner} can't be loaded: {error!r}; uninstall it or mend it"
+                f"the command {cmd_name!r} of {owner} can't be loaded: {error!r}; fix or uninstall that package"
             ) from error
         return command if isinstance(command, click.Command) else None
 
@@ -86,43 +84,41 @@ class Verbs(click.Group):
         if args and not args[0].startswith("-") and args[0] not in self._entries():
             near = get_close_matches(args[0], self.list_commands(ctx), n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            ctx.fail(f"No such verb {args[0]!r}.{hint}")
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         entries = self._entries()
         shipped = [(name, SUMMARIES[name]) for name in SUMMARIES if name in entries]
-        others = [
+        third_party = [
             (name, f"from {e.dist.name if e.dist else '?'}")
             for name, e in sorted(entries.items())
             if name not in SUMMARIES
         ]
-        for title, rows in (("Verbs", shipped), ("Verbs of other packages", others)):
+        for title, rows in (("Commands", shipped), ("Commands of other packages", third_party)):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
 
 
 @click.group(
-    cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--registry", metavar="NAME", help="Use this one of the configured registries alone.")
+@click.option("--registry", metavar="NAME", help="Use only this one of the configured registries.")
 @click.version_option(__version__, prog_name="ahf")
 @click.pass_context
 def group(context: click.Context, debug: bool, registry: str | None) -> None:
     """Train, version, find, load and merge PEFT adapters for finance, by name, without look-ahead."""
     if not debug:
-        _hush()
+        _silence_libraries()
     if registry is not None:
-        context.with_resource(_chosen(registry))
+        context.with_resource(_use_registry(registry))
 
 
 @contextmanager
-def _chosen(registry: str) -> Iterator[None]:
-    """AHF_REGISTRY for the length of one command."""
-    import os
-
+def _use_registry(registry: str) -> Iterator[None]:
+    """Set AHF_REGISTRY while one command runs."""
     before = os.environ.get("AHF_REGISTRY")
     os.environ["AHF_REGISTRY"] = registry
     try:
@@ -133,10 +129,9 @@ def _chosen(registry: str) -> Iterator[None]:
             os.environ["AHF_REGISTRY"] = before
 
 
-def _hush() -> None:
-    """Keep other libraries' notices off the terminal; errors are raised, and what matters is said by us."""
+def _silence_libraries() -> None:
+    """Keep the notices of other libraries off the terminal; their errors are still raised."""
     import logging
-    import os
     import warnings
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -147,11 +142,11 @@ def _hush() -> None:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run `ahf`; exit 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run `ahf` and exit: 0 for success, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    lossless()
+    escape_unencodable()
     output = sys.stdout
-    if "_AHF_COMPLETE" in os.environ:  # a key was pressed, or the shell asks for its function
+    if "_AHF_COMPLETE" in os.environ:  # the shell asks for completions, or for its completion script
         import_module("adapterhub_fin.cli.completion").register()
     try:
         code = group.main(args=_as_text(arguments), prog_name="ahf", standalone_mode=False)
@@ -167,53 +162,58 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = 130
     except BrokenPipeError:
         abandon()
-        code = 0  # the reader of a pipe has seen enough
+        code = 0  # the reader of the pipe closed it, as `head` does
     except SystemExit:
         if sys.stdout is output:
             raise
-        abandon()  # click has put another in its place, which is its way to tell of the same
+        abandon()  # click replaces stdout and exits when the reader of the pipe has closed it
         code = 0
     except Exception as error:
-        if "--debug" in arguments or not (isinstance(error, OSError) or _is_ours(error)):
+        if "--debug" in arguments or not (isinstance(error, OSError) or _is_own_error(error)):
             raise
-        click.echo(f"ahf: {_sentence(error)}", err=True)
+        click.echo(f"ahf: {_one_line(error)}", err=True)
         code = 1
-    code = _flushed(code if isinstance(code, int) else 0)
+    code = _flush_output(code if isinstance(code, int) else 0)
     if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several, as torchrun starts them
         import_module("adapterhub_fin.engine.training.distributed").end(code)
     sys.exit(code)
 
 
 def _as_text(arguments: list[str]) -> list[str]:
-    """The arguments, each a text or the name of a file; BadText where one is neither. Nothing is imported for ASCII."""
+    """Return the arguments, checked; ASCII needs no check and no import.
+
+    Raises BadText for an argument that is neither text nor a file name.
+    """
     if all(argument.isascii() for argument in arguments):
         return arguments
     checked: list[str] = import_module("adapterhub_fin.plugin.texts").check_arguments(arguments)
     return checked
 
 
-def _sentence(error: Exception) -> str:
-    """An error as one line: of the operating system's, the file, the reason and what to do."""
-    if not isinstance(error, OSError) or error.strerror is None or _is_ours(error):
+def _one_line(error: Exception) -> str:
+    """Return an error as one line; for an error of the operating system, with the file, the reason and what to do."""
+    if not isinstance(error, OSError) or error.strerror is None or _is_own_error(error):
         return str(error)
     if error.filename is None:
-        return f"the output can't be written ({error.strerror}): make room, or send it elsewhere"
-    return f"{error.filename} can't be used ({error.strerror}): name another path, or mend this one"
+        return f"the output can't be written ({error.strerror}): free some space, or redirect it"
+    return f"{error.filename} can't be used ({error.strerror}): give another path, or fix this one"
 
 
-def _flushed(code: int) -> int:
-    """The exit status, once all that was printed is out: 1 where standard output does not take it."""
+def _flush_output(code: int) -> int:
+    """Flush standard output and return the exit status: `code`, or 1 if the output can't be written."""
     try:
         flush()
     except BrokenPipeError:
         abandon()
     except OSError as error:
         abandon()
-        click.echo(f"ahf: standard output takes no more ({error.strerror}): make room, or send it elsewhere", err=True)
+        click.echo(
+            f"ahf: standard output can't be written ({error.strerror}): free some space, or redirect it", err=True
+        )
         return 1
     return code
 
 
-def _is_ours(error: Exception) -> bool:
+def _is_own_error(error: Exception) -> bool:
     errors: Any = import_module("adapterhub_fin_registry.errors")
     return isinstance(error, errors.AdapterHubError)

@@ -1,4 +1,4 @@
-"""python -m adapterhub_fin.cli"""
+"""Run `ahf` with `python -m adapterhub_fin.cli`."""
 
 from adapterhub_fin.cli import main
 

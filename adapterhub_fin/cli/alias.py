@@ -1,4 +1,4 @@
-"""ahf alias"""
+"""Define `ahf alias`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
 @click.command("alias")
 @click.argument("reference", type=REFERENCE)
 @click.argument("alias", required=False)
-@click.option("--remove", is_flag=True, help="Let the alias name nothing.")
-@click.option("--history", is_flag=True, help="Show what the alias has named, and since when.")
-@click.option("--on", metavar="DATE", help="Show what the alias named on DATE (00:00 UTC).")
+@click.option("--remove", is_flag=True, help="Remove the alias.")
+@click.option("--history", is_flag=True, help="Show which versions the alias has named, and since when.")
+@click.option("--on", metavar="DATE", help="Show which version the alias named on DATE (00:00 UTC).")
 @json_option
 def command(reference: str, alias: str | None, remove: bool, history: bool, on: str | None, as_json: bool) -> None:
     """Set, move, remove or list aliases.
 
-    With a version and an ALIAS, the alias names that version from now on; with a name alone, the aliases are listed.
+    With a version and an ALIAS, the alias names that version from now on. With only a name, its aliases are listed.
 
     \b
     Examples:
@@ -38,12 +38,12 @@ def command(reference: str, alias: str | None, remove: bool, history: bool, on: 
     if alias is None and (remove or history or on is not None):
         raise click.UsageError("Name the alias too: ahf alias acme/tone champion --history.")
     if alias is None:
-        registry.resolve(name)  # an unknown name is an error that says which are near
-        found = registry.aliases(name)
+        registry.resolve(name)  # for an unknown name, this raises an error that suggests similar names
+        aliases = registry.aliases(name)
         if as_json:
-            print_json(found)
+            print_json(aliases)
         else:
-            print_table(("alias", "version"), sorted(found.items()))
+            print_table(("alias", "version"), sorted(aliases.items()))
     elif history:
         steps = list(registry.alias_history(name, alias))
         if as_json:

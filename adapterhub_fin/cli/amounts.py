@@ -1,4 +1,4 @@
-"""Amounts as people write them: sizes such as 512MB, and times such as 90d."""
+"""Parse sizes such as 512MB and times such as 90d on the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
 
 
 class Size(click.ParamType[int]):
-    """A number of bytes, such as 512MB."""
+    """Parse a number of bytes, such as 512MB (KB, MB and GB are powers of 1,024)."""
 
     name = "size"
 
@@ -29,7 +29,7 @@ class Size(click.ParamType[int]):
 
 
 class Duration(click.ParamType[timedelta]):
-    """A length of time such as 90d, or the time until a day, which is its beginning in UTC."""
+    """Parse a length of time such as 90d, 12h or 30m, or the time left until a day begins (00:00 UTC)."""
 
     name = "time"
 
@@ -44,5 +44,7 @@ class Duration(click.ParamType[timedelta]):
         except ValueError:
             left = timedelta()
         if left <= timedelta():
-            self.fail(f"{value!r} isn't a time to come: write 90d, 12h or 30m, or a day as 2027-01-31.", param, ctx)
+            self.fail(
+                f"{value!r} isn't a time in the future: write 90d, 12h or 30m, or a day as 2027-01-31.", param, ctx
+            )
         return left

@@ -1,4 +1,4 @@
-"""Load the version that a command asks, once it is known that it can answer."""
+"""Load the version that a command needs, after checking that its head supports the command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load_to_answer(
-    verb: str,
+    command: str,
     reference: str,
     *,
     as_of: str | None,
@@ -19,27 +19,27 @@ def load_to_answer(
     base: str | None,
     download: bool,
 ) -> Adapter:
-    """Return the adapter of that name; what can't answer the verb is refused before torch is imported.
+    """Return the loaded adapter, or refuse before torch is imported if its head doesn't support the command.
 
-    Raises BadRecipe for a version of another head, and what `load` raises.
+    Raises BadRecipe for a version whose head doesn't support `command`, and what `load` raises.
     """
     from adapterhub_fin.registries import located
 
-    found = located(reference, None, as_of, include_base, lock)
-    _check_head(found.version, verb)
+    location = located(reference, None, as_of, include_base, lock)
+    _check_head(location.version, command)
     from adapterhub_fin import load
 
-    return load(found.version.reference, base=base, registry=found.registry, download=download)
+    return load(location.version.reference, base=base, registry=location.registry, download=download)
 
 
-def _check_head(version: Version, verb: str) -> None:
+def _check_head(version: Version, command: str) -> None:
     from adapterhub_fin.errors import BadRecipe
     from adapterhub_fin.plugin.descriptions import Head
     from adapterhub_fin.plugin.manager import extensions
 
-    head, known = version.manifest.head, extensions().all(Head)
-    if head is None and verb == "predict":
+    head, heads = version.manifest.head, extensions().all(Head)
+    if head is None and command == "predict":
         raise BadRecipe(f"{version.reference} has no head to predict with; use embed")
-    writes = head is not None and (head.name not in known or known[head.name].task == "CAUSAL_LM")
-    if verb == "generate" and not writes:
-        raise BadRecipe(f"{version.reference} does not write text: its head is not causal-lm; use predict")
+    generates = head is not None and (head.name not in heads or heads[head.name].task == "CAUSAL_LM")
+    if command == "generate" and not generates:
+        raise BadRecipe(f"{version.reference} can't generate text: its head is not causal-lm; use predict")

@@ -1,4 +1,4 @@
-"""ahf check"""
+"""Define `ahf check`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
     "--target",
     type=click.Choice(["vllm", "sglang", "transformers"]),
     required=True,
-    help="The engine to serve it with.",
+    help="The serving engine.",
 )
 @click.option("--max-lora-rank", type=click.IntRange(1), help="The server's own setting; vLLM's default is 16.")
 @json_option
 def command(reference: str, target: str, max_lora_rank: int | None, as_json: bool) -> None:
-    """Say what a serving engine would refuse of a version.
+    """Check whether a serving engine can serve a version.
 
-    The engine need not be installed. Exit status 1 where it would refuse the version, or serve it wrongly without a
-    word; 0 where it would not, and where it hangs on the server or on the base, which is said.
+    The engine need not be installed. The exit status is 1 if it would refuse the version or silently serve it wrongly,
+    and 0 otherwise. What depends on the server's settings or on the base is listed, with exit status 0.
 
     \b
     Examples:
@@ -45,9 +45,9 @@ def command(reference: str, target: str, max_lora_rank: int | None, as_json: boo
         )
     else:
         if report.findings:
-            rows = [tuple(map(printable, astuple(each))) for each in report.findings]
+            rows = [tuple(map(printable, astuple(finding))) for finding in report.findings]
             print_table(("", "rule", "where", "what", "what to do"), rows)
-        said = "would serve" if report.served else "would not serve"
-        click.echo(f"{target} {said} {report.version.reference}, by what is known of both")
+        verdict = "would serve" if report.served else "would not serve"
+        click.echo(f"{target} {verdict} {report.version.reference} (checked against what is known of both)")
     if not report.served:
         raise click.exceptions.Exit(1)

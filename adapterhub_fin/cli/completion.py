@@ -1,4 +1,4 @@
-"""Tab completion in bash of words that hold an `@`, where bash would have one word end and another begin."""
+"""Complete words with an `@` in bash, which takes `@` for the end of a word."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LINE = 'COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_WORDBREAKS="$COMP_WORDBREAKS"
 
 
 class WholeWords(BashComplete):
-    """Click's own, which reads the line instead of the words that bash makes of it.
+    """Read the command line itself instead of the words that bash splits it into.
 
-    To bash `acme/tone@ch` is two words, the last of which it replaces: only `@champion` goes back to it.
+    To bash, `acme/tone@ch` is two words and it replaces the last of them, so that only `@champion` is returned to it.
     """
 
     source_template = BashComplete.source_template.replace(PLAIN, f"{LINE} {PLAIN}")
@@ -24,23 +24,23 @@ class WholeWords(BashComplete):
         line = os.environ["COMP_LINE"]
         words = split_arg_string(line)[1:]
         incomplete = words.pop() if words and not line[-1].isspace() else ""
-        self.kept = "" if _is_in_quotes(line) else incomplete[: _start_of_last_word(incomplete)]
+        self.prefix = "" if _is_in_quotes(line) else incomplete[: _start_of_last_word(incomplete)]
         return words, incomplete
 
     def format_completion(self, item: CompletionItem) -> str:
         value: Any = item.value
-        return f"{item.type},{str(value).removeprefix(self.kept)}"
+        return f"{item.type},{str(value).removeprefix(self.prefix)}"
 
 
 def _start_of_last_word(text: str) -> int:
-    """Where what readline replaces begins: behind the last character that breaks words, but with an `@` itself."""
+    """Return the position where readline's replacement begins: after the last word break, but at an `@` itself."""
     breaks = os.environ.get("COMP_WORDBREAKS", "")
-    last = max((text.rfind(each) for each in breaks), default=-1)
+    last = max((text.rfind(character) for character in breaks), default=-1)
     return last if text[last:].startswith("@") else last + 1
 
 
 def _is_in_quotes(line: str) -> bool:
-    """Whether a quote is open, inside of which nothing breaks a word."""
+    """Return whether a quote is open: inside quotes nothing breaks a word."""
     try:
         shlex.split(line)
     except ValueError:
@@ -49,5 +49,5 @@ def _is_in_quotes(line: str) -> bool:
 
 
 def register() -> None:
-    """Complete in bash by this class."""
+    """Use WholeWords for completion in bash."""
     add_completion_class(WholeWords)

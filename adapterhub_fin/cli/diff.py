@@ -1,4 +1,4 @@
-"""ahf diff"""
+"""Define `ahf diff`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
 if TYPE_CHECKING:
     from adapterhub_fin.engine.evaluation.diff import Comparison, Described, TensorDifference
 
-WIDTH = 60  # letters of a value in the table; --json has it whole
+WIDTH = 60  # characters of a value in the table; --json has all of it
 
 
 @click.command("diff")
 @click.argument("a", type=REFERENCE)
 @click.argument("b", type=REFERENCE)
-@click.option("--exit-code", is_flag=True, help="Exit with status 1 where anything differs.")
+@click.option("--exit-code", is_flag=True, help="Exit with status 1 if anything differs.")
 @json_option
 def command(a: str, b: str, exit_code: bool, as_json: bool) -> None:
-    """Compare two versions: their manifests, and, tensor by tensor, their weights.
+    """Compare the manifests and the weights of two versions, tensor by tensor.
 
-    The distance of two tensors is that of their elements: the largest, and all of them over the length of A's.
+    For two tensors the largest difference of an element is shown, and the L2 norm of all differences over A's norm.
 
     \b
     Examples:
@@ -32,33 +32,33 @@ def command(a: str, b: str, exit_code: bool, as_json: bool) -> None:
     """
     from adapterhub_fin import diff
 
-    found = diff(a, b)
+    comparison = diff(a, b)
     if as_json:
-        print_json(_document(found))
+        print_json(_document(comparison))
     else:
-        _print(found)
-    if exit_code and not found.same:
+        _print(comparison)
+    if exit_code and not comparison.same:
         raise click.exceptions.Exit(1)
 
 
-def _document(found: Comparison) -> dict[str, Any]:
+def _document(comparison: Comparison) -> dict[str, Any]:
     return {
-        "a": {"reference": found.a.reference, "digest": found.a.digest},
-        "b": {"reference": found.b.reference, "digest": found.b.digest},
-        "same": found.same,
-        "fields": [each._asdict() for each in found.fields],
+        "a": {"reference": comparison.a.reference, "digest": comparison.a.digest},
+        "b": {"reference": comparison.b.reference, "digest": comparison.b.digest},
+        "same": comparison.same,
+        "fields": [field._asdict() for field in comparison.fields],
         "tensors": [
             {
-                "name": each.name,
-                "a": _shape(each.a),
-                "b": _shape(each.b),
-                "max_abs": each.max_abs,
-                "relative_l2": each.relative_l2,
-                "not_finite": each.not_finite,
+                "name": tensor.name,
+                "a": _shape(tensor.a),
+                "b": _shape(tensor.b),
+                "max_abs": tensor.max_abs,
+                "relative_l2": tensor.relative_l2,
+                "not_finite": tensor.not_finite,
             }
-            for each in found.tensors
+            for tensor in comparison.tensors
         ],
-        "same_tensors": found.same_tensors,
+        "same_tensors": comparison.same_tensors,
     }
 
 
@@ -66,34 +66,34 @@ def _shape(described: Described | None) -> dict[str, Any] | None:
     return None if described is None else {"dtype": described[0], "shape": list(described[1])}
 
 
-def _print(found: Comparison) -> None:
-    heading = (found.a.reference, found.b.reference)
-    if found.same:
-        click.echo(f"{heading[0]} and {heading[1]} are the same, {found.same_tensors} tensors included")
+def _print(comparison: Comparison) -> None:
+    heading = (comparison.a.reference, comparison.b.reference)
+    if comparison.same:
+        click.echo(f"{heading[0]} and {heading[1]} are the same, including their {comparison.same_tensors} tensors")
         return
-    if found.fields:
+    if comparison.fields:
         rows = [
             (
-                printable(each.field),
-                _text(each.a) if "a" in each.sides else "-",
-                _text(each.b) if "b" in each.sides else "-",
+                printable(difference.field),
+                _text(difference.a) if "a" in difference.sides else "-",
+                _text(difference.b) if "b" in difference.sides else "-",
             )
-            for each in found.fields
+            for difference in comparison.fields
         ]
         print_table(("field", *heading), rows)
         click.echo()
-    if found.tensors:
-        print_table(("tensor", *heading, "largest", "relative L2"), [_row(each) for each in found.tensors])
-    click.echo(f"{len(found.tensors)} tensors differ, {found.same_tensors} are the same bit for bit")
+    if comparison.tensors:
+        print_table(("tensor", *heading, "largest", "relative L2"), [_row(tensor) for tensor in comparison.tensors])
+    click.echo(f"{len(comparison.tensors)} tensors differ, {comparison.same_tensors} are bit-identical")
 
 
-def _row(each: TensorDifference) -> tuple[str, ...]:
+def _row(tensor: TensorDifference) -> tuple[str, ...]:
     sides = (
-        "-" if side is None else f"{side[0]} {'x'.join(map(str, side[1])) or 'scalar'}" for side in (each.a, each.b)
+        "-" if side is None else f"{side[0]} {'x'.join(map(str, side[1])) or 'scalar'}" for side in (tensor.a, tensor.b)
     )
-    largest, relative = ("" if value is None else f"{value:.3g}" for value in (each.max_abs, each.relative_l2))
-    odd = f" ({each.not_finite} not finite)" if each.not_finite else ""
-    return (printable(each.name), *sides, largest + odd, relative)
+    largest, relative = ("" if value is None else f"{value:.3g}" for value in (tensor.max_abs, tensor.relative_l2))
+    not_finite = f" ({tensor.not_finite} not finite)" if tensor.not_finite else ""
+    return (printable(tensor.name), *sides, largest + not_finite, relative)
 
 
 def _text(value: Any) -> str:

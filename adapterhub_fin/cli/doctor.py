@@ -1,4 +1,4 @@
-"""ahf doctor"""
+"""Define `ahf doctor`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from adapterhub_fin.cli.options import json_option, print_json, print_table
 
 
 @click.command("doctor")
-@click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired without losing data.")
 @json_option
 def command(repair: bool, as_json: bool) -> None:
-    """Find and explain what is wrong with the registry, and repair it.
+    """Find, explain and repair damage in the registry.
 
-    Leftovers, modes, records, aliases and marks are looked at; whether the files' bytes are whole, `ahf verify` tells.
-    Exit status 1 where something is still wrong.
+    It checks leftovers, file modes, records, aliases and change marks; `ahf verify` checks the files' bytes. The exit
+    status is 1 if something is still wrong.
 
     \b
     Examples:

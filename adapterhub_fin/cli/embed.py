@@ -1,4 +1,4 @@
-"""ahf embed"""
+"""Define `ahf embed`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,11 @@ def _model() -> type[BaseModel]:
 @click.command("embed", cls=ModelCommand, model=_model)
 @click.argument("reference", type=REFERENCE)
 @texts_argument
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a .npy file in place of JSON lines."
-)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a .npy file instead of JSON lines.")
 @base_options
 @as_of_options
 @lock_option
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, as is the default; not with --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which is the default; not with --out.")
 def command(
     reference: str,
     texts: tuple[str, ...],
@@ -55,9 +53,10 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Turn texts into vectors with an adapter, by its name.
+    """Embed texts as vectors with an adapter.
 
-    A vector is made of a layer's hidden states over the text's tokens; one JSON line a text, or a .npy file.
+    A vector pools one layer's hidden states over the text's tokens. Prints one JSON line for each text; --out writes a
+    .npy file of float32 with shape (texts, hidden size).
 
     \b
     Examples:
@@ -66,16 +65,16 @@ def command(
       ahf embed acme/tone --pooling max --layer 1 --normalize "Orders rose."
     """
     if as_json and out is not None:
-        raise click.UsageError("--json writes lines and --out a file: choose one")
+        raise click.UsageError("--json prints lines and --out writes a file: choose one")
     if out is not None and not out.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {out.parent} to write it in", param_hint="--out")
-    wanted = read_texts(texts, file)
+        raise click.BadParameter(f"the folder {out.parent} does not exist", param_hint="--out")
+    inputs = read_texts(texts, file)
     adapter = load_to_answer(
         "embed", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
     )
-    vectors = adapter.embed(wanted, batch_size, progress=True, **options)
+    vectors = adapter.embed(inputs, batch_size, progress=True, **options)
     if out is None:
-        for text, vector in zip(wanted, vectors.tolist(), strict=True):
+        for text, vector in zip(inputs, vectors.tolist(), strict=True):
             print_json(
                 {"text": text, "embedding": vector, "reference": adapter.reference, **dated_by(as_of, include_base)}
             )
@@ -84,4 +83,4 @@ def command(
 
     np.save(out, vectors)
     say_answering(adapter.reference, as_of, include_base)
-    click.echo(f"{vectors.shape[0]} x {vectors.shape[1]} in {out}", err=True)
+    click.echo(f"{vectors.shape[0]} x {vectors.shape[1]} vectors are in {out}", err=True)

@@ -1,4 +1,4 @@
-"""ahf evaluate"""
+"""Define `ahf evaluate`."""
 
 from __future__ import annotations
 
@@ -27,18 +27,24 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @click.argument("reference", type=REFERENCE)
 @click.argument("corpus", required=False)
-@click.option("--from-recipe", is_flag=True, help="The corpus of the version's own recipe.")
+@click.option("--from-recipe", is_flag=True, help="Use the corpus of the version's own recipe.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the corpus: --set rows=200.")
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
     default="test",
     show_default=True,
-    help="Which rows; for all, no split is made.",
+    help="Which rows to evaluate on; all makes no split.",
 )
-@click.option("--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Draws for the intervals.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of these draws.")
-@click.option("--no-record", is_flag=True, help="Measure, and record nothing.")
+@click.option(
+    "--resamples",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Bootstrap resamples for the intervals.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the resampling.")
+@click.option("--no-record", is_flag=True, help="Evaluate without recording the metrics.")
 @base_options
 @as_of_options
 @lock_option
@@ -60,23 +66,23 @@ def command(
     lock: str | None,
     as_json: bool,
 ) -> None:
-    """Measure a version on a corpus and record it.
+    """Evaluate a version on a corpus and record its metrics.
 
-    Each metric comes with the interval that holds it in 95 of 100 resamples of the rows. CORPUS is a corpus's name,
-    with its options and its split as --set gives them.
+    Each metric comes with its 95 % bootstrap interval over the rows. CORPUS is the name of a corpus; --set gives its
+    options and how it is split.
 
     \b
     Examples:
       ahf evaluate acme/tone --from-recipe
       ahf evaluate acme/tone headlines --set rows=200 --set split.by=time
-      ahf evaluate acme/tone@1 headlines --set rows=90 --part all --no-record --json
+      ahf evaluate acme/tone@1 headlines --set rows=90 --split all --no-record --json
     """
     from adapterhub_fin.recipe.recipe import CorpusChoice
 
     if (corpus is None) != from_recipe:
-        raise click.UsageError("Give a corpus's name, or --from-recipe for the version's own.")
+        raise click.UsageError("Give the name of a corpus, or --from-recipe for the version's own.")
     if corpus is not None:
-        CorpusChoice.read(corpus, overrides)  # a slip is told at once, before torch is imported
+        CorpusChoice.read(corpus, overrides)  # refuse a wrong option before torch is imported
     from adapterhub_fin import evaluate
 
     evaluation = evaluate(
@@ -104,9 +110,9 @@ def command(
 
 def _seen(evaluation: Evaluation) -> str:
     if evaluation.rows_seen is None:
-        return "not known: no hashes of what it was trained on are here, and some of these rows may be among them"
+        return "unknown: the hashes of its training rows are not here, so some of these rows may be among them"
     if evaluation.seen_in_training:
-        return f"{evaluation.rows_seen:,} OF THESE ROWS: the figures are not those of unseen text"
+        return f"{evaluation.rows_seen:,} OF THESE ROWS: the metrics are not those of unseen text"
     return "no"
 
 

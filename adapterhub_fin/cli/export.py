@@ -1,4 +1,4 @@
-"""ahf export"""
+"""Define `ahf export`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ if TYPE_CHECKING:
 @click.argument("reference", type=REFERENCE)
 @click.argument("folder", type=click.Path())
 @click.option(
-    "--layout", type=click.Choice(["peft", "vllm", "merged"]), default="peft", show_default=True, help="What to write."
+    "--layout",
+    type=click.Choice(["peft", "vllm", "merged"]),
+    default="peft",
+    show_default=True,
+    help="The layout of the folder.",
 )
-@click.option("--without-head", is_flag=True, help="For vllm: leave out the modules that were trained whole.")
-@click.option("--base", metavar="FOLDER|ID", help="For merged: the base, where it is not found by its recorded id.")
-@click.option("--download", is_flag=True, help="For merged: let the base be downloaded from the Hub.")
+@click.option("--without-head", is_flag=True, help="For vllm: leave out modules_to_save.")
+@click.option("--base", metavar="FOLDER|ID", help="For merged: the base, if its recorded id doesn't find it.")
+@click.option("--download", is_flag=True, help="For merged: allow downloading the base from the Hub.")
 @click.option(
     "--into",
     type=click.Choice(["dequantised", "original"]),
-    help="For merged: which weights of a base that was quantized in training; dequantised by default.",
+    help="For merged, if the base was quantized in training: the weights to merge into; dequantised by default.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["vllm", "sglang", "lorax", "tgi"]),
-    help="Also say how this engine serves the adapter's folder.",
+    help="Also print how to serve the folder with this engine.",
 )
 @json_option
 def command(
@@ -45,11 +49,11 @@ def command(
     engine: str | None,
     as_json: bool,
 ) -> None:
-    """Write a version to a plain folder, for PEFT, for vLLM, or folded into its base.
+    """Export a version to a folder: for PEFT, for vLLM, or merged into its base.
 
-    peft is every file as it is stored; vllm is what vLLM's loader of LoRA reads, or an error that says what it would
-    not; merged is the whole model, which Transformers loads by itself. The folder must be new or empty, and is there
-    whole or not at all. --engine prints the command that serves it, and a request that asks for it.
+    The layout peft copies every file as stored. The layout vllm writes what vLLM's LoRA loader reads, or fails and says
+    what it can't read. The layout merged writes the full model, which Transformers loads by itself. The folder must be
+    new or empty; it is written completely or not at all. --engine prints the command that serves it and a request.
 
     \b
     Examples:
@@ -88,23 +92,23 @@ def command(
         click.echo(printable(f"left out: {name}"), err=True)
     for note in done.notes:
         click.echo(printable(f"{note.says}: {note.do}"), err=True)
-    for line in _measured(done.folded) if done.folded else ():
+    for line in _merged_lines(done.folded) if done.folded else ():
         click.echo(printable(line), err=True)
     click.echo(done.folder)
     for line in done.launch.lines() if done.launch else ():
         click.echo(printable(line))
 
 
-def _measured(folded: Folded) -> Iterator[str]:
-    """What a person wants to know of a fold: how much, into what, and what is lost of it by each choice."""
+def _merged_lines(folded: Folded) -> Iterator[str]:
+    """Yield what was merged into which weights, and the relative error of each choice of weights."""
     from adapterhub_fin.exporting.finding import some
 
     into = f"the {folded.into} weights of {folded.base}" if folded.into else folded.base
-    yield f"folded {len(folded.changed)} changes into {into}, in {' and '.join(folded.dtypes)}"
+    yield f"merged {len(folded.changed)} changes into {into}, in {' and '.join(folded.dtypes)}"
     if folded.brought:
-        yield f"brought whole: {some(folded.brought)}"
+        yield f"replaced by modules_to_save: {some(folded.brought)}"
     if folded.untied:
-        yield f"stored apart from now on: {', '.join(folded.untied)}"
+        yield f"no longer tied: {', '.join(folded.untied)}"
     for choice, loss in folded.losses.items():
         written = " (written)" if choice == (folded.into or choice) else ""
-        yield f"{choice}: off by {loss:.2g} of the change{written}"
+        yield f"{choice}: relative error of the change {loss:.2g}{written}"

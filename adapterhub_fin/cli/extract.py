@@ -1,4 +1,4 @@
-"""ahf extract"""
+"""Define `ahf extract`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("extract")
 @click.argument("tuned", type=click.Path())
-@click.option("--base", required=True, metavar="FOLDER|ID", help="The model that it was tuned from.")
+@click.option("--base", required=True, metavar="FOLDER|ID", help="The model that was fine-tuned.")
 @click.option("--into", required=True, metavar="NAME", help="The name of the new version.")
 @click.option(
     "--rank",
@@ -23,17 +23,19 @@ if TYPE_CHECKING:
     default=32,
     show_default=True,
     metavar="N|SHARE",
-    help="Of each matrix, such as 16, or the energy to keep such as 0.99.",
+    help="The rank of each matrix, such as 16, or the share of the energy to keep, such as 0.99.",
 )
-@click.option("--leave-out", multiple=True, metavar="PATTERN", help="Parameters to do without, such as '*embeddings*'.")
-@click.option("--corpus", metavar="NAME", help="What it was tuned on.")
-@click.option("--knowledge-end", metavar="DATE", help="The last date of what it was tuned on; with --evidence.")
-@click.option("--evidence", metavar="TEXT", help="Where that date is stated: a card, a paper, a record.")
-@click.option("--base-knowledge-end", metavar="DATE", help="The same of its base; with --base-evidence.")
+@click.option("--leave-out", multiple=True, metavar="PATTERN", help="Parameters to leave out, such as '*embeddings*'.")
+@click.option("--corpus", metavar="NAME", help="The name of the fine-tuning data.")
+@click.option("--knowledge-end", metavar="DATE", help="The last date of the fine-tuning data; with --evidence.")
+@click.option("--evidence", metavar="TEXT", help="Where that date is stated: a model card, a paper, a record.")
+@click.option(
+    "--base-knowledge-end", metavar="DATE", help="The last date of the base's training data; with --base-evidence."
+)
 @click.option("--base-evidence", metavar="TEXT", help="Where the base's date is stated.")
-@click.option("--description", default="", help="For people and search.")
+@click.option("--description", default="", help="A description for people and search.")
 @click.option("--license", metavar="ID", help="The adapter's license, such as Apache-2.0.")
-@click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")
+@click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")
 @json_option
 def command(
     tuned: str,
@@ -51,9 +53,10 @@ def command(
     download: bool,
     as_json: bool,
 ) -> None:
-    """Make an adapter of a fully fine-tuned model: its difference from its base, at a rank.
+    """Extract a low-rank adapter from a fully fine-tuned model and its base.
 
-    Matrices become factors; heads and norms are brought whole. What carries no date is bounded by this moment.
+    Each matrix's change is factored at the given rank; heads and norms are stored in full, as modules_to_save. If a
+    date is not stated, the knowledge end is now.
 
     \b
     Examples:
@@ -68,7 +71,7 @@ def command(
         into=into,
         rank=rank,
         leave_out=leave_out,
-        corpus=_stated(name=corpus, knowledge_end=knowledge_end, evidence=evidence),
+        corpus=_without_none(name=corpus, knowledge_end=knowledge_end, evidence=evidence),
         description=description,
         license=license,
         download=download,
@@ -82,10 +85,10 @@ def command(
 def _base(base: str, knowledge_end: str | None, evidence: str | None) -> dict[str, Any]:
     from adapterhub_fin.recipe.recipe import named_base
 
-    return {**named_base(base), **(_stated(knowledge_end=knowledge_end, evidence=evidence) or {})}
+    return {**named_base(base), **(_without_none(knowledge_end=knowledge_end, evidence=evidence) or {})}
 
 
-def _stated(**options: str | None) -> dict[str, Any] | None:
+def _without_none(**options: str | None) -> dict[str, Any] | None:
     return {key: value for key, value in options.items() if value is not None} or None
 
 
@@ -95,8 +98,8 @@ def _as_json(done: Extraction) -> dict[str, Any]:
         "digest": done.version.digest,
         "energy": done.energy,
         "parameters": [
-            {"name": each.name, "shape": each.shape, "rank": each.rank, "energy": each.energy, "size": each.size}
-            for each in done.parameters
+            {"name": p.name, "shape": p.shape, "rank": p.rank, "energy": p.energy, "size": p.size}
+            for p in done.parameters
         ],
         "brought": list(done.brought),
         "left_out": dict(done.left_out),
@@ -107,13 +110,12 @@ def _as_json(done: Extraction) -> dict[str, Any]:
 
 def _print(done: Extraction) -> None:
     rows = [
-        (each.name, " x ".join(map(str, each.shape)), each.rank, f"{each.energy:.4f}", f"{each.size:.2g}")
-        for each in done.parameters
+        (p.name, " x ".join(map(str, p.shape)), p.rank, f"{p.energy:.4f}", f"{p.size:.2g}") for p in done.parameters
     ]
     if rows:
         print_table(("parameter", "shape", "rank", "energy kept", "difference"), rows)
     for name in done.brought:
-        click.echo(printable(f"brought whole: {name}"), err=True)
+        click.echo(printable(f"stored in full: {name}"), err=True)
     for name, size in done.left_out.items():
-        click.echo(printable(f"left out: {name}, which differs by {size:.2g} of its size"), err=True)
+        click.echo(printable(f"left out: {name}, whose relative difference is {size:.2g}"), err=True)
     click.echo(done.version.reference)

@@ -1,4 +1,4 @@
-"""ahf generate"""
+"""Define `ahf generate`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _model() -> type[BaseModel]:
 @click.command("generate", cls=ModelCommand, model=_model)
 @click.argument("reference", type=REFERENCE)
 @texts_argument
-@click.option("--chat", is_flag=True, help="Each prompt is what a user says in a conversation.")
-@click.option("--system", metavar="TEXT", help="What the conversation begins with; implies --chat.")
+@click.option("--chat", is_flag=True, help="Treat each prompt as a user's message in a conversation.")
+@click.option("--system", metavar="TEXT", help="The system message of the conversation; implies --chat.")
 @base_options
 @as_of_options
 @lock_option
@@ -58,9 +58,10 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write on after prompts with an adapter, by its name.
+    """Generate text from prompts.
 
-    One prompt is answered piece by piece on a terminal; several are answered in batches, with an empty line between.
+    On a terminal, the answer to one prompt is streamed. Several prompts are answered in batches, with an empty line
+    between the answers.
 
     \b
     Examples:
@@ -72,19 +73,19 @@ def command(
     from adapterhub_fin.recipe.decoding import Decoding
 
     prompts = read_texts(texts, file)
-    checked(Decoding, options, "generate")  # a slip is told at once, before torch is imported
-    asks = [_conversation(text, system) if chat or system is not None else text for text in prompts]
+    checked(Decoding, options, "generate")  # refuse a wrong option before torch is imported
+    inputs = [_conversation(text, system) if chat or system is not None else text for text in prompts]
     adapter = load_to_answer(
         "generate", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
     )
     if not as_json:
         say_answering(adapter.reference, as_of, include_base)
-        if len(asks) == 1 and sys.stdout.isatty():
-            _stream(adapter.stream(asks[0], **options))
+        if len(inputs) == 1 and sys.stdout.isatty():
+            _stream(adapter.stream(inputs[0], **options))
             return
-    written = adapter.generate(asks, batch_size, progress=True, **options)
+    answers = adapter.generate(inputs, batch_size, progress=True, **options)
     if not as_json:
-        click.echo("\n\n".join(written))
+        click.echo("\n\n".join(answers))
         return
     used = {
         "reference": adapter.reference,
@@ -92,12 +93,12 @@ def command(
         **dated_by(as_of, include_base),
         "options": options,
     }
-    print_json({**used, "answers": [{"prompt": p, "text": t} for p, t in zip(prompts, written, strict=True)]})
+    print_json({**used, "answers": [{"prompt": p, "text": t} for p, t in zip(prompts, answers, strict=True)]})
 
 
 def _conversation(text: str, system: str | None) -> list[dict[str, str]]:
-    first = [] if system is None else [{"role": "system", "content": system}]
-    return [*first, {"role": "user", "content": text}]
+    system_message = [] if system is None else [{"role": "system", "content": system}]
+    return [*system_message, {"role": "user", "content": text}]
 
 
 def _stream(pieces: Iterator[str]) -> None:
@@ -105,4 +106,4 @@ def _stream(pieces: Iterator[str]) -> None:
         for piece in pieces:
             click.echo(piece, nl=False)
     finally:
-        click.echo()  # the shell's prompt begins on a line of its own, also after Ctrl-C
+        click.echo()  # start the shell's prompt on a new line, also after Ctrl-C

@@ -1,4 +1,4 @@
-"""ahf list"""
+"""Define `ahf list`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from adapterhub_fin.cli.options import (
     dated_by,
     json_option,
     on_option,
-    placed,
     point_in_time,
     print_json,
+    remote_index,
 )
 from adapterhub_fin.cli.version_table import print_versions, say_damaged
 
@@ -24,8 +24,8 @@ from adapterhub_fin.cli.version_table import print_versions, say_damaged
 def command(name: str | None, on: str | None, as_of: str | None, include_base: bool, as_json: bool) -> None:
     """List adapters and their versions.
 
-    A name that an earlier registry holds is hidden in the later ones: `ahf --registry NAME` reaches it. No Hub is asked
-    but with --on, or where the configuration has one among the registries.
+    A name in an earlier registry hides the same name in later ones; `ahf --registry NAME` reaches those. A Hub is
+    queried only with --on, or if the configuration lists one among the registries.
 
     \b
     Examples:
@@ -38,15 +38,15 @@ def command(name: str | None, on: str | None, as_of: str | None, include_base: b
     from adapterhub_fin_registry.model.reference import check_name
 
     registries = configured_registries()
-    listed = registries if on is None else placed(on)
-    wanted = "yanked IN (true, false)"
+    source = registries if on is None else remote_index(on)
+    query = "yanked IN (true, false)"
     if name is not None:
-        wanted += f" AND name = '{'/'.join(check_name(name))}'"  # whose grammar holds no quote
-    page = listed.search(wanted, limit=None, as_of=as_of, include_base=include_base)
+        query += f" AND name = '{'/'.join(check_name(name))}'"  # a checked name holds no quote
+    page = source.search(query, limit=None, as_of=as_of, include_base=include_base)
     if name is not None and not page.rows and not as_of and on is None:
-        registries.resolve(name)  # says which names are near
-    near = (name, name and name.partition("/")[0])
-    say_damaged({r: why for r, why in page.damaged.items() if name is None or r.partition("@")[0] in near})
+        registries.resolve(name)  # raises an error that suggests similar names
+    own_and_namespace = (name, name and name.partition("/")[0])
+    say_damaged({r: why for r, why in page.damaged.items() if name is None or r.partition("@")[0] in own_and_namespace})
     if as_json:
         print_json([{**row, **dated_by(as_of, include_base)} for row in page])
     elif page.rows:
@@ -54,8 +54,8 @@ def command(name: str | None, on: str | None, as_of: str | None, include_base: b
             click.echo(point_in_time(as_of, include_base), err=True)
         print_versions(page, several=on is None and len(registries.members) > 1)
     elif as_of:
-        rest = "" if include_base else ", its base's left out"
-        click.echo(f"Nothing was trained on knowledge before {as_of} alone{rest}.", err=True)
+        rest = "" if include_base else " (without the base)"
+        click.echo(f"No version was trained only on data from before {as_of}{rest}.", err=True)
     elif on:
         click.echo(f"There are no versions at {on}.", err=True)
     else:

@@ -1,4 +1,4 @@
-"""ahf merge"""
+"""Define `ahf merge`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Numbers(click.ParamType[tuple[float, ...]]):
-    """Numbers with commas between them, such as 0.5,-0.2."""
+    """Parse numbers separated by commas, such as 0.5,-0.2."""
 
     name = "numbers"
 
@@ -30,11 +30,11 @@ class Numbers(click.ParamType[tuple[float, ...]]):
         try:
             return tuple(float(number) for number in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as 0.5,0.3,0.2", param, ctx)
+            self.fail(f"{value!r} isn't a list of numbers such as 0.5,0.3,0.2", param, ctx)
 
 
 class Rank(click.ParamType["int | float"]):
-    """A rank such as 16, or a share of the energy to keep such as 0.99."""
+    """Parse a rank such as 16, or a share of the energy to keep such as 0.99."""
 
     name = "rank"
 
@@ -53,26 +53,35 @@ class Rank(click.ParamType["int | float"]):
     "--weights",
     type=Numbers(),
     metavar="W,W,...",
-    help="One an adapter, of any sign; by default the merger's own, mostly 1/K.",
+    help="One weight for each adapter, of any sign; by default the merger's own, mostly 1/K.",
 )
 @click.option(
     "--weights-for",
     multiple=True,
     metavar="PATTERN=W,W,...",
-    help="Weights of some modules: --weights-for 'layer.0.*=1,0'.",
+    help="Weights for matching modules: --weights-for 'layer.0.*=1,0'.",
 )
-@click.option("--using", default="linear", show_default=True, metavar="MERGER", help="How; `ahf plugins` lists them.")
+@click.option(
+    "--using", default="linear", show_default=True, metavar="MERGER", help="The merger; `ahf plugins` lists them."
+)
 @click.option("--set", "overrides", multiple=True, metavar="OPTION=VALUE", help="An option of the merger.")
-@click.option("--rank", type=Rank(), metavar="N|SHARE", help="A rank such as 16, or the energy to keep such as 0.99.")
+@click.option(
+    "--rank",
+    type=Rank(),
+    metavar="N|SHARE",
+    help="The rank, such as 16, or the share of the energy to keep, such as 0.99.",
+)
 @click.option(
     "--space",
     type=click.Choice(["exact", "dense", "factor"]),
-    help="Where it computes; by default what the merger says.",
+    help="The space to merge in; by default the merger's own.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what the merger draws.")
-@click.option("--head-from", type=REFERENCE, metavar="REFERENCE", help="Whose head is taken, instead of an average.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the merger's random draws.")
 @click.option(
-    "--check", "check", metavar="CORPUS", help="Measure the merge and its parents on a corpus, and record it."
+    "--head-from", type=REFERENCE, metavar="REFERENCE", help="Take this version's head instead of the average."
+)
+@click.option(
+    "--check", "check", metavar="CORPUS", help="Evaluate the merge and its parents on a corpus, and record the metrics."
 )
 @click.option("--check-set", "check_overrides", multiple=True, metavar="KEY=VALUE", help="An option of that corpus.")
 @click.option(
@@ -80,12 +89,12 @@ class Rank(click.ParamType["int | float"]):
     type=click.Choice(["train", "validation", "test", "all"]),
     default="test",
     show_default=True,
-    help="Its rows that are measured.",
+    help="The rows of that corpus to evaluate on.",
 )
-@click.option("--description", default="", help="For people and search.")
-@click.option("--license", help="Of the merge; by default its parents', joined by AND.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="For search; may be given several times.")
-@click.option("--dry-run", is_flag=True, help="Merge, say what would be stored, and store nothing.")
+@click.option("--description", default="", help="A description for people and search.")
+@click.option("--license", help="The merge's license; by default its parents' licenses, joined by AND.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag for search; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Merge and print what would be stored, without storing it.")
 @base_options
 @json_option
 def command(
@@ -111,9 +120,10 @@ def command(
     batch_size: int,
     as_json: bool,
 ) -> None:
-    """Merge adapters of one base into a new version, without the base.
+    """Merge adapters of one base into a new version, without loading the base.
 
-    Each may have its own rank, scale and layers. --base, --download and --batch-size are for --check, which loads it.
+    The adapters may differ in rank, scaling and layers. Only --check loads the base: --base, --download and
+    --batch-size are for it.
 
     \b
     Examples:
@@ -135,7 +145,7 @@ def command(
     options = override({}, overrides, extensions().get(Merger, using).load_options())
     from adapterhub_fin import merge
 
-    made = merge(
+    result = merge(
         references,
         into=into,
         weights=weights,
@@ -157,49 +167,47 @@ def command(
         dry_run=dry_run,
     )
     if as_json:
-        print_json(_document(made))
+        print_json(_document(result))
         return
-    for warning in made.warnings:
+    for warning in result.warnings:
         click.echo(f"note: {warning}", err=True)
-    _print(made, using)
+    _print(result, using)
 
 
-def _patterns(given: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    """Weights by pattern, in the order that decides."""
-    found: dict[str, tuple[float, ...]] = {}
-    for pattern, weights in map(_pattern, given):
-        if pattern in found:
+def _patterns(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """Return the weights by pattern; the order is kept, because the first pattern that matches decides."""
+    by_pattern: dict[str, tuple[float, ...]] = {}
+    for pattern, weights in map(_pattern, texts):
+        if pattern in by_pattern:
             raise click.BadParameter(f"{pattern!r} is given twice: give it once", param_hint="--weights-for")
-        found[pattern] = weights
-    return found
+        by_pattern[pattern] = weights
+    return by_pattern
 
 
 def _pattern(text: str) -> tuple[str, tuple[float, ...]]:
     pattern, equals, numbers = text.rpartition("=")
     if not equals:
         raise click.BadParameter(
-            f"{text!r} is no pattern with weights, such as 'layer.0.*=1,0'", param_hint="--weights-for"
+            f"{text!r} isn't a pattern with weights, such as 'layer.0.*=1,0'", param_hint="--weights-for"
         )
     return pattern, Numbers().convert(numbers, None, None)
 
 
-def _document(made: Merge) -> dict[str, Any]:
+def _document(result: Merge) -> dict[str, Any]:
     return {
-        **(_stored(made.version) if made.version else {}),
+        **(_stored(result.version) if result.version else {}),
         "parents": [
-            {"reference": each.reference, "digest": each.digest, "weight": weight}
-            for each, weight in zip(made.parents, made.weights, strict=True)
+            {"reference": parent.reference, "digest": parent.digest, "weight": weight}
+            for parent, weight in zip(result.parents, result.weights, strict=True)
         ],
-        "space": made.space,
-        "head_from": made.head_from,
-        "energy": made.energy,
-        "modules": [
-            {"name": each.name, "shape": each.shape, "rank": each.rank, "energy": each.energy} for each in made.modules
-        ],
-        "warnings": list(made.warnings),
+        "space": result.space,
+        "head_from": result.head_from,
+        "energy": result.energy,
+        "modules": [{"name": m.name, "shape": m.shape, "rank": m.rank, "energy": m.energy} for m in result.modules],
+        "warnings": list(result.warnings),
         "evaluations": [
-            {"reference": each.reference, "digest": each.version.digest, **each.body(), "event": each.event}
-            for each in made.evaluations
+            {"reference": e.reference, "digest": e.version.digest, **e.body(), "event": e.event}
+            for e in result.evaluations
         ],
     }
 
@@ -213,40 +221,40 @@ def _stored(version: Version) -> dict[str, Any]:
     }
 
 
-def _print(made: Merge, using: str) -> None:
-    version, ranks = made.version, sorted({each.rank for each in made.modules})
+def _print(result: Merge, using: str) -> None:
+    version, ranks = result.version, sorted({module.rank for module in result.modules})
     facts = [("version", f"{version.reference} ({version.digest})" if version else "none: nothing was stored")]
     facts += [
-        ("merged", f"{each.reference} with the weight {weight:g}")
-        for each, weight in zip(made.parents, made.weights, strict=True)
+        ("merged", f"{parent.reference} with the weight {weight:g}")
+        for parent, weight in zip(result.parents, result.weights, strict=True)
     ]
-    facts += [("using", f"{using}, in {made.space} space")]
+    facts += [("using", f"{using}, in {result.space} space")]
     facts += [
-        ("matrices", f"{len(made.modules):,}, of rank {' to '.join(map(str, dict.fromkeys(ranks[:1] + ranks[-1:])))}")
+        ("matrices", f"{len(result.modules):,}, of rank {' to '.join(map(str, dict.fromkeys(ranks[:1] + ranks[-1:])))}")
     ]
-    facts += [("energy kept", _energy(made))]
-    facts += [("head", f"of {made.head_from}" if made.head_from else _head(made))]
+    facts += [("energy kept", _energy(result))]
+    facts += [("head", f"from {result.head_from}" if result.head_from else _head(result))]
     if version:
         facts += [("knowledge end", version.manifest.knowledge.end)]
     print_facts(facts)
-    if made.evaluations:
+    if result.evaluations:
         click.echo()
         rows = [
-            (each.reference, name, f"{value:.4f}", interval_text(each.intervals[name]))
-            for each in made.evaluations
-            for name, value in each.metrics.items()
+            (evaluation.reference, name, f"{value:.4f}", interval_text(evaluation.intervals[name]))
+            for evaluation in result.evaluations
+            for name, value in evaluation.metrics.items()
         ]
         print_table(("version", "metric", "value", "95 % interval"), rows)
 
 
-def _energy(made: Merge) -> str:
-    if not made.modules or round(made.energy, 6) >= 1:
+def _energy(result: Merge) -> str:
+    if not result.modules or round(result.energy, 6) >= 1:
         return "all"
-    worst = min(made.modules, key=lambda each: each.energy)
-    mean = sum(each.energy for each in made.modules) / len(made.modules)
-    return f"{mean:.1%} on average, and least {worst.energy:.1%} in {worst.name}"
+    worst = min(result.modules, key=lambda module: module.energy)
+    mean = sum(module.energy for module in result.modules) / len(result.modules)
+    return f"{mean:.1%} on average; least in {worst.name}, {worst.energy:.1%}"
 
 
-def _head(made: Merge) -> str:
-    head = made.parents[0].manifest.head
+def _head(result: Merge) -> str:
+    head = result.parents[0].manifest.head
     return f"{head.name}, the parents' average" if head and head.modules_to_save else head.name if head else "none"

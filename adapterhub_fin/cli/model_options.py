@@ -1,4 +1,4 @@
-"""Options of the command line that are the fields of an options model, so that help and validation stay one."""
+"""Make command-line options from the fields of an options model, so that both share help and validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ModelCommand(click.Command):
-    """A verb that takes the fields of `model()` too, asked for when the verb is typed: importing it stays cheap."""
+    """Add the fields of `model()` to a command's options; the model is imported only when the command runs."""
 
     def __init__(self, *args: Any, model: Callable[[], type[BaseModel]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -22,9 +22,9 @@ class ModelCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         fields = self.model().model_fields.items()
-        given = super().get_params(ctx)
-        own = [_option(name, field) for name, field in fields]
-        return [*given[:-1], *own, given[-1]]  # --help stays last
+        declared = super().get_params(ctx)
+        from_model = [_option(name, field) for name, field in fields]
+        return [*declared[:-1], *from_model, declared[-1]]  # --help stays last
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:
@@ -33,6 +33,6 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if field.annotation is bool:
         return click.Option([flag], is_flag=True, default=field.default, help=field.description)
     if get_origin(field.annotation) is Literal:
-        return click.Option([flag], type=click.Choice([str(each) for each in get_args(field.annotation)]), **shown)
+        return click.Option([flag], type=click.Choice([str(choice) for choice in get_args(field.annotation)]), **shown)
     kinds = get_args(field.annotation) if get_origin(field.annotation) is UnionType else (field.annotation,)
-    return click.Option([flag], type=kinds[0], **shown)  # of `int | None`, what is typed is a number
+    return click.Option([flag], type=kinds[0], **shown)  # for `int | None`, a value on the command line is an int

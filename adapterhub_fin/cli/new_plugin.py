@@ -1,4 +1,4 @@
-"""ahf new-plugin"""
+"""Define `ahf new-plugin`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 PREFIX = "adapterhub-fin-"
-# Each template, and where it goes in the new package.
+# Each template and its path in the new package.
 FILES = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
@@ -26,13 +26,13 @@ FILES = {
 
 @click.command("new-plugin")
 @click.argument("name")
-@click.option("--method", metavar="NAME", help="Name of its method; by default NAME without adapterhub-fin-.")
-@click.option("--into", metavar="DIR", type=click.Path(path_type=Path), help="Folder to write; by default ./NAME.")
+@click.option("--method", metavar="NAME", help="The name of its method; by default NAME without adapterhub-fin-.")
+@click.option("--into", metavar="DIR", type=click.Path(path_type=Path), help="The folder to write; by default ./NAME.")
 def command(name: str, method: str | None, into: Path | None) -> None:
-    """Write a plugin package to start from.
+    """Create a plugin package to start from.
 
-    NAME is what pip will install. The package holds one method that works, its options, and a test of three lines
-    that passes as it stands.
+    NAME is the distribution that pip will install. The package holds one working method, its options, and a test of
+    three lines that passes.
 
     \b
     Examples:
@@ -49,7 +49,7 @@ def command(name: str, method: str | None, into: Path | None) -> None:
 
 
 def _check(name: str, method: str, folder: Path) -> None:
-    """Refuse, before anything is written, what could not be installed or found by its name."""
+    """Refuse names that could not be installed or looked up, before anything is written."""
     from adapterhub_fin.plugin.descriptions import NAME as METHOD_NAME
     from adapterhub_fin.plugin.descriptions import Method
     from adapterhub_fin.plugin.manager import extensions
@@ -63,7 +63,7 @@ def _check(name: str, method: str, folder: Path) -> None:
         raise _refused("--method", f"{method!r} must be lower-case words joined by one of . _ : -")
     if method in extensions().all(Method):
         owner = extensions().owner(extensions().get(Method, method)).label
-        raise _refused("--method", f"{method!r} is a method of {owner}: name yours otherwise with --method.")
+        raise _refused("--method", f"{method!r} is a method of {owner}: choose another name with --method.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise _refused("--into", f"{folder} is not empty: name another folder with --into.")
 
@@ -92,8 +92,8 @@ def _write(words: Mapping[str, str], folder: Path) -> None:
     from string import Template
 
     templates = files("adapterhub_fin.cli").joinpath("templates", "plugin")
-    for template, place in FILES.items():
-        path = folder / place.format_map(words)
+    for template, target in FILES.items():
+        path = folder / target.format_map(words)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = Template(templates.joinpath(f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
         path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Options and arguments that several verbs share, completion included."""
+"""Define the options and arguments that several commands share, and print their results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ReferenceType(click.ParamType[str]):
-    """A reference such as acme/tone@3; completes from the local registry."""
+    """Parse a reference such as acme/tone@3; completion suggests those of the local registries."""
 
     name = "reference"
 
@@ -29,28 +29,28 @@ class ReferenceType(click.ParamType[str]):
 
         from adapterhub_fin.registries import RegistryChain
 
-        here = RegistryChain.configured().members
-        registries = RegistryChain([member for member in here if not member.registry.is_remote])  # a key asks no Hub
+        members = RegistryChain.configured().members
+        registries = RegistryChain([m for m in members if not m.registry.is_remote])  # completion queries no Hub
         name, at, _ = incomplete.partition("@")
         if not at:
-            return [CompletionItem(found) for found in registries.names() if found.startswith(incomplete)]
+            return [CompletionItem(other) for other in registries.names() if other.startswith(incomplete)]
         registry = registries.answering(name)
-        known = [str(version.number) for version in registry.versions(name)] + sorted(registry.aliases(name))
-        return [CompletionItem(f"{name}@{each}") for each in known if f"{name}@{each}".startswith(incomplete)]
+        revisions = [str(version.number) for version in registry.versions(name)] + sorted(registry.aliases(name))
+        return [CompletionItem(f"{name}@{rev}") for rev in revisions if f"{name}@{rev}".startswith(incomplete)]
 
 
 REFERENCE = ReferenceType()
 
 
 def json_option(function: F) -> F:
-    """--json: print data for a program."""
+    """Add --json: print data for a program."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
 def as_of_options(function: F) -> F:
-    """Add --as-of and --ignore-base: what was knowable on a date."""
+    """Add --as-of and --ignore-base: choose by what was knowable on a date."""
     function = click.option(
-        "--as-of", metavar="DATE", help="Only what was trained on knowledge before DATE (00:00 UTC), or 'now'."
+        "--as-of", metavar="DATE", help="Only versions trained on data from before DATE (00:00 UTC), or 'now'."
     )(function)
     return click.option(
         "--ignore-base",
@@ -58,63 +58,66 @@ def as_of_options(function: F) -> F:
         flag_value=False,
         default=True,
         type=bool,
-        help="With --as-of: leave out what the base knew.",
+        help="With --as-of: ignore the base's knowledge end.",
     )(function)
 
 
 def on_option(function: F) -> F:
-    """--on: a place of a store in the place of the registries."""
+    """Add --on: read a Hub instead of the registries."""
     return click.option(
-        "--on", metavar="hf://[ORG[/NAME]]", help="What is on a Hub there, in the place of the registries."
+        "--on", metavar="hf://[ORG[/NAME]]", help="Read this Hub namespace or repository instead of the registries."
     )(function)
 
 
-def placed(on: str) -> RemoteIndex:
-    """The versions at a place of a store; imported only where one is asked."""
+def remote_index(on: str) -> RemoteIndex:
+    """Return the index of the versions at a Hub address; publishing is imported only here.
+
+    Raises what `publishing.catalogue` raises, such as BadReference or HubError.
+    """
     from adapterhub_fin.publishing import catalogue
 
     return catalogue(on)
 
 
 def lock_option(function: F) -> F:
-    """--lock: hold references to what they mean now."""
+    """Add --lock: resolve references to the versions recorded in a file."""
     return click.option(
         "--lock",
         metavar="FILE",
         type=click.Path(dir_okay=False),
-        help="Write what the reference means to FILE, and hold it to that from then on.",
+        help="Record in FILE which version the reference resolves to, and use that version from then on.",
     )(function)
 
 
 def dated_by(as_of: str | None, include_base: bool) -> dict[str, Any]:
-    """Return what a point-in-time answer says of itself, in every output: the date, and whether the base counts."""
+    """Return the fields that a point-in-time choice adds to every output: the date, and whether the base counts."""
     return {"as_of": as_of, "include_base": include_base} if as_of else {}
 
 
 def point_in_time(as_of: str, include_base: bool) -> str:
-    """Return a date as messages name it."""
+    """Return how messages name a point-in-time choice."""
     return f"as of {as_of}{'' if include_base else ', without the base'}"
 
 
 def say_answering(reference: str, as_of: str | None, include_base: bool) -> None:
-    """Name the version that answers on standard error, with the date it was chosen by."""
+    """Print on standard error which version answers, with the date that chose it."""
     note = f" ({point_in_time(as_of, include_base)})" if as_of else ""
     click.echo(f"{reference}{note}", err=True)
 
 
 def base_options(function: F) -> F:
-    """--base, --download and --batch-size: how a version is loaded."""
-    function = click.option("--base", metavar="FOLDER|ID", help="The base, where it is not found by its recorded id.")(
+    """Add --base, --download and --batch-size: how a version is loaded."""
+    function = click.option("--base", metavar="FOLDER|ID", help="The base, if its recorded id doesn't find it.")(
         function
     )
-    function = click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")(function)
+    function = click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")(function)
     return click.option(
-        "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts of one forward pass."
+        "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts per forward pass."
     )(function)
 
 
 def texts_argument(function: F) -> F:
-    """TEXTS, or --file with one text a line; `-` is standard input."""
+    """Add TEXTS and --file, which has one text a line; `-` is standard input."""
     function = click.option(
         "--file", "file", type=click.Path(path_type=Path, allow_dash=True), help="One text a line; - is standard input."
     )(function)
@@ -122,15 +125,18 @@ def texts_argument(function: F) -> F:
 
 
 def read_texts(texts: Sequence[str], file: Path | None) -> list[str]:
-    """Return the texts of a command line, each checked; UsageError where there are none, BadText for what is none."""
+    """Return the checked texts of the command line and of --file.
+
+    Raises UsageError if there is none, and BadText for one that isn't valid text or a file that can't be read.
+    """
     from adapterhub_fin.plugin.texts import check_text, lines
 
-    found = [check_text(text, f"text {number} of the command line") for number, text in enumerate(texts, 1)]
+    checked = [check_text(text, f"text {number} of the command line") for number, text in enumerate(texts, 1)]
     if file is not None:
-        found += lines(_file_lines(file), str(file))
-    if not found:
+        checked += lines(_file_lines(file), str(file))
+    if not checked:
         raise click.UsageError("Give a text, or --file FILE with one text a line.")
-    return found
+    return checked
 
 
 def _file_lines(file: Path) -> list[bytes]:
@@ -140,21 +146,21 @@ def _file_lines(file: Path) -> list[bytes]:
         with click.open_file(str(file), "rb") as stream:
             return list(stream)
     except OSError as error:
-        raise BadText(f"{file} can't be read ({error.strerror}): name a file with one text a line") from error
+        raise BadText(f"{file} can't be read ({error.strerror}): give a file with one text a line") from error
 
 
 def interval_text(ends: Sequence[float] | None) -> str:
-    """An interval's ends, as tables show it; nothing where there is none."""
+    """Return an interval as tables show it, or an empty string if there is none."""
     return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
 
 
 def printable(text: str) -> str:
-    """A text of others, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """Return a third party's text with every unprintable character, such as a control code, replaced by `?`."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, for a program or a person."""
+    """Print JSON: indented on a terminal, one line in a pipe."""
     from adapterhub_fin.cli.streams import speaks_unicode
 
     indent = 2 if sys.stdout.isatty() else None
@@ -162,14 +168,14 @@ def print_json(value: Any) -> None:
 
 
 def print_facts(rows: Sequence[tuple[str, Any]]) -> None:
-    """Names and values in two columns, without a heading."""
+    """Print names and values in two columns, without a heading."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table as wide as the terminal; in a pipe, as wide as its cells, so that nothing is cut."""
+    """Print a table: as wide as the terminal, or in a pipe as wide as its cells, so that nothing is cut."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -181,7 +187,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_drawn(drawing: Table | Tree) -> None:
-    """What rich draws: as wide as the terminal, and in a pipe as wide as it needs."""
+    """Print a rich table or tree: as wide as the terminal, or in a pipe as wide as it needs."""
     from rich.console import Console
 
     if sys.stdout.isatty():

@@ -1,4 +1,4 @@
-"""ahf path"""
+"""Define `ahf path`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from adapterhub_fin.cli.options import (
 @lock_option
 @json_option
 def command(reference: str, as_of: str | None, include_base: bool, lock: str | None, as_json: bool) -> None:
-    """Print the folder of a version, its files verified.
+    """Verify a version's files and print its folder.
 
-    The folder is a plain adapter folder, to read from and never to write to.
+    The folder is a plain adapter folder. Read from it only: versions are immutable.
 
     \b
     Examples:

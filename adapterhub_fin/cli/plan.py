@@ -1,4 +1,4 @@
-"""ahf plan"""
+"""Define `ahf plan`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from adapterhub_fin.cli.options import json_option, print_facts, print_json, pri
 
 @click.command("plan")
 @click.argument("recipe", required=False, type=click.Path(exists=True, dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: --set method.rank=8.")
-@click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")
 @click.option(
-    "--device", metavar="cpu|cuda|SIZE", help="Where it would run; a size such as 24GB is a GPU of that memory."
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe: --set method.rank=8."
 )
-@click.option("--time", "measure", is_flag=True, help="Measure this machine's speed for a second, to tell the time.")
+@click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")
+@click.option(
+    "--device", metavar="cpu|cuda|SIZE", help="Where it would run; a size such as 24GB means a GPU with that memory."
+)
+@click.option(
+    "--time", "measure", is_flag=True, help="Measure this machine's speed for a second, to estimate the time."
+)
 @json_option
 def command(
     recipe: str | None,
@@ -26,10 +30,10 @@ def command(
     measure: bool,
     as_json: bool,
 ) -> None:
-    """Estimate a run's parameters, memory and time before anything is loaded.
+    """Estimate a run's parameters, memory and time without loading any weights.
 
-    RECIPE is a YAML file, as for `ahf train`. No weight is read: one training step runs on tensors without memory.
-    Where the run does not fit, ways to need less are listed with what each would take.
+    RECIPE is a YAML file, as for `ahf train`. No weights are read: a fake model without memory runs one training step.
+    If the run does not fit, changes that save memory are listed, each with the memory that the run would then need.
 
     \b
     Examples:
@@ -38,42 +42,42 @@ def command(
     """
     from adapterhub_fin.recipe.recipe import Recipe
 
-    whole = Recipe.read(recipe or {}, overrides).check()  # a slip is told at once, before torch is imported
+    checked = Recipe.read(recipe or {}, overrides).check()  # refuse a wrong key before torch is imported
     from adapterhub_fin import plan
 
-    found = plan(whole, download=download, device=device, measure=measure)
+    estimate = plan(checked, download=download, device=device, measure=measure)
     if as_json:
-        print_json(_document(found))
+        print_json(_document(estimate))
         return
-    print_facts(_rows(found))
-    if found.changes:
+    print_facts(_rows(estimate))
+    if estimate.changes:
         click.echo()
-        print_table(("change", "memory", ""), [(c.setting, size(c.bytes), _word(c)) for c in found.changes])
-    for assumption in found.assumptions:
+        print_table(("change", "memory", ""), [(c.setting, size(c.bytes), _verdict(c)) for c in estimate.changes])
+    for assumption in estimate.assumptions:
         click.echo(f"assumed: {assumption}", err=True)
 
 
-def _word(change: Any) -> str:
+def _verdict(change: Any) -> str:
     if change.advised:
         return "fits: try this first"
     return "fits" if change.fits else ""
 
 
 def size(count: int) -> str:
-    """Bytes for a person to read."""
+    """Return a number of bytes in MiB or GiB."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
-def _rows(found: Any) -> list[tuple[str, str]]:
-    verdict = "fits" if found.fits else "does not fit"
+def _rows(estimate: Any) -> list[tuple[str, str]]:
+    verdict = "fits" if estimate.fits else "does not fit"
     return [
-        ("device", found.device),
-        ("parameters", f"{found.parameters:,}, of which {found.trained_parameters:,} are trained"),
-        ("steps", f"{found.steps:,}"),
-        ("largest batch", f"{found.rows} rows of {found.length} tokens"),
-        *((f"  {kind}", size(count)) for kind, count in found.memory.items() if count),
-        ("memory", f"{size(found.bytes)} in {found.peak_phase}; {size(found.available)} available: {verdict}"),
-        ("time", f"about {_time(found.seconds)}" if found.seconds is not None else "unknown: --time measures"),
+        ("device", estimate.device),
+        ("parameters", f"{estimate.parameters:,}, of which {estimate.trained_parameters:,} are trained"),
+        ("steps", f"{estimate.steps:,}"),
+        ("largest batch", f"{estimate.rows} rows of {estimate.length} tokens"),
+        *((f"  {kind}", size(count)) for kind, count in estimate.memory.items() if count),
+        ("memory", f"{size(estimate.bytes)} in {estimate.peak_phase}; {size(estimate.available)} available: {verdict}"),
+        ("time", f"about {_time(estimate.seconds)}" if estimate.seconds is not None else "unknown: --time measures it"),
     ]
 
 
@@ -83,7 +87,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def _document(found: Any) -> dict[str, Any]:
+def _document(estimate: Any) -> dict[str, Any]:
     names = (
         "device",
         "parameters",
@@ -96,13 +100,13 @@ def _document(found: Any) -> dict[str, Any]:
         "available",
     )
     return {
-        "recipe": found.recipe.document(),
-        **{name: getattr(found, name) for name in names},
-        "fits": found.fits,
-        "memory": dict(found.memory),
-        "largest": dict(found.largest),
-        "changes": [vars(change) for change in found.changes],
-        "seconds": found.seconds,
-        "assumptions": list(found.assumptions),
-        "warnings": list(found.warnings),
+        "recipe": estimate.recipe.document(),
+        **{name: getattr(estimate, name) for name in names},
+        "fits": estimate.fits,
+        "memory": dict(estimate.memory),
+        "largest": dict(estimate.largest),
+        "changes": [vars(change) for change in estimate.changes],
+        "seconds": estimate.seconds,
+        "assumptions": list(estimate.assumptions),
+        "warnings": list(estimate.warnings),
     }

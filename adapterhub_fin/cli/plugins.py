@@ -1,4 +1,4 @@
-"""ahf plugins"""
+"""Define `ahf plugins`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adapterhub_fin.cli.options import json_option, print_json, print_table
 @click.option("--options", "of", metavar="KIND:NAME", help="Show the options of one plugin, such as method:lora.")
 @json_option
 def command(of: str | None, as_json: bool) -> None:
-    """List plugins, what they give, and what is broken.
+    """List plugins, what they provide and which are broken.
 
     \b
     Examples:
@@ -22,18 +22,18 @@ def command(of: str | None, as_json: bool) -> None:
     """
     from adapterhub_fin.plugin.manager import extensions
 
-    found = extensions()
+    manager = extensions()
     if of is not None:
-        _options(of, as_json)
+        _print_options(of, as_json)
         return
-    plugins = [_document(plugin) for plugin in found.plugins]
+    plugins = [_document(plugin) for plugin in manager.plugins]
     if as_json:
-        print_json({"plugins": plugins, "disabled": list(found.disabled)})
+        print_json({"plugins": plugins, "disabled": list(manager.disabled)})
         return
     rows = [
-        (given["kind"], given["name"], given["summary"], plugin["distribution"], plugin["version"] or "")
+        (item["kind"], item["name"], item["summary"], plugin["distribution"], plugin["version"] or "")
         for plugin in plugins
-        for given in plugin["gives"]
+        for item in plugin["gives"]
     ]
     print_table(("kind", "name", "summary", "distribution", "version"), sorted(rows))
     for plugin in plugins:
@@ -42,12 +42,12 @@ def command(of: str | None, as_json: bool) -> None:
                 click.echo(
                     f"{plugin['name']} ({plugin['distribution']} {plugin['version'] or ''}): {problem}", err=True
                 )
-    for name in found.disabled:
+    for name in manager.disabled:
         click.echo(f"{name}: disabled by AHF_DISABLE_PLUGINS", err=True)
 
 
 def _document(plugin: Any) -> dict[str, Any]:
-    gives = [{"kind": each.kind, "name": each.name, "summary": each.summary} for each in plugin.gives]
+    gives = [{"kind": item.kind, "name": item.name, "summary": item.summary} for item in plugin.gives]
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
@@ -58,7 +58,7 @@ def _document(plugin: Any) -> dict[str, Any]:
     }
 
 
-def _options(of: str, as_json: bool) -> None:
+def _print_options(of: str, as_json: bool) -> None:
     from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method
     from adapterhub_fin.plugin.manager import extensions
 

@@ -1,4 +1,4 @@
-"""ahf predict"""
+"""Define `ahf predict`."""
 
 from __future__ import annotations
 
@@ -43,34 +43,34 @@ def command(
     lock: str | None,
     as_json: bool,
 ) -> None:
-    """Answer texts with an adapter, by its name.
+    """Predict labels, scores or numbers for texts with an adapter.
 
-    What is answered is the head's: a label and its score, a figure, or how likely a language model finds the text.
+    The head defines the output: a label and its score, a number, or a language model's likelihood of the text.
 
     \b
     Examples:
       ahf predict acme/tone "Margins widened in the third quarter."
       ahf predict acme/tone@1 --as-of now --json "Orders fell short of plan."
     """
-    wanted = read_texts(texts, file)
+    inputs = read_texts(texts, file)
     adapter = load_to_answer(
         "predict", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
     )
-    answers = [asdict(answer) for answer in adapter.predict(wanted, batch_size, progress=True)]
+    answers = [asdict(answer) for answer in adapter.predict(inputs, batch_size, progress=True)]
     if as_json:
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **dated_by(as_of, include_base)}
-        print_json({**used, "predictions": [{"text": t, **a} for t, a in zip(wanted, answers, strict=True)]})
+        print_json({**used, "predictions": [{"text": t, **a} for t, a in zip(inputs, answers, strict=True)]})
         return
     say_answering(adapter.reference, as_of, include_base)
     columns = [name for name, value in answers[0].items() if not isinstance(value, dict)]
     rows = [
-        (*(_cell(name, answer[name]) for name in columns), text) for text, answer in zip(wanted, answers, strict=True)
+        (*(_cell(name, answer[name]) for name in columns), text) for text, answer in zip(inputs, answers, strict=True)
     ]
     print_table((*columns, "text"), rows)
 
 
 def _cell(name: str, value: Any) -> str:
-    """A score is a share of one; any other figure may be of any size."""
+    """Return a cell: a score is between 0 and 1 and gets three decimals; other numbers get five digits."""
     if isinstance(value, float):
         return f"{value:.3f}" if name == "score" else f"{value:.5g}"
     return str(value)

@@ -1,4 +1,4 @@
-"""ahf publish"""
+"""Define `ahf publish`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print
 
 @click.command("publish")
 @click.argument("reference", type=REFERENCE)
-@click.option("--to", required=True, metavar="hf://ORG/NAME", help="The repository; the Hub gives the number.")
-@click.option("--private", is_flag=True, help="Create the repository private; refuse one that is public.")
-@click.option("--no-create", is_flag=True, help="Refuse a repository that isn't there.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option(
+    "--to", required=True, metavar="hf://ORG/NAME", help="The repository; the number is the next one free there."
+)
+@click.option("--private", is_flag=True, help="Create the repository as private; refuse an existing public one.")
+@click.option("--no-create", is_flag=True, help="Refuse a repository that doesn't exist.")
+@click.option("--dry-run", is_flag=True, help="List what would be sent without sending it.")
 @json_option
 def command(reference: str, to: str, private: bool, no_create: bool, dry_run: bool, as_json: bool) -> None:
-    """Put a version on a Hub, under the next free number there.
+    """Publish a version to a Hub, under the next free number there.
 
-    Its files are verified first. A version that is there already is found, so that a publication that broke off is
-    simply done again. HF_ENDPOINT says which Hub; the token is that of `hf auth login`, or HF_TOKEN.
+    Its files are verified first. If a publish is interrupted, run it again: only missing files are sent, and a version
+    that is there already is not published twice. HF_ENDPOINT chooses the Hub; the token comes from `hf auth login` or
+    HF_TOKEN.
 
     \b
     Examples:
@@ -38,7 +41,7 @@ def command(reference: str, to: str, private: bool, no_create: bool, dry_run: bo
                 "is_new": there.is_new,
                 "dry_run": dry_run,
                 "recorded": done.recorded,
-                "sends": [list(each) for each in there.sends],
+                "sends": [list(file) for file in there.sends],
                 **there.origin,
             }
         )
@@ -47,7 +50,7 @@ def command(reference: str, to: str, private: bool, no_create: bool, dry_run: bo
         print_table(("file", "bytes"), [(path, f"{size:,}") for path, size in there.sends])
         return
     if not there.is_new:
-        click.echo(f"{done.version.reference} is there already", err=True)
+        click.echo(f"{done.version.reference} is already published", err=True)
     if not (done.recorded or dry_run):
-        click.echo("its registry can't be written, so that no event records the publication", err=True)
+        click.echo("its registry is read-only, so no event records the publication", err=True)
     click.echo(there.at)

@@ -1,4 +1,4 @@
-"""ahf pull"""
+"""Define `ahf pull`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from adapterhub_fin.cli.options import json_option, print_json
 @click.command("pull")
 @click.argument("uri", metavar="hf://ORG/NAME[@REVISION]")
 @click.option("--as", "name", metavar="NAMESPACE/NAME", help="The name it gets here; by default its own.")
-@click.option("--allow-pickle", is_flag=True, help="Read an adapter_model.bin of others, its tensors and nothing else.")
+@click.option("--allow-pickle", is_flag=True, help="Allow reading a third party's adapter_model.bin, its tensors only.")
 @json_option
 def command(uri: str, name: str | None, allow_pickle: bool, as_json: bool) -> None:
-    """Take a version from a Hub into the registry.
+    """Pull a version from a Hub into the registry.
 
-    Every file is compared with the manifest, your policy and the plugins' vetoes are asked, and nothing is kept of what
-    doesn't pass. It keeps its number where that is free. A repository without a manifest is imported.
+    Every file is compared with the manifest, and your policy and the plugins' vetoes apply; if anything fails, nothing
+    is stored. The version keeps its number if that is free here. A repository without a manifest is imported.
 
     \b
     Examples:

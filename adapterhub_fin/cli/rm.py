@@ -1,4 +1,4 @@
-"""ahf rm"""
+"""Define `ahf rm`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json
 
 @click.command("rm")
 @click.argument("reference", type=REFERENCE)
-@click.option("--reason", default="", help="Why, for the tombstone.")
+@click.option("--reason", default="", help="The reason, for the tombstone.")
 @json_option
 def command(reference: str, reason: str, as_json: bool) -> None:
-    """Delete one exact version for good; its number is never used again.
+    """Delete one exact version permanently; its number is never reused.
 
-    The version is named by number or by digest, and a version that an alias names is refused: move the alias to
-    another version first (ahf alias), or remove it. To withdraw a version and keep it, use ahf yank.
+    Give the version by number or digest. A version that an alias names is refused: first move or remove the alias with
+    `ahf alias`. To withdraw a version and keep its files, use `ahf yank`.
 
     \b
     Examples:

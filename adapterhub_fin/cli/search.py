@@ -1,4 +1,4 @@
-"""ahf search"""
+"""Define `ahf search`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from adapterhub_fin.cli.options import (
     dated_by,
     json_option,
     on_option,
-    placed,
     point_in_time,
     print_json,
     print_table,
     printable,
+    remote_index,
 )
 from adapterhub_fin.cli.version_table import print_versions, say_damaged
 
 
 @click.command("search")
 @click.argument("query", nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows of one page.")
-@click.option("--after", metavar="CURSOR", help="The page after the one that gave this cursor.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows per page.")
+@click.option("--after", metavar="CURSOR", help="Show the page after the one that printed this cursor.")
 @on_option
-@click.option("--foreign", is_flag=True, help="With --on: what others published with plain PEFT, by words of its name.")
+@click.option(
+    "--foreign", is_flag=True, help="With --on: find plain PEFT adapters without a manifest, by words of the name."
+)
 @as_of_options
 @json_option
 def command(
@@ -36,10 +38,10 @@ def command(
     include_base: bool,
     as_json: bool,
 ) -> None:
-    """Find versions by what is known of them.
+    """Search versions by name, method, metrics, dates and other fields.
 
-    Fields are compared with = != < <= > >= IN and ~ (contains), joined by AND, OR, NOT and parentheses; bare words are
-    looked for in names, descriptions, tags, methods, corpora and bases. docs/reference/search.md has every field.
+    Compare fields with = != < <= > >= IN and ~ (contains), and join comparisons with AND, OR, NOT and parentheses. Bare
+    words match names, descriptions, tags, methods, corpora and bases. docs/reference/search.md lists every field.
 
     \b
     Examples:
@@ -53,11 +55,11 @@ def command(
     from adapterhub_fin.registries import configured_registries
 
     if foreign:
-        _show_foreign(on, " ".join(query), limit, as_json)
+        _show_third_party(on, " ".join(query), limit, as_json)
         return
     registries = configured_registries()
-    searched = registries if on is None else placed(on)
-    page = searched.search(" ".join(query), limit=limit, after=after, as_of=as_of, include_base=include_base)
+    source = registries if on is None else remote_index(on)
+    page = source.search(" ".join(query), limit=limit, after=after, as_of=as_of, include_base=include_base)
     say_damaged(page.damaged)
     if as_json:
         print_json({"rows": page.rows, "next": page.next, **dated_by(as_of, include_base)})
@@ -65,28 +67,26 @@ def command(
     if as_of:
         click.echo(point_in_time(as_of, include_base), err=True)
     if not page.rows:
-        click.echo("Nothing fits.", err=True)
+        click.echo("Nothing matches.", err=True)
         return
     print_versions(page, several=on is None and len(registries.members) > 1)
     if page.next:
         click.echo(f"There is more: --after {page.next}", err=True)
 
 
-def _show_foreign(on: str | None, words: str, limit: int, as_json: bool) -> None:
-    """What others published, each pinned to its commit."""
+def _show_third_party(on: str | None, words: str, limit: int, as_json: bool) -> None:
+    """Print the adapters on a Hub that have no manifest, each at an exact commit."""
     if on is None:
-        raise click.UsageError("--foreign needs --on, since only a store holds what has no manifest.")
+        raise click.UsageError("--foreign needs --on: only a Hub has adapters without a manifest.")
     from adapterhub_fin.publishing import foreign
 
-    found = foreign(on, words, limit)
+    adapters = foreign(on, words, limit)
     if as_json:
-        print_json(
-            [{"at": each.at, "base": each.base, "tags": list(each.tags), "changed": each.changed} for each in found]
-        )
-    elif found:
+        print_json([{"at": a.at, "base": a.base, "tags": list(a.tags), "changed": a.changed} for a in adapters])
+    elif adapters:
         print_table(
             ("at", "base", "changed"),
-            [(printable(each.at), printable(each.base or ""), each.changed[:10]) for each in found],
+            [(printable(a.at), printable(a.base or ""), a.changed[:10]) for a in adapters],
         )
     else:
-        click.echo("Nothing fits.", err=True)
+        click.echo("Nothing matches.", err=True)

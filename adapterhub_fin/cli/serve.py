@@ -1,4 +1,4 @@
-"""ahf serve"""
+"""Define `ahf serve`."""
 
 from __future__ import annotations
 
@@ -17,32 +17,40 @@ if TYPE_CHECKING:
 _STATE = click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The server's own folder, for tokens and drafts; else one of the user's, by registry.",
+    help="The server's own folder, for tokens and drafts; by default one per registry, in the user's data folder.",
 )
 
 
 @click.group("serve", invoke_without_command=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8780, show_default=True, help="0 takes a free one.")
-@click.option("--public", is_flag=True, help="Allow an address that other machines reach.")
-@click.option("--anonymous-read", is_flag=True, help="Show what is public to those without a token.")
-@click.option("--public-repositories", is_flag=True, help="Make a repository public unless its maker says otherwise.")
-@click.option("--max-upload", type=Size(), default="5GB", show_default=True, help="The most bytes of one file.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--max-regular", type=Size(), default="512MB", show_default=True, help="Above it, a file goes by LFS, without Xet."
+    "--port", type=click.IntRange(0, 65535), default=8780, show_default=True, help="The port; 0 takes a free one."
 )
-@click.option("--url", metavar="URL", help="The server's own URL, where a proxy stands before it.")
-@click.option("--namespace-quota", type=Size(), help="The most bytes of a namespace: versions, drafts and uploads.")
-@click.option("--token-quota", type=Size(), help="The most bytes that are held of what one token brought.")
+@click.option("--public", is_flag=True, help="Allow an address that other machines can reach.")
+@click.option("--anonymous-read", is_flag=True, help="Let clients without a token read public repositories.")
+@click.option("--public-repositories", is_flag=True, help="Create repositories as public by default.")
+@click.option("--max-upload", type=Size(), default="5GB", show_default=True, help="The maximum size of one file.")
+@click.option(
+    "--max-regular",
+    type=Size(),
+    default="512MB",
+    show_default=True,
+    help="Larger files are uploaded by LFS, without Xet.",
+)
+@click.option("--url", metavar="URL", help="The server's own URL, if it is behind a proxy.")
+@click.option("--namespace-quota", type=Size(), help="The maximum bytes per namespace: versions, drafts and uploads.")
+@click.option("--token-quota", type=Size(), help="The maximum bytes stored per token.")
 @click.option(
     "--keep-uploads",
     type=Duration(),
     default="1d",
     show_default=True,
-    help="Then an upload without a commit is removed.",
+    help="The age at which an upload without a commit is removed.",
 )
-@click.option("--rate", type=click.IntRange(min=1), help="The most requests a minute of one token.")
-@click.option("--anonymous-rate", type=click.IntRange(min=1), help="The same of an address without a token.")
+@click.option("--rate", type=click.IntRange(min=1), help="The maximum requests per minute and token.")
+@click.option(
+    "--anonymous-rate", type=click.IntRange(min=1), help="The maximum requests per minute and address without a token."
+)
 @click.option("--read-only", is_flag=True, help="Refuse every change.")
 @_STATE
 @click.pass_context
@@ -64,10 +72,10 @@ def command(
     read_only: bool,
     state: Path | None,
 ) -> None:
-    """Serve the registry as a Hub, to the clients of any.
+    """Serve the registry as a Hub, for any Hub client.
 
-    Versions are tags, and main is the newest of them. Clients set HF_ENDPOINT to the URL and HF_TOKEN to a token, which
-    `ahf serve token add` makes. Requests are written to standard error as lines of JSON.
+    Each version is a tag, and main is the newest version. Clients set HF_ENDPOINT to the URL and HF_TOKEN to a token
+    from `ahf serve token add`. Requests are logged to standard error as JSON lines.
 
     \b
     Examples:
@@ -113,9 +121,9 @@ def command(
 @click.argument("switch", type=click.Choice(["on", "off"]))
 @_STATE
 def read_only_(switch: str, state: Path | None) -> None:
-    """Make a server that runs refuse every change, or take them again.
+    """Make a running server refuse every change, or accept changes again.
 
-    What is under way when it is switched on still ends. Switched on, it also counts for the next start.
+    Changes that are in progress still finish. The setting `on` also applies after a restart.
 
     \b
     Examples:
@@ -125,12 +133,12 @@ def read_only_(switch: str, state: Path | None) -> None:
     from adapterhub_fin_registry.hub_server.repo.state import State
 
     State(_folder(state)).set_read_only(switch == "on")
-    click.echo("the server refuses every change" if switch == "on" else "the server takes changes", err=True)
+    click.echo("the server refuses every change" if switch == "on" else "the server accepts changes", err=True)
 
 
 @command.group("token")
 def token() -> None:
-    """Make, list and revoke tokens.
+    """Create, list and revoke tokens.
 
     \b
     Examples:
@@ -143,15 +151,25 @@ def token() -> None:
 
 @token.command("add")
 @click.argument("name")
-@click.option("--write", is_flag=True, help="It may also push, tag and delete.")
-@click.option("--namespace", "namespaces", multiple=True, metavar="NAMESPACE", help="Only this one; may be repeated.")
-@click.option("--expires", type=Duration(), help="Until when it counts: 90d, 12h, or a day as 2027-01-31; else always.")
+@click.option("--write", is_flag=True, help="Allow it to push, tag and delete too.")
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAMESPACE",
+    help="Allow it only this namespace; may be repeated.",
+)
+@click.option(
+    "--expires",
+    type=Duration(),
+    help="How long it is valid: 90d, 12h, or until a day such as 2027-01-31; by default always.",
+)
 @_STATE
 @json_option
 def add(
     name: str, write: bool, namespaces: tuple[str, ...], expires: timedelta | None, state: Path | None, as_json: bool
 ) -> None:
-    """Make a token and print it, once: a hash of it is kept.
+    """Create a token and print it. It can't be shown again: only its hash is stored.
 
     \b
     Examples:
@@ -170,18 +188,18 @@ def add(
 @_STATE
 @json_option
 def list_(state: Path | None, as_json: bool) -> None:
-    """List the tokens by their names, with when each was used last, to the minute.
+    """List the tokens by name, with the minute of their last use.
 
     \b
     Examples:
       ahf serve token list
     """
-    found = _tokens(state).all()
+    tokens = _tokens(state).all()
     if as_json:
-        print_json([_facts(each) for each in found])
+        print_json([_facts(token) for token in tokens])
     else:
         columns = ("name", "rights", "namespaces", "since", "expires", "last used")
-        rows = [(each.name, each.rights, ", ".join(each.namespaces) or "all", *_times(each)) for each in found]
+        rows = [(t.name, t.rights, ", ".join(t.namespaces) or "all", *_times(t)) for t in tokens]
         print_table(columns, rows)
 
 
@@ -189,7 +207,7 @@ def list_(state: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @_STATE
 def revoke(name: str, state: Path | None) -> None:
-    """Take a token away, at once also from a server that runs.
+    """Revoke a token, with immediate effect on a running server.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""ahf show"""
+"""Define `ahf show`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from adapterhub_fin.cli.options import (
 
 @click.command("show")
 @click.argument("reference", type=REFERENCE)
-@click.option("--lineage", is_flag=True, help="Draw what it came from, and what came from it.")
+@click.option("--lineage", is_flag=True, help="Draw its ancestors and descendants.")
 @as_of_options
 @lock_option
 @json_option
 def command(
     reference: str, lineage: bool, as_of: str | None, include_base: bool, lock: str | None, as_json: bool
 ) -> None:
-    """Show what is known of a version.
+    """Show a version's manifest, aliases and events.
 
     \b
     Examples:
@@ -71,15 +71,15 @@ def command(
     for event in events:
         if event["kind"] != "evaluation":
             click.echo(f"{event['at']}  {event['kind']}")
-    if measured := [row for event in events if event["kind"] == "evaluation" for row in _evaluation(event)]:
+    if evaluations := [row for event in events if event["kind"] == "evaluation" for row in _evaluation(event)]:
         click.echo()
-        print_table(("evaluated", "corpus", "split", "metric", "value", "interval", "rows"), measured)
+        print_table(("evaluated", "corpus", "split", "metric", "value", "interval", "rows"), evaluations)
 
 
 def _evaluation(event: dict[str, Any]) -> list[tuple[str, ...]]:
-    """A row a metric; another program may have recorded the metrics and no more."""
-    said = event.get("seen_in_training")
-    seen = " (may be seen in training)" if said is None else " (SEEN IN TRAINING)" if said else ""
+    """Return a row for each metric; other programs may have recorded nothing but the metrics."""
+    in_training = event.get("seen_in_training")
+    seen = " (may be seen in training)" if in_training is None else " (SEEN IN TRAINING)" if in_training else ""
     return [
         (
             event["at"][:10],
@@ -109,7 +109,10 @@ def _rows(
         ("method", f"{method['name']} ({options})"),
         ("provider", f"{provider['distribution']} {provider['version']}" if provider else ""),
         ("head", f"{head['name']}: {', '.join(head.get('labels') or ())}" if head else ""),
-        ("base", f"{base.get('repository') or 'unnamed'} ({base.get('architecture')}), pin {base['fingerprint']}"),
+        (
+            "base",
+            f"{base.get('repository') or 'unnamed'} ({base.get('architecture')}), fingerprint {base['fingerprint']}",
+        ),
         ("corpus", _corpus(corpus)),
         ("knowledge end", manifest["knowledge"]["end"]),
     ]
@@ -134,14 +137,14 @@ def _weight(parent: dict[str, Any]) -> str:
 
 
 def _merged(details: dict[str, Any]) -> str:
-    """How the parents were merged, where it was here."""
+    """Return how the parents were merged, or an empty string if the version is no merge."""
     if not details:
         return ""
     options = [f"{key}={value}" for key, value in sorted(details["options"].items()) if value is not None]
     options += [f"rank={details['rank']}"] if details["rank"] is not None else []
     energy = min(details["energy"].values(), default=1.0)
-    told = f"{details['merger']} ({', '.join(options)})" if options else details["merger"]
-    return f"{told} in {details['space']} space, seed {details['seed']}; energy kept {energy:.4g} or more"
+    merger = f"{details['merger']} ({', '.join(options)})" if options else details["merger"]
+    return f"{merger} in {details['space']} space, seed {details['seed']}; energy kept {energy:.4g} or more"
 
 
 def _corpus(corpus: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Print any text on any standard output: what its encoding has no place for is written as an escape, and not lost."""
+"""Print any text to any standard output: characters that its encoding lacks are written as escapes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import os
 import sys
 from contextlib import suppress
 
-ESCAPED = "ahf-ascii"  # as ASCII is, under a name that click doesn't know: it writes UTF-8 where a stream says ASCII
+ESCAPED = (
+    "ahf-ascii"  # ASCII under a name that click doesn't know, because click writes UTF-8 to a stream that says ASCII
+)
 
 
-def lossless() -> None:
-    """Write what standard output and error can't encode as `\\xe9` or `\\u2013`, rather than fail."""
-    if sys.stdout is None:  # closed by whoever called
+def escape_unencodable() -> None:
+    """Write characters that standard output and error can't encode as `\\xe9` or `\\u2013`, rather than fail."""
+    if sys.stdout is None:  # the caller closed it
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, io.TextIOWrapper):
-            continue  # replaced by whoever called
+            continue  # the caller replaced it
         if stream.errors == "strict" or (stream.errors == "surrogateescape" and not _is_unicode(stream.encoding)):
             stream.reconfigure(errors="backslashreplace")
         with suppress(LookupError):
@@ -27,7 +29,7 @@ def lossless() -> None:
 
 
 def speaks_unicode() -> bool:
-    """Return whether standard output takes any letter as itself."""
+    """Return whether standard output can encode every character."""
     return _is_unicode(getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
@@ -38,26 +40,29 @@ def _is_unicode(encoding: str) -> bool:
 def _escaped(name: str) -> codecs.CodecInfo | None:
     if name.replace("_", "-") != ESCAPED:
         return None
-    found = codecs.lookup("ascii")
+    ascii_codec = codecs.lookup("ascii")
     return codecs.CodecInfo(
-        found.encode,
-        found.decode,
-        found.streamreader,
-        found.streamwriter,
-        found.incrementalencoder,
-        found.incrementaldecoder,
+        ascii_codec.encode,
+        ascii_codec.decode,
+        ascii_codec.streamreader,
+        ascii_codec.streamwriter,
+        ascii_codec.incrementalencoder,
+        ascii_codec.incrementaldecoder,
         name=ESCAPED,
     )
 
 
 def flush() -> None:
-    """Write out what is buffered, so that a full disk or a reader who has left is told of here and not at exit."""
+    """Flush standard output, so that a full disk or a closed pipe is an error here and not at exit.
+
+    Raises BrokenPipeError if the reader has closed the pipe, and OSError if the output can't be written.
+    """
     if sys.stdout is not None and not sys.stdout.closed:
         sys.stdout.flush()
 
 
 def abandon() -> None:
-    """Let nothing more be written to standard output, whose reader has left or which takes no more."""
+    """Send the rest of standard output to the null device: its reader has closed it, or it can't be written."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

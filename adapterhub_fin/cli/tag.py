@@ -1,4 +1,4 @@
-"""ahf tag"""
+"""Define `ahf tag`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json
 @click.command("tag")
 @click.argument("reference", type=REFERENCE)
 @click.argument("tag")
-@click.option("--remove", is_flag=True, help="Take the tag away.")
+@click.option("--remove", is_flag=True, help="Remove the tag.")
 @json_option
 def command(reference: str, tag: str, remove: bool, as_json: bool) -> None:
-    """Give a version a tag, by which it is found, or take one away.
+    """Add a tag to a version, or remove one.
 
     \b
     Examples:

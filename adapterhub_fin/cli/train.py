@@ -1,4 +1,4 @@
-"""ahf train"""
+"""Define `ahf train`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ import click
 
 from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
 
-LEFT_OUT = ("repeated", "conflicting", "under embargo", "dropped as copies")  # notes of rows that no part has
-LABELS_SHOWN = 20  # all of them stand in --json
+LEFT_OUT = (
+    "repeated",
+    "conflicting",
+    "under embargo",
+    "dropped as copies",
+)  # notes that count rows which are in no split
+LABELS_SHOWN = 20  # --json has all of them
 
 
 @click.command("train")
 @click.argument("recipe", required=False, type=click.Path(exists=True, dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: --set method.rank=8.")
-@click.option("--name", help="Where the version goes, as NAMESPACE/NAME.")
-@click.option("--download", is_flag=True, help="Let the base be downloaded from the Hub.")
-@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done; no weight is read.")
-@click.option("--resume", is_flag=True, help="Go on with the run of this recipe that broke off.")
-@click.option("--restart", is_flag=True, help="Throw that run away and begin anew.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe: --set method.rank=8."
+)
+@click.option("--name", help="The name of the new version, as NAMESPACE/NAME.")
+@click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print what would be done; no weights are read.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run of this recipe.")
+@click.option("--restart", is_flag=True, help="Discard that run and start again.")
 @json_option
 def command(
     recipe: str | None,
@@ -34,11 +41,11 @@ def command(
 ) -> None:
     """Train an adapter from a recipe and add it to the registry.
 
-    RECIPE is a YAML file; without one, --set gives every key that has no default. The version's metrics are those of
-    the held-out test part. Ctrl-C leaves a run that --resume takes to the same weights.
+    RECIPE is a YAML file; without one, --set gives every key that has no default. The version's metrics are measured on
+    the held-out test split. After Ctrl-C, --resume continues the run and ends with the same weights.
 
-    A recipe with a schedule gives one version for each of its windows. The same command goes on where it stopped, and
-    skips the windows whose inputs have not changed.
+    A recipe with a schedule trains one version for each window. Run the same command again to continue: it skips the
+    windows whose inputs have not changed.
 
     \b
     Examples:
@@ -51,25 +58,25 @@ def command(
 
     if name is not None:
         overrides = (*overrides, f"name={name}")
-    whole = Recipe.read(recipe or {}, overrides).check()  # a slip is told at once, before torch is imported
+    checked = Recipe.read(recipe or {}, overrides).check()  # refuse a wrong key before torch is imported
     if dry_run:
-        (_preview if whole.schedule is None else _preview_series)(whole, download, as_json)
+        (_preview if checked.schedule is None else _preview_series)(checked, download, as_json)
         return
     from adapterhub_fin import train, train_series
     from adapterhub_fin.engine.training.distributed import is_first
 
-    again = "" if whole.schedule is not None else " with --resume"
+    flag = "" if checked.schedule is not None else " with --resume"
     try:
-        if whole.schedule is not None:
-            series = train_series(whole, download=download, resume=resume, restart=restart)
+        if checked.schedule is not None:
+            series = train_series(checked, download=download, resume=resume, restart=restart)
         else:
-            run = train(whole, download=download, resume=resume, restart=restart)
+            run = train(checked, download=download, resume=resume, restart=restart)
     except KeyboardInterrupt:
-        click.echo(f"stopped: where there was a checkpoint, the same command{again} goes on from it", err=True)
+        click.echo(f"stopped: the same command{flag} continues from the last checkpoint, if there was one", err=True)
         raise click.exceptions.Exit(130) from None
     if not is_first():
-        return  # of several processes, one speaks
-    if whole.schedule is not None:
+        return  # of several processes, only the first prints
+    if checked.schedule is not None:
         _print_series(series, as_json)
         return
     if as_json:
@@ -89,13 +96,13 @@ def command(
 
 
 def note_rows(notes: Mapping[str, int]) -> list[tuple[str, Any]]:
-    """Return the notes of a corpus as facts: rows, but for what says itself what it counts."""
+    """Return the notes of a corpus as facts; they count rows, unless the note names classes."""
     return [(reason if reason.startswith("classes ") else f"rows {reason}", count) for reason, count in notes.items()]
 
 
 def label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
     """Return how many rows have each label, the labels with the most rows first."""
-    listed = sorted(labels.items(), key=lambda each: -sum(each[1].values()))
+    listed = sorted(labels.items(), key=lambda item: -sum(item[1].values()))
     rows = [
         (f"label {label}", f"{sum(splits.values()):,} ({', '.join(f'{split} {n:,}' for split, n in splits.items())})")
         for label, splits in listed[:LABELS_SHOWN]
@@ -112,7 +119,7 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
 
     plan = preview(recipe, download=download)
     rows = {split: len(table) for split, table in plan.corpora.splits.items()}
-    examples = {split: len(found) for split, found in plan.examples.items()}
+    examples = {split: len(table) for split, table in plan.examples.items()}
     document = plan.recipe.document()
     if as_json:
         print_json(
@@ -154,13 +161,13 @@ def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
         print_json(
             [
                 {
-                    **_days(each.window),
-                    "rows": dict(each.rows),
-                    "notes": dict(each.notes),
-                    "knowledge_end": format_instant(each.knowledge_end),
-                    "version": each.version.reference if each.version else None,
+                    **_days(step.window),
+                    "rows": dict(step.rows),
+                    "notes": dict(step.notes),
+                    "knowledge_end": format_instant(step.knowledge_end),
+                    "version": step.version.reference if step.version else None,
                 }
-                for each in plan
+                for step in plan
             ]
         )
         return
@@ -169,14 +176,14 @@ def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:
         [
             (
                 f"{number} of {len(plan)}",
-                each.window.cutoff,
-                each.window.until,
-                *(each.rows[split] for split in ("train", "validation", "test")),
-                sum(count for reason, count in each.notes.items() if reason.startswith(LEFT_OUT)),
-                format_instant(each.knowledge_end),
-                each.version.reference if each.version else "to be trained",
+                step.window.cutoff,
+                step.window.until,
+                *(step.rows[split] for split in ("train", "validation", "test")),
+                sum(count for reason, count in step.notes.items() if reason.startswith(LEFT_OUT)),
+                format_instant(step.knowledge_end),
+                step.version.reference if step.version else "to be trained",
             )
-            for number, each in enumerate(plan, 1)
+            for number, step in enumerate(plan, 1)
         ],
     )
 

@@ -1,4 +1,4 @@
-"""ahf verify"""
+"""Define `ahf verify`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @click.argument("references", nargs=-1, type=REFERENCE)
-@click.option("--all", "everything", is_flag=True, help="Every version of every registry.")
+@click.option("--all", "everything", is_flag=True, help="Verify every version of every registry.")
 @click.option(
     "--key",
     "key_files",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A public key, of which one must have signed; may be given several times.",
+    help="A public key; one of those given must have signed. May be repeated.",
 )
 @json_option
 def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path, ...], as_json: bool) -> None:
-    """Hash stored versions again and compare.
+    """Verify stored versions: hash their files and compare with the manifests.
 
-    A name alone means all of its versions. It also says who signed them, of the keys given or of those that the
-    configuration trusts, and which rules of its policy they break. Exit status 1 when any version's bytes differ from
-    its manifest, when none of the keys given signed it, or when the policy would refuse it.
+    A name without a version means all of its versions. It also prints who signed them, among the keys given or else
+    those that the configuration trusts, and which rules of the policy they break. The exit status is 1 if a version's
+    bytes differ from its manifest, if none of the given keys signed it, or if the policy refuses it.
 
     \b
     Examples:
@@ -48,7 +48,7 @@ def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path
     registries = configured_registries()
     rows = [
         _row(registry, reference, keys, must=bool(key_files), problem=problem)
-        for registry, reference, problem in _each(registries, references, everything)
+        for registry, reference, problem in _selected(registries, references, everything)
     ]
     if as_json:
         print_json(rows)
@@ -61,9 +61,9 @@ def command(references: tuple[str, ...], everything: bool, key_files: tuple[Path
 def _row(
     registry: Registry, reference: str, keys: Sequence[PublicKey], *, must: bool, problem: str | None
 ) -> dict[str, Any]:
-    """What is found of one version; with `must`, one that none of the keys signed is an error.
+    """Verify one version; with `must`, it is an error if none of the keys signed it.
 
-    A problem is that of a name or a namespace which can't be listed, so that there is no version to look at.
+    With a `problem`, the reference is a name or a namespace that can't be listed, so there is no version to verify.
     """
     from adapterhub_fin.errors import AdapterHubError
     from adapterhub_fin_registry.trust.signatures import signers
@@ -83,41 +83,43 @@ def _row(
         return row
     if must and not row["signed_by"]:
         names = ", ".join(key.name for key in keys)
-        row["error"] = f"{version.reference} isn't signed by {names}: sign it, or ask for the key of who did"
+        row["error"] = f"{version.reference} isn't signed by {names}: sign it, or get the public key of its signer"
     return row
 
 
 def _state(row: dict[str, Any]) -> str:
-    return "; ".join(filter(None, (row["error"] or f"whole, {row['digest']}", *row["violations"])))
+    return "; ".join(filter(None, (row["error"] or f"intact, {row['digest']}", *row["violations"])))
 
 
 def _who(row: dict[str, Any]) -> str:
     if row["signed_by"]:
         return ", ".join(f"{key['name']} ({key['fingerprint'][:16]})" for key in row["signed_by"])
-    return "a key not known here" if row["signatures"] else ""
+    return "an unknown key" if row["signatures"] else ""
 
 
-def _each(
+def _selected(
     registries: RegistryChain, references: Sequence[str], everything: bool
 ) -> list[tuple[Registry, str, str | None]]:
-    """The versions meant, each with its registry, those among them that lists pass over because they are damaged.
+    """Return the selected references, damaged versions included, each with its registry and problem.
 
-    With a problem stands what is no version, but a name or a namespace that can't be listed.
+    The problem is None for a version, and a message for a name or a namespace that can't be listed.
     """
     from adapterhub_fin_registry import Reference, parse_reference
 
-    found: list[tuple[Registry, str, str | None]] = []
+    selected: list[tuple[Registry, str, str | None]] = []
     if everything:
         for registry in (member.registry for member in registries.members if not member.registry.is_remote):
-            names = [version.reference for name in registry.names() for version in registry.versions(name)]
+            readable = [version.reference for name in registry.names() for version in registry.versions(name)]
             damaged = registry.damaged()
-            closed = {name: problem for name, problem in damaged.items() if "@" not in name}
-            found += [(registry, reference, closed.get(reference)) for reference in sorted([*names, *damaged])]
-        return found
+            unlistable = {name: problem for name, problem in damaged.items() if "@" not in name}
+            selected += [
+                (registry, reference, unlistable.get(reference)) for reference in sorted([*readable, *damaged])
+            ]
+        return selected
     for text in references:
-        wanted = parse_reference(text)
-        registry = registries.answering(wanted)
-        bare = isinstance(wanted, Reference) and wanted.is_bare
-        all_of_it = [v.reference for v in registry.versions(text)] + sorted(registry.damaged(text)) if bare else []
-        found += [(registry, reference, None) for reference in all_of_it or [text]]
-    return found
+        target = parse_reference(text)
+        registry = registries.answering(target)
+        bare = isinstance(target, Reference) and target.is_bare
+        of_name = [v.reference for v in registry.versions(text)] + sorted(registry.damaged(text)) if bare else []
+        selected += [(registry, reference, None) for reference in of_name or [text]]
+    return selected

@@ -1,4 +1,4 @@
-"""Rows of versions as a table, for the verbs that list them."""
+"""Print rows of versions as a table, for `ahf list` and `ahf search`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLUMNS = ("version", "aliases", "method", "head", "corpus", "knowledge end", "
 
 
 def print_versions(rows: Iterable[Mapping[str, Any]], *, several: bool) -> None:
-    """A line a version, with its registry where several were asked."""
+    """Print one line for each version; with `several` registries, also the registry."""
     if several:
         print_table(("registry", *_COLUMNS), [(_registry(row), *_cells(row)) for row in rows])
     else:
@@ -21,7 +21,7 @@ def print_versions(rows: Iterable[Mapping[str, Any]], *, several: bool) -> None:
 
 
 def say_damaged(damaged: Mapping[str, str]) -> None:
-    """What can't be read, a line each on standard error."""
+    """Print on standard error what can't be read, one line each."""
     for reference, problem in damaged.items():
         click.echo(f"{reference}: {problem}", err=True)
 

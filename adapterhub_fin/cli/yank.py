@@ -1,4 +1,4 @@
-"""ahf yank"""
+"""Define `ahf yank`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from adapterhub_fin.cli.options import REFERENCE, json_option, print_json
 
 @click.command("yank")
 @click.argument("reference", type=REFERENCE)
-@click.option("--reason", help="Why, for whoever looks at the version.")
-@click.option("--undo", is_flag=True, help="Let the version be chosen again.")
+@click.option("--reason", help="The reason; `ahf show` prints it.")
+@click.option("--undo", is_flag=True, help="Undo a yank.")
 @json_option
 def command(reference: str, reason: str | None, undo: bool, as_json: bool) -> None:
-    """Withdraw a version from being chosen; it still answers to its number, aliases and digest.
+    """Withdraw a version; its number, aliases and digest still resolve.
+
+    `latest` and --as-of no longer choose it, and searches leave it out.
 
     \b
     Examples:
@@ -23,7 +25,7 @@ def command(reference: str, reason: str | None, undo: bool, as_json: bool) -> No
     from adapterhub_fin.registries import configured_registries
 
     if not (reason or undo):
-        raise click.UsageError("Say why with --reason, or take a yank back with --undo.")
+        raise click.UsageError("Give the reason with --reason, or undo a yank with --undo.")
     registry = configured_registries().answering(reference)
     version = registry.resolve(reference)
     registry.add_event(version.reference, "unyank" if undo else "yank", {"reason": reason} if reason else {})

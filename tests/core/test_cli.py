@@ -1,4 +1,4 @@
-"""Every verb as a user types it: its table, its JSON, its errors, and the examples of its help."""
+"""Run every command as a user types it: its table, its JSON, its errors, and the examples of its help."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_list_and_its_json(run_ahf: Ahf, stocked: Path) -> None:
     assert run_ahf("list", "acme/none")[0] == 1
 
 
-def test_search_its_json_its_pages_and_its_slips(run_ahf: Ahf, stocked: Path) -> None:
+def test_search_its_json_its_pages_and_its_errors(run_ahf: Ahf, stocked: Path) -> None:
     ahf.Registry().set_alias("acme/tone", "champion", 1)
     assert "acme/tone@1" in run_ahf("search", "alias", "=", "champion")[1]
     document = json.loads(run_ahf("search", "method = lora AND method.rank = 4", "--json")[1])
     assert document == {"rows": ahf.RegistryChain.configured().rows(), "next": None}
     assert run_ahf("search", "method = lora", "--limit", "1")[2] == ""
-    assert "Nothing fits" in run_ahf("search", "NOT method = lora")[2]
+    assert "Nothing matches" in run_ahf("search", "NOT method = lora")[2]
     code, _, err = run_ahf("search", "method =")
     assert code == 1 and "column 9" in err and err.count("\n") == 1
     assert run_ahf("search")[0] == 2
@@ -54,13 +54,13 @@ def test_search_its_json_its_pages_and_its_slips(run_ahf: Ahf, stocked: Path) ->
     assert (page["rows"][0]["name"], row["name"]) == ("acme/tone", "acme/tune")
 
 
-def test_list_and_search_at_a_date_say_the_date_and_the_tier(run_ahf: Ahf, stocked: Path) -> None:
+def test_list_and_search_at_a_date_say_the_date_and_whether_the_base_counts(run_ahf: Ahf, stocked: Path) -> None:
     late = ["--as-of", "now", "--ignore-base"]
     assert json.loads(run_ahf("search", "tone", *late, "--json")[1])["include_base"] is False
     assert [row["include_base"] for row in json.loads(run_ahf("list", *late, "--json")[1])] == [False]
-    for verb in (["list"], ["search", "tone"]):
-        assert "without the base" in run_ahf(*verb, *late)[2]
-        code, out, err = run_ahf(*verb, "--as-of", "2001-01-01")
+    for command in (["list"], ["search", "tone"]):
+        assert "without the base" in run_ahf(*command, *late)[2]
+        code, out, err = run_ahf(*command, "--as-of", "2001-01-01")
         assert (code, out) == (0, "") and err
     assert json.loads(run_ahf("list", "acme/tone", "--as-of", "2001-01-01", "--json")[1]) == []
 
@@ -74,8 +74,9 @@ def test_an_empty_registry_says_how_to_begin(run_ahf: Ahf) -> None:
 def test_show(run_ahf: Ahf, stocked: Path) -> None:
     code, out, _ = run_ahf("show", "acme/tone")
     assert code == 0
-    for said in ("acme/tone@1", "sha256:", "rank=4", "adapterhub-fin", "negative, neutral, positive", "pin verified"):
-        assert said in out
+    for part in ("acme/tone@1", "sha256:", "rank=4", "adapterhub-fin", "negative, neutral, positive"):
+        assert part in out
+    assert "fingerprint verified" in out
     document = json.loads(run_ahf("show", "acme/tone@1", "--json")[1])
     assert document["manifest"]["method"]["options"]["rank"] == 4 and document["record"]["name"] == "acme/tone"
 
@@ -91,14 +92,14 @@ def test_predict_from_arguments_and_from_a_file(run_ahf: Ahf, stocked: Path, tra
     assert run_ahf("predict", "acme/tone")[0] == 2
 
 
-def test_a_tier_that_leaves_the_base_out_is_written_into_the_output(run_ahf: Ahf, stocked: Path) -> None:
+def test_ignore_base_is_written_into_the_output(run_ahf: Ahf, stocked: Path) -> None:
     arguments = ["predict", "acme/tone", "Profit rose.", "--as-of", "now", "--ignore-base"]
     assert "without the base" in run_ahf(*arguments)[2]
     assert json.loads(run_ahf(*arguments, "--json")[1])["include_base"] is False
-    for verb in ("show", "path"):
-        asked = [verb, "acme/tone", "--as-of", "now", "--ignore-base"]
-        assert "without the base" in run_ahf(*asked)[2]
-        assert json.loads(run_ahf(*asked, "--json")[1])["include_base"] is False
+    for name in ("show", "path"):
+        dated = [name, "acme/tone", "--as-of", "now", "--ignore-base"]
+        assert "without the base" in run_ahf(*dated)[2]
+        assert json.loads(run_ahf(*dated, "--json")[1])["include_base"] is False
     code, _, err = run_ahf("predict", "acme/tone", "Profit rose.", "--as-of", "2001-01-01")
     assert code == 1 and err.startswith("ahf: ") and err.count("\n") == 1
 
@@ -130,8 +131,8 @@ def test_what_an_alias_named_on_a_day(run_ahf: Ahf, stocked: Path) -> None:
     run_ahf("alias", "acme/tone@1", "champion")
     assert run_ahf("alias", "acme/tone", "champion", "--on", "2099-01-01")[1].strip() == "acme/tone@1"
     assert run_ahf("alias", "acme/tone", "champion", "--on", "2001-01-01")[1].strip() == "none"
-    asked = json.loads(run_ahf("alias", "acme/tone", "champion", "--on", "now", "--json")[1])
-    assert asked == {"alias": "acme/tone@champion", "on": "now", "version": 1}
+    answer = json.loads(run_ahf("alias", "acme/tone", "champion", "--on", "now", "--json")[1])
+    assert answer == {"alias": "acme/tone@champion", "on": "now", "version": 1}
     assert run_ahf("alias", "acme/tone", "stable", "--on", "now")[0] == 1
     assert run_ahf("alias", "acme/tone", "--on", "now")[0] == 2
     assert run_ahf("alias", "acme/tone", "champion", "--on", "now", "--history")[0] == 2
@@ -148,12 +149,12 @@ def test_what_an_alias_named_on_a_day(run_ahf: Ahf, stocked: Path) -> None:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_verb_holds_its_reference_to_a_lock_file(
+def test_a_command_resolves_its_reference_by_a_lock_file(
     run_ahf: Ahf, stocked: Path, trained: Run, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    verb, *rest = arguments
+    name, *rest = arguments
     lock = tmp_path / "adapters.lock"
-    assert run_ahf(verb, "acme/tone", *rest, "--lock", str(lock))[0] == 0
+    assert run_ahf(name, "acme/tone", *rest, "--lock", str(lock))[0] == 0
     config = (
         tmp_path / "config" / "adapterhub_fin" / "config.toml"
     )  # of two registries, the one that answers so far last
@@ -164,7 +165,7 @@ def test_a_verb_holds_its_reference_to_a_lock_file(
     for registry, number in ((ahf.Registry(stocked), 2), (ahf.Registry(tmp_path / "own"), 1)):
         manifest = trained.version.manifest.model_copy(update={"description": f"Now {number} too."})
         assert registry.add(trained.version.files, manifest, name="acme/tone").number == number
-        code, out, err = run_ahf(verb, "acme/tone", *rest, "--lock", str(lock))
+        code, out, err = run_ahf(name, "acme/tone", *rest, "--lock", str(lock))
         assert code == 0 and ("acme/tone@1" in out + err or f"{stocked}/adapters/acme/tone/versions/1/" in out)
     assert [entry["version"] for entry in json.loads(lock.read_text())["resolutions"]] == ["acme/tone@1"]
 
@@ -207,22 +208,22 @@ def test_verify_names_the_file_that_changed(run_ahf: Ahf, stocked: Path) -> None
     assert run_ahf("verify")[0] == 2
 
 
-def test_verify_and_list_tell_of_a_version_that_cannot_be_read(run_ahf: Ahf, stocked: Path) -> None:
+def test_verify_and_list_name_a_version_that_cannot_be_read(run_ahf: Ahf, stocked: Path) -> None:
     assert run_ahf("verify", ahf.Registry().resolve("acme/tone").digest)[0] == 0
     manifest = ahf.Registry().resolve("acme/tone").folder / "manifest.json"
     manifest.chmod(0o644)
     manifest.write_bytes(manifest.read_bytes()[:100])
     for arguments in (["verify", "--all"], ["verify", "acme/tone"], ["verify", "acme/tone@1"]):
         code, out, _ = run_ahf(*arguments)
-        assert code == 1 and "acme/tone@1" in out and "whole" not in out
+        assert code == 1 and "acme/tone@1" in out and "intact" not in out
     assert "acme/tone@1" in run_ahf("list")[2]
 
 
 def test_plugins_lists_what_there_is_and_its_options(run_ahf: Ahf) -> None:
     code, out, _ = run_ahf("plugins")
     assert code == 0 and all(name in out for name in ("lora", "classify", "phrasebank", "headlines", "adapterhub-fin"))
-    found = json.loads(run_ahf("plugins", "--json")[1])["plugins"]
-    assert found[0]["name"] == "shipped" and found[0]["error"] is None
+    plugins = json.loads(run_ahf("plugins", "--json")[1])["plugins"]
+    assert plugins[0]["name"] == "shipped" and plugins[0]["error"] is None
     assert "Rank of each update" in run_ahf("plugins", "--options", "method:lora")[1]
     assert "survive the draw" in run_ahf("plugins", "--options", "merger:della")[1]
     schema = json.loads(run_ahf("plugins", "--options", "method:lora", "--json")[1])
@@ -246,7 +247,7 @@ def test_import_and_its_refusals(run_ahf: Ahf, stocked: Path, trained: Run, tmp_
     assert "acme/pickle" not in run_ahf("list")[1]
 
 
-def test_train_writes_a_version_and_its_figures(run_ahf: Ahf, encoder: Path, tmp_path: Path) -> None:
+def test_train_writes_a_version_and_its_metrics(run_ahf: Ahf, encoder: Path, tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, encoder)
     code, out, err = run_ahf("train", str(recipe), "--set", "method.rank=3", "--name", "acme/other")
     assert (code, err) == (0, "") and "acme/other@1" in out and "test macro_f1" in out
@@ -260,7 +261,7 @@ def test_new_plugin_refuses_what_it_would_overwrite(run_ahf: Ahf, tmp_path: Path
     assert run_ahf("new-plugin", "acme-method", "--into", str(tmp_path / "new"))[0] != 0
 
 
-def test_an_unknown_verb_and_an_unknown_name_say_what_is_near(run_ahf: Ahf, stocked: Path) -> None:
+def test_an_unknown_command_or_name_suggests_similar_ones(run_ahf: Ahf, stocked: Path) -> None:
     code, _, err = run_ahf("trian")
     assert code == 2 and "Did you mean train?" in err
     code, _, err = run_ahf("show", "acme/tune")
@@ -311,7 +312,7 @@ def bash() -> Iterator[int]:
 
 
 def typed(terminal: int, keys: str, expected: str) -> str:
-    """What a terminal shows once keys were pressed, until it shows what is expected or a minute is over."""
+    """Return what a terminal shows after some keys, until it shows `expected` or a minute has passed."""
     os.write(terminal, keys.encode())
     seen, end = "", time.monotonic() + 60
     while expected not in seen and time.monotonic() < end:
@@ -341,8 +342,8 @@ def test_tab_completion(bash: int, stocked: Path, words: str, completed: str) ->
     assert f"typed:  {completed}" in shown
 
 
-def examples(verb: str) -> list[list[str]]:
-    command: Any = cli.group.get_command(click.Context(cli.group), verb)
+def examples(name: str) -> list[list[str]]:
+    command: Any = cli.group.get_command(click.Context(cli.group), name)
     lines = [line.strip() for line in command.help.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("ahf ")]
 
@@ -408,10 +409,10 @@ def test_one_of_several_processes_is_not_taken_down_around_the_threads_of_torch(
 
 
 async def leave_at_once(server: object) -> None:
-    """A server that is told to stop as soon as it answers."""
+    """Replace a server's main loop, so that it stops as soon as it answers."""
 
 
-@pytest.mark.parametrize("verb", sorted(cli.SUMMARIES))
+@pytest.mark.parametrize("name", sorted(cli.SUMMARIES))
 def test_the_examples_of_help_run(
     run_ahf: Ahf,
     stocked: Path,
@@ -420,7 +421,7 @@ def test_the_examples_of_help_run(
     encoder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    verb: str,
+    name: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -429,9 +430,9 @@ def test_the_examples_of_help_run(
     shutil.copytree(encoder, tmp_path / "models" / "base")
     tuned(encoder, tmp_path / "runs" / "tuned")
     monkeypatch.setattr("uvicorn.Server.main_loop", leave_at_once)
-    found = examples(verb)
-    assert found
-    for arguments in found:
+    commands = examples(name)
+    assert commands
+    for arguments in commands:
         if any("hf://" in argument for argument in arguments):
             continue  # tests/hub has a Hub to run it on
         code, _, err = run_ahf(*arguments)

@@ -1,4 +1,4 @@
-"""The verbs that answer, write, embed and measure, for every kind of head."""
+"""Run the commands that predict, generate, embed and evaluate, for every kind of head."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def on_a_terminal(arguments: list[str], stop_after: bytes | None = None) -> tupl
     return child.returncode, drawn
 
 
-def test_predict_shows_a_figure_or_a_likelihood(run_ahf: Ahf, notes: Run, encoder: Path) -> None:
+def test_predict_shows_a_number_or_a_likelihood(run_ahf: Ahf, notes: Run, encoder: Path) -> None:
     ahf.train(
-        name="acme/figure",
+        name="acme/number",
         base={"id": "acme/tiny", "path": str(encoder)},
         head="regress",
         corpus={"name": tiny_corpus()},
         training={"epochs": 1, "max_length": 32},
     )
     for name, base, columns in (
-        ("acme/figure", ["--base", str(encoder)], ["value"]),
+        ("acme/number", ["--base", str(encoder)], ["value"]),
         ("acme/notes", [], ["loss", "perplexity", "tokens"]),
     ):
         code, out, err = run_ahf("predict", name, *TEXTS, *base)
@@ -113,7 +113,7 @@ def test_evaluate_measures_records_and_show_prints_it(run_ahf: Ahf, stocked: Pat
     assert (document["event"], document["rows"], document["seen_in_training"]) == (2, 48, True)
     assert document["digest"] == trained.version.digest and set(document["intervals"]) == set(trained.metrics)
     out = run_ahf("evaluate", "acme/tone", "--from-recipe", "--split", "train", "--resamples", "5", "--no-record")[1]
-    assert "OF THESE ROWS: the figures are not those of unseen text" in out and "recorded          no" in out
+    assert "OF THESE ROWS: the metrics are not those of unseen text" in out and "recorded          no" in out
     events = json.loads(run_ahf("show", "acme/tone", "--json")[1])["events"]
     assert [event["number"] for event in events] == [1, 2]
     shown = run_ahf("show", "acme/tone")[1]
@@ -166,7 +166,7 @@ def test_generate_refuses_in_one_line(run_ahf: Ahf, notes: Run) -> None:
     for arguments, said in (
         (["acme/notes", "Profit", "--top-p", "2"], "generate: top_p"),
         (["acme/notes", "Profit", "--max-new-tokens", "500"], "shorten the prompt or max_new_tokens"),
-        (["acme/tone", "Profit"], "does not write text"),
+        (["acme/tone", "Profit"], "can't generate text"),
     ):
         code, _, err = run_ahf("generate", *arguments)
         assert code == 1 and said in err.splitlines()[-1]

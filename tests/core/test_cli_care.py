@@ -1,4 +1,4 @@
-"""The verbs that take care of a registry: tag, yank, rm, gc, doctor, as a user types them."""
+"""Run the commands that maintain a registry, as a user types them: tag, yank, rm, gc, doctor."""
 
 from __future__ import annotations
 

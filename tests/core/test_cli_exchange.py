@@ -1,4 +1,4 @@
-"""The verbs that compare versions, take them in, and hand them to other software."""
+"""Run the commands that compare, import and export versions."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_import_says_what_it_left_repaired_and_warns_of(run_ahf: Ahf, trained: R
     assert code == 1 and "--allow-pickle" in err
     code, out, err = run_ahf(*arguments, "--allow-pickle")
     assert (code, out.strip()) == (0, "acme/theirs@1")
-    for said in ("left behind: notes.log", "repaired: adapter_model.bin", "warning: every lora_B"):
+    for said in ("left out: notes.log", "repaired: adapter_model.bin", "warning: every lora_B"):
         assert said in err
     assert "\x1b" not in err and "\\udcff.log" in err
     document = json.loads(run_ahf(*arguments, "--allow-pickle", "--json")[1])
@@ -146,13 +146,13 @@ def test_a_version_is_folded_into_its_base_and_taken_out_again(
 ) -> None:
     folder = tmp_path / "merged"
     code, out, err = run_ahf("export", "acme/tone", str(folder), "--layout", "merged")
-    assert (code, out) == (0, f"{folder}\n") and "folded 13 changes into" in err and "(written)" in err
+    assert (code, out) == (0, f"{folder}\n") and "merged 13 changes into" in err and "(written)" in err
     told = json.loads(run_ahf("export", "acme/tone", str(folder) + "2", "--layout", "merged", "--json")[1])["folded"]
     assert len(told["changed"]) == 13 and 0 < told["losses"]["rounding"] < 1e-4 and told["into"] is None
     arguments = ["extract", str(folder), "--base", str(encoder), "--rank", "4", "--into", "acme/back"]
     code, out, err = run_ahf(*arguments)
     assert code == 0 and out.endswith("acme/back@1\n") and "energy kept" in out
-    assert "brought whole: classifier.weight" in err
+    assert "stored in full: classifier.weight" in err
     document = json.loads(run_ahf(*arguments, "--json")[1])
     assert document["reference"] == "acme/back@2" and document["energy"] > 0.999999
     assert [each["rank"] for each in document["parameters"]] == [4] * 13

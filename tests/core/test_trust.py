@@ -50,7 +50,7 @@ def test_sign_and_verify_by_key(run_ahf: Ahf, stocked: Path, key: Path) -> None:
     (row,) = json.loads(run_ahf("verify", "acme/tone", "--key", public, "--json")[1])
     assert (row["error"], row["signatures"]) == (None, 1)
     assert row["signed_by"] == [{"name": "desk.pub", "fingerprint": fingerprint}]
-    assert "a key not known here" in run_ahf("verify", "--all")[1]
+    assert "an unknown key" in run_ahf("verify", "--all")[1]
 
 
 def test_a_stranger_s_signature_and_a_private_key_are_told_apart(
@@ -117,7 +117,7 @@ def test_a_policy_holds_for_loading_importing_and_training(
         code, _, err = run_ahf(*verb)
         assert code == 1 and "require_signature" in err and err.count("\n") == 1
     code, out, _ = run_ahf("verify", "acme/tone")
-    assert code == 1 and "whole" in out and "require_signature" in out
+    assert code == 1 and "intact" in out and "require_signature" in out
     assert run_ahf("show", "acme/tone")[0] == run_ahf("list")[0] == 0
     assert run_ahf("sign", "acme/tone", "--key", str(key))[0] == 0
     assert ahf.load("acme/tone").predict(["Profit rose."])

@@ -32,7 +32,7 @@ def on_a_hub(version: Any) -> dict[str, bytes]:
 
 
 def test_a_pushed_manifest_keeps_its_digest_and_its_signatures(hub: Any, made: Any, tmp_path: Path) -> None:
-    from adapterhub_fin.cli.key_files import write_new_key
+    from adapterhub_fin.cli.sign import write_new_key
     from adapterhub_fin_registry.trust.keys import PrivateKey
     from adapterhub_fin_registry.trust.signatures import Signature
 

@@ -297,7 +297,7 @@ def test_a_time_that_is_none_is_refused(when: str) -> None:
     from adapterhub_fin.cli.serve import command
 
     done = CliRunner().invoke(command, ["token", "add", "desk", "--expires", when])
-    assert done.exit_code == 2 and "isn't a time to come" in done.output
+    assert done.exit_code == 2 and "isn't a time in the future" in done.output
 
 
 def test_tokens_expire_and_a_server_is_made_read_only_by_the_command(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "is empty", ["predict", "acme/tone", ""]),
         (1, "holds no config.json", ["predict", "acme/tone", "Hi", "--base", nowhere]),
         (1, "is not on this machine", ["predict", "acme/other", "Hi"]),
-        (1, "does not write text", ["generate", "acme/tone", "Hi"]),
+        (1, "can't generate text", ["generate", "acme/tone", "Hi"]),
         (1, "top_p", ["generate", "acme/tone", "Hi", "--top-p", "2"]),
         (2, "there is no folder", ["embed", "acme/tone", "Hi", "--out", f"{nowhere}/x.npy"]),
         (2, "No such option", ["predict", "acme/tone", "Hi", "--btach-size", "3"]),
