@@ -1,1 +1,1 @@
-"""Keys, signatures, policies and the client's configuration."""
+"""Handle keys, signatures, policies and the client's configuration."""

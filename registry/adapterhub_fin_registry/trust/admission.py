@@ -1,4 +1,4 @@
-"""Whether this client lets a version in, or be used: its policy, and the signatures that a version comes with."""
+"""Decide whether a version may be stored or loaded: by the client's policy and the version's signatures."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ if TYPE_CHECKING:
 
 
 def terms(root: Path) -> tuple[Policy, Path | None]:
-    """The client's policy, as it applies to a registry, and the key that it signs with; read once for one decision."""
+    """Return the client's policy for a registry, and the path of the key that the client signs with.
+
+    Raises BadConfiguration if the configuration or the policy can't be used.
+    """
     configuration = Configuration.read()
     return Policy.of(configuration.policy, root), configuration.sign_with
 
 
 def violations(version: Version, root: Path) -> list[str]:
-    """Every rule of this client's that a stored version breaks, each as a sentence."""
+    """Return every rule of the client's policy that a stored version breaks, each as a sentence.
+
+    Raises BadConfiguration if the policy can't be used, and Corrupted if the version can't be read.
+    """
     policy, _ = terms(root)
     signatures = read_signatures(version)[0] if policy.requires_signature else []
     return list(policy.violations(version.reference, version.manifest, signatures))
 
 
-def brought(manifest: Manifest, given: Iterable[bytes] | None, key: Path | None) -> list[Signature]:
-    """The signatures that a new version comes with: those given, or this client's own, by its key, for what is new.
+def signatures_for(manifest: Manifest, given: Iterable[bytes] | None, key: Path | None) -> list[Signature]:
+    """Return the signatures of a new version: those given, else one by the client's own key if it has one.
 
-    A version from elsewhere brings its own, or none, and isn't vouched for by whoever takes it in.
+    A version from elsewhere brings its own signatures, or none: whoever imports it doesn't vouch for it. Raises
+    BadSignature if a given one isn't valid, and BadKey if the key can't be used.
     """
     if given is not None:
         return [Signature.parse(data, manifest) for data in given]

@@ -1,4 +1,4 @@
-"""What stands in the client's own file, `config.toml`: its policy, the key it signs with, its registries in order."""
+"""Read the client's own file, `config.toml`: its policy, the key that it signs with, and its registries in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOME: Final = "home"
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """A registry that the client asks; a Hub has a `uri` in the place of a path."""
+    """Represent a registry that the client asks: a folder has a `path`, a Hub has a `uri`."""
 
     name: str
     path: Path | None
@@ -28,7 +28,10 @@ class RegistryEntry:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The client's configuration; what a missing file leaves open is allowed, unsigned and the default registry."""
+    """Hold the client's configuration.
+
+    By default every version is allowed, nothing is signed, and the default registry is used.
+    """
 
     source: Path
     policy: Rules
@@ -37,14 +40,14 @@ class Configuration:
 
     @classmethod
     def read(cls) -> Configuration:
-        """The configuration of this process: AHF_CONFIG, else `config.toml` in the user's configuration folder.
+        """Read the configuration of this process: AHF_CONFIG, else `config.toml` in the user's configuration folder.
 
-        Raises BadConfiguration for a file that can't be used, and where AHF_CONFIG names one that isn't there: rules
-        that can't be read must not be taken for none.
+        Raises BadConfiguration if the file can't be used, or if AHF_CONFIG names one that doesn't exist: an unreadable
+        policy must not be mistaken for an empty one.
         """
         given = os.environ.get(FILE)
         source = Path(given).expanduser().absolute() if given else _default_file()
-        # The user's own file may be a link, as those who keep their configuration elsewhere make it.
+        # The user's own file may be a link, since some people keep their configuration elsewhere.
         table = read_toml(Path(os.path.realpath(source)))
         if table is None:
             if given or source.is_symlink():

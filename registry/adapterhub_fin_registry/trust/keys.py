@@ -1,6 +1,6 @@
-"""Keys in PEM: ECDSA on the curve P-256 and Ed25519, to sign with and to verify with.
+"""Read and use keys in PEM, for signing and verifying: ECDSA on the curve P-256, and Ed25519.
 
-The package `cryptography` is imported when a key is used and not before, so that whoever signs nothing needs nothing.
+The package `cryptography` is imported only when a key is used, so that whoever doesn't sign doesn't need it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["p256", "ed25519"]
 PASSPHRASE: Final = "AHF_KEY_PASSPHRASE"
-_LIMIT: Final = 64 * 2**10
-_WANTED: Final = "give a PEM file of a P-256 or an Ed25519 key, such as `ahf sign --new-key FILE` writes"
+_LIMIT: Final = 64 * 2**10  # bytes
+_EXPECTED: Final = "give a PEM file of a P-256 or an Ed25519 key, such as `ahf sign --new-key FILE` writes"
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A key to verify with; `name` is what people call it, and `fingerprint` the sha256 of its PEM."""
+    """Represent a key for verifying; `name` is its name for people, and `fingerprint` the SHA-256 of its PEM."""
 
     name: str
     fingerprint: str
@@ -36,12 +36,18 @@ class PublicKey:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], name: str | None = None) -> PublicKey:
-        """The key in a file; BadKey where there is none that can verify."""
+        """Read the public key in a file.
+
+        Raises BadKey if the file holds none that can verify, and Refused if `cryptography` isn't installed.
+        """
         return cls.parse(_read(Path(path)), name or Path(path).name)
 
     @classmethod
     def parse(cls, pem: bytes, name: str) -> PublicKey:
-        """The key that PEM holds; BadKey for a private key, or for one of another kind."""
+        """Parse the public key in some PEM; `name` is for people and messages.
+
+        Raises BadKey if it is a private key or one of another kind, and Refused if `cryptography` isn't installed.
+        """
         _need_cryptography()
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -52,20 +58,20 @@ class PublicKey:
         try:
             key = load_pem_public_key(pem)
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise BadKey(f"{name} isn't a public key: {_WANTED}") from error
+            raise BadKey(f"{name} isn't a public key: {_EXPECTED}") from error
         if isinstance(key, ed25519.Ed25519PublicKey):
             return cls(name, _fingerprint(key), key)
         if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
             return cls(name, _fingerprint(key), key)
-        raise BadKey(f"{name} is a key of another kind: {_WANTED}")
+        raise BadKey(f"{name} is a key of another kind: {_EXPECTED}")
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
-        """Whether the private half of this key signed the message."""
+        """Return whether the private half of this key signed the message."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-        try:  # how is the key's to say, never the signature's
+        try:  # the key determines the algorithm, never the signature
             if isinstance(self._key, ed25519.Ed25519PublicKey):
                 self._key.verify(signature, message)
             else:
@@ -77,16 +83,17 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class PrivateKey:
-    """A key to sign with, and the public half that verifies what it signed."""
+    """Represent a key for signing, with the public half that verifies its signatures."""
 
     public: PublicKey
     _key: EllipticCurvePrivateKey | Ed25519PrivateKey = field(repr=False, compare=False)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], passphrase: Callable[[], str] | None = None) -> PrivateKey:
-        """The key in a file that its owner alone may read.
+        """Read the private key in a file that only its owner may read.
 
-        An encrypted key is opened with the environment's AHF_KEY_PASSPHRASE, else with what `passphrase` answers.
+        An encrypted key is decrypted with the environment's AHF_KEY_PASSPHRASE, else with what `passphrase` returns.
+        Raises BadKey if the file can't be used, and Refused if `cryptography` isn't installed.
         """
         _need_cryptography()
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -103,29 +110,32 @@ class PrivateKey:
                 raise BadKey(
                     f"{path} isn't opened by that passphrase: give the one that it was encrypted with"
                 ) from error
-            raise BadKey(f"{path} isn't a private key: {_WANTED}") from error
+            raise BadKey(f"{path} isn't a private key: {_EXPECTED}") from error
         if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
             return cls(PublicKey(path.name, _fingerprint(key.public_key()), key.public_key()), key)
         if isinstance(key, ed25519.Ed25519PrivateKey):
             return cls(PublicKey(path.name, _fingerprint(key.public_key()), key.public_key()), key)
-        raise BadKey(f"{path} is a key of another kind: {_WANTED}")
+        raise BadKey(f"{path} is a key of another kind: {_EXPECTED}")
 
     def sign(self, message: bytes) -> bytes:
-        """The signature over a message."""
+        """Return the signature over a message."""
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(message)
-        try:  # RFC 6979, by which signing twice gives the same bytes, and so the same file
+        try:  # RFC 6979: signing twice gives the same bytes, and so the same file
             return self._key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
         except UnsupportedAlgorithm:  # OpenSSL before 3.2
             return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
 
 
 def new_key(kind: Kind = "p256", passphrase: str | None = None) -> tuple[bytes, bytes]:
-    """A new private key and its public half, as PEM; without a passphrase the private one isn't encrypted."""
+    """Create a private key and return it with its public half, both as PEM.
+
+    Without a passphrase the private key isn't encrypted. Raises Refused if `cryptography` isn't installed.
+    """
     _need_cryptography()
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -140,15 +150,15 @@ def new_key(kind: Kind = "p256", passphrase: str | None = None) -> tuple[bytes, 
 
 def _read(path: Path, *, private: bool = False) -> bytes:
     try:
-        with open_regular(path.expanduser().resolve()) as file:  # a mounted secret is a link
+        with open_regular(path.expanduser().resolve()) as file:  # resolved, since a mounted secret is a link
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(_LIMIT + 1)
     except NotRegularError as error:
-        raise BadKey(f"{path} isn't a plain file: {_WANTED}") from error
+        raise BadKey(f"{path} isn't a plain file: {_EXPECTED}") from error
     except (OSError, RuntimeError) as error:
-        raise BadKey(f"the key {path} can't be read ({getattr(error, 'strerror', error)}): {_WANTED}") from error
+        raise BadKey(f"the key {path} can't be read ({getattr(error, 'strerror', error)}): {_EXPECTED}") from error
     if len(data) > _LIMIT:
-        raise BadKey(f"{path} is larger than any key: {_WANTED}")
+        raise BadKey(f"{path} is larger than any key: {_EXPECTED}")
     if private and sys.platform != "win32" and mode & 0o077:
         raise BadKey(f"others may read the private key {path}: make it yours alone with `chmod 600 {path}`")
     return data
@@ -168,7 +178,7 @@ def _pem(key: EllipticCurvePublicKey | Ed25519PublicKey) -> bytes:
 
 
 def _fingerprint(key: EllipticCurvePublicKey | Ed25519PublicKey) -> str:
-    return hashlib.sha256(_pem(key)).hexdigest()  # of the PEM and not of its DER: model-signing's hint is this
+    return hashlib.sha256(_pem(key)).hexdigest()  # of the PEM and not of its DER, as model-signing's hint
 
 
 def _need_cryptography() -> None:

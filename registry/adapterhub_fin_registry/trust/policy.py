@@ -1,8 +1,7 @@
-"""What a client requires of a version before it stores or loads one.
+"""Apply a client's policy: what it requires of a version before it stores or loads it.
 
-The rules stand in the client's configuration. A registry may bring rules of its own, in `policy.toml` at its root.
-Each set of rules is asked on its own and every one must agree, so that a registry's file, whatever it says, can only
-tighten.
+The rules are in the client's configuration. A registry may have rules of its own, in `policy.toml` at its root. A
+version must satisfy both, so that a registry's file can only tighten the policy.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ KEYS: Final = ("require_signature", "keys", "allowed_licenses", "allowed_bases",
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of one file; what it leaves out, it allows."""
+    """Hold the rules of one file; what the file doesn't mention is allowed. `max_size` is in bytes."""
 
     source: Path
     require_signature: bool = False
@@ -39,7 +38,10 @@ class Rules:
 
     @classmethod
     def read(cls, table: Table, *, paths: bool) -> Rules:
-        """The rules of a table; keys may be paths of files only where `paths` says so."""
+        """Read the rules of a table; keys may be paths of files only if `paths` is true.
+
+        Raises BadConfiguration if a value isn't valid.
+        """
         table.check_known(KEYS)
         rules = cls(
             table.source,
@@ -56,56 +58,68 @@ class Rules:
         return rules
 
     def public_keys(self) -> list[PublicKey]:
-        """The keys that the rules trust, by their names; BadKey for one that can't be used."""
+        """Return the keys that the rules trust, by their names.
+
+        Raises BadConfiguration if one can't be used.
+        """
         from adapterhub_fin_registry.trust.keys import PublicKey
 
-        found = []
+        keys = []
         for name, text in self.keys:
             try:
                 if "-----BEGIN" in text:
-                    found.append(PublicKey.parse(text.encode(), name))
-                else:  # a path counts from the file that names it
-                    found.append(PublicKey.read(self.source.parent / Path(text).expanduser(), name))
+                    keys.append(PublicKey.parse(text.encode(), name))
+                else:  # a path is relative to the file that names it
+                    keys.append(PublicKey.read(self.source.parent / Path(text).expanduser(), name))
             except BadKey as error:
                 raise BadConfiguration(f"the key {name} in {self.source} can't be used: {error}") from error
-        return found
+        return keys
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Every set of rules that a client applies to one registry, its own first."""
+    """Hold the rules that a client applies to one registry: its own and the registry's."""
 
     client: Rules
     registry: Rules | None = None
 
     @classmethod
     def of(cls, client: Rules, root: Path) -> Policy:
-        """The client's rules, and those that a registry's root holds; BadConfiguration where either can't be used."""
+        """Return the policy of the client's rules and those at a registry's root.
+
+        Raises BadConfiguration if the registry's rules can't be used.
+        """
         table = read_toml(root / FILE)
         return cls(client, None if table is None else Rules.read(table, paths=False))
 
     def public_keys(self) -> list[PublicKey]:
-        """The keys that the client trusts."""
+        """Return the keys that the client trusts.
+
+        Raises BadConfiguration if one can't be used.
+        """
         return self.client.public_keys()
 
     @property
     def requires_signature(self) -> bool:
-        """Whether any rule asks who signed."""
+        """Return whether any rule requires a signature."""
         return self.client.require_signature or bool(self.registry and self.registry.require_signature)
 
     def check(self, subject: str, manifest: Manifest, signatures: Iterable[Signature]) -> None:
-        """Refuse a version that breaks a rule, by the first that it breaks."""
+        """Raise PolicyViolation, with the first rule that a version breaks, if it breaks one."""
         for violation in self.violations(subject, manifest, signatures):
             raise PolicyViolation(violation)
 
     def violations(self, subject: str, manifest: Manifest, signatures: Iterable[Signature]) -> Iterator[str]:
-        """Every rule that a version breaks, each as a sentence that names the rule, its file and what to do."""
-        found = list(signatures)
+        """Yield every rule that a version breaks, each as a sentence that names the rule, its file and what to do.
+
+        `subject` names the version in the sentence. Raises BadConfiguration if a trusted key can't be used.
+        """
+        signature_list = list(signatures)
         for rules in (self.client, *([self.registry] if self.registry else [])):
             yield from _stated(subject, manifest, rules)
             if rules.require_signature:
-                # A registry that names no keys means those that the client trusts.
-                yield from _signed(subject, found, rules, rules if rules.keys else self.client)
+                # If a registry's rules name no keys, those that the client trusts count.
+                yield from _signed(subject, signature_list, rules, rules if rules.keys else self.client)
 
 
 def _stated(subject: str, manifest: Manifest, rules: Rules) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""Signatures over a version, in the form of model-signing 1.x, built and parsed here without any cryptography.
+"""Build and parse signatures over a version, in the form of model-signing 1.x, without any cryptography.
 
-A signature is a Sigstore bundle, version 0.3, whose DSSE envelope holds an in-toto statement. The statement names
-every file of the version as it lies on a Hub, the manifest's bytes (`ahf_manifest.json`) among them. The manifest alone
-would be enough, since it pins every file; that the files are named too lets `model_signing verify key` check a folder
-that was downloaded or exported, with nothing of ours installed. The two must agree, so that no reader of one form is
-told something else than a reader of the other.
+A signature is a Sigstore bundle, version 0.3, whose DSSE envelope holds an in-toto statement. The statement names every
+file of the version as it lies on a Hub, the manifest's bytes (`ahf_manifest.json`) among them. The manifest alone would
+be enough, since it fixes the digest of every file. The files are named too, so that `model_signing verify key` can
+check a downloaded or exported folder without this package. The two must agree, so that every reader sees the same
+version.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.version import Version
     from adapterhub_fin_registry.trust.keys import PrivateKey, PublicKey
 
-LIMIT: Final = 4 * 2**20
+LIMIT: Final = 4 * 2**20  # bytes
 MANIFEST: Final = "ahf_manifest.json"
-# Beside the files on a Hub or in a download, and no part of what is signed; none of them can be a version's file.
+# What may lie next to the files on a Hub or in a download. It isn't signed, and none of it can be a version's file.
 BESIDE: Final = ("README.md", "ahf_signatures", ".cache", ".git", ".gitattributes", ".github", ".gitignore")
 _BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD: Final = "application/vnd.in-toto+json"
@@ -41,9 +41,10 @@ _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that is over one version's manifest; whose it is, only a key can tell.
+    """Represent a signature over one version's manifest; only a key can show who made it.
 
-    `sha256` is that of its bytes, which name its file; `claims` is the fingerprint of the key that it says made it.
+    `sha256` is the digest of its bytes and names its file; `claims` is the fingerprint of the key that it claims as its
+    maker.
     """
 
     sha256: str
@@ -54,7 +55,10 @@ class Signature:
 
     @classmethod
     def parse(cls, data: bytes, manifest: Manifest) -> Signature:
-        """The signature that bytes hold; BadSignature where they hold none, or one over another version."""
+        """Parse the signature in some bytes.
+
+        Raises BadSignature if the bytes aren't a signature over this manifest.
+        """
         if len(data) > LIMIT:
             raise BadSignature(f"the signature has more than {LIMIT} bytes, which none needs: get it again")
         bundle = _object(data, "it")
@@ -65,11 +69,11 @@ class Signature:
             if isinstance(error, BadSignature):
                 raise
             raise _malformed("a part is missing, or of another type") from error
-        said = _signed_files(manifest)
-        if resources.get(MANIFEST) != said[MANIFEST]:
+        signed = _signed_files(manifest)
+        if resources.get(MANIFEST) != signed[MANIFEST]:
             raise BadSignature(f"the signature is over another version than {manifest.digest}: sign this one")
-        if resources != said:
-            name = min(name for name in said.keys() | resources.keys() if said.get(name) != resources.get(name))
+        if resources != signed:
+            name = min(name for name in signed.keys() | resources.keys() if signed.get(name) != resources.get(name))
             raise BadSignature(
                 f"the signature says of {name[:100]!r} what the manifest doesn't: trust neither, sign it again"
             )
@@ -77,7 +81,7 @@ class Signature:
 
     @classmethod
     def make(cls, manifest: Manifest, key: PrivateKey) -> Signature:
-        """A new signature over a version, by a key."""
+        """Sign a manifest with a key and return the signature."""
         payload = canonical(_statement(manifest))
         bundle = {
             "mediaType": _BUNDLE,
@@ -92,16 +96,19 @@ class Signature:
 
     @property
     def file_name(self) -> str:
-        """What its file is called, wherever it lies."""
+        """Return the name of its file, the same in every place."""
         return f"{self.sha256}.json"
 
     def by(self, key: PublicKey) -> bool:
-        """Whether this key made it, which is computed and not believed."""
+        """Return whether this key made the signature, by verifying it."""
         return self.claims == key.fingerprint and key.verifies(self._value, self._message)
 
 
 def signature_folder(version: Version) -> Path:
-    """Where a version's signatures lie; Corrupted where a link would lead elsewhere."""
+    """Return the folder of a version's signatures.
+
+    Raises Corrupted if it is a link.
+    """
     folder = version.folder / "signatures"
     if folder.is_symlink():
         raise Corrupted(f"{folder} is a link: put the folder itself in its place")
@@ -109,7 +116,10 @@ def signature_folder(version: Version) -> Path:
 
 
 def read_signatures(version: Version) -> tuple[list[Signature], list[str]]:
-    """The signatures stored beside a version, by the names of their files, and what is wrong with those that aren't."""
+    """Return the valid signatures of a version, sorted by file name, and what is wrong with each invalid one.
+
+    Raises Corrupted if the folder can't be listed, or is a link.
+    """
     folder, good, bad = signature_folder(version), [], []
     try:
         names = sorted(entry.name for entry in folder.iterdir() if _FILE.fullmatch(entry.name))
@@ -131,9 +141,9 @@ def read_signatures(version: Version) -> tuple[list[Signature], list[str]]:
 
 
 def signers(signatures: Iterable[Signature], keys: Iterable[PublicKey]) -> list[PublicKey]:
-    """Those of the keys that made one of the signatures."""
-    found = list(signatures)
-    return [key for key in keys if any(signature.by(key) for signature in found)]
+    """Return those of the keys that made one of the signatures."""
+    signature_list = list(signatures)
+    return [key for key in keys if any(signature.by(key) for signature in signature_list)]
 
 
 def _signed_files(manifest: Manifest) -> dict[str, str]:
@@ -144,7 +154,7 @@ def _statement(manifest: Manifest) -> dict[str, Any]:
     files = sorted(_signed_files(manifest).items())
     return {
         "_type": _STATEMENT,
-        # Named by its digest: a signature must outlive every renaming.
+        # The subject is named by its digest, so that a signature outlives every renaming.
         "subject": [{"name": manifest.digest, "digest": {"sha256": _root(sha256 for _, sha256 in files)}}],
         "predicateType": _PREDICATE,
         "predicate": {
@@ -164,12 +174,12 @@ def _root(digests: Iterable[str]) -> str:
 
 
 def _pae(payload: bytes) -> bytes:
-    """What is signed in the place of the payload (DSSE 1.0), so that its type is signed with it."""
+    """Return what is signed instead of the payload (DSSE 1.0), so that the payload's type is signed with it."""
     return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)
 
 
 def _opened(bundle: dict[str, Any]) -> tuple[str, bytes, bytes]:
-    """The fingerprint of the key that a bundle claims, its payload and its one signature."""
+    """Return the fingerprint of the key that a bundle claims, its payload and its only signature."""
     if bundle["mediaType"] != _BUNDLE:
         raise _malformed("its mediaType isn't that of a Sigstore bundle 0.3")
     material, envelope = bundle["verificationMaterial"], bundle["dsseEnvelope"]
@@ -187,21 +197,21 @@ def _opened(bundle: dict[str, Any]) -> tuple[str, bytes, bytes]:
 
 
 def _resources(statement: dict[str, Any]) -> dict[str, str]:
-    """What a statement says of each file, once it agrees with itself."""
+    """Return the digest of each file in a statement, once the statement is found consistent."""
     if statement["_type"] != _STATEMENT or statement["predicateType"] != _PREDICATE:
         raise _malformed("its payload isn't a statement of model-signing 1.0")
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for resource in statement["predicate"]["resources"]:
         name, digest = resource["name"], resource["digest"]
         if not isinstance(name, str) or not isinstance(digest, str) or not _HEX.fullmatch(digest):
             raise _malformed("a resource has no name, or no sha256")
-        if resource["algorithm"] != "sha256" or name in found:
+        if resource["algorithm"] != "sha256" or name in digests:
             raise _malformed("a resource is named twice, or hashed by something else than sha256")
-        found[name] = digest
+        digests[name] = digest
     (subject,) = statement["subject"]
-    if subject["digest"] != {"sha256": _root(found.values())}:
+    if subject["digest"] != {"sha256": _root(digests.values())}:
         raise _malformed("its subject isn't the digest of its resources")
-    return found
+    return digests
 
 
 def _object(data: bytes, what: str) -> dict[str, Any]:
@@ -217,11 +227,11 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Of a key that stands twice, two readers may take one each.
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _malformed("a key of it stands there twice")
-    return found
+    # Of two equal keys, two readers may each use another one.
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _malformed("a key occurs twice")
+    return result
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,7 @@
-"""TOML that rules depend on: a file that can't be read, or holds an unknown key, is an error and no default."""
+"""Read TOML that security depends on.
+
+A file that can't be read, or that holds an unknown key, is an error and never the default.
+"""
 
 from __future__ import annotations
 
@@ -11,78 +14,105 @@ from typing import Any, Final
 from adapterhub_fin_registry.errors import BadConfiguration
 from adapterhub_fin_registry.io.safe_read import NotRegularError, open_regular
 
-_LIMIT: Final = 2**20
+_LIMIT: Final = 2**20  # bytes
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a file; asking for a key of another type than it must have is BadConfiguration."""
+    """Represent a table of a file. Reading a key whose value has another type raises BadConfiguration."""
 
     source: Path
     values: Mapping[str, Any]
 
-    def check_known(self, known: Iterable[str]) -> None:
-        """Refuse a key that isn't known: a rule that is misspelt would rule nothing."""
-        for key in sorted(self.values.keys() - set(known)):
-            near = get_close_matches(key, sorted(known), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    def check_known(self, allowed: Iterable[str]) -> None:
+        """Raise BadConfiguration for a key that isn't among the known ones.
+
+        A misspelt rule would otherwise have no effect.
+        """
+        for key in sorted(self.values.keys() - set(allowed)):
+            near = get_close_matches(key, sorted(allowed), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(allowed)}"
             raise BadConfiguration(f"{self.source} holds the key {key[:50]!r}, which means nothing there: {hint}")
 
     def boolean(self, key: str) -> bool:
-        """True or false; false where the key is missing."""
+        """Return True or False; False if the key is missing.
+
+        Raises BadConfiguration for any other value.
+        """
         return bool(self._typed(key, bool, "true or false"))
 
     def text(self, key: str) -> str | None:
-        """A text that isn't empty; None where the key is missing."""
+        """Return a text that isn't empty; None if the key is missing.
+
+        Raises BadConfiguration for any other value.
+        """
         value = self._typed(key, str, "a text")
         if value == "":
             raise self._wrong(key, "a text that isn't empty")
         return None if value is None else str(value)
 
     def size(self, key: str) -> int | None:
-        """A number of bytes; None where the key is missing."""
+        """Return a number of bytes; None if the key is missing.
+
+        Raises BadConfiguration for any other value.
+        """
         value = self._typed(key, int, "a number of bytes, such as 200_000_000")
         if value is not None and value < 0:
             raise self._wrong(key, "a number of bytes, such as 200_000_000")
         return None if value is None else int(value)
 
     def texts(self, key: str) -> tuple[str, ...] | None:
-        """A list of texts; None where the key is missing, which isn't the empty list."""
+        """Return a list of texts; None if the key is missing, which differs from an empty list.
+
+        Raises BadConfiguration for any other value.
+        """
         value = self._typed(key, list, 'a list of texts, such as ["mit", "apache-*"]')
         if value is not None and not all(isinstance(item, str) and item for item in value):
             raise self._wrong(key, 'a list of texts, such as ["mit", "apache-*"]')
         return None if value is None else tuple(value)
 
     def texts_by_name(self, key: str) -> dict[str, str]:
-        """A table of texts; empty where the key is missing."""
+        """Return a table of texts; an empty one if the key is missing.
+
+        Raises BadConfiguration for any other value.
+        """
         value = self._typed(key, dict, 'a table of texts, such as {desk = "desk.pub"}') or {}
         if not all(isinstance(item, str) and item for item in value.values()):
             raise self._wrong(key, 'a table of texts, such as {desk = "desk.pub"}')
         return dict(value)
 
     def table(self, key: str) -> Table:
-        """A table within; an empty one where the key is missing."""
+        """Return a nested table; an empty one if the key is missing.
+
+        Raises BadConfiguration for any other value.
+        """
         return Table(self.source, self._typed(key, dict, f"a table, [{key}]") or {})
 
     def tables(self, key: str) -> list[Table]:
-        """A list of tables; empty where the key is missing."""
+        """Return a list of tables; an empty one if the key is missing.
+
+        Raises BadConfiguration for any other value.
+        """
         value = self._typed(key, list, f"a list of tables, [[{key}]]") or []
         if not all(isinstance(item, dict) for item in value):
             raise self._wrong(key, f"a list of tables, [[{key}]]")
         return [Table(self.source, item) for item in value]
 
-    def _typed(self, key: str, kind: type, wanted: str) -> Any:
+    def _typed(self, key: str, kind: type, expected: str) -> Any:
         value = self.values.get(key)
         if value is not None and type(value) is not kind:  # TOML's true is an int to isinstance
-            raise self._wrong(key, wanted)
+            raise self._wrong(key, expected)
         return value
 
-    def _wrong(self, key: str, wanted: str) -> BadConfiguration:
-        return BadConfiguration(f"{key} in {self.source} must be {wanted}: mend it")
+    def _wrong(self, key: str, expected: str) -> BadConfiguration:
+        return BadConfiguration(f"{key} in {self.source} must be {expected}: mend it")
 
 
 def read_toml(path: Path) -> Table | None:
-    """The table that a file holds; None where there is no such file, and BadConfiguration where it can't be used."""
+    """Return the table in a file; None if there is no such file.
+
+    Raises BadConfiguration if the file can't be used.
+    """
     try:
         with open_regular(path) as file:
             data = file.read(_LIMIT + 1)
@@ -96,7 +126,7 @@ def read_toml(path: Path) -> Table | None:
         raise BadConfiguration(f"{path} can't be read ({error.strerror}): mend its permissions") from error
     if len(data) > _LIMIT:
         raise BadConfiguration(f"{path} has more than {_LIMIT} bytes, which no such file needs: make it smaller")
-    import tomllib  # here, for listing must stay light and mostly finds no such file
+    import tomllib  # imported here to keep listing fast: mostly there is no such file
 
     try:
         return Table(path, tomllib.loads(data.decode()))
