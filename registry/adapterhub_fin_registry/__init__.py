@@ -1,4 +1,4 @@
-"""The shelf: versions of adapters on a local disk, found by name and verified on read."""
+"""Store versions of adapters on a local disk, find them by name and verify them on read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong in the registry, as one small tree.
+"""Define the registry's errors, as one small tree.
 
     AdapterHubError
     ├── BadReference      text that isn't a reference, a name or an alias          (also a ValueError)
@@ -7,18 +7,18 @@
     ├── BadEvent          an event of an unknown kind, or with the wrong body      (also a ValueError)
     ├── BadKey            a file or text that isn't a key to sign or verify with   (also a ValueError)
     ├── BadSignature      bytes that aren't a signature over the version           (also a ValueError)
-    ├── BadConfiguration  the client's configuration, or a registry's policy, can't be used (also a ValueError)
-    ├── BadQuery          a search that can't be read                              (also a ValueError)
+    ├── BadConfiguration  a configuration file or a policy that can't be used      (also a ValueError)
+    ├── BadQuery          a search that can't be parsed                            (also a ValueError)
     ├── NotFound          no such name, version, alias or digest                   (also a LookupError)
-    ├── Refused           what was asked for is not done, though it could be read
+    ├── Refused           the request is valid, but it is not carried out
     │   ├── LookAhead         a version knew something from as_of on
     │   ├── PolicyViolation   a policy or a plugin's veto said no
-    │   └── Unsupported       nothing here can do that with this adapter, base or engine
-    ├── Corrupted         stored bytes differ from what the manifest says of them
+    │   └── Unsupported       not possible with this adapter, base or engine
+    ├── Corrupted         stored bytes differ from what the manifest says
     ├── NotAnAdapter      a folder that can't be stored as it is
-    ├── Unreachable       a Hub that does not answer, or may not be asked          (also a ConnectionError)
-    └── WriteFailed       the disk refused a write; what was stored before is as it was
-        └── ReadOnly      the registry's folder may not be written at all
+    ├── Unreachable       a Hub that doesn't answer, or may not be contacted       (also a ConnectionError)
+    └── WriteFailed       the disk refused a write; what was stored before is unchanged
+        └── ReadOnly      the registry's folder may not be written
 
 Every message is one sentence: what is wrong, and what to do next.
 """
@@ -27,39 +27,42 @@ from __future__ import annotations
 
 
 class AdapterHubError(Exception):
-    """The root of every error that this project raises on purpose."""
+    """Serve as the root of every error that this project raises on purpose."""
 
 
 class BadReference(AdapterHubError, ValueError):
-    """A text isn't a reference, a name or an alias."""
+    """Report a text that isn't a reference, a name or an alias."""
 
 
 class BadInstant(AdapterHubError, ValueError):
-    """A text isn't an instant, a date or a time zone."""
+    """Report a text that isn't an instant, a date or a time zone."""
 
 
 class BadManifest(AdapterHubError, ValueError):
-    """Bytes or values aren't a manifest of this format."""
+    """Report bytes or values that aren't a manifest of this format."""
 
 
 class BadEvent(AdapterHubError, ValueError):
-    """An event is of an unknown kind, or its body lacks what its kind requires."""
+    """Report an event of an unknown kind, or one whose body lacks what its kind requires."""
 
 
 class BadKey(AdapterHubError, ValueError):
-    """A file or a text isn't a key that can sign or verify."""
+    """Report a file or a text that isn't a key for signing or verifying."""
 
 
 class BadSignature(AdapterHubError, ValueError):
-    """Bytes aren't a signature over the version that they were given for."""
+    """Report bytes that aren't a signature over the version they were given for."""
 
 
 class BadConfiguration(AdapterHubError, ValueError):
-    """The client's configuration, or the policy of a registry, can't be used as it stands."""
+    """Report a client configuration or a registry policy that can't be used."""
 
 
 class BadQuery(AdapterHubError, ValueError):
-    """A search can't be read; `column`, counted from 1, is where, unless it is the whole."""
+    """Report a search that can't be parsed.
+
+    `column`, counted from 1, is where parsing failed; it is None if the error concerns the whole query.
+    """
 
     def __init__(self, message: str, column: int | None = None) -> None:
         super().__init__(message)
@@ -67,40 +70,40 @@ class BadQuery(AdapterHubError, ValueError):
 
 
 class NotFound(AdapterHubError, LookupError):
-    """There is no such name, version, alias or digest."""
+    """Report that there is no such name, version, alias or digest."""
 
 
 class Refused(AdapterHubError):
-    """What was asked for is not done; its subclasses say why where a program may want to know."""
+    """Report a valid request that is not carried out; the subclasses give the reason."""
 
 
 class LookAhead(Refused):
-    """A version knew something from as_of on."""
+    """Report a version that knew something from as_of on."""
 
 
 class PolicyViolation(Refused):
-    """The client's policy, the registry's, or a plugin's veto said no."""
+    """Report a version rejected by the client's policy, the registry's policy or a plugin's veto."""
 
 
 class Unsupported(Refused):
-    """Nothing here can do that with this adapter, base or engine."""
+    """Report an operation that isn't possible with this adapter, base or engine."""
 
 
 class Corrupted(AdapterHubError):
-    """Stored bytes differ from what the manifest says of them."""
+    """Report stored bytes that differ from what the manifest says."""
 
 
 class NotAnAdapter(AdapterHubError):
-    """A folder can't be stored as it is."""
+    """Report a folder that can't be stored as it is."""
 
 
 class Unreachable(AdapterHubError, ConnectionError):
-    """A Hub doesn't answer, or may not be asked."""
+    """Report a Hub that doesn't answer, or that may not be contacted."""
 
 
 class WriteFailed(AdapterHubError):
-    """The disk refused a write."""
+    """Report a write that the disk refused."""
 
 
 class ReadOnly(WriteFailed):
-    """The registry's folder may not be written."""
+    """Report a registry folder that may not be written."""

@@ -1,4 +1,7 @@
-"""A version on its way in from a store, and its taking in: what a store says of it is believed by nobody."""
+"""Take a version from a store into a registry.
+
+Nothing that the store claims is trusted: everything is checked against the manifest.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Incoming:
-    """A version as a store gives it: a folder with its files, its manifest's bytes, its number there.
+    """Represent a version as a store delivers it: a folder of files, the manifest's bytes, the store's number.
 
-    Without a manifest it is a PEFT folder of someone who knows nothing of registries: one that has a number there all
-    the same is imported only by whoever asks for that, since it may be a version whose manifest is withheld. `origin`
-    says where it is from.
+    Without a manifest it is a plain PEFT folder. A folder that has a number but no manifest is imported only on
+    explicit request, since it may be a version whose manifest is withheld. `origin` records where it came from.
     """
 
     folder: Path
@@ -31,7 +33,7 @@ class Incoming:
     origin: Mapping[str, Any]
 
     def check_unnumbered(self, what: object) -> None:
-        """Raise Corrupted for what has the number of a version and no manifest."""
+        """Raise Corrupted if this has a version's number but no manifest; `what` names it in the message."""
         if self.manifest is None and self.number is not None:
             raise Corrupted(
                 f"{what} is the commit of v{self.number} there, and comes without a manifest: tell its owner, or take "
@@ -41,15 +43,20 @@ class Incoming:
 
 @dataclass(frozen=True)
 class Intake:
-    """What the registry can't know of taking in: the checks that plugins bring, and how a foreign folder is read."""
+    """Hold what the registry can't know by itself: the checks of plugins, and how to import a plain PEFT folder."""
 
     checks: Callable[[], Iterable[Callable[[Manifest, Path], object]]] = tuple
     foreign: Callable[[Incoming, Registry, str], Version] | None = None
-    weights: tuple[str, ...] = ("adapter_model.safetensors",)  # of a foreign folder, those that may be read
+    weights: tuple[str, ...] = ("adapter_model.safetensors",)  # the weight files of a PEFT folder that may be read
 
 
 def take(incoming: Incoming, registry: Registry, name: str, intake: Intake) -> Version:
-    """Add a version to a registry, its files compared with its manifest; Refused or Corrupted keeps nothing of it."""
+    """Add an incoming version to a registry, with its files compared to its manifest, and return it.
+
+    If it is rejected, nothing of it is stored. Raises BadManifest if the manifest can't be parsed, NotAnAdapter if
+    there is no manifest and `intake` can't import a plain folder, Refused if the manifest names no files or tensors or
+    a check rejects the version, and Corrupted if the files differ from the manifest.
+    """
     if incoming.manifest is None:
         if intake.foreign is None:
             raise NotAnAdapter(f"{name} comes without a manifest: import it, with `ahf import`, to make one")
@@ -57,7 +64,7 @@ def take(incoming: Incoming, registry: Registry, name: str, intake: Intake) -> V
     from adapterhub_fin_registry.model.manifest import Manifest
 
     manifest = Manifest.parse(incoming.manifest)
-    if not (manifest.files and manifest.tensors):  # which would be filled in, and be another version
+    if not (manifest.files and manifest.tensors):  # `add` would fill them in, which makes another version of it
         raise Refused(f"the manifest {manifest.digest} doesn't name its files and tensors: tell its owner")
     return registry.add(
         incoming.folder,

@@ -1,4 +1,4 @@
-"""The registry on a local disk: a folder of versions, found by name, with no database and no server."""
+"""Keep a registry on a local disk: a folder of versions, found by name, without a database or a server."""
 
 from __future__ import annotations
 
@@ -32,26 +32,40 @@ if TYPE_CHECKING:
 
 
 class Registry(RegistryReader):
-    """Versions of adapters under one folder: `root`, else AHF_HOME, else the platform's folder for user data.
+    """Store versions of adapters under one folder: `root`, else AHF_HOME, else the platform's folder for user data.
 
-    Opening writes nothing, so that a root may be mounted read-only; the first write makes what is missing.
+    Opening writes nothing, so that a root may be mounted read-only; the first write creates what is missing. Every
+    write raises ReadOnly if the folder may not be written, and WriteFailed if the disk refuses.
+
+    Example:
+
+        registry = Registry("registry")
+        version = registry.add("out/adapter", manifest, name="acme/tone")
+        registry.set_alias("acme/tone", "champion", version.number)
     """
 
-    # What is read stands in `RegistryReader`; every change to a registry stands here.
-
     def standing_checks(self) -> Iterable[Callable[[Manifest, Path], object]]:
-        """Return the checks that every add runs, whatever `checks` it is given: none, unless a subclass has some."""
+        """Return the checks that every add runs, in addition to its own `checks`: none here.
+
+        Subclasses override it.
+        """
         return ()
 
     def identify(self) -> str:
-        """The registry's id, given to it now where nothing was ever written."""
+        """Return the registry's id, and create it if nothing was ever written.
+
+        Raises ReadOnly or WriteFailed if it can't be written.
+        """
         if self.id is None:
             with changing(self._disk, self.root, self.root) as change:
                 change.identify()
         return str(self.id)
 
     def sign(self, reference: AnyReference, key: PrivateKey | str | os.PathLike[str]) -> Signature:
-        """Sign a version that is whole, with a key or its file; the signature is stored beside it."""
+        """Verify a version, sign it with a key or a key's file, and store the signature with it.
+
+        Raises BadKey if the key can't be used, NotFound if there is no such version, and Corrupted if it is damaged.
+        """
         from adapterhub_fin_registry.trust.keys import PrivateKey
 
         key = key if isinstance(key, PrivateKey) else PrivateKey.read(key)
@@ -59,9 +73,10 @@ class Registry(RegistryReader):
         return self._attach(version, Signature.make(version.manifest, key))
 
     def add_signature(self, reference: AnyReference, data: bytes) -> Signature:
-        """Store a signature from elsewhere; BadSignature unless its bytes are one over this very version.
+        """Store a signature from elsewhere with a version.
 
-        Whose it is isn't checked: that is for whoever trusts it to ask.
+        Its signer isn't checked: that is up to whoever relies on the signature. Raises BadSignature if the bytes aren't
+        a signature over this version, and NotFound if there is no such version.
         """
         version = self.resolve(reference)
         return self._attach(version, Signature.parse(data, version.manifest))
@@ -78,15 +93,19 @@ class Registry(RegistryReader):
         signatures: Iterable[bytes] | None = None,
         learnt: Iterable[str] | None = None,
     ) -> Version:
-        """Store a folder as the next version of a name, or find the version that it already is.
+        """Store a folder as the next version of a name, or return the version if it is stored already.
 
         The manifest is completed with the folder's files and tensors; those that it names must match. Each of the
-        registry's `standing_checks` and of `checks` is called once with the completed manifest and the copied files,
-        and stops the add by raising Refused, or anything.
-        `number` is taken where it is free and at most 499999999, which is for versions that come from elsewhere, as are
-        `signatures`, which are stored with the version; without them it is signed by the configuration's `sign_with`.
-        `learnt` are the texts that it was trained on: keyed hashes of them are stored beside it (see `learnt.py`).
-        What the client's policy doesn't allow is Refused.
+        registry's `standing_checks` and of `checks` is called once with the completed manifest and the copied files; it
+        stops the add by raising Refused, or any other error.
+
+        `number` is for versions from elsewhere: it is used if it is free and at most 499999999. `signatures` are stored
+        with the version; without them it is signed by the configuration's `sign_with` key. `learnt` are the texts that
+        the version was trained on: keyed hashes of them are stored with it (see `storage/learnt.py`).
+
+        Raises NotAnAdapter if the folder can't be stored, Corrupted if it differs from the manifest, PolicyViolation if
+        the client's policy or a check rejects the version, BadReference if `name` isn't a name, and ReadOnly or
+        WriteFailed.
         """
         from adapterhub_fin_registry.storage.ingest import run_checks, store, take_in
 
@@ -105,7 +124,7 @@ class Registry(RegistryReader):
             files = change.built / "files"
             self._disk.make(files, change.built)
             complete = take_in(self._disk, Path(folder), files, manifest)
-            signed = admission.brought(complete, signatures, key)
+            signed = admission.signatures_for(complete, signatures, key)
             policy.check(f"this version of {name}", complete, signed)
             run_checks(checks, complete, files)
             hashes = None if learnt is None else learnt_bytes(change.identify(), learnt)
@@ -113,7 +132,7 @@ class Registry(RegistryReader):
                 change.write(change.built / LEARNT, hashes)
             version, is_new = store(change, name_folder, complete, signed, record, number)
             if not is_new:
-                self._disk.sync(name_folder.versions_folder)  # whoever stored it may not have come so far
+                self._disk.sync(name_folder.versions_folder)  # the process that stored it may not have synced it yet
                 for signature in signed:
                     self._attach(version, signature)
                 if hashes is not None and not is_learnt(version.folder, hashes):
@@ -122,7 +141,11 @@ class Registry(RegistryReader):
         return version
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
-        """Let an alias name a version from now on, or none; its history remains."""
+        """Let an alias name a version from now on, or none if `version` is None; its history remains.
+
+        Raises NotFound if there is no such version or no alias to remove, and BadReference if `alias` isn't a valid
+        alias.
+        """
         name_folder = NameFolder(self.root, name)
         check_alias(alias)
         current = name_folder.alias(alias)
@@ -136,7 +159,7 @@ class Registry(RegistryReader):
                 self._disk.sync(parent)
                 return
             if version is not None:
-                self._disk.sync(name_folder.versions_folder)  # the alias may not outlive what it names
+                self._disk.sync(name_folder.versions_folder)  # the version must be durable before its alias is
             change.write(change.built / "alias.json", canonical({"version": version, "at": now()}))
             change.append(parent, following(numbers(parent)))
         if version is not None and name_folder.version(version) is None:  # deleted while its alias was being set
@@ -145,7 +168,10 @@ class Registry(RegistryReader):
             raise resolution.missing(name_folder, self.names, Reference.parse(f"{name}@{version}"))
 
     def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
-        """Record what happened to a version (see `events.KINDS`), and give the event's number."""
+        """Record an event of a version (see `events.KINDS`), and return the event's number.
+
+        Raises BadEvent if the kind or the body isn't valid, and NotFound if there is no such version.
+        """
         checked = check_event(kind, body or {})
         version = self.resolve(reference)
         parent = version.folder / "events"
@@ -155,19 +181,20 @@ class Registry(RegistryReader):
             return change.append(parent, following(numbers(parent)))
 
     def check_writable(self) -> None:
-        """Raise ReadOnly or WriteFailed where nothing could be stored: for work that takes long before it writes."""
+        """Raise ReadOnly or WriteFailed if nothing can be stored, before long work whose result would be."""
         with changing(self._disk, self.root, self.root):
-            pass  # the workshop of a change is made, and removed again
+            pass  # this creates the workshop of a change and removes it
 
     def delete(self, reference: AnyReference, *, reason: str = "") -> Version:
-        """Remove a version for good, leaving a tombstone: its number is never used again.
+        """Delete a version and leave a tombstone, so that its number is never used again.
 
-        Only an exact version can be deleted, by number or digest, and none that an alias names.
+        Raises BadReference if the reference isn't exact (a number or a digest), NotFound if there is no such version,
+        and Refused if an alias names it.
         """
-        wanted = parse_reference(reference) if isinstance(reference, str) else reference
-        if isinstance(wanted, Reference) and wanted.version is None and wanted.digest is None:
-            raise BadReference(f"{wanted} doesn't name one version for good: delete by number or by digest")
-        version = self.resolve(wanted)
+        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        if isinstance(parsed, Reference) and parsed.version is None and parsed.digest is None:
+            raise BadReference(f"{parsed} doesn't name one version for good: delete by number or by digest")
+        version = self.resolve(parsed)
         name_folder = NameFolder(self.root, version.name)
         _must_be_unnamed(name_folder, version)
         tombstone = {"digest": version.digest, "reason": reason, "at": now(), "by": author()}
@@ -176,11 +203,18 @@ class Registry(RegistryReader):
         return version
 
     def gc(self, *, dry_run: bool = False, grace: timedelta = GRACE) -> list[Leftover]:
-        """Remove what dead work and half-finished deletions left, once nothing was written there for the grace."""
+        """Remove leftovers of interrupted work and deletions, and return them.
+
+        Work counts as interrupted if nothing was written there for `grace`. With `dry_run` nothing is removed. Raises
+        Corrupted if the folder of unfinished work can't be listed.
+        """
         return collect(self._disk, self.root, grace=grace, dry_run=dry_run)
 
     def doctor(self, *, repair: bool = False, grace: timedelta = GRACE) -> list[Finding]:
-        """What is wrong but for the files' bytes, which `verify` reads, each repaired where that is asked and safe."""
+        """Check the registry's structure (not file contents: see `verify`) and return what is wrong.
+
+        With `repair`, fix what is safe to fix.
+        """
         from adapterhub_fin_registry.doctor import examine
 
         return examine(self, self._disk, repair=repair, grace=grace)
@@ -195,7 +229,7 @@ class Registry(RegistryReader):
 
 
 def _must_be_unnamed(name_folder: NameFolder, version: Version) -> None:
-    """Refuse a deletion that would leave an alias naming nothing; Corrupted where an alias can't be read to tell."""
+    """Raise Refused if an alias names a version, and Corrupted if an alias can't be read."""
     aliases = [alias for alias in name_folder.alias_names() if name_folder.alias(alias) == version.number]
     if aliases:
         raise Refused(f"{version.reference} is named by {', '.join(aliases)}: set the alias to another version first")

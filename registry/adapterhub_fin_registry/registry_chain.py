@@ -1,4 +1,4 @@
-"""Several registries asked in order, as a shell asks the folders of its PATH."""
+"""Ask several registries in order, as a shell searches the folders of its PATH."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Member:
-    """A registry of a chain, by the name that its configuration gives it."""
+    """Represent a registry of a chain, by the name that the configuration gives it."""
 
     name: str
     registry: Registry
 
 
 class LocatedVersion(NamedTuple):
-    """A version, and the registry of a chain that holds it."""
+    """Hold a version and the registry of a chain that holds it."""
 
     registry: Registry
     version: Version
 
 
 class RegistryChain:
-    """Registries in order: the first that holds a name answers for it, and hides it in those after.
+    """Ask registries in order: the first that holds a name answers for it, and hides the name in those after it.
 
-    Numbers, aliases and dates are of one registry: were the versions of two mixed under one name, `@3` and the newest
-    would change with whatever another team stores, and a later registry could put itself before one that is trusted
-    more. A digest means the same bytes everywhere, and is looked for in all.
+    Numbers, aliases and dates belong to one registry. If the versions of two were mixed under one name, `@3` and the
+    newest would change with whatever another team stores, and a later registry could replace what an earlier, more
+    trusted one holds. A digest means the same bytes everywhere, and is looked for in all.
     """
 
-    registry_class: type[Registry] = Registry  # of the members on a disk, where they are read from a configuration
+    registry_class: type[Registry] = Registry  # of the members on a disk that a configuration names
 
     def __init__(self, members: Sequence[Member], intake: Intake | None = None) -> None:
         self.members = tuple(members)
@@ -60,21 +60,22 @@ class RegistryChain:
 
     @classmethod
     def configured(cls, intake: Intake | None = None) -> Self:
-        """The registries of the client's configuration; without any, the default one alone.
+        """Return the chain of the client's configuration; without any configured registry, the default one alone.
 
-        An AHF_HOME that isn't among them is asked first, as `home`. AHF_REGISTRY names the one to use alone. `intake`
-        is what plugins have to say of a version that is read from a Hub.
+        An AHF_HOME that isn't configured is asked first, as `home`. AHF_REGISTRY selects one registry by name. `intake`
+        says how versions from a Hub are checked and imported. Raises BadConfiguration if the configuration can't be
+        used, and NotFound if there is no registry of that name.
         """
         configuration = Configuration.read()
         entries = configuration.registries
         default = cls.registry_class() if not entries or os.environ.get("AHF_HOME") else None
         if default is not None and all(entry.path != default.root for entry in entries):
             entries = (RegistryEntry(HOME, default.root), *entries)
-        if wanted := os.environ.get(CHOSEN):
-            known = ", ".join(entry.name for entry in entries)
-            entries = tuple(entry for entry in entries if entry.name == wanted)
+        if chosen := os.environ.get(CHOSEN):
+            names = ", ".join(entry.name for entry in entries)
+            entries = tuple(entry for entry in entries if entry.name == chosen)
             if not entries:
-                raise NotFound(f"there is no registry named {wanted!r} in {configuration.source}: there is {known}")
+                raise NotFound(f"there is no registry named {chosen!r} in {configuration.source}: there is {names}")
         return cls([Member(e.name, cls._opened(e, configuration.source, intake)) for e in entries], intake)
 
     @classmethod
@@ -85,7 +86,7 @@ class RegistryChain:
 
             return HubRegistry(Hub(), entry.uri or "", intake)
         if not entry.read_only:
-            return cls.registry_class(entry.path)  # made by the first write, where it isn't there
+            return cls.registry_class(entry.path)  # the first write creates it
         if not entry.path.is_dir():
             raise BadConfiguration(
                 f"the registry {entry.name} in {source} isn't there, at {entry.path}: mount it, or take it out"
@@ -93,13 +94,16 @@ class RegistryChain:
         return cls.registry_class(entry.path, disk=_ReadOnlyDisk())
 
     def names(self) -> list[str]:
-        """Every name with a version, in whichever registry, sorted."""
+        """Return every name with a version in any of the registries, sorted."""
         return sorted({name for member in self.members for name in member.registry.names()})
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
-        """What a list shows, each row with its `registry`, and `hidden` where an earlier one holds the name."""
-        listed = enumerate(member.registry.rows(name) for member in self.members)
-        return [row for position, rows in listed for row in self._placed(position, rows)]
+        """Return what a list shows, each row with its `registry`, and `hidden` if an earlier registry holds the name.
+
+        Raises Corrupted if the versions of `name` can't be listed.
+        """
+        by_member = enumerate(member.registry.rows(name) for member in self.members)
+        return [row for position, rows in by_member for row in self._labelled(position, rows)]
 
     def search(
         self,
@@ -110,31 +114,32 @@ class RegistryChain:
         as_of: AsOf | None = None,
         include_base: bool = True,
     ) -> Page:
-        """A page of what the registries find, one after the other, each row as in `rows`; see `Registry.search`.
+        """Return a page of what the registries find, one after the other, each row as in `rows`; see `Registry.search`.
 
-        An ORDER BY or a LIMIT of the query counts within each registry.
+        An ORDER BY or a LIMIT of the query applies within each registry. Raises BadQuery if the query or the cursor
+        can't be used.
         """
         from adapterhub_fin_registry.search.page import Page
 
-        start, inner = self._place(after)
+        start, inner = self._position(after)
         rows: list[dict[str, Any]] = []
         damaged: dict[str, str] = {}
         for position in range(start, len(self.members)):
             left = None if limit is None else limit - len(rows)
             if left == 0:
                 return Page(rows, f"{position}.", damaged)
-            found = self.members[position].registry.search(
+            page = self.members[position].registry.search(
                 query, limit=left, after=inner, as_of=as_of, include_base=include_base
             )
-            rows += self._placed(position, found)
-            damaged = {**found.damaged, **damaged}  # of one reference in two, the one that answers for it
-            if found.next is not None:
-                return Page(rows, f"{position}.{found.next}", damaged)
+            rows += self._labelled(position, page)
+            damaged = {**page.damaged, **damaged}  # if two have the same reference, the earlier registry's counts
+            if page.next is not None:
+                return Page(rows, f"{position}.{page.next}", damaged)
             inner = None
         return Page(rows, None, damaged)
 
-    def _placed(self, position: int, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Rows of one registry with its name, and whether an earlier one hides theirs."""
+    def _labelled(self, position: int, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield rows of one registry with its name, and whether an earlier one hides them."""
         hidden: dict[str, bool] = {}
         for row in rows:
             name = row["name"]
@@ -142,8 +147,8 @@ class RegistryChain:
                 hidden[name] = any(member.registry.holds(name) for member in self.members[:position])
             yield {**row, "registry": self.members[position].name, "hidden": hidden[name]}
 
-    def _place(self, cursor: str | None) -> tuple[int, str | None]:
-        """Which registry a cursor goes on in, and its cursor there."""
+    def _position(self, cursor: str | None) -> tuple[int, str | None]:
+        """Return the position of the registry in which a cursor continues, and its cursor there."""
         if cursor is None:
             return 0, None
         position, dot, inner = cursor.partition(".")
@@ -152,23 +157,24 @@ class RegistryChain:
         return int(position[:9]), inner or None
 
     def answering(self, reference: AnyReference) -> Registry:
-        """The registry that answers for a reference: the first with its name, or with its digest; NotFound for none.
+        """Return the registry that answers for a reference: the first that holds its name, or its digest.
 
-        For `hf://ORG/NAME` it is what was read of the Hub, which is asked when the reference is resolved.
+        For `hf://ORG/NAME` it is the cache of Hubs, which contacts the Hub when the reference is resolved. Raises
+        NotFound if no registry holds it, and BadReference if it isn't a reference.
         """
-        wanted = parse_reference(reference) if isinstance(reference, str) else reference
-        if isinstance(wanted, HubReference):
+        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        if isinstance(parsed, HubReference):
             from adapterhub_fin_registry.hub_client.client import Hub
             from adapterhub_fin_registry.hub_client.hub_cache import HubCache
 
             return HubCache(Hub(), self._intake)
         if len(self.members) == 1:
-            return self.members[0].registry  # which says best itself what it lacks
+            return self.members[0].registry  # its own error says best what is missing
         for member in self.members:
-            if _answers(member.registry, wanted):
-                _log.info("%s is answered by the registry %s at %s", wanted, member.name, member.registry.root)
+            if _answers(member.registry, parsed):
+                _log.info("%s is answered by the registry %s at %s", parsed, member.name, member.registry.root)
                 return member.registry
-        raise self._missing(wanted)
+        raise self._missing(parsed)
 
     def locate(
         self,
@@ -178,34 +184,34 @@ class RegistryChain:
         include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> LocatedVersion:
-        """The one version that a reference means, with the registry that holds it; see `Registry.resolve`.
+        """Return the one version that a reference means, with the registry that holds it; see `Registry.resolve`.
 
-        What a lock file holds is looked for in all of them, by its digest: a registry that came to hold the name since,
-        and now answers for it, changes nothing.
+        A version that a lock file records is looked for in all registries, by its digest: the result is the same even
+        if another registry holds the name by now and answers for it. Raises what `Registry.resolve` raises.
         """
-        wanted = parse_reference(reference) if isinstance(reference, str) else reference
-        if lock is None or isinstance(wanted, HubReference):
-            registry = self.answering(wanted)
-            return LocatedVersion(registry, registry.resolve(wanted, as_of=as_of, include_base=include_base, lock=lock))
+        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        if lock is None or isinstance(parsed, HubReference):
+            registry = self.answering(parsed)
+            return LocatedVersion(registry, registry.resolve(parsed, as_of=as_of, include_base=include_base, lock=lock))
         from adapterhub_fin_registry.model.lock_file import Lock, lock_key
 
         before = None if as_of is None else as_of_instant(as_of)
         check_include_base(include_base)
         homes: dict[Path, Registry] = {}
 
-        def find(wanted: Reference | DigestReference | HubReference) -> Version:
-            registry = self.answering(wanted)
-            version = registry.find(wanted, before, include_base)
+        def find(exact: Reference | DigestReference | HubReference) -> Version:
+            registry = self.answering(exact)
+            version = registry.find(exact, before, include_base)
             homes[version.folder] = registry
             return version
 
         version = Lock(lock, Disk()).hold(
-            lock_key(wanted, as_of, include_base),
+            lock_key(parsed, as_of, include_base),
             find=lambda exact, digest: find(parse_reference(exact)),
-            resolve=lambda: find(wanted),
-            named=lambda version: version.reference,
+            resolve=lambda: find(parsed),
+            reference_of=lambda version: version.reference,
         )
-        _log.info("%s is %s, %s", wanted, version.reference, version.digest)
+        _log.info("%s is %s, %s", parsed, version.reference, version.digest)
         return LocatedVersion(homes[version.folder], version)
 
     def resolve(
@@ -216,7 +222,10 @@ class RegistryChain:
         include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Version:
-        """The one version that a reference means; see `locate`."""
+        """Return the one version that a reference means; see `locate`.
+
+        Raises what `Registry.resolve` raises.
+        """
         return self.locate(reference, as_of=as_of, include_base=include_base, lock=lock).version
 
     def path(
@@ -227,12 +236,18 @@ class RegistryChain:
         include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Path:
-        """The folder of a version's files, verified and allowed by the policy; see `locate` and `Registry.path`."""
+        """Return the folder of a version's files, verified and allowed by the policy; see `locate` and `Registry.path`.
+
+        Raises what `Registry.path` raises.
+        """
         registry, version = self.locate(reference, as_of=as_of, include_base=include_base, lock=lock)
         return registry.path(version.reference)
 
     def writable(self) -> Registry:
-        """The first registry that can be written, which is where new versions go; ReadOnly where none can."""
+        """Return the first registry that can be written, where new versions go.
+
+        Raises ReadOnly if there is none.
+        """
         if len(self.members) == 1 and not self.members[0].registry.is_remote:
             return self.members[0].registry
         for member in self.members:
@@ -246,36 +261,39 @@ class RegistryChain:
         )
 
     def writable_or_first(self) -> Registry:
-        """The registry that new versions would go to, and the first where none can: for what only reads there."""
+        """Return the registry that new versions would go to, or the first one if none can be written.
+
+        It is for callers that only read from it.
+        """
         try:
             return self.writable()
         except ReadOnly:
             return self.members[0].registry
 
-    def _missing(self, wanted: Reference | DigestReference) -> NotFound:
-        if isinstance(wanted, Reference):
+    def _missing(self, reference: Reference | DigestReference) -> NotFound:
+        if isinstance(reference, Reference):
             for registry in (member.registry for member in self.members):
-                if registry.holds(wanted.full_name):
-                    return resolution.missing(NameFolder(registry.root, wanted.full_name), self.names, wanted)
-            return resolution.missing(NameFolder(self.members[0].registry.root, wanted.full_name), self.names)
-        return NotFound(f"there is no version with the digest {wanted} in {self._listed()}: pull it first")
+                if registry.holds(reference.full_name):
+                    return resolution.missing(NameFolder(registry.root, reference.full_name), self.names, reference)
+            return resolution.missing(NameFolder(self.members[0].registry.root, reference.full_name), self.names)
+        return NotFound(f"there is no version with the digest {reference} in {self._listed()}: pull it first")
 
     def _listed(self) -> str:
         return ", ".join(member.name for member in self.members)
 
 
 class _ReadOnlyDisk(Disk):
-    """A disk on which no change can begin."""
+    """Represent a disk on which no change can begin."""
 
     def begin(self, root: Path) -> Path:
         raise OSError(errno.EROFS, "the configuration makes it read_only")
 
 
-def _answers(registry: Registry, wanted: Reference | DigestReference) -> bool:
-    if isinstance(wanted, Reference) and wanted.digest is None:
-        return registry.holds(wanted.full_name)
+def _answers(registry: Registry, reference: Reference | DigestReference) -> bool:
+    if isinstance(reference, Reference) and reference.digest is None:
+        return registry.holds(reference.full_name)
     try:
-        registry.resolve(wanted)
+        registry.resolve(reference)
     except NotFound:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a registry on a local disk holds: found, resolved, searched and verified, and never changed."""
+"""Read a registry on a local disk: find, resolve, search and verify its versions, without changing them."""
 
 from __future__ import annotations
 
@@ -40,43 +40,47 @@ _log = logging.getLogger(__name__)
 
 
 class RegistryReader:
-    """The reading half of a `Registry`: the versions under one folder, by name, alias, date, digest or query."""
+    """Read the versions under one folder, by name, alias, date, digest or query."""
 
-    is_remote = False  # whether what it answers lies elsewhere, so that nothing new can be stored in it
+    is_remote = False  # whether its versions are elsewhere, so that nothing new can be stored in it
 
     def __init__(self, root: str | os.PathLike[str] | None = None, *, disk: Disk | None = None) -> None:
         self.root = _default_root() if root is None else Path(root).absolute()
         self._disk = disk or Disk()
         self._identity = self.root / "registry.json"
         self._index: Index | None = None
-        found = self._read_identity()
-        if found is not None and found.get("format") != 1:
+        identity = self._read_identity()
+        if identity is not None and identity.get("format") != 1:
             raise Corrupted(f"{self._identity} isn't of format 1: upgrade adapterhub_fin, or restore it from a copy")
 
     @property
     def id(self) -> str | None:
-        """The registry's own UUID, by which caches know it; None before the first write."""
-        found = self._read_identity()
-        return None if found is None else str(found.get("id"))
+        """Return the registry's own UUID, by which caches know it; None before the first write.
+
+        Raises Corrupted if `registry.json` can't be read.
+        """
+        identity = self._read_identity()
+        return None if identity is None else str(identity.get("id"))
 
     def bounded_now(self, *read: Path, name: str | None = None) -> datetime:
-        """Return the moment that bounds what carries no date, once it was read.
+        """Return the instant that bounds when undated data was known, once it was read.
 
-        It is the latest of now, the newest file of `read` (files, or folders with files) and the newest record here,
-        which is looked for under `name` too. Raises Refused where the clock is more than 24 hours behind one of them.
+        It is the latest of now, the newest file of `read` (files, or folders with files) and the newest record of the
+        registry, which is looked for under `name` too. Raises Refused if the clock is more than 24 hours behind one of
+        them.
         """
         return bounded_now([*written(*read), *stored(self.root, name)])
 
     def mark(self, name: str | None = None) -> str:
-        """What changes whenever anything changes, in the registry or under one name; empty before the first change.
+        """Return the change mark of the registry or of one name: a text that differs after every change.
 
-        While a change is being made, after one that was broken off, and where the mark can't be read, no two answers
-        are the same.
+        It is empty before the first change. During a change, after an interrupted one, and if the mark can't be read,
+        every call returns another text.
         """
         return mark_of(self.root if name is None else NameFolder(self.root, name).folder)
 
     def names(self) -> list[str]:
-        """Every name with a version, sorted."""
+        """Return every name with a version, sorted."""
         return [
             name_folder.name
             for name_folder in listable(self.root)
@@ -84,9 +88,9 @@ class RegistryReader:
         ]
 
     def holds(self, name: str) -> bool:
-        """Whether there is a version under a name: a damaged one too, but not the tombstones of deleted ones.
+        """Return whether there is a version under a name; a damaged one counts, a deleted one doesn't.
 
-        What can't be looked at is held too, or another registry would answer in its place.
+        A name that can't be listed counts as held: otherwise another registry would answer in its place.
         """
         name_folder = NameFolder(self.root, name)
         try:
@@ -98,7 +102,10 @@ class RegistryReader:
             return True
 
     def versions(self, name: str) -> list[Version]:
-        """Every version of a name, the yanked ones too, by ascending number."""
+        """Return every readable version of a name by ascending number, the yanked ones too.
+
+        Raises Corrupted if the versions can't be listed.
+        """
         name_folder = NameFolder(self.root, name)
         return [
             version
@@ -107,20 +114,23 @@ class RegistryReader:
         ]
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:
-        """What a list shows of every version, of one name or of all, in plain JSON values."""
+        """Return what a list shows of every version, of one name or of all, in plain JSON values.
+
+        Raises Corrupted if the versions of `name` can't be listed.
+        """
         return [row for name_folder in self._name_folders(name) for row in name_folder.rows()]
 
     def damaged(self, name: str | None = None) -> dict[str, str]:
-        """What is wrong with each version that a search passes over, by reference; files are not hashed.
+        """Return what is wrong with each damaged version, by reference; files are not hashed.
 
-        Of a name or a namespace that can't even be listed, it stands under that alone.
+        A name or a namespace that can't be listed has one entry, under its own name. Searches skip all of these.
         """
         from adapterhub_fin_registry.search.version_reader import damaged
 
-        found = troubles(self.root) if name is None else {}
+        problems = troubles(self.root) if name is None else {}
         for name_folder in self._name_folders(name):
-            found |= {f"{name_folder.name}@{number}": reason for number, reason in damaged(name_folder).items()}
-        return found
+            problems |= {f"{name_folder.name}@{number}": reason for number, reason in damaged(name_folder).items()}
+        return problems
 
     def search(
         self,
@@ -131,10 +141,11 @@ class RegistryReader:
         as_of: AsOf | None = None,
         include_base: bool = True,
     ) -> Page:
-        """Return the rows that a query finds (docs/reference/search.md), at most `limit` a page; None is no limit.
+        """Return a page of the versions that a query finds (see docs/reference/search.md), of at most `limit` rows.
 
-        `after` is the `next` of the page before. Yanked versions are found only by a query that asks about `yanked`,
-        and never with as_of. BadQuery says at which column a query can't be read.
+        `limit=None` means no limit; `after` is the `next` of the previous page. Yanked versions are found only by a
+        query that asks about `yanked`, and never with as_of. Raises BadQuery, with the column, if the query can't be
+        parsed.
         """
         from adapterhub_fin_registry.search.index import Index
         from adapterhub_fin_registry.search.page import Cut, search
@@ -156,25 +167,29 @@ class RegistryReader:
         include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Version:
-        """The one version that a reference means.
+        """Return the one version that a reference means.
 
-        as_of chooses among the versions of a bare name; a number, an alias or a digest it only checks. A lock file
-        remembers the version for the next time, when it is given whatever was moved or yanked since, with a warning.
+        as_of chooses among the versions of a bare name; a version by number, alias or digest is only checked against
+        it. With a lock file, the version is recorded there at the first call; later calls return that version, whatever
+        was moved or yanked since, with a warning.
+
+        Raises NotFound if there is no such version, LookAhead if none of them knew so little, Corrupted if it can't be
+        read, and BadReference or BadInstant for an invalid argument.
         """
-        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        parsed = parse_reference(reference) if isinstance(reference, str) else reference
         before = None if as_of is None else as_of_instant(as_of)
         check_include_base(include_base)
         if lock is None:
-            return _logged(wanted, self.find(wanted, before, include_base))
+            return _logged(parsed, self.find(parsed, before, include_base))
         from adapterhub_fin_registry.model.lock_file import Lock, lock_key
 
         version = Lock(lock, self._disk).hold(
-            lock_key(wanted, as_of, include_base),
-            find=lambda exact, digest: self._held(exact, digest, before, include_base),
-            resolve=lambda: self.find(wanted, before, include_base),
-            named=lambda version: self._lasting(wanted, version),
+            lock_key(parsed, as_of, include_base),
+            find=lambda exact, digest: self._find_locked(exact, digest, before, include_base),
+            resolve=lambda: self.find(parsed, before, include_base),
+            reference_of=lambda version: self._lock_reference(parsed, version),
         )
-        return _logged(wanted, version)
+        return _logged(parsed, version)
 
     def path(
         self,
@@ -184,7 +199,11 @@ class RegistryReader:
         include_base: bool = True,
         lock: str | os.PathLike[str] | None = None,
     ) -> Path:
-        """The folder of a version's files, verified, or unchanged since it was; Refused where the policy says no."""
+        """Return the folder of a version's files, once it is verified or known to be unchanged since it was.
+
+        Raises PolicyViolation if the client's policy rejects the version, Corrupted if a file differs from the
+        manifest, and what `resolve` raises.
+        """
         from adapterhub_fin_registry.io.hash_cache import remembered
         from adapterhub_fin_registry.storage.verify import verify_files
 
@@ -196,10 +215,10 @@ class RegistryReader:
         return version.files
 
     def verify(self, reference: AnyReference) -> Version:
-        """The version, once its manifest, its files, their tensors and its signatures were found to agree.
+        """Verify a version's manifest, files, tensors and signatures against each other, and return it.
 
-        Nothing is remembered. Who signed isn't asked, nor what the client's policy says: `signatures` and `violations`
-        tell.
+        Every file is read. Neither the signers nor the client's policy are checked: see `signatures` and `violations`.
+        Raises Corrupted if anything differs, and NotFound if there is no such version.
         """
         from adapterhub_fin_registry.storage.verify import verify_files, verify_tensors
 
@@ -211,75 +230,97 @@ class RegistryReader:
         return version
 
     def lineage(self, reference: AnyReference) -> Lineage:
-        """What a version came from and what came from it; one pass over every manifest of the registry."""
+        """Return the ancestors and descendants of a version, by one pass over every manifest of the registry.
+
+        Raises NotFound if there is no such version.
+        """
         from adapterhub_fin_registry.storage.lineage import lineage
 
         return lineage(self.root, self.resolve(reference))
 
     def violations(self, reference: AnyReference) -> list[str]:
-        """The rules of the client's policy that a version breaks, each as a sentence; none where it may be loaded."""
+        """Return the rules of the client's policy that a version breaks, each as a sentence; empty if it may be loaded.
+
+        Raises NotFound if there is no such version, and BadConfiguration if the policy can't be used.
+        """
         return admission.violations(self.resolve(reference), self.root)
 
     def signatures(self, reference: AnyReference) -> list[Signature]:
-        """The signatures over a version; whose they are, only keys can tell. What else lies there, `verify` tells."""
+        """Return the valid signatures over a version; only a key can show who made one.
+
+        `verify` reports the invalid ones. Raises NotFound if there is no such version.
+        """
         return read_signatures(self.resolve(reference))[0]
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Every alias of a name with the version it names."""
+        """Return every alias of a name with the version that it names."""
         return NameFolder(self.root, name).aliases()
 
     def alias_history(self, name: str, alias: str) -> list[dict[str, Any]]:
-        """Every setting of an alias, oldest first: number, version (None where it was removed) and at."""
+        """Return every setting of an alias, oldest first: number, version (None if it was removed) and at.
+
+        Raises BadReference if `alias` isn't a valid alias, and Corrupted if a setting can't be read.
+        """
         check_alias(alias)
         return NameFolder(self.root, name).alias_history(alias)
 
     def alias_on(self, name: str, alias: str, on: AsOf) -> int | None:
-        """The version that an alias named at an instant (a date means its 00:00 UTC); None where it named none then.
+        """Return the version that an alias named at an instant (a date means its 00:00 UTC); None if it named none.
 
-        The settings count in the order of their numbers; when each was made is as the clock of its writer had it.
+        The settings count in the order of their numbers; each is dated by its writer's clock. Raises NotFound if the
+        alias never existed, and Corrupted if a setting has no date.
         """
-        moment, history = as_of_instant(on), self.alias_history(name, alias)
+        instant, history = as_of_instant(on), self.alias_history(name, alias)
         if not history:
             raise NotFound(f"{name} never had an alias {alias}: it has {', '.join(self.aliases(name)) or 'none'}")
         try:
-            made = [setting["version"] for setting in history if parse_instant(setting["at"]) <= moment]
+            versions = [setting["version"] for setting in history if parse_instant(setting["at"]) <= instant]
         except BadInstant as error:
             raise Corrupted(f"a setting of {name}@{alias} has no date ({error}): restore it from a copy") from error
-        return made[-1] if made else None
+        return versions[-1] if versions else None
 
     def events(self, reference: AnyReference) -> list[dict[str, Any]]:
-        """What happened to a version, oldest first: number, kind, at and by, with the body's keys beside."""
+        """Return the events of a version, oldest first: each event's body with number, kind, at and by.
+
+        Raises NotFound if there is no such version, and Corrupted if an event can't be read.
+        """
         return self.resolve(reference).events
 
     def learnt(self, version: Version) -> Learnt | None:
-        """Return the texts that a version of this registry learnt from, as hashes; None where nobody here can tell."""
+        """Return the texts that a version of this registry was trained on, as hashes; None if they aren't known here.
+
+        Raises Corrupted if the hashes are damaged.
+        """
         return read_learnt(version.folder, self.id)
 
     def find(
-        self, wanted: Reference | DigestReference | HubReference, before: datetime | None, include_base: bool
+        self, reference: Reference | DigestReference | HubReference, before: datetime | None, include_base: bool
     ) -> Version:
-        """The version that a reference means before an instant, with no word to the log; see `resolve`."""
-        if isinstance(wanted, HubReference):
+        """Return the version that a parsed reference means before an instant, without logging; see `resolve`.
+
+        Raises what `resolve` raises.
+        """
+        if isinstance(reference, HubReference):
             raise BadReference(
-                f"{wanted} is on a Hub and not in this registry: pull it first, and ask for its name here"
+                f"{reference} is on a Hub and not in this registry: pull it first, and ask for its name here"
             )
-        if isinstance(wanted, DigestReference):
-            version = self._by_digest(wanted.digest)
+        if isinstance(reference, DigestReference):
+            version = self._by_digest(reference.digest)
         else:
-            name_folder = NameFolder(self.root, wanted.full_name)
-            if wanted.is_bare and before is not None:
+            name_folder = NameFolder(self.root, reference.full_name)
+            if reference.is_bare and before is not None:
                 return resolution.newest_as_of(name_folder, self.names, before, include_base)
-            version = resolution.exact(name_folder, self.names, wanted)
+            version = resolution.exact(name_folder, self.names, reference)
         if before is not None:
             resolution.check_as_of(version, before, include_base)
         return version
 
-    def _held(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
-        """The version that a lock file holds a reference to."""
+    def _find_locked(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
+        """Return the version that a lock file records for a reference."""
         return self.find(parse_reference(exact), before, include_base)
 
-    def _lasting(self, wanted: Reference | DigestReference | HubReference, version: Version) -> str:
-        """How a lock file names a version."""
+    def _lock_reference(self, reference: Reference | DigestReference | HubReference, version: Version) -> str:
+        """Return the reference that a lock file records for a version."""
         return version.reference
 
     def _name_folders(self, name: str | None) -> list[NameFolder]:
@@ -300,9 +341,9 @@ class RegistryReader:
         raise NotFound(f"there is no version with the digest {digest}: pull it, or ask another registry")
 
 
-def _logged(wanted: object, version: Version) -> Version:
-    # An alias and a bare name move: a run's log must say what they were.
-    _log.info("%s is %s, %s", wanted, version.reference, version.digest)
+def _logged(reference: object, version: Version) -> Version:
+    # An alias and a bare name may move later: the log of a run must say what they meant.
+    _log.info("%s is %s, %s", reference, version.reference, version.digest)
     return version
 
 

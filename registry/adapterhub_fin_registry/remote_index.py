@@ -1,4 +1,4 @@
-"""Versions that lie in a store, listed and searched by their manifests alone, as those of a registry are."""
+"""List and search versions in a store by their manifests alone, as a registry does with its own."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RemoteVersion:
-    """A version as a store lists it: `name` is the store's, `changed` when the store says it came, in UTC."""
+    """Represent a version as a store lists it.
+
+    `name` is the store's, `changed` is when the version came there by the store's own clock, in UTC.
+    """
 
     name: str
     number: int
     manifest: bytes
     changed: str
-    at: Mapping[str, str]  # where it is, in the store's own words: keys that its row gets
+    at: Mapping[str, str]  # where the store keeps it: keys that are added to its row
 
 
 class RemoteIndex:
-    """Listed versions, of each name and number one."""
+    """Hold the listed versions of a store, one for each name and number."""
 
     def __init__(self, listed: Iterable[RemoteVersion]) -> None:
-        self._listed = {(local_name(each.name, numbered=True), each.number): each for each in listed}
+        self._listed = {(local_name(version.name, numbered=True), version.number): version for version in listed}
 
     def rows(self) -> list[dict[str, Any]]:
-        """What a list shows, each row with where the version is."""
+        """Return what a list shows, each row with where the version is."""
         with TemporaryDirectory(prefix="ahf-list-") as folder:
             self._write(Path(folder))
-            return [self._placed(row) for name_folder in name_folders(Path(folder)) for row in name_folder.rows()]
+            return [self._located(row) for name_folder in name_folders(Path(folder)) for row in name_folder.rows()]
 
     def search(
         self,
@@ -50,7 +53,10 @@ class RemoteIndex:
         as_of: AsOf | None = None,
         include_base: bool = True,
     ) -> Page:
-        """A page of the rows that a query finds; see `Registry.search`."""
+        """Return a page of the rows that a query finds; see `Registry.search`.
+
+        Raises BadQuery, with the column, if the query can't be parsed.
+        """
         from adapterhub_fin_registry.search.index import Index
         from adapterhub_fin_registry.search.page import Cut, Page, search
 
@@ -63,21 +69,21 @@ class RemoteIndex:
             self._write(Path(folder))
             page = search(Index(Path(folder), Path(folder) / "index"), query, limit, after, cut)
         damaged = {self._reference(name): "its manifest can't be read: tell its owner" for name in page.damaged}
-        return Page([self._placed(row) for row in page], page.next, damaged)
+        return Page([self._located(row) for row in page], page.next, damaged)
 
     def _write(self, root: Path) -> None:
-        """Lay the manifests out as in a registry, without any file of theirs: what reads one reads this too."""
-        for (name, number), each in self._listed.items():
+        """Write the manifests as a registry lays them out, without files, so that the same code can read them."""
+        for (name, number), version in self._listed.items():
             folder = root.joinpath("adapters", *name.split("/"), "versions", str(number))
             folder.mkdir(parents=True)
-            (folder / "manifest.json").write_bytes(each.manifest)
-            record = {"name": name, "version": number, "added_at": each.changed, "added_by": "", "origin": None}
+            (folder / "manifest.json").write_bytes(version.manifest)
+            record = {"name": name, "version": number, "added_at": version.changed, "added_by": "", "origin": None}
             (folder / "record.json").write_bytes(canonical(record))
 
-    def _placed(self, row: dict[str, Any]) -> dict[str, Any]:
-        each = self._listed[row["name"], row["version"]]
-        return {**row, "name": each.name, **each.at}
+    def _located(self, row: dict[str, Any]) -> dict[str, Any]:
+        version = self._listed[row["name"], row["version"]]
+        return {**row, "name": version.name, **version.at}
 
-    def _reference(self, kept: str) -> str:
-        name, _, number = kept.partition("@")
+    def _reference(self, local_reference: str) -> str:
+        name, _, number = local_reference.partition("@")
         return f"{self._listed[name, int(number)].name}@{number}"

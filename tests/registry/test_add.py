@@ -213,7 +213,7 @@ def _hidden(folder: Path) -> str:
 
 def _readme(folder: Path) -> str:
     (folder / "README.md").write_bytes(b"")
-    return r"README\.md' has the place of the card"
+    return r"README\.md' is the path of the card"
 
 
 def _windows(folder: Path) -> str:

@@ -158,7 +158,7 @@ GOOD = {"reference": "acme/tone", "version": "acme/tone@1", "digest": DIGEST}
         (b"\xff", "isn't a lock file"),
         (b"[" * 100_000, "isn't a lock file"),
         (b"[]", "isn't a lock file"),
-        (b'{"format": 2, "resolutions": []}', "its format is 2 and not 1"),
+        (b'{"format": 1, "resolutions": []}', "its format is 1 and not 2"),
         (b'{"format": 2}', "isn't a lock file"),
         (json.dumps({"format": 2, "resolutions": [1]}).encode(), "isn't a lock file"),
         (json.dumps({"format": 2, "resolutions": [GOOD, GOOD]}).encode(), "a reference twice"),

@@ -91,16 +91,16 @@ class HubCache(Registry):
         _log.info("%s is commit %s of %s on %s", reference, origin["commit"], origin["repository"], origin["endpoint"])
         return version
 
-    def _held(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
-        version = super()._held(exact, digest, before, include_base)
+    def _find_locked(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
+        version = super()._find_locked(exact, digest, before, include_base)
         # The manifest of an imported adapter is made on this machine: two machines share the commit, not the digest.
         if version.digest != digest and "imported" not in version.record["origin"]:
             raise Refused(f"{exact} is {version.digest}, and the lock file has {digest}: find out why")
         return version
 
-    def _lasting(self, reference: Reference | DigestReference | HubReference, version: Version) -> str:
+    def _lock_reference(self, reference: Reference | DigestReference | HubReference, version: Version) -> str:
         if not isinstance(reference, HubReference):
-            return super()._lasting(reference, version)
+            return super()._lock_reference(reference, version)
         return f"hf://{reference.repository}@{version.record['origin']['commit']}"
 
     def _of_hub(self, reference: HubReference, before: datetime | None, include_base: bool) -> Version:

@@ -1,4 +1,7 @@
-"""Where what can be made again is kept: never in a registry's own folder."""
+"""Locate the caches: data that can be rebuilt, kept outside every registry's own folder.
+
+This module stays apart from `hash_cache` so that listing a registry doesn't import sqlite3.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from adapterhub_fin_registry.errors import Corrupted
 
 
 def cache_folder(registry_id: str) -> Path:
-    """The folder of one registry's caches: under AHF_CACHE, else under the platform's folder for the user's caches."""
+    """Return the folder of one registry's caches, under `caches()`.
+
+    Raises Corrupted if the registry's id isn't a UUID.
+    """
     try:
         segment = str(UUID(registry_id))
     except ValueError as error:
@@ -21,7 +27,7 @@ def cache_folder(registry_id: str) -> Path:
 
 
 def caches() -> Path:
-    """The folder of all caches: AHF_CACHE, else the platform's folder for the user's caches."""
+    """Return the folder of all caches: AHF_CACHE, else the platform's folder for the user's caches."""
     if not (cache := os.environ.get("AHF_CACHE")):
         from platformdirs import user_cache_path
 

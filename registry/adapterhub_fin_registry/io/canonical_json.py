@@ -1,4 +1,4 @@
-"""Canonical JSON, the one form that a digest is taken of."""
+"""Write canonical JSON, the only form of which a digest is taken."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ _INTEGER_LIMIT: Final = 2**63
 
 
 def canonical(value: Any) -> bytes:
-    """The bytes of a JSON value: keys sorted by code point, no spaces, UTF-8, no NaN, floats at their shortest."""
+    """Return the canonical bytes of a JSON value.
+
+    Keys are sorted by code point, there are no spaces, the encoding is UTF-8 and floats have their shortest form.
+    Raises ValueError for NaN and infinity.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest_of(data: bytes) -> str:
-    """`sha256:` and the hexadecimal digest of some bytes."""
+    """Return `sha256:` and the hexadecimal SHA-256 of some bytes."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def json_value(value: Any) -> Any:
-    """A deep copy of a value as JSON holds it, tuples as lists; a ValueError says what JSON can't hold."""
+    """Return a deep copy of a value as JSON holds it, with tuples as lists.
+
+    Raises ValueError, with the reason, for a value that JSON can't hold.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -46,7 +53,10 @@ def json_value(value: Any) -> Any:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """The same for a mapping with text keys; anything else is refused."""
+    """Return a deep copy of a mapping with text keys, as `json_value` does.
+
+    Raises ValueError for anything else.
+    """
     if not isinstance(value, Mapping):
         raise ValueError("it must be an object with text keys")
     copy: dict[str, Any] = json_value(value)

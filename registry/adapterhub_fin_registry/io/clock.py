@@ -1,8 +1,8 @@
-"""Tell the time, and refuse a clock that is behind what has happened already.
+"""Read the clock, and refuse one that is behind events that are known to have happened.
 
-What carries no date is bounded by the moment at which it was read. A clock that is set back would make that bound a
-lie, so it is held against what has passed for sure: the release of this package, and what a caller knows of (`passed`).
-Every instant that dates knowledge, a record or an event comes from here.
+Data without a date is dated by the moment at which it was read. A clock that is set back would make that bound wrong,
+so the clock is compared with moments that have certainly passed: the release of this package, and those that a caller
+knows of (`passed`). Every instant that dates knowledge, a record or an event comes from here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Final
 from adapterhub_fin_registry.errors import Refused
 
 RELEASED: Final = datetime(2026, 11, 29, tzinfo=UTC)  # set it with the version, when a release is cut
-SKEW: Final = timedelta(hours=24)  # by which a clock may be behind
+SKEW: Final = timedelta(hours=24)  # how far a clock may be behind
 
 
 @dataclass(frozen=True)
 class Passed:
-    """A moment that has passed by something else than the clock, and what to do where that is wrong."""
+    """Represent a moment that has passed, shown by something other than the clock.
+
+    `what` says what happened then; `remedy` says what to do if the moment is wrong.
+    """
 
     at: datetime
     what: str
@@ -28,20 +31,20 @@ class Passed:
 
 
 def read_clock() -> datetime:
-    """Return this instant; raises Refused where the clock is more than 24 hours before the release of this package."""
+    """Return the current instant. Raises Refused if the clock is over 24 hours behind this package's release."""
     now = _wall()
     _check(now, ())
     return now
 
 
 def bounded_now(passed: Iterable[Passed] = ()) -> datetime:
-    """Return the latest of this instant and of what has passed.
+    """Return the latest of the current instant and the moments that have passed.
 
-    Raises Refused where the clock is more than 24 hours behind: then it is wrong, or what is said to have passed is.
+    Raises Refused if the clock is more than 24 hours behind one of them: then the clock or that moment is wrong.
     """
-    now, known = _wall(), list(passed)
-    _check(now, known)
-    return max([now, *(each.at for each in known)])
+    now, moments = _wall(), list(passed)
+    _check(now, moments)
+    return max([now, *(moment.at for moment in moments)])
 
 
 def _wall() -> datetime:
@@ -49,7 +52,7 @@ def _wall() -> datetime:
 
 
 def _check(now: datetime, passed: Iterable[Passed]) -> None:
-    last = max([Passed(RELEASED, "this release of adapterhub_fin was made"), *passed], key=lambda each: each.at)
+    last = max([Passed(RELEASED, "this release of adapterhub_fin was made"), *passed], key=lambda moment: moment.at)
     if now < last.at - SKEW:
         cure = f", or, where the clock is right, {last.remedy}" if last.remedy else ""
         raise Refused(

@@ -1,8 +1,8 @@
-"""All writes of the registry, in one place, so that a test can stand in for the disk.
+"""Make all writes of the registry, in one place, so that tests can replace the disk.
 
-Nothing is visible before it is whole: a thing is built under ROOT/tmp, every file and folder of it fsynced, and then
-renamed to its place, whose parent is fsynced. Which fsync comes when is `change`'s business; each that stands there is
-one that a test misses.
+Nothing is visible before it is complete: it is built under ROOT/tmp, every file and folder of it is fsynced, and then
+it is renamed into place and the parent folder is fsynced. `storage.transaction` decides the order of the fsyncs. Each
+of them is needed: a test fails if one is removed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 
 
 class Disk:
-    """The primitive writes, each of which is done or raises an OSError."""
+    """Perform the primitive writes. Each one is done completely or raises OSError."""
 
     def begin(self, root: Path) -> Path:
-        """A new folder of this process alone, ROOT/tmp/UUID."""
+        """Create a new folder for this process alone, ROOT/tmp/UUID, and return it. Raises OSError."""
         self.make(root)
         self.make(root / "tmp", root)
         workshop = root / "tmp" / str(uuid.uuid4())
@@ -39,17 +39,21 @@ class Disk:
         return workshop
 
     def make(self, folder: Path, like: Path | None = None) -> None:
-        """Make a folder with its missing parents, with another's mode; `seal` and `sync` make them durable."""
+        """Create a folder and its missing parents, with the mode of the folder `like` if that is given.
+
+        `seal` and `sync` make them durable. Raises OSError.
+        """
         missing = _missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if like is not None:
-            for place in missing:
-                self.share(place, like)
+            for created in missing:
+                self.share(created, like)
 
     def copy(self, source: BinaryIO, target: Path, limit: int) -> tuple[int, str]:
-        """Copy an open file to a new one and give the size and sha256 of what the new one holds.
+        """Copy an open file to a new one, and return the size in bytes and the SHA-256 of the new one.
 
-        Copying ends at the first chunk beyond the limit, so that the size tells the caller to refuse it.
+        Copying stops at the first chunk beyond `limit` bytes; the caller recognizes this by the size and refuses the
+        file. Raises OSError.
         """
         size, digest = 0, hashlib.sha256()
         with target.open("x+b") as writer:
@@ -66,7 +70,10 @@ class Disk:
         return size, digest.hexdigest()
 
     def write(self, path: Path, data: bytes, like: Path | None = None) -> None:
-        """Write a file of something that is still being built, with the mode that a folder has for its files."""
+        """Write and fsync a file of something that is still being built, with the mode `like` has for its files.
+
+        Raises OSError.
+        """
         with path.open("wb") as writer:
             writer.write(data)
             writer.flush()
@@ -75,26 +82,29 @@ class Disk:
             os.fsync(writer.fileno())
 
     def share(self, new: Path, folder: Path) -> None:
-        """Give something new the mode of a folder: who may read there reads it, whatever umask its writer has."""
+        """Give a new file or folder the mode of a folder, whatever umask its writer has.
+
+        Everyone who may read the folder can then read the new entry. Raises OSError.
+        """
         if sys.platform == "win32":  # which has no such bits
             return
-        wanted, found = (stat.S_IMODE(path.stat().st_mode) for path in (folder, new))
+        mode, current = (stat.S_IMODE(path.stat().st_mode) for path in (folder, new))
         if not new.is_dir():
-            wanted &= 0o664
-        if found != wanted:
+            mode &= 0o664
+        if current != mode:
             try:
-                new.chmod(wanted)
+                new.chmod(mode)
             except OSError as error:
                 if error.errno not in _NO_MODES:  # some file systems have one mode for all
                     raise
 
     def seal(self, folder: Path) -> None:
-        """Make every folder of a built tree durable, the deepest first."""
-        for place, _, _ in os.walk(folder, topdown=False):
-            self.sync(Path(place))
+        """Make every folder of a built tree durable, the deepest first. Raises OSError."""
+        for path, _, _ in os.walk(folder, topdown=False):
+            self.sync(Path(path))
 
     def claim(self, built: Path, target: Path) -> bool:
-        """Rename a built folder to its place; False where the place is taken."""
+        """Rename a built folder to its target. Returns False if the target exists. Raises OSError."""
         try:
             built.rename(target)
         except OSError as error:
@@ -104,7 +114,7 @@ class Disk:
         return True
 
     def publish(self, built: Path, target: Path) -> bool:
-        """Move a built file to its place; False where one is there already."""
+        """Move a built file to its target. Returns False if the target exists. Raises OSError."""
         try:
             os.link(built, target)
             built.unlink()
@@ -117,24 +127,28 @@ class Disk:
         return True
 
     def overwrite(self, path: Path, data: bytes) -> None:
-        """Replace a file outside the registry, such as a lock file; it holds the old bytes or the new, never a part."""
-        path = path.resolve()  # of a link, what it leads to
-        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        """Replace a file outside the registry, such as a lock file, atomically.
+
+        The file holds the old bytes or the new ones, never a part. A link is followed. Raises OSError.
+        """
+        path = path.resolve()
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            self.write(draft, data)
-            draft.replace(path)
+            self.write(temporary, data)
+            temporary.replace(path)
         finally:
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         self.sync(path.parent)
 
     def replace(self, built: Path, target: Path) -> None:
-        """Put a built file in the place of another."""
+        """Rename a built file over another. Raises OSError."""
         built.replace(target)
 
     def mark(self, workshop: Path, folder: Path, text: str) -> None:
-        """Rewrite the mark of a folder, by which caches see that something under it changed.
+        """Rewrite the change mark of a folder, by which caches see that something under it changed.
 
-        Its bytes aren't fsynced: a power cut may leave an empty mark, which is one that was never seen before.
+        The bytes aren't fsynced: a power cut may leave an empty mark, which no cache takes for one that it knows.
+        Raises OSError.
         """
         fresh = workshop / "changed"
         fresh.write_text(text, encoding="ascii")
@@ -142,26 +156,29 @@ class Disk:
         fresh.replace(folder / "changed")
 
     def restrict(self, path: Path, mode: int) -> None:
-        """Give a file or a folder other permissions."""
+        """Set the permissions of a file or a folder. Raises OSError."""
         path.chmod(mode)
 
     def sync(self, folder: Path) -> None:
-        """Make a folder's entries durable."""
+        """Make the entries of a folder durable. Raises OSError."""
         if sys.platform == "win32":  # where a folder can't be opened, and NTFS journals its entries
             return
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in _NO_FOLDERS:  # some network file systems keep entries without being asked
+            if error.errno not in _NO_FOLDERS:  # some network file systems make entries durable by themselves
                 raise
         finally:
             os.close(descriptor)
 
     def remove(self, tree: Path) -> None:
-        """Remove a file, or a folder with all it holds; whatever of it is gone already is no error."""
+        """Remove a file, or a folder with everything in it.
+
+        Whatever is gone already is ignored. Raises OSError.
+        """
         while os.path.lexists(tree):
-            with suppress(FileNotFoundError):  # another process removes it too, and has just been quicker
+            with suppress(FileNotFoundError):  # another process may be removing it too
                 if tree.is_dir() and not tree.is_symlink():
                     shutil.rmtree(tree)
                 else:
@@ -169,18 +186,18 @@ class Disk:
 
 
 def _missing(folder: Path) -> list[Path]:
-    """A folder and its parents, as far as they aren't there."""
-    return list(takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
+    """Return a folder and its parents, up to the first that exists."""
+    return list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
 
 
 def _clone(source: BinaryIO, target: BinaryIO) -> bool:
-    """Let a new file share the blocks of another, where the file system can (btrfs, XFS)."""
+    """Share the blocks of a file with a new one, where the file system can (btrfs, XFS); return whether it did."""
     if sys.platform != "linux":
         return False
     import fcntl
 
     try:
         fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
-    except OSError:  # not one file system, or one that can't: the bytes are copied instead
+    except OSError:  # two file systems, or one that can't do it: the bytes are copied instead
         return False
     return True

@@ -1,8 +1,8 @@
-"""What was hashed before, remembered in the user's cache: a file that is as it was then need not be read again.
+"""Remember the hashes of files in the user's cache, so that unchanged files need not be read again.
 
-A file counts as unchanged while its device, inode, size, mtime and ctime are what they were; ctime can't be put back
-by whoever changes a file. The memory is never the truth: without it, or with one that can't be used, everything is
-hashed. It is no part of the registry, and lies outside it.
+A file counts as unchanged while its device, inode, size, mtime and ctime are the same; whoever changes a file can't set
+its ctime back. The cache is optional: without it, or if it can't be used, every file is hashed. It lies outside the
+registry and is no part of it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Final
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.cache import cache_folder
 
-# A file that changes again within one tick of its file system's clock, which FAT makes two seconds long, keeps its
-# times: what was written just before it was hashed isn't remembered, as git's index has it.
-# https://git-scm.com/docs/racy-git
-RACY: Final = 2_000_000_000
+# A file that changes twice within one tick of its file system's clock keeps its times, and FAT's tick is two seconds.
+# So a file that was written just before it was hashed isn't remembered, as in git: https://git-scm.com/docs/racy-git
+RACY: Final = 2_000_000_000  # nanoseconds
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS hashed (
     device TEXT, inode TEXT, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, sha256 TEXT NOT NULL,
@@ -28,13 +27,13 @@ CREATE TABLE IF NOT EXISTS hashed (
 
 
 class Memory:
-    """Hashes by the state of the file that they were taken of; without a database it knows nothing."""
+    """Store hashes by the state of the files they were taken of; without a database, store nothing."""
 
     def __init__(self, database: sqlite3.Connection | None = None) -> None:
         self._database = database
 
     def recall(self, state: os.stat_result) -> str | None:
-        """The sha256 of a file that is still in this state."""
+        """Return the SHA-256 of a file that is still in this state; None if it isn't known."""
         if self._database is None:
             return None
         query = "SELECT size, mtime_ns, ctime_ns, sha256 FROM hashed WHERE device = ? AND inode = ?"
@@ -45,7 +44,10 @@ class Memory:
         return None
 
     def learn(self, state: os.stat_result, sha256: str, since: int) -> None:
-        """Remember a hash that was begun at an instant, in nanoseconds since 1970, of a file in this state."""
+        """Remember the hash of a file in this state.
+
+        `since` is when hashing began, in nanoseconds since 1970.
+        """
         if self._database is None or max(state.st_mtime_ns, state.st_ctime_ns) > since - RACY:
             return
         times = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
@@ -58,7 +60,7 @@ class Memory:
 
 @contextmanager
 def remembered(registry: str | None) -> Iterator[Memory]:
-    """The memory of the registry with an id; one that can't be opened knows nothing."""
+    """Open the hash cache of a registry, by the registry's id; yield an empty one if it can't be opened."""
     database = None if registry is None else _open(registry)
     if database is None:
         yield Memory()
@@ -75,7 +77,7 @@ def _open(registry: str) -> sqlite3.Connection | None:
         return None
     for _ in range(2):
         try:
-            # Each statement is its own transaction, and nobody waits for another: what is not known is hashed.
+            # Each statement is its own transaction. Nobody waits for a lock: hashing the file again is always possible.
             database = sqlite3.connect(path, timeout=0.1, isolation_level=None)
         except sqlite3.Error:
             return None
@@ -86,7 +88,7 @@ def _open(registry: str) -> sqlite3.Connection | None:
         except sqlite3.OperationalError:  # locked, full or read-only
             database.close()
             return None
-        except sqlite3.DatabaseError:  # not a database any more: begun again
+        except sqlite3.DatabaseError:  # the file is damaged: start a new one
             database.close()
             with suppress(OSError):
                 path.unlink()

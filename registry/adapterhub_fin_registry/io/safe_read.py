@@ -1,4 +1,4 @@
-"""Reading what is stored, following no link and trusting no size."""
+"""Read stored files without following links and without trusting sizes, and list numbered folders."""
 
 from __future__ import annotations
 
@@ -13,51 +13,54 @@ from typing import Any, BinaryIO, Final
 
 from adapterhub_fin_registry.errors import Corrupted
 
-SMALL: Final = 64 * 2**20  # no manifest, record, alias or event comes near it
+SMALL: Final = 64 * 2**20  # bytes; every manifest, record, alias and event is far smaller
 HIGHEST: Final = 999_999_999
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _CHUNK: Final = 2**20
-# O_NONBLOCK, or opening a pipe would wait for its other end; Windows has neither flag.
+# Without O_NONBLOCK, opening a pipe would wait for its other end. Windows has neither flag.
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-# What opening or listing raises where nothing is: a parent that is a file holds nothing either.
+# The errors of opening or listing a path that doesn't exist, also below a file.
 ABSENT: Final = (FileNotFoundError, NotADirectoryError)
 
 
 class NotRegularError(OSError):
-    """A path names a link, a folder, a device or a pipe where a plain file was wanted."""
+    """Report a path that is a link, a folder, a device or a pipe instead of a plain file."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a plain file for reading, never through a link at its end."""
+    """Open a plain file for reading; a link at the end of the path is not followed.
+
+    Raises NotRegularError if it isn't a plain file, and OSError if it can't be opened.
+    """
     return os.fdopen(_descriptor(path)[0], "rb")
 
 
 def _descriptor(path: Path | str) -> tuple[int, int]:
-    """A descriptor of a plain file, and the file's size."""
+    """Return a descriptor of a plain file, and the file's size in bytes."""
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
             raise NotRegularError(error.errno, "not a plain file", str(path)) from error
         raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise NotRegularError(errno.EINVAL, "not a plain file", str(path))
-    return descriptor, found.st_size
+    return descriptor, status.st_size
 
 
 def hash_file(path: Path) -> tuple[int, str]:
-    """The size and the sha256 of a plain file."""
+    """Return the size in bytes and the SHA-256 of a plain file. Raises OSError."""
     with open_regular(path) as file:
         return hash_open(file)
 
 
 def hash_open(file: BinaryIO) -> tuple[int, str]:
-    """The size and the sha256 of an open file, from where it is."""
+    """Return the size in bytes and the SHA-256 of an open file, from its current position. Raises OSError."""
     size, digest = 0, hashlib.sha256()
     while chunk := file.read(_CHUNK):
         size += len(chunk)
@@ -66,12 +69,12 @@ def hash_open(file: BinaryIO) -> tuple[int, str]:
 
 
 def unreadable(path: Path | str, error: OSError) -> Corrupted:
-    """What to tell of a path that is there and can't be read or listed."""
+    """Return the error for a path that exists but can't be read or listed."""
     return Corrupted(f"{path} can't be read ({error.strerror}): mend its permissions, or restore it from a copy")
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is at a path; Corrupted where that can't be told."""
+    """Return whether something exists at a path. Raises Corrupted if that can't be determined."""
     try:
         path.stat()
     except ABSENT:
@@ -82,9 +85,12 @@ def is_there(path: Path) -> bool:
 
 
 def entries(folder: Path | str) -> list[str]:
-    """The names in a folder, in no order; none where it isn't there, and Corrupted where it can't be listed."""
+    """Return the names in a folder, unsorted; an empty list if it doesn't exist.
+
+    Raises Corrupted if the folder can't be listed.
+    """
     try:
-        return os.listdir(folder)  # noqa: PTH208 - quick
+        return os.listdir(folder)  # noqa: PTH208 - faster than Path.iterdir
     except ABSENT:
         return []
     except OSError as error:
@@ -92,7 +98,10 @@ def entries(folder: Path | str) -> list[str]:
 
 
 def read_small(path: Path | str) -> bytes:
-    """The bytes of one of the registry's own small files: an ABSENT error where it isn't there, else Corrupted."""
+    """Return the bytes of one of the registry's own small files.
+
+    Raises one of ABSENT if it doesn't exist, and Corrupted if it can't be read or is too large.
+    """
     try:
         return _read(path)
     except ABSENT:
@@ -104,7 +113,10 @@ def read_small(path: Path | str) -> bytes:
 
 
 def read_start(path: Path | str, size: int) -> bytes:
-    """The first bytes of a plain file, or an OSError: without a file object, as one is read for each search."""
+    """Return the first `size` bytes of a plain file.
+
+    Raises OSError. It makes no file object, since every search reads a change mark this way.
+    """
     descriptor, _ = _descriptor(path)
     try:
         return os.read(descriptor, size)
@@ -112,13 +124,15 @@ def read_start(path: Path | str, size: int) -> bytes:
         os.close(descriptor)
 
 
-def refuse_links(root: Path, place: Path) -> None:
-    """Corrupted where a link on the way from a root to a place in it leads elsewhere; the root itself may be one."""
-    way = str(root)
-    for part in place.relative_to(root).parts:
-        way = f"{way}{os.sep}{part}"
-        if os.path.islink(way):  # noqa: PTH114 - for each name, and a Path costs more than the look
-            raise Corrupted(f"{way} is a link, and no link leads out of a registry: put the folder itself in its place")
+def refuse_links(root: Path, path: Path) -> None:
+    """Raise Corrupted if a link lies on the way from a root to a path in it; the root itself may be one."""
+    step = str(root)
+    for part in path.relative_to(root).parts:
+        step = f"{step}{os.sep}{part}"
+        if os.path.islink(step):  # noqa: PTH114 - done for each name, and making a Path costs more than the check
+            raise Corrupted(
+                f"{step} is a link, and no link leads out of a registry: put the folder itself in its place"
+            )
 
 
 def _read(path: Path | str) -> bytes:
@@ -126,8 +140,8 @@ def _read(path: Path | str) -> bytes:
     try:
         if size > SMALL:
             raise Corrupted(f"{path} is larger than any file of its kind: restore it from a copy")
-        data = os.read(descriptor, size + 1)  # without a file object: an index is made of a hundred thousand of these
-        # The size that was told, and one byte fewer than asked for: that is the end.
+        data = os.read(descriptor, size + 1)  # no file object: building an index may read a hundred thousand files
+        # If exactly `size` of `size + 1` bytes came, the file has ended.
         while len(data) != size and len(data) <= SMALL and (more := os.read(descriptor, _CHUNK)):
             data += more
         return data
@@ -136,10 +150,13 @@ def _read(path: Path | str) -> bytes:
 
 
 def parse_object(data: bytes, path: Path | str) -> dict[str, Any]:
-    """The JSON object that stored bytes hold; `path` is for the message only."""
+    """Return the JSON object in some stored bytes; `path` is for the message only.
+
+    Raises Corrupted if the bytes aren't a JSON object in UTF-8.
+    """
     try:
-        value = json.loads(text := data.decode())  # or it would be taken for UTF-16 too
-        if "\\u" in text:  # perhaps an escaped half of a pair, which nothing can write again
+        value = json.loads(text := data.decode())  # json.loads would detect UTF-16 in bytes and accept it
+        if "\\u" in text:  # perhaps an escaped lone surrogate, which can't be encoded again
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Corrupted(f"{path} isn't JSON: restore it from a copy") from error
@@ -149,20 +166,30 @@ def parse_object(data: bytes, path: Path | str) -> dict[str, Any]:
 
 
 def read_object(path: Path | str) -> dict[str, Any]:
-    """The JSON object in one of the registry's own small files."""
+    """Return the JSON object in one of the registry's own small files.
+
+    Raises one of ABSENT if the file doesn't exist, and Corrupted if it can't be read or isn't a JSON object.
+    """
     return parse_object(read_small(path), path)
 
 
 def numbers(parent: Path) -> list[int]:
-    """The numbers in use under a parent, ascending; none where it isn't there, Corrupted where it can't be listed."""
+    """Return the numbers in use under a parent folder, ascending; an empty list if it doesn't exist.
+
+    A numbered list is a parent with folders 1, 2, 3 and so on, each created complete by one rename. Raises Corrupted if
+    the parent can't be listed.
+    """
     return sorted([int(entry) for entry in entries(parent) if _NUMBER.fullmatch(entry)])
 
 
 def misnumbered(parent: Path) -> list[str]:
-    """What is named by digits under a parent and is no number of a list, such as 007 or one beyond the highest."""
+    """Return the entries of a parent that consist of digits but are no list number, such as 007.
+
+    Raises Corrupted if the parent can't be listed.
+    """
     return sorted(entry for entry in entries(parent) if _DIGITS.fullmatch(entry) and not _NUMBER.fullmatch(entry))
 
 
 def following(used: list[int]) -> int:
-    """The number after those in use."""
+    """Return the number after those in use, which are ascending."""
     return used[-1] + 1 if used else 1

@@ -1,7 +1,7 @@
-"""The header of a safetensors file, read and fully checked without torch.
+"""Read and fully check the header of a safetensors file, without torch.
 
-The format: eight bytes, little-endian, give the length of a JSON object that names each tensor with its dtype, shape
-and place in the bytes after it; the tensors fill those bytes without gap or overlap.
+The format: eight little-endian bytes give the length of a JSON object, which names each tensor with its dtype, its
+shape and its position in the bytes after the object. The tensors fill those bytes without gaps or overlaps.
 https://huggingface.co/docs/safetensors/index#format
 """
 
@@ -29,7 +29,7 @@ BITS: Final = {
 
 
 class TensorInfo(NamedTuple):
-    """One tensor's type, shape and place in the bytes after the header."""
+    """Describe one tensor: its dtype, its shape, and its first byte and end in the bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -38,17 +38,18 @@ class TensorInfo(NamedTuple):
 
 
 class _HeaderError(Exception):
-    """What is wrong with a header, as the end of a sentence."""
+    """Carry what is wrong with a header, as the end of a sentence."""
 
 
 class _PointerError(Exception):
-    """The file is a pointer of git LFS."""
+    """Report that the file is a git LFS pointer."""
 
 
 def read_header(path: Path, called: str | None = None) -> dict[str, TensorInfo]:
-    """Every tensor that a safetensors file holds, in the order of its bytes; NotAnAdapter where anything is off.
+    """Return every tensor of a safetensors file by its name, in the order of their bytes.
 
-    `called` is how messages name the file, where its path would tell a user nothing.
+    `called` is how messages name the file, if its path would tell a user nothing. Raises NotAnAdapter if the file isn't
+    a valid safetensors file, and OSError if it can't be opened.
     """
     called = called or str(path)
     try:
@@ -63,12 +64,12 @@ def read_header(path: Path, called: str | None = None) -> dict[str, TensorInfo]:
 
 
 def is_lfs_pointer(start: bytes) -> bool:
-    """Whether a file's first bytes say that git LFS left a pointer where the file should be."""
+    """Return whether a file's first bytes are those of a git LFS pointer."""
     return start.startswith(_POINTER)
 
 
 def lfs_pointer(called: str) -> NotAnAdapter:
-    """What to tell a user who has the pointer only."""
+    """Return the error for a git LFS pointer in place of the file; `called` names the file."""
     return NotAnAdapter(f"{called} is a git LFS pointer and not the file: run `git lfs pull` where it was cloned")
 
 
@@ -101,11 +102,11 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Python keeps the last of two equal keys and others the first: refused, since each would see another file.
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    # Of two equal keys Python keeps the last and other readers the first, so that each would see another file.
+    result = dict(pairs)
+    if len(result) != len(pairs):
         _bad("its header names something twice")
-    return found
+    return result
 
 
 def _constant(text: str) -> NoReturn:
@@ -115,16 +116,16 @@ def _constant(text: str) -> NoReturn:
 def _tensors(header: dict[str, Any], size: int) -> dict[str, TensorInfo]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        _bad("its __metadata__ isn't text by name")
-    found = {name: _tensor(name, entry) for name, entry in header.items()}
-    ordered = dict(sorted(found.items(), key=lambda item: (item[1].start, item[1].stop, item[0])))
-    place = 0
+        _bad("its __metadata__ isn't an object of texts")
+    infos = {name: _tensor(name, entry) for name, entry in header.items()}
+    ordered = dict(sorted(infos.items(), key=lambda item: (item[1].start, item[1].stop, item[0])))
+    position = 0
     for name, tensor in ordered.items():
-        if tensor.start != place:
-            _bad(f"tensor {name!r} begins at byte {tensor.start} where {place} is due")
-        place = tensor.stop
-    if place != size:
-        _bad(f"its tensors fill {place} bytes and the file has {size}")
+        if tensor.start != position:
+            _bad(f"tensor {name!r} begins at byte {tensor.start} where {position} is due")
+        position = tensor.stop
+    if position != size:
+        _bad(f"its tensors fill {position} bytes and the file has {size}")
     return ordered
 
 

@@ -1,1 +1,1 @@
-"""The registry's documents: references, manifests, versions, events, knowledge dates and lock files."""
+"""Define the registry's documents: references, manifests, versions, events, knowledge dates and lock files."""

@@ -1,4 +1,4 @@
-"""What happens to a version after it was stored: a numbered list beside it, each entry of a known kind."""
+"""Check and read the events of a version: a numbered list in its folder, each event of a known kind."""
 
 from __future__ import annotations
 
@@ -25,15 +25,19 @@ _OURS: Final = frozenset({"kind", "at", "by", "number"})
 
 
 def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body as it will be stored, once it has what its kind requires."""
+    """Return a copy of an event's body as it will be stored.
+
+    Raises BadEvent if the kind is unknown, or if the body isn't JSON, sets a key of the registry or lacks what its kind
+    requires.
+    """
     if kind not in KINDS:
         raise BadEvent(f"{kind!r} is not a kind of event: use one of {', '.join(KINDS)}")
     try:
         copy = json_object(body)
     except ValueError as error:
         raise BadEvent(f"the body of the {kind} event is not JSON, {error}: give an object of plain values") from error
-    if taken := sorted(_OURS & copy.keys()):
-        raise BadEvent(f"the body of the {kind} event holds {taken[0]!r}, which the registry sets: leave it out")
+    if reserved := sorted(_OURS & copy.keys()):
+        raise BadEvent(f"the body of the {kind} event holds {reserved[0]!r}, which the registry sets: leave it out")
     if kind in ("tag", "untag") and not (isinstance(copy.get("tag"), str) and copy["tag"]):
         raise BadEvent(f'the {kind} event names no tag: give {{"tag": "production"}}')
     if kind == "evaluation" and not _is_evaluation(copy):
@@ -44,39 +48,42 @@ def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Every event of the version in a folder, oldest first: its number, kind, at and by, and its body's keys beside."""
+    """Return every event of the version in a folder, oldest first.
+
+    Each event is its body with `number`, `kind`, `at` and `by`. Raises Corrupted if one can't be read.
+    """
     parent = folder / "events"
     return [{**_read(parent / str(number) / "event.json"), "number": number} for number in numbers(parent)]
 
 
 def is_yanked(events: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the last word was that the version is withdrawn from being chosen."""
+    """Return whether the last yank or unyank among the events is a yank."""
     return [event["kind"] for event in events if event["kind"] in ("yank", "unyank")][-1:] == ["yank"]
 
 
 def recorded_fingerprint(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the event that holds a version to the base of its first load; None where none does.
+    """Return the event that recorded the base's fingerprint; None if there is none.
 
-    The first counts, of those since what was recorded was last withdrawn.
+    It is the first `fingerprint-verified` event since the last `fingerprint-withdrawn`.
     """
-    found = None
+    recorded = None
     for event in events:
-        if event["kind"] == "fingerprint-verified" and found is None:
-            found = event
+        if event["kind"] == "fingerprint-verified" and recorded is None:
+            recorded = event
         elif event["kind"] == "fingerprint-withdrawn":
-            found = None
-    return found
+            recorded = None
+    return recorded
 
 
 def tags_after(tags: Iterable[str], events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The manifest's tags, with those that events added and without those that they took."""
-    found = set(tags)
+    """Return the manifest's tags as changed by the tag and untag events, sorted."""
+    current = set(tags)
     for event in events:
         if event["kind"] == "tag":
-            found.add(event["tag"])
+            current.add(event["tag"])
         elif event["kind"] == "untag":
-            found.discard(event["tag"])
-    return sorted(found)
+            current.discard(event["tag"])
+    return sorted(current)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -86,7 +93,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise Corrupted(f"{path} is missing: restore it from a copy") from error
     if not all(isinstance(event.get(key), str) for key in ("kind", "at", "by")):
         raise Corrupted(f"{path} is not an event: restore it from a copy")
-    if event["kind"] in KINDS:  # any other was written by a newer release, and means nothing here
+    if event["kind"] in KINDS:  # a newer release may have written other kinds, which are ignored here
         try:
             check_event(event["kind"], {key: value for key, value in event.items() if key not in _OURS})
         except BadEvent as error:

@@ -1,4 +1,7 @@
-"""Which paths a version's files may have: relative, plain on POSIX and on Windows alike, of an allowed kind."""
+"""Define which paths a version's files may have.
+
+A path is relative, valid on POSIX and on Windows alike, and of an allowed file type.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,28 @@ from adapterhub_fin_registry.model.reference import is_windows_device
 
 _SUFFIXES: Final = {".safetensors": 16 * 2**30, ".json": 64 * 2**20, ".md": 2**20, ".txt": 64 * 2**20, ".jinja": 2**20}
 _NAMES: Final = {"tokenizer.model": 64 * 2**20}
-# On a Hub these places at the root belong to the card, to the manifest and to the signatures.
-_TAKEN: Final = frozenset({"readme.md", "ahf_manifest.json", "ahf_signatures"})
+# On a Hub these paths at the root belong to the model card, the manifest and the signatures.
+_RESERVED: Final = frozenset({"readme.md", "ahf_manifest.json", "ahf_signatures"})
 _FORBIDDEN: Final = frozenset('<>:"|?*\\')
 ALLOWED: Final = ".safetensors, .json, .md, .txt, .jinja and tokenizer.model"
 
 
 def refusal(path: str) -> str | None:
-    """Why a path can't be stored, as the end of a sentence that begins with it; None when it can."""
-    return _unsafe(path) or _unwanted(path)
+    """Return why a path can't be stored, as the end of a sentence that begins with it; None if it can."""
+    return _unsafe(path) or _not_allowed(path)
 
 
 def size_limit(path: str) -> int:
-    """The most bytes that a file of an allowed path may have."""
+    """Return how many bytes a file of an allowed path may have at most. Raises KeyError for any other path."""
     pure = PurePosixPath(path)
     return _NAMES.get(pure.name) or _SUFFIXES[pure.suffix]
 
 
 def clash(paths: Iterable[str]) -> tuple[str, str] | None:
-    """Two of the paths that are one file, or a file and its folder, where case or Unicode form doesn't count."""
+    """Return two paths that would collide on some systems, as one file or as a file and its own folder; else None.
+
+    Such systems ignore case or the Unicode form.
+    """
     files: dict[str, str] = {}
     listed = sorted(paths)
     for path in listed:
@@ -42,7 +48,7 @@ def clash(paths: Iterable[str]) -> tuple[str, str] | None:
         while (parent := parent.rpartition("/")[0]) and parent not in seen:
             if parent in files:
                 return files[parent], path
-            seen.add(parent)  # with all that it is in: paths may be hundreds of folders deep
+            seen.add(parent)  # its parents are then seen too: a path may be hundreds of folders deep
     return None
 
 
@@ -65,10 +71,10 @@ def _unsafe(path: str) -> str | None:
     return None
 
 
-def _unwanted(path: str) -> str | None:
+def _not_allowed(path: str) -> str | None:
     pure = PurePosixPath(path)
-    if pure.parts[0].casefold() in _TAKEN:
-        return "has the place of the card, the manifest or a signature on a Hub"
+    if pure.parts[0].casefold() in _RESERVED:
+        return "is the path of the card, the manifest or a signature on a Hub"
     if pure.suffix not in _SUFFIXES and pure.name not in _NAMES:
         return f"isn't of an allowed kind ({ALLOWED})"
     return None

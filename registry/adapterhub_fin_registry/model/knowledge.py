@@ -1,7 +1,7 @@
-"""When a version's training could last have learned something: pure functions on instants.
+"""Compute when a version's training could last have learned something: pure functions on instants.
 
-An instant is an aware datetime, always in UTC once it is here; its canonical text is `YYYY-MM-DDTHH:MM:SSZ`, with
-fractional seconds only where they aren't zero.
+An instant is an aware datetime in UTC. Its canonical text is `YYYY-MM-DDTHH:MM:SSZ`, with fractional seconds only if
+they aren't zero.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from adapterhub_fin_registry.io.clock import read_clock
 INSTANT_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,5}[1-9])?Z$"
 BASE: Final = "base"
 _INSTANT: Final = re.compile(INSTANT_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
-_UNKNOWN_ZONE: Final = timedelta(hours=12)  # a day ends twelve hours after UTC's at the latest
+_UNKNOWN_ZONE: Final = timedelta(hours=12)  # in the westernmost zone a day ends twelve hours after UTC's
 _TICK: Final = timedelta(microseconds=1)
 
 
 class Dated(Protocol):
-    """What `choose` needs of a version."""
+    """Describe what `choose` needs of a version."""
 
     @property
     def number(self) -> int: ...
@@ -35,7 +35,10 @@ Candidate = TypeVar("Candidate", bound=Dated)
 
 
 def parse_instant(text: str) -> datetime:
-    """The instant that a canonical text gives; any other spelling is refused."""
+    """Return the instant of a canonical text.
+
+    Raises BadInstant for any other spelling.
+    """
     if not _INSTANT.match(text):
         raise BadInstant(f"{text!r} isn't an instant: write it in UTC as 2021-06-30T14:05:00Z")
     try:
@@ -45,7 +48,10 @@ def parse_instant(text: str) -> datetime:
 
 
 def format_instant(instant: datetime) -> str:
-    """The canonical text of an aware datetime."""
+    """Return the canonical text of an aware datetime.
+
+    Raises BadInstant if it has no time zone, or is beyond the calendar in UTC.
+    """
     if instant.utcoffset() is None:
         raise BadInstant(f"{instant} has no time zone: give an aware datetime")
     try:
@@ -56,20 +62,26 @@ def format_instant(instant: datetime) -> str:
 
 
 def end_of_day(day: date, zone: str | None) -> datetime:
-    """The last microsecond of a day in a named zone (`America/New_York`); unknown, UTC's end of day plus 12 hours."""
+    """Return the last microsecond of a day in a time zone such as `America/New_York`, in UTC.
+
+    If the zone is None, it is the end of the day in UTC plus 12 hours. Raises BadInstant for an unknown zone.
+    """
     try:
         midnight = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC if zone is None else ZoneInfo(zone))
         end = midnight.astimezone(UTC) - _TICK
         return end + _UNKNOWN_ZONE if zone is None else end
     except OverflowError as error:
         raise BadInstant(f"the day {day} ends beyond the calendar: give an earlier one") from error
-    # ZoneInfo raises a KeyError for a name it lacks, a ValueError for a path, and an OSError for a folder's name.
+    # ZoneInfo raises KeyError for an unknown name, ValueError for a path and OSError for the name of a folder.
     except (KeyError, ValueError, OSError) as error:
         raise BadInstant(f"{zone!r} isn't a time zone known here: write it as America/New_York") from error
 
 
 def as_of_instant(as_of: str | date | datetime) -> datetime:
-    """The instant that a user's as_of means: a date is its 00:00 UTC, and "now" is now."""
+    """Return the instant that a user's as_of means: a date means its 00:00 UTC, "now" the current instant.
+
+    Raises BadInstant if the text isn't a date or an instant, or has no time zone, and Refused if the clock is wrong.
+    """
     if isinstance(as_of, str):
         as_of = _parse_as_of(as_of)
     if not isinstance(as_of, datetime):
@@ -95,13 +107,16 @@ def knowledge_end(inputs: Iterable[tuple[str, datetime]], include_base: bool = T
 
 
 def choose(versions: Iterable[Candidate], as_of: datetime, include_base: bool = True) -> Candidate | None:
-    """Of the versions that knew nothing from as_of on, the one that knew most; of equals, the highest number."""
-    known = [version for version in versions if version.knows_until(include_base) < as_of]
-    return max(known, key=lambda version: (version.knows_until(include_base), version.number), default=None)
+    """Return the version that knows most of those that knew nothing from as_of on; None if there is none.
+
+    Of several with the same knowledge end, it is the one with the highest number.
+    """
+    eligible = [version for version in versions if version.knows_until(include_base) < as_of]
+    return max(eligible, key=lambda version: (version.knows_until(include_base), version.number), default=None)
 
 
 def check_include_base(include_base: object) -> bool:
-    """Return True or False. Raises BadInstant for any other value, which could be taken for False."""
+    """Return True or False. Raises BadInstant for any other value, which could be mistaken for False."""
     if isinstance(include_base, bool):
         return include_base
     raise BadInstant(f"include_base is {include_base!r}: use True, or False to leave out what the base knew")
@@ -111,7 +126,7 @@ def _parse_as_of(text: str) -> date | datetime:
     if text == "now":
         return read_clock()
     try:
-        # Python's ISO parser also takes 20210630 and 2021-W26: only one spelling of a date is wanted.
+        # Python's ISO parser also accepts 20210630 and 2021-W26, but a date has only one spelling here.
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return date.fromisoformat(text)
         if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]", text):

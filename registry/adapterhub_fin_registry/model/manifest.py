@@ -1,4 +1,7 @@
-"""What is known of a version: the manifest, whose canonical bytes are its identity."""
+"""Define the manifest, which describes a version and whose canonical bytes are its identity.
+
+docs/reference/format.md explains every field.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def _sorted_unique(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) != len(values):
-        raise ValueError("the same text stands twice")
+        raise ValueError("a text occurs twice")
     return values
 
 
@@ -70,7 +73,7 @@ class _Part(BaseModel):
 
 
 class StoredFile(NamedTuple):
-    """One file of a version."""
+    """Describe one file of a version; the size is in bytes."""
 
     path: StoredPath
     size: Count
@@ -78,7 +81,7 @@ class StoredFile(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """One tensor, as a safetensors header gives it."""
+    """Describe one tensor, as a safetensors header does."""
 
     name: Text
     dtype: Text
@@ -86,14 +89,14 @@ class Tensor(NamedTuple):
 
 
 class Provider(_Part):
-    """The distribution that brought a method, so that a reader knows what to install."""
+    """Name the distribution that provides a method, so that a reader knows what to install."""
 
     distribution: Text
     version: Text
 
 
 class Method(_Part):
-    """The PEFT method by its open name, with its options verbatim."""
+    """Describe the PEFT method: its name and its options."""
 
     name: Text
     options: JsonObject = {}
@@ -102,7 +105,7 @@ class Method(_Part):
 
 
 class Head(_Part):
-    """The task head; the version holds the whole weights of the model's `modules_to_save`."""
+    """Describe the task head; the version holds the full weights of the model's `modules_to_save`."""
 
     name: Text
     options: JsonObject = {}
@@ -111,7 +114,10 @@ class Head(_Part):
 
 
 class RowSums(_Part):
-    """Sums over blocks of rows of an embedding, which tell a row that is new or was drawn anew."""
+    """Hold sums over blocks of rows of an embedding.
+
+    They show which rows are new or were initialized again.
+    """
 
     dtype: Text
     grid: Text
@@ -121,7 +127,7 @@ class RowSums(_Part):
 
 
 class WeightProbe(_Part):
-    """A few seeded elements of each backbone tensor, which tell two models of one shape apart."""
+    """Hold a few seeded elements of each backbone tensor, which distinguish two models of one shape."""
 
     dtype: Text
     values: dict[Text, tuple[float, ...]]
@@ -129,14 +135,14 @@ class WeightProbe(_Part):
 
 
 class TokenizerProbe(_Part):
-    """What a tokenizer makes of some texts, and a digest of what it makes of the words of its own vocabulary."""
+    """Hold what a tokenizer makes of some texts, and a digest of what it makes of its own vocabulary."""
 
     texts: dict[Text, tuple[Count, ...]]
     words: Digest
 
 
 class Base(_Part):
-    """The model that the adapter changes, and what pins it."""
+    """Identify the model that the adapter changes, by its repository and its fingerprint."""
 
     repository: Repository | None = None
     revision: Text | None = None
@@ -154,9 +160,10 @@ class Base(_Part):
 
 
 class Corpus(_Part):
-    """What the adapter was trained on; `available` is the first and the last instant of its availability.
+    """Describe what the adapter was trained on.
 
-    `notes` count what is particular about its rows, such as copies.
+    `available` holds the first and the last instant at which rows became available. `notes` counts peculiarities of the
+    rows, such as copies.
     """
 
     name: Text
@@ -175,7 +182,10 @@ class Corpus(_Part):
 
 
 class KnowledgeInput(_Part):
-    """One input of training (`base`, `corpus:NAME`, `labels:NAME`, `parent:NAME`) and when all of it could be known."""
+    """Date one input of training: the latest instant at which all of it could be known.
+
+    `input` is `base`, `corpus:NAME`, `labels:NAME` or `parent:NAME`.
+    """
 
     input: Text
     at: Instant
@@ -184,14 +194,14 @@ class KnowledgeInput(_Part):
 
 
 class Knowledge(_Part):
-    """The dated inputs, the base among them, and the latest of their instants."""
+    """Hold the dated inputs of training, the base among them, and the latest of their instants."""
 
     inputs: tuple[KnowledgeInput, ...]
     end: Instant
 
     @classmethod
     def of(cls, inputs: Iterable[KnowledgeInput]) -> Knowledge:
-        """The knowledge that some inputs amount to."""
+        """Return the knowledge of some inputs. Raises BadInstant without inputs, and ValueError without a base."""
         listed = tuple(inputs)
         return cls(inputs=listed, end=format_instant(_end(listed)))
 
@@ -205,7 +215,7 @@ class Knowledge(_Part):
 
 
 class MeasuredOn(_Part):
-    """The part of the corpus that the metrics were measured on."""
+    """Describe the part of the corpus on which the metrics were measured."""
 
     split: Text
     rows: Count
@@ -213,7 +223,7 @@ class MeasuredOn(_Part):
 
 
 class Parent(_Part):
-    """A version that this one was made from, under the name it had then."""
+    """Describe a version that this one was made from, under the name it had then."""
 
     digest: Digest
     name: Text
@@ -222,7 +232,10 @@ class Parent(_Part):
 
 
 class Manifest(_Part):
-    """All that is known of a version but where it is stored: it holds no name, number or time of storing."""
+    """Describe a version completely, except for where it is stored.
+
+    It holds no name, number or time of storing, so that the same version has the same digest in every registry.
+    """
 
     format: Literal[2] = 2
     files: tuple[StoredFile, ...] = ()
@@ -245,10 +258,10 @@ class Manifest(_Part):
     @model_validator(mode="before")
     @classmethod
     def _known_format(cls, value: Any) -> Any:
-        found = value.get("format", FORMAT) if isinstance(value, dict) else FORMAT
-        if type(found) is int and found > FORMAT:
-            raise ValueError(f"it is of format {found}, newer than this software knows: upgrade adapterhub_fin")
-        if found == 1:
+        version = value.get("format", FORMAT) if isinstance(value, dict) else FORMAT
+        if type(version) is int and version > FORMAT:
+            raise ValueError(f"it is of format {version}, newer than this software knows: upgrade adapterhub_fin")
+        if version == 1:
             raise ValueError("it is of format 1, which was never released: train or import the adapter again")
         return value
 
@@ -264,7 +277,10 @@ class Manifest(_Part):
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """The manifest that canonical bytes hold; any other bytes are refused."""
+        """Return the manifest that canonical bytes hold.
+
+        Raises BadManifest for bytes that aren't a manifest in canonical form.
+        """
         try:
             manifest = cls.model_validate(json.loads(data))
         except ValidationError as error:
@@ -276,12 +292,12 @@ class Manifest(_Part):
         return manifest
 
     def canonical(self) -> bytes:
-        """The one form that is stored, signed and digested."""
-        return canonical(self.model_dump(mode="json", warnings=False))  # what is wrong, `parse` says
+        """Return the canonical bytes, which are stored, signed and digested."""
+        return canonical(self.model_dump(mode="json", warnings=False))  # `parse` reports what is wrong
 
     @property
     def digest(self) -> str:
-        """The identity of a version with this manifest."""
+        """Return the digest of the manifest, which is the version's identity."""
         return digest_of(self.canonical())
 
 
@@ -291,6 +307,6 @@ def _end(inputs: Iterable[KnowledgeInput]) -> datetime:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    location = ".".join(str(part) for part in first["loc"])
     reason = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {reason}" if place else reason
+    return f"{location}: {reason}" if location else reason

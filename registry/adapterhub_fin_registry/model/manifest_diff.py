@@ -1,4 +1,7 @@
-"""What two manifests say differently, field by field; tensors are compared by whoever reads them."""
+"""Compare two manifests field by field.
+
+Tensors are left out: whoever reads the weights compares them.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from adapterhub_fin_registry.model.version import Version
 
-# Lists of entries that have a name of their own: two of one name are compared, wherever they stand.
-_NAMED: Final[Mapping[str, int | str]] = {"files": 0, "knowledge.inputs": "input", "parents": "digest"}
-_WHOLE: Final = frozenset({"base.weight_probe"})  # thousands of numbers that say one thing
-_APART: Final = frozenset({"tensors"})
+# Lists whose entries have a key: entries of the same key are compared, wherever they are in the list.
+_KEYED: Final[Mapping[str, int | str]] = {"files": 0, "knowledge.inputs": "input", "parents": "digest"}
+_ATOMIC: Final = frozenset({"base.weight_probe"})  # thousands of numbers that are one value
+_SKIPPED: Final = frozenset({"tensors"})
 
 
 class Difference(NamedTuple):
-    """One field that differs; a side that lacks it has None, and is not in `sides`."""
+    """Represent one field that differs; a manifest that lacks it has None, and isn't in `sides`."""
 
     field: str
     a: Any
@@ -23,7 +26,10 @@ class Difference(NamedTuple):
 
 
 def differences(a: Version, b: Version) -> list[Difference]:
-    """Every field in which the manifests of two versions differ, sorted by its path; none if they are one version."""
+    """Return every field in which the manifests of two versions differ, sorted by path.
+
+    Raises Corrupted if a manifest can't be read.
+    """
     one, other = (dict(_leaves("", version.data)) for version in (a, b))
     return [
         Difference(path, one.get(path), other.get(path), ("a" if path in one else "") + ("b" if path in other else ""))
@@ -33,25 +39,25 @@ def differences(a: Version, b: Version) -> list[Difference]:
 
 
 def _leaves(path: str, value: Any) -> list[tuple[str, Any]]:
-    """The values under a path, by their own paths; an empty object is a value."""
-    if path in _APART:
+    """Return the values under a path, by their own paths; an empty object is a value."""
+    if path in _SKIPPED:
         return []
-    if path in _NAMED and isinstance(value, list):
-        value = _by_name(value, _NAMED[path])
-    if not isinstance(value, Mapping) or not value or path in _WHOLE:
+    if path in _KEYED and isinstance(value, list):
+        value = _by_key(value, _KEYED[path])
+    if not isinstance(value, Mapping) or not value or path in _ATOMIC:
         return [(path, value)]
     return [leaf for key, inner in value.items() for leaf in _leaves(f"{path}.{key}" if path else str(key), inner)]
 
 
-def _by_name(entries: list[Any], key: int | str) -> Any:
-    """Entries by their name; a list of another form is compared whole."""
+def _by_key(entries: list[Any], key: int | str) -> Any:
+    """Return the entries of a list by their key; the list itself if it has no such keys."""
     try:
-        named = {str(entry[key]): entry for entry in entries}
+        by_key = {str(entry[key]): entry for entry in entries}
     except (KeyError, IndexError, TypeError):
         return entries
-    if len(named) != len(entries):
+    if len(by_key) != len(entries):
         return entries
-    return {name: entry[1:] if isinstance(entry, list) else entry for name, entry in named.items()}
+    return {name: entry[1:] if isinstance(entry, list) else entry for name, entry in by_key.items()}
 
 
 def _differ(left: Any, right: Any) -> bool:

@@ -1,7 +1,7 @@
-"""A version's README.md: metadata that a Hub understands, and for people what it is, how to load it, and its limits.
+"""Write a version's README.md: metadata for a Hub, and for people what the adapter is, how to load it, and its limits.
 
-All of it comes from the manifest and the events, whose texts are others': each is made harmless in YAML, in Markdown
-and in code before it stands here.
+All of it comes from the manifest and the events. Their texts are untrusted, so each is escaped for YAML, Markdown or
+code.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry.model.manifest import Manifest
 
-TAG: Final = "adapterhub_fin"  # by which a Hub's own lists find what was published here
+TAG: Final = "adapterhub_fin"  # lets a Hub's own lists find what was published with this package
 CONFIG: Final = "adapter_config.json"
 _PIPELINES: Final = {
     "classify": "text-classification",
-    "regress": "text-classification",  # a Hub knows no task of a figure from a text
+    "regress": "text-classification",  # a Hub has no task for a number from a text
     "causal-lm": "text-generation",
     "embed": "feature-extraction",
 }
-# Those of https://huggingface.co/docs/hub/repositories-licenses that adapters and corpora have; a Hub refuses others.
+# The licenses of https://huggingface.co/docs/hub/repositories-licenses that adapters and corpora have. A Hub rejects
+# any that is not on its list.
 _LICENSES: Final = frozenset(
     [
         *("apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bsd"),
@@ -38,14 +39,14 @@ _LICENSES: Final = frozenset(
         *("llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "gemma", "unknown", "other"),
     ]
 )
-_PLAIN: Final = (("network", "linear"), ("pooling", "base"))  # options of heads that plain PEFT has a place for
+_PLAIN: Final = (("network", "linear"), ("pooling", "base"))  # the head options whose weights plain PEFT can load
 _DATA_SET: Final = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 _PUNCTUATION: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$:=@^-])")
-_LONG: Final = 2000  # characters of one text; no card is read beyond
+_LONG: Final = 2000  # characters; a longer text is cut
 
 
 def card(manifest: Manifest, repository: str, events: Iterable[Mapping[str, Any]] = ()) -> str:
-    """The README.md of a version in a repository of a Hub, with the evaluations among its events."""
+    """Return the README.md of a version in a Hub repository, with the evaluations among its events."""
     evaluations = [event for event in events if event["kind"] == "evaluation"]
     parts = (
         _title(manifest, repository),
@@ -59,7 +60,10 @@ def card(manifest: Manifest, repository: str, events: Iterable[Mapping[str, Any]
 
 
 def metadata(manifest: Manifest, repository: str) -> str:
-    """The card's YAML, which a Hub shows, filters and searches by."""
+    """Return the card's YAML, by which a Hub shows, filters and finds the version.
+
+    Raises BadReference if `repository` isn't one that a Hub allows.
+    """
     from huggingface_hub import ModelCardData
 
     parse_reference(f"hf://{repository}")
@@ -82,14 +86,14 @@ def metadata(manifest: Manifest, repository: str) -> str:
 def _title(manifest: Manifest, repository: str) -> str:
     base = f" on [{_text(b)}](https://huggingface.co/{b})" if (b := manifest.base.repository) else ""
     head = f", with the head `{_code(manifest.head.name)}`" if manifest.head else ""
-    said = [f"# {_text(repository)}", f"An adapter made by `{_code(manifest.method.name)}`{base}{head}."]
+    parts = [f"# {_text(repository)}", f"An adapter made by `{_code(manifest.method.name)}`{base}{head}."]
     if manifest.description:
-        said.append(_text(manifest.description))
+        parts.append(_text(manifest.description))
     if manifest.head and manifest.head.labels:
         listed = ", ".join(f"{number} is {_text(label)}" for number, label in enumerate(manifest.head.labels))
-        said.append(f"Its answers: {listed}.")
-    said.append(f"Its identity is the digest of `ahf_manifest.json`: `{manifest.digest}`.")
-    return "\n\n".join(said)
+        parts.append(f"Its answers: {listed}.")
+    parts.append(f"Its identity is the digest of `ahf_manifest.json`: `{manifest.digest}`.")
+    return "\n\n".join(parts)
 
 
 def _loading(manifest: Manifest, repository: str) -> str:
@@ -105,9 +109,9 @@ def _loading(manifest: Manifest, repository: str) -> str:
 
 
 def _plain(manifest: Manifest, repository: str) -> list[str]:
-    """How plain PEFT loads it, or why it can't."""
+    """Return how plain PEFT loads the adapter, or why it can't."""
     if all(file.path != CONFIG for file in manifest.files):
-        return ["Its method isn't one of PEFT's, and needs the package that brought it."]
+        return ["Its method isn't one of PEFT's, and needs the package that provides it."]
     head = manifest.head
     if head is None or head.name == "embed":
         kind, options = "AutoPeftModelForFeatureExtraction", ""
@@ -116,23 +120,30 @@ def _plain(manifest: Manifest, repository: str) -> list[str]:
     elif head.name in ("classify", "regress") and all(head.options.get(key, value) == value for key, value in _PLAIN):
         kind, options = "AutoPeftModelForSequenceClassification", f", num_labels={len(head.labels or (0,))}"
     else:
-        return ["PEFT has no place for the weights of its head: plain PEFT loads it without them, and can't use it."]
-    said = "With nothing but PEFT, which does not check that the base is the right one:"
-    return [said, _fenced([f"from peft import {kind}", "", f'model = {kind}.from_pretrained("{repository}"{options})'])]
+        return ["Plain PEFT can't load the weights of its head, and so can't use it."]
+    introduction = "With nothing but PEFT, which does not check that the base is the right one:"
+    return [
+        introduction,
+        _fenced([f"from peft import {kind}", "", f'model = {kind}.from_pretrained("{repository}"{options})']),
+    ]
 
 
 def _training(manifest: Manifest) -> str:
     corpus = manifest.corpus
     if corpus is None:
         return "## Training data\n\nNothing is recorded of it."
-    said = [f"`{_code(corpus.name)}`, license {_text(corpus.license or 'unknown')}."]
+    sentences = [f"`{_code(corpus.name)}`, license {_text(corpus.license or 'unknown')}."]
     if corpus.rows:
-        said.append("Rows: " + ", ".join(f"{count} {_text(part)}" for part, count in sorted(corpus.rows.items())) + ".")
+        sentences.append(
+            "Rows: " + ", ".join(f"{count} {_text(part)}" for part, count in sorted(corpus.rows.items())) + "."
+        )
     if corpus.available:
-        said.append(f"They became available from {corpus.available[0]} to {corpus.available[1]}.")
+        sentences.append(f"They became available from {corpus.available[0]} to {corpus.available[1]}.")
     if corpus.notes:
-        said.append("Noted: " + "; ".join(f"{count} {_text(reason)}" for reason, count in corpus.notes.items()) + ".")
-    return "## Training data\n\n" + " ".join(said)
+        sentences.append(
+            "Noted: " + "; ".join(f"{count} {_text(reason)}" for reason, count in corpus.notes.items()) + "."
+        )
+    return "## Training data\n\n" + " ".join(sentences)
 
 
 def _knowledge(manifest: Manifest) -> str:
@@ -161,17 +172,17 @@ def _measured(manifest: Manifest, evaluations: Sequence[Mapping[str, Any]]) -> s
 
 
 def _limits(manifest: Manifest) -> str:
-    said = [
-        "Only what stands above was measured: other texts, other times and other uses were not.",
+    sentences = [
+        "Only the metrics above were measured: other texts, other times and other uses were not.",
         "No test of bias, toxicity or robustness is part of this card.",
     ]
     if manifest.base.fingerprint != "verified":
-        said.append("Which base it was trained on was declared and not verified.")
+        sentences.append("Which base it was trained on was declared and not verified.")
     if any(entry.kind == "bounded" for entry in manifest.knowledge.inputs):
-        said.append("A date that is bounded is the latest possible one; what was learnt may end earlier.")
+        sentences.append("A date that is bounded is the latest possible one; what was learnt may end earlier.")
     if manifest.license is None:
-        said.append("No license was given for the adapter: ask its makers before you use it.")
-    return "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in said)
+        sentences.append("No license was given for the adapter: ask its makers before you use it.")
+    return "## Limits\n\n" + "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _results(manifest: Manifest) -> list[EvalResult]:
@@ -195,14 +206,14 @@ def _results(manifest: Manifest) -> list[EvalResult]:
 
 
 def _data_sets(manifest: Manifest) -> list[str] | None:
-    """The corpus by its id on a Hub, where it has one."""
+    """Return the corpus by its id on a Hub, if it has one."""
     corpus = manifest.corpus
-    named = (corpus.options.get("id"), corpus.name) if corpus else ()
-    return [name for name in named if isinstance(name, str) and _DATA_SET.fullmatch(name)][:1] or None
+    candidates = (corpus.options.get("id"), corpus.name) if corpus else ()
+    return [name for name in candidates if isinstance(name, str) and _DATA_SET.fullmatch(name)][:1] or None
 
 
 def _license(license: str | None) -> dict[str, Any]:
-    """A license as a Hub takes it: one of its own list, else `other` with a name."""
+    """Return a license as a Hub accepts it: one of the Hub's own list, else `other` with a name."""
     if license is None:
         return {}
     if license.lower() in _LICENSES:
@@ -227,17 +238,17 @@ def _fenced(lines: Iterable[str]) -> str:
 
 
 def _line(text: str) -> str:
-    """A text on one line, without what can't be seen."""
+    """Return a text on one line, without unprintable characters."""
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return words if len(words) <= _LONG else words[:_LONG] + "..."
 
 
 def _text(text: str) -> str:
-    """A text as Markdown shows it, letter by letter: no markup, no link, no HTML."""
+    """Return a text escaped for Markdown: no markup, link or HTML is left in it."""
     escaped = _PUNCTUATION.sub(r"\\\1", _line(text))
     return re.sub(r"(?i)\b(www)\.", r"\1\\.", escaped)
 
 
 def _code(text: str) -> str:
-    """A text between backticks, where nothing can be escaped."""
+    """Return a text for use between backticks, with what could end them replaced: nothing can be escaped there."""
     return re.sub(r"[`|<>]", "?", _line(text))

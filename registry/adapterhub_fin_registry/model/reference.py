@@ -1,4 +1,4 @@
-"""How a version is named: one strict ASCII grammar, parsed into segments before anything touches a disk."""
+"""Parse references and names: one strict ASCII grammar, checked before anything touches a disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 from adapterhub_fin_registry.errors import BadReference
 
 SEGMENT_LIMIT: Final = 96
-LOOSE: Final = "hub"  # the namespace, in a cache, of what has no number or a name that only a store allows
+LOOSE: Final = "hub"  # the namespace in a cache for versions without a number, or with a name only a store allows
 _SEGMENT: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -24,10 +24,9 @@ _SHAPE: Final = "write NAMESPACE/NAME, such as acme/tone, alone or with @3, @cha
 
 @dataclass(frozen=True)
 class Reference:
-    """A name in a registry, with at most one of a version number, an alias and a digest.
+    """Represent a name in a registry, with at most one of a version number, an alias and a digest.
 
-    With none of the three it means the highest version that is neither yanked nor deleted, which is also what
-    `@latest` means.
+    With none of the three it means the highest version that is neither yanked nor deleted; so does `@latest`.
     """
 
     namespace: str
@@ -50,7 +49,10 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse `NAMESPACE/NAME`, `...@3`, `...@ALIAS`, `...@latest` or `...@sha256:HEX`."""
+        """Parse `NAMESPACE/NAME`, `...@3`, `...@ALIAS`, `...@latest` or `...@sha256:HEX`.
+
+        Raises BadReference for any other text.
+        """
         _check_text(text)
         full_name, at, pick = text.partition("@")
         namespace, slash, name = full_name.partition("/")
@@ -66,12 +68,12 @@ class Reference:
 
     @property
     def full_name(self) -> str:
-        """`NAMESPACE/NAME`."""
+        """Return `NAMESPACE/NAME`."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def is_bare(self) -> bool:
-        """Whether the reference leaves the choice of the version to the registry."""
+        """Return whether the reference leaves the choice of the version to the registry."""
         return self.version is None and self.alias is None and self.digest is None
 
     def __str__(self) -> str:
@@ -81,7 +83,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class DigestReference:
-    """A version under whatever name: `sha256:HEX`, or the same with a leading `@`."""
+    """Represent a version by its digest alone, `sha256:HEX`; a text may have a leading `@`."""
 
     digest: str
 
@@ -94,7 +96,10 @@ class DigestReference:
 
 @dataclass(frozen=True)
 class HubReference:
-    """A repository on a Hub, under the Hub's own rules; it never becomes a path of this machine."""
+    """Represent a repository on a Hub, `hf://ORG/NAME[@REVISION]`, under the Hub's own rules.
+
+    It never becomes a path on this machine.
+    """
 
     namespace: str
     name: str
@@ -109,12 +114,12 @@ class HubReference:
 
     @property
     def repository(self) -> str:
-        """`ORG/NAME`, as the Hub writes it."""
+        """Return `ORG/NAME`, as the Hub writes it."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def is_commit(self) -> bool:
-        """Whether it names a commit, which never means anything else."""
+        """Return whether the revision is a commit, whose meaning never changes."""
         return self.revision is not None and bool(_COMMIT.fullmatch(self.revision))
 
     def __str__(self) -> str:
@@ -122,7 +127,15 @@ class HubReference:
 
 
 def parse_reference(text: str) -> Reference | DigestReference | HubReference:
-    """Parse any reference: of a registry, of a digest under any name, or of a Hub."""
+    """Parse any reference: to a registry's version, to a digest under any name, or to a Hub's repository.
+
+    Raises BadReference for a text that is none of them.
+
+    Example:
+
+        >>> parse_reference("acme/tone@3").version
+        3
+    """
     _check_text(text)
     if text.startswith("hf://"):
         repository, at, revision = text.removeprefix("hf://").partition("@")
@@ -136,23 +149,27 @@ def parse_reference(text: str) -> Reference | DigestReference | HubReference:
 
 
 def check_name(name: str) -> tuple[str, str]:
-    """Split `NAMESPACE/NAME`, refusing anything else, a version included."""
+    """Split `NAMESPACE/NAME` into its two parts.
+
+    Raises BadReference for anything else, also for a name with a version.
+    """
     reference = Reference.parse(name)
     if "@" in name:
-        _refuse(name, "only a name is wanted here, without @")
+        _refuse(name, "only a name is allowed here, without @")
     return reference.namespace, reference.name
 
 
-def local_name(there: str, *, numbered: bool) -> str:
-    """The name under which what a store calls by any text is kept here: that text where it is a name, else a hash.
+def local_name(remote_name: str, *, numbered: bool) -> str:
+    """Return the local name of a store's version: the store's own name if it is valid here, else one with its hash.
 
-    Under `hub/` is all that isn't, and all that has no number: no text of a store becomes a path.
+    A version without a number, or with a name that isn't valid here, gets a name under `hub/`. No text of a store ever
+    becomes a path.
     """
-    if numbered and _is_name(there):
-        return there
-    readable = re.sub(r"[^a-z0-9]+", "-", there.lower())[:48].strip("-") or "x"
+    if numbered and _is_name(remote_name):
+        return remote_name
+    readable = re.sub(r"[^a-z0-9]+", "-", remote_name.lower())[:48].strip("-") or "x"
     kind = "v" if numbered else "c"
-    return f"{LOOSE}/{readable}-{kind}{hashlib.sha256(there.encode()).hexdigest()[:32]}"
+    return f"{LOOSE}/{readable}-{kind}{hashlib.sha256(remote_name.encode()).hexdigest()[:32]}"
 
 
 def _is_name(text: str) -> bool:
@@ -163,7 +180,7 @@ def _is_name(text: str) -> bool:
 
 
 def check_alias(alias: str) -> None:
-    """Refuse what can't be an alias: `latest`, `vN` and digits are reserved."""
+    """Raise BadReference if a text can't be an alias; `latest`, `vN` and digits are reserved."""
     if alias == "latest" or re.fullmatch(r"v?[0-9]+", alias):
         what = "write @3 for version 3" if alias != "latest" else "it always means the highest version"
         raise BadReference(f"{alias!r} is reserved and can't be an alias: {what}")
@@ -171,24 +188,24 @@ def check_alias(alias: str) -> None:
 
 
 def check_digest(digest: str) -> None:
-    """Refuse what isn't `sha256:` and 64 lowercase hexadecimal digits."""
+    """Raise BadReference if a text isn't `sha256:` and 64 lowercase hexadecimal digits."""
     if not _DIGEST.fullmatch(digest):
         raise BadReference(f"{digest!r} isn't a digest: write sha256: and all 64 lowercase hexadecimal digits")
 
 
 def is_segment(text: str) -> bool:
-    """Whether a text can be one folder's name in a registry: a namespace, a name or an alias."""
+    """Return whether a text can be a folder's name in a registry: a namespace, a name or an alias."""
     return len(text) <= SEGMENT_LIMIT and bool(_SEGMENT.fullmatch(text)) and not is_windows_device(text)
 
 
 def is_windows_device(text: str) -> bool:
-    """Whether Windows takes a file name for a device, which it also does with an extension (`con.x`)."""
+    """Return whether Windows takes a file name for a device, also with an extension (`con.x`)."""
     return text.partition(".")[0].rstrip(" ").casefold() in _WINDOWS
 
 
 def is_revision(text: str) -> bool:
-    """Whether a text may name a branch, a tag or a commit of a Hub."""
-    # The part of git's check-ref-format that the characters alone leave open.
+    """Return whether a text may name a branch, a tag or a commit of a Hub."""
+    # The rules of git's check-ref-format that go beyond the allowed characters.
     parts = text.split("/")
     return bool(_HUB_REVISION.fullmatch(text)) and all(
         part and not part.startswith(".") and not part.endswith((".", ".lock")) and ".." not in part for part in parts
@@ -196,7 +213,7 @@ def is_revision(text: str) -> bool:
 
 
 def _check_text(text: str) -> None:
-    # Before any message quotes it, and before any pattern runs over it.
+    # This check comes first, so that no message quotes a long text and no pattern runs over it.
     if len(text) > 512:
         raise BadReference(f"a text of {len(text)} characters isn't a reference: {_SHAPE}")
 

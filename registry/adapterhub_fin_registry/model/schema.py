@@ -1,6 +1,6 @@
-"""The manifest's JSON schema, for readers in any language.
+"""Generate the manifest's JSON schema, for readers in any language.
 
-`python -m adapterhub_fin_registry.model.schema` writes it anew.
+`python -m adapterhub_fin_registry.model.schema` writes it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PATH: Final = Path(__file__).with_name("manifest.schema.json")
 
 
 def schema_text() -> str:
-    """The schema as it is stored beside this module."""
+    """Return the schema as it is stored in `manifest.schema.json`."""
     schema = Manifest.model_json_schema(mode="serialization")
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

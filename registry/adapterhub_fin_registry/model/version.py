@@ -1,4 +1,4 @@
-"""One stored version, as it was read."""
+"""Read one stored version, and the row that a list shows of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Version:
-    """An immutable version of a name: what its folder holds, identified by the digest of its manifest's bytes."""
+    """Represent an immutable version of a name, identified by the digest of its manifest's bytes."""
 
     name: str
     number: int
@@ -34,9 +34,9 @@ class Version:
 
     @classmethod
     def read(cls, name: str, number: int, folder: Path) -> Version | None:
-        """The version in a folder; None where there is none, be it deleted or never finished.
+        """Return the version in a folder; None if there is none, because it was deleted or never completed.
 
-        Corrupted where there may be one and it can't be read.
+        Raises Corrupted if there may be one, but it can't be read.
         """
         if is_there(folder / "deleted.json"):
             return None
@@ -50,17 +50,17 @@ class Version:
 
     @property
     def reference(self) -> str:
-        """`NAMESPACE/NAME@NUMBER`."""
+        """Return `NAMESPACE/NAME@NUMBER`."""
         return f"{self.name}@{self.number}"
 
     @property
     def files(self) -> Path:
-        """The folder of the adapter itself, not verified: `Registry.path` verifies it."""
+        """Return the folder of the adapter's files, unverified: `Registry.path` verifies it."""
         return self.folder / "files"
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What is known of the version."""
+        """Return the parsed manifest. Raises Corrupted if it isn't valid."""
         from adapterhub_fin_registry.model.manifest import Manifest
 
         try:
@@ -70,21 +70,27 @@ class Version:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """The manifest as plain JSON, read without pydantic and not validated."""
+        """Return the manifest as plain JSON, read without pydantic and not validated.
+
+        Raises Corrupted if it isn't JSON of a known format.
+        """
         path = self.folder / "manifest.json"
         return known_format(parse_object(self.manifest_bytes, path), path)
 
     @cached_property
     def is_readable(self) -> bool:
-        """Whether the manifest has what every use of it needs; nothing is kept of what is parsed to tell."""
+        """Return whether the manifest has what every use of it needs."""
         try:
-            return bool(replace(self).knowledge_end)
+            return bool(replace(self).knowledge_end)  # on a copy, so that the parsed manifest isn't kept in memory
         except Corrupted:
             return False
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """Where the version lives: name, version, added_at, added_by, origin."""
+        """Return the record of where the version is stored: name, version, added_at, added_by, origin.
+
+        Raises Corrupted if it is missing or can't be read.
+        """
         try:
             return read_object(self.folder / "record.json")
         except ABSENT as error:
@@ -92,31 +98,40 @@ class Version:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What happened to the version since, oldest first."""
+        """Return the events of the version, oldest first. Raises Corrupted if one can't be read."""
         return read_events(self.folder)
 
     @property
     def yanked(self) -> bool:
-        """Whether the version was withdrawn from being chosen; it still answers to its number."""
+        """Return whether the version was withdrawn from being chosen; it can still be asked for by number.
+
+        Raises Corrupted if an event can't be read.
+        """
         return is_yanked(self.events)
 
     @property
     def tags(self) -> list[str]:
-        """The manifest's tags, as events have changed them since."""
+        """Return the manifest's tags, as changed by events. Raises Corrupted if they can't be read."""
         return tags_after(self.plain(lambda data: [str(tag) for tag in data["tags"]]), self.events)
 
     @cached_property
     def knowledge_end(self) -> datetime:
-        """The last instant that could have influenced the version's weights, its base included."""
+        """Return the last instant that could have influenced the version's weights, its base included.
+
+        Raises Corrupted if the manifest can't be read.
+        """
         return self.knows_until()
 
     def knows_until(self, include_base: bool = True) -> datetime:
-        """Return the knowledge end, with or without what the base knew."""
+        """Return the knowledge end, with or without the base's.
+
+        Raises Corrupted if the manifest can't be read, and BadInstant if `include_base` isn't a bool.
+        """
         return knowledge_end(self._inputs, include_base)
 
     @cached_property
     def _inputs(self) -> list[tuple[str, datetime]]:
-        # Parsed once: a choice by date asks every version more than once.
+        # Cached, since a choice by date needs them more than once for every version.
         inputs = self.plain(
             lambda data: [(entry["input"], parse_instant(entry["at"])) for entry in data["knowledge"]["inputs"]]
         )
@@ -125,7 +140,10 @@ class Version:
         return inputs
 
     def plain(self, read: Callable[[dict[str, Any]], Value]) -> Value:
-        """What a function finds in the plain manifest; Corrupted where the manifest hasn't the shape it needs."""
+        """Apply a function to the plain manifest and return its result.
+
+        Raises Corrupted if the manifest lacks what the function needs.
+        """
         try:
             return read(self.data)
         except (KeyError, TypeError, AttributeError, BadInstant) as error:
@@ -141,8 +159,11 @@ def row(
     events: Sequence[Mapping[str, Any]],
     aliases: Iterable[str],
 ) -> dict[str, Any]:
-    """The row of a version; a KeyError or a TypeError where the manifest hasn't the shape of one."""
-    if not isinstance(manifest["tags"], list):  # or a text would pass for a list of its letters
+    """Return what a list shows of a version, in plain JSON values.
+
+    Raises KeyError or TypeError if the manifest isn't shaped like one.
+    """
+    if not isinstance(manifest["tags"], list):  # a text would otherwise pass for a list of its letters
         raise TypeError("tags isn't a list")
     return {
         "name": name,
@@ -163,10 +184,10 @@ def row(
 
 
 def evaluated(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The last measurement of each CORPUS.SPLIT.METRIC."""
-    found = {}
+    """Return the latest value of each metric by CORPUS.SPLIT.METRIC, from the evaluation events."""
+    values = {}
     for event in events:
         if event["kind"] == "evaluation":
             for metric, value in event["metrics"].items():
-                found[f"{event['corpus']}.{event['split']}.{metric}"] = value
-    return found
+                values[f"{event['corpus']}.{event['split']}.{metric}"] = value
+    return values
