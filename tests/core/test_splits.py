@@ -311,8 +311,10 @@ def test_rows_of_one_text_are_in_one_part(rows: Any, by: Any, kind: str, seed: i
         assert "without rows" in str(error) or "at least 3 groups" in str(error)
         return
     assert crossing(division.splits) == 0
-    assert sorted(row for part in SPLITS for row in division.places[part]) == list(range(len(whole))), "none is dropped"
-    assert dict(division.places) == dict(divide(whole, split, "c").places)
+    assert sorted(row for part in SPLITS for row in division.row_indices[part]) == list(range(len(whole))), (
+        "none is dropped"
+    )
+    assert dict(division.row_indices) == dict(divide(whole, split, "c").row_indices)
     assert division.notes.get("that are copies of another", 0) == len(whole) - len(keys(whole))
     if by == "grouped":
         groups = [set(division.splits[part]["group"]) for part in SPLITS]
@@ -342,14 +344,17 @@ def test_ordered_and_published_splits_count_copies_and_drop_them_where_that_is_a
     if by not in ("grouped",):
         assert sum(notes.get(reason, 0) for reason in told) == crossing(before.splits)
     if by == "given":  # no row of the source's own parts is moved
-        assert before.places["test"] == [row for row in range(len(whole)) if whole[row]["split"] == "test"]
+        assert before.row_indices["test"] == [row for row in range(len(whole)) if whole[row]["split"] == "test"]
     assert crossing(after.splits) == 0 and not any(after.notes.get(reason) for reason in told)
     if by != "grouped":  # which joins no groups then
         for part in SPLITS:
-            assert set(after.places[part]) <= set(before.places[part])
-            assert len(before.places[part]) - len(after.places[part]) == after.notes[f"dropped as copies, {part}"]
+            assert set(after.row_indices[part]) <= set(before.row_indices[part])
+            assert (
+                len(before.row_indices[part]) - len(after.row_indices[part])
+                == after.notes[f"dropped as copies, {part}"]
+            )
         stays = "test" if by == "given" else "train"  # what is published, or what was known first
-        assert after.places[stays] == before.places[stays]
+        assert after.row_indices[stays] == before.row_indices[stays]
 
 
 def test_forty_copies_are_not_forty_right_answers() -> None:
@@ -357,7 +362,7 @@ def test_forty_copies_are_not_forty_right_answers() -> None:
     rows = [{"text": f"Firm {i % 50} rose.", "label": "ab"[i % 2]} for i in range(200)]
     for by in ("random", "stratified"):
         division = divide(Dataset.from_list(rows), Splitter(by=by), "c")
-        assert [len(division.places[part]) for part in SPLITS] == [140, 20, 40]
+        assert [len(division.row_indices[part]) for part in SPLITS] == [140, 20, 40]
         assert crossing(division.splits) == 0 and dict(division.notes) == {"that are copies of another": 150}
 
 

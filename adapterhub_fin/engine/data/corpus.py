@@ -1,4 +1,4 @@
-"""Read a corpus, check it, divide it, and say when what training saw could have been known."""
+"""Read a corpus, check it, divide it, and date what training could have known."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")
-SEEN = SPLITS[:2]  # what can influence the weights: early stopping looks at validation
+SEEN = SPLITS[:2]  # the parts that influence the weights: early stopping reads validation
 
 
 @dataclass(frozen=True)
 class Corpora:
-    """A corpus ready to train on, with what a manifest says of it."""
+    """Hold a corpus that is ready to train on, with what the manifest records of it."""
 
     splits: Mapping[str, Dataset]
-    splitter: Splitter  # as it was resolved
+    splitter: Splitter  # resolved: `by` is never None
     record: Mapping[str, Any]  # the manifest's `corpus`
-    measured: str  # the digest of the rows that the metrics are of
+    measured: str  # the digest of the rows that the metrics are computed on
     known: Mapping[str, KnownAt]  # by input: `corpus:NAME`, `labels:NAME`
     notes: Mapping[str, int]
-    labels: Mapping[str, Mapping[str, int]]  # how many rows of each part have each label, where the head learns labels
-    warnings: Sequence[str]  # what about the labels is probably a slip
+    labels: Mapping[str, Mapping[str, int]]  # label -> part -> rows, if the head learns labels
+    warnings: Sequence[str]  # about labels that are probably a mistake
 
 
 def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Corpora:
-    """Load, check and split a corpus for a head; raises BadCorpus naming corpus and row.
+    """Load, check and split a corpus for a head.
 
-    Rows that were read and checked before are not read again.
+    `rows` are those of `read_rows`, if they were read before. Raises BadCorpus, which names the corpus and the row.
     """
     description = extensions().get(Corpus, choice.name)
     rows = rows or read_rows(choice, head)
-    unknown = bounded_now()  # after the rows were read
+    undated = bounded_now()  # after the rows were read
     division = divide(rows.table, choice.splitter, choice.called)
     splits = division.splits
     labels = {}
@@ -64,16 +64,16 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
         check_labels(splits["train"]["label"][:], choice.called)
         labels = count_labels(splits)
     notes = {**division.notes, **missing_labels(labels)}
-    if division.splitter.by != "window":  # what comes in after the cut-off changes what was dropped and mended
+    if division.splitter.by != "window":  # later rows would change a window's counts of dropped and mended rows
         notes = {**rows.notes, **notes}
-    described = learnt_from(rows.table, division)
-    digest = corpus_digest(described)
+    recorded = learnt_from(rows.table, division)
+    digest = corpus_digest(recorded)
     record = {
         "name": choice.name,
         "options": {**portable_options(choice), **rows.read},
         "digest": digest,
         "rows": {split: len(table) for split, table in splits.items()},
-        "available": _span(described),
+        "available": _span(recorded),
         "license": _license(choice) or description.license,
         "notes": {reason: count for reason, count in notes.items() if count},
     }
@@ -81,27 +81,27 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     for warning in warnings:
         log.warning("%s", warning)
     measured = corpus_digest(splits["test"]) if division.splitter.by == "window" else digest
-    known = _known(choice.name, splits, rows.known, unknown)
-    return Corpora(splits, division.splitter, record, measured, known, {**rows.notes, **notes}, labels, warnings)
+    dated = _dated_inputs(choice.name, splits, rows.known, undated)
+    return Corpora(splits, division.splitter, record, measured, dated, {**rows.notes, **notes}, labels, warnings)
 
 
 def learnt_from(table: Dataset, division: Division) -> Dataset:
-    """The rows that a manifest's corpus is of: all, but of a window those that it learnt from.
+    """Return the rows that a manifest records as its corpus: all of them, but for a window only those it learnt from.
 
-    So what comes in after a window's cut-off changes nothing that is said of the corpus of its version.
+    So rows that arrive after a window's cut-off don't change its version's manifest.
     """
-    return table if division.splitter.by != "window" else table.select(learnt_places(division))
+    return table if division.splitter.by != "window" else table.select(seen_row_indices(division))
 
 
-def learnt_places(division: Division) -> list[int]:
-    """Which rows training can look at, in the order of the table."""
-    return sorted(place for split in SEEN for place in division.places[split])
+def seen_row_indices(division: Division) -> list[int]:
+    """Return the indices of the rows that training can look at (train and validation), in the order of the table."""
+    return sorted(row for split in SEEN for row in division.row_indices[split])
 
 
 def check_labels(labels: Iterable[Any], corpus: str) -> None:
-    """Two labels or more, since one can't be told apart from anything; else BadCorpus."""
-    if len(found := Counter(labels)) < 2:
-        label, rows = next(iter(found.items()))
+    """Check that there are two labels or more. Raises BadCorpus if there is only one."""
+    if len(counts := Counter(labels)) < 2:
+        label, rows = next(iter(counts.items()))
         raise BadCorpus(
             f"corpus {corpus}: all {rows} rows of the training part hold one label, {label!r}; two or more are needed "
             "to tell apart"
@@ -109,9 +109,9 @@ def check_labels(labels: Iterable[Any], corpus: str) -> None:
 
 
 def check_there(choice: CorpusChoice) -> None:
-    """Raise BadCorpus where the files that a corpus is read from, its option `path`, are not there.
+    """Check that the file or folder of a corpus (its option `path`) exists. Raises BadCorpus if it doesn't.
 
-    Reading them would say so too, a second of imports later.
+    Reading it would raise too, but only after a second of imports.
     """
     path = getattr(extensions().options(Corpus, choice.name, choice.options), "path", None)
     if isinstance(path, Path) and not path.expanduser().exists():
@@ -119,7 +119,10 @@ def check_there(choice: CorpusChoice) -> None:
 
 
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
-    """All rows of a corpus, once each holds what a head reads; raises BadCorpus naming corpus and row."""
+    """Read all rows of a corpus and check that each has what the head reads.
+
+    Raises BadCorpus, which names the corpus and the row.
+    """
     check_there(choice)
     rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
@@ -131,8 +134,8 @@ def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], c
     columns = table.column_names
     read = [column for column in inputs if column in columns]
     if not read:
-        wanted = " or ".join(map(repr, inputs))
-        raise BadCorpus(f"corpus {corpus} has no column {wanted}, which the head reads; it has {', '.join(columns)}")
+        needed = " or ".join(map(repr, inputs))
+        raise BadCorpus(f"corpus {corpus} has no column {needed}, which the head reads; it has {', '.join(columns)}")
     if missing := sorted(set(consumed) - set(columns)):
         raise BadCorpus(
             f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}"
@@ -140,7 +143,7 @@ def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], c
     for column in (*read, *consumed, *(name for name in INSTANTS if name in columns)):
         for row, value in enumerate(table[column]):
             if wrong := _problem(column, value):
-                raise BadCorpus(f"corpus {corpus}, {_place(table, row)}: {column} {wrong}; drop the row or mend it")
+                raise BadCorpus(f"corpus {corpus}, {_row_label(table, row)}: {column} {wrong}; drop the row or mend it")
 
 
 def _problem(column: str, value: Any) -> str | None:
@@ -163,13 +166,13 @@ def _problem_of_turns(messages: Any) -> str | None:
     return None
 
 
-def _place(table: Dataset, row: int) -> str:
+def _row_label(table: Dataset, row: int) -> str:
     origin = f" ({table[row]['origin']})" if "origin" in table.column_names else ""
     return f"row {row}{origin}"
 
 
 def check_targets(head: HeadImplementation, splits: Mapping[str, Dataset], corpus: str) -> None:
-    """Every row of every part has a target that the head knows; BadCorpus names the part and the row."""
+    """Check that every row has a target that the head knows. Raises BadCorpus, which names the part and the row."""
     for split, table in splits.items():
         wrong: list[tuple[int, BadCorpus]] = []
         for row, values in enumerate(table):
@@ -180,16 +183,19 @@ def check_targets(head: HeadImplementation, splits: Mapping[str, Dataset], corpu
         if wrong:
             row, first = wrong[0]
             more = f" ({len(wrong):,} rows of this part are so)" if len(wrong) > 1 else ""
-            raise BadCorpus(f"corpus {corpus}, {split} part, {_place(table, row)}: {first}{more}") from first
+            raise BadCorpus(f"corpus {corpus}, {split} part, {_row_label(table, row)}: {first}{more}") from first
 
 
 def corpus_digest(table: Dataset) -> str:
-    """sha256 over the rows in order, as canonical JSON lines; where a row came from is left out."""
+    """Return the sha256 over the rows in order, as canonical JSON lines without the column `origin`.
+
+    Raises BadCorpus for a cell that has no JSON form.
+    """
     return lines_digest(corpus_lines(table))
 
 
 def lines_digest(lines: Iterable[bytes]) -> str:
-    """The digest of the corpus that has these lines."""
+    """Return the digest of the corpus with these lines, from `corpus_lines`."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line + b"\n")
@@ -197,7 +203,10 @@ def lines_digest(lines: Iterable[bytes]) -> str:
 
 
 def corpus_lines(table: Dataset) -> Iterator[bytes]:
-    """Each row as the digest of a corpus takes it."""
+    """Yield each row as a canonical JSON line, without the column `origin`.
+
+    Raises BadCorpus for a cell that has no JSON form.
+    """
     columns = sorted(set(table.column_names) - {"origin"})
     for batch in table.select_columns(columns).iter(batch_size=1000):  # row by row takes four times as long
         for values in zip(*(batch[column] for column in columns), strict=True):
@@ -217,7 +226,7 @@ def _instant_text(value: Any) -> str:
 
 
 def portable_options(choice: CorpusChoice) -> dict[str, Any]:
-    """The options as given, without paths of this machine: those stand in the recipe alone."""
+    """Return the corpus options without paths of this machine, which only the recipe keeps."""
     options = extensions().options(Corpus, choice.name, choice.options)
     paths = {name for name in type(options).model_fields if isinstance(getattr(options, name), Path)}
     return {name: value for name, value in options.model_dump(mode="json").items() if name not in paths}
@@ -231,7 +240,7 @@ def files_read(choice: CorpusChoice) -> list[Path]:
 
 
 def _license(choice: CorpusChoice) -> str | None:
-    """The license that a user states for rows of their own."""
+    """Return the license that a user states for their own rows, if the corpus has such an option."""
     return getattr(extensions().options(Corpus, choice.name, choice.options), "license", None)
 
 
@@ -243,12 +252,17 @@ def _latest(splits: Mapping[str, Dataset], column: str) -> datetime:
 def _span(table: Dataset) -> list[datetime] | None:
     if "available_at" not in table.column_names:
         return None
-    instants = [each if each.tzinfo else each.replace(tzinfo=UTC) for each in table["available_at"][:]]
+    instants = [instant if instant.tzinfo else instant.replace(tzinfo=UTC) for instant in table["available_at"][:]]
     return [min(instants), max(instants)]
 
 
-def _known(corpus: str, splits: Mapping[str, Dataset], known: KnownAt | None, unknown: KnownAt) -> dict[str, KnownAt]:
-    """When all of what training saw was known; what carries no date is bounded by this moment."""
+def _dated_inputs(
+    corpus: str, splits: Mapping[str, Dataset], source: KnownAt | None, undated: KnownAt
+) -> dict[str, KnownAt]:
+    """Return when the rows and labels that training saw were known.
+
+    Rows without `available_at` have the date of their `source`, else they are `undated`: bounded by this moment.
+    """
     columns = splits["train"].column_names
     evidence = "the latest {} of the training and validation rows"
     dated = {
@@ -256,10 +270,10 @@ def _known(corpus: str, splits: Mapping[str, Dataset], known: KnownAt | None, un
     }
     rows, labels = dated.get("available_at"), dated.get("label_known_at")
     if rows is None:
-        rows = known or unknown
-        labels = max(rows, labels, key=lambda each: each.at) if labels else rows
+        rows = source or undated
+        labels = max(rows, labels, key=lambda item: item.at) if labels else rows
     if labels is None and not {"label", "target"} & set(columns):
         return {f"corpus:{corpus}": rows}
     if labels is None:
         log.warning("corpus %s does not say when its labels were known: this moment bounds them", corpus)
-    return {f"corpus:{corpus}": rows, f"labels:{corpus}": labels or unknown}
+    return {f"corpus:{corpus}": rows, f"labels:{corpus}": labels or undated}

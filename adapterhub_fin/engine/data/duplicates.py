@@ -1,6 +1,6 @@
-"""Rows that hold the same text: a copy of a training row in the test part answers itself.
+"""Find rows with the same text: a copy of a training row in the test part is too easy a question.
 
-Two texts are the same where they differ only in case, in blanks, or in how Unicode writes them.
+Two texts are the same if they differ only in case, in whitespace, or in how Unicode encodes them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, joiners, marks of direction and of order
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, joiners, direction and byte-order marks
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Which rows of a table hold one text, and their answers."""
+    """Record which rows of a table share a text, and their answers."""
 
-    first: Sequence[int]  # by row: the first row with the same text, itself where there is none
-    answers: Sequence[Any] | None  # by row: label or target, None where rows have neither
+    first: Sequence[int]  # by row: the first row with the same text, which may be itself
+    answers: Sequence[Any] | None  # by row: label or target; None if the table has neither
 
     def units(self, order: Sequence[int]) -> list[list[int]]:
-        """Return rows in an order, those of one text together, at the place of the one that comes first."""
-        found: dict[int, list[int]] = {}
+        """Return rows grouped by text, the groups and the rows of each in the given order."""
+        groups: dict[int, list[int]] = {}
         for row in order:
-            found.setdefault(self.first[row], []).append(int(row))
-        return list(found.values())
+            groups.setdefault(self.first[row], []).append(int(row))
+        return list(groups.values())
 
     def notes(self, splits: Mapping[str, Sequence[int]]) -> dict[str, int]:
-        """Return counts of copies in the parts of a division; what is zero is left out."""
+        """Return the non-zero counts of copies in and between the three parts, by what is counted."""
         train, validation, test = (splits[split] for split in ("train", "validation", "test"))
         seen = {self.first[row] for row in train}
         rows = [*train, *validation, *test]
@@ -46,7 +46,7 @@ class Copies:
         return {reason: count for reason, count in counts.items() if count}
 
     def among(self, rows: Sequence[int], others: Sequence[int]) -> list[int]:
-        """Return those of some rows whose text stands in others."""
+        """Return the `rows` whose text is also that of one of the `others`."""
         texts = {self.first[row] for row in others}
         return [row for row in rows if self.first[row] in texts]
 
@@ -61,7 +61,7 @@ class Copies:
 
 @lru_cache(maxsize=1)  # a series divides one table dozens of times
 def copies_in(table: Dataset) -> Copies:
-    """Return which rows of a table hold one text, or one conversation."""
+    """Return which rows of a table have the same text, or the same conversation."""
     keys: Sequence[Any] = text_keys(table) or range(len(table))
     answer = next((name for name in ("label", "target") if name in table.column_names), None)
     first: dict[Any, int] = {}
@@ -72,13 +72,13 @@ def copies_in(table: Dataset) -> Copies:
 
 
 def text_keys(table: Dataset) -> list[str] | None:
-    """Return the text of each row, or its conversation, in the form in which copies are equal; None without either."""
+    """Return each row's text or conversation in a form that is equal for copies; None if the table has neither."""
     column = next((name for name in ("text", "messages") if name in table.column_names), None)
     return None if column is None else [text_key(cell) for cell in table[column][:]]
 
 
 def text_key(cell: Any) -> str:
-    """Return a text, or a conversation, without case, blanks, and what Unicode writes in several ways."""
+    """Normalise a text or a conversation: Unicode NFKC, case folded, whitespace collapsed, no invisible characters."""
     if isinstance(cell, str):
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", cell).casefold())
         return " ".join(_INVISIBLE.sub("", folded).split())

@@ -1,4 +1,4 @@
-"""When what training saw could have been known, as a manifest holds it."""
+"""Record when the inputs of training could have been known, as a manifest stores it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from adapterhub_fin.plugin.interfaces import BoundedNow, KnownAt
 
 
 def bounded_now(of: str = "") -> BoundedNow:
-    """What carries no date is bounded by the moment at which its bytes had been read: call this after that."""
+    """Return the knowledge end of undated data: this moment. Call it after the data was read."""
     return BoundedNow.of("recorded when this registry first saw the bytes" + (f" of {of}" if of else ""))
 
 
-def knowledge_record(known: Mapping[str, KnownAt], bound: datetime) -> dict[str, Any]:
-    """Return the dated inputs, sorted, and the latest of them; what carries no date is not before `bound`.
+def knowledge_record(inputs: Mapping[str, KnownAt], bound: datetime) -> dict[str, Any]:
+    """Return a manifest's `knowledge`: the inputs, sorted by name, and the latest of their dates as the end.
 
-    `bound` is the registry's `bounded_now`, by which a clock that is a little behind does no harm.
+    Undated inputs count as known no earlier than `bound`, the registry's `bounded_now`. So a clock that is a little
+    slow does no harm.
     """
     dated = {
-        name: replace(each, at=max(each.at, bound)) if isinstance(each, BoundedNow) else each
-        for name, each in known.items()
+        name: replace(knowledge, at=max(knowledge.at, bound)) if isinstance(knowledge, BoundedNow) else knowledge
+        for name, knowledge in inputs.items()
     }
-    inputs = [
-        {"input": name, "at": each.at, "kind": each.kind, "evidence": each.evidence}
-        for name, each in sorted(dated.items())
+    records = [
+        {"input": name, "at": knowledge.at, "kind": knowledge.kind, "evidence": knowledge.evidence}
+        for name, knowledge in sorted(dated.items())
     ]
-    return {"inputs": inputs, "end": max(each.at for each in dated.values())}
+    return {"inputs": records, "end": max(knowledge.at for knowledge in dated.values())}

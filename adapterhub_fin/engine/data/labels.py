@@ -1,4 +1,4 @@
-"""The labels of a corpus, counted by part, and what about them is probably a slip: a warning each, with its remedy."""
+"""Count the labels of a corpus in each part, and warn of those that are probably a mistake."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 else:
     np = Lazy("numpy")
 
-FEW = 5  # rows of a class below which neither training nor a metric says much
+FEW = 5  # rows; a class with fewer can neither be learnt nor measured
 _MISSING = frozenset(
     ["", "-", "--", ".", "?", "#n/a", "<na>", "n/a", "na", "n.a.", "nan", "nat", "nil", "none", "null", "missing"]
 )
-_NAMED = 5  # labels that one warning names
+_LISTED = 5  # labels that one warning names, at most
 
 Counts = Mapping[str, Mapping[str, int]]
 
 
 def count_labels(splits: Mapping[str, Dataset]) -> dict[str, dict[str, int]]:
-    """Return how many rows of each part have each label; empty where rows have none."""
+    """Return the number of rows by label and part; empty if the rows have no labels."""
     if "label" not in splits["train"].column_names:
         return {}
-    found = {split: Counter(map(str, splits[split]["label"][:])) for split in SPLITS}
-    return {label: {split: found[split][label] for split in SPLITS} for label in sorted(set().union(*found.values()))}
+    counts = {split: Counter(map(str, splits[split]["label"][:])) for split in SPLITS}
+    return {label: {split: counts[split][label] for split in SPLITS} for label in sorted(set().union(*counts.values()))}
 
 
 def missing_labels(counts: Counts) -> dict[str, int]:
-    """Return, as notes, how many classes a part that is held out lacks, and the first of them by name."""
+    """Return a note for each part that lacks classes: their number, by a text that names the first of them."""
     lacking = {split: [label for label in counts if not counts[label][split]] for split in SPLITS}
     return {f"classes not in {split}: {_listed(labels)}": len(labels) for split, labels in lacking.items() if labels}
 
 
 def label_warnings(counts: Counts) -> list[str]:
-    """Return one line for each kind of slip among labels, with what to do about it."""
-    found = [
+    """Return a line for each kind of probable mistake among labels, with what to do about it."""
+    checks = [
         (
             _differing_in_case(counts),
-            "the labels {} differ only in case or blanks, and are classes of their own: write each in one way",
+            "the labels {} differ only in case or blanks, and are separate classes: write each in one way",
         ),
         (
             [label for label in counts if _plain(label) in _MISSING],
@@ -57,13 +57,13 @@ def label_warnings(counts: Counts) -> list[str]:
             f"of {{}} there are fewer than {FEW} rows, too few to learn or to measure: give more, or merge the class",
         ),
     ]
-    return [text.format(_listed(labels, repr)) for labels, text in found if labels]
+    return [text.format(_listed(labels, repr)) for labels, text in checks if labels]
 
 
 def one_answer(head: HeadImplementation, truth: np.ndarray, answers: np.ndarray, split: str) -> str | None:
-    """Return a warning where a classifier answers one label alone though the rows have several; else None.
+    """Return a warning if a classifier gives every row the same label though the rows have several; else None.
 
-    `truth` and `answers` are those of the head's `truth` and `decide`, one a row.
+    `truth` and `answers` come from the head's `truth` and `decide`, each of shape (rows,).
     """
     if head.labels is None or answers.ndim != 1 or len(np.unique(truth)) < 2 or len(given := np.unique(answers)) > 1:
         return None
@@ -85,6 +85,6 @@ def _plain(label: str) -> str:
 
 
 def _listed(labels: Collection[str], form: Callable[[str], str] = str) -> str:
-    first: Sequence[str] = [form(label) for label in list(labels)[:_NAMED]]
+    first: Sequence[str] = [form(label) for label in list(labels)[:_LISTED]]
     more = len(labels) - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more else "")

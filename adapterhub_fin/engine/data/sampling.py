@@ -1,4 +1,4 @@
-"""Batches of rows of like length, which spares padding, in an order that is drawn anew each epoch."""
+"""Order rows so that each batch has rows of similar length, which saves padding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
 class LongestFirst(Sampler[int]):
-    """Indices from the longest row to the shortest: for evaluation, where order is free and padding is what costs."""
+    """Yield row indices from the longest row to the shortest: for evaluation, where the order doesn't matter."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self.order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
@@ -24,10 +24,10 @@ class LongestFirst(Sampler[int]):
 
 
 class LengthGroupedBatches(Sampler[int]):
-    """Indices whose consecutive runs of `batch_size` are of like length; the runs come in random order.
+    """Yield row indices in batches of `batch_size` rows of similar length; the batches come in random order.
 
-    Transformers' own sampler goes from the longest rows to the shortest, four times an epoch or more, so that every
-    epoch ends on the shortest and the weights that are evaluated and kept lean towards them.
+    Transformers' own sampler goes from the longest rows to the shortest, four times an epoch or more. So every epoch
+    ends on the shortest rows, and the weights that are evaluated and saved are biased towards them.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0) -> None:
@@ -37,7 +37,7 @@ class LengthGroupedBatches(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the order of this epoch: it follows from seed and epoch alone, so that a resumed run sees the same."""
+        """Set the epoch. The order depends only on it and the seed, so that a resumed run sees the same order."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -48,6 +48,6 @@ class LengthGroupedBatches(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         indices: list[int] = group(self.lengths, self.batch_size, generator=generator)
         batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
-        whole = len(indices) // self.batch_size  # a last, smaller batch stays last, or it would shift all boundaries
-        for place in [*torch.randperm(whole, generator=generator).tolist(), *range(whole, len(batches))]:
-            yield from batches[place]
+        full = len(indices) // self.batch_size  # a last, smaller batch stays last, or it would shift all boundaries
+        for number in [*torch.randperm(full, generator=generator).tolist(), *range(full, len(batches))]:
+            yield from batches[number]

@@ -1,4 +1,4 @@
-"""Deal rows to parts so that shares come out right: over classes, whole groups, and with the copies of a text together.
+"""Assign rows to parts so that each class has its shares, while groups and the copies of a text stay together.
 
 A unit is a list of rows that stay together: one row, or all rows of one text.
 """
@@ -20,9 +20,9 @@ _ROUNDING = 1e-9  # 100 * 0.29 is 28.999999999999996
 
 
 def strata(labels: Sequence[Any], copies: Copies, rng: np.random.Generator) -> list[list[list[int]]]:
-    """Return the units of each class in a shuffled order, the classes sorted.
+    """Return the units of each class in a shuffled order; the classes are sorted.
 
-    A text with several labels counts to the rarest of them, so that this class isn't moved about by another's rows.
+    A text with several labels belongs to the rarest of them, which would otherwise lose rows to the larger class.
     """
     rows: dict[Any, list[int]] = {}
     for row, label in enumerate(labels):
@@ -30,13 +30,13 @@ def strata(labels: Sequence[Any], copies: Copies, rng: np.random.Generator) -> l
     owner: dict[int, Any] = {}
     for row, label in enumerate(labels):
         first = copies.first[row]
-        owner[first] = min(owner.get(first, label), label, key=lambda each: (len(rows[each]), str(each)))
+        owner[first] = min(owner.get(first, label), label, key=lambda name: (len(rows[name]), str(name)))
     shuffled = {label: [rows[label][i] for i in rng.permutation(len(rows[label]))] for label in sorted(rows, key=str)}
-    found: dict[Any, dict[int, list[int]]] = {label: {} for label in shuffled}
+    units_of: dict[Any, dict[int, list[int]]] = {label: {} for label in shuffled}  # class -> text -> rows
     for of_label in shuffled.values():
         for row in of_label:
-            found[owner[copies.first[row]]].setdefault(copies.first[row], []).append(row)
-    return [list(units.values()) for units in found.values() if units]
+            units_of[owner[copies.first[row]]].setdefault(copies.first[row], []).append(row)
+    return [list(units.values()) for units in units_of.values() if units]
 
 
 def quotas(
@@ -46,11 +46,12 @@ def quotas(
     totals: tuple[int, int],
     order: Sequence[int],
 ) -> list[dict[str, int]]:
-    """Return how many rows of each class go to test and to validation, by largest remainders over the classes.
+    """Return how many rows of each class go to test and to validation, by the method of largest remainders.
 
-    The totals are those of the whole, so that where no class is due a whole row some still give one: those that are due
-    most, and of equals the first in `order`. Validation makes up for what a class gave too little to test. No class
-    gives more than it can `spare`.
+    `sizes` and `spare` are the rows that each class has and those it can give; `shares` and `totals` are of the whole
+    table, as (test, validation). Even if no class is due a full row, the totals are met by the classes with the largest
+    remainders, and among equals by the first in `order`. A class that gave too few rows to test gives more to
+    validation.
     """
     test = _largest_remainders([size * shares[0] for size in sizes], spare, totals[0], order)
     due = [size * sum(shares) - given for size, given in zip(sizes, test, strict=True)]
@@ -60,39 +61,40 @@ def quotas(
 
 
 def _largest_remainders(
-    wanted: Sequence[float],
+    quota: Sequence[float],
     room: Sequence[int],
     total: int,
     order: Sequence[int],
     due: Sequence[float] | None = None,
 ) -> list[int]:
-    """Return what is wanted, rounded down or up, so that it sums to the total as far as there is room."""
-    given = [min(floor(number + _ROUNDING), most) for number, most in zip(wanted, room, strict=True)]
-    rest = [round(number - most, 9) for number, most in zip(due or wanted, given, strict=True)]
-    able = [each for each in order if given[each] < room[each]]
-    for each in sorted(able, key=lambda each: -rest[each])[: max(0, total - sum(given))]:  # stable: ties as in `order`
-        given[each] += 1
+    """Return the quotas, rounded down or up, so that they sum to the total as far as there is room."""
+    given = [min(floor(number + _ROUNDING), most) for number, most in zip(quota, room, strict=True)]
+    rest = [round(number - most, 9) for number, most in zip(due or quota, given, strict=True)]
+    able = [index for index in order if given[index] < room[index]]
+    for index in sorted(able, key=lambda k: -rest[k])[: max(0, total - sum(given))]:  # stable: ties as in `order`
+        given[index] += 1
     return given
 
 
 def deal(
-    classes: Sequence[Sequence[Sequence[int]]], shares: Sequence[Mapping[str, int]], whole: Mapping[str, int]
+    classes: Sequence[Sequence[Sequence[int]]], shares: Sequence[Mapping[str, int]], totals: Mapping[str, int]
 ) -> dict[str, list[int]]:
-    """Return the rows of each part: of each class's units its shares to test and validation, the rest to train.
+    """Return the rows of each part: the shares of each class's units to test and validation, the rest to train.
 
-    A unit goes where at least half of it is wanted, of its class and of the whole; the last unit of a class goes to
-    train. Where copies leave a part empty that is to have rows, it gets the smallest unit that train can spare.
+    A unit goes to a part that still lacks at least half of its rows, both of its class and in total; the last unit of a
+    class goes to train. If copies leave a part empty that should have rows, it gets the smallest unit that train can
+    spare.
     """
-    held: dict[str, list[int]] = {split: [] for split in HELD_OUT}
+    held_out: dict[str, list[int]] = {split: [] for split in HELD_OUT}
     train: list[list[Sequence[int]]] = []  # by class
     for units, share in zip(classes, shares, strict=True):
         given: Counter[str] = Counter()
         stay: list[Sequence[int]] = []
         for unit in units[:-1]:
             for split in HELD_OUT:
-                wanted = min(share[split] - given[split], whole[split] - len(held[split]))
-                if wanted > 0 and 2 * wanted >= len(unit):
-                    held[split] += unit
+                lacking = min(share[split] - given[split], totals[split] - len(held_out[split]))
+                if lacking > 0 and 2 * lacking >= len(unit):
+                    held_out[split] += unit
                     given[split] += len(unit)
                     break
             else:
@@ -100,18 +102,18 @@ def deal(
         train.append([*stay, *units[-1:]])
     for split in HELD_OUT:
         spare = [
-            (len(unit), number, place) for number, units in enumerate(train) for place, unit in enumerate(units[:-1])
+            (len(unit), number, index) for number, units in enumerate(train) for index, unit in enumerate(units[:-1])
         ]
-        if whole[split] and not held[split] and spare:
-            _, number, place = min(spare)
-            held[split] += train[number].pop(place)
-    return {**held, "train": [row for units in train for unit in units for row in unit]}
+        if totals[split] and not held_out[split] and spare:
+            _, number, index = min(spare)
+            held_out[split] += train[number].pop(index)
+    return {**held_out, "train": [row for units in train for unit in units for row in unit]}
 
 
 def joined(groups: Sequence[Any], first: Sequence[int]) -> dict[Any, list[int]]:
-    """Return the rows of each group by its name; groups that share a text are one, named after the first of them.
+    """Return the rows of each group by its name; groups that share a text become one, with the first of their names.
 
-    `first` names the text of each row, or is empty where groups stay apart.
+    `first` identifies the text of each row; if it is empty, no groups are joined.
     """
     parents: dict[Any, Any] = {group: group for group in groups}
 

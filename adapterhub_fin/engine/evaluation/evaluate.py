@@ -178,7 +178,7 @@ def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: Split
     if split not in (*SPLITS, "all"):
         raise BadRecipe(f"there is no part {split!r}: choose {', '.join(SPLITS)} or all")
     table = read_rows(choice, head).table
-    indices = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).places[split]
+    indices = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).row_indices[split]
     digest = corpus_digest(table)
     rows = table.select(indices)
     return _EvaluationRows(rows, digest, rows_seen(located, rows))

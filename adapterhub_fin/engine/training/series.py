@@ -20,7 +20,7 @@ from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.check import check_base
 from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.engine.base.provenance import method_record
-from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, learnt_places, lines_digest, read_rows
+from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, lines_digest, read_rows, seen_row_indices
 from adapterhub_fin.engine.data.splits import Division, dates, divide
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.manifest import recorded_recipe
@@ -175,14 +175,14 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
         try:
             division = divide(table, window_recipe.corpus.splitter, corpus)
             if labels is not None:
-                check_labels((labels[row] for row in division.places["train"]), corpus)
+                check_labels((labels[row] for row in division.row_indices["train"]), corpus)
             _check_head(window_recipe, division)
         except BadCorpus as error:
             raise BadCorpus(f"window {number} of {len(windows)}: {error}") from error
-        learnt = learnt_places(division)
-        inputs = _inputs(window_recipe, method, lines_digest(lines[row] for row in learnt))
-        sizes = {split: len(places) for split, places in division.places.items()}
-        knowledge_end = max(dates(table)[1][row] for row in learnt)
+        seen = seen_row_indices(division)
+        inputs = _inputs(window_recipe, method, lines_digest(lines[row] for row in seen))
+        sizes = {split: len(row_indices) for split, row_indices in division.row_indices.items()}
+        knowledge_end = max(dates(table)[1][row] for row in seen)
         planned.append(
             Planned(
                 window,
