@@ -1,4 +1,4 @@
-"""Publish versions to stores, pull them, and import PEFT folders; the scheme of a URI says which store."""
+"""Publish versions to stores, pull them, and import PEFT folders; a URI's scheme names the store."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Publication:
-    """A version and where it was published.
+    """Report a version and where it was published.
 
-    `recorded` is False where the registry that holds the version can't be written, so that no event says it.
+    `recorded` is False after a dry run, and if the version's registry is read-only: no event was written.
     """
 
     version: Version
@@ -34,7 +34,7 @@ class Publication:
 
     @property
     def reference(self) -> str:
-        """What it is called there, as `hf://acme/tone@v3`."""
+        """Return the published version's reference, such as `hf://acme/tone@v3`."""
         return self.published.at
 
 
@@ -47,11 +47,17 @@ def publish(
     dry_run: bool = False,
     registry: Registry | None = None,
 ) -> Publication:
-    """Put a version of a registry into a store, such as `hf://acme/tone`, which numbers it; or find it there.
+    """Publish a version of a registry to a store, such as `hf://acme/tone`, which gives it its number there.
 
-    Its files are verified first. The place is created where it isn't there and `create` allows it, `private` where
-    that is asked for. A `publication` event records it. Raises Refused, NotFound or Unreachable, and then nobody sees
-    anything of it.
+    The files are verified first. A repository that doesn't exist is created if `create` is true, as a `private` one if
+    that is true. A version that is already there is found, not uploaded again. A `publication` event records it.
+    Raises NotFound for an unknown version or repository, Refused if the store or a policy refuses it, Corrupted if a
+    file is damaged, and Unreachable; then nothing of it is visible in the store.
+
+    Example:
+        >>> publication = ahf.publish("acme/tone@3", to="hf://acme/tone")
+        >>> publication.reference
+        'hf://acme/tone@v1'
     """
     store = store_of(to)
     registry = registry or configured_registries().answering(reference)
@@ -62,11 +68,17 @@ def publish(
 
 
 def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, registry: Registry | None = None) -> Version:
-    """Take a version from a store, such as `hf://acme/tone@v3`, into the registry, under its own name or `as_`.
+    """Copy a version from a store, such as `hf://acme/tone@v3`, into the registry, under its own name or `as_`.
 
-    Every file is compared with the manifest, and the client's policy and the plugins' vetoes are asked; Refused or
-    Corrupted stores nothing. The number is kept where it is free. What has no manifest is imported, its files compared
-    with what the store lists, a pickle only with `allow_pickle`.
+    Every file is compared with the manifest, and the client's policy and the plugins' vetoes are asked. The version
+    keeps its number if that is free. A folder without a manifest is imported, its files compared with the store's
+    listing; a pickle only with `allow_pickle`. Raises NotFound, Refused, PolicyViolation, Corrupted or Unreachable, and
+    then nothing is stored.
+
+    Example:
+        >>> version = ahf.pull("hf://acme/tone@v3", as_="acme/tone")
+        >>> version.reference
+        'acme/tone@3'
     """
     store, name = store_of(uri), as_ or _own_name(uri)
     registry = registry or configured_registries().writable()
@@ -75,8 +87,8 @@ def pull(uri: str, as_: str | None = None, *, allow_pickle: bool = False, regist
             incoming.check_unnumbered(uri)
             from adapterhub_fin.engine.importing.take_in import import_incoming
 
-            told = {"allow_pickle": allow_pickle, "registry": registry, "signatures": ()}  # vouched for by nobody here
-            return import_incoming(incoming, name, **told).version
+            options = {"allow_pickle": allow_pickle, "registry": registry, "signatures": ()}  # it stays unsigned
+            return import_incoming(incoming, name, **options).version
         return take(incoming, registry, name, INTAKE)
 
 
@@ -94,13 +106,19 @@ def import_folder(
     registry: Registry | None = None,
     signatures: Sequence[bytes] | None = None,
 ) -> Import:
-    """Add a PEFT folder to the registry, or one of a Hub as `hf://ORG/NAME`; its first load verifies its base.
+    """Add a PEFT folder to the registry, or a Hub repository as `hf://ORG/NAME`; its first load verifies the base.
 
-    `base` is its id, its folder, or `{id, path, revision, knowledge_end, evidence}`, whose id is the adapter's own
-    where it is left out. Of a folder the fingerprint is taken now, and the path is never recorded. `corpus` is `{name,
-    knowledge_end, evidence, license}`. What carries no date is bounded by this moment. It is signed by the
-    configuration's key unless `signatures` are given, which may be none. Raises NotAnAdapter with what to do for a
-    folder of something else, and for a pickle unless `allow_pickle` is true; BaseNotFound for a folder without a base.
+    `base` is an id, a folder, or `{id, path, revision, knowledge_end, evidence}`; without an id, the one in the
+    adapter's configuration counts. The fingerprint of a base given as a folder is taken now; its path is never
+    recorded. `corpus` is `{name, knowledge_end, evidence, license}`. Undated inputs count as known now. The version is
+    signed with the configured key unless `signatures` are given, which may be empty. Raises NotAnAdapter, which says
+    what to do, for a folder of something else and for a pickle without `allow_pickle`, BaseNotFound for a folder that
+    is not a base, and BadRecipe for wrong keys or dates.
+
+    Example:
+        >>> imported = ahf.import_folder("runs/tone-lora", "acme/tone", base="minilm")
+        >>> imported.version.reference, imported.warnings
+        ('acme/tone@1', [])
     """
     from adapterhub_fin.engine.importing.take_in import import_incoming, take_in
 
@@ -117,21 +135,30 @@ def import_folder(
 
 
 def catalogue(uri: str) -> RemoteIndex:
-    """The versions at a place of a store, such as `hf://acme`, to be listed and searched."""
+    """Return an index of a store's versions under a URI such as `hf://acme`, to list and search.
+
+    Raises BadReference or UnknownName for a URI of no known store, and Unreachable.
+    """
     from adapterhub_fin_registry.remote_index import RemoteIndex
 
     return RemoteIndex(store_of(uri).versions(uri))
 
 
 def foreign(uri: str, words: str = "", limit: int = 50) -> Sequence[ThirdPartyAdapter]:
-    """The adapters at a place of a store that others published, without a manifest; `pull` and `load` take them."""
+    """Return at most `limit` third-party adapters under a URI. They have no manifest; `pull` and `load` take them.
+
+    Raises BadReference or UnknownName for a URI of no known store, and Unreachable.
+    """
     return store_of(uri).foreign(uri, words, limit)
 
 
 def store_of(uri: str) -> StoreImplementation:
-    """The store that a URI's scheme names; UnknownName lists those there are."""
-    scheme, found, _ = uri.partition("://")
-    if not found:
+    """Return the store of a URI's scheme.
+
+    Raises BadReference for a URI without a scheme, and UnknownName, which lists the stores, for an unknown one.
+    """
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
         raise BadReference(f"{uri!r} names no store: write its scheme, as in hf://ORG/NAME")
     kind = extensions().get(StoreKind, scheme)
     store: StoreImplementation = kind.load()(kind.load_options()())
@@ -139,7 +166,7 @@ def store_of(uri: str) -> StoreImplementation:
 
 
 def weights(allow_pickle: bool) -> tuple[str, ...]:
-    """The files that may be a foreign folder's weights, the preferred first."""
+    """Return the file names that may be an imported folder's weights, the preferred first."""
     safe = INTAKE.weights
     return (*safe, "adapter_model.bin") if allow_pickle else safe
 
@@ -157,7 +184,7 @@ def _own_name(uri: str) -> str:
 
 
 def _record(registry: Registry, version: Version, published: Published) -> bool:
-    """Record the publication once; whether it is recorded."""
+    """Record a publication unless it is recorded already; return False if the registry is read-only."""
     body = {"to": published.at, **published.origin}
     if any(event["kind"] == "publication" and body.items() <= event.items() for event in version.events):
         return True

@@ -1,4 +1,4 @@
-"""The public `Registry` and `RegistryChain`, which ask the plugins' vetoes before anything is added."""
+"""Define the public `Registry` and `RegistryChain`, which ask the plugins' vetoes before they add a version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _vetoes() -> Iterable[Callable[[Manifest, Path], object]]:
 
 
 def _foreign(incoming: Incoming, registry: registry_package.Registry, name: str) -> Version:
-    """Take in what someone published or pushed with plain PEFT, vouched for by nobody here."""
+    """Import an adapter that a third party published or pushed with plain PEFT, unsigned."""
     from adapterhub_fin.engine.importing.take_in import import_incoming
 
     return import_incoming(incoming, name, registry=registry, signatures=()).version
@@ -32,20 +32,31 @@ INTAKE = Intake(checks=_vetoes, foreign=_foreign)
 
 
 class Registry(registry_package.Registry):
-    """Versions of adapters under one folder: `root`, else AHF_HOME, else the platform's folder for user data.
+    """Store versions of adapters under one folder: `root`, else AHF_HOME, else the platform's user data folder.
 
-    Every add asks the vetoes of the installed plugins (`ahf_before_add`), whatever `checks` it is given besides.
-    Opening writes nothing, so that a root may be mounted read-only; the first write makes what is missing.
+    Every add asks the vetoes of the installed plugins (`ahf_before_add`), in addition to its `checks`. Opening a
+    registry writes nothing, so that `root` may be mounted read-only; the first write creates what is missing.
+
+    Example:
+        >>> registry = ahf.Registry("/data/adapters")
+        >>> registry.resolve("acme/tone@champion").reference
+        'acme/tone@3'
     """
 
     def standing_checks(self) -> Iterable[Callable[[Manifest, Path], object]]:
+        """Return the checks of every add: the plugins' vetoes."""
         return _vetoes()
 
 
 class RegistryChain(registry_package.RegistryChain):
-    """Registries in order: the first that holds a name answers for it, and hides it in those after.
+    """Search several registries in order: the first that has a name answers for it and hides it in the later ones.
 
-    Every add to one of them asks the vetoes of the installed plugins, and so does what is read from a Hub.
+    Every add to one of them asks the vetoes of the installed plugins, and so does every download from a Hub.
+
+    Example:
+        >>> chain = ahf.RegistryChain.configured()
+        >>> chain.locate("acme/tone").version.reference
+        'acme/tone@3'
     """
 
     registry_class = Registry
@@ -55,12 +66,15 @@ class RegistryChain(registry_package.RegistryChain):
 
     @classmethod
     def configured(cls, intake: Intake | None = None) -> Self:
-        """Return the registries of the client's configuration; without any, the default one alone."""
+        """Return the registries of the client's configuration, or the default one if it names none.
+
+        Raises BadConfiguration if the configuration is wrong.
+        """
         return super().configured(intake or INTAKE)
 
 
 def configured_registries() -> RegistryChain:
-    """Return the registries of the client's configuration, in order."""
+    """Return the registries of the client's configuration, in order. Raises BadConfiguration if it is wrong."""
     return RegistryChain.configured()
 
 
@@ -71,7 +85,10 @@ def located(
     include_base: bool,
     lock: str | Path | None,
 ) -> LocatedVersion:
-    """The version that a reference means, in the registry given, else in whichever of those configured holds it."""
+    """Return the version of a reference, in `registry` or else in the first configured registry that has the name.
+
+    Raises NotFound, BadReference, LookAhead or PolicyViolation, as `RegistryChain.locate` does.
+    """
     if registry is None:
         return configured_registries().locate(reference, as_of=as_of, include_base=include_base, lock=lock)
     return LocatedVersion(registry, registry.resolve(reference, as_of=as_of, include_base=include_base, lock=lock))

@@ -1,4 +1,4 @@
-"""The local registry served as a Hub: what `ahf serve` runs."""
+"""Serve the local registry as a Hub, as `ahf serve` does."""
 
 from __future__ import annotations
 
@@ -27,29 +27,34 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.hub_server.settings import Settings
 
 PORT = 8780
-_LOG = logging.getLogger(
-    "adapterhub_fin_registry.hub_server.http.access"
-)  # whose records go where those of requests do
+_ACCESS_LOG = "adapterhub_fin_registry.hub_server.http.access"
+_LOG = logging.getLogger(_ACCESS_LOG)  # so that its records stand among those of the requests
 _FILES = 65_536
 _ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
-_GRACE = 30  # seconds that answers under way have, once the server is told to stop
-_KEPT_OPEN = 30  # seconds that a connection waits for its next request
+_GRACE = 30  # seconds that running requests have to finish once the server is told to stop
+_KEEP_ALIVE = 30  # seconds that a connection waits for its next request
 
 
 def state_folder(registry: Registry, state: str | Path | None = None) -> Path:
-    """Where a registry's server keeps what is its own: `state`, else the platform's folder for it, by registry."""
+    """Return the folder of a server's own state: `state`, else one for this registry in the platform's state folder.
+
+    Raises BadConfiguration if `state` is inside the registry.
+    """
     if state is None:
         from platformdirs import user_state_path
 
         return user_state_path("adapterhub_fin", appauthor=False) / "serve" / registry.identify()
     folder = Path(state).expanduser().absolute()
     if folder.resolve().is_relative_to(registry.root.resolve()):
-        raise BadConfiguration(f"the state {folder} is inside the registry, which holds versions alone: choose another")
+        raise BadConfiguration(f"the state {folder} is inside the registry, which holds only versions: choose another")
     return folder
 
 
 def hub_application(registry: Registry, state: Path, settings: Settings | None = None) -> Starlette:
-    """The server as an ASGI application, with this process's vetoes; `state` is a folder of this server's own."""
+    """Return the server as an ASGI application, with this process's vetoes; `state` is a folder of its own.
+
+    Raises BadConfiguration if the settings or the tokens there can't be used.
+    """
     from adapterhub_fin_registry.hub_server.http.application import application
     from adapterhub_fin_registry.hub_server.repo.state import State
     from adapterhub_fin_registry.hub_server.settings import Settings
@@ -59,7 +64,7 @@ def hub_application(registry: Registry, state: Path, settings: Settings | None =
 
 
 def server_of(application: Starlette) -> uvicorn.Server:
-    """What speaks HTTP for an application, on sockets that it is given."""
+    """Return the HTTP server of an application; its `run` takes the sockets to listen on."""
     import uvicorn
 
     from adapterhub_fin_registry.hub_server.http.connection import PatientProtocol
@@ -70,10 +75,10 @@ def server_of(application: Starlette) -> uvicorn.Server:
             http=PatientProtocol,
             log_config=None,
             access_log=False,
-            proxy_headers=False,  # whoever asks could write into them, and into the log, what they like
+            proxy_headers=False,  # a client could write anything into them, and so into the log
             lifespan="on",
             server_header=False,
-            timeout_keep_alive=_KEPT_OPEN,
+            timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_GRACE,
         )
     )
@@ -89,10 +94,11 @@ def serve(
     settings: Settings | None = None,
     ready: Callable[[str], object] = lambda url: None,
 ) -> None:
-    """Serve a registry until SIGTERM or Ctrl-C; `ready` is told the URL once requests are answered.
+    """Serve a registry until SIGTERM or Ctrl-C; `ready` is called with the URL once requests are answered.
 
-    Raises Refused for an address that others reach unless `public_address`, and where nobody could log in: no token
-    is ever made here.
+    Raises Refused for an address that other machines reach unless `public_address` is true, for one that can't be
+    listened on, and if reading needs a token and there is none (no token is ever made here). Raises BadConfiguration
+    for wrong settings, and if the extra `serve` isn't installed.
     """
     check_installed()
     from adapterhub_fin_registry.hub_server.repo.state import State
@@ -122,10 +128,10 @@ def serve(
 
 
 def import_ahead() -> threading.Thread:
-    """Import in a thread what a push needs, plugins' vetoes among it, so that the first doesn't wait for all of it.
+    """Import in a thread what a push needs, the plugins' vetoes included, so that the first push is not slow.
 
-    Requests are answered meanwhile; a push waits for the rest. What fails is written to the log at once, and told to
-    each push again.
+    Requests are answered meanwhile; a push waits until the imports are done. A failure is logged at once, and again by
+    each push.
     """
     thread = threading.Thread(target=_import_for_pushes, name="imports", daemon=True)
     thread.start()
@@ -142,7 +148,7 @@ def _import_for_pushes() -> None:
 
 
 def check_installed() -> None:
-    """Raise BadConfiguration where what serving needs isn't installed."""
+    """Check that the packages for serving are installed. Raises BadConfiguration if one isn't."""
     missing = [name for name in ("prometheus_client", "starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise BadConfiguration(f"serving needs {', '.join(missing)}: pip install 'adapterhub-fin[serve]'")
@@ -166,7 +172,7 @@ def _is_loopback(host: str) -> bool:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018 - a ValueError where it isn't one
+        parts.port  # noqa: B018 - raises ValueError if it isn't a port
     except ValueError:
         return False
     if parts.query or parts.fragment or "@" in parts.netloc or any(letter.isspace() for letter in text):
@@ -179,21 +185,21 @@ def _url(host: str, port: int) -> str:
 
 
 def _allow_many_files() -> None:
-    """As many open files as the system lets this user have: connections and downloads each take one."""
+    """Raise the limit of open files as far as the system allows: each connection and download needs one."""
     if sys.platform == "win32":
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def _share_arenas() -> None:
-    """Two of glibc's arenas for all threads: by default there are eight a core, and each keeps what it once took.
+    """Limit glibc to two malloc arenas: by default it has eight per core, and each keeps its freed memory.
 
-    Where the environment says how many (MALLOC_ARENA_MAX), that counts.
+    Does nothing if the environment sets MALLOC_ARENA_MAX.
     """
     if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
         return
@@ -204,12 +210,12 @@ def _share_arenas() -> None:
 
 @contextmanager
 def _logging_to(stream: TextIO) -> Iterator[None]:
-    """Requests as lines of JSON on a stream, with what goes wrong; afterwards the loggers are as they were."""
+    """Log requests and errors as JSON lines to a stream, for one block; the loggers are restored afterwards."""
     from adapterhub_fin_registry.hub_server.http.access import JsonLines
 
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
-    levels = {"adapterhub_fin_registry.hub_server.http.access": logging.INFO, "uvicorn.error": logging.WARNING}
+    levels = {_ACCESS_LOG: logging.INFO, "uvicorn.error": logging.WARNING}
     before = {
         name: (logger := logging.getLogger(name), logger.handlers, logger.propagate, logger.level) for name in levels
     }

@@ -1,4 +1,4 @@
-"""How a model is asked to write: the options of generation, checked without torch."""
+"""Define the options of text generation, which are checked without torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from adapterhub_fin.plugin.options import Options
 
 
 class Decoding(Options):
-    """How the next token is chosen, and when to stop; what is None is as the base's generation config has it."""
+    """Say how the next token is chosen, and when to stop; None takes the value of the base's generation config."""
 
     max_new_tokens: int = Field(128, ge=1, description="Tokens to write, at most.")
     temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token; 1 draws as the model says.")
@@ -22,6 +22,6 @@ class Decoding(Options):
         None, ge=0, description="Draw among so many of the likeliest, 0 for all; by default the base's, else 50."
     )
     repetition_penalty: float | None = Field(
-        None, gt=0, description="Above 1, what was said becomes less likely; by default the base's, else 1."
+        None, gt=0, description="Above 1 makes tokens of the text so far less likely; by default the base's, else 1."
     )
     seed: int = Field(0, ge=0, description="Seed of the draws.")

@@ -1,8 +1,8 @@
-"""Read `--set KEY=VALUE`: a field of text takes the text as it was typed, and any other is read as YAML.
+"""Apply `--set KEY=VALUE`: a text field takes the value as it was typed, and any other field reads it as YAML.
 
-YAML reads `runs #2` as `runs`, 01234567 as 342391 and `no` as false. So a value is read by the type of its field,
-also within lists and mappings, whose items may be text. Where a field takes text or something else, the text is taken
-unless it is something that the other type takes: `[title, body]`, `0.5`, `false`.
+YAML reads `runs #2` as `runs`, 01234567 as 342391 and `no` as false. So a value is read by the type of its field, and
+the items of lists and mappings by the types of theirs. A field that takes text or another type takes the text, unless
+the other type accepts the value: `[title, body]`, `0.5`, `false`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationE
 
 from adapterhub_fin.errors import BadRecipe
 
-# What pydantic makes of a text; a time or a length of time too, of which YAML 1.1 makes a number (12:30 is 750).
+# Types that pydantic reads from a text. Times and durations are among them, since YAML 1.1 reads 12:30 as 750.
 TEXT = (str, bytes, PurePath, SecretStr, SecretBytes, re.Pattern, time, timedelta)
 NOTHING = ("", "~", "null", "Null", "NULL")
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")  # a number, though YAML 1.1 wants a dot and a sign
 
 
 def override(data: Mapping[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
-    """Return `data` with `a.b=value` overrides, each value as the type of its field in `model` takes it.
+    """Return `data` with `a.b=value` overrides, each value read by the type of its field in `model`.
 
-    A model that takes more keys than it declares may have a class method `beside(values)`, which gives the types of
-    those by name. Raises BadRecipe for an override that can't be read.
+    A model that allows extra keys may have a class method `option_types(values)`, which returns their types by name.
+    Raises BadRecipe for an override that can't be read.
     """
     changed = dict(data)
-    for each in overrides:
-        _put(changed, each)
+    for item in overrides:
+        _put(changed, item)
     try:
         read: dict[str, Any] = _read(changed, model)
     except RecursionError as error:
@@ -45,19 +45,19 @@ def override(data: Mapping[str, Any], overrides: Sequence[str], model: type[Base
 
 @dataclass(frozen=True)
 class _Given:
-    """A value of the command line that is yet to be read; `node` is set for one within another, as YAML parts them."""
+    """Hold a value from the command line that is not read yet; `node` is set for an item inside another value."""
 
     text: str
     override: str
     node: yaml.Node | None = None
 
     def parsed(self) -> yaml.Node | None:
-        """Return the value as YAML parts it, None for nothing; raises BadRecipe where it is no YAML."""
+        """Return the value's YAML node, or None for an empty one. Raises BadRecipe if it is not YAML."""
         if self.node is not None:
             return self.node
         try:
             return yaml.compose(self.text, Loader=yaml.SafeLoader)
-        except (yaml.YAMLError, ValueError) as error:  # a ValueError for letters that YAML has no place for
+        except (yaml.YAMLError, ValueError) as error:  # a ValueError for characters that YAML doesn't allow
             raise BadRecipe(
                 f"--set {self.override}: the value is not YAML; put it in quotes: {' '.join(str(error).split())}"
             ) from error
@@ -72,14 +72,14 @@ def _put(data: dict[str, Any], override: str) -> None:
     for part in parts[:-1]:
         inner = _opened(here.get(part))
         if inner is not None and not isinstance(inner, Mapping):
-            raise BadRecipe(f"--set {override}: {part} is no mapping that keys could be set in")
+            raise BadRecipe(f"--set {override}: {part} is not a mapping, so that no key in it can be set")
         here[part] = inner = dict(inner or {})
         here = inner
     here[parts[-1]] = _Given(text, override)
 
 
 def _opened(value: Any) -> Any:
-    """A value that a key is to be set in: `method: lora` and method.rank=16 go together."""
+    """Turn a value into a mapping in which a key can be set, so that method=lora and method.rank=16 go together."""
     if isinstance(value, str):
         return {"name": value}
     if not isinstance(value, _Given):
@@ -95,7 +95,7 @@ def _opened(value: Any) -> Any:
 
 
 def _read(value: Any, kind: Any) -> Any:
-    """Read what was given within a value whose type is known; what a file gave stays as it is."""
+    """Read the command line's values inside a value of type `kind`; values from a file are not changed."""
     if isinstance(value, _Given):
         return _value(value, kind)
     if not isinstance(value, Mapping):
@@ -104,32 +104,32 @@ def _read(value: Any, kind: Any) -> Any:
     if model is None:
         return {key: _read(inner, Any) for key, inner in value.items()}
     fields = model.model_fields.items()
-    own = {called: field.annotation for name, field in fields for called in (name, field.alias) if called}
-    read = {key: _read(inner, own[key]) if key in own else inner for key, inner in value.items()}
-    more = model.beside(read) if hasattr(model, "beside") else {}
-    return {key: inner if key in own else _read(inner, more.get(key, Any)) for key, inner in read.items()}
+    declared = {key: field.annotation for name, field in fields for key in (name, field.alias) if key}
+    read = {key: _read(inner, declared[key]) if key in declared else inner for key, inner in value.items()}
+    extra = model.option_types(read) if hasattr(model, "option_types") else {}
+    return {key: inner if key in declared else _read(inner, extra.get(key, Any)) for key, inner in read.items()}
 
 
 def _value(given: _Given, kind: Any) -> Any:
-    """What a value of the command line is, by the type of its field."""
+    """Read a value from the command line by the type of its field."""
     members = list(_members(kind))
-    texts = [each for each in members if _is_text(each)]
-    others = [each for each in members if not _is_text(each) and each is not types.NoneType]
+    texts = [member for member in members if _is_text(member)]
+    others = [member for member in members if not _is_text(member) and member is not types.NoneType]
     if not texts:
         return _parsed(given, others)
     if given.node is None and given.text == "" and types.NoneType in members:
-        return None  # the one way to take a text away
+        return None  # the only way to unset a text
     if not others:
         return _text(given, types.NoneType in members)
     try:
         value = _parsed(given, others)
     except BadRecipe:
         return _text(given, False)
-    return value if any(_takes(each, value) for each in others) else _text(given, False)
+    return value if any(_takes(other, value) for other in others) else _text(given, False)
 
 
 def _text(given: _Given, optional: bool) -> Any:
-    """The text as it was typed; within a list or a mapping as YAML quotes it, and nothing where that is allowed."""
+    """Return the text as it was typed, or inside a list or mapping as YAML reads it; None for `~` if `optional`."""
     node = given.node
     if node is None:
         return given.text
@@ -139,31 +139,31 @@ def _text(given: _Given, optional: bool) -> Any:
 
 
 def _parsed(given: _Given, kinds: Sequence[Any]) -> Any:
-    """A value as YAML has it, but for the texts within it."""
+    """Return the value that YAML reads, except that text items inside it stay text."""
     node = given.parsed()
     if node is None:
         return None
     model = next(filter(_is_model, kinds), None)
     if isinstance(node, yaml.SequenceNode):
-        inner = _item(kinds)
-        return [_value(_Given("", given.override, each), inner) for each in node.value]
+        item_type = _item(kinds)
+        return [_value(_Given("", given.override, item), item_type) for item in node.value]
     if isinstance(node, yaml.MappingNode) and (model is not None or _item(kinds, 1) is not Any):
-        pairs = {str(key.value): _Given("", given.override, each) for key, each in node.value}
+        pairs = {str(key.value): _Given("", given.override, item) for key, item in node.value}
         if "<<" in pairs:
             return _plain(given)
         if model is not None:
             return _read(pairs, model)
-        inner = _item(kinds, 1)
-        return {key: _value(each, inner) for key, each in pairs.items()}
+        value_type = _item(kinds, 1)
+        return {key: _value(item, value_type) for key, item in pairs.items()}
     if isinstance(node, yaml.ScalarNode) and model is not None and node.value not in NOTHING:
-        return given.text if given.node is None else node.value  # a plugin or a base by its name
+        return given.text if given.node is None else node.value  # the name of a plugin or a base
     value = _plain(given)
     bare = isinstance(node, yaml.ScalarNode) and node.style is None
     return float(value) if bare and isinstance(value, str) and EXPONENT.fullmatch(value) else value
 
 
 def _plain(given: _Given) -> Any:
-    """A value as YAML alone reads it."""
+    """Return the value as YAML reads it. Raises BadRecipe if it is not YAML."""
     node = given.parsed()
     loader = yaml.SafeLoader("")
     try:
@@ -177,17 +177,17 @@ def _plain(given: _Given) -> Any:
 
 
 def _members(kind: Any) -> Iterator[Any]:
-    """The types that a field may be of, without what only restricts them."""
+    """Yield the types of a union, without their constraints."""
     if hasattr(kind, "__value__"):  # a named alias
         yield from _members(kind.__value__)
     elif get_origin(kind) is Annotated:
         yield from _members(get_args(kind)[0])
     elif get_origin(kind) in (Union, types.UnionType):
-        for each in get_args(kind):
-            yield from _members(each)
+        for member in get_args(kind):
+            yield from _members(member)
     elif get_origin(kind) is Literal:
-        for each in get_args(kind):  # `"all"` is text, and 50 is not
-            yield Literal[each]
+        for value in get_args(kind):  # `"all"` is text, and 50 is not
+            yield Literal[value]
     else:
         yield getattr(kind, "__supertype__", kind)
 
@@ -196,7 +196,7 @@ def _is_text(kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return isinstance(get_args(kind)[0], str)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return all(isinstance(each.value, str) for each in kind)
+        return all(isinstance(member.value, str) for member in kind)
     return isinstance(kind, type) and issubclass(kind, TEXT)
 
 
@@ -204,21 +204,21 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _item(kinds: Sequence[Any], place: int = 0) -> Any:
-    """The type of a collection's items, or with `place` 1 of a mapping's values."""
+def _item(kinds: Sequence[Any], index: int = 0) -> Any:
+    """Return the type of a collection's items, or with `index` 1 that of a mapping's values."""
     for kind in kinds:
         origin, inner = get_origin(kind), get_args(kind)
         if not isinstance(origin, type) or not issubclass(origin, Collection):
             continue
         if issubclass(origin, tuple) and inner[1:] != (...,):
-            return Any  # each place has a type of its own
-        if issubclass(origin, Mapping) == bool(place) and len(inner) > place:
-            return inner[place]
+            return Any  # each position has a type of its own
+        if issubclass(origin, Mapping) == bool(index) and len(inner) > index:
+            return inner[index]
     return Any
 
 
 def _takes(kind: Any, value: Any) -> bool:
-    """Whether a type takes a value as it is: a number is no truth value, and a text no number."""
+    """Return whether a type accepts a value without conversion: a number is not a bool, and a text not a number."""
     scalar = isinstance(value, bool | int | float | str | date | datetime) or value is None
     try:
         TypeAdapter(kind).validate_python(value, strict=scalar)

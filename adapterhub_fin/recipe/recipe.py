@@ -1,7 +1,7 @@
-"""One run as one document: base, method, head, corpus and training.
+"""Define the recipe: one training run as one document, with base, method, head, corpus and training.
 
-The same model is the YAML file, the keyword arguments of `train` and the overrides of `--set`; it is checked whole,
-the plugins' own options included, before torch is imported.
+The YAML file, the keyword arguments of `train` and the overrides of `--set` are all read by this model. Everything is
+checked before torch is imported, the plugins' own options included.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFAULTS: Final = {"method": "lora", "head": "classify"}
 
 
 class Plugged(BaseModel):
-    """A plugin by name, with its options beside the name."""
+    """Choose a plugin by its name; its options are further keys of the same mapping."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -36,16 +36,17 @@ class Plugged(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
+        """Return the plugin's options as given, unchecked."""
         return dict(self.__pydantic_extra__ or {})
 
     @classmethod
     def kind(cls) -> type[Description] | None:
-        """Return the kind of plugin that it names."""
+        """Return the kind of plugin that is chosen."""
         return None
 
     @classmethod
-    def beside(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the types of the plugin's options, by which `--set` reads them; none for a plugin that isn't here."""
+    def option_types(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the types of the plugin's options, for `--set`; empty if the plugin isn't installed."""
         from adapterhub_fin.plugin.manager import extensions
 
         kind = cls.kind()
@@ -55,12 +56,12 @@ class Plugged(BaseModel):
         try:
             options = extensions().get(kind, name).load_options()
         except AdapterHubError:
-            return {}  # which `check` tells of
+            return {}  # `Recipe.check` reports it
         return {option: field.annotation for option, field in options.model_fields.items()}
 
 
 class MethodChoice(Plugged):
-    """A method by name, with its options."""
+    """Choose a method by name, with its options."""
 
     @classmethod
     def kind(cls) -> type[Description]:
@@ -70,7 +71,7 @@ class MethodChoice(Plugged):
 
 
 class HeadChoice(Plugged):
-    """A head by name, with its options."""
+    """Choose a head by name, with its options."""
 
     @classmethod
     def kind(cls) -> type[Description]:
@@ -80,7 +81,7 @@ class HeadChoice(Plugged):
 
 
 class CorpusChoice(Plugged):
-    """A corpus by name, with its options and its split."""
+    """Choose a corpus by name, with its options and its splitter."""
 
     @classmethod
     def kind(cls) -> type[Description]:
@@ -92,13 +93,16 @@ class CorpusChoice(Plugged):
 
     @property
     def called(self) -> str:
-        """What an error calls it: its name, and the place of its rows where it has one."""
+        """Return the corpus's name for messages, with the path of its rows if it has one."""
         path = self.options.get("path")
         return self.name if path is None else f"{self.name} at {path}"
 
     @classmethod
     def read(cls, corpus: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> CorpusChoice:
-        """A corpus by its name or as in a recipe, with `key=value` overrides and its options checked; no torch."""
+        """Read a corpus given by its name or as in a recipe, apply `key=value` overrides and check its options.
+
+        Imports no torch. Raises UnknownName for a corpus that isn't installed, and BadRecipe for wrong options.
+        """
         from adapterhub_fin.plugin.descriptions import Corpus
         from adapterhub_fin.plugin.manager import extensions
 
@@ -109,19 +113,19 @@ class CorpusChoice(Plugged):
 
 
 def named_base(base: str | Path) -> dict[str, Any]:
-    """Return a base that is named by a text as the keys of a `BaseChoice`: its folder, or its id.
+    """Return the keys of a `BaseChoice` for a base given as a text: its path, or its id.
 
-    A text is a folder where it reads like a path, or where a folder of that name is there; a single word only where
-    that folder holds a model. So a folder means the same in a recipe, to a command and to a function.
+    A text is a folder if it looks like a path, or if a folder of that name exists; a single word only if that folder
+    holds a model. Recipes, commands and functions all use this rule.
     """
     text = str(base)
     folder = isinstance(base, Path) or text.startswith((".", "/", "~")) or "\\" in text
-    there = Path(text).is_dir() if "/" in text else (Path(text) / "config.json").is_file()
-    return {"path": text} if folder or (text and there) else {"id": text}
+    exists = Path(text).is_dir() if "/" in text else (Path(text) / "config.json").is_file()
+    return {"path": text} if folder or (text and exists) else {"id": text}
 
 
 class BaseChoice(Options):
-    """A base by its id, by a folder, or by both: a folder is never recorded, its id is."""
+    """Choose a base by its id, its folder, or both. The id is recorded in manifests, the folder never."""
 
     id: str | None = Field(None, description="A known name such as `minilm`, or a Hub id.")
     path: Path | None = Field(None, description="A folder that holds the base; it is not recorded.")
@@ -147,7 +151,7 @@ class BaseChoice(Options):
 
     @classmethod
     def read(cls, base: str | Path | Mapping[str, Any]) -> BaseChoice:
-        """Return the base that a text, a path or a mapping names, checked; raises BadRecipe."""
+        """Read and check a base given by a text, a path or a mapping. Raises BadRecipe if it is wrong."""
         return checked(cls, base if isinstance(base, Mapping) else named_base(base), "base")
 
     @model_validator(mode="after")
@@ -160,7 +164,7 @@ class BaseChoice(Options):
 
 
 class Training(Options):
-    """How long, how fast and how it is chosen."""
+    """Set the length, the speed and the precision of training, and how the best checkpoint is chosen."""
 
     epochs: float = Field(5, gt=0, le=1000, description="Passes over the training rows, at most.")
     learning_rate: float | None = Field(
@@ -206,7 +210,13 @@ class Training(Options):
 
 
 class Recipe(BaseModel):
-    """One run: base + method + head + corpus + training."""
+    """Describe one training run: base, method, head, corpus and training.
+
+    Example:
+        >>> recipe = ahf.Recipe.read("recipes/tone.yaml", ["method.rank=16"]).check()
+        >>> recipe.method.options
+        {'rank': 16}
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -264,7 +274,7 @@ class Recipe(BaseModel):
         return self
 
     def window(self, window: Window) -> Recipe:
-        """The run of one window of the schedule, which can be trained alone."""
+        """Return the recipe of one window of the schedule, which can be trained alone."""
         assert self.schedule is not None, "a recipe without a schedule has no windows"
         splitter = self.corpus.splitter.model_copy(
             update={
@@ -280,7 +290,10 @@ class Recipe(BaseModel):
 
     @classmethod
     def read(cls, source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
-        """The recipe in a YAML file or a mapping, with `a.b=value` overrides; raises BadRecipe naming the key."""
+        """Read a recipe from a YAML file or a mapping, with `a.b=value` overrides.
+
+        Raises BadRecipe, which names the key.
+        """
         if isinstance(source, Mapping):
             data, where = dict(source), "recipe"
         else:
@@ -288,9 +301,9 @@ class Recipe(BaseModel):
         return checked(cls, override(data, overrides, cls), where)
 
     def check(self) -> Recipe:
-        """This recipe, once the options of its method, head and corpus are right too; imports no torch.
+        """Check the options of the method, head and corpus, and return this recipe. Imports no torch.
 
-        Raises UnknownName or BadRecipe with the near names.
+        Raises UnknownName for a plugin that isn't installed and BadRecipe for a wrong option, each with close matches.
         """
         from adapterhub_fin.plugin.descriptions import Corpus, Head, Method
         from adapterhub_fin.plugin.manager import extensions
@@ -300,7 +313,10 @@ class Recipe(BaseModel):
         return self
 
     def resolved(self) -> Recipe:
-        """This recipe with the defaults that depend on its method written out."""
+        """Return this recipe with the learning rate filled in, whose default depends on the method.
+
+        Raises UnknownName for a method that isn't installed.
+        """
         if self.training.learning_rate is not None:
             return self
         from adapterhub_fin.plugin.descriptions import Method
@@ -310,7 +326,7 @@ class Recipe(BaseModel):
         return self.model_copy(update={"training": self.training.model_copy(update={"learning_rate": rate})})
 
     def document(self) -> dict[str, Any]:
-        """The run as it was, as plain JSON values: reading it again gives this recipe."""
+        """Return the recipe as plain JSON values, from which `read` gives this recipe again."""
         return self.model_dump(mode="json", exclude_none=True)
 
 

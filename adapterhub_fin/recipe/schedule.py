@@ -1,4 +1,4 @@
-"""A walk-forward series as a recipe says it: cut-offs, each of which gives a version that knows nothing after it."""
+"""Define the recipe's options for a walk-forward series: each cut-off gives a version that knows nothing after it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Offs
 from adapterhub_fin.plugin.options import Options
 
 MONTHS_PATTERN = r"^[1-9][0-9]?(mo|y)$"
-_NAMED = {"monthly": 1, "quarterly": 3, "yearly": 12}
+_STEPS = {"monthly": 1, "quarterly": 3, "yearly": 12}  # in months
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one version is trained and tested on, by days that begin at 00:00 UTC."""
+    """Hold the days of one version's training and test rows; a day begins at 00:00 UTC."""
 
-    since: date | None  # rows of earlier days are left out; None: of none
-    cutoff: date  # nothing known from here on is learnt from
+    since: date | None  # rows of earlier days are left out; None: no row is
+    cutoff: date  # nothing known from here on is trained on
     until: date  # test holds the rows from the cut-off to before this day
 
 
 class Schedule(Options):
-    """Which windows there are; the test part of one is what the next one learns from."""
+    """Say which windows a series has; each window trains on the test part of the one before."""
 
     windows: str = Field(
         description="monthly, quarterly, yearly, or a length such as 6mo: from one cut-off to the next."
@@ -49,25 +49,25 @@ class Schedule(Options):
     @field_validator("windows")
     @classmethod
     def _is_a_length(cls, windows: str) -> str:
-        if windows not in _NAMED and not re.fullmatch(MONTHS_PATTERN, windows):
+        if windows not in _STEPS and not re.fullmatch(MONTHS_PATTERN, windows):
             raise ValueError(f"windows {windows} is no length: write monthly, quarterly, yearly, 6mo or 2y")
         return windows
 
     @model_validator(mode="after")
     def _goes_together(self) -> Schedule:
-        if self.start.day > 28:  # the 31st has no successor in most months
+        if self.start.day > 28:  # most months have no 31st
             raise ValueError(f"start {self.start} has no such day in every month: begin on one of the days 1 to 28")
         if self.end is not None and self.end < self.start:
             raise ValueError(f"end {self.end} lies before start {self.start}")
         if self.embargo is not None:
-            Offset(self.embargo, self.calendar)  # raises the ValueError of a length that goes with no calendar
+            Offset(self.embargo, self.calendar)  # raises ValueError if the embargo and the calendar don't fit
         elif self.calendar is not None:
             raise ValueError(f"calendar {self.calendar} counts the days of an embargo: give one, such as 5B")
         return self
 
     def until(self, last: date) -> Iterator[Window]:
-        """The windows, oldest first, whose test part can hold a row of a given last day."""
-        step = _NAMED.get(self.windows) or _months(self.windows)
+        """Yield the windows, oldest first, whose cut-off is not after `last`, the day of the last row."""
+        step = _STEPS.get(self.windows) or _months(self.windows)
         last = min(last, self.end or last)
         for number in count():
             cutoff = _later(self.start, number * step)
@@ -82,5 +82,5 @@ def _months(length: str) -> int:
 
 
 def _later(day: date, months: int) -> date:
-    place = 12 * day.year + day.month - 1 + months
-    return day.replace(year=place // 12, month=place % 12 + 1)
+    month = 12 * day.year + day.month - 1 + months  # counted from year 0
+    return day.replace(year=month // 12, month=month % 12 + 1)

@@ -1,4 +1,4 @@
-"""How the rows of a corpus become train, validation and test, as a recipe says it."""
+"""Define the recipe's options for dividing a corpus into train, validation and test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ONLY = {"folds": "walk-forward", "fold": "walk-forward", "since": "window", "cu
 
 
 class Splitter(Options):
-    """How rows become train, validation and test; selecting on test is never possible."""
+    """Say how rows are divided into train, validation and test. Models are never selected on test."""
 
     by: Literal["random", "stratified", "grouped", "time", "walk-forward", "window", "given"] | None = Field(
         None,
@@ -55,7 +55,7 @@ class Splitter(Options):
 
     @property
     def embargo_span(self) -> Offset | None:
-        """The embargo as a length of time; a window without one still leaves out what its cut-off could not know."""
+        """Return the embargo as a length of time: zero for a window without one, None for other splitters."""
         embargo = self.embargo or ("0d" if self.by == "window" else None)
         return None if embargo is None else Offset(embargo, self.calendar)
 
@@ -75,7 +75,7 @@ class Splitter(Options):
         for name, way in _ONLY.items():
             if getattr(self, name) is not None and by != way:
                 raise ValueError(f"{name} {getattr(self, name)} belongs to by {way}, and by is {by}")
-        self.embargo_span  # noqa: B018  (raises the ValueError of a length that goes with no calendar)
+        self.embargo_span  # noqa: B018  (raises ValueError if the embargo and the calendar don't fit)
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""How far a metric could have come out otherwise: the percentile bootstrap (Efron 1979)."""
+"""Compute confidence intervals of metrics by the percentile bootstrap (Efron 1979)."""
 
 from __future__ import annotations
 
@@ -13,45 +13,44 @@ else:
     np = Lazy("numpy")
 
 Metric = Callable[["np.ndarray", "np.ndarray"], float]
-
-
 Interval = tuple[float, float]
 
 
 def intervals(
     metrics: Mapping[str, Metric],
     truth: np.ndarray,
-    said: np.ndarray,
-    units: np.ndarray,
+    answers: np.ndarray,
+    clusters: np.ndarray,
     *,
     resamples: int,
     seed: int,
     level: float,
     advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Interval | None]:
-    """Between which values each metric lies in the middle `level` of the resamples.
+    """Return the interval in which each metric lies in the middle `level` of the resamples.
 
-    Answers with the same number in `units` are drawn together: those of one document are no independent evidence. None
-    where a resample leaves the metric undefined, which says that there are too few units. `advance` hears of each.
+    `truth` and `answers` have one item per row, and `clusters`, of shape (rows,), has an integer: rows of one cluster
+    are drawn together, since the answers of one document are not independent. An interval is None if a resample leaves
+    the metric undefined, as happens with too few clusters. `advance` is called with 1 after each resample.
     """
     rng = np.random.default_rng(seed)
-    members = np.argsort(units, kind="stable")  # the answers of each unit side by side
-    _, starts, sizes = np.unique(units[members], return_index=True, return_counts=True)
+    members = np.argsort(clusters, kind="stable")  # the rows of each cluster side by side
+    _, starts, sizes = np.unique(clusters[members], return_index=True, return_counts=True)
     drawn: dict[str, list[float]] = {name: [] for name in metrics}
     for _ in range(resamples):
         rows = members[_together(rng.integers(len(sizes), size=len(sizes)), starts, sizes)]
         for name, metric in metrics.items():
-            drawn[name].append(metric(truth[rows], said[rows]))
+            drawn[name].append(metric(truth[rows], answers[rows]))
         advance(1)
     return {name: _middle(np.array(values), level) for name, values in drawn.items()}
 
 
 def _together(chosen: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The places from `start` on, `size` of them, for each unit that was chosen, one after the other."""
+    """Return the concatenated ranges start .. start + size of the chosen clusters."""
     counts = sizes[chosen]
     ends = counts.cumsum()
-    places: np.ndarray = np.arange(ends[-1]) + np.repeat(starts[chosen] - (ends - counts), counts)
-    return places
+    positions: np.ndarray = np.arange(ends[-1]) + np.repeat(starts[chosen] - (ends - counts), counts)
+    return positions
 
 
 def _middle(values: np.ndarray, level: float) -> Interval | None:

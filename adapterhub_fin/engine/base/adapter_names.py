@@ -57,8 +57,8 @@ def take_adapter_name(model: nn.Module, adapter_name: str, method: str, changes:
     method_of: dict[str, str] = core.__dict__.setdefault("_ahf_adapters", {})
     if other_methods := sorted(set(method_of.values()) - {method}):
         raise WrongBase(
-            f"the model carries an adapter of the method {other_methods[0]!r}; with one of {method!r} on it too, both "
-            "would answer as a mixture: load this one onto a base of its own"
+            f"the model carries an adapter of the method {other_methods[0]!r}, and one of {method!r} beside it would "
+            "answer as a mixture of both: load this one onto a base of its own"
         )
     method_of[adapter_name] = method
     if changes:
