@@ -106,7 +106,7 @@ def test_an_override_that_is_no_assignment_is_refused() -> None:
         Recipe.read(GOOD, ["method.rank"])
 
 
-@pytest.mark.parametrize(("override", "said"), [("training.epochs=a: b: c", "quotes"), ("tags.0=c", "no mapping")])
+@pytest.mark.parametrize(("override", "said"), [("training.epochs=a: b: c", "quotes"), ("tags.0=c", "not a mapping")])
 def test_an_override_that_cannot_be_set_is_refused(override: str, said: str) -> None:
     with pytest.raises(BadRecipe, match=said):
         Recipe.read({**GOOD, "tags": ["a"]}, [override])

@@ -151,7 +151,7 @@ def _pinned(
     origin: ModelTensors,
 ) -> Base:
     """The base as it is on disk: its own parameters, one at a time, by their names in a bare base."""
-    leave_out = foreign.head_modules if foreign.head else ()
+    leave_out = foreign.modules_to_save if foreign.head else ()
     from adapterhub_fin.engine.base.model_tensors import fingerprinted
 
     read = fingerprinted(model, origin, leave_out)

@@ -1,1 +1,1 @@
-"""Take in PEFT folders and models that others trained."""
+"""Import PEFT folders that third parties trained."""

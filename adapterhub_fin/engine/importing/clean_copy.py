@@ -1,4 +1,4 @@
-"""A copy of a foreign PEFT folder with what a version may hold and no more, repaired, its weights as safetensors."""
+"""Copy an imported PEFT folder: only the files that a version may hold, repaired, with the weights as safetensors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from adapterhub_fin_registry.model.file_rules import refusal, size_limit
 
 @dataclass
 class CleanCopy:
-    """What became of a folder's files on their way in."""
+    """Report which files of a folder were dropped, repaired and converted."""
 
     dropped: list[str] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
-    converted: dict[str, str] = field(default_factory=dict)  # sha256 by name of the files that were read and not kept
+    converted: dict[str, str] = field(default_factory=dict)  # name -> sha256 of files that were stored in another form
 
 
 def clean_copy(source: Path, clean: Path, *, allow_pickle: bool) -> CleanCopy:
-    """Copy a folder to an empty one; NotAnAdapter says what it is instead, before anything is copied.
+    """Copy a PEFT folder into the empty folder `clean`.
 
-    Raises WriteFailed where the copy can't be written.
+    Raises NotAnAdapter, before anything is copied, for a folder of something else, and WriteFailed if the copy can't be
+    written.
     """
     try:
         _check_links(source)
@@ -35,23 +36,21 @@ def clean_copy(source: Path, clean: Path, *, allow_pickle: bool) -> CleanCopy:
         check_weights(source, source, allow_pickle=allow_pickle)
         return _copied(source, clean)
     except OSError as error:
-        reason, place = error.strerror or str(error), error.filename
-        if place is None or Path(place).is_relative_to(clean):
+        reason, path = error.strerror or str(error), error.filename
+        if path is None or Path(path).is_relative_to(clean):
             raise WriteFailed(
-                f"{source} can't be copied to {clean} ({reason}): make room there, or name another place by TMPDIR"
+                f"{source} can't be copied to {clean} ({reason}): make room there, or name another folder by TMPDIR"
             ) from error
-        raise NotAnAdapter(
-            f"{place} can't be read ({reason}): mend its permissions, or get the folder again"
-        ) from error
+        raise NotAnAdapter(f"{path} can't be read ({reason}): mend its permissions, or get the folder again") from error
 
 
 def text(name: str) -> str:
-    """A file's name as text: on Linux it may be any bytes, which JSON has no place for."""
+    """Return a file's name as text that JSON can hold: on Linux it may be any bytes, which are then escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _check_links(source: Path) -> None:
-    """Nothing is read through a link to elsewhere, not even to say what is wrong with it."""
+    """Refuse links to files outside the folder, before anything is read through them."""
     weights = WEIGHTS if os.path.lexists(source / WEIGHTS) else PICKLE
     for name in (CONFIG, weights):
         if (source / name).is_symlink() and not _within(source / name, source):
@@ -61,14 +60,14 @@ def _check_links(source: Path) -> None:
 def _copied(source: Path, clean: Path) -> CleanCopy:
     copied = CleanCopy()
     for path in sorted(source.iterdir()):
-        if _is_kept(path, source):
+        if _is_allowed(path, source):
             with open_regular(path.resolve()) as reader, (clean / path.name).open("xb") as writer:
                 shutil.copyfileobj(reader, writer)
         else:
             copied.dropped.append(text(path.name))
     if not (source / WEIGHTS).is_file():
         from adapterhub_fin.engine.importing.pickled import (
-            convert_pickle,  # torch, which tensors in safetensors need not
+            convert_pickle,  # imports torch, which safetensors don't need
         )
 
         convert_pickle(source / PICKLE, clean / WEIGHTS, source / PICKLE)
@@ -79,17 +78,17 @@ def _copied(source: Path, clean: Path) -> CleanCopy:
     return copied
 
 
-def _is_kept(path: Path, source: Path) -> bool:
-    """Whether a version may hold a file, by its kind, its name and its size."""
+def _is_allowed(path: Path, source: Path) -> bool:
+    """Return whether a version may hold a file, by its kind, its name and its size."""
     if not _within(path, source) or refusal(path.name):
         return False
     if path.suffix == ".safetensors" and path.name != WEIGHTS:
-        return False  # a checkpoint may hold the whole model beside its adapter
+        return False  # a checkpoint may contain the whole model too
     return path.stat().st_size <= size_limit(path.name)
 
 
 def _within(path: Path, folder: Path) -> bool:
-    """Whether a plain file lies here, or in the blobs of the same repository in the Hub's cache, which links them."""
+    """Return whether a path is a plain file, or a link to a blob of the same repository in the Hub's cache."""
     if not path.is_file():
         return False
     if not path.is_symlink():

@@ -1,4 +1,4 @@
-"""Fingerprint a base in a folder, from its files: its weights are read where they lie, and no model is loaded."""
+"""Take the fingerprint of a base from the files in its folder, without loading the model."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
 
 
 def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter: Path) -> Base:
-    """Return the pin of the base in a choice's folder for a stored adapter and its manifest's head.
+    """Return the fingerprint of the base in a choice's folder, for a stored adapter and its manifest's head.
 
-    Its id is the choice's, the path is not in it, and where the base lies is remembered on this machine. Raises
-    BaseNotFound where the folder holds no model.
+    It has the choice's id, not its path; the folder is remembered on this machine. Raises BaseNotFound if the folder
+    has no model.
     """
     source = bases.find_base(choice)
     with building(), quiet_loading():
         model, tensors = _model(source.folder, _head(head))
         stored = stored_embeddings(model, adapter)
-        modules = (*(head["modules_to_save"] if head else ()), *stored.modules)  # which the version brings
+        modules = (*(head["modules_to_save"] if head else ()), *stored.modules)  # stored with the version
         parameters = None if tensors is None else fingerprinted(model, tensors, modules)
         rows = stored.rows_before(vocabulary_size(model))
         tokenizer = _tokenizer(source.folder)
-        found = describe_base(model, tokenizer, modules, source.repository, source.revision, parameters, rows=rows)
-    bases.remember(fingerprint_key(found), source.folder)
-    return found
+        described = describe_base(model, tokenizer, modules, source.repository, source.revision, parameters, rows=rows)
+    bases.remember(fingerprint_key(described), source.folder)
+    return described
 
 
 def _model(folder: Path, head: HeadImplementation | None) -> tuple[PreTrainedModel, ModelTensors | None]:
-    """The model without values, and its files; of files that can't be read by themselves, the model alone."""
+    """Return the model on the meta device and its files, or for pickles and quantized bases the loaded model alone."""
     config, bare = load_config(folder), AutoModel
     if getattr(config, "quantization_config", None) is None:
         with on_meta():
             shell: PreTrainedModel = bare.from_config(config) if head is None else head.skeleton(config)  # type: ignore[no-untyped-call]
-        with suppress(Refused):  # of pickles, which Transformers reads as tensors alone
+        with suppress(Refused):  # pickles: Transformers loads them with weights_only
             return shell, ModelTensors(folder, shell)
     if head is None:
         return bare.from_pretrained(folder, local_files_only=True), None
@@ -71,7 +71,7 @@ def _head(record: Mapping[str, Any] | None) -> HeadImplementation | None:
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
-    """The tokenizer in a base's folder; None where there is none, so that it is not held."""
+    """Return the tokenizer in a base's folder; None if there is none, and then loads don't check it."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
         return None
     return load_tokenizer(folder)

@@ -1,4 +1,4 @@
-"""Record what is known of an adapter that was trained elsewhere: its manifest, and the base as its user names it."""
+"""Write the manifest of an adapter that was trained elsewhere, and read the base that its user names."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 def base_choice(base: str | Path | Mapping[str, Any] | None, recorded: Any = None) -> BaseChoice | None:
-    """Return the base that a caller names, checked, by the id that a PEFT configuration records where none is given.
+    """Return the base that the caller names, with the id that a PEFT configuration records if the caller gives none.
 
-    None where neither names one; raises BadRecipe for what says something of a base that has no name.
+    Returns None if neither names a base. Raises BadRecipe for wrong keys, and for a date without a base.
     """
     given = dict(base) if isinstance(base, Mapping) else {} if base is None else named_base(base)
-    if not given.get("id") and (named := recorded_base(recorded)):
-        given["id"] = named
+    if not given.get("id") and (recorded_id := recorded_base(recorded)):
+        given["id"] = recorded_id
     if given and not given.get("id") and not given.get("path"):
-        raise BadRecipe("base: the folder names no base, so that its date has nothing to stand for: give its id too")
+        raise BadRecipe("base: the folder names no base that this date could be of: give its id too")
     return BaseChoice.read(given) if given else None
 
 
 def recorded_base(name: Any) -> str | None:
-    """What a PEFT configuration names, unless it is a path of the machine it was trained on."""
+    """Return the base id that a PEFT configuration records, or None if that is a path of another machine."""
     if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", name, re.ASCII):
         return name
     return None
@@ -53,16 +53,17 @@ def foreign_manifest(
     bound: datetime,
     of: str = "",
 ) -> Manifest:
-    """What is known of an adapter that was trained elsewhere, and has been read: `of` says from where.
+    """Return the manifest of an adapter that was trained elsewhere; `of` says where its folder was read from.
 
-    What carries no date is bounded by this moment, and not before `bound`, as for `knowledge_record`.
+    Call it after the folder was read: undated inputs count as known at this moment, and no earlier than `bound` (see
+    `knowledge_record`). Raises BadRecipe for unknown keys of `corpus` and wrong dates.
     """
     undated = bounded_now(of)
     stated = {"name": "unknown", **(corpus or {})}
     if unknown := set(stated) - {"name", "knowledge_end", "evidence", "license"}:
         raise BadRecipe(f"corpus has no key {sorted(unknown)[0]!r}; known: evidence, knowledge_end, license, name")
     dated = bases.asserted(stated.get("knowledge_end"), stated.get("evidence"), "corpus")
-    known = {"base": known_base or undated, f"corpus:{stated['name']}": dated or undated}
+    inputs = {"base": known_base or undated, f"corpus:{stated['name']}": dated or undated}
     record = {"name": stated["name"], "license": stated.get("license")} if corpus else None
     return checked(
         Manifest,
@@ -71,7 +72,7 @@ def foreign_manifest(
             "head": foreign.head,
             "base": base,
             "corpus": record,
-            "knowledge": knowledge_record(known, bound),
+            "knowledge": knowledge_record(inputs, bound),
             "metrics": metrics or {},
             "environment": environment(),
             "description": description,

@@ -1,4 +1,4 @@
-"""Read a PEFT folder that another trainer wrote: what it is, what head it carries, and what may be kept of it."""
+"""Read a PEFT folder that another trainer wrote: its configuration, and the head that it stores."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
-# Tasks of PEFT that may have no head here: their adapters are loaded onto a model that has one, or for `embed`.
+# PEFT's tasks. If no head plugin serves one, its adapter loads onto a model with a head, or for `embed`.
 TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 
-MADE_UP = 100_000  # names of labels, at most, where none are given
+MADE_UP = 100_000  # labels that are named LABEL_0 and so on, at most
 
 
 @dataclass(frozen=True)
 class PeftFolder:
-    """A PEFT folder, understood."""
+    """Hold what was read from a PEFT folder."""
 
     config: Mapping[str, Any]  # adapter_config.json, verbatim
     head: Mapping[str, Any] | None  # the manifest's `head`
-    head_modules: Sequence[str]
+    modules_to_save: Sequence[str]  # modules whose full weights are in the file
 
 
 def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None = None) -> PeftFolder:
-    """The folder's configuration and head; NotAnAdapter tells the lookalikes apart and says what to do.
+    """Read and check a PEFT folder; `called` is its name in messages if its path would mean nothing to the user.
 
-    `called` is how messages name the folder, where its path would tell a user nothing.
+    Raises NotAnAdapter, which says what a folder of something else is and what to do.
     """
     called = called or folder
     config = read_config(folder, called)
@@ -50,20 +50,20 @@ def read_folder(folder: Path, labels: Sequence[str] | None, called: Path | None 
     task = config.get("task_type")
     head = None
     if task is not None:
-        named = _labels(labels, _outputs(shapes, modules), called) if task == "SEQ_CLS" else None
-        head = {"name": _head_of(str(task)), "labels": named, "modules_to_save": modules}
+        head_labels = _labels(labels, _outputs(shapes, modules), called) if task == "SEQ_CLS" else None
+        head = {"name": _head_of(str(task)), "labels": head_labels, "modules_to_save": modules}
     return PeftFolder(config, head, modules)
 
 
 def is_unserved(head: str) -> bool:
-    """Whether a recorded head is a task of PEFT's that no plugin here serves."""
+    """Return whether a recorded head is a task of PEFT's that no installed plugin serves."""
     return head in map(_own_name, TASKS) and head not in extensions().all(Head)
 
 
 def task_of(folder: Path) -> tuple[str | None, int | None]:
-    """Return PEFT's task of a stored folder, and the rows of its stored head; None where it says nothing of them."""
+    """Return PEFT's task of a stored folder, and the number of outputs of its stored head; None for each if unknown."""
     if not (folder / CONFIG).is_file():
-        return None, None  # of a method with files of its own
+        return None, None  # a third party's method, with its own files
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     shapes = {bare_name(name, config): info.shape for name, info in read_header(folder / WEIGHTS).items()}
     return config.get("task_type"), next((shapes[name][0] for name in OUTPUTS if shapes.get(name)), None)
@@ -81,19 +81,19 @@ def _check_task(config: Mapping[str, Any], called: Path) -> None:
         )
     if task is None and is_prompt(config):
         raise NotAnAdapter(
-            f"{called} holds a prompt and no task_type, without which PEFT puts it nowhere: write one of "
+            f"{called} holds a prompt and no task_type, without which PEFT can't attach it: write one of "
             f"{', '.join(TASKS)} as task_type into its adapter_config.json"
         )
 
 
 def _head_of(task: str) -> str:
-    """The head that serves a PEFT task type; a task that no plugin serves is stored under its own name."""
+    """Return the head plugin for a PEFT task, or the task's own name if no plugin serves it."""
     serving = (name for name, head in extensions().all(Head).items() if head.task == task)
     return next(serving, _own_name(task))
 
 
 def _outputs(shapes: Mapping[str, tuple[int, ...]], modules: Sequence[str]) -> int | None:
-    """How many labels a stored head has: 0 where no head is stored, None where its last layer isn't one known here."""
+    """Return the number of labels of a stored head: 0 if none is stored, None if its last layer has an unknown name."""
     return next((shapes[name][0] for name in OUTPUTS if shapes.get(name)), None if modules else 0)
 
 

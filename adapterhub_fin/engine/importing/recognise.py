@@ -1,4 +1,4 @@
-"""Tell what is no PEFT adapter apart, and say what to do with it."""
+"""Recognise folders and files that are not PEFT adapters, and say what to do with them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ AS_PEFT = "give a folder as PeftModel.save_pretrained writes it"
 
 
 def read_config(folder: Path, called: Path) -> dict[str, Any]:
-    """The folder's adapter_config.json; NotAnAdapter says what the folder is instead, and what to do.
+    """Read a folder's adapter_config.json; `called` is the folder's name in messages.
 
-    `called` is how messages name the folder.
+    Raises NotAnAdapter, which says what a folder of something else is and what to do.
     """
     _check_folder(folder, called)
     path = folder / CONFIG
@@ -34,19 +34,19 @@ def read_config(folder: Path, called: Path) -> dict[str, Any]:
     if is_lfs_pointer(data):
         raise lfs_pointer(str(called / CONFIG))
     try:
-        config = json.loads(data.decode("utf-8-sig"))  # some editors of Windows put a mark before the first byte
-        json.dumps(config, ensure_ascii=False).encode()  # half a surrogate pair is no text, and can't be stored
+        config = json.loads(data.decode("utf-8-sig"))  # some editors on Windows write a byte order mark
+        json.dumps(config, ensure_ascii=False).encode()  # fails for a lone surrogate, which can't be stored
     except (ValueError, RecursionError) as error:
         raise NotAnAdapter(f"{called / CONFIG} is not JSON ({error}): get the folder again") from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str) or not config["peft_type"]:
-        raise NotAnAdapter(f"{called / CONFIG} has no peft_type, so it is no PEFT adapter{_of_others(config, folder)}")
+        raise NotAnAdapter(f"{called / CONFIG} has no peft_type, so it is no PEFT adapter{_guess(config, folder)}")
     if not _is_shallow(config, DEPTH):
         raise NotAnAdapter(f"{called / CONFIG} is nested deeper than any configuration is: get the folder again")
     return config
 
 
 def check_weights(folder: Path, called: Path, *, allow_pickle: bool = False) -> None:
-    """Raise NotAnAdapter where the folder holds no weights of an adapter that may be read."""
+    """Check that a folder has readable adapter weights. Raises NotAnAdapter if not, or for a pickle unless allowed."""
     if _is_file(folder / WEIGHTS, called / WEIGHTS):
         read_header((folder / WEIGHTS).resolve(), str(called / WEIGHTS))  # the Hub's cache links its files
         return
@@ -57,9 +57,9 @@ def check_weights(folder: Path, called: Path, *, allow_pickle: bool = False) -> 
         if allow_pickle:
             return
         raise NotAnAdapter(
-            f"{called / PICKLE} is a pickle, which can run code when it is read: let its tensors alone be read with "
-            "--allow-pickle (allow_pickle=True), or save it again with PeftModel.save_pretrained, which writes "
-            "safetensors"
+            f"{called / PICKLE} is a pickle, which can run code when it is read: use --allow-pickle "
+            "(allow_pickle=True), which reads only its tensors, or save it again with PeftModel.save_pretrained, which "
+            "writes safetensors"
         )
     names = sorted(path.name for path in folder.iterdir())
     if shards := [name for name in names if name.startswith("adapter_model-") or name.endswith(".index.json")]:
@@ -73,7 +73,7 @@ def check_weights(folder: Path, called: Path, *, allow_pickle: bool = False) -> 
 
 
 def _is_file(path: Path, called: Path, limit: int | None = None) -> bool:
-    """Whether a file is there; NotAnAdapter where what is there is no plain file, or larger than a version's may be."""
+    """Return whether a file exists. Raises NotAnAdapter if it is not a plain file, or larger than is allowed."""
     if not path.is_file():
         if os.path.lexists(path):
             raise NotAnAdapter(f"{called} isn't a plain file: put the file itself in its place")
@@ -85,12 +85,11 @@ def _is_file(path: Path, called: Path, limit: int | None = None) -> bool:
 
 
 def _is_shallow(value: Any, levels: int) -> bool:
-    """Whether a JSON value nests at most so deep: what reads it later calls itself for every level."""
+    """Return whether a JSON value has at most so many levels; later readers recurse once per level."""
     if not isinstance(value, dict | list):
         return True
-    return levels > 0 and all(
-        _is_shallow(each, levels - 1) for each in (value.values() if isinstance(value, dict) else value)
-    )
+    items = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in items)
 
 
 def _check_folder(folder: Path, called: Path) -> None:
@@ -108,7 +107,7 @@ def _check_folder(folder: Path, called: Path) -> None:
 
 
 def _without_config(folder: Path) -> str:
-    """What a folder without a configuration is, as the end of a sentence that begins with its name."""
+    """Return what a folder without a configuration is, as the end of a sentence that begins with its name."""
     names = sorted(entry.name for entry in folder.iterdir())
     if not names:
         return f"is empty: {AS_PEFT}"
@@ -132,13 +131,13 @@ def _without_config(folder: Path) -> str:
     return f"holds no {CONFIG} (it holds {', '.join(names[:5])}): {AS_PEFT}"
 
 
-def _of_others(config: Any, folder: Path) -> str:
-    """Whose configuration this may be, and what to do, as the end of a sentence."""
-    found: Mapping[str, Any] = config if isinstance(config, dict) else {}
-    if "fine_tune_type" in found or "lora_parameters" in found or (folder / "adapters.safetensors").exists():
+def _guess(config: Any, folder: Path) -> str:
+    """Return which library may have written a configuration, and what to do, as the end of a sentence."""
+    keys: Mapping[str, Any] = config if isinstance(config, dict) else {}
+    if "fine_tune_type" in keys or "lora_parameters" in keys or (folder / "adapters.safetensors").exists():
         return " (it looks like one of mlx-lm: convert it to PEFT first)"
-    if isinstance(found.get("config"), dict) and ("model_name" in found or "hidden_size" in found):
+    if isinstance(keys.get("config"), dict) and ("model_name" in keys or "hidden_size" in keys):
         return " (it looks like one of the library adapters: train or convert it with PEFT)"
-    if "model_type" in found or "architectures" in found:
+    if "model_type" in keys or "architectures" in keys:
         return " (it looks like a whole model's: import what was trained on top of it)"
     return f": {AS_PEFT}"

@@ -1,4 +1,4 @@
-"""Take in a PEFT folder that another trainer wrote, of any age, as it is or not at all."""
+"""Import a PEFT folder that another trainer wrote, from any release of PEFT, as one version or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Import:
-    """An imported version: what was left behind, what was repaired or converted, and what to know of it."""
+    """Report an imported version, with the files that were dropped, the repairs, and warnings.
+
+    `version` is the new version, `dropped` the names of files that were not stored.
+    """
 
     version: Version
     dropped: Sequence[str] = ()
@@ -36,7 +39,7 @@ class Import:
 
 
 def import_incoming(incoming: Incoming, name: str, **options: Any) -> Import:
-    """Add a folder that a store gave without a manifest, and record where it is from; options as for `take_in`."""
+    """Add a folder from a store without a manifest, and record its origin; options and errors as for `take_in`."""
     return take_in(incoming.folder, name, incoming.origin, **options)
 
 
@@ -55,18 +58,21 @@ def take_in(
     registry: Registry,
     signatures: Sequence[bytes] | None = None,
 ) -> Import:
-    """Add a PEFT folder to a registry as one version; `origin` is recorded with it. See `import_folder`."""
-    with tempfile.TemporaryDirectory(prefix="ahf-import-") as place:
-        clean = Path(place)
+    """Add a PEFT folder to a registry as one version, and record `origin` with it; see `publishing.import_folder`.
+
+    Raises NotAnAdapter, BaseNotFound, BadRecipe or WriteFailed, and what the registry's `add` raises.
+    """
+    with tempfile.TemporaryDirectory(prefix="ahf-import-") as temporary:
+        clean = Path(temporary)
         copied = clean_copy(source, clean, allow_pickle=allow_pickle)
         foreign = read_folder(clean, labels, source)
         choice = base_choice(base, foreign.config.get("base_model_name_or_path"))
-        pin = _pin(choice, foreign, clean)
-        known = bases.known_of(choice) if choice else None
+        described = _describe(choice, foreign, clean)
+        knowledge = bases.known_of(choice) if choice else None
         read = [choice.path] if choice is not None and choice.path is not None else []
         bound = registry.bounded_now(source, *read, name=name)
         manifest = foreign_manifest(
-            foreign, pin, known, corpus, None, description, license, tags, bound, _named(origin)
+            foreign, described, knowledge, corpus, None, description, license, tags, bound, _origin_name(origin)
         )
         record = {
             **origin,
@@ -75,18 +81,18 @@ def take_in(
             "repairs": copied.repairs,
             "dropped": copied.dropped,
         }
-        kept = {key: value for key, value in record.items() if value}
+        origin_record = {key: value for key, value in record.items() if value}
         try:
             version = registry.add(
-                clean, manifest, name=name, checks=extensions().vetoes(), origin=kept, signatures=signatures
+                clean, manifest, name=name, checks=extensions().vetoes(), origin=origin_record, signatures=signatures
             )
-        except NotAnAdapter as error:  # of a copy that nobody will find
-            raise NotAnAdapter(str(error).replace(place, str(source))) from error
+        except NotAnAdapter as error:  # it names the temporary copy, which the user can't find
+            raise NotAnAdapter(str(error).replace(temporary, str(source))) from error
         return Import(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
 
 
-def _pin(choice: BaseChoice | None, foreign: PeftFolder, adapter: Path) -> Mapping[str, Any]:
-    """What is known of the base: read from its folder where one is given, else as it is declared."""
+def _describe(choice: BaseChoice | None, foreign: PeftFolder, adapter: Path) -> Mapping[str, Any]:
+    """Return the manifest's base: its fingerprint if a folder is given, else what is declared."""
     if choice is not None and choice.path is not None:
         from adapterhub_fin.engine.importing.describe_base import describe_folder
 
@@ -98,23 +104,23 @@ def _pin(choice: BaseChoice | None, foreign: PeftFolder, adapter: Path) -> Mappi
     }
 
 
-def _named(origin: Mapping[str, Any]) -> str:
-    """What a folder of a Hub is called for good; nothing for one of this machine, whose path is no one's business."""
+def _origin_name(origin: Mapping[str, Any]) -> str:
+    """Return the permanent name of a Hub folder; empty for a local folder, whose path is private."""
     return f"hf://{origin['repository']}@{origin['commit']}" if "commit" in origin else ""
 
 
 def _warnings(folder: Path, config: Mapping[str, Any], choice: BaseChoice | None) -> list[str]:
-    """What is no reason to refuse the adapter, and would surprise whoever uses it."""
-    found = []
+    """Return what does not make the adapter invalid, but would surprise its user."""
+    warnings = []
     file = TensorFile(folder / WEIGHTS)
     for factor in ("lora_B", "lora_embedding_B", "lora_E"):
-        of_it = [name for name in file.tensors if f".{factor}" in name]
-        if of_it and all(file.all_zero(name) for name in of_it):
-            found.append(f"every {factor} ({len(of_it)}) is zero: it does nothing, as if it was saved untrained")
+        factors = [name for name in file.tensors if f".{factor}" in name]
+        if factors and all(file.all_zero(name) for name in factors):
+            warnings.append(f"every {factor} ({len(factors)}) is zero: it does nothing, as if it was saved untrained")
     if unknown := unknown_settings(config):
-        found.append(unknown)
-    named = config.get("base_model_name_or_path")
+        warnings.append(unknown)
+    recorded = config.get("base_model_name_or_path")
     if choice is None:
-        where = f"names its base by a path ({named})" if named else "names no base"
-        found.append(f"the folder {where}: say which it is with --base ID or FOLDER (base=...), or by each load")
-    return found
+        where = f"names its base by a path ({recorded})" if recorded else "names no base"
+        warnings.append(f"the folder {where}: say which it is with --base ID or FOLDER (base=...), or at each load")
+    return warnings

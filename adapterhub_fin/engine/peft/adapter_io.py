@@ -1,4 +1,4 @@
-"""Write an adapter as a plain folder: its tensors in safetensors, its configuration by its method."""
+"""Write an adapter as a plain folder, with its tensors in safetensors, and read such a folder into a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def write_adapter(method: MethodImplementation, model: nn.Module, adapter_name: str, folder: Path) -> None:
-    """Write every tensor of the adapter, and what `rebuild` needs, into a folder."""
+    """Write the adapter's tensors and configuration into a folder.
+
+    Raises WrongTensors if the method returns no tensors, or names with the runtime adapter name in them, and
+    WriteFailed if the file can't be written.
+    """
     tensors = method.tensors(model, adapter_name)
     if not tensors:
         raise WrongTensors("the method names no tensor to save: its `tensors` must return the adapter's parameters")
@@ -31,32 +35,29 @@ def write_adapter(method: MethodImplementation, model: nn.Module, adapter_name: 
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors as PEFT does; WriteFailed where the disk refuses it.
-
-    safetensors has an error of its own for that, which is no OSError.
-    """
+    """Write tensors to a safetensors file as PEFT does. Raises WriteFailed if the file can't be written."""
     from safetensors.torch import save_file
 
     ready = {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(tensors.items())}
     try:
         save_file(unshared(ready), path, metadata={"format": "pt"})
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError) as error:  # a full disk is a SafetensorError
         raise WriteFailed(f"{path} can't be written ({error}): make room there") from error
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, none in another's memory: what layers share is stored for each, as PEFT does."""
+    """Return the tensors with copies of those that share memory: like PEFT, a file stores shared weights per layer."""
     seen: set[int] = set()
-    apart = {}
+    separate = {}
     for name, tensor in tensors.items():
         memory = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone() if memory in seen else tensor
+        separate[name] = tensor.clone() if memory in seen else tensor
         seen.add(memory)
-    return apart
+    return separate
 
 
 def fill_adapter(method: MethodImplementation, model: nn.Module, adapter_name: str, folder: Path) -> None:
-    """Put a folder's tensors into an adapter of the same structure, and the whole embeddings into the base."""
+    """Copy a folder's tensors into an adapter of the same structure, and its full embeddings into the base."""
     import torch
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""Find the base under a PEFT model as it was before any adapter, without touching the model."""
+"""Recover the base of a PEFT model as it was before any adapter, without changing the model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from adapterhub_fin.plugin.base_changes import changes_biases, changes_weights
 
 
 def bare_base(model: PeftModel) -> nn.Module:
-    """Return the base of a PEFT model, which shares its weights and has its own names; the model stays as it is."""
+    """Return the base of a PEFT model without any wrapping; it shares the model's weights. The model is not changed."""
     copied: Any = sharing_copy(model)
     for name, module in list(copied.named_modules()):
-        if isinstance(module, ModulesToSaveWrapper):  # PEFT's own unloading would put the trained copy there
+        if isinstance(module, ModulesToSaveWrapper):  # PEFT's own unload() would leave the trained copy there
             parent = copied.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], module.original_module)
     prompts = any(config.is_prompt_learning for config in model.peft_config.values())
@@ -33,11 +33,14 @@ def bare_base(model: PeftModel) -> nn.Module:
 def untouched(
     model: PeftModel, base: nn.Module, config: Mapping[str, Any], leave_out: Collection[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the base's parameters by name, but for those that the adapter's training or start has changed."""
-    changed = {tensor.data_ptr() for tensor in _changed(model, config)}  # unloading may wrap a weight anew
+    """Yield the base's named parameters that neither the adapter's initialisation nor its training has changed.
+
+    `leave_out` names modules whose weights are stored with the version.
+    """
+    changed = {tensor.data_ptr() for tensor in _changed(model, config)}  # by address: unload() may make new Parameters
     prefix, inner = backbone_prefix(base), model.get_base_model()
     attention = (name for name, module in inner.named_modules() if isinstance(module, MultiheadAttention))
-    # PEFT merges into these in every forward pass, and takes it out again, but for what it rounds.
+    # PEFT merges into these weights in each forward pass and unmerges again, which leaves rounding errors.
     rounded = tuple(f"{name.removeprefix(prefix)}." for name in attention)
     for name, parameter in fingerprint.fingerprinted(base, leave_out):
         if parameter.data_ptr() not in changed and not name.startswith(rounded):

@@ -1,7 +1,7 @@
-"""Read whole embeddings that a version stores beside its adapter, and give a base the rows that they need.
+"""Read the full embeddings that a version stores with its adapter, and resize a base for them.
 
-PEFT writes the embeddings and the output layer whole where the vocabulary grew or where they are adapted themselves,
-and its loader writes them into the base. Unsloth and LLaMA-Factory write them as `modules_to_save`.
+PEFT saves the full input and output embeddings if the vocabulary grew or if they are adapted, and its loader writes
+them into the base. Unsloth and LLaMA-Factory save them as `modules_to_save`.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
 
-ADAPTED = {"lora_embedding_A": 1, "lora_B.weight": 0}  # LoRA of the embeddings and of the output: which axis is rows
+ADAPTED = {"lora_embedding_A": 1, "lora_B.weight": 0}  # LoRA of the input and output embeddings: the axis of the rows
 
 
 @dataclass(frozen=True)
 class StoredEmbeddings:
-    """What a folder holds of a model's vocabulary."""
+    """Describe what a folder stores of a model's vocabulary."""
 
-    whole: Mapping[str, str]  # parameters of the base that are written over, by the tensor's name in the file
-    modules: tuple[str, ...]  # all whose values are stored whole, those of modules_to_save too
-    rows: int  # that the base must have; 0 where the folder says nothing of them
-    trained: frozenset[int]  # single rows that are stored
+    overwrites: Mapping[str, str]  # tensor name in the file -> the base's parameter that it replaces
+    modules: tuple[str, ...]  # stored in full, also as modules_to_save
+    rows: int  # that the base must have; 0 if the folder doesn't say
+    trained_rows: frozenset[int]  # rows that are stored one by one
 
     def rows_before(self, size: int | None) -> int | None:
-        """Return how many rows of a vocabulary come before those at its end that are stored one by one."""
-        while size and size - 1 in self.trained:
+        """Return the number of rows of a vocabulary of `size`, without those at its end that are stored one by one."""
+        while size and size - 1 in self.trained_rows:
             size -= 1
         return size
 
-    def brings_rows(self, known: int | None, size: int | None) -> bool:
+    def brings_rows(self, base_size: int | None, size: int | None) -> bool:
         """Return whether all rows that a model has beyond those of its recorded base are stored one by one."""
-        return known is not None and size is not None and self.trained.issuperset(range(known, size))
+        return base_size is not None and size is not None and self.trained_rows.issuperset(range(base_size, size))
 
 
 def stored_embeddings(model: nn.Module, folder: Path) -> StoredEmbeddings:
     """Find what a folder stores of the model's input and output embeddings."""
     if not (folder / CONFIG).is_file():
-        return StoredEmbeddings({}, (), 0, frozenset())  # a method of a third party's, with files of its own
+        return StoredEmbeddings({}, (), 0, frozenset())  # a third party's method, with its own files
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     shapes = {name: tuple(info.shape) for name, info in read_header(folder / WEIGHTS).items()}
     saved = head_modules(config, {bare_name(name, config): shape for name, shape in shapes.items()})
     trained = frozenset(_trained_rows(config))
-    whole, modules, rows = {}, set(), max((row + 1 for row in trained), default=0)
+    overwrites, modules, rows = {}, set(), max((row + 1 for row in trained), default=0)
     for name, shape in shapes.items():
         for module, _ in _embeddings(model):
             inside = bare_name(name, config).removeprefix(f"{module}.")
@@ -65,20 +65,20 @@ def stored_embeddings(model: nn.Module, folder: Path) -> StoredEmbeddings:
                 modules.add(module)
                 rows = max(rows, shape[0])
                 if module not in saved:
-                    whole[name] = f"{module}.{inside.removeprefix('base_layer.')}"
+                    overwrites[name] = f"{module}.{inside.removeprefix('base_layer.')}"
             elif inside in ADAPTED:
                 rows = max(rows, shape[ADAPTED[inside]])
-    return StoredEmbeddings(whole, tuple(sorted(modules)), rows, trained)
+    return StoredEmbeddings(overwrites, tuple(sorted(modules)), rows, trained)
 
 
 def _embeddings(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The model's input and output embeddings by their names, the adapter's wrapping left aside."""
+    """Yield the input and output embeddings of the model under the adapter, with their names."""
     inner = unwrapped(model)
-    for ask in ("get_input_embeddings", "get_output_embeddings"):
-        found = getattr(inner, ask, None)
-        module = found() if callable(found) else None
-        if module is not None:
-            yield from ((name, each) for name, each in inner.named_modules() if each is module)
+    for getter in ("get_input_embeddings", "get_output_embeddings"):
+        method = getattr(inner, getter, None)
+        embedding = method() if callable(method) else None
+        if embedding is not None:
+            yield from ((name, module) for name, module in inner.named_modules() if module is embedding)
 
 
 def embedding_modules(model: nn.Module) -> tuple[str, ...]:
@@ -87,16 +87,16 @@ def embedding_modules(model: nn.Module) -> tuple[str, ...]:
 
 
 def _trained_rows(config: Mapping[str, Any]) -> Iterator[int]:
-    """Rows of the embeddings that are trained one by one."""
+    """Yield the rows of the embeddings that are trained one by one."""
     for value in (config.get("trainable_token_indices"), config.get("token_indices")):
         for rows in value.values() if isinstance(value, dict) else [value]:
             yield from (row for row in rows or () if type(row) is int and row >= 0)
 
 
 def fit_vocabulary(model: nn.Module, stored: StoredEmbeddings, whose: str, *, private: bool) -> None:
-    """Grow a base of this load's own to the rows that a version brings; it is never shrunk.
+    """Resize a base to the rows that a version stores, if it has fewer; `private` says that only this load uses it.
 
-    Raises WrongBase for a base of the caller's, which others may answer with, and where nobody knows the new rows.
+    Raises WrongBase for a base that the caller passed, since it may be shared, and if new rows would have no values.
     """
     size = vocabulary_size(model)
     if size is None or stored.rows <= size:
@@ -109,36 +109,36 @@ def fit_vocabulary(model: nn.Module, stored: StoredEmbeddings, whose: str, *, pr
         )
     for name, module in _embeddings(model):
         new = range(size, stored.rows)
-        if name not in stored.modules and not stored.trained.issuperset(new) and not _tied(model, module, stored):
+        if name not in stored.modules and not stored.trained_rows.issuperset(new) and not _tied(model, module, stored):
             raise WrongBase(f"{more}, and it brings no values for the new rows of {name}: load it on the resized base")
     resize: Any = unwrapped(model).resize_token_embeddings
     resize(stored.rows, mean_resizing=False)
 
 
 def _tied(model: nn.Module, module: nn.Module, stored: StoredEmbeddings) -> bool:
-    """Whether a module's weight is that of another whose rows are stored."""
+    """Return whether a module shares its weight with another one whose rows are stored."""
     both = dict(_embeddings(model))
     return any(both[name].weight is module.weight for name in stored.modules if name in both)
 
 
 def live_embeddings(model: nn.Module, stored: StoredEmbeddings) -> dict[str, Tensor]:
-    """Return the base's own parameters that a file's whole tensors go to, by their names in the file."""
-    inner, found = unwrapped(model), {}
-    for name, parameter in stored.whole.items():
+    """Return the base's parameters that a file's tensors replace, by the tensors' names in the file."""
+    inner, live = unwrapped(model), {}
+    for name, parameter in stored.overwrites.items():
         path, _, last = parameter.rpartition(".")
         module: Any = inner.get_submodule(path)
         while (below := getattr(module, "base_layer", getattr(module, "original_module", None))) is not None:
             module = below
-        found[name] = getattr(module, last)
-    return found
+        live[name] = getattr(module, last)
+    return live
 
 
 def changed_embeddings(live: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """Return the stored tensors that are not what the base has already, by their names in the file."""
-    found = {}
+    """Return the stored tensors whose values differ from the base's, by their names in the file."""
+    changed = {}
     with safe_open(folder / WEIGHTS, "pt") as file:
         for name, parameter in live.items():
             value: Tensor = file.get_tensor(name)
             if value.shape != parameter.shape or not torch.equal(value.to(parameter), parameter):
-                found[name] = value
-    return found
+                changed[name] = value
+    return changed

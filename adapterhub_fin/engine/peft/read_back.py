@@ -1,4 +1,4 @@
-"""Load what was written onto a twin of its base, before it is added to a registry or touches a model."""
+"""Check that a stored adapter loads, on a copy of its base, before it is added to a registry or put onto a model."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ else:
 
 
 def check_fits(method: MethodImplementation, model: nn.Module, site: AttachContext, folder: Path, whose: str) -> None:
-    """Rebuild a stored adapter on a twin of a model and match its tensors one to one; the model stays as it is.
+    """Rebuild a stored adapter on a copy of a model and match its tensors one to one; the model is not changed.
 
-    The twin holds no values unless the method computes with them. Raises WrongTensors, WrongBase or PluginError.
+    The copy is on the meta device unless the method needs real weights. Raises WrongTensors if the tensors don't match,
+    and whatever the method's `rebuild` raises (WrongBase, PluginError).
     """
     try:
         twin = None if method.rebuild_needs_real_weights(folder) else method.rebuild(meta_twin(model), site, folder)
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
             raise
-        twin = None  # it computes with values after all
+        twin = None  # it needs real weights after all
     if twin is None:
         twin = method.rebuild(copy.deepcopy(model), site, folder)
-    slots = {**live_embeddings(twin, stored_embeddings(twin, folder)), **method.tensors(twin, site.adapter_name)}
-    check_bijection(slots, folder, whose)
+    embeddings = live_embeddings(twin, stored_embeddings(twin, folder))
+    check_bijection({**embeddings, **method.tensors(twin, site.adapter_name)}, folder, whose)
 
 
 def check_reload(method: MethodImplementation, base: nn.Module, site: AttachContext, folder: Path, whose: str) -> None:
-    """Raise WrongTensors where what was written would not load onto the base that it was trained on."""
+    """Check that an adapter just written loads onto the base that it was trained on. Raises WrongTensors if not."""
     try:
         with building(), torch.random.fork_rng(devices=[]):
             check_fits(method, base, site, folder, whose)
     except AdapterHubError as error:
         raise WrongTensors(f"{whose} is not stored, since no load could read it back: {error}") from error
-    except Exception as error:  # PEFT and a third party's method may fail in any way
+    except Exception as error:  # PEFT or a third party's method may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise WrongTensors(f"{whose} is not stored, since no load could read it back ({reason})") from error

@@ -73,7 +73,7 @@ def save(
         if tokenizer is not None:
             store_tokenizer(tokenizer, Path(folder), source)
         peft_folder = read_folder(Path(folder), labels or _labels_of(model))
-        modules_to_save = peft_folder.head_modules if peft_folder.head else ()
+        modules_to_save = peft_folder.modules_to_save if peft_folder.head else ()
         if peft_folder.config.get("task_type") == "SEQ_CLS":
             check_covered(outside_backbone(bare), modules_to_save, "the model")
         own_modules = (*modules_to_save, *stored_embeddings(bare, Path(folder)).modules)
