@@ -69,7 +69,7 @@ def test_the_last_element_of_a_large_tensor_is_read(tmp_path: Path) -> None:
 def test_what_is_no_floating_point_weight_is_refused(dtype: torch.dtype, tmp_path: Path) -> None:
     name = "base_model.model.lin.lora_A.weight"
     folder = folder_of(lora(**{name: torch.ones(2, 4).to(dtype)}), tmp_path / "theirs")
-    with pytest.raises(ahf.NotAnAdapter, match=f"holds {name} as .*no type of trained weights"):
+    with pytest.raises(ahf.NotAnAdapter, match=f"holds {name} as .*not a type of trained weights"):
         ahf.import_folder(folder, "acme/odd")
     assert ahf.Registry().names() == []
 
