@@ -12,6 +12,8 @@ from adapterhub_fin.errors import PluginError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from adapterhub_fin.plugin.interfaces import KnownAt
+
 NAME = re.compile(r"[a-z0-9]+(?:[._:-][a-z0-9]+)*")
 TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -62,8 +64,10 @@ class Description:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise PluginError(f"{self.kind} name {self.name!r} must be lower-case words joined by one of . _ : -")
+        if not self.target and not isinstance(self, Base):
+            raise PluginError(f"{self.kind} {self.name!r} has no target: name it as 'package.module:attribute'")
         for field, target in (("target", self.target), ("options", self.options)):
-            if target is not None and not TARGET.fullmatch(target):
+            if target and not TARGET.fullmatch(target):
                 raise PluginError(
                     f"{self.kind} {self.name!r}: {field} must read 'package.module:attribute', not {target!r}"
                 )
@@ -125,6 +129,20 @@ class Head(Description):
     consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside it
     task: str | None = None  # the PEFT task type whose foreign folders this head loads
     metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base(Description):
+    """A base model by a short name; the target, where there is one, is a function that returns its folder or None.
+
+    Without a target, or where that returns None, the base is looked for in the Hub's cache under `repository`.
+    """
+
+    kind: ClassVar[str] = "base"
+    target: str = ""
+    repository: str  # its id on the Hub, which versions record
+    known: KnownAt | None = None  # when its training data ended, and how that is known
+    license: str = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from adapterhub_fin.plugin.descriptions import Corpus, Head, Merger, Method, Metric, StoreKind
+from adapterhub_fin.plugin.descriptions import Base, Corpus, Head, Merger, Method, Metric, StoreKind
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest
@@ -30,6 +30,11 @@ def ahf_methods() -> Iterable[Method]:  # type: ignore[empty-body]
 @hookspec
 def ahf_heads() -> Iterable[Head]:  # type: ignore[empty-body]
     """Task heads."""
+
+
+@hookspec
+def ahf_bases() -> Iterable[Base]:  # type: ignore[empty-body]
+    """Base models by a short name, with the end of their training data."""
 
 
 @hookspec

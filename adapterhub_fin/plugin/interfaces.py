@@ -147,7 +147,7 @@ class MethodImplementation(Protocol):
 
     def hidden_states(self, model: nn.Module, adapter_name: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""
-        from adapterhub_fin.plugin.backbone import backbone
+        from adapterhub_fin.plugin.model_parts import backbone
 
         states: Sequence[Tensor] = backbone(model)(**batch, output_hidden_states=True).hidden_states
         return states

@@ -22,7 +22,7 @@ import pluggy
 
 from adapterhub_fin.errors import PluginError, PolicyViolation, UnknownName
 from adapterhub_fin.plugin import hooks
-from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method, Metric, StoreKind
+from adapterhub_fin.plugin.descriptions import Base, Corpus, Description, Head, Merger, Method, Metric, StoreKind
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.veto import may_hold_veto
 
@@ -40,6 +40,7 @@ CONTRIBUTIONS: dict[str, type[Description]] = {
     "ahf_mergers": Merger,
     "ahf_stores": StoreKind,
     "ahf_metrics": Metric,
+    "ahf_bases": Base,
 }
 D = TypeVar("D", bound=Description)
 log = logging.getLogger(__name__)

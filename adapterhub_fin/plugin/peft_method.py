@@ -44,7 +44,7 @@ class PeftMethod(MethodImplementation):
 
     def _attach_checked(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         """Attach a new adapter; BadRecipe where a name in its configuration matches nothing of the model."""
-        from adapterhub_fin.plugin.backbone import unwrapped, vocabulary_size
+        from adapterhub_fin.plugin.model_parts import unwrapped, vocabulary_size
 
         inner, asked = unwrapped(model), copy.deepcopy(config)
         modules, parameters = dict(inner.named_modules()), dict(inner.named_parameters())
@@ -105,7 +105,7 @@ class PeftMethod(MethodImplementation):
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
         from peft import get_peft_model_state_dict
 
-        from adapterhub_fin.plugin.backbone import ADAPTER_NAME
+        from adapterhub_fin.plugin.model_parts import ADAPTER_NAME
 
         # A bool, not "auto", which looks the base up on the network (peft 1452).
         try:

@@ -29,7 +29,7 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
     A head is left out: LoRA on `classifier` would save its update and never its weight. Raises BadRecipe where a
     wanted layer does not exist.
     """
-    from adapterhub_fin.plugin.backbone import backbone_prefix, unwrapped
+    from adapterhub_fin.plugin.model_parts import backbone_prefix, unwrapped
 
     inner, prefix = unwrapped(model), backbone_prefix(model)
     uncalled = _UNCALLED.get(_model_type(inner), ())

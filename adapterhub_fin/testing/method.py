@@ -114,7 +114,7 @@ class MethodContract(AtTheBench):
         assert not differing, f"stored otherwise than `tensors` gives them: {differing[:3]}"
 
     def test_no_runtime_name_is_stored(self, trained: Trained) -> None:
-        from adapterhub_fin.plugin.backbone import ADAPTER_NAME
+        from adapterhub_fin.plugin.model_parts import ADAPTER_NAME
 
         for path in trained.run.version.files.rglob("*"):
             assert not ADAPTER_NAME.search(path.name), f"a adapter_name stands in the file name {path.name}"

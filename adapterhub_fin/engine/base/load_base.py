@@ -14,7 +14,7 @@ from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.padding import padding, rows_of
 from adapterhub_fin.errors import PluginError, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
-from adapterhub_fin.plugin.backbone import bare, outside_backbone
+from adapterhub_fin.plugin.model_parts import bare, outside_backbone
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:

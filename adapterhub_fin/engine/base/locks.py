@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.errors import Refused
-from adapterhub_fin.plugin.backbone import backbone
+from adapterhub_fin.plugin.model_parts import backbone
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES, TensorFile
 from adapterhub_fin.errors import BaseNotFound, NotAnAdapter, Refused, WrongTensors
-from adapterhub_fin.plugin.backbone import backbone_prefix
+from adapterhub_fin.plugin.model_parts import backbone_prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

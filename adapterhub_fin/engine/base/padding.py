@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import WrongBase
-from adapterhub_fin.plugin.backbone import unwrapped
+from adapterhub_fin.plugin.model_parts import unwrapped
 
 if TYPE_CHECKING:
     from torch import nn

@@ -18,8 +18,8 @@ from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.merging.parameters import AdaptedParameter, Kind
 from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import BadRecipe, Unsupported, WrongBase
-from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin.plugin.low_rank import LowRank
+from adapterhub_fin.plugin.model_parts import outside_backbone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -19,8 +19,8 @@ from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.importing.read_folder import is_unserved
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.errors import Refused
-from adapterhub_fin.plugin.backbone import vocabulary_size
 from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.plugin.model_parts import vocabulary_size
 from adapterhub_fin_registry.model.manifest import Base
 
 if TYPE_CHECKING:

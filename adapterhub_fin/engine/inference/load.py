@@ -50,10 +50,10 @@ from adapterhub_fin.engine.peft.embeddings import (
 )
 from adapterhub_fin.engine.peft.read_back import check_fits
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName, WrongBase
-from adapterhub_fin.plugin.backbone import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.heads import CausalHead
 from adapterhub_fin.plugin.interfaces import AttachContext
+from adapterhub_fin.plugin.model_parts import backbone, unwrapped, vocabulary_size
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.adapter_names import sharing_copy
-from adapterhub_fin.plugin.backbone import backbone_prefix
 from adapterhub_fin.plugin.base_changes import changes_biases, changes_weights
+from adapterhub_fin.plugin.model_parts import backbone_prefix
 
 
 def bare_base(model: PeftModel) -> nn.Module:

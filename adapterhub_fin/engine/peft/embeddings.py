@@ -17,7 +17,7 @@ from safetensors import safe_open
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.errors import WrongBase
 from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS, bare_name, head_modules
-from adapterhub_fin.plugin.backbone import unwrapped, vocabulary_size
+from adapterhub_fin.plugin.model_parts import unwrapped, vocabulary_size
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:

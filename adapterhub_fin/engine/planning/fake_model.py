@@ -16,7 +16,7 @@ from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES
 from adapterhub_fin.engine.planning.private_torch import FakeTensorMode
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
-from adapterhub_fin.plugin.backbone import outside_backbone
+from adapterhub_fin.plugin.model_parts import outside_backbone
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:

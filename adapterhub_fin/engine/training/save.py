@@ -21,10 +21,10 @@ from adapterhub_fin.engine.peft.changed_rows import base_folder, changed_rows
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.engine.peft.read_back import check_reload
 from adapterhub_fin.engine.peft.tensors import active_adapter, write_peft_folder
-from adapterhub_fin.plugin.backbone import outside_backbone
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.model_parts import outside_backbone
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 

@@ -86,7 +86,7 @@ class Regress(SequenceHead):
         """Two layers in place of the last; the name of the module they stand in."""
         from torch import nn
 
-        from adapterhub_fin.plugin.backbone import outside_backbone
+        from adapterhub_fin.plugin.model_parts import outside_backbone
 
         for name in reversed(outside_backbone(model)):
             last = getattr(model, name)

@@ -101,7 +101,7 @@ def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
     """What the base makes of a text, (tokens, layers x 2 x width): its cache, or its key and value projections."""
     import torch
 
-    from adapterhub_fin.plugin.backbone import backbone
+    from adapterhub_fin.plugin.model_parts import backbone
 
     core, training = backbone(model), model.training
     caches = {"use_cache": True} if "use_cache" in signature(core.forward).parameters else {}

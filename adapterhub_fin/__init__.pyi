@@ -1,0 +1,214 @@
+from adapterhub_fin._version import __version__ as __version__
+from adapterhub_fin.engine.evaluation.diff import (
+    diff as diff,
+)
+from adapterhub_fin.engine.evaluation.evaluate import (
+    Evaluation as Evaluation,
+)
+from adapterhub_fin.engine.evaluation.evaluate import (
+    evaluate as evaluate,
+)
+from adapterhub_fin.engine.folding.extracting import (
+    extract as extract,
+)
+from adapterhub_fin.engine.inference.load import (
+    attach as attach,
+)
+from adapterhub_fin.engine.inference.load import (
+    load as load,
+)
+from adapterhub_fin.engine.merging.merge import (
+    Merge as Merge,
+)
+from adapterhub_fin.engine.merging.merge import (
+    merge as merge,
+)
+from adapterhub_fin.engine.planning.plan import (
+    Plan as Plan,
+)
+from adapterhub_fin.engine.planning.plan import (
+    plan as plan,
+)
+from adapterhub_fin.engine.training.save import (
+    save as save,
+)
+from adapterhub_fin.engine.training.series import (
+    Series as Series,
+)
+from adapterhub_fin.engine.training.series import (
+    preview_series as preview_series,
+)
+from adapterhub_fin.engine.training.series import (
+    train_series as train_series,
+)
+from adapterhub_fin.engine.training.train import (
+    preview as preview,
+)
+from adapterhub_fin.engine.training.train import (
+    train as train,
+)
+from adapterhub_fin.errors import (
+    AdapterHubError as AdapterHubError,
+)
+from adapterhub_fin.errors import (
+    BadConfiguration as BadConfiguration,
+)
+from adapterhub_fin.errors import (
+    BadCorpus as BadCorpus,
+)
+from adapterhub_fin.errors import (
+    BadEvent as BadEvent,
+)
+from adapterhub_fin.errors import (
+    BadInstant as BadInstant,
+)
+from adapterhub_fin.errors import (
+    BadKey as BadKey,
+)
+from adapterhub_fin.errors import (
+    BadManifest as BadManifest,
+)
+from adapterhub_fin.errors import (
+    BadMerge as BadMerge,
+)
+from adapterhub_fin.errors import (
+    BadQuery as BadQuery,
+)
+from adapterhub_fin.errors import (
+    BadRecipe as BadRecipe,
+)
+from adapterhub_fin.errors import (
+    BadReference as BadReference,
+)
+from adapterhub_fin.errors import (
+    BadSignature as BadSignature,
+)
+from adapterhub_fin.errors import (
+    BadText as BadText,
+)
+from adapterhub_fin.errors import (
+    BaseNotFound as BaseNotFound,
+)
+from adapterhub_fin.errors import (
+    Corrupted as Corrupted,
+)
+from adapterhub_fin.errors import (
+    LookAhead as LookAhead,
+)
+from adapterhub_fin.errors import (
+    NotAnAdapter as NotAnAdapter,
+)
+from adapterhub_fin.errors import (
+    NotFinite as NotFinite,
+)
+from adapterhub_fin.errors import (
+    NotFound as NotFound,
+)
+from adapterhub_fin.errors import (
+    PluginError as PluginError,
+)
+from adapterhub_fin.errors import (
+    PolicyViolation as PolicyViolation,
+)
+from adapterhub_fin.errors import (
+    ReadOnly as ReadOnly,
+)
+from adapterhub_fin.errors import (
+    Refused as Refused,
+)
+from adapterhub_fin.errors import (
+    TrainingFailed as TrainingFailed,
+)
+from adapterhub_fin.errors import (
+    UnknownName as UnknownName,
+)
+from adapterhub_fin.errors import (
+    Unreachable as Unreachable,
+)
+from adapterhub_fin.errors import (
+    Unsupported as Unsupported,
+)
+from adapterhub_fin.errors import (
+    WriteFailed as WriteFailed,
+)
+from adapterhub_fin.errors import (
+    WrongBase as WrongBase,
+)
+from adapterhub_fin.errors import (
+    WrongTensors as WrongTensors,
+)
+from adapterhub_fin.exporting.checking import (
+    check as check,
+)
+from adapterhub_fin.exporting.exporting import (
+    export as export,
+)
+from adapterhub_fin.plugin.descriptions import (
+    Corpus as Corpus,
+)
+from adapterhub_fin.plugin.descriptions import (
+    Head as Head,
+)
+from adapterhub_fin.plugin.descriptions import (
+    Merger as Merger,
+)
+from adapterhub_fin.plugin.descriptions import (
+    Method as Method,
+)
+from adapterhub_fin.plugin.descriptions import (
+    Metric as Metric,
+)
+from adapterhub_fin.plugin.descriptions import (
+    StoreKind as StoreKind,
+)
+from adapterhub_fin.plugin.heads import (
+    Estimate as Estimate,
+)
+from adapterhub_fin.plugin.heads import (
+    Likelihood as Likelihood,
+)
+from adapterhub_fin.plugin.heads import (
+    Prediction as Prediction,
+)
+from adapterhub_fin.plugin.hooks import (
+    hookimpl as hookimpl,
+)
+from adapterhub_fin.plugin.interfaces import (
+    AttachContext as AttachContext,
+)
+from adapterhub_fin.plugin.interfaces import (
+    BoundedNow as BoundedNow,
+)
+from adapterhub_fin.plugin.interfaces import (
+    KnownAt as KnownAt,
+)
+from adapterhub_fin.plugin.interfaces import (
+    Rows as Rows,
+)
+from adapterhub_fin.plugin.manager import (
+    register as register,
+)
+from adapterhub_fin.publishing import (
+    import_folder as import_folder,
+)
+from adapterhub_fin.publishing import (
+    publish as publish,
+)
+from adapterhub_fin.publishing import (
+    pull as pull,
+)
+from adapterhub_fin.recipe.recipe import (
+    Recipe as Recipe,
+)
+from adapterhub_fin.registries import (
+    Registry as Registry,
+)
+from adapterhub_fin.registries import (
+    RegistryChain as RegistryChain,
+)
+from adapterhub_fin_registry import (
+    Manifest as Manifest,
+)
+from adapterhub_fin_registry import (
+    Version as Version,
+)

@@ -1,0 +1,129 @@
+from adapterhub_fin.errors import (
+    AdapterHubError as AdapterHubError,
+)
+from adapterhub_fin.errors import (
+    BadCorpus as BadCorpus,
+)
+from adapterhub_fin.errors import (
+    BadInstant as BadInstant,
+)
+from adapterhub_fin.errors import (
+    BadManifest as BadManifest,
+)
+from adapterhub_fin.errors import (
+    BadMerge as BadMerge,
+)
+from adapterhub_fin.errors import (
+    BadRecipe as BadRecipe,
+)
+from adapterhub_fin.errors import (
+    BadReference as BadReference,
+)
+from adapterhub_fin.errors import (
+    NotAnAdapter as NotAnAdapter,
+)
+from adapterhub_fin.errors import (
+    NotFinite as NotFinite,
+)
+from adapterhub_fin.errors import (
+    PluginError as PluginError,
+)
+from adapterhub_fin.errors import (
+    PolicyViolation as PolicyViolation,
+)
+from adapterhub_fin.errors import (
+    UnknownName as UnknownName,
+)
+from adapterhub_fin.errors import (
+    WrongBase as WrongBase,
+)
+from adapterhub_fin.errors import (
+    WrongTensors as WrongTensors,
+)
+from adapterhub_fin.plugin.adapter_files import CONFIG as CONFIG
+from adapterhub_fin.plugin.adapter_files import PREFIX as PREFIX
+from adapterhub_fin.plugin.adapter_files import WEIGHTS as WEIGHTS
+from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN as CALENDAR_PATTERN
+from adapterhub_fin.plugin.calendars import SPAN_PATTERN as SPAN_PATTERN
+from adapterhub_fin.plugin.calendars import Offset as Offset
+from adapterhub_fin.plugin.descriptions import Base as Base
+from adapterhub_fin.plugin.descriptions import Corpus as Corpus
+from adapterhub_fin.plugin.descriptions import Head as Head
+from adapterhub_fin.plugin.descriptions import Merger as Merger
+from adapterhub_fin.plugin.descriptions import Method as Method
+from adapterhub_fin.plugin.descriptions import Metric as Metric
+from adapterhub_fin.plugin.descriptions import StoreKind as StoreKind
+from adapterhub_fin.plugin.examples import IGNORED as IGNORED
+from adapterhub_fin.plugin.heads import (
+    CausalHead as CausalHead,
+)
+from adapterhub_fin.plugin.heads import (
+    Estimate as Estimate,
+)
+from adapterhub_fin.plugin.heads import (
+    HeadImplementation as HeadImplementation,
+)
+from adapterhub_fin.plugin.heads import (
+    Likelihood as Likelihood,
+)
+from adapterhub_fin.plugin.heads import (
+    MergeableHead as MergeableHead,
+)
+from adapterhub_fin.plugin.heads import (
+    Messages as Messages,
+)
+from adapterhub_fin.plugin.heads import (
+    Prediction as Prediction,
+)
+from adapterhub_fin.plugin.heads import (
+    SequenceHead as SequenceHead,
+)
+from adapterhub_fin.plugin.hooks import hookimpl as hookimpl
+from adapterhub_fin.plugin.interfaces import (
+    AttachContext as AttachContext,
+)
+from adapterhub_fin.plugin.interfaces import (
+    BoundedNow as BoundedNow,
+)
+from adapterhub_fin.plugin.interfaces import (
+    CorpusImplementation as CorpusImplementation,
+)
+from adapterhub_fin.plugin.interfaces import (
+    KnownAt as KnownAt,
+)
+from adapterhub_fin.plugin.interfaces import (
+    LoraFactors as LoraFactors,
+)
+from adapterhub_fin.plugin.interfaces import (
+    MergerImplementation as MergerImplementation,
+)
+from adapterhub_fin.plugin.interfaces import (
+    MethodImplementation as MethodImplementation,
+)
+from adapterhub_fin.plugin.interfaces import (
+    Published as Published,
+)
+from adapterhub_fin.plugin.interfaces import (
+    Rows as Rows,
+)
+from adapterhub_fin.plugin.interfaces import (
+    StoreImplementation as StoreImplementation,
+)
+from adapterhub_fin.plugin.interfaces import (
+    ThirdPartyAdapter as ThirdPartyAdapter,
+)
+from adapterhub_fin.plugin.low_rank import LowRank as LowRank
+from adapterhub_fin.plugin.low_rank import numerical_rank as numerical_rank
+from adapterhub_fin.plugin.low_rank import total as total
+from adapterhub_fin.plugin.model_parts import backbone as backbone
+from adapterhub_fin.plugin.model_parts import outside_backbone as outside_backbone
+from adapterhub_fin.plugin.options import NoOptions as NoOptions
+from adapterhub_fin.plugin.options import Options as Options
+from adapterhub_fin.plugin.peft_fields import fields_of as fields_of
+from adapterhub_fin.plugin.peft_fields import peft_release as peft_release
+from adapterhub_fin.plugin.peft_fields import stated as stated
+from adapterhub_fin.plugin.peft_method import PeftMethod as PeftMethod
+from adapterhub_fin.plugin.peft_method import peft_model as peft_model
+from adapterhub_fin.plugin.target_layers import linear_layers as linear_layers
+from adapterhub_fin.plugin.texts import MARK as MARK
+from adapterhub_fin.plugin.texts import problem as problem
