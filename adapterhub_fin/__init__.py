@@ -8,8 +8,7 @@ from typing import Any
 from adapterhub_fin._version import __version__ as __version__
 from adapterhub_fin_registry._public_names import public_names
 
-_public, __dir__, _names = public_names(__name__)
-__all__ = [*_names, "__version__"]
+_public, __dir__, __all__ = public_names(__name__)
 _RETIRED = {"Known": "KnownAt", "Site": "AttachContext"}  # renamed before the first release
 
 

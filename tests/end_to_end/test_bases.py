@@ -65,6 +65,12 @@ def test_a_plugin_brings_a_base_with_its_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     globals()["folder_of_test_base"] = lambda: tmp_path
     target = f"{__name__}:folder_of_test_base"
-    ahf.register(Base(name="house-base", summary="A base of the house.", target=target, repository="house/base"))
+
+    class House:
+        @ahf.hookimpl
+        def ahf_bases(self) -> list[Base]:
+            return [Base(name="house-base", summary="A base of the house.", target=target, repository="house/base")]
+
+    ahf.register(House())
     source = find_base(BaseChoice.read("house-base"))
     assert (source.folder, source.repository, source.known) == (tmp_path, "house/base", None)

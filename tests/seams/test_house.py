@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -60,7 +62,6 @@ def test_the_error_tree_in_the_docstring_is_the_tree() -> None:
 
 
 def test_the_face_names_what_it_has() -> None:
-    assert {*adapterhub_fin._HOME, "__version__"} == set(adapterhub_fin.__all__)
     for name in adapterhub_fin.__all__:
         assert getattr(adapterhub_fin, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -90,3 +91,21 @@ def test_every_page_stands_in_an_index() -> None:
         listed = set(re.findall(r"^([\w/-]+)$", index.read_text(encoding="utf-8"), re.MULTILINE))
         here = {path.stem for path in index.parent.glob("*.md") if path.name != "index.md"}
         assert here <= listed, f"{index} lacks {sorted(here - listed)}"
+
+
+@pytest.mark.parametrize("package", ["adapterhub_fin", "adapterhub_fin.plugin", "adapterhub_fin_registry"])
+def test_every_public_name_stands_once_in_the_stub_and_is_there(package: str) -> None:
+    module = importlib.import_module(package)
+    stub = ast.parse(Path(str(module.__file__)).with_suffix(".pyi").read_text(encoding="utf-8"))
+    names = [alias.name for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(names) == sorted(set(names)) == sorted(module.__all__)
+    for name in names:
+        assert getattr(module, name) is not None and name in dir(module)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(("old", "new"), [("Site", "AttachContext"), ("Known", "KnownAt")])
+def test_a_retired_name_names_its_successor(old: str, new: str) -> None:
+    with pytest.raises(AttributeError, match=rf"adapterhub_fin\.{old} is now adapterhub_fin\.{new}"):
+        getattr(adapterhub_fin, old)
