@@ -88,7 +88,7 @@ def deltas(folder: Path) -> dict[str, Any]:
     from adapterhub_fin.engine.merging.changes import open_changes
 
     changes = open_changes(folder, folder.name)
-    return {name: changes.change(name).to(_double()).dense() for name in changes.places}
+    return {name: changes.change(name).to(_double()).dense() for name in changes.parameters}
 
 
 def _double() -> Any:

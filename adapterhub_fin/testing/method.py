@@ -146,9 +146,9 @@ class MethodContract(AtTheBench):
         model, tokenizer, _ = trained.bench.model(version)
         changes, plain = changes_of(version), _answers(model, tokenizer, adapter.max_length)
         weights = dict(model.named_parameters())
-        for name, place in changes.places.items():
-            weights[name].data += changes.change(name).dense().reshape(place.shape)
-        for name in changes.whole:
+        for name, parameter in changes.parameters.items():
+            weights[name].data += changes.change(name).dense().reshape(parameter.shape)
+        for name in changes.full_shapes:
             weights[name].data.copy_(changes.values(name))
         found, wanted = _answers(model, tokenizer, adapter.max_length), adapter.logits(TEXTS).cpu()
         off, effect = float((found - wanted).norm()), float((wanted - plain).norm())

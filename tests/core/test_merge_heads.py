@@ -25,7 +25,9 @@ def parent(called: str, head: dict[str, Any] | None, values: dict[str, Tensor], 
     """What a merge asks of a parent, without its files."""
     modules = sorted({name.rpartition(".")[0] for name in values})
     shapes = {name: tuple(value.shape) for name, value in values.items()}
-    changes = SimpleNamespace(whole=shapes, values=values.__getitem__, modules=tuple(modules), config=config)
+    changes = SimpleNamespace(
+        full_shapes=shapes, values=values.__getitem__, modules_to_save=tuple(modules), config=config
+    )
     stored = None if head is None else Head(**{"modules_to_save": modules, "options": {}, **head})
     return SimpleNamespace(
         called=called, changes=changes, version=SimpleNamespace(manifest=SimpleNamespace(head=stored))
@@ -115,7 +117,7 @@ def test_the_widest_type_is_stored_and_counters_must_agree() -> None:
     assert merge_heads([one, other], weights(1, 1)).values[WEIGHT].dtype == torch.float32
     assert merge_heads([one, one], weights(1, 1)).values[WEIGHT].dtype == torch.float16
     for each, steps in ((one, 3), (other, 3)):
-        each.changes.whole["bn.steps"] = ()
+        each.changes.full_shapes["bn.steps"] = ()
         values = each.changes.values
         each.changes.values = lambda name, values=values, steps=steps: (
             torch.tensor(steps) if name == "bn.steps" else values(name)
@@ -143,12 +145,12 @@ def test_what_is_no_average_is_refused() -> None:
         with pytest.raises(BadMerge, match=re.escape(said)):
             merge_heads([one, other], weights(1, 1))
     smaller = classifier("a/1", NAMES, 1)
-    smaller.changes.whole[POOLER] = (4, 5)
+    smaller.changes.full_shapes[POOLER] = (4, 5)
     with pytest.raises(
         BadMerge, match=re.escape("pooler.dense.weight of the shape (4, 4) and a/1 of the shape (4, 5)")
     ):
         merge_heads([one, smaller], weights(1, 1))
-    del smaller.changes.whole[POOLER]
+    del smaller.changes.full_shapes[POOLER]
     with pytest.raises(BadMerge, match=re.escape("pooler.dense.weight of the shape (4, 4) and a/1 not at all")):
         merge_heads([one, smaller], weights(1, 1))
     nameless = [classifier(f"a/{place}", ["LABEL_0", "LABEL_1", "LABEL_2"], place) for place in (0, 1)]

@@ -15,7 +15,7 @@ from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.plugin.low_rank import LowRank
 
 
-def manner(using: str = "dare-linear", seed: int = 0, rank: Any = None, **options: Any) -> MergeSettings:
+def settings(using: str = "dare-linear", seed: int = 0, rank: Any = None, **options: Any) -> MergeSettings:
     return MergeSettings.of(using, options, None, rank, seed)
 
 
@@ -25,7 +25,7 @@ def changes() -> list[LowRank]:
 
 
 def drawn(name: str, seed: int) -> Tensor:
-    return manner(seed=seed).combine(changes(), (1.0, 1.0), name).change.dense()
+    return settings(seed=seed).combine(changes(), (1.0, 1.0), name).change.dense()
 
 
 def test_draws_follow_from_the_seed_and_the_parameter_s_name() -> None:
@@ -38,21 +38,21 @@ def test_draws_follow_from_the_seed_and_the_parameter_s_name() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
 def test_a_seed_is_one_that_a_manifest_records(seed: int) -> None:
-    with pytest.raises(BadMerge, match=f"the seed {seed} is no whole number from 0"):
-        manner(seed=seed)
-    assert manner(seed=2**63 - 1).seed == 2**63 - 1 and manner(seed=0).seed == 0
+    with pytest.raises(BadMerge, match=f"the seed {seed} is not a whole number from 0"):
+        settings(seed=seed)
+    assert settings(seed=2**63 - 1).seed == 2**63 - 1 and settings(seed=0).seed == 0
 
 
 @pytest.mark.parametrize("rank", [0, -1, 0.0, 1.5, -0.1, 2**63])
 def test_a_rank_is_checked_before_anything_is_read(rank: Any) -> None:
     with pytest.raises(BadMerge, match="a rank is a whole number from 1, or the share"):
-        manner(rank=rank)
+        settings(rank=rank)
 
 
 def test_what_goes_wrong_names_its_parameter() -> None:
     huge = [LowRank(torch.full((2, 1), 1e30), torch.full((1, 2), 1e30))] * 2
     with pytest.raises(BadMerge, match="a.weight: adapter 1 of 2 changes it by"):
-        manner().combine(huge, (1.0, 1.0), "a.weight")
+        settings().combine(huge, (1.0, 1.0), "a.weight")
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_a_merge_is_stored_in_the_widest_type_and_float32_at_least(
 ) -> None:
     parents: Any = [SimpleNamespace(changes=SimpleNamespace(dtypes=(each,))) for each in dtypes]
     head: Any = SimpleNamespace(origin=None)
-    assert MergePlan(parents, manner(), Weights((1.0,)), {}, head, []).dtype == widest
+    assert MergePlan(parents, settings(), Weights((1.0,)), {}, head, []).dtype == widest
 
 
 def test_weights_that_no_head_takes_are_said_to_be_left_out() -> None:
     """Of a merge that takes one adapter's head, what the others bring."""
     parents: Any = [
-        SimpleNamespace(called=called, changes=SimpleNamespace(modules=modules))
+        SimpleNamespace(called=called, changes=SimpleNamespace(modules_to_save=modules))
         for called, modules in (("a/1", ("classifier",)), ("a/2", ("score", "classifier", "pooler")), ("a/3", ()))
     ]
     head: Any = SimpleNamespace(modules_to_save=("classifier", "norm"))
-    assert _left_out(parents, head) == ["a/2: the weights it brings of pooler, score are left out"]
+    assert _left_out(parents, head) == ["a/2: its weights of pooler, score are left out"]

@@ -18,8 +18,8 @@ DENSE = "encoder.layer.0.output.dense"
 def test_by_default_all_count_alike() -> None:
     assert Weights.of(TWO).usual == (0.5, 0.5)
     assert Weights.of(("a", "b", "c", "d")).usual == (0.25,) * 4
-    assert Weights.of(TWO, each=1.0).usual == (1.0, 1.0), "a merger may sum where others average"
-    assert Weights.of(TWO, (2, -0.5), each=1.0).usual == (2.0, -0.5), "what was given counts, of any sign and sum"
+    assert Weights.of(TWO, default=1.0).usual == (1.0, 1.0), "a merger may sum where others average"
+    assert Weights.of(TWO, (2, -0.5), default=1.0).usual == (2.0, -0.5), "what was given counts, of any sign and sum"
 
 
 @pytest.mark.parametrize(

@@ -248,13 +248,13 @@ def test_a_version_is_resized_to_the_best_of_a_smaller_rank(trained: Run, tmp_pa
     registry = ahf.Registry(shutil.copytree(trained.version.folder.parents[4], tmp_path / "copy"))
     made = merge(["acme/tone@1"], rank=2, into="acme/small", registry=registry)
     assert made.version is not None
-    whole = open_changes(registry.path("acme/tone@1"), "whole", heads=("classifier",))
-    small = open_changes(registry.path("acme/small"), "small", heads=("classifier",))
-    assert whole.places.keys() == small.places.keys()
+    whole = open_changes(registry.path("acme/tone@1"), "whole", modules_to_save=("classifier",))
+    small = open_changes(registry.path("acme/small"), "small", modules_to_save=("classifier",))
+    assert whole.parameters.keys() == small.parameters.keys()
     for each in made.modules:
         u, values, v = torch.linalg.svd(whole.change(each.name).to(torch.float64).dense(), full_matrices=False)
         best, found = u[:, :2] * values[:2] @ v[:2], small.change(each.name).to(torch.float64)
         assert found.rank == each.rank == 2
         assert torch.linalg.matrix_norm(found.dense() - best) < 1e-6 * values[0]
         assert each.energy == pytest.approx(float(values[:2].square().sum() / values.square().sum()), abs=1e-9)
-    assert all(torch.equal(whole.values(name), small.values(name)) for name in whole.whole)
+    assert all(torch.equal(whole.values(name), small.values(name)) for name in whole.full_shapes)

@@ -83,12 +83,12 @@ def test_every_kind_of_layer_is_folded_as_peft_folds_it(dora: bool, tmp_path: Pa
     model.save_pretrained(tmp_path, save_embedding_layers=False)
     after = model.merge_and_unload().state_dict()
     changes, loss = open_changes(tmp_path, "it", base_at_hand=True), Loss(None)
-    for name, place in changes.places.items():
-        change = FoldedChange(place, changes.change(name), changes.magnitude(name), transposed=False)
+    for name, parameter in changes.parameters.items():
+        change = FoldedChange(parameter, changes.change(name), changes.magnitude(name), transposed=False)
         folded = loss.fold(name, change, before[name], before[name], torch.float64)
         assert torch.allclose(folded, after[name], rtol=1e-9, atol=1e-12), name
         assert not torch.allclose(folded, before[name], rtol=1e-3)
-    assert len(changes.places) == 4 and loss.relative() == {"rounding": 0.0}
+    assert len(changes.parameters) == 4 and loss.relative() == {"rounding": 0.0}
 
 
 def test_a_merged_folder_answers_as_the_adapter(trained: Run, encoder: Path, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_base_in_bfloat16_is_rounded_once_and_the_loss_is_told(
     before, after = load_file(half / WEIGHTS), load_file(done.folder / WEIGHTS)
     changes = open_changes(ahf.Registry().path(reference), "it")
     off, size = 0.0, 0.0
-    for name in changes.places:
+    for name in changes.parameters:
         added = changes.change(name).to(torch.float64).dense()
         wanted = before[name].double() + added
         assert torch.equal(after[name], wanted.to(torch.bfloat16))
@@ -285,7 +285,7 @@ def test_a_base_in_bfloat16_is_rounded_once_and_the_loss_is_told(
     assert done.folded.losses["rounding"] == pytest.approx((off / size) ** 0.5, rel=1e-3)
     assert done.folded.losses["rounding"] > 1e-3
     assert {str(value.dtype) for value in after.values()} == {"torch.bfloat16"}
-    assert all(torch.equal(after[name], before[name]) for name in before.keys() - changes.places.keys())
+    assert all(torch.equal(after[name], before[name]) for name in before.keys() - changes.parameters.keys())
     assert AutoModelForCausalLM.from_pretrained(done.folder).dtype == torch.bfloat16
 
 

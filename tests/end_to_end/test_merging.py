@@ -382,7 +382,7 @@ class TestRefusals:
         (tmp_path / "theirs" / "README.md").unlink()
         ahf.import_folder(tmp_path / "theirs", "acme/theirs", base="acme/tiny", labels=LABELS)
         made = ahf.merge(["acme/a", "acme/theirs"], into="acme/x")
-        assert made.warnings == ["acme/theirs@1: that its base is acme/tiny is only declared, and was taken as it is"]
+        assert made.warnings == ["acme/theirs@1: its base acme/tiny is declared and was not verified"]
         assert made.version is not None and made.version.manifest.base.fingerprint == "verified"
         assert made.version.manifest.recipe is not None
         assert made.version.manifest.recipe["merge"]["notes"] == made.warnings
@@ -595,7 +595,7 @@ def test_another_method_joins_by_its_factors(
             ahf.merge(["acme/a", "acme/outer"], into="acme/x")
         return
     changed(kept, "acme/outer", "acme/more", {"bias": torch.ones(32)}, tmp_path)
-    with pytest.raises(ahf.BadMerge, match="acme/more@1 can't be merged: bias is no part known here"):
+    with pytest.raises(ahf.BadMerge, match="acme/more@1 can't be merged: bias is no part of LoRA"):
         ahf.merge(["acme/a", "acme/more"], into="acme/x")
     changed(kept, "acme/outer", "acme/torn", {"column": torch.ones(32, 2, 2)}, tmp_path)
     with pytest.raises(ahf.PluginError, match="the method outer-outer could not read acme/torn@1"):
@@ -620,5 +620,5 @@ def test_the_examples_of_the_page_run(kept: ahf.Registry, encoder: Path) -> None
 
 def test_a_change_is_read_without_its_siblings(kept: ahf.Registry) -> None:
     changes = changes_of(kept.resolve("acme/a"))
-    name, place = next(iter(changes.places.items()))
-    assert changes.change(name).shape == place.matrix and changes.modules == ("classifier",)
+    name, parameter = next(iter(changes.parameters.items()))
+    assert changes.change(name).shape == parameter.matrix and changes.modules_to_save == ("classifier",)

@@ -128,13 +128,15 @@ def test_what_is_read_is_what_peft_adds(kind: str, saved: Saved) -> None:
     folder = saved(PLANS[kind])
     found, expected = open_changes(folder, "it", method=method(PLANS[kind])), added(folder)
     whole = {
-        name: value - dict(base().named_parameters())[name] for name in found.whole for value in [found.values(name)]
+        name: value - dict(base().named_parameters())[name]
+        for name in found.full_shapes
+        for value in [found.values(name)]
     }
-    assert (found.places.keys() | whole.keys()) == {name for name, change in expected.items() if change.any()}
-    for name, place in found.places.items():
-        wanted = expected[name].T if place.module == "turned" else expected[name]
-        assert place.shape == tuple(wanted.shape)
-        assert torch.allclose(found.change(name).dense().reshape(place.shape), wanted, rtol=1e-6, atol=1e-12), name
+    assert (found.parameters.keys() | whole.keys()) == {name for name, change in expected.items() if change.any()}
+    for name, parameter in found.parameters.items():
+        wanted = expected[name].T if parameter.module == "turned" else expected[name]
+        assert parameter.shape == tuple(wanted.shape)
+        assert torch.allclose(found.change(name).dense().reshape(parameter.shape), wanted, rtol=1e-6, atol=1e-12), name
     assert all(torch.allclose(whole[name], expected[name]) for name in whole)
 
 
@@ -197,7 +199,7 @@ def retype(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 STRAY = {
-    "deep.0.bias": "no part known here",  # as `bias: all` stores it, in a layer that is adapted too
+    "deep.0.bias": "no part of LoRA",  # as `bias: all` stores it, in a layer that is adapted too
     "words.token_adapter.trainable_tokens_delta": "trained tokens",
     "deep.0.lora_magnitude_vector": "DoRA's magnitude",
 }

@@ -45,10 +45,10 @@ class Extracted:
 class ExtractedChanges:
     """What a LoRA will hold, and what was found on the way."""
 
-    places: dict[str, AdaptedParameter] = field(default_factory=dict)
+    parameters: dict[str, AdaptedParameter] = field(default_factory=dict)
     changes: dict[str, LowRank] = field(default_factory=dict)
-    whole: dict[str, Tensor] = field(default_factory=dict)
-    modules: tuple[str, ...] = ()
+    full_weights: dict[str, Tensor] = field(default_factory=dict)
+    modules_to_save: tuple[str, ...] = ()
     extracted: list[Extracted] = field(default_factory=list)
     left_out: dict[str, float] = field(default_factory=dict)
     unchanged: int = 0
@@ -87,13 +87,13 @@ class Differences:
                 else:
                     self._take(key, kind, rank, found)
                 move(1)
-        if not found.places:
+        if not found.parameters:
             raise Unsupported("no matrix of the tuned model differs from its base: there is nothing for a LoRA to hold")
         for key in [key for key in changed if kinds[key] == "bias"]:  # PEFT has it only where it has a matrix
             self._add_zero(key, found)
         self._bring(brought, found)
-        found.places = dict(sorted(found.places.items()))
-        adapted = {place.module for place in found.places.values()}
+        found.parameters = dict(sorted(found.parameters.items()))
+        adapted = {place.module for place in found.parameters.values()}
         ends = tuple(f".{module}" for module in adapted)
         found.alike = any(name.endswith(ends) for name in self.modules if name not in adapted)
         return found
@@ -166,7 +166,7 @@ class Differences:
         if isinstance(self.modules[module], Conv1D) and kind == "linear":
             difference, found.transposed = difference.T, True
         place = AdaptedParameter(module, kind, tuple(difference.shape))
-        found.places[key] = place
+        found.parameters[key] = place
         if kind == "bias":
             found.changes[key] = LowRank(difference[:, None], difference.new_ones(1, 1))
             return
@@ -179,22 +179,22 @@ class Differences:
         module = key.rpartition(".")[0]
         weight = f"{module}.weight"
         stored = self._stored(self.origin, weight)
-        if weight in found.places or stored is None:
+        if weight in found.parameters or stored is None:
             return
         shape, layer = stored.shape, self.modules[module]
         shape = shape[::-1] if isinstance(layer, Conv1D) else shape
-        found.places[weight] = AdaptedParameter(
+        found.parameters[weight] = AdaptedParameter(
             module, "convolution" if isinstance(layer, CONVOLUTIONS) else "linear", shape
         )
-        found.changes[weight] = LowRank.zero(found.places[weight].matrix, found.dtype)
+        found.changes[weight] = LowRank.zero(found.parameters[weight].matrix, found.dtype)
 
     def _bring(self, keys: Sequence[str], found: ExtractedChanges) -> None:
         """The modules that hold these parameters, whole; Refused names one that holds modules of its own."""
         owners = outermost(sorted({self._owner(key) for key in keys}))
         # PEFT takes every module whose name ends with one of these, as in `norm` and `input_layernorm`.
-        found.modules = outermost([name for name in self.modules if owners and name.endswith(owners)])
-        inside = tuple(f"{module}." for module in found.modules)
-        if adapted := [name for name in found.places if name.startswith(inside)]:
+        found.modules_to_save = outermost([name for name in self.modules if owners and name.endswith(owners)])
+        inside = tuple(f"{module}." for module in found.modules_to_save)
+        if adapted := [name for name in found.parameters if name.startswith(inside)]:
             raise Unsupported(
                 f"{adapted[0]} differs, and so does a layer that goes whole and whose name its own ends with, so that "
                 f"PEFT would take both whole ({', '.join(owners)}): leave one out with --leave-out (leave_out=...)"
@@ -203,7 +203,7 @@ class Differences:
             if key.startswith(inside):
                 stored = self._stored(self.stored, key)
                 assert stored is not None
-                found.whole[key] = stored.tensor().clone()
+                found.full_weights[key] = stored.tensor().clone()
 
     def _owner(self, key: str) -> str:
         """The module to bring for a parameter: the head's whole module, else its own, which must hold no other."""

@@ -104,7 +104,7 @@ def extract(
         )
     if choice.path is not None:
         bases.remember(fingerprint_key(pinned), source.folder)
-    return Extraction(version, found.extracted, sorted(found.whole), found.left_out, found.unchanged)
+    return Extraction(version, found.extracted, sorted(found.full_weights), found.left_out, found.unchanged)
 
 
 def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
@@ -127,11 +127,11 @@ def _written(folder: Path, found: ExtractedChanges, task: Task, source: bases.Ba
     """The adapter in its folder, as an import would read it; a head of one figure is no classifier."""
     write_lora(
         folder,
-        found.places,
+        found.parameters,
         found.changes,
         dtype=found.dtype,
-        whole=found.whole,
-        modules=found.modules,
+        full_weights=found.full_weights,
+        modules_to_save=found.modules_to_save,
         task=task.peft,
         base=source.repository,
         fan_in_fan_out=found.transposed,

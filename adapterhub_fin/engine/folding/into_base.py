@@ -91,9 +91,9 @@ class _Folding:
         self.loss = Loss(self.into if self.four_bit else None)  # against what was never known, nothing is measured
         modules = dict(self.model.named_modules())
         self.turned = {name for name, module in modules.items() if isinstance(module, Conv1D)}
-        self.changed = [name for name, place in self.changes.places.items() if self._fits(place)]
+        self.changed = [name for name, place in self.changes.parameters.items() if self._fits(place)]
         self._check_complete()
-        self.config, self.apart = untied(self.model, {*self.changed, *self.changes.whole}, self.whose)
+        self.config, self.apart = untied(self.model, {*self.changed, *self.changes.full_shapes}, self.whose)
         self.config.dtype = self.four_bit.compute if self.four_bit else config.dtype
         align_padding(self.model, self.tokenizer)
 
@@ -139,7 +139,7 @@ class _Folding:
 
     def _change(self, key: str) -> FoldedChange:
         """What becomes of a parameter; read when its turn comes."""
-        place = self.changes.places[key]
+        place = self.changes.parameters[key]
         return FoldedChange(place, self.changes.change(key), self.changes.magnitude(key), self._is_turned(place))
 
     def _twin(self, key: str) -> str:
@@ -148,13 +148,13 @@ class _Folding:
 
     def _check_complete(self) -> None:
         """What is brought has its place, and whatever the model has comes from somewhere."""
-        for name, shape in self.changes.whole.items():
+        for name, shape in self.changes.full_shapes.items():
             if name not in self.known or tuple(self.known[name].shape) != shape:
                 raise WrongTensors(
                     f"{self.whose} brings {name} of {shape}, for which a {type(self.model).__name__} has no place: "
                     "name the base it was trained on with --base (base=...)"
                 )
-        sure = {*self.tensors.by_key, *self.changes.whole, *self.ties}
+        sure = {*self.tensors.by_key, *self.changes.full_shapes, *self.ties}
         lost = [name.rpartition(".")[0] for name, _ in self.model.named_parameters() if name not in sure]
         check_covered(lost, (), self.whose)
 
@@ -175,12 +175,12 @@ class _Folding:
 
     def _shards(self) -> Iterator[tuple[str, list[Outgoing]]]:
         """The base's own shards, with what is folded or brought in its place; what the base lacks ends the last one."""
-        left = {*self.changes.whole, *self.apart}
+        left = {*self.changes.full_shapes, *self.apart}
         for number, (name, shard) in enumerate(self.tensors.shards, start=1):
             outgoing = []
             for stored in shard:
                 of_another_head = stored.direct and stored.key not in self.known
-                if not of_another_head and (stored.direct or stored.key not in self.changes.whole):
+                if not of_another_head and (stored.direct or stored.key not in self.changes.full_shapes):
                     outgoing.append(self._outgoing(stored, stored.key))
                     left.discard(stored.key)
             if number == len(self.tensors.shards):
@@ -189,8 +189,8 @@ class _Folding:
 
     def _outgoing(self, stored: StoredTensor | None, key: str) -> Outgoing:
         """What is written for a parameter: brought, folded, or as it is."""
-        if key in self.changes.whole:
-            shape, dtype = self.changes.whole[key], self.changes.values(key).dtype
+        if key in self.changes.full_shapes:
+            shape, dtype = self.changes.full_shapes[key], self.changes.values(key).dtype
             return Outgoing(key, dtype, shape, lambda: self.changes.values(key))
         assert stored is not None  # _check_complete has seen to it
         name, dtype, there = _called(stored, key), self._dtype(stored.dtype), stored
@@ -226,7 +226,7 @@ class _Folding:
             into=self.into,
             dtypes=sorted(str(dtype).removeprefix("torch.") for dtype in dtypes),
             changed=self.changed,
-            brought=sorted(self.changes.whole),
+            brought=sorted(self.changes.full_shapes),
             untied=sorted(self.apart),
             losses=self.loss.relative(),
             worst=self.loss.worst(),

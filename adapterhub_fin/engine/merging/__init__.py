@@ -1,1 +1,1 @@
-"""Merge stored adapters: read what each changes, combine it module by module, write the result as an adapter."""
+"""Merge stored adapters: read their changes, combine them parameter by parameter, and write the result."""

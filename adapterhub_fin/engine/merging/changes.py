@@ -1,7 +1,7 @@
-"""What a stored adapter changes: a low-rank matrix for each parameter it adds to, and the modules it brings whole.
+"""Read what a stored adapter changes: a low-rank matrix for each adapted parameter, and the weights of modules_to_save.
 
-The file is mapped and read a matrix at a time, and the base is never looked at. A LoRA is read here, whatever its
-ranks, alphas, scalings and layers; any other method says what it changes by `to_lora_factors`, or is refused.
+The file is memory-mapped and read one matrix at a time; the base is never read. LoRA is read here, with any mix of
+ranks, alphas, scalings and layers. Any other method is read through its `to_lora_factors`, or refused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ else:
     torch = Lazy("torch")
 
 MAGNITUDE = ".lora_magnitude_vector"
-EXTRAS = {  # what else a LoRA's file may hold, by a part of the tensor's name
+EXTRAS = {  # other tensors of a LoRA's file, by a part of their names
     "lora_magnitude_vector": "DoRA's magnitude, which needs the norms of the base's weights",
     "base_layer": "a copy of a layer of the base, or an adapter of a layer within an adapted one",
     "token_adapter": "trained tokens, which replace rows of the base's embedding",
@@ -47,39 +47,48 @@ EXTRAS = {  # what else a LoRA's file may hold, by a part of the tensor's name
 
 
 class StoredChanges(ABC):
-    """What one stored adapter changes; reading a matrix reads that matrix alone."""
+    """Represent what one stored adapter changes; reading a matrix reads only that matrix from disk."""
 
     def __init__(self, folder: Path, called: str, config: Mapping[str, Any]) -> None:
         self.folder = folder
         self.called = called  # how messages name the adapter
         self.config = config  # adapter_config.json, verbatim; empty where the method writes none
-        self.places: dict[str, AdaptedParameter] = {}  # by the parameter's name in the model, sorted
-        self.whole: dict[str, tuple[int, ...]] = {}  # shapes of the parameters that are brought whole, by that name
-        self.modules: tuple[str, ...] = ()  # those whose whole weights it brings
+        self.parameters: dict[str, AdaptedParameter] = {}  # by the parameter's name in the model, sorted
+        self.modules_to_save: tuple[str, ...] = ()  # whose weights are stored in full
+        self.full_shapes: dict[str, tuple[int, ...]] = {}  # of their parameters, by the parameter's name in the model
         self.dtypes: tuple[torch.dtype, ...] = ()  # of the factors
-        self._files: dict[str, str] = {}  # the whole parameters' names in the file
-        self._magnitudes: dict[str, str] = {}  # names in the file of DoRA's magnitudes, by the parameter's
+        self._full_tensors: dict[str, str] = {}  # the same parameters' names in the file
+        self._magnitudes: dict[str, str] = {}  # names in the file of DoRA's magnitudes, by the parameter's name
 
     @abstractmethod
     def change(self, name: str) -> LowRank:
-        """What is added to a parameter, as a matrix of `places[name].matrix`, in the dtype it is stored in."""
+        """Return what is added to a parameter, as a matrix of shape `parameters[name].matrix` in its stored dtype.
+
+        Raises BadMerge for NaN or infinite values.
+        """
 
     def values(self, name: str) -> Tensor:
-        """A parameter that is brought whole."""
-        return self._tensor(self._files[name])
+        """Return a parameter that is stored in full. Raises BadMerge for NaN or infinite values."""
+        return self._tensor(self._full_tensors[name])
 
     def magnitude(self, name: str) -> Tensor | None:
-        """DoRA's norm of each row of a changed weight, or of each column of an embedding's; None without DoRA."""
+        """Return DoRA's norms: of each row of a changed weight, or each column of an embedding's; None without DoRA.
+
+        The shape is (rows,) or (columns,). Raises BadMerge for NaN or infinite values.
+        """
         return self._tensor(self._magnitudes[name]).flatten() if name in self._magnitudes else None
 
     @property
     def fan_in_fan_out(self) -> bool:
-        """Whether the linear layers keep their weights as (in, out), as GPT-2's Conv1D does; changes never do."""
+        """Whether linear layers store weights as (in, out), as GPT-2's Conv1D does; changes are always (out, in)."""
         return bool(self.config.get("fan_in_fan_out"))
 
     @property
     def chooses_among_alike(self) -> bool:
-        """Whether it may leave out modules whose names end as those that it adapts do; a plain list takes them all."""
+        """Whether the base may have unadapted modules whose names end like those of adapted ones.
+
+        A plain list of target_modules adapts them all; a pattern, an exclusion or a choice of layers may not.
+        """
         chosen = any(self.config.get(key) for key in ("exclude_modules", "layers_to_transform"))
         return chosen or not isinstance(self.config.get("target_modules"), list)
 
@@ -94,59 +103,64 @@ class StoredChanges(ABC):
             )
         return tensor
 
-    def _sort_out(self, header: Mapping[str, Any], wholes: tuple[str, ...], taken: Collection[str]) -> None:
-        """Note the whole modules' tensors; refuse those that neither these nor the changes (`taken`) account for."""
-        if not self.places:
+    def _read_full_tensors(self, header: Mapping[str, Any], modules: tuple[str, ...], factors: Collection[str]) -> None:
+        """Register the tensors of `modules`; `factors` names those of the changes.
+
+        Raises NotAnAdapter for an adapter without changes, and BadMerge for a tensor that belongs to neither.
+        """
+        if not self.parameters:
             raise NotAnAdapter(f"{self.called} holds no change of any layer, which no PEFT adapter does: save it again")
         for name, info in header.items():
             bare = name.removeprefix(PREFIX)
-            if name in taken:
+            if name in factors:
                 continue
-            if not bare.startswith(tuple(f"{module}." for module in wholes)):
-                known = next((text for part, text in EXTRAS.items() if part in name.split(".")), "no part known here")
-                raise BadMerge(f"{self.called} can't be merged: {name} is {known}")
+            if not bare.startswith(tuple(f"{module}." for module in modules)):
+                description = next(
+                    (text for part, text in EXTRAS.items() if part in name.split(".")), "no part of LoRA"
+                )
+                raise BadMerge(f"{self.called} can't be merged: {name} is {description}")
             if info.dtype.startswith("F8"):
                 raise BadMerge(f"{self.called} holds {name} as {info.dtype}, which has no average: save it in float32")
-            self.whole[bare], self._files[bare] = tuple(info.shape), name
-        held = {each for each in wholes if any(name.startswith(f"{each}.") for name in self.whole)}
-        self.modules = outermost(sorted(held))
+            self.full_shapes[bare], self._full_tensors[bare] = tuple(info.shape), name
+        present = {module for module in modules if any(name.startswith(f"{module}.") for name in self.full_shapes)}
+        self.modules_to_save = outermost(sorted(present))
 
 
 class _LoraFolder(StoredChanges):
-    """A plain PEFT folder of type LORA."""
+    """Read a plain PEFT folder of type LORA."""
 
     def __init__(
-        self, folder: Path, called: str, config: Mapping[str, Any], heads: tuple[str, ...], base_at_hand: bool
+        self, folder: Path, called: str, config: Mapping[str, Any], modules_to_save: tuple[str, ...], base_at_hand: bool
     ) -> None:
         super().__init__(folder, called, config)
         check_plain(config, called, base_at_hand=base_at_hand)
         header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
         shapes = {name: tuple(info.shape) for name, info in header.items()}
-        self._pairs: dict[str, tuple[str, str]] = {}  # names in the file of A and B, by the parameter's
-        taken = set()
+        self._pairs: dict[str, tuple[str, str]] = {}  # names in the file of A and B, by the parameter's name
+        factors = set()
         for name in sorted(shapes):
             for down, up in ((".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")):
                 if name.endswith(down) and ".base_layer." not in name:
                     other = name.removesuffix(down) + up
                     self._add(name.removesuffix(down).removeprefix(PREFIX), name, other, shapes)
-                    taken |= {name, other}
+                    factors |= {name, other}
         for name in sorted(shapes):
-            if name.endswith(".lora_B.bias") and name.removesuffix("bias") + "weight" in taken:
+            if name.endswith(".lora_B.bias") and name.removesuffix("bias") + "weight" in factors:
                 module = name.removesuffix(".lora_B.bias").removeprefix(PREFIX)
                 if shapes[name] != shapes[name.removesuffix("bias") + "weight"][:1]:
                     raise NotAnAdapter(f"{called} holds {name} of the shape {shapes[name]}: save it again")
-                self._note(AdaptedParameter(module, "bias", shapes[name]), name, name)
-                taken.add(name)
+                self._register(AdaptedParameter(module, "bias", shapes[name]), name, name)
+                factors.add(name)
             if base_at_hand and name.endswith(MAGNITUDE):
                 self._magnitudes[name.removesuffix(MAGNITUDE).removeprefix(PREFIX) + ".weight"] = name
-                taken.add(name)
-        self.places = dict(sorted(self.places.items()))
-        self.dtypes = tuple(sorted({_dtype(header[name].dtype, called, name) for name in taken}, key=str))
-        self._sort_out(header, (*heads, *head_modules(config, shapes)), taken)
+                factors.add(name)
+        self.parameters = dict(sorted(self.parameters.items()))
+        self.dtypes = tuple(sorted({_dtype(header[name].dtype, called, name) for name in factors}, key=str))
+        self._read_full_tensors(header, (*modules_to_save, *head_modules(config, shapes)), factors)
 
-    def _note(self, place: AdaptedParameter, first: str, second: str) -> None:
-        self.places[place.name] = place
-        self._pairs[place.name] = first, second
+    def _register(self, parameter: AdaptedParameter, first: str, second: str) -> None:
+        self.parameters[parameter.name] = parameter
+        self._pairs[parameter.name] = first, second
 
     def _add(self, module: str, down: str, up: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         if up not in shapes:
@@ -165,39 +179,44 @@ class _LoraFolder(StoredChanges):
         if b[1] != a[0]:
             raise BadMerge(f"{self.called} can't be merged: {module} is a convolution in groups, whose factors are too")
         if down.endswith("lora_embedding_A"):
-            place = AdaptedParameter(module, "embedding", (a[1], b[0]))
+            parameter = AdaptedParameter(module, "embedding", (a[1], b[0]))
         else:
-            place = AdaptedParameter(module, "linear" if len(a) == 2 else "convolution", (b[0], *a[1:]))
-        self._note(place, down, up)
+            parameter = AdaptedParameter(module, "linear" if len(a) == 2 else "convolution", (b[0], *a[1:]))
+        self._register(parameter, down, up)
 
     def change(self, name: str) -> LowRank:
-        place, (down, up) = self.places[name], self._pairs[name]
-        scale = lora_scale(self.config, place.module)
-        if place.kind == "bias":
+        parameter, (down, up) = self.parameters[name], self._pairs[name]
+        scale = lora_scale(self.config, parameter.module)
+        if parameter.kind == "bias":
             bias = self._tensor(up)
             return LowRank(bias[:, None], torch.ones(1, 1, dtype=bias.dtype), scale)
         a, b = self._tensor(down), self._tensor(up)
-        if place.kind == "embedding":
+        if parameter.kind == "embedding":
             return LowRank(a.T, b.T, scale)
         return LowRank(b.flatten(1), a.flatten(1), scale)
 
 
 class _OtherMethod(StoredChanges):
-    """A version of another method, which says itself what it changes."""
+    """Read a version of another method through its `to_lora_factors`."""
 
     def __init__(
-        self, folder: Path, called: str, config: Mapping[str, Any], heads: tuple[str, ...], stored: StoredMethod
+        self,
+        folder: Path,
+        called: str,
+        config: Mapping[str, Any],
+        modules_to_save: tuple[str, ...],
+        stored: StoredMethod,
     ) -> None:
         super().__init__(folder, called, config)
         factors = _factors(folder, called, stored)
         check_plain(config, called)
         self._changes = {f"{module}.weight": change for module, change in sorted(factors.changes.items())}
         for name, change in self._changes.items():
-            self.places[name] = AdaptedParameter(name.removesuffix(".weight"), "linear", change.shape)
+            self.parameters[name] = AdaptedParameter(name.removesuffix(".weight"), "linear", change.shape)
         self.dtypes = tuple(sorted({change.left.dtype for change in self._changes.values()}, key=str))
         header = read_header(folder / WEIGHTS, f"{called}: {WEIGHTS}")
-        wholes = (*heads, *head_modules(config, {name: tuple(info.shape) for name, info in header.items()}))
-        self._sort_out(header, wholes, factors.tensors)
+        modules = (*modules_to_save, *head_modules(config, {name: tuple(info.shape) for name, info in header.items()}))
+        self._read_full_tensors(header, modules, factors.tensors)
 
     def change(self, name: str) -> LowRank:
         change = self._changes[name]
@@ -207,10 +226,18 @@ class _OtherMethod(StoredChanges):
 
 
 def changes_of(version: Version, *, base_at_hand: bool = False) -> StoredChanges:
-    """What a version changes, from its files as they are: verify them first, with `Registry.path`."""
+    """Return what a version changes, read from its files without verifying them: do that first, with `Registry.path`.
+
+    Raises BadMerge, NotAnAdapter or PluginError as `open_changes`.
+    """
     head = version.manifest.head
-    heads, method = tuple(head.modules_to_save) if head else (), version.manifest.method
-    return open_changes(version.files, version.reference, method=method, heads=heads, base_at_hand=base_at_hand)
+    return open_changes(
+        version.files,
+        version.reference,
+        method=version.manifest.method,
+        modules_to_save=tuple(head.modules_to_save) if head else (),
+        base_at_hand=base_at_hand,
+    )
 
 
 def open_changes(
@@ -218,22 +245,23 @@ def open_changes(
     called: str,
     *,
     method: StoredMethod | None = None,
-    heads: tuple[str, ...] = (),
+    modules_to_save: tuple[str, ...] = (),
     base_at_hand: bool = False,
 ) -> StoredChanges:
-    """What the adapter in a folder changes; BadMerge says why one can't be taken apart into matrices.
+    """Return what the adapter in a folder changes.
 
-    `heads` names the modules whose whole weights travel, beside those that the configuration names. `base_at_hand` is
-    for a caller that has the base's weights too, and so can do what `magnitude` asks of it.
+    `modules_to_save` names modules stored in full, in addition to those of the configuration. Set `base_at_hand` if the
+    base's weights are available too, so that DoRA's `magnitude` can be applied. Raises BadMerge for an adapter that is
+    no sum of low-rank matrices, NotAnAdapter for one that is damaged, and PluginError where its method fails.
     """
     config = _config(folder / CONFIG, called)
     if config.get("peft_type") == "LORA":
-        return _LoraFolder(folder, called, config, heads, base_at_hand)
+        return _LoraFolder(folder, called, config, modules_to_save, base_at_hand)
     if method is None:
         raise BadMerge(
             f"{called} is of the type {config.get('peft_type')}, and only LORA can be read without its method"
         )
-    return _OtherMethod(folder, called, config, heads, method)
+    return _OtherMethod(folder, called, config, modules_to_save, method)
 
 
 def _config(path: Path, called: str) -> Mapping[str, Any]:
@@ -254,7 +282,7 @@ def _factors(folder: Path, called: str, stored: StoredMethod) -> LoraFactors:
     except UnknownName as error:
         raise BadMerge(f"{called} was made by the method {stored.name!r}, whose plugin is not here: {error}") from error
     if "additive_low_rank" in description.traits:
-        factors = _asked(build_plugin(Method, stored.name, stored.options), folder, called, stored.name)
+        factors = _call_method(build_plugin(Method, stored.name, stored.options), folder, called, stored.name)
         if factors is not None:
             return factors
     raise BadMerge(
@@ -263,7 +291,7 @@ def _factors(folder: Path, called: str, stored: StoredMethod) -> LoraFactors:
     )
 
 
-def _asked(method: MethodImplementation, folder: Path, called: str, name: str) -> LoraFactors | None:
+def _call_method(method: MethodImplementation, folder: Path, called: str, name: str) -> LoraFactors | None:
     try:
         return method.to_lora_factors(folder)
     except (BadMerge, NotAnAdapter) as error:

@@ -1,4 +1,4 @@
-"""Combine the changes of one module by a merger, in the smallest matrices in which its answer is exact."""
+"""Combine the changes of one parameter with a merger, in the smallest matrices in which the result is exact."""
 
 from __future__ import annotations
 
@@ -22,45 +22,46 @@ else:
 Space = Literal["exact", "dense", "factor"]
 Rank = int | float | None
 Answer = TypeVar("Answer")
-BEYOND = 2**63  # whole numbers that no manifest records
-LARGEST = (2 - 2**-23) * 2.0**127  # float32's largest number: of what a merge stores, where no parent is wider
+BEYOND = 2**63  # manifests record smaller whole numbers only
+LARGEST = (2 - 2**-23) * 2.0**127  # float32's largest number; a merge stores float32, or wider where a parent is
 
 
 @dataclass(frozen=True)
 class Combined:
-    """The merged change of one module, and the share of its energy, the sum of squares, that its rank holds."""
+    """Hold the merged change of one parameter, and the share of its energy (sum of squares) that its rank keeps."""
 
     change: LowRank
     energy: float
 
     @property
     def rank(self) -> int:
+        """The rank of the merged change."""
         return self.change.rank
 
 
-def space_for(merger: Merger, asked: str | None = None) -> Space:
-    """Where a merger works: "exact" where it commutes with rotations, else "dense", or "factor" where that is asked.
+def space_for(merger: Merger, requested: str | None = None) -> Space:
+    """Return the space a merger works in: "exact" if it commutes with rotations, else "dense", or "factor" on request.
 
-    Raises BadMerge where it does not go with what was asked.
+    Raises BadMerge for a requested space that the merger does not have.
     """
-    known: tuple[Space, ...] = ("dense", "factor") if merger.commutes == "none" else ("exact",)
-    for space in known:
-        if asked in (space, None):
+    offered: tuple[Space, ...] = ("dense", "factor") if merger.commutes == "none" else ("exact",)
+    for space in offered:
+        if requested in (space, None):
             return space
     why = "looks at single elements" if merger.commutes == "none" else "is exact in the space of the factors"
-    raise BadMerge(f"{merger.name} {why}: its space is {' or '.join(known)}, not {asked!r}")
+    raise BadMerge(f"{merger.name} {why}: its space is {' or '.join(offered)}, not {requested!r}")
 
 
 def check_count(merger: Merger, count: int) -> None:
-    """Raise BadMerge where a merger does not merge so many adapters."""
+    """Raise BadMerge where a merger does not merge this number of adapters."""
     least, most = merger.adapters
     if count < least or (most is not None and count > most):
-        wanted = f"{least}" if most == least else f"at least {least}" if most is None else f"{least} to {most}"
-        raise BadMerge(f"{merger.name} merges {wanted} adapters, not {count}: name as many, or use another merger")
+        range_text = f"{least}" if most == least else f"at least {least}" if most is None else f"{least} to {most}"
+        raise BadMerge(f"{merger.name} merges {range_text} adapters, not {count}: name as many, or use another merger")
 
 
 def check_rank(rank: Rank) -> None:
-    """Raise BadMerge unless a rank is None, at least 1, or as a float a share of the energy above 0 and up to 1."""
+    """Raise BadMerge unless a rank is None, an int of at least 1, or a float share of the energy in (0, 1]."""
     if rank is None or (1 <= rank < BEYOND if isinstance(rank, int) else 0 < rank <= 1):
         return
     raise BadMerge(f"a rank is a whole number from 1, or the share of the energy to keep, such as 0.99; not {rank!r}")
@@ -76,13 +77,14 @@ def combine(
     rank: Rank = None,
     seed: int = 0,
 ) -> Combined:
-    """The merged change of one module, of K changes of one shape; one that an adapter lacks is `LowRank.zero`.
+    """Return the merged change of one parameter, of K changes of one shape; an absent change is `LowRank.zero`.
 
-    An int is the rank, at most; a float the share of the energy to keep; None what the merger says, which is by
-    default the rank that the result has, and in dense space, where that is full, the sum of the changes' ranks.
-    Where all changes or all weights are zero, so is the answer, and the merger is not asked. Factors come in float64,
-    from dense space in float32; `seed` is this module's. Raises BadMerge where a change is too large or the merger
-    refuses the changes or weights, and PluginError where its answer is not finite, of another shape, or none.
+    An int `rank` is the maximum rank; a float is the share of the energy to keep; None leaves it to the merger. Its
+    default is the rank of the result, or in dense space, where that is full, the sum of the changes' ranks. If all
+    changes or all weights are zero, so is the result, and the merger is not called. Factors are float64, or float32
+    from dense space; `seed` is for this parameter alone. Raises BadMerge where a change is too large or the merger
+    refuses the changes or weights, and PluginError where its result is not finite or not of their shape, or where it
+    fails.
     """
     check_count(merger, len(changes))
     check_rank(rank)
@@ -91,19 +93,19 @@ def combine(
     changes, generator = [change.to(torch.float64) for change in changes], torch.Generator().manual_seed(seed)
     _check_sizes(changes, weights)
     if rank is None:
-        if (joined := _asked(implementation.join, changes, weights)) is not None:
+        if (joined := _call_merger(implementation.join, changes, weights)) is not None:
             return Combined(joined, 1.0)
-        rank = _asked(implementation.rank, [change.rank for change in changes])
+        rank = _call_merger(implementation.rank, [change.rank for change in changes])
     merging = _Merging(changes, weights, implementation, generator)
     if space == "exact":
         return merging.on_cores(rank) if merger.commutes == "both" else merging.on_rows(rank)
     return merging.in_dense(rank) if space == "dense" else merging.in_factors(rank)
 
 
-def _asked(function: Callable[..., Answer], *given: Any) -> Answer:
-    """A merger's answer; what it raises that is not a refusal of ours is told as the plugin's."""
+def _call_merger(function: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Call a merger's function. Raises its own AdapterHubError as it is, and PluginError for any other error."""
     try:
-        return function(*given)
+        return function(*arguments)
     except AdapterHubError:
         raise
     except Exception as error:
@@ -111,20 +113,20 @@ def _asked(function: Callable[..., Answer], *given: Any) -> Answer:
 
 
 def _check_sizes(changes: Sequence[LowRank], weights: Sequence[float]) -> None:
-    """No change, weighted or not, may be larger than a merge can store: its sums would not be finite."""
+    """Raise BadMerge for a change that, weighted or not, is larger than a merge can store: sums would overflow."""
     for number, (change, weight) in enumerate(zip(changes, weights, strict=True), 1):
         factors = float(torch.linalg.matrix_norm(change.left)) * float(torch.linalg.matrix_norm(change.right))
         size = factors * abs(change.scale) * max(1.0, abs(weight))
         if not size <= LARGEST:
             raise BadMerge(
-                f"adapter {number} of {len(changes)} changes it by {size:.1e}, beyond what float32 holds: see to its "
+                f"adapter {number} of {len(changes)} changes it by {size:.1e}, beyond what float32 holds: check its "
                 "alpha, its rank and its weight, or leave it out"
             )
 
 
 @dataclass(frozen=True)
 class _Merging:
-    """One module's changes in float64, and what merges them."""
+    """Hold one parameter's changes in float64, and the merger that combines them."""
 
     changes: Sequence[LowRank]
     weights: Sequence[float]
@@ -132,34 +134,40 @@ class _Merging:
     generator: Generator
 
     def on_cores(self, rank: Rank) -> Combined:
-        """For what commutes with rotations of both sides: (K, p, q), with p and q at most the sum of the ranks."""
+        """Merge (K, p, q) cores, with p and q at most the sum of the ranks.
+
+        This is for mergers that commute with rotations of both sides.
+        """
         span = CommonBasis.of(self.changes)
         core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
         return Combined(span.lifted(core), energy)
 
     def on_rows(self, rank: Rank) -> Combined:
-        """For what commutes with rotations of the left side: (K, p, n), with p at most the sum of the ranks."""
+        """Merge (K, p, n) matrices, with p at most the sum of the ranks.
+
+        This is for mergers that commute with rotations of the left side.
+        """
         span = CommonBasis.of(self.changes)
         short, energy = nearest(self._merged(span.cores @ span.rows), rank, self._rounding(span))
         return Combined(LowRank(span.columns @ short.left, short.right), energy)
 
     def in_factors(self, rank: Rank) -> Combined:
-        """On the cores in the changes' own bases: another algorithm than the one on single elements of the matrices.
+        """Merge the (K, p, q) cores in the changes' own bases: another algorithm than one on single elements.
 
-        It is that of Core Space (Panariello et al., arXiv 2509.17786) with one difference. There the bases are the
-        singular vectors of the factors side by side, so that one change in two factorings merges in two ways; here
-        they are those of the changes side by side, [D1 .. DK] and [D1; ..; DK], and as many as these have rank.
+        It is Core Space (Panariello et al., arXiv 2509.17786) with one difference. There the bases are the singular
+        vectors of the stacked factors, so that two factorizations of one change merge in two ways. Here they are those
+        of the stacked changes, [D1 .. DK] and [D1; ..; DK], as many as these have rank.
         """
         span = CommonBasis.of(self.changes).aligned()
         core, energy = nearest(self._merged(span.cores), rank, self._rounding(span))
         return Combined(span.lifted(core), energy)
 
     def in_dense(self, rank: Rank) -> Combined:
-        """On the matrices themselves, (K, m, n) in float32, the result cut by a randomised SVD."""
+        """Merge the matrices themselves, (K, m, n) in float32; a randomised SVD cuts the result to the rank."""
         stack = torch.empty(len(self.changes), *self.changes[0].shape, dtype=torch.float32)
-        for place, change in zip(stack, self.changes, strict=True):
-            small = change.to(torch.float32)
-            torch.matmul(small.left * small.scale, small.right, out=place)
+        for matrix, change in zip(stack, self.changes, strict=True):
+            factors = change.to(torch.float32)
+            torch.matmul(factors.left * factors.scale, factors.right, out=matrix)
         merged = self._merged(stack)
         del stack
         rank = sum(change.rank for change in self.changes) if rank is None else rank
@@ -167,15 +175,18 @@ class _Merging:
         return Combined(change, energy)
 
     def _rounding(self, span: CommonBasis) -> float:
-        """What changes that cancel each other leave of themselves."""
+        """Return the size of the rounding errors that remain where changes cancel each other."""
         sizes = torch.linalg.matrix_norm(span.cores).tolist()
-        size: float = max(min(1.0, abs(weight)) * each for weight, each in zip(self.weights, sizes, strict=True))
+        size: float = max(min(1.0, abs(weight)) * norm for weight, norm in zip(self.weights, sizes, strict=True))
         return 4 * sum(change.rank for change in self.changes) * torch.finfo(span.cores.dtype).eps * size
 
     def _merged(self, matrices: Tensor) -> Tensor:
-        """What the merger makes of (K, m, n), checked."""
+        """Return the merger's result (m, n) on matrices (K, m, n).
+
+        Raises PluginError for another shape or values that are not finite.
+        """
         weights = torch.tensor(self.weights, dtype=matrices.dtype)
-        merged = _asked(self.implementation.merge, matrices, weights, self.generator)
+        merged = _call_merger(self.implementation.merge, matrices, weights, self.generator)
         if merged.shape != matrices.shape[1:]:
             raise PluginError(
                 f"a merger must give a matrix of {tuple(matrices.shape[1:])}, and {type(self.implementation).__name__} "

@@ -1,7 +1,7 @@
-"""The modules that adapters bring whole, heads above all: averaged where they mean the same, else one adapter's.
+"""Merge the weights of modules_to_save, mainly heads: average them where they mean the same, else take one adapter's.
 
-A head's outputs are aligned by the labels' names, and a regression's by its units, so that an average of two heads is
-the average of their answers. What differs otherwise is not averaged: `head_from` says whose is taken.
+A classifier's outputs are aligned by label name and a regression's by its output scale, so that the average of two
+heads is the average of their predictions. Heads that differ in any other way are not averaged; `head_from` chooses one.
 """
 
 from __future__ import annotations
@@ -30,45 +30,53 @@ else:
     torch = Lazy("torch")
 
 CURE = "name the one whose head is to be taken, with --head-from (head_from=...)"
-_PLACEHOLDER = re.compile(r"LABEL_[0-9]+")  # what Transformers calls an output that nobody named
+_PLACEHOLDER = re.compile(r"LABEL_[0-9]+")  # Transformers' default name of an output
 
 
 @dataclass(frozen=True)
 class MergedHead:
-    """What the merge answers with: the manifest's head, and the values of what is brought whole."""
+    """Hold the head of a merge: the manifest's entry, and the values of its modules_to_save."""
 
     head: Mapping[str, Any] | None
-    modules_to_save: tuple[str, ...]  # of the model, whose whole weights the merge brings
+    modules_to_save: tuple[str, ...]
     values: Mapping[str, Tensor] = field(default_factory=dict)  # by the parameter's name in the model
-    origin: str | None = None  # the parent it was taken from; None where it is all parents'
+    origin: str | None = None  # the parent it was taken from; None for an average
 
 
 def merge_heads(parents: Sequence[MergeParent], weights: Weights, head_from: MergeParent | None = None) -> MergedHead:
-    """The heads averaged by the weights over their sum, or the one that was named; BadMerge where neither will do."""
+    """Return the average of the heads by weight, or the head of `head_from`.
+
+    Raises BadMerge where the heads can't be averaged and none is chosen.
+    """
     if head_from is not None:
         changes = head_from.changes
-        values = {name: changes.values(name) for name in changes.whole}
-        return MergedHead(_plain(_head(head_from)), changes.modules, values, head_from.called)
+        values = {name: changes.values(name) for name in changes.full_shapes}
+        return MergedHead(_plain(_head(head_from)), changes.modules_to_save, values, head_from.called)
     first, *others = parents
     for other in others:
         _check_alike(first, other)
-    names = list(first.changes.whole)
-    units = _all_units([_head(each) for each in parents])
-    rows = _outputs(parents, units)
+    names = list(first.changes.full_shapes)
+    scales = _output_scales([_head(parent) for parent in parents])
+    output_rows = _outputs(parents, scales)
     shares = {name: _shares(weights, name.rpartition(".")[0]) for name in names}
-    merged = _merged_units(units, shares[min(rows)]) if rows else units[0]
+    merged_scale = _merged_scale(scales, shares[min(output_rows)]) if output_rows else scales[0]
     values = {}
     for name in names:
-        found, portions = [each.changes.values(name) for each in parents], shares[name]
-        if name in rows:
-            found = [value[_order(first, each)] for value, each in zip(found, parents, strict=True)]
-            portions = tuple(share * scale / merged[1] for share, (_, scale) in zip(portions, units, strict=True))
-        values[name] = _mean(found, portions, name)
-    return MergedHead(_in_units(first, units, merged), first.changes.modules, values)
+        tensors, coefficients = [parent.changes.values(name) for parent in parents], shares[name]
+        if name in output_rows:
+            tensors = [value[_order(first, parent)] for value, parent in zip(tensors, parents, strict=True)]
+            coefficients = tuple(
+                share * scale / merged_scale[1] for share, (_, scale) in zip(coefficients, scales, strict=True)
+            )
+        values[name] = _mean(tensors, coefficients, name)
+    return MergedHead(_with_scale(first, scales, merged_scale), first.changes.modules_to_save, values)
 
 
 def _mean(values: Sequence[Tensor], shares: Sequence[float], name: str) -> Tensor:
-    """The average in the widest of their types, summed in float64; of counters, which must be equal, any."""
+    """Return the weighted average in the widest of the dtypes, summed in float64.
+
+    Integer tensors, such as counters, have no average: BadMerge unless they are all equal.
+    """
     if not all(value.is_floating_point() for value in values):
         if any(not torch.equal(value, values[0]) for value in values):
             raise BadMerge(f"the adapters bring {name} as whole numbers that differ, and have no average: {CURE}")
@@ -86,21 +94,24 @@ def _plain(head: Head | None) -> Mapping[str, Any] | None:
 
 
 def _check_alike(one: MergeParent, other: MergeParent) -> None:
-    """The two heads mean the same and have the same shapes; else BadMerge says in what they differ."""
+    """Raise BadMerge, saying in what they differ, unless two heads mean the same and have the same shapes."""
     a, b = _head(one), _head(other)
-    left, right = (each.name if each else "no head" for each in (a, b))
+    left, right = (head.name if head else "no head" for head in (a, b))
     if left != right:
         raise BadMerge(f"{one.called} has {left} and {other.called} {right}: {CURE}")
-    labels = [sorted(each.labels or ()) if each else [] for each in (a, b)]
+    labels = [sorted(head.labels or ()) if head else [] for head in (a, b)]
     if labels[0] != labels[1]:
         raise BadMerge(f"{one.called} answers {', '.join(labels[0])} and {other.called} {', '.join(labels[1])}: {CURE}")
-    mine, theirs = one.changes.whole, other.changes.whole
-    for name in sorted(mine.keys() | theirs.keys()):
-        if mine.get(name) != theirs.get(name):
-            told = [f"of the shape {has[name]}" if name in has else "not at all" for has in (mine, theirs)]
-            raise BadMerge(f"{one.called} brings {name} {told[0]} and {other.called} {told[1]}: {CURE}")
-    named = any(not _PLACEHOLDER.fullmatch(label) for label in labels[0])
-    unnamed = [name for name in sorted(_rows(one)) if mine[name][0] > 1 and not named]
+    shapes, other_shapes = one.changes.full_shapes, other.changes.full_shapes
+    for name in sorted(shapes.keys() | other_shapes.keys()):
+        if shapes.get(name) != other_shapes.get(name):
+            descriptions = [
+                f"of the shape {present[name]}" if name in present else "not at all"
+                for present in (shapes, other_shapes)
+            ]
+            raise BadMerge(f"{one.called} brings {name} {descriptions[0]} and {other.called} {descriptions[1]}: {CURE}")
+    has_names = any(not _PLACEHOLDER.fullmatch(label) for label in labels[0])
+    unnamed = [name for name in sorted(_rows(one)) if shapes[name][0] > 1 and not has_names]
     if unnamed:
         raise BadMerge(
             f"{one.called} and {other.called} bring {unnamed[0]}, and neither records what its outputs mean, so that "
@@ -108,15 +119,18 @@ def _check_alike(one: MergeParent, other: MergeParent) -> None:
         )
 
 
-def _outputs(parents: Sequence[MergeParent], units: Sequence[tuple[float, float]]) -> set[str]:
-    """The parameters whose rows are the outputs, where rows must be put in order or into other units."""
+def _outputs(parents: Sequence[MergeParent], scales: Sequence[tuple[float, float]]) -> set[str]:
+    """Return the parameters whose rows are outputs, where rows must be reordered or rescaled; else an empty set.
+
+    Raises BadMerge where the head's plugin does not name them.
+    """
     first, *others = parents
-    labels = [head.labels if (head := _head(each)) else None for each in parents]
-    if len(set(labels)) == 1 and len(set(units)) == 1:
+    labels = [head.labels if (head := _head(parent)) else None for parent in parents]
+    if len(set(labels)) == 1 and len(set(scales)) == 1:
         return set()
     rows = _rows(first)
     if not rows:
-        names = ", ".join(first.changes.whole) or "nothing"
+        names = ", ".join(first.changes.full_shapes) or "nothing"
         raise BadMerge(
             f"{first.called} and {others[0].called} have outputs in another order or in other units, and which layer "
             f"gives them is not said by the head's plugin (they bring {names}): {CURE}"
@@ -125,46 +139,46 @@ def _outputs(parents: Sequence[MergeParent], units: Sequence[tuple[float, float]
 
 
 def _rows(parent: MergeParent) -> set[str]:
-    """The parameters that a parent brings whose rows are its outputs; of a head that nobody here knows, the usual."""
+    """Return the stored parameters whose rows are outputs, by the head's plugin or else by PEFT's usual names."""
     head = _head(parent)
     try:
         built = build_plugin(descriptions.Head, head.name, head.options) if head else None
     except UnknownName:
         built = None
-    named = built.outputs() if isinstance(built, MergeableHead) else ROWS
-    return {name for name in parent.changes.whole if name in named}
+    output_parameters = built.outputs() if isinstance(built, MergeableHead) else ROWS
+    return {name for name in parent.changes.full_shapes if name in output_parameters}
 
 
 def _order(first: MergeParent, parent: MergeParent) -> list[int] | slice:
-    """Which of a parent's rows stands where the first parent has it."""
-    mine, theirs = (head.labels if (head := _head(each)) else None for each in (first, parent))
-    if mine is None or theirs is None:
+    """Return the indices of a parent's rows in the label order of the first parent."""
+    labels, own_labels = (head.labels if (head := _head(owner)) else None for owner in (first, parent))
+    if labels is None or own_labels is None:
         return slice(None)
-    return [theirs.index(label) for label in mine]
+    return [own_labels.index(label) for label in labels]
 
 
 def _shares(weights: Weights, module: str) -> tuple[float, ...]:
-    """The weights over their sum; BadMerge where it is not positive, and nothing is an average."""
-    found = weights.of_module(module)
-    total = sum(found)
-    if not total > 1e-12 * sum(map(abs, found)):  # 0.1 + 0.2 - 0.3 is no zero to a computer
+    """Return the weights over their sum. Raises BadMerge where the sum is not positive."""
+    module_weights = weights.of_module(module)
+    total = sum(module_weights)
+    if not total > 1e-12 * sum(map(abs, module_weights)):  # 0.1 + 0.2 - 0.3 is not 0 in floating point
         raise BadMerge(
             f"the weights sum to {total:g}, and heads are averaged by the weights over their sum: give weights that "
             f"sum to more than zero, or {CURE}"
         )
-    return tuple(weight / total for weight in found)
+    return tuple(weight / total for weight in module_weights)
 
 
-def _all_units(heads: Sequence[Head | None]) -> list[tuple[float, float]]:
-    """The units of each; heads of the same options have the same ones, and need no plugin to tell."""
+def _output_scales(heads: Sequence[Head | None]) -> list[tuple[float, float]]:
+    """Return the output scale of each head; heads with equal options share one, so that no plugin is needed."""
     options = [head.options if head else {} for head in heads]
-    if all(each == options[0] for each in options):
+    if all(head_options == options[0] for head_options in options):
         return [(0.0, 1.0)] * len(heads)
-    return [_units(head) for head in heads]
+    return [_output_scale(head) for head in heads]
 
 
-def _units(head: Head | None) -> tuple[float, float]:
-    """What an output of a head means: zero, and one."""
+def _output_scale(head: Head | None) -> tuple[float, float]:
+    """Return (centre, scale) of a head's outputs: a prediction is centre + scale * output."""
     if head is None:
         return 0.0, 1.0
     try:
@@ -178,23 +192,26 @@ def _units(head: Head | None) -> tuple[float, float]:
     return float(centre), float(scale)
 
 
-def _merged_units(units: Sequence[tuple[float, float]], shares: Sequence[float]) -> tuple[float, float]:
-    """The average of units, in which the average of the outputs means the average of the answers."""
-    if len(set(units)) == 1:
-        return units[0]
-    centre, scale = (sum(share * each[k] for share, each in zip(shares, units, strict=True)) for k in (0, 1))
+def _merged_scale(scales: Sequence[tuple[float, float]], shares: Sequence[float]) -> tuple[float, float]:
+    """Return the average of the output scales, under which averaged outputs mean averaged predictions.
+
+    Raises BadMerge where the averaged scale is not positive.
+    """
+    if len(set(scales)) == 1:
+        return scales[0]
+    centre, scale = (sum(share * pair[k] for share, pair in zip(shares, scales, strict=True)) for k in (0, 1))
     if not scale > 0:
         raise BadMerge(f"the weights give the merged regression a scale of {scale:g}: {CURE}")
     return centre, scale
 
 
-def _in_units(
-    first: MergeParent, units: Sequence[tuple[float, float]], merged: tuple[float, float]
+def _with_scale(
+    first: MergeParent, scales: Sequence[tuple[float, float]], merged_scale: tuple[float, float]
 ) -> Mapping[str, Any] | None:
-    """The first parent's head, recorded in the merged units."""
+    """Return the first parent's head, recorded with the merged output scale."""
     head = _head(first)
     plain = _plain(head)
-    if head is None or plain is None or len(set(units)) == 1:
+    if head is None or plain is None or len(set(scales)) == 1:
         return plain
     built = build_plugin(descriptions.Head, head.name, head.options)
-    return {**plain, "options": {**plain["options"], **built.with_output_scale(*merged)}}
+    return {**plain, "options": {**plain["options"], **built.with_output_scale(*merged_scale)}}

@@ -1,4 +1,4 @@
-"""Merge stored adapters into a new version, with the base never loaded: one matrix after the other, in float64."""
+"""Merge stored adapters into a new version, one matrix at a time in float64; the base is never loaded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ else:
 
 @dataclass(frozen=True)
 class MergedModule:
-    """One parameter of a merge: the rank of its change, and the share of the merged energy that the rank holds."""
+    """Describe one parameter of a merge: the rank of its change, and the share of its energy that the rank keeps."""
 
     name: str
     shape: tuple[int, ...]
@@ -46,21 +46,21 @@ class MergedModule:
 
 @dataclass(frozen=True)
 class Merge:
-    """What a merge gave; without a version where it was only tried."""
+    """Hold the result of a merge; a dry run has no version."""
 
     version: Version | None
     parents: Sequence[Version]
     weights: Sequence[float]
     modules: Sequence[MergedModule]
-    head_from: str | None  # the parent whose head it is; None for an average, or none
+    head_from: str | None  # the parent whose head it has; None for an average or no head
     space: str
     warnings: Sequence[str]
-    evaluations: Sequence[Evaluation] = ()  # of the parents in their order and, last, of the merge
+    evaluations: Sequence[Evaluation] = ()  # of the parents in their order, then of the merge
 
     @property
     def energy(self) -> float:
-        """The least share that a module kept."""
-        return min((each.energy for each in self.modules), default=1.0)
+        """The smallest share of energy that a module kept."""
+        return min((module.energy for module in self.modules), default=1.0)
 
 
 def merge(
@@ -88,35 +88,43 @@ def merge(
 ) -> Merge:
     """Merge adapters of one base into a version named `into`; the base itself is not read.
 
-    Weights are one an adapter, by default what the merger says, mostly 1/K; `weights_for` gives others by a pattern for
-    the end of a module's name. `rank` is a number, a share of the energy to keep (0.99), or None for what the merger
-    says. `check` is a corpus that the merge is measured on beside its parents, which loads the base and is recorded of
-    the merge; with `dry_run` nothing is stored. Raises BadMerge where what is given doesn't go together.
+    `weights` has one weight for each adapter, by default the merger's own, mostly 1/K; `weights_for` gives others by a
+    pattern for the end of a module's name. `rank` is a maximum, a share of the energy to keep (0.99), or None for the
+    merger's default. `check` is a corpus on which the parents and the merge are evaluated, which loads the base and is
+    recorded for the merge. With `dry_run` nothing is stored. Raises BadMerge where the adapters or the arguments don't
+    go together, NotFound, UnknownName for a merger that is not installed, BadRecipe for its options, and ReadOnly.
+
+    Example:
+        made = ahf.merge(["acme/a@1", "acme/b@2"], weights=[0.6, 0.4], using="ties", into="acme/ab")
+        made.version.reference  # "acme/ab@1"
+        made.energy  # the smallest share that a module kept
     """
-    _check_asked(into, dry_run, check is not None)
-    manner = MergeSettings.of(using, options, space, rank, seed)
+    _check_arguments(into, dry_run, check is not None)
+    settings = MergeSettings.of(using, options, space, rank, seed)
     target = registry or configured_registries().writable()
     if not dry_run:
-        target.check_writable()  # told before the work, not after
+        target.check_writable()  # refuse before the work, not after it
     if check is not None:
         check_there(check if isinstance(check, CorpusChoice) else CorpusChoice.read(check))
     plan = plan_merge(
-        references, manner, weights=weights, weights_for=weights_for, head_from=head_from, registry=registry
+        references, settings, weights=weights, weights_for=weights_for, head_from=head_from, registry=registry
     )
-    changes, made = _combined(plan)
+    changes, result = _combined(plan)
     if dry_run:
-        return made
+        return result
     measure = partial(_measured, check, split, base=base, download=download, batch_size=batch_size)
-    alone = list({version.digest: version for version in made.parents}.values()) if check is not None else []
-    measured = [measure(version, registry, record=False) for version in alone]  # what can't be measured, before it is
+    to_measure = list({version.digest: version for version in result.parents}.values()) if check is not None else []
+    evaluations = [
+        measure(version, registry, record=False) for version in to_measure
+    ]  # refuse before the merge is stored
     stated = {"description": description, "license": license, "tags": tuple(tags)}
-    version = _store(plan, changes, made, str(into), stated, target)
+    version = _store(plan, changes, result, str(into), stated, target)
     if check is not None:
-        measured.append(measure(version, target, record=True))
-    return replace(made, version=version, evaluations=measured)
+        evaluations.append(measure(version, target, record=True))
+    return replace(result, version=version, evaluations=evaluations)
 
 
-def _check_asked(into: str | None, dry_run: bool, check: bool) -> None:
+def _check_arguments(into: str | None, dry_run: bool, check: bool) -> None:
     if check and dry_run:
         raise BadMerge("a merge that is only tried can't be measured: leave out the check, or the dry run")
     if into is not None:
@@ -126,50 +134,50 @@ def _check_asked(into: str | None, dry_run: bool, check: bool) -> None:
 
 
 def _combined(plan: MergePlan) -> tuple[dict[str, LowRank], Merge]:
-    """Each place's merged change, and what is told of the merge."""
+    """Return the merged change of each parameter, and the description of the merge."""
     changes, modules = {}, []
-    with torch.no_grad(), progress("merging", len(plan.places)) as move:
-        for name, place in plan.places.items():
+    with torch.no_grad(), progress("merging", len(plan.parameters)) as move:
+        for name, parameter in plan.parameters.items():
             combined = plan.combined(name)
             changes[name] = _stored_as(combined.change, plan.dtype, name)
-            modules.append(MergedModule(name, place.shape, combined.rank, combined.energy))
+            modules.append(MergedModule(name, parameter.shape, combined.rank, combined.energy))
             move(1)
-    versions = [each.version for each in plan.parents]
-    space, head_from = plan.manner.space, plan.head.origin
+    versions = [parent.version for parent in plan.parents]
+    space, head_from = plan.settings.space, plan.head.origin
     return changes, Merge(None, versions, plan.weights.usual, modules, head_from, space, plan.warnings)
 
 
 def _stored_as(change: LowRank, dtype: torch.dtype, name: str) -> LowRank:
-    """The change in the type that is stored, which must hold it."""
+    """Return the change in the stored dtype. Raises BadMerge where that does not hold its values."""
     stored = change.to(dtype)
     if not all(bool(factor.isfinite().all()) for factor in (stored.left, stored.right)):
-        raise BadMerge(f"{name}: the merged factors are beyond what {dtype} holds: see to the adapters' alphas")
+        raise BadMerge(f"{name}: the merged factors are beyond what {dtype} holds: check the adapters' alphas")
     return stored
 
 
 def _store(
     plan: MergePlan,
     changes: Mapping[str, LowRank],
-    made: Merge,
+    result: Merge,
     name: str,
     stated: Mapping[str, Any],
     registry: Registry,
 ) -> Version:
-    """The version that the merge becomes, or already is."""
+    """Write and add the merged version, and return it, or the identical one that is stored already."""
     with tempfile.TemporaryDirectory(prefix="ahf-merge-") as folder:
         config = write_lora(
             Path(folder),
-            plan.places,
+            plan.parameters,
             changes,
             dtype=plan.dtype,
-            whole=plan.head.values,
-            modules=plan.head.modules_to_save,
+            full_weights=plan.head.values,
+            modules_to_save=plan.head.modules_to_save,
             task=(plan.head_parent or plan.parents[0]).changes.config.get("task_type"),
             base=merged_base(plan.parents).repository,
-            fan_in_fan_out=any(each.changes.fan_in_fan_out for each in plan.parents),
-            alike=any(each.changes.chooses_among_alike for each in plan.parents),
+            fan_in_fan_out=any(parent.changes.fan_in_fan_out for parent in plan.parents),
+            alike=any(parent.changes.chooses_among_alike for parent in plan.parents),
         )
-        manifest = merge_manifest(plan, config, {each.name: each.energy for each in made.modules}, stated)
+        manifest = merge_manifest(plan, config, {module.name: module.energy for module in result.modules}, stated)
         return registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
 
 

@@ -1,4 +1,4 @@
-"""Where an adapter adds to a model: one place a parameter."""
+"""Describe the parameters that an adapter adds to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["linear", "embedding", "convolution", "bias"]
 
 @dataclass(frozen=True)
 class AdaptedParameter:
-    """A parameter that an adapter adds to; `module` is relative to the model, as in `bert.pooler.dense`."""
+    """Represent a parameter that an adapter adds to; `module` is relative to the model, as in `bert.pooler.dense`."""
 
     module: str
     kind: Kind
@@ -27,13 +27,13 @@ class AdaptedParameter:
 
     @property
     def matrix(self) -> tuple[int, int]:
-        """The shape of the change as a matrix: the first size, and the product of the others."""
+        """The shape of its change as a matrix: the first size, and the product of the others."""
         return self.shape[0], math.prod(self.shape[1:])
 
 
-def check_one_lora(places: Mapping[str, AdaptedParameter]) -> None:
-    """Raise BadMerge where no single LoRA of PEFT's has all these places."""
-    kinds = {place.kind: name for name, place in places.items()}
+def check_one_lora(parameters: Mapping[str, AdaptedParameter]) -> None:
+    """Raise BadMerge where no single LoRA of PEFT can adapt all these parameters."""
+    kinds = {parameter.kind: name for name, parameter in parameters.items()}
     if "bias" in kinds and "embedding" in kinds:
         raise BadMerge(
             f"{kinds['bias']} and {kinds['embedding']} can't stand in one LoRA: PEFT has no lora_bias with an "

@@ -1,4 +1,4 @@
-"""The adapters of a merge: found, verified, and held to share one base."""
+"""Find and verify the adapters of a merge, and check that they share one base."""
 
 from __future__ import annotations
 
@@ -18,105 +18,116 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.manifest import Base, WeightProbe
 
-COARSEST = 2.0**-6  # half units in the last place of two bfloat16 sum to at most 2**-7 of a number
-TINIEST = 2.0**-20  # beyond what float16's smallest numbers round to
+COARSEST = 2.0**-6  # twice what two roundings to bfloat16 differ by, at most 2**-7 of a number
+TINIEST = 2.0**-20  # more than the rounding of float16's smallest numbers
 H = TypeVar("H", bound="ResolvedParent")
 
 
 @dataclass(frozen=True)
 class ResolvedParent:
-    """One adapter of a merge, its files verified and not yet read."""
+    """Represent one adapter of a merge, its files verified but not read."""
 
     version: Version
-    base: Base  # what it is held to, from its manifest or its first load
+    base: Base  # the base it must be used with, from its manifest or its first load
 
     @property
     def called(self) -> str:
-        """How messages name it."""
+        """Its name in messages."""
         return self.version.reference
 
 
 @dataclass(frozen=True)
 class MergeParent(ResolvedParent):
-    """One adapter of a merge, with what it changes."""
+    """Represent one adapter of a merge, with what it changes."""
 
     changes: StoredChanges
 
 
 def find_parents(references: Sequence[str], registry: Registry | None = None) -> list[MergeParent]:
-    """The adapters of these names, in their order; BadMerge where one can't be read into matrices."""
+    """Return the adapters of these references, in their order.
+
+    Raises BadMerge where there are none, where two have different bases, or where one can't be read into matrices, and
+    NotFound or Corrupted.
+    """
     if not references:
         raise BadMerge("no adapter was named: give at least one reference, such as acme/tone@1")
-    held = [_held(reference, registry) for reference in references]
-    _check_bases(held)  # which needs no torch, and what follows does
-    found: list[MergeParent] = []
-    for reference, each in zip(references, held, strict=True):
+    resolved = [_resolved(reference, registry) for reference in references]
+    _check_bases(resolved)  # before torch is imported
+    parents: list[MergeParent] = []
+    for reference, parent in zip(references, resolved, strict=True):
         try:
-            found.append(MergeParent(each.version, each.base, changes_of(each.version)))
+            parents.append(MergeParent(parent.version, parent.base, changes_of(parent.version)))
         except BadMerge as error:
-            others = [each.called for each in found] or [each for each in references if each != reference]
-            beside = f" (beside {', '.join(others)})" if others else ""
-            raise BadMerge(f"{error}{beside}") from error
-    return found
+            others = [read.called for read in parents] or [other for other in references if other != reference]
+            context = f" (beside {', '.join(others)})" if others else ""
+            raise BadMerge(f"{error}{context}") from error
+    return parents
 
 
-def _held(reference: str, registry: Registry | None) -> ResolvedParent:
+def _resolved(reference: str, registry: Registry | None) -> ResolvedParent:
     holder = registry or configured_registries().answering(reference)
     version = holder.resolve(reference)
-    holder.path(version.reference)  # hashes the files, and asks the policy
+    holder.path(version.reference)  # hashes the files, and applies the policy
     return ResolvedParent(version, expected_base(holder, version))
 
 
-def _check_bases(held: Sequence[ResolvedParent]) -> list[str]:
-    """What must be said of adapters whose bases go together; BadMerge names two whose don't, and why."""
-    first = _most_certain(held)
-    others = [each for each in held if each is not first]
-    said = [warning for each in others if (warning := _same_base(first, each))]
-    for one, other in combinations(others, 2):  # two may each go with the first, which says less than they do
+def _check_bases(parents: Sequence[ResolvedParent]) -> list[str]:
+    """Return warnings about the bases of these adapters. Raises BadMerge, which names two whose bases differ."""
+    first = _most_certain(parents)
+    others = [parent for parent in parents if parent is not first]
+    warnings = [warning for parent in others if (warning := _same_base(first, parent))]
+    for one, other in combinations(others, 2):  # two may each match the first, which records less than they do
         _same_base(one, other)
-    return said
+    return warnings
 
 
 def check_together(parents: Sequence[MergeParent]) -> list[str]:
-    """What must be said of parents that go together; BadMerge names two that don't, and why."""
-    said = _check_bases(parents)
-    said += [
-        f"{each.called}: that its base is {each.base.repository} is only declared, and was taken as it is"
-        for each in parents
-        if len(parents) > 1 and each.base.weight_probe is None
+    """Return warnings about these parents. Raises BadMerge, which names two that can't be merged and says why."""
+    warnings = _check_bases(parents)
+    warnings += [
+        f"{parent.called}: its base {parent.base.repository} is declared and was not verified"
+        for parent in parents
+        if len(parents) > 1 and parent.base.weight_probe is None
     ]
     check_one_kind(parents)
-    for name in sorted({name for each in parents for name in each.changes.places}):
-        holding = [each for each in parents if name in each.changes.places]
-        one, *others = holding
+    for name in sorted({name for parent in parents for name in parent.changes.parameters}):
+        one, *others = [parent for parent in parents if name in parent.changes.parameters]
         for other in others:
-            if one.changes.places[name] != other.changes.places[name]:
-                shapes = [each.changes.places[name].shape for each in (one, other)]
+            if one.changes.parameters[name] != other.changes.parameters[name]:
+                shapes = [parent.changes.parameters[name].shape for parent in (one, other)]
                 raise BadMerge(
                     f"{one.called} changes {name} of the shape {shapes[0]} and {other.called} one of {shapes[1]}: they "
                     "are of two bases"
                 )
-        module = f"{one.changes.places[name].module}."
+        module = f"{one.changes.parameters[name].module}."
         for other in parents:
-            if whole := next((each for each in other.changes.modules if module.startswith(f"{each}.")), None):
-                raise BadMerge(f"{one.called} adapts {name}, and {other.called} brings {whole} whole: no sum is both")
-    if any(each.base.quantization for each in parents):
-        named = ", ".join(each.called for each in parents if each.base.quantization)
-        said.append(f"{named}: trained on a quantized base; the merge is a LoRA for the base in full precision")
-    return said
+            if saved := next(
+                (saved for saved in other.changes.modules_to_save if module.startswith(f"{saved}.")), None
+            ):
+                raise BadMerge(
+                    f"{one.called} adapts {name}, and {other.called} stores {saved} in full (modules_to_save): they "
+                    "can't be added"
+                )
+    if any(parent.base.quantization for parent in parents):
+        names = ", ".join(parent.called for parent in parents if parent.base.quantization)
+        warnings.append(f"{names}: trained on a quantized base; the merge is a LoRA for the base in full precision")
+    return warnings
 
 
 def merged_base(parents: Sequence[MergeParent]) -> Base:
-    """The base that the merge is for: the pin that says most, of an unquantized base where there is one."""
+    """Return the base recorded for the merge: prefer a verified fingerprint, then an unquantized base."""
     return _most_certain(parents).base
 
 
 def _most_certain(parents: Sequence[H]) -> H:
-    return min(parents, key=lambda each: (each.base.fingerprint != "verified", each.base.quantization is not None))
+    return min(parents, key=lambda p: (p.base.fingerprint != "verified", p.base.quantization is not None))
 
 
 def _same_base(one: ResolvedParent, other: ResolvedParent) -> str | None:
-    """A sentence where their weights can't say whether two adapters share a base; BadMerge where they don't."""
+    """Return a warning where the weights can't tell whether two adapters share a base.
+
+    Raises BadMerge where they have different bases.
+    """
     a, b = one.base, other.base
     for key, what in (
         ("architecture", "architecture"),
@@ -127,25 +138,25 @@ def _same_base(one: ResolvedParent, other: ResolvedParent) -> str | None:
     ):
         left, right = getattr(a, key), getattr(b, key)
         if left is not None and right is not None and left != right:
-            told = f" ({left} and {right})" if len(f"{left}{right}") < 60 else ""
-            raise _other_base(one, other, f"another {what}{told}")
+            details = f" ({left} and {right})" if len(f"{left}{right}") < 60 else ""
+            raise _other_base(one, other, f"another {what}{details}")
     quantized = a.quantization is not None or b.quantization is not None
     # Another release of Transformers may write other defaults, and a quantization is written there too.
     configurations = {a.config_digest, b.config_digest} - {None}
     if len(configurations) > 1 and a.transformers == b.transformers and not quantized:
         raise _other_base(one, other, "another configuration")
     if a.weight_probe is not None and b.weight_probe is not None:
-        left, right = ({name: len(each) for name, each in p.values.items()} for p in (a.weight_probe, b.weight_probe))
-        if left != right and None in (a.structure_digest, b.structure_digest):  # which would say that they are alike
+        left, right = ({name: len(v) for name, v in p.values.items()} for p in (a.weight_probe, b.weight_probe))
+        if left != right and None in (a.structure_digest, b.structure_digest):  # equal digests would settle it
             raise _other_base(one, other, "other layers")
         if not quantized and (far := _far_apart(a.weight_probe, b.weight_probe)):
             raise _other_base(one, other, f"other weights ({far})")
         if off := first_difference(a.weight_probe, b.weight_probe, quantized):
             raise _other_base(one, other, f"other weights ({off})")
-        if quantized and a.repository != b.repository:  # rounding to four bits hides what a fine-tuning changes
+        if quantized and a.repository != b.repository:  # rounding to four bits hides the changes of a fine-tuning
             return (
-                f"{one.called} is for {_id(a)} and {other.called} for {_id(b)}: of a quantized base and another the "
-                "weights can't be told apart, and that they are one was taken as it is"
+                f"{one.called} is for {_id(a)} and {other.called} for {_id(b)}: the weights of a quantized base can't "
+                "be told from another's, so whether the two are one base was not verified"
             )
         return None
     if a.repository is None or a.repository != b.repository:
@@ -156,7 +167,7 @@ def _same_base(one: ResolvedParent, other: ResolvedParent) -> str | None:
 
 
 def _far_apart(one: WeightProbe, other: WeightProbe) -> str | None:
-    """The first tensor that differs by more than twice what any two types round to; no torch, unlike the exact rule."""
+    """Return the first tensor that differs by more than twice the rounding of any two dtypes; needs no torch."""
     for tensor, values in one.values.items():
         for a, b in zip(values, other.values[tensor], strict=True):
             if COARSEST * max(abs(a), abs(b)) + TINIEST < abs(a - b) < math.inf:
@@ -165,7 +176,7 @@ def _far_apart(one: WeightProbe, other: WeightProbe) -> str | None:
 
 
 def _other_base(one: ResolvedParent, other: ResolvedParent, why: str) -> BadMerge:
-    names = [_id(each.base) for each in (one, other)]
+    names = [_id(parent.base) for parent in (one, other)]
     return BadMerge(
         f"{one.called} is for {names[0]} and {other.called} for {names[1]}, which has {why}: merge adapters of one base"
     )
@@ -176,21 +187,21 @@ def _id(base: Base) -> str:
 
 
 def check_one_kind(parents: Sequence[MergeParent]) -> None:
-    """Raise BadMerge where two adapters name the layers of their base otherwise."""
-    known, found = _backbone(parents), dict[str, "MergeParent"]()
-    for each in parents:
-        for name in each.changes.places:
-            start = next((at for at in _starts(name) if name[at:] in known), None)
+    """Raise BadMerge where two adapters name the layers of their base differently."""
+    backbone, prefixes = _backbone(parents), dict[str, "MergeParent"]()
+    for parent in parents:
+        for name in parent.changes.parameters:
+            start = next((index for index in _starts(name) if name[index:] in backbone), None)
             if start is not None:
-                found.setdefault(name[:start], each)
-    if len(found) > 1:
-        (one, first), (two, second) = list(found.items())[:2]
+                prefixes.setdefault(name[:start], parent)
+    if len(prefixes) > 1:
+        (one, first), (two, second) = list(prefixes.items())[:2]
         raise BadMerge(
             f"{first.called} names the layers of its base {one}* and {second.called} {two}*: they were trained "
             "on two kinds of model; train one of them with the other's head"
         )
-    for inner, outer in permutations(parents, 2) if not known else ():
-        if within := _within(inner.changes.places, outer.changes.places):
+    for inner, outer in permutations(parents, 2) if not backbone else ():
+        if within := _within(inner.changes.parameters, outer.changes.parameters):
             raise BadMerge(
                 f"{inner.called} names the layers of its base {within[0]}.* and {outer.called} {within[1]}.*: they "
                 "seem to be of two kinds of model; load both once, so that their bases are known, or train one of them "
@@ -199,19 +210,21 @@ def check_one_kind(parents: Sequence[MergeParent]) -> None:
 
 
 def check_reached(parents: Sequence[MergeParent], head_parent: MergeParent | None) -> None:
-    """Raise BadMerge where an adapter changes a layer beside the backbone, and the model of the head that is taken has
-    none such: nothing could load the merge."""
+    """Raise BadMerge where an adapter changes a layer that the model of the chosen head lacks.
+
+    That is a layer outside the backbone; nothing could load such a merge.
+    """
     if head_parent is None:
         return
-    known, own = _backbone(parents), _tops(head_parent.changes.places)
-    for each in parents:
-        if _kind(each) == _kind(head_parent):
+    backbone, own = _backbone(parents), _tops(head_parent.changes.parameters)
+    for parent in parents:
+        if _kind(parent) == _kind(head_parent):
             continue
-        for name in each.changes.places:
-            if name.partition(".")[0] not in own and not any(name[at:] in known for at in _starts(name)):
+        for name in parent.changes.parameters:
+            if name.partition(".")[0] not in own and not any(name[index:] in backbone for index in _starts(name)):
                 raise BadMerge(
-                    f"{each.called} changes {name}, which is no part of the backbone, and {head_parent.called}, whose "
-                    "head is taken, was trained on another kind of model: take the head of one that has that layer"
+                    f"{parent.called} changes {name}, which is no part of the backbone, and {head_parent.called}, "
+                    "whose head is taken, was trained on another kind of model: take the head of one with that layer"
                 )
 
 
@@ -221,20 +234,20 @@ def _kind(parent: MergeParent) -> tuple[str | None, object]:
 
 
 def _backbone(parents: Iterable[MergeParent]) -> set[str]:
-    """The parameters of the base, as the bare model names them; none where no parent's base has been read."""
-    probes = (each.base.weight_probe for each in parents)
+    """Return the base's parameters by the bare model's names; empty where no parent's base was fingerprinted."""
+    probes = (parent.base.weight_probe for parent in parents)
     return {name for probe in probes if probe for name in probe.values}
 
 
 def _within(inner: Iterable[str], outer: Iterable[str]) -> tuple[str, str] | None:
-    """How two sets of names begin, where the one model seems to stand within the other under a name of its own."""
+    """Return the common start of two sets of names where one model seems to be nested in the other; else None."""
     if not _tops(inner).isdisjoint(_tops(outer)):
         return None
     begins = {".".join(name.rpartition(".")[0].split(".")[:2]) for name in inner}
     for begin in sorted(begins):
         for name in outer:
-            before, found, _ = f".{name}".partition(f".{begin}.")
-            if found and before:
+            before, match, _ = f".{name}".partition(f".{begin}.")
+            if match and before:
                 return begin, f"{before[1:]}.{begin}"
     return None
 
@@ -244,5 +257,5 @@ def _tops(names: Iterable[str]) -> set[str]:
 
 
 def _starts(name: str) -> list[int]:
-    """Where the parts of a dotted name begin."""
-    return [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
+    """Return the index at which each part of a dotted name begins."""
+    return [0, *(index + 1 for index, letter in enumerate(name) if letter == ".")]

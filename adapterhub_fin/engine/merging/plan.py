@@ -1,4 +1,4 @@
-"""All of a merge that is settled before its matrices are read: what is merged, how, and whose head answers."""
+"""Settle a merge before any matrix is read: what is merged, how, and whose head it has."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ else:
 
 @dataclass(frozen=True)
 class MergeSettings:
-    """How to merge: the merger and its options, the space it computes in, the rank asked for, and the seed."""
+    """Hold how to merge: the merger and its options, the space it computes in, the requested rank, and the seed."""
 
     merger: Merger
     options: BaseModel
@@ -53,22 +53,29 @@ class MergeSettings:
     def of(
         cls, using: str, options: Mapping[str, Any] | None, space: str | None, rank: Rank, seed: int
     ) -> MergeSettings:
-        """The manner of these names and values; raises UnknownName, BadRecipe for an option, and BadMerge."""
+        """Return the settings of these names and values.
+
+        Raises UnknownName for the merger, BadRecipe for an option, and BadMerge for the space, the rank or the seed.
+        """
         merger = extensions().get(Merger, using)
         checked = extensions().options(Merger, using, options or {})
         check_rank(rank)
         if not 0 <= seed < BEYOND:
-            raise BadMerge(f"the seed {seed} is no whole number from 0 that a manifest records: give a smaller one")
+            raise BadMerge(f"the seed {seed} is not a whole number from 0 to {BEYOND - 1}: give another")
         return cls(merger, checked, space_for(merger, space), rank, seed)
 
     @cached_property
     def implementation(self) -> MergerImplementation:
         """The merger itself, imported when it is first used."""
-        found: MergerImplementation = self.merger.load()(self.options)
-        return found
+        built: MergerImplementation = self.merger.load()(self.options)
+        return built
 
     def combine(self, changes: Sequence[LowRank], weights: Sequence[float], name: str) -> Combined:
-        """The merged change of one parameter; its draws are the same on every machine, whatever else is merged."""
+        """Return the merged change of one parameter.
+
+        Its random draws depend on the seed and the parameter's name alone: they are the same on every machine. Raises
+        BadMerge or PluginError as `combine`.
+        """
         seed = int.from_bytes(hashlib.sha256(f"{self.seed}:{name}".encode()).digest()[:8], "big") >> 1
         try:
             return combine(
@@ -80,75 +87,78 @@ class MergeSettings:
 
 @dataclass(frozen=True)
 class MergePlan:
-    """What is merged, and how; `places` are all that any parent changes, sorted by name."""
+    """Hold what is merged and how; `parameters` are all that any parent changes, sorted by name."""
 
     parents: Sequence[MergeParent]
-    manner: MergeSettings
+    settings: MergeSettings
     weights: Weights
-    places: Mapping[str, AdaptedParameter]
+    parameters: Mapping[str, AdaptedParameter]
     head: MergedHead
-    warnings: Sequence[str]  # what is taken on trust, or left out
+    warnings: Sequence[str]  # what was not verified, or is left out
 
     @property
     def head_parent(self) -> MergeParent | None:
-        """The one whose head is taken; None where it is an average, or there is none."""
-        return next((each for each in self.parents if each.called == self.head.origin), None)
+        """The parent whose head is taken; None for an average or no head."""
+        return next((parent for parent in self.parents if parent.called == self.head.origin), None)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The widest type of the parents' factors, and float32 at least: PEFT widens narrower ones as it loads them."""
-        found = (dtype for each in self.parents for dtype in each.changes.dtypes)
-        return reduce(torch.promote_types, found, torch.float32)
+        """The widest dtype of the parents' factors, and at least float32: PEFT widens narrower ones on load."""
+        dtypes = (dtype for parent in self.parents for dtype in parent.changes.dtypes)
+        return reduce(torch.promote_types, dtypes, torch.float32)
 
     def combined(self, name: str) -> Combined:
-        """The merged change of one place; a parent that does not change it adds zeros."""
-        place = self.places[name]
-        found = [
-            each.changes.change(name) if name in each.changes.places else LowRank.zero(place.matrix)
-            for each in self.parents
+        """Return the merged change of one parameter; a parent that does not change it adds zeros."""
+        parameter = self.parameters[name]
+        changes = [
+            parent.changes.change(name) if name in parent.changes.parameters else LowRank.zero(parameter.matrix)
+            for parent in self.parents
         ]
-        return self.manner.combine(found, self.weights.of_module(place.module), name)
+        return self.settings.combine(changes, self.weights.of_module(parameter.module), name)
 
 
 def plan_merge(
     references: Sequence[str],
-    manner: MergeSettings,
+    settings: MergeSettings,
     *,
     weights: Sequence[float] | None = None,
     weights_for: Mapping[str, Sequence[float]] | None = None,
     head_from: str | None = None,
     registry: Registry | None = None,
 ) -> MergePlan:
-    """The merge of these versions, their files verified; BadMerge where they or what is asked don't go together."""
-    check_count(manner.merger, len(references))
+    """Return the merge of these versions, their files verified.
+
+    Raises BadMerge where the versions or the arguments don't go together, and NotFound or Corrupted.
+    """
+    check_count(settings.merger, len(references))
     parents = find_parents(references, registry)
     warnings = check_together(parents)
-    shares = Weights.of([each.called for each in parents], weights, weights_for, each=manner.merger.weight)
-    places = dict(sorted({name: place for each in parents for name, place in each.changes.places.items()}.items()))
-    check_one_lora(places)
-    head_parent = _named(head_from, references, parents, registry)
+    shares = Weights.of([parent.called for parent in parents], weights, weights_for, default=settings.merger.weight)
+    parameters = dict(sorted(item for parent in parents for item in parent.changes.parameters.items()))
+    check_one_lora(parameters)
+    head_parent = _head_parent(head_from, references, parents, registry)
     check_reached(parents, head_parent)
     head = merge_heads(parents, shares, head_parent)
-    shares.check_used(_modules(places, head.values))
-    return MergePlan(parents, manner, shares, places, head, [*warnings, *_left_out(parents, head)])
+    shares.check_used(_modules(parameters, head.values))
+    return MergePlan(parents, settings, shares, parameters, head, [*warnings, *_left_out(parents, head)])
 
 
-def _modules(places: Mapping[str, AdaptedParameter], whole: Iterable[str]) -> set[str]:
-    return {place.module for place in places.values()} | {name.rpartition(".")[0] for name in whole}
+def _modules(parameters: Mapping[str, AdaptedParameter], full: Iterable[str]) -> set[str]:
+    return {parameter.module for parameter in parameters.values()} | {name.rpartition(".")[0] for name in full}
 
 
 def _left_out(parents: Sequence[MergeParent], head: MergedHead) -> list[str]:
     return [
-        f"{each.called}: the weights it brings of {', '.join(modules)} are left out"
-        for each in parents
-        if (modules := sorted(set(each.changes.modules) - set(head.modules_to_save)))
+        f"{parent.called}: its weights of {', '.join(modules)} are left out"
+        for parent in parents
+        if (modules := sorted(set(parent.changes.modules_to_save) - set(head.modules_to_save)))
     ]
 
 
-def _named(
+def _head_parent(
     head_from: str | None, references: Sequence[str], parents: Sequence[MergeParent], registry: Registry | None
 ) -> MergeParent | None:
-    """The parent whose head is asked for, by its reference or any other that means the same version."""
+    """Return the parent whose head is requested, by its reference or any other reference to the same version."""
     if head_from is None:
         return None
     for reference, parent in zip(references, parents, strict=True):
@@ -161,5 +171,5 @@ def _named(
     for parent in parents:
         if parent.version.digest == digest:
             return parent
-    called = ", ".join(each.called for each in parents)
-    raise BadMerge(f"the head is asked for of {head_from}, which is not merged here: name one of {called}")
+    names = ", ".join(parent.called for parent in parents)
+    raise BadMerge(f"head_from is {head_from}, which is not one of the adapters to merge: name one of {names}")

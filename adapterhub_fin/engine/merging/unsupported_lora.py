@@ -1,4 +1,4 @@
-"""Which of LoRA's flags make it another computation than one matrix that is added to one weight."""
+"""List the LoRA options under which an adapter is not a plain low-rank sum, so that it can't be merged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.plugin.base_changes import CHANGES_BASE
 
-# By the key of adapter_config.json: what the adapter does that no matrix added to a weight does.
+# By the key of adapter_config.json: why the adapter is no matrix that is added to a weight.
 OTHERWISE = {
     "use_dora": "DoRA rescales every row by a norm of the base's weights, which an adapter does not hold",
     "alora_invocation_tokens": "aLoRA changes only the tokens behind its invocation",
@@ -29,9 +29,9 @@ MEND = "train lora without that, or fold it into its base with PEFT's merge_and_
 
 
 def check_plain(config: Mapping[str, Any], called: str, *, base_at_hand: bool = False) -> None:
-    """Raise BadMerge where a LoRA's configuration says that it is more than matrices added to weights.
+    """Raise BadMerge where a LoRA's configuration says that it is more than low-rank matrices added to weights.
 
-    With the base at hand, DoRA's norms can be taken.
+    DoRA is allowed if the base's weights are at hand, since it needs their norms.
     """
     for key, reason in _reasons(config):
         if key == "use_dora" and base_at_hand:
@@ -48,7 +48,7 @@ def _reasons(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
         yield (
             f"init_lora_weights to {start}",
-            "that start takes a part out of the base, so that its factors fit no other",
+            "that start changes the base's weights, so that its factors fit no other base",
         )
     if config.get("bias", "none") != "none":
-        yield f"bias to {config['bias']}", "the base's own biases were trained whole"
+        yield f"bias to {config['bias']}", "the base's own biases were trained"

@@ -1,4 +1,4 @@
-"""How much each adapter counts: one weight an adapter, and others for the modules that a pattern names."""
+"""Give each adapter of a merge its weight, and other weights to modules that match a pattern."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from adapterhub_fin.errors import BadMerge
 
 @dataclass(frozen=True)
 class Weights:
-    """A weight for each adapter, of any sign; of the patterns that fit a module's name, the first counts.
+    """Hold a weight for each adapter, of any sign; the first pattern that matches a module's name overrides it.
 
-    A pattern fits a name's end, as in `layer.0.*` for `encoder.layer.0.output.dense`; `*` stands for any letters.
+    A pattern matches the end of a name, as `layer.0.*` matches `encoder.layer.0.output.dense`; `*` is any text.
     """
 
     usual: tuple[float, ...]
@@ -27,21 +27,24 @@ class Weights:
         given: Sequence[float] | None = None,
         patterns: Mapping[str, Sequence[float]] | None = None,
         *,
-        each: float | None = None,
+        default: float | None = None,
     ) -> Weights:
-        """Weights for these adapters; where none are given, `each` or 1/K. BadMerge where they don't fit."""
-        usual = [1 / len(called) if each is None else each] * len(called) if given is None else given
+        """Return the weights of these adapters: the given ones, else `default` or 1/K for each.
+
+        Raises BadMerge for another number of weights, or one that is not finite.
+        """
+        usual = [1 / len(called) if default is None else default] * len(called) if given is None else given
         return cls(
             _checked(usual, called, "weights"),
             {key: _checked(given, called, f"weights for {key}") for key, given in (patterns or {}).items()},
         )
 
     def of_module(self, module: str) -> tuple[float, ...]:
-        """The adapters' weights in one module."""
-        return next((each for pattern, each in self.patterns.items() if _fits(pattern, module)), self.usual)
+        """Return the adapters' weights in one module."""
+        return next((weights for pattern, weights in self.patterns.items() if _fits(pattern, module)), self.usual)
 
     def check_used(self, modules: Iterable[str]) -> None:
-        """Raise BadMerge for a pattern that fits no module: it is a slip."""
+        """Raise BadMerge for a pattern that matches no module, which is a typo."""
         names = sorted(modules)
         for pattern in self.patterns:
             if not any(_fits(pattern, name) for name in names):

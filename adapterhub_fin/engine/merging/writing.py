@@ -1,4 +1,4 @@
-"""Write changes as a plain PEFT folder of type LORA, each module with the rank that its change has."""
+"""Write changes as a plain PEFT folder of type LORA, each module with the rank of its change."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ else:
 
 def write_lora(
     folder: Path,
-    places: Mapping[str, AdaptedParameter],
+    parameters: Mapping[str, AdaptedParameter],
     changes: Mapping[str, LowRank],
     *,
     dtype: torch.dtype,
-    whole: Mapping[str, Tensor] | None = None,
-    modules: Sequence[str] = (),
+    full_weights: Mapping[str, Tensor] | None = None,
+    modules_to_save: Sequence[str] = (),
     task: str | None = None,
     base: str | None = None,
     fan_in_fan_out: bool = False,
     alike: bool = False,
 ) -> dict[str, Any]:
-    """Write a folder that `PeftModel.from_pretrained` loads, and give its configuration.
+    """Write a folder that `PeftModel.from_pretrained` loads, and return its configuration.
 
-    `changes` are by the parameter's name, as `places` are; `whole` holds the values of the `modules` that travel whole,
-    by the parameter's name too. The scale of every module is 1: what scaled a change is in its factors. `alike` says
-    that the base may have other modules whose names end as those of the places do.
+    `changes` and `parameters` are by parameter name, and so is `full_weights`, which holds the weights of
+    `modules_to_save`. The scale of every module is 1: a change's scale goes into its factors. `alike` says that the
+    base may have other modules whose names end like those of the parameters.
     """
     tensors, ranks = {}, {}
-    for name, place in places.items():
-        if place.kind != "bias":
-            down, up = _factors(changes[name], place, dtype)
-            ending = "lora_embedding_{}" if place.kind == "embedding" else "lora_{}.weight"
-            tensors[f"{PREFIX}{place.module}.{ending.format('A')}"] = down
-            tensors[f"{PREFIX}{place.module}.{ending.format('B')}"] = up
-            ranks[place.module] = down.shape[0]
-    biases = {place.module: name for name, place in places.items() if place.kind == "bias"}
-    for place in places.values() if biases else ():  # PEFT wants one at every layer, or none
-        if place.kind in ("linear", "convolution"):
-            found = biases.get(place.module)
-            value = changes[found].dense()[:, 0] if found else torch.zeros(place.shape[0])
-            tensors[f"{PREFIX}{place.module}.lora_B.bias"] = value.to(dtype)
-    tensors |= {f"{PREFIX}{name}": value for name, value in (whole or {}).items()}
-    config = _config(ranks, modules, bool(biases)) | {
+    for name, parameter in parameters.items():
+        if parameter.kind != "bias":
+            down, up = _factors(changes[name], parameter, dtype)
+            ending = "lora_embedding_{}" if parameter.kind == "embedding" else "lora_{}.weight"
+            tensors[f"{PREFIX}{parameter.module}.{ending.format('A')}"] = down
+            tensors[f"{PREFIX}{parameter.module}.{ending.format('B')}"] = up
+            ranks[parameter.module] = down.shape[0]
+    biases = {parameter.module: name for name, parameter in parameters.items() if parameter.kind == "bias"}
+    for parameter in parameters.values() if biases else ():  # PEFT wants one at every layer, or none
+        if parameter.kind in ("linear", "convolution"):
+            bias_name = biases.get(parameter.module)
+            value = changes[bias_name].dense()[:, 0] if bias_name else torch.zeros(parameter.shape[0])
+            tensors[f"{PREFIX}{parameter.module}.lora_B.bias"] = value.to(dtype)
+    tensors |= {f"{PREFIX}{name}": value for name, value in (full_weights or {}).items()}
+    config = _config(ranks, modules_to_save, bool(biases)) | {
         "task_type": task,
         "base_model_name_or_path": base,
         "fan_in_fan_out": fan_in_fan_out,
@@ -69,22 +69,22 @@ def write_lora(
     return config
 
 
-def _factors(change: LowRank, place: AdaptedParameter, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A and B as PEFT has them for that kind of layer; no change at all has rank 1, since PEFT knows no lower one."""
-    rows, columns = place.matrix
+def _factors(change: LowRank, parameter: AdaptedParameter, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return A and B in PEFT's shapes for that kind of layer; a zero change has rank 1, PEFT's smallest."""
+    rows, columns = parameter.matrix
     left, right = change.left if change.scale == 1 else change.scale * change.left, change.right
     if change.rank == 0:
         left, right = left.new_zeros(rows, 1), right.new_zeros(1, columns)
-    if place.kind == "embedding":
+    if parameter.kind == "embedding":
         return left.T.to(dtype), right.T.to(dtype)
-    kernel = place.shape[2:]
-    return right.reshape(-1, *place.shape[1:]).to(dtype), left.reshape(rows, -1, *(1 for _ in kernel)).to(dtype)
+    kernel = parameter.shape[2:]
+    return right.reshape(-1, *parameter.shape[1:]).to(dtype), left.reshape(rows, -1, *(1 for _ in kernel)).to(dtype)
 
 
-def _config(ranks: Mapping[str, int], modules: Sequence[str], biased: bool) -> dict[str, Any]:
-    """PEFT's configuration; alpha is the rank everywhere, so that nothing is scaled."""
+def _config(ranks: Mapping[str, int], modules_to_save: Sequence[str], biased: bool) -> dict[str, Any]:
+    """Return PEFT's configuration; alpha equals the rank everywhere, so that the scale is 1."""
     usual = Counter(ranks.values()).most_common(1)[0][0] if ranks else 1
-    # PEFT reads a key as a regular expression for a name's end; one that begins with ^ fits the whole name alone.
+    # PEFT reads a key as a regular expression for the end of a name; one that begins with ^ matches the whole name.
     others = {f"^{re.escape(module)}": rank for module, rank in sorted(ranks.items()) if rank != usual}
     return {
         "peft_type": "LORA",
@@ -93,7 +93,7 @@ def _config(ranks: Mapping[str, int], modules: Sequence[str], biased: bool) -> d
         "rank_pattern": others,
         "alpha_pattern": others,
         "target_modules": sorted(ranks),
-        "modules_to_save": sorted(modules) or None,
+        "modules_to_save": sorted(modules_to_save) or None,
         "lora_bias": biased,
         "lora_dropout": 0.0,
         "bias": "none",

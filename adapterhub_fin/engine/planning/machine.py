@@ -73,7 +73,7 @@ def resident() -> int:
 
 def _free() -> int:
     """Return the bytes that can be taken without swapping, within the limit of a container."""
-    free = int(psutil.virtual_speed_file().available)
+    free = int(psutil.virtual_memory().available)
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:
