@@ -16,7 +16,7 @@ from peft import AdaLoraConfig, IA3Config, LoraConfig, PrefixTuningConfig, Promp
 from safetensors.torch import save_file
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training import manifest as provenance
+from adapterhub_fin.engine.base import provenance
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.peft_method import plain
 from adapterhub_fin_registry.model.file_rules import size_limit
