@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadReference, NotAnAdapter, ReadOnly
+from adapterhub_fin.plugin.adapter_files import PICKLE
 from adapterhub_fin.plugin.descriptions import StoreKind
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.registries import INTAKE, configured_registries
@@ -168,7 +169,7 @@ def store_of(uri: str) -> StoreImplementation:
 def weights(allow_pickle: bool) -> tuple[str, ...]:
     """Return the file names that may be an imported folder's weights, the preferred first."""
     safe = INTAKE.weights
-    return (*safe, "adapter_model.bin") if allow_pickle else safe
+    return (*safe, PICKLE) if allow_pickle else safe
 
 
 def _own_name(uri: str) -> str:

@@ -114,18 +114,18 @@ def _value(given: _Given, kind: Any) -> Any:
     """Read a value from the command line by the type of its field."""
     members = list(_members(kind))
     texts = [member for member in members if _is_text(member)]
-    others = [member for member in members if not _is_text(member) and member is not types.NoneType]
+    non_texts = [member for member in members if not _is_text(member) and member is not types.NoneType]
     if not texts:
-        return _parsed(given, others)
+        return _parsed(given, non_texts)
     if given.node is None and given.text == "" and types.NoneType in members:
         return None  # the only way to unset a text
-    if not others:
+    if not non_texts:
         return _text(given, types.NoneType in members)
     try:
-        value = _parsed(given, others)
+        value = _parsed(given, non_texts)
     except BadRecipe:
         return _text(given, False)
-    return value if any(_takes(other, value) for other in others) else _text(given, False)
+    return value if any(_takes(member, value) for member in non_texts) else _text(given, False)
 
 
 def _text(given: _Given, optional: bool) -> Any:

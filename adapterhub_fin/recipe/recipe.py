@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.plugin.descriptions import Description
 
 DEFAULTS: Final = {"method": "lora", "head": "classify"}
+BASE_ID: Final = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)  # a short name, or a Hub id
 
 
 class Plugged(BaseModel):
@@ -65,6 +66,7 @@ class MethodChoice(Plugged):
 
     @classmethod
     def kind(cls) -> type[Description]:
+        """Return Method."""
         from adapterhub_fin.plugin.descriptions import Method
 
         return Method
@@ -75,6 +77,7 @@ class HeadChoice(Plugged):
 
     @classmethod
     def kind(cls) -> type[Description]:
+        """Return Head."""
         from adapterhub_fin.plugin.descriptions import Head
 
         return Head
@@ -85,6 +88,7 @@ class CorpusChoice(Plugged):
 
     @classmethod
     def kind(cls) -> type[Description]:
+        """Return Corpus."""
         from adapterhub_fin.plugin.descriptions import Corpus
 
         return Corpus
@@ -145,7 +149,7 @@ class BaseChoice(Options):
     @field_validator("id")
     @classmethod
     def _an_id_and_no_path(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", value, re.ASCII):
+        if value is not None and not BASE_ID.fullmatch(value):
             raise ValueError("an id reads org/model; a folder goes under path")
         return value
 
@@ -194,10 +198,10 @@ class Training(Options):
         None, description="Validation metric that picks the best checkpoint; the head's default."
     )
     tolerance: float = Field(
-        0.0, ge=0, description="How much worse than the best on validation a later checkpoint may be and be kept."
+        0.0, ge=0, description="How much worse than the best validation metric a later checkpoint may be and still win."
     )
     checkpoint_steps: int | None = Field(
-        None, ge=1, description="A checkpoint every so many steps, beside the one after each epoch."
+        None, ge=1, description="Steps between checkpoints, in addition to the one after each epoch."
     )
     trackers: tuple[str, ...] = Field((), description="Where the Trainer reports to, such as tensorboard or wandb.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")

@@ -26,7 +26,7 @@ from adapterhub_fin.plugin.model_parts import backbone_prefix
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MODEL_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -143,30 +143,30 @@ def fingerprinted(
 def _files(folder: Path) -> Iterator[tuple[str, TensorFile]]:
     """Yield the model's files, sorted by name; the header of each is checked."""
     try:
-        if (folder / INDEX).is_file():
+        if (folder / INDEX_FILE).is_file():
             yield from _sharded(folder)
-        elif (folder / WHOLE).is_file():
-            yield WHOLE, TensorFile((folder / WHOLE).resolve())  # a link into the cache of a Hub
+        elif (folder / MODEL_FILE).is_file():
+            yield MODEL_FILE, TensorFile((folder / MODEL_FILE).resolve())  # a link into the cache of a Hub
         elif any((folder / name).is_file() for name in PICKLES):
             raise Refused(
                 f"{folder} has its weights in pytorch_model.bin, a pickle, which can run code when it is read: load "
                 "the model with Transformers once and save it with save_pretrained, which writes safetensors"
             )
         else:
-            raise BaseNotFound(f"{folder} holds no {WHOLE} and no {INDEX}: name the folder of a whole model")
+            raise BaseNotFound(f"{folder} holds no {MODEL_FILE} and no {INDEX_FILE}: name the folder of a whole model")
     except NotAnAdapter as error:  # read_header raises it for any file
         raise Refused(f"the model's weights can't be read: {error}") from error
 
 
 def _sharded(folder: Path) -> Iterator[tuple[str, TensorFile]]:
     try:
-        weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        weight_map = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
         shard_of = {str(name): str(shard) for name, shard in weight_map.items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise Refused(f"{folder / INDEX} maps no tensors to files: download the model again") from error
+        raise Refused(f"{folder / INDEX_FILE} maps no tensors to files: download the model again") from error
     for shard in sorted(set(shard_of.values())):
         if Path(shard).name != shard or not (folder / shard).is_file():
-            raise Refused(f"{folder / INDEX} names {shard}, which is not there: download the model again")
+            raise Refused(f"{folder / INDEX_FILE} names {shard}, which is not there: download the model again")
         file = TensorFile((folder / shard).resolve())
         if lost := sorted({name for name in shard_of if shard_of[name] == shard} - set(file.tensors)):
             raise Refused(f"{folder / shard} lacks {lost[0]}, which the index places there: download the model again")

@@ -34,7 +34,7 @@ TEXTS = (
 )
 ADDED = 16  # added tokens that are probed, at most
 WORDS = 16384  # words of the vocabulary that are probed, at most
-CHUNK = 500  # words in one text
+WORDS_PER_TEXT = 500
 
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def _texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
         if bare and bare.isascii() and bare.isprintable():
             words.append(f" {bare}" if token[:1] in "Ġ▁" else f"\n{bare}")
     words = words[:: -max(1, math.ceil(len(words) / WORDS))]
-    for start in range(0, len(words), CHUNK):
-        yield "".join(words[start : start + CHUNK])
+    for start in range(0, len(words), WORDS_PER_TEXT):
+        yield "".join(words[start : start + WORDS_PER_TEXT])
 
 
 def _template_digest(tokenizer: PreTrainedTokenizerBase) -> str:

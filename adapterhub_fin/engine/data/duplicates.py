@@ -45,9 +45,9 @@ class Copies:
         }
         return {reason: count for reason, count in counts.items() if count}
 
-    def among(self, rows: Sequence[int], others: Sequence[int]) -> list[int]:
-        """Return the `rows` whose text is also that of one of the `others`."""
-        texts = {self.first[row] for row in others}
+    def among(self, rows: Sequence[int], earlier: Sequence[int]) -> list[int]:
+        """Return the `rows` whose text is also that of one of the `earlier` rows."""
+        texts = {self.first[row] for row in earlier}
         return [row for row in rows if self.first[row] in texts]
 
     def _contradicted(self, rows: Collection[int]) -> int:

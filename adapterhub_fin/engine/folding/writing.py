@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adapterhub_fin.engine.base.model_tensors import DTYPES, INDEX, WHOLE
+from adapterhub_fin.engine.base.model_tensors import DTYPES, INDEX_FILE, MODEL_FILE
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PIECE = 2**22  # bytes handed to the file at once
@@ -35,14 +35,14 @@ def write_shards(folder: Path, shards: Sequence[tuple[str, Sequence[Outgoing]]],
     """Write each shard under its name, or a single one as model.safetensors, and the index of several."""
     shards = [(name, tensors) for name, tensors in shards if tensors]
     if len(shards) == 1:
-        shards = [(WHOLE, shards[0][1])]
+        shards = [(MODEL_FILE, shards[0][1])]
     for name, tensors in shards:
         _write(folder / name, tensors, done)
     if len(shards) > 1:
         where = {tensor.name: name for name, tensors in shards for tensor in tensors}
         size = sum(tensor.size for _, tensors in shards for tensor in tensors)
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def _write(path: Path, tensors: Sequence[Outgoing], done: Callable[[int], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from adapterhub_fin.engine.base.provenance import environment, method_record_for
 from adapterhub_fin.engine.data.known import bounded_now, knowledge_record
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import checked
-from adapterhub_fin.recipe.recipe import BaseChoice, named_base
+from adapterhub_fin.recipe.recipe import BASE_ID, BaseChoice, named_base
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:
@@ -36,13 +35,11 @@ def base_choice(base: str | Path | Mapping[str, Any] | None, recorded: Any = Non
 
 def recorded_base(name: Any) -> str | None:
     """Return the base id that a PEFT configuration records, or None if that is a path of another machine."""
-    if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", name, re.ASCII):
-        return name
-    return None
+    return name if isinstance(name, str) and BASE_ID.fullmatch(name) else None
 
 
 def foreign_manifest(
-    foreign: PeftFolder,
+    peft_folder: PeftFolder,
     base: Mapping[str, Any],
     known_base: KnownAt | None,
     corpus: Mapping[str, Any] | None,
@@ -68,8 +65,8 @@ def foreign_manifest(
     return checked(
         Manifest,
         {
-            "method": method_record_for(foreign.config),
-            "head": foreign.head,
+            "method": method_record_for(peft_folder.config),
+            "head": peft_folder.head,
             "base": base,
             "corpus": record,
             "knowledge": knowledge_record(inputs, bound),

@@ -67,8 +67,8 @@ def check_weights(folder: Path, called: Path, *, allow_pickle: bool = False) -> 
             f"{called} holds an adapter in shards ({shards[0]}), which PEFT does not read either: put its tensors into "
             f"one {WEIGHTS}"
         )
-    if others := [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth", ".gguf"))]:
-        raise NotAnAdapter(f"{called} holds no {WEIGHTS}, but {', '.join(others[:5])}: {AS_PEFT}")
+    if other_weights := [name for name in names if name.endswith((".safetensors", ".bin", ".pt", ".pth", ".gguf"))]:
+        raise NotAnAdapter(f"{called} holds no {WEIGHTS}, but {', '.join(other_weights[:5])}: {AS_PEFT}")
     raise NotAnAdapter(f"{called} holds a configuration and no weights: add the {WEIGHTS} that belongs to it")
 
 

@@ -65,14 +65,14 @@ def take_in(
     with tempfile.TemporaryDirectory(prefix="ahf-import-") as temporary:
         clean = Path(temporary)
         copied = clean_copy(source, clean, allow_pickle=allow_pickle)
-        foreign = read_folder(clean, labels, source)
-        choice = base_choice(base, foreign.config.get("base_model_name_or_path"))
-        described = _describe(choice, foreign, clean)
+        peft_folder = read_folder(clean, labels, source)
+        choice = base_choice(base, peft_folder.config.get("base_model_name_or_path"))
+        described = _describe(choice, peft_folder, clean)
         knowledge = bases.known_of(choice) if choice else None
         read = [choice.path] if choice is not None and choice.path is not None else []
         bound = registry.bounded_now(source, *read, name=name)
         manifest = foreign_manifest(
-            foreign, described, knowledge, corpus, None, description, license, tags, bound, _origin_name(origin)
+            peft_folder, described, knowledge, corpus, None, description, license, tags, bound, _origin_name(origin)
         )
         record = {
             **origin,
@@ -88,18 +88,18 @@ def take_in(
             )
         except NotAnAdapter as error:  # it names the temporary copy, which the user can't find
             raise NotAnAdapter(str(error).replace(temporary, str(source))) from error
-        return Import(version, copied.dropped, copied.repairs, _warnings(clean, foreign.config, choice))
+        return Import(version, copied.dropped, copied.repairs, _warnings(clean, peft_folder.config, choice))
 
 
-def _describe(choice: BaseChoice | None, foreign: PeftFolder, adapter: Path) -> Mapping[str, Any]:
+def _describe(choice: BaseChoice | None, peft_folder: PeftFolder, adapter: Path) -> Mapping[str, Any]:
     """Return the manifest's base: its fingerprint if a folder is given, else what is declared."""
     if choice is not None and choice.path is not None:
         from adapterhub_fin.engine.importing.describe_base import describe_folder
 
-        return describe_folder(choice, foreign.head, adapter).model_dump()
+        return describe_folder(choice, peft_folder.head, adapter).model_dump()
     return {
         "repository": bases.repository_of(choice) if choice else None,
-        "revision": (choice.revision if choice else None) or foreign.config.get("revision"),
+        "revision": (choice.revision if choice else None) or peft_folder.config.get("revision"),
         "fingerprint": "declared" if choice else "unknown",
     }
 

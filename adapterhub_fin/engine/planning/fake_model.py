@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adapterhub_fin.engine.base.load_base import spare_head
 from adapterhub_fin.engine.base.locks import on_meta
+from adapterhub_fin.engine.base.model_tensors import DTYPES
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES
 from adapterhub_fin.engine.planning.private_torch import FakeTensorMode
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.engine.training.prepare import PreparedRun
 
-FLOATS: dict[str, torch.dtype] = {kind: getattr(torch, name) for kind, name in FLOAT_DTYPES.items()}
 FOUR_BIT = "Params4bit"  # by name: bitsandbytes need not be installed
 
 
@@ -62,7 +62,7 @@ def loaded_dtype(config: PretrainedConfig, folder: Path) -> torch.dtype | None:
         return dtype
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            dtypes = [FLOATS[info.dtype] for info in read_header(path.resolve()).values() if info.dtype in FLOATS]
+            dtypes = [DTYPES[info.dtype] for info in read_header(path.resolve()).values() if info.dtype in FLOAT_DTYPES]
         except (NotAnAdapter, OSError):
             continue  # training will report what is wrong with the file
         if dtypes:
