@@ -14,7 +14,10 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("description", "method", "head", "corpus", "merger", "store", "bench"))
+    *(
+        f"{__name__}.{module}"
+        for module in ("description", "method", "head", "corpus", "merger", "metric", "store", "bench")
+    )
 )
 
 from adapterhub_fin.testing.bench import Bench  # noqa: E402 - their asserts are rewritten first
@@ -22,6 +25,7 @@ from adapterhub_fin.testing.corpus import CorpusContract  # noqa: E402
 from adapterhub_fin.testing.head import HeadContract  # noqa: E402
 from adapterhub_fin.testing.merger import MergerContract  # noqa: E402
 from adapterhub_fin.testing.method import MethodContract  # noqa: E402
+from adapterhub_fin.testing.metric import MetricContract  # noqa: E402
 from adapterhub_fin.testing.store import StoreContract  # noqa: E402
 from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder  # noqa: E402
 
@@ -31,6 +35,7 @@ __all__ = [
     "HeadContract",
     "MergerContract",
     "MethodContract",
+    "MetricContract",
     "StoreContract",
     "tiny_corpus",
     "tiny_decoder",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from adapterhub_fin.cli.new_plugin import command
+from adapterhub_fin.cli.new_plugin import KINDS, command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,21 +22,22 @@ def new_plugin(*arguments: str | Path) -> Result:
     return CliRunner().invoke(command, [*map(str, arguments)])
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_it_writes_installs_and_passes_its_own_test(
-    environment: Environment, wheel_of: Callable[[Path], Path], tmp_path: Path
+    kind: str, environment: Environment, wheel_of: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "adapterhub-fin-tilt"
-    environment.run("ahf", "new-plugin", "adapterhub-fin-tilt", "--into", folder)
+    environment.run("ahf", "new-plugin", "adapterhub-fin-tilt", "--kind", kind, "--into", folder)
     environment.install(wheel_of(folder))
     plugins = json.loads(environment.run("ahf", "plugins", "--json").stdout)["plugins"]
-    gives = {(plugin["distribution"], each["name"]) for plugin in plugins for each in plugin["gives"]}
-    assert ("adapterhub-fin-tilt", "tilt") in gives
+    gives = {(plugin["distribution"], each["kind"], each["name"]) for plugin in plugins for each in plugin["gives"]}
+    assert ("adapterhub-fin-tilt", kind, "tilt") in gives
     assert "passed" in environment.pytest(folder)
     environment.uninstall("adapterhub-fin-tilt")
 
 
 def test_it_prints_the_next_commands(tmp_path: Path) -> None:
-    done = new_plugin("acme-peft", "--method", "acme:2bit", "--into", tmp_path / "here")
+    done = new_plugin("acme-peft", "--as", "acme:2bit", "--into", tmp_path / "here")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
         f"cd {tmp_path / 'here'}",
@@ -48,18 +49,19 @@ def test_it_prints_the_next_commands(tmp_path: Path) -> None:
     assert project["project"]["entry-points"]["adapterhub_fin"] == {"acme-peft": "acme_peft.hooks"}
 
 
-@pytest.mark.parametrize("method", ["tilt", "acme:2bit", "2bit", "a.b_c-d"])
-def test_every_file_it_writes_compiles(method: str, tmp_path: Path) -> None:
-    assert new_plugin("acme-peft", "--method", method, "--into", tmp_path / "x").exit_code == 0
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["tilt", "acme:2bit", "2bit", "a.b_c-d", "class"])
+def test_every_file_it_writes_compiles(kind: str, name: str, tmp_path: Path) -> None:
+    assert new_plugin("acme-peft", "--kind", kind, "--as", name, "--into", tmp_path / "x").exit_code == 0
     sources = list((tmp_path / "x").rglob("*.py"))
-    assert len(sources) == 5
+    assert len(sources) == (4 if kind == "metric" else 5)
     for source in sources:
         compile(source.read_text(), source, "exec")
 
 
 @pytest.mark.parametrize("name", ["Tilt", "tilt_", "2bit", "tilt--x", "../tilt", "class", "adapterhub-fin", ""])
 def test_a_name_outside_the_grammar_is_refused(name: str, tmp_path: Path) -> None:
-    done = new_plugin(name, "--method", "tilt", "--into", tmp_path / "x")
+    done = new_plugin(name, "--as", "tilt", "--into", tmp_path / "x")
     assert done.exit_code == 2
     assert "adapterhub-fin-tilt" in done.stderr
     assert not (tmp_path / "x").exists()
@@ -68,7 +70,7 @@ def test_a_name_outside_the_grammar_is_refused(name: str, tmp_path: Path) -> Non
 def test_a_method_that_has_an_owner_is_refused(tmp_path: Path) -> None:
     done = new_plugin("adapterhub-fin-lora", "--into", tmp_path / "x")
     assert done.exit_code == 2
-    assert "shipped" in done.stderr and "--method" in done.stderr
+    assert "shipped" in done.stderr and "--as" in done.stderr
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_left_as_it_was(tmp_path: Path) -> None:

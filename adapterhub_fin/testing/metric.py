@@ -1,0 +1,59 @@
+"""What a metric must keep: a pure function, best where every answer is right, and indifferent to the order of rows."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin.plugin.descriptions import Metric
+from adapterhub_fin.testing.description import DescriptionContract
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROWS = 40
+
+
+class MetricContract(DescriptionContract):
+    """Inherit it and name the metric, which measures classifications or regressions."""
+
+    kind = Metric
+
+    def _score(self, truth: np.ndarray, predicted: np.ndarray) -> float:
+        score = self.description.load()(truth.copy(), predicted.copy(), **self._labels())
+        assert isinstance(score, float), f"a metric returns a float, not {type(score).__name__}"
+        return score
+
+    def _answers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (ROWS,) of truth and of answers, some of which are wrong, of the kind that the metric measures."""
+        import numpy as np
+
+        assert isinstance(self.description, Metric)
+        rng = np.random.default_rng(0)
+        if self.description.measures == "classification":
+            truth = rng.permutation(np.arange(ROWS) % 3)
+            return truth, np.where(rng.random(ROWS) < 0.5, truth, (truth + 1) % 3)
+        truth = rng.normal(size=ROWS)
+        return truth, truth + rng.normal(size=ROWS)
+
+    def test_leaves_its_input_alone(self) -> None:
+        truth, predicted = self._answers()
+        before = truth.copy(), predicted.copy()
+        self.description.load()(truth, predicted, **self._labels())
+        assert (truth == before[0]).all() and (predicted == before[1]).all(), "the input was written to"
+
+    def test_the_right_answers_are_the_best(self) -> None:
+        assert isinstance(self.description, Metric)
+        truth, predicted = self._answers()
+        best, other = self._score(truth, truth), self._score(truth, predicted)
+        assert math.isfinite(best) and math.isfinite(other)
+        assert best > other if self.description.greater_is_better else best < other, (best, other)
+
+    def test_the_order_of_rows_does_not_matter(self) -> None:
+        truth, predicted = self._answers()
+        assert math.isclose(self._score(truth, predicted), self._score(truth[::-1], predicted[::-1]), rel_tol=1e-9)
+
+    def _labels(self) -> dict[str, Any]:
+        from inspect import signature
+
+        return {"labels": [0, 1, 2]} if "labels" in signature(self.description.load()).parameters else {}
