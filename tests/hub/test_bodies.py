@@ -147,7 +147,7 @@ def test_values_are_counted_before_they_are_made(number: int) -> None:
     tracemalloc.start()
     try:
         with pytest.raises((ValueError, RecursionError)):
-            body.parsed(SMALL_VALUES[number])
+            body.parse_json(SMALL_VALUES[number])
         assert tracemalloc.get_traced_memory()[1] < 4 * MEGABYTE
     finally:
         tracemalloc.stop()
@@ -164,7 +164,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_what_json_says_is_read_as_it_was(value: Any) -> None:
     for said in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
-        assert body.parsed(said.encode(errors="surrogatepass")) == value
+        assert body.parse_json(said.encode(errors="surrogatepass")) == value
 
 
 def test_few_bodies_without_a_token_are_held_at_once_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

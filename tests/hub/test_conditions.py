@@ -155,7 +155,9 @@ def test_a_short_id_that_begins_two_commits_is_told(tone: Any, monkeypatch: pyte
     from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
     from adapterhub_fin_registry.hub_server.repo.state import State
 
-    found = repository.Repository(tone.registry, State(tone.state), lambda v: b"", "acme/conditions", RepositoryState())
+    found = repository.ServedRepository(
+        tone.registry, State(tone.state), lambda v: b"", "acme/conditions", RepositoryState()
+    )
     assert found.commit("abcdef01").id.endswith("1") and found.commit("abcdef02").id.endswith("2")
     with pytest.raises(HubError, match="begins 2 commits"):
         found.commit("abcdef0")

@@ -10,7 +10,7 @@ import pytest
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.hub_server.repo import listing, repositories
 from adapterhub_fin_registry.hub_server.repo.card import card_of
-from adapterhub_fin_registry.hub_server.repo.listing import Listing, Wanted
+from adapterhub_fin_registry.hub_server.repo.listing import Listing, ListQuery
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 from adapterhub_fin_registry.hub_server.repo.state import State
 
@@ -34,7 +34,7 @@ def test_after_a_change_only_what_changed_is_read_again(
 
     def names() -> list[str]:
         read.clear()
-        return [each["id"] for each in listed.page(Wanted(sort="id"), lambda document: True)[0]]
+        return [each["id"] for each in listed.page(ListQuery(sort="id"), lambda document: True)[0]]
 
     everything = [f"acme/n{number}" for number in range(6)]
     assert names() == everything and read == everything
@@ -45,7 +45,7 @@ def test_after_a_change_only_what_changed_is_read_again(
     assert len(names()) == 7 and read == ["acme/n3"]
     registry.add_event("acme/n4@1", "tag", {"tag": "seen"})
     assert len(names()) == 7 and read == ["acme/n4"]
-    assert [each["id"] for each in listed.page(Wanted(filters=["seen"]), lambda document: True)[0]] == ["acme/n4"]
+    assert [each["id"] for each in listed.page(ListQuery(filters=["seen"]), lambda document: True)[0]] == ["acme/n4"]
     registry.delete("acme/n5@1")
     served.delete("acme/n0", "somebody")
     assert names() == ["acme/empty", *everything[1:5]] and read == []
@@ -59,7 +59,7 @@ def test_what_could_not_be_read_for_a_while_is_listed_again(made: Any, tmp_path:
     listed = Listing(served)
 
     def names() -> list[str]:
-        return [each["id"] for each in listed.page(Wanted(sort="id"), lambda document: True)[0]]
+        return [each["id"] for each in listed.page(ListQuery(sort="id"), lambda document: True)[0]]
 
     [said] = [path for path in (tmp_path / "state").rglob("*.json") if "tone" in str(path)]
     kept = said.read_bytes()

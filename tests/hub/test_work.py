@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin_registry.hub_server.errors import HubError
-from adapterhub_fin_registry.hub_server.push.changes import Operations, applied
+from adapterhub_fin_registry.hub_server.push.operations import Operations, applied
 from adapterhub_fin_registry.hub_server.repo import documents
 from adapterhub_fin_registry.hub_server.repo.documents import paths_documents, tree_documents
 from adapterhub_fin_registry.hub_server.repo.tree import Blob, Commit
@@ -186,7 +186,7 @@ def test_files_that_versions_have_are_found_by_one_look_through_the_manifests(
 ) -> None:
     """A batch of a thousand objects looked through every manifest a thousand times."""
     from adapterhub_fin_registry.hub_server.repo import repository as repositories
-    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
     from adapterhub_fin_registry.hub_server.repo.state import State
     from adapterhub_fin_registry.hub_server.repo.tree import version_files
 
@@ -195,7 +195,7 @@ def test_files_that_versions_have_are_found_by_one_look_through_the_manifests(
     for seed in range(3):
         operations = [CommitOperationAdd(*each) for each in adapter(seed).items()]
         api.create_commit(name, operations, commit_message="x")
-    found = repositories.Repository(hub.registry, State(hub.state), lambda version: b"", name, RepositoryState())
+    found = repositories.ServedRepository(hub.registry, State(hub.state), lambda version: b"", name, RepositoryState())
     read: list[int] = []
 
     def noted(version: Any) -> Any:
@@ -219,7 +219,7 @@ def _sha256(path: Path) -> str:
 def test_what_a_repository_holds_beside_its_versions_is_bounded(
     hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adapterhub_fin_registry.hub_server.push import changes, push
+    from adapterhub_fin_registry.hub_server.push import operations, push
     from adapterhub_fin_registry.hub_server.repo import repositories
 
     api, name = hub.api(), "work/bounded"
@@ -244,7 +244,7 @@ def test_what_a_repository_holds_beside_its_versions_is_bounded(
     draft("b1", 20)
     with pytest.raises(BadRequestError, match="delete a branch first"):
         draft("more", 12)
-    monkeypatch.setattr(changes, "FILES", 10)
+    monkeypatch.setattr(operations, "FILES", 10)
     with pytest.raises(BadRequestError, match="10 files at most"):
         draft("more", 11)
     api.delete_branch(name, branch="b1")
@@ -254,15 +254,15 @@ def test_commits_that_were_read_are_not_all_kept_in_memory(
     hub: Any, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from adapterhub_fin_registry.hub_server.repo import repository as repositories
-    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
     from adapterhub_fin_registry.hub_server.repo.state import State
 
     api, name = hub.api(), "work/history"
     api.create_repo(name)
     for seed in range(5):
         api.create_commit(name, [CommitOperationAdd(*each) for each in adapter(seed).items()], commit_message="x")
-    monkeypatch.setattr(repositories, "_REMEMBERED", 9)
-    found = repositories.Repository(hub.registry, State(hub.state), lambda version: b"", name, RepositoryState())
+    monkeypatch.setattr(repositories, "_CACHED_FILES", 9)
+    found = repositories.ServedRepository(hub.registry, State(hub.state), lambda version: b"", name, RepositoryState())
     for _ in range(2):
         for number in range(1, 6):
             assert len(found.commit(f"v{number}").files) == 4
@@ -273,7 +273,7 @@ def test_commits_that_were_read_are_not_all_kept_in_memory(
 
 def test_a_page_of_a_history_makes_no_more_than_its_commits(hub: Any) -> None:
     from adapterhub_fin_registry.hub_server.repo import repository as repositories
-    from adapterhub_fin_registry.hub_server.repo.pushed import RepositoryState
+    from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
     from adapterhub_fin_registry.hub_server.repo.state import State
 
     made: list[int] = []
@@ -282,6 +282,6 @@ def test_a_page_of_a_history_makes_no_more_than_its_commits(hub: Any) -> None:
         made.append(version.number)
         return b""
 
-    found = repositories.Repository(hub.registry, State(hub.state), card, "work/history", RepositoryState())
+    found = repositories.ServedRepository(hub.registry, State(hub.state), card, "work/history", RepositoryState())
     found.history(found.commit("v5"), 0, 2)
     assert sorted(set(made)) == [4, 5]

@@ -1,1 +1,1 @@
-"""The registry served over HTTP, in the protocol that the clients of the Hugging Face Hub speak."""
+"""Serve a registry over HTTP, with the protocol of the Hugging Face Hub's clients."""

@@ -1,4 +1,4 @@
-"""The audit file: a line of JSON for every token that is made or revoked. Lines are added, none is ever changed."""
+"""Append to the audit file: a line of JSON for every token that is created or revoked. Lines never change."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from adapterhub_fin_registry.storage.transaction import author, now
 FILE: Final = "audit.jsonl"
 
 
-def write_audit(folder: Path, event: str, **said: Any) -> None:
-    """Append a line with the event, when it was (UTC) and who did it, and make it durable; an OSError where it can't.
+def write_audit(folder: Path, event: str, **details: Any) -> None:
+    """Append an event with its time (UTC), its user and `details`, and sync the file. Raises OSError where it can't.
 
-    It comes before what it tells of: a line of something that then failed is better than something without a line.
+    Call it before the action: a line about an action that then failed is better than an action without a line.
     """
-    line = json.dumps({"at": now(), "event": event, "by": _who(), **said}, sort_keys=True) + "\n"
+    line = json.dumps({"at": now(), "event": event, "by": _who(), **details}, sort_keys=True) + "\n"
     descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, line.encode())  # in one write, so that two who append don't mix their lines
+        os.write(descriptor, line.encode())  # in one write, so that the lines of two processes don't mix
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def _who() -> str:
-    """The system's own user, whatever the environment says, and behind sudo the one who called it."""
+    """Return the system's user and host, not those of the environment, with the user who called sudo."""
     if sys.platform == "win32":
         return author()
     import pwd

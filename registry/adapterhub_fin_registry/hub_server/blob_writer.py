@@ -1,4 +1,4 @@
-"""A file on its way in."""
+"""Write a file that is being received."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 
 class BlobWriter:
-    """A file that is being received: hashed as it is written. `take` is asked for its bytes first, and may refuse."""
+    """Write a file that is being received, and hash it on the way.
+
+    `take` is called with the number of bytes before they are written, and refuses them by raising.
+    """
 
     def __init__(self, workshop: Path, take: Callable[[int], object] = lambda size: None) -> None:
         self._take = take
@@ -21,14 +24,14 @@ class BlobWriter:
         self._file: BinaryIO = self.path.open("xb")
 
     def write(self, data: bytes) -> None:
-        """Append some bytes."""
+        """Append bytes. Raises what `take` raises, and OSError for the disk."""
         self._take(len(data))
         self._file.write(data)
         self._digest.update(data)
         self.size += len(data)
 
     def finish(self) -> str:
-        """Make the file durable and give its sha256; again, it only gives that."""
+        """Sync and close the file, and return its SHA-256 in hexadecimal digits. A second call only returns that."""
         if not self._file.closed:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -36,5 +39,5 @@ class BlobWriter:
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Let the file go, whole or not."""
+        """Close the file, complete or not."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Bodies of requests: never held whole beyond a limit, and never waited for without end."""
+"""Read bodies of requests with a limit on their size, their memory and their time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from starlette.requests import ClientDisconnect, Request
 
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 
-SMALL: Final = 4 * 2**20
-ANONYMOUS: Final = 2**20  # bytes of a body that comes without a token
-VALUES: Final = 50_000  # names, values and signs of a JSON body: a byte of it can become a hundred in memory
-_BATCH: Final = 2**20
+SMALL: Final = 4 * 2**20  # bytes of a body that is read into memory
+ANONYMOUS: Final = 2**20  # bytes of a body without a token
+VALUES: Final = 50_000  # strings and delimiters of a JSON body, of which a byte can become a hundred in memory
+_BATCH: Final = 2**20  # bytes that are passed on at once
 PATIENCE: Final = 60.0  # seconds without a byte
-ANONYMOUS_PATIENCE: Final = 15.0  # seconds for all of a body that comes without a token
-AT_ONCE: Final = 8  # bodies without a token that are held in memory at once; others wait for their turn, unread
-SLOWEST: Final = 2**14  # bytes a second, over the whole of a body
+ANONYMOUS_PATIENCE: Final = 15.0  # seconds to read and answer a body without a token
+AT_ONCE: Final = 8  # bodies without a token that are in memory at once; further ones wait, unread
+SLOWEST: Final = 2**14  # bytes a second, averaged over a body
 
 
 async def stream(request: Request, take: Callable[[bytes], object], limit: int) -> None:
-    """Give a body to a function in pieces of about a megabyte, in a thread of their own; 413 beyond the limit."""
-    said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said[:20]) > limit:
+    """Pass a body to `take` in pieces of about a megabyte, in a worker thread.
+
+    Raises HubError 413 for more than `limit` bytes, 408 for a body that is too slow, and 400 for one that breaks off.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length[:20]) > limit:
         raise _too_large(limit)
     pieces = request.stream().__aiter__()
     batch, size = bytearray(), 0
@@ -47,7 +50,7 @@ async def stream(request: Request, take: Callable[[bytes], object], limit: int) 
         if anyio.current_time() - started > PATIENCE + size / SLOWEST:
             raise _too_slow()
         batch += piece
-        # The stream's end is an empty piece, which none of its others is but the last.
+        # Only the last piece of a stream is empty.
         if len(batch) >= _BATCH or (not piece and batch):
             await run_in_threadpool(take, bytes(batch))
             batch.clear()
@@ -56,17 +59,20 @@ async def stream(request: Request, take: Callable[[bytes], object], limit: int) 
 
 
 async def read(request: Request, limit: int = SMALL) -> bytes:
-    """A body that is small."""
-    found: list[bytes] = []
-    await stream(request, found.append, limit)
-    return b"".join(found)
+    """Return a body of at most `limit` bytes. Raises HubError as `stream` does."""
+    pieces: list[bytes] = []
+    await stream(request, pieces.append, limit)
+    return b"".join(pieces)
 
 
 async def read_object(request: Request, limit: int = SMALL) -> dict[str, Any]:
-    """The JSON object of a small body."""
+    """Return the JSON object in a body of at most `limit` bytes.
+
+    Raises HubError 400 for a body that isn't a JSON object, and as `stream` does.
+    """
     data = await read(request, limit)
     try:
-        value = await run_in_threadpool(parsed, data or b"{}")
+        value = await run_in_threadpool(parse_json, data or b"{}")
     except (ValueError, RecursionError) as error:
         why = str(error)[:200]
         raise bad_request(f"the body can't be read as JSON ({why}): send it as the Hub's client does") from error
@@ -76,7 +82,7 @@ async def read_object(request: Request, limit: int = SMALL) -> dict[str, Any]:
 
 
 class Bodies:
-    """Room for the bodies of requests that come without a token: few at once, small, and not for long."""
+    """Limit the bodies of requests without a token: their number at once, their size and their time."""
 
     @cached_property
     def _room(self) -> anyio.CapacityLimiter:
@@ -84,7 +90,10 @@ class Bodies:
 
     @asynccontextmanager
     async def room(self, *, has_token: bool) -> AsyncIterator[int]:
-        """Wait for room to read a body and answer it; gives the most bytes that it may have."""
+        """Wait until a body may be read and answered, and yield the bytes that it may have.
+
+        Raises HubError 408 where a body without a token takes longer than ANONYMOUS_PATIENCE.
+        """
         if has_token:
             yield SMALL
             return
@@ -100,14 +109,17 @@ _TOKENS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[,:\[{]', re.DOTALL)
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def parsed(data: bytes, **options: Any) -> Any:
-    """The value of some JSON in UTF-8; a ValueError where it isn't that, or holds halves of surrogates or too much."""
-    said = data.decode("utf-8-sig")
-    for count, _ in enumerate(_TOKENS.finditer(said), 1):  # before any of them is made
+def parse_json(data: bytes, **options: Any) -> Any:
+    """Return the value of JSON in UTF-8; `options` go to `json.loads`.
+
+    Raises ValueError for anything else, for unpaired surrogates, and for more than VALUES strings and delimiters.
+    """
+    text = data.decode("utf-8-sig")
+    for count, _ in enumerate(_TOKENS.finditer(text), 1):  # before Python makes objects of them
         if count > VALUES:
             raise ValueError(f"it holds more than {VALUES} names and values")
-    value = json.loads(said, **options)
-    if _SURROGATE.search(said):
+    value = json.loads(text, **options)
+    if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -116,7 +128,7 @@ def parsed(data: bytes, **options: Any) -> Any:
 
 
 def text(value: Any, what: str, limit: int = 512) -> str:
-    """A text that a client sent; a HubError where it is none, or too long."""
+    """Return a string that a client sent. Raises HubError 400 for another type or more than `limit` characters."""
     if not isinstance(value, str) or len(value) > limit:
         raise bad_request(f"{what} must be a text of at most {limit} characters")
     return value

@@ -1,4 +1,4 @@
-"""What a client is told when something can't be done: the status, and the headers by which it raises a typed error."""
+"""HTTP errors: the status, and the headers from which the Hub's client makes its typed errors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from starlette.responses import JSONResponse, Response
 from adapterhub_fin_registry.errors import AdapterHubError, BadConfiguration, Corrupted, NotFound, Refused, WriteFailed
 
 Code = Literal["RepoNotFound", "RevisionNotFound", "EntryNotFound", "GatedRepo"]
-# The client tells a token that is wrong from a repository that is private by this very text.
+# By this exact text the client distinguishes an invalid token from a private repository.
 BAD_TOKEN: Final = "Invalid credentials in Authorization header"
 _HEADER_LIMIT: Final = 600
 
 
 class HubError(Exception):
-    """An answer that isn't the one asked for; `short` stands in the header in the place of the message."""
+    """Represent an error answer; `short` replaces the message in the header."""
 
     def __init__(
         self,
@@ -34,40 +34,40 @@ class HubError(Exception):
         self.headers = headers or {}
 
     def response(self) -> Response:
-        """The answer: the message in its body, and in a header, where the client looks first."""
+        """Return the answer, with the message in its body and in a header, which the client reads first."""
         headers = {**self.headers, "X-Error-Message": _header(self.short or self.message)}
         if self.code is not None:
             headers["X-Error-Code"] = self.code
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        # Of a disk's names, which may be any bytes, a message may hold what can't be encoded.
+        # A message may contain a file name from the disk, which may be any bytes.
         return JSONResponse({"error": self.message.encode(errors="backslashreplace").decode()}, self.status, headers)
 
 
 def bad_request(message: str) -> HubError:
-    """A request that can't be understood, or that asks for what can't be."""
+    """Return the error 400 for an invalid request."""
     return HubError(400, message)
 
 
 def no_repository(name: str) -> HubError:
-    """A repository that isn't there, or that the token may not know of."""
+    """Return the error 404 for a repository that isn't there or that the token may not see."""
     return HubError(404, f"there is no repository {name} that this token may read", "RepoNotFound")
 
 
 def no_revision(name: str, revision: str) -> HubError:
-    """A revision that a repository hasn't."""
+    """Return the error 404 for a revision that a repository doesn't have."""
     return HubError(
         404, f"{name} has no revision {revision[:100]!r}: versions are tagged v1, v2, ...", "RevisionNotFound"
     )
 
 
 def no_entry(path: str) -> HubError:
-    """A file that a revision hasn't."""
+    """Return the error 404 for a file that a revision doesn't have."""
     return HubError(404, f"there is no {path[:100]!r} in this revision", "EntryNotFound")
 
 
-def told(error: AdapterHubError) -> HubError:
-    """What a client is told of an error of the registry's."""
+def to_hub_error(error: AdapterHubError) -> HubError:
+    """Return the HTTP error for an error of the registry; the details of a 5xx stay on the server."""
     if isinstance(error, Refused):
         return HubError(403, str(error))
     if isinstance(error, NotFound):
@@ -82,5 +82,5 @@ def told(error: AdapterHubError) -> HubError:
 
 
 def _header(text: str) -> str:
-    """A message as one line of a header: whatever else a client put into a name doesn't get there."""
+    """Return a message as one line of printable ASCII, since it may contain a name that a client chose."""
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text[:_HEADER_LIMIT])

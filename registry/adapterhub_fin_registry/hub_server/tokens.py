@@ -1,4 +1,4 @@
-"""Who may do what: tokens, of which a hash alone is kept."""
+"""Access tokens, of which only the hash is stored."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from adapterhub_fin_registry.storage.transaction import now
 Rights = Literal["read", "write"]
 _PREFIX: Final = "ahf_"
 _SHOWN: Final = 12  # digits of an id in the audit file
-_MINUTE: Final = 60.0
-_LONGEST: Final = 256  # no token comes near it
+_MINUTE: Final = 60.0  # seconds
+_LONGEST: Final = 256  # characters, far more than a token has
 
 
 @dataclass(frozen=True)
 class Token:
-    """Somebody's right to read, or to read and write, everything or some namespaces.
+    """Represent the right to read, or to read and write, some namespaces or all of them.
 
-    `expires_at` is the instant from which it counts no more, "" for none. `id` is the sha256 of its secret.
+    From `expires_at` on the token is invalid; "" means never. `id` is the SHA-256 of its secret.
     """
 
     name: str
@@ -46,37 +46,40 @@ class Token:
 
     @property
     def is_expired(self) -> bool:
-        """Whether its time is over."""
+        """Return whether the token has expired."""
         return bool(self.expires_at) and parse_instant(self.expires_at) <= read_clock()
 
     def may_read(self, namespace: str) -> bool:
-        """Whether what is private in a namespace may be seen."""
+        """Return whether the token may see the private repositories of a namespace."""
         return not self.namespaces or namespace in self.namespaces
 
     def may_write(self, namespace: str) -> bool:
-        """Whether a namespace may be changed."""
+        """Return whether the token may change a namespace."""
         return self.rights == "write" and self.may_read(namespace)
 
     def is_trusted_with(self, namespace: str) -> bool:
-        """Whether gated files may be read: by whoever may write there, or was given the namespace by its name."""
+        """Return whether the token may read gated files: it may write there, or it names the namespace."""
         return self.may_write(namespace) or namespace in self.namespaces
 
 
 class Tokens:
-    """The tokens of one server, a file each under the hash of its secret.
+    """Store the tokens of one server, each in a file that is named by the hash of its secret.
 
-    A secret has 256 random bits, so that a plain sha256 of it can't be guessed back and needs no salt.
+    A secret has 256 random bits: nobody can guess it from a plain SHA-256, which therefore needs no salt.
     """
 
     def __init__(self, state: Path, disk: Disk | None = None) -> None:
         self.folder = state / "tokens"
         self._disk = disk or Disk()
-        self._noted: dict[str, float] = {}  # when a use was written down, by the token's id
+        self._last_noted: dict[str, float] = {}  # when the last use was recorded (monotonic), by token id
 
     def add(
         self, name: str, rights: Rights = "read", namespaces: Iterable[str] = (), expires: timedelta | None = None
     ) -> str:
-        """Make a token and give its secret, which nobody can be told again; `expires` is how long it counts."""
+        """Create a token that is valid for `expires`, and return its secret, which is not stored.
+
+        Raises BadReference for an invalid name, namespace or right, and for a name that is taken.
+        """
         for segment in (name, *namespaces):
             if not is_segment(segment):
                 raise BadReference(f"{segment!r} can't name a token or a namespace: use lowercase letters and digits")
@@ -85,59 +88,59 @@ class Tokens:
         if any(token.name == name for token in self.all()):
             raise BadReference(f"there is a token {name} already: revoke it first, or choose another name")
         secret = _PREFIX + secrets.token_urlsafe(32)
-        said: dict[str, Any] = {"name": name, "rights": rights, "namespaces": sorted(set(namespaces))}
-        said["created_at"] = now()
+        document: dict[str, Any] = {"name": name, "rights": rights, "namespaces": sorted(set(namespaces))}
+        document["created_at"] = now()
         if expires is not None:
-            said["expires_at"] = format_instant((read_clock() + expires).replace(microsecond=0))
-        sha256 = _hashed(secret)
+            document["expires_at"] = format_instant((read_clock() + expires).replace(microsecond=0))
+        sha256 = _sha256(secret)
         self._disk.make(self.folder)
         self._disk.restrict(self.folder, 0o700)
-        write_audit(self.folder.parent, "token made", id=sha256[:_SHOWN], **said)
-        self._disk.overwrite(self._path(sha256), canonical({**said, "sha256": sha256}))
+        write_audit(self.folder.parent, "token made", id=sha256[:_SHOWN], **document)
+        self._disk.overwrite(self._path(sha256), canonical({**document, "sha256": sha256}))
         return secret
 
     def all(self) -> list[Token]:
-        """Every token, the expired ones too, by its name, with its last use."""
-        found = (replace(token, last_used_at=self._last_use(token)) for token in map(_read, self._paths()))
-        return sorted(found, key=lambda token: token.name)
+        """Return every token, expired ones too, sorted by name, with its last use. Raises Corrupted for a bad file."""
+        tokens = (replace(token, last_used_at=self._last_use(token)) for token in map(_read, self._paths()))
+        return sorted(tokens, key=lambda token: token.name)
 
     def revoke(self, name: str) -> None:
-        """Take a token away; a server that runs refuses it from its next request on."""
-        found = [token for token in self.all() if token.name == name]
-        for token in found:  # more than one where two were made at once
+        """Delete a token. A running server refuses its next request. Raises NotFound for an unknown name."""
+        tokens = [token for token in self.all() if token.name == name]
+        for token in tokens:  # two processes may have created the same name at once
             write_audit(self.folder.parent, "token revoked", name=name, id=token.id[:_SHOWN])
             self._disk.remove(self._path(token.id))
             self._disk.remove(self._use(token))
-        if found:
+        if tokens:
             self._disk.sync(self.folder)
             return
-        known = ", ".join(token.name for token in self.all()) or "none"
-        raise NotFound(f"there is no token {name}: there is {known}")
+        names = ", ".join(token.name for token in self.all()) or "none"
+        raise NotFound(f"there is no token {name}: there is {names}")
 
     def find(self, secret: str) -> Token | None:
-        """The token with a secret, which may be expired; None where there is none."""
+        """Return the token with a secret, which may be expired; None where there is none."""
         if not secret.isascii() or len(secret) > _LONGEST:
             return None
-        return self.by_id(_hashed(secret))
+        return self.by_id(_sha256(secret))
 
     def by_id(self, sha256: str) -> Token | None:
-        """The token whose secret has a sha256, which may be expired; None where there is none, or none any more."""
+        """Return the token whose secret has this SHA-256, which may be expired; None where there is none."""
         try:
-            said = read_object(self._path(sha256))
+            document = read_object(self._path(sha256))
         except FileNotFoundError:
             return None
-        return _token(said) if hmac.compare_digest(str(said.get("sha256")), sha256) else None
+        return _token(document) if hmac.compare_digest(str(document.get("sha256")), sha256) else None
 
     def is_use_due(self, token: Token) -> bool:
-        """Whether a use of a token is to be written down, which is once a minute; True is said once of each."""
+        """Return whether to record a use of a token, which is once a minute: the first call in a minute gets True."""
         moment = time.monotonic()
-        if moment - self._noted.get(token.id, -_MINUTE) < _MINUTE:
+        if moment - self._last_noted.get(token.id, -_MINUTE) < _MINUTE:
             return False
-        self._noted[token.id] = moment
+        self._last_noted[token.id] = moment
         return True
 
     def note_use(self, token: Token) -> None:
-        """Write down that a token is used now: an OSError where the disk doesn't take it."""
+        """Record that a token is used now. Raises OSError where the disk can't be written."""
         self._disk.overwrite(self._use(token), now().encode())
 
     def _last_use(self, token: Token) -> str:
@@ -156,7 +159,7 @@ class Tokens:
         return self.folder / f"{sha256}.json"
 
 
-def _hashed(secret: str) -> str:
+def _sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -164,20 +167,20 @@ def _read(path: Path) -> Token:
     return _token(read_object(path))
 
 
-def _token(said: dict[str, Any]) -> Token:
+def _token(document: dict[str, Any]) -> Token:
     try:
-        if said["rights"] not in get_args(Rights):
+        if document["rights"] not in get_args(Rights):
             raise ValueError
-        expires_at = str(said.get("expires_at", ""))
+        expires_at = str(document.get("expires_at", ""))
         if expires_at:
             parse_instant(expires_at)
         return Token(
-            str(said["name"]),
-            said["rights"],
-            tuple(said["namespaces"]),
-            str(said["created_at"]),
+            str(document["name"]),
+            document["rights"],
+            tuple(document["namespaces"]),
+            str(document["created_at"]),
             expires_at,
-            id=str(said["sha256"]),
+            id=str(document["sha256"]),
         )
     except (KeyError, TypeError, ValueError, BadInstant) as error:
         raise Corrupted("a token's file isn't one: remove it, and make the token again") from error

@@ -1,4 +1,4 @@
-"""What is known of each request: its id, who asked, what came of it, as a line of JSON and as figures."""
+"""Log each request as a line of JSON, and count it in the metrics."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log: Final = logging.getLogger("adapterhub_fin_registry.hub_server.http.access")
 
 
 class JsonLines(logging.Formatter):
-    """Every record as one line of JSON: a request's line is one already, and what goes wrong becomes one."""
+    """Format every log record as one line of JSON; the record of a request is one already."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a record."""
         message = record.getMessage()
         if record.name == log.name and record.levelno == logging.INFO:
             return message
@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
 
 
 class Metrics:
-    """Figures of one server, for Prometheus; no name of a repository is among their labels."""
+    """Hold the Prometheus metrics of one server; no repository's name is a label."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -45,7 +45,7 @@ class Metrics:
 
 
 class Access:
-    """Gives every request an id, and writes down how it ended. No query is logged: it may hold a right."""
+    """Give every request an id, and log how it ended. The query isn't logged, since it may contain a signature."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -55,38 +55,38 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen: dict[str, Any] = {"status": 0, "sent": 0, "received": 0, "whole": False}
+        seen: dict[str, Any] = {"status": 0, "sent": 0, "received": 0, "complete": False}
         has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
 
-        async def told(message: Message) -> None:
+        async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                if seen["status"] >= 400 and has_body and not seen["whole"]:
-                    headers["Connection"] = "close"  # what is still sent would be taken for the next request
+                if seen["status"] >= 400 and has_body and not seen["complete"]:
+                    headers["Connection"] = "close"  # the rest of the body would be read as a request
             elif message["type"] == "http.response.body":
                 seen["sent"] += len(message.get("body", b""))
             await send(message)
 
-        async def taken() -> Message:
+        async def receive_counted() -> Message:
             message = await receive()
             if message["type"] == "http.request":
                 seen["received"] += len(message.get("body", b""))
-                seen["whole"] = not message.get("more_body", False)
+                seen["complete"] = not message.get("more_body", False)
             return message
 
         started = time.perf_counter()
         try:
-            await self._app(scope, taken, told)
+            await self._app(scope, receive_counted, send_counted)
         except Exception:
             log.exception("request %s failed", request_id)
             if seen["status"]:
                 raise  # too late for another answer: the connection is closed
             answer = JSONResponse({"error": f"the server failed: tell whoever runs it of request {request_id}"}, 500)
-            await answer(scope, taken, told)
+            await answer(scope, receive_counted, send_counted)
         finally:
             self._write(scope, seen, request_id, time.perf_counter() - started)
 
@@ -117,5 +117,5 @@ def _at(moment: float) -> str:
 
 
 def _method(scope: MutableMapping[str, Any]) -> str:
-    known = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
-    return str(scope["method"]) if scope["method"] in known else "other"
+    methods = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}
+    return str(scope["method"]) if scope["method"] in methods else "other"

@@ -1,4 +1,4 @@
-"""What a request's headers ask of a file beside the file itself: whether it changed, and which part (RFC 9110)."""
+"""Evaluate the conditional and range headers of a request (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -17,45 +17,48 @@ _RANGE: Final = re.compile(
 
 
 def is_known(headers: Headers, etag: str) -> bool:
-    """Whether the client has the file already, by `If-None-Match`, so that 304 answers it.
+    """Return whether the client has the file already, by `If-None-Match`: the answer is then 304.
 
-    Raises HubError 412 where `If-Match` asks for another file.
+    Raises HubError 412 where `If-Match` names another file.
     """
-    wanted = _joined(headers, "if-match")
-    if wanted is not None and not _matches(wanted, etag, weak=False):
+    if_match = _joined(headers, "if-match")
+    if if_match is not None and not _matches(if_match, etag, weak=False):
         raise HubError(412, "the file isn't the one that If-Match names: ask for it without")
-    known = _joined(headers, "if-none-match")
-    return known is not None and _matches(known, etag, weak=True)
+    if_none_match = _joined(headers, "if-none-match")
+    return if_none_match is not None and _matches(if_none_match, etag, weak=True)
 
 
 def part(headers: Headers, etag: str, size: int) -> tuple[int, int] | None:
-    """Where the asked part begins and how many bytes it has; None for the whole file.
+    """Return the start and the length in bytes of the requested range; None for the whole file.
 
-    That is also the answer to several ranges, to what isn't a range, and where `If-Range` names another file. Raises
-    HubError 416 where the range holds none of the file's bytes.
+    Several ranges, an invalid range, and an `If-Range` with another file also mean the whole file. Raises HubError 416
+    where the range has none of the file's bytes.
     """
-    found = _RANGE.fullmatch(headers.get("range", "").strip())
+    match = _RANGE.fullmatch(headers.get("range", "").strip())
     only_of = headers.get("if-range")
-    if found is None or (only_of is not None and only_of.strip() != f'"{etag}"'):  # a date, or a weak tag, isn't enough
+    if match is None or (only_of is not None and only_of.strip() != f'"{etag}"'):  # only a strong tag counts
         return None
-    if found[3] is not None:
-        length = min(int(found[3]), size)
-        if size == 0 and int(found[3]):
+    if match[3] is not None:
+        length = min(int(match[3]), size)
+        if size == 0 and int(match[3]):
             return None
         start, end = size - length, size
     else:
-        start, last = int(found[1]), int(found[2]) if found[2] else size
-        if last < start and found[2]:
+        start, last = int(match[1]), int(match[2]) if match[2] else size
+        if last < start and match[2]:
             return None
         end = min(last + 1, size)
     if start >= end:
-        told = {"Content-Range": f"bytes */{size}"}
-        raise HubError(416, f"the file has {size} bytes, and the range asked for holds none of them", headers=told)
+        raise HubError(
+            416,
+            f"the file has {size} bytes, and the range asked for holds none of them",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
     return start, end - start
 
 
 def _joined(headers: Headers, name: str) -> str | None:
-    """A list that may come in several lines."""
+    """Return a list header, which may come in several lines, as one line; None without it."""
     return ", ".join(headers.getlist(name)) if name in headers else None
 
 

@@ -1,4 +1,4 @@
-"""One connection, which may not keep the server waiting for a request's head."""
+"""A connection that limits how long it waits for a request's head."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-LINGER: Final = 10.0  # seconds in which what a refused request still sends is read and dropped
-DROPPED: Final = 64 * 2**20  # bytes of it
+LINGER: Final = 10.0  # seconds in which the rest of a refused request's body is read and dropped
+DROPPED: Final = 64 * 2**20  # bytes that are dropped at most
 HEAD: Final = 20.0  # seconds from a connection, or from the first byte, to the end of a request's head
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it, but that a head which never ends closes the connection.
+    """Speak HTTP/1.1 as uvicorn does, but close a connection whose request head doesn't end in time.
 
-    A request that is refused before its body was read is answered, and what still comes of it is dropped for a while:
-    were the connection closed at once, its system would be told so before the client had read why.
+    A request that is refused before its body was read is answered, and the rest of its body is dropped for a while. If
+    the connection were closed at once, the client's system would see a reset before the client had read the answer.
     """
 
     _waiting: asyncio.TimerHandle | None = None
@@ -26,15 +26,15 @@ class PatientProtocol(H11Protocol):
     _dropped = 0
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first request."""
-        # asyncio does it for sockets that were made with the protocol's number alone; without it every small answer,
-        # head and body in two writes, waits 40 ms for the client's acknowledgement.
+        """Start the timer for the first request."""
+        # asyncio sets TCP_NODELAY only on sockets that were created with the protocol's number. Without it a small
+        # answer, which is written as head and body, waits 40 ms for the client's acknowledgement.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(_Closing(transport, self._close))  # type: ignore[arg-type]
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Wait on while this was no whole head; between two requests uvicorn waits by itself."""
+        """Keep the timer running until the head is complete; between two requests uvicorn has a timer of its own."""
         if self._dropping is not None:
             self._dropped += len(data)
             if self._dropped > DROPPED:
@@ -47,14 +47,14 @@ class PatientProtocol(H11Protocol):
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Stop the timers."""
         self._stop_waiting()
         if self._dropping is not None:
             self._dropping.cancel()
         super().connection_lost(exc)
 
     def _close(self, transport: asyncio.Transport) -> None:
-        """Close a connection, unless more of a body is to come: then only its answers end."""
+        """Close a connection, or only its sending half while the rest of a body is still expected."""
         is_sending = self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
         if self._dropping is not None or not is_sending or transport.is_closing():
             transport.close()
@@ -79,7 +79,7 @@ class PatientProtocol(H11Protocol):
 
 
 class _Closing:
-    """A transport whose closing is another's business."""
+    """Wrap a transport so that `close` calls the protocol instead."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[asyncio.Transport], None]) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""Files on their way out: verified, then sent in pieces from the very descriptor that was verified."""
+"""Send files: each is verified, and then sent in pieces from the descriptor that was verified."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from adapterhub_fin_registry.hub_server.http import conditions
 from adapterhub_fin_registry.hub_server.repo.tree import Blob
 from adapterhub_fin_registry.io.hash_cache import remembered
 
-_PIECE: Final = 2**20
-_STALLED: Final = 300.0  # seconds that a client may take for one piece
+_PIECE: Final = 2**20  # bytes
+_STALLED: Final = 300.0  # seconds that a client may take for a piece
 
 
 class FileResponse(Response):
-    """A file, or a part of it, in constant memory."""
+    """Send `size` bytes of a file from `start`, in constant memory."""
 
     def __init__(self, file: BinaryIO, start: int, size: int, status: int, headers: dict[str, str]) -> None:
         super().__init__(None, status, headers)
@@ -31,7 +31,7 @@ class FileResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             left, request = self._size, Request(scope, receive)
             await run_in_threadpool(self._file.seek, self._start)
-            while left and not await request.is_disconnected():  # what is sent then is dropped, and read for nobody
+            while left and not await request.is_disconnected():  # else it would read on for nobody
                 piece = await run_in_threadpool(self._file.read, min(_PIECE, left))
                 if not piece:
                     raise OSError("a file became shorter while it was sent")
@@ -45,27 +45,30 @@ class FileResponse(Response):
 
 
 def answer(request: Request, blob: Blob, commit: str, name: str, registry: str | None) -> Response:
-    """A file's bytes or a part of them, its headers alone for HEAD, and 304 for who has it already."""
+    """Return the answer with a file or a part of it: only headers for HEAD, and 304 for a client that has it.
+
+    Raises Corrupted for a damaged file, and HubError 412 or 416 for its conditions.
+    """
     headers = {
         "ETag": f'"{blob.sha256}"',
         "X-Repo-Commit": commit,
         "X-Linked-Size": str(blob.size),
         "X-Linked-Etag": f'"{blob.sha256}"',
         "Accept-Ranges": "bytes",
-        "Content-Type": "application/octet-stream",  # nothing of a stranger's is ever shown as a page
+        "Content-Type": "application/octet-stream",  # so that no browser shows uploaded content as a page
         "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f'attachment; filename="{_plain(name)}"',
         "Cache-Control": "private, no-cache",
     }
     if conditions.is_known(request.headers, blob.sha256):
-        kept = {key: value for key, value in headers.items() if not key.startswith("Content-")}
-        return Response(None, 304, kept)
-    # Of HEAD a range is asked in vain: it is told of the file as it is.
-    asked = conditions.part(request.headers, blob.sha256, blob.size) if request.method == "GET" else None
-    start, size = asked or (0, blob.size)
-    status = 200 if asked is None else 206
+        remaining = {key: value for key, value in headers.items() if not key.startswith("Content-")}
+        return Response(None, 304, remaining)
+    # A HEAD request ignores ranges: its headers describe the whole file.
+    requested = conditions.part(request.headers, blob.sha256, blob.size) if request.method == "GET" else None
+    start, size = requested or (0, blob.size)
+    status = 200 if requested is None else 206
     headers["Content-Length"] = str(size)
-    if asked is not None:
+    if requested is not None:
         headers["Content-Range"] = f"bytes {start}-{start + size - 1}/{blob.size}"
     if request.method == "HEAD":
         return Response(None, status, headers)

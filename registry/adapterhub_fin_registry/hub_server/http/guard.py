@@ -1,4 +1,4 @@
-"""Who asks, and whether they may."""
+"""Authenticate requests, and check what their tokens may do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_TOKEN: Final = "writing needs a token: ask whoever runs this server for one, 
 
 
 class Guard:
-    """Lets through to a repository whoever may read or write it; to all others it isn't there."""
+    """Check the rights of requests: a repository that a token may not see looks as if it didn't exist."""
 
     def __init__(self, repositories: Repositories, tokens: Tokens, settings: Settings) -> None:
         self._repositories = repositories
@@ -29,27 +29,30 @@ class Guard:
         self._anonymous_rate = Rate(settings.anonymous_rate, "an address without a token")
 
     async def token(self, request: Request) -> Token | None:
-        """The token of a request, None without one; 401 for one that isn't known. It is looked up once a request."""
+        """Return the token of a request, None without one; it is looked up once a request.
+
+        Raises HubError 401 for an unknown or expired token, and 429 for too many requests.
+        """
         state = request.scope["state"]
-        if "found" in state:
-            found: Token | None = state["found"]
-            return found
+        if "authenticated" in state:
+            cached: Token | None = state["authenticated"]
+            return cached
         header = request.headers.get("authorization")
         if header is None:
             self._count_address(request)
-            state["found"] = None
+            state["authenticated"] = None
             return None
         scheme, _, secret = header.partition(" ")
-        found = await run_in_threadpool(self._tokens.find, secret.strip()) if scheme.lower() == "bearer" else None
-        if found is None:
+        token = await run_in_threadpool(self._tokens.find, secret.strip()) if scheme.lower() == "bearer" else None
+        if token is None:
             self._count_address(request)
             raise HubError(401, BAD_TOKEN)
-        state["token"], state["found"] = found.name, found
-        self._rate.take(found.name)
-        _check_time(found)
-        if self._tokens.is_use_due(found):
-            await run_in_threadpool(self._note_use, found)
-        return found
+        state["token"], state["authenticated"] = token.name, token
+        self._rate.take(token.name)
+        _check_time(token)
+        if self._tokens.is_use_due(token):
+            await run_in_threadpool(self._note_use, token)
+        return token
 
     def _count_address(self, request: Request) -> None:
         self._anonymous_rate.take(network(request.client.host) if request.client else "")
@@ -57,11 +60,14 @@ class Guard:
     def _note_use(self, token: Token) -> None:
         try:
             self._tokens.note_use(token)
-        except OSError as error:  # a full disk must not keep anybody from reading
-            log.error("the last use of the token %s can't be written down: %s", token.name, error)
+        except OSError as error:  # a full disk must not stop reads
+            log.error("the last use of the token %s can't be recorded: %s", token.name, error)
 
     def still(self, id_: str, namespace: str) -> Token:
-        """The token of an id that may write in a namespace now: 403 for one that was revoked or expired meanwhile."""
+        """Return the token with an id if it may still write in a namespace.
+
+        Raises HubError 403 for a token that was revoked or has expired meanwhile, and for a read-only server.
+        """
         self.check_writable()
         token = self._tokens.by_id(id_)
         if token is None or token.is_expired or not token.may_write(namespace):
@@ -69,33 +75,33 @@ class Guard:
         return token
 
     async def uploading(self, request: Request, id_: str, namespace: str) -> Token:
-        """The token of an upload, which its URL names, counted as one of its requests."""
+        """Return the token of an upload, which its URL names, and count the request. Raises HubError 403 or 429."""
         token = await run_in_threadpool(self.still, id_, namespace)
         request.scope["state"]["token"] = token.name
         self._rate.take(token.name)
         return token
 
     def check_writable(self) -> None:
-        """Refuse a change where the server was told to take none, at its start or since."""
+        """Raise HubError 403 where the server is read-only, by its settings or since `set_read_only`."""
         if self._settings.read_only or self._repositories.state.is_read_only:
             raise HubError(403, "this server is read-only for now: what it has can be read, and changed once it is not")
 
     async def holder(self, request: Request) -> Token:
-        """The token of a request, which must have one: asked before any of its body is read."""
+        """Return the token of a request, before its body is read. Raises HubError 401 without one."""
         token = await self.token(request)
         if token is None:
             raise HubError(401, NO_TOKEN)
         return token
 
     async def somebody(self, request: Request) -> Token | None:
-        """The token of a request, or nobody where anonymous reading was allowed."""
+        """Return the token of a request, or None where anonymous reading is allowed. Raises HubError 401."""
         token = await self.token(request)
         if token is None and not self._settings.anonymous_read:
             raise HubError(401, "this server answers to a token only: ask whoever runs it for one, and log in")
         return token
 
     async def writer(self, request: Request, namespace: str) -> Token:
-        """The token of a request that may write in a namespace."""
+        """Return the token of a request that may write in a namespace. Raises HubError 401 or 403."""
         token = await self.holder(request)
         if not token.may_write(namespace):
             raise HubError(403, f"the token {token.name} may not write in {namespace[:100]}")
@@ -103,7 +109,10 @@ class Guard:
         return token
 
     async def reading(self, request: Request) -> ServedRepository:
-        """The repository that a request names, where it may be seen."""
+        """Return the repository in the path of a request if its token may see it.
+
+        Raises HubError 401 without a token that it needs, and 404 for a repository that isn't there or isn't visible.
+        """
         name = name_of(request)
         token = await self.token(request)
         if token is None and not self._settings.anonymous_read:
@@ -115,16 +124,19 @@ class Guard:
             if token is None:
                 raise HubError(401, f"{name} needs a token, or isn't there", "RepoNotFound") from None
             raise
-        if not may_see(token, namespace, repository.kept.private):
+        if not may_see(token, namespace, repository.state.private):
             if token is None:
                 raise HubError(401, f"{name} needs a token, or isn't there", "RepoNotFound")
             raise no_repository(name)
         return repository
 
     async def files(self, request: Request) -> ServedRepository:
-        """The same, where its files may be read too, which of a gated repository not everybody may."""
+        """Return the repository of a request if its token may read its files: a gated one needs a trusted token.
+
+        Raises HubError 401 or 403 for a gated repository, and as `reading` does.
+        """
         repository = await self.reading(request)
-        if repository.kept.gated:
+        if repository.state.gated:
             token = await self.token(request)
             if token is None or not token.is_trusted_with(repository.namespace):
                 raise HubError(
@@ -135,7 +147,7 @@ class Guard:
         return repository
 
     async def writing(self, request: Request) -> tuple[ServedRepository, Token]:
-        """The repository that a request names, where it may be changed."""
+        """Return the repository and the token of a request that may change it. Raises as `reading` and `writer` do."""
         repository = await self.reading(request)
         return repository, await self.writer(request, repository.namespace)
 
@@ -143,14 +155,14 @@ class Guard:
 def _check_time(token: Token) -> None:
     if token.is_expired:
         why = f"the token {token.name} expired at {token.expires_at}: ask whoever runs this server for another"
-        raise HubError(401, why, short=BAD_TOKEN)  # by which the client knows that it is about the token
+        raise HubError(401, why, short=BAD_TOKEN)  # the text by which the client recognises a bad token
 
 
 def may_see(token: Token | None, namespace: str, private: bool) -> bool:
-    """Whether a repository may be known of."""
+    """Return whether a token may see a repository."""
     return not private or (token is not None and token.may_read(namespace))
 
 
 def name_of(request: Request) -> str:
-    """The repository that a path names, not checked."""
+    """Return the name of the repository in a request's path, unchecked."""
     return f"{request.path_params['namespace']}/{request.path_params['name']}"

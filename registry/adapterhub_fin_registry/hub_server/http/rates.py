@@ -1,4 +1,4 @@
-"""How many requests a minute a client may make."""
+"""Limit the requests a minute of a client."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final
 
 from adapterhub_fin_registry.hub_server.errors import HubError
 
-_KEYS: Final = 10_000  # clients that are remembered
+_KEYS: Final = 10_000  # clients in memory
 
 
 class Rate:
-    """A bucket for each client, which holds a minute's requests and fills evenly; None allows any number."""
+    """Count requests in a token bucket per client, which holds a minute's requests; None means no limit."""
 
     def __init__(self, a_minute: int | None, what: str) -> None:
         self._a_minute = a_minute
         self._what = what
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, and when it was
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # requests left, and since when
 
     def take(self, client: str) -> None:
-        """Count a request; raises HubError 429, which says when to come again, where the bucket is empty."""
+        """Count a request. Raises HubError 429, with the seconds to wait, where the bucket is empty."""
         if self._a_minute is None:
             return
         moment = monotonic()
@@ -41,11 +41,11 @@ class Rate:
 
 
 def network(address: str) -> str:
-    """The client that an address belongs to: of IPv6 everybody has 2**64, which are one."""
+    """Return the key of a client by its address: for IPv6 the /64 network, since a client has all of its addresses."""
     try:
-        found = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return address
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return f"{int(found) >> 64:x}/64"
-    return str(found)
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
+        return f"{int(parsed) >> 64:x}/64"
+    return str(parsed)

@@ -1,7 +1,7 @@
-"""The body of a commit, read as it comes: one JSON object a line, with files in base64 that go straight to the disk.
+"""Read the body of a commit as it arrives: one JSON object a line, with files in base64 that go straight to the disk.
 
-A file of any size is one line, so that no line may be held. The text after the key `content` is decoded as it passes;
-what is left of the line is small, and parsed as JSON, which alone decides what the line says.
+A file of any size is one line, so a line can't be read into memory. The text of the key `content` is decoded while it
+arrives; the rest of the line is small, and goes through the JSON parser.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapterhub_fin_registry.hub_server.blob_writer import BlobWriter
-from adapterhub_fin_registry.hub_server.body import parsed
+from adapterhub_fin_registry.hub_server.body import parse_json
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 
-LINE: Final = 2**17  # bytes of a line beside its content
-LINES: Final = 4 * 2**20  # of all lines: they are held at once
+LINE: Final = 2**17  # bytes of a line without its content
+LINES: Final = 4 * 2**20  # bytes of all lines without their contents, which are in memory together
 OPERATIONS: Final = 2000
-_FIELDS: Final = 16  # of an operation, where the Hub's client writes five
-# No valid JSON has these bytes inside a string, where a quote is escaped, or begins a string's end.
+_FIELDS: Final = 16  # of an operation; the Hub's client writes five
+# Valid JSON has these bytes only as a key: inside a string the quotes would be escaped.
 _CONTENT: Final = re.compile(rb'"content"[ \t]*:[ \t]*"')
-_TAIL: Final = 128  # bytes that may hold the beginning of that pattern
+_TAIL: Final = 128  # bytes that may contain the beginning of that pattern
 
 
 @dataclass
 class Line:
-    """One line: its key, its value, and the file that its content became."""
+    """Represent a line: its key, its value, and the file with its content."""
 
     key: str
     value: dict[str, Any]
@@ -35,53 +35,56 @@ class Line:
 
 
 class CommitReader:
-    """Takes a body in pieces of any size; `lines` has what was read so far."""
+    """Parse a commit from pieces of any size; `lines` has the lines that are complete.
+
+    `new_file` opens a file for a content; `limit` is the most bytes that a content may have.
+    """
 
     def __init__(self, new_file: Callable[[], BlobWriter], limit: int) -> None:
         self._new_file = new_file
         self._limit = limit
-        self._rest = bytearray()  # of the line, without its content
-        self._after = 0  # where the search for a content goes on
+        self._rest = bytearray()  # the line so far, without its content
+        self._after = 0  # the position from which to search for a content
         self._file: BlobWriter | None = None
         self._content: _Base64 | None = None
-        self._ended = 0  # lines, the empty ones too
-        self._held = 0  # bytes of lines beside their contents
+        self._line_count = 0  # with the empty lines
+        self._size = 0  # bytes of the lines without their contents
         self.lines: list[Line] = []
 
     def feed(self, data: bytes) -> None:
-        """Read on; a HubError where the body isn't a commit."""
+        """Parse the next piece of the body. Raises HubError 400 where it isn't a commit, and 413 for a large file."""
         view = memoryview(data)
         while view:
             view = self._content_of(view) if self._content is not None else self._line_of(view)
 
     def finish(self) -> list[Line]:
-        """Every line, once the body has ended."""
+        """Return every line, once the body has ended. Raises HubError 400 for an incomplete commit."""
         if self._content is not None:
             raise bad_request("the commit ends in the middle of a file: send it again")
         self._end()
         return self.lines
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for file in [self._file, *(line.file for line in self.lines)]:
             if file is not None:
                 file.close()
 
     def _line_of(self, view: memoryview) -> memoryview:
-        """Take what belongs to the line, up to its end or to the beginning of its content."""
+        """Read the line up to its end or to the beginning of its content, and return the rest of the piece."""
         piece = bytes(view[: LINE + 1])
         end = piece.find(b"\n")
         start = len(self._rest)
         self._rest += piece if end < 0 else piece[:end]
-        found = _CONTENT.search(self._rest, max(self._after, start - _TAIL))
-        if found is not None:
-            taken = found.end() - start
+        match = _CONTENT.search(self._rest, max(self._after, start - _TAIL))
+        if match is not None:
+            consumed = match.end() - start
             if self._file is not None:
                 raise bad_request("a line of the commit has its content twice: send one")
-            del self._rest[found.end() :]
+            del self._rest[match.end() :]
             self._file = self._new_file()
             self._content = _Base64(self._file, self._limit)
-            return view[taken:]
+            return view[consumed:]
         if len(self._rest) > LINE:
             raise bad_request(f"a line of the commit has more than {LINE} bytes beside its content: make it shorter")
         if end < 0:
@@ -106,23 +109,23 @@ class CommitReader:
         line, file = bytes(self._rest).strip(), self._file
         self._rest.clear()
         self._after, self._file = 0, None
-        self._ended += 1
-        if self._ended > OPERATIONS + 2:  # the header, and what is after the last line's end
+        self._line_count += 1
+        if self._line_count > OPERATIONS + 2:  # with the header, and the end after the last line
             raise bad_request(f"a commit has {OPERATIONS} operations at most: push what belongs to one adapter")
         if not line:
             return
-        self._held += len(line)
-        if self._held > LINES:
+        self._size += len(line)
+        if self._size > LINES:
             raise bad_request(f"a commit has more than {LINES} bytes beside its files: push fewer of them at once")
         if file is not None:
-            file.finish()  # and closed: a commit of many files doesn't hold them all open
+            file.finish()  # closed, since a commit may have many files
         try:
-            said = parsed(line, object_pairs_hook=_unique)
-            key, value = said["key"], said["value"]
-            if not (isinstance(key, str) and isinstance(value, dict) and said.keys() == {"key", "value"}):
+            document = parse_json(line, object_pairs_hook=_unique)
+            key, value = document["key"], document["value"]
+            if not (isinstance(key, str) and isinstance(value, dict) and document.keys() == {"key", "value"}):
                 raise ValueError("it isn't a key and a value")
-            if len(value) > _FIELDS or any(isinstance(each, (list, dict)) for each in value.values()):
-                raise ValueError("no operation says so much")  # and all are held at once
+            if len(value) > _FIELDS or any(isinstance(item, (list, dict)) for item in value.values()):
+                raise ValueError("no operation says so much")  # all lines are in memory together
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise bad_request(f"line {len(self.lines) + 1} of the commit can't be read: {str(error)[:200]}") from error
         if file is not None and (key != "file" or value.get("content") != ""):
@@ -131,7 +134,7 @@ class CommitReader:
 
 
 class _Base64:
-    """Decodes base64 in pieces, strictly."""
+    """Decode base64 from pieces, strictly."""
 
     def __init__(self, file: BlobWriter, limit: int) -> None:
         self._file = file
@@ -141,11 +144,11 @@ class _Base64:
 
     def feed(self, text: bytes) -> None:
         text = self._left + text
-        is_open = text.endswith(b"\\")  # half of an escaped slash, whose other half comes with the next piece
-        text = (text[:-1] if is_open else text).replace(b"\\/", b"/")  # as JSON may write a slash
-        whole = len(text) // 4 * 4
-        self._decode(text[:whole])
-        self._left = text[whole:] + (b"\\" if is_open else b"")
+        is_open = text.endswith(b"\\")  # the first half of an escaped slash
+        text = (text[:-1] if is_open else text).replace(b"\\/", b"/")  # JSON may escape a slash
+        complete = len(text) // 4 * 4
+        self._decode(text[:complete])
+        self._left = text[complete:] + (b"\\" if is_open else b"")
 
     def finish(self) -> None:
         if self._left:
@@ -167,7 +170,7 @@ class _Base64:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):  # of which two readers may take one each
+    result = dict(pairs)
+    if len(result) != len(pairs):  # two readers of the same JSON may use different ones
         raise ValueError("a key stands there twice")
-    return found
+    return result

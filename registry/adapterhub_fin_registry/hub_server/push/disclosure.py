@@ -1,4 +1,4 @@
-"""What may be given out: the server's own policy, asked of versions, of drafts, and of single files."""
+"""Check against the server's policy what may be disclosed: versions, drafts and single files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from adapterhub_fin_registry.trust.signatures import Signature
 
 
 def check_files(repository: ServedRepository, commit: Commit, blobs: Iterable[Blob]) -> None:
-    """Refuse files of a commit that the policy doesn't allow, in the words that clients pass on.
+    """Raise HubError 403 for files of a commit that the policy forbids, with the violation as the message.
 
-    A version's file goes with its version. A draft's goes with what the draft would be as a version, where it is
-    whole; and what a version holds too isn't given out as a draft's, unless it would be as that version's.
+    The file of a version is checked as that version. The file of a draft is checked as the version that the draft would
+    become once it is complete. A file that versions have as well is disclosed only if one of them may be.
     """
     blobs = list(blobs)
     if blobs:
@@ -28,37 +28,37 @@ def check_files(repository: ServedRepository, commit: Commit, blobs: Iterable[Bl
 
 
 def check_commit(repository: ServedRepository, commit: Commit) -> None:
-    """Refuse a commit that the policy doesn't allow; what isn't whole yet says nothing that could be asked about."""
+    """Raise HubError 403 for a commit that the policy forbids; an incomplete draft has nothing to check yet."""
     _refuse(repository, _violations(repository, commit))
 
 
 def sent_before(repository: ServedRepository, commit: Commit) -> dict[str, Blob]:
-    """The files of a commit that a client need not send again: none of what it could not have from here."""
+    """Return the files of a commit that a client need not send again; none of a commit that the policy forbids."""
     return {} if _violations(repository, commit) else dict(commit.files)
 
 
 def find(repository: ServedRepository, sha256: str) -> Blob | None:
-    """A file by its bytes: one that was uploaded, or that a version has which may be given out.
+    """Return a stored file by its SHA-256: an uploaded one, or one of a version that may be disclosed.
 
-    What can't be had from here must be sent by whoever has it, or a push could give it another name.
+    Others must be sent: otherwise a push could disclose a forbidden file under another name, by its hash alone.
     """
-    uploaded = repository.uploaded(sha256)
-    if uploaded is not None and sha256 not in repository.kept.named:
-        return uploaded
+    blob = repository.uploaded(sha256)
+    if blob is not None and sha256 not in repository.state.hashes:
+        return blob
     if _against_all(repository, sha256):
         return None
-    return uploaded or next((blob for _, blob in repository.holding(sha256)), None)
+    return blob or next((blob for _, blob in repository.holding(sha256)), None)
 
 
 def _against_all(repository: ServedRepository, sha256: str) -> list[str]:
-    """What the policy has against a file's versions; nothing where one of them may be given out, or there is none."""
-    found: list[str] = []
+    """Return the violations of a file's versions; none where a version is allowed, or no version has the file."""
+    violations: list[str] = []
     for version, _ in repository.holding(sha256):
-        against = admission.violations(version, repository.registry.root)
-        if not against:
+        of_version = admission.violations(version, repository.registry.root)
+        if not of_version:
             return []
-        found += against
-    return found
+        violations += of_version
+    return violations
 
 
 def _violations(repository: ServedRepository, commit: Commit) -> list[str]:

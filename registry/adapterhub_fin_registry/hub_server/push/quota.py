@@ -1,4 +1,4 @@
-"""How many bytes the namespaces and the tokens hold on the server's disk, and how many they may."""
+"""Limit the bytes that namespaces and tokens have stored on the server's disk."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.model.version import Version
 
-AHEAD: Final = 8 * 2**20
+AHEAD: Final = 8 * 2**20  # bytes that are reserved beyond a request, so that not every file is counted anew
 
 
 @dataclass(frozen=True)
 class Tally:
-    """The bytes that a repository holds, and of these those that came by each token."""
+    """Hold the bytes of a repository, in all and by the token that sent them."""
 
     size: int = 0
     by_token: Counter[str] = field(default_factory=Counter)
 
 
 class Room:
-    """Bytes that are on their way in: they count as held from the moment when they are asked for."""
+    """Reserve quota for bytes that are being received: they count as stored from the moment of `take`."""
 
     def __init__(self, quota: Quota, namespace: str, token: str) -> None:
-        self._quota, self._of = quota, (namespace, token)
+        self._quota, self._owner = quota, (namespace, token)
         self._taken = self._left = 0
 
     def take(self, size: int) -> None:
-        """Ask for some bytes; raises HubError 507 where the namespace or the token would hold more than it may."""
+        """Reserve bytes. Raises HubError 507 where the namespace or the token would exceed its quota."""
         if size > self._left:
-            self._taken += (more := self._quota.reserve(*self._of, size - self._left))
+            self._taken += (more := self._quota.reserve(*self._owner, size - self._left))
             self._left += more
         self._left -= size
 
     def leave(self) -> None:
-        """Let go of what was asked for: by now it lies on the disk and is counted there, or it never will."""
-        self._quota.release(*self._of, self._taken)
+        """Release the reservation: the bytes are on the disk now and counted there, or were given up."""
+        self._quota.release(*self._owner, self._taken)
         self._taken = self._left = 0
 
 
 class Quota:
-    """What may be held: by a namespace with its versions, drafts and uploads, and by what a token has brought."""
+    """Check quotas: of a namespace with its versions, drafts and uploads, and of the bytes that a token has sent."""
 
     def __init__(self, repositories: Repositories, settings: Settings) -> None:
         self._repositories = repositories
@@ -55,11 +55,11 @@ class Quota:
         self._tallies: dict[str, tuple[tuple[str, int], Tally]] = {}
         self._names: tuple[tuple[str, int], list[str]] | None = None
         self._lock = threading.RLock()
-        self._coming: Counter[tuple[str, str]] = Counter()
+        self._reserved: Counter[tuple[str, str]] = Counter()
 
     @contextmanager
     def room(self, namespace: str, token: str) -> Iterator[Room]:
-        """Room for what a token brings to a namespace, let go of at the end."""
+        """Yield room for the bytes that a token sends to a namespace, and release it at the end."""
         room = Room(self, namespace, token)
         try:
             yield room
@@ -67,32 +67,32 @@ class Quota:
             room.leave()
 
     def reserve(self, namespace: str, token: str, size: int) -> int:
-        """Count some bytes as coming, and a few more where these fit: what is held isn't added up for each file."""
+        """Reserve bytes, and AHEAD more where they fit, and return the sum. Raises HubError 507."""
         with self._lock:
             try:
                 self.check(namespace, token, size + AHEAD)
                 size += AHEAD
             except HubError:
                 self.check(namespace, token, size)
-            self._coming[namespace, token] += size
+            self._reserved[namespace, token] += size
             return size
 
     def release(self, namespace: str, token: str, size: int) -> None:
-        """Count some bytes as coming no more."""
+        """Release reserved bytes."""
         with self._lock:
-            self._coming[namespace, token] -= size
-            self._coming += Counter()  # without those that are zero
+            self._reserved[namespace, token] -= size
+            self._reserved += Counter()  # drops the zeros
 
     def check(self, namespace: str, token: str, size: int) -> None:
-        """Raise HubError 507 where so many bytes more would be more than the namespace or the token may hold."""
+        """Raise HubError 507 where `size` more bytes would exceed the quota of the namespace or the token."""
         for_namespace, for_token = self._limits
         with self._lock:
             if for_namespace is not None:
-                coming = sum(each for (where, _), each in self._coming.items() if where == namespace)
-                _check(f"the namespace {namespace}", self._in_namespace(namespace) + coming, size, for_namespace)
+                reserved = sum(count for (where, _), count in self._reserved.items() if where == namespace)
+                _check(f"the namespace {namespace}", self._in_namespace(namespace) + reserved, size, for_namespace)
             if for_token is not None:
-                coming = sum(each for (_, who), each in self._coming.items() if who == token)
-                _check(f"the token {token}", self._by_token(token) + coming, size, for_token)
+                reserved = sum(count for (_, by), count in self._reserved.items() if by == token)
+                _check(f"the token {token}", self._by_token(token) + reserved, size, for_token)
 
     def _in_namespace(self, namespace: str) -> int:
         return sum(self._tally(name).size for name in self._all_names() if name.startswith(f"{namespace}/"))
@@ -109,38 +109,39 @@ class Quota:
 
     def _tally(self, name: str) -> Tally:
         registry, state = self._repositories.registry, self._repositories.state
-        mark = registry.mark(name), state.changes[name]  # before it is counted: what changes then is counted again
-        known = self._tallies.get(name)
-        if known is None or known[0] != mark:
-            self._tallies[name] = known = mark, self._counted(name)
-        return known[1]
+        mark = registry.mark(name), state.changes[name]  # before counting, so that a change during it is noticed
+        cached = self._tallies.get(name)
+        if cached is None or cached[0] != mark:
+            self._tallies[name] = cached = mark, self._counted(name)
+        return cached[1]
 
     def _counted(self, name: str) -> Tally:
-        by_token = self._repositories.state.held(name)
+        by_token = self._repositories.state.sizes_by_token(name)
         try:
             versions = self._repositories.get(name).versions
-        except HubError:  # there is none, or none any more
+        except HubError:  # no such repository
             versions = []
         for version in versions:
-            alone = replace(version)  # what is read of it isn't kept with it
-            by_token[_brought_by(alone)] += sum(alone.plain(lambda data: [row[1] for row in data["files"]]))
+            copy = replace(version)  # a copy, so that its parsed manifest doesn't stay in memory
+            by_token[_token_of(copy)] += sum(copy.plain(lambda data: [row[1] for row in data["files"]]))
         return Tally(by_token.total(), by_token)
 
 
-def _brought_by(version: Version) -> str:
-    """The token that pushed a version; "" for one that came by another way, or where that can't be read."""
+def _token_of(version: Version) -> str:
+    """Return the name of the token that pushed a version; "" where it wasn't pushed or its record can't be read."""
     try:
         return str((version.record["origin"] or {}).get("pushed_by", ""))
     except AdapterHubError:
         return ""
 
 
-def _check(whose: str, held: int, size: int, limit: int) -> None:
-    if held + size > limit:
+def _check(who: str, stored: int, size: int, limit: int) -> None:
+    if stored + size > limit:
         raise HubError(
             507,
-            f"{whose} holds {_gigabytes(held)} GB of the {_gigabytes(limit)} GB that it may, and {_gigabytes(size)} GB "
-            "more are too many: delete what isn't needed, or ask whoever runs this server for more",
+            f"{who} holds {_gigabytes(stored)} GB of the {_gigabytes(limit)} GB that it may, and "
+            f"{_gigabytes(size)} GB more are too many: delete what isn't needed, or ask whoever runs this server for "
+            "more",
         )
 
 

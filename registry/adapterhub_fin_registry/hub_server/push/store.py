@@ -1,4 +1,4 @@
-"""A tree that is a whole adapter on its way into the registry, or, as a draft, as far as that would let it in."""
+"""Store a complete adapter as a version, or check as a dry run whether the registry would store it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from adapterhub_fin_registry.trust import admission
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may become a version of a name: its files, with the manifest and the signatures that were pushed."""
+    """Hold what may become a version of a name: its files, with the pushed manifest and signatures."""
 
     name: str
     files: Mapping[str, Blob]
@@ -33,44 +33,48 @@ class Candidate:
     author: str
 
 
-def stored(candidate: Candidate, registry: Registry, state: State, intake: Intake) -> Version:
-    """The version that it is from now on; a HubError with the reason where it can't be one."""
+def store(candidate: Candidate, registry: Registry, state: State, intake: Intake) -> Version:
+    """Store the candidate as the next version. Raises HubError 400 with the reason if the registry refuses it."""
     with state.workshop() as workshop, _laid_out(candidate, workshop, registry, state) as folder:
-        return _taken(candidate, folder, registry, intake)
+        return _take_in(candidate, folder, registry, intake)
 
 
-def rehearsed(candidate: Candidate, registry: Registry, state: State, intake: Intake) -> bytes:
-    """The manifest that it would be stored by, once all agreed that storing asks; a HubError where one does not."""
+def dry_run(candidate: Candidate, registry: Registry, state: State, intake: Intake) -> bytes:
+    """Return the manifest with which the candidate would be stored, after every check of storing.
+
+    Raises HubError 400 where a check refuses it.
+    """
     with state.workshop() as workshop, _laid_out(candidate, workshop, registry, state) as folder:
-        rehearsal = _Rehearsal(workshop / "rehearsal", registry)
-        version = _taken(candidate, folder, rehearsal, intake)
+        dry_registry = _DryRun(workshop / "dry-run", registry)
+        version = _take_in(candidate, folder, dry_registry, intake)
         policy, _ = admission.terms(registry.root)
-        policy.check(f"this version of {version.name}", version.manifest, rehearsal.signatures(version.reference))
+        policy.check(f"this version of {version.name}", version.manifest, dry_registry.signatures(version.reference))
         return version.manifest_bytes
 
 
-class _Rehearsal(Registry):
-    """A registry for one version, whose clock is the real one's; it has no rules of its own, which are asked there."""
+class _DryRun(Registry):
+    """Store one version in a temporary registry that uses the real registry's clock, and has no policy of its own."""
 
     def __init__(self, root: Path, real: Registry) -> None:
         super().__init__(root)
         self._real = real
 
     def bounded_now(self, *read: Path, name: str | None = None) -> datetime:
+        """Return the time by the real registry's clock; see `Registry.bounded_now`."""
         return self._real.bounded_now(*read, name=name)
 
 
 def rows(files: Mapping[str, Blob]) -> tuple[Row, ...]:
-    """Some files as the state keeps them."""
+    """Return files in the form of the state, sorted by path."""
     return tuple((path, blob.size, blob.sha256) for path, blob in sorted(files.items()))
 
 
 def tree_id(files: Mapping[str, Blob]) -> str:
-    """What tells some files from any others."""
+    """Return an id of a set of files: their paths and bytes."""
     return pushed_id(None, None, rows(files))
 
 
-def _taken(candidate: Candidate, folder: Path, registry: Registry, intake: Intake) -> Version:
+def _take_in(candidate: Candidate, folder: Path, registry: Registry, intake: Intake) -> Version:
     manifest, origin = candidate.manifest, {"pushed_by": candidate.author}
     incoming = Incoming(
         folder,
@@ -84,7 +88,7 @@ def _taken(candidate: Candidate, folder: Path, registry: Registry, intake: Intak
 
 @contextmanager
 def _laid_out(candidate: Candidate, workshop: Path, registry: Registry, state: State) -> Iterator[Path]:
-    """The tree as a folder, which is read once and then removed; a refusal is told as who pushed can understand it."""
+    """Yield the candidate as a folder. In the block, registry errors become HubError 400 with the client's paths."""
     folder = workshop / candidate.name.replace("/", "-")
     with remembered(registry.id) as memory:
         for path, blob in sorted(candidate.files.items()):
@@ -94,9 +98,9 @@ def _laid_out(candidate: Candidate, workshop: Path, registry: Registry, state: S
                 state.disk.copy(source, target, blob.size)
     try:
         yield folder
-    except (WriteFailed, BadConfiguration):  # which is no fault of the push
+    except (WriteFailed, BadConfiguration):  # not the client's fault
         raise
     except AdapterHubError as error:
-        # Who pushes knows the paths of a repository, not those of this machine.
-        said = str(error).replace(f"{folder}/", "").replace(str(folder), candidate.name)
-        raise bad_request(without_paths(said, registry)) from error
+        # A client knows the paths of its repository, not those of this machine.
+        message = str(error).replace(f"{folder}/", "").replace(str(folder), candidate.name)
+        raise bad_request(without_paths(message, registry)) from error

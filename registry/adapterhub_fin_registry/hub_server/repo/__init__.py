@@ -1,1 +1,1 @@
-"""Repositories as a Hub shows them: trees, commits, cards and lists of what the registry holds."""
+"""Show the registry's names as a Hub's repositories: trees, commits, cards and lists."""

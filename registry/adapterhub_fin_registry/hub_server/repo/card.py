@@ -1,4 +1,4 @@
-"""Cards: the one of a version that came without, and what any says in its head."""
+"""Generate cards, and read the metadata of any card."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any, Final
 from adapterhub_fin_registry.model.model_card import card
 from adapterhub_fin_registry.model.version import Version
 
-HEAD: Final = 2**16  # characters of a card's head; what search reads of a card is far less
-_VALUES: Final = 10_000  # of a head: in YAML a few lines can stand for billions
-_TEXT: Final = 2 * HEAD  # characters of all its texts: a line can name one a thousand times
-_DIGITS: Final = 100  # of a number: in base 60 it costs the square of them
+HEAD: Final = 2**16  # characters of a card's head
+_VALUES: Final = 10_000  # in a head: a few lines of YAML can expand to billions
+_TEXT: Final = 2 * HEAD  # characters of all texts: one line can repeat a text a thousand times
+_DIGITS: Final = 100  # of a number: YAML's base 60 takes time quadratic in them
 _NUMBER: Final = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|[0-9_:.]+)")
-_DEEP: Final = 20  # lists and mappings within one another
+_DEEP: Final = 20  # nested lists and mappings
 
 
 def card_of(version: Version) -> bytes:
-    """README.md of a version that came without one."""
-    mine = replace(version)  # what is parsed for a card goes with it: a server holds many versions for long
-    return card(mine.manifest, mine.name, mine.events).encode()
+    """Return the generated README.md of a version, in UTF-8."""
+    copy = replace(version)  # a copy, so that its parsed manifest doesn't stay in memory
+    return card(copy.manifest, copy.name, copy.events).encode()
 
 
 def head_of(text: str) -> dict[str, Any]:
-    """The metadata of a card as plain values, empty without any; a ValueError says what is wrong with it."""
+    """Return the metadata of a card as plain JSON values, empty without any. Raises ValueError for an invalid head."""
     import yaml
 
     lines = text.removeprefix("\ufeff").split("\n")
@@ -41,31 +41,31 @@ def head_of(text: str) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _check(yaml.parse(head, loader))
-        said = yaml.load(head, loader)
+        metadata = yaml.load(head, loader)
     except _Costly as error:
         raise ValueError(f"its head {error}") from error
     except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
         raise ValueError(f"its head isn't YAML: {' '.join(str(error).split())[:300]}") from error
-    if said is not None and not isinstance(said, dict):
+    if metadata is not None and not isinstance(metadata, dict):
         raise ValueError("its head must be a YAML mapping")
-    found: dict[str, Any] = _Plain().of(said or {})
-    return found
+    plain: dict[str, Any] = _Plain().of(metadata or {})
+    return plain
 
 
 class _Costly(Exception):
-    """YAML that would cost far more to read than its length says."""
+    """Report YAML that would cost far more to read than its length suggests."""
 
 
 def _check(events: Iterable[Any]) -> None:
-    """Refuse it before anything is built: what nests without end overruns the stack of the composer, which is C.
+    """Raise _Costly before values are built: deep nesting would overflow the stack of libyaml's composer.
 
-    Merges multiply what they name, and values with tags are some that no card has.
+    Merges multiply values, and no card needs values with tags.
     """
     depth = 0
     for event in events:
         kind = type(event).__name__
         depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if depth > _DEEP + 2:  # the stream and the document among them
+        if depth > _DEEP + 2:  # with the stream and the document
             raise _Costly("nests deeper than a card does")
         if getattr(event, "tag", None) is not None:
             raise _Costly("has a YAML tag, which a card needs none of")
@@ -77,13 +77,14 @@ def _check(events: Iterable[Any]) -> None:
 
 
 class _Plain:
-    """Values of YAML as JSON holds them: dates as text, and not more than a card may have."""
+    """Convert values of YAML to those of JSON, with dates as text, and limit their number and size."""
 
     def __init__(self) -> None:
         self._left = _VALUES
         self._text_left = _TEXT
 
     def of(self, value: Any, depth: int = 0) -> Any:
+        """Return a value as JSON has it. Raises ValueError for too many, too deep or too long ones."""
         self._left -= 1
         if self._left < 0 or depth > _DEEP:
             raise ValueError("its head holds more values than a card has, or deeper ones")
@@ -98,7 +99,7 @@ class _Plain:
         return self._text(value)
 
     def _text(self, value: Any) -> str:
-        """A value as text that can be encoded: YAML without its library in C lets halves of surrogates through."""
+        """Return a value as text that can be encoded: PyYAML without libyaml accepts unpaired surrogates."""
         text = str(value)[:HEAD].encode(errors="replace").decode()
         self._text_left -= len(text)
         if self._text_left < 0:

@@ -1,4 +1,4 @@
-"""Repositories, files and commits as the JSON documents that clients read."""
+"""Make the JSON documents of repositories, files and commits that clients read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from adapterhub_fin_registry.hub_server.errors import bad_request, no_entry
 from adapterhub_fin_registry.hub_server.repo.repository import Ref, ServedRepository
 from adapterhub_fin_registry.hub_server.repo.tree import CARD, Blob, Commit
 
-PAGE: Final = 1000  # paths of one page of a tree
+PAGE: Final = 1000  # paths in a page of a tree
 
 
 def repository_document(
     repository: ServedRepository, commit: Commit, *, files: bool = True, blobs: bool = False
 ) -> Any:
-    """What `model_info` reads of a repository at a commit; a list leaves the files out."""
-    found: dict[str, Any] = {
+    """Return the document that `model_info` reads: a repository at a commit, in lists without its files.
+
+    With `blobs` each file has its size in bytes and its ids.
+    """
+    document: dict[str, Any] = {
         "_id": commit.id[:24],
         "id": repository.name,
         "modelId": repository.name,
@@ -25,8 +28,8 @@ def repository_document(
         "sha": commit.id,
         "createdAt": _date(repository.created_at),
         "lastModified": _date(commit.date),
-        "private": repository.kept.private,
-        "gated": repository.kept.gated,
+        "private": repository.state.private,
+        "gated": repository.state.gated,
         "disabled": False,
         "downloads": 0,
         "likes": 0,
@@ -34,17 +37,18 @@ def repository_document(
         **_described(repository, commit),
     }
     if files:
-        found["siblings"] = [_sibling(path, blob, blobs) for path, blob in sorted(commit.files.items())]
-        found["usedStorage"] = sum(blob.size for blob in commit.files.values())
-    return found
+        document["siblings"] = [_sibling(path, blob, blobs) for path, blob in sorted(commit.files.items())]
+        document["usedStorage"] = sum(blob.size for blob in commit.files.values())
+    return document
 
 
 def tree_documents(
     commit: Commit, path: str, *, recursive: bool, expand: bool, after: str = "", limit: int = PAGE
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Return a page of a folder of a commit, its folders first, and the cursor of the page after it.
+    """Return a page of a folder of a commit, its folders first, and the cursor of the next page; None for no more.
 
-    The work is linear in the page, whatever the commit holds: its paths are indexed once.
+    The time is linear in the page, since the paths of a commit are indexed once. Raises HubError 404 for a missing
+    folder, and 400 for an invalid cursor.
     """
     folder, (kind, _, last) = path.strip("/"), after.partition(":")
     if folder and not commit.folders.holds(folder):
@@ -53,27 +57,27 @@ def tree_documents(
         raise bad_request("the cursor isn't one of this list: begin at its first page")
     folders = commit.folders.folders(folder, recursive=recursive, after=last) if kind != "file" else iter(())
     files = commit.folders.files(folder, recursive=recursive, after=last if kind == "file" else "")
-    found = [_folder(each, commit, expand) for each in islice(folders, limit + 1)]
-    found += [_file(each, commit.files[each], commit, expand) for each in islice(files, limit + 1 - len(found))]
-    if len(found) <= limit:
-        return found, None
-    end = found[limit - 1]
-    return found[:limit], f"{'file' if end['type'] == 'file' else 'folder'}:{end['path']}"
+    entries = [_folder(path_, commit, expand) for path_ in islice(folders, limit + 1)]
+    entries += [_file(path_, commit.files[path_], commit, expand) for path_ in islice(files, limit + 1 - len(entries))]
+    if len(entries) <= limit:
+        return entries, None
+    end = entries[limit - 1]
+    return entries[:limit], f"{'file' if end['type'] == 'file' else 'folder'}:{end['path']}"
 
 
 def paths_documents(commit: Commit, paths: Iterable[str], *, expand: bool) -> list[dict[str, Any]]:
-    """Those of some paths that a commit has, files and folders."""
-    found = []
-    for path in dict.fromkeys(each.strip("/") for each in paths):
+    """Return the documents of the paths, files or folders, that a commit has; others are left out."""
+    entries = []
+    for path in dict.fromkeys(path_.strip("/") for path_ in paths):
         if path in commit.files:
-            found.append(_file(path, commit.files[path], commit, expand))
+            entries.append(_file(path, commit.files[path], commit, expand))
         elif path and commit.folders.holds(path):
-            found.append(_folder(path, commit, expand))
-    return found
+            entries.append(_folder(path, commit, expand))
+    return entries
 
 
 def commit_document(commit: Commit) -> dict[str, Any]:
-    """A commit in a list of commits."""
+    """Return the document of a commit in a history."""
     return {
         "id": commit.id,
         "title": commit.title,
@@ -84,7 +88,7 @@ def commit_document(commit: Commit) -> dict[str, Any]:
 
 
 def refs_document(branches: Iterable[Ref], tags: Iterable[Ref]) -> dict[str, Any]:
-    """The branches and the tags of a repository."""
+    """Return the document of a repository's branches and tags."""
     return {
         "branches": [_ref(ref, "heads") for ref in branches],
         "converts": [],
@@ -94,15 +98,15 @@ def refs_document(branches: Iterable[Ref], tags: Iterable[Ref]) -> dict[str, Any
 
 
 def _described(repository: ServedRepository, commit: Commit) -> dict[str, Any]:
-    """What a card says, with the tags that clients filter by: those of the card, and those of the manifest.
+    """Return the metadata of the card, and the tags of card and manifest that clients filter by.
 
-    Of a draft they are the newest version's, which is still there to be found, but for a card of the draft's own.
+    A draft shows those of the newest version, so that searches find it, unless it has a card of its own.
     """
     described = commit if commit.version else repository.newest_commit or commit
     card, version = (commit if CARD in commit.files else described).card, described.version
-    found: dict[str, Any] = {"cardData": card or None, "library_name": card.get("library_name")}
+    fields: dict[str, Any] = {"cardData": card or None, "library_name": card.get("library_name")}
     if isinstance(card.get("pipeline_tag"), str):
-        found["pipeline_tag"] = card["pipeline_tag"]
+        fields["pipeline_tag"] = card["pipeline_tag"]
     tags = [*_texts(card, "library_name"), *_texts(card, "tags"), *_texts(card, "pipeline_tag")]
     bases = _texts(card, "base_model")
     if version is not None:
@@ -112,14 +116,14 @@ def _described(repository: ServedRepository, commit: Commit) -> dict[str, Any]:
         bases += [base] if base else []
     for base in bases:
         tags += [f"base_model:{base}", f"base_model:adapter:{base}"]
-    tags += [f"dataset:{each}" for each in _texts(card, "datasets")]
-    tags += [f"license:{each}" for each in _texts(card, "license")]
-    return found | {"tags": list(dict.fromkeys(tags))}
+    tags += [f"dataset:{text}" for text in _texts(card, "datasets")]
+    tags += [f"license:{text}" for text in _texts(card, "license")]
+    return fields | {"tags": list(dict.fromkeys(tags))}
 
 
 def _texts(card: dict[str, Any], key: str) -> list[str]:
     value = card.get(key)
-    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
 def _sibling(path: str, blob: Blob, blobs: bool) -> dict[str, Any]:
@@ -131,13 +135,13 @@ def _sibling(path: str, blob: Blob, blobs: bool) -> dict[str, Any]:
 
 def _file(path: str, blob: Blob, commit: Commit, expand: bool) -> dict[str, Any]:
     lfs = {"oid": blob.sha256, "size": blob.size, "pointerSize": blob.pointer_size}
-    found = {"type": "file", "path": path, "size": blob.size, "oid": blob.oid, "lfs": lfs}
-    return found | (_last(commit) if expand else {})
+    entry = {"type": "file", "path": path, "size": blob.size, "oid": blob.oid, "lfs": lfs}
+    return entry | (_last(commit) if expand else {})
 
 
 def _folder(path: str, commit: Commit, expand: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": "directory", "path": path, "size": 0, "oid": commit.folders.oid(path)}
-    return found | (_last(commit) if expand else {})
+    entry: dict[str, Any] = {"type": "directory", "path": path, "size": 0, "oid": commit.folders.oid(path)}
+    return entry | (_last(commit) if expand else {})
 
 
 def _last(commit: Commit) -> dict[str, Any]:
@@ -149,6 +153,6 @@ def _ref(ref: Ref, kind: str) -> dict[str, str]:
 
 
 def _date(instant: str) -> str:
-    """An instant with its milliseconds, without which the client can't parse it."""
-    whole, _, fraction = instant.rstrip("Z").partition(".")
-    return f"{whole}.{(fraction + '000')[:3]}Z"
+    """Return an instant with milliseconds, which the client needs to parse it."""
+    seconds, _, fraction = instant.rstrip("Z").partition(".")
+    return f"{seconds}.{(fraction + '000')[:3]}Z"

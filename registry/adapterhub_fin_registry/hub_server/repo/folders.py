@@ -1,4 +1,4 @@
-"""The paths of a commit in order: what is in a folder is one range of them, found without looking at the others."""
+"""Index the paths of a commit: the content of a folder is one range of the sorted paths."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
-_END: Final = (
-    "\1"  # no path holds it, nor the \0 that stands for a slash, so that a folder sorts before what follows it
-)
+# No path contains \1, nor the \0 that replaces a slash: so a folder's paths sort before the path that follows them.
+_END: Final = "\1"
 _DIGEST: Final = 2**160
 
 
 class Folders:
-    """The sorted paths of a commit, from which every listing of a folder is read in time linear in its answer."""
+    """Store the sorted paths of a commit, so that listing a folder takes time linear in the answer."""
 
     def __init__(self, oids: Mapping[str, str]) -> None:
-        """Index paths by their git ids; this takes time n log n of the files, however deep their folders are."""
+        """Index paths with their git ids, in time n log n of the files, however deep their folders are."""
         self._keys = sorted(_key(path) for path in oids)
-        # Sums of hashes: the id of a folder is made of two of them, and not of all the files in it, once for each of
-        # the folders that it is inside of.
+        # Running sums of hashes: the id of a folder needs two of them, and not all of its files for each outer folder.
         hashed = (_number(path, oids[path]) for path in map(_path, self._keys))
         self._sums = list(accumulate(hashed, initial=0))
         before = zip(self._keys, ["", *self._keys], strict=False)
-        self._openings = [place for place, (key, last) in enumerate(before) if key.rpartition("\0")[0] > last]
+        self._openings = [index for index, (key, last) in enumerate(before) if key.rpartition("\0")[0] > last]
 
     def inside(self, folder: str) -> list[str]:
         """Return the paths in a folder, at any depth."""
@@ -33,49 +31,49 @@ class Folders:
         return [_path(key) for key in self._keys[start:end]]
 
     def holds(self, folder: str) -> bool:
-        """Return whether there is such a folder."""
+        """Return whether the folder exists."""
         start, end = self._range(folder)
         return start < end
 
     def oid(self, folder: str) -> str:
         """Return an id that changes with the paths and bytes of a folder's files, and with nothing else."""
         start, end = self._range(folder)
-        said = f"{end - start} {(self._sums[end] - self._sums[start]) % _DIGEST:040x}"
-        return hashlib.sha1(said.encode(), usedforsecurity=False).hexdigest()
+        text = f"{end - start} {(self._sums[end] - self._sums[start]) % _DIGEST:040x}"
+        return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def folders(self, folder: str, *, recursive: bool, after: str = "") -> Iterator[str]:
-        """Yield the folders in a folder ("" for the root), at any depth with `recursive`, from behind a path on."""
+        """Yield the folders in a folder ("" for the root) after the path `after`, at any depth with `recursive`."""
         start, end = self._range(folder)
         depth, last = len(_key(folder)) + 1 if folder else 0, max(_key(folder), _key(after))
-        place = self._opening(bisect_right(self._keys, last, start, end) if last else start)
-        while place < end:
-            key = self._keys[place]
+        index = self._opening(bisect_right(self._keys, last, start, end) if last else start)
+        while index < end:
+            key = self._keys[index]
             if recursive:
                 yield from map(_path, _folders_after(key, last))
-                last, place = key, self._opening(place + 1)
+                last, index = key, self._opening(index + 1)
                 continue
             cut = key.find("\0", depth)
             if cut >= 0 and key[:cut] > last:
                 yield _path(key[:cut])
-            past = bisect_left(self._keys, key[:cut] + _END, place, end) if cut >= 0 else place + 1
-            place = self._opening(past)
+            past = bisect_left(self._keys, key[:cut] + _END, index, end) if cut >= 0 else index + 1
+            index = self._opening(past)
 
     def files(self, folder: str, *, recursive: bool, after: str = "") -> Iterator[str]:
-        """Yield the files in a folder ("" for the root), at any depth with `recursive`, from behind a path on."""
+        """Yield the files in a folder ("" for the root) after the path `after`, at any depth with `recursive`."""
         start, end = self._range(folder)
         depth = len(_key(folder)) + 1 if folder else 0
-        place = bisect_right(self._keys, _key(after), start, end) if after else start
-        while place < end:
-            key = self._keys[place]
+        index = bisect_right(self._keys, _key(after), start, end) if after else start
+        while index < end:
+            key = self._keys[index]
             cut = -1 if recursive else key.find("\0", depth)
             if cut < 0:
                 yield _path(key)
-            place = place + 1 if cut < 0 else bisect_left(self._keys, key[:cut] + _END, place, end)
+            index = index + 1 if cut < 0 else bisect_left(self._keys, key[:cut] + _END, index, end)
 
-    def _opening(self, place: int) -> int:
-        """The first file from a place on that is in a folder which the file before it isn't in."""
-        index = bisect_left(self._openings, place)
-        return self._openings[index] if index < len(self._openings) else len(self._keys)
+    def _opening(self, index: int) -> int:
+        """Return the index of the first file from `index` on that is in a folder which the file before it isn't in."""
+        position = bisect_left(self._openings, index)
+        return self._openings[position] if position < len(self._openings) else len(self._keys)
 
     def _range(self, folder: str) -> tuple[int, int]:
         if not folder:
@@ -87,11 +85,11 @@ class Folders:
 
 
 def _folders_after(key: str, last: str) -> list[str]:
-    """The folders that a path is in and that come after what was listed last, the outermost first."""
-    found = []
+    """Return the folders of a path that come after `last`, the outermost first."""
+    folders = []
     while (cut := key.rfind("\0")) >= 0 and (key := key[:cut]) > last:
-        found.append(key)
-    return found[::-1]
+        folders.append(key)
+    return folders[::-1]
 
 
 def _key(path: str) -> str:

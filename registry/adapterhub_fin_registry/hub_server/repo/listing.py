@@ -1,4 +1,4 @@
-"""The list of repositories: filtered, sorted, in pages."""
+"""List repositories: filtered, sorted, in pages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from adapterhub_fin_registry.hub_server.repo.documents import repository_documen
 from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
 
-PAGE: Final = 1000
+PAGE: Final = 1000  # repositories in a page
 _SORTS: Final = ("lastModified", "createdAt", "downloads", "likes", "trendingScore", "id")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a list is asked for; every filter must be among a repository's tags."""
+class ListQuery:
+    """Represent a query for repositories, which must have every filter among their tags."""
 
     author: str | None = None
     search: str | None = None
@@ -35,88 +35,91 @@ class Wanted:
 
 
 class Listing:
-    """Every repository's document, each read again once its own repository changed."""
+    """Cache the document of every repository; each is read again once its repository has changed."""
 
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
         self._lock = threading.Lock()
         self._mark: tuple[str, int] | None = None
-        self._known: dict[str, _Known] = {}
+        self._cache: dict[str, _CachedRepository] = {}
 
     def page(
-        self, wanted: Wanted, may_see: Callable[[dict[str, Any]], bool]
+        self, query: ListQuery, may_see: Callable[[dict[str, Any]], bool]
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """A page of what fits and may be seen, and the cursor of the page after it."""
-        fits = _fitting(wanted)
-        found = [known.document for known in self._all() if may_see(known.document) and fits(known)]
-        key = wanted.sort or "trendingScore"
+        """Return a page of the documents that match and `may_see` allows, and the cursor of the next page or None.
+
+        Raises HubError 400 for an unknown sort key or an invalid cursor.
+        """
+        fits = _fitting(query)
+        documents = [listed.document for listed in self._all() if may_see(listed.document) and fits(listed)]
+        key = query.sort or "trendingScore"
         if key not in _SORTS:
             raise bad_request(f"{key[:50]!r} isn't what a list is sorted by: use one of {', '.join(_SORTS)}")
-        found.sort(key=lambda each: each["id"])
-        found.sort(key=lambda each: each[key], reverse=not wanted.ascending and key != "id")
-        start = _start(found, key, wanted)
-        page = found[start : start + wanted.limit]
-        more = start + wanted.limit < len(found)
+        documents.sort(key=lambda document: document["id"])
+        documents.sort(key=lambda document: document[key], reverse=not query.ascending and key != "id")
+        start = _start(documents, key, query)
+        page = documents[start : start + query.limit]
+        more = start + query.limit < len(documents)
         return page, _cursor(page[-1], key) if page and more else None
 
-    def _all(self) -> list[_Listed]:
+    def _all(self) -> list[_ListedRepository]:
         with self._lock:
             repositories = self._repositories
             mark = (repositories.registry.mark(), repositories.state.generation)
             if mark != self._mark:
-                self._known = {name: self._read(name) for name in repositories.possible()}
-                # What can't be read may be mended without a mark, and so is read again each time.
-                self._mark = mark if all(known.is_sound for known in self._known.values()) else None
-            return [known.listed for known in self._known.values() if known.listed is not None]
+                self._cache = {name: self._read(name) for name in repositories.possible()}
+                # An unreadable repository may be repaired without a change of its mark: read it again each time.
+                self._mark = mark if all(cached.is_sound for cached in self._cache.values()) else None
+            return [cached.listed for cached in self._cache.values() if cached.listed is not None]
 
-    def _read(self, name: str) -> _Known:
+    def _read(self, name: str) -> _CachedRepository:
         registry, state = self._repositories.registry, self._repositories.state
-        mark, known = registry.mark(name), self._known.get(name)  # the mark first: what changes then is read again
-        kept = None
+        mark, cached = registry.mark(name), self._cache.get(name)  # the mark first, so that a later change is noticed
+        state_of_name = None
         try:
-            kept = state.read(name)
-            if known is not None and known.is_sound and known.mark == mark and known.kept is kept:
-                return known
+            state_of_name = state.read(name)
+            if cached is not None and cached.is_sound and cached.mark == mark and cached.state is state_of_name:
+                return cached
             repository = self._repositories.get(name)
             document = repository_document(repository, repository.head, files=False)
             tags = frozenset(tag.casefold() for tag in document["tags"])
-            return _Known(mark, kept, _Listed(document, tags))
-        except HubError:  # there is none
-            return _Known(mark, kept, None)
-        except AdapterHubError:  # it is damaged, which `ahf doctor` says
-            return _Known(mark, kept, None, is_sound=False)
+            return _CachedRepository(mark, state_of_name, _ListedRepository(document, tags))
+        except HubError:  # no such repository
+            return _CachedRepository(mark, state_of_name, None)
+        except AdapterHubError:  # damaged: `ahf doctor` reports it
+            return _CachedRepository(mark, state_of_name, None, is_sound=False)
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """A repository's document, and its tags as filters are compared with them."""
+class _ListedRepository:
+    """Hold a repository's document, and its tags in the form in which filters are compared."""
 
     document: dict[str, Any]
     tags: frozenset[str]
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What is listed of a repository, and what it was read from; None where there was no repository."""
+class _CachedRepository:
+    """Hold what was read of a repository (None where there was none), with the mark and the state at that time."""
 
     mark: str
-    kept: RepositoryState | None
-    listed: _Listed | None
+    state: RepositoryState | None
+    listed: _ListedRepository | None
     is_sound: bool = True
 
 
-def _fitting(wanted: Wanted) -> Callable[[_Listed], bool]:
-    """Whether a repository is one of those asked for: what is asked is prepared once, not for each of them."""
-    text = wanted.search.casefold() if wanted.search else ""
-    filters = {each.casefold() for each in wanted.filters}
+def _fitting(query: ListQuery) -> Callable[[_ListedRepository], bool]:
+    """Return a function that tells whether a repository matches a query, which is prepared once for all of them."""
+    text = query.search.casefold() if query.search else ""
+    filters = {tag.casefold() for tag in query.filters}
 
-    def fits(listed: _Listed) -> bool:
+    def fits(listed: _ListedRepository) -> bool:
         document = listed.document
         return (
-            (wanted.author is None or document["author"] == wanted.author)
+            (query.author is None or document["author"] == query.author)
             and text in document["id"]
             and filters <= listed.tags
-            and (wanted.gated is None or bool(document["gated"]) == wanted.gated)
+            and (query.gated is None or bool(document["gated"]) == query.gated)
         )
 
     return fits
@@ -126,19 +129,19 @@ def _cursor(last: dict[str, Any], key: str) -> str:
     return base64.urlsafe_b64encode(json.dumps([key, last[key], last["id"]]).encode()).decode().rstrip("=")
 
 
-def _start(found: list[dict[str, Any]], key: str, wanted: Wanted) -> int:
-    """Where the page after a cursor begins, also where what it ended with is gone."""
-    if wanted.after is None:
+def _start(documents: list[dict[str, Any]], key: str, query: ListQuery) -> int:
+    """Return the index at which the page of a cursor begins, even if the last document before it is gone."""
+    if query.after is None:
         return 0
     try:
-        said, value, id_ = json.loads(base64.urlsafe_b64decode(wanted.after + "=" * (-len(wanted.after) % 4)))
-        if said != key or type(value) not in (str, int) or type(id_) is not str:
+        sort_key, value, id_ = json.loads(base64.urlsafe_b64decode(query.after + "=" * (-len(query.after) % 4)))
+        if sort_key != key or type(value) not in (str, int) or type(id_) is not str:
             raise ValueError
-        for position, each in enumerate(found):
-            same = each[key] == value
-            is_after = each[key] > value if wanted.ascending or key == "id" else each[key] < value
-            if is_after or (same and each["id"] > id_):
+        for position, document in enumerate(documents):
+            same = document[key] == value
+            is_after = document[key] > value if query.ascending or key == "id" else document[key] < value
+            if is_after or (same and document["id"] > id_):
                 return position
     except (ValueError, TypeError, RecursionError, binascii.Error) as error:
         raise bad_request("the cursor isn't one of this list: begin at its first page") from error
-    return len(found)
+    return len(documents)

@@ -1,4 +1,4 @@
-"""One name as a repository: its versions as tags, `main` as the newest of them, and what was pushed since."""
+"""Serve one name as a repository: its versions as tags, the newest as `main`, and what was pushed since."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from adapterhub_fin_registry.storage.transaction import now
 
 MAIN: Final = "main"
 ID: Final = re.compile(r"[0-9a-f]{40}")
-_EMPTY: Final = pushed_id(None, None, ())  # the commit of a repository in which nothing is
-_REMEMBERED: Final = 20_000  # files of the commits that are kept in memory
+_EMPTY: Final = pushed_id(None, None, ())  # the commit of an empty repository
+_CACHED_FILES: Final = 20_000  # of the commits in memory
 _SHORT: Final = re.compile(r"[0-9a-f]{7,39}")
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 TAG: Final = re.compile(r"v([1-9][0-9]{0,8})")
@@ -31,28 +31,31 @@ CardOf = Callable[[Version], bytes]
 
 @dataclass(frozen=True)
 class Ref:
-    """A branch or a tag and the commit it names."""
+    """Represent a branch or a tag, and its commit."""
 
     name: str
     commit: str
 
 
 class ServedRepository:
-    """One name as it was found: its versions, its aliases, and the state beside them.
+    """Represent one name at one moment: its versions, its aliases, and its state beyond them.
 
-    A version is read when it is first asked for, and parsed when it is shown: a push needs the newest of hundreds.
+    A version is read when it is first needed and parsed when it is shown, since a push needs only the newest of
+    hundreds.
     """
 
-    def __init__(self, registry: Registry, state: State, card: CardOf, name: str, kept: RepositoryState) -> None:
+    def __init__(
+        self, registry: Registry, state_folder: State, card: CardOf, name: str, state: RepositoryState
+    ) -> None:
         self.registry = registry
-        self._state, self._card = state, card
+        self._state_folder, self._card = state_folder, card
         self.name = name
         self.namespace = name.partition("/")[0]
-        self._shelf = NameFolder(registry.root, name)
-        self._numbers = self._shelf.numbers()
+        self._name_folder = NameFolder(registry.root, name)
+        self._numbers = self._name_folder.numbers()
         self._stored: dict[int, Version | None] = {}
         self.aliases = registry.aliases(name) if self.oldest else {}
-        self.kept = kept
+        self.state = state
         self._commits: dict[str, Commit] = {}
         self._files = 0  # of these commits
         self._lock = threading.Lock()
@@ -60,28 +63,28 @@ class ServedRepository:
 
     @cached_property
     def versions(self) -> list[Version]:
-        """Every version that can be read, by ascending number."""
+        """Return every version that can be read, by ascending number."""
         return list(self._readable(self._numbers))
 
     @cached_property
     def oldest(self) -> Version | None:
-        """The version of the lowest number, yanked or not."""
+        """Return the version of the lowest number, yanked or not; None where there are no versions."""
         return next(self._readable(self._numbers), None)
 
     @cached_property
     def newest(self) -> Version | None:
-        """The version that `main` shows: the highest that is neither yanked nor deleted."""
+        """Return the version that `main` shows: the highest that is neither yanked nor deleted."""
         return next((version for version in self._readable(self._numbers[::-1]) if not _yanked(version)), None)
 
     @cached_property
     def created_at(self) -> str:
-        """When the repository was made, or its first version stored."""
-        return self.kept.created_at or (self.oldest.record["added_at"] if self.oldest else now())
+        """Return when the repository was created, or its first version stored, in UTC."""
+        return self.state.created_at or (self.oldest.record["added_at"] if self.oldest else now())
 
     @property
     def head(self) -> Commit:
-        """What `main` is: the newest version, or what was pushed on top of it."""
-        pushed = self.kept.commit(self.kept.branches.get(MAIN, ""))
+        """Return the commit of `main`: the newest version, or what was pushed on top of it."""
+        pushed = self.state.commit(self.state.branches.get(MAIN, ""))
         on = self.newest.digest if self.newest else None
         if pushed is not None and pushed.on == on:
             return self._pushed(pushed)
@@ -89,52 +92,53 @@ class ServedRepository:
 
     @property
     def newest_commit(self) -> Commit | None:
-        """The commit of the newest version itself."""
+        """Return the commit of the newest version itself; None without versions."""
         return self._of(self.newest) if self.newest else None
 
     def branches(self) -> list[Ref]:
-        """`main` and the branches that were made."""
-        others = [(name, id_) for name, id_ in sorted(self.kept.branches.items()) if name != MAIN]
-        return [Ref(MAIN, self.head.id), *(Ref(name, id_) for name, id_ in others)]
+        """Return `main` and the other branches."""
+        branch_ids = [(name, id_) for name, id_ in sorted(self.state.branches.items()) if name != MAIN]
+        return [Ref(MAIN, self.head.id), *(Ref(name, id_) for name, id_ in branch_ids)]
 
     def tags(self) -> list[Ref]:
-        """A tag for every version, and one for every alias."""
+        """Return a tag for every version and for every alias."""
         by_number = {version.number: version_id(version.digest) for version in self.versions}
         numbered = [Ref(f"v{number}", id_) for number, id_ in by_number.items()]
-        named = [Ref(alias, by_number[n]) for alias, n in sorted(self.aliases.items()) if n in by_number]
-        return numbered + named
+        aliases = [Ref(alias, by_number[n]) for alias, n in sorted(self.aliases.items()) if n in by_number]
+        return numbered + aliases
 
     def commit(self, revision: str) -> Commit:
-        """What a branch, a tag, an alias or a commit id means; a HubError where it means nothing.
+        """Return the commit of a branch, a tag, an alias or a commit id.
 
-        `refs/heads/` and `refs/tags/` say which of them. An id may be cut short, to no less than seven digits.
+        The prefixes `refs/heads/` and `refs/tags/` choose the kind. A commit id may be shortened to seven digits.
+        Raises HubError 404 for an unknown revision and an ambiguous id.
         """
         kind, ref = ref_of(revision)
         if kind != "tags" and ref == MAIN:
             return self.head
         if kind != "heads" and (tag := TAG.fullmatch(ref)):
             return self._number(int(tag[1]), revision)
-        if kind is None and ID.fullmatch(ref):  # before any alias: who names a commit means that one and no other
+        if kind is None and ID.fullmatch(ref):  # before aliases: a full id always means its commit
             return self._id(ref, revision)
-        if kind != "tags" and ref in self.kept.branches:
-            return self._id(self.kept.branches[ref], revision)
+        if kind != "tags" and ref in self.state.branches:
+            return self._id(self.state.branches[ref], revision)
         if kind != "heads" and ref in self.aliases:
             return self._number(self.aliases[ref], revision)
         if kind is None and _SHORT.fullmatch(ref):
-            return self._id(self._whole_id(ref), revision)
+            return self._id(self._full_id(ref), revision)
         raise no_revision(self.name, revision)
 
-    def _whole_id(self, short: str) -> str:
-        known = {self.head.id, *self._ids, *(commit.id for commit in self.kept.commits)}
-        found = [id_ for id_ in known if id_.startswith(short)]
-        if len(found) > 1:
+    def _full_id(self, short: str) -> str:
+        ids = {self.head.id, *self._ids, *(commit.id for commit in self.state.commits)}
+        matches = [id_ for id_ in ids if id_.startswith(short)]
+        if len(matches) > 1:
             raise HubError(
-                404, f"{short} begins {len(found)} commits of {self.name}: write more of it", "RevisionNotFound"
+                404, f"{short} begins {len(matches)} commits of {self.name}: write more of it", "RevisionNotFound"
             )
-        return found[0] if found else short
+        return matches[0] if matches else short
 
     def history(self, commit: Commit, start: int, length: int) -> tuple[list[Commit], int]:
-        """Return a part of a commit and the versions before it, newest first, and how many these are in all."""
+        """Return `length` entries of a commit's history from `start`, newest first, and the number of all entries."""
         last = commit.version.number if commit.version else 0
         if not commit.version and self.newest is not None and commit.id == self.head.id:
             last = self.newest.number
@@ -145,53 +149,53 @@ class ServedRepository:
         ]
         listed: list[Commit | Version] = [commit, *before]
         listed = listed[start : start + length]
-        return [each if isinstance(each, Commit) else self._of(each) for each in listed], 1 + len(before)
+        return [entry if isinstance(entry, Commit) else self._of(entry) for entry in listed], 1 + len(before)
 
     def uploaded(self, sha256: str) -> Blob | None:
-        """A file by its bytes that was uploaded, or is kept for a draft."""
-        path = self._state.blob(self.name, sha256)
+        """Return the uploaded or drafted file with this SHA-256; None where there is none."""
+        path = self._state_folder.blob(self.name, sha256)
         try:
             return Blob(path.stat().st_size, sha256, path)
         except FileNotFoundError:
             return None
 
     def holding(self, sha256: str) -> Iterator[tuple[Version, Blob]]:
-        """The versions that have a file of these bytes, newest first, each with the file."""
-        for version in self._readable(self._naming.get(sha256.encode(), ())):
+        """Yield the versions that have a file with this SHA-256, newest first, each with the file."""
+        for version in self._readable(self._numbers_by_sha256.get(sha256.encode(), ())):
             if blob := self._by_sha256(version).get(sha256):
                 yield version, blob
 
     @cached_property
-    def _naming(self) -> dict[bytes, list[int]]:
-        """The numbers of the versions by the digits in their manifests, those of their files among them, newest first.
+    def _numbers_by_sha256(self) -> dict[bytes, list[int]]:
+        """The numbers of the versions, newest first, by every SHA-256 in their manifests.
 
-        A commit or a batch asks for hundreds of files: each version is looked through once for all of them.
+        A commit or a batch asks for hundreds of files: each manifest is searched once for all of them.
         """
-        found: dict[bytes, list[int]] = {}
+        versions: dict[bytes, list[int]] = {}
         for number in self._numbers[::-1]:
             version = self._manifest(number)
             for digits in set(_SHA256.findall(version.manifest_bytes)) if version else ():
-                found.setdefault(digits, []).append(number)
-        return found
+                versions.setdefault(digits, []).append(number)
+        return versions
 
     def _by_sha256(self, version: Version) -> dict[str, Blob]:
-        found = self._blobs_of.get(version.number)
-        if found is None:
+        blobs = self._blobs_of.get(version.number)
+        if blobs is None:
             files = version_files(version).values()
-            found = {blob.sha256: blob for blob in files if blob.path is not None}
-            if sum(map(len, list(self._blobs_of.values()))) > _REMEMBERED:
+            blobs = {blob.sha256: blob for blob in files if blob.path is not None}
+            if sum(map(len, list(self._blobs_of.values()))) > _CACHED_FILES:
                 self._blobs_of.clear()
-            self._blobs_of[version.number] = found
-        return found
+            self._blobs_of[version.number] = blobs
+        return blobs
 
     def by_digest(self, digest: str) -> Version | None:
-        """The version with a digest."""
+        """Return the version with a digest; None where there is none."""
         return next(self._readable(self._numbers[::-1], lambda version: version.digest == digest), None)
 
     def _readable(
         self, numbers: Iterable[int], may_be: Callable[[Version], bool] = lambda version: True
     ) -> Iterator[Version]:
-        """Of some numbers the versions that can be read; those that `may_be` rules out aren't parsed to tell."""
+        """Yield the readable versions of some numbers. A version for which `may_be` is false isn't parsed."""
         for number in numbers:
             version = self._manifest(number)
             if version is not None and may_be(version) and version.is_readable:
@@ -199,17 +203,17 @@ class ServedRepository:
 
     def _manifest(self, number: int) -> Version | None:
         if number not in self._stored:
-            self._stored[number] = self._shelf.stored(number)
+            self._stored[number] = self._name_folder.stored(number)
         return self._stored[number]
 
     @cached_property
     def _ids(self) -> dict[str, list[int]]:
-        """The numbers of the versions by the ids of their commits, newest first."""
-        found: dict[str, list[int]] = {}
+        """The numbers of the versions, newest first, by the ids of their commits."""
+        numbers: dict[str, list[int]] = {}
         for number in self._numbers[::-1]:
             if version := self._manifest(number):
-                found.setdefault(version_id(version.digest), []).append(number)
-        return found
+                numbers.setdefault(version_id(version.digest), []).append(number)
+        return numbers
 
     def _number(self, number: int, revision: str) -> Commit:
         if number in self._numbers:
@@ -218,68 +222,70 @@ class ServedRepository:
         raise no_revision(self.name, revision)
 
     def _id(self, id_: str, revision: str) -> Commit:
-        if self.head.id == id_:  # an empty repository's among them
+        if self.head.id == id_:  # also in an empty repository
             return self.head
         for version in self._readable(self._ids.get(id_, ())):
             return self._of(version)
-        if pushed := self.kept.commit(id_):
+        if pushed := self.state.commit(id_):
             return self._pushed(pushed)
-        if id_ == _EMPTY:  # a branch may have been made there before anything was pushed
+        if id_ == _EMPTY:  # a branch may be older than the first push
             return Commit(_EMPTY, {}, date=self.created_at)
         raise no_revision(self.name, revision)
 
     def _of(self, version: Version) -> Commit:
         id_ = version_id(version.digest)
-        if (known := self._commits.get(id_)) is not None:
-            return known
-        born = self.kept.commit(id_)
-        files = version_files(version) | (self._blobs(born) if born else {})
+        if (cached := self._commits.get(id_)) is not None:
+            return cached
+        pushed = self.state.commit(id_)
+        files = version_files(version) | (self._blobs(pushed) if pushed else {})
         if CARD not in files:
             files[CARD] = Blob.of(self._card(version))
-        return self._remembered(
+        return self._cache(
             Commit(
                 id_,
                 files,
                 version,
-                born.title if born else f"Version {version.number}",
-                born.message if born else "",
-                born.author if born else str(version.record["added_by"]).partition("@")[0],
+                pushed.title if pushed else f"Version {version.number}",
+                pushed.message if pushed else "",
+                pushed.author if pushed else str(version.record["added_by"]).partition("@")[0],
                 str(version.record["added_at"]),
             )
         )
 
-    def _remembered(self, commit: Commit) -> Commit:
-        """Keep a commit for who asks next, and let go of the oldest: a history may hold millions of files."""
+    def _cache(self, commit: Commit) -> Commit:
+        """Cache a commit, and drop the oldest ones, since a history may have millions of files."""
         with self._lock:
-            before = self._commits.pop(commit.id, None)  # another thread may have been as quick
+            before = self._commits.pop(commit.id, None)  # another thread may have cached it meanwhile
             self._commits[commit.id] = commit
             self._files += len(commit.files) - len(before.files if before else ())
-            while self._files > _REMEMBERED and len(self._commits) > 1:
+            while self._files > _CACHED_FILES and len(self._commits) > 1:
                 self._files -= len(self._commits.pop(next(iter(self._commits))).files)
         return commit
 
     def _pushed(self, pushed: Pushed) -> Commit:
-        if (known := self._commits.get(pushed.id)) is not None:
-            return known
+        if (cached := self._commits.get(pushed.id)) is not None:
+            return cached
         version = self.by_digest(pushed.version) if pushed.version else None
-        if pushed.version is not None and version is None:  # it was deleted since
+        if pushed.version is not None and version is None:  # deleted meanwhile
             raise no_revision(self.name, pushed.id)
         files = self._blobs(pushed)
         if version is not None:
-            own = version_files(version)
-            files = own | files
+            version_blobs = version_files(version)
+            files = version_blobs | files
             files.setdefault(CARD, Blob.of(self._card(version)))
-        manifest = self._state.blob(self.name, pushed.manifest) if pushed.manifest else None
-        return self._remembered(
+        manifest = self._state_folder.blob(self.name, pushed.manifest) if pushed.manifest else None
+        return self._cache(
             Commit(pushed.id, files, version, pushed.title, pushed.message, pushed.author, pushed.date, manifest)
         )
 
     def _blobs(self, pushed: Pushed) -> dict[str, Blob]:
-        return {path: Blob(size, sha256, self._state.blob(self.name, sha256)) for path, size, sha256 in pushed.files}
+        return {
+            path: Blob(size, sha256, self._state_folder.blob(self.name, sha256)) for path, size, sha256 in pushed.files
+        }
 
 
 def ref_of(revision: str) -> tuple[str | None, str]:
-    """Whether a revision says that it is of `heads` or of `tags`, and what it is without that."""
+    """Return the kind of a revision (`heads`, `tags`, or None for any), and the revision without its prefix."""
     for kind in ("heads", "tags"):
         if revision.startswith(f"refs/{kind}/"):
             return kind, revision.removeprefix(f"refs/{kind}/")
@@ -290,4 +296,4 @@ def _yanked(version: Version) -> bool:
     try:
         return version.yanked
     except Corrupted:
-        return True  # whether it was can't be known, and then it isn't chosen
+        return True  # unknown, so `main` doesn't show it

@@ -1,4 +1,4 @@
-"""What the server keeps beside the registry: drafts, branches, cards, visibility. Losing it loses no version."""
+"""Store what the server has beyond the registry: drafts, branches, cards, visibility. Losing it loses no version."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from adapterhub_fin_registry.io.safe_read import read_object
 from adapterhub_fin_registry.model.reference import check_name, is_segment
 from adapterhub_fin_registry.storage.transaction import now
 
-ABANDONED: Final = Settings.upload_age  # seconds after which an upload that no commit names is removed, by default
-READ_ONLY: Final = "read-only"  # a file of the folder that makes a running server refuse every change
+ABANDONED: Final = Settings.upload_age  # default seconds after which an upload without a commit is removed
+READ_ONLY: Final = "read-only"  # while this file exists in the folder, a running server refuses every change
 
 
 class State:
-    """The state folder: one document a repository, and the bytes of files that no version holds, by sha256."""
+    """Store one document per repository, and the files that no version has, named by their SHA-256."""
 
     def __init__(self, folder: Path, disk: Disk | None = None, *, upload_age: float = ABANDONED) -> None:
         self.folder = folder.absolute()
         self.disk = disk or Disk()
-        self.upload_age = upload_age  # seconds after which an upload that no commit named is removed
-        self.changes: Counter[str] = Counter()  # of each repository by this process, for what is counted of its files
-        self._uploaded_by: dict[tuple[str, str], str] = {}  # the token that brought a file, until a commit names it
-        self.generation = 0  # counts the writes of this process, for what is cached of all repositories
+        self.upload_age = upload_age  # seconds after which an upload without a commit is removed
+        self.changes: Counter[str] = Counter()  # by repository: changes of its files by this process
+        self._uploaded_by: dict[tuple[str, str], str] = {}  # the token of a file without a commit
+        self.generation = 0  # counts the writes of this process, to invalidate caches over all repositories
         self._read: dict[str, tuple[tuple[int, int, int], RepositoryState]] = {}
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the server was told to refuse every change, which may be while it runs."""
+        """Return whether a running server refuses every change."""
         return (self.folder / READ_ONLY).exists()
 
     def set_read_only(self, read_only: bool) -> None:
-        """Tell a server that runs, or will, to refuse every change, or to take them again."""
+        """Make a running or later server refuse every change, or accept changes again."""
         self.disk.make(self.folder)
         if read_only:
             self.disk.overwrite(self.folder / READ_ONLY, f"{now()}\n".encode())
@@ -51,7 +51,7 @@ class State:
             self.disk.remove(self.folder / READ_ONLY)
 
     def names(self) -> list[str]:
-        """Every repository that has a document."""
+        """Return the names of the repositories that have a document, sorted."""
         root = self.folder / "repositories"
         return sorted(
             f"{path.parent.parent.name}/{path.parent.name}"
@@ -60,13 +60,13 @@ class State:
         )
 
     def read(self, name: str) -> RepositoryState | None:
-        """What is kept of a repository; None where nothing is."""
-        path = self._place(name) / "state.json"
+        """Return the state of a repository; None where it has none. Raises Corrupted for an invalid document."""
+        path = self._folder(name) / "state.json"
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             return None
-        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         cached = self._read.get(name)
         if cached is not None and cached[0] == stamp:
             return cached[1]
@@ -80,42 +80,42 @@ class State:
         return state
 
     def write(self, name: str, state: RepositoryState) -> None:
-        """Replace what is kept of a repository, then remove the bytes that nothing names any more."""
-        place = self._place(name)
-        self.disk.make(place)
+        """Replace the state of a repository, then remove old files that no commit needs any more."""
+        folder = self._folder(name)
+        self.disk.make(folder)
         document = asdict(replace(state, created_at=state.created_at or now()))
-        self.disk.overwrite(place / "state.json", canonical(document))
+        self.disk.overwrite(folder / "state.json", canonical(document))
         self.generation += 1
-        self._sweep(name, state.named)
+        self._sweep(name, state.hashes)
 
     def remove(self, name: str) -> None:
-        """Forget a repository."""
+        """Delete the state of a repository, with its files."""
         self._read.pop(name, None)
-        place = self._place(name)
-        self.disk.remove(place / "state.json")  # first: without it the rest is nobody's
-        self.disk.remove(place)
+        folder = self._folder(name)
+        self.disk.remove(folder / "state.json")  # first: without it nothing refers to the rest
+        self.disk.remove(folder)
         self.generation += 1
         self.changes[name] += 1
 
     def rename(self, name: str, other: str) -> None:
-        """Give what is kept of a repository a name under which none is, drafts and all."""
-        place, target = self._place(name), self._place(other)
+        """Move the state of a repository to an unused name. Raises WriteFailed where the name was taken meanwhile."""
+        source, target = self._folder(name), self._folder(other)
         self._read.pop(name, None)
-        self.disk.remove(target)  # an upload to a repository that was deleted meanwhile
+        self.disk.remove(target)  # may be left from an upload to a deleted repository
         self.disk.make(target.parent)
-        if not self.disk.claim(place, target):
+        if not self.disk.claim(source, target):
             raise WriteFailed(f"{target} was taken meanwhile: try again")
         self.disk.sync(target.parent)
-        self.disk.sync(place.parent)
+        self.disk.sync(source.parent)
         self.generation += 1
         self.changes.update((name, other))
 
     def blob(self, name: str, sha256: str) -> Path:
-        """Where the bytes of a file lie that no version holds; `name` and `sha256` are of their grammar."""
-        return self._place(name) / "blobs" / sha256
+        """Return the path of a file that no version has. `name` and `sha256` must be valid."""
+        return self._folder(name) / "blobs" / sha256
 
     def keep(self, name: str, built: Path, sha256: str, by: str = "") -> bool:
-        """Give a file that was written and synced its place under its sha256; False where it was there already."""
+        """Move a file that was written and synced to its path; False where it was there already."""
         target = self.blob(name, sha256)
         self.disk.make(target.parent)
         is_new = self.disk.publish(built, target)
@@ -129,38 +129,43 @@ class State:
         return is_new
 
     def renew(self, name: str, sha256: str) -> None:
-        """Let a file that was uploaded count as new: whoever was told that it is here will name it in a commit."""
+        """Reset the age of an uploaded file: a client that learned that it is here will refer to it in a commit."""
         with suppress(OSError):
             os.utime(self.blob(name, sha256))
 
-    def held(self, name: str) -> Counter[str]:
-        """The bytes that lie here for a repository, by the token that brought them; "" where that isn't known."""
-        state, found = self.read(name), Counter[str]()
-        by = {sha256: commit.author for commit in state.commits[::-1] for sha256 in commit.named} if state else {}
-        with suppress(FileNotFoundError), os.scandir(self._place(name) / "blobs") as blobs:
+    def sizes_by_token(self, name: str) -> Counter[str]:
+        """Return the bytes stored for a repository by the name of the token that sent them; "" for an unknown one."""
+        state, sizes = self.read(name), Counter[str]()
+        commits = state.commits[::-1] if state else ()
+        author_of = {sha256: commit.author for commit in commits for sha256 in commit.hashes}
+        with suppress(FileNotFoundError), os.scandir(self._folder(name) / "blobs") as blobs:
             for blob in blobs:
                 with suppress(FileNotFoundError):
-                    found[by.get(blob.name) or self._uploaded_by.get((name, blob.name), "")] += blob.stat().st_size
-        return found
+                    author = author_of.get(blob.name) or self._uploaded_by.get((name, blob.name), "")
+                    sizes[author] += blob.stat().st_size
+        return sizes
 
     def discard(self, name: str, sha256s: Iterable[str]) -> None:
-        """Remove the bytes of files that a version holds by now, but for those that a commit of the state names."""
+        """Remove files that are not needed here any more, except those that a commit of the state needs."""
         state = self.read(name)
-        for sha256 in set(sha256s) - (state.named if state else frozenset()):
+        for sha256 in set(sha256s) - (state.hashes if state else frozenset()):
             self._remove(name, sha256)
 
     @contextmanager
     def workshop(self) -> Iterator[Path]:
-        """A folder to build in, gone afterwards."""
-        place = self.disk.begin(self.folder)
+        """Yield a temporary folder, which is removed afterwards."""
+        folder = self.disk.begin(self.folder)
         try:
-            yield place
+            yield folder
         finally:
-            self.disk.remove(place)
+            self.disk.remove(folder)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """The folder as this process's own, with what a server left that was killed removed; Refused for a second."""
+        """Lock the folder for this process while the block runs, and remove what a killed server left.
+
+        Raises Refused where another server uses it.
+        """
         self.disk.make(self.folder)
         self.disk.restrict(self.folder, 0o700)
         with (self.folder / "lock").open("ab") as lock:
@@ -171,25 +176,25 @@ class State:
 
     def _tidy(self) -> None:
         self.disk.remove(self.folder / "tmp")
-        for name in self.places():
+        for name in self.stored_names():
             self.sweep(name)
 
-    def places(self) -> Iterator[str]:
-        """Every name for which something may lie here, also without a document: the registry's own, or deleted."""
-        for place in sorted((self.folder / "repositories").glob("*/*")):
-            if is_segment(place.name) and is_segment(place.parent.name):
-                yield f"{place.parent.name}/{place.name}"
+    def stored_names(self) -> Iterator[str]:
+        """Yield every name with files here, also without a document: uploads to a version's or a deleted repository."""
+        for folder in sorted((self.folder / "repositories").glob("*/*")):
+            if is_segment(folder.name) and is_segment(folder.parent.name):
+                yield f"{folder.parent.name}/{folder.name}"
 
     def sweep(self, name: str) -> None:
-        """Remove the uploads to a repository that are old and that no commit names; no commit may be under way."""
+        """Remove old uploads to a repository that no commit refers to. Call it only under the write lock."""
         state = self.read(name)
-        self._sweep(name, state.named if state else frozenset())
+        self._sweep(name, state.hashes if state else frozenset())
 
-    def _sweep(self, name: str, named: frozenset[str]) -> None:
+    def _sweep(self, name: str, hashes: frozenset[str]) -> None:
         oldest = time.time() - self.upload_age
-        for path in sorted((self._place(name) / "blobs").glob("*")):
+        for path in sorted((self._folder(name) / "blobs").glob("*")):
             with suppress(FileNotFoundError):
-                if path.name not in named and path.stat().st_mtime < oldest:
+                if path.name not in hashes and path.stat().st_mtime < oldest:
                     self._remove(name, path.name)
         self.changes[name] += 1
 
@@ -198,14 +203,14 @@ class State:
         self._uploaded_by.pop((name, sha256), None)
         self.changes[name] += 1
 
-    def _place(self, name: str) -> Path:
+    def _folder(self, name: str) -> Path:
         return self.folder.joinpath("repositories", *check_name(name))
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Lock an open file until it is closed, or its process ends; False where another has it."""
+    """Lock an open file until it is closed or the process ends; False where another process has the lock."""
     if sys.platform == "win32":
-        return True  # where a file can't be locked for good: one server is then up to whoever starts it
+        return True  # no reliable lock there: whoever starts the server must start only one
     import fcntl
 
     try:
