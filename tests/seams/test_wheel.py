@@ -25,3 +25,7 @@ def test_templates_of_new_plugin_are_inside(wheel_of: Callable[[Path], Path]) ->
     templates = [path.relative_to(PROJECT).as_posix() for path in folder.iterdir()]
     assert templates
     assert not set(templates) - set(names)
+
+
+def test_the_grammar_of_the_headlines_corpus_is_inside(wheel_of: Callable[[Path], Path]) -> None:
+    assert "adapterhub_fin_plugins/corpora/headlines.txt" in zipfile.ZipFile(wheel_of(PROJECT)).namelist()

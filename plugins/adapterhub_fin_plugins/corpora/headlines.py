@@ -1,4 +1,4 @@
-"""The embedded default corpus: invented companies, invented news, dates to practise point in time with."""
+"""Generate the default corpus: invented companies and news, with dates to practise point-in-time work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adapterhub_fin_plugins.corpora.options import HeadlinesOptions
 
 
 class Headlines(CorpusImplementation):
-    """Sentences from templates; `group` names the template, so that a grouped split holds templates out."""
+    """Generate sentences from families of patterns; `group` is the family, so that a grouped split holds families out."""
 
     def __init__(self, options: HeadlinesOptions) -> None:
         self.options = options

@@ -1,17 +1,18 @@
-"""Dated, labelled finance sentences, drawn from a grammar: the same seed gives the same rows on every machine."""
+"""Generate dated, labelled finance sentences from a grammar; a seed gives the same rows on every machine."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from importlib.resources import files
 from random import Random
 from typing import TypeVar
 
-from adapterhub_fin_plugins.corpora.headlines_grammar import FAMILIES, SLOTS, TAILS
-
 LABELS = {"-": "negative", "=": "neutral", "+": "positive"}
+GRAMMAR = "headlines.txt"  # next to this module; it describes its own format
 
 _OPENING, _CLOSING = time(8), time(18)
 _CHOICE = re.compile(r"\[([^][]*)\]")
@@ -25,19 +26,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Headline:
-    """One sentence, what it says of the company it names, and the instant from which one could have read it."""
+    """Hold one sentence, its label, and the instant from which one could have read it."""
 
     text: str
     label: str
     available_at: datetime
-    label_known_at: datetime  # The label is a judgement of the text itself, so it is known as soon as the text is.
-    group: str
+    label_known_at: datetime  # a label follows from the text alone, so it is known as soon as the text is
+    group: str  # the family of the sentence
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Hold the patterns of the placeholders by name, and for each label its families with their patterns."""
+
+    placeholders: Mapping[str, str]
+    families: Mapping[str, Sequence[tuple[str, Sequence[str]]]]
 
 
 def generate(rows: int, seed: int, start: date, end: date) -> Iterator[Headline]:
-    """Yield `rows` different sentences in order of time, on weekdays from `start` to `end`, both included."""
+    """Yield `rows` distinct sentences in order of time, on weekdays from `start` to `end`, both included.
+
+    Raises ValueError if no weekday lies between the two dates.
+    """
     random = Random(seed)
-    families = _families()
+    families = _grammar().families
     seen: set[str] = set()
     for moment in _moments(random, rows, start, end):
         label = _label(random)
@@ -49,20 +61,31 @@ def generate(rows: int, seed: int, start: date, end: date) -> Iterator[Headline]
         yield Headline(text, label, moment, moment, group)
 
 
-def _families() -> dict[str, list[tuple[str, list[str]]]]:
-    """For each label, the families that can express it, each with its patterns."""
+@cache
+def _grammar() -> Grammar:
+    text = files("adapterhub_fin_plugins.corpora").joinpath(GRAMMAR).read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\n  ", " ")
+    placeholders, tails, families = re.split(r"^\[\w+\]\n", text, flags=re.MULTILINE)[1:]
+    return Grammar(_patterns(placeholders), _families(families, _patterns(tails)))
+
+
+def _patterns(section: str) -> dict[str, str]:
+    return {name: pattern for name, _, pattern in (line.partition(" = ") for line in section.strip().split("\n"))}
+
+
+def _families(section: str, tails: Mapping[str, str]) -> dict[str, list[tuple[str, list[str]]]]:
+    """Return for each label the families that can express it, each with its patterns, in the order of the grammar."""
     families: dict[str, list[tuple[str, list[str]]]] = {label: [] for label in LABELS.values()}
-    for block in FAMILIES.strip().split("\n\n"):
-        name, _, body = block.partition("\n")
-        lines = body.replace("\n  ", " ").splitlines()
+    for block in section.strip().split("\n\n"):
+        name, *lines = block.split("\n")
         for sign, label in LABELS.items():
-            if patterns := [_with_tail(line[2:], label) for line in lines if line[0] == sign]:
+            if patterns := [_with_tail(line[2:], tails[label]) for line in lines if line[0] == sign]:
                 families[label].append((name, patterns))
     return families
 
 
-def _with_tail(pattern: str, label: str) -> str:
-    return f"{pattern[:-1]}{TAILS[label]}." if pattern.endswith(".") else pattern
+def _with_tail(pattern: str, tail: str) -> str:
+    return f"{pattern[:-1]}{tail}." if pattern.endswith(".") else pattern
 
 
 def _moments(random: Random, rows: int, start: date, end: date) -> list[datetime]:
@@ -94,25 +117,25 @@ def _sentence(random: Random, pattern: str, year: int) -> str:
 
 
 class _Words(dict[str, str]):
-    """The words of one sentence, each drawn when it is first asked for."""
+    """Hold the values of one sentence's placeholders; each is drawn when it is first used."""
 
     def __init__(self, random: Random, year: int) -> None:
         self._random = random
         super().__init__(year=str(year), last_year=str(year - 1), next_year=str(year + 1))
         self.update(self._numbers())
 
-    def __missing__(self, slot: str) -> str:
-        self[slot] = self.fill(SLOTS[slot.rstrip("23456789")])
-        return self[slot]
+    def __missing__(self, name: str) -> str:
+        self[name] = self.fill(_grammar().placeholders[name.rstrip("23456789")])
+        return self[name]
 
     def fill(self, pattern: str) -> str:
-        """Make every choice in a pattern, the innermost first, then fill its slots."""
+        """Return a pattern with every choice made, the innermost first, and every placeholder filled."""
         while _CHOICE.search(pattern):
             pattern = _CHOICE.sub(lambda choice: _pick(self._random, choice[1].split("|")), pattern)
         return pattern.format_map(self)
 
     def _numbers(self) -> dict[str, str]:
-        """Draw the figures together, for they must agree: one currency, one unit, and `more` above `less`."""
+        """Return the numbers, drawn together because they must agree: one currency, one unit, `more` above `less`."""
         random, currency, unit = self._random, self["currency"], self["unit"]
         scale = 1 if unit == "billion" else _pick(random, (1, 10, 100))
         less = scale * (2 + 7 * random.random())
@@ -125,7 +148,7 @@ class _Words(dict[str, str]):
             "sum": scale * (1 + 8 * random.random()),
             "sum2": scale * (1 + 8 * random.random()),
         }
-        return {slot: f"{currency}{_rounded(amount)} {unit}" for slot, amount in amounts.items()} | {
+        return {name: f"{currency}{_rounded(amount)} {unit}" for name, amount in amounts.items()} | {
             "eps_less": f"{currency}{eps:.2f}",
             "eps_more": f"{currency}{eps * (1.06 + 0.5 * random.random()):.2f}",
             "low_rate": f"{low_rate:.1f}{percent}",
