@@ -241,7 +241,7 @@ def test_a_conversation_names_the_turn_whose_content_is_none(tmp_path: Path, con
     path = tmp_path / "rows.jsonl"
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": content}]
     path.write_text(json.dumps({"messages": turns}))
-    with pytest.raises(ahf.BadCorpus, match=r"rows\.jsonl, line 1: turn 2, of the assistant"):
+    with pytest.raises(ahf.BadCorpus, match=r"rows\.jsonl, line 1: turn 2 \(assistant\)"):
         read_rows(CorpusChoice.read({"name": "instructions", "path": str(path)}), "causal-lm")
 
 

@@ -158,7 +158,7 @@ def test_nanoseconds_are_rounded_up() -> None:
 
 @pytest.mark.parametrize("cell", [1625011200000, 1625011200.0, 44377, True, "1625011200", "2021-06-30 12:00 AM"])
 def test_what_says_neither_unit_nor_zone_is_refused(cell: Any) -> None:
-    with pytest.raises(ahf.BadCorpus, match="line 2: at: .* is no date: write 2021-06-30"):
+    with pytest.raises(ahf.BadCorpus, match="line 2: at: .* isn't a date: write 2021-06-30"):
         read([cell], "UTC")
 
 

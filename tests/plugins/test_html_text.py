@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin_plugins.corpora.html_text import plain_text
+from adapterhub_fin_plugins.corpora.text import plain_text
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_what_the_copy_does_not_hold_is_named(tmp_path: Path, options: dict[str,
 
 
 def test_a_folder_that_is_not_there_or_holds_no_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ahf.BadCorpus, match="none is no folder: download the data set"):
+    with pytest.raises(ahf.BadCorpus, match="none isn't a folder: download the data set"):
         load(path=tmp_path / "none")
     (tmp_path / "notes.xyz").write_text("nothing", encoding="utf-8")
     with pytest.raises(ahf.BadCorpus, match="can't be read .*check id, config, revision and splits"):
@@ -113,7 +113,7 @@ def test_a_folder_that_happens_to_have_the_name_is_not_read_instead(
 ) -> None:
     copy_in(tmp_path / "acme" / "news")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ahf.BadCorpus, match="acme/news is a folder here too.*name it as path"):
+    with pytest.raises(ahf.BadCorpus, match="acme/news is also a folder here.*give it as path"):
         load(id="acme/news")
 
 
@@ -137,7 +137,7 @@ def test_the_commit_is_told_and_dates_what_carries_no_date(tmp_path: Path, offli
 
 def test_a_cached_commit_is_never_taken_for_another(tmp_path: Path, offline_cache: Path) -> None:
     cached(offline_cache, copy_in(tmp_path / "copy"))
-    with pytest.raises(ahf.BadCorpus, match=f"revision v2 of acme/news is not at hand.*commit {COMMIT}"):
+    with pytest.raises(ahf.BadCorpus, match=f"revision v2 of acme/news is not available offline.*commit {COMMIT}"):
         load(id="acme/news", revision="v2")
 
 
@@ -149,7 +149,7 @@ def test_a_cached_commit_is_never_taken_for_another(tmp_path: Path, offline_cach
         ({"id": "a/b/c"}, "id"),
         ({"id": "acme/news", "streaming": True}, "streaming needs rows"),
         ({"path": "copy", "revision": "v2"}, "revision v2 is of the Hub"),
-        ({"id": "acme/news", "splits": ["train", "test"], "split": "p"}, "both say a row's part"),
+        ({"id": "acme/news", "splits": ["train", "test"], "split": "p"}, "both say where a row belongs"),
         ({"id": "acme/news", "splits": []}, "splits"),
         ({"id": "acme/news", "rows": 0}, "rows"),
     ],

@@ -59,7 +59,7 @@ class TestTable(CorpusContract):
             "label_known_at": "judged",
             "timezone": NEW_YORK,
             "group": "firm",
-            "split": "part",
+            "split": "split",
             "license": "CC0-1.0",
         }
 
@@ -165,12 +165,16 @@ GOOD = b"text,tone,score,at,firm\nUp.,good,0.5,2021-06-30,x\n"
             {"available_at": "at", "timezone": "UTC"},
             "line 3: at: '2021-02-30' is",
         ),
-        (GOOD + b"Down.,bad,1,20210630,x\n", {"available_at": "at", "timezone": "UTC"}, "line 3: at: '20210630' is no"),
-        (GOOD, {"available_at": "at"}, "line 2: at: 2021-06-30 carries no time zone: set timezone"),
+        (
+            GOOD + b"Down.,bad,1,20210630,x\n",
+            {"available_at": "at", "timezone": "UTC"},
+            "line 3: at: '20210630' isn't a date",
+        ),
+        (GOOD, {"available_at": "at"}, "line 2: at: 2021-06-30 has no time zone: set timezone"),
         (GOOD + b"Down.,bad\n", {}, "line 3 has 2 cells where the header has 5"),
         (GOOD + b'"Down,bad\n', {}, "news.csv, line 3 is not CSV"),
         (b"text,text\na,b\n", {}, "line 1 names the column 'text' twice"),
-        (b"text\n", {}, "news.csv holds no rows"),
+        (b"text\n", {}, "news.csv has no rows"),
     ],
 )
 def test_a_fault_is_named_by_file_and_line(tmp_path: Path, data: bytes, options: dict[str, Any], said: str) -> None:
@@ -184,13 +188,13 @@ def test_a_fault_is_named_by_file_and_line(tmp_path: Path, data: bytes, options:
     ("name", "data", "said"),
     [
         ("news.jsonl", b'{"text": "Up."}\n\n{"text": \n', "news.jsonl, line 3 is not JSON"),
-        ("news.jsonl", b'{"text": "Up."}\n["Down."]\n', 'news.jsonl, line 2 is ["Down."] and not a row'),
+        ("news.jsonl", b'{"text": "Up."}\n["Down."]\n', 'news.jsonl, line 2 is ["Down."] and not an object'),
         ("news.jsonl", b'{"text": "Up."}\n{"txt": "Down."}\n', "news.jsonl, line 2 has no column 'text'; it has txt"),
-        ("news.jsonl", b'{"text": 5}\n', "news.jsonl, line 1: text is 5 and not a text"),
-        ("news.json", b'{"text": "Up."}', "news.json holds no list of rows"),
+        ("news.jsonl", b'{"text": 5}\n', "news.jsonl, line 1: text is 5 and not text"),
+        ("news.json", b'{"text": "Up."}', "news.json isn't a list of rows"),
         ("news.json", b'[{"text": "Up."}, {"text": null}]', "news.json, item 2: text hold no text"),
         ("news.parquet", b"no parquet", "can't be read as parquet"),
-        ("news.xlsx", b"", "news.xlsx is no .csv, .json, .jsonl, .parquet file"),
+        ("news.xlsx", b"", "news.xlsx isn't a .csv, .json, .jsonl, .parquet file"),
     ],
 )
 def test_a_fault_in_another_format_is_named_too(tmp_path: Path, name: str, data: bytes, said: str) -> None:
@@ -229,7 +233,7 @@ def test_labels_may_be_whole_numbers_and_not_fractions(tmp_path: Path) -> None:
     (tmp_path / "news.jsonl").write_text('{"text": "a", "up": 1}\n{"text": "b", "up": true}\n', encoding="utf-8")
     assert list(load(tmp_path / "news.jsonl", label="up")["label"]) == ["1", "True"]
     (tmp_path / "news.jsonl").write_text('{"text": "a", "up": 0.5}\n', encoding="utf-8")
-    with pytest.raises(ahf.BadCorpus, match="up is 0.5 and neither a text nor a whole number"):
+    with pytest.raises(ahf.BadCorpus, match="up is 0.5 and neither text nor an integer"):
         load(tmp_path / "news.jsonl", label="up")
 
 

@@ -11,9 +11,8 @@ import adapterhub_fin as ahf
 from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.testing import CorpusContract
-from adapterhub_fin_plugins.corpora.html_text import plain_text
 from adapterhub_fin_plugins.corpora.options import TextOptions
-from adapterhub_fin_plugins.corpora.text import Text
+from adapterhub_fin_plugins.corpora.text import Text, plain_text
 
 FILING = """<?xml version='1.0' encoding='ASCII'?>
 <html xmlns:ix="http://www.xbrl.org/2013/inlineXBRL"><head><title>acme-20240928</title>
@@ -90,11 +89,11 @@ def test_a_date_is_the_end_of_its_day(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "options", "said"),
     [
-        ({"a.txt": b"Up.", "b.txt": b" \n"}, {}, "b.txt holds no text"),
-        ({"a.html": b"<html><style>p {}</style></html>"}, {}, "a.html holds no text"),
+        ({"a.txt": b"Up.", "b.txt": b" \n"}, {}, "b.txt has no text"),
+        ({"a.html": b"<html><style>p {}</style></html>"}, {}, "a.html has no text"),
         ({"a.txt": b"Up.\nDown \xe9.\n"}, {}, "a.txt, line 2 is not UTF-8"),
-        ({"a.pdf": b"%PDF"}, {}, "holds no .txt, .md, .html, .htm file that matches **/*"),
-        ({"a.txt": b"Up."}, {"glob": "*.md"}, "holds no .txt, .md, .html, .htm file that matches *.md"),
+        ({"a.pdf": b"%PDF"}, {}, "has no .txt, .md, .html, .htm file that matches **/*"),
+        ({"a.txt": b"Up."}, {"glob": "*.md"}, "has no .txt, .md, .html, .htm file that matches *.md"),
     ],
 )
 def test_what_is_no_document_is_named(
@@ -111,8 +110,8 @@ def test_what_is_no_document_is_named(
     ("lines", "said"),
     [
         ("a.txt,2020-01-01", "dates.csv gives no date for b.txt (1 of 2 documents)"),
-        ("a.txt,2020-01-01\nb.txt,soon", "dates.csv, line 3: available_at: 'soon' is no date"),
-        ("a.txt,2020-01-01\na.txt,2020-01-02\nb.txt,2020-01-01", "dates.csv, line 3 dates a.txt a second time"),
+        ("a.txt,2020-01-01\nb.txt,soon", "dates.csv, line 3: available_at: 'soon' isn't a date"),
+        ("a.txt,2020-01-01\na.txt,2020-01-02\nb.txt,2020-01-01", "dates.csv, line 3 dates a.txt twice"),
         (",2020-01-01", "dates.csv, line 2: file is missing"),
     ],
 )

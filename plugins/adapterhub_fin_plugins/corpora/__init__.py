@@ -1,1 +1,1 @@
-"""Shipped corpora, one file each."""
+"""Hold the shipped corpora, one module each."""

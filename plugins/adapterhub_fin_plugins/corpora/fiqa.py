@@ -1,6 +1,6 @@
-"""FiQA 2018, task 1 (Maia et al. 2018), read from a local copy: it is never shipped and never downloaded.
+"""Read FiQA 2018, task 1 (Maia et al. 2018) from a local copy; it is never shipped and never downloaded.
 
-The snippets and aspects of the files are Python literals in strings; nothing here needs them, so they are not read.
+The snippets and aspects in the files are Python literals in strings; they are not needed and not read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from datasets import Dataset
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
 from adapterhub_fin_plugins.corpora.options import FiqaOptions
-from adapterhub_fin_plugins.corpora.records import decoded
-from adapterhub_fin_plugins.corpora.refusals import refusing_as
+from adapterhub_fin_plugins.corpora.records import decoded, prefix_errors
 
 PUBLISHED = KnownAt(
     at=datetime(2018, 5, 1, 12, tzinfo=UTC),  # the end of the challenge's month in the last time zone
@@ -29,42 +28,42 @@ PUBLISHED = KnownAt(
 
 
 class Fiqa(CorpusImplementation):
-    """One row a sentence and firm; repeated rows once, contradicted ones not at all."""
+    """Read one row for each sentence and firm: repeated rows once, rows with conflicting scores not at all."""
 
     def __init__(self, options: FiqaOptions) -> None:
         self.options = options
 
     def load(self) -> Rows:
-        with refusing_as("fiqa"):
+        with prefix_errors("fiqa"):
             rows = [row for path, split in self._files() for row in self._rows(path, split)]
         targets: dict[str, set[float]] = defaultdict(set)
         first: dict[str, dict[str, Any]] = {}
         for row in rows:
             targets[row["text"]].add(row["target"])
             first.setdefault(row["text"], row)
-        kept = [row for text, row in first.items() if len(targets[text]) == 1]
+        unique = [row for text, row in first.items() if len(targets[text]) == 1]
         conflicting = sum(len(targets[row["text"]]) > 1 for row in rows)
-        notes = {"repeated": len(rows) - conflicting - len(kept), "conflicting": conflicting}
-        return Rows(Dataset.from_list(kept), known=PUBLISHED, notes=notes)
+        notes = {"repeated": len(rows) - conflicting - len(unique), "conflicting": conflicting}
+        return Rows(Dataset.from_list(unique), known=PUBLISHED, notes=notes)
 
     def _files(self) -> Iterator[tuple[Path, str]]:
         kinds = ("headline", "post") if self.options.kind == "both" else (self.options.kind,)
         for kind in kinds:
-            for split in ("train", "test"):  # what is called test is labelled too
+            for split in ("train", "test"):  # the files called test are labelled too
                 yield self.options.path.expanduser() / f"task1_{kind}_ABSA_{split}.json", split
 
     def _rows(self, path: Path, split: str) -> Iterator[dict[str, Any]]:
         for number, entry in _entries(path):
-            place = f"{path.name}, entry {number}"
-            sentence = _field(entry, "sentence", place)
+            origin = f"{path.name}, entry {number}"
+            sentence = _field(entry, "sentence", origin)
             opinions = entry.get("info")
             if not isinstance(opinions, list) or not opinions:
-                raise BadCorpus(f"{place} has no list 'info' of firms and scores")
+                raise BadCorpus(f"{origin} has no list 'info' of firms and scores")
             for opinion in opinions:
-                entity = _field(opinion, "target", place)
+                entity = _field(opinion, "target", origin)
                 yield {
                     "text": f"{entity}: {sentence}" if self.options.name_entity else sentence,
-                    "target": _score(_field(opinion, "sentiment_score", place), place),
+                    "target": _score(_field(opinion, "sentiment_score", origin), origin),
                     "group": sentence,
                     "split": split,
                     "origin": f"{path.name}:{number}",
@@ -81,18 +80,18 @@ def _entries(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield from entries.items()
 
 
-def _field(entry: Any, name: str, place: str) -> str:
+def _field(entry: Any, name: str, origin: str) -> str:
     value = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(value, str) or not value.strip():
-        raise BadCorpus(f"{place} has no text {name!r}")
+        raise BadCorpus(f"{origin} has no text {name!r}")
     return value.strip()
 
 
-def _score(text: str, place: str) -> float:
+def _score(text: str, origin: str) -> float:
     try:
         score = float(text)
     except ValueError:
         score = math.nan
     if not -1 <= score <= 1:
-        raise BadCorpus(f"{place}: sentiment_score is {text!r} and not a number from -1 to 1")
+        raise BadCorpus(f"{origin}: sentiment_score is {text!r} and not a number from -1 to 1")
     return score

@@ -12,7 +12,7 @@ from adapterhub_fin_plugins.corpora.options import HeadlinesOptions
 
 
 class Headlines(CorpusImplementation):
-    """Generate sentences from families of patterns; `group` is the family, so that a grouped split holds families out."""
+    """Generate sentences from families of patterns; `group` is the family, for a grouped split."""
 
     def __init__(self, options: HeadlinesOptions) -> None:
         self.options = options

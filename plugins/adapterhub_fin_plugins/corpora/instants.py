@@ -1,8 +1,9 @@
-"""Instants from what files hold: a day, a clock's time, a time with its zone. What is unclear is read as the later.
+"""Convert dates and times in files to instants in UTC; an ambiguous value becomes its latest possible instant.
 
-pandas, SQL and most exports have no days and write 2021-06-30 as its midnight, the first instant of a day whose news
-came later. So a midnight without a zone is a day, cell by cell. A midnight with a zone may be a true instant: it is a
-day where every zoned cell of its column is a midnight, of the cell's own zone or of the zone that the user names.
+pandas, SQL and most exports have no type for a day and write 2021-06-30 as its midnight, the first instant of a day
+whose news came later. So a midnight without a time zone is read as a day, cell by cell. A midnight with a time zone may
+be a true instant: it is read as a day only if every cell of its column that has a zone is a midnight, in the cell's own
+zone or in the zone that the user names.
 """
 
 from __future__ import annotations
@@ -31,74 +32,75 @@ DayEnd = Callable[[datetime], datetime]
 
 
 def moment(value: Any) -> date | datetime:
-    """Return what a cell holds: a time, with its zone where it carries one, or a day, also where it is a midnight.
+    """Return the time or the day in a cell; a midnight without a time zone is a day.
 
-    Raises BadInstant for what is no date; a number says neither its unit nor its zone.
+    Raises BadInstant for a cell that is no date, and for a number, whose unit and zone are unknown.
     """
     if isinstance(value, str):
-        found = _parsed(value)
+        result = _parsed(value)
     elif isinstance(value, datetime | np.datetime64):
-        found = _plain(value)
+        result = _plain(value)
     else:
-        found = value if isinstance(value, date) else None
-    if found is None:
+        result = value if isinstance(value, date) else None
+    if result is None:
         raise BadInstant(
-            f"{value!r} is no date: write 2021-06-30, 2021-06-30T16:05:00 or 2021-06-30T16:05:00Z"
+            f"{value!r} isn't a date: write 2021-06-30, 2021-06-30T16:05:00 or 2021-06-30T16:05:00Z"
             + (" (pandas: to_json(date_format='iso'))" if isinstance(value, int | float) else "")
         )
-    if isinstance(found, datetime) and found.tzinfo is None and found.time() == time():
-        return found.date()
-    return found
+    if isinstance(result, datetime) and result.tzinfo is None and result.time() == time():
+        return result.date()
+    return result
 
 
 def is_day_alone(value: Any) -> bool:
-    """Whether a cell holds a day that is written as one, with no time."""
+    """Return whether a cell is a day written without a time."""
     return type(value) is date or (isinstance(value, str) and _DAY.fullmatch(value.strip()) is not None)
 
 
 def day_end(moments: Iterable[date | datetime], zone: str | None) -> DayEnd | None:
-    """Return how the days of a column's zoned midnights end; None where one of its zoned times is no midnight.
+    """Return the function from a midnight with a time zone to the end of its day, for one column.
 
-    With `zone` midnights of that zone count too, as pandas writes those of a zone in UTC.
+    None if one of the column's times with a zone is not a midnight, so that all of them are instants. With `zone`,
+    midnights in that zone count too, because pandas writes them in UTC.
     """
-    zoned = [each for each in moments if isinstance(each, datetime) and each.tzinfo is not None]
+    zoned = [value for value in moments if isinstance(value, datetime) and value.tzinfo is not None]
     if not zoned:
         return None
     try:
-        if zone is not None and all(_starts_a_day(each.astimezone(ZoneInfo(zone))) for each in zoned):
-            return lambda each: end_of_day(each.astimezone(ZoneInfo(zone)).date(), zone)
+        if zone is not None and all(_starts_a_day(value.astimezone(ZoneInfo(zone))) for value in zoned):
+            return lambda value: end_of_day(value.astimezone(ZoneInfo(zone)).date(), zone)
         return _end_of_own_day if all(map(_starts_a_day, zoned)) else None
     except OverflowError:
-        return None  # a time at an end of the calendar, which is refused with its place
+        return None  # a time near year 1 or 9999, which `instant` refuses
 
 
-def instant(found: date | datetime, zone: str | None, ends: DayEnd | None = None) -> datetime:
-    """Return the instant in UTC of what a cell holds; a day is its last microsecond in the zone.
+def instant(value: date | datetime, zone: str | None, ends: DayEnd | None = None) -> datetime:
+    """Return the instant in UTC of a time or a day; a day is its last microsecond in the zone.
 
-    Raises BadInstant for what carries no zone where none is named.
+    Raises BadInstant for a value without a time zone if `zone` is None, and for a time outside years 1 to 9999 in UTC.
     """
-    if isinstance(found, datetime) and found.tzinfo is not None:
-        at = _in_utc(found)
-        return at if ends is None else ends(found)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        at = _in_utc(value)
+        return at if ends is None else ends(value)
     if zone is None:
         raise BadInstant(
-            f"{found!s} carries no time zone: set timezone, such as America/New_York, or Etc/GMT+12 where nobody knows"
+            f"{value!s} has no time zone: set timezone, such as America/New_York, or Etc/GMT+12 if it is unknown"
         )
-    if not isinstance(found, datetime):
-        return end_of_day(found, zone)
-    # When clocks go back an hour comes twice, and when they go forward one never comes: the later can't look ahead.
-    return max(_in_utc(found.replace(tzinfo=ZoneInfo(zone), fold=fold)) for fold in (0, 1))
+    if not isinstance(value, datetime):
+        return end_of_day(value, zone)
+    # When clocks go back, an hour occurs twice; when they go forward, one is skipped. The later reading is safe.
+    return max(_in_utc(value.replace(tzinfo=ZoneInfo(zone), fold=fold)) for fold in (0, 1))
 
 
-def _in_utc(found: datetime) -> datetime:
+def _in_utc(value: datetime) -> datetime:
     try:
-        return found.astimezone(UTC)
+        return value.astimezone(UTC)
     except OverflowError as error:
-        raise BadInstant(f"{found} is beyond the calendar in UTC: give an earlier or a later one") from error
+        raise BadInstant(f"{value} is outside the years 1 to 9999 in UTC: fix the date") from error
 
 
 def _parsed(text: str) -> date | datetime | None:
-    # Python's own parser also takes 20210630 and 2021-W26: only one spelling of a day is wanted.
+    # Python's own parser also accepts 20210630 and 2021-W26; only one spelling of a day is accepted here.
     text = text.strip()
     try:
         if _DAY.fullmatch(text):
@@ -106,60 +108,60 @@ def _parsed(text: str) -> date | datetime | None:
         if (parts := _TIME.fullmatch(text)) is None:
             return None
         zone = "+00:00" if parts["zone"].upper() in _NAMES_OF_UTC else parts["zone"]
-        whole, _, fraction = parts["time"].replace(",", ".").partition(".")
+        seconds, _, fraction = parts["time"].replace(",", ".").partition(".")
         micro = f".{fraction[:6]:0<6}" if fraction else ""
-        found = datetime.fromisoformat(f"{parts['day']}T{whole}{micro}{zone}")
-        return found + _TICK if fraction[6:].strip("0") else found  # nanoseconds: down would look ahead
+        parsed = datetime.fromisoformat(f"{parts['day']}T{seconds}{micro}{zone}")
+        return parsed + _TICK if fraction[6:].strip("0") else parsed  # round nanoseconds up: down would look ahead
     except (ValueError, OverflowError):
-        return None  # 2021-02-30: the caller says what was expected
+        return None  # such as 2021-02-30; the caller raises the error
 
 
 def _plain(value: Any) -> datetime:
-    """A time of Python, pandas or numpy as Python's own; nanoseconds are rounded up, for down would look ahead."""
-    whole: Any = value
-    cut = False
+    """Return a time of Python, pandas or numpy as a datetime, nanoseconds rounded up: down would look ahead."""
+    truncated: Any = value
+    has_nanoseconds = False
     if isinstance(value, np.datetime64):
-        whole = value.astype("datetime64[us]").item()
-        cut = bool(value.astype("datetime64[us]") < value)
+        truncated = value.astype("datetime64[us]").item()
+        has_nanoseconds = bool(value.astype("datetime64[us]") < value)
     elif hasattr(value, "to_pydatetime"):  # pandas
-        whole, cut = value.to_pydatetime(warn=False), bool(value.nanosecond)
-    found: datetime = whole
-    return found + _TICK if cut else found
+        truncated, has_nanoseconds = value.to_pydatetime(warn=False), bool(value.nanosecond)
+    result: datetime = truncated
+    return result + _TICK if has_nanoseconds else result
 
 
-def _starts_a_day(found: datetime) -> bool:
-    """Whether a time with a zone is the first of its day there; where clocks skip midnight, that is a later one."""
-    first = datetime.combine(found.date(), time(), found.tzinfo)
-    return found.time() == time() or found.astimezone(UTC) == first.astimezone(UTC)
+def _starts_a_day(value: datetime) -> bool:
+    """Return whether a time is the first of its day in its zone, which is later than midnight if clocks skip it."""
+    first = datetime.combine(value.date(), time(), value.tzinfo)
+    return value.time() == time() or value.astimezone(UTC) == first.astimezone(UTC)
 
 
-def _end_of_own_day(found: datetime) -> datetime:
-    name = getattr(found.tzinfo, "key", None) or getattr(found.tzinfo, "zone", None)
-    offset = found.utcoffset() or timedelta(0)
+def _end_of_own_day(value: datetime) -> datetime:
+    name = getattr(value.tzinfo, "key", None) or getattr(value.tzinfo, "zone", None)
+    offset = value.utcoffset() or timedelta(0)
     if name or not offset:
-        return end_of_day(found.date(), name or "UTC")
-    length = _long_days(found.year).get((found.date(), offset), timedelta(days=1))
-    return found.astimezone(UTC) + length - _TICK
+        return end_of_day(value.date(), name or "UTC")
+    length = _long_days(value.year).get((value.date(), offset), timedelta(days=1))
+    return value.astimezone(UTC) + length - _TICK
 
 
 @lru_cache(maxsize=256)
 def _long_days(year: int) -> Mapping[tuple[date, timedelta], timedelta]:
-    """Return the days of over 24 hours, as clocks go back, by the offset at their start, with the longest length.
+    """Return the longest length of each day on which clocks go back, by the day and the UTC offset at its start.
 
-    A midnight with a bare offset doesn't say its zone, so any zone that had this offset may be meant.
+    A midnight with only an offset may be in any zone that had this offset.
     """
-    found: dict[tuple[date, timedelta], timedelta] = {}
-    if not 1900 <= year <= 2200:  # beyond, no clock is known to change
-        return found
+    lengths: dict[tuple[date, timedelta], timedelta] = {}
+    if not 1900 <= year <= 2200:  # outside these years, no clock changes are known
+        return lengths
     for zone in map(ZoneInfo, sorted(available_timezones())):
         weeks = [date(year, 1, 1) + timedelta(days=7 * week) for week in range(54)]
         for start in (one for one, other in pairwise(weeks) if _offset(one, zone) != _offset(other, zone)):
-            for day in (start + timedelta(days=each) for each in range(7)):
+            for day in (start + timedelta(days=n) for n in range(7)):
                 before, after = _offset(day, zone), _offset(day + timedelta(days=1), zone)
                 if after < before:
                     length = timedelta(days=1) + before - after
-                    found[day, before] = max(length, found.get((day, before), length))
-    return found
+                    lengths[day, before] = max(length, lengths.get((day, before), length))
+    return lengths
 
 
 def _offset(day: date, zone: ZoneInfo) -> timedelta:

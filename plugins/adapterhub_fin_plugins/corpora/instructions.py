@@ -1,4 +1,4 @@
-"""Conversations to imitate: messages as chat templates take them, or instruction, input and output."""
+"""Read conversations from a file: messages as chat templates take them, or instruction, input and output."""
 
 from __future__ import annotations
 
@@ -11,70 +11,69 @@ from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.plugin.texts import MARK, problem
 from adapterhub_fin_plugins.corpora.columns import instants, names, origins
 from adapterhub_fin_plugins.corpora.options import InstructionsOptions
-from adapterhub_fin_plugins.corpora.records import Record, read_records
-from adapterhub_fin_plugins.corpora.refusals import refusing_as
+from adapterhub_fin_plugins.corpora.records import Record, prefix_errors, read_records
 
 ROLES = ("system", "user", "assistant")
 
 
 class Instructions(CorpusImplementation):
-    """One row a conversation that ends in the assistant's answer; `messages` holds `role` and `content`."""
+    """Read one row for each conversation; `messages` has `role` and `content`, and the assistant's answer is last."""
 
     def __init__(self, options: InstructionsOptions) -> None:
         self.options = options
 
     def load(self) -> Rows:
-        with refusing_as("instructions"):
+        with prefix_errors("instructions"):
             records = read_records(self.options.path)
             notes: dict[str, int] = {}
             table: dict[str, list[Any]] = {"messages": [_messages(record) for record in records]}
             if self.options.group is not None:
                 table["group"] = names(records, self.options.group)
             if self.options.available_at is not None:
-                found = instants(records, self.options.available_at, self.options.timezone)
-                table["available_at"] = found.moments
-                notes = found.notes("available_at")
+                dates = instants(records, self.options.available_at, self.options.timezone)
+                table["available_at"] = dates.moments
+                notes = dates.notes("available_at")
             return Rows(Dataset.from_dict({**table, "origin": origins(records)}), notes=notes)
 
 
 def _messages(record: Record) -> list[dict[str, str]]:
     cells = record.cells
     if "messages" in cells:
-        given = cells["messages"]
+        messages = cells["messages"]
     elif {"instruction", "output"} <= set(cells):
-        asked = [cells["instruction"], *([cells["input"]] if cells.get("input") else [])]
-        if not all(isinstance(text, str) and text.strip() for text in asked):
-            raise BadCorpus(f"{record.place}: instruction and input must be texts")
-        given = [
-            {"role": "user", "content": "\n\n".join(asked)},
+        prompt = [cells["instruction"], *([cells["input"]] if cells.get("input") else [])]
+        if not all(isinstance(text, str) and text.strip() for text in prompt):
+            raise BadCorpus(f"{record.place}: instruction and input must be text")
+        messages = [
+            {"role": "user", "content": "\n\n".join(prompt)},
             {"role": "assistant", "content": cells["output"]},
         ]
     else:
         raise BadCorpus(
             f"{record.place} has neither messages nor instruction and output; it has {', '.join(map(str, cells))}"
         )
-    if not isinstance(given, list) or not given:
+    if not isinstance(messages, list) or not messages:
         raise BadCorpus(f"{record.place}: messages must be a list of turns with role and content")
-    turns = [_turn(each, record, number) for number, each in enumerate(given, start=1)]
+    turns = [_turn(message, record, number) for number, message in enumerate(messages, start=1)]
     _check_order([turn["role"] for turn in turns], record)
     return turns
 
 
-def _turn(given: Any, record: Record, number: int) -> dict[str, str]:
-    role, content = (given.get("role"), given.get("content")) if isinstance(given, dict) else (None, None)
+def _turn(message: Any, record: Record, number: int) -> dict[str, str]:
+    role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
     if role not in ROLES:
-        raise BadCorpus(f"{record.place}: turn {number} has the role {role!r}; it may be {', '.join(ROLES)}")
+        raise BadCorpus(f"{record.place}: turn {number} has the role {role!r}; it must be one of {', '.join(ROLES)}")
     if not isinstance(content, str) or not content.strip():
-        raise BadCorpus(f"{record.place}: turn {number}, of the {role}, has no text; drop the row or fill it")
-    if wrong := problem(content):
-        raise BadCorpus(f"{record.place}: turn {number}, of the {role}, {wrong}; drop the row or mend it")
+        raise BadCorpus(f"{record.place}: turn {number} ({role}) has no text; drop the row or fill it")
+    if reason := problem(content):
+        raise BadCorpus(f"{record.place}: turn {number} ({role}) {reason}; drop the row or fix it")
     return {"role": role, "content": content.removeprefix(MARK)}
 
 
 def _check_order(roles: list[str], record: Record) -> None:
     if roles[-1] != "assistant":
-        raise BadCorpus(f"{record.place}: the last turn is the {roles[-1]}'s; it must be the answer of the assistant")
+        raise BadCorpus(f"{record.place}: the last turn is the {roles[-1]}'s; it must be the assistant's answer")
     if "system" in roles[1:]:
-        raise BadCorpus(f"{record.place}: a system turn may stand first alone")
+        raise BadCorpus(f"{record.place}: only the first turn may be the system's")
     if "user" not in roles:
-        raise BadCorpus(f"{record.place}: no turn is the user's, so that nothing is answered")
+        raise BadCorpus(f"{record.place}: no turn is the user's, so there is nothing to answer")

@@ -1,4 +1,4 @@
-"""Financial PhraseBank (Malo et al. 2014), read from a local copy: it is never shipped and never downloaded."""
+"""Read Financial PhraseBank (Malo et al. 2014) from a local copy; it is never shipped and never downloaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PUBLISHED = KnownAt(
 
 
 class PhraseBank(CorpusImplementation):
-    """Sentences with the tone an investor reads in them; repeated sentences once, contradicted ones not at all."""
+    """Read sentences and their tone for an investor: repeated sentences once, sentences with two labels not at all."""
 
     def __init__(self, options: PhraseBankOptions) -> None:
         self.options = options
@@ -41,27 +41,27 @@ class PhraseBank(CorpusImplementation):
         for number, sentence, label in lines:
             first.setdefault(sentence, number)
             labels[sentence].add(label)
-        kept = [sentence for sentence in first if len(labels[sentence]) == 1]
+        unique = [sentence for sentence in first if len(labels[sentence]) == 1]
         conflicting = sum(1 for _, sentence, _ in lines if len(labels[sentence]) > 1)
         table = Dataset.from_dict(
             {
-                "text": kept,
-                "label": [next(iter(labels[sentence])) for sentence in kept],
-                "origin": [f"{path.name}:{first[sentence]}" for sentence in kept],
+                "text": unique,
+                "label": [next(iter(labels[sentence])) for sentence in unique],
+                "origin": [f"{path.name}:{first[sentence]}" for sentence in unique],
             }
         )
-        notes = {"repeated": len(lines) - conflicting - len(kept), "conflicting": conflicting}
+        notes = {"repeated": len(lines) - conflicting - len(unique), "conflicting": conflicting}
         return Rows(table, known=PUBLISHED, notes=notes)
 
     def _lines(self, path: Path) -> list[tuple[int, str, str]]:
-        """Line number, sentence and label of every line; the older files are latin-1, the newer UTF-8."""
+        """Return number, sentence and label of every line; older files are latin-1, newer ones UTF-8."""
         try:
             data = path.read_bytes()
         except OSError as error:
             raise BadCorpus(
-                f"corpus phrasebank: {path} can't be read ({error.strerror}); name a folder that holds {path.name}"
+                f"corpus phrasebank: {path} can't be read ({error.strerror}); give a folder with {path.name}"
             ) from error
-        found = []
+        lines = []
         for number, line in enumerate(data.split(b"\n"), start=1):
             if not (line := line.strip()):
                 continue
@@ -70,14 +70,16 @@ class PhraseBank(CorpusImplementation):
                 raise BadCorpus(
                     f"corpus phrasebank: {path.name}, line {number} is not 'sentence@label' with {', '.join(LABELS)}"
                 )
-            found.append((number, sentence.strip(), label))
-        return found
+            lines.append((number, sentence.strip(), label))
+        return lines
 
     def _decoded(self, line: bytes, path: Path, number: int) -> str:
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError:
             text = line.decode("latin-1")
-        if any(0x80 <= ord(character) < 0xA0 for character in text):  # control codes: latin-1 text holds none
+        if any(
+            0x80 <= ord(character) < 0xA0 for character in text
+        ):  # control codes, which latin-1 text does not contain
             raise BadCorpus(f"corpus phrasebank: {path.name}, line {number} is neither UTF-8 nor latin-1 text")
         return text

@@ -1,6 +1,6 @@
-"""Rows as their file holds them, each with its place: csv, json, jsonl and parquet.
+"""Read the rows of csv, json, jsonl and parquet files, each with its position in the file.
 
-csv and JSON are read with the standard library, which knows on which line a row stands; pandas forgets it.
+csv and JSON are read with the standard library, because pandas does not keep the line number of a row.
 """
 
 from __future__ import annotations
@@ -22,38 +22,50 @@ from adapterhub_fin.errors import BadCorpus
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a file: its cells by name, and where it stands."""
+    """Hold one row of a file: its cells by column name, and its position."""
 
     cells: Mapping[str, Any]
     source: str
-    number: int  # from 1, as an editor counts
+    number: int  # from 1
     unit: str = "line"
 
     @property
     def place(self) -> str:
-        """For a message."""
+        """Return the row's position for a message, such as `rows.csv, line 3`."""
         return f"{self.source}, {self.unit} {self.number}"
 
     @property
     def origin(self) -> str:
-        """For the column `origin`."""
+        """Return the row's position for the column `origin`, such as `rows.csv:3`."""
         return f"{self.source}:{self.number}"
 
 
 def read_records(path: Path) -> list[Record]:
-    """All rows of a file; BadCorpus names the line that can't be read."""
+    """Return all rows of a file. Raises BadCorpus, naming the line, for what can't be read and for an empty file."""
     readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
     path = path.expanduser()
     if path.suffix.lower() not in readers:
-        raise BadCorpus(f"{path.name} is no {', '.join(readers)} file: convert it, or mend its name")
+        raise BadCorpus(f"{path.name} isn't a {', '.join(readers)} file: convert it, or rename it")
     records = list(readers[path.suffix.lower()](path))
     if not records:
-        raise BadCorpus(f"{path.name} holds no rows")
+        raise BadCorpus(f"{path.name} has no rows")
     return records
 
 
+@contextmanager
+def prefix_errors(corpus: str) -> Iterator[None]:
+    """Prefix every BadCorpus raised inside with the corpus's name."""
+    try:
+        yield
+    except BadCorpus as error:
+        raise BadCorpus(f"corpus {corpus}: {error}") from error
+
+
 def decoded(path: Path) -> str:
-    """The text of a UTF-8 file, without its byte-order mark; BadCorpus names the line that is something else."""
+    """Return the text of a UTF-8 file without its byte-order mark.
+
+    Raises BadCorpus for a file that can't be read, and for a line that isn't UTF-8, which it names.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -75,7 +87,7 @@ def _csv(path: Path) -> Iterator[Record]:
     except csv.Error as error:
         raise BadCorpus(f"{path.name}, line {reader.line_num} is not CSV: {error}") from error
     for last, cells in rows:
-        line, end = end + 1, last  # a row in quotes may take several lines: it is named by its first
+        line, end = end + 1, last  # a quoted row may span several lines: its number is that of the first
         if not cells:
             continue
         if header is None:
@@ -90,7 +102,7 @@ def _csv(path: Path) -> Iterator[Record]:
 
 @contextmanager
 def _cells_of_any_length() -> Iterator[None]:
-    """Let a cell hold a whole filing: beyond 131,072 characters csv takes it for a slip, process-wide."""
+    """Lift csv's limit of 131,072 characters a cell, which is process-wide: a cell may hold an entire filing."""
     before = csv.field_size_limit(2**31 - 1)
     try:
         yield
@@ -99,7 +111,7 @@ def _cells_of_any_length() -> Iterator[None]:
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    # Not splitlines: a JSON text may hold U+2028, which is no end of a line here.
+    # Not splitlines: a JSON string may contain U+2028, which does not end a line here.
     for number, line in enumerate(decoded(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -116,14 +128,14 @@ def _json(path: Path) -> Iterator[Record]:
     except json.JSONDecodeError as error:
         raise BadCorpus(f"{path.name}, line {error.lineno} is not JSON: {error.msg}") from error
     if not isinstance(items, list):
-        raise BadCorpus(f"{path.name} holds no list of rows: write one, or one row a line as .jsonl")
+        raise BadCorpus(f"{path.name} isn't a list of rows: write one, or one row a line as .jsonl")
     for number, item in enumerate(items, start=1):
         yield Record(_object(item, f"{path.name}, item {number}"), path.name, number, "item")
 
 
-def _object(value: Any, place: str) -> Mapping[str, Any]:
+def _object(value: Any, position: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise BadCorpus(f"{place} is {json.dumps(value)[:40]} and not a row of names and values")
+        raise BadCorpus(f"{position} is {json.dumps(value)[:40]} and not an object with the row's cells")
     return value
 
 

@@ -1,20 +1,19 @@
-"""A table of one's own: a csv, JSON or parquet file whose columns the options name."""
+"""Read your own table: a csv, JSON or parquet file whose columns the options name."""
 
 from __future__ import annotations
 
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import TableOptions
-from adapterhub_fin_plugins.corpora.records import read_records
-from adapterhub_fin_plugins.corpora.refusals import refusing_as
+from adapterhub_fin_plugins.corpora.records import prefix_errors, read_records
 
 
 class Table(CorpusImplementation):
-    """One row a row of the file, in the file's order; nothing is dropped."""
+    """Read every row of the file, in the file's order."""
 
     def __init__(self, options: TableOptions) -> None:
         self.options = options
 
     def load(self) -> Rows:
-        with refusing_as("table"):
+        with prefix_errors("table"):
             return corpus_rows(read_records(self.options.path), self.options)
