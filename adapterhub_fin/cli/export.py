@@ -105,8 +105,8 @@ def _merged_lines(folded: Folded) -> Iterator[str]:
 
     into = f"the {folded.into} weights of {folded.base}" if folded.into else folded.base
     yield f"merged {len(folded.changed)} changes into {into}, in {' and '.join(folded.dtypes)}"
-    if folded.brought:
-        yield f"replaced by modules_to_save: {some(folded.brought)}"
+    if folded.full_parameters:
+        yield f"replaced by modules_to_save: {some(folded.full_parameters)}"
     if folded.untied:
         yield f"no longer tied: {', '.join(folded.untied)}"
     for choice, loss in folded.losses.items():

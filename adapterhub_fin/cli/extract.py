@@ -101,7 +101,7 @@ def _as_json(done: Extraction) -> dict[str, Any]:
             {"name": p.name, "shape": p.shape, "rank": p.rank, "energy": p.energy, "size": p.size}
             for p in done.parameters
         ],
-        "brought": list(done.brought),
+        "full_parameters": list(done.full_parameters),
         "left_out": dict(done.left_out),
         "unchanged": done.unchanged,
         "path": str(done.version.files),
@@ -114,7 +114,7 @@ def _print(done: Extraction) -> None:
     ]
     if rows:
         print_table(("parameter", "shape", "rank", "energy kept", "difference"), rows)
-    for name in done.brought:
+    for name in done.full_parameters:
         click.echo(printable(f"stored in full: {name}"), err=True)
     for name, size in done.left_out.items():
         click.echo(printable(f"left out: {name}, whose relative difference is {size:.2g}"), err=True)

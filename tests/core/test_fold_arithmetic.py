@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adapterhub_fin.engine.folding import arithmetic
-from adapterhub_fin.engine.folding.arithmetic import FoldedChange, blocks, distance_squared, squared
-from adapterhub_fin.engine.folding.loss import AGAIN, Loss, fitted
+from adapterhub_fin.engine.folding import loss as folding_loss
+from adapterhub_fin.engine.folding.loss import AGAIN, FoldedChange, Loss, blocks, distance_squared, fitted, squared
 from adapterhub_fin.engine.merging.parameters import AdaptedParameter, Kind
 from adapterhub_fin.errors import Refused
 from adapterhub_fin.plugin.low_rank import LowRank
@@ -45,7 +44,7 @@ def test_a_weight_becomes_its_sum_and_dora_brings_its_rows_to_their_norms(
     kind: Kind, dora: bool, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of an embedding the columns, as PEFT has it; whatever the blocks."""
-    monkeypatch.setattr(arithmetic, "ELEMENTS", elements)
+    monkeypatch.setattr(folding_loss, "ELEMENTS", elements)
     what, weight = change((6, 10), kind, dora=dora), drawn(6, 10, seed=4)
     wanted = weight.double() + what.low_rank.to(torch.float64).dense()
     if dora:
@@ -81,7 +80,7 @@ def test_blocks_cover_every_row_once(rows: int, width: int) -> None:
     matrix = torch.arange(rows * width).reshape(rows, width)
     for elements in (1, 64, 2**17):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(arithmetic, "ELEMENTS", elements)
+            patch.setattr(folding_loss, "ELEMENTS", elements)
             found = list(blocks(matrix))
         assert [place for block in found for place in range(block.start, min(block.stop, rows))] == list(range(rows))
         assert all((block.stop - block.start) * width <= max(elements, width) for block in found)

@@ -75,7 +75,7 @@ def test_a_classifier_tuned_whole_comes_back(tune: Tune, encoder: Path, tmp_path
     assert all(each.rank == 2 and each.energy > 1 - 1e-9 for each in done.parameters) and len(done.parameters) == 13
     assert torch.allclose(answers(ahf.load("acme/extracted").model, encoder), answers(model, encoder), atol=1e-5)
     # PEFT has no bias of LoRA beside an adapted embedding, so the embeddings go whole, as norms and the head do.
-    assert {name.rpartition(".")[0].rpartition(".")[2] for name in done.brought} == {
+    assert {name.rpartition(".")[0].rpartition(".")[2] for name in done.full_parameters} == {
         *("classifier", "LayerNorm", "word_embeddings", "position_embeddings", "token_type_embeddings")
     }
     manifest = done.version.manifest
@@ -117,7 +117,7 @@ def test_turned_weights_and_a_tied_head(tune: Tune, decoder: Path, tmp_path: Pat
     model = tune(base, AutoModelForCausalLM, fits=lambda name: name.endswith("weight") and "ln_" not in name)
     done = ahf.extract(tmp_path / "tuned", base=base, rank=2, into="acme/extracted")
     assert {"lm_head.weight", "transformer.wte.weight"} <= {each.name for each in done.parameters}
-    assert not done.brought and done.unchanged == 18  # norms, and biases
+    assert not done.full_parameters and done.unchanged == 18  # norms, and biases
     assert torch.allclose(answers(ahf.load("acme/extracted").model, base), answers(model, base), atol=1e-5)
 
 
@@ -128,7 +128,7 @@ def test_a_norm_whose_name_ends_others(tune: Tune, decoder: Path, tmp_path: Path
     AutoTokenizer.from_pretrained(decoder).save_pretrained(base)
     model = tune(base, AutoModel, fits=lambda name: "0.self_attn.q_proj" in name or name == "norm.weight")
     done = ahf.extract(tmp_path / "tuned", base=base, rank=4, into="acme/x")
-    assert len(done.brought) == 5 and "layers.1.input_layernorm.weight" in done.brought
+    assert len(done.full_parameters) == 5 and "layers.1.input_layernorm.weight" in done.full_parameters
     assert torch.allclose(answers(ahf.load("acme/x").model, base), answers(model, base), atol=1e-5)
     theirs = PeftModel.from_pretrained(AutoModel.from_pretrained(base), str(done.version.files)).eval()
     assert torch.allclose(answers(theirs, base), answers(model, base), atol=1e-5)
@@ -140,7 +140,7 @@ def test_what_is_left_out_is_told_by_its_size(tune: Tune, decoder: Path, tmp_pat
     before_all = load_file(decoder / WEIGHTS)
     before, after = before_all["model.norm.weight"], model.model.norm.weight.detach()
     assert done.left_out == {"model.norm.weight": pytest.approx(float((after - before).norm() / before.norm()))}
-    assert [each.name.split(".")[-2] for each in done.parameters] == ["q_proj", "q_proj"] and not done.brought
+    assert [each.name.split(".")[-2] for each in done.parameters] == ["q_proj", "q_proj"] and not done.full_parameters
     assert done.unchanged == len(before_all) - 3
     with pytest.raises(ahf.BadRecipe, match="fits no parameter"):
         ahf.extract(tmp_path / "tuned", base=decoder, into="acme/x", leave_out=["*k_proj*"])

@@ -27,8 +27,7 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.folding.arithmetic import FoldedChange
-from adapterhub_fin.engine.folding.loss import Loss
+from adapterhub_fin.engine.folding.loss import FoldedChange, Loss
 from adapterhub_fin.engine.merging.changes import open_changes
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.testing import tiny_corpus, tiny_decoder
@@ -107,7 +106,7 @@ def test_a_merged_folder_answers_as_the_adapter(trained: Run, encoder: Path, tmp
     ]
     assert set(load_file(done.folder / WEIGHTS)) == set(model.state_dict())  # a bare base's names, and the head's
     assert done.folded is not None and done.folded.losses["rounding"] < 1e-4
-    assert done.folded.brought == ["classifier.bias", "classifier.weight"] and len(done.folded.changed) == 13
+    assert done.folded.full_parameters == ["classifier.bias", "classifier.weight"] and len(done.folded.changed) == 13
 
 
 def fresh_head(encoder: Path, like: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Make an adapter of a whole model that was fine-tuned: what differs from its base, a matrix at a time."""
+"""Extract an adapter from a fully fine-tuned model: its difference from the base, one matrix at a time."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Extraction:
-    """An extracted version: what became of each parameter that differs, and how many do not."""
+    """Hold an extracted version, and how each parameter of the tuned model is stored in it."""
 
     version: Version
-    parameters: Sequence[Extracted]  # by low rank
-    brought: Sequence[str]  # as they are in the tuned model, whole
-    left_out: Mapping[str, float]  # by request: the norm of the difference over the base's
+    parameters: Sequence[Extracted]  # as low-rank factors
+    full_parameters: Sequence[str]  # in full, as in the tuned model
+    left_out: Mapping[str, float]  # on request: norm of the difference over the norm of the base's parameter
     unchanged: int
 
     @property
     def energy(self) -> float:
-        """The least share that a matrix kept of its difference."""
-        return min((each.energy for each in self.parameters), default=1.0)
+        """The smallest share of its difference that a matrix kept."""
+        return min((parameter.energy for parameter in self.parameters), default=1.0)
 
 
 def extract(
@@ -67,12 +67,18 @@ def extract(
     download: bool = False,
     registry: Registry | None = None,
 ) -> Extraction:
-    """Add the difference between a fine-tuned model and its base as a LoRA of a rank, or of a share of its energy.
+    """Add the difference between a fine-tuned model and its base as a LoRA of a rank, or a share of the energy.
 
-    `tuned` is a folder of Transformers with safetensors; `base` a folder, an id, or `{id, path, revision,
-    knowledge_end, evidence}`. Matrices become factors; heads and norms are brought whole; `leave_out` names parameters
-    to do without, by patterns with *. `corpus` is `{name, knowledge_end, evidence, license}`, of the fine-tuning; what
-    carries no date is bounded by this moment. Raises WrongBase, or Refused naming what no adapter can hold.
+    `tuned` is a Transformers folder with safetensors; `base` is a folder, an id, or `{id, path, revision,
+    knowledge_end, evidence}`. Matrices become factors; heads and norms are stored in full. `leave_out` names parameters
+    to ignore, with * as a wildcard. `corpus` is `{name, knowledge_end, evidence, license}` of the fine-tuning; inputs
+    without a date count as known now. Raises BaseNotFound, WrongBase, BadMerge for a rank, BadRecipe, ReadOnly, and
+    Unsupported naming what no adapter can hold.
+
+    Example:
+        done = ahf.extract("runs/tuned", base="models/base", rank=8, into="acme/extracted")
+        done.version.reference  # "acme/extracted@1"
+        done.energy  # the smallest share that a matrix kept
     """
     check_rank(rank)
     target = registry or configured_registries().writable()
@@ -90,87 +96,92 @@ def extract(
     model, task = tuned_shell(folder, source.folder)
     tokenizer = _one_tokenizer(folder, source.folder)
     stored, origin = ModelTensors(folder, model), ModelTensors(source.folder, model)
-    found = Differences(model, task, stored, origin, leave_out).taken(rank)
-    with tempfile.TemporaryDirectory(prefix="ahf-extract-") as place:
-        foreign = _written(Path(place), found, task, source)
-        pinned = _pinned(model, tokenizer, foreign, source, origin)
+    extracted = Differences(model, task, stored, origin, leave_out).extract(rank)
+    with tempfile.TemporaryDirectory(prefix="ahf-extract-") as temporary:
+        peft_folder = _written(Path(temporary), extracted, task, source)
+        fingerprint = _fingerprint(model, tokenizer, peft_folder, source, origin)
         bound = target.bounded_now(folder, source.folder, name=into)
         manifest = foreign_manifest(
-            foreign, pinned.model_dump(), source.known, corpus, None, description, license, tuple(tags), bound
+            peft_folder, fingerprint.model_dump(), source.known, corpus, None, description, license, tuple(tags), bound
         )
-        recipe = _recipe(folder, stored, rank, found)
+        recipe = _recipe(folder, stored, rank, extracted)
         version = target.add(
-            Path(place), manifest.model_copy(update={"recipe": recipe}), name=into, checks=extensions().vetoes()
+            Path(temporary), manifest.model_copy(update={"recipe": recipe}), name=into, checks=extensions().vetoes()
         )
     if choice.path is not None:
-        bases.remember(fingerprint_key(pinned), source.folder)
-    return Extraction(version, found.extracted, sorted(found.full_weights), found.left_out, found.unchanged)
+        bases.remember(fingerprint_key(fingerprint), source.folder)
+    return Extraction(
+        version, extracted.matrices, sorted(extracted.full_weights), extracted.left_out, extracted.unchanged
+    )
 
 
 def _one_tokenizer(tuned: Path, base: Path) -> PreTrainedTokenizerBase:
-    """The base's tokenizer, which a load of the version reads; WrongBase where the tuned model has another one."""
+    """Return the base's tokenizer, which a load of the version uses.
+
+    Raises WrongBase where the tuned model has another tokenizer.
+    """
     with quiet_loading():
         tokenizer = load_tokenizer(base)
         if not any((tuned / name).is_file() for name in ("tokenizer.json", *tokenizer.vocab_files_names.values())):
             return tokenizer
         own = load_tokenizer(tuned)
-    known = Base(**describe_tokenizer(tokenizer), fingerprint="verified")
-    if off := other_tokenizer(own, known, conversations=True):
+    described = Base(**describe_tokenizer(tokenizer), fingerprint="verified")
+    if difference := other_tokenizer(own, described, conversations=True):
         raise WrongBase(
-            f"the tokenizer of the tuned model at {tuned} {off} of its base, and a version reads its texts "
+            f"the tokenizer of the tuned model at {tuned} {difference} of its base, and a version reads its texts "
             "with the base's: save the base with the tuned model's tokenizer, and name that as the base"
         )
     return tokenizer
 
 
-def _written(folder: Path, found: ExtractedChanges, task: Task, source: bases.BaseSource) -> PeftFolder:
-    """The adapter in its folder, as an import would read it; a head of one figure is no classifier."""
+def _written(folder: Path, extracted: ExtractedChanges, task: Task, source: bases.BaseSource) -> PeftFolder:
+    """Write the adapter to a folder and return it as an import would read it; a head of one output is a regression."""
     write_lora(
         folder,
-        found.parameters,
-        found.changes,
-        dtype=found.dtype,
-        full_weights=found.full_weights,
-        modules_to_save=found.modules_to_save,
+        extracted.parameters,
+        extracted.changes,
+        dtype=extracted.dtype,
+        full_weights=extracted.full_weights,
+        modules_to_save=extracted.modules_to_save,
         task=task.peft,
         base=source.repository,
-        fan_in_fan_out=found.transposed,
-        alike=found.alike,
+        fan_in_fan_out=extracted.transposed,
+        alike=extracted.alike,
     )
-    foreign = read_folder(folder, task.labels)
-    if task.name == "regress" and foreign.head is not None:
-        return dataclasses.replace(foreign, head={**foreign.head, "name": "regress", "labels": None})
-    return foreign
+    peft_folder = read_folder(folder, task.labels)
+    if task.name == "regress" and peft_folder.head is not None:
+        return dataclasses.replace(peft_folder, head={**peft_folder.head, "name": "regress", "labels": None})
+    return peft_folder
 
 
-def _pinned(
+def _fingerprint(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    foreign: PeftFolder,
+    peft_folder: PeftFolder,
     source: bases.BaseSource,
     origin: ModelTensors,
 ) -> Base:
-    """The base as it is on disk: its own parameters, one at a time, by their names in a bare base."""
-    leave_out = foreign.modules_to_save if foreign.head else ()
+    """Return the fingerprint of the base on disk: its parameters, one at a time, by their names in the bare base."""
+    leave_out = peft_folder.modules_to_save if peft_folder.head else ()
     from adapterhub_fin.engine.base.model_tensors import fingerprinted
 
     read = fingerprinted(model, origin, leave_out)
     return describe_base(model, tokenizer, leave_out, source.repository, source.revision, read)
 
 
-def _recipe(tuned: Path, stored: ModelTensors, rank: int | float, found: ExtractedChanges) -> Mapping[str, Any]:
-    """How it was made, for the manifest."""
+def _recipe(tuned: Path, stored: ModelTensors, rank: int | float, extracted: ExtractedChanges) -> Mapping[str, Any]:
+    """Return how the version was made, for the manifest."""
     return {
         "extract": {
             "tuned": {"name": tuned.resolve().name, "files": _hashed(stored)},
             "rank": rank,
-            "energy": {each.name: round(each.energy, DIGITS) for each in found.extracted},
-            "left_out": {name: round(size, DIGITS) for name, size in found.left_out.items()},
+            "energy": {parameter.name: round(parameter.energy, DIGITS) for parameter in extracted.matrices},
+            "left_out": {name: round(size, DIGITS) for name, size in extracted.left_out.items()},
         }
     }
 
 
 def _hashed(stored: ModelTensors) -> list[list[Any]]:
-    """The tuned model's files of weights, as a manifest lists files: name, size and sha256."""
+    """Return name, size and SHA-256 of each file of the tuned model's weights, as a manifest lists files."""
     files = {name: tensors[0].file.path for name, tensors in stored.shards if tensors}
     return [[name, *hash_file(path)] for name, path in sorted(files.items())]

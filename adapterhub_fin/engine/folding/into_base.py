@@ -1,4 +1,4 @@
-"""Write a version's base with the version folded into it: a whole model that Transformers loads without PEFT."""
+"""Write a version's base with the version folded in: a whole model that Transformers loads without PEFT."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, Store
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.folding.arithmetic import FoldedChange
 from adapterhub_fin.engine.folding.four_bit import FourBit
-from adapterhub_fin.engine.folding.loss import Into, Loss, fitted
-from adapterhub_fin.engine.folding.shell import shell_of, untied
+from adapterhub_fin.engine.folding.loss import FoldedChange, Into, Loss, fitted
+from adapterhub_fin.engine.folding.tuned import shell_of, untied
 from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
 from adapterhub_fin.engine.inference.load import base_source, find_version
 from adapterhub_fin.engine.merging.changes import changes_of
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.merging.parameters import AdaptedParameter
     from adapterhub_fin_registry import Registry
 
-# What Transformers calls these files whatever the tokenizer; each kind of tokenizer adds its own (vocab_files_names).
-BESIDE = (
+# Files to copy from the base's folder; each kind of tokenizer adds its own (vocab_files_names).
+COPIED = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     "generation_config.json",
 )
@@ -41,46 +40,47 @@ BESIDE = (
 
 @dataclass(frozen=True)
 class Folded:
-    """What was folded into a base, and how far what is written is from what the adapter computes with.
+    """Describe what was folded into a base, and how far the written model is from what the adapter computes.
 
-    `losses` are norms of that difference over the norm of the change, all changed weights together: of the rounding
-    alone, or for an adapter that was trained on a quantized base, of each choice of what to fold it into.
+    `losses` are norms of that error over the norm of the change, over all changed weights: of rounding alone, or for an
+    adapter trained on a quantized base, of each choice of what to fold it into.
     """
 
     base: str  # its id, or its folder's name
     into: Into | None
     dtypes: Sequence[str]
-    changed: Sequence[str]  # parameters that were added to
-    brought: Sequence[str]  # parameters that the version brought whole
-    untied: Sequence[str]  # parameters that were one with another, and are stored apart
+    changed: Sequence[str]  # parameters that a change was added to
+    full_parameters: Sequence[str]  # parameters replaced by those that the version stores in full
+    untied: Sequence[str]  # parameters that shared a weight, and are now stored separately
     losses: Mapping[str, float]
-    worst: tuple[str, float] | None  # the weight that loses most of its change as it is written, and how much
+    worst: tuple[str, float] | None  # the weight that loses the largest share of its change, and that share
 
 
 def fold_into_base(
     reference: str, built: Path, *, base: str | Path | None, into: Into | None, download: bool, registry: Registry
 ) -> Folded:
-    """Write the whole model into an empty folder, and say what was measured.
+    """Write the whole model into an empty folder, and return what was measured.
 
-    Raises BaseNotFound, WrongBase, WrongTensors or Refused before anything is written.
+    Raises BaseNotFound, WrongBase, WrongTensors or Unsupported before anything is written, and WriteFailed for a full
+    disk.
     """
-    found = find_version(reference, registry, None, True, None)
-    source = base_source(found, base, download)[1]
-    folding = _Folding(found, source.folder, into)
+    resolved = find_version(reference, registry, None, True, None)
+    source = base_source(resolved, base, download)[1]
+    folding = _Folding(resolved, source.folder, into)
     folding.write(built)
-    return folding.told(source.repository or source.folder.name)
+    return folding.summary(source.repository or source.folder.name)
 
 
 class _Folding:
-    """One version and its base, checked; then written."""
+    """Check one version and its base, then write the folded model."""
 
-    def __init__(self, found: Found, folder: Path, into: Into | None) -> None:
-        self.whose, self.folder, self.travelling = found.version.reference, folder, found.travelling
-        self.base = expected_base(found.registry, found.version)
-        self.changes = changes_of(found.version, base_at_hand=True)
+    def __init__(self, resolved: Found, folder: Path, into: Into | None) -> None:
+        self.whose, self.folder, self.modules_to_save = resolved.version.reference, folder, resolved.travelling
+        self.base = expected_base(resolved.registry, resolved.version)
+        self.changes = changes_of(resolved.version, base_at_hand=True)
         config = load_config(folder)
-        self.model = shell_of(config, found.head, folder, self.whose)
-        self.known = self.model.state_dict()
+        self.model = shell_of(config, resolved.head, folder, self.whose)
+        self.state = self.model.state_dict()
         self.ties: Mapping[str, str] = getattr(self.model, "all_tied_weights_keys", {})
         self.tensors = ModelTensors(folder, self.model)
         with quiet_loading():
@@ -88,26 +88,31 @@ class _Folding:
         self._check_base()
         self.four_bit = self._four_bit(into)
         self.into = (into or "dequantised") if self.base.quantization else None
-        self.loss = Loss(self.into if self.four_bit else None)  # against what was never known, nothing is measured
+        self.loss = Loss(
+            self.into if self.four_bit else None
+        )  # without the trained-on weights, only rounding is measured
         modules = dict(self.model.named_modules())
-        self.turned = {name for name, module in modules.items() if isinstance(module, Conv1D)}
-        self.changed = [name for name, place in self.changes.parameters.items() if self._fits(place)]
+        self.transposed = {name for name, module in modules.items() if isinstance(module, Conv1D)}
+        self.changed = [name for name, parameter in self.changes.parameters.items() if self._fits(parameter)]
         self._check_complete()
-        self.config, self.apart = untied(self.model, {*self.changed, *self.changes.full_shapes}, self.whose)
+        self.config, self.untied = untied(self.model, {*self.changed, *self.changes.full_shapes}, self.whose)
         self.config.dtype = self.four_bit.compute if self.four_bit else config.dtype
         align_padding(self.model, self.tokenizer)
 
     def _check_base(self) -> None:
-        """Hold the base's files to the version's pin."""
-        read = fingerprinted(self.model, self.tensors, self.travelling)
-        check_base(self.model, self.tokenizer, self.base, self.travelling, f"the base at {self.folder}", read)
+        """Check the base's files against the version's fingerprint of it."""
+        read = fingerprinted(self.model, self.tensors, self.modules_to_save)
+        check_base(self.model, self.tokenizer, self.base, self.modules_to_save, f"the base at {self.folder}", read)
 
     def _four_bit(self, into: Into | None) -> FourBit | None:
-        """How the base was quantized in training; None where it was not, or where it can't be told and need not be."""
+        """Return how the base was quantized in training; None for an unquantized base.
+
+        None also where the quantization can't be reproduced and the change goes into the original weights anyway.
+        """
         quantization = self.base.quantization
         if quantization is None:
             if into is not None:
-                raise Unsupported(f"{self.whose} was not trained on a quantized base: there is one to fold it into")
+                raise Unsupported(f"{self.whose} was not trained on a quantized base: leave out into")
             return None
         dtype = self.base.weight_probe.dtype if self.base.weight_probe else "float32"
         try:
@@ -117,86 +122,91 @@ class _Folding:
                 raise
             return None
 
-    def _fits(self, place: AdaptedParameter) -> bool:
-        """Whether a parameter is to be changed, once it is sure that the base has it as the adapter does."""
-        if place.kind == "bias" and place.name not in self.known:
-            if self.changes.change(place.name).is_zero():
+    def _fits(self, parameter: AdaptedParameter) -> bool:
+        """Return whether a parameter is to be changed.
+
+        Raises Unsupported or WrongTensors where the base has no such parameter.
+        """
+        if parameter.kind == "bias" and parameter.name not in self.state:
+            if self.changes.change(parameter.name).is_zero():
                 return False  # as PEFT stores it for a layer without one
             raise Unsupported(
-                f"{self.whose} adds a bias to {place.module}, and the base has none there: serve it with PEFT"
+                f"{self.whose} adds a bias to {parameter.module}, and the base has none there: serve it with PEFT"
             )
-        shape = place.shape[::-1] if self._is_turned(place) else place.shape
-        stored = self.tensors.find(self._twin(place.name), shape, f"{self.whose} changes")
+        shape = parameter.shape[::-1] if self._is_transposed(parameter) else parameter.shape
+        stored = self.tensors.find(self._twin(parameter.name), shape, f"{self.whose} changes")
         if stored.dtype not in FLOATS:
             raise Unsupported(
                 f"the base holds {stored.name} as {stored.dtype}: name the base it was made from with --base"
             )
         return True
 
-    def _is_turned(self, place: AdaptedParameter) -> bool:
-        """Whether the base stores a weight as (in, out)."""
-        return place.kind == "linear" and place.module in self.turned
+    def _is_transposed(self, parameter: AdaptedParameter) -> bool:
+        """Return whether the base stores a weight as (in, out)."""
+        return parameter.kind == "linear" and parameter.module in self.transposed
 
     def _change(self, key: str) -> FoldedChange:
-        """What becomes of a parameter; read when its turn comes."""
-        place = self.changes.parameters[key]
-        return FoldedChange(place, self.changes.change(key), self.changes.magnitude(key), self._is_turned(place))
+        """Return the change of a parameter; it is read when the parameter is written."""
+        parameter = self.changes.parameters[key]
+        return FoldedChange(
+            parameter, self.changes.change(key), self.changes.magnitude(key), self._is_transposed(parameter)
+        )
 
     def _twin(self, key: str) -> str:
-        """Where a parameter's values are stored: a tied one's may be under its twin's name alone."""
+        """Return the name under which a parameter is stored: a tied one may be stored only under its twin's name."""
         return key if key in self.tensors.by_key else self.ties.get(key, key)
 
     def _check_complete(self) -> None:
-        """What is brought has its place, and whatever the model has comes from somewhere."""
+        """Raise WrongTensors where a stored parameter fits none of the model's, or one of the model's has no values."""
         for name, shape in self.changes.full_shapes.items():
-            if name not in self.known or tuple(self.known[name].shape) != shape:
+            if name not in self.state or tuple(self.state[name].shape) != shape:
                 raise WrongTensors(
-                    f"{self.whose} brings {name} of {shape}, for which a {type(self.model).__name__} has no place: "
+                    f"{self.whose} stores {name} of {shape}, and a {type(self.model).__name__} has no such parameter: "
                     "name the base it was trained on with --base (base=...)"
                 )
-        sure = {*self.tensors.by_key, *self.changes.full_shapes, *self.ties}
-        lost = [name.rpartition(".")[0] for name, _ in self.model.named_parameters() if name not in sure]
-        check_covered(lost, (), self.whose)
+        covered = {*self.tensors.by_key, *self.changes.full_shapes, *self.ties}
+        missing = [name.rpartition(".")[0] for name, _ in self.model.named_parameters() if name not in covered]
+        check_covered(missing, (), self.whose)
 
     def write(self, built: Path) -> None:
-        """Write weights, configuration and tokenizer into an empty folder."""
+        """Write weights, configuration and tokenizer into an empty folder. Raises WriteFailed for a full disk."""
         shards = list(self._shards())
         size = sum(tensor.size for _, tensors in shards for tensor in tensors)
         if (free := shutil.disk_usage(built).free) < size:
             raise WriteFailed(
-                f"the model takes {size:,} bytes and the disk has {free:,} left: make room, or go elsewhere"
+                f"the model takes {size:,} bytes and the disk has {free:,} left: make room, or choose another folder"
             )
         with progress("folding", sum(len(tensors) for _, tensors in shards)) as advance:
             write_shards(built, shards, advance)
         self.config.save_pretrained(built)
-        for name in sorted({*BESIDE, *self.tokenizer.vocab_files_names.values()}):
+        for name in sorted({*COPIED, *self.tokenizer.vocab_files_names.values()}):
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, built / name)
 
     def _shards(self) -> Iterator[tuple[str, list[Outgoing]]]:
-        """The base's own shards, with what is folded or brought in its place; what the base lacks ends the last one."""
-        left = {*self.changes.full_shapes, *self.apart}
+        """Yield the base's own shards with folded and replaced parameters; the last one also has the new parameters."""
+        remaining = {*self.changes.full_shapes, *self.untied}
         for number, (name, shard) in enumerate(self.tensors.shards, start=1):
             outgoing = []
             for stored in shard:
-                of_another_head = stored.direct and stored.key not in self.known
+                of_another_head = stored.direct and stored.key not in self.state
                 if not of_another_head and (stored.direct or stored.key not in self.changes.full_shapes):
                     outgoing.append(self._outgoing(stored, stored.key))
-                    left.discard(stored.key)
+                    remaining.discard(stored.key)
             if number == len(self.tensors.shards):
-                outgoing += [self._outgoing(self.tensors.by_key.get(self._twin(key)), key) for key in sorted(left)]
+                outgoing += [self._outgoing(self.tensors.by_key.get(self._twin(key)), key) for key in sorted(remaining)]
             yield name, outgoing
 
     def _outgoing(self, stored: StoredTensor | None, key: str) -> Outgoing:
-        """What is written for a parameter: brought, folded, or as it is."""
+        """Return what is written for a parameter: replaced, folded, or unchanged."""
         if key in self.changes.full_shapes:
             shape, dtype = self.changes.full_shapes[key], self.changes.values(key).dtype
             return Outgoing(key, dtype, shape, lambda: self.changes.values(key))
-        assert stored is not None  # _check_complete has seen to it
-        name, dtype, there = _called(stored, key), self._dtype(stored.dtype), stored
+        assert stored is not None  # _check_complete made sure
+        name, dtype, base_tensor = _called(stored, key), self._dtype(stored.dtype), stored
         if key not in self.changed:
-            return Outgoing(name, dtype, stored.shape, lambda: fitted(self._unchanged(there, key), dtype, key))
-        return Outgoing(name, dtype, stored.shape, lambda: self._folded(there, key, dtype))
+            return Outgoing(name, dtype, stored.shape, lambda: fitted(self._unchanged(base_tensor, key), dtype, key))
+        return Outgoing(name, dtype, stored.shape, lambda: self._folded(base_tensor, key, dtype))
 
     def _unchanged(self, stored: StoredTensor, key: str) -> Tensor:
         weight = stored.tensor()
@@ -208,32 +218,32 @@ class _Folding:
         weight, change = stored.tensor(), self._change(key)
         if not (self.four_bit and self.four_bit.holds(key)):
             return self.loss.fold(key, change, weight, weight, dtype)
-        held = self.four_bit.dequantised(key, weight)
-        folded = self.loss.fold(key, change, weight, held, dtype)
+        trained_weight = self.four_bit.dequantised(key, weight)
+        folded = self.loss.fold(key, change, weight, trained_weight, dtype)
         if self.into == "dequantised":
             self.loss.quantize_again(key, folded, self.four_bit.dequantised)
         return folded
 
     def _dtype(self, stored: torch.dtype) -> torch.dtype:
-        """The base's own; on a quantized one, what was computed in."""
+        """Return the base's own dtype; on a quantized base, the one that was computed in."""
         return self.four_bit.compute if self.four_bit and stored in FLOATS else stored
 
-    def told(self, base: str) -> Folded:
-        """What was done, once it is."""
+    def summary(self, base: str) -> Folded:
+        """Return what was done, after `write`."""
         dtypes = {self._dtype(stored.dtype) for stored in self.tensors if stored.dtype in FLOATS}
         return Folded(
             base=base,
             into=self.into,
             dtypes=sorted(str(dtype).removeprefix("torch.") for dtype in dtypes),
             changed=self.changed,
-            brought=sorted(self.changes.full_shapes),
-            untied=sorted(self.apart),
+            full_parameters=sorted(self.changes.full_shapes),
+            untied=sorted(self.untied),
             losses=self.loss.relative(),
             worst=self.loss.worst(),
         )
 
 
 def _called(stored: StoredTensor, key: str) -> str:
-    """The model's name of a tensor; the file's own where more differs than what it begins with, as old spellings do."""
+    """Return the model's name of a tensor, or the file's own where more than a prefix differs, as in old spellings."""
     spelled_alike = key.endswith(stored.name) or stored.name.endswith(key)
     return key if spelled_alike or key != stored.key else stored.name

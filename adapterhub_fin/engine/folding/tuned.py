@@ -1,8 +1,8 @@
-"""What a fine-tuned model is: its task, and its shape without values, built on its base's configuration."""
+"""Build models on the meta device: a fine-tuned model with its task, or the whole model that a version is part of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,26 +22,32 @@ from adapterhub_fin.errors import BaseNotFound, Unsupported, WrongBase
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-TRAINING_ALONE = ("dropout", "initializer")  # parts of settings that say how a model was trained, not what it computes
+    from adapterhub_fin.plugin.heads import HeadImplementation
+
+TRAINING_ALONE = ("dropout", "initializer")  # in keys of settings that affect training but no prediction
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the tuned model answers."""
+    """Describe the task of a fine-tuned model."""
 
     peft: str | None  # PEFT's task type
-    name: str | None  # of the head here
+    name: str | None  # of the head in this project
     labels: Sequence[str] | None = None
 
 
 def tuned_shell(tuned: Path, base: Path) -> tuple[PreTrainedModel, Task]:
-    """The tuned model without values, as its base's configuration makes it; WrongBase where the two differ."""
+    """Return the tuned model on the meta device, built from its base's configuration, and its task.
+
+    Raises BaseNotFound without a configuration, WrongBase where the two are configured differently, and Unsupported for
+    quantized weights or an architecture that can't be extracted.
+    """
     if not (tuned / "config.json").is_file():
         raise BaseNotFound(f"{tuned} holds no config.json: name the folder of a fine-tuned model")
     config, origin = load_config(tuned), load_config(base)
-    for folder, each in ((tuned, config), (base, origin)):
-        if getattr(each, "quantization_config", None) is not None:
-            raise Unsupported(f"the weights at {folder} are quantized: name the folder of the model before that")
+    for folder, model_config in ((tuned, config), (base, origin)):
+        if getattr(model_config, "quantization_config", None) is not None:
+            raise Unsupported(f"the weights at {folder} are quantized: name the folder of the unquantized model")
     _check_alike(config, origin)
     kind, task = _task(config, tuned)
     like: Any = type(origin).from_dict({**origin.to_dict(), **_labels(config, task)})
@@ -58,8 +64,8 @@ def _check_alike(config: PretrainedConfig, origin: PretrainedConfig) -> None:
             f"the tuned model has a vocabulary of {size[0]} tokens and its base one of {size[1]}: an adapter has no "
             "place for added tokens; resize the base's embeddings, save it, and name that as the base"
         )
-    known = VOLATILE | {key for key in {*one, *other} if any(part in key for part in TRAINING_ALONE)}
-    if differing := sorted(key for key in {*one, *other} - known if one.get(key) != other.get(key)):
+    ignored = VOLATILE | {key for key in {*one, *other} if any(part in key for part in TRAINING_ALONE)}
+    if differing := sorted(key for key in {*one, *other} - ignored if one.get(key) != other.get(key)):
         raise WrongBase(
             f"the tuned model and its base are configured apart in {', '.join(differing)}, so that no change of "
             "weights makes one the other: name the base that it was tuned from"
@@ -67,31 +73,31 @@ def _check_alike(config: PretrainedConfig, origin: PretrainedConfig) -> None:
 
 
 def _task(config: PretrainedConfig, tuned: Path) -> tuple[Any, Task]:
-    named = (config.architectures or [""])[0]
-    kind = getattr(transformers, named, None)
-    if kind is not None and named in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
+    architecture = (config.architectures or [""])[0]
+    kind = getattr(transformers, architecture, None)
+    if kind is not None and architecture in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values():
         if config.problem_type == "regression" or config.num_labels == 1:
             return kind, Task("SEQ_CLS", "regress")
         if config.problem_type == "multi_label_classification":
-            raise Unsupported(f"{tuned} gives a text several labels, and a head here gives one: it can't be extracted")
+            raise Unsupported(f"{tuned} gives a text several labels, and heads here give one: it can't be extracted")
         labels: Any = config.id2label
-        return kind, Task("SEQ_CLS", "classify", [str(labels[place]) for place in sorted(labels)])
-    if kind is not None and named in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        return kind, Task("SEQ_CLS", "classify", [str(labels[index]) for index in sorted(labels)])
+    if kind is not None and architecture in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
         return kind, Task("CAUSAL_LM", "causal-lm")
-    if kind is not None and named in _bare():
+    if kind is not None and architecture in _bare():
         return kind, Task(None, None)
     raise Unsupported(
-        f"{tuned} is {named or 'of no named architecture'}: a sequence classifier, a causal language model or a bare "
-        "backbone can be extracted"
+        f"{tuned} is {architecture or 'of no named architecture'}: a sequence classifier, a causal language model or a "
+        "bare backbone can be extracted"
     )
 
 
 def _bare() -> set[str]:
-    """The architectures without a head."""
-    found: set[str] = set()
+    """Return the architectures without a head."""
+    architectures: set[str] = set()
     for names in MODEL_MAPPING_NAMES.values():
-        found |= {names} if isinstance(names, str) else set(names)
-    return found
+        architectures |= {names} if isinstance(names, str) else set(names)
+    return architectures
 
 
 def _labels(config: PretrainedConfig, task: Task) -> dict[str, Any]:
@@ -99,3 +105,51 @@ def _labels(config: PretrainedConfig, task: Task) -> dict[str, Any]:
         return {}
     keys = ("num_labels", "id2label", "label2id", "problem_type")
     return {key: getattr(config, key) for key in keys}
+
+
+def shell_of(config: PretrainedConfig, head: HeadImplementation | None, folder: Path, whose: str) -> PreTrainedModel:
+    """Return the base with the version's head on the meta device.
+
+    Raises Unsupported for quantized files, or a head that Transformers can't build from a configuration.
+    """
+    if (quantized := getattr(config, "quantization_config", None)) is not None:
+        kind = quantized.get("quant_method") if isinstance(quantized, Mapping) else type(quantized).__name__
+        raise Unsupported(
+            f"the files at {folder} are quantized ({kind}), and changes are folded into unquantized weights: name "
+            "the folder of the base that they were made from with --base (base=...)"
+        )
+    with on_meta():
+        bare: Any = transformers.AutoModel.from_config
+        model: Any = bare(config) if head is None else head.skeleton(config)
+        kind = getattr(transformers, type(model).__name__, None)
+        if kind is not type(model) or set(kind(model.config).state_dict()) != set(model.state_dict()):
+            raise Unsupported(
+                f"{whose} has a head that Transformers does not build from a configuration, so that no folder could "
+                f"hold the whole model: load it with ahf.load, or export it with --layout peft"
+            )
+    model.config.architectures = [type(model).__name__]
+    built: PreTrainedModel = model
+    return built
+
+
+def untied(model: PreTrainedModel, changed: Collection[str], whose: str) -> tuple[PretrainedConfig, frozenset[str]]:
+    """Return the configuration to write, and the parameters that must be stored separately from now on.
+
+    Two layers that share a weight stop sharing it where an adapter changes what one of them computes with. Raises
+    Unsupported where Transformers ties them in every configuration.
+    """
+    ties: Mapping[str, str] = getattr(model, "all_tied_weights_keys", {})
+    separate = frozenset(key for pair in ties.items() if not {*pair}.isdisjoint(changed) for key in pair)
+    config = model.config
+    if not separate:
+        return config, separate
+    config.tie_word_embeddings = False
+    with on_meta():
+        rebuild: Any = type(model)
+        ties_left = getattr(rebuild(config), "all_tied_weights_keys", {})
+    if still_tied := sorted(separate & {*ties_left, *ties_left.values()}):
+        raise Unsupported(
+            f"{whose} changes {still_tied[0]}, which {type(model).__name__} shares with another layer in every "
+            "configuration: load it with ahf.load, or export it with --layout peft"
+        )
+    return config, separate
