@@ -29,7 +29,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 # Builds the site into build/docs, with no network once the packages are there; a warning is an error.
-docs: $(VENV)/installed-docs
+docs: $(VENV)/installed-dev
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
 
 # Plants slips in the code and says which the tests miss (tests/mutation/README.md): about an hour.
@@ -80,9 +80,5 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
-	@touch $@
-
-$(VENV)/installed-docs: $(VENV)/installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,docs]'
 	@touch $@

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import adapterhub_fin
@@ -14,9 +16,16 @@ project = "adapterhub_fin"
 author = "The adapterhub_fin authors"
 release = adapterhub_fin.__version__
 
-extensions = ["myst_parser"]
-exclude_patterns = ["conf.py"]
-nitpicky = False
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+extensions = ["myst_parser", "api_reference"]
+exclude_patterns = ["conf.py", "_ext"]
+default_role = "code"
+
+autodoc_mock_imports = ["accelerate", "bitsandbytes", "datasets", "peft", "torch", "transformers"]
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+suppress_warnings = ["ref.python"]  # a name that two packages have
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_inline"]
