@@ -331,7 +331,7 @@ class TestRefusals:
         old = tmp_path / "old"
         tiny_decoder(old)
         (old / WEIGHTS).rename(old / "pytorch_model.bin")
-        self.refused(ahf.Refused, "save_pretrained it", tmp_path, reference, tmp_path / "out", base=old)
+        self.refused(ahf.Refused, "save it with save_pretrained", tmp_path, reference, tmp_path / "out", base=old)
         (old / "pytorch_model.bin").unlink()
         self.refused(ahf.BaseNotFound, "holds no model.safetensors", tmp_path, reference, tmp_path / "out", base=old)
         config = json.loads((decoder / "config.json").read_text())
