@@ -373,8 +373,8 @@ def test_contradicted_texts_are_counted_and_stay_together() -> None:
         division = divide(Dataset.from_list(rows), Splitter(by=by), "c")
         assert division.notes == {"that are copies of another": 8, "with contradictory labels": 14}
         assert crossing(division.splits) == 0
-    figures = [{"text": row["text"], "target": float(row["label"] == "a")} for row in rows]
-    assert divide(Dataset.from_list(figures), Splitter(), "c").notes["with contradictory labels"] == 14
+    numbers = [{"text": row["text"], "target": float(row["label"] == "a")} for row in rows]
+    assert divide(Dataset.from_list(numbers), Splitter(), "c").notes["with contradictory labels"] == 14
 
 
 def test_one_text_of_half_the_rows_goes_to_train() -> None:

@@ -122,7 +122,9 @@ def test_a_plugin_that_breaks_on_a_configuration_is_named(
         "        return {'rank': config['rank']}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    ahf.register(Method(name="strange", summary="Of a stranger.", target="strange_method:Strange", peft_type="STRANGE"))
+    ahf.register(
+        Method(name="strange", summary="A third party's.", target="strange_method:Strange", peft_type="STRANGE")
+    )
     with pytest.raises(ahf.PluginError, match="the method strange of plugin strange .*KeyError: 'rank'.*author"):
         ahf.import_folder(theirs(peft_type="STRANGE"), "acme/odd")
 

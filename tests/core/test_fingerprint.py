@@ -1,4 +1,4 @@
-"""The base pin tells any two models apart, and the same model from itself under any wrapping."""
+"""A base's fingerprint tells any two models apart, and the same model from itself under any wrapping."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_probe_holds_eight_elements_of_every_tensor_and_is_the_same_anywhere
     probe = fingerprint.weight_probe(model)
     assert set(probe["values"]) == {name for name, _ in model.named_parameters()}
     assert all(len(values) == fingerprint.PROBED for values in probe["values"].values())
-    # Pinned: another choice of elements would orphan every stored version.
+    # Fixed: another choice of elements would orphan every stored version.
     assert fingerprint.probed_elements("encoder.layer.0.output.dense.weight", 1000) == [
         873,
         515,

@@ -11,8 +11,8 @@ from adapterhub_fin.engine.base.check import expected_base
 from adapterhub_fin_registry.model.manifest import Base
 
 
-def base(name: str, pin: str = "verified") -> Base:
-    return Base.model_validate({"repository": f"acme/{name}", "fingerprint": pin})
+def base(name: str, fingerprint: str = "verified") -> Base:
+    return Base.model_validate({"repository": f"acme/{name}", "fingerprint": fingerprint})
 
 
 def held(manifest: Base, *events: tuple[str, str | None]) -> str | None:
