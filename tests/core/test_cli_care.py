@@ -73,7 +73,7 @@ def test_doctor_explains_mends_and_says_what_is_left(run_ahf: Ahf, clean: Path) 
     code, out, _ = run_ahf("doctor")
     assert code == 1 and "ahf doctor --repair" in out and "by hand" in out
     found = json.loads(run_ahf("doctor", "--repair", "--json")[1])
-    assert {(finding["kind"], finding["repaired"]) for finding in found} >= {("mark", True), ("stranger", False)}
+    assert {(finding["kind"], finding["repaired"]) for finding in found} >= {("mark", True), ("unexpected", False)}
     assert run_ahf("doctor", "--repair")[0] == 1
     (clean / "adapters" / "Acme").rmdir()
     assert run_ahf("doctor", "--repair")[0] == 0 and run_ahf("doctor")[0] == 0

@@ -382,12 +382,12 @@ def _bad_alias(root: Path) -> str:
 
 def _bad_name(root: Path) -> str:
     (root / "adapters/acme/Tone").mkdir()
-    return "stranger adapters/acme/Tone"
+    return "unexpected adapters/acme/Tone"
 
 
 def _linked_name(root: Path) -> str:
     (root / "adapters/linked").symlink_to(root / "adapters/acme")
-    return "stranger adapters/linked"
+    return "unexpected adapters/linked"
 
 
 def _linked_version(root: Path) -> str:

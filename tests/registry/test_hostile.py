@@ -209,7 +209,7 @@ def test_names_of_other_case_are_no_names(registry: Registry, make_folder: Any, 
     for twin in ("Acme", "ACME", "acme\u0301"):
         shutil.copytree(registry.root / "adapters/acme", registry.root / "adapters" / twin)
     assert registry.names() == ["acme/tone"] and len(registry.rows()) == 1
-    assert {finding.kind for finding in registry.doctor()} == {"stranger", "copy"}
+    assert {finding.kind for finding in registry.doctor()} == {"unexpected", "copy"}
 
 
 def test_what_is_built_is_closed_to_others(registry: Registry, make_folder: Any, make_manifest: Any) -> None:

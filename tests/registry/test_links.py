@@ -111,7 +111,7 @@ def test_gc_removes_nothing_that_tmp_leads_to(tone: Registry, elsewhere: Path) -
         with pytest.raises(Corrupted, match="tmp is a link"):
             tone.gc(dry_run=dry_run)
     [finding] = tone.doctor(repair=True)
-    assert (finding.kind, finding.path, finding.repairable) == ("stranger", tone.root / "tmp", False)
+    assert (finding.kind, finding.path, finding.repairable) == ("unexpected", tone.root / "tmp", False)
     assert _tree(elsewhere) == before and len(before) == 3
 
 
@@ -124,7 +124,7 @@ def test_gc_claims_only_what_is_named_as_a_workshop(tone: Registry, elsewhere: P
     assert left.path == named and not named.exists()
     assert (tone.root / "tmp/thesis/chapter.txt").read_text() == "precious"
     [finding] = tone.doctor()
-    assert (finding.kind, finding.path.name, finding.repairable) == ("stranger", "thesis", False)
+    assert (finding.kind, finding.path.name, finding.repairable) == ("unexpected", "thesis", False)
 
 
 @pytest.mark.parametrize("place", ["adapters/acme", "adapters/acme/tone", "adapters/acme/tone/versions"])
@@ -135,7 +135,7 @@ def test_nothing_is_read_through_a_link(tone: Registry, elsewhere: Path, place: 
     for reference in ("acme/tone", "acme/tone@1"):
         with pytest.raises(Corrupted, match=r"is a link, and no link leads out of a registry"):
             tone.resolve(reference)
-    assert [finding.path for finding in tone.doctor() if finding.kind == "stranger"] == [tone.root / place]
+    assert [finding.path for finding in tone.doctor() if finding.kind == "unexpected"] == [tone.root / place]
 
 
 def test_the_root_itself_may_be_a_link(tone: Registry, tmp_path: Path, make_folder: Any, make_manifest: Any) -> None:
@@ -193,7 +193,7 @@ def test_a_file_where_folders_belong(tone: Registry) -> None:
     for ask in (tone.names, tone.rows, tone.damaged, lambda: Registry(tone.root).search("")):
         with pytest.raises(Corrupted, match=r"adapters can't be read \(Not a directory\)"):
             ask()
-    assert ("stranger", tone.root / "adapters") in [(found.kind, found.path) for found in tone.doctor(repair=True)]
+    assert ("unexpected", tone.root / "adapters") in [(found.kind, found.path) for found in tone.doctor(repair=True)]
 
 
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:

@@ -63,6 +63,6 @@ def test_doctor_tells_of_digits_that_are_no_number(tone: Registry, place: str) -
     parent = tone.root / "adapters/acme/tone" / place
     for name in ("0", "007", str(HIGHEST + 1)):
         (parent / name).mkdir()
-    told = [found for found in tone.doctor(repair=True) if found.kind == "stranger"]
+    told = [found for found in tone.doctor(repair=True) if found.kind == "unexpected"]
     assert [found.path.name for found in told] == ["0", "007", str(HIGHEST + 1)]
     assert all(not found.repairable and found.path.is_dir() for found in told)

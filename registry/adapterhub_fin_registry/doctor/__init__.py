@@ -1,7 +1,7 @@
-"""What is wrong with a registry beyond its files' bytes: each finding explained, and repaired where that is safe.
+"""Check the structure of a registry, explain each finding, and repair what is safe to repair.
 
-A check yields what it finds with the way to mend it, or with none where a person must decide. No check hashes files:
-that is what `verify` does.
+A check yields its findings, each with its repair; a finding that a person must decide has none. No check hashes files:
+`verify` does that.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from adapterhub_fin_registry.doctor.checks import (
     identity,
     leftovers,
     marks,
-    strangers,
+    unexpected_entries,
     versions,
 )
 from adapterhub_fin_registry.doctor.fingerprints import fingerprints
 from adapterhub_fin_registry.doctor.rights import modes, unreadable
-from adapterhub_fin_registry.doctor.visit import Examined, Finding, Found, Visit
+from adapterhub_fin_registry.doctor.visit import Examined, Finding, Findings, Visit
 from adapterhub_fin_registry.errors import AdapterHubError
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.storage.garbage import GRACE
 
 __all__ = ["Finding", "examine"]
 
-CHECKS: Final[tuple[Callable[[Visit], Found], ...]] = (
+CHECKS: Final[tuple[Callable[[Visit], Findings], ...]] = (
     unreadable,
     identity,
     leftovers,
@@ -36,13 +36,17 @@ CHECKS: Final[tuple[Callable[[Visit], Found], ...]] = (
     versions,
     aliases,
     fingerprints,
-    strangers,
+    unexpected_entries,
     marks,  # last: every repair above writes marks
 )
 
 
 def examine(registry: Examined, disk: Disk, *, repair: bool = False, grace: timedelta = GRACE) -> list[Finding]:
-    """Everything that is wrong, each repaired where that is wanted and possible; an empty list is a clean bill."""
+    """Return everything that is wrong; an empty list means that nothing is.
+
+    With `repair`, what is repairable is repaired. Work in progress counts as dead if nothing was written there for
+    `grace`.
+    """
     visit = Visit(registry, disk, grace)
     findings = []
     for check in CHECKS:

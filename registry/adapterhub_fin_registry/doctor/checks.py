@@ -1,4 +1,7 @@
-"""Each version's manifest, record and tombstone, and the aliases that name versions."""
+"""Check versions, aliases, the registry's id, change marks, leftovers and unexpected entries.
+
+Each check is a generator of findings, each with its repair.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 from adapterhub_fin_registry.doctor.visit import (
     Finding,
-    Found,
+    Findings,
     Visit,
     alias_names,
     by_hand,
@@ -25,7 +28,7 @@ from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.safe_read import ABSENT, HIGHEST, entries, is_there, misnumbered, read_object
 from adapterhub_fin_registry.model.reference import is_segment
 from adapterhub_fin_registry.search.version_reader import damage
-from adapterhub_fin_registry.storage.garbage import KEPT, Leftover, collect, is_buried
+from adapterhub_fin_registry.storage.garbage import TOMBSTONE, Leftover, collect, is_buried
 from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
 from adapterhub_fin_registry.storage.learnt import read_learnt
 from adapterhub_fin_registry.storage.name_folder import NameFolder, is_unknown, mark_of
@@ -33,8 +36,8 @@ from adapterhub_fin_registry.storage.name_folder import name_folders as all_name
 from adapterhub_fin_registry.storage.transaction import Transaction, author, now
 
 
-def versions(visit: Visit) -> Found:
-    """Versions without a manifest, a record of their place or a tombstone that can be read; and damaged ones."""
+def versions(visit: Visit) -> Findings:
+    """Find versions that are damaged, incomplete, or have a wrong record or tombstone."""
     for name_folder in visit.name_folders():
         for number in name_folder.numbers():
             try:
@@ -44,33 +47,35 @@ def versions(visit: Visit) -> Found:
                 yield Finding("damaged", folder, str(error), "restore it from a copy", repairable=False), by_hand
 
 
-def _version(visit: Visit, name_folder: NameFolder, number: int) -> Found:
+def _version(visit: Visit, name_folder: NameFolder, number: int) -> Findings:
     folder = name_folder.versions_folder / str(number)
-    if is_there(folder / KEPT):
+    if is_there(folder / TOMBSTONE):
         if not is_buried(folder):
             means = "the tombstone can't be read, or is that of another version"
-            remedy = f"remove {KEPT} if the version is to stay, or delete the folder's other files if not"
-            yield Finding("tombstone", folder / KEPT, means, remedy, repairable=False), by_hand
+            remedy = f"remove {TOMBSTONE} if the version is to stay, or delete the folder's other files if not"
+            yield Finding("tombstone", folder / TOMBSTONE, means, remedy, repairable=False), by_hand
     elif folder.is_dir() and not folder.is_symlink() and not entries(folder):
-        means = "an empty folder in the place of a version: a copy made by other means began and did not end"
+        means = "an empty folder instead of a version: a copy made by other means was interrupted"
         yield (
             Finding("empty", folder, means, "remove it"),
-            visit.mending(name_folder.folder, lambda c: c.disk.remove(folder)),
+            visit.repair_of(name_folder.folder, lambda c: c.disk.remove(folder)),
         )
     elif not os.path.lexists(folder / "manifest.json"):
-        means = "files without a manifest are no version: a copy made by other means did not end"
+        means = "files without a manifest are no version: a copy made by other means was interrupted"
         yield Finding("incomplete", folder, means, "copy it again, or remove the folder", repairable=False), by_hand
     elif (record := _misplaced(name_folder, number)) is not None:
         reference = f"{name_folder.name}@{number}"
         means = f"the record is missing, or names another version than {reference}: the folder was copied here"
         yield (
-            Finding("record", folder / "record.json", means, "write a record of this place, which keeps what it said"),
-            visit.mending(name_folder.folder, lambda change: change.rewrite(folder / "record.json", _written(record))),
+            Finding("record", folder / "record.json", means, "write a correct record, which keeps what it said"),
+            visit.repair_of(
+                name_folder.folder, lambda change: change.rewrite(folder / "record.json", _written(record))
+            ),
         )
     try:
         read_learnt(folder, visit.registry.id)
     except Corrupted as error:
-        remove = visit.mending(name_folder.folder, lambda change: change.disk.remove(folder / LEARNT))
+        remove = visit.repair_of(name_folder.folder, lambda change: change.disk.remove(folder / LEARNT))
         yield (
             Finding("learnt", folder / LEARNT, str(error), "remove it: what was seen in training is unknown then"),
             remove,
@@ -88,25 +93,22 @@ def _written(record: dict[str, object]) -> bytes:
 
 
 def _misplaced(name_folder: NameFolder, number: int) -> dict[str, object] | None:
-    """The record that a version should have; None where it has it."""
-    place = {"name": name_folder.name, "version": number}
+    """Return the record that a version should have; None if it has it."""
+    identity = {"name": name_folder.name, "version": number}
     try:
-        said = read_object(name_folder.versions_folder / str(number) / "record.json")
+        record = read_object(name_folder.versions_folder / str(number) / "record.json")
     except ABSENT:
-        return {**place, "added_at": now(), "added_by": author(), "origin": {"found_by": "doctor"}}
+        return {**identity, "added_at": now(), "added_by": author(), "origin": {"found_by": "doctor"}}
     except Corrupted:
-        return None  # it is damaged, which another check says
-    if said.items() >= place.items():
+        return None  # it is damaged, which another check reports
+    if record.items() >= identity.items():
         return None
-    return {
-        **said,
-        **place,
-        "origin": {"copied_from": f"{said.get('name')}@{said.get('version')}", "origin": said.get("origin")},
-    }
+    source = f"{record.get('name')}@{record.get('version')}"
+    return {**record, **identity, "origin": {"copied_from": source, "origin": record.get("origin")}}
 
 
-def aliases(visit: Visit) -> Found:
-    """Aliases that can't be read, or name a version that isn't there."""
+def aliases(visit: Visit) -> Findings:
+    """Find aliases that can't be read, or that name a version that doesn't exist."""
     for name_folder in visit.name_folders():
         for alias in alias_names(name_folder):
             path = name_folder.folder / "aliases" / alias
@@ -122,15 +124,15 @@ def aliases(visit: Visit) -> Found:
             yield finding, partial(visit.registry.set_alias, name_folder.name, alias, None)
 
 
-def identity(visit: Visit) -> Found:
+def identity(visit: Visit) -> Findings:
     """Find a registry that holds adapters and has no id."""
     if visit.name_folders() and not (visit.root / "registry.json").exists():
-        means = "the registry has lost its id, by which caches know it"
+        means = "the registry has lost the id by which caches know it"
         finding = Finding("identity", visit.root / "registry.json", means, "give it a new one")
-        yield finding, visit.mending(visit.root, Transaction.identify)
+        yield finding, visit.repair_of(visit.root, Transaction.identify)
 
 
-def marks(visit: Visit) -> Found:
+def marks(visit: Visit) -> Findings:
     """Find change marks that are missing, or older than what they stand for."""
     name_folders = visit.name_folders()
     for name_folder in name_folders:
@@ -144,85 +146,86 @@ def marks(visit: Visit) -> Found:
         )
 
 
-def _mark(visit: Visit, folder: Path, below: Iterable[Path]) -> Found:
+def _mark(visit: Visit, folder: Path, below: Iterable[Path]) -> Findings:
     path = folder / "changed"
-    mend = visit.mending(folder, lambda change: None)
+    mend = visit.repair_of(folder, lambda change: None)
     if path.is_dir() and not path.is_symlink():
-        means = "a folder has the place of the mark, so that nothing here can be changed"
+        means = "there is a folder instead of the mark, so that nothing here can be changed"
         yield Finding("mark", path, means, "remove that folder", repairable=False), by_hand
     elif is_unknown(mark_of(folder)):
-        means = "a change was broken off, or made by other means: no index can tell what it has seen"
+        means = "a change was interrupted, or made by other means: no index can tell what it has seen"
         yield Finding("mark", path, means, "write a new mark"), mend
-    elif max(map(changed_at, below), default=0) > changed_at(path):  # every change of ours ends with the mark
+    elif max(map(changed_at, below), default=0) > changed_at(path):  # each of our own changes ends by writing the mark
         means = "something here was copied or altered by other means: an index may not have seen it"
-        yield Finding("copy", path, means, "write a new mark, by which every index notices"), mend
+        yield Finding("copy", path, means, "write a new mark, so that every index notices"), mend
 
 
-def leftovers(visit: Visit) -> Found:
-    """What `gc` would remove."""
+def leftovers(visit: Visit) -> Findings:
+    """Find what `gc` would remove."""
     meaning = {
-        "workshop": "work that died before it was done; nothing refers to it",
-        "remains": "a deletion that was broken off: the tombstone stands, and the rest of the version is still there",
+        "workshop": "work that was interrupted before it was done; nothing refers to it",
+        "remains": "an interrupted deletion: the tombstone is there, and so is the rest of the version",
     }
     try:
-        found = collect(visit.disk, visit.root, grace=visit.grace, dry_run=True)
+        found_leftovers = collect(visit.disk, visit.root, grace=visit.grace, dry_run=True)
     except Corrupted:
-        return  # where work is done can't be listed, which another check says
-    for left in found:
-        finding = Finding(left.kind, left.path, meaning[left.kind], "remove it, as `ahf gc` does")
-        yield finding, partial(_clear, visit, left)
+        return  # another check reports that the folder of unfinished work can't be listed
+    for leftover in found_leftovers:
+        finding = Finding(leftover.kind, leftover.path, meaning[leftover.kind], "remove it, as `ahf gc` does")
+        yield finding, partial(_clear, visit, leftover)
 
 
-def _clear(visit: Visit, left: Leftover) -> None:
-    if any(each.path == left.path and not each.removed for each in collect(visit.disk, visit.root, grace=visit.grace)):
+def _clear(visit: Visit, leftover: Leftover) -> None:
+    collected = collect(visit.disk, visit.root, grace=visit.grace)
+    if any(other.path == leftover.path and not other.removed for other in collected):
         raise ReadOnly("it belongs to another user, who can remove it")
 
 
-def strangers(visit: Visit) -> Found:
-    """Folders and files that no name, number or work of the registry's has, and links in place of folders."""
+def unexpected_entries(visit: Visit) -> Findings:
+    """Find entries that belong to no name, number or work of the registry, and links instead of folders."""
     yield from _links(visit)
     yield from _numbers(visit)
     adapters = visit.root / "adapters"
     namespaces = folders(adapters)
     for folder in [*namespaces, *(name for space in namespaces if is_segment(space.name) for name in folders(space))]:
         if not is_segment(folder.name):
-            means = "this folder's name is outside the grammar, so that nothing in it can be found"
+            means = "this folder's name isn't valid, so that nothing in it can be found"
             remedy = "rename it in lower-case letters and digits, or remove it"
-            yield Finding("stranger", folder, means, remedy, repairable=False), by_hand
+            yield Finding("unexpected", folder, means, remedy, repairable=False), by_hand
         elif stat.S_ISLNK(mode_of(folder)):
-            means = "this is a link, and no link leads out of a registry: nothing in it is listed"
-            yield Finding("stranger", folder, means, "copy the folder itself here", repairable=False), by_hand
+            means = "this is a link, which could lead out of the registry: nothing in it is listed"
+            yield Finding("unexpected", folder, means, "copy the folder itself here", repairable=False), by_hand
 
 
-def _numbers(visit: Visit) -> Found:
+def _numbers(visit: Visit) -> Findings:
     for parent in _inner(visit.root):
         try:
             wrong = misnumbered(parent)
         except Corrupted:
-            continue  # which another check says
+            continue  # another check reports it
         for name in wrong:
-            means = f"this is no number of a list, which counts from 1 to {HIGHEST}: nothing in it can be found"
-            yield Finding("stranger", parent / name, means, "give it a free number", repairable=False), by_hand
+            means = f"this isn't a valid number, which is from 1 to {HIGHEST}: nothing in it can be found"
+            yield Finding("unexpected", parent / name, means, "give it a free number", repairable=False), by_hand
 
 
-def _links(visit: Visit) -> Found:
+def _links(visit: Visit) -> Findings:
     for path in (visit.root / "tmp", visit.root / "adapters", *_inner(visit.root)):
         if (mode := mode_of(path)) and not stat.S_ISDIR(mode):
-            means = "this is a link, or a file, where a folder belongs: nothing is read or written through it"
-            yield Finding("stranger", path, means, "put a folder in its place", repairable=False), by_hand
-    tmp, known = visit.root / "tmp", visit.workshops()
+            means = "this is a link or a file instead of a folder: nothing is read or written through it"
+            yield Finding("unexpected", path, means, "put a folder in its place", repairable=False), by_hand
+    tmp, workshops = visit.root / "tmp", visit.workshops()
     for path in () if tmp.is_symlink() else listed(tmp):
-        if path not in known:
-            means = "no work of the registry's has such a name"
-            yield Finding("stranger", path, means, "move it elsewhere, or remove it", repairable=False), by_hand
+        if path not in workshops:
+            means = "the registry gives no unfinished work such a name"
+            yield Finding("unexpected", path, means, "move it elsewhere, or remove it", repairable=False), by_hand
 
 
 def _inner(root: Path) -> Iterator[Path]:
-    """The folders within a name that hold its numbered lists."""
+    """Yield the folders within each name that hold its numbered lists."""
     try:
         listed_folders = all_name_folders(root)
     except Corrupted:
-        return  # which another check says
+        return  # another check reports it
     for name_folder in listed_folders:
         aliases = name_folder.folder / "aliases"
         yield from (name_folder.versions_folder, aliases, *(aliases / alias for alias in alias_names(name_folder)))

@@ -1,4 +1,4 @@
-"""Who may read and write what."""
+"""Check the permissions of a registry: who may read it, and who may write it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from adapterhub_fin_registry.doctor.visit import Finding, Found, Visit, by_hand, everything, mode_of
+from adapterhub_fin_registry.doctor.visit import Finding, Findings, Visit, by_hand, everything, mode_of
 
 
-def unreadable(visit: Visit) -> Found:
-    """What this user may not read."""
+def unreadable(visit: Visit) -> Findings:
+    """Find what this user may not read."""
     adapters = visit.root / "adapters"
-    below = (Path(place, name) for place, folders, files in os.walk(adapters) for name in (*folders, *files))
+    below = (Path(parent, name) for parent, folders, files in os.walk(adapters) for name in (*folders, *files))
     for path in (visit.root / "changed", visit.root / "tmp", adapters, *below):
         mode = mode_of(path)
         needed = os.R_OK | os.X_OK if stat.S_ISDIR(mode) else os.R_OK
         if mode and not stat.S_ISLNK(mode) and not os.access(path, needed):
-            means = "this user may not read it, so that whatever needs it passes over what it is part of"
+            means = "this user may not read it, so that the version or name that it belongs to is skipped"
             remedy = "ask its owner for the right to read it"
             yield Finding("unreadable", path, means, remedy, repairable=False), by_hand
 
 
-def modes(visit: Visit) -> Found:
-    """What others may write, or reach while it is built."""
-    if sys.platform == "win32":  # which has no such bits
+def modes(visit: Visit) -> Findings:
+    """Find what other users may write, or reach while it is being built."""
+    if sys.platform == "win32":  # Windows has no such mode bits
         return
     tmp = visit.root / "tmp"
     for path in visit.workshops():
@@ -37,7 +37,7 @@ def modes(visit: Visit) -> Found:
         visit.root,
         tmp,
         visit.root / "adapters",
-        *(place for name_folder in visit.name_folders() for place in everything(name_folder)),
+        *(path for name_folder in visit.name_folders() for path in everything(name_folder)),
     ):
         mode = mode_of(path)
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not stat.S_ISLNK(mode):
@@ -46,4 +46,4 @@ def modes(visit: Visit) -> Found:
 
 
 def _restricting(visit: Visit, path: Path, mode: int) -> Callable[[], object]:
-    return visit.mending(visit.root, lambda change: change.disk.restrict(path, mode))
+    return visit.repair_of(visit.root, lambda change: change.disk.restrict(path, mode))

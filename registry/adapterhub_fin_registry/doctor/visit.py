@@ -1,4 +1,4 @@
-"""One examination of a registry: what it walks over, and what it may find."""
+"""Hold what the checks of one examination share: the registry, its findings and its paths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adapterhub_fin_registry.storage.transaction import Transaction, changing
 
 
 class Examined(Protocol):
-    """What an examination needs of the registry: where it is, and the changes that mend it."""
+    """Describe what an examination needs of the registry: its root and id, and the changes that repair it."""
 
     @property
     def root(self) -> Path: ...
@@ -30,9 +30,10 @@ class Examined(Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: its kind and place, what it means, what mends it, and whether that was done.
+    """Describe one thing that is wrong.
 
-    Where `repairable` is False only a person can tell what to do.
+    `means` says what is wrong, and `remedy` what repairs it. If `repairable` is False, only a person can decide what to
+    do.
     """
 
     kind: str
@@ -45,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Visit:
-    """One examination of one registry."""
+    """Represent one examination of one registry. `grace` is the age from which unfinished work counts as dead."""
 
     registry: Examined
     disk: Disk
@@ -53,42 +54,45 @@ class Visit:
 
     @property
     def root(self) -> Path:
-        """The registry's folder."""
+        """Return the registry's folder."""
         return self.registry.root
 
     def name_folders(self) -> list[NameFolder]:
-        """Every name whose versions can be listed; of the others `unreadable` and `strangers` tell."""
+        """Return every name whose versions can be listed.
+
+        The checks `unreadable` and `unexpected_entries` report the others.
+        """
         try:
             return listable(self.root)
         except Corrupted:
             return []
 
     def workshops(self) -> list[Path]:
-        """What is being built, or was, as far as it can be listed."""
+        """Return the folders in which something is, or was, being built; empty if they can't be listed."""
         try:
             return workshops(self.root)
         except Corrupted:
             return []
 
-    def mending(self, folder: Path, mend: Callable[[Transaction], object]) -> Callable[[], object]:
-        """A repair under a name's folder, between two marks."""
+    def repair_of(self, folder: Path, mend: Callable[[Transaction], object]) -> Callable[[], object]:
+        """Return a repair that runs a function under a name's folder, between two change marks."""
 
-        def done() -> None:
+        def run() -> None:
             with changing(self.disk, self.root, folder) as change, change.marked():
                 mend(change)
 
-        return done
+        return run
 
 
-Found: TypeAlias = Iterator[tuple[Finding, Callable[[], object]]]  # with what mends each
+Findings: TypeAlias = Iterator[tuple[Finding, Callable[[], object]]]  # each with the function that repairs it
 
 
 def by_hand() -> None:
-    """Nothing is mended: a person must decide."""
+    """Do nothing: a person must decide what to repair."""
 
 
 def mode_of(path: Path) -> int:
-    """The mode of what is at a path; 0 where nothing is, or not any more."""
+    """Return the mode of a path; 0 if nothing is there."""
     try:
         return path.lstat().st_mode
     except OSError:
@@ -96,7 +100,7 @@ def mode_of(path: Path) -> int:
 
 
 def changed_at(path: Path) -> int:
-    """When what is at a path was last changed, which nobody can set back; 0 where nothing is, or not any more."""
+    """Return a path's ctime in nanoseconds, which nobody can set back; 0 if nothing is there."""
     try:
         return path.lstat().st_ctime_ns
     except OSError:
@@ -104,29 +108,29 @@ def changed_at(path: Path) -> int:
 
 
 def everything(name_folder: NameFolder) -> Iterator[Path]:
-    """Everything under a name, its folder left out, and no link followed."""
-    for place, folders, files in os.walk(name_folder.folder):
+    """Yield every path under a name, without its folder; no link is followed."""
+    for parent, folders, files in os.walk(name_folder.folder):
         for name in (*folders, *files):
-            yield Path(place, name)
+            yield Path(parent, name)
 
 
 def folders(parent: Path) -> list[Path]:
-    """The folders in a folder, but for hidden ones."""
-    # Not by a Path, which raises where a folder may be listed and not entered.
+    """Return the folders in a folder, without hidden ones."""
+    # os.path.isdir, since Path.is_dir raises if the folder may be listed but not entered.
     return [path for path in listed(parent) if os.path.isdir(path) and not path.name.startswith(".")]  # noqa: PTH112
 
 
 def listed(parent: Path) -> list[Path]:
-    """What is in a folder; nothing where that can't be listed."""
+    """Return the paths in a folder, sorted; empty if it can't be listed."""
     try:
         return sorted(parent / name for name in entries(parent))
     except Corrupted:
-        return []  # which another check says
+        return []  # another check reports it
 
 
 def alias_names(name_folder: NameFolder) -> list[str]:
-    """The aliases of a name; none where they can't be listed."""
+    """Return the aliases of a name; empty if they can't be listed."""
     try:
         return name_folder.alias_names()
     except Corrupted:
-        return []  # which another check says
+        return []  # another check reports it

@@ -1,1 +1,1 @@
-"""Versions on disk: add, resolve, verify, delete and trace them."""
+"""Handle versions on disk: add, resolve, verify, delete and trace them."""

@@ -1,4 +1,4 @@
-"""What dead work and half-finished deletions left behind, found and removed; in doubt it stays."""
+"""Find and remove what interrupted work and deletions left behind; in doubt, keep it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
 from adapterhub_fin_registry.storage.transaction import changing
 
 GRACE: Final = timedelta(days=1)
-KEPT: Final = "deleted.json"
+TOMBSTONE: Final = "deleted.json"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that nobody will need again: a `workshop` of dead work, or the `remains` of a deleted version."""
+    """Represent something that is no longer needed: the `workshop` of dead work, or the `remains` of a deletion."""
 
     kind: Literal["workshop", "remains"]
     path: Path
@@ -35,8 +35,12 @@ class Leftover:
 
 
 def collect(disk: Disk, root: Path, *, grace: timedelta = GRACE, dry_run: bool = False) -> list[Leftover]:
-    """Remove what was left behind, or only list it; what belongs to another user is listed and stays."""
-    found = [*_workshops(disk, root, grace, dry_run)]
+    """Remove leftovers, or only list them with `dry_run`.
+
+    Work counts as dead if nothing was written there for `grace`. What belongs to another user is listed and kept.
+    Raises Corrupted if ROOT/tmp is a link or can't be listed, and WriteFailed if the disk refuses a change.
+    """
+    leftovers = [*_workshops(disk, root, grace, dry_run)]
     for name_folder, folder in remains(root):
         size, removed = _size(folder), not dry_run
         if not dry_run:
@@ -45,26 +49,32 @@ def collect(disk: Disk, root: Path, *, grace: timedelta = GRACE, dry_run: bool =
                     change.clear(folder)
             except ReadOnly:  # another user's
                 removed = False
-        found.append(Leftover("remains", folder, size, removed))
-    return found
+        leftovers.append(Leftover("remains", folder, size, removed))
+    return leftovers
 
 
 def abandoned(root: Path, before: float) -> list[Path]:
-    """What lies under ROOT/tmp and in which nothing was written after an instant, in seconds since 1970."""
+    """Return what lies under ROOT/tmp and was last written at or before an instant, in seconds since 1970.
+
+    Raises Corrupted if ROOT/tmp is a link or can't be listed.
+    """
     return [path for path in workshops(root) if _newest(path) <= before]
 
 
 def workshops(root: Path) -> list[Path]:
-    """What is being built, or was; Corrupted where ROOT/tmp is a link, or can't be listed.
+    """Return the folders under ROOT/tmp in which something is, or was, being built.
 
-    Nothing is a workshop whose name no process of ours gave it.
+    Only entries named as this package names them count. Raises Corrupted if ROOT/tmp is a link or can't be listed.
     """
     refuse_links(root, root / "tmp")
     return sorted(root / "tmp" / name for name in entries(root / "tmp") if _UUID.fullmatch(name))
 
 
 def remains(root: Path) -> Iterator[tuple[NameFolder, Path]]:
-    """Each version with a tombstone and something beside it, where there is no doubt that it was to be deleted."""
+    """Yield each version that has a tombstone and other files, and whose deletion is certain.
+
+    Raises Corrupted if the names can't be listed.
+    """
     for name_folder in listable(root):
         for number in name_folder.numbers():
             folder = name_folder.versions_folder / str(number)
@@ -73,13 +83,18 @@ def remains(root: Path) -> Iterator[tuple[NameFolder, Path]]:
 
 
 def is_buried(folder: Path) -> bool:
-    """Whether a version's folder holds a tombstone, and that of this very version where its manifest is still there."""
+    """Return whether a version's folder holds a tombstone.
+
+    If the manifest is still there, the tombstone must be that of this very version.
+    """
     try:
-        digest = read_object(folder / KEPT).get("digest")
-        held = digest_of(read_small(folder / "manifest.json")) if os.path.lexists(folder / "manifest.json") else digest
+        digest = read_object(folder / TOMBSTONE).get("digest")
+        current = (
+            digest_of(read_small(folder / "manifest.json")) if os.path.lexists(folder / "manifest.json") else digest
+        )
     except (Corrupted, OSError):
         return False
-    return isinstance(digest, str) and held == digest
+    return isinstance(digest, str) and current == digest
 
 
 def _workshops(disk: Disk, root: Path, grace: timedelta, dry_run: bool) -> Iterator[Leftover]:
@@ -88,14 +103,14 @@ def _workshops(disk: Disk, root: Path, grace: timedelta, dry_run: bool) -> Itera
             yield Leftover("workshop", path, _size(path), False)
         return
     with changing(disk, root, root) as change:
-        # The disk's own clock: that of this machine may be another.
-        moment = change.workshop.stat().st_mtime
-        for number, path in enumerate(abandoned(root, moment - grace.total_seconds())):
+        # Now by the disk's own clock, since this machine's may differ.
+        disk_now = change.workshop.stat().st_mtime
+        for number, path in enumerate(abandoned(root, disk_now - grace.total_seconds())):
             if path == change.workshop:
                 continue
             size = _size(path)
             try:
-                # In one step: whoever is still building there finds it gone, and no half of it.
+                # Moved in one step: a process that is still building there finds all of it gone, never a part.
                 removed = disk.claim(path, change.workshop / str(number))
             except FileNotFoundError:
                 continue
@@ -105,9 +120,9 @@ def _workshops(disk: Disk, root: Path, grace: timedelta, dry_run: bool) -> Itera
 
 
 def _size(tree: Path) -> int:
-    """The bytes of what may be looked at, but for a tombstone."""
+    """Return the bytes of all files that may be looked at, without a tombstone's."""
     try:
-        return sum(path.lstat().st_size for path in _tree(tree) if path.name != KEPT and not path.is_dir())
+        return sum(path.lstat().st_size for path in _tree(tree) if path.name != TOMBSTONE and not path.is_dir())
     except OSError:
         return 0
 
@@ -115,7 +130,7 @@ def _size(tree: Path) -> int:
 def _newest(tree: Path) -> float:
     try:
         return max((path.lstat().st_mtime for path in _tree(tree)), default=float("inf"))
-    except OSError:  # gone meanwhile, or not ours to look into: not known to be old
+    except OSError:  # it is gone by now, or may not be read: it isn't known to be old
         return float("inf")
 
 

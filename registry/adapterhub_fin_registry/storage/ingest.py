@@ -1,4 +1,4 @@
-"""Taking a folder in: what it may hold, its copy and its hashes, what the manifest then says of it, and its number."""
+"""Store a folder as a version: check its contents, copy and hash it, complete its manifest, and give it a number."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.storage.transaction import Transaction
 from adapterhub_fin_registry.trust.signatures import Signature
 
-_GIVEN: Final = HIGHEST // 2  # the highest number that a store may give: no store can use up those of a registry
+# The highest number that a store may choose, so that no store can use up the numbers of a registry.
+_HIGHEST_GIVEN: Final = HIGHEST // 2
 
 if TYPE_CHECKING:
     Check = Callable[[Manifest, Path], object]
 
 
 def take_in(disk: Disk, folder: Path, target: Path, manifest: Manifest) -> Manifest:
-    """Copy a folder to an empty one and give the manifest completed with its files and tensors."""
+    """Copy a folder to an empty one and return the manifest, completed with its files and tensors.
+
+    Raises NotAnAdapter if the folder can't be stored, Corrupted if it differs from the manifest, and BadManifest if the
+    result isn't valid.
+    """
     paths = _contents(folder)
     files = tuple(_copy(disk, folder, path, target) for path in paths)
     tensors = _tensors(folder, target, paths)
@@ -37,17 +42,20 @@ def take_in(disk: Disk, folder: Path, target: Path, manifest: Manifest) -> Manif
             f"the manifest of {folder} would have {len(data)} bytes, beyond the {SMALL} that one may have: store fewer "
             "tensors, or shorter options of its method"
         )
-    return Manifest.parse(data)  # again, so that nothing is stored that couldn't be read back
+    return Manifest.parse(data)  # parsed again, so that nothing is stored that can't be read back
 
 
 def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None:
-    """Ask every check; one that fails for whatever reason has refused."""
+    """Run every check on a manifest and its files.
+
+    Raises what a check raises if that is Refused, and PolicyViolation if a check fails with any other error.
+    """
     for check in checks:
         try:
             check(manifest, files)
         except Refused:
             raise
-        except Exception as error:  # a veto that breaks must stop the add, whatever broke it
+        except Exception as error:  # a broken check must stop the add, whatever the error
             name = f"{getattr(check, '__module__', '?')}.{getattr(check, '__qualname__', type(check).__name__)}"
             raise PolicyViolation(
                 f"the check {name} failed with {type(error).__name__} ({error}), which counts as a no: mend it or "
@@ -63,35 +71,38 @@ def store(
     record: Mapping[str, Any],
     number: int | None,
 ) -> tuple[Version, bool]:
-    """The version that what was built becomes, or already is, and whether it is new.
+    """Store what was built as the next version; return the version, and whether it is new.
 
-    `number` is taken where it is free, and leaves enough for those to come.
+    If the name holds the same manifest already, that version is returned. `number` is used if it is free and not too
+    high. Raises Refused after the highest number.
     """
     data = manifest.canonical()
     used = name_folder.numbers()
-    if there := name_folder.holding(data, used):
-        return there, False
+    if existing := name_folder.holding(data, used):
+        return existing, False
     change.write(change.built / "manifest.json", data)
     for signature in signatures:
         change.disk.make(change.built / "signatures", change.built)
         change.write(change.built / "signatures" / signature.file_name, signature.data)
-    start = following(used) if number is None or number in used or number > _GIVEN else number
+    start = following(used) if number is None or number in used or number > _HIGHEST_GIVEN else number
 
     def before(number: int) -> None:
-        # Whoever took the number before this one may have stored this very version.
-        if number > start and (there := name_folder.holding(data, [number - 1])):
-            raise _StoredMeanwhile(there)
+        # The process that took the previous number may have stored this very version.
+        if number > start and (existing := name_folder.holding(data, [number - 1])):
+            raise _StoredMeanwhile(existing)
         change.write(change.built / "record.json", canonical({**record, "version": number}))
 
     try:
-        taken = change.append(name_folder.versions_folder, start, before)
+        new_number = change.append(name_folder.versions_folder, start, before)
     except _StoredMeanwhile as meanwhile:
         return meanwhile.version, False
-    return Version(name_folder.name, taken, manifest.digest, name_folder.versions_folder / str(taken), data), True
+    return Version(
+        name_folder.name, new_number, manifest.digest, name_folder.versions_folder / str(new_number), data
+    ), True
 
 
 class _StoredMeanwhile(Exception):
-    """Another process has just stored the version that was about to be."""
+    """Report that another process has just stored the same version."""
 
     def __init__(self, version: Version) -> None:
         super().__init__(version.reference)
@@ -105,8 +116,8 @@ def _contents(folder: Path) -> list[str]:
         paths = sorted(_walk(folder, ""))
     except OSError as error:
         raise NotAnAdapter(f"{error.filename} can't be read ({error.strerror}): mend its permissions") from error
-    if two := clash(paths):
-        raise NotAnAdapter(f"{folder} holds {two[0]!r} and {two[1]!r}, one file on some systems: rename one")
+    if pair := clash(paths):
+        raise NotAnAdapter(f"{folder} holds {pair[0]!r} and {pair[1]!r}, one file on some systems: rename one")
     if not any(path.endswith(".safetensors") for path in paths):
         raise NotAnAdapter(f"{folder} holds no .safetensors file: save the adapter's weights there as safetensors")
     return paths
@@ -148,21 +159,21 @@ def _copy(disk: Disk, folder: Path, path: str, target: Path) -> StoredFile:
 
 
 def _tensors(folder: Path, target: Path, paths: list[str]) -> tuple[Tensor, ...]:
-    found: dict[str, tuple[str, Tensor]] = {}
+    tensors: dict[str, tuple[str, Tensor]] = {}
     for path in paths:
         if PurePosixPath(path).suffix != ".safetensors":
             continue
         for name, info in read_header(target / path, str(folder / path)).items():
-            if name in found:
-                raise NotAnAdapter(f"{folder} holds the tensor {name!r} in {found[name][0]} and in {path}: keep one")
-            found[name] = (path, Tensor(name, info.dtype, info.shape))
-    return tuple(found[name][1] for name in sorted(found))
+            if name in tensors:
+                raise NotAnAdapter(f"{folder} holds the tensor {name!r} in {tensors[name][0]} and in {path}: keep one")
+            tensors[name] = (path, Tensor(name, info.dtype, info.shape))
+    return tuple(tensors[name][1] for name in sorted(tensors))
 
 
 def _must_match(folder: Path, manifest: Manifest, files: tuple[StoredFile, ...], tensors: tuple[Tensor, ...]) -> None:
-    for said, found in ((manifest.files, files), (manifest.tensors, tensors)):
-        differing = {row[0] for row in set(said) ^ set(found)}
-        if said and differing:
+    for expected, actual in ((manifest.files, files), (manifest.tensors, tensors)):
+        differing = {row[0] for row in set(expected) ^ set(actual)}
+        if expected and differing:
             raise Corrupted(
                 f"{min(differing)} in {folder} isn't what the manifest says of it: get the folder again, or "
                 "leave files and tensors out of the manifest"

@@ -1,8 +1,8 @@
-"""Which texts a version learnt from: hashes under the registry's own id, beside the version.
+"""Record which texts a version was trained on, as hashes under the registry's own id, in the version's folder.
 
-They say of rows under any name whether training saw them. They are no part of the version and never leave: a hash
-that anybody could compute would let anybody test guesses against what a desk trained on. Under another id than the one
-they were made with they say nothing.
+They tell whether training saw a row, under any name. They are no part of the version and never leave the registry: with
+hashes that anybody could compute, anybody could test guesses against a desk's training data. Under another registry id
+than the one they were made with, they tell nothing.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ _SIZE: Final = 16  # bytes of a hash: of 2**32 texts, two share one with a chanc
 
 @dataclass(frozen=True)
 class Learnt:
-    """The texts that training and validation held, as hashes."""
+    """Hold the texts of training and validation, as hashes."""
 
     key: bytes
     hashes: frozenset[bytes]
 
     def holds(self, text: str) -> bool:
-        """Whether a text is one of them; case, blanks and the like are for the caller to take away."""
+        """Return whether a text is one of them; the caller normalizes case, spaces and so on."""
         return _hash(self.key, text) in self.hashes
 
 
 def learnt_bytes(identity: str, texts: Iterable[str]) -> bytes:
-    """Return what is stored: a hash of nothing, which tells the key, the sorted hashes, and a hash of all that."""
+    """Return the bytes of the file: a hash of nothing, which identifies the key; the sorted hashes; a hash of all that.
+
+    `identity` is the registry's id.
+    """
     key = identity.encode()
     hashes = sorted({_hash(key, text) for text in texts})
     data = b"".join([_hash(key, None), *hashes])
@@ -42,9 +45,9 @@ def learnt_bytes(identity: str, texts: Iterable[str]) -> bytes:
 
 
 def read_learnt(folder: Path, identity: str | None) -> Learnt | None:
-    """Return what is beside the version in a folder; None without any, and where it was made under another id.
+    """Return the hashes in a version's folder; None if there are none, or if they were made under another id.
 
-    Raises Corrupted for a damaged file, which could say `unseen` of what was seen.
+    Raises Corrupted for a damaged file, which could report as unseen what was seen.
     """
     path = folder / NAME
     try:
@@ -60,16 +63,16 @@ def read_learnt(folder: Path, identity: str | None) -> Learnt | None:
     body, seal = data[:-_SIZE], data[-_SIZE:]
     if len(data) < 2 * _SIZE or len(data) % _SIZE or not compare_digest(seal, _seal(key, body)):
         raise Corrupted(f"{path} is damaged: restore it from a copy, or remove it, and nobody can tell what was seen")
-    return Learnt(key, frozenset(body[place : place + _SIZE] for place in range(_SIZE, len(body), _SIZE)))
+    return Learnt(key, frozenset(body[start : start + _SIZE] for start in range(_SIZE, len(body), _SIZE)))
 
 
 def is_learnt(folder: Path, data: bytes) -> bool:
-    """Whether these hashes stand beside the version in a folder."""
+    """Return whether a version's folder holds exactly these bytes."""
     try:
         with open_regular(folder / NAME) as file:
             return file.read() == data
     except OSError:
-        return False  # and so they are to be written
+        return False  # so that they are written
 
 
 def _hash(key: bytes, text: str | None) -> bytes:

@@ -1,7 +1,7 @@
-"""What a version came from and what came from it, by the digests that manifests give their parents.
+"""Trace the ancestors and descendants of a version, by the parents' digests in the manifests.
 
-A digest covers those of its parents, so that no chain of real ones closes. A manifest may claim any digest, though, and
-any number of them: a version is followed once, and no tree has more than a thousand entries.
+A digest covers those of the parents, so that real parents form no cycle. But a manifest may claim any digests, and any
+number of them: so each version is followed once, and no tree has more than a thousand entries.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
 
 LIMIT: Final = 1000
-_NO_PARENTS: Final = b'"parents":[]'  # as canonical JSON has it, so that most manifests need not be parsed
+_NO_PARENTS: Final = b'"parents":[]'  # in canonical JSON: most manifests then need not be parsed
 
 
 @dataclass(frozen=True)
 class Relative:
-    """A parent or a child of a version, with its own.
+    """Represent a parent or a child of a version, with its own relatives.
 
-    `state` is "here", "deleted", or "absent" where no version of this registry has the digest; `cut` where its own
-    relatives are left out, since it stands in the tree already or the tree is full.
+    `state` is "here", "deleted", or "absent" if no version of this registry has the digest. `cut` tells that its own
+    relatives are left out, because it is in the tree already or the tree is full.
     """
 
     digest: str
-    name: str  # of a parent: the name it had when it was used
+    name: str  # for a parent, the name it had when it was used
     role: str
     weight: float | None
     references: tuple[str, ...]
@@ -40,7 +40,7 @@ class Relative:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A version with its ancestors and its descendants."""
+    """Hold a version with its ancestors and its descendants."""
 
     version: Version
     ancestors: tuple[Relative, ...]
@@ -49,7 +49,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class _Link:
-    """One entry of a manifest's parents, read from either end."""
+    """Represent one entry of a manifest's parents, seen from either end."""
 
     digest: str
     name: str
@@ -59,7 +59,7 @@ class _Link:
 
 @dataclass
 class _Family:
-    """Every version of a registry by its digest, and who names whom as a parent."""
+    """Index every version of a registry by its digest, with its parents and children."""
 
     references: dict[str, list[str]] = field(default_factory=dict)
     deleted: dict[str, list[str]] = field(default_factory=dict)
@@ -68,7 +68,10 @@ class _Family:
 
 
 def lineage(root: Path, version: Version) -> Lineage:
-    """The lineage of a version, in one pass over the manifests of its registry."""
+    """Return the lineage of a version, by one pass over the manifests of its registry.
+
+    Raises Corrupted if the names can't be listed.
+    """
     family = _read(root)
     up, down = (_tree(family, version.digest, links) for links in (family.parents, family.children))
     return Lineage(version, up, down)
@@ -100,40 +103,41 @@ def _read_tombstone(family: _Family, name_folder: NameFolder, number: int, refer
     try:
         tombstone = read_object(name_folder.versions_folder / str(number) / "deleted.json")
     except ABSENT:
-        return  # it was never finished, or is no version's folder
+        return  # it was never completed, or isn't the folder of a version
     if isinstance(digest := tombstone.get("digest"), str):
         family.deleted.setdefault(digest, []).append(reference)
 
 
 def _links(data: Mapping[str, Any]) -> tuple[_Link, ...]:
-    found = []
+    links = []
     for parent in data["parents"][:LIMIT]:
         weight = parent.get("weight")
         number = float(weight) if isinstance(weight, int | float) else None
-        found.append(_Link(str(parent["digest"]), str(parent["name"]), str(parent["role"]), number))
-    return tuple(found)
+        links.append(_Link(str(parent["digest"]), str(parent["name"]), str(parent["role"]), number))
+    return tuple(links)
 
 
 def _tree(family: _Family, digest: str, links: Mapping[str, Sequence[_Link]]) -> tuple[Relative, ...]:
-    """The relatives of a digest; the nearest generations are laid out first, so that a full tree lacks the far ones."""
+    """Return the relatives of a digest, nearest generations first: a full tree lacks the farthest ones."""
     order = list(links.get(digest, ()))[:LIMIT]
-    near = len(order)
+    nearest = len(order)
     seen, cut, below = {digest}, set[int](), dict[int, range]()
-    place = 0
-    while place < len(order):
-        parent = order[place].digest
+    index = 0
+    while index < len(order):
+        parent = order[index].digest
         own = links.get(parent, ())
         if parent not in seen and len(order) + len(own) <= LIMIT:
-            below[place] = range(len(order), len(order) + len(own))
+            below[index] = range(len(order), len(order) + len(own))
             order += own
         elif own:
-            cut.add(place)
+            cut.add(index)
         seen.add(parent)
-        place += 1
+        index += 1
     built: dict[int, Relative] = {}
-    for place in reversed(range(len(order))):  # from the far end, since an entry's own stand behind it
-        built[place] = _relative(family, order[place], [built[each] for each in below.get(place, ())], place in cut)
-    return tuple(built[place] for place in range(near))
+    for index in reversed(range(len(order))):  # from the end, since an entry's relatives come after it
+        relatives = [built[position] for position in below.get(index, ())]
+        built[index] = _relative(family, order[index], relatives, index in cut)
+    return tuple(built[index] for index in range(nearest))
 
 
 def _relative(family: _Family, link: _Link, relatives: list[Relative], cut: bool) -> Relative:

@@ -1,4 +1,4 @@
-"""Find what shows that a moment has passed, whatever the clock says: files that were written, versions stored."""
+"""Find moments that have certainly passed, whatever the clock says: files were written, versions were stored."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from adapterhub_fin_registry.io.safe_read import read_object
 from adapterhub_fin_registry.model.knowledge import parse_instant
 from adapterhub_fin_registry.storage.name_folder import NameFolder, name_folders
 
-_NAMES: Final = 8  # those that changed last, among which the newest record is looked for
-_NUMBERS: Final = 3  # of each, the highest: a version may have been given a lower number than one before it
+_NAMES: Final = 8  # how many of the names that changed last are searched for the newest record
+_NUMBERS: Final = 3  # how many of the highest versions of each: the newest may have a lower number than an older one
 
 
-def written(*places: Path) -> Iterator[Passed]:
-    """Yield when the newest of some files, or of those in a folder, was written; nothing where none is there."""
-    for place in places:
-        found = [(_mtime(path), path) for path in _files(place)]
-        if found:
-            at, path = max(found)
-            yield Passed(at, f"{path} was written", "set the file's time with `touch`")
+def written(*paths: Path) -> Iterator[Passed]:
+    """Yield when the newest of some files was written; for a folder, the newest file in it.
+
+    A path that doesn't exist yields nothing.
+    """
+    for path in paths:
+        dated = [(_mtime(file), file) for file in _files(path)]
+        if dated:
+            at, file = max(dated)
+            yield Passed(at, f"{file} was written", "set the file's time with `touch`")
 
 
 def stored(root: Path, name: str | None = None) -> Iterator[Passed]:
-    """Yield when the newest records of a registry were written, by what they say and by their files.
+    """Yield when the newest records of a registry were written, by their contents and by their files' times.
 
-    They are those of the highest numbers under the names that changed last, and under `name`: to read every record
-    would cost each add more the more there are.
+    These are the records of the highest numbers under `name` and under the names that changed last. Reading every
+    record would make each add slower the more versions there are.
     """
     for name_folder in _changed_last(root, name):
         for number in _highest(name_folder):
@@ -41,7 +44,7 @@ def stored(root: Path, name: str | None = None) -> Iterator[Passed]:
             try:
                 at = parse_instant(str(read_object(path).get("added_at")))
             except (AdapterHubError, OSError, ValueError):
-                continue  # of a deleted version, or one that is damaged, which another check says
+                continue  # the version is deleted, or damaged, which another check reports
             yield Passed(at, f"{reference} was stored", remedy)
             yield Passed(_mtime(path), f"the record of {reference} was written", f"`touch` it, or {remedy}")
 
@@ -51,28 +54,28 @@ def _mtime(path: Path) -> datetime:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except (OverflowError, ValueError):  # a time beyond the calendar
         return datetime.max.replace(tzinfo=UTC)
-    except OSError:  # gone meanwhile
+    except OSError:  # it is gone by now
         return datetime.min.replace(tzinfo=UTC)
 
 
-def _files(place: Path) -> list[Path]:
+def _files(path: Path) -> list[Path]:
     try:
-        if not place.is_dir():
-            return [place] if place.is_file() else []
-        with os.scandir(place) as entries:
+        if not path.is_dir():
+            return [path] if path.is_file() else []
+        with os.scandir(path) as entries:
             return [Path(entry.path) for entry in entries if entry.is_file()]
     except OSError:
-        return []  # what can't be read is told by whoever reads it
+        return []  # whoever reads it reports that it can't be read
 
 
 def _changed_last(root: Path, name: str | None) -> list[NameFolder]:
     try:
-        found = name_folders(root)
+        changed = name_folders(root)
     except Corrupted:
-        found = []  # what can't be listed is told by whoever lists it
-    found.sort(key=lambda name_folder: _mtime(name_folder.folder / "changed"), reverse=True)
-    here = [] if name is None else [NameFolder(root, name)]
-    return [*here, *(name_folder for name_folder in found[:_NAMES] if name_folder.name != name)]
+        changed = []  # whoever lists it reports that it can't be listed
+    changed.sort(key=lambda name_folder: _mtime(name_folder.folder / "changed"), reverse=True)
+    first = [] if name is None else [NameFolder(root, name)]
+    return [*first, *(name_folder for name_folder in changed[:_NAMES] if name_folder.name != name)]
 
 
 def _highest(name_folder: NameFolder) -> list[int]:

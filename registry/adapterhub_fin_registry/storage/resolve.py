@@ -1,4 +1,4 @@
-"""From a reference, and perhaps a date, to one version or to an error that says why not."""
+"""Resolve a reference, with a date or without, to one version."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ Names = Callable[[], Sequence[str]]
 
 
 def newest(name_folder: NameFolder, names: Names) -> Version:
-    """The highest version that is neither yanked nor deleted."""
+    """Return the highest version that is neither yanked nor deleted.
+
+    `names` gives the registry's names, for hints. Raises NotFound if there is none.
+    """
     for version in name_folder.choosable():
         return version
     raise missing(name_folder, names)
 
 
 def newest_as_of(name_folder: NameFolder, names: Names, as_of: datetime, include_base: bool) -> Version:
-    """The version, neither yanked nor deleted, that knew most of those that knew nothing from as_of on."""
+    """Return the version that knows most of those that knew nothing from as_of on; yanked ones don't count.
+
+    Raises NotFound if the name has no version to choose, and LookAhead if all of them knew too much.
+    """
     candidates = list(name_folder.choosable())
     if not candidates:
         raise missing(name_folder, names)
@@ -38,23 +44,26 @@ def newest_as_of(name_folder: NameFolder, names: Names, as_of: datetime, include
 
 
 def exact(name_folder: NameFolder, names: Names, reference: Reference) -> Version:
-    """The version of a number, an alias or a digest, yanked or not."""
+    """Return the version of a number, an alias or a digest, yanked or not; of a bare name, the newest.
+
+    Raises NotFound if there is none, and Corrupted if it can't be read.
+    """
     if reference.digest is not None:
-        found = name_folder.by_digest(reference.digest)
+        version = name_folder.by_digest(reference.digest)
     elif reference.alias is not None:
-        found = _aliased(name_folder, names, reference.alias)
+        version = _aliased(name_folder, names, reference.alias)
     elif reference.version is not None:
-        found = name_folder.version(reference.version)
+        version = name_folder.version(reference.version)
     else:
-        found = newest(name_folder, names)
-    if found is None:
+        version = newest(name_folder, names)
+    if version is None:
         raise missing(name_folder, names, reference)
-    found.knows_until()  # a manifest that can't be read is Corrupted here, and not where it is used
-    return found
+    version.knows_until()  # raises Corrupted here, and not later where the manifest is used
+    return version
 
 
 def check_as_of(version: Version, as_of: datetime, include_base: bool) -> None:
-    """Refuse a version that was asked for by number, alias or digest and knew too much."""
+    """Raise LookAhead if a version that was asked for by number, alias or digest knew something from as_of on."""
     end = version.knows_until(include_base)
     if end >= as_of:
         raise LookAhead(
@@ -64,18 +73,18 @@ def check_as_of(version: Version, as_of: datetime, include_base: bool) -> None:
 
 
 def missing(name_folder: NameFolder, names: Names, reference: Reference | None = None) -> NotFound:
-    """What to tell a user who asked for what isn't there: the near names, or the versions that there are."""
-    there = [str(version.number) for version in name_folder.newest_first()]
-    if not there:
+    """Return the error for a name or a version that doesn't exist, with near names or the existing versions."""
+    existing = [str(version.number) for version in name_folder.newest_first()]
+    if not existing:
         near = get_close_matches(name_folder.name, names(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "list the names to see those there are"
         return NotFound(f"there is no adapter named {name_folder.name}: {hint}")
     if reference is None:
         return NotFound(
-            f"every version of {name_folder.name} is yanked or damaged: ask by number for {' or '.join(there)}"
+            f"every version of {name_folder.name} is yanked or damaged: ask by number for {' or '.join(existing)}"
         )
     aliases = sorted(name_folder.aliases())
-    choices = f"versions {', '.join(there)}" + (f" and aliases {', '.join(aliases)}" if aliases else "")
+    choices = f"versions {', '.join(existing)}" + (f" and aliases {', '.join(aliases)}" if aliases else "")
     return NotFound(f"there is no {reference}: {name_folder.name} has {choices}")
 
 

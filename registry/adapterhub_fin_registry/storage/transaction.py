@@ -1,4 +1,4 @@
-"""One change under one name: something is built apart, then takes its place between two marks."""
+"""Make one change under one name: build it apart, then move it into place between two change marks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class Transaction:
-    """A change that is being made; `built` is the folder to fill, and `folder` that of the name."""
+    """Represent a change in progress; `built` is the folder to fill, and `folder` the name's folder."""
 
     def __init__(self, disk: Disk, root: Path, folder: Path, workshop: Path) -> None:
         self.disk = disk
@@ -33,13 +33,17 @@ class Transaction:
         self.built = workshop / "built"
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file of what is being built, for all who may read under the name."""
+        """Write a file of what is being built, readable for everyone who may read the name's folder.
+
+        Raises OSError.
+        """
         self.disk.write(path, data, self.built)
 
     def append(self, parent: Path, number: int, before: Callable[[int], object] = lambda number: None) -> int:
-        """Give what was built the first free number from `number` on, under a parent.
+        """Move what was built to the first free number from `number` on, under a parent, and return that number.
 
-        `before` is told each number just before it is tried, and may give up by raising. Refused after the highest.
+        `before` is called with each number just before it is tried, and stops the change by raising. Raises Refused
+        after the highest number, Corrupted if the parent is reached through a link, and OSError.
         """
         refuse_links(self.root, parent)
         self.identify()
@@ -58,7 +62,10 @@ class Transaction:
         return number
 
     def place(self, folder: Path, name: str, data: bytes) -> None:
-        """Put a file under a name that says what it holds: where one is there already, nothing is left to do."""
+        """Move a file to a name that is derived from its contents; if that name exists, nothing is left to do.
+
+        Raises Corrupted if the folder is reached through a link, and OSError.
+        """
         refuse_links(self.root, folder)
         self.identify()
         self.disk.make(folder, self.built)
@@ -66,23 +73,27 @@ class Transaction:
         self.write(self.workshop / name, data)
         with self.marked():
             self.disk.publish(self.workshop / name, folder / name)
-            self.disk.sync(folder)  # also where another process put it there, and has not come to its fsync
+            self.disk.sync(folder)  # needed also if another process put it there but has not synced it yet
 
     def bury(self, version: Path, tombstone: bytes, before: Callable[[], object] = lambda: None) -> None:
-        """Leave a tombstone where a version was: written first, then the rest is removed.
+        """Leave a tombstone in the place of a version: write the tombstone first, then remove the rest.
 
-        `before` is called just before the tombstone stands, and may give up by raising.
+        `before` is called just before the tombstone is published, and stops the change by raising. Raises Corrupted if
+        the folder is reached through a link, and OSError.
         """
         refuse_links(self.root, version)
         self.write(self.workshop / "deleted.json", tombstone)
-        self.disk.sync(version.parent)  # or a power cut could give the number away again
+        self.disk.sync(version.parent)  # otherwise the number could be used again after a power cut
         with self.marked():
             before()
             self.disk.publish(self.workshop / "deleted.json", version / "deleted.json")
             self.clear(version)
 
     def clear(self, version: Path) -> None:
-        """Remove all but the tombstone, once that is sure to stay."""
+        """Remove everything but the tombstone, once the tombstone is durable.
+
+        Raises Corrupted if the folder is reached through a link, and OSError.
+        """
         refuse_links(self.root, version)
         self.disk.sync(version)
         for entry in sorted(version.iterdir()):
@@ -92,10 +103,11 @@ class Transaction:
 
     @contextmanager
     def marked(self) -> Iterator[None]:
-        """A change between two marks, the first of which is empty: no cache takes an empty mark for one it knows.
+        """Make a change between two marks, the first of which is empty, so that no cache mistakes it for one it knows.
 
-        The empty mark is durable before the change is made, and the full one follows when the change is durable. So
-        whenever the process dies or the power fails, a mark that a cache has seen is one of what it saw.
+        The empty mark is durable before the change is made, and the new one follows when the change is durable. So if
+        the process dies or the power fails, a mark that a cache has seen still stands for the state that the cache saw.
+        Raises OSError.
         """
         for folder in (self.folder, self.root):
             self.disk.mark(self.workshop, folder, "")
@@ -107,7 +119,10 @@ class Transaction:
                 self.disk.mark(self.workshop, folder, uuid.uuid4().hex)
 
     def rewrite(self, path: Path, data: bytes) -> None:
-        """Put a file in the place of another, which only a repair does."""
+        """Replace a file by another.
+
+        Raises Corrupted if its folder is reached through a link, and OSError.
+        """
         refuse_links(self.root, path.parent)
         fresh = self.workshop / path.name
         self.write(fresh, data)
@@ -115,20 +130,24 @@ class Transaction:
         self.disk.sync(path.parent)
 
     def identify(self) -> str:
-        """Return the registry's id, which a new one gets now; of several processes that write first, one gives it."""
+        """Return the registry's id, and create it if there is none.
+
+        Of several processes that write first, one creates it. Raises Corrupted if `registry.json` can't be read, and
+        OSError.
+        """
         identity = self.root / "registry.json"
         if identity.exists():
             return str(read_object(identity).get("id"))
         for folder in self.root.parents:
-            if os.access(folder, os.R_OK):  # else it isn't one that was made just now
+            if os.access(folder, os.R_OK):  # an unreadable folder wasn't created just now
                 self.disk.sync(folder)
         self.write(self.workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
         self.disk.publish(self.workshop / "registry.json", identity)
         return str(read_object(identity).get("id"))
 
     def _anchor(self, parent: Path) -> None:
-        # Before the first number under a parent: a folder on the way may be another process's, that was killed before
-        # its fsync. Where a number is, whoever claimed the first has done this.
+        # Needed before the first number under a parent: another process may have created a folder on the way and been
+        # killed before it synced it. If there is a number, the process that claimed the first one has done this.
         for folder in (parent, *parent.parents):
             self.disk.sync(folder)
             if folder == self.root:
@@ -136,7 +155,7 @@ class Transaction:
 
 
 def _check_number(parent: Path, number: int) -> None:
-    if number > HIGHEST:  # what was stored there would be in no list
+    if number > HIGHEST:  # no list would show a version beyond it
         raise Refused(
             f"{parent} holds the number {HIGHEST}, after which there is none: give that folder a lower one, or store "
             "under another name"
@@ -145,17 +164,18 @@ def _check_number(parent: Path, number: int) -> None:
 
 @contextmanager
 def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Transaction]:
-    """A change whose workshop is gone afterwards, whatever happened; an OSError becomes a WriteFailed.
+    """Begin a change and remove its workshop afterwards, whatever happens.
 
-    Corrupted where a link would lead it out of the root.
+    An OSError becomes ReadOnly if the folder may not be written, else WriteFailed. Raises Corrupted if a link leads out
+    of the root.
     """
-    for place in (root / "tmp", folder):
-        refuse_links(root, place)
+    for path in (root / "tmp", folder):
+        refuse_links(root, path)
     try:
         workshop = disk.begin(root)
         try:
             change = Transaction(disk, root, folder, workshop)
-            disk.make(change.built, next(place for place in (folder, *folder.parents) if place.is_dir()))
+            disk.make(change.built, next(path for path in (folder, *folder.parents) if path.is_dir()))
             yield change
         finally:
             disk.remove(workshop)
@@ -171,14 +191,14 @@ def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Transaction]:
 
 
 def now() -> str:
-    """This second, as the registry writes it."""
+    """Return the current second, in the registry's format. Raises Refused if the clock is wrong."""
     return format_instant(read_clock().replace(microsecond=0))
 
 
 def author() -> str:
-    """Who is writing: user@host."""
+    """Return who is writing, as user@host."""
     try:
         user = getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user may have no name
+    except (ImportError, KeyError, OSError):  # the user of a container may have no name
         user = "unknown"
     return f"{user}@{socket.gethostname()}"

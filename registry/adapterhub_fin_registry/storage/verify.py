@@ -1,4 +1,4 @@
-"""Whether what is stored is what the manifest says: nothing missing, nothing altered, nothing added."""
+"""Verify that the stored files are those of the manifest: none missing, altered or added."""
 
 from __future__ import annotations
 
@@ -17,55 +17,62 @@ from adapterhub_fin_registry.model.version import Version
 
 
 def verify_files(version: Version, memory: Memory | None = None) -> None:
-    """Compare every file with its size and sha256, and refuse any that the manifest doesn't name.
+    """Compare every file with its size and SHA-256 in the manifest.
 
-    With a memory, a file that is as it was when it was hashed before isn't read again.
+    With a memory, a file that is unchanged since it was hashed isn't read again. Raises Corrupted if a file is missing,
+    altered, unreadable or not in the manifest.
     """
     memory = memory or Memory()
     if version.files.is_symlink():
         raise Corrupted(f"{version.files} is a link: put the folder itself in its place")
-    said = {file.path: file for file in version.manifest.files}
-    found = set(_walk(version.files, ""))
-    for path in sorted(found - set(said)):
+    expected = {file.path: file for file in version.manifest.files}
+    present = set(_walk(version.files, ""))
+    for path in sorted(present - set(expected)):
         raise Corrupted(f"{version.files / path} isn't in the manifest of {version.reference}: remove it")
-    for path, file in said.items():
-        if path not in found:
+    for path, file in expected.items():
+        if path not in present:
             raise _altered(version, path, "is missing")
         try:
             with open_regular(version.files / path) as opened:
-                whole = is_whole(opened, file, memory)
+                is_unaltered = is_whole(opened, file, memory)
         except NotRegularError as error:
             raise _altered(version, path, "isn't a plain file") from error
         except OSError as error:
             raise _altered(version, path, f"can't be read ({error.strerror})") from error
-        if not whole:
+        if not is_unaltered:
             raise _altered(version, path, "has other bytes than its manifest says")
 
 
 def verify_tensors(version: Version) -> None:
-    """Compare the tensors in the files' headers with the manifest's."""
-    found = []
+    """Compare the tensors in the headers of the files with those in the manifest.
+
+    Raises Corrupted if they differ, or if a header isn't valid.
+    """
+    tensors = []
     for file in version.manifest.files:
         if file.path.endswith(".safetensors"):
             try:
                 header = read_header(version.files / file.path)
             except NotAnAdapter as error:
                 raise Corrupted(str(error)) from error
-            found += [Tensor(name, info.dtype, info.shape) for name, info in header.items()]
-    if tuple(sorted(found)) != version.manifest.tensors:
+            tensors += [Tensor(name, info.dtype, info.shape) for name, info in header.items()]
+    if tuple(sorted(tensors)) != version.manifest.tensors:
         raise Corrupted(f"{version.folder / 'manifest.json'} lists other tensors than the files hold: get it again")
 
 
-def is_whole(file: BinaryIO, said: StoredFile, memory: Memory) -> bool:
-    """Whether an open file, read from its beginning, is what is said of it; a memory saves reading it again."""
+def is_whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bool:
+    """Return whether an open file, read from its beginning, has the size and SHA-256 of a manifest's entry.
+
+    A memory of earlier hashes may save reading it. Raises OSError if it can't be read.
+    """
     since = time.time_ns()
     state = os.fstat(file.fileno())
-    # A memory is believed where it agrees, and asked for nothing else: if it were spoilt, the file is read.
-    if state.st_size == said.size and memory.recall(state) == said.sha256:
+    # The memory counts only if it agrees with the manifest: if it is damaged, the file is read.
+    if state.st_size == expected.size and memory.recall(state) == expected.sha256:
         return True
     size, sha256 = hash_open(file)
     memory.learn(state, sha256, since)
-    return (size, sha256) == (said.size, said.sha256)
+    return (size, sha256) == (expected.size, expected.sha256)
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:
