@@ -1,4 +1,4 @@
-"""Progress bars for uploads and downloads; the client itself shows them only for files that it is given by path."""
+"""Show progress bars for uploads and downloads; the client itself does so only for files that it is given by path."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ class Counted(io.BufferedReader):
         self._bar = bar(title, size)
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes, and move the bar."""
         data = super().read(size)
         if self._bar is not None:
             self._bar.update(self.tell() - self._bar.n)  # negative where the file is sent again
         return data
 
     def close(self) -> None:
+        """Close the bar and the source."""
         if getattr(self, "_bar", None) is not None:
             self._bar.close()
         super().close()

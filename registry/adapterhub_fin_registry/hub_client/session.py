@@ -1,4 +1,4 @@
-"""Hooks on the client's HTTP session that are active while this project uses it.
+"""Hook into the client's HTTP session while this project uses it.
 
 The client follows every redirect, doesn't rewind a file before it sends it again, and waits as long as an answer asks.
 The hooks refuse redirects that would lose a write, rewind files, and limit the wait.

@@ -1,4 +1,4 @@
-"""HTTP errors: the status, and the headers from which the Hub's client makes its typed errors."""
+"""Make HTTP errors, with the headers from which the Hub's client makes its typed errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a server, and its address."""
+"""Hold the settings of a server, and find its address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access tokens, of which only the hash is stored."""
+"""Store access tokens, of which only the hash is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection that limits how long it waits for a request's head."""
+"""Limit how long a connection waits for a request's head."""
 
 from __future__ import annotations
 
@@ -90,8 +90,10 @@ class _Closing:
         return getattr(self._transport, name)
 
     def close(self) -> None:
+        """Let the protocol close the connection."""
         self._ended = True
         self._close(self._transport)
 
     def is_closing(self) -> bool:
+        """Return whether `close` was called or the connection is closing."""
         return self._ended or self._transport.is_closing()

@@ -71,7 +71,7 @@ class Guard:
         self.check_writable()
         token = self._tokens.by_id(id_)
         if token is None or token.is_expired or not token.may_write(namespace):
-            raise HubError(403, "the token of this upload was revoked or has expired: log in with one that counts")
+            raise HubError(403, "the token of this upload was revoked or has expired: log in with a valid one")
         return token
 
     async def uploading(self, request: Request, id_: str, namespace: str) -> Token:
@@ -84,7 +84,7 @@ class Guard:
     def check_writable(self) -> None:
         """Raise HubError 403 where the server is read-only, by its settings or since `set_read_only`."""
         if self._settings.read_only or self._repositories.state.is_read_only:
-            raise HubError(403, "this server is read-only for now: what it has can be read, and changed once it is not")
+            raise HubError(403, "this server is read-only for now: reads work, try the change again later")
 
     async def holder(self, request: Request) -> Token:
         """Return the token of a request, before its body is read. Raises HubError 401 without one."""

@@ -1,4 +1,4 @@
-"""The endpoints that only read."""
+"""Answer the requests that only read."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepos
 from adapterhub_fin_registry.hub_server.settings import Settings, base_url
 
 COMMITS: Final = 200  # in a page
-NO_GIT: Final = "This server has no git. Its files are downloaded, and pushed, with the Hub's client, of any revision:"
-NO_LIST: Final = "this server doesn't say what is whose: `hf models list --author NAMESPACE` lists what a namespace has"
+NO_GIT: Final = "This server has no git. Download and push files of any revision with the Hub's client:"
+NO_LIST: Final = "this server has no list of your repositories: `hf models list --author NAMESPACE` lists a namespace"
 FULL: Final = 100  # repositories in a page with all their files
 OPENINGS: Final = 16  # files that are verified at once
 _PATHS: Final = 10_000  # in one request
@@ -48,7 +48,7 @@ class Reads:
 
     @cached_property
     def _openings(self) -> anyio.CapacityLimiter:
-        """Threads for downloads: a file may have to be hashed first, and other requests must not wait for that."""
+        """Return the threads for downloads: other requests must not wait while a file is hashed before it is sent."""
         return anyio.CapacityLimiter(OPENINGS)
 
     async def whoami(self, request: Request) -> Response:

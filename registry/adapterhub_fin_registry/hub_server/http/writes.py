@@ -1,4 +1,4 @@
-"""The endpoints that change repositories."""
+"""Answer the requests that change repositories."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class Writes:
         query, name = request.query_params, f"{request.path_params['namespace']}/{request.path_params['name']}"
         size, expires = (query.get(key, "") for key in ("size", "expires"))
         if not all(text.isascii() and text.isdigit() and len(text) < 17 for text in (size, expires)):
-            raise HubError(403, "this upload wasn't agreed to: ask for its URL again")
+            raise HubError(403, "this upload's URL isn't one that this server gave: ask for its URL again")
         grant = Grant(name, request.path_params["oid"], int(size), int(expires), query.get("token", ""))
         self._uploads.check(grant, query.get("signature", ""))
         namespace = name.partition("/")[0]

@@ -1,1 +1,1 @@
-"""Pushes: read commits and uploads, check them, and store them as versions."""
+"""Read pushed commits and uploads, check them, and store them as versions."""

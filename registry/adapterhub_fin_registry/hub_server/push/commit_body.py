@@ -125,7 +125,7 @@ class CommitReader:
             if not (isinstance(key, str) and isinstance(value, dict) and document.keys() == {"key", "value"}):
                 raise ValueError("it isn't a key and a value")
             if len(value) > _FIELDS or any(isinstance(item, (list, dict)) for item in value.values()):
-                raise ValueError("no operation says so much")  # all lines are in memory together
+                raise ValueError("it has more than an operation needs")  # all lines are in memory together
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise bad_request(f"line {len(self.lines) + 1} of the commit can't be read: {str(error)[:200]}") from error
         if file is not None and (key != "file" or value.get("content") != ""):
@@ -143,6 +143,7 @@ class _Base64:
         self._ended = False
 
     def feed(self, text: bytes) -> None:
+        """Decode the next piece. Raises HubError 400 for invalid base64, and 413 for a file that is too large."""
         text = self._left + text
         is_open = text.endswith(b"\\")  # the first half of an escaped slash
         text = (text[:-1] if is_open else text).replace(b"\\/", b"/")  # JSON may escape a slash
@@ -151,6 +152,7 @@ class _Base64:
         self._left = text[complete:] + (b"\\" if is_open else b"")
 
     def finish(self) -> None:
+        """Check that the base64 is complete. Raises HubError 400 where it isn't."""
         if self._left:
             raise bad_request("a file's base64 is cut short: send it again")
 

@@ -60,15 +60,15 @@ class Uploads:
         self._limit = limit
         self._key = secrets.token_bytes(32)
 
-    def batch(self, repository: ServedRepository, body: dict[str, Any], base: str, token: Token) -> dict[str, Any]:
+    def batch(self, repository: ServedRepository, document: dict[str, Any], base: str, token: Token) -> dict[str, Any]:
         """Return the answer to an LFS batch: a URL for each file that isn't here yet.
 
         Raises HubError 400 for an invalid batch, and 507 for more bytes than the quota allows.
         """
-        objects = body.get("objects")
-        if body.get("operation") != "upload":
+        objects = document.get("objects")
+        if document.get("operation") != "upload":
             raise bad_request("only uploads go through LFS here: files are downloaded by resolve")
-        if not isinstance(objects, list) or len(objects) > OBJECTS or body.get("hash_algo", "sha256") != "sha256":
+        if not isinstance(objects, list) or len(objects) > OBJECTS or document.get("hash_algo", "sha256") != "sha256":
             raise bad_request(f"an LFS batch has at most {OBJECTS} objects, each by its sha256")
         answers = [self._object(repository, item, base, token) for item in objects]
         self._quota.check(repository.namespace, token.name, sum(item["size"] for item in answers if "actions" in item))
@@ -77,7 +77,7 @@ class Uploads:
     def check(self, grant: Grant, signature: str) -> None:
         """Raise HubError 403 for a grant with a wrong signature, or one that has expired."""
         if not hmac.compare_digest(self._signed(grant).encode(), signature.encode(errors="replace")):
-            raise HubError(403, "this upload wasn't agreed to: ask for its URL again")
+            raise HubError(403, "this upload's signature is wrong: ask for its URL again")
         if grant.expires < time.time():
             raise HubError(403, "the time for this upload is over: ask for its URL again")
 
@@ -90,11 +90,11 @@ class Uploads:
             )
         self._state.keep(grant.repository, file.path, sha256, by)
 
-    def verify(self, repository: ServedRepository, body: dict[str, Any]) -> None:
+    def verify(self, repository: ServedRepository, document: dict[str, Any]) -> None:
         """Check that a file arrived. Raises HubError 404 where it didn't."""
-        oid, size = _checked(body)
+        oid, size = _checked(document)
         if not self._is_here(repository, oid, size):
-            raise HubError(404, f"{oid} didn't come: send it again")
+            raise HubError(404, f"{oid} didn't arrive: send it again")
 
     def _object(self, repository: ServedRepository, item: Any, base: str, token: Token) -> dict[str, Any]:
         oid, size = _checked(item)

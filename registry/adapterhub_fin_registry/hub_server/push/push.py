@@ -64,6 +64,7 @@ class _Push:
     quota: Quota
 
     def settle(self, tree: dict[str, Blob]) -> Commit:
+        """Return the commit that a tree becomes: a version, a draft, or another card on the head's version."""
         repository_files = {path: blob for path, blob in tree.items() if is_repository_file(path)}
         manifest_paths = {path for path in tree if is_manifest_file(path)}
         files = {path: tree[path] for path in tree if path not in repository_files.keys() | manifest_paths}

@@ -1,4 +1,4 @@
-"""Values for the state of a repository beyond its versions: pushed commits, branches and visibility."""
+"""Represent the state of a repository beyond its versions: pushed commits, branches and visibility."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _rows(files: Iterable[Any]) -> tuple[Row, ...]:
     return tuple((str(path), int(size), str(sha256)) for path, size, sha256 in files)
 
 
-def parsed(document: dict[str, Any]) -> RepositoryState:
+def parse_state(document: dict[str, Any]) -> RepositoryState:
     """Parse the state of a repository. Raises KeyError, TypeError or ValueError for an invalid document."""
     commits = tuple(Pushed(**{**commit, "files": _rows(commit["files"])}) for commit in document["commits"])
     branches = {str(name): str(id_) for name, id_ in document["branches"].items()}

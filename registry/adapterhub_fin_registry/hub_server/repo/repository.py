@@ -167,16 +167,16 @@ class ServedRepository:
 
     @cached_property
     def _numbers_by_sha256(self) -> dict[bytes, list[int]]:
-        """The numbers of the versions, newest first, by every SHA-256 in their manifests.
+        """Return the numbers of the versions, newest first, by every SHA-256 in their manifests.
 
         A commit or a batch asks for hundreds of files: each manifest is searched once for all of them.
         """
-        versions: dict[bytes, list[int]] = {}
+        numbers: dict[bytes, list[int]] = {}
         for number in self._numbers[::-1]:
             version = self._manifest(number)
             for digits in set(_SHA256.findall(version.manifest_bytes)) if version else ():
-                versions.setdefault(digits, []).append(number)
-        return versions
+                numbers.setdefault(digits, []).append(number)
+        return numbers
 
     def _by_sha256(self, version: Version) -> dict[str, Blob]:
         blobs = self._blobs_of.get(version.number)
@@ -208,7 +208,7 @@ class ServedRepository:
 
     @cached_property
     def _ids(self) -> dict[str, list[int]]:
-        """The numbers of the versions, newest first, by the ids of their commits."""
+        """Return the numbers of the versions, newest first, by the ids of their commits."""
         numbers: dict[str, list[int]] = {}
         for number in self._numbers[::-1]:
             if version := self._manifest(number):

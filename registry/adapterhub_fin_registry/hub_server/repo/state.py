@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from adapterhub_fin_registry.errors import Corrupted, Refused, WriteFailed
-from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState, parsed
+from adapterhub_fin_registry.hub_server.repo.draft_state import RepositoryState, parse_state
 from adapterhub_fin_registry.hub_server.settings import Settings
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.disk import Disk
@@ -71,7 +71,7 @@ class State:
         if cached is not None and cached[0] == stamp:
             return cached[1]
         try:
-            state = parsed(read_object(path))
+            state = parse_state(read_object(path))
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The files of a commit as a Hub shows them."""
+"""Represent the files of a commit as a Hub shows them."""
 
 from __future__ import annotations
 
