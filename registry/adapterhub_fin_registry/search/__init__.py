@@ -1,1 +1,1 @@
-"""Search: the language, its compilation to SQL, and an index in the user's cache that is never the truth."""
+"""Search a registry: the query language, its compilation to SQL, and an index in the user's cache."""

@@ -1,4 +1,4 @@
-"""The index of one registry: an SQLite database in the user's cache, never the truth, rebuilt whenever it won't do."""
+"""Keep a search index of one registry: an SQLite database in the user's cache, rebuilt whenever it can't be used."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from adapterhub_fin_registry.search.index_update import TABLES, VERSION, fill, i
 from adapterhub_fin_registry.storage.name_folder import mark_of
 
 Answer = TypeVar("Answer")
-PATIENCE: Final = 10.0  # seconds that another process may write the index before this one builds its own in memory
+PATIENCE: Final = 10.0  # seconds to wait for another process to write the index before building one in memory
 _DAY: Final = 86_400
 _NEEDED: Final = ("PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -65536")
 
 
 class Index:
-    """An index that is brought up to date by each reading.
+    """Hold an index that every read brings up to date.
 
-    The folder holds generations, each a database under a name that no other ever has, and a file `current` that names
+    The folder holds generations, each a database under a name that is never used again, and a file `current` that names
     one of them. A rebuild fills a new generation and then renames `current`, so that processes which rebuild at once,
-    or read what was just replaced, don't meet. Where the folder can't be written, or the index stays locked, it is
-    built in memory, which costs time alone.
+    or read what was just replaced, don't interfere. If the folder can't be written, or the index stays locked, it is
+    built in memory, which only costs time.
     """
 
     def __init__(self, root: Path, folder: Path) -> None:
@@ -43,11 +43,14 @@ class Index:
         return Index, (self._root, self._folder)  # a connection stays in its process
 
     def read(self, answer: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """What a function finds in the index, once that is up to date, all of it in one transaction."""
+        """Bring the index up to date, apply a function to it in one transaction, and return the result.
+
+        Raises sqlite3.Error if even an index in memory fails.
+        """
         with self._lock:
-            if self._process != os.getpid():  # never a connection from before a fork
+            if self._process != os.getpid():  # a connection from before a fork must not be used
                 self._connection, self._process = None, os.getpid()
-            for connect in (self._kept, self._rebuilt):
+            for connect in (self._current_generation, self._rebuild):
                 try:
                     return self._answered(connect(), answer)
                 except (sqlite3.Error, OSError) as error:
@@ -64,7 +67,7 @@ class Index:
             if self._is_current(connection):
                 return answer(connection)
         with _transaction(connection, "BEGIN IMMEDIATE"):
-            # Another process may have done it while this one waited for its turn.
+            # Another process may have updated it while this one waited for the lock.
             if not self._is_current(connection):
                 fill(connection, self._root)
             return answer(connection)
@@ -76,7 +79,7 @@ class Index:
         row = connection.execute("SELECT mark FROM state").fetchone()
         return row is not None and row[0] == mark_of(self._root) and not is_mended(connection, self._root)
 
-    def _kept(self) -> sqlite3.Connection:
+    def _current_generation(self) -> sqlite3.Connection:
         if self._connection is not None:
             return self._connection
         name = self._current.read_text(encoding="ascii", errors="replace")
@@ -87,12 +90,12 @@ class Index:
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
-    def _rebuilt(self) -> sqlite3.Connection:
+    def _rebuild(self) -> sqlite3.Connection:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"index-{uuid.uuid4().hex}.sqlite"
         try:
             connection = _connected(path.as_uri())
-            # Nobody else sees it yet: what breaks off now is never read.
+            # Nobody else sees it yet: if this is interrupted, the file is never read.
             connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
             _created(connection)
@@ -104,7 +107,7 @@ class Index:
             path.unlink(missing_ok=True)
             raise
         self._sweep()
-        return self._kept()
+        return self._current_generation()
 
     def _publish(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR)
@@ -117,11 +120,11 @@ class Index:
         fresh.replace(self._current)
 
     def _sweep(self) -> None:
-        """Remove generations that nothing names; a young one may be another process's, still being built."""
-        named = {each.read_text(encoding="ascii", errors="replace") for each in self._folder.glob("current-*")}
+        """Remove unused generations; a young one may still be under construction by another process."""
+        used = {path.read_text(encoding="ascii", errors="replace") for path in self._folder.glob("current-*")}
         for path in self._folder.glob("index-*"):
             with suppress(OSError):
-                if path.name.partition("-journal")[0] not in named and path.stat().st_mtime < time.time() - _DAY:
+                if path.name.partition("-journal")[0] not in used and path.stat().st_mtime < time.time() - _DAY:
                     path.unlink()
 
 
@@ -142,7 +145,7 @@ def _created(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """No search for reference cycles: rows by the ten thousand hold none, and walking them is a tenth of the work."""
+    """Pause the garbage collector: tens of thousands of rows hold no cycles, and walking them is slow."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What the index holds of one version, from what is stored of it."""
+"""Compute what the index stores of one version."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from adapterhub_fin_registry.search.parser import microseconds
 
 Pair = tuple[str, str | int | float]
 _LIMIT: Final = 2**63
-_encode: Final = json.JSONEncoder(check_circular=False).encode  # of what was parsed
+_encode: Final = json.JSONEncoder(check_circular=False).encode  # for parsed JSON, which has no cycles
 
 
 class Facts(NamedTuple):
-    """One version as the index holds it: its row as JSON, its columns, its values by path, its words.
+    """Hold one version as the index stores it: its row as JSON, its columns, its values by path, its words.
 
-    `setting` is what it shares with the versions of the same options, by a key of theirs.
+    `setting` is the key of what it shares with the versions of the same options.
     """
 
     row: str
@@ -39,7 +39,10 @@ def facts(
     events: Sequence[Mapping[str, Any]],
     aliases: Sequence[str],
 ) -> Facts:
-    """The facts of a version; a KeyError, TypeError, ValueError or AttributeError where it isn't one."""
+    """Return the facts of a version.
+
+    Raises KeyError, TypeError, ValueError or AttributeError if its documents aren't shaped as they should be.
+    """
     shown = row(name, number, digest, manifest, record, events, aliases)
     method, base = manifest["method"], manifest["base"]
     head, corpus = manifest["head"] or {}, manifest["corpus"] or {}
@@ -59,7 +62,7 @@ def facts(
         "license": _text(manifest["license"]),
         "description": _text(manifest["description"]),
         "added_by": _text(record["added_by"]),
-        "seed": _whole(manifest["seed"]),
+        "seed": _integer(manifest["seed"]),
         "added_at": _instant(shown["added_at"]),
         "knowledge_end": latest,
         "own_knowledge_end": max(own, default=latest),
@@ -68,8 +71,8 @@ def facts(
     values: list[Pair] = [(f"metrics.{metric}", _number(value)) for metric, value in shown["metrics"].items()]
     values += [(f"eval.{path}", _number(value)) for path, value in shown["eval"].items()]
     values += [("tag", tag) for tag in shown["tags"]] + [("alias", alias) for alias in shown["aliases"]]
-    named = [_text(parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
-    values += [("parent", name) for name in named if name is not None]
+    parents = [_text(parent[key]) for parent in manifest["parents"] for key in ("name", "digest")]
+    values += [("parent", name) for name in parents if name is not None]
     shared = {
         "": {
             "label": head.get("labels"),
@@ -89,7 +92,7 @@ def facts(
 
 
 class _Spelled(NamedTuple):
-    """JSON values beside how Python spells them, which tells them apart in a third of the time that encoding takes."""
+    """Hold JSON values with their Python repr, which identifies them in a third of the time that encoding takes."""
 
     spelling: str
     value: Any
@@ -110,7 +113,7 @@ def _setting(shared: _Spelled) -> str:
 
 @lru_cache(maxsize=1024)
 def setting_values(setting: str) -> tuple[Pair, ...]:
-    """The values by path of a setting: objects by their keys, lists as several values, nothing for null."""
+    """Return the values of a setting by path: objects by their keys, lists as several values, nothing for null."""
     return tuple(_flattened("", json.loads(setting)))
 
 
@@ -141,7 +144,7 @@ def _number(value: Any) -> int | float:
     return value if type(value) is float or -_LIMIT <= value < _LIMIT else float(value)
 
 
-def _whole(value: Any) -> int | float | None:
+def _integer(value: Any) -> int | float | None:
     return None if value is None else _number(value)
 
 

@@ -1,4 +1,4 @@
-"""Bringing the index up to what is stored: of names whose mark changed, what is new or no longer what it was."""
+"""Update the index incrementally: re-read only the names whose change mark differs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adapterhub_fin_registry.search.index_row import Facts, Pair, setting_values
 from adapterhub_fin_registry.search.version_reader import IndexedVersion, VersionReader
 from adapterhub_fin_registry.storage.name_folder import NameFolder, closed_namespaces, mark_of, name_folders, trouble
 
-VERSION: Final = 3  # to be raised with every change of what is held here: an index of another is left alone
+VERSION: Final = 3  # raise it with every change of what the index stores: an index of another version isn't used
 COLUMNS: Final = (
     *("id", "name", "number", "namespace", "digest", "method", "head", "task", "base", "corpus", "license"),
     *("description", "added_by", "seed", "added_at", "knowledge_end", "own_knowledge_end", "yanked"),
@@ -23,47 +23,50 @@ COLUMNS: Final = (
 )
 TABLES: Final = f"""
 CREATE TABLE state (mark TEXT NOT NULL);
--- A mark of NULL: something under the name can't be read, which is looked at again each time.
+-- A mark of NULL: something under the name can't be read, so that it is read again each time.
 CREATE TABLE name (name TEXT PRIMARY KEY, mark TEXT) WITHOUT ROWID;
 CREATE TABLE damaged (name TEXT, number INTEGER, reason TEXT NOT NULL, PRIMARY KEY (name, number)) WITHOUT ROWID;
 CREATE TABLE version (id INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])}, UNIQUE (name, number));
 CREATE TABLE shown (id INTEGER PRIMARY KEY, row TEXT NOT NULL);
 CREATE TABLE path (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE value (owner INTEGER, path INTEGER, value, PRIMARY KEY (owner, path, value)) WITHOUT ROWID;
--- What many versions have in common is kept once: options under negative ids, texts under the rows of `words`.
+-- What many versions share is stored once: options under negative ids, texts under the row ids of `words`.
 CREATE TABLE setting (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 CREATE TABLE text (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 CREATE VIRTUAL TABLE words USING fts5(tags, name, description, method, corpus, base, content='');
 """
-# Made after the first filling, which sorts once instead of inserting in the middle.
+# Created after the first fill: sorting once is faster than inserting in the middle.
 INDEXES: Final = (
     "CREATE INDEX IF NOT EXISTS value_by_path ON value (path, value, owner)",
     "CREATE INDEX IF NOT EXISTS version_by_setting ON version (setting)",
     "CREATE INDEX IF NOT EXISTS version_by_text ON version (text)",
     *(f"CREATE INDEX IF NOT EXISTS version_by_{column} ON version ({column})" for column in sorted(INDEXED - {"name"})),
 )
-_WHOLE: Final = 0  # the number under which is said what is wrong with a whole name, or a namespace
+_NAME: Final = 0  # the number in `damaged` for a problem of a complete name or namespace
 _BATCH: Final = 1000
 _WORDS: Final = "INSERT INTO words (rowid, tags, name, description, method, corpus, base) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _in_order: Final = itemgetter(*COLUMNS)
 
 
 def fill(connection: sqlite3.Connection, root: Path) -> None:
-    """Bring an index up to date, within a transaction that the caller has begun."""
-    # The mark before what it marks: a change during the reading is then seen the next time.
+    """Bring an index up to date, within the caller's transaction.
+
+    Raises sqlite3.Error if the index can't be written, and Corrupted if the namespaces can't be listed.
+    """
+    # The mark is read first: a change while the rest is read is then noticed the next time.
     current = mark_of(root)
     seen = dict(connection.execute("SELECT name, mark FROM name"))
     filler = _Filler(connection)
-    changed, wanted = [], []
+    changed, unread = [], []
     for name_folder in name_folders(root):
         marked = mark_of(name_folder.folder)
         if seen.pop(name_folder.name, None) != marked:
             changed.append((name_folder.name, marked))
-            wanted += filler.unread(name_folder)
+            unread += filler.unread(name_folder)
     for name in seen:
         filler.forget(name)
     filler.close(closed_namespaces(root))
-    filler.read(wanted)
+    filler.read(unread)
     filler.settle(changed)
     filler.flush()
     for statement in INDEXES:
@@ -73,9 +76,9 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
 
 
 def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
-    """Whether something that could not be read is otherwise now: mending it by hand leaves no mark."""
+    """Return whether something that could not be read has changed since: a repair by hand leaves no change mark."""
     for name, number, reason in connection.execute("SELECT name, number, reason FROM damaged").fetchall():
-        if number == _WHOLE:
+        if number == _NAME:
             if trouble(root, name) == reason:
                 continue
             return True
@@ -90,7 +93,7 @@ def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
 
 
 class _Filler:
-    """Collects rows, so that they are inserted by the thousand."""
+    """Collect rows and insert them by the thousand."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -104,10 +107,10 @@ class _Filler:
         self._damaged: list[tuple[str, int, str]] = []
 
     def unread(self, name_folder: NameFolder) -> list[VersionReader]:
-        """The versions under a name that are to be read; what is gone or otherwise now is dropped."""
-        known = self._known(name_folder.name)
+        """Return the versions under a name that must be read; drop those that are gone or changed."""
+        indexed = self._indexed(name_folder.name)
         if reason := name_folder.trouble():
-            self._damaged.append((name_folder.name, _WHOLE, reason))
+            self._damaged.append((name_folder.name, _NAME, reason))
         listed = name_folder.numbers() if reason is None or name_folder.is_listable() else []
         aliases: dict[int, list[str]] = {}
         for alias, number in name_folder.aliases().items():
@@ -117,26 +120,26 @@ class _Filler:
             stored = VersionReader(
                 name_folder.name, number, f"{name_folder.versions_folder}{os.sep}{number}", aliases.get(number, [])
             )
-            if number in known and stored.is_known(known[number]):
-                del known[number]
+            if number in indexed and stored.is_known(indexed[number]):
+                del indexed[number]
             else:
                 unread.append(stored)
-        self._drop(gone.id for gone in known.values())
+        self._drop(gone.id for gone in indexed.values())
         return unread
 
-    def read(self, wanted: Sequence[VersionReader]) -> None:
-        """Read versions; those that can't be are damaged."""
-        for stored in wanted:
+    def read(self, unread: Sequence[VersionReader]) -> None:
+        """Read versions, and record as damaged those that can't be read."""
+        for stored in unread:
             try:
-                found = stored.read()
+                version_facts = stored.read()
             except Corrupted as error:
                 self._damaged.append((stored.name, stored.number, str(error)))
                 continue
-            if found is not None:
-                self._add(found)
+            if version_facts is not None:
+                self._add(version_facts)
 
     def settle(self, changed: Iterable[tuple[str, str]]) -> None:
-        """Keep the marks of names that were read, but for those where something can't be."""
+        """Store the marks of names that were read, except of those with something unreadable."""
         damaged = {name for name, _, _ in self._damaged}
         rows = [(name, None if name in damaged else mark) for name, mark in changed]
         self._connection.executemany("DELETE FROM damaged WHERE name = ?", [(name,) for name, _ in rows])
@@ -144,13 +147,13 @@ class _Filler:
         self._connection.executemany("REPLACE INTO name VALUES (?, ?)", rows)
 
     def close(self, namespaces: Mapping[str, str]) -> None:
-        """Say of namespaces why their names can't be listed."""
+        """Record why namespaces can't be listed."""
         self._connection.execute("DELETE FROM damaged WHERE instr(name, '/') = 0")
-        self._damaged += [(namespace, _WHOLE, reason) for namespace, reason in namespaces.items()]
+        self._damaged += [(namespace, _NAME, reason) for namespace, reason in namespaces.items()]
 
     def forget(self, name: str) -> None:
         """Drop a name whose folder is gone."""
-        self._drop(known.id for known in self._known(name).values())
+        self._drop(indexed.id for indexed in self._indexed(name).values())
         for table in ("damaged", "name"):
             self._connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
 
@@ -161,36 +164,36 @@ class _Filler:
         marks = ", ".join("?" * len(COLUMNS))
         self._connection.executemany(f"INSERT INTO version VALUES ({marks})", self._versions)
         self._connection.executemany("INSERT INTO shown VALUES (?, ?)", self._shown)
-        # An option's list may hold a value twice.
+        # The list of an option may hold a value twice.
         self._connection.executemany("INSERT OR IGNORE INTO value VALUES (?, ?, ?)", self._values)
         self._connection.executemany(_WORDS, self._words)
         for collected in (self._versions, self._shown, self._values, self._words):
             collected.clear()
 
-    def _known(self, name: str) -> dict[int, IndexedVersion]:
+    def _indexed(self, name: str) -> dict[int, IndexedVersion]:
         rows = self._connection.execute("SELECT number, id, state FROM version WHERE name = ?", (name,))
-        known = {number: IndexedVersion(id_, state, []) for number, id_, state in rows}
+        indexed = {number: IndexedVersion(id_, state, []) for number, id_, state in rows}
         aliases = self._connection.execute(
             "SELECT v.number, o.value FROM value o JOIN version v ON v.id = o.owner "
             "WHERE o.path = (SELECT id FROM path WHERE name = 'alias') AND v.name = ? ORDER BY o.value",
             (name,),
         )
-        for number, alias in aliases if known else ():
-            known[number].aliases.append(alias)
-        return known
+        for number, alias in aliases if indexed else ():
+            indexed[number].aliases.append(alias)
+        return indexed
 
-    def _add(self, found: Facts) -> None:
+    def _add(self, version_facts: Facts) -> None:
         id_, self._next = self._next, self._next + 1
-        setting, is_new = self._common["setting"].id(found.setting)
+        setting, is_new = self._common["setting"].id(version_facts.setting)
         if is_new:
-            self._put(-setting, setting_values(found.setting))
-        text, is_new = self._common["text"].id("\n".join(found.words))
+            self._put(-setting, setting_values(version_facts.setting))
+        text, is_new = self._common["text"].id("\n".join(version_facts.words))
         if is_new:
-            self._words.append((text, *found.words))
-        found.columns.update(id=id_, setting=-setting, text=text)
-        self._versions.append(_in_order(found.columns))
-        self._shown.append((id_, found.row))
-        self._put(id_, found.values)
+            self._words.append((text, *version_facts.words))
+        version_facts.columns.update(id=id_, setting=-setting, text=text)
+        self._versions.append(_in_order(version_facts.columns))
+        self._shown.append((id_, version_facts.row))
+        self._put(id_, version_facts.values)
         if len(self._versions) >= _BATCH:
             self.flush()
 
@@ -209,7 +212,7 @@ class _Filler:
 
 
 class _Common:
-    """What many versions have in common, each kept once and known by an id."""
+    """Store what many versions share once, each with an id."""
 
     def __init__(self, connection: sqlite3.Connection, table: str) -> None:
         self._connection = connection
@@ -221,7 +224,7 @@ class _Common:
         self._was_empty = self._last == 0
 
     def id(self, key: str) -> tuple[int, bool]:
-        """The id of a key, and whether it was given just now."""
+        """Return the id of a key, and whether the key is new."""
         if key in self._ids:
             return self._ids[key], False
         row = None if self._was_empty else self._stored(key)
@@ -232,7 +235,7 @@ class _Common:
         return id_, row is None
 
     def flush(self) -> None:
-        """Insert the keys that are new."""
+        """Insert the new keys."""
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?)", self._new)
         self._new.clear()
 

@@ -1,4 +1,4 @@
-"""A search, page by page."""
+"""Answer a search page by page."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from adapterhub_fin_registry.search.index import Index
 from adapterhub_fin_registry.search.parser import microseconds, parse
 from adapterhub_fin_registry.search.query import All, Condition, Query, conjuncts, fields_of, pushed_down
 
-FEW: Final = 1000  # versions that are fetched and then ordered, rather than walked through in order
+FEW: Final = 1000  # up to this many versions are fetched and then sorted; more are read in order through an index
 _FOREIGN: Final = "the cursor isn't one of this search: begin at its first page"
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows of an answer, in order; `next` is the cursor of the page after it, None at the end.
+    """Hold some rows of a result in order; `next` is the cursor of the next page, None at the end.
 
-    `damaged` says what is wrong with each version that the registry can't read, by reference, and with each name or
-    namespace that it can't list; none of them is found.
+    `damaged` says what is wrong with each version that can't be read, by reference, and with each name or namespace
+    that can't be listed; none of them is found.
     """
 
     rows: list[dict[str, Any]]
@@ -42,7 +42,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Cut:
-    """A point in time: the versions that knew nothing from an instant on, with or without their base's knowledge."""
+    """Represent a point in time: it admits versions that knew nothing from an instant on.
+
+    `include_base` says whether their base's knowledge counts.
+    """
 
     before: datetime
     include_base: bool
@@ -50,7 +53,10 @@ class Cut:
 
 
 def search(index: Index | None, text: str, limit: int | None, cursor: str | None, cut: Cut | None) -> Page:
-    """The page of a search's text behind a cursor, or its first; without an index, that of an empty registry."""
+    """Return the page of a query after a cursor, or its first page.
+
+    Without an index it is that of an empty registry. Raises BadQuery if the query, the limit or the cursor isn't valid.
+    """
     if limit is not None and limit < 1:
         raise BadQuery(f"a page holds at least one row: give a limit from 1, not {limit}")
     if index is None:
@@ -63,31 +69,31 @@ def search(index: Index | None, text: str, limit: int | None, cursor: str | None
 def _find(
     connection: sqlite3.Connection, query: Query, size: int | None, cursor: str | None, cut: Cut | None, key: str
 ) -> Page:
-    """The page of a query behind a cursor, or its first; `key` tells the cursors of different searches apart."""
+    """Return the page of a query after a cursor, or the first; `key` identifies the cursors of this search."""
     after, left = _read_cursor(cursor, key) if cursor is not None else (None, query.limit)
-    wanted, chosen = _planned(connection, query, cut)
+    condition, chosen = _planned(connection, query, cut)
     most = min((bound for bound in (size, left) if bound is not None), default=None)
-    found: list[tuple[int, Any, str, int]] = []
+    matches: list[tuple[int, Any, str, int]] = []
     for has_value in (True, False) if query.order is not None else (True,):
         if after is not None and query.order is not None and has_value and after.value is None:
-            continue  # the page before it ended among those that lack the field
-        statement = ordered(query, wanted, chosen, has_value, after)
+            continue  # the previous page ended among the versions without the field
+        statement = ordered(query, condition, chosen, has_value, after)
         text, parameters = statement.text, statement.parameters
         if most is not None:
-            text, parameters = f"{text} LIMIT ?", (*parameters, most + 1 - len(found))
-        found += connection.execute(text, parameters)
-        if most is not None and len(found) > most:
+            text, parameters = f"{text} LIMIT ?", (*parameters, most + 1 - len(matches))
+        matches += connection.execute(text, parameters)
+        if most is not None and len(matches) > most:
             break
         after = None
     rows = [
         json.loads(row)
-        for id_, *_ in found[:most]
+        for id_, *_ in matches[:most]
         for (row,) in connection.execute("SELECT row FROM shown WHERE id = ?", (id_,))
     ]
-    more = most is not None and len(found) > most and (left is None or most < left)
-    following = _cursor(After(*found[most - 1][1:]), key, left and left - most) if more and most else None
+    more = most is not None and len(matches) > most and (left is None or most < left)
+    following = _cursor(After(*matches[most - 1][1:]), key, left and left - most) if more and most else None
     damaged = {
-        f"{name}@{number}" if number else name: why  # without a number, a whole name or namespace
+        f"{name}@{number}" if number else name: why  # without a number it is a name or namespace
         for name, number, why in connection.execute("SELECT name, number, reason FROM damaged")
     }
     return Page(rows, following, damaged)
@@ -98,13 +104,13 @@ def _paths(connection: sqlite3.Connection) -> list[str]:
 
 
 def _key(text: str, cut: Cut | None) -> str:
-    """What the cursors of one search have and those of another haven't."""
+    """Return a key that all cursors of one search share, and those of other searches don't."""
     moment = "" if cut is None else f"{'now' if cut.is_now else cut.before} {cut.include_base}"
     return hashlib.sha256(f"{text}\0{moment}".encode()).hexdigest()[:16]
 
 
 def _planned(connection: sqlite3.Connection, query: Query, cut: Cut | None) -> tuple[Sql, str | None]:
-    """What a version must fulfil, and the ids to choose from where one of the conditions leaves few."""
+    """Return the condition for a version, and the ids to choose from if one of the conditions leaves few."""
     parts = conjuncts(pushed_down(query.condition))
     fixed = []
     if cut is not None:
@@ -122,8 +128,8 @@ def _planned(connection: sqlite3.Connection, query: Query, cut: Cut | None) -> t
             fewest = len(ids), part, ids
     if fewest is not None:
         parts.remove(fewest[1])
-    wanted = conjunction([*fixed, compiled(All(tuple(parts)))])
-    return wanted, None if fewest is None else json.dumps(sorted(fewest[2]))
+    condition = conjunction([*fixed, compiled(All(tuple(parts)))])
+    return condition, None if fewest is None else json.dumps(sorted(fewest[2]))
 
 
 def _cursor(after: After, key: str, left: int | None) -> str:
@@ -133,16 +139,16 @@ def _cursor(after: After, key: str, left: int | None) -> str:
 
 def _read_cursor(cursor: str, key: str) -> tuple[After, int | None]:
     try:
-        found, value, name, number, left = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        f"{name}{value}".encode()  # a lone surrogate can't be asked for
+        search_key, value, name, number, left = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        f"{name}{value}".encode()  # a lone surrogate can't be a parameter
     except (ValueError, TypeError, RecursionError) as error:
         raise BadQuery(_FOREIGN) from error
-    is_value = value is None or type(value) in (float, str) or _is_whole(value)
-    is_place = type(name) is str and _is_whole(number) and (left is None or (_is_whole(left) and left > 0))
-    if found != key or not (is_value and is_place):
+    is_value = value is None or type(value) in (float, str) or _is_integer(value)
+    is_position = type(name) is str and _is_integer(number) and (left is None or (_is_integer(left) and left > 0))
+    if search_key != key or not (is_value and is_position):
         raise BadQuery(_FOREIGN)
     return After(value, name, number), left
 
 
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**63  # as SQLite has them
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63  # SQLite's integers

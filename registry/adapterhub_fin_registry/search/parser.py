@@ -1,4 +1,4 @@
-"""From the text of a search to its tree; what can't be read is a BadQuery that names the column.
+"""Parse a query into its tree; whatever can't be parsed raises BadQuery with the column.
 
 search     = [ condition ] [ "ORDER" "BY" field [ "ASC" | "DESC" ] ] [ "LIMIT" count ]
 condition  = both { "OR" both }
@@ -36,8 +36,8 @@ from adapterhub_fin_registry.search.query import (
 )
 from adapterhub_fin_registry.search.tokenizer import Token, refuse, tokens
 
-DEEPEST: Final = 50  # parentheses and NOTs within each other
-MOST: Final = 200  # conditions and values of one search
+DEEPEST: Final = 50  # nested parentheses and NOTs
+MOST: Final = 200  # conditions and values of one query
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMPARED: Final = frozenset({"=", "!=", "<", "<=", ">", ">=", "~"})
 _TRUTHS: Final = {"TRUE": 1, "FALSE": 0}
@@ -46,17 +46,20 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def parse(text: str, indexed: Callable[[], Iterable[str]] = lambda: ()) -> Query:
-    """The tree of a search; `indexed` gives the open fields that some version has, for hints."""
+    """Parse a query; `indexed` returns the indexed paths, for hints.
+
+    Raises BadQuery, with the column, if it can't be parsed.
+    """
     return _Parser(tokens(text), indexed).search()
 
 
 def microseconds(instant: datetime) -> int:
-    """An aware instant as the index holds it, since 1970."""
+    """Return an aware instant as microseconds since 1970, as the index stores it."""
     return (instant - _EPOCH) // _MICROSECOND
 
 
 class _Parser:
-    """Recursive descent over tokens, one method a rule of the grammar above."""
+    """Parse tokens by recursive descent, with one method for each rule of the grammar above."""
 
     def __init__(self, listed: list[Token], indexed: Callable[[], Iterable[str]]) -> None:
         self._tokens = listed
@@ -131,7 +134,7 @@ class _Parser:
             refuse(sign.column, f"{subject.path} is true or false: compare it with = or !=")
         value = self._value(subject)
         if sign.value == "~" and not isinstance(value, str):
-            value = self._tokens[self._at - 1].value  # an option's text may hold digits
+            value = self._tokens[self._at - 1].value  # ~ needs text: an option's text may consist of digits
         if sign.value == "!=":
             return Not(Comparison(subject, "=", (value,)))
         return Comparison(subject, sign.value, (value,))  # type: ignore[arg-type]
@@ -140,10 +143,10 @@ class _Parser:
         token = self._advance()
         if token.kind not in ("word", "name"):
             refuse(token.column, f"expected a field, and found {token}")
-        found = field(token.value)
-        if found is None:
+        result = field(token.value)
+        if result is None:
             self._unknown(token)
-        return found
+        return result
 
     def _unknown(self, token: Token) -> NoReturn:
         if (family := token.value.rstrip(".")) in EXAMPLES:
@@ -211,14 +214,14 @@ class _Parser:
         return token
 
     def _take(self, keyword: str) -> bool:
-        found = self._next.keyword == keyword
-        self._at += found
-        return found
+        is_next = self._next.keyword == keyword
+        self._at += is_next
+        return is_next
 
     def _take_sign(self, sign: str) -> bool:
-        found = self._next.kind == "sign" and self._next.value == sign
-        self._at += found
-        return found
+        is_next = self._next.kind == "sign" and self._next.value == sign
+        self._at += is_next
+        return is_next
 
     def _counted(self, token: Token) -> None:
         self._count += 1
@@ -235,8 +238,8 @@ def _number(token: Token) -> int | float | None:
     value = float(token.value)
     if not math.isfinite(value):
         refuse(token.column, "the number is too large")
-    whole = re.fullmatch(r"[+-]?\d{1,18}", token.value, re.ASCII)  # what SQLite holds as an integer
-    return int(token.value) if whole else value
+    is_integer = re.fullmatch(r"[+-]?\d{1,18}", token.value, re.ASCII)  # fits SQLite's 64-bit integers
+    return int(token.value) if is_integer else value
 
 
 def _instant(token: Token) -> int:

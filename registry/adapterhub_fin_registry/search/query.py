@@ -1,7 +1,7 @@
-"""What a search means, as a small tree; `parser` makes it from text, and `compiler` makes SQL of it.
+"""Represent a query as a small tree: `parser` builds it from text, and `compiler` turns it into SQL.
 
-Logic has three values: a comparison with a missing field is neither true nor false, NOT leaves it so, and only what is
-true is found.
+The logic has three values: a comparison with a missing field is neither true nor false, and neither is its NOT. A
+search finds the versions for which the condition is true.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Final, Literal
 
 Kind = Literal["text", "number", "instant", "truth", "any"]
 Home = Literal["version", "setting", "column"]
-Value = str | int | float  # truths are 0 and 1, instants are microseconds since 1970
+Value = str | int | float  # booleans are 0 and 1, instants are microseconds since 1970
 Operator = Literal["=", "<", "<=", ">", ">=", "~", "IN"]
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field; `path` is its whole name, such as metrics.accuracy.
+    """Represent one field that a query can ask about; `path` is its full name, such as metrics.accuracy.
 
-    Its values are a column of the table of versions, or lie by path among the values of a version or of a setting (the
-    options of method, head and corpus, which many versions share). A set is never missing: it may be empty.
+    Its values are a column of the table of versions, or are stored by path with a version or with a setting (the
+    options of method, head and corpus, which many versions share). A set is never missing, but may be empty.
     """
 
     path: str
@@ -45,7 +45,7 @@ FIELDS: Final = {
     **{path: Field(path, "text", "setting", is_set=True) for path in ("label", "trait")},
     **{path: Field(path, "text", "setting") for path in ("architecture", "fingerprint", "provider")},
 }
-# Each of these is followed by a dot and a name that the fields don't know beforehand.
+# Each of these is followed by a dot and a name that depends on the versions.
 OPEN: Final[dict[str, tuple[Kind, Home]]] = {
     "metrics": ("number", "version"),
     "eval": ("number", "version"),
@@ -64,9 +64,9 @@ EXAMPLES: Final = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """A field against values, of which IN alone has several; true where any of the field's values fits.
+    """Compare a field with values, of which only IN has several; true if any value of the field fits.
 
-    A value of another kind than those asked for doesn't fit. `!=` is the NOT of `=`.
+    A value of another kind than the one compared with doesn't fit. `!=` is the NOT of `=`.
     """
 
     field: Field
@@ -76,7 +76,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words that stand together, in this order; of a prefix, the last may go on."""
+    """Represent words that occur together, in this order; with `is_prefix`, the last may be the start of a word."""
 
     text: str
     is_prefix: bool = False
@@ -84,28 +84,28 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Words:
-    """Phrases that each stand in one of a version's texts, one and all; never missing."""
+    """Require that each of the phrases occurs in a version's texts; never missing."""
 
     phrases: tuple[Phrase, ...]
 
 
 @dataclass(frozen=True)
 class Not:
-    """The opposite of a condition, where it isn't missing."""
+    """Negate a condition, if it isn't missing."""
 
     condition: Condition
 
 
 @dataclass(frozen=True)
 class All:
-    """Every one of the conditions; of none, true."""
+    """Require every one of the conditions; without any, it is true."""
 
     conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)
 class Either:
-    """At least one of the conditions."""
+    """Require at least one of the conditions."""
 
     conditions: tuple[Condition, ...]
 
@@ -115,7 +115,7 @@ Condition = Comparison | Words | Not | All | Either
 
 @dataclass(frozen=True)
 class Query:
-    """A condition, the field that orders what fits it (else name and version), and how many at most."""
+    """Hold a condition, the field that orders the result (by default name and version), and the limit."""
 
     condition: Condition = All()
     order: Field | None = None
@@ -124,9 +124,10 @@ class Query:
 
 
 def pushed_down(condition: Condition, negated: bool = False) -> Condition:
-    """The same condition with NOT at its leaves alone, by De Morgan's laws, which hold with three values too.
+    """Return the same condition with NOT only at its leaves.
 
-    What is left of the logic is then two-valued: each leaf, with its NOT, is true or it isn't.
+    This uses De Morgan's laws, which hold with three values too. The rest of the logic is then two-valued: each leaf,
+    with its NOT, is true or isn't.
     """
     if isinstance(condition, Not):
         return pushed_down(condition.condition, not negated)
@@ -140,7 +141,10 @@ def pushed_down(condition: Condition, negated: bool = False) -> Condition:
 
 
 def conjuncts(condition: Condition) -> list[Condition]:
-    """The conditions that must all be true, all words as one: the full text finds what they share faster than SQL."""
+    """Return the conditions that must all be true, with all words joined into one.
+
+    Full-text search intersects the words faster than SQL.
+    """
     flat = list(_flat(condition))
     phrases = tuple(phrase for part in flat if isinstance(part, Words) for phrase in part.phrases)
     rest: list[Condition] = [part for part in flat if not isinstance(part, Words)]
@@ -148,7 +152,7 @@ def conjuncts(condition: Condition) -> list[Condition]:
 
 
 def fields_of(condition: Condition) -> Iterator[Field]:
-    """Every field that a condition asks about."""
+    """Yield every field that a condition asks about."""
     if isinstance(condition, Comparison):
         yield condition.field
     elif isinstance(condition, Not):
@@ -159,7 +163,7 @@ def fields_of(condition: Condition) -> Iterator[Field]:
 
 
 def field(path: str) -> Field | None:
-    """The field of a name; None where there is none."""
+    """Return the field of a name; None if there is none."""
     if path in FIELDS:
         return FIELDS[path]
     family, dot, rest = path.partition(".")
@@ -169,11 +173,12 @@ def field(path: str) -> Field | None:
 
 
 def near(path: str, indexed: Iterable[str]) -> list[str]:
-    """Names like one that isn't a field's, among the fields and the paths that some version has."""
-    known = {*FIELDS, *indexed}
-    # Who writes `accuracy` means metrics.accuracy.
-    ends = sorted(each for each in known if each.rpartition(".")[2] == path.rpartition(".")[2])
-    return (ends + [each for each in get_close_matches(path, sorted(known), n=3) if each not in ends])[:3]
+    """Return up to three names similar to an unknown one, among the fields and the indexed paths."""
+    names = {*FIELDS, *indexed}
+    # Someone who writes `accuracy` means metrics.accuracy.
+    same_end = sorted(name for name in names if name.rpartition(".")[2] == path.rpartition(".")[2])
+    similar = get_close_matches(path, sorted(names), n=3)
+    return (same_end + [name for name in similar if name not in same_end])[:3]
 
 
 def _flat(condition: Condition) -> Iterator[Condition]:

@@ -1,4 +1,4 @@
-"""The words and signs of a search, each with its column."""
+"""Split a query into tokens, each with its column."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNCLOSED: Final = {"'": "a closing '", '"': 'a closing "', "`": "a field's name
 
 @dataclass(frozen=True)
 class Token:
-    """A word, a quoted text, a name in backquotes, a sign, or the end."""
+    """Represent a word, a quoted text, a name in backquotes, a sign, or the end of the query."""
 
     kind: Literal["word", "text", "name", "sign", "end"]
     value: str
@@ -30,7 +30,7 @@ class Token:
 
     @property
     def keyword(self) -> str:
-        """A word in capitals, for comparison with the language's own; empty for anything else."""
+        """Return a word in capitals, to compare it with the language's keywords; empty for any other token."""
         return self.value.upper() if self.kind == "word" else ""
 
     def __str__(self) -> str:
@@ -38,31 +38,34 @@ class Token:
 
 
 def tokens(text: str) -> list[Token]:
-    """The tokens of a search, and the end behind them."""
+    """Return the tokens of a query, with one for the end.
+
+    Raises BadQuery if the query is too long or holds something that isn't a token.
+    """
     if len(text) > LONGEST:
         raise BadQuery(f"the search has {len(text):,} characters: write at most {LONGEST:,}")
     if not text.isascii():
         _check_unicode(text)
-    found, at = [], 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
+    result, position = [], 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
         if match is None:
-            refuse(at + 1, f"expected {_UNCLOSED[text[at]]}")
+            refuse(position + 1, f"expected {_UNCLOSED[text[position]]}")
         kind, value = match.lastgroup, match.group()
         if kind == "text":
-            found.append(Token("text", value[1:-1].replace(value[0] * 2, value[0]), at + 1))
+            result.append(Token("text", value[1:-1].replace(value[0] * 2, value[0]), position + 1))
         elif kind == "name":
-            found.append(Token("name", value[1:-1], at + 1))
+            result.append(Token("name", value[1:-1], position + 1))
         elif kind == "word":
-            found.append(Token("word", value, at + 1))
+            result.append(Token("word", value, position + 1))
         elif kind == "sign":
-            found.append(Token("sign", value, at + 1))
-        at = match.end()
-    return [*found, Token("end", "", len(text) + 1)]
+            result.append(Token("sign", value, position + 1))
+        position = match.end()
+    return [*result, Token("end", "", len(text) + 1)]
 
 
 def refuse(column: int, problem: str) -> NoReturn:
-    """Raise BadQuery with the column that is to blame, counted from 1."""
+    """Raise BadQuery with the column of the problem, counted from 1."""
     raise BadQuery(f"the search can't be read at column {column}: {problem}", column)
 
 

@@ -1,4 +1,4 @@
-"""One version as it lies on disk, read for the index."""
+"""Read one stored version for the index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adapterhub_fin_registry.storage.name_folder import NameFolder
 
 
 class IndexedVersion(NamedTuple):
-    """What the index holds of a version that may have changed since."""
+    """Represent a version as the index holds it; it may have changed since."""
 
     id: int
     state: str
@@ -25,64 +25,67 @@ class IndexedVersion(NamedTuple):
 
 
 class VersionReader:
-    """A version's folder, of which the state of its small files tells whether it is the one that was read before.
+    """Read a version's folder, and recognize an unchanged one by the state of its small files.
 
-    Manifest, record and events are never rewritten, but another version may be copied into the place of one.
+    Manifest, record and events are never rewritten, but another version may be copied into a version's folder.
     """
 
     def __init__(self, name: str, number: int, folder: str, aliases: list[str]) -> None:
         self.name, self.number, self._folder, self._aliases = name, number, folder, sorted(aliases)
 
-    def is_known(self, known: IndexedVersion) -> bool:
-        """Whether the index holds the version as it is."""
+    def is_known(self, indexed: IndexedVersion) -> bool:
+        """Return whether the index holds the version as it is now."""
         try:
-            return not self._has("deleted.json") and known[1:] == (self._state(), self._aliases)
+            return not self._has("deleted.json") and indexed[1:] == (self._state(), self._aliases)
         except (OSError, Corrupted):
-            return False  # and why is found when it is read
+            return False  # `read` reports why
 
     def read(self) -> Facts | None:
-        """What is stored; None where it was deleted, and Corrupted where it can't be read."""
+        """Return the facts of the version; None if it was deleted.
+
+        Raises Corrupted if it can't be read.
+        """
         if self._has("deleted.json"):
             return None
         path = f"{self._folder}{os.sep}manifest.json"
-        if os.path.islink(self._folder):  # noqa: PTH114 - a Path costs more than the look
+        if os.path.islink(self._folder):  # noqa: PTH114 - making a Path costs more than the check
             raise Corrupted(f"{self._folder} is a link: put the version itself in its place")
         try:
-            state = self._state()  # before what it is the state of: a change meanwhile is then seen the next time
+            state = self._state()  # taken first: a change while the rest is read is then noticed the next time
             data = read_small(path)
             record = read_object(f"{self._folder}{os.sep}record.json")
             events = read_events(Path(self._folder)) if self._has("events") else []
             manifest = known_format(parse_object(data, path), path)
-            found = facts(self.name, self.number, digest_of(data), manifest, record, events, self._aliases)
-            found.columns["state"] = state
-            return found
+            version_facts = facts(self.name, self.number, digest_of(data), manifest, record, events, self._aliases)
+            version_facts.columns["state"] = state
+            return version_facts
         except OSError as error:
             if self._has("deleted.json"):
-                return None  # just now
+                return None  # it was deleted just now
             if isinstance(error, ABSENT) and not os.path.lexists(path):
                 problem = f"{self._folder} holds no manifest.json: remove the folder, or restore it from a copy"
             else:
                 problem = f"{error.filename} can't be read ({error.strerror}): restore it from a copy"
             raise Corrupted(problem) from error
-        # What a manifest of another shape raises on the way through `facts`, and JSON of what isn't.
+        # `facts` raises these for a manifest of another shape, and for values that aren't JSON.
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise Corrupted(f"{path} isn't a manifest: restore it from a copy") from error
 
     def _state(self) -> str:
-        # As in `memory`: nobody can put back the ctime of what was altered, and another file has another inode.
+        # As in `hash_cache`: nobody can set back the ctime of an altered file, and another file has another inode.
         events = numbers(Path(self._folder, "events")) if self._has("events") else ()
         states: list[int] = []
         for entry in ("manifest.json", "record.json", *(f"events/{number}/event.json" for number in events)):
-            found = os.lstat(f"{self._folder}{os.sep}{entry}")
-            states += (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            status = os.lstat(f"{self._folder}{os.sep}{entry}")
+            states += (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return blake2b(repr(states).encode(), digest_size=16).hexdigest()
 
     def _has(self, entry: str) -> bool:
-        return os.access(f"{self._folder}{os.sep}{entry}", os.F_OK)  # which raises nothing where it isn't there
+        return os.access(f"{self._folder}{os.sep}{entry}", os.F_OK)  # False, without an error, if it doesn't exist
 
 
 def damage(name_folder: NameFolder, number: int) -> str | None:
-    """Return why a search can't read the version of a number; None where it can, or where there is none."""
+    """Return why a search can't read the version of a number; None if it can, or if there is none."""
     try:
         if name_folder.version(number) is not None:
             VersionReader(name_folder.name, number, str(name_folder.versions_folder / str(number)), []).read()
@@ -92,12 +95,15 @@ def damage(name_folder: NameFolder, number: int) -> str | None:
 
 
 def damaged(name_folder: NameFolder) -> dict[int, str]:
-    """Return what is wrong with each number of a name that holds neither a whole version nor a tombstone."""
-    found = {}
+    """Return what is wrong with each number of a name that holds neither a readable version nor a tombstone.
+
+    Raises Corrupted if the versions can't be listed.
+    """
+    problems = {}
     for number in name_folder.numbers():
         folder = name_folder.versions_folder / str(number)
         if reason := damage(name_folder, number):
-            found[number] = reason
+            problems[number] = reason
         elif not os.path.lexists(folder / "manifest.json") and not (folder / "deleted.json").is_file():
-            found[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"
-    return found
+            problems[number] = f"{folder} holds no manifest.json: remove the folder, or restore it from a copy"
+    return problems
