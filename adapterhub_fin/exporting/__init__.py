@@ -1,1 +1,1 @@
-"""What serving engines take and refuse, known without any of them installed."""
+"""Export versions for serving engines, and report what each engine refuses; no engine needs to be installed."""

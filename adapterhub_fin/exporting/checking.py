@@ -1,4 +1,4 @@
-"""Check a stored version against what a serving engine takes."""
+"""Check a stored version against the rules of a serving engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TARGETS = ("vllm", "sglang", "transformers")
 
 @dataclass(frozen=True)
 class Report:
-    """What an engine would make of a version."""
+    """Hold the findings on a version for one engine."""
 
     version: Version
     target: str
@@ -31,14 +31,20 @@ class Report:
 
     @property
     def served(self) -> bool:
-        """Whether nothing is refused and nothing would answer otherwise; what is unsure may still go either way."""
+        """Whether the engine serves the version as PEFT does; findings of the level `unsure` may still prevent it."""
         return all(finding.level == "unsure" for finding in self.findings)
 
 
 def check(reference: str, target: str, *, max_lora_rank: int | None = None, registry: Registry | None = None) -> Report:
-    """What a serving engine (vllm, sglang or transformers) would refuse of a version, without the engine installed.
+    """Return what a serving engine (vllm, sglang or transformers) would refuse of a version.
 
-    `max_lora_rank` is the server's own setting. The version's files are verified; no weight is read.
+    The engine need not be installed. `max_lora_rank` is the server's own setting. The version's files are verified; no
+    weight is read. Raises UnknownName for an engine without rules here, NotFound and Corrupted.
+
+    Example:
+        report = ahf.check("acme/notes@1", "vllm", max_lora_rank=16)
+        report.served
+        [(finding.level, finding.says, finding.do) for finding in report.findings]
     """
     if target not in TARGETS:
         raise UnknownName("serving engine", target, TARGETS)
@@ -49,16 +55,19 @@ def check(reference: str, target: str, *, max_lora_rank: int | None = None, regi
 
 
 def findings(stored: StoredAdapter | None, target: str, max_lora_rank: int | None = None) -> list[Finding]:
-    """The findings on what was read of a version; None is one that PEFT knows nothing of."""
+    """Return the findings on what was read of a version; None is a version that is no PEFT folder.
+
+    Raises ImportError for a target without a module of rules.
+    """
     if stored is None:
-        says = f"it has no {CONFIG}, by which every engine knows an adapter"
+        says = f"it has no {CONFIG}, which every engine needs"
         return [Finding("refused", "config", CONFIG, says, "load it with ahf.load")]
     rules: Rules = import_module(f"adapterhub_fin.exporting.{target}").rules
     return rules(stored, max_lora_rank)
 
 
 def read_stored(version: Version, folder: Path) -> StoredAdapter | None:
-    """What the rules read of a version whose files lie, verified, in a folder; None where it is no PEFT folder."""
+    """Return what the rules read of a version whose verified files are in a folder; None where it is no PEFT folder."""
     config = _object(folder / CONFIG)
     if config is None:
         return None
@@ -74,7 +83,7 @@ def read_stored(version: Version, folder: Path) -> StoredAdapter | None:
 
 
 def _object(path: Path) -> Mapping[str, Any] | None:
-    """A JSON object of the folder, which others wrote; None where there is none."""
+    """Return a JSON object of the folder; None where there is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
 
 LAYOUTS = ("peft", "vllm", "merged")
-# What vLLM reads beside the adapter: a tokenizer of its own (transformers_utils/tokenizer.py, get_lora_tokenizer).
-BESIDE = (
+# What vLLM reads besides the adapter: a tokenizer of its own (transformers_utils/tokenizer.py, get_lora_tokenizer).
+TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
     *("vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"),
 )
@@ -38,7 +38,7 @@ BESIDE = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder that was written, what was left out of it, what hangs on the server, and how an engine serves it."""
+    """Describe a written folder: what was left out, what depends on the server, and how an engine serves it."""
 
     version: Version
     folder: Path
@@ -60,22 +60,28 @@ def export(
     engine: str | None = None,
     registry: Registry | None = None,
 ) -> Exported:
-    """Write a version's verified files to a new folder, which is there whole or not at all.
+    """Write a version's verified files to a new folder, which exists complete or not at all.
 
-    `peft` is every file as it is stored. `vllm` is what vLLM's LoRA loader reads: the configuration, LoRA's factors and
-    a tokenizer; Refused says what it would not load. `without_head` leaves out the modules that were trained whole.
-    `merged` is the whole model, the version folded into its base: `base` and `download` are as for `load`, and `into`
-    says whether what was trained on a quantized base goes into the dequantised weights (the default) or the original.
-    `engine` (vllm, sglang, lorax or tgi) asks how that one serves the folder; Refused where it would not.
+    `peft` copies every file. `vllm` writes what vLLM's LoRA loader reads: the configuration, the LoRA factors and a
+    tokenizer. `without_head` leaves out modules_to_save. `merged` writes the whole model, with the version folded into
+    its base: `base` and `download` are as for `load`, and `into` chooses, for a version trained on a quantized base,
+    the dequantised weights (the default) or the original ones. `engine` (vllm, sglang, lorax or tgi) adds how to serve
+    the folder with it. Raises UnknownName for a layout or an engine, Refused for arguments that don't go together or a
+    folder that exists, Unsupported for what the engine would not load, and whatever `load` raises for the base.
+
+    Example:
+        done = ahf.export("acme/notes@1", "exported/notes", layout="vllm", engine="vllm")
+        done.folder, done.left_out
+        done.launch.lines()  # the command, and a request
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     if without_head and layout != "vllm":
-        raise Refused("a PEFT folder without its head would answer at random: leave without_head for the layout vllm")
+        raise Refused("a PEFT folder without its head predicts at random: without_head is for the layout vllm alone")
     if layout != "merged" and (base is not None or into is not None or download):
-        raise Refused(f"base, into and download are of the layout merged: a folder for {layout} holds no base")
+        raise Refused(f"base, into and download are for the layout merged: a folder for {layout} holds no base")
     if layout == "merged" and engine is not None:
-        raise Refused("a merged folder is a whole model, which an engine is given as any other: leave engine out")
+        raise Refused("a merged folder is a whole model, which an engine loads like any other: leave engine out")
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
     source, target = registry.path(version.reference), Path(folder).absolute()
@@ -99,16 +105,19 @@ def export(
 
 @contextmanager
 def _built_apart(target: Path) -> Iterator[Path]:
-    """A folder beside the target, which it becomes once it is whole."""
+    """Yield a folder next to the target, which becomes the target once it is complete.
+
+    Raises Refused where the target exists.
+    """
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
-        raise Refused(f"{target} is there already: name a new folder, or an empty one")
+        raise Refused(f"{target} exists already: name a new folder, or an empty one")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as place:
-        built = Path(place) / "built"
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        built = Path(temporary) / "built"
         built.mkdir()
         yield built
         if target.exists():
-            target.rmdir()  # which refuses a folder that was filled meanwhile
+            target.rmdir()  # fails for a folder that was filled meanwhile
         built.rename(target)
 
 
@@ -117,31 +126,33 @@ def _copy(version: Version, source: Path, built: Path) -> None:
         (built / file.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file.path, built / file.path)
         if hash_file(built / file.path) != (file.size, file.sha256):
-            raise Corrupted(f"{file.path} of {version.reference} came out otherwise than it is stored: export it again")
+            raise Corrupted(
+                f"the copy of {file.path} of {version.reference} differs from the stored file: export it again"
+            )
 
 
 def _launch(engine: str, done: Exported, built: Path) -> Launch:
-    """How an engine serves what was written, as it was written."""
+    """Return how an engine serves the folder that was written."""
     stored = read_stored(done.version, built)
     if stored is None:
         raise Unsupported(f"{engine} can't serve {done.version.reference}: it has no {CONFIG}; load it with ahf.load")
-    kept = {name: shape for name, shape in stored.tensors.items() if name not in done.left_out}
+    tensors = {name: shape for name, shape in stored.tensors.items() if name not in done.left_out}
     base = done.version.manifest.base.repository
-    return launch(engine, done.version.reference, done.folder, base, replace(stored, tensors=kept))
+    return launch(engine, done.version.reference, done.folder, base, replace(stored, tensors=tensors))
 
 
 def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -> tuple[list[str], list[Finding]]:
-    """Write what vLLM reads; the names of the tensors that were left out, and what the server must be told."""
+    """Write what vLLM reads; return the names of the tensors left out, and what the server must be set to."""
     stored = read_stored(version, source)
     left_out = _head_tensors(version, stored) if stored and without_head else []
     if stored and left_out:
-        kept = {name: shape for name, shape in stored.tensors.items() if name not in left_out}
-        stored = replace(stored, config={**stored.config, "modules_to_save": None}, tensors=kept)
-    for finding in findings(stored, "vllm", RANKS[-1]):  # how high a rank is served is for the server's start
+        tensors = {name: shape for name, shape in stored.tensors.items() if name not in left_out}
+        stored = replace(stored, config={**stored.config, "modules_to_save": None}, tensors=tensors)
+    for finding in findings(stored, "vllm", RANKS[-1]):  # the rank limit is set when the server starts
         if finding.level != "unsure":
             raise Unsupported(f"vLLM can't serve {version.reference}: {finding.says}; {finding.do}")
-    assert stored is not None  # it would have been refused
-    for name in BESIDE:
+    assert stored is not None  # else it was refused above
+    for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, built / name)
     if left_out:
@@ -155,16 +166,16 @@ def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -
 
 
 def _head_tensors(version: Version, stored: StoredAdapter) -> list[str]:
-    """The tensors of modules that were trained whole: the head's, and those that modules_to_save names."""
+    """Return the tensors of modules_to_save: the head's, and those that the configuration names."""
     head = version.manifest.head
-    named = stored.config.get("modules_to_save")
-    modules = {*(head.modules_to_save if head else ()), *(named if isinstance(named, list) else ())}
-    whole = [name for name in lora.others(stored) if _is_of(lora.module_of(name), modules)]
-    return sorted(whole)
+    configured = stored.config.get("modules_to_save")
+    modules = {*(head.modules_to_save if head else ()), *(configured if isinstance(configured, list) else ())}
+    tensors = [name for name in lora.others(stored) if _is_of(lora.module_of(name), modules)]
+    return sorted(tensors)
 
 
 def _is_of(module: str, modules: Collection[str]) -> bool:
-    """Whether a module is one of these, or lies in one: by its whole path, or by the end of it, as PEFT names them."""
+    """Return whether a module is one of these or inside one, by its whole path or the end of it, as in PEFT."""
     parts = module.split(".")
     paths = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-    return any(path == each or path.endswith(f".{each}") for path in paths for each in modules)
+    return any(path == name or path.endswith(f".{name}") for path in paths for name in modules)

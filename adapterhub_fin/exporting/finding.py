@@ -1,4 +1,4 @@
-"""What is said of an adapter before an engine gets it: one finding a rule."""
+"""Define what the rules of an engine read and report."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ Level = Literal["refused", "wrong", "unsure"]
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """What the rules read of a version: its configuration and the table of its tensors, and no weight."""
+    """Hold what the rules read of a version: its configuration, and its tensors' names and shapes, but no weight."""
 
     config: Mapping[str, Any]  # adapter_config.json
     tensors: Mapping[str, Sequence[int]]  # shapes by name
     added_tokens: Mapping[str, int]  # added_tokens.json
     labels: Sequence[str] | None
-    vocabulary: int | None  # the base's, where it is known
+    vocabulary: int | None  # the base's number of tokens, if known
 
     @property
     def kind(self) -> str:
-        """PEFT's type."""
+        """PEFT's type of the adapter, such as LORA."""
         return str(self.config.get("peft_type"))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule that an adapter runs into.
+    """Report one rule that an adapter breaks.
 
-    `refused`: the engine will not load it. `wrong`: it loads, and answers otherwise than in PEFT. `unsure`: it hangs on
-    the base or on how the server is started, which the version does not say.
+    `refused`: the engine will not load it. `wrong`: it loads, and predicts otherwise than in PEFT. `unsure`: it depends
+    on the base or on how the server is started, which the version does not record.
     """
 
     level: Level
@@ -44,11 +44,11 @@ Rules = Callable[[StoredAdapter, int | None], list[Finding]]
 
 
 def counted(names: Sequence[str]) -> str:
-    """How many tensors, and the first of them."""
+    """Return how many tensors there are, and the first of them."""
     return f"1 tensor ({names[0]})" if len(names) == 1 else f"{len(names)} tensors (the first {names[0]})"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """A few names, and how many more there are."""
+    """Return a few names, and how many more there are."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

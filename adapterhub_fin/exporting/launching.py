@@ -1,7 +1,7 @@
-"""How a folder that was exported is served: the command that starts an engine with it, and a request that names it.
+"""Show how to serve an exported folder: the command that starts an engine with it, and a request that names it.
 
-vLLM's are in docs/features/lora.md, SGLang's in docs/advanced_features/lora.md, LoRAX's in docs/models/adapters, and
-TGI's in docs/source/conceptual/lora.md, each of that engine's repository.
+The commands are from each engine's repository: vLLM's docs/features/lora.md, SGLang's docs/advanced_features/lora.md,
+LoRAX's docs/models/adapters and TGI's docs/source/conceptual/lora.md.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from adapterhub_fin.exporting.finding import Finding, StoredAdapter
 from adapterhub_fin.exporting.lora import experts, largest_rank, not_lora
 from adapterhub_fin.exporting.vllm import RANKS
 
-UNNAMED = "BASE"  # what stands for a base whose repository was not recorded
+UNNAMED = "BASE"  # placeholder for a base whose repository was not recorded
 PROMPT = "Margins widened in Q3."
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start an engine with one adapter, and the request that asks for it."""
+    """Hold how to start an engine with one adapter, and the request that uses it."""
 
     engine: str
     name: str
@@ -34,13 +34,16 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """The command as a shell takes it, and the request in one line."""
+        """Return the command as a shell takes it, and the request on one line."""
         variables = [f"{key}={shlex.quote(value)}" for key, value in self.environment.items()]
         return [" ".join([*variables, shlex.join(self.command)]), f"POST {self.path} {json.dumps(self.body)}"]
 
 
 def launch(engine: str, name: str, folder: Path, base: str | None, stored: StoredAdapter) -> Launch:
-    """How an engine serves the adapter in a folder under a name, on a base by its Hub id; Refused where it can't."""
+    """Return how an engine serves the adapter in a folder under a name, on a base by its Hub id.
+
+    Raises UnknownName for another engine, and Unsupported where the engine can't serve the adapter.
+    """
     if engine not in ENGINES:
         raise UnknownName("serving engine", engine, ENGINES)
     for finding in _stopping(engine, stored):
@@ -50,16 +53,16 @@ def launch(engine: str, name: str, folder: Path, base: str | None, stored: Store
 
 
 def _vllm(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:
-    rank = str(next(each for each in RANKS if each >= largest_rank(stored)))
-    given = ("--enable-lora", "--max-lora-rank", rank, "--lora-modules", f"{name}={folder}")
+    rank = str(next(limit for limit in RANKS if limit >= largest_rank(stored)))
+    options = ("--enable-lora", "--max-lora-rank", rank, "--lora-modules", f"{name}={folder}")
     body = {"model": name, "prompt": PROMPT}
-    return Launch("vllm", name, ("vllm", "serve", base, *given), "/v1/completions", body)
+    return Launch("vllm", name, ("vllm", "serve", base, *options), "/v1/completions", body)
 
 
 def _sglang(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:
-    given = ("--model-path", base, "--enable-lora", "--lora-paths", f"{name}={folder}")
+    options = ("--model-path", base, "--enable-lora", "--lora-paths", f"{name}={folder}")
     body = {"model": f"{base}:{name}", "prompt": PROMPT}
-    return Launch("sglang", name, ("python", "-m", "sglang.launch_server", *given), "/v1/completions", body)
+    return Launch("sglang", name, ("python", "-m", "sglang.launch_server", *options), "/v1/completions", body)
 
 
 def _lorax(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:
@@ -82,20 +85,20 @@ ENGINES: Mapping[str, Callable[[str, Path, str, StoredAdapter], Launch]] = {
 
 
 def _stopping(engine: str, stored: StoredAdapter) -> list[Finding]:
-    """What stops an engine: by its own rules where they are known here, else that the adapter is no LoRA."""
+    """Return the findings that stop an engine: by its own rules if they are known, else for what is no LoRA."""
     from adapterhub_fin.exporting.checking import TARGETS, findings
 
     if engine in TARGETS:
-        found = findings(stored, engine, RANKS[-1] if engine == "vllm" else None)
-        return [finding for finding in found if finding.level != "unsure"]
+        all_findings = findings(stored, engine, RANKS[-1] if engine == "vllm" else None)
+        return [finding for finding in all_findings if finding.level != "unsure"]
     name = {"lorax": "LoRAX", "tgi": "TGI"}[engine]
-    return [*not_lora(stored, name), *experts(stored, name, "it knows layers alone")]
+    return [*not_lora(stored, name), *experts(stored, name, "it adapts layers only")]
 
 
 def _check_text(engine: str, name: str, folder: Path) -> None:
-    """Refuse the characters that an engine takes a list or a name apart at."""
-    parted = {"sglang": ("=:", ""), "tgi": ("=,", "=,"), "vllm": ("=", "")}.get(engine, ("", ""))
-    for what, text, characters in (("name", name, parted[0]), ("folder", str(folder), parted[1])):
+    """Raise Unsupported for a character that an engine splits a list or a name at."""
+    separators = {"sglang": ("=:", ""), "tgi": ("=,", "=,"), "vllm": ("=", "")}.get(engine, ("", ""))
+    for what, text, characters in (("name", name, separators[0]), ("folder", str(folder), separators[1])):
         for character in characters:
             if character in text:
-                raise Unsupported(f"{engine} takes the {what} {text} apart at {character!r}: export it to another one")
+                raise Unsupported(f"{engine} splits the {what} {text} at {character!r}: choose another {what}")

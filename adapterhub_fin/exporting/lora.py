@@ -1,4 +1,4 @@
-"""What both vLLM and SGLang look at in a LoRA, from its configuration and its tensors' names."""
+"""Read what vLLM and SGLang both look at in a LoRA: its configuration, and its tensors' names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from adapterhub_fin.plugin.base_changes import CHANGES_BASE
 
 REQUIRED = ("r", "lora_alpha", "target_modules")
 FACTORS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
-# Flags of LoRA that change what it computes, and of which released engines read none.
+# LoRA options that change what it computes, and that no released engine reads.
 VARIANTS = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora", "arrow_config")
 MERGE = "fold it into its base (ahf export --layout merged) and serve the whole model"
 
 
 def module_of(name: str) -> str:
-    """The layer that a factor belongs to, relative to the model."""
+    """Return the layer that a factor belongs to, relative to the model."""
     for ending in FACTORS:
         if name.endswith(ending):
             return name.removesuffix(ending).removeprefix("base_model.model.")
@@ -25,23 +25,23 @@ def module_of(name: str) -> str:
 
 
 def is_factor(name: str) -> bool:
-    """Whether a tensor is one of LoRA's two factors."""
+    """Return whether a tensor is one of LoRA's two factors."""
     return name.endswith(FACTORS)
 
 
 def others(stored: StoredAdapter) -> list[str]:
-    """Tensors that are none of LoRA's factors: heads, biases, magnitudes, trained tokens."""
+    """Return the tensors that are not LoRA factors: heads, biases, magnitudes, trained tokens."""
     return sorted(name for name in stored.tensors if not is_factor(name))
 
 
 def modules(stored: StoredAdapter) -> list[str]:
-    """The last names of the adapted layers, such as q_proj."""
+    """Return the last names of the adapted layers, such as q_proj."""
     factors = [name for name in stored.tensors if is_factor(name) and not is_of_experts(name)]
     return sorted({module_of(name).rpartition(".")[2] for name in factors})
 
 
 def largest_rank(stored: StoredAdapter) -> int:
-    """The largest rank of any layer."""
+    """Return the largest rank of any layer."""
     ranks = [
         shape[0]
         for name, shape in stored.tensors.items()
@@ -52,24 +52,24 @@ def largest_rank(stored: StoredAdapter) -> int:
 
 
 def is_of_experts(name: str) -> bool:
-    """Whether a tensor is a factor of a parameter that holds all experts of a layer (PEFT's target_parameters).
+    """Return whether a tensor is a factor of a parameter that holds all experts of a layer (PEFT's target_parameters).
 
-    PEFT names the first by the module of the experts, and another by a wrapper within that.
+    PEFT names the first such parameter by the module of the experts, and each further one by a wrapper inside it.
     """
     return is_factor(name) and (".base_layer.lora_" in name or module_of(name).endswith("experts"))
 
 
 def experts(stored: StoredAdapter, engine: str, source: str) -> Iterator[Finding]:
-    """LoRA on fused experts, under names that an engine finds no layer for."""
+    """Yield a finding for LoRA on fused experts, under names for which an engine finds no layer."""
     factors = sorted(name for name in stored.tensors if is_of_experts(name))
     if stored.config.get("target_parameters") or factors:
         what = counted(factors) if factors else "what target_parameters names"
-        says = f"{engine} leaves LoRA on fused experts out without a word, in most of its classes: {what} ({source})"
+        says = f"{engine} silently ignores LoRA on fused experts in most of its classes: {what} ({source})"
         yield Finding("wrong", "experts", "target_parameters", says, MERGE)
 
 
 def not_lora(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
-    """The adapter is of another type, or its configuration lacks what says how strong it is."""
+    """Yield a finding for an adapter of another type, or for a configuration without its scale."""
     if stored.kind != "LORA":
         do = "train lora for this engine" if stored.kind != "ADALORA" else "train lora, or " + MERGE
         yield Finding("refused", "type", "peft_type", f"{engine} serves LORA, and this is {stored.kind}", do)
@@ -82,7 +82,7 @@ def not_lora(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
 
 
 def patterns(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
-    """Layers scaled otherwise than by the one alpha over the one rank that an engine scales every layer by."""
+    """Yield a finding for layers whose scale is not the one alpha / rank by which an engine scales every layer."""
     config = stored.config
     keys = [key for key in ("rank_pattern", "alpha_pattern") if config.get(key)]
     if not keys:
@@ -100,12 +100,12 @@ def patterns(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
 
 
 def variants(stored: StoredAdapter, engine: str) -> Iterator[Finding]:
-    """What changes how a LoRA computes, and is not looked at."""
+    """Yield findings for options that change how a LoRA computes, and that the engine ignores."""
     for key in VARIANTS:
         if stored.config.get(key):
-            yield Finding("wrong", "variant", key, f"{engine} does not compute {key}, and would leave it out", MERGE)
+            yield Finding("wrong", "variant", key, f"{engine} does not compute {key}, and would ignore it", MERGE)
     start = stored.config.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
-        says = f"the start {start} took a part out of the base, and {engine} serves on the base that everyone has"
+        says = f"the initialization {start} changed the base's weights, and {engine} serves the original base"
         do = "convert it to plain LoRA: PeftModel.save_pretrained with path_initial_model_for_weight_conversion"
         yield Finding("wrong", "base", "init_lora_weights", says, do)

@@ -1,7 +1,7 @@
-"""Hold the base that an engine serves to a version's pin, by its files: no weight is loaded.
+"""Check that the base an engine serves is the one a version was trained on, from its files: no weight is loaded.
 
-An engine names its base by a Hub id or a folder. Where its files are on this machine its layers are told from the
-configuration, and eight elements of each tensor are read from the checkpoint; where they are not, the name is all.
+An engine names its base by a Hub id or a folder. If its files are on this machine, its layers are read from the
+configuration and eight elements of each tensor from the checkpoint. If not, only the name is compared.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from adapterhub_fin_registry.model.manifest import Base
 
 
 def check_served(base: Base, served: str, leave_out: Collection[str] = ()) -> None:
-    """WrongBase unless what an engine serves under a Hub id or a folder is the base of a pin, as far as can be told.
+    """Raise WrongBase unless the base that an engine serves under a Hub id or a folder matches a fingerprint.
 
-    `leave_out` names the modules whose weights travel with the version. What neither the files nor the name tells is
-    refused too.
+    `leave_out` names the version's modules_to_save. A base that neither its files nor its name identify is refused too.
     """
     folder = _folder(served)
     described = f"the served base {served}"
@@ -49,7 +48,7 @@ def check_served(base: Base, served: str, leave_out: Collection[str] = ()) -> No
 
 
 def _folder(served: str) -> Path | None:
-    """Where the files of a served base lie on this machine; nothing is downloaded."""
+    """Return the folder of a served base on this machine; None where it has none. Nothing is downloaded."""
     try:
         return bases.find_base(BaseChoice.read(served)).folder.resolve()
     except BaseNotFound:
@@ -57,7 +56,7 @@ def _folder(served: str) -> Path | None:
 
 
 def _names(served: str, folder: Path | None) -> Iterator[str]:
-    """The ids that a served base goes by: its own, and for a folder `models--ORG--NAME` of a cache, or `ORG/NAME`."""
+    """Yield the ids of a served base: its own, and for a folder `models--ORG--NAME` of a cache, or `ORG/NAME`."""
     yield served
     if folder is None or "path" not in named_base(served):
         return
@@ -68,9 +67,9 @@ def _names(served: str, folder: Path | None) -> Iterator[str]:
 
 
 def _check_layers(base: Base, folder: Path, leave_out: Collection[str], described: str) -> None:
-    """Names and shapes, from the configuration alone; in either of the classes that a pin may have been taken from."""
+    """Check names and shapes against the configuration, in either of the classes that can have been fingerprinted."""
     config = load_config(folder)
-    wrong: WrongBase | None = None
+    mismatch: WrongBase | None = None
     classes: tuple[Any, ...] = (AutoModelForCausalLM, AutoModel)  # untyped, as Transformers has them
     for auto in classes:
         if type(config) not in auto._model_mapping:
@@ -80,39 +79,39 @@ def _check_layers(base: Base, folder: Path, leave_out: Collection[str], describe
         try:
             return check_shape(skeleton, base, leave_out, described)
         except WrongBase as error:
-            wrong = error
-    raise wrong or WrongBase(f"{described} is of a kind that Transformers does not know ({config.model_type})")
+            mismatch = error
+    raise mismatch or WrongBase(f"{described} is of a kind that Transformers does not know ({config.model_type})")
 
 
 def _check_elements(base: Base, folder: Path, described: str) -> bool:
-    """Compare the probed elements with those of the checkpoint; whether there were any to compare."""
+    """Compare the fingerprinted elements with the checkpoint's; return whether any could be compared."""
     if base.weight_probe is None:
         return False
     probe, checkpoint = base.weight_probe, _checkpoint(folder)
     prefix = _prefix(probe.values, checkpoint)
-    here: dict[str, list[float]] = {}
+    elements: dict[str, list[float]] = {}
     kinds = set()
     for name in probe.values:
         file = checkpoint.get(prefix + name)
         info = file.tensors[prefix + name] if file else None
         if file is None or info is None or info.dtype not in FLOAT_DTYPES:
-            continue  # named otherwise or quantized: the other tensors tell
-        here[name] = file.elements(prefix + name, fingerprint.probed_elements(name, math.prod(info.shape)))
+            continue  # under another name, or quantized: the other tensors decide
+        elements[name] = file.elements(prefix + name, fingerprint.probed_elements(name, math.prod(info.shape)))
         kinds.add(info.dtype)
-    if here:
+    if elements:
         coarsest = next(dtype for kind, dtype in FLOAT_DTYPES.items() if kind in kinds)
-        check_probe({"dtype": coarsest, "values": here}, base, described)
-    return bool(here)
+        check_probe({"dtype": coarsest, "values": elements}, base, described)
+    return bool(elements)
 
 
 def _checkpoint(folder: Path) -> dict[str, TensorFile]:
-    """The file of each tensor; one that lies in several files is the last one's, as it is for who loads them."""
+    """Return the file of each tensor; of a tensor in several files the last one's, which loaders use."""
     files = [TensorFile(path.resolve()) for path in sorted(folder.glob("*.safetensors"))]
     return {name: file for file in files for name in file.tensors}
 
 
 def _prefix(probed: Collection[str], checkpoint: Collection[str]) -> str:
-    """What a checkpoint puts before the names of a bare base, such as `model.`: the one under which most are found."""
+    """Return what a checkpoint puts before a bare base's names, such as `model.`: the prefix with the most matches."""
     longest = max(probed, key=len, default="")
     candidates = sorted({name.removesuffix(longest) for name in checkpoint if name.endswith(longest)})
     return max(candidates, key=lambda prefix: sum(prefix + name in checkpoint for name in probed), default="")

@@ -1,6 +1,6 @@
-"""What SGLang refuses in a LoRA, and what it leaves out without a word.
+"""List what SGLang refuses in a LoRA, and what it silently ignores.
 
-https://github.com/sgl-project/sglang/tree/main/python/sglang/srt/lora is where each rule named below stands.
+Each rule names its file in https://github.com/sgl-project/sglang/tree/main/python/sglang/srt/lora.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from adapterhub_fin.exporting import lora
 from adapterhub_fin.exporting.finding import Finding, Level, StoredAdapter, counted, some
 
 ENGINE = "SGLang"
-# utils.py: what get_default_hidden_dim knows the sizes of, by PEFT's names.
+# utils.py: the layers whose sizes get_default_hidden_dim knows, by PEFT's names.
 LAYERS = frozenset(
     {
         *("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj"),
@@ -21,10 +21,10 @@ LAYERS = frozenset(
 
 
 def rules(stored: StoredAdapter, max_rank: int | None) -> list[Finding]:
-    """Every finding on a version; `max_rank` is the server's --max-lora-rank, by default that of what it loads."""
-    found = list(lora.not_lora(stored, ENGINE))
-    if found:
-        return found
+    """Return every finding on a version; `max_rank` is the server's --max-lora-rank, by default the adapter's own."""
+    not_lora = list(lora.not_lora(stored, ENGINE))
+    if not_lora:
+        return not_lora
     return [
         *_config(stored),
         *lora.experts(stored, ENGINE, "sglang 27381"),
@@ -39,7 +39,7 @@ def rules(stored: StoredAdapter, max_rank: int | None) -> list[Finding]:
 
 
 def _config(stored: StoredAdapter) -> Iterator[Finding]:
-    """lora_manager.py: validate_new_adapter; utils.py: get_normalized_target_modules."""
+    """Apply lora_manager.py: validate_new_adapter; and utils.py: get_normalized_target_modules."""
     if stored.config.get("use_dora"):
         yield Finding("refused", "dora", "use_dora", "SGLang does not compute DoRA", lora.MERGE)
     targets = stored.config.get("target_modules")
@@ -50,7 +50,7 @@ def _config(stored: StoredAdapter) -> Iterator[Finding]:
 
 
 def _added_tokens(stored: StoredAdapter) -> Iterator[Finding]:
-    """lora_config.py and lora_manager.py: a token beyond the base's vocabulary is refused."""
+    """Apply lora_config.py and lora_manager.py: a token beyond the base's vocabulary is refused."""
     beyond = [token for token, number in stored.added_tokens.items() if number >= (stored.vocabulary or 0)]
     if beyond:
         level: Level = "unsure" if stored.vocabulary is None else "refused"
@@ -60,7 +60,7 @@ def _added_tokens(stored: StoredAdapter) -> Iterator[Finding]:
 
 
 def _rank(stored: StoredAdapter, most: int | None) -> Iterator[Finding]:
-    """mem_pool.py: can_support."""
+    """Apply mem_pool.py: can_support."""
     rank = lora.largest_rank(stored)
     if most is not None and rank > most:
         do = f"start SGLang with --max-lora-rank {rank}"
@@ -68,7 +68,7 @@ def _rank(stored: StoredAdapter, most: int | None) -> Iterator[Finding]:
 
 
 def _scale(stored: StoredAdapter) -> Iterator[Finding]:
-    """lora.py: LoRAAdapter.scaling is lora_alpha / r in every case (sglang 40835)."""
+    """Apply lora.py: LoRAAdapter.scaling, which is lora_alpha / r in every case (sglang 40835)."""
     if stored.config.get("use_rslora"):
         rank = stored.config.get("r")
         says = f"SGLang scales by lora_alpha / r, and rsLoRA by lora_alpha / sqrt(r): too weak by sqrt({rank})"
@@ -77,14 +77,14 @@ def _scale(stored: StoredAdapter) -> Iterator[Finding]:
 
 
 def _left_out(stored: StoredAdapter) -> Iterator[Finding]:
-    """lora.py: initialize_weights keeps factors of layers and of embeddings, and passes over every other tensor."""
+    """Apply lora.py: initialize_weights, which keeps factors of layers and embeddings and ignores other tensors."""
     if unread := lora.others(stored):
-        says = f"SGLang passes over what is none of LoRA's factors: {counted(unread)}"
+        says = f"SGLang ignores tensors that are not LoRA factors: {counted(unread)}"
         yield Finding("wrong", "names", unread[0], says, lora.MERGE)
 
 
 def _layers(stored: StoredAdapter) -> Iterator[Finding]:
-    """utils.py: get_hidden_dim raises for a layer whose sizes neither the base's class nor the default gives."""
+    """Apply utils.py: get_hidden_dim, which fails where the base's class and the default give no sizes of a layer."""
     if unknown := sorted(set(lora.modules(stored)) - LAYERS):
         says = f"SGLang knows the sizes of {', '.join(unknown)} only where its class of the base gives them"
         yield Finding(

@@ -1,7 +1,7 @@
-"""Adapters by name in vLLM: its plugin, and the answer to each name it does not know.
+"""Serve adapters by name in vLLM: its plugin, and the answer to each name that vLLM does not know.
 
-vLLM asks a resolver once for a name and keeps the answer until the name is unloaded or the server stops, so each answer
-is one immutable version's own folder. The interface is vllm/lora/resolver.py of vLLM 0.9 to 0.33.
+vLLM asks a resolver once for a name and keeps the answer until the name is unloaded or the server stops. So each answer
+is the folder of one immutable version. The interface is vllm/lora/resolver.py of vLLM 0.9 to 0.33.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 NAME = "adapterhub_fin"
 WITHOUT_HEAD = "AHF_VLLM_WITHOUT_HEAD"
 HUB = "AHF_VLLM_HUB"
-REMEMBERED = 1024  # names whose refusal was logged: anybody may ask for any
+REMEMBERED = 1024  # logged refusals: a limit, since anybody may request any name
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Served:
-    """What a name means to a server for as long as it runs: a version and the folder to read it from."""
+    """Represent what a name stands for while a server runs: a version and the folder to read it from."""
 
     version: Version
     folder: Path
@@ -47,21 +47,21 @@ class Served:
 
 
 def register() -> None:
-    """Give vLLM the resolver; called by it in every process, and harmless when called again."""
+    """Register the resolver with vLLM, which calls this in every process; a second call does nothing."""
     from vllm.lora.request import LoRARequest
     from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
     if NAME in LoRAResolverRegistry.get_supported_resolvers():
         return
-    said = Refusals()
+    refusals = Refusals()
 
-    class RegistryResolver(LoRAResolver):  # type: ignore[misc]  # vLLM is imported here alone, and is not typed to us
-        """Answers with the versions of the configured registries."""
+    class RegistryResolver(LoRAResolver):  # type: ignore[misc]  # vLLM has no types for us
+        """Resolve names to versions of the configured registries."""
 
         async def resolve_lora(self, base_model_name: str, lora_name: str) -> LoRARequest | None:
-            """The version's verified folder; None, with the reason logged, for what can't be served."""
-            # In a thread: hashing a file of gigabytes must not hold up the requests that are being answered.
-            served = await asyncio.to_thread(answer, base_model_name, lora_name, said)
+            """Return the version's verified folder; None, with the reason logged, for what can't be served."""
+            # In a thread: hashing gigabytes must not block the requests in progress.
+            served = await asyncio.to_thread(answer, base_model_name, lora_name, refusals)
             if served is None:
                 return None
             return LoRARequest(lora_name=lora_name, lora_int_id=served.number, lora_path=str(served.folder))
@@ -70,46 +70,49 @@ def register() -> None:
 
 
 class Refusals:
-    """Logs why a name is not served, once for each reason, however often it is asked for."""
+    """Log why a name is not served, once for each reason."""
 
     def __init__(self) -> None:
-        self._said: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._logged: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = Lock()  # vLLM asks from several threads
 
-    def say(self, name: str, reason: str) -> None:
+    def log(self, name: str, reason: str) -> None:
         """Log a reason that was not logged lately."""
         key = (name[:200], reason)
         with self._lock:
-            is_new = key not in self._said
-            self._said[key] = None
-            self._said.move_to_end(key)
-            if len(self._said) > REMEMBERED:
-                self._said.popitem(last=False)
+            is_new = key not in self._logged
+            self._logged[key] = None
+            self._logged.move_to_end(key)
+            if len(self._logged) > REMEMBERED:
+                self._logged.popitem(last=False)
         if is_new:
             _log.warning("%.200r is not served from the registry: %s", name, reason)
 
 
-def answer(base: str, name: str, said: Refusals) -> Served | None:
-    """What a name means to a server of that base; None for whatever can't be served, whatever is wrong."""
+def answer(base: str, name: str, refusals: Refusals) -> Served | None:
+    """Return what a name stands for on a server of that base; None, with the reason logged, for any error."""
     try:
         served = resolve(base, name)
-    except Exception as error:  # an answer of None lets vLLM ask its other resolvers; an error would end the request
-        said.say(str(name), f"{type(error).__name__}: {error}")
+    except Exception as error:  # None lets vLLM ask its other resolvers; an error would end the request
+        refusals.log(str(name), f"{type(error).__name__}: {error}")
         return None
     _log.info("%s is served as %s (%s) from %s", name, served.version.reference, served.version.digest, served.folder)
     return served
 
 
 def resolve(base: str, name: str) -> Served:
-    """The one version that a name means, once it was found to fit the served base and what vLLM loads.
+    """Return the version that a name stands for, once it is known to fit the served base and vLLM's loader.
 
-    Raises BadReference, NotFound, Corrupted, WrongBase or Refused.
+    Raises BadReference, NotFound, Corrupted, WrongBase, or Refused for a Hub that requests may not use or an adapter
+    that vLLM can't load.
     """
-    wanted = parse_reference(name)
-    if isinstance(wanted, HubReference) and not _allowed(wanted.repository):
-        raise Refused(f"who sends a request would choose what is downloaded: allow it in {HUB}, or pull it")
-    registry = configured_registries().answering(wanted)
-    version = registry.resolve(wanted)
+    parsed = parse_reference(name)
+    if isinstance(parsed, HubReference) and not _allowed(parsed.repository):
+        raise Refused(
+            f"a request may not choose what is downloaded: allow the repository in {HUB}, or pull the version"
+        )
+    registry = configured_registries().answering(parsed)
+    version = registry.resolve(parsed)
     folder = registry.path(version.reference)
     from adapterhub_fin.engine.base.check import expected_base
     from adapterhub_fin.exporting.served_base import check_served
@@ -120,18 +123,20 @@ def resolve(base: str, name: str) -> Served:
 
 
 def _allowed(repository: str) -> bool:
-    """Whether the operator lets requests name a repository of a Hub: by `ORG/NAME`, or a pattern as `acme/*`."""
+    """Return whether the operator lets requests name a Hub repository: by `ORG/NAME`, or a pattern such as `acme/*`."""
     patterns = os.environ.get(HUB, "").split(",")
     return any(fnmatchcase(repository, pattern.strip()) for pattern in patterns)
 
 
 def _loadable(registry: Registry, version: Version, folder: Path) -> Path:
-    """The version's own folder where vLLM loads it as it is, else one without its head where that is allowed."""
+    """Return the version's own folder where vLLM loads it, else one without its head where that is allowed."""
     from adapterhub_fin.exporting.checking import findings, read_stored
     from adapterhub_fin.exporting.vllm import RANKS
 
-    # How high a rank is served is for the server's start, which vLLM itself then says.
-    stopping = [each for each in findings(read_stored(version, folder), "vllm", RANKS[-1]) if each.level != "unsure"]
+    # The rank limit is set when the server starts; vLLM reports it itself.
+    stopping = [
+        finding for finding in findings(read_stored(version, folder), "vllm", RANKS[-1]) if finding.level != "unsure"
+    ]
     if not stopping:
         return folder
     if os.environ.get(WITHOUT_HEAD) != "1":
@@ -140,15 +145,18 @@ def _loadable(registry: Registry, version: Version, folder: Path) -> Path:
 
 
 def headless(registry: Registry, version: Version) -> Path:
-    """The version without the modules trained whole, kept in the user's cache under its digest, whole or absent."""
+    """Return the version without its modules_to_save, from a folder in the user's cache under its digest.
+
+    The folder exists complete or not at all. Raises Unsupported where vLLM would still refuse it.
+    """
     from adapterhub_fin.exporting.exporting import export
 
-    assert registry.id is not None  # it holds a version
+    assert registry.id is not None  # a registry with a version has one
     target = cache_folder(registry.id) / "vllm" / version.digest.removeprefix("sha256:")
     if not target.is_dir():
         try:
             export(version.reference, target, layout="vllm", without_head=True, registry=registry)
         except (Refused, OSError):
-            if not target.is_dir():  # else another process of the server made it meanwhile
+            if not target.is_dir():  # else another process wrote it meanwhile
                 raise
     return target

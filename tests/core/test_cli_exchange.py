@@ -94,7 +94,7 @@ def test_export_and_its_refusals(run_ahf: Ahf, stocked: Path, tmp_path: Path) ->
     code, out, err = run_ahf("export", "acme/tone", str(tmp_path / "plain"))
     assert (code, err) == (0, "") and Path(out.strip()) == tmp_path / "plain"
     code, _, err = run_ahf("export", "acme/tone", str(tmp_path / "plain"))
-    assert code == 1 and "is there already" in err and err.count("\n") == 1
+    assert code == 1 and "exists already" in err and err.count("\n") == 1
     code, _, err = run_ahf("export", "acme/tone", str(tmp_path / "served"), "--layout", "vllm")
     assert code == 1 and "vLLM can't serve acme/tone@1" in err
     arguments = ["export", "acme/tone", str(tmp_path / "served"), "--layout", "vllm", "--without-head", "--json"]

@@ -262,12 +262,12 @@ class TestExport:
         store(lora())
         (tmp_path / "mine").mkdir()
         ahf.export("acme/served", tmp_path / "mine")
-        with pytest.raises(ahf.Refused, match="is there already"):
+        with pytest.raises(ahf.Refused, match="exists already"):
             ahf.export("acme/served", tmp_path / "mine")
         (tmp_path / "link").symlink_to(tmp_path / "nowhere")
         (tmp_path / "file").write_text("mine")
         for taken in ("link", "file"):
-            with pytest.raises(ahf.Refused, match="is there already"):
+            with pytest.raises(ahf.Refused, match="exists already"):
                 ahf.export("acme/served", tmp_path / taken)
         assert (tmp_path / "file").read_text() == "mine"
 
@@ -304,7 +304,7 @@ class TestExport:
         assert json.loads((done.folder / CONFIG).read_text())["modules_to_save"] is None
         ahf.import_folder(done.folder, "acme/again")
         assert ahf.check("acme/again", "vllm").served
-        with pytest.raises(ahf.Refused, match="answer at random"):
+        with pytest.raises(ahf.Refused, match="predicts at random"):
             ahf.export("acme/served", tmp_path / "other", without_head=True)
 
     def test_weights_keep_their_types_and_their_bits(self, tmp_path: Path) -> None:

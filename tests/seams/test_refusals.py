@@ -98,7 +98,7 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "there is no folder", ["import", nowhere, "--as", "acme/x"]),
         (1, "no adapter named acme/none", ["diff", "acme/none", "acme/tone"]),
         (1, "no adapter named acme/none", ["check", "acme/none", "--target", "vllm"]),
-        (1, "is there already", ["export", "acme/tone", str(tmp_path / "full")]),
+        (1, "exists already", ["export", "acme/tone", str(tmp_path / "full")]),
         (1, "holds no config.json", ["export", "acme/tone", nowhere, "--layout", "merged", "--base", nowhere]),
         (1, "no adapter named acme/none", ["evaluate", "acme/none", "headlines"]),
         (1, "no corpus is named", ["evaluate", "acme/tone", "headlnes"]),
