@@ -14,7 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOpera
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils._runtime import is_xet_available
 
-from adapterhub_fin_registry.hub_server.http import reads
+from adapterhub_fin_registry.hub_server.http import parameters
 from adapterhub_fin_registry.hub_server.tokens import Tokens
 
 Files = dict[str, bytes]
@@ -221,7 +221,7 @@ def test_lists_are_filtered_sorted_and_in_pages(serving: Any, adapter: Any, monk
         address = page.links.get("next", {}).get("url")
     assert [len(page) for page in seen] == [2, 1] and sorted([*seen[0], *seen[1]]) == sorted(names(author="desk"))
     everything = {sort: names(sort=sort) for sort in (None, "created_at", "last_modified", "downloads", "likes")}
-    monkeypatch.setattr(reads, "PAGE", 2)  # the most that this server gives at once: the client asks for the rest
+    monkeypatch.setattr(parameters, "PAGE", 2)  # the most that this server gives at once: the client asks for the rest
     for sort, expected in everything.items():
         assert names(sort=sort) == expected and names(sort=sort, limit=3) == expected[:3]
     assert {each.id for each in hub.api("other").list_models()} == {"desk/list-0", "other/empty"}

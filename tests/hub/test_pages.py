@@ -8,13 +8,13 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from adapterhub_fin import publishing
-from adapterhub_fin_registry.hub_server.http import reads
+from adapterhub_fin_registry.hub_server.http import parameters, reads
 
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of two, lest a test need a thousand repositories; the server runs in this process."""
-    monkeypatch.setattr(reads, "PAGE", 2)
+    monkeypatch.setattr(parameters, "PAGE", 2)
     monkeypatch.setattr(reads, "COMMITS", 2)
 
 

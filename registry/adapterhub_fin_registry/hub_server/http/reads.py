@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, urlencode
 
 import anyio
 import anyio.to_thread
@@ -16,24 +16,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from adapterhub_fin_registry.hub_server import body
-from adapterhub_fin_registry.hub_server.errors import BAD_TOKEN, HubError, bad_request, no_entry
-from adapterhub_fin_registry.hub_server.http import downloads
+from adapterhub_fin_registry.hub_server.errors import BAD_TOKEN, HubError, no_entry
+from adapterhub_fin_registry.hub_server.http import downloads, parameters
 from adapterhub_fin_registry.hub_server.http.guard import Guard, may_see
 from adapterhub_fin_registry.hub_server.push import disclosure
 from adapterhub_fin_registry.hub_server.repo import documents
 from adapterhub_fin_registry.hub_server.repo.card import head_of
-from adapterhub_fin_registry.hub_server.repo.listing import PAGE, Listing, ListQuery
+from adapterhub_fin_registry.hub_server.repo.listing import Listing
 from adapterhub_fin_registry.hub_server.repo.repositories import Repositories
-from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepository
+from adapterhub_fin_registry.hub_server.repo.repository import MAIN
 from adapterhub_fin_registry.hub_server.settings import Settings, base_url
 
 COMMITS: Final = 200  # in a page
 NO_GIT: Final = "This server has no git. Download and push files of any revision with the Hub's client:"
 NO_LIST: Final = "this server has no list of your repositories: `hf models list --author NAMESPACE` lists a namespace"
-FULL: Final = 100  # repositories in a page with all their files
 OPENINGS: Final = 16  # files that are verified at once
-_PATHS: Final = 10_000  # in one request
-_YES: Final = ("1", "true", "True")
 
 
 class Reads:
@@ -80,13 +77,13 @@ class Reads:
     async def models(self, request: Request) -> Response:
         """List the repositories that the token may see, in pages."""
         token = await self._guard.somebody(request)
-        list_query = _list_query(request)
+        list_query = parameters.list_query(request)
 
         def seen(document: dict[str, Any]) -> bool:
             return may_see(token, document["author"], document["private"])
 
         results, cursor = await run_in_threadpool(self._listing.page, list_query, seen)
-        if request.query_params.get("full") in _YES:
+        if request.query_params.get("full") in parameters.YES:
             results = await run_in_threadpool(self._with_files, results, seen)
         headers = {}
         if cursor is not None:
@@ -108,7 +105,7 @@ class Reads:
         """Describe a repository at a revision."""
         repository = await self._guard.reading(request)
         revision = request.path_params.get("revision", MAIN)
-        blobs = request.query_params.get("blobs") in _YES
+        blobs = request.query_params.get("blobs") in parameters.YES
         return await _json(lambda: documents.repository_document(repository, repository.commit(revision), blobs=blobs))
 
     async def refs(self, request: Request) -> Response:
@@ -119,7 +116,7 @@ class Reads:
     async def commits(self, request: Request) -> Response:
         """List the history of a revision, newest first, in pages."""
         repository = await self._guard.reading(request)
-        revision, page = request.path_params["revision"], _whole_number(request, "p", 0, 10**6)
+        revision, page = request.path_params["revision"], parameters.whole_number(request, "p", 0, 10**6)
 
         def listed() -> tuple[list[Any], int]:
             history, count = repository.history(repository.commit(revision), page * COMMITS, COMMITS)
@@ -135,10 +132,10 @@ class Reads:
     async def tree(self, request: Request) -> Response:
         """List a folder of a revision, in pages."""
         repository = await self._guard.files(request)
-        revision, path = _revision_and_path(request, repository)
+        revision, path = parameters.revision_and_path(request, repository)
         query = request.query_params
-        recursive, expand = (query.get(key) in _YES for key in ("recursive", "expand"))
-        limit = _whole_number(request, "limit", documents.PAGE, documents.PAGE, least=1)
+        recursive, expand = (query.get(key) in parameters.YES for key in ("recursive", "expand"))
+        limit = parameters.whole_number(request, "limit", documents.PAGE, documents.PAGE, least=1)
 
         def listed() -> tuple[str, list[dict[str, Any]], str | None]:
             commit = repository.commit(revision)
@@ -151,9 +148,9 @@ class Reads:
         headers = {}
         if last is not None:  # the next page is of the same commit, whatever is pushed meanwhile
             path_on_server = f"/api/models/{repository.name}/tree/{commit_id}" + (f"/{quote(path)}" if path else "")
-            parameters = [(key, value) for key, value in query.multi_items() if key != "cursor"] + [("cursor", last)]
+            next_query = [(key, value) for key, value in query.multi_items() if key != "cursor"] + [("cursor", last)]
             headers["Link"] = (
-                f'<{base_url(request, self._settings)}{path_on_server}?{urlencode(parameters)}>; rel="next"'
+                f'<{base_url(request, self._settings)}{path_on_server}?{urlencode(next_query)}>; rel="next"'
             )
         return await run_in_threadpool(JSONResponse, results, headers=headers)
 
@@ -163,7 +160,7 @@ class Reads:
         has_token = await self._guard.token(request) is not None
         revision = request.path_params["revision"]
         async with self._bodies.room(has_token=has_token) as limit:
-            paths, expand = await _requested_paths(request, limit)
+            paths, expand = await parameters.requested_paths(request, limit)
             return await _json(lambda: documents.paths_documents(repository.commit(revision), paths, expand=expand))
 
     async def auth_check(self, request: Request) -> Response:
@@ -193,7 +190,7 @@ class Reads:
     async def resolve(self, request: Request) -> Response:
         """Send a file of a revision. Raises HubError 403 where the server's policy forbids it."""
         repository = await self._guard.files(request)
-        revision, path = _revision_and_path(request, repository)
+        revision, path = parameters.revision_and_path(request, repository)
 
         def answer_file() -> Response:
             commit = repository.commit(revision)
@@ -214,63 +211,8 @@ class Reads:
             raise
 
 
-def _revision_and_path(request: Request, repository: ServedRepository) -> tuple[str, str]:
-    """Return the revision and the path of a request. A revision may contain slashes, as `refs/heads/main`."""
-    revision, path = request.path_params["revision"], request.path_params.get("path", "")
-    if revision == "refs" and revision not in repository.state.branches and revision not in repository.aliases:
-        kind, _, rest = path.partition("/")
-        ref, _, path = rest.partition("/")
-        revision = f"refs/{kind}/{ref}"
-    return revision, path
-
-
 async def _json(make: Callable[[], Any]) -> Response:
     return await run_in_threadpool(lambda: JSONResponse(make()))  # the thread also encodes a large answer
-
-
-async def _requested_paths(request: Request, limit: int) -> tuple[list[str], bool]:
-    """Return the paths in a form or in JSON, and whether to expand them. Raises HubError 400."""
-    if request.headers.get("content-type", "").startswith("application/json"):
-        document = await body.read_object(request, limit)
-        paths = document.get("paths")
-        listed = [paths] if isinstance(paths, str) else paths
-        if not isinstance(listed, list) or not all(isinstance(path, str) for path in listed):
-            raise bad_request("paths must be a list of texts")
-        if len(listed) > _PATHS:
-            raise bad_request(f"send at most {_PATHS} paths")
-        return listed, bool(document.get("expand"))
-    try:
-        fields = parse_qsl((await body.read(request, limit)).decode(), keep_blank_values=True, max_num_fields=_PATHS)
-    except ValueError as error:
-        raise bad_request(f"the form can't be read: send at most {_PATHS} paths") from error
-    expand = any(key == "expand" and value in _YES for key, value in fields)
-    return [value for key, value in fields if key == "paths"], expand
-
-
-def _list_query(request: Request) -> ListQuery:
-    query = request.query_params
-    gated = query.get("gated")
-    most = min(PAGE, FULL) if query.get("full") in _YES else PAGE
-    tags = [*query.getlist("filter"), *query.getlist("pipeline_tag"), *query.getlist("library")]
-    return ListQuery(
-        author=query.get("author"),
-        search=query.get("search"),
-        filters=[part for tag in tags for part in tag.split(",") if part],
-        gated=None if gated is None else gated in _YES,
-        sort=query.get("sort"),
-        ascending=query.get("direction") in ("1", "asc"),
-        limit=_whole_number(request, "limit", most, most, least=1),
-        after=query.get("cursor"),
-    )
-
-
-def _whole_number(request: Request, key: str, default: int, most: int, least: int = 0) -> int:
-    text = request.query_params.get(key)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-        raise bad_request(f"{key} must be a whole number from {least}")
-    return min(int(text), most)
 
 
 def _card_errors(content: Any) -> list[dict[str, str]]:
