@@ -29,15 +29,15 @@ def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
 
     A name means every module that ends with it, as PEFT has it: DistilBERT's `pre_classifier` is a `classifier` too.
     """
-    named = config.get("modules_to_save")
-    wanted = {each for each in named if isinstance(each, str) and each} if isinstance(named, list) else set()
-    wanted |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
-    found = set()
+    configured = config.get("modules_to_save")
+    endings = {name for name in configured if isinstance(name, str) and name} if isinstance(configured, list) else set()
+    endings |= {"classifier", "score"} if config.get("task_type") == "SEQ_CLS" else set()
+    modules = set()
     for name in shapes:
         parts = bare_name(name, config).split(".")
         for end in range(1, len(parts)):
             module = ".".join(parts[:end])
-            if any(module.endswith(w) for w in wanted) and not any("lora_" in part for part in parts):
-                found.add(module)
+            if any(module.endswith(w) for w in endings) and not any("lora_" in part for part in parts):
+                modules.add(module)
                 break
-    return sorted(found)
+    return sorted(modules)

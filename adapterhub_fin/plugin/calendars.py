@@ -63,10 +63,10 @@ class Sessions:
     def _midnight(self, day: date) -> datetime:
         return datetime.combine(day, time(), self.zone).astimezone(UTC)
 
-    def _there(self, place: int, moment: datetime) -> int:
-        if not 0 <= place < len(self.days):
+    def _there(self, index: int, moment: datetime) -> int:
+        if not 0 <= index < len(self.days):
             raise self._unlisted(moment)
-        return place
+        return index
 
     def _unlisted(self, moment: datetime) -> BadRecipe:
         return BadRecipe(
@@ -140,25 +140,27 @@ def sessions(calendar: str, first: date, last: date) -> Sessions:
             f"{WEEKDAYS}, or count in days, as in 7d"
         )
     years = [read(year) for year in range(max(first, earliest).year, min(last, latest).year + 1)]
-    days, opens, closes = ([each for year in years for each in getattr(year, of)] for of in ("days", "opens", "closes"))
+    days, opens, closes = (
+        [value for year in years for value in getattr(year, of)] for of in ("days", "opens", "closes")
+    )
     return Sessions(days, opens, closes, years[0].zone, earliest, latest)
 
 
 @lru_cache(maxsize=256)
 def _weekdays(year: int) -> Sessions:
     days = [
-        date.fromordinal(place) for place in range(date(year, 1, 1).toordinal(), date(year, 12, 31).toordinal() + 1)
+        date.fromordinal(ordinal) for ordinal in range(date(year, 1, 1).toordinal(), date(year, 12, 31).toordinal() + 1)
     ]
     days = [day for day in days if day.weekday() < 5]
     opens = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
-    return Sessions(days, opens, [each + _DAY - _TICK for each in opens], UTC)
+    return Sessions(days, opens, [opening + _DAY - _TICK for opening in opens], UTC)
 
 
 @lru_cache(maxsize=64)
 def _listed(calendar: str) -> tuple[date, date]:
     """The first and the last day of an exchange's list."""
-    found = _calendar(calendar)
-    first, last = found.bound_min(), found.bound_max()
+    exchange = _calendar(calendar)
+    first, last = exchange.bound_min(), exchange.bound_max()
     return date.min if first is None else first.date(), date.max if last is None else last.date()
 
 
@@ -166,12 +168,12 @@ def _listed(calendar: str) -> tuple[date, date]:
 def _exchange(calendar: str, year: int) -> Sessions:
     first, last = _listed(calendar)
     first, last = max(first, date(year, 1, 1)), min(last, date(year, 12, 31))
-    found = _calendar(calendar, start=first.isoformat(), end=last.isoformat())
+    exchange = _calendar(calendar, start=first.isoformat(), end=last.isoformat())
     return Sessions(
-        [each.date() for each in found.sessions],
-        [each.to_pydatetime().astimezone(UTC) for each in found.opens],
-        [each.to_pydatetime().astimezone(UTC) for each in found.closes],
-        found.tz,
+        [moment.date() for moment in exchange.sessions],
+        [moment.to_pydatetime().astimezone(UTC) for moment in exchange.opens],
+        [moment.to_pydatetime().astimezone(UTC) for moment in exchange.closes],
+        exchange.tz,
     )
 
 

@@ -33,19 +33,21 @@ def _lacks(requirement: str) -> bool:
 
     from packaging.requirements import Requirement
 
-    wanted = Requirement(requirement)
+    required = Requirement(requirement)
     try:
-        found = distribution(wanted.name)
+        installed = distribution(required.name)
     except PackageNotFoundError:
         return True
-    if not wanted.specifier.contains(found.version, prereleases=True):
+    if not required.specifier.contains(installed.version, prereleases=True):
         return True
-    inner = [Requirement(each) for each in found.requires or ()] if wanted.extras else []
+    inner = [Requirement(dependency) for dependency in installed.requires or ()] if required.extras else []
     return any(
-        _lacks(f"{each.name}{each.specifier}")
-        for extra in wanted.extras
-        for each in inner
-        if each.marker and each.marker.evaluate({"extra": extra}) and not each.marker.evaluate({"extra": ""})
+        _lacks(f"{dependency.name}{dependency.specifier}")
+        for extra in required.extras
+        for dependency in inner
+        if dependency.marker
+        and dependency.marker.evaluate({"extra": extra})
+        and not dependency.marker.evaluate({"extra": ""})
     )
 
 
@@ -74,8 +76,8 @@ class Description:
 
     def check_installed(self) -> None:
         """Raise PluginError with the command that installs what `requires` names and this environment lacks."""
-        if lacking := [each for each in self.requires if _lacks(each)]:
-            listed = " ".join(f"'{each}'" for each in lacking)
+        if lacking := [requirement for requirement in self.requires if _lacks(requirement)]:
+            listed = " ".join(f"'{requirement}'" for requirement in lacking)
             raise PluginError(f"{self.kind} {self.name!r} needs what is not installed here: pip install {listed}")
 
     def _load(self, target: str) -> Any:

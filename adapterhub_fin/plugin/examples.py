@@ -31,9 +31,9 @@ def encode_texts(
 
 def check_tokens(encoded: Sequence[Sequence[int]], what: str) -> None:
     """Raise BadText where a tokenizer makes nothing of a text: the answer would be that of the padding beside it."""
-    for place, ids in enumerate(encoded):
+    for index, ids in enumerate(encoded):
         if not ids:
-            raise BadText(f"{what} {place} gives no token of this base's tokenizer, which knows none of its letters")
+            raise BadText(f"{what} {index} gives no token of this base's tokenizer, which knows none of its letters")
 
 
 def lengths(examples: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -143,13 +143,13 @@ def nearest(matrix: Tensor, rank: int | float | None = None, floor: float = 0.0)
     the difference of two that were nearly equal. The energy told is the share that is held.
     """
     u, values, v = torch.linalg.svd(matrix, full_matrices=False)
-    kept = min(numerical_rank(values), int((values > floor).sum()))
+    number = min(numerical_rank(values), int((values > floor).sum()))
     if isinstance(rank, float):
-        kept = min(kept, rank_for(values, rank))
+        number = min(number, rank_for(values, rank))
     elif rank is not None:
-        kept = min(kept, rank)
-    root = values[:kept].sqrt()
-    return LowRank(u[:, :kept] * root, root[:, None] * v[:kept]), energy_held(values, kept)
+        number = min(number, rank)
+    root = values[:number].sqrt()
+    return LowRank(u[:, :number] * root, root[:, None] * v[:number]), energy_held(values, number)
 
 
 def numerical_rank(values: Tensor) -> int:
@@ -162,8 +162,8 @@ def numerical_rank(values: Tensor) -> int:
 def energy_held(values: Tensor, rank: int) -> float:
     """The share of the sum of squares that the first `rank` values hold; of nothing, everything is held."""
     squares = values.double().square()
-    whole = float(squares.sum())
-    return 1.0 - float(squares[rank:].sum()) / whole if whole else 1.0
+    total_energy = float(squares.sum())
+    return 1.0 - float(squares[rank:].sum()) / total_energy if total_energy else 1.0
 
 
 def rank_for(values: Tensor, energy: float) -> int:

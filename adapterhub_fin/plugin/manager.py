@@ -100,7 +100,7 @@ class Extensions:
 
     def _implementations(self, hook: str, plugin: Plugin) -> Iterator[pluggy.HookImpl]:
         caller: pluggy.HookCaller = getattr(self._hooks.hook, hook)
-        return (each for each in caller.get_hookimpls() if each.plugin is plugin.module)
+        return (implementation for implementation in caller.get_hookimpls() if implementation.plugin is plugin.module)
 
     def _owners(self) -> dict[tuple[type[Description], str], tuple[Description, Plugin]]:
         claims: dict[tuple[type[Description], str], list[tuple[Description, Plugin]]] = defaultdict(list)
@@ -123,8 +123,8 @@ class Extensions:
 
     def all(self, kind: type[D]) -> Mapping[str, D]:
         """Every description of a kind, by name, sorted."""
-        found = {name: description for (k, name), (description, _) in self._owned.items() if k is kind}
-        return dict(sorted(found.items()))  # type: ignore[arg-type]
+        descriptions = {name: description for (k, name), (description, _) in self._owned.items() if k is kind}
+        return dict(sorted(descriptions.items()))  # type: ignore[arg-type]
 
     def get(self, kind: type[D], name: str) -> D:
         """The description of that name; UnknownName lists the near ones, and plugins that are broken."""
@@ -222,8 +222,10 @@ def _disabled() -> list[str]:
 
 def _installed(disabled: Iterable[str]) -> Iterator[Plugin]:
     """Every installed plugin, the shipped one first, then by entry-point name; imported, or with its error."""
-    found = entry_points(group=GROUP)
-    order = sorted(found, key=lambda e: (not (e.name == SHIPPED and _distribution(e) == DISTRIBUTION), e.name, e.value))
+    entries = entry_points(group=GROUP)
+    order = sorted(
+        entries, key=lambda e: (not (e.name == SHIPPED and _distribution(e) == DISTRIBUTION), e.name, e.value)
+    )
     for entry in order:
         if entry.name in disabled:
             continue

@@ -49,9 +49,9 @@ def input_embedding(model: nn.Module) -> Tensor | None:
 
 def model_part(model: nn.Module, getter: str) -> Any:
     """Return what a Transformers model says of itself; None of a plain module, and where the model doesn't know."""
-    found = getattr(unwrapped(model), getter, None)
+    part = getattr(unwrapped(model), getter, None)
     try:
-        return found() if callable(found) else None
+        return part() if callable(part) else None
     except NotImplementedError:
         return None
 

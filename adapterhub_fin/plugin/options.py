@@ -44,16 +44,20 @@ def _sentence(model: type[BaseModel], item: Any, where: str, reserved_keys: Sequ
     path = item["loc"][:-1]
     if (successor := RETIRED.get(str(item["loc"][-1]))) in _fields_at(model, path) or successor in reserved_keys:
         return f"{where}: {key} is now called {'.'.join(map(str, (*path, successor)))}"
-    known = [*_fields_at(model, path), *(() if path else reserved_keys)]
-    near = get_close_matches(str(item["loc"][-1]), known, n=3, cutoff=0.5)
+    options = [*_fields_at(model, path), *(() if path else reserved_keys)]
+    near = get_close_matches(str(item["loc"][-1]), options, n=3, cutoff=0.5)
     meant = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(known)) or 'none'}"
+    return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(options)) or 'none'}"
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
     for part in path:
         inner = model.model_fields[part].annotation if part in model.model_fields else None
-        models = [each for each in (inner, *get_args(inner)) if isinstance(each, type) and issubclass(each, BaseModel)]
+        models = [
+            annotation
+            for annotation in (inner, *get_args(inner))
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        ]
         if not models:
             return []
         model = models[0]

@@ -68,29 +68,29 @@ def _fields_imported(kind: str) -> frozenset[str] | None:
     import peft
 
     kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings
-    found = kinds.get(kind)
-    return None if found is None else frozenset(field.name for field in dataclasses.fields(found))
+    config_class = kinds.get(kind)
+    return None if config_class is None else frozenset(field.name for field in dataclasses.fields(config_class))
 
 
 @cache
 def fields_in_source(kind: str) -> frozenset[str] | None:
     """Read the same from PEFT's source; LookupError where it is not laid out as it was."""
-    found = _configurations().get(kind)
-    return None if found is None else frozenset(_fields(*found))
+    configuration = _configurations().get(kind)
+    return None if configuration is None else frozenset(_fields(*configuration))
 
 
 @cache
 def _configurations() -> dict[str, tuple[str, Path]]:
     """The class of each type's configuration and the folder it is registered in."""
-    found = {}
+    configurations = {}
     for path in sorted(_source().glob("tuners/*/__init__.py")):
         for arguments in REGISTERED.findall(path.read_text(encoding="utf-8")):
             name, kind = NAME.search(arguments), KIND.search(arguments)
             if name and kind:
-                found[name[1].upper()] = (kind[1], path.parent)
-    if "LORA" not in found:
+                configurations[name[1].upper()] = (kind[1], path.parent)
+    if "LORA" not in configurations:
         raise LookupError("no type is registered where PEFT 0.21 registers them")
-    return found
+    return configurations
 
 
 def _source() -> Path:
@@ -102,11 +102,11 @@ def _source() -> Path:
 
 def _fields(name: str, folder: Path) -> Iterator[str]:
     """Annotated names in the body of a class and of its bases, as `dataclasses` collects them."""
-    found, where = _class(name, folder)
-    for base in found.bases:
+    definition, where = _class(name, folder)
+    for base in definition.bases:
         if isinstance(base, ast.Name) and base.id.endswith(("Config", "ConfigMixin")):
             yield from _fields(base.id, where)
-    for statement in found.body:
+    for statement in definition.body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             annotation = ast.unparse(statement.annotation)
             if not annotation.startswith(("ClassVar", "typing.ClassVar", "InitVar")):
@@ -118,8 +118,8 @@ def _class(name: str, folder: Path) -> tuple[ast.ClassDef, Path]:
     source = _source()
     near = [folder / "config.py", source / "config.py", *sorted(source.glob("tuners/*.py"))]
     for path in [*near, *sorted(source.glob("tuners/*/config.py"))]:
-        if path.is_file() and (found := _classes(path).get(name)) is not None:
-            return found, path.parent
+        if path.is_file() and (definition := _classes(path).get(name)) is not None:
+            return definition, path.parent
     raise LookupError(f"no class {name} is in PEFT's source")
 
 
@@ -128,4 +128,4 @@ def _classes(path: Path) -> dict[str, ast.ClassDef]:
     text = path.read_text(encoding="utf-8")
     if "Config" not in text:
         return {}
-    return {each.name: each for each in ast.parse(text).body if isinstance(each, ast.ClassDef)}
+    return {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}

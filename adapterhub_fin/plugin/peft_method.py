@@ -46,12 +46,12 @@ class PeftMethod(MethodImplementation):
         """Attach a new adapter; BadRecipe where a name in its configuration matches nothing of the model."""
         from adapterhub_fin.plugin.model_parts import unwrapped, vocabulary_size
 
-        inner, asked = unwrapped(model), copy.deepcopy(config)
+        inner, requested = unwrapped(model), copy.deepcopy(config)
         modules, parameters = dict(inner.named_modules()), dict(inner.named_parameters())
-        check_names(asked, modules, parameters, vocabulary_size(model), self.method_name())
+        check_names(requested, modules, parameters, vocabulary_size(model), self.method_name())
         wrapped = self._inject(model, config, adapter_name)
         adapted = getattr(peft_model(wrapped).base_model, "targeted_module_names", ())
-        check_adapted(asked, modules, adapted, self.method_name())
+        check_adapted(requested, modules, adapted, self.method_name())
         return wrapped
 
     def method_name(self) -> str:
@@ -109,14 +109,14 @@ class PeftMethod(MethodImplementation):
 
         # A bool, not "auto", which looks the base up on the network (peft 1452).
         try:
-            found = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
+            state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
         except KeyError as error:  # PEFT asks every adapter for the rows that one on the model has trained
             raise WrongBase(
                 "an adapter on this model trains single tokens, and PEFT can't read one without them beside it "
                 f"({error}): load this one onto a base of its own"
             ) from error
         # PEFT leaves out this PeftModel's other adapters, and not those of another that wraps the same backbone.
-        return {name: found[name] for name in sorted(found) if not any(map(ADAPTER_NAME.fullmatch, name.split(".")))}
+        return {name: state[name] for name in sorted(state) if not any(map(ADAPTER_NAME.fullmatch, name.split(".")))}
 
     def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
         """PEFT's configuration of an adapter, as its folder holds it: plain values, without a runtime name."""
@@ -152,8 +152,8 @@ def _answers(model: PeftModel, adapter_name: str) -> bool:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return the stored adapter_config.json."""
-    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return found
+    settings: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return settings
 
 
 def read_peft_config(folder: Path) -> PeftConfig:

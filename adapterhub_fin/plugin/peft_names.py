@@ -66,12 +66,12 @@ def _unmatched(config: Any, modules: Collection[str], parameters: Collection[str
 def _unapplied(config: Any, modules: Collection[str], adapted: Collection[str]) -> Iterator[Unmatched]:
     for field in PATTERNS:
         yield from _unknown(field, list(getattr(config, field, None) or ()), adapted, _has_pattern)
-    wanted = getattr(config, "layers_to_transform", None)
+    layers = getattr(config, "layers_to_transform", None)
     heads = [rf"(?:^|.*?\.){pattern}" for pattern in _layer_patterns(config)] or [r".*?\.[^.]*"]
-    found = {int(m[1]) for name in adapted for head in heads if (m := re.match(rf"{head}\.(\d+)\.", name))}
-    for index in [wanted] if isinstance(wanted, int) else wanted or ():
-        if index not in found:
-            yield "layers_to_transform", str(index), [str(each) for each in sorted(found)]
+    adapted_layers = {int(m[1]) for name in adapted for head in heads if (m := re.match(rf"{head}\.(\d+)\.", name))}
+    for index in [layers] if isinstance(layers, int) else layers or ():
+        if index not in adapted_layers:
+            yield "layers_to_transform", str(index), [str(layer) for layer in sorted(adapted_layers)]
 
 
 def _layer_patterns(config: Any) -> list[str]:
@@ -79,14 +79,14 @@ def _layer_patterns(config: Any) -> list[str]:
     return [patterns] if isinstance(patterns, str) else list(patterns)
 
 
-def _unknown(field: str, names: Any, known: Collection[str], matches: Rule) -> Iterator[Unmatched]:
+def _unknown(field: str, names: Any, candidates: Collection[str], matches: Rule) -> Iterator[Unmatched]:
     if isinstance(names, str):  # a regular expression, or a word that stands for many modules
-        if names != "all-linear" and not any(re.fullmatch(names, each) for each in known):
-            yield field, names, known
+        if names != "all-linear" and not any(re.fullmatch(names, candidate) for candidate in candidates):
+            yield field, names, candidates
         return
     for name in sorted(names or (), key=str):
-        if not any(matches(str(name), each) for each in known):
-            yield field, str(name), known
+        if not any(matches(str(name), candidate) for candidate in candidates):
+            yield field, str(name), candidates
 
 
 def _ends_in(name: str, key: str) -> bool:
@@ -106,11 +106,15 @@ def _tokens(value: Any) -> Iterator[int]:
         yield from tokens
 
 
-def _instead(name: str, known: Collection[str], field: str) -> str:
+def _instead(name: str, candidates: Collection[str], field: str) -> str:
     """What to write, as the end of a sentence."""
     kinds = {"layers_to_transform": "adapted layer", **dict.fromkeys(PATTERNS, "adapted module")}
-    last = sorted({each.rpartition(".")[2] for each in known} - {""})
-    choices = list(known) if field == "layers_to_transform" else [each for each in last if not each.isdigit()]
+    last = sorted({candidate.rpartition(".")[2] for candidate in candidates} - {""})
+    choices = (
+        list(candidates)
+        if field == "layers_to_transform"
+        else [candidate for candidate in last if not candidate.isdigit()]
+    )
     near = get_close_matches(name.rpartition(".")[2], choices, n=3, cutoff=0.5)
     offer = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(choices[:12])}"
     return f"which is no {kinds.get(field, 'module')} of this base: {offer}"

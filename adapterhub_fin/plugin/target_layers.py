@@ -23,7 +23,7 @@ _UNCALLED = {
 }
 
 
-def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: Collection[str]) -> list[str]:
+def linear_layers(model: nn.Module, targets: Sequence[str] | None, head_modules: Collection[str]) -> list[str]:
     """Names of the backbone's linear layers, all or those that end in a wanted name; short where short is enough.
 
     A head is left out: LoRA on `classifier` would save its update and never its weight. Raises BadRecipe where a
@@ -33,7 +33,7 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
 
     inner, prefix = unwrapped(model), backbone_prefix(model)
     uncalled = _UNCALLED.get(_model_type(inner), ())
-    if idle := sorted(set(uncalled).intersection(wanted or ())):
+    if idle := sorted(set(uncalled).intersection(targets or ())):
         raise BadRecipe(
             f"method targets: a {_model_type(inner)} base reads the weights of {idle[0]} without calling it, so that "
             "an adapter there would do nothing: leave it out"
@@ -44,13 +44,13 @@ def linear_layers(model: nn.Module, wanted: Sequence[str] | None, head_modules: 
     heads = tuple(f"{head}." for head in head_modules)
     linear = [name for name in everywhere if name.startswith(prefix) and not f"{name}.".startswith(heads)]
     short = sorted({name.rpartition(".")[2] for name in linear})
-    chosen = [layer for layer in linear if wanted is None or _ends_in(layer, wanted)]
-    for name in wanted or ():
+    chosen = [layer for layer in linear if targets is None or _ends_in(layer, targets)]
+    for name in targets or ():
         if not any(_ends_in(layer, [name]) for layer in linear):
             raise BadRecipe(
                 f"method targets: no linear layer of this base ends in {name!r}; there are {', '.join(short)}"
             )
-    names = short if wanted is None else list(wanted)
+    names = short if targets is None else list(targets)
     return names if [layer for layer in everywhere if _ends_in(layer, names)] == chosen else chosen
 
 

@@ -48,10 +48,10 @@ def _has_something(text: str) -> bool:
     return any(unicodedata.category(letter) not in UNSEEN for letter in text)
 
 
-def check_text(value: object, place: str) -> str:
+def check_text(value: object, where: str) -> str:
     """Return a text without a byte order mark before it; BadText names its place and what is wrong with it."""
     if wrong := problem(value):
-        raise BadText(f"{place} {wrong}; mend it or leave it out")
+        raise BadText(f"{where} {wrong}; mend it or leave it out")
     return str(value).removeprefix(MARK)
 
 
@@ -60,7 +60,7 @@ def check_texts(given: Any, call: str) -> list[str]:
 
     Raises BadText where one is no text, with its place, and where what was given holds no texts in an order.
     """
-    return [check_text(value, f"{call}: text {place}") for place, value in enumerate(check_rows(given, call, "text"))]
+    return [check_text(value, f"{call}: text {index}") for index, value in enumerate(check_rows(given, call, "text"))]
 
 
 def check_rows(given: Any, call: str, what: str) -> list[Any]:
@@ -82,34 +82,34 @@ def check_rows(given: Any, call: str, what: str) -> list[Any]:
 def check_prompts(given: Any, call: str) -> list[str | list[dict[str, Any]]]:
     """Return the prompts of a call as a list, each a text or a conversation; raises BadText with its place."""
     rows = check_rows(given, call, "prompt")
-    if rows and all(isinstance(each, Mapping) for each in rows):
+    if rows and all(isinstance(prompt, Mapping) for prompt in rows):
         raise BadText(f"{call} takes a list of conversations, and was given one: {call}([messages])")
-    return [check_prompt(each, f"{call}: prompt {place}") for place, each in enumerate(rows)]
+    return [check_prompt(prompt, f"{call}: prompt {index}") for index, prompt in enumerate(rows)]
 
 
-def check_prompt(given: Any, place: str) -> str | list[dict[str, Any]]:
+def check_prompt(given: Any, where: str) -> str | list[dict[str, Any]]:
     """Return a prompt, a text or a conversation; BadText names the turn and what is wrong with it."""
     if isinstance(given, Mapping) or (isinstance(given, Iterable) and not isinstance(given, str | bytes | bytearray)):
-        return check_messages(given, place)
-    return check_text(given, place)
+        return check_messages(given, where)
+    return check_text(given, where)
 
 
-def check_messages(given: Any, place: str) -> list[dict[str, Any]]:
+def check_messages(given: Any, where: str) -> list[dict[str, Any]]:
     """Return the turns of a conversation; BadText names the one without a role, or whose content is no text."""
     if isinstance(given, Mapping):
-        raise BadText(f"{place} is one turn: a conversation is a list of turns with {ROLES}")
+        raise BadText(f"{where} is one turn: a conversation is a list of turns with {ROLES}")
     turns = list(given)
     if not turns:
-        raise BadText(f"{place} is a conversation without a turn: give a list of turns with {ROLES}")
-    return [_turn(turn, f"{place}, turn {number}") for number, turn in enumerate(turns)]
+        raise BadText(f"{where} is a conversation without a turn: give a list of turns with {ROLES}")
+    return [_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns)]
 
 
-def _turn(given: Any, place: str) -> dict[str, Any]:
+def _turn(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise BadText(f"{place} is of the type {type(given).__name__}: a turn is a mapping of {ROLES}")
+        raise BadText(f"{where} is of the type {type(given).__name__}: a turn is a mapping of {ROLES}")
     if missing := [key for key in ("role", "content") if key not in given]:
-        raise BadText(f"{place} has no {missing[0]}: a turn is a mapping of {ROLES}")
-    return {**given, **{key: check_text(given[key], f"{place}: its {key}") for key in ("role", "content")}}
+        raise BadText(f"{where} has no {missing[0]}: a turn is a mapping of {ROLES}")
+    return {**given, **{key: check_text(given[key], f"{where}: its {key}") for key in ("role", "content")}}
 
 
 def check_arguments(arguments: Sequence[str]) -> list[str]:
@@ -117,7 +117,7 @@ def check_arguments(arguments: Sequence[str]) -> list[str]:
 
     Raises BadText where one holds bytes that are no UTF-8, unless they are the name of a file that is there.
     """
-    return [_argument(each, number) for number, each in enumerate(arguments, 1)]
+    return [_argument(argument, number) for number, argument in enumerate(arguments, 1)]
 
 
 def _argument(given: str, number: int) -> str:
@@ -135,13 +135,13 @@ def lines(data: Iterable[bytes], called: str) -> list[str]:
 
     `data` gives the lines as bytes; a byte order mark before the first is left out.
     """
-    found = []
+    texts = []
     for number, line in enumerate(data, 1):
-        place = f"{called}, line {number}"
+        where = f"{called}, line {number}"
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise BadText(f"{place} is not UTF-8 at byte {error.start + 1}: save the file as UTF-8") from None
+            raise BadText(f"{where} is not UTF-8 at byte {error.start + 1}: save the file as UTF-8") from None
         if text.strip():
-            found.append(check_text(text.rstrip("\r\n"), place))
-    return found
+            texts.append(check_text(text.rstrip("\r\n"), where))
+    return texts

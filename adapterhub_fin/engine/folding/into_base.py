@@ -27,7 +27,7 @@ from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.errors import Refused, Unsupported, WriteFailed, WrongTensors
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.inference.load import Found
+    from adapterhub_fin.engine.inference.load import ResolvedVersion
     from adapterhub_fin.engine.merging.parameters import AdaptedParameter
     from adapterhub_fin_registry import Registry
 
@@ -74,7 +74,7 @@ def fold_into_base(
 class _Folding:
     """Check one version and its base, then write the folded model."""
 
-    def __init__(self, resolved: Found, folder: Path, into: Into | None) -> None:
+    def __init__(self, resolved: ResolvedVersion, folder: Path, into: Into | None) -> None:
         self.whose, self.folder, self.modules_to_save = resolved.version.reference, folder, resolved.travelling
         self.base = expected_base(resolved.registry, resolved.version)
         self.changes = changes_of(resolved.version, base_at_hand=True)

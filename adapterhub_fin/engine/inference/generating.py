@@ -175,8 +175,8 @@ def _batch(
 ) -> dict[str, torch.Tensor]:
     head = adapter.head
     assert isinstance(head, CausalHead), "`_writing` has refused any other"
-    texts = [each if isinstance(each, str) else head.prompt(each, tokenizer) for each in prompts]
-    plain = tokenizer.chat_template is None or all(isinstance(each, str) for each in prompts)
+    texts = [prompt if isinstance(prompt, str) else head.prompt(prompt, tokenizer) for prompt in prompts]
+    plain = tokenizer.chat_template is None or all(isinstance(prompt, str) for prompt in prompts)
     with tokenizing():
         encoded = [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
     check_tokens(encoded, "prompt")

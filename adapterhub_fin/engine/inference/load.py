@@ -91,38 +91,38 @@ def load(
     several adapters, or a model with a fitting head; `tokenizer` then spares reading one. `lock` is a file that holds
     the reference to what it means now. No Hub is contacted unless `download` is true.
     """
-    found = find_version(reference, registry, as_of, include_base, lock)
+    resolved = find_version(reference, registry, as_of, include_base, lock)
     if base is not None and not isinstance(base, str | Path):
-        tokenizer = tokenizer or _tokenizer_for(base, found, download)
+        tokenizer = tokenizer or _tokenizer_for(base, resolved, download)
         with building(), _undrawn():
-            return _attach(_with_head(base, found), found, tokenizer, "the model given as base")
-    choice, source = base_source(found, base, download)
+            return _attach(_with_head(base, resolved), resolved, tokenizer, "the model given as base")
+    choice, source = base_source(resolved, base, download)
     with quiet_loading(), _undrawn():
-        adapter = _load_whole(found, source, tokenizer, device)
+        adapter = _load_whole(resolved, source, tokenizer, device)
         if choice.path is not None:
-            bases.remember(fingerprint_key(expected_base(found.registry, found.version)), source.folder)
+            bases.remember(fingerprint_key(expected_base(resolved.registry, resolved.version)), source.folder)
     return adapter
 
 
 def _load_whole(
-    found: Found,
+    resolved: ResolvedVersion,
     source: bases.BaseSource,
     tokenizer: PreTrainedTokenizerBase | None,
     device: str | torch.device | None,
 ) -> Adapter:
     """Load the base too."""
     described, config = f"the base at {source.folder}", load_config(source.folder)
-    if found.head is not None:
+    if resolved.head is not None:
         with on_meta():  # the wrong shape is told from the configuration, before gigabytes are read
-            skeleton = found.head.skeleton(config)
-            held, apart, grown = _held(skeleton, found, stored_embeddings(skeleton, found.folder))
-            check_shape(skeleton, held, apart, described, grown=grown)
-    model, drawn = load_base(source.folder, found.head, found.method, *task_of(found.folder))
-    tokenizer = tokenizer or load_tokenizer(_own_tokenizer(model, found) or source.folder)
-    check_covered(drawn, found.travelling, found.version.reference)
+            skeleton = resolved.head.skeleton(config)
+            base, apart, grown = _held(skeleton, resolved, stored_embeddings(skeleton, resolved.folder))
+            check_shape(skeleton, base, apart, described, grown=grown)
+    model, drawn = load_base(source.folder, resolved.head, resolved.method, *task_of(resolved.folder))
+    tokenizer = tokenizer or load_tokenizer(_own_tokenizer(model, resolved) or source.folder)
+    check_covered(drawn, resolved.travelling, resolved.version.reference)
     if device is not None:
         model.to(device)
-    adapter = _attach(model, found, tokenizer, described, private=True)
+    adapter = _attach(model, resolved, tokenizer, described, private=True)
     align_padding(model, adapter.tokenizer)  # a model of ours; a caller's is told while it answers alone
     return adapter
 
@@ -142,10 +142,10 @@ def attach(
     Without `tokenizer`, the one of the version's base is read from this machine; a plain module without a
     configuration needs none.
     """
-    found = find_version(reference, registry, as_of, include_base, lock)
-    tokenizer = tokenizer or _tokenizer_for(model, found, False)
+    resolved = find_version(reference, registry, as_of, include_base, lock)
+    tokenizer = tokenizer or _tokenizer_for(model, resolved, False)
     with building(), _undrawn():
-        return _attach(model, found, tokenizer, "the model given")
+        return _attach(model, resolved, tokenizer, "the model given")
 
 
 def _undrawn() -> AbstractContextManager[None]:
@@ -154,7 +154,7 @@ def _undrawn() -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True)
-class Found:
+class ResolvedVersion:
     """A version that can be loaded: its files verified, its plugins at hand."""
 
     registry: Registry
@@ -171,51 +171,51 @@ class Found:
 
 def find_version(
     reference: str, registry: Registry | None, as_of: AsOf, include_base: bool, lock: str | Path | None
-) -> Found:
+) -> ResolvedVersion:
     registry, version = located(reference, registry, as_of, include_base, lock)
     folder = registry.path(version.reference)
-    return Found(registry, version, folder, *_plugins(version))
+    return ResolvedVersion(registry, version, folder, *_plugins(version))
 
 
 def _attach(
     model: nn.Module,
-    found: Found,
+    resolved: ResolvedVersion,
     tokenizer: PreTrainedTokenizerBase | None,
     described: str,
     *,
     private: bool = False,
 ) -> Adapter:
     """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
-    version, method, travelling = found.version, found.method, found.travelling
-    stored = stored_embeddings(model, found.folder)
+    version, method, travelling = resolved.version, resolved.method, resolved.travelling
+    stored = stored_embeddings(model, resolved.folder)
     rows = max(vocabulary_size(model) or 0, stored.rows) or None  # also those that this load may grow it to
     tokenizer, mode = tokenizer and padding(tokenizer, rows), model.training
     model = wrapper_of(model)
     lock_of(model)  # so that a fork knows of it
-    changes = method.changes_base(found.folder)
+    changes = method.changes_base(resolved.folder)
     check_unchanged(model, changes, version.reference)
-    held, apart, grown = _held(model, found, stored)
-    conversations = isinstance(found.head, CausalHead)  # which renders them
-    check_base(model, tokenizer, held, apart, described, grown=grown, conversations=conversations)
+    base, apart, grown = _held(model, resolved, stored)
+    conversations = isinstance(resolved.head, CausalHead)  # which renders them
+    check_base(model, tokenizer, base, apart, described, grown=grown, conversations=conversations)
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
     first = None
-    if held.fingerprint != "verified":
+    if base.fingerprint != "verified":
         rows = stored.rows_before(vocabulary_size(model))
-        first = describe_base(model, tokenizer, apart, held.repository, held.revision, rows=rows)
+        first = describe_base(model, tokenizer, apart, base.repository, base.revision, rows=rows)
     fit_vocabulary(model, stored, version.reference, private=private)
     live = {} if private else live_embeddings(model, stored)
-    if changed_embeddings(live, found.folder):
+    if changed_embeddings(live, resolved.folder):
         changes = "whole embeddings"
         check_unchanged(model, changes, version.reference)
-    task = found.head.task if found.head else None
+    task = resolved.head.task if resolved.head else None
     site = AttachContext(
         adapter_name=new_adapter_name(), modules_to_save=travelling, task=task, base=version.manifest.base.repository
     )
-    check_fits(method, model, site, found.folder, version.reference)
+    check_fits(method, model, site, resolved.folder, version.reference)
     take_adapter_name(model, site.adapter_name, version.manifest.method.name, version.reference if changes else None)
     before = set(model.modules())
-    adapted = method.rebuild(model, site, found.folder)
-    fill_adapter(method, adapted, site.adapter_name, found.folder)
+    adapted = method.rebuild(model, site, resolved.folder)
+    fill_adapter(method, adapted, site.adapter_name, resolved.folder)
     note_wrapper(model, adapted)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
         if site.adapter_name in name.split("."):
@@ -224,20 +224,20 @@ def _attach(
         if module not in before:  # the caller's own modules keep the modes that they have
             module.training = mode
     if first is not None:
-        record_first_fingerprint(found.registry, version, first)
+        record_first_fingerprint(resolved.registry, version, first)
     length = _max_length(version, tokenizer)
-    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, found.head, site.adapter_name, length)
+    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, resolved.head, site.adapter_name, length)
 
 
-def _held(model: nn.Module, found: Found, stored: StoredEmbeddings) -> tuple[Base, tuple[str, ...], bool]:
+def _held(model: nn.Module, resolved: ResolvedVersion, stored: StoredEmbeddings) -> tuple[Base, tuple[str, ...], bool]:
     """Return what a version is held to: its base, the modules that it brings, and whether it brings a model's new rows.
 
     Modules that it brings are left out of the comparison.
     """
-    held = expected_base(found.registry, found.version)
+    base = expected_base(resolved.registry, resolved.version)
     if stored.modules:
-        return held.model_copy(update={"vocabulary_size": None}), (*found.travelling, *stored.modules), False
-    return held, found.travelling, stored.brings_rows(held.vocabulary_size, vocabulary_size(model))
+        return base.model_copy(update={"vocabulary_size": None}), (*resolved.travelling, *stored.modules), False
+    return base, resolved.travelling, stored.brings_rows(base.vocabulary_size, vocabulary_size(model))
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:
@@ -258,12 +258,14 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     return method, head
 
 
-def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[BaseChoice, bases.BaseSource]:
+def base_source(
+    resolved: ResolvedVersion, base: str | Path | None, download: bool
+) -> tuple[BaseChoice, bases.BaseSource]:
     """The base that was asked for, or the recorded one: by its id, else where its pin was last seen on this machine."""
     if base is not None:
         choice = BaseChoice.read(base)
         return choice, bases.find_base(choice, download=download)
-    stored = expected_base(found.registry, found.version)
+    stored = expected_base(resolved.registry, resolved.version)
     remembered = bases.recall(fingerprint_key(stored))
     if stored.repository is not None:
         choice = BaseChoice(id=stored.repository, revision=stored.revision)
@@ -273,34 +275,34 @@ def base_source(found: Found, base: str | Path | None, download: bool) -> tuple[
             return choice, bases.find_base(choice, download=download)
     if remembered is None:
         raise BaseNotFound(
-            f"{found.version.reference} was trained on an unnamed base ({stored.architecture}): name its folder with "
-            "--base FOLDER (base=...)"
+            f"{resolved.version.reference} was trained on an unnamed base ({stored.architecture}): name its folder "
+            "with --base FOLDER (base=...)"
         )
     choice = BaseChoice(path=remembered)
     return choice, bases.find_base(choice)
 
 
-def _with_head(base: nn.Module, found: Found) -> nn.Module:
+def _with_head(base: nn.Module, resolved: ResolvedVersion) -> nn.Module:
     """Build the version's head around a bare backbone, sharing its weights; any other model is returned as it is."""
     inner = unwrapped(base)
-    if found.head is None or backbone(base) is not inner:
+    if resolved.head is None or backbone(base) is not inner:
         return base
     with on_meta():
-        shell = found.head.skeleton(inner.config)  # type: ignore[arg-type]
+        shell = resolved.head.skeleton(inner.config)  # type: ignore[arg-type]
     setattr(shell, shell.base_model_prefix, inner)
     tie(shell)
     drawn = materialise(shell, next(inner.parameters()))
-    if found.head.task == "CAUSAL_LM" and (lost := sorted(set(drawn) - set(found.travelling))):
+    if resolved.head.task == "CAUSAL_LM" and (lost := sorted(set(drawn) - set(resolved.travelling))):
         raise WrongBase(
             f"the model given as base is a bare {type(inner).__name__}: it lacks {lost[0]}, which "
-            f"{found.version.reference} writes with and which is not tied to the embeddings; give the whole model, an "
-            "AutoModelForCausalLM"
+            f"{resolved.version.reference} writes with and which is not tied to the embeddings; give the whole model, "
+            "an AutoModelForCausalLM"
         )
-    check_covered(drawn, found.travelling, found.version.reference)
+    check_covered(drawn, resolved.travelling, resolved.version.reference)
     own = set(shell.modules()).difference(inner.modules())
     for module in own:  # those of the backbone keep the modes that they have
         module.training = inner.training
-    if found.head.task == "CAUSAL_LM":  # a bare backbone knows nothing of how its base writes
+    if resolved.head.task == "CAUSAL_LM":  # a bare backbone knows nothing of how its base writes
         from transformers import GenerationConfig
 
         config: Any = inner.config
@@ -309,15 +311,15 @@ def _with_head(base: nn.Module, found: Found) -> nn.Module:
     return shell
 
 
-def _tokenizer_for(model: nn.Module, found: Found, download: bool) -> PreTrainedTokenizerBase | None:
+def _tokenizer_for(model: nn.Module, resolved: ResolvedVersion, download: bool) -> PreTrainedTokenizerBase | None:
     if getattr(unwrapped(model), "config", None) is None:
         return None  # no model of Transformers: it reads no texts
     with quiet_loading():
-        return load_tokenizer(_own_tokenizer(model, found) or base_source(found, None, download)[1].folder)
+        return load_tokenizer(_own_tokenizer(model, resolved) or base_source(resolved, None, download)[1].folder)
 
 
-def _own_tokenizer(model: nn.Module, found: Found) -> Path | None:
-    return own_tokenizer_folder(found.folder, grown=bool(stored_embeddings(model, found.folder).modules))
+def _own_tokenizer(model: nn.Module, resolved: ResolvedVersion) -> Path | None:
+    return own_tokenizer_folder(resolved.folder, grown=bool(stored_embeddings(model, resolved.folder).modules))
 
 
 def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase | None) -> int:

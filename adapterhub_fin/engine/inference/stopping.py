@@ -28,28 +28,28 @@ class Ending:
 
     def cut(self, tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
         """Return the text of new tokens up to what ends it."""
-        end = next((place for place, token in enumerate(tokens) if token in self.tokens), len(tokens))
+        end = next((index for index, token in enumerate(tokens) if token in self.tokens), len(tokens))
         text = str(tokenizer.decode(tokens[:end], skip_special_tokens=True))
         return text[: self.find(text)]
 
     def find(self, text: str) -> int | None:
         """Return where the first mark begins; None where there is none."""
-        return min((place for mark in self.marks if (place := text.find(mark)) >= 0), default=None)
+        return min((start for mark in self.marks if (start := text.find(mark)) >= 0), default=None)
 
     def until(self, pieces: Iterator[str]) -> Iterator[str]:
         """Yield pieces up to the first mark, which may begin in one and end in another."""
-        width, held = max((len(mark) - 1 for mark in self.marks), default=0), ""
+        width, pending = max((len(mark) - 1 for mark in self.marks), default=0), ""
         for piece in pieces:
-            held += piece
-            if (place := self.find(held)) is not None:
-                held = held[:place]
+            pending += piece
+            if (end := self.find(pending)) is not None:
+                pending = pending[:end]
                 break
-            ready = max(len(held) - width, 0)
-            if held[:ready]:
-                yield held[:ready]
-            held = held[ready:]
-        if held:
-            yield held
+            ready = max(len(pending) - width, 0)
+            if pending[:ready]:
+                yield pending[:ready]
+            pending = pending[ready:]
+        if pending:
+            yield pending
 
 
 def ending(model: Any, head: CausalHead, tokenizer: PreTrainedTokenizerBase) -> Ending:

@@ -96,23 +96,23 @@ class CausalLM(CausalHead):
         if labels is None:
             labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)
         logits = logits[:, -labels.shape[1] :][:, :-1].float()
-        said = cross_entropy(logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none")
+        losses = cross_entropy(logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none")
         tokens = (labels[:, 1:] != IGNORED).sum(1)
-        return torch.stack([said.sum(1) / tokens.clamp(min=1), tokens.to(said.dtype)], 1)
+        return torch.stack([losses.sum(1) / tokens.clamp(min=1), tokens.to(losses.dtype)], 1)
 
     def decide(self, answers: np.ndarray) -> np.ndarray:
         return answers
 
     def predictions(self, answers: Tensor) -> Sequence[Likelihood]:
-        found = []
-        for place, (mean, tokens) in enumerate(answers.tolist()):
+        likelihoods = []
+        for index, (mean, tokens) in enumerate(answers.tolist()):
             try:
-                found.append(Likelihood(mean, math.exp(mean), int(tokens)))
+                likelihoods.append(Likelihood(mean, math.exp(mean), int(tokens)))
             except OverflowError as error:
                 raise NotFinite(
-                    f"text {place} has a mean loss of {mean:.6g}, and so a perplexity beyond every number: use logits"
+                    f"text {index} has a mean loss of {mean:.6g}, and so a perplexity beyond every number: use logits"
                 ) from error
-        return found
+        return likelihoods
 
     def prompt(self, messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
         """A conversation as training showed it, up to where the assistant begins to speak."""
@@ -134,19 +134,19 @@ def _example(ids: list[int]) -> dict[str, Any]:
 def _conversation(messages: Messages, tokenizer: PreTrainedTokenizerBase, size: int) -> dict[str, Any]:
     """A conversation's tokens, of which the assistant's alone are predicted."""
     text, spans = answer_spans(messages, tokenizer)
-    told = tokenizer(
+    encoded = tokenizer(
         text,
         add_special_tokens=tokenizer.chat_template is None,  # a template writes its own marks
         return_offsets_mapping=True,
         truncation=True,
         max_length=size,
     )
-    ids = told["input_ids"]
+    ids = encoded["input_ids"]
     labels = [
         token if any(start <= first and last <= end and first < last for start, end in spans) else IGNORED
-        for token, (first, last) in zip(ids, told["offset_mapping"], strict=True)
+        for token, (first, last) in zip(ids, encoded["offset_mapping"], strict=True)
     ]
     labels[0] = IGNORED
     if all(label == IGNORED for label in labels):
         raise BadCorpus(f"no answer of the assistant lies within training.max_length, {size} tokens")
-    return {"input_ids": ids, "attention_mask": told["attention_mask"], "labels": labels}
+    return {"input_ids": ids, "attention_mask": encoded["attention_mask"], "labels": labels}

@@ -31,34 +31,34 @@ class Classify(SequenceHead):
         self.weights: Tensor | None = None  # of each label in the loss; of training alone
 
     def fit_labels(self, rows: Dataset) -> None:
-        found = Counter(str(label) for label in rows["label"])
+        counts = Counter(str(label) for label in rows["label"])
         if self.labels is None:
-            self.labels = tuple(sorted(found))
-        elif unknown := sorted(set(found) - set(self.labels)):
-            named = ", ".join(f"{label!r} ({_where(rows, label, found[label])})" for label in unknown[:NAMED])
+            self.labels = tuple(sorted(counts))
+        elif unknown := sorted(set(counts) - set(self.labels)):
+            listed = ", ".join(f"{label!r} ({_where(rows, label, counts[label])})" for label in unknown[:NAMED])
             more = f" and {len(unknown) - NAMED:,} more labels" if len(unknown) > NAMED else ""
             raise BadCorpus(
-                f"the training rows hold the label {named}{more}, which head.labels does not list: add it, or drop "
+                f"the training rows hold the label {listed}{more}, which head.labels does not list: add it, or drop "
                 "those rows"
             )
-        self.weights = self._label_weights(found)
+        self.weights = self._label_weights(counts)
 
-    def _label_weights(self, found: Mapping[str, int]) -> Tensor | None:
-        wanted = self.options.weights
-        if wanted is None:
+    def _label_weights(self, counts: Mapping[str, int]) -> Tensor | None:
+        setting = self.options.weights
+        if setting is None:
             return None
         import torch
 
-        if wanted == "balanced":
-            if absent := [label for label in self._names() if not found.get(label)]:
+        if setting == "balanced":
+            if absent := [label for label in self._names() if not counts.get(label)]:
                 raise BadCorpus(f"the label {absent[0]!r} has no training row, so that no balance gives it a weight")
-            total, names = sum(found.values()), self._names()
-            return torch.tensor([total / len(names) / found[label] for label in names])
-        if set(wanted) != set(self._names()):
+            total, names = sum(counts.values()), self._names()
+            return torch.tensor([total / len(names) / counts[label] for label in names])
+        if set(setting) != set(self._names()):
             raise BadRecipe(
-                f"head.weights names {', '.join(sorted(wanted))}; the labels are {', '.join(self._names())}"
+                f"head.weights names {', '.join(sorted(setting))}; the labels are {', '.join(self._names())}"
             )
-        return torch.tensor([float(wanted[label]) for label in self._names()])
+        return torch.tensor([float(setting[label]) for label in self._names()])
 
     def set_labels(self, labels: Sequence[str] | None) -> None:
         if not labels:

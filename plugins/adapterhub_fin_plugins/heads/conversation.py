@@ -18,11 +18,11 @@ def render(messages: Messages, tokenizer: PreTrainedTokenizerBase, *, ask: bool)
     if tokenizer.chat_template is not None:
         return _from_template([dict(message) for message in messages], tokenizer, ask)
     end = tokenizer.eos_token or ""
-    said = [
+    turns = [
         f"### {message['role']}\n{message['content']}{end if message['role'] == 'assistant' else ''}\n\n"
         for message in messages
     ]
-    return "".join(said) + ("### assistant\n" if ask else "")
+    return "".join(turns) + ("### assistant\n" if ask else "")
 
 
 def _from_template(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, ask: bool) -> str:
@@ -41,27 +41,27 @@ def closing(tokenizer: PreTrainedTokenizerBase) -> str:
     if tokenizer.chat_template is None:
         return ""  # the plain form closes an answer with the end of text
     try:
-        whole = render(
+        text = render(
             [{"role": "user", "content": "Q"}, {"role": "assistant", "content": ANSWER}], tokenizer, ask=False
         )
     except BadCorpus:
         return ""  # nor could it have been trained on
-    return whole.rpartition(ANSWER)[2].strip() if ANSWER in whole else ""
+    return text.rpartition(ANSWER)[2].strip() if ANSWER in text else ""
 
 
 def answer_spans(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[tuple[int, int]]]:
     """The whole text, and from which character to which each answer of the assistant reaches, its end mark included."""
-    whole = render(messages, tokenizer, ask=False)
+    text = render(messages, tokenizer, ask=False)
     spans = []
-    for place, message in enumerate(messages):
+    for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        before = render(messages[:place], tokenizer, ask=True)
-        after = render(messages[: place + 1], tokenizer, ask=False)
-        if not (whole.startswith(after) and after.startswith(before)):
+        before = render(messages[:index], tokenizer, ask=True)
+        after = render(messages[: index + 1], tokenizer, ask=False)
+        if not (text.startswith(after) and after.startswith(before)):
             raise BadCorpus(
                 "the tokenizer's chat template changes what was said before, so that answers can't be told apart: "
                 "give conversations of one answer"
             )
         spans.append((len(before), len(after.rstrip("\n"))))
-    return whole, spans
+    return text, spans

@@ -47,13 +47,13 @@ def _reading_mean(plain: type[PreTrainedModel], takes_past: bool) -> type[PreTra
         finally:
             hook.remove()
 
-    said = signature(plain.forward)
-    if takes_past and PAST not in said.parameters:
+    own = signature(plain.forward)
+    if takes_past and PAST not in own.parameters:
         # PEFT's prefix passes by a model that doesn't name what a prefix is given as, and reads one token itself. Those
         # of Transformers hand on what they don't name to a backbone that does.
-        parameters = [*said.parameters.values(), Parameter(PAST, Parameter.KEYWORD_ONLY, default=None)]
-        said = said.replace(parameters=sorted(parameters, key=lambda each: each.kind))
-        forward.__signature__ = said  # type: ignore[attr-defined]
+        parameters = [*own.parameters.values(), Parameter(PAST, Parameter.KEYWORD_ONLY, default=None)]
+        own = own.replace(parameters=sorted(parameters, key=lambda parameter: parameter.kind))
+        forward.__signature__ = own  # type: ignore[attr-defined]
     return type(f"MeanOf{plain.__name__}", (plain,), {"forward": forward})
 
 

@@ -67,10 +67,10 @@ class Regress(SequenceHead):
         return {"standardize": True, "centre": centre, "scale": scale}
 
     def outputs(self) -> Collection[str]:
-        found = super().outputs()
+        outputs = super().outputs()
         if self.options.network == "mlp":  # which stands in the place of a last layer, and ends with its third part
-            found = frozenset(f"{layer}.2.{end}" for layer, _, end in (name.rpartition(".") for name in found))
-        return renamed(found) if self.options.pooling == "mean" else found
+            outputs = frozenset(f"{layer}.2.{end}" for layer, _, end in (name.rpartition(".") for name in outputs))
+        return renamed(outputs) if self.options.pooling == "mean" else outputs
 
     def model_fields(self) -> Mapping[str, Any]:
         return {"num_labels": 1, "problem_type": "regression", "id2label": {0: "value"}}
@@ -117,10 +117,10 @@ class Regress(SequenceHead):
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
         from torch.nn.functional import huber_loss, mse_loss
 
-        said = outputs.logits[:, 0].float()
+        predicted = outputs.logits[:, 0].float()
         if self.options.loss == "huber":
-            return huber_loss(said, labels.float())
-        return mse_loss(said, labels.float())
+            return huber_loss(predicted, labels.float())
+        return mse_loss(predicted, labels.float())
 
     def truth(self, labels: np.ndarray) -> np.ndarray:
         centre, scale = self.output_scale()
