@@ -174,7 +174,7 @@ def weights(allow_pickle: bool) -> tuple[str, ...]:
 
 def _own_name(uri: str) -> str:
     if not uri.startswith("hf://"):
-        raise BadReference(f"{uri} doesn't say what it is called here: name it, with --as NAMESPACE/NAME (as_=...)")
+        raise BadReference(f"{uri} doesn't say what to call it here: name it, with --as NAMESPACE/NAME (as_=...)")
     reference = parse_reference(uri)
     assert isinstance(reference, HubReference)
     try:

@@ -109,11 +109,15 @@ def serve(
     registry = registry or configured_registries().writable()
     folder = state_folder(registry, state)
     if settings.url is not None and not _is_url(settings.url):
-        raise BadConfiguration(f"{settings.url!r} isn't the URL of a server: write it whole, as https://hub.example")
+        raise BadConfiguration(
+            f"{settings.url!r} isn't the URL of a server: write it in full, such as https://hub.example"
+        )
     if not public_address and not _is_loopback(host):
-        raise Refused(f"{host} is reached by others, and nothing here is encrypted: use a TLS proxy, or --public")
+        raise Refused(
+            f"{host} is reached by other machines, and nothing here is encrypted: use a TLS proxy, or --public"
+        )
     if not settings.anonymous_read and not Tokens(folder).all():
-        raise Refused("nobody has a token, and none is made by itself: make one with `ahf serve token add NAME`")
+        raise Refused("nobody has a token, and none is made automatically: make one with `ahf serve token add NAME`")
     _allow_many_files()
     _share_arenas()
     with (
@@ -159,7 +163,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
-        raise Refused(f"{host}:{port} can't be listened at ({error.strerror}): choose another --port") from error
+        raise Refused(f"{host}:{port} can't be listened on ({error.strerror}): choose another --port") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,17 +11,21 @@ class Decoding(Options):
     """Say how the next token is chosen, and when to stop; None takes the value of the base's generation config."""
 
     max_new_tokens: int = Field(128, ge=1, description="Tokens to write, at most.")
-    temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token; 1 draws as the model says.")
+    temperature: float = Field(
+        0.0, ge=0, description="0 takes the most likely token; 1 samples from the model's distribution."
+    )
     top_p: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Draw among the likeliest of this share; by default the base's, else all.",
+        description="Sample from the most likely tokens of this total probability; by default the base's, else all.",
     )
     top_k: int | None = Field(
-        None, ge=0, description="Draw among so many of the likeliest, 0 for all; by default the base's, else 50."
+        None,
+        ge=0,
+        description="Sample from this many of the most likely tokens, 0 for all; by default the base's, else 50.",
     )
     repetition_penalty: float | None = Field(
         None, gt=0, description="Above 1 makes tokens of the text so far less likely; by default the base's, else 1."
     )
-    seed: int = Field(0, ge=0, description="Seed of the draws.")
+    seed: int = Field(0, ge=0, description="Seed of the sampling.")

@@ -39,7 +39,9 @@ def override(data: Mapping[str, Any], overrides: Sequence[str], model: type[Base
     try:
         read: dict[str, Any] = _read(changed, model)
     except RecursionError as error:
-        raise BadRecipe("--set: a value holds itself, or is nested deeper than any recipe is: write it out") from error
+        raise BadRecipe(
+            "--set: a value contains itself, or is nested deeper than any recipe is: write it out"
+        ) from error
     return read
 
 

@@ -163,7 +163,7 @@ class BaseChoice(Options):
         if self.id is None and self.path is None:
             raise ValueError("give an id, a path, or both")
         if (self.knowledge_end is None) != (self.evidence is None):
-            raise ValueError("knowledge_end and evidence go together: a date is asserted by something")
+            raise ValueError("knowledge_end and evidence go together: say where the date is stated")
         return self
 
 
@@ -174,18 +174,18 @@ class Training(Options):
     learning_rate: float | None = Field(
         None, gt=0, le=1, description="Peak learning rate of AdamW; by default the method's own."
     )
-    head_learning_rate: float | None = Field(None, gt=0, le=1, description="The head's, where it differs.")
+    head_learning_rate: float | None = Field(None, gt=0, le=1, description="The head's, if it differs.")
     batch_size: int = Field(16, ge=1, le=65536, description="Rows of one optimizer step, over all processes.")
-    accumulate: int = Field(1, ge=1, description="Parts that a step's rows are computed in, one after the other.")
+    accumulate: int = Field(1, ge=1, description="Gradient accumulation: parts that a step's rows are split into.")
     max_length: int = Field(256, ge=2, description="Tokens of a row, at most; longer rows are cut.")
     weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay.")
-    warmup: float = Field(0.06, ge=0, lt=1, description="Share of the steps over which the rate rises.")
+    warmup: float = Field(0.06, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
     schedule: Literal["linear", "cosine", "cosine_with_restarts", "constant_with_warmup"] = Field(
-        "linear", description="The rate's course after that."
+        "linear", description="How the learning rate falls after the warmup."
     )
-    cycles: int = Field(1, ge=1, description="Times that cosine_with_restarts falls.")
-    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Of the computation; weights stay as read.")
+    cycles: int = Field(1, ge=1, description="Number of cycles of cosine_with_restarts.")
+    clip: float = Field(1.0, gt=0, description="Gradient clipping: the largest norm.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Of the computation; weights keep theirs.")
     recompute: bool = Field(
         False, description="Gradient checkpointing: a third more time for a fraction of the activations' memory."
     )
@@ -230,15 +230,15 @@ class Recipe(BaseModel):
     head: HeadChoice = Field(default_factory=lambda: HeadChoice(name=DEFAULTS["head"]))
     corpus: CorpusChoice
     training: Training = Field(default_factory=Training)
-    schedule: Schedule | None = Field(None, description="Cut-offs, each of which gives a version of its own.")
-    description: str = Field("", description="For people and search.")
+    schedule: Schedule | None = Field(None, description="Walk-forward cut-offs, each of which gives a version.")
+    description: str = Field("", description="Text for people and for search.")
     license: str | None = Field(
         None,
         min_length=1,
         validation_alias=AliasChoices("license", "licence"),
         description="License of the adapter, as SPDX writes it.",
     )
-    tags: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="For search.")
+    tags: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="Tags for search.")
 
     @field_validator("method", "head", "corpus", mode="before")
     @classmethod

@@ -37,13 +37,15 @@ class Schedule(Options):
     length: str | None = Field(
         None,
         pattern=MONTHS_PATTERN,
-        description="24mo or 2y: a window learns from so much; by default from all before.",
+        description="24mo or 2y: how far back a window trains; by default on all rows before.",
     )
     embargo: str | None = Field(
         None, pattern=SPAN_PATTERN, description="5B, 5d, 12h or 30min: rows not known that long before are left out."
     )
     calendar: str | None = Field(
-        None, pattern=CALENDAR_PATTERN, description="Whose business days an embargo in B counts: weekdays, XNYS, ..."
+        None,
+        pattern=CALENDAR_PATTERN,
+        description="Calendar of the business days of an embargo in B: weekdays, XNYS, ...",
     )
 
     @field_validator("windows")

@@ -39,18 +39,20 @@ class Splitter(Options):
         "next part.",
     )
     calendar: str | None = Field(
-        None, pattern=CALENDAR_PATTERN, description="Whose business days an embargo in B counts: weekdays, XNYS, ..."
+        None,
+        pattern=CALENDAR_PATTERN,
+        description="Calendar of the business days of an embargo in B: weekdays, XNYS, ...",
     )
-    folds: int | None = Field(None, ge=1, description="walk-forward: how many tests the time axis gives.")
-    fold: int | None = Field(None, ge=1, description="walk-forward: which of them this run is, from 1.")
+    folds: int | None = Field(None, ge=1, description="walk-forward: number of test blocks on the time axis.")
+    fold: int | None = Field(None, ge=1, description="walk-forward: the test block of this run, from 1.")
     since: date | None = Field(None, description="window: the first day whose rows are read; by default every row is.")
-    cutoff: date | None = Field(None, description="window: nothing known from this day on (00:00 UTC) is learnt from.")
+    cutoff: date | None = Field(None, description="window: rows known from this day on (00:00 UTC) aren't trained on.")
     until: date | None = Field(None, description="window: test holds the rows from the cut-off to before this day.")
 
     drop_copies: bool | None = Field(
         None,
-        description="Drop rows whose text stands in an earlier part (given: in a later one, so that a published test "
-        "stays whole); by default they are counted, and random, stratified and grouped keep them in one part.",
+        description="Drop rows whose text is also in an earlier part (given: in a later one, so that a published test "
+        "part keeps its rows); by default they are counted, and random, stratified and grouped keep them together.",
     )
 
     @property

@@ -56,7 +56,7 @@ def describe_base(
     for name, values in probe["values"].items():
         if not all(map(math.isfinite, values)):
             raise WrongBase(
-                f"the base can't be recorded: {_too_far(name, math.nan, 0)}; load it whole, in another type"
+                f"the base can't be recorded: {_too_far(name, math.nan, 0)}; load it in another dtype, such as float32"
             )
     config: Any = getattr(unwrapped(model), "config", None)  # of a plain module there is none
     quantization: Any = getattr(config, "quantization_config", None)

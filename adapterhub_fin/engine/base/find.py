@@ -77,7 +77,7 @@ def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> Know
     if knowledge_end is None and evidence is None:
         return None
     if not knowledge_end or not evidence:
-        raise BadRecipe(f"{what}: knowledge_end and evidence go together, since a date is asserted by something")
+        raise BadRecipe(f"{what}: knowledge_end and evidence go together: say where the date is stated")
     try:
         at = (
             end_of_day(date.fromisoformat(knowledge_end), None)

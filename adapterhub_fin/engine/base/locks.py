@@ -74,7 +74,7 @@ class _Gate:
 
     def _wait_for_all(self, me: int) -> None:
         if self.is_mine():
-            raise Refused("this thread holds a model to answer with, and can't load one meanwhile: leave answering()")
+            raise Refused("this thread is inside answering(), where it can't load a model: leave answering() first")
         self._waiting += 1
         try:
             self._changed.wait_for(lambda: self._builder is None and not self._computing)
@@ -145,7 +145,9 @@ def drawing() -> Iterator[None]:
     global _drawer
     me = get_ident()
     if _gate.is_mine() and _drawer != me:
-        raise Refused("this thread holds a model to answer with, and can't load, train or sample: leave answering()")
+        raise Refused(
+            "this thread is inside answering(), where it can't load, train or sample: leave answering() first"
+        )
     with _draws:
         before, _drawer = _drawer, me
         try:

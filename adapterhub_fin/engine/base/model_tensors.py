@@ -55,7 +55,7 @@ class StoredTensor:
         """Return the tensor's type. Raises Refused for one that torch can't compute with here."""
         kind = self.file.tensors[self.name].dtype
         if kind not in DTYPES:
-            raise Refused(f"{self.file.path.name} holds {self.name} as {kind}, which is not computed with here")
+            raise Refused(f"{self.file.path.name} holds {self.name} as {kind}, a type that can't be computed with here")
         return DTYPES[kind]
 
     def tensor(self) -> Tensor:

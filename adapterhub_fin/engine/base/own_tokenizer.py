@@ -30,14 +30,14 @@ def store_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path
     from transformers import PreTrainedTokenizerBase
 
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise BadRecipe(f"tokenizer is a {type(tokenizer).__name__}: give one of Transformers, as the base has it")
+        raise BadRecipe(f"tokenizer is a {type(tokenizer).__name__}: give a tokenizer of Transformers")
     fields = describe_tokenizer(padding(tokenizer))
     if base is not None and _described(base) == fields:
         return
     tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
     if _described(folder / TOKENIZER_FOLDER) != fields:
         raise BadRecipe(
-            "the tokenizer reads texts otherwise once it is saved and loaded: save it with save_pretrained, load it "
+            "the tokenizer reads texts otherwise after it was saved and loaded: save it with save_pretrained, load it "
             "from there, and give that one"
         )
 

@@ -45,7 +45,7 @@ def _checked(loaded: Any, called: Path) -> dict[str, Tensor]:
         raise NotAnAdapter(f"{called} holds no tensors by name, but a {type(loaded).__name__}: {AGAIN}")
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise NotAnAdapter(f"{called} holds {type(value).__name__} under {name!r} beside tensors: {AGAIN}")
+            raise NotAnAdapter(f"{called} holds {type(value).__name__} under {name!r} among tensors: {AGAIN}")
         if value.layout is not torch.strided or value.is_quantized or value.is_meta:
             raise NotAnAdapter(f"{called} holds {name} in a form that safetensors can't store: {AGAIN}")
     return loaded

@@ -103,7 +103,7 @@ def _check_folder(folder: Path, called: Path) -> None:
         raise NotAnAdapter(f"{called} is a GGUF file, of llama.cpp: import the PEFT folder that it was made from")
     if called.suffix.lower() in ARCHIVES:
         raise NotAnAdapter(f"{called} is an archive: unpack it, and import the folder")
-    raise NotAnAdapter(f"{called} is a file: give the folder that it lies in, with its {CONFIG} beside it")
+    raise NotAnAdapter(f"{called} is a file: give the folder that contains it and its {CONFIG}")
 
 
 def _without_config(folder: Path) -> str:

@@ -28,7 +28,7 @@ def write_adapter(method: MethodImplementation, model: nn.Module, adapter_name: 
     if not tensors:
         raise WrongTensors("the method names no tensor to save: its `tensors` must return the adapter's parameters")
     if leaked := sorted(name for name in tensors if adapter_name in name):
-        raise WrongTensors(f"the runtime name {adapter_name} stands in a stored tensor's name ({leaked[0]})")
+        raise WrongTensors(f"the runtime name {adapter_name} is part of a stored tensor's name ({leaked[0]})")
     folder.mkdir(parents=True, exist_ok=True)
     method.write_config(model, adapter_name, folder)
     write_tensors(tensors, folder / WEIGHTS)

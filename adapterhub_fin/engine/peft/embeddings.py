@@ -104,8 +104,8 @@ def fit_vocabulary(model: nn.Module, stored: StoredEmbeddings, whose: str, *, pr
     more = f"{whose} was trained with {stored.rows} tokens, and the base has {size}"
     if not private:
         raise WrongBase(
-            f"{more}: a model that is given is never resized, since others may answer with it; name the base by its "
-            f"folder or id, or call resize_token_embeddings({stored.rows}) on one of its own"
+            f"{more}: a model that is passed in is never resized, since it may be shared; name the base by its folder "
+            f"or id, or call resize_token_embeddings({stored.rows}) on a model of its own"
         )
     for name, module in _embeddings(model):
         new = range(size, stored.rows)
