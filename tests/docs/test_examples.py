@@ -6,17 +6,21 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
+import adapterhub_fin as ahf
 from adapterhub_fin import cli
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "first_adapter.md"
+PLUGIN = ROOT / "docs" / "how-to" / "write_a_plugin.md"
 BLOCK = re.compile(
-    r"(?:[Ss]ave as `(?P<file>[\w.]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
+    r"(?:[Ss]ave as `(?P<file>[\w./]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
 )
 
 
@@ -88,8 +92,30 @@ def test_the_tutorial_and_then_the_readme_run(capsys: pytest.CaptureFixture[str]
         run_example(example)
 
 
+def test_the_plugins_of_the_guide_train_and_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "acme_adapters").mkdir()
+    for example in examples(PLUGIN):
+        if example.file is not None:
+            Path(example.file).write_text(example.text, encoding="utf-8")
+    hooks = import_module("acme_adapters.hooks")
+    for hook in (hooks.ahf_methods, hooks.ahf_heads, hooks.ahf_corpora, hooks.ahf_mergers):
+        for description in hook():
+            ahf.register(description)
+    recipe = next(example.text for example in examples(PLUGIN) if example.language == "yaml")
+    document = {**yaml.safe_load(recipe), "base": {"id": "acme/tiny", "path": str(encoder)}}
+    run = ahf.train(document, overrides=["training.epochs=1", "training.max_length=32"])
+    assert run.adapter.predict(["Company 1: profit rose."])[0].label in ("down", "up")
+    merged = ahf.merge([run.reference], using="half-sum", into="acme/half")
+    assert merged.version is not None
+    compile(next(example.text for example in examples(PLUGIN) if example.file == "test_contracts.py"), "tests", "exec")
+
+
 def test_every_block_says_its_language() -> None:
-    for page in (README, TUTORIAL):
+    for page in (README, TUTORIAL, PLUGIN):
         fences = re.findall(r"^ *```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert all(fences[::2]) and not any(fences[1::2]), page
         assert set(fences[::2]) <= {"sh", "python", "yaml", "text"}, page
