@@ -38,7 +38,6 @@ class Registry(RegistryReader):
     write raises ReadOnly if the folder may not be written, and WriteFailed if the disk refuses.
 
     Example:
-
         registry = Registry("registry")
         version = registry.add("out/adapter", manifest, name="acme/tone")
         registry.set_alias("acme/tone", "champion", version.number)

@@ -422,7 +422,7 @@ def test_a_record_that_cannot_be_written_again_stays_and_is_said(tone: Registry)
     path = tone.resolve("acme/tone@2").folder / "record.json"
     path.write_text('{"name":"acme/tone","version":7,"added_at":"","added_by":"","x":1e999}')
     [finding] = [found for found in tone.doctor(repair=True) if found.kind == "record"]
-    assert not finding.repaired and "it failed: what it said can't be written again" in finding.remedy
+    assert not finding.repaired and "it failed: its contents can't be written again" in finding.remedy
     assert "1e999" in path.read_text()
 
 

@@ -67,7 +67,7 @@ def test_a_digest_is_found_within_its_name_or_under_any(
     ("reference", "says"),
     [
         ("acme/tune", "did you mean acme/tone"),
-        ("zzz/qqq", "list the names"),
+        ("zzz/qqq", "run `ahf list`"),
         ("acme/tone@9", "versions 3, 2, 1"),
         ("acme/tone@champion", "no acme/tone@champion: acme/tone has versions 3, 2, 1"),
     ],

@@ -49,7 +49,7 @@ RULES = {
         ({"base": {"fingerprint": "unknown"}}, {}, "states nothing as its base"),
     ],
     "max_size = 20": [({}, None, "not 20 at most")],
-    "require_signature = true": [({}, None, "can't be told to be signed by anybody")],
+    "require_signature = true": [({}, None, "can't be checked for a trusted signature")],
 }
 CASES = [(rule, *case) for rule, cases in RULES.items() for case in cases]
 
@@ -114,7 +114,7 @@ def test_a_signature_by_a_trusted_key_is_required(
     desk, risk, stranger = make_key("desk"), make_key("risk", "ed25519"), make_key("stranger")
     registry.add(make_folder(1), make_manifest(), name="acme/tone")
     configure(f"[policy]\nrequire_signature = true\n{inline('risk', risk)}keys.desk = '{desk.with_suffix('.pub')}'\n")
-    with pytest.raises(Refused, match="signed by none of desk, risk, for it isn't signed at all, against"):
+    with pytest.raises(Refused, match="signed by none of desk, risk, since it isn't signed at all, against"):
         registry.path("acme/tone")
     registry.sign("acme/tone", PrivateKey.read(stranger))
     with pytest.raises(Refused, match="signed by none of desk, risk, against"):

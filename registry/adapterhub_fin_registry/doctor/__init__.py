@@ -50,14 +50,14 @@ def examine(registry: Examined, disk: Disk, *, repair: bool = False, grace: time
     visit = Visit(registry, disk, grace)
     findings = []
     for check in CHECKS:
-        for finding, mend in check(visit):
-            findings.append(_mended(finding, mend) if repair and finding.repairable else finding)
+        for finding, fix in check(visit):
+            findings.append(_repaired(finding, fix) if repair and finding.repairable else finding)
     return findings
 
 
-def _mended(finding: Finding, mend: Callable[[], object]) -> Finding:
+def _repaired(finding: Finding, fix: Callable[[], object]) -> Finding:
     try:
-        mend()
+        fix()
     except AdapterHubError as error:
         return replace(finding, remedy=f"{finding.remedy}; it failed: {error}")
     return replace(finding, repaired=True)

@@ -89,7 +89,7 @@ def _written(record: dict[str, object]) -> bytes:
     try:
         return canonical(record)
     except ValueError as error:
-        raise Corrupted(f"what it said can't be written again, {error}: remove it, and repair once more") from error
+        raise Corrupted(f"its contents can't be written again, {error}: remove it, and repair once more") from error
 
 
 def _misplaced(name_folder: NameFolder, number: int) -> dict[str, object] | None:
@@ -148,16 +148,16 @@ def marks(visit: Visit) -> Findings:
 
 def _mark(visit: Visit, folder: Path, below: Iterable[Path]) -> Findings:
     path = folder / "changed"
-    mend = visit.repair_of(folder, lambda change: None)
+    repair = visit.repair_of(folder, lambda change: None)
     if path.is_dir() and not path.is_symlink():
         means = "there is a folder instead of the mark, so that nothing here can be changed"
         yield Finding("mark", path, means, "remove that folder", repairable=False), by_hand
     elif is_unknown(mark_of(folder)):
         means = "a change was interrupted, or made by other means: no index can tell what it has seen"
-        yield Finding("mark", path, means, "write a new mark"), mend
+        yield Finding("mark", path, means, "write a new mark"), repair
     elif max(map(changed_at, below), default=0) > changed_at(path):  # each of our own changes ends by writing the mark
         means = "something here was copied or altered by other means: an index may not have seen it"
-        yield Finding("copy", path, means, "write a new mark, so that every index notices"), mend
+        yield Finding("copy", path, means, "write a new mark, so that every index notices"), repair
 
 
 def leftovers(visit: Visit) -> Findings:

@@ -21,11 +21,18 @@ class Examined(Protocol):
     """Describe what an examination needs of the registry: its root and id, and the changes that repair it."""
 
     @property
-    def root(self) -> Path: ...
+    def root(self) -> Path:
+        """Return the registry's folder."""
+
     @property
-    def id(self) -> str | None: ...
-    def add_event(self, reference: str, kind: str, body: Mapping[str, Any]) -> int: ...
-    def set_alias(self, name: str, alias: str, version: int | None) -> object: ...
+    def id(self) -> str | None:
+        """Return the registry's id; None before the first write."""
+
+    def add_event(self, reference: str, kind: str, body: Mapping[str, Any]) -> int:
+        """Record an event of a version, and return the event's number."""
+
+    def set_alias(self, name: str, alias: str, version: int | None) -> object:
+        """Let an alias name a version, or none."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,12 @@ class Visit:
         except Corrupted:
             return []
 
-    def repair_of(self, folder: Path, mend: Callable[[Transaction], object]) -> Callable[[], object]:
+    def repair_of(self, folder: Path, repair: Callable[[Transaction], object]) -> Callable[[], object]:
         """Return a repair that runs a function under a name's folder, between two change marks."""
 
         def run() -> None:
             with changing(self.disk, self.root, folder) as change, change.marked():
-                mend(change)
+                repair(change)
 
         return run
 

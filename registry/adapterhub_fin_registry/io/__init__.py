@@ -1,1 +1,1 @@
-"""Files: read and write them safely, hash them, and read the clock."""
+"""Read and write files safely, hash them, and read the clock."""

@@ -86,7 +86,7 @@ class Disk:
 
         Everyone who may read the folder can then read the new entry. Raises OSError.
         """
-        if sys.platform == "win32":  # which has no such bits
+        if sys.platform == "win32":  # Windows has no such mode bits
             return
         mode, current = (stat.S_IMODE(path.stat().st_mode) for path in (folder, new))
         if not new.is_dir():
@@ -161,7 +161,7 @@ class Disk:
 
     def sync(self, folder: Path) -> None:
         """Make the entries of a folder durable. Raises OSError."""
-        if sys.platform == "win32":  # where a folder can't be opened, and NTFS journals its entries
+        if sys.platform == "win32":  # Windows can't open a folder, and NTFS journals its entries
             return
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -70,7 +70,7 @@ def hash_open(file: BinaryIO) -> tuple[int, str]:
 
 def unreadable(path: Path | str, error: OSError) -> Corrupted:
     """Return the error for a path that exists but can't be read or listed."""
-    return Corrupted(f"{path} can't be read ({error.strerror}): mend its permissions, or restore it from a copy")
+    return Corrupted(f"{path} can't be read ({error.strerror}): fix its permissions, or restore it from a copy")
 
 
 def is_there(path: Path) -> bool:
@@ -130,9 +130,7 @@ def refuse_links(root: Path, path: Path) -> None:
     for part in path.relative_to(root).parts:
         step = f"{step}{os.sep}{part}"
         if os.path.islink(step):  # noqa: PTH114 - done for each name, and making a Path costs more than the check
-            raise Corrupted(
-                f"{step} is a link, and no link leads out of a registry: put the folder itself in its place"
-            )
+            raise Corrupted(f"{step} is a link, which could lead out of the registry: replace it by the folder itself")
 
 
 def _read(path: Path | str) -> bytes:

@@ -56,7 +56,7 @@ def read_header(path: Path, called: str | None = None) -> dict[str, TensorInfo]:
         with open_regular(path) as file:
             return _read(file)
     except NotRegularError as error:
-        raise NotAnAdapter(f"{called} isn't a plain file: put the file itself in its place") from error
+        raise NotAnAdapter(f"{called} isn't a plain file: replace it by the file itself") from error
     except _HeaderError as error:
         raise NotAnAdapter(f"{called} isn't a valid safetensors file, {error}: save or download it again") from error
     except _PointerError as error:
@@ -105,7 +105,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # Of two equal keys Python keeps the last and other readers the first, so that each would see another file.
     result = dict(pairs)
     if len(result) != len(pairs):
-        _bad("its header names something twice")
+        _bad("its header has a key twice")
     return result
 
 

@@ -26,9 +26,11 @@ class Dated(Protocol):
     """Describe what `choose` needs of a version."""
 
     @property
-    def number(self) -> int: ...
+    def number(self) -> int:
+        """Return the version's number."""
 
-    def knows_until(self, include_base: bool = True) -> datetime: ...
+    def knows_until(self, include_base: bool = True) -> datetime:
+        """Return the knowledge end, with or without the base's."""
 
 
 Candidate = TypeVar("Candidate", bound=Dated)

@@ -73,7 +73,7 @@ class Lock:
         except NotFound as error:
             raise NotFound(
                 f"{self.path} holds {key.reference} to {entry['version']}, {entry['digest']}, which is gone from the "
-                "registry: restore that version, or take the entry out of the file to resolve it anew"
+                "registry: restore that version, or remove the entry from the file to resolve it again"
             ) from error
         self._warn(key, version, resolve)
         return version

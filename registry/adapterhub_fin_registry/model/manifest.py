@@ -208,7 +208,7 @@ class Knowledge(_Part):
     @model_validator(mode="after")
     def _true(self) -> Knowledge:
         if all(entry.input != BASE for entry in self.inputs):
-            raise ValueError(f"no input is named {BASE!r}: as_of is strict only where the base is dated")
+            raise ValueError(f"no input is named {BASE!r}: as_of needs the date of the base")
         if parse_instant(self.end) != _end(self.inputs):
             raise ValueError(f"end is {self.end}, and the latest input is of {format_instant(_end(self.inputs))}")
         return self

@@ -132,7 +132,6 @@ def parse_reference(text: str) -> Reference | DigestReference | HubReference:
     Raises BadReference for a text that is none of them.
 
     Example:
-
         >>> parse_reference("acme/tone@3").version
         3
     """

@@ -41,7 +41,7 @@ class Version:
         if is_there(folder / "deleted.json"):
             return None
         if folder.is_symlink():
-            raise Corrupted(f"{folder} is a link: put the version itself in its place")
+            raise Corrupted(f"{folder} is a link: replace it by the version itself")
         try:
             data = read_small(folder / "manifest.json")
         except ABSENT:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from adapterhub_fin_registry.search.compiler import holds
-from adapterhub_fin_registry.search.index_update import TABLES, VERSION, fill, is_mended
+from adapterhub_fin_registry.search.index_update import TABLES, VERSION, fill, is_repaired
 from adapterhub_fin_registry.storage.name_folder import mark_of
 
 Answer = TypeVar("Answer")
@@ -77,7 +77,7 @@ class Index:
         if version != VERSION:
             raise sqlite3.DatabaseError("the index is of another schema")
         row = connection.execute("SELECT mark FROM state").fetchone()
-        return row is not None and row[0] == mark_of(self._root) and not is_mended(connection, self._root)
+        return row is not None and row[0] == mark_of(self._root) and not is_repaired(connection, self._root)
 
     def _current_generation(self) -> sqlite3.Connection:
         if self._connection is not None:

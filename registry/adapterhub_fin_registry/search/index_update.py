@@ -75,7 +75,7 @@ def fill(connection: sqlite3.Connection, root: Path) -> None:
     connection.execute("INSERT INTO state VALUES (?)", (current,))
 
 
-def is_mended(connection: sqlite3.Connection, root: Path) -> bool:
+def is_repaired(connection: sqlite3.Connection, root: Path) -> bool:
     """Return whether something that could not be read has changed since: a repair by hand leaves no change mark."""
     for name, number, reason in connection.execute("SELECT name, number, reason FROM damaged").fetchall():
         if number == _NAME:

@@ -49,7 +49,7 @@ class VersionReader:
             return None
         path = f"{self._folder}{os.sep}manifest.json"
         if os.path.islink(self._folder):  # noqa: PTH114 - making a Path costs more than the check
-            raise Corrupted(f"{self._folder} is a link: put the version itself in its place")
+            raise Corrupted(f"{self._folder} is a link: replace it by the version itself")
         try:
             state = self._state()  # taken first: a change while the rest is read is then noticed the next time
             data = read_small(path)

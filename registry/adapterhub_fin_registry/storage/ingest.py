@@ -58,8 +58,8 @@ def run_checks(checks: Iterable[Check], manifest: Manifest, files: Path) -> None
         except Exception as error:  # a broken check must stop the add, whatever the error
             name = f"{getattr(check, '__module__', '?')}.{getattr(check, '__qualname__', type(check).__name__)}"
             raise PolicyViolation(
-                f"the check {name} failed with {type(error).__name__} ({error}), which counts as a no: mend it or "
-                "disable the plugin that brings it"
+                f"the check {name} failed with {type(error).__name__} ({error}), which counts as a rejection: fix it, "
+                "or disable the plugin that provides it"
             ) from error
 
 
@@ -115,7 +115,7 @@ def _contents(folder: Path) -> list[str]:
     try:
         paths = sorted(_walk(folder, ""))
     except OSError as error:
-        raise NotAnAdapter(f"{error.filename} can't be read ({error.strerror}): mend its permissions") from error
+        raise NotAnAdapter(f"{error.filename} can't be read ({error.strerror}): fix its permissions") from error
     if pair := clash(paths):
         raise NotAnAdapter(f"{folder} holds {pair[0]!r} and {pair[1]!r}, one file on some systems: rename one")
     if not any(path.endswith(".safetensors") for path in paths):
@@ -128,7 +128,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
         for entry in entries:
             path = prefix + entry.name
             if entry.is_symlink():
-                raise NotAnAdapter(f"{entry.path} is a link: put the file itself in its place")
+                raise NotAnAdapter(f"{entry.path} is a link: replace it by the file itself")
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path), f"{path}/")
             elif not entry.is_file(follow_symlinks=False):
@@ -144,9 +144,9 @@ def _copy(disk: Disk, folder: Path, path: str, target: Path) -> StoredFile:
     try:
         file = open_regular(source)
     except NotRegularError as error:
-        raise NotAnAdapter(f"{source} isn't a plain file: put the file itself in its place") from error
+        raise NotAnAdapter(f"{source} isn't a plain file: replace it by the file itself") from error
     except OSError as error:
-        raise NotAnAdapter(f"{source} can't be read ({error.strerror}): mend its permissions") from error
+        raise NotAnAdapter(f"{source} can't be read ({error.strerror}): fix its permissions") from error
     with file:
         if is_lfs_pointer(file.read(64)):
             raise lfs_pointer(str(source))
@@ -175,6 +175,6 @@ def _must_match(folder: Path, manifest: Manifest, files: tuple[StoredFile, ...],
         differing = {row[0] for row in set(expected) ^ set(actual)}
         if expected and differing:
             raise Corrupted(
-                f"{min(differing)} in {folder} isn't what the manifest says of it: get the folder again, or "
+                f"{min(differing)} in {folder} differs from the manifest: get the folder again, or "
                 "leave files and tensors out of the manifest"
             )

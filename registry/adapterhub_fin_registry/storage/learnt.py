@@ -56,13 +56,15 @@ def read_learnt(folder: Path, identity: str | None) -> Learnt | None:
     except ABSENT:
         return None
     except OSError as error:
-        raise Corrupted(f"{path} can't be read ({error.strerror}): mend its permissions, or remove it") from error
+        raise Corrupted(f"{path} can't be read ({error.strerror}): fix its permissions, or remove it") from error
     key = (identity or "").encode()
     if identity is None or not compare_digest(data[:_SIZE], _hash(key, None)):
         return None
     body, seal = data[:-_SIZE], data[-_SIZE:]
     if len(data) < 2 * _SIZE or len(data) % _SIZE or not compare_digest(seal, _seal(key, body)):
-        raise Corrupted(f"{path} is damaged: restore it from a copy, or remove it, and nobody can tell what was seen")
+        raise Corrupted(
+            f"{path} is damaged: restore it from a copy, or remove it, after which what was seen is unknown"
+        )
     return Learnt(key, frozenset(body[start : start + _SIZE] for start in range(_SIZE, len(body), _SIZE)))
 
 

@@ -89,7 +89,7 @@ def _read(root: Path) -> _Family:
                     continue
                 links = () if _NO_PARENTS in version.manifest_bytes else version.plain(_links)
             except Corrupted:
-                continue  # said when it is asked for by number, and by `damaged`
+                continue  # reported when it is asked for by number, and by `damaged`
             family.references.setdefault(version.digest, []).append(reference)
             if version.digest not in family.parents:
                 family.parents[version.digest] = links

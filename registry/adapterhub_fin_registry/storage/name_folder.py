@@ -81,7 +81,7 @@ class NameFolder:
         try:
             return self._read(number)
         except Corrupted:
-            return None  # whatever its bytes are, they aren't a manifest's
+            return None  # the file can't be read as a manifest
 
     def newest_first(self) -> Iterator[Version]:
         """Yield the versions that can be read, the highest number first.
@@ -94,7 +94,7 @@ class NameFolder:
                 if version is not None and version.knowledge_end:  # this parses what every use of a version needs
                     yield version
             except Corrupted:
-                continue  # said when it is asked for by number, and by `damaged`
+                continue  # reported when it is asked for by number, and by `damaged`
 
     def choosable(self) -> Iterator[Version]:
         """Yield the versions that a bare name may mean, the highest number first: those that aren't yanked.
@@ -194,7 +194,7 @@ class NameFolder:
             try:
                 rows.append(self.row(version, aliases))
             except Corrupted:
-                continue  # said when it is asked for by number, and by `damaged`
+                continue  # reported when it is asked for by number, and by `damaged`
         return rows[::-1]
 
     def _read(self, number: int) -> Version | None:

@@ -77,7 +77,7 @@ def missing(name_folder: NameFolder, names: Names, reference: Reference | None =
     existing = [str(version.number) for version in name_folder.newest_first()]
     if not existing:
         near = get_close_matches(name_folder.name, names(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "list the names to see those there are"
+        hint = f"did you mean {' or '.join(near)}?" if near else "run `ahf list` to see the names"
         return NotFound(f"there is no adapter named {name_folder.name}: {hint}")
     if reference is None:
         return NotFound(

@@ -186,7 +186,7 @@ def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Transaction]:
                 "a folder of your own"
             ) from error
         raise WriteFailed(
-            f"the registry at {root} could not be written ({error}): free space or mend the disk, then do it again"
+            f"the registry at {root} could not be written ({error}): free space or fix the disk, then do it again"
         ) from error
 
 

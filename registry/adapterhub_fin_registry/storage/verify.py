@@ -24,7 +24,7 @@ def verify_files(version: Version, memory: Memory | None = None) -> None:
     """
     memory = memory or Memory()
     if version.files.is_symlink():
-        raise Corrupted(f"{version.files} is a link: put the folder itself in its place")
+        raise Corrupted(f"{version.files} is a link: replace it by the folder itself")
     expected = {file.path: file for file in version.manifest.files}
     present = set(_walk(version.files, ""))
     for path in sorted(present - set(expected)):
@@ -57,7 +57,9 @@ def verify_tensors(version: Version) -> None:
                 raise Corrupted(str(error)) from error
             tensors += [Tensor(name, info.dtype, info.shape) for name, info in header.items()]
     if tuple(sorted(tensors)) != version.manifest.tensors:
-        raise Corrupted(f"{version.folder / 'manifest.json'} lists other tensors than the files hold: get it again")
+        raise Corrupted(
+            f"{version.folder / 'manifest.json'} lists other tensors than the files hold: get the version again"
+        )
 
 
 def is_whole(file: BinaryIO, expected: StoredFile, memory: Memory) -> bool:

@@ -52,7 +52,7 @@ class Configuration:
         if table is None:
             if given or source.is_symlink():
                 raise BadConfiguration(
-                    f"the configuration {source} isn't there: write it, or mend what names it ({FILE})"
+                    f"the configuration {source} isn't there: write it, or fix what names it ({FILE})"
                 )
             return cls(source, Rules(source))
         table = Table(source, table.values)

@@ -144,11 +144,11 @@ def _stated(subject: str, manifest: Manifest, rules: Rules) -> Iterator[str]:
 def _signed(subject: str, signatures: Sequence[Signature], rules: Rules, trusting: Rules) -> Iterator[str]:
     if not trusting.keys:
         yield _broken(
-            subject, rules, "require_signature", "can't be told to be signed by anybody", "name the keys you trust"
+            subject, rules, "require_signature", "can't be checked for a trusted signature", "name the keys you trust"
         )
     elif not signers(signatures, trusting.public_keys()):
         names = ", ".join(name for name, _ in trusting.keys)
-        how = f"is signed by none of {names}" + ("" if signatures else ", for it isn't signed at all")
+        how = f"is signed by none of {names}" + ("" if signatures else ", since it isn't signed at all")
         yield _broken(
             subject, rules, "require_signature", how, "have it signed with `ahf sign`, or add its signer's key"
         )

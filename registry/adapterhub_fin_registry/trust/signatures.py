@@ -75,7 +75,7 @@ class Signature:
         if resources != signed:
             name = min(name for name in signed.keys() | resources.keys() if signed.get(name) != resources.get(name))
             raise BadSignature(
-                f"the signature says of {name[:100]!r} what the manifest doesn't: trust neither, sign it again"
+                f"the signature and the manifest disagree on {name[:100]!r}: trust neither, and sign the version again"
             )
         return cls(hashlib.sha256(data).hexdigest(), claims, data, value, _pae(payload))
 
@@ -111,7 +111,7 @@ def signature_folder(version: Version) -> Path:
     """
     folder = version.folder / "signatures"
     if folder.is_symlink():
-        raise Corrupted(f"{folder} is a link: put the folder itself in its place")
+        raise Corrupted(f"{folder} is a link: replace it by the folder itself")
     return folder
 
 
@@ -126,7 +126,7 @@ def read_signatures(version: Version) -> tuple[list[Signature], list[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return [], []
     except OSError as error:
-        raise Corrupted(f"{folder} can't be listed ({error.strerror}): mend its permissions") from error
+        raise Corrupted(f"{folder} can't be listed ({error.strerror}): fix its permissions") from error
     for name in names:
         try:
             signature = Signature.parse(_read(folder / name), version.manifest)

@@ -32,7 +32,7 @@ class Table:
         for key in sorted(self.values.keys() - set(allowed)):
             near = get_close_matches(key, sorted(allowed), n=1)
             hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(allowed)}"
-            raise BadConfiguration(f"{self.source} holds the key {key[:50]!r}, which means nothing there: {hint}")
+            raise BadConfiguration(f"{self.source} holds the unknown key {key[:50]!r}: {hint}")
 
     def boolean(self, key: str) -> bool:
         """Return True or False; False if the key is missing.
@@ -105,7 +105,7 @@ class Table:
         return value
 
     def _wrong(self, key: str, expected: str) -> BadConfiguration:
-        return BadConfiguration(f"{key} in {self.source} must be {expected}: mend it")
+        return BadConfiguration(f"{key} in {self.source} must be {expected}: fix it")
 
 
 def read_toml(path: Path) -> Table | None:
@@ -119,11 +119,11 @@ def read_toml(path: Path) -> Table | None:
     except FileNotFoundError:
         return None
     except NotRegularError as error:
-        raise BadConfiguration(f"{path} isn't a plain file: put the file itself in its place") from error
+        raise BadConfiguration(f"{path} isn't a plain file: replace it by the file itself") from error
     except NotADirectoryError:
         return None
     except OSError as error:
-        raise BadConfiguration(f"{path} can't be read ({error.strerror}): mend its permissions") from error
+        raise BadConfiguration(f"{path} can't be read ({error.strerror}): fix its permissions") from error
     if len(data) > _LIMIT:
         raise BadConfiguration(f"{path} has more than {_LIMIT} bytes, which no such file needs: make it smaller")
     import tomllib  # imported here to keep listing fast: mostly there is no such file
@@ -131,4 +131,4 @@ def read_toml(path: Path) -> Table | None:
     try:
         return Table(path, tomllib.loads(data.decode()))
     except (ValueError, RecursionError) as error:
-        raise BadConfiguration(f"{path} isn't TOML ({error}): mend it") from error
+        raise BadConfiguration(f"{path} isn't TOML ({error}): fix it") from error
