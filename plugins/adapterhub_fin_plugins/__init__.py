@@ -1,1 +1,1 @@
-"""The shipped plugins, written as a stranger would write them."""
+"""Hold the shipped plugins, which use only what a third party's plugin may use."""

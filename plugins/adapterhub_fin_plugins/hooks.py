@@ -1,4 +1,4 @@
-"""Every shipped description; nothing here imports torch."""
+"""Describe every shipped plugin; this module imports no torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from adapterhub_fin.plugin import Base, Corpus, Head, KnownAt, Merger, Method, M
 from adapterhub_fin_registry.model.knowledge import end_of_day
 
 HERE = "adapterhub_fin_plugins"
-THE_USERS = "NOASSERTION"  # as SPDX writes it: only the user can know, and says so with the option `license`
+UNKNOWN_LICENSE = "NOASSERTION"  # SPDX's word: only the user knows it, and gives it with the option `license`
 
 
-# What PEFT 0.21 knows (peft.PeftType); another release's types are missing here or refused there, by name.
+# The types of PEFT 0.21 (peft.PeftType). A newer release's types are missing; an older release refuses some by name.
 PEFT_TYPES = (
     *("adalora", "adamss", "adaption-prompt", "beft", "boft", "c3a", "cartridge", "cpt", "deft", "delora"),
     *("fourierft", "frod", "glora", "gralora", "hira", "hra", "ia3", "lily", "ln-tuning", "loha", "lokr", "lora"),
@@ -20,7 +20,7 @@ PEFT_TYPES = (
     *("psoft", "pvera", "randlora", "road", "shadow", "shira", "supertuning", "tinylora", "trainable-tokens"),
     *("unilora", "vblora", "vera", "waveft", "xlora"),
 )
-SHARED_STATE = frozenset(["frod", "pvera", "tinylora", "unilora", "vblora", "vera"])  # across layers (peft_facts)
+SHARED_STATE = frozenset(["frod", "pvera", "tinylora", "unilora", "vblora", "vera"])  # weights shared across layers
 PROMPTS = frozenset(["cartridge", "cpt", "multitask-prompt-tuning", "p-tuning", "prefix-tuning", "prompt-tuning"])
 
 
@@ -29,7 +29,7 @@ def ahf_methods() -> Iterable[Method]:
     return [
         Method(
             name="lora",
-            summary="Low-rank updates of linear layers (Hu et al. 2021), with rsLoRA, DoRA and PEFT's starts.",
+            summary="Low-rank updates of linear layers (Hu et al. 2021), with rsLoRA, DoRA and PEFT's initializations.",
             target=f"{HERE}.methods.lora:Lora",
             options=f"{HERE}.methods.options:LoraOptions",
             traits=("additive_low_rank",),
@@ -45,7 +45,7 @@ def ahf_methods() -> Iterable[Method]:
         ),
         Method(
             name="adalora",
-            summary="Low-rank updates whose rank goes where it matters (Zhang et al. 2023).",
+            summary="Low-rank updates that allocate rank by importance (Zhang et al. 2023).",
             target=f"{HERE}.methods.adalora:AdaLora",
             options=f"{HERE}.methods.options:AdaLoraOptions",
             traits=("additive_low_rank",),
@@ -85,7 +85,7 @@ def _peft_type(name: str) -> Method:
     shared = ("shared_state",) if name in SHARED_STATE else ()
     return Method(
         name=f"peft:{name}",
-        summary=f"PEFT's {kind}, by the fields of its own configuration.",
+        summary=f"PEFT's {kind}; the options are the fields of its configuration.",
         target=f"{HERE}.methods.peft_types:{kind}",
         options=f"{HERE}.methods.options:PeftTypeOptions",
         traits=shared,
@@ -107,7 +107,7 @@ def ahf_heads() -> Iterable[Head]:
         ),
         Head(
             name="regress",
-            summary="A figure for a text: linear, or a small network on the last hidden state.",
+            summary="A number for a text: linear, or a small network on the last hidden state.",
             target=f"{HERE}.heads.regress:Regress",
             options=f"{HERE}.heads.options:RegressOptions",
             consumes=("target",),
@@ -174,7 +174,7 @@ def ahf_corpora() -> Iterable[Corpus]:
         ),
         Corpus(
             name="headlines",
-            summary="Dated synthetic finance sentences with a tone, generated on the spot.",
+            summary="Dated synthetic finance sentences with a tone, generated locally.",
             target=f"{HERE}.corpora.headlines:Headlines",
             options=f"{HERE}.corpora.options:HeadlinesOptions",
             license="Apache-2.0",
@@ -185,7 +185,7 @@ def ahf_corpora() -> Iterable[Corpus]:
             summary="A data set of the Hugging Face Hub, by its id or from a copy in a folder.",
             target=f"{HERE}.corpora.hub:Hub",
             options=f"{HERE}.corpora.options:HubOptions",
-            license=THE_USERS,
+            license=UNKNOWN_LICENSE,
             source="the data set that the recipe names",
         ),
         Corpus(
@@ -193,7 +193,7 @@ def ahf_corpora() -> Iterable[Corpus]:
             summary="Conversations from a file: messages, or instruction, input and output.",
             target=f"{HERE}.corpora.instructions:Instructions",
             options=f"{HERE}.corpora.options:InstructionsOptions",
-            license=THE_USERS,
+            license=UNKNOWN_LICENSE,
             source="the file that the recipe names",
         ),
         Corpus(
@@ -209,15 +209,15 @@ def ahf_corpora() -> Iterable[Corpus]:
             summary="Rows of a csv, JSON or parquet file whose columns the options name.",
             target=f"{HERE}.corpora.table:Table",
             options=f"{HERE}.corpora.options:TableOptions",
-            license=THE_USERS,
+            license=UNKNOWN_LICENSE,
             source="the file that the recipe names",
         ),
         Corpus(
             name="text",
-            summary="Documents from a file or a folder, one row each: text, Markdown, and HTML without its markup.",
+            summary="Documents from a file or a folder, one row each: text, Markdown, and HTML without markup.",
             target=f"{HERE}.corpora.text:Text",
             options=f"{HERE}.corpora.options:TextOptions",
-            license=THE_USERS,
+            license=UNKNOWN_LICENSE,
             source="the files that the recipe names",
         ),
     ]
@@ -234,39 +234,39 @@ def ahf_mergers() -> Iterable[Merger]:
         ),
         Merger(
             name="cat",
-            summary="The weighted sum with the factors side by side, of the sum of the ranks.",
+            summary="The weighted sum as concatenated factors; its rank is the sum of the ranks.",
             target=f"{HERE}.mergers.sums:Cat",
             commutes="both",
         ),
         Merger(
             name="svd",
-            summary="The weighted sum at the largest rank of the adapters, or the one asked for.",
+            summary="The weighted sum at the adapters' largest rank, or at a rank given.",
             target=f"{HERE}.mergers.sums:Svd",
             commutes="both",
         ),
         Merger(
             name="slerp",
-            summary="Two changes, interpolated on the sphere (Shoemake 1985).",
+            summary="Spherical interpolation of two changes (Shoemake 1985).",
             target=f"{HERE}.mergers.directions:Slerp",
             commutes="both",
             adapters=(2, 2),
         ),
         Merger(
             name="karcher",
-            summary="The mean direction on the sphere, of any number (Karcher 1977).",
+            summary="The mean direction on the sphere, of any number of changes (Karcher 1977).",
             target=f"{HERE}.mergers.directions:Karcher",
             commutes="both",
         ),
         Merger(
             name="model-stock",
-            summary="The mean, as far as the changes agree (Jang et al. 2024).",
+            summary="The mean, scaled by how much the changes agree (Jang et al. 2024).",
             target=f"{HERE}.mergers.model_stock:ModelStock",
             commutes="both",
             adapters=(2, None),
         ),
         Merger(
             name="tsv",
-            summary="Singular vectors set at right angles, then the sum (Gargiulo et al. 2024).",
+            summary="The sum with orthogonalized singular vectors (Gargiulo et al. 2024).",
             target=f"{HERE}.mergers.spectra:Tsv",
             options=f"{HERE}.mergers.options:TsvOptions",
             commutes="both",
@@ -281,7 +281,7 @@ def ahf_mergers() -> Iterable[Merger]:
         ),
         Merger(
             name="knots-ties",
-            summary="TIES on factors in one basis (Stoica et al. 2024).",
+            summary="TIES on factors in a common basis (Stoica et al. 2024).",
             target=f"{HERE}.mergers.knots:KnotsTies",
             options=f"{HERE}.mergers.options:TiesOptions",
             commutes="left",
@@ -289,7 +289,7 @@ def ahf_mergers() -> Iterable[Merger]:
         ),
         Merger(
             name="knots-dare",
-            summary="DARE on factors in one basis (Stoica et al. 2024).",
+            summary="DARE on factors in a common basis (Stoica et al. 2024).",
             target=f"{HERE}.mergers.knots:KnotsDare",
             options=f"{HERE}.mergers.options:KnotsDareOptions",
             commutes="left",
@@ -297,7 +297,7 @@ def ahf_mergers() -> Iterable[Merger]:
         ),
         Merger(
             name="ties",
-            summary="Trim, elect a sign, average what agrees (Yadav et al. 2023).",
+            summary="Trim, elect a sign, average the elements that have it (Yadav et al. 2023).",
             target=f"{HERE}.mergers.ties:Ties",
             options=f"{HERE}.mergers.options:TiesOptions",
             weight=1.0,
@@ -317,7 +317,7 @@ def ahf_mergers() -> Iterable[Merger]:
         ),
         Merger(
             name="magnitude",
-            summary="Keep the largest elements of each change, and sum.",
+            summary="Keep the largest elements of each change, then sum.",
             target=f"{HERE}.mergers.ties:Magnitude",
             options=f"{HERE}.mergers.options:TrimOptions",
         ),
@@ -330,13 +330,13 @@ def ahf_mergers() -> Iterable[Merger]:
         ),
         Merger(
             name="breadcrumbs",
-            summary="Drop small elements and outliers, and sum (Davari and Belilovsky 2023).",
+            summary="Drop small elements and outliers, then sum (Davari and Belilovsky 2023).",
             target=f"{HERE}.mergers.breadcrumbs:Breadcrumbs",
             options=f"{HERE}.mergers.options:BreadcrumbsOptions",
         ),
         Merger(
             name="sce",
-            summary="Select, calculate, erase: what varies, by its energy (Wan et al. 2024).",
+            summary="Select elements that vary, weigh adapters by energy, erase minority signs (Wan et al. 2024).",
             target=f"{HERE}.mergers.sce:Sce",
             options=f"{HERE}.mergers.options:SceOptions",
             weight=1.0,
@@ -346,19 +346,19 @@ def ahf_mergers() -> Iterable[Merger]:
 
 METRICS = {
     "classification": {
-        "accuracy": "Share of right answers.",
+        "accuracy": "Share of correct predictions.",
         "macro_f1": "Mean over labels of the harmonic mean of precision and recall.",
         "mcc": "Matthews correlation coefficient, for any number of labels (Gorodkin 2004).",
     },
     "regression": {
-        "r2": "Share of the targets' variance that is explained; below 0 it is worse than their mean.",
+        "r2": "Share of the targets' variance that is explained; below 0 is worse than predicting their mean.",
         "mse": "Mean squared error.",
         "mae": "Mean absolute error.",
         "spearman": "Rank correlation.",
     },
     "likelihood": {
-        "loss": "Mean negative log-likelihood of a token, in nats.",
-        "perplexity": "Its exponential.",
+        "loss": "Mean negative log-likelihood per token, in nats.",
+        "perplexity": "Exponential of the mean loss per token.",
     },
 }
 LOWER_IS_BETTER = ("mse", "mae", "loss", "perplexity")
@@ -384,7 +384,7 @@ def ahf_stores() -> Iterable[StoreKind]:
     return [
         StoreKind(
             name="hf",
-            summary="The Hugging Face Hub, or any server that speaks as it does, at HF_ENDPOINT.",
+            summary="The Hugging Face Hub, or any server with the same API, at HF_ENDPOINT.",
             target=f"{HERE}.stores.hub:HubStore",
         ),
     ]

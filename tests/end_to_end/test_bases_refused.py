@@ -109,14 +109,14 @@ REFUSED = [
     ("mamba", LORA, "classify", "for mamba it has none: choose another base, or the head causal-lm"),
     ("mamba", PREFIX, "causal-lm", "a mamba base .*: use lora"),
     ("mamba", {**LORA, "targets": ["dt_proj"]}, "causal-lm", "reads the weights of dt_proj without calling it"),
-    ("jamba", PREFIX, "classify", "a jamba base has layers that keep none"),
-    ("deepseek", PREFIX, "classify", "a deepseek_v3 base makes them from latents"),
+    ("jamba", PREFIX, "classify", "a jamba base has layers without them"),
+    ("deepseek", PREFIX, "classify", "a deepseek_v3 base computes them from latents"),
     ("deepseek", LORA, "classify", "set method.dropout to 0"),
     ("mistral", PREFIX, "causal-lm", "12 tokens do not fit a window of 8 .* lower method.tokens to 7"),
     ("gemma3", PREFIX, "classify", "12 tokens do not fit a window of 8 .* lower method.tokens to 7"),
-    ("distilbert", PREFIX, "classify", "a distilbert base takes none"),
-    ("mpnet", PREFIX, "classify", "a mpnet base takes none"),
-    ("deberta-v2", PREFIX, "classify", "a deberta-v2 base takes none"),
+    ("distilbert", PREFIX, "classify", "a distilbert base accepts none"),
+    ("mpnet", PREFIX, "classify", "a mpnet base accepts none"),
+    ("deberta-v2", PREFIX, "classify", "a deberta-v2 base accepts none"),
 ]
 
 

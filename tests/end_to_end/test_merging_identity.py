@@ -239,10 +239,10 @@ def test_an_adalora_whose_parts_do_not_fit_is_told(part: str, lost: bool, saved:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"init_r": 0}, "init_r is 0, which is no rank"),
-        ({"init_r": None}, "init_r is None, which is no rank"),
-        ({"lora_alpha": "five"}, "lora_alpha is five, which is no number"),
-        ({"lora_alpha": float("nan")}, "lora_alpha is nan, which is no number"),
+        ({"init_r": 0}, "init_r is 0, which isn't a rank"),
+        ({"init_r": None}, "init_r is None, which isn't a rank"),
+        ({"lora_alpha": "five"}, "lora_alpha is five, which isn't a number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan, which isn't a number"),
     ],
 )
 def test_an_adalora_whose_scale_is_none_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:

@@ -67,7 +67,9 @@ class TestSixAStartThatChangesTheBase:
     @pytest.mark.parametrize("init", ["corda", "eva"])
     def test_a_start_says_which_layers_it_can_t_read(self, init: str, tmp_path: Path) -> None:
         bench = Bench(tmp_path, "encoder", {"name": "lora", "rank": 4, "init": init}, CLASSIFY)
-        with pytest.raises(ahf.BadRecipe, match=f"{init} can't read a layer that sees one vector a text, such as a"):
+        with pytest.raises(
+            ahf.BadRecipe, match=f"{init} can't use a layer that sees one vector for each text, such as a"
+        ):
             bench.train("pooled")
 
     def test_the_difference_to_the_start_is_exact(self, tmp_path: Path) -> None:

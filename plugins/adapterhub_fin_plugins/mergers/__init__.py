@@ -1,1 +1,1 @@
-"""Merge algorithms, pure functions of one module's changes."""
+"""Hold the shipped merge algorithms: pure functions of one module's changes."""

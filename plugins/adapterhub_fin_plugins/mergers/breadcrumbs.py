@@ -1,4 +1,4 @@
-"""Model Breadcrumbs: neither the small elements nor the largest."""
+"""Merge with Model Breadcrumbs: drop the small elements and the largest ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from adapterhub_fin_plugins.mergers.options import BreadcrumbsOptions
 
 
 class Breadcrumbs(MergerImplementation):
-    """Model Breadcrumbs (Davari and Belilovsky, arXiv 2312.06795): the sum of w_k d_k, d_k with outliers dropped too.
+    """Merge with Model Breadcrumbs (Davari and Belilovsky, arXiv 2312.06795): the sum of w_k times the masked D_k.
 
-    Of each change's elements the largest share `outliers` is dropped, and of the rest the largest share `density` is
-    kept. Weights mean what they do in `linear`. One adapter of weight 1 comes back so masked, and whole at density 1
-    without outliers.
+    The mask of each change drops the share `outliers` of the largest elements and keeps the share `density` of the next
+    largest. Weights mean the same as in `linear`. A single adapter of weight 1 comes back masked, and unchanged at
+    density 1 without outliers.
     """
 
     def __init__(self, options: BreadcrumbsOptions) -> None:

@@ -1,4 +1,4 @@
-"""DARE: drop elements at random and rescale the rest, then sum, or vote as TIES does."""
+"""Merge with DARE: drop elements at random, rescale the rest, then sum them or vote as TIES does."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from adapterhub_fin_plugins.mergers.options import DareTiesOptions, DropOptions
 
 
 class DareLinear(MergerImplementation):
-    """DARE (Yu et al., arXiv 2311.03099): the sum of w_k d_k, where d_k is D_k with elements dropped at random.
+    """Merge with DARE (Yu et al., arXiv 2311.03099): the sum of w_k d_k, where d_k is D_k with random elements dropped.
 
-    Each element survives with the chance `density` and is divided by it, so that the mean over draws is the weighted
-    sum. Weights mean what they do in `linear`. One adapter of weight 1 comes back with elements dropped, and whole at
-    density 1. The default is the drop rate of 0.2 that the authors merge with.
+    Each element survives with probability `density` and is divided by it, so that the expected merge is the weighted
+    sum. Weights mean the same as in `linear`. A single adapter of weight 1 comes back with elements dropped, and
+    unchanged at density 1. The default is the authors' drop rate of 0.2.
     """
 
     def __init__(self, options: DropOptions) -> None:
@@ -29,10 +29,10 @@ class DareLinear(MergerImplementation):
 
 
 class DareTies(MergerImplementation):
-    """DARE, then TIES (arXiv 2311.03099): elements dropped as in `dare-linear`, then the vote and mean of `ties`.
+    """Merge with DARE and TIES (arXiv 2311.03099): drop elements as `dare-linear`, then vote and average as `ties`.
 
-    Weights mean what they do in `ties`. One adapter of weight 1 comes back with elements dropped, and whole at density
-    1.
+    Weights mean the same as in `ties`. A single adapter of weight 1 comes back with elements dropped, and unchanged at
+    density 1.
     """
 
     def __init__(self, options: DareTiesOptions) -> None:

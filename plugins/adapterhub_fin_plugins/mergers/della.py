@@ -1,4 +1,4 @@
-"""DELLA: drop elements at random, small ones more often, then vote as TIES does."""
+"""Merge with DELLA: drop elements at random, small ones more often, then vote as TIES does."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from adapterhub_fin_plugins.mergers.options import DellaOptions
 
 
 class Della(MergerImplementation):
-    """DELLA (Deep et al., arXiv 2406.11617): the chance of an element to survive rises with its size within its row.
+    """Merge with DELLA (Deep et al., arXiv 2406.11617): larger elements of a row survive with a higher probability.
 
-    It goes in equal steps from density - window/2, for the smallest of the row, to density + window/2, and the
-    survivors are divided by theirs; then comes the vote and mean of `ties`. Weights mean what they do there. One
-    adapter of weight 1 comes back with elements dropped.
+    The probability rises in equal steps from density - window/2, for the smallest element of a row, to
+    density + window/2 for the largest. Survivors are divided by their probability, then merged by the vote and mean of
+    `ties`; weights mean the same as there. A single adapter of weight 1 comes back with elements dropped.
     """
 
     def __init__(self, options: DellaOptions) -> None:
@@ -28,6 +28,6 @@ class Della(MergerImplementation):
         low, high = (self.options.density + side * self.options.window / 2 for side in (-1, 1))
         steps = torch.linspace(low, high, matrix.shape[1], dtype=matrix.dtype).expand_as(matrix)
         order = matrix.abs().argsort(dim=1, stable=True)
-        chance = torch.empty_like(matrix).scatter_(1, order, steps)
+        probability = torch.empty_like(matrix).scatter_(1, order, steps)
         draw = torch.rand(matrix.shape, generator=generator, dtype=torch.float32)
-        return matrix * (draw < chance) / chance
+        return matrix * (draw < probability) / probability

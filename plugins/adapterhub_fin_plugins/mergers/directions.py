@@ -1,4 +1,4 @@
-"""Means of directions on the sphere: a change is a direction, a point of the unit sphere, and a length."""
+"""Merge on the sphere: a change is a length and a direction, which is a point of the unit sphere."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.plugin.interfaces import MergerImplementation
 from adapterhub_fin.plugin.options import NoOptions
 
-MOST_STEPS = 500  # each brings the mean several times nearer unless the directions all but surround it
+MOST_STEPS = 500  # each step reduces the error several times, unless the directions point almost everywhere
 
 
 class Slerp(MergerImplementation):
-    """Spherical interpolation of two changes (Shoemake 1985), their lengths interpolated linearly.
+    """Interpolate two changes on the sphere (Shoemake 1985), and their lengths linearly.
 
     With t = w_2 / (w_1 + w_2) and the angle a between D_1 and D_2, the direction is
-    (sin((1 - t) a) D_1/|D_1| + sin(t a) D_2/|D_2|) / sin a and the length (1 - t) |D_1| + t |D_2|. So only the ratio
-    of the weights counts; a negative one is refused. A change of zeros has no direction and takes the other's.
-    Opposite changes have no one arc between them, and are refused. (mergekit combines the changes, not directions.)
+    (sin((1 - t) a) D_1/|D_1| + sin(t a) D_2/|D_2|) / sin a and the length (1 - t) |D_1| + t |D_2|. Only the ratio
+    of the weights matters. A change of zeros has no direction and takes the other's. mergekit combines the changes
+    instead of their directions. `merge` raises BadMerge for a negative weight, and for opposite changes, between which
+    there is no unique arc.
     """
 
     def __init__(self, options: NoOptions) -> None: ...
@@ -28,24 +29,24 @@ class Slerp(MergerImplementation):
         lengths, (first, second) = _polar(changes)
         length: Tensor = (share * lengths).sum()
         if not bool(lengths.all()):
-            only: Tensor = length * (first + second)  # the direction of one is zero
+            only: Tensor = length * (first + second)  # one of the directions is zero
             return only
-        apart, together = (torch.linalg.vector_norm(x) for x in (first - second, first + second))
+        difference, together = (torch.linalg.vector_norm(x) for x in (first - second, first + second))
         if _is_opposite(together):
-            raise BadMerge("slerp: two opposite changes have no one arc between them; use linear")
-        angle = 2 * torch.atan2(apart, together)  # Kahan's, exact for small angles as for large ones
+            raise BadMerge("slerp: there is no unique arc between two opposite changes; use linear")
+        angle = 2 * torch.atan2(difference, together)  # Kahan's formula, accurate for small and for large angles
         on_arc = torch.sin(share * angle) / torch.sin(angle) if bool(angle) else share
         merged: Tensor = length * (on_arc[0] * first + on_arc[1] * second)
         return merged
 
 
 class Karcher(MergerImplementation):
-    """The Karcher mean of the directions (Karcher 1977), times the weighted mean of the lengths.
+    """Merge into the Karcher mean of the directions (Karcher 1977), times the weighted mean of the lengths.
 
-    The mean direction u is where the sum of w_k log_u(D_k/|D_k|) is zero, found by u <- exp_u of that sum; of two
-    changes it is `slerp`. Weights count over their sum; a negative one is refused. A change of zeros has no direction,
-    and counts in the length alone. One adapter comes back, whatever its weight. Directions that have no one mean, such
-    as two opposite ones, are refused.
+    At the mean direction u the sum of w_k log_u(D_k/|D_k|) is zero; it is found by iterating u <- exp_u of that sum.
+    For two changes it is `slerp`. Weights are divided by their sum. A change of zeros has no direction and counts only
+    in the length. A single adapter comes back unchanged, whatever its weight. `merge` raises BadMerge for a negative
+    weight, and for directions without a unique mean, such as two opposite ones.
     """
 
     def __init__(self, options: NoOptions) -> None: ...
@@ -56,34 +57,33 @@ class Karcher(MergerImplementation):
         counted = (lengths > 0) & (share > 0)
         if not bool(counted.any()):
             return torch.zeros_like(changes[0])
-        pull, points = share[counted] / share[counted].sum(), directions[counted].flatten(1)
-        return (share * lengths).sum() * _mean(points, pull).view_as(changes[0])
+        normalized, points = share[counted] / share[counted].sum(), directions[counted].flatten(1)
+        return (share * lengths).sum() * _mean(points, normalized).view_as(changes[0])
 
 
 def shares(weights: Tensor, name: str) -> Tensor:
-    """Weights over their sum; BadMerge where one is negative, or all are zero."""
+    """Return the weights (K,) divided by their sum. Raises BadMerge if one is negative or all are zero."""
     if bool((weights < 0).any()) or not bool(weights.any()):
         raise BadMerge(
-            f"{name} takes weights of at least 0 that are not all 0, not {[float(each) for each in weights]}; "
-            "linear takes any"
+            f"{name} needs weights of at least 0 that are not all 0, not {weights.tolist()}; linear takes any"
         )
     return weights / weights.sum()
 
 
 def _polar(changes: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths (K,) and directions (K, m, n); the direction of zeros is zero."""
+    """Return lengths (K,) and directions (K, m, n) of changes (K, m, n); the direction of zeros is zero."""
     lengths = torch.linalg.vector_norm(changes, dim=(1, 2))
     return lengths, changes / torch.where(lengths > 0, lengths, 1.0)[:, None, None]
 
 
 def _is_opposite(together: Tensor) -> bool:
-    """Whether the sum of two unit vectors, of this length, is no more than rounding."""
+    """Return whether the length of the sum of two unit vectors is zero up to rounding."""
     return bool(together <= 64 * torch.finfo(together.dtype).eps)
 
 
-def _mean(points: Tensor, pull: Tensor) -> Tensor:
-    """The Karcher mean, (size,), of points (K, size) of the unit sphere with weights (K,) whose sum is one."""
-    mean: Tensor = pull @ points
+def _mean(points: Tensor, weights: Tensor) -> Tensor:
+    """Return the Karcher mean (size,) of points (K, size) on the unit sphere, for weights (K,) with sum one."""
+    mean: Tensor = weights @ points
     for _ in range(MOST_STEPS):
         length = torch.linalg.vector_norm(mean)
         if _is_opposite(length):
@@ -94,9 +94,9 @@ def _mean(points: Tensor, pull: Tensor) -> Tensor:
             break
         angles = torch.arccos(cosines)
         logs = (points - cosines[:, None] * mean) / torch.sinc(angles / torch.pi)[:, None]
-        step = pull @ logs
+        step = weights @ logs
         size = torch.linalg.vector_norm(step)
         mean = torch.cos(size) * mean + torch.sinc(size / torch.pi) * step
         if bool(size <= 16 * torch.finfo(points.dtype).eps):
             return mean
-    raise BadMerge("karcher: the changes point in so many directions that these have no one mean; use linear")
+    raise BadMerge("karcher: the directions of the changes have no unique mean; use linear")

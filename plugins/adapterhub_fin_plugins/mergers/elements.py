@@ -1,4 +1,4 @@
-"""The steps that mergers of single elements share: which elements survive, whose sign holds, what is averaged."""
+"""Share the steps of elementwise mergers: trim and drop elements, elect a sign, average."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from torch import Generator, Tensor
 if TYPE_CHECKING:
     from adapterhub_fin_plugins.mergers.options import DropOptions, VoteOptions
 
-ROWS = 256  # voted on at a time, so that no step holds the whole stack again
+ROWS = 256  # rows voted on at a time, so that no step copies the entire stack
 
 
 def trimmed(matrix: Tensor, density: float) -> Tensor:
-    """The matrix with that share of its elements, the largest; of equals all are kept, and one element always."""
+    """Return the matrix with only the share `density` of its largest elements: at least one, and all equal ones."""
     return matrix * (matrix.abs() >= _size_of(matrix, density))
 
 
 def between(matrix: Tensor, outliers: float, density: float) -> Tensor:
-    """The matrix with a share of its elements, the largest once a share of outliers above them is dropped."""
+    """Return the matrix with the share `density` of its elements that are largest after the share `outliers`."""
     size = matrix.abs()
-    kept = size >= _size_of(matrix, outliers + density)
+    mask = size >= _size_of(matrix, outliers + density)
     if round(outliers * matrix.numel()):
-        kept &= size < _size_of(matrix, outliers)
-    return matrix * kept
+        mask &= size < _size_of(matrix, outliers)
+    return matrix * mask
 
 
 def _size_of(matrix: Tensor, share: float) -> Tensor:
-    """The magnitude of the smallest of that share of the elements, the largest ones; of one at least."""
+    """Return the smallest magnitude among the share of the largest elements, which has at least one element."""
     count = min(max(1, round(share * matrix.numel())), matrix.numel())
     return matrix.abs().flatten().kthvalue(matrix.numel() - count + 1).values
 
 
 def dropped(matrix: Tensor, options: DropOptions, generator: Generator) -> Tensor:
-    """DARE (Yu et al., arXiv 2311.03099): each element survives with the chance `density`; survivors are rescaled."""
-    # Not bernoulli_, whose draws are MKL's where there is one, and others elsewhere.
+    """Drop elements as DARE does (arXiv 2311.03099): each survives with probability `density` and is rescaled."""
+    # Not bernoulli_, whose draws differ between machines with and without MKL.
     survives = torch.rand(matrix.shape, generator=generator, dtype=torch.float32) < options.density
     survivors = matrix * survives
     if options.rescale == "density":
@@ -47,10 +47,11 @@ def dropped(matrix: Tensor, options: DropOptions, generator: Generator) -> Tenso
 
 
 def agreed(changes: Sequence[Tensor], weights: Tensor, options: VoteOptions) -> Tensor:
-    """TIES's last two steps: elect a sign for each element, and average the changes that have it.
+    """Elect a sign for each element and average the changes that have it: the last two steps of TIES.
 
-    The vote is the sign of the sum of the elements, unweighted; where it is even, the element stays zero. The mean is
-    the sum of w_k d_k over the changes with that sign, divided by their count.
+    `changes` are K tensors (m, n) and `weights` is (K,). The elected sign is that of the unweighted sum of the
+    elements; if the sum is zero, the merged element is zero. The mean is the sum of w_k d_k over the changes with that
+    sign, divided by their count.
     """
     merged = torch.empty_like(changes[0])
     for start in range(0, len(merged), ROWS):
@@ -60,11 +61,11 @@ def agreed(changes: Sequence[Tensor], weights: Tensor, options: VoteOptions) -> 
 
 
 def _agreed(changes: Tensor, weights: Tensor, options: VoteOptions) -> Tensor:
-    """The same of some rows, (K, rows, n), with weights (K, 1, 1)."""
-    weighs = options.convention == "mergekit"
-    votes = weights * changes if weighs else changes
+    """Merge some rows, (K, rows, n), with weights (K, 1, 1)."""
+    weighted = options.convention == "mergekit"
+    votes = weights * changes if weighted else changes
     elected = (votes if options.elect == "total" else votes.sign()).sum(0).sign()
     holds = votes.sign() == elected
-    count = (weights * holds if weighs else holds).sum(0)
-    nothing = 8 * torch.finfo(weights.dtype).eps * weights.abs().sum()  # what weights leave that cancel each other
-    return (weights * changes * holds).sum(0) / torch.where(count.abs() <= nothing, 1, count)
+    count = (weights * holds if weighted else holds).sum(0)
+    negligible = 8 * torch.finfo(weights.dtype).eps * weights.abs().sum()  # rounding left by weights that cancel
+    return (weights * changes * holds).sum(0) / torch.where(count.abs() <= negligible, 1, count)

@@ -1,4 +1,4 @@
-"""KnOTS: TIES and DARE on the changes' right factors in one common basis of the left."""
+"""Merge with KnOTS: apply TIES or DARE to factors of the changes in a common basis."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from adapterhub_fin_plugins.mergers.sums import weighted_sum
 
 
 class KnotsTies(MergerImplementation):
-    """KnOTS with TIES (Stoica et al., arXiv 2410.19735): `ties` on factors that stand in one basis.
+    """Merge with KnOTS and TIES (Stoica et al., arXiv 2410.19735): `ties` on factors in a common basis.
 
-    With [D_1 .. D_K] = U S [V_1 .. V_K], a thin SVD, the merge is U times the `ties` of the matrices S V_k, each
-    (R, n), where R is the rank: exact, for it has no more than that. Weights mean what they do in `ties`. One adapter
-    of weight 1 comes back trimmed in its own singular basis, and whole at density 1.
+    With the thin SVD [D_1 .. D_K] = U S [V_1 .. V_K] of rank R, the merge is U times the `ties` of the matrices S V_k,
+    each (R, n). It has rank R at most, so the result is exact. Weights mean the same as in `ties`. A single adapter of
+    weight 1 comes back trimmed in its own singular basis, and unchanged at density 1.
     """
 
     def __init__(self, options: TiesOptions) -> None:
@@ -27,14 +27,15 @@ class KnotsTies(MergerImplementation):
         basis, factors = _aligned(changes)
         if not basis.shape[1]:
             return torch.zeros_like(changes[0])
-        return basis @ agreed([trimmed(each, self.options.density) for each in factors], weights, self.options)
+        return basis @ agreed([trimmed(factor, self.options.density) for factor in factors], weights, self.options)
 
 
 class KnotsDare(MergerImplementation):
-    """KnOTS with DARE (Stoica et al., arXiv 2410.19735): `dare-ties` on factors that stand in one basis.
+    """Merge with KnOTS and DARE (Stoica et al., arXiv 2410.19735): `dare-ties` on factors in a common basis.
 
-    The basis is that of `knots-ties`; without `vote` it is `dare-linear` on the factors. Weights mean what they do in
-    those two. One adapter of weight 1 comes back with elements of its factor dropped, and whole at density 1.
+    The basis is that of `knots-ties`; without `vote` the factors are merged as by `dare-linear`. Weights mean the same
+    as in those two. A single adapter of weight 1 comes back with elements of its factor dropped, and unchanged at
+    density 1.
     """
 
     def __init__(self, options: KnotsDareOptions) -> None:
@@ -44,15 +45,17 @@ class KnotsDare(MergerImplementation):
         basis, factors = _aligned(changes)
         if not basis.shape[1]:
             return torch.zeros_like(changes[0])
-        left = torch.stack([dropped(each, self.options, generator) for each in factors])
-        return basis @ (agreed(list(left), weights, self.options) if self.options.vote else weighted_sum(left, weights))
+        survivors = torch.stack([dropped(factor, self.options, generator) for factor in factors])
+        return basis @ (
+            agreed(list(survivors), weights, self.options) if self.options.vote else weighted_sum(survivors, weights)
+        )
 
 
 def _aligned(changes: Tensor) -> tuple[Tensor, Tensor]:
-    """The left singular vectors of [D_1 .. D_K], (m, R), and each change's coordinates in them, (K, R, n).
+    """Return the left singular vectors (m, R) of [D_1 .. D_K], and each change's coordinates in them, (K, R, n).
 
-    Their signs are open, which no step after this one depends on, and any rotation among vectors of equal values, on
-    which all of them do.
+    An SVD leaves two things open: the signs of the vectors, which later steps don't depend on, and rotations among
+    vectors of equal singular values, which they do depend on.
     """
     u, values, _ = torch.linalg.svd(changes.transpose(0, 1).flatten(1), full_matrices=False)
     basis = u[:, : numerical_rank(values)]

@@ -1,4 +1,4 @@
-"""Model Stock: how far to go along the mean, from how far the changes agree."""
+"""Merge with Model Stock: scale the mean by how much the changes agree."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from adapterhub_fin_plugins.mergers.sums import weighted_sum
 
 
 class ModelStock(MergerImplementation):
-    """Model Stock (Jang et al., arXiv 2403.19522): t times the mean, t = K c / (1 + (K - 1) c).
+    """Merge with Model Stock (Jang et al., arXiv 2403.19522): t times the mean, with t = K c / (1 + (K - 1) c).
 
-    c is the mean cosine of the angles between pairs of the K changes. Changes that are one give t = 1; where c is 0 or
-    below, as of changes that have nothing in common, t is 0 and the module stays as the base has it. Weights count over
-    their sum in the mean and not in t, and a negative one is refused. An adapter that leaves the module as it was, or
-    has weight 0, is not of the stock; where one alone is, it comes back.
+    c is the mean cosine of the angles between pairs of the K changes. Equal changes give t = 1. If c is 0 or below, as
+    for unrelated changes, t is 0 and the module stays as in the base. Weights are divided by their sum for the mean and
+    don't count in t. An adapter with weight 0 or without a change of the module is left out; if only one adapter is
+    left, its change comes back. `merge` raises BadMerge for a negative weight.
     """
 
     def __init__(self, options: NoOptions) -> None: ...

@@ -1,4 +1,4 @@
-"""The weighted sum of the changes, in three forms: as it is, with the factors side by side, and of a small rank."""
+"""Merge by the weighted sum of the changes: exactly, as concatenated factors, or at a smaller rank."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from adapterhub_fin.plugin.options import NoOptions
 
 
 def weighted_sum(changes: Tensor, weights: Tensor) -> Tensor:
-    """The sum of w_k D_k, of changes (K, m, n)."""
+    """Return the sum of w_k D_k, (m, n), for changes (K, m, n) and weights (K,)."""
     merged: Tensor = torch.tensordot(weights, changes, 1)
     return merged
 
 
 class Linear(MergerImplementation):
-    """Task arithmetic (Ilharco et al., arXiv 2212.04089): the sum of w_k D_k, exactly.
+    """Merge by task arithmetic (Ilharco et al., arXiv 2212.04089): exactly the sum of w_k D_k.
 
-    A weight scales its change, of any sign and any sum: a negative one takes away what the adapter learnt. One adapter
-    of weight 1 comes back.
+    Weights may have any sign and any sum; a negative weight subtracts what its adapter learned. A single adapter of
+    weight 1 comes back.
     """
 
     def __init__(self, options: NoOptions) -> None: ...
@@ -32,9 +32,9 @@ class Linear(MergerImplementation):
 
 
 class Cat(Linear):
-    """The same sum with the factors side by side, [w_1 B_1 .. w_K B_K] [A_1; ..; A_K], of the sum of the ranks.
+    """Merge into the same sum as concatenated factors, [w_1 B_1 .. w_K B_K] [A_1; ..; A_K]; its rank is the ranks' sum.
 
-    Nothing is computed but the scales, as in PEFT's `cat`; weights mean what they do in `linear`.
+    Only the scales are computed, as in PEFT's `cat`. Weights mean the same as in `linear`.
     """
 
     def join(self, changes: Sequence[LowRank], weights: Sequence[float]) -> LowRank:
@@ -42,9 +42,9 @@ class Cat(Linear):
 
 
 class Svd(Linear):
-    """The nearest change to that sum of a smaller rank (Eckart and Young 1936), by default the adapters' largest.
+    """Merge into the nearest change of a smaller rank (Eckart and Young 1936), by default the adapters' largest rank.
 
-    Weights mean what they do in `linear`. One adapter of weight 1 comes back where no smaller rank is asked for.
+    Weights mean the same as in `linear`. A single adapter of weight 1 comes back, unless a smaller rank is set.
     """
 
     def rank(self, ranks: Sequence[int]) -> int:

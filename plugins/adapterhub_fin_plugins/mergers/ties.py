@@ -1,4 +1,4 @@
-"""TIES: trim, elect a sign, and average what agrees; and magnitude, which only trims."""
+"""Merge with TIES: trim, elect a sign, average the elements that have it; or with magnitude, which only trims."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from adapterhub_fin_plugins.mergers.options import TiesOptions, TrimOptions
 
 
 class Ties(MergerImplementation):
-    """TIES (Yadav et al., arXiv 2306.01708): each change trimmed to its largest elements, a sign elected, a mean taken.
+    """Merge with TIES (Yadav et al., arXiv 2306.01708): trim each change, elect a sign for each element, average.
 
-    An element's sign is that of the sum of the trimmed changes, unweighted. The mean is the sum of w_k d_k over the
-    changes with that sign, divided by how many they are, so that with equal weights w is the paper's lambda. A negative
-    weight takes its change away where the change's own sign won; one of 0 still votes, and counts. The trim is by
-    module (the paper's is over the whole model). One adapter of weight 1 comes back trimmed, and whole at density 1.
+    An element's sign is that of the unweighted sum of the trimmed changes. The mean is the sum of w_k d_k over the
+    changes with that sign, divided by their count, so that equal weights w are the paper's lambda. A negative weight
+    subtracts its change where the change's own sign won; a change of weight 0 still votes and counts. The trim is by
+    module, the paper's over the full model. A single adapter of weight 1 comes back trimmed, or unchanged at density 1.
     """
 
     def __init__(self, options: TiesOptions) -> None:
@@ -27,9 +27,9 @@ class Ties(MergerImplementation):
 
 
 class Magnitude(MergerImplementation):
-    """Pruning by magnitude (Han et al., arXiv 1506.02626): the sum of w_k times each change's largest elements.
+    """Prune by magnitude (Han et al., arXiv 1506.02626): the sum of w_k times each change's largest elements.
 
-    Weights mean what they do in `linear`. One adapter of weight 1 comes back trimmed, and whole at density 1.
+    Weights mean the same as in `linear`. A single adapter of weight 1 comes back trimmed, and unchanged at density 1.
     """
 
     def __init__(self, options: TrimOptions) -> None:

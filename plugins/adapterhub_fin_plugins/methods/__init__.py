@@ -1,1 +1,1 @@
-"""Shipped methods, one file each."""
+"""Hold the shipped PEFT methods, one module each."""

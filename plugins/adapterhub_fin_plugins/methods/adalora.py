@@ -1,4 +1,4 @@
-"""AdaLoRA (Zhang et al., arXiv 2303.10512), through PEFT, with its rank allocator driven and its state kept."""
+"""Train with AdaLoRA (Zhang et al., arXiv 2303.10512) on PEFT; drive its rank allocator and save its state."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import TrainerCallback
 
-AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # the allocator's importance, which no checkpoint of PEFT's holds
+AVERAGES = (
+    "ipt",
+    "exp_avg_ipt",
+    "exp_avg_unc",
+)  # the allocator's importance scores, which PEFT's checkpoints don't contain
 RANKS = "rank_pattern"
 PARTS = (".lora_A", ".lora_B", ".lora_E")
 
 
 class AdaLora(PeftMethod):
-    """W x + (alpha / initial rank) B E A x, where E is diagonal and its unimportant entries are pruned in training."""
+    """Compute W x + (alpha / initial rank) B E A x; E is diagonal, and training prunes its unimportant entries."""
 
-    reload_after_save = True  # trained with pruned entries at zero, stored without them: the same but for rounding
+    reload_after_save = True  # pruned entries are zero in training and absent when stored: equal up to rounding
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        _rank(config, "init_r", 12)  # without a rank and an alpha it has no scale, and nothing can answer with it
+        _rank(config, "init_r", 12)  # without a rank and an alpha the scale is unknown, and the adapter unusable
         _alpha(config)
         names = {"initial_rank": "init_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "interval": "deltaT"}
         options = stated(config, {**names, "target_rank": "target_r", "orthogonality": "orth_reg_weight"})
@@ -53,7 +57,7 @@ class AdaLora(PeftMethod):
             lora_dropout=self.options.dropout,
             orth_reg_weight=self.options.orthogonality,
             deltaT=self.options.interval,
-            total_step=1,  # PEFT asks for it already; the true total is set when training starts
+            total_step=1,  # PEFT requires it here; the real total is set when training starts
             target_modules=linear_layers(model, self.options.targets or site.targets, site.modules_to_save),
             modules_to_save=list(site.modules_to_save) or None,
         )
@@ -61,29 +65,32 @@ class AdaLora(PeftMethod):
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
         wrapped = super().rebuild(model, site, folder)
         config = peft_model(wrapped).peft_config[site.adapter_name]
-        for name, kept in (config.rank_pattern or {}).items():
+        for name, mask in (config.rank_pattern or {}).items():
             layer = _layer(wrapped, name)
-            layer.update_layer(site.adapter_name, sum(kept), config.lora_alpha, config=config)
+            layer.update_layer(site.adapter_name, sum(mask), config.lora_alpha, config=config)
             layer.ranknum[site.adapter_name].data.fill_(float(config.init_r))  # the scale divides by the initial rank
         return wrapped
 
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
         config = peft_model(model).peft_config[adapter_name]
         pattern = config.rank_pattern
-        if config.inference_mode:  # the layers have their ranks already, and PEFT would prune them again
+        if config.inference_mode:  # the layers are already pruned, and PEFT would prune them again
             config.rank_pattern = None
         try:
             return super().tensors(model, adapter_name)
         finally:
-            config.rank_pattern = pattern  # reading renames its keys
+            config.rank_pattern = pattern  # reading the tensors renames its keys
 
     def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
         config = super().plain_config(model, adapter_name)
         pattern = config[RANKS] or {}
-        return config | {RANKS: {name.replace(f".{adapter_name}", ""): kept for name, kept in pattern.items()} or None}
+        return config | {RANKS: {name.replace(f".{adapter_name}", ""): mask for name, mask in pattern.items()} or None}
 
     def to_lora_factors(self, folder: Path) -> LoraFactors:
-        """B E A, times alpha over the initial rank, to which PEFT adds 1e-5; pruned entries are not in the file."""
+        """Return B E A as low-rank factors, scaled by alpha / (initial rank + 1e-5) as PEFT does.
+
+        Pruned entries are not in the file. Raises NotAnAdapter for tensors or a configuration that don't fit together.
+        """
         import torch
         from safetensors.torch import load_file
 
@@ -95,10 +102,10 @@ class AdaLora(PeftMethod):
         stored = load_file(folder / WEIGHTS)
         parts = {name: name.rpartition(".") for name in stored if name.endswith(PARTS)}
         changes = {}
-        for place in sorted({place for place, _, _ in parts.values()}):
-            a, b, e = _parts(stored, place)
-            wide = torch.promote_types(e.dtype, torch.float32)  # a product of two narrow numbers needs more digits
-            changes[place.removeprefix(PREFIX)] = LowRank(b.to(wide) * e.to(wide).T, a.to(wide), scale)
+        for module in sorted({module for module, _, _ in parts.values()}):
+            a, b, e = _parts(stored, module)
+            dtype = torch.promote_types(e.dtype, torch.float32)  # the product of two narrow numbers needs more digits
+            changes[module.removeprefix(PREFIX)] = LowRank(b.to(dtype) * e.to(dtype).T, a.to(dtype), scale)
         return LoraFactors(changes, frozenset(parts))
 
     def callbacks(self, model: nn.Module, adapter_name: str, total_steps: int) -> Sequence[TrainerCallback]:
@@ -106,24 +113,27 @@ class AdaLora(PeftMethod):
         config.total_step = total_steps
         config.tinit, config.tfinal = int(self.options.warmup * total_steps), int(self.options.settle * total_steps)
         if config.tinit >= total_steps - config.tfinal:
-            raise BadRecipe(f"adalora needs steps to prune in, and the run has {total_steps}: train longer")
+            raise BadRecipe(f"adalora has no steps to prune in: the run has {total_steps}; train longer")
         from adapterhub_fin_plugins.methods.adalora_allocation import Allocation
 
         return [Allocation(peft_model(model))]
 
     def penalty(self, model: nn.Module, adapter_name: str) -> Tensor | None:
-        """Mean distance of A A' and B' B from the identity (equation 4), which PEFT adds only to a loss of its own."""
+        """Return the weighted mean distance of A A' and B' B from the identity (equation 4), or None for weight 0.
+
+        PEFT adds it only to its own loss.
+        """
         if not self.options.orthogonality:
             return None
         import torch
 
-        apart = []
+        distances = []
         for name, parameter in model.named_parameters():
             if name.endswith((f"lora_A.{adapter_name}", f"lora_B.{adapter_name}")):
                 gram = parameter @ parameter.T if "lora_A" in name else parameter.T @ parameter
-                apart.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
-        distance: Tensor = self.options.orthogonality * torch.stack(apart).mean()
-        return distance
+                distances.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
+        penalty: Tensor = self.options.orthogonality * torch.stack(distances).mean()
+        return penalty
 
     def training_state(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
         import torch
@@ -133,35 +143,35 @@ class AdaLora(PeftMethod):
         for average in AVERAGES:
             state |= {f"{average}/{name}": value for name, value in getattr(allocator, average).items()}
         pattern = peft_model(model).peft_config[adapter_name].rank_pattern or {}
-        return state | {f"{RANKS}/{name}": torch.tensor(kept) for name, kept in pattern.items()}
+        return state | {f"{RANKS}/{name}": torch.tensor(mask) for name, mask in pattern.items()}
 
     def resume(self, model: nn.Module, adapter_name: str, state: Mapping[str, Tensor]) -> None:
-        apart: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*AVERAGES, RANKS)}
+        allocation: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*AVERAGES, RANKS)}
         weights = {}
         for name, value in state.items():
             kind, _, rest = name.partition("/")
-            if kind in apart:
-                apart[kind][rest] = value
+            if kind in allocation:
+                allocation[kind][rest] = value
             else:
                 weights[name] = value
         super().resume(model, adapter_name, weights)
         wrapped = peft_model(model)
         for average in AVERAGES:
-            setattr(wrapped.base_model.rankallocator, average, apart[average])
-        pattern = {name: kept.tolist() for name, kept in apart[RANKS].items()}
+            setattr(wrapped.base_model.rankallocator, average, allocation[average])
+        pattern = {name: mask.tolist() for name, mask in allocation[RANKS].items()}
         wrapped.peft_config[adapter_name].rank_pattern = pattern or None
 
 
 def _layer(model: nn.Module, name: str) -> Any:
-    """The adapted layer that a rank pattern's key names, as in `encoder.layer.0.query.lora_E`."""
+    """Return the adapted layer of a rank pattern's key, such as `encoder.layer.0.query.lora_E`."""
     return peft_model(model).base_model.model.get_submodule(name.partition(".lora_E")[0])
 
 
-def _rank(config: Mapping[str, Any], key: str, usual: int) -> int:
-    """A rank of PEFT's configuration; NotAnAdapter where none stands there."""
-    rank = config.get(key, usual)
+def _rank(config: Mapping[str, Any], key: str, default: int) -> int:
+    """Return a rank from PEFT's configuration. Raises NotAnAdapter if it is not a positive integer."""
+    rank = config.get(key, default)
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise NotAnAdapter(f"{CONFIG} says that {key} is {str(rank)[:40]}, which is no rank: save the adapter again")
+        raise NotAnAdapter(f"{CONFIG} says that {key} is {str(rank)[:40]}, which isn't a rank: save the adapter again")
     return rank
 
 
@@ -169,17 +179,17 @@ def _alpha(config: Mapping[str, Any]) -> float:
     alpha = config.get("lora_alpha", 8)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= sys.float_info.max:
         raise NotAnAdapter(
-            f"{CONFIG} says that lora_alpha is {str(alpha)[:40]}, which is no number: save the adapter again"
+            f"{CONFIG} says that lora_alpha is {str(alpha)[:40]}, which isn't a number: save the adapter again"
         )
     return alpha
 
 
-def _parts(stored: Mapping[str, Tensor], place: str) -> tuple[Tensor, Tensor, Tensor]:
-    """A (rank, in), B (out, rank) and E (rank, 1) of one layer; NotAnAdapter where the file has them otherwise."""
-    if lost := [part for part in PARTS if place + part not in stored]:
-        raise NotAnAdapter(f"{WEIGHTS} holds no {place}{lost[0]}: save the adapter again")
-    a, b, e = (stored[place + part] for part in PARTS)
+def _parts(stored: Mapping[str, Tensor], module: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A (rank, in), B (out, rank) and E (rank, 1) of one layer. Raises NotAnAdapter for other shapes."""
+    if missing := [part for part in PARTS if module + part not in stored]:
+        raise NotAnAdapter(f"{WEIGHTS} has no {module}{missing[0]}: save the adapter again")
+    a, b, e = (stored[module + part] for part in PARTS)
     if a.ndim != 2 or b.ndim != 2 or b.shape[1] != len(a) or tuple(e.shape) != (len(a), 1):
-        shapes = ", ".join(str(tuple(each.shape)) for each in (a, b, e))
-        raise NotAnAdapter(f"{WEIGHTS} holds A, B and E of {place} in the shapes {shapes}: save the adapter again")
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (a, b, e))
+        raise NotAnAdapter(f"{WEIGHTS} has A, B and E of {module} in the shapes {shapes}: save the adapter again")
     return a, b, e

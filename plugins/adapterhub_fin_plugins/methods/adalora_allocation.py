@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 
 class Allocation(TrainerCallback):
-    """Share out the rank after each optimizer step, while the gradients are there."""
+    """Reallocate the ranks after each optimizer step, while the gradients still exist."""
 
     def __init__(self, model: Any) -> None:
         self.model = model  # a PeftModel

@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., arXiv 2106.09685), through PEFT, with its starts."""
+"""Train with LoRA (Hu et al., arXiv 2106.09685) on PEFT, with PEFT's initializations."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Lora(PeftMethod):
-    """W x + scale B A x, with scale = alpha / rank, and B A zero at the start unless `init` says otherwise.
+    """Compute W x + scale B A x, with scale = alpha / rank; B A is zero at the start unless `init` says otherwise.
 
-    Where the start takes a part S = scale B0 A0 out of W, what training learnt is scale (B A - B0 A0) on the W that
-    everyone has: [B, -B0] [A; A0], plain LoRA of twice the rank. That is what is stored (peft_facts, 6).
+    Some initializations subtract S = scale B0 A0 from W. On the unchanged base W, such an adapter has learned
+    scale (B A - B0 A0) = scale [B, -B0] [A; A0], plain LoRA of twice the rank. That is what is stored.
     """
 
     def __init__(self, options: Any) -> None:
@@ -65,10 +65,10 @@ class Lora(PeftMethod):
             return super().attach(model, site)
         config = self._config(model, site)
         self._check_rank(init, model, config)
-        if next(model.parameters()).is_meta:  # without values there is nothing to start from
+        if next(model.parameters()).is_meta:  # there are no weights to initialize from
             return self._inject(model, config, site.adapter_name)
-        if init in lora_init.LOOKS_AT_DATA and site.batches is None:
-            raise BadRecipe(f"the init {init} looks at training batches, and none were given: choose another")
+        if init in lora_init.USES_DATA and site.batches is None:
+            raise BadRecipe(f"the init {init} needs training batches, and none were given: choose another")
         batches = list(itertools.islice(site.batches(), self.options.init_batches)) if site.batches else []
         lora_init.prepare(init, model, config, batches, site.loss)
         wrapped = self._inject(model, config, site.adapter_name)
@@ -81,16 +81,16 @@ class Lora(PeftMethod):
     def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         try:
             return super()._inject(model, config, adapter_name)
-        except WrongBase as error:  # PEFT names its own option, on a layer that nobody named
+        except WrongBase as error:  # PEFT names its own option and a layer that the recipe doesn't name
             if "lora_dropout" not in str(error):
                 raise
             raise BadRecipe(
-                "this base holds the weights of its experts in one parameter, on which LoRA has no dropout: set "
+                "this base stores the weights of its experts in one parameter, where LoRA supports no dropout: set "
                 "method.dropout to 0"
             ) from error
 
     def _check_rank(self, init: str, model: nn.Module, config: Any) -> None:
-        """A start from the base's own directions needs as many as the rank asks for; LoRA-GA takes two for each."""
+        """Raise BadRecipe if a layer has fewer directions than the init needs: the rank, or twice that for LoRA-GA."""
         if init not in CHANGES_BASE:
             return
         from peft.tuners.tuners_utils import check_target_module_exists
@@ -101,27 +101,27 @@ class Lora(PeftMethod):
             if weight is not None and check_target_module_exists(config, name) and min(weight.shape) < needed:
                 raise BadRecipe(
                     f"the init {init} at rank {self.options.rank} needs {needed} directions, and {name} has "
-                    f"{min(weight.shape)}: lower method.rank, or leave it out of method.targets"
+                    f"{min(weight.shape)}: lower method.rank, or exclude the layer from method.targets"
                 )
 
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
-        live = super().tensors(model, adapter_name)
+        current = super().tensors(model, adapter_name)
         start = self.starts.get(adapter_name)
         if start is None:
-            return live
-        return {name: _difference(name, value.detach(), start.get(name)) for name, value in live.items()}
+            return current
+        return {name: _difference(name, value.detach(), start.get(name)) for name, value in current.items()}
 
     def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
         config = super().plain_config(model, adapter_name)
         if adapter_name in self.starts:
-            growth = math.sqrt(2) if config["use_rslora"] else 2
-            config |= {"r": 2 * config["r"], "lora_alpha": growth * config["lora_alpha"]}
+            factor = math.sqrt(2) if config["use_rslora"] else 2
+            config |= {"r": 2 * config["r"], "lora_alpha": factor * config["lora_alpha"]}
             config |= {"init_lora_weights": True, "corda_config": None, "lora_ga_config": None}
         return config
 
 
 def _difference(name: str, value: Tensor, start: Tensor | None) -> Tensor:
-    """A over A0, or B beside -B0."""
+    """Return [A; A0] for an A (rank, in), [B, -B0] for a B (out, rank), and other tensors unchanged."""
     if start is None:
         return value
     import torch

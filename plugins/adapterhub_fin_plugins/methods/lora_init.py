@@ -1,4 +1,4 @@
-"""Where LoRA's A and B start, as PEFT knows it: some starts look at training batches, some take the base apart."""
+"""Initialize LoRA's A and B as PEFT does; some initializations use training batches, some change the base."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
     Batch = Mapping[str, Tensor]
 
-LOOKS_AT_DATA = ("eva", "corda", "lora-ga")
+USES_DATA = ("eva", "corda", "lora-ga")
 
 
 def prepare(
     init: str, model: nn.Module, config: Any, batches: Sequence[Batch], loss: Callable[..., Tensor] | None
 ) -> None:
-    """What a start needs on the bare model: the inputs' covariance (CorDA) or the weights' gradients (LoRA-GA)."""
+    """Prepare an initialization on the bare model: input covariance for CorDA, weight gradients for LoRA-GA.
+
+    Raises BadRecipe for a layer that sees one vector for each text, which CorDA can't use.
+    """
     config.init_lora_weights = init.replace("-", "_")
     if init == "eva":
         from peft import EvaConfig
@@ -32,8 +35,8 @@ def prepare(
 
         config.corda_config = CordaConfig(verbose=False)
         try:
-            preprocess_corda(model, config, run_model=lambda: _forward(model, _singly(batches)))
-        except IndexError as error:  # its covariance is of tokens: of one vector it makes a number
+            preprocess_corda(model, config, run_model=lambda: _forward(model, _unpadded_rows(batches)))
+        except IndexError as error:  # its covariance is over tokens; for a single vector it becomes a number
             raise _one_vector(init) from error
     elif init == "lora-ga":
         from peft.tuners.lora.config import LoraGAConfig
@@ -46,12 +49,15 @@ def prepare(
 
 
 def finish(init: str, model: Any, adapter_name: str, batches: Sequence[Batch]) -> None:
-    """What a start needs on the adapted model: EVA's decomposition of each layer's inputs (arXiv 2410.07170)."""
+    """Finish an initialization on the adapted model: EVA decomposes each layer's inputs (arXiv 2410.07170).
+
+    Raises BadRecipe for a layer that sees one vector for each text, which EVA can't use.
+    """
     if init == "eva":
         from peft import initialize_lora_eva_weights
 
         inputs = [{name: value for name, value in batch.items() if name != "labels"} for batch in batches]
-        with redirect_stdout(StringIO()):  # it tells of its progress there, which is the caller's
+        with redirect_stdout(StringIO()):  # it prints its progress to the caller's standard output
             try:
                 initialize_lora_eva_weights(model, inputs, adapter_name=adapter_name, show_progress_bar=False)
             except ValueError as error:
@@ -60,7 +66,7 @@ def finish(init: str, model: Any, adapter_name: str, batches: Sequence[Batch]) -
 
 def _one_vector(init: str) -> BadRecipe:
     return BadRecipe(
-        f"the init {init} can't read a layer that sees one vector a text, such as a pooler: name the others in "
+        f"the init {init} can't use a layer that sees one vector for each text, such as a pooler: list the others in "
         "method.targets"
     )
 
@@ -82,8 +88,8 @@ def _backward(model: nn.Module, batches: Sequence[Batch], loss: Callable[..., Te
             loss(outputs, batch["labels"]).backward()  # type: ignore[no-untyped-call]
 
 
-def _singly(batches: Sequence[Batch]) -> Iterator[Batch]:
-    """Rows one at a time without their padding, as CorDA's covariance takes them."""
+def _unpadded_rows(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield the rows one at a time without their padding, as CorDA's covariance needs them."""
     for batch in batches:
         for row, mask in enumerate(batch["attention_mask"]):
             yield {name: batch[name][row : row + 1, : int(mask.sum())] for name in ("input_ids", "attention_mask")}

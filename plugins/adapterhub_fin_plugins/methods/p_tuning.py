@@ -1,4 +1,4 @@
-"""P-tuning (Liu et al., arXiv 2103.10385), through PEFT."""
+"""Train with P-tuning (Liu et al., arXiv 2103.10385) on PEFT."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class PTuning(PromptMethod):
-    """Embeddings before those of every text, given by a small network that is trained and then dropped."""
+    """Prepend embeddings to every text; a small network computes them in training and is dropped afterwards."""
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         names = {"network": "encoder_reparameterization_type", "hidden": "encoder_hidden_size"}
-        said = stated(config, {**names, "layers": "encoder_num_layers", "dropout": "encoder_dropout"})
-        if "network" in said:
-            said["network"] = str(said["network"]).lower()
-        return {**super().options_from(config), **said}
+        options = stated(config, {**names, "layers": "encoder_num_layers", "dropout": "encoder_dropout"})
+        if "network" in options:
+            options["network"] = str(options["network"]).lower()
+        return {**super().options_from(config), **options}
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         from peft import PromptEncoderConfig

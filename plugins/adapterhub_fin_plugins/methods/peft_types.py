@@ -1,4 +1,4 @@
-"""Every type that PEFT knows, by the name `peft:TYPE`: its own configuration and defaults, with no class for any."""
+"""Provide every PEFT type as a method `peft:TYPE`, with PEFT's own configuration and defaults."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
 
-TOKENS = 8  # vectors of a prompt, where the options say nothing
-# What the site says, or what makes no sense in a recipe.
+TOKENS = 8  # virtual tokens of a prompt by default
+# Fields that AttachContext sets, or that have no meaning in a recipe.
 SETTLED = frozenset(
     ["task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"]
 )
-PROMPT = "prompt_embeddings"  # it goes to the prompt's encoder, which PEFT does not count as a place
-FINDS_ITS_OWN = frozenset(["ADAPTION_PROMPT", "IA3", "SHADOW", "TRAINABLE_TOKENS"])  # it, or layers of two kinds
-KEYS_AND_VALUES = frozenset(["CARTRIDGE", "PREFIX_TUNING"])  # prompts that are no embeddings
-NEEDS_VALUES = frozenset(
+PROMPT = "prompt_embeddings"  # it goes to the prompt encoder, which PEFT reports as unexpected
+HAS_OWN_TARGETS = frozenset(["ADAPTION_PROMPT", "IA3", "SHADOW", "TRAINABLE_TOKENS"])  # PEFT chooses their layers
+KEYS_AND_VALUES = frozenset(["CARTRIDGE", "PREFIX_TUNING"])  # prompts that are not embeddings
+NEEDS_WEIGHTS = frozenset(
     ["ADAMSS", "BOFT", "FROD", "SHIRA", "UNILORA"]
-)  # they compute with the weights when they are attached
-NEEDS_MORE = {
-    "ADALORA": "its rank allocator must be driven in every step: use the method adalora",
-    "MULTITASK_PROMPT_TUNING": "it wants a task's number with every row, and rows here have none: use prompt-tuning",
-    "POLY": "it wants a task's number with every row, and rows here have none: use lora",
-    "XLORA": "it mixes adapters that were trained before: train those with lora, and merge them",
+)  # attaching them computes with the base's weights
+NOT_TRAINABLE = {
+    "ADALORA": "its rank allocator must run in every step: use the method adalora",
+    "MULTITASK_PROMPT_TUNING": "it needs a task number in every row, and rows here have none: use prompt-tuning",
+    "POLY": "it needs a task number in every row, and rows here have none: use lora",
+    "XLORA": "it mixes adapters that are already trained: train those with lora, and merge them",
 }
 
 
 class PeftType(PeftMethod):
-    """One of PEFT's types; the options are the fields of its configuration."""
+    """Attach one of PEFT's types; the options are the fields of its configuration."""
 
     type_name: ClassVar[str]
 
     def __init__(self, options: Any) -> None:
-        PeftMethod.__init__(self, options)  # a prompt's own beginning looks for an option of the shipped ones
-        self.given: dict[str, Any] = dict(options.model_extra or {})
+        PeftMethod.__init__(self, options)  # PromptMethod's __init__ expects the options of the shipped prompts
+        self.values: dict[str, Any] = dict(options.model_extra or {})
         self.fields = self._fields()
-        for name in self.given:
+        for name in self.values:
             if name not in self.fields:
                 raise UnknownName(f"option of the method {self._name()}", name, self.fields)
         self.checkpointing = self.type_name not in KEYS_AND_VALUES
-        self.needs_real_weights = self.type_name in NEEDS_VALUES
+        self.needs_real_weights = self.type_name in NEEDS_WEIGHTS
         if "num_virtual_tokens" in self.fields:
-            self.num_virtual_tokens = int(self.given.get("num_virtual_tokens", TOKENS))
+            self.num_virtual_tokens = int(self.values.get("num_virtual_tokens", TOKENS))
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,34 +64,36 @@ class PeftType(PeftMethod):
 
     @classmethod
     def _fields(cls) -> frozenset[str]:
-        """What the options may name; PluginError where the installed PEFT has no such type."""
+        """Return the fields that the options may set. Raises PluginError if the installed PEFT has no such type."""
         fields = fields_of(cls.type_name)
         if fields is None:
             raise PluginError(f"peft {peft_release()} has no type {cls.type_name}: install a release that has it")
         return fields - SETTLED
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
-        if self.type_name in NEEDS_MORE:
-            raise BadRecipe(f"{self._name()} can't be trained from a recipe: {NEEDS_MORE[self.type_name]}")
+        if self.type_name in NOT_TRAINABLE:
+            raise BadRecipe(f"{self._name()} can't be trained from a recipe: {NOT_TRAINABLE[self.type_name]}")
         if self.num_virtual_tokens and config.is_encoder_decoder:
-            raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
+            raise BadRecipe(
+                "prompt methods support encoders and decoders, and the base is an encoder-decoder: use lora"
+            )
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         import peft
 
         kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings
-        values = dict(self.given)
-        if "target_modules" in self.fields and "target_modules" not in values and not self._knows(model):
+        values = dict(self.values)
+        if "target_modules" in self.fields and "target_modules" not in values and not self._has_targets(model):
             values["target_modules"] = linear_layers(model, site.targets, site.modules_to_save)
         if "num_virtual_tokens" in self.fields:
             values.setdefault("num_virtual_tokens", TOKENS)
         if site.modules_to_save and "modules_to_save" not in self.fields:
             raise BadRecipe(
-                f"{self._name()} stores no head of a task ({', '.join(site.modules_to_save)}): use causal-lm"
+                f"{self._name()} can't store the head's modules ({', '.join(site.modules_to_save)}): use causal-lm"
             )
         if "modules_to_save" in self.fields:
             values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *site.modules_to_save}) or None
-        values["task_type"] = site.task  # some types check it when they are made
+        values["task_type"] = site.task  # some types check it on creation
         try:
             config: PeftConfig = kinds[self.type_name](**values)
         except (TypeError, ValueError) as error:
@@ -100,9 +102,9 @@ class PeftType(PeftMethod):
             raise PluginError(f"the method {self._name()} needs a package that is not installed: {error}") from error
         return config
 
-    def _knows(self, model: nn.Module) -> bool:
-        """Whether PEFT itself says what the type adapts in this architecture."""
-        if self.type_name in FINDS_ITS_OWN:
+    def _has_targets(self, model: nn.Module) -> bool:
+        """Return whether PEFT itself knows which layers the type adapts in this architecture."""
+        if self.type_name in HAS_OWN_TARGETS:
             return True
         import peft
 
@@ -111,22 +113,25 @@ class PeftType(PeftMethod):
         return str(getattr(model.config, "model_type", "")) in mapping
 
     def fill(self, model: nn.Module, adapter_name: str, stored: Mapping[str, Tensor]) -> None:
-        """By PEFT's own loading: not every type's tensors are the ones that it computes with."""
+        """Load the stored tensors with PEFT's own function: some types store other tensors than they compute with.
+
+        Raises WrongTensors for a tensor that PEFT does not expect.
+        """
         from peft import set_peft_model_state_dict
 
         result: Any = set_peft_model_state_dict(peft_model(model), dict(stored), adapter_name=adapter_name)
-        if lost := [key for key in getattr(result, "unexpected_keys", ()) if key != PROMPT]:
-            raise WrongTensors(f"PEFT found no place for {lost[0]}")
+        if unexpected := [key for key in getattr(result, "unexpected_keys", ()) if key != PROMPT]:
+            raise WrongTensors(f"PEFT does not expect the tensor {unexpected[0]}")
 
 
 class PeftPromptType(PeftType, PromptMethod):
-    """One of PEFT's types that put a prompt before every text."""
+    """Attach one of PEFT's types that prepend a prompt to every text."""
 
 
 def __getattr__(name: str) -> type[PeftType]:
-    """`LN_TUNING` and the like: the class of that type."""
+    """Return the class of a PEFT type, such as `LN_TUNING`. Raises AttributeError for a name that isn't upper-case."""
     if not name.isupper():
         raise AttributeError(name)
     prompts = "num_virtual_tokens" in (fields_of(name) or ())
-    told = {"type_name": name, "embedded": name not in KEYS_AND_VALUES, "__doc__": f"PEFT's {name}."}
-    return type(name, (PeftPromptType if prompts else PeftType,), {**told, "__module__": __name__})
+    attributes = {"type_name": name, "embedded": name not in KEYS_AND_VALUES, "__doc__": f"Attach PEFT's {name}."}
+    return type(name, (PeftPromptType if prompts else PeftType,), {**attributes, "__module__": __name__})

@@ -1,4 +1,7 @@
-"""Prefix tuning (Li and Liang, arXiv 2101.00190), through PEFT; without projection it is P-tuning v2 (2110.07602)."""
+"""Train with prefix tuning (Li and Liang, arXiv 2101.00190) on PEFT.
+
+Without a projection it is P-tuning v2 (arXiv 2110.07602).
+"""
 
 from __future__ import annotations
 
@@ -19,35 +22,35 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
 
-# The key and value projections of encoders, which keep no cache that they could be read from.
+# The key and value projections of encoders, which have no cache to read keys and values from.
 PROJECTIONS = (("key", "value"), ("k_lin", "v_lin"), ("k_proj", "v_proj"), ("key_proj", "value_proj"))
 
 
 class PrefixTuning(PromptMethod):
-    """Trained keys and values before those of every text, in every layer."""
+    """Prepend trained keys and values to those of every text, in every layer."""
 
     embedded = False
-    checkpointing = False  # recomputing a layer would throw the prefix in its cache away
+    checkpointing = False  # recomputing a layer would drop the prefix from its cache
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
-        """Raise BadRecipe for a base whose layers have no keys and values that a prefix could stand before."""
+        """Raise BadRecipe for a base whose layers have no keys and values to prepend a prefix to."""
         super().check(config, task)
         text = config.get_text_config()
-        if reason := _no_place_for_a_prefix(text, self.options.tokens):
-            raise BadRecipe(f"prefix-tuning needs keys and values of its own, and {reason}")
+        if reason := _reason_against_prefix(text, self.options.tokens):
+            raise BadRecipe(f"prefix-tuning sets the keys and values of every layer, and {reason}")
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         names = {"projection": "prefix_projection"}
         if config.get("prefix_projection"):
-            names["hidden"] = "encoder_hidden_size"  # of the projection, which there may not be
+            names["hidden"] = "encoder_hidden_size"  # only a projection has it
         return {**super().options_from(config), **stated(config, names)}
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
         from peft import PrefixTuningConfig
 
         config = getattr(model, "config").get_text_config()  # noqa: B009  (a module's attributes have no types)
-        width = config.hidden_size  # also where PEFT finds no name for it, as on DistilBERT
+        width = config.hidden_size  # PEFT doesn't find it on DistilBERT, for example
         kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or width // config.num_attention_heads
         return PrefixTuningConfig(
@@ -74,20 +77,20 @@ class PrefixTuning(PromptMethod):
         return wrapped
 
 
-def _no_place_for_a_prefix(config: Any, tokens: int) -> str | None:
-    """Return why a base takes no prefix of so many tokens and what to do, or None if it does."""
+def _reason_against_prefix(config: Any, tokens: int) -> str | None:
+    """Return why a base supports no prefix of `tokens` tokens and what to do instead, or None if it does."""
     from transformers import MODEL_MAPPING, DynamicCache
     from transformers.cache_utils import DynamicLayer
 
     kind, instead = config.model_type, "use lora"
     model: Any = MODEL_MAPPING.get(type(config), None)
     if model is not None and "past_key_values" not in signature(model.forward).parameters:
-        return f"a {kind} base takes none: {instead}"
+        return f"a {kind} base accepts none: {instead}"
     if getattr(config, "kv_lora_rank", None):  # DeepSeek's latent attention: keys and values of two widths
-        return f"a {kind} base makes them from latents: {instead}"
+        return f"a {kind} base computes them from latents: {instead}"
     layers: list[Any] = list(DynamicCache(config=config).layers)
     if any(not isinstance(layer, DynamicLayer) for layer in layers):
-        return f"a {kind} base has layers that keep none: {instead}"
+        return f"a {kind} base has layers without them: {instead}"
     windows = [layer.sliding_window for layer in layers if layer.is_sliding and hasattr(layer, "sliding_window")]
     if windows and tokens >= min(windows):
         return (
@@ -98,7 +101,10 @@ def _no_place_for_a_prefix(config: Any, tokens: int) -> str | None:
 
 
 def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
-    """What the base makes of a text, (tokens, layers x 2 x width): its cache, or its key and value projections."""
+    """Return the base's keys and values of a text, (tokens, layers x 2 x width), from its cache or its projections.
+
+    `ids` has shape (1, tokens). Raises BadRecipe if the base shows neither.
+    """
     import torch
 
     from adapterhub_fin.plugin.model_parts import backbone
@@ -108,7 +114,7 @@ def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
     model.eval()
     try:
         with ExitStack() as hooks:
-            seen = _watch(core, hooks)
+            recorded = _record_projections(core, hooks)
             out = core(input_ids=ids, attention_mask=torch.ones_like(ids), **caches)
     finally:
         model.train(training)
@@ -118,28 +124,30 @@ def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
             states[0].transpose(0, 1).flatten(1) for layer in cache.layers for states in (layer.keys, layer.values)
         ]
         return torch.cat(states, -1)
-    if not seen:
+    if not recorded:
         raise BadRecipe(f"prefix-tuning finds no keys and values in {type(core).__name__}: set method.init to random")
-    return torch.cat([states[0] for states in seen.values()], -1)
+    return torch.cat([states[0] for states in recorded.values()], -1)
 
 
-def _watch(core: nn.Module, hooks: ExitStack) -> dict[str, Tensor]:
-    """Record what the key and value projections of each layer give, (rows, tokens, width), keys before values."""
+def _record_projections(core: nn.Module, hooks: ExitStack) -> dict[str, Tensor]:
+    """Record the outputs of each layer's key and value projections, (rows, tokens, width), keys before values."""
     import torch
 
-    seen: dict[str, Tensor] = {}
+    recorded: dict[str, Tensor] = {}
     for keys, values in PROJECTIONS:
         for name, _ in core.named_modules():
             if name.endswith(f".{keys}"):
                 layer = name.rpartition(".")[0]
-                for each in (name, f"{layer}.{values}"):
-                    seen[each] = torch.empty(0)
-                    hook = core.get_submodule(each).register_forward_hook(partial(_record, seen, each))
+                for projection in (name, f"{layer}.{values}"):
+                    recorded[projection] = torch.empty(0)
+                    hook = core.get_submodule(projection).register_forward_hook(partial(_record, recorded, projection))
                     hooks.callback(hook.remove)
-        if seen:
+        if recorded:
             break
-    return seen
+    return recorded
 
 
-def _record(seen: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    seen[name] = output.detach()
+def _record(
+    recorded: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> None:
+    recorded[name] = output.detach()

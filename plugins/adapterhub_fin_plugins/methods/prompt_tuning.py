@@ -1,4 +1,4 @@
-"""Prompt tuning (Lester et al., arXiv 2104.08691), through PEFT."""
+"""Train with prompt tuning (Lester et al., arXiv 2104.08691) on PEFT."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
 
-STARTS = {"TEXT": "text", "SAMPLE_VOCAB": "vocabulary", "RANDOM": "random"}  # by PEFT's names
+INITS = {"TEXT": "text", "SAMPLE_VOCAB": "vocabulary", "RANDOM": "random"}  # by PEFT's name
 
 
 class PromptTuning(PromptMethod):
-    """Trained embeddings before those of every text."""
+    """Prepend trained embeddings to those of every text."""
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         options = super().options_from(config)
         start = config.get("prompt_tuning_init")
-        if start in STARTS:
-            options["init"] = STARTS[start]
+        if start in INITS:
+            options["init"] = INITS[start]
         if start == "TEXT" and config.get("prompt_tuning_init_text"):
             options["text"] = config["prompt_tuning_init_text"]
         return options

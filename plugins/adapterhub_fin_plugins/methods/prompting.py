@@ -1,4 +1,4 @@
-"""What the prompt methods share: vectors of their own before every text, on an untouched base."""
+"""Share the code of prompt methods, which prepend trained vectors to every text on an unchanged base."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class PromptMethod(PeftMethod):
-    """A PEFT method whose prompt is computed in training and stored as plain vectors."""
+    """Attach a PEFT prompt that is computed in training and stored as plain vectors."""
 
-    embedded = True  # whether the prompt is embeddings, or keys and values of every layer
+    embedded = True  # True for embeddings, False for keys and values of every layer
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
@@ -31,19 +31,21 @@ class PromptMethod(PeftMethod):
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         if config.is_encoder_decoder:
-            raise BadRecipe("a prompt method here is for encoders and decoders, and the base has both: use lora")
+            raise BadRecipe(
+                "prompt methods support encoders and decoders, and the base is an encoder-decoder: use lora"
+            )
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        return self._aligned(super().attach(model, site))
+        return self._align_padding(super().attach(model, site))
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
-        return self._aligned(super().rebuild(model, site, folder))
+        return self._align_padding(super().rebuild(model, site, folder))
 
-    def _aligned(self, model: nn.Module) -> nn.Module:
-        """A batch answers as its rows do alone, though Transformers can't see which of the embeddings pad.
+    def _align_padding(self, model: nn.Module) -> nn.Module:
+        """Make a batch give the same outputs as its rows alone, although Transformers can't see padding in embeddings.
 
-        A decoder that answers from its last place gets the prompt, the text and no padding up to there. One that writes
-        on gets padding between the prompt and the text, which PEFT's positions would count.
+        For a decoder that answers from its last position, padding is moved in front of the prompt. For a decoder that
+        generates, padding is between the prompt and the text, and is left out of the positions, where PEFT counts it.
         """
         inner = peft_model(model).get_base_model()
         if not self.embedded:
@@ -51,7 +53,7 @@ class PromptMethod(PeftMethod):
         if hasattr(inner, "score") and not getattr(inner, "_ahf_pads_first", False):
             inner.register_forward_pre_hook(_padding_first, with_kwargs=True)
             inner._ahf_pads_first = True
-        elif _writes(inner) and not getattr(inner, "_ahf_skips_padding", False):
+        elif _generates(inner) and not getattr(inner, "_ahf_skips_padding", False):
             inner.register_forward_pre_hook(_padding_uncounted, with_kwargs=True)
             inner._ahf_skips_padding = True
         return model
@@ -65,39 +67,39 @@ class PromptMethod(PeftMethod):
         inner, tokens = peft_model(model).get_base_model(), mask.shape[1]
         if not getattr(inner, "_ahf_pads_first", False):
             return [state[:, -tokens:] for state in states]
-        # The hook moved each row's padding to the front: move it back behind the text.
+        # The hook moved each row's padding to the front: move it back to the end.
         return [_rolled(state, mask.sum(1) + self.num_virtual_tokens)[:, self.num_virtual_tokens :] for state in states]
 
 
 def _padding_first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """[prompt, text, padding] -> [padding, prompt, text], with positions counted from the prompt."""
+    """Turn [prompt, text, padding] into [padding, prompt, text], with positions counted from the prompt."""
     embeds, mask = kwargs.get("inputs_embeds"), kwargs.get("attention_mask")
     if embeds is None or mask is None or not (mask == 0).any():
         return None
     shift = mask.shape[1] - mask.sum(1)
     mask = _rolled(mask, shift)
-    places = (mask.cumsum(1) - 1).clamp(min=0).long()
-    return args, {**kwargs, "inputs_embeds": _rolled(embeds, shift), "attention_mask": mask, "position_ids": places}
+    positions = (mask.cumsum(1) - 1).clamp(min=0).long()
+    return args, {**kwargs, "inputs_embeds": _rolled(embeds, shift), "attention_mask": mask, "position_ids": positions}
 
 
-def _writes(model: nn.Module) -> bool:
-    """Whether it predicts next tokens, from positions that it can be told."""
+def _generates(model: nn.Module) -> bool:
+    """Return whether the model predicts next tokens and accepts position_ids."""
     causal = getattr(model, "can_generate", None)
     return causal is not None and causal() and "position_ids" in signature(model.forward).parameters
 
 
 def _padding_uncounted(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Positions of [prompt, padding, text], or of what is written after it, as if there were no padding."""
-    mask, given = kwargs.get("attention_mask"), kwargs.get("position_ids")
-    fresh = kwargs.get("inputs_embeds") if kwargs.get("inputs_embeds") is not None else kwargs.get("input_ids")
-    if given is not None or fresh is None or mask is None or mask.dim() != 2 or not (mask == 0).any():
+    """Set the positions of [prompt, padding, text], or of tokens generated after it, as if there were no padding."""
+    mask, position_ids = kwargs.get("attention_mask"), kwargs.get("position_ids")
+    inputs = kwargs.get("inputs_embeds") if kwargs.get("inputs_embeds") is not None else kwargs.get("input_ids")
+    if position_ids is not None or inputs is None or mask is None or mask.dim() != 2 or not (mask == 0).any():
         return None
-    places = (mask.cumsum(1) - 1).clamp(min=0).long()
-    return args, {**kwargs, "position_ids": places[:, -fresh.shape[1] :]}
+    positions = (mask.cumsum(1) - 1).clamp(min=0).long()
+    return args, {**kwargs, "position_ids": positions[:, -inputs.shape[1] :]}
 
 
 def _rolled(rows: Tensor, shift: Tensor) -> Tensor:
-    """Each row turned by its own shift along the second axis."""
+    """Return rows (rows, tokens, ...), each rotated by its own shift (rows,) along the second axis."""
     import torch
 
     length = rows.shape[1]
@@ -107,8 +109,8 @@ def _rolled(rows: Tensor, shift: Tensor) -> Tensor:
 
 
 def text_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> list[int]:
-    """Tokens of a text, without the marks around it, repeated or cut to a number."""
+    """Return `count` tokens of a text without special tokens, repeated or cut. Raises BadRecipe for no tokens."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise BadRecipe(f"method.text {text!r} has no tokens: write words")
-    return [int(ids[place % len(ids)]) for place in range(count)]
+    return [int(ids[position % len(ids)]) for position in range(count)]

@@ -1,4 +1,4 @@
-"""QLoRA (Dettmers et al., arXiv 2305.14314): LoRA on a base in four bits, by bitsandbytes, on a GPU or a CPU."""
+"""Train with QLoRA (Dettmers et al., arXiv 2305.14314): LoRA on a base in four bits, on a GPU or a CPU."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 class QLora(Lora):
-    """LoRA in full precision on a base whose linear layers are stored in four bits."""
+    """Attach LoRA in full precision to a base whose linear layers bitsandbytes stores in four bits."""
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         quantized = getattr(config, "quantization_config", None)
         if quantized is not None:
             raise BadRecipe(
                 f"the base is quantized already ({_kind(quantized)}), and qlora quantizes it itself: use lora on it, "
-                "or the base it was made from"
+                "or the unquantized base"
             )
 
     def loading(self) -> Mapping[str, Any]:
         import torch
         from transformers import BitsAndBytesConfig
 
-        quantize: Any = BitsAndBytesConfig  # untyped, as its library is
+        quantize: Any = BitsAndBytesConfig  # its library has no types
         config = quantize(
             load_in_4bit=True,
             bnb_4bit_quant_type=self.options.quantization,
             bnb_4bit_use_double_quant=self.options.double,
             bnb_4bit_compute_dtype=self._compute(),
         )
-        place = {"device_map": {"": torch.cuda.current_device()}} if torch.cuda.is_available() else {}
-        # What is not quantized, norms and embeddings, is computed in float32, as in the paper.
-        return {"quantization_config": config, "dtype": torch.float32, **place}
+        device = {"device_map": {"": torch.cuda.current_device()}} if torch.cuda.is_available() else {}
+        # Norms and embeddings are not quantized and stay in float32, as in the paper.
+        return {"quantization_config": config, "dtype": torch.float32, **device}
 
     def _compute(self) -> torch.dtype:
         import torch
@@ -52,13 +52,13 @@ class QLora(Lora):
     def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         modules: Any = model.modules()
         for module in modules:
-            # On processors with AVX512-BF16, bitsandbytes 0.50 repacks a layer for good at its first evaluation and
-            # rounds its scales: training would go on with another base, and a resumed run with yet another.
+            # On processors with AVX512-BF16, bitsandbytes 0.50 repacks a layer permanently at its first evaluation and
+            # rounds its scales: training would continue on another base, and a resumed run on yet another.
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
         return super()._inject(model, config, adapter_name)
 
 
 def _kind(quantized: Any) -> str:
-    found = quantized if isinstance(quantized, Mapping) else getattr(quantized, "__dict__", {})
-    return str(found.get("quant_method", "of an unknown kind"))
+    settings = quantized if isinstance(quantized, Mapping) else getattr(quantized, "__dict__", {})
+    return str(settings.get("quant_method", "of an unknown kind"))

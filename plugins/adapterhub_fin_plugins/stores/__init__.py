@@ -1,1 +1,1 @@
-"""Where versions are kept beside the local registry, one file a store."""
+"""Hold the shipped stores of versions other than the local registry, one module each."""

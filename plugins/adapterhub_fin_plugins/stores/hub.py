@@ -1,4 +1,4 @@
-"""A Hub as a store, under the scheme `hf`."""
+"""Publish to and read from a Hub, under the URI scheme `hf`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class HubStore(StoreImplementation):
-    """Repositories `hf://ORG/NAME` whose tags vN are versions."""
+    """Store versions as the tags vN of repositories `hf://ORG/NAME`."""
 
     def __init__(self, options: Any) -> None:
         self.hub = Hub()
@@ -31,7 +31,9 @@ class HubStore(StoreImplementation):
     ) -> Published:
         reference = _reference(uri)
         if reference.revision is not None:
-            raise BadReference(f"{uri} names a revision, and the Hub numbers what is published: leave it out")
+            raise BadReference(
+                f"{uri} has a revision, but a published version takes the next free number: leave it out"
+            )
         readme = card(version.manifest, reference.repository, version.events)
         done = Publisher(self.hub, reference.repository, version, readme).publish(
             private=private, create=create, dry_run=dry_run
@@ -51,8 +53,8 @@ class HubStore(StoreImplementation):
         return listing.versions(self.hub, listing.HubLocation.parse(uri))
 
     def foreign(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
-        found = listing.foreign(self.hub, listing.HubLocation.parse(uri), words, limit)
-        return [_foreign(model) for model in found]
+        models = listing.foreign(self.hub, listing.HubLocation.parse(uri), words, limit)
+        return [_foreign(model) for model in models]
 
 
 def _foreign(model: ModelInfo) -> ThirdPartyAdapter:
