@@ -1,12 +1,12 @@
-"""Contracts that a plugin's author inherits: a class with a name is a whole test file.
+"""Provide contract tests that a plugin's author inherits: a class with a name is a complete test file.
 
     from adapterhub_fin.testing import MethodContract
 
     class TestBiasOnly(MethodContract):
         name = "bias-only"
 
-The plugin must be installed, for a part of a contract runs in a process of its own. Nothing here uses a network or a
-real base: tiny ones with seeded random weights are made on the spot.
+The plugin must be installed, because part of a contract runs in another process. No contract uses a network or a real
+base: tiny bases with seeded random weights are made when needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-from adapterhub_fin.testing.bench import Bench  # noqa: E402 - their asserts are rewritten first
+from adapterhub_fin.testing.bench import Bench  # noqa: E402 - register the assert rewriting first
 from adapterhub_fin.testing.corpus import CorpusContract  # noqa: E402
 from adapterhub_fin.testing.head import HeadContract  # noqa: E402
 from adapterhub_fin.testing.merger import MergerContract  # noqa: E402

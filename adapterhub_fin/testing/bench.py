@@ -1,4 +1,4 @@
-"""A registry and tiny bases in one folder: where a contract trains, stores and loads."""
+"""Set up a registry and tiny bases in one folder, where a contract trains, stores and loads."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ TRAINING = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "max_length": 4
 
 @dataclass(frozen=True)
 class Bench:
-    """One base, one method and one head, with a registry of their own."""
+    """Hold one base, one method and one head, with their own registry."""
 
     folder: Path
     kind: Kind
-    method: Mapping[str, Any]  # as in a recipe: the name, with the options beside it
+    method: Mapping[str, Any]  # as in a recipe: the name and the options
     head: Mapping[str, Any]
     corpus: Mapping[str, Any] | None = None
 
@@ -45,13 +45,13 @@ class Bench:
         return Registry(self.folder / "registry")
 
     def base(self, seed: int = 0) -> Path:
-        """The folder of the tiny base with the weights of a seed."""
+        """Return the folder of the tiny base with the weights of a seed."""
         folder = self.folder / f"{self.kind}-{seed}"
         make = tiny_encoder if self.kind == "encoder" else tiny_decoder
         return folder if folder.exists() else make(folder, seed)
 
     def recipe(self, name: str, **training: Any) -> dict[str, Any]:
-        """A run of a few steps."""
+        """Return the recipe of a run of a few steps."""
         return {
             "name": f"contract/{name}",
             "base": {"path": self.base()},
@@ -67,7 +67,7 @@ class Bench:
         return train(self.recipe(name, **training), registry=self.registry)
 
     def build(self, version: Version | None = None) -> tuple[MethodImplementation, HeadImplementation]:
-        """The method and the head; with a version, the head knows what that one learnt."""
+        """Return the method and the head; with a version, the head has that version's labels and options."""
         from adapterhub_fin.engine.base.build_plugin import build_plugin
 
         name, options = _split(self.head)
@@ -81,20 +81,20 @@ class Bench:
     def model(
         self, version: Version, *, bare: bool = False
     ) -> tuple[nn.Module, PreTrainedTokenizerBase, tuple[str, ...]]:
-        """The base as the method wants it loaded, its tokenizer, and the head's modules; `bare` is without a head."""
+        """Return the base as the method loads it, its tokenizer, and modules_to_save; `bare` is without a head."""
         from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
         from adapterhub_fin.engine.base.padding import align_padding
         from adapterhub_fin.engine.base.quiet import quiet_loading
 
         method, head = self.build(version)
         with quiet_loading():
-            model, travelling = load_base(self.base(), None if bare else head, method)
+            model, modules_to_save = load_base(self.base(), None if bare else head, method)
             tokenizer = load_tokenizer(self.base())
         align_padding(model, tokenizer)
-        return model, tokenizer, tuple(travelling)
+        return model, tokenizer, tuple(modules_to_save)
 
     def alone(self, reference: str) -> Tensor:
-        """What a version answers on a base of its own."""
+        """Return the logits of a version on its own base, one row for each of TEXTS."""
         from adapterhub_fin.engine.inference.load import load
 
         return load(reference, base=self.base(), registry=self.registry).logits(TEXTS)
@@ -102,7 +102,7 @@ class Bench:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread: with tensors this small, several wait for one another twenty times as long."""
+    """Compute on one thread, which is twenty times as fast for tensors this small."""
     import torch
 
     before = torch.get_num_threads()
@@ -114,7 +114,7 @@ def one_thread() -> Iterator[None]:
 
 
 class AtTheBench(DescriptionContract):
-    """A contract that trains and answers."""
+    """Provide the base of the contracts that train and predict."""
 
     @pytest.fixture(autouse=True)
     def _one_thread(self) -> Iterator[None]:

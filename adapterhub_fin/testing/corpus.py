@@ -1,4 +1,4 @@
-"""What a corpus must keep: the same rows every time, where they come from, and when each could have been known."""
+"""Test that a corpus gives the same rows every time, and says where they are from and when they were known."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SPLITS = {
 
 
 class CorpusContract(DescriptionContract):
-    """Inherit it and name the corpus; override `options_for(folder)` where it reads a file that you write there."""
+    """Test a corpus: inherit this and name the corpus; override `options_for(folder)` to write a file that it reads."""
 
     kind = Corpus
-    head: ClassVar[str] = "classify"  # one that can learn from it
+    head: ClassVar[str] = "classify"  # a head that can learn from it
 
     def _load(self, folder: Path) -> Rows:
         from adapterhub_fin.engine.base.build_plugin import build_plugin
@@ -43,8 +43,8 @@ class CorpusContract(DescriptionContract):
     def test_license_and_source_are_stated(self) -> None:
         description = self.description
         assert isinstance(description, Corpus)
-        assert description.license not in ("", "unknown"), "say under which license the rows are, as SPDX names it"
-        assert description.source, "say where the rows come from: a paper, an address, what generates them"
+        assert description.license not in ("", "unknown"), "state the license of the rows, as an SPDX id"
+        assert description.source, "state where the rows come from: a paper, a URL, or what generates them"
 
     def test_loads_twice_alike(self, rows: Rows, tmp_path: Path) -> None:
         from adapterhub_fin.engine.data.corpus import corpus_digest
@@ -63,17 +63,17 @@ class CorpusContract(DescriptionContract):
             for row, value in enumerate(rows.table[column]):
                 assert isinstance(value, datetime), f"{column} of row {row} is {value!r}, not an instant"
                 assert value.utcoffset() == timedelta(0), f"{column} of row {row} is not in UTC: {value!r}"
-                assert value <= read_clock(), f"{column} of row {row} lies in the future: {value}"
+                assert value <= read_clock(), f"{column} of row {row} is in the future: {value}"
 
     def test_says_when_it_could_have_been_known(self, tmp_path: Path) -> None:
         from adapterhub_fin.engine.data.corpus import read_corpus
 
-        known = read_corpus(self._choice(tmp_path, "random"), self.head).known
+        dates = read_corpus(self._choice(tmp_path, "random"), self.head).known
         now = read_clock()
-        assert f"corpus:{self.name}" in known
-        for name, each in known.items():
-            assert each.at.utcoffset() == timedelta(0) and each.at <= now, f"{name} was known at {each.at}"
-            assert each.evidence, f"{name} states no evidence of its date"
+        assert f"corpus:{self.name}" in dates
+        for name, date in dates.items():
+            assert date.at.utcoffset() == timedelta(0) and date.at <= now, f"{name} was known at {date.at}"
+            assert date.evidence, f"{name} states no evidence of its date"
 
     def test_every_split_that_its_columns_allow_has_three_parts(self, rows: Rows, tmp_path: Path) -> None:
         from adapterhub_fin.engine.data.corpus import read_corpus

@@ -1,4 +1,4 @@
-"""What every plugin's description must satisfy."""
+"""Test what holds for every plugin's description."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(json.dumps(sorted(sys.modules)))
 
 
 class DescriptionContract:
-    """A name that is found, options that explain themselves, and nothing heavy until it is used."""
+    """Test that a plugin is found by name, describes its options and imports nothing heavy before it is used."""
 
     kind: ClassVar[type[Description]]
     name: ClassVar[str]
@@ -38,7 +38,7 @@ class DescriptionContract:
         return extensions().get(self.kind, self.name)
 
     def options_for(self, folder: Path) -> Mapping[str, Any]:
-        """The options; override it where they name a file, which goes into `folder`."""
+        """Return the options; override it if they name a file, which goes into `folder`."""
         return self.options
 
     @pytest.fixture(autouse=True)
@@ -55,8 +55,8 @@ class DescriptionContract:
 
     def test_every_option_is_described(self) -> None:
         fields = self.description.load_options().model_fields
-        silent = [name for name, field in fields.items() if not field.description]
-        assert not silent, f"give these options a Field(description=...), which is their help: {silent}"
+        undescribed = [name for name, field in fields.items() if not field.description]
+        assert not undescribed, f"give these options a Field(description=...), which is their help: {undescribed}"
 
     def test_options_import_nothing_heavy(self) -> None:
         printed = run_python("-c", IMPORT_OPTIONS, task=[self.kind.__name__, self.name])

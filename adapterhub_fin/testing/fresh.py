@@ -1,7 +1,7 @@
-"""Answer in another process, under another seed: `python -m adapterhub_fin.testing.fresh` reads a task a line, as JSON.
+"""Predict in another process, with another seed: `python -m adapterhub_fin.testing.fresh` reads one JSON task a line.
 
-What was drawn at random and never stored can't come back there. The process has trained nothing; it lives on to answer
-the next task, since most of its time goes into imports.
+Random values that were never stored can't be the same there. The process stays alive for the next task, because most
+of its time goes into imports.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CALM = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREA
 
 
 def run_python(*arguments: str, task: Any = None) -> str:
-    """What a fresh interpreter prints; AssertionError holds the end of what it said instead."""
+    """Return what a fresh interpreter prints. Raises AssertionError with the end of its standard error if it fails."""
     ran = subprocess.run(
         [sys.executable, *arguments],
         input=json.dumps(task),
@@ -38,7 +38,10 @@ def run_python(*arguments: str, task: Any = None) -> str:
 
 
 def fresh_logits(registry: Path, reference: str, base: Path, texts: Sequence[str]) -> Tensor:
-    """The logits of a stored version, loaded by another process with another seed."""
+    """Return the logits (texts, outputs) of a stored version, loaded by another process with another seed.
+
+    Raises AssertionError with the traceback if that process fails.
+    """
     import torch
 
     other = _other()
@@ -47,17 +50,17 @@ def fresh_logits(registry: Path, reference: str, base: Path, texts: Sequence[str
     other.stdin.write(json.dumps({**task, "environment": {**os.environ, **CALM}}) + "\n")
     other.stdin.flush()
     if not (line := other.stdout.readline()):
-        _other.cache_clear()  # so that the next task gets one that is alive
-    said = json.loads(line or '{"failed": "it ended"}')
-    assert "failed" not in said, f"another process failed:\n{said['failed'][-3000:]}"
-    return torch.tensor(said["logits"])  # a float32 survives JSON bit for bit
+        _other.cache_clear()  # so that the next task starts a new process
+    answer = json.loads(line or '{"failed": "it ended"}')
+    assert "failed" not in answer, f"another process failed:\n{answer['failed'][-3000:]}"
+    return torch.tensor(answer["logits"])  # JSON keeps a float32 bit for bit
 
 
 @cache
 def _other() -> subprocess.Popen[str]:
     command, pipe = [sys.executable, "-m", __name__], subprocess.PIPE
     other = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **CALM})
-    atexit.register(other.communicate)  # which ends what it reads, and so the process
+    atexit.register(other.communicate)  # closes its standard input, which ends the process
     return other
 
 
@@ -75,14 +78,14 @@ def _answer(task: dict[str, Any]) -> list[list[float]]:
 
 
 def _serve() -> None:
-    with os.fdopen(os.dup(1), "w") as said:
-        os.dup2(2, 1)  # what else is printed is no answer
+    with os.fdopen(os.dup(1), "w") as output:
+        os.dup2(2, 1)  # anything else that is printed goes to standard error
         for line in sys.stdin:
             try:
                 answer: dict[str, Any] = {"logits": _answer(json.loads(line))}
             except Exception:
                 answer = {"failed": traceback.format_exc()}
-            print(json.dumps(answer), file=said, flush=True)
+            print(json.dumps(answer), file=output, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a head must keep: it fits every base it says it fits, and its weights travel in the version."""
+"""Test that a head fits every base it names, and that its weights are stored in the version."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from adapterhub_fin.testing.bench import TEXTS, AtTheBench, Bench, Kind
 from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.prepare import LoadedRun, prepare
+    from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.engine.training.train import Run
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A head on one kind of base, trained for a few steps."""
+    """Hold a head on one kind of base, trained for a few steps."""
 
     bench: Bench
     run: Run
 
 
 class HeadContract(AtTheBench):
-    """Inherit it and name the head; `bases` says which kinds it fits, `corpus` what it learns from."""
+    """Test a head: inherit this and name the head; `bases` says which kinds it fits, `corpus` what it learns from."""
 
     kind = Head
     bases: ClassVar[tuple[Kind, ...]] = ("encoder", "decoder")
@@ -40,21 +40,21 @@ class HeadContract(AtTheBench):
     def trained(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
         if request.param not in self.bases:
             pytest.skip(f"{self.name} is not for a {request.param}")
-        contract = type(self)  # kept there, so that its tests share one training a base
-        kept: dict[str, Trained] = vars(contract).get("_trained") or {}
-        if request.param not in kept:
+        contract = type(self)  # stored there, so that its tests share one training for each base
+        by_base: dict[str, Trained] = vars(contract).get("_trained") or {}
+        if request.param not in by_base:
             folder = tmp_path_factory.mktemp(request.param)
             head = {"name": self.name, **self.options_for(folder)}
             bench = Bench(folder, request.param, self.method, head, self.corpus)
-            kept[request.param] = Trained(bench, bench.train("head"))
-            contract._trained = kept  # type: ignore[attr-defined]
-        return kept[request.param]
+            by_base[request.param] = Trained(bench, bench.train("head"))
+            contract._trained = by_base  # type: ignore[attr-defined]
+        return by_base[request.param]
 
     def test_loss_is_finite_and_falls(self, trained: Trained) -> None:
         from torch.optim import AdamW
 
         from adapterhub_fin.engine.base.adapter_names import new_adapter_name
-        from adapterhub_fin.engine.training.prepare import load_run
+        from adapterhub_fin.engine.training.prepare import load_run, prepare
 
         loaded = load_run(prepare(Recipe.read(trained.bench.recipe("loss"))), new_adapter_name())
         batch = _batch(loaded)
@@ -72,10 +72,10 @@ class HeadContract(AtTheBench):
         assert all(math.isfinite(loss) for loss in losses), losses
         assert losses[-1] < losses[0], f"the loss did not fall on its own training rows: {losses}"
 
-    def test_the_weights_of_the_head_travel(self, trained: Trained) -> None:
+    def test_the_weights_of_the_head_are_stored(self, trained: Trained) -> None:
         there = fresh_logits(trained.bench.registry.root, trained.run.reference, trained.bench.base(), TEXTS)
         here = trained.run.adapter.logits(TEXTS)
-        assert float((there - here).abs().max()) == 0, "another process, with another seed, answers otherwise"
+        assert float((there - here).abs().max()) == 0, "another process, with another seed, gives other logits"
 
     def test_one_typed_answer_a_text(self, trained: Trained) -> None:
         answers = trained.run.adapter.predict(TEXTS)
@@ -92,34 +92,38 @@ class HeadContract(AtTheBench):
     def test_a_batch_and_single_rows_agree(self, trained: Trained) -> None:
         adapter = trained.run.adapter
         together = adapter.logits(TEXTS)
-        for place, text in enumerate(TEXTS):
-            apart = float((adapter.logits([text])[0] - together[place]).abs().max())
-            assert apart <= 1e-5, f"{text!r} answers {apart:.3g} otherwise alone than padded in a batch"
+        for row, text in enumerate(TEXTS):
+            difference = float((adapter.logits([text])[0] - together[row]).abs().max())
+            assert difference <= 1e-5, f"the logits of {text!r} alone and padded in a batch differ by {difference:.3g}"
 
-    def test_the_outputs_that_it_names_are_rows_of_what_it_stores(self, trained: Trained) -> None:
+    def test_the_outputs_that_it_names_are_rows_of_stored_tensors(self, trained: Trained) -> None:
         head, version = trained.run.adapter.head, trained.run.version
         assert head is not None and version.manifest.head is not None
         if not isinstance(head, MergeableHead):
-            pytest.skip("the head says nothing of its outputs")
-        named, whole = head.outputs(), version.manifest.head.modules_to_save
-        if not named or not whole:
-            pytest.skip("the head names no layer that gives its outputs, or brings none")
+            pytest.skip("the head does not name its outputs")
+        outputs, modules = head.outputs(), version.manifest.head.modules_to_save
+        if not outputs or not modules:
+            pytest.skip("the head names no output layer, or stores none")
         bare = {name.removeprefix("base_model.model."): shape for name, _, shape in version.manifest.tensors}
-        shapes = {name: tuple(shape) for name, shape in bare.items() if name in named}
-        outputs = trained.run.adapter.logits(TEXTS).shape[1]
-        assert shapes, f"of {', '.join(sorted(named))} the version stores none: heads of other orders can't be averaged"
-        assert all(shape[0] == outputs for shape in shapes.values()), f"{shapes} have not {outputs} rows"
+        shapes = {name: tuple(shape) for name, shape in bare.items() if name in outputs}
+        count = trained.run.adapter.logits(TEXTS).shape[1]
+        assert shapes, (
+            f"the version stores none of {', '.join(sorted(outputs))}, so heads of other label orders can't be averaged"
+        )
+        assert all(shape[0] == count for shape in shapes.values()), f"{shapes} don't all have {count} rows"
 
-    def test_a_stored_version_restores_what_was_learnt(self, trained: Trained) -> None:
+    def test_a_stored_version_restores_the_labels(self, trained: Trained) -> None:
         stored = trained.run.version.manifest.head
-        assert stored is not None, "the manifest holds no head"
+        assert stored is not None, "the manifest has no head"
         _, restored = trained.bench.build(trained.run.version)
-        learnt = trained.run.adapter.head
-        assert learnt is not None
-        assert (restored.labels is None) == (learnt.labels is None)
-        assert list(restored.labels or ()) == list(learnt.labels or ()), "restore must give back the order of learn"
+        fitted = trained.run.adapter.head
+        assert fitted is not None
+        assert (restored.labels is None) == (fitted.labels is None)
+        assert list(restored.labels or ()) == list(fitted.labels or ()), (
+            "set_labels must restore the order of fit_labels"
+        )
         logits = trained.run.adapter.logits(TEXTS)
-        assert list(restored.predictions(logits)) == list(learnt.predictions(logits))
+        assert list(restored.predictions(logits)) == list(fitted.predictions(logits))
 
 
 def _batch(loaded: LoadedRun) -> dict[str, Any]:

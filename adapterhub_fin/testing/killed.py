@@ -1,4 +1,4 @@
-"""Train in a process of its own and kill it: `python -m adapterhub_fin.testing.killed` reads its task as JSON."""
+"""Train in another process and kill it: `python -m adapterhub_fin.testing.killed` reads its task as JSON."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from adapterhub_fin.testing.fresh import CALM
 
 
 def train_and_be_killed(recipe: Mapping[str, Any], registry: Path, step: int, window: int = 1) -> None:
-    """Begin a run in another process, which SIGKILL ends after an optimizer step; AssertionError if it does not.
+    """Start a run in another process and kill it with SIGKILL after an optimizer step.
 
-    Of a recipe with a schedule, it is the step of that one of the windows which are trained, from 1.
+    For a recipe with a schedule, `window` counts from 1 which of the trained windows the step belongs to. Raises
+    AssertionError if the process ends otherwise.
     """
     task = {"recipe": recipe, "registry": str(registry), "step": step, "window": window}
     ran = subprocess.run(
@@ -38,22 +39,22 @@ def _train(task: dict[str, Any]) -> None:
     from adapterhub_fin.engine.training import trainer
     from adapterhub_fin.testing.tiny import tiny_corpus
 
-    begun = count(1)
+    windows = count(1)
 
     class Killer(TrainerCallback):
         def __init__(self) -> None:
-            self.window = next(begun)
+            self.window = next(windows)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if (self.window, state.global_step) == (task["window"], task["step"]):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    class Doomed(trainer.AdapterTrainer):
+    class KilledTrainer(trainer.AdapterTrainer):
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
             self.add_callback(Killer())
 
-    setattr(trainer, trainer.AdapterTrainer.__name__, Doomed)  # training takes it from there when it begins
+    setattr(trainer, trainer.AdapterTrainer.__name__, KilledTrainer)  # training looks it up there when it starts
     tiny_corpus()
     train = ahf.train_series if "schedule" in task["recipe"] else ahf.train
     train(task["recipe"], registry=ahf.Registry(task["registry"]))

@@ -1,4 +1,4 @@
-"""What a merger must keep: pure, seeded, and as indifferent to the choice of bases as it says it is."""
+"""Test that a merger is pure, seeded, and commutes with rotations as it declares."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
     from adapterhub_fin.plugin.low_rank import LowRank
 
 SHAPE = (13, 11)
-RANKS = (2, 1, 3)  # of the changes that are merged, but for one direction that they share
+RANKS = (2, 1, 3)  # of the merged changes, without the one direction that they share
 WEIGHTS = (0.5, 0.3, 0.2)
 SEED = 7
-CLOSE = 1e-9  # relative, in float64; an iteration may stop a little before the last digit
+CLOSE = 1e-9  # relative, in float64; an iterative merger may stop before the last digit
 
 
 class MergerContract(DescriptionContract):
-    """Inherit it and name the merger.
+    """Test a merger: inherit this and name the merger.
 
-    `symmetric` says that the order of the adapters does not matter, which is then checked. `returns_one` says that one
-    adapter of weight 1 comes back as it is; set it to False where the algorithm trims, drops or flattens what it is
-    given.
+    `symmetric` declares that the order of the adapters does not matter, which is then checked. `returns_one` declares
+    that a single adapter of weight 1 comes back unchanged; set it to False if the algorithm trims, drops or flattens.
     """
 
     kind = Merger
@@ -57,8 +56,8 @@ class MergerContract(DescriptionContract):
             again = self._merge(self._dense(), self._weights())
             state = torch.random.get_rng_state()
             torch.manual_seed(1)
-            assert torch.random.get_rng_state().equal(state), "it drew from torch's global generator, not from its own"
-        assert once.equal(again), "one seed gave two answers: draw from `generator`, and from nothing else"
+            assert torch.random.get_rng_state().equal(state), "it used torch's global generator instead of its own"
+        assert once.equal(again), "one seed gave two results: draw only from `generator`"
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_answers_in_the_shape_and_dtype_of_the_changes(self, dtype: str) -> None:
@@ -70,7 +69,7 @@ class MergerContract(DescriptionContract):
             merged = self._merge(changes, self._weights().to(kind))
             assert merged.shape == (rows, columns), f"changes of {(rows, columns)} gave {tuple(merged.shape)}"
             assert merged.dtype == kind, f"changes in {kind} gave {merged.dtype}"
-            assert merged.isfinite().all(), "it gave values that are not finite"
+            assert merged.isfinite().all(), "it returned values that are not finite"
 
     def test_nothing_merges_to_nothing(self) -> None:
         merged = self._merge(self._dense() * 0, self._weights())
@@ -80,43 +79,47 @@ class MergerContract(DescriptionContract):
         changes = self._dense()
         changes[-1] = 0
         merged = self._merge(changes, self._weights())
-        assert merged.isfinite().all(), "a change of zeros, of an adapter that lacks the module, gave no finite answer"
+        assert merged.isfinite().all(), (
+            "a change of zeros, of an adapter without the module, gave values that are not finite"
+        )
 
     def test_one_adapter_comes_back_where_it_says_so(self) -> None:
         if self._merger.adapters[0] > 1:
             pytest.skip(f"{self.name} does not merge one adapter")
         changes = self._dense()[:1]
-        comes_back = _far(self._merge(changes, changes.new_ones(1)), changes[0]) < CLOSE
+        comes_back = _distance(self._merge(changes, changes.new_ones(1)), changes[0]) < CLOSE
         assert comes_back == self.returns_one, (
-            f"one adapter of weight 1 {'came back as it was' if comes_back else 'came back otherwise'}: "
+            f"one adapter of weight 1 {'came back unchanged' if comes_back else 'came back changed'}: "
             f"set returns_one = {comes_back}, if that is what the algorithm does"
         )
 
     def test_order_does_not_matter(self) -> None:
         if not self.symmetric:
-            pytest.skip(f"{self.name} does not say that it is symmetric")
+            pytest.skip(f"{self.name} does not declare itself symmetric")
         changes, weights = self._dense(), self._weights()
-        turned = self._merge(changes.flip(0), weights.flip(0))
-        assert _far(turned, self._merge(changes, weights)) < CLOSE, "the adapters' order mattered: is it symmetric?"
+        reversed_order = self._merge(changes.flip(0), weights.flip(0))
+        assert _distance(reversed_order, self._merge(changes, weights)) < CLOSE, (
+            "the adapters' order mattered: is it symmetric?"
+        )
 
     def test_commutes_as_it_says(self) -> None:
         import torch
 
         if (commutes := self._merger.commutes) == "none":
-            pytest.skip(f"{self.name} works on single elements")
+            pytest.skip(f"{self.name} is elementwise")
         changes, weights = self._dense(), self._weights()
-        # Into larger spaces: what the engine does the other way round when it merges small cores.
+        # Rotate into larger spaces: the reverse of what the engine does when it merges small cores.
         left, right = (
             torch.linalg.qr(torch.randn(size + 4, size, dtype=torch.float64, generator=_generator(size)))[0]
             for size in SHAPE
         )
         if commutes == "left":
             right = torch.eye(SHAPE[1], dtype=torch.float64)
-        wanted = left @ self._merge(changes, weights) @ right.T
-        found = self._merge(left @ changes @ right.T, weights)
-        assert _far(found, wanted) < CLOSE, (
-            f"it says that it commutes with rotations ({commutes}), and merging turned changes gave another answer "
-            "than turning the merged one"
+        expected = left @ self._merge(changes, weights) @ right.T
+        result = self._merge(left @ changes @ right.T, weights)
+        assert _distance(result, expected) < CLOSE, (
+            f"it declares that it commutes with rotations ({commutes}), but merging rotated changes differs from "
+            "rotating the merged change"
         )
 
     def test_the_engine_merges_factors_as_it_merges_matrices(self) -> None:
@@ -124,17 +127,19 @@ class MergerContract(DescriptionContract):
 
         merger, weights = self._merger, self._weights()
         kind = self._kind()
-        found = combine(
+        result = combine(
             self._changes(), weights.tolist(), merger, self._build(), space=space_for(merger), rank=1.0, seed=SEED
         )
-        wanted = self._merge(self._dense(kind), weights.to(kind))
+        expected = self._merge(self._dense(kind), weights.to(kind))
         close = CLOSE if kind.itemsize == 8 else 1e-5
-        assert _far(found.change.dense(), wanted) < close, "the engine merged the factors otherwise than the matrices"
-        assert found.energy > 1 - close
+        assert _distance(result.change.dense(), expected) < close, (
+            "merging the factors differs from merging the matrices"
+        )
+        assert result.energy > 1 - close
 
     def test_states_the_version_of_its_algorithm(self) -> None:
         version = self._build().version
-        assert isinstance(version, int) and version >= 1, f"version must be a whole number from 1, not {version!r}"
+        assert isinstance(version, int) and version >= 1, f"version must be an integer from 1, not {version!r}"
 
     @property
     def _merger(self) -> Merger:
@@ -153,7 +158,7 @@ class MergerContract(DescriptionContract):
         return max(least, min(len(RANKS), most or len(RANKS)))
 
     def _changes(self) -> list[LowRank]:
-        """Changes of several ranks, drawn with a seed, and a common part in all: they agree, as adapters may."""
+        """Return seeded random changes (13, 11) of several ranks, with a common part in all of them."""
         import torch
 
         from adapterhub_fin.plugin.low_rank import LowRank
@@ -171,7 +176,7 @@ class MergerContract(DescriptionContract):
         ]
 
     def _kind(self) -> dtype:
-        """What the engine computes in: float64, but float32 where it needs the whole matrices."""
+        """Return the dtype that the engine computes in: float64, or float32 if it needs full matrices."""
         import torch
 
         return torch.float32 if self._merger.commutes == "none" else torch.float64
@@ -197,5 +202,5 @@ def _generator(seed: int = 0) -> Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _far(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).norm()) / (float(wanted.norm()) or 1.0)
+def _distance(result: Tensor, expected: Tensor) -> float:
+    return float((result - expected).norm()) / (float(expected.norm()) or 1.0)

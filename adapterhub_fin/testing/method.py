@@ -1,4 +1,4 @@
-"""What a method must keep: the base untouched, the adapter name apart, and the same answers wherever it is loaded."""
+"""Test that a method leaves the base unchanged, keeps adapters apart, and predicts the same wherever it is loaded."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.training.train import Run
     from adapterhub_fin_registry import Version
 
-NO_LEARNING = 1e-12  # a training that leaves every weight where it began, but for rounding
+NO_LEARNING = 1e-12  # a learning rate that leaves every weight unchanged, up to rounding
 Harm = Literal["missing", "extra", "reshaped"]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One recipe, trained twice with one seed and once without learning; each when it is first asked for."""
+    """Hold the runs of one recipe: two with one seed and one without learning, each trained when first used."""
 
     bench: Bench
 
@@ -47,7 +47,7 @@ class Trained:
 
 
 class MethodContract(AtTheBench):
-    """Inherit it, name the method, and give options where its defaults don't suit a base of two layers."""
+    """Test a method: inherit this, name the method, and set options if its defaults don't fit a base of two layers."""
 
     kind = Method
     base: ClassVar[Kind] = "encoder"
@@ -55,14 +55,14 @@ class MethodContract(AtTheBench):
 
     @pytest.fixture
     def trained(self, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-        # Kept on the class, so that its tests share three trainings: pytest's own scopes differ by release here.
+        # Stored on the class, so that its tests share three trainings: pytest's own scopes differ between releases.
         contract = type(self)
         if "_trained" not in vars(contract):
             contract._trained = self.trained_in(tmp_path_factory.mktemp("method"))  # type: ignore[attr-defined]
         return contract._trained  # type: ignore[attr-defined,no-any-return]
 
     def trained_in(self, folder: Path) -> Trained:
-        """The method at work in a folder of its own."""
+        """Return the method's runs, in a folder of their own."""
         return Trained(Bench(folder, self.base, {"name": self.name, **self.options_for(folder)}, self.head))
 
     @property
@@ -73,23 +73,23 @@ class MethodContract(AtTheBench):
         added, model, site = _attached(trained)
         trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         heads = tuple(f".{name}." for name in site.modules_to_save)
-        strangers = [name for name in trainable - added if not any(head in f".{name}." for head in heads)]
-        assert not strangers, f"the base must be frozen, and these of its parameters are trainable: {strangers[:3]}"
+        unfrozen = [name for name in trainable - added if not any(head in f".{name}." for head in heads)]
+        assert not unfrozen, f"the base must be frozen, but these of its parameters are trainable: {unfrozen[:3]}"
         assert trainable & added, "nothing that the method added is trainable"
 
-    def test_every_added_parameter_holds_the_slot_in_its_name(self, trained: Trained) -> None:
+    def test_every_added_parameter_has_the_adapter_name_in_its_name(self, trained: Trained) -> None:
         added, _, site = _attached(trained)
         assert added, "attach added no parameter"
-        nameless = sorted(name for name in added if site.adapter_name not in name.split("."))
-        assert not nameless, f"what is added must be named as in layer.x.{site.adapter_name}, and not {nameless[:3]}"
+        unnamed = sorted(name for name in added if site.adapter_name not in name.split("."))
+        assert not unnamed, f"added parameters must be named as in layer.x.{site.adapter_name}, not {unnamed[:3]}"
 
     def test_training_changes_the_adapter(self, trained: Trained) -> None:
         heads = trained.run.adapter.manifest.head.modules_to_save if trained.run.adapter.manifest.head else ()
-        moved, still = _live(trained.run), _live(trained.still)
+        moved, still = _current(trained.run), _current(trained.still)
         adapter = [name for name in moved if not any(f".{head}." in f".{name}." for head in heads)]
-        assert adapter, "the method stores nothing of its own beside the head"
+        assert adapter, "the method stores nothing but the head"
         changed = [name for name in adapter if _differ(moved[name], still.get(name))]
-        assert changed, f"after {trained.run.steps} steps no stored tensor of the adapter had changed"
+        assert changed, f"after {trained.run.steps} steps no stored tensor of the adapter has changed"
 
     def test_training_leaves_every_weight_of_the_base_bit_identical(self, trained: Trained) -> None:
         from torch import equal
@@ -98,36 +98,36 @@ class MethodContract(AtTheBench):
 
         if "mutates_base" in self.traits:
             pytest.skip("the method declares that it changes the base")
-        model, _, travelling = trained.bench.model(trained.run.version)
-        was = dict(base_parameters(model, travelling))
-        now = dict(base_parameters(trained.run.adapter.model, travelling))
-        assert now.keys() == was.keys(), f"names of the base changed: {sorted(now.keys() ^ was.keys())[:3]}"
-        changed = [name for name in was if not equal(was[name].cpu(), now[name].cpu())]
+        model, _, modules_to_save = trained.bench.model(trained.run.version)
+        before = dict(base_parameters(model, modules_to_save))
+        after = dict(base_parameters(trained.run.adapter.model, modules_to_save))
+        assert after.keys() == before.keys(), f"names of the base changed: {sorted(after.keys() ^ before.keys())[:3]}"
+        changed = [name for name in before if not equal(before[name].cpu(), after[name].cpu())]
         assert not changed, f"{len(changed)} weights of the base were changed, first {changed[0]}"
 
     def test_stored_tensors_are_those_that_the_method_names(self, trained: Trained) -> None:
         from torch import equal
 
-        stored, live = _stored(trained.run.version), _live(trained.run)
-        assert stored.keys() == live.keys()
-        differing = [name for name in live if not equal(stored[name], live[name])]
-        assert not differing, f"stored otherwise than `tensors` gives them: {differing[:3]}"
+        stored, current = _stored(trained.run.version), _current(trained.run)
+        assert stored.keys() == current.keys()
+        differing = [name for name in current if not equal(stored[name], current[name])]
+        assert not differing, f"the stored tensors differ from those of `tensors`: {differing[:3]}"
 
     def test_no_runtime_name_is_stored(self, trained: Trained) -> None:
         from adapterhub_fin.plugin.model_parts import ADAPTER_NAME
 
         for path in trained.run.version.files.rglob("*"):
-            assert not ADAPTER_NAME.search(path.name), f"a adapter_name stands in the file name {path.name}"
+            assert not ADAPTER_NAME.search(path.name), f"the runtime adapter name is in the file name {path.name}"
             if path.is_file():
                 assert not ADAPTER_NAME.search(path.read_bytes().decode("latin-1")), (
-                    f"a adapter_name stands in {path.name}"
+                    f"the runtime adapter name is in {path.name}"
                 )
 
     def test_a_fresh_process_answers_bit_for_bit_the_same(self, trained: Trained) -> None:
         run = trained.run
         there = fresh_logits(trained.bench.registry.root, run.reference, trained.bench.base(), TEXTS)
         here = run.adapter.logits(TEXTS)
-        assert there.equal(here), f"answers differ by {float((there - here).abs().max()):.3g} in a fresh process"
+        assert there.equal(here), f"logits differ by {float((there - here).abs().max()):.3g} in a fresh process"
 
     def test_one_seed_gives_one_adapter(self, trained: Trained) -> None:
         first, again = (run.version.manifest for run in (trained.run, trained.again))
@@ -139,21 +139,21 @@ class MethodContract(AtTheBench):
         from adapterhub_fin.engine.merging.changes import changes_of
 
         if "additive_low_rank" not in self.traits:
-            pytest.skip("the method does not declare that it adds low-rank matrices, which is what can be merged")
+            pytest.skip("the method does not declare that it adds low-rank matrices, which merging needs")
         version, adapter = trained.run.version, trained.run.adapter
         if version.manifest.base.quantization is not None:
-            pytest.skip("nothing can be added to weights in four bits without rounding them again")
+            pytest.skip("adding to four-bit weights rounds them again")
         model, tokenizer, _ = trained.bench.model(version)
-        changes, plain = changes_of(version), _answers(model, tokenizer, adapter.max_length)
+        changes, plain = changes_of(version), _logits(model, tokenizer, adapter.max_length)
         weights = dict(model.named_parameters())
         for name, parameter in changes.parameters.items():
             weights[name].data += changes.change(name).dense().reshape(parameter.shape)
         for name in changes.full_shapes:
             weights[name].data.copy_(changes.values(name))
-        found, wanted = _answers(model, tokenizer, adapter.max_length), adapter.logits(TEXTS).cpu()
-        off, effect = float((found - wanted).norm()), float((wanted - plain).norm())
-        assert off <= 1e-3 * effect, (
-            f"added to the base, its factors answer otherwise by {off / effect:.2g} of its effect"
+        merged, expected = _logits(model, tokenizer, adapter.max_length), adapter.logits(TEXTS).cpu()
+        error, effect = float((merged - expected).norm()), float((expected - plain).norm())
+        assert error <= 1e-3 * effect, (
+            f"with its factors added to the base, logits differ by {error / effect:.2g} of its effect"
         )
 
     def test_two_versions_share_a_bare_base(self, trained: Trained) -> None:
@@ -169,16 +169,20 @@ class MethodContract(AtTheBench):
             pytest.skip("the method declares that its versions can't share a base")
         bench, first, second = trained.bench, trained.run.reference, trained.still.reference
         alone = {reference: bench.alone(reference) for reference in (first, second)}
-        assert not alone[first].equal(alone[second]), "the two versions answer alike: nothing could be told apart"
+        assert not alone[first].equal(alone[second]), (
+            "the two versions have equal logits, so they can't be distinguished"
+        )
         model, _, _ = bench.model(trained.run.version, bare=bare)
         one = load(first, base=model, registry=bench.registry)
         two = load(second, base=model if bare else one.model, registry=bench.registry)
-        for adapter in (one, two, one):  # the one that was loaded first must come back
+        for adapter in (one, two, one):  # the adapter that was loaded first must be active again
             answers = adapter.logits(TEXTS)
-            assert answers.equal(alone[adapter.reference]), f"{adapter.reference} answers otherwise beside another"
+            assert answers.equal(alone[adapter.reference]), (
+                f"{adapter.reference} gives other logits when another adapter is attached"
+            )
 
     @pytest.mark.parametrize("harm", ["missing", "extra", "reshaped"])
-    def test_a_file_that_does_not_fit_is_refused_and_the_model_left_alone(
+    def test_a_file_that_does_not_fit_is_refused_and_the_model_unchanged(
         self, trained: Trained, harm: Harm, tmp_path: Path
     ) -> None:
         from adapterhub_fin.engine.inference.load import attach
@@ -186,10 +190,10 @@ class MethodContract(AtTheBench):
         bench, version = trained.bench, trained.run.version
         broken = _harmed(bench, version, harm, tmp_path)
         model, tokenizer, _ = bench.model(version)
-        before = _portrait(model)
+        before = _snapshot(model)
         with pytest.raises(WrongTensors):
             attach(model, broken, tokenizer=tokenizer, registry=bench.registry)
-        assert _portrait(model) == before, "the refused attachment left something behind on the model"
+        assert _snapshot(model) == before, "the refused attachment changed the model"
 
     def test_a_base_with_other_weights_is_refused(self, trained: Trained) -> None:
         from adapterhub_fin.engine.inference.load import load
@@ -199,27 +203,27 @@ class MethodContract(AtTheBench):
 
 
 def _attached(trained: Trained) -> tuple[set[str], nn.Module, AttachContext]:
-    """A new adapter on a fresh model: the names of the parameters added, the model and the site."""
+    """Attach a new adapter to a fresh model; return the names of the added parameters, the model and the context."""
     from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 
-    model, _, travelling = trained.bench.model(trained.run.version)
+    model, _, modules_to_save = trained.bench.model(trained.run.version)
     method, head = trained.bench.build(trained.run.version)
     before = list(model.parameters())
-    site = AttachContext(adapter_name=new_adapter_name(), modules_to_save=travelling, task=head.task)
+    site = AttachContext(adapter_name=new_adapter_name(), modules_to_save=modules_to_save, task=head.task)
     adapted = method.attach(model, site)
-    known = {id(parameter) for parameter in before}
-    added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in known}
+    original = {id(parameter) for parameter in before}
+    added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in original}
     return added, adapted, site
 
 
 def _differ(one: Tensor, other: Tensor | None) -> bool:
-    """By more than rounding, or by shape, where a method learns shapes too."""
+    """Return whether two tensors differ by more than rounding, or by shape, which a method may learn too."""
     if other is None or one.shape != other.shape:
         return True
     return one.numel() > 0 and float((one.float() - other.float()).abs().max()) > 1e-6
 
 
-def _live(run: Run) -> dict[str, Tensor]:
+def _current(run: Run) -> dict[str, Tensor]:
     adapter = run.adapter
     return {
         name: tensor.detach().cpu()
@@ -227,8 +231,8 @@ def _live(run: Run) -> dict[str, Tensor]:
     }
 
 
-def _answers(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tensor:
-    """The logits of a model without any method of ours on it."""
+def _logits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tensor:
+    """Return the logits (texts, outputs) of a model without an adapter of this project."""
     from torch import inference_mode
 
     batch = tokenizer(list(TEXTS), return_tensors="pt", padding=True, truncation=True, max_length=max_length)
@@ -246,7 +250,7 @@ def _stored(version: Version) -> dict[str, Tensor]:
 
 
 def _harmed(bench: Bench, version: Version, harm: Harm, folder: Path) -> str:
-    """A version like another whose file lacks a tensor, has one too many, or holds one in another shape."""
+    """Store a copy of a version with a missing tensor, an extra one, or one of another shape; return its reference."""
     import shutil
 
     from safetensors.torch import save_file
@@ -267,8 +271,8 @@ def _harmed(bench: Bench, version: Version, harm: Harm, folder: Path) -> str:
     return bench.registry.add(copied, manifest, name=f"contract/{harm}").reference
 
 
-def _portrait(model: nn.Module) -> list[Any]:
-    """Everything that an attachment could leave behind on a model, in a form that compares."""
+def _snapshot(model: nn.Module) -> list[Any]:
+    """Return everything that attaching an adapter could change on a model, in a form that can be compared."""
     parameters = [(n, id(p), p.requires_grad, p.detach().flatten().tolist()) for n, p in model.named_parameters()]
     modules = [(n, type(m), len(m._forward_hooks), len(m._forward_pre_hooks)) for n, m in model.named_modules()]
     return [parameters, modules, model.training, type(model), sorted(vars(model))]

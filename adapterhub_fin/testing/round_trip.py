@@ -1,7 +1,8 @@
-"""Take a PEFT model through the registry and compare its answers with those of plain PEFT, bit for bit.
+"""Take a PEFT model through the registry and compare its outputs with those of plain PEFT, bit for bit.
 
-Two ways: `ahf.save` of the model, and `save_pretrained` followed by `ahf import`. Each version is loaded twice, onto a
-fresh base each time and under other seeds, since the first load of an import records what the second is held to.
+There are two ways: `ahf.save` of the model, and `save_pretrained` followed by `ahf import`. Each version is loaded
+twice, each time onto a fresh base and with another seed, because the first load of an import records the fingerprint
+that the second is checked against.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LOADS = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a model on one way; `stored` says whether a version was added to the registry."""
+    """Hold the result of one way; `stored` says whether a version was added to the registry."""
 
     result: Result
     reason: str = ""
@@ -41,12 +42,12 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """Whether every load answered as PEFT does, or the model was refused with nothing stored."""
+        """Return whether every load gave PEFT's outputs, or the model was refused with nothing stored."""
         return self.result == "equal" or (self.result == "refused" and not self.stored)
 
 
 def randomized(build: Build, config: PeftConfig, seed: int = 0) -> nn.Module:
-    """Return a base with a new adapter on it, each of whose trainable tensors was moved by a little noise."""
+    """Return a base with a new adapter, with noise of scale 0.05 added to each trainable tensor."""
     from peft import get_peft_model
 
     torch.manual_seed(seed)
@@ -72,8 +73,8 @@ def by_save(
     outcome = _outcome(registry, name, add, expected, build, inputs, tokenizer)
     if outcome.result != "differs":
         return outcome
-    with tempfile.TemporaryDirectory() as place:  # PEFT's own save may differ from the model too
-        again = answers(_reloaded(model, build, place), inputs)
+    with tempfile.TemporaryDirectory() as folder:  # PEFT's own save may differ from the model too
+        again = answers(_reloaded(model, build, folder), inputs)
     off = _difference(_loaded(name, 1, build, registry, tokenizer, inputs), again)
     return outcome if off else Outcome("equal", "to PEFT's own reload, which differs from the model", True)
 
@@ -84,27 +85,27 @@ def by_import(
     """Save the model with PEFT, import the folder, load it twice, and compare with what PEFT loads from it."""
     from adapterhub_fin.publishing import import_folder
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        expected = answers(_reloaded(model, build, place), inputs)
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
+        expected = answers(_reloaded(model, build, path), inputs)
         name = f"acme/import-{len(registry.names())}"
         add = lambda: import_folder(folder, name, registry=registry)  # noqa: E731 (it is called once, below)
         return _outcome(registry, name, add, expected, build, inputs, tokenizer)
 
 
-def _reloaded(model: Any, build: Build, place: str) -> nn.Module:
+def _reloaded(model: Any, build: Build, folder: str) -> nn.Module:
     """Save a model with PEFT and load it with PEFT onto a fresh base."""
     from peft import PeftModel
 
-    model.save_pretrained(place)
-    _name_no_base(Path(place) / "adapter_config.json")
+    model.save_pretrained(folder)
+    _remove_base_name(Path(folder) / "adapter_config.json")
     torch.manual_seed(12)
-    reloaded: nn.Module = PeftModel.from_pretrained(build(), place)
+    reloaded: nn.Module = PeftModel.from_pretrained(build(), folder)
     return reloaded
 
 
 def answers(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
-    """What a model answers, its first output and its last hidden states, whichever it has."""
+    """Return a model's logits and last hidden states, whichever it has."""
     model.eval()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -129,12 +130,12 @@ def _outcome(
         add()
         for number in range(1, LOADS + 1):
             step = f"load {number}"
-            found = _loaded(name, number, build, registry, tokenizer, inputs)
-            if off := _difference(found, expected):
+            outputs = _loaded(name, number, build, registry, tokenizer, inputs)
+            if off := _difference(outputs, expected):
                 return Outcome("differs", f"{step}: {off}", True)
     except AdapterHubError as error:
         return Outcome("refused", f"{step}: {type(error).__name__}: {error}", name in registry.names())
-    except Exception as error:  # a crash is a finding, and the next case must still be tried
+    except Exception as error:  # a crash is a result too, and the next case must still run
         return Outcome("crashed", f"{step}: {type(error).__name__}: {error}", name in registry.names())
     return Outcome("equal", stored=True)
 
@@ -147,7 +148,7 @@ def _loaded(
     tokenizer: PreTrainedTokenizerBase | None,
     inputs: Inputs,
 ) -> tuple[Tensor, ...]:
-    """The answers of a version on a fresh base; what was drawn and not stored comes out otherwise each time."""
+    """Return a version's outputs on a fresh base, with a seed of its own: random values that were not stored differ."""
     from adapterhub_fin.engine.inference.load import attach, load
 
     base = build()
@@ -159,25 +160,27 @@ def _loaded(
     return answers(adapter.model, inputs)
 
 
-def _difference(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> str:
-    """How far answers are from those expected; empty where they are the same, bit for bit."""
-    if [each.shape for each in found] != [each.shape for each in expected]:
-        return f"shapes {[tuple(each.shape) for each in found]} for {[tuple(each.shape) for each in expected]}"
-    if all(map(torch.equal, found, expected)):
+def _difference(outputs: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> str:
+    """Return a message on how outputs differ from those expected, or an empty string if they are bit-identical."""
+    if [tensor.shape for tensor in outputs] != [tensor.shape for tensor in expected]:
+        return f"shapes {[tuple(t.shape) for t in outputs]} for {[tuple(t.shape) for t in expected]}"
+    if all(map(torch.equal, outputs, expected)):
         return ""
-    off = max(float((a.double() - b.double()).abs().max()) for a, b in zip(found, expected, strict=True))
-    return f"answers differ by {off:.3g}"
+    largest = max(float((a.double() - b.double()).abs().max()) for a, b in zip(outputs, expected, strict=True))
+    return f"answers differ by {largest:.3g}"
 
 
-def _name_no_base(path: Path) -> None:
-    """Take the base's name out of a configuration: one that was built has none, and no Hub may be asked for it."""
+def _remove_base_name(path: Path) -> None:
+    """Remove the base's name from a configuration: a base that was built has none, and no Hub may be queried."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None
     path.write_text(json.dumps(config), encoding="utf-8")
 
 
-def beside(one: Any, other: Any, build: Build, inputs: Inputs, registry: Registry, tokenizer: Any = None) -> Outcome:
-    """Save two models on one base, load both onto one model, and compare each's answers with those it gave alone."""
+def on_one_model(
+    one: Any, other: Any, build: Build, inputs: Inputs, registry: Registry, tokenizer: Any = None
+) -> Outcome:
+    """Save two models on one base, load both onto one model, and compare the outputs of each with those alone."""
     from adapterhub_fin.engine.inference.load import load
     from adapterhub_fin.engine.training.save import save
 
@@ -185,21 +188,21 @@ def beside(one: Any, other: Any, build: Build, inputs: Inputs, registry: Registr
     loaded: list[tuple[Any, tuple[Tensor, ...]]] = []
     try:
         for number, model in enumerate((one, other)):
-            save(model, f"acme/beside-{number}", registry=registry)
+            save(model, f"acme/shared-{number}", registry=registry)
         for number in range(2):
             try:
-                adapter = load(f"acme/beside-{number}", base=base, tokenizer=tokenizer, registry=registry)
+                adapter = load(f"acme/shared-{number}", base=base, tokenizer=tokenizer, registry=registry)
             except AdapterHubError as error:
                 if number == 0:
                     raise
-                reason = f"beside another: {type(error).__name__}: {error}"
+                reason = f"next to another adapter: {type(error).__name__}: {error}"
                 return _same(loaded, inputs) or Outcome("refused", reason)
             loaded.append((adapter, _answered(adapter, inputs)))
     except AdapterHubError as error:
         return Outcome("refused", f"{type(error).__name__}: {error}")
-    except Exception as error:  # a crash is a finding
+    except Exception as error:  # a crash is a result too
         return Outcome("crashed", f"{type(error).__name__}: {error}", True)
-    alone = load("acme/beside-1", base=build(), tokenizer=tokenizer, registry=registry)
+    alone = load("acme/shared-1", base=build(), tokenizer=tokenizer, registry=registry)
     loaded[1] = (loaded[1][0], _answered(alone, inputs))
     return _same(loaded, inputs) or Outcome("equal", stored=True)
 
@@ -210,8 +213,8 @@ def _answered(adapter: Any, inputs: Inputs) -> tuple[Tensor, ...]:
 
 
 def _same(loaded: list[tuple[Any, tuple[Tensor, ...]]], inputs: Inputs) -> Outcome | None:
-    """The first adapter whose answers moved, in both orders of asking."""
+    """Return the first outcome whose outputs changed, running the adapters in both orders, or None."""
     for number, (adapter, expected) in [*enumerate(loaded), *reversed(list(enumerate(loaded)))]:
         if off := _difference(_answered(adapter, inputs), expected):
-            return Outcome("differs", f"adapter {number} beside another: {off}", True)
+            return Outcome("differs", f"adapter {number} next to another adapter: {off}", True)
     return None

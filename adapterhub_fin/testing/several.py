@@ -1,4 +1,4 @@
-"""Train in several processes, by `torchrun -m adapterhub_fin.testing.several TASK.json`."""
+"""Train in several processes, with `torchrun -m adapterhub_fin.testing.several TASK.json`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from adapterhub_fin.testing.fresh import CALM
 
 
 def train_in_processes(recipe: Mapping[str, Any], registry: Path, folder: Path, processes: int) -> dict[str, Any]:
-    """Reference, losses and metrics of a run that torchrun spreads out, and whether it left its group in the end."""
-    task, told = folder / "task.json", folder / "told.json"
-    task.write_text(json.dumps({"recipe": recipe, "registry": str(registry), "told": str(told)}, default=str))
+    """Train with torchrun; return the reference, losses and metrics, and whether the process group was left.
+
+    Raises AssertionError with the end of standard error if the processes fail.
+    """
+    task, result_path = folder / "task.json", folder / "result.json"
+    task.write_text(json.dumps({"recipe": recipe, "registry": str(registry), "result": str(result_path)}, default=str))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     ran = subprocess.run(
         [*launch, "-m", __name__, str(task)], capture_output=True, text=True, env={**os.environ, **CALM}
     )
     assert ran.returncode == 0, f"the processes failed:\n{ran.stderr[-3000:]}"
-    found: dict[str, Any] = json.loads(told.read_text())
-    return found
+    result: dict[str, Any] = json.loads(result_path.read_text())
+    return result
 
 
 def _train(task: dict[str, Any]) -> None:
@@ -32,18 +35,18 @@ def _train(task: dict[str, Any]) -> None:
     from adapterhub_fin.engine.training.distributed import is_first
     from adapterhub_fin.testing.tiny import tiny_corpus
 
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if is_first():
-        atexit.register(_tell, told, Path(task["told"]))  # what is registered first runs last
+        atexit.register(_write, result, Path(task["result"]))  # registered first, so it runs last
     tiny_corpus()
     run = ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]))
-    told |= {"reference": run.reference, "losses": list(run.losses), "metrics": dict(run.metrics)}
+    result |= {"reference": run.reference, "losses": list(run.losses), "metrics": dict(run.metrics)}
 
 
-def _tell(told: dict[str, Any], path: Path) -> None:
+def _write(result: dict[str, Any], path: Path) -> None:
     from torch import distributed
 
-    path.write_text(json.dumps({**told, "left": not distributed.is_initialized()}))
+    path.write_text(json.dumps({**result, "left": not distributed.is_initialized()}))
 
 
 if __name__ == "__main__":

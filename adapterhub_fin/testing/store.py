@@ -1,4 +1,4 @@
-"""What a store must keep: a version comes back byte for byte, has one number, and is there whole or not at all."""
+"""Test that a store returns a version byte for byte, gives it one number, and publishes all of it or nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WEIGHTS = ("adapter_model.safetensors",)
 
 
 class StoreContract(DescriptionContract):
-    """Inherit it, name the store, and give the fixture `uri`: an empty place of the store for one name's versions."""
+    """Test a store: inherit this, name the store, and give the fixture `uri`, an empty address for one name."""
 
     kind = StoreKind
 
     @pytest.fixture
     def uri(self, tmp_path: Path) -> str:
-        raise NotImplementedError("give the fixture uri: an empty place of the store, such as desk:///tmp/acme/tone")
+        raise NotImplementedError("give the fixture uri: an empty address in the store, such as desk:///tmp/acme/tone")
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> StoreImplementation:
@@ -36,7 +36,7 @@ class StoreContract(DescriptionContract):
 
     @pytest.fixture
     def versions(self, tmp_path: Path) -> list[Version]:
-        """Two versions of one name, of which the second knows more."""
+        """Return two versions of one name, the second with a later knowledge end."""
         registry = Registry(tmp_path / "here")
         return [small_version(registry, tmp_path / f"folder-{year}", year) for year in (2021, 2022)]
 
@@ -49,19 +49,23 @@ class StoreContract(DescriptionContract):
             assert incoming.manifest == versions[0].manifest_bytes, "a manifest comes back in its own bytes"
             assert incoming.number == 1
             files = {p.relative_to(incoming.folder).as_posix() for p in incoming.folder.rglob("*") if p.is_file()}
-            assert files == {path for path, *_ in versions[0].manifest.files}, "the folder holds the files and no more"
+            assert files == {path for path, *_ in versions[0].manifest.files}, (
+                "the folder has the manifest's files and no others"
+            )
             there = take(incoming, Registry(tmp_path / "there"), "acme/tone", Intake())
         assert there.digest == versions[0].digest and there.number == 1
-        assert there.record["origin"], "the origin says where it is from"
+        assert there.record["origin"], "the record's origin must say where it is from"
 
     def test_a_version_has_one_number(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
         first = store.publish(versions[0], uri)
         again = store.publish(versions[0], uri)
-        assert not again.is_new and (again.at, again.number) == (first.at, first.number), "it is found by its digest"
+        assert not again.is_new and (again.at, again.number) == (first.at, first.number), (
+            "a version that is there already is found by its digest"
+        )
         second = store.publish(versions[1], uri)
-        assert second.is_new and second.number == 2, f"numbers follow one another: {second}"
-        listed = sorted(store.versions(uri), key=lambda each: each.number)
-        assert [(each.number, each.manifest) for each in listed] == [
+        assert second.is_new and second.number == 2, f"numbers are consecutive: {second}"
+        listed = sorted(store.versions(uri), key=lambda version: version.number)
+        assert [(version.number, version.manifest) for version in listed] == [
             (number, version.manifest_bytes) for number, version in enumerate(versions, start=1)
         ], "each version is listed once, with its manifest's own bytes"
         with store.fetch(first.at, WEIGHTS) as incoming:
@@ -70,25 +74,25 @@ class StoreContract(DescriptionContract):
     def test_what_is_there_can_be_searched(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
         for version in versions:
             store.publish(version, uri)
-        catalogue = RemoteIndex(store.versions(uri))
-        assert [row["version"] for row in catalogue.search("method = lora ORDER BY knowledge_end DESC")] == [2, 1]
-        assert [row["version"] for row in catalogue.search(as_of="2021-06-30")] == [1]
+        index = RemoteIndex(store.versions(uri))
+        assert [row["version"] for row in index.search("method = lora ORDER BY knowledge_end DESC")] == [2, 1]
+        assert [row["version"] for row in index.search(as_of="2021-06-30")] == [1]
 
     def test_a_dry_run_leaves_nothing(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
-        told = store.publish(versions[0], uri, dry_run=True)
-        assert told.number is None and dict(told.sends).keys() >= {path for path, *_ in versions[0].manifest.files}
+        plan = store.publish(versions[0], uri, dry_run=True)
+        assert plan.number is None and dict(plan.sends).keys() >= {path for path, *_ in versions[0].manifest.files}
         with pytest.raises(NotFound), store.fetch(uri, WEIGHTS):
-            raise AssertionError("a dry run has published something")
+            raise AssertionError("a dry run published something")
 
     def test_what_is_not_there_says_so(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
         with pytest.raises(NotFound), store.fetch(uri, WEIGHTS):
-            raise AssertionError("nothing was published, and something was fetched")
+            raise AssertionError("something was fetched, although nothing was published")
         with pytest.raises(NotFound):
             store.publish(versions[0], uri, create=False)
 
 
 def small_version(registry: Registry, folder: Path, year: int) -> Version:
-    """A small LoRA whose bytes and knowledge are of a year."""
+    """Add a small LoRA whose bytes and knowledge end depend on `year`, as acme/tone."""
     header = json.dumps({"layer.lora_A": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
     folder.mkdir()
     (folder / WEIGHTS[0]).write_bytes(len(header).to_bytes(8, "little") + header + bytes([year % 256]) * 24)

@@ -1,4 +1,4 @@
-"""Bases of a few thousand weights and a corpus of a few dozen rows, made on the spot."""
+"""Make bases with a few thousand weights and a corpus with a few dozen rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 POSITIONS = 128
-# Ten times the usual spread, so that two texts get answers that differ by more than rounding.
+# An initializer_range ten times the usual one, so that outputs of two texts differ by more than rounding.
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -29,7 +29,7 @@ SHAPE: dict[str, Any] = {
 
 
 def tiny_encoder(folder: Path, seed: int = 0) -> Path:
-    """A BERT of two layers with seeded random weights and a tokenizer of bytes, saved in a folder."""
+    """Save a BERT of two layers with seeded random weights and a byte tokenizer; return the folder."""
     from transformers import BertConfig, BertModel
 
     tokenizer = tiny_tokenizer("[CLS] $A [SEP]")
@@ -37,7 +37,7 @@ def tiny_encoder(folder: Path, seed: int = 0) -> Path:
 
 
 def tiny_decoder(folder: Path, seed: int = 0) -> Path:
-    """A Llama of two layers with seeded random weights and a tokenizer of bytes, saved in a folder."""
+    """Save a Llama of two layers with seeded random weights and a byte tokenizer; return the folder."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = tiny_tokenizer("[CLS] $A")
@@ -60,12 +60,12 @@ def _saved(folder: Path, seed: int, tokenizer: PreTrainedTokenizerBase, build: A
 
 
 def tiny_tokenizer(template: str) -> PreTrainedTokenizerBase:
-    """Every text has tokens of its own, with no vocabulary to learn: one byte is one token."""
+    """Return a tokenizer with one token for each byte, which needs no vocabulary to be learned."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: place for place, token in enumerate([*SPECIAL, *alphabet])}
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -87,28 +87,28 @@ FIRMS = (
     *("Arlo", "Brent", "Corvo", "Dunel", "Estrim", "Farol", "Gant", "Hask"),
     *("Ivora", "Jorn", "Kelp", "Lumo", "Morv", "Nyx", "Orrin", "Pell"),
 )
-TOLD = {"positive": ("profit rose", 1.0), "neutral": ("meets in May", 0.0), "negative": ("profit fell", -1.0)}
+TONES = {"positive": ("profit rose", 1.0), "neutral": ("meets in May", 0.0), "negative": ("profit fell", -1.0)}
 
 
 class TinyTone(CorpusImplementation):
-    """48 short sentences in three tones, with a label, a figure for regression, dates and groups."""
+    """Generate 48 short sentences in three tones, with a label, a regression target, dates and groups."""
 
     def __init__(self, options: Any) -> None: ...
 
     def load(self) -> Rows:
         from datasets import Dataset
 
-        return Rows(Dataset.from_list([_row(*pair) for pair in enumerate((f, t) for f in FIRMS for t in TOLD)]))
+        return Rows(Dataset.from_list([_row(*pair) for pair in enumerate((f, t) for f in FIRMS for t in TONES)]))
 
 
-def _row(place: int, told: tuple[str, str]) -> dict[str, Any]:
-    firm, tone = told
-    moment = datetime(2015 + place // 12, 1 + place % 12, 5, 9, tzinfo=UTC)
-    words, figure = TOLD[tone]
+def _row(number: int, firm_and_tone: tuple[str, str]) -> dict[str, Any]:
+    firm, tone = firm_and_tone
+    moment = datetime(2015 + number // 12, 1 + number % 12, 5, 9, tzinfo=UTC)
+    words, target = TONES[tone]
     return {
         "text": f"{firm}: {words}.",
         "label": tone,
-        "target": figure,
+        "target": target,
         "available_at": moment,
         "label_known_at": moment,
         "group": firm,
@@ -117,7 +117,7 @@ def _row(place: int, told: tuple[str, str]) -> dict[str, Any]:
 
 @cache
 def tiny_corpus() -> str:
-    """The name of the tiny corpus, which this process knows from now on."""
+    """Register the tiny corpus in this process and return its name."""
     name = "contract-tone"
     register(
         Corpus(

@@ -19,7 +19,7 @@ from adapterhub_fin.engine.base.load_base import padding
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
 from adapterhub_fin.recipe.recipe import BaseChoice
 from adapterhub_fin.testing import tiny_corpus
-from adapterhub_fin.testing.tiny import FIRMS, TOLD
+from adapterhub_fin.testing.tiny import FIRMS, TONES
 from adapterhub_fin_registry.model.manifest import Base
 
 Json = dict[str, Any]
@@ -40,7 +40,7 @@ def merging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet)
     tokenizer.train_from_iterator(
-        [f"{firm}: {words} and sales rose." for firm in FIRMS for words, _ in TOLD.values()], trainer
+        [f"{firm}: {words} and sales rose." for firm in FIRMS for words, _ in TONES.values()], trainer
     )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]

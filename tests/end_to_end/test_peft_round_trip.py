@@ -26,7 +26,7 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.testing.round_trip import answers, beside, by_import, by_save, randomized
+from adapterhub_fin.testing.round_trip import answers, by_import, by_save, on_one_model, randomized
 from adapterhub_fin.testing.tiny import tiny_tokenizer
 
 SIZES: dict[str, Any] = {
@@ -148,7 +148,7 @@ def test_no_adapter_changes_what_its_neighbour_answers(
     """Whatever is loaded beside it, and in any order; what would change it is refused beside another."""
     inputs = {"input_ids": torch.tensor([[4, 5, 3], [6, 2, 7]])}
     models = [randomized(build("plain"), LoraConfig(**each), seed) for seed, each in enumerate((one, other))]
-    outcome = beside(*models, build("plain"), inputs, ahf.Registry(tmp_path))
+    outcome = on_one_model(*models, build("plain"), inputs, ahf.Registry(tmp_path))
     changes = any(CHANGING & each.keys() or isinstance(each.get("init_lora_weights"), str) for each in (one, other))
     changes |= "second" in str(one) and "second" in str(other) and one != other  # one layer can't be both
     changes |= "trainable_token_indices" in one and one != other  # PEFT asks every adapter for the tokens' rows

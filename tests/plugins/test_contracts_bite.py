@@ -113,11 +113,11 @@ def _saboteurs() -> Iterator[None]:
 PROMISES = [
     ("thaws", "test_only_the_adapter_and_the_head_learn", "must be frozen"),
     ("thaws", "test_training_leaves_every_weight_of_the_base_bit_identical", "of the base were changed"),
-    ("nameless", "test_every_added_parameter_holds_the_slot_in_its_name", "with the adapter name"),
+    ("nameless", "test_every_added_parameter_has_the_adapter_name_in_its_name", "must be named as in"),
     ("unseeded", "test_one_seed_gives_one_adapter", "gave other bytes"),
-    ("sticks", "test_two_versions_share_a_bare_base", "answers otherwise"),
-    ("sticks", "test_two_versions_share_a_model_with_a_head", "answers otherwise"),
-    ("idles", "test_training_changes_the_adapter", "had changed"),
+    ("sticks", "test_two_versions_share_a_bare_base", "gives other logits"),
+    ("sticks", "test_two_versions_share_a_model_with_a_head", "gives other logits"),
+    ("idles", "test_training_changes_the_adapter", "has changed"),
 ]
 
 

@@ -112,7 +112,7 @@ class TestDesk(StoreContract):
 
 
 PROMISES = [
-    ("loses", "test_a_version_comes_back_byte_for_byte", "the files and no more"),
+    ("loses", "test_a_version_comes_back_byte_for_byte", "and no others"),
     ("rewrites", "test_a_version_comes_back_byte_for_byte", "its own bytes"),
     ("rehearses", "test_a_dry_run_leaves_nothing", ""),
 ]

@@ -1,4 +1,4 @@
-"""Options of the corpora, by which recipes, commands and manifests check them; importing them imports no torch."""
+"""Define the corpora's options, which recipes, commands and manifests check; this module imports no torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from adapterhub_fin_registry.model.knowledge import end_of_day
 
 
 class Zoned(Options):
-    """For a source whose dates may carry no time zone, and whose license only its user knows."""
+    """Provide options for a source whose dates may have no time zone and whose license only its user knows."""
 
     timezone: str | None = Field(
-        None, description="Zone of dates and times that carry none, such as America/New_York; a day alone ends there."
+        None, description="Time zone of dates and times without one, such as America/New_York; a day ends there."
     )
-    license: str | None = Field(None, min_length=1, description="License of the rows, as SPDX names it.")
+    license: str | None = Field(None, min_length=1, description="License of the rows, as an SPDX id.")
 
     @field_validator("timezone")
     @classmethod
@@ -34,24 +34,28 @@ class Zoned(Options):
 
 
 class Columns(Zoned):
-    """Which column of the source becomes which column of the corpus."""
+    """Map columns of the source to columns of the corpus."""
 
     text: str | tuple[str, ...] = Field("text", description="Column of the text, or several: joined by a line break.")
     label: str | None = Field(None, description="Column of the class to predict.")
     target: str | None = Field(None, description="Column of the number to predict.")
-    features: tuple[str, ...] = Field((), description="Columns of numbers that go beside the text, in this order.")
-    available_at: str | None = Field(None, description="Column of when one could have read the row.")
+    features: tuple[str, ...] = Field((), description="Columns of numbers to use as features, in this order.")
+    available_at: str | None = Field(None, description="Column of when the row could have been read.")
     label_known_at: str | None = Field(None, description="Column of when the label or target was known.")
     label_horizon: str | None = Field(
         None,
         pattern=SPAN_PATTERN,
-        description="5B, 5d, 12h or 30min: the label or target was known so long after available_at; 0d: with it.",
+        description="5B, 5d, 12h or 30min: how long after available_at the label or target was known; 0d for at once.",
     )
     calendar: str | None = Field(
-        None, pattern=CALENDAR_PATTERN, description="Whose business days a horizon in B counts: weekdays, XNYS, ..."
+        None,
+        pattern=CALENDAR_PATTERN,
+        description="Calendar of the business days in a horizon such as 5B: weekdays, XNYS, ...",
     )
-    group: str | None = Field(None, description="Column of what a grouped split keeps whole, such as the firm.")
-    split: str | None = Field(None, description="Column that says train, validation or test, for a split by given.")
+    group: str | None = Field(
+        None, description="Column whose equal values a grouped split keeps together, such as the firm."
+    )
+    split: str | None = Field(None, description="Column that says train, validation or test, for the splitter `given`.")
 
     @field_validator("text")
     @classmethod
@@ -63,39 +67,41 @@ class Columns(Zoned):
     @model_validator(mode="after")
     def _has_one_answer(self) -> Columns:
         if self.label is not None and self.target is not None:
-            raise ValueError(f"label {self.label} and target {self.target} are two answers: name one")
+            raise ValueError(f"label {self.label} and target {self.target} are two things to predict: give one")
         if self.label_known_at is not None and self.label is None and self.target is None:
-            raise ValueError(f"label_known_at {self.label_known_at} dates no answer: name a label or a target")
+            raise ValueError(f"label_known_at {self.label_known_at} needs a label or a target: name its column")
         return self
 
     @model_validator(mode="after")
     def _has_one_date_of_the_answer(self) -> Columns:
         if self.label_horizon is None:
             if self.calendar is not None:
-                raise ValueError(f"calendar {self.calendar} counts the days of a label_horizon: give one, such as 5B")
+                raise ValueError(f"calendar {self.calendar} is for a label_horizon: give one, such as 5B")
             return self
-        Offset(self.label_horizon, self.calendar)  # raises the ValueError of a length that goes with no calendar
+        Offset(self.label_horizon, self.calendar)  # raises ValueError if the length doesn't fit the calendar
         if self.label_known_at is not None:
-            raise ValueError(f"label_known_at and label_horizon {self.label_horizon} are two dates: name one")
+            raise ValueError(
+                f"label_known_at and label_horizon {self.label_horizon} are two dates of the label: give one"
+            )
         if self.available_at is None or (self.label is None and self.target is None):
             raise ValueError(f"label_horizon {self.label_horizon} needs available_at, and a label or a target")
         return self
 
 
 class FiqaOptions(Options):
-    """Where the copy lies, and which of its sentences to take."""
+    """Choose the folder of the copy and which sentences to read."""
 
-    path: Path = Field(description="The folder with task1_headline_ABSA_train.json and its three sisters.")
+    path: Path = Field(description="The folder with task1_headline_ABSA_train.json and the three similar files.")
     kind: Literal["headline", "post", "both"] = Field("both", description="News headlines, posts of traders, or both.")
     name_entity: bool = Field(
         True,
-        description="Begin the text with the firm that the score is for: without it, a sentence about two firms "
-        "whose scores differ contradicts itself, and is dropped.",
+        description="Begin the text with the firm that the score is for. Without it, a sentence about two firms "
+        "with different scores conflicts with itself and is dropped.",
     )
 
 
 class HeadlinesOptions(Options):
-    """How many sentences, and of which years."""
+    """Choose the number of sentences and their dates."""
 
     rows: int = Field(1900, ge=60, le=50_000, description="Sentences to generate.")
     seed: int = Field(0, ge=0, description="Seed of the generator.")
@@ -104,13 +110,13 @@ class HeadlinesOptions(Options):
 
     @model_validator(mode="after")
     def _starts_before_it_ends(self) -> HeadlinesOptions:
-        if self.end - self.start < timedelta(days=7):  # a week holds a weekday, and news comes on weekdays
-            raise ValueError(f"start {self.start} must lie before end {self.end} by a week or more")
+        if self.end - self.start < timedelta(days=7):  # a week has a weekday, and sentences are dated on weekdays
+            raise ValueError(f"start {self.start} must be before end {self.end} by a week or more")
         return self
 
 
 class HubOptions(Columns):
-    """Which data set, how much of it, and what its columns are."""
+    """Choose the data set, its rows and its columns."""
 
     id: str | None = Field(
         None,
@@ -118,22 +124,22 @@ class HubOptions(Columns):
         description="The data set's id on the Hub, such as org/name.",
     )
     path: Path | None = Field(
-        None, description="A folder that holds a copy of it, which is read instead; it is not recorded."
+        None, description="A folder with a copy of the data set, which is read instead; the path is not recorded."
     )
-    config: str | None = Field(None, description="Its configuration, where it has several.")
-    revision: str | None = Field(None, description="Commit, tag or branch; a commit makes the run repeatable.")
+    config: str | None = Field(None, description="The data set's configuration, if it has several.")
+    revision: str | None = Field(None, description="Commit, tag or branch; a commit makes the run reproducible.")
     splits: tuple[str, ...] = Field(
-        ("train",), min_length=1, description="Its splits to read; of several, each row's is its split here."
+        ("train",), min_length=1, description="The splits to read; if there are several, each row keeps its split."
     )
-    rows: int | None = Field(None, ge=1, description="Take the first rows of each split, at most so many.")
-    streaming: bool = Field(False, description="Read no more than those rows over the network; needs rows.")
+    rows: int | None = Field(None, ge=1, description="Read at most this many rows of each split, from the start.")
+    streaming: bool = Field(False, description="Download only those rows; needs rows.")
 
     @model_validator(mode="after")
     def _says_what_to_read(self) -> HubOptions:
         if self.id is None and self.path is None:
             raise ValueError("give an id, a path, or both")
         if self.path is not None and self.revision is not None:
-            raise ValueError(f"revision {self.revision} is of the Hub, and path is read as it lies: give one of them")
+            raise ValueError(f"revision {self.revision} is for the Hub, and path is a local copy: give one of them")
         if self.streaming and self.rows is None:
             raise ValueError("streaming needs rows: how many to take")
         if len(self.splits) > 1 and self.split is not None:
@@ -142,36 +148,38 @@ class HubOptions(Columns):
 
 
 class InstructionsOptions(Zoned):
-    """Where the conversations lie, and what groups and dates them."""
+    """Choose the file of conversations and its columns."""
 
     path: Path = Field(description="The .jsonl file, or a .json list, .csv or .parquet.")
-    available_at: str | None = Field(None, description="Column of when one could have read the conversation.")
-    group: str | None = Field(None, description="Column of what a grouped split keeps whole.")
+    available_at: str | None = Field(None, description="Column of when the conversation could have been read.")
+    group: str | None = Field(None, description="Column whose equal values a grouped split keeps together.")
 
     @model_validator(mode="after")
     def _has_something_to_place_in_a_zone(self) -> InstructionsOptions:
         if self.timezone is not None and self.available_at is None:
-            raise ValueError(f"timezone {self.timezone} is of dates, and there are none: name their column")
+            raise ValueError(
+                f"timezone {self.timezone} is for dates, and there are none: name their column as available_at"
+            )
         return self
 
 
 class PhraseBankOptions(Options):
-    """Where the copy lies, and how far its annotators had to agree."""
+    """Choose the folder of the copy and the minimum agreement of the annotators."""
 
     path: Path = Field(description="The folder with Sentences_*.txt, or one such file.")
     agreement: Literal[50, 66, 75, "all"] = Field(
-        50, description="Least agreement of the annotators, per cent: scores on `all` are some ten points higher."
+        50, description="Minimum agreement of the annotators, in percent; scores on `all` are about ten points higher."
     )
 
 
 class TableOptions(Columns):
-    """Where the file lies, and what its columns are."""
+    """Choose the file and its columns."""
 
     path: Path = Field(description="The .csv, .json, .jsonl or .parquet file.")
 
 
 class TextOptions(Zoned):
-    """Where the documents lie, and what dates them."""
+    """Choose the documents and the table of their dates."""
 
     path: Path = Field(description="A .txt, .md, .html or .htm file, or a folder of them.")
     glob: str = Field("**/*", description="Which files of the folder are documents, such as *.txt or 10-K/*.html.")
@@ -189,5 +197,5 @@ class TextOptions(Zoned):
     @model_validator(mode="after")
     def _has_something_to_place_in_a_zone(self) -> TextOptions:
         if self.timezone is not None and self.dates is None:
-            raise ValueError(f"timezone {self.timezone} is of dates, and there are none: name their table as dates")
+            raise ValueError(f"timezone {self.timezone} is for dates, and there are none: name their table as dates")
         return self

@@ -1,4 +1,4 @@
-"""Options of the mergers; those without one here have none."""
+"""Define the mergers' options; a merger without a class here has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adapterhub_fin.plugin.options import Options
 
 
 class TrimOptions(Options):
-    """How much is kept."""
+    """Choose how much to keep."""
 
     density: float = Field(
         0.2, gt=0, le=1, description="Share of each change's elements to keep, the largest of the module."
@@ -18,23 +18,23 @@ class TrimOptions(Options):
 
 
 class VoteOptions(Options):
-    """How the sign of an element is settled, and what its mean divides by."""
+    """Choose how to elect an element's sign and what its mean is divided by."""
 
     elect: Literal["total", "frequency"] = Field(
-        "total", description="Elect the sign of the sum of the elements, or the sign that more of them have."
+        "total", description="Elect the sign of the sum of the elements, or the sign of the majority."
     )
     convention: Literal["paper", "mergekit"] = Field(
         "paper",
-        description="mergekit weighs the votes, and divides by the weights of those that agree, not by their count.",
+        description="mergekit weights the votes, and divides by the sum of the agreeing weights instead of the count.",
     )
 
 
 class TiesOptions(TrimOptions, VoteOptions):
-    """What TIES keeps, and how it votes."""
+    """Choose what TIES keeps and how it votes."""
 
 
 class DropOptions(Options):
-    """How much survives at random, and how that is made up for."""
+    """Choose how many elements survive and how they are rescaled."""
 
     density: float = Field(0.8, gt=0, le=1, description="Share of the elements that survive the draw.")
     rescale: Literal["density", "l1", "none"] = Field(
@@ -44,15 +44,15 @@ class DropOptions(Options):
 
 
 class DareTiesOptions(DropOptions, VoteOptions):
-    """What DARE drops, and how TIES votes on the rest."""
+    """Choose what DARE drops and how TIES votes on the rest."""
 
 
 class DellaOptions(VoteOptions):
-    """How likely an element survives, by its size, and how the survivors vote."""
+    """Choose the probability that an element survives, by its size, and how the survivors vote."""
 
     density: float = Field(0.8, gt=0, lt=1, description="Mean share of the elements that survive the draw.")
     window: float = Field(
-        0.3, ge=0, lt=1, description="The chance of the largest of a row to survive, less that of the smallest."
+        0.3, ge=0, lt=1, description="Survival probability of a row's largest element minus that of its smallest."
     )
 
     @model_validator(mode="after")
@@ -63,20 +63,20 @@ class DellaOptions(VoteOptions):
 
 
 class BreadcrumbsOptions(Options):
-    """Which elements are kept: large ones, but not the largest."""
+    """Choose which elements to keep: large ones, but not the largest."""
 
     density: float = Field(0.15, gt=0, le=1, description="Share of each change's elements to keep.")
-    outliers: float = Field(0.006, ge=0, lt=1, description="Share to drop above those, the largest of all.")
+    outliers: float = Field(0.006, ge=0, lt=1, description="Share of the largest elements, which are dropped.")
 
     @model_validator(mode="after")
     def _shares(self) -> BreadcrumbsOptions:
         if self.density + self.outliers > 1:
-            raise ValueError("density and outliers are shares of one whole: their sum must be at most 1")
+            raise ValueError("the sum of density and outliers must be at most 1")
         return self
 
 
 class SceOptions(Options):
-    """Which elements are merged at all."""
+    """Choose which elements to merge."""
 
     density: float = Field(
         0.1, gt=0, le=1, description="Share of the elements to merge, those that vary most between adapters."
@@ -84,7 +84,7 @@ class SceOptions(Options):
 
 
 class TsvOptions(Options):
-    """How much of each adapter is kept."""
+    """Choose how much of each adapter to keep."""
 
     keep: float = Field(
         1.0, gt=0, le=1, description="Share of each change's rank to keep, rounded up: its largest singular values."
@@ -92,6 +92,6 @@ class TsvOptions(Options):
 
 
 class KnotsDareOptions(DropOptions, VoteOptions):
-    """What DARE drops of the aligned factors, and how the rest is merged."""
+    """Choose what DARE drops of the factors and how to merge the rest."""
 
     vote: bool = Field(True, description="Vote on signs and average as TIES does; otherwise, a weighted sum.")

@@ -1,1 +1,1 @@
-"""BitFit and a corpus of earnings notes, as plugins of adapterhub-fin."""
+"""Provide BitFit, a corpus of earnings notes and a merger, as plugins of adapterhub-fin."""

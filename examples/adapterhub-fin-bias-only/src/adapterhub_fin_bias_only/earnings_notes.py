@@ -1,4 +1,4 @@
-"""Notes on earnings from a CSV: what each says, what it means for an investor, and when one could have read it."""
+"""Read notes on earnings from a CSV: the text, its tone for an investor, and when it was published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("published", "company", "tone", "note")
 
 
 class EarningsNotes(CorpusImplementation):
-    """One row a note; `group` is the company, so that a grouped split tests on companies never seen."""
+    """Read one row for each note; `group` is the company, so that a grouped split tests on unseen companies."""
 
     def __init__(self, options: EarningsNotesOptions) -> None:
         self.options = options
@@ -34,7 +34,7 @@ class EarningsNotes(CorpusImplementation):
             raise _bad(f"{source.name} has no column {missing[0]!r}; it needs {', '.join(COLUMNS)}")
         rows = [_row(source.name, reader.line_num, line) for line in reader]
         if not rows:
-            raise _bad(f"{source.name} holds no note: add some rows")
+            raise _bad(f"{source.name} has no notes: add some rows")
         return Rows(Dataset.from_list(rows))
 
 
@@ -42,14 +42,14 @@ def _row(file: str, line: int, cells: dict[str, Any]) -> dict[str, Any]:
     try:
         moment = datetime.fromisoformat(cells["published"])
     except (TypeError, ValueError) as error:
-        raise _bad(f"{file}, line {line}: {cells['published']!r} is no date; write 2021-02-03T07:00Z") from error
+        raise _bad(f"{file}, line {line}: {cells['published']!r} isn't a date; write 2021-02-03T07:00Z") from error
     if moment.tzinfo is None:
         raise _bad(f"{file}, line {line}: published has no time zone; write 2021-02-03T07:00Z")
     return {
         "text": cells["note"],
         "label": cells["tone"],
         "available_at": moment.astimezone(UTC),
-        "label_known_at": moment.astimezone(UTC),  # the tone is a reading of the note itself
+        "label_known_at": moment.astimezone(UTC),  # the tone follows from the note itself
         "group": cells["company"],
         "origin": f"{file}:{line}",
     }

@@ -1,4 +1,4 @@
-"""A merger: the geometric median of the adapters' changes, which one adapter that is off can't pull away."""
+"""Merge into the geometric median of the adapters' changes, which one outlier can't pull away."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from adapterhub_fin_bias_only.options import GeometricMedianOptions
 
 
 class GeometricMedian(MergerImplementation):
-    """The change with the least sum of w_k |D_k - M| (Weiszfeld 1937): distances, not their squares as for a mean.
+    """Find the change M with the least sum of w_k |D_k - M| (Weiszfeld 1937); a mean minimizes squared distances.
 
-    Weights count over their sum; negative ones are refused, for there the sum has no least. Distances are the same in
-    any orthonormal bases, so the description says `commutes="both"`: the engine merges small cores, exactly.
+    Weights are divided by their sum. `merge` raises BadMerge for a negative weight, because then the sum has no
+    minimum. Rotations don't change distances, so the description says `commutes="both"`:
+    the engine merges small cores, exactly.
     """
 
     def __init__(self, options: GeometricMedianOptions) -> None:
@@ -22,13 +23,13 @@ class GeometricMedian(MergerImplementation):
 
     def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
         if bool((weights < 0).any()):
-            raise BadMerge("geometric-median takes no negative weights; linear does")
+            raise BadMerge("geometric-median supports no negative weights; use linear")
         share = weights / weights.sum()
         median: Tensor = torch.tensordot(share, changes, 1)
-        near = 1e-6 * torch.linalg.matrix_norm(changes).max()  # a median that is one of the changes has distance 0
-        if not bool(near):
+        smallest = 1e-6 * torch.linalg.matrix_norm(changes).max()  # a median that is one of the changes has distance 0
+        if not bool(smallest):
             return median
         for _ in range(self.steps):
-            pull = share / torch.linalg.matrix_norm(changes - median).clamp(min=near)
-            median = torch.tensordot(pull / pull.sum(), changes, 1)
+            inverse = share / torch.linalg.matrix_norm(changes - median).clamp(min=smallest)
+            median = torch.tensordot(inverse / inverse.sum(), changes, 1)
         return median

@@ -1,4 +1,4 @@
-"""What this package brings; nothing here imports torch."""
+"""Describe the plugins of this package; this module imports no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ahf_corpora() -> Iterable[Corpus]:
     return [
         Corpus(
             name="earnings-notes",
-            summary="Dated one-line notes on earnings with their tone, from a CSV or the sample inside.",
+            summary="Dated one-line notes on earnings with their tone, from a CSV or the included sample.",
             target=f"{HERE}.earnings_notes:EarningsNotes",
             options=f"{HERE}.options:EarningsNotesOptions",
             license="Apache-2.0",
@@ -40,7 +40,7 @@ def ahf_mergers() -> Iterable[Merger]:
     return [
         Merger(
             name="geometric-median",
-            summary="The change nearest to all, by distance: robust to one adapter that is off (Weiszfeld 1937).",
+            summary="Geometric median of the changes, robust to one outlier (Weiszfeld 1937).",
             target=f"{HERE}.geometric_median:GeometricMedian",
             options=f"{HERE}.options:GeometricMedianOptions",
             commutes="both",

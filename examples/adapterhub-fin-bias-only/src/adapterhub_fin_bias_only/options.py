@@ -1,4 +1,4 @@
-"""The options of the plugins; a recipe is checked against them before torch is imported."""
+"""Define the plugins' options; a recipe is checked against them before torch is imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adapterhub_fin.plugin.options import Options
 
 
 class BiasOnlyOptions(Options):
-    """Which biases learn."""
+    """Choose the layers whose biases are trained."""
 
     layers: str = Field(
         "*", min_length=1, description="Pattern of the linear layers' full names, such as *.attention.* or *.query."
@@ -18,14 +18,14 @@ class BiasOnlyOptions(Options):
 
 
 class GeometricMedianOptions(Options):
-    """How long it looks for the median."""
+    """Choose how long to iterate."""
 
     steps: int = Field(100, ge=1, le=100_000, description="Steps of Weiszfeld's iteration.")
 
 
 class EarningsNotesOptions(Options):
-    """Where the notes are."""
+    """Choose the file of notes."""
 
     path: Path | None = Field(
-        None, description="A CSV with the columns published, company, tone and note; by default the sample inside."
+        None, description="A CSV with the columns published, company, tone and note; by default the included sample."
     )
