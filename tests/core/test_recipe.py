@@ -65,7 +65,7 @@ def test_overrides_reach_into_a_plugin_given_by_name_alone() -> None:
             "fold 4 is beyond folds 3",
         ),
         ({"corpus": {"name": "headlines", "splitter": {"test": 0.6, "validation": 0.5}}}, "nothing to train on"),
-        ({"corpus": {"name": "headlines", "start": "2020-01-01", "end": "2019-01-01"}}, "must lie before"),
+        ({"corpus": {"name": "headlines", "start": "2020-01-01", "end": "2019-01-01"}}, "must be before"),
         ({"name": "Acme/Tone"}, "Acme/Tone"),
         ({"name": "acme/tone@3"}, "NAMESPACE/NAME alone"),
         ({"base": {"id": "minilm", "knowledge_end": "2020-01-01"}}, "go together"),

@@ -231,7 +231,7 @@ def test_an_adalora_whose_parts_do_not_fit_is_told(part: str, lost: bool, saved:
     name = f"base_model.model.deep.0.lora_{part}"
     given = tensors.pop(name)
     retype(folder, tensors if lost else tensors | {name: given.repeat(2, 2)})
-    said = f"holds no {name}: save" if lost else "holds A, B and E of base_model.model.deep.0 in the shapes"
+    said = f"has no {name}: save" if lost else "has A, B and E of base_model.model.deep.0 in the shapes"
     with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be taken apart: .* {said}"):
         open_changes(folder, "acme/it", method=method(PLANS["adalora"]))
 

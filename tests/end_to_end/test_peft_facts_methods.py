@@ -90,7 +90,7 @@ class TestSixAStartThatChangesTheBase:
         assert torch.allclose(seen[0], run.adapter.logits(TEXTS), atol=1e-5)
 
     def test_dora_and_such_a_start_are_refused_together(self) -> None:
-        with pytest.raises(ahf.BadRecipe, match="dora scales whole weights, and the init pissa takes them apart"):
+        with pytest.raises(ahf.BadRecipe, match="dora rescales full weights, and the init pissa splits them"):
             ahf.train(name="a/b", corpus="headlines", method={"name": "lora", "dora": True, "init": "pissa"})
 
     def test_a_rank_beyond_the_directions_there_are_is_refused_before_the_base_is_read(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The shipped plugins inherit the contracts that a stranger's do."""
+"""Run the contracts of third-party plugins on the shipped ones."""
 
 from __future__ import annotations
 

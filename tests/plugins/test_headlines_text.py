@@ -88,12 +88,12 @@ def test_sentences_are_well_formed(headlines: list[Headline], flaw: str) -> None
     assert [headline.text for headline in headlines if re.search(flaw, headline.text)] == []
 
 
-def test_figures_agree_with_the_words(headlines: list[Headline]) -> None:
-    figures = re.compile(r" to \D*([\d.,]+) [mb]illion .* from \D*([\d.,]+) [mb]illion")
-    rows = [(row.text, found) for row in headlines if row.group == "from_to" if (found := figures.search(row.text))]
+def test_numbers_agree_with_the_words(headlines: list[Headline]) -> None:
+    amounts = re.compile(r" to \D*([\d.,]+) [mb]illion .* from \D*([\d.,]+) [mb]illion")
+    rows = [(row.text, match) for row in headlines if row.group == "from_to" if (match := amounts.search(row.text))]
     assert len(rows) >= 5
-    for text, found in rows:
-        after, before = (float(figure.replace(",", "")) for figure in found.groups())
+    for text, match in rows:
+        after, before = (float(amount.replace(",", "")) for amount in match.groups())
         words = set(re.split("[;,] ", text)[0].split())  # What follows is how the news was taken.
         assert words & set(RISES if after > before else FALLS), text
         assert not words & set(FALLS if after > before else RISES), text

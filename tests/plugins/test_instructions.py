@@ -103,5 +103,5 @@ def test_a_missing_group_or_date_is_named_by_file_and_line(tmp_path: Path) -> No
 
 
 def test_a_zone_without_dates_is_refused() -> None:
-    with pytest.raises(ahf.BadRecipe, match="timezone UTC is of dates, and there are none"):
+    with pytest.raises(ahf.BadRecipe, match="timezone UTC is for dates, and there are none"):
         extensions().options(Corpus, "instructions", {"path": "talks.jsonl", "timezone": "UTC"})

@@ -1,4 +1,4 @@
-"""The shipped mergers inherit the contract that a stranger's does."""
+"""Run the contract of third-party mergers on the shipped ones."""
 
 from __future__ import annotations
 

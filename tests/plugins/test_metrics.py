@@ -119,7 +119,7 @@ def test_targets_that_are_all_alike_leave_r2_undefined(value: float, rows: int, 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(FIGURES, min_size=2, max_size=20, unique=True), st.sampled_from([1e-180, 1e-9, 1e9, 1e180]), st.data())
 def test_r2_and_spearman_do_not_depend_on_the_unit(values: list[float], unit: float, data: Any) -> None:
-    """Squares of very small and very large figures vanish and overflow, which no variance may (G 36)."""
+    """Squares of very small and very large numbers underflow and overflow, which no variance may (G 36)."""
     truth = np.array(values)
     said = np.array(data.draw(st.lists(FIGURES, min_size=len(truth), max_size=len(truth))))
     assert r2(truth * unit, said * unit) == pytest.approx(r2(truth, said), rel=1e-9, abs=1e-9)
@@ -129,7 +129,7 @@ def test_r2_and_spearman_do_not_depend_on_the_unit(values: list[float], unit: fl
 @pytest.mark.parametrize("wrong", [NAN, float("inf"), -float("inf")])
 @pytest.mark.parametrize("metric", [r2, mse, mae, spearman])
 @pytest.mark.parametrize("said", ["one", "all"])
-def test_answers_that_are_no_numbers_have_no_figure(metric: Any, wrong: float, said: str) -> None:
+def test_predictions_that_are_not_finite_give_no_metric(metric: Any, wrong: float, said: str) -> None:
     """G 36: the ranks of NaN answers are in order, and Spearman's correlation was 1."""
     truth = np.array([1.0, 2.0, 3.0, 4.0])
     answers = np.array([1.0, 2.0, 3.0, wrong]) if said == "one" else np.full(4, wrong)

@@ -77,7 +77,7 @@ def test_it_is_refused_before_the_base_is_read(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["trainable-tokens", "adaption-prompt"])
 def test_a_type_that_stores_no_head_is_refused_one(name: str, tmp_path: Path) -> None:
     at = Bench(tmp_path, "decoder", {"name": f"peft:{name}", **SMALL[name]}, {"name": "classify"})
-    with pytest.raises(BadRecipe, match=r"stores no head of a task \(score\)"):
+    with pytest.raises(BadRecipe, match=r"can't store the head's modules \(score\)"):
         at.train("walk")
 
 

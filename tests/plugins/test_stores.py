@@ -1,4 +1,4 @@
-"""A stranger's store: folders under `desk:///PATH`, which `ahf publish` and `ahf pull` reach by its scheme."""
+"""Test a third party's store: folders under `desk:///PATH`, which `ahf publish` and `ahf pull` reach by its scheme."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class TestDesk(StoreContract):
 
     @pytest.fixture
     def uri(self, tmp_path: Path) -> str:
-        return f"desk://{tmp_path}/shelf"
+        return f"desk://{tmp_path}/store"
 
     test_options_import_nothing_heavy = None  # another process can't find a store that is registered in this one
 
@@ -125,7 +125,7 @@ def test_the_contract_bites(broken: str, promise: str, says: str, tmp_path: Path
     registry = ahf.Registry(tmp_path / "here")
     given = {
         "store": store,
-        "uri": f"{broken}://{tmp_path}/shelf",
+        "uri": f"{broken}://{tmp_path}/store",
         "versions": [small_version(registry, tmp_path / "f", 2021)],
     }
     if "byte_for_byte" in promise:
@@ -137,13 +137,13 @@ def test_the_contract_bites(broken: str, promise: str, says: str, tmp_path: Path
 def test_published_and_pulled_by_its_scheme(tmp_path: Path) -> None:
     mine = ahf.Registry(tmp_path / "mine")
     version = small_version(mine, tmp_path / "f", 2021)
-    done = ahf.publish("acme/tone@1", f"desk://{tmp_path}/shelf", registry=mine)
-    assert done.reference == f"desk://{tmp_path}/shelf/1"
+    done = ahf.publish("acme/tone@1", f"desk://{tmp_path}/store", registry=mine)
+    assert done.reference == f"desk://{tmp_path}/store/1"
     assert [event["to"] for event in mine.events("acme/tone@1")] == [done.reference]
     with pytest.raises(ahf.BadReference, match="--as"):
         ahf.pull(done.reference)
     assert ahf.pull(done.reference, "desk/tone").digest == version.digest
-    (tmp_path / "shelf" / "1" / "files" / "adapter_model.safetensors").write_bytes(b"other")
+    (tmp_path / "store" / "1" / "files" / "adapter_model.safetensors").write_bytes(b"other")
     with pytest.raises((ahf.Corrupted, ahf.NotAnAdapter)):
         ahf.pull(done.reference, "desk/other")
     assert ahf.Registry().names() == ["desk/tone"]

@@ -240,8 +240,8 @@ def test_labels_may_be_whole_numbers_and_not_fractions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"label": "a", "target": "b"}, "label a and target b are two answers"),
-        ({"label_known_at": "c"}, "label_known_at c dates no answer"),
+        ({"label": "a", "target": "b"}, "label a and target b are two things to predict"),
+        ({"label_known_at": "c"}, "label_known_at c needs a label or a target"),
         ({"timezone": "Mars/Olympus"}, "'Mars/Olympus' isn't a time zone known here"),
         ({"text": ()}, "name a column"),
         ({"license": ""}, "license"),
@@ -249,7 +249,7 @@ def test_labels_may_be_whole_numbers_and_not_fractions(tmp_path: Path) -> None:
         ({"available_at": "a", "label_horizon": "5d"}, "needs available_at, and a label or a target"),
         ({"label": "a", "available_at": "b", "label_horizon": "5B"}, "name their calendar"),
         ({"label": "a", "available_at": "b", "label_known_at": "c", "label_horizon": "5d"}, "two dates: name one"),
-        ({"calendar": "XNYS"}, "counts the days of a label_horizon"),
+        ({"calendar": "XNYS"}, "is for a label_horizon"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], said: str) -> None:

@@ -145,7 +145,7 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
         ({"glob": "../*"}, "stays within it"),
         ({"glob": "/etc/*"}, "stays within it"),
         ({"glob": ""}, "stays within it"),
-        ({"timezone": "UTC"}, "timezone UTC is of dates, and there are none"),
+        ({"timezone": "UTC"}, "timezone UTC is for dates, and there are none"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:

@@ -1,4 +1,4 @@
-"""A virtual environment of its own, with this project and a stranger's packages installed from wheels."""
+"""Make a virtual environment with this project and a third party's packages installed from wheels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stranger's package, installed from a wheel, does all that a shipped plugin does; a broken one costs only itself."""
+"""Install a third party's package from a wheel: it does all that a shipped plugin does; a broken one fails alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from adapterhub_fin.testing import tiny_encoder
 base = tiny_encoder(Path(sys.argv[1]))
 run = ahf.train(
-    name="stranger/notes", base={"path": base}, method={"name": "bias-only", "layers": "*.attention.*"},
+    name="vendor/notes", base={"path": base}, method={"name": "bias-only", "layers": "*.attention.*"},
     corpus={"name": "earnings-notes", "splitter": {"by": "time"}},
     training={"epochs": 2, "batch_size": 8, "learning_rate": 0.01, "max_length": 64},
 )
@@ -37,7 +37,7 @@ LOAD = """
 import sys, json, torch
 import adapterhub_fin as ahf
 torch.manual_seed(7)
-print(json.dumps(ahf.load("stranger/notes@1").logits(json.loads(sys.argv[1])).tolist()))
+print(json.dumps(ahf.load("vendor/notes@1").logits(json.loads(sys.argv[1])).tolist()))
 """
 
 
@@ -52,9 +52,9 @@ def trained(environment: Environment) -> Trained:
 def test_plugins_are_listed_with_their_distribution_and_what_broke_them(environment: Environment) -> None:
     found = json.loads(environment.run("ahf", "plugins", "--json").stdout)
     plugins = {plugin["name"]: plugin for plugin in found["plugins"]}
-    stranger, broken = plugins["bias-only"], plugins["broken"]
-    assert [each["name"] for each in stranger["gives"]] == ["bias-only", "earnings-notes", "geometric-median"]
-    assert (stranger["distribution"], stranger["version"]) == ("adapterhub-fin-bias-only", VERSION)
+    vendor, broken = plugins["bias-only"], plugins["broken"]
+    assert [each["name"] for each in vendor["gives"]] == ["bias-only", "earnings-notes", "geometric-median"]
+    assert (vendor["distribution"], vendor["version"]) == ("adapterhub-fin-bias-only", VERSION)
     assert (broken["distribution"], broken["version"]) == ("adapterhub-fin-broken", "0.0.1")
     assert "no `curve` any more" in broken["error"]
     assert "lora" in {each["name"] for each in plugins["shipped"]["gives"]}
@@ -72,7 +72,7 @@ def test_another_process_answers_alike(environment: Environment, trained: Traine
 
 
 def test_the_command_line_trains_and_answers_with_it(environment: Environment, trained: Trained) -> None:
-    base, name = environment.folder / "base", "stranger/typed"
+    base, name = environment.folder / "base", "vendor/typed"
     keys = [
         "method=bias-only",
         "corpus=earnings-notes",
@@ -102,9 +102,9 @@ def without_the_example(
 
 
 def test_load_without_the_package_says_what_to_install(without_the_example: Environment) -> None:
-    refused = without_the_example.run("ahf", "predict", "stranger/notes@1", TEXTS[0], ok=False)
+    refused = without_the_example.run("ahf", "predict", "vendor/notes@1", TEXTS[0], ok=False)
     assert f"pip install 'adapterhub-fin-bias-only=={VERSION}'" in refused.stderr
     assert "Traceback" not in refused.stderr
     # A method is data to the registry: what can't be loaded here is still listed, and verified.
-    assert "stranger/notes" in without_the_example.run("ahf", "list").stdout
-    without_the_example.run("ahf", "verify", "stranger/notes@1")
+    assert "vendor/notes" in without_the_example.run("ahf", "list").stdout
+    without_the_example.run("ahf", "verify", "vendor/notes@1")

@@ -1,4 +1,4 @@
-"""The walls: arrows run one way, every hook and verb is documented and tested, the face names what it has."""
+"""Test the walls: imports run one way, every hook and command is documented and tested, `__all__` is complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from adapterhub_fin.cli import GROUP, SUMMARIES
 from adapterhub_fin.plugin import hooks
 
 ROOT = Path(__file__).parents[2]
-VERBS = sorted(entry.name for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == "adapterhub-fin")
+COMMANDS = sorted(
+    entry.name for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == "adapterhub-fin"
+)
 HOOKS = sorted(name for name in vars(hooks) if name.startswith("ahf_"))
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
@@ -37,18 +39,18 @@ def test_every_hook_is_documented_and_tested(hook: str) -> None:
     assert re.search(rf"\b{hook}\b", TESTS.replace(Path(__file__).read_text(encoding="utf-8"), ""))
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_is_documented_and_tested_and_its_summary_is_its_help(verb: str) -> None:
-    assert f"## ahf {verb}\n" in (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    assert re.search(rf"""(run_ahf|loaded_by|run)\([^)]*"{verb}\"""", TESTS), "a test types it"
-    command = cli.group.get_command(click.Context(cli.group), verb)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented_and_tested_and_its_summary_is_its_help(name: str) -> None:
+    assert f"## ahf {name}\n" in (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert re.search(rf"""(run_ahf|loaded_by|run)\([^)]*"{name}\"""", TESTS), "a test types it"
+    command = cli.group.get_command(click.Context(cli.group), name)
     assert command is not None and command.help is not None
-    assert command.help.strip().splitlines()[0] == SUMMARIES[verb]
-    assert f"  ahf {verb} " in command.help or f"  ahf {verb}\n" in command.help, "help shows an example"
+    assert command.help.strip().splitlines()[0] == SUMMARIES[name]
+    assert f"  ahf {name} " in command.help or f"  ahf {name}\n" in command.help, "help shows an example"
 
 
-def test_the_summaries_are_of_the_verbs_there_are() -> None:
-    assert set(SUMMARIES) == set(VERBS)
+def test_the_summaries_are_of_the_commands_there_are() -> None:
+    assert set(SUMMARIES) == set(COMMANDS)
 
 
 def test_the_error_tree_in_the_docstring_is_the_tree() -> None:

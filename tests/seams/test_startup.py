@@ -83,11 +83,11 @@ def test_a_slip_on_the_command_line_is_told_before_torch_is_imported() -> None:
     for slip in ("method=lorra", "corpus.rowss=9", "training.epochs=-1"):
         arguments = ["train", "--name", "acme/tone", "--set", "corpus.name=headlines", "--set", slip]
         assert not loaded_by(*arguments, status=1) & READ
-    for verb in (
+    for command in (
         ["evaluate", "acme/tone", "headlines", "--set", "rowss=9"],
         ["generate", "acme/tone", "Hi", "--top-p=2"],
     ):
-        assert not loaded_by(*verb, status=1) & READ
+        assert not loaded_by(*command, status=1) & READ
 
 
 def test_a_recipe_is_checked_before_torch_is_imported() -> None:
