@@ -36,7 +36,7 @@ def test_noise_on_embeddings_that_a_prompt_stands_before(tmp_path: Path) -> None
 
 def test_a_rate_for_a_head_that_there_is_not(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "decoder", LORA, {"name": "causal-lm"})
-    with pytest.raises(ahf.BadRecipe, match="head_learning_rate is for a head that is trained, and causal-lm has none"):
+    with pytest.raises(ahf.BadRecipe, match="head_learning_rate needs a head with weights, and causal-lm has none"):
         bench.train("rate", head_learning_rate=1e-3)
 
 

@@ -408,7 +408,9 @@ class TestRefusals:
         pin["repository"] = "acme/tuned"  # a fine-tuning of the base would lie within what four bits round
         changed(kept, "acme/a", "acme/tuned", {}, tmp_path / "tuned", base=base.model_copy(update=pin))
         made = ahf.merge(["acme/a", "acme/tuned"], into="acme/y")
-        assert made.warnings[0].startswith("acme/a@1 is for acme/tiny and acme/tuned@1 for acme/tuned: of a quantized")
+        assert made.warnings[0].startswith(
+            "acme/a@1 is for acme/tiny and acme/tuned@1 for acme/tuned: the weights of a quantized base"
+        )
 
     def test_of_two_that_each_go_with_a_third(self, kept: ahf.Registry, tmp_path: Path) -> None:
         base = kept.resolve("acme/a").manifest.base
@@ -449,11 +451,14 @@ class TestRefusals:
             ({"weights": [1e308, 1e308]}, "too large to be summed"),
             ({"weights_for": {"layer.9.*": [1, 1]}}, "'layer.9.*' fits none"),
             ({"weights_for": {"layer.0.*": [1]}}, "1 weights for layer.0"),
-            ({"head_from": "acme/tone"}, "acme/tone, which is not merged here: name one of acme/a@1, acme/b@1"),
-            ({"head_from": "acme/none"}, "not merged here"),
+            (
+                {"head_from": "acme/tone"},
+                "acme/tone, which is not one of the adapters to merge: name one of acme/a@1, acme/b@1",
+            ),
+            ({"head_from": "acme/none"}, "not one of the adapters to merge"),
             ({"rank": 0}, "a rank is a whole number from 1"),
             ({"rank": 2**63, "dry_run": True}, "a rank is a whole number from 1"),
-            ({"seed": 2**63, "dry_run": True}, "the seed 9223372036854775808 is no whole number"),
+            ({"seed": 2**63, "dry_run": True}, "the seed 9223372036854775808 is not a whole number"),
             ({"using": "slerp", "weights": [-1, 2]}, r"bert.*weight: "),
             ({"space": "dense"}, "exact in the space of the factors"),
             ({"into": None}, "has no name"),

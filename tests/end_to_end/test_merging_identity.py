@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.merging.changes import open_changes
-from adapterhub_fin.engine.peft import lora_config as lora_scale
+from adapterhub_fin.engine.peft import lora_config
 from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
 from adapterhub_fin.plugin.descriptions import Merger
 from adapterhub_fin.plugin.manager import extensions
@@ -340,10 +340,10 @@ def test_tensors_that_no_lora_has_are_told(kind: str, name: str, like: Tensor, s
 
 
 def test_a_pattern_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lora_scale, "PATIENCE", 0.05)
+    monkeypatch.setattr(lora_config, "TIMEOUT", 0.05)
     hostile = {"lora_alpha": 1, "r": 1, "alpha_pattern": {r"(\w|\.|.)*" * 4 + "q": 2}}
     with pytest.raises(ValueError, match=r"takes too long to match bert\.encoder"):
-        lora_scale.lora_scale(hostile, "bert.encoder.layer.0.attention.self.query")
+        lora_config.lora_scale(hostile, "bert.encoder.layer.0.attention.self.query")
 
 
 RIGHT = ("plain", "patterns", "alike", "embedding", "convolutions", "conv1d")

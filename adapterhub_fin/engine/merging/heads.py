@@ -79,7 +79,7 @@ def _mean(values: Sequence[Tensor], shares: Sequence[float], name: str) -> Tenso
     """
     if not all(value.is_floating_point() for value in values):
         if any(not torch.equal(value, values[0]) for value in values):
-            raise BadMerge(f"the adapters bring {name} as whole numbers that differ, and have no average: {CURE}")
+            raise BadMerge(f"the adapters store different integers in {name}, which have no average: {CURE}")
         return values[0]
     total = torch.stack([share * value.double() for share, value in zip(shares, values, strict=True)]).sum(0)
     return total.to(reduce(torch.promote_types, (value.dtype for value in values)))
@@ -109,13 +109,13 @@ def _check_alike(one: MergeParent, other: MergeParent) -> None:
                 f"of the shape {present[name]}" if name in present else "not at all"
                 for present in (shapes, other_shapes)
             ]
-            raise BadMerge(f"{one.called} brings {name} {descriptions[0]} and {other.called} {descriptions[1]}: {CURE}")
+            raise BadMerge(f"{one.called} stores {name} {descriptions[0]} and {other.called} {descriptions[1]}: {CURE}")
     has_names = any(not _PLACEHOLDER.fullmatch(label) for label in labels[0])
     unnamed = [name for name in sorted(_rows(one)) if shapes[name][0] > 1 and not has_names]
     if unnamed:
         raise BadMerge(
-            f"{one.called} and {other.called} bring {unnamed[0]}, and neither records what its outputs mean, so that "
-            f"they may stand in two orders: import them again with --labels, or {CURE}"
+            f"{one.called} and {other.called} store {unnamed[0]}, and neither records what its outputs mean, so they "
+            f"may be in different orders: import them again with --labels, or {CURE}"
         )
 
 
@@ -132,8 +132,8 @@ def _outputs(parents: Sequence[MergeParent], scales: Sequence[tuple[float, float
     if not rows:
         names = ", ".join(first.changes.full_shapes) or "nothing"
         raise BadMerge(
-            f"{first.called} and {others[0].called} have outputs in another order or in other units, and which layer "
-            f"gives them is not said by the head's plugin (they bring {names}): {CURE}"
+            f"{first.called} and {others[0].called} differ in the order or scale of their outputs, and the head's "
+            f"plugin does not say which layer gives them (they store {names}): {CURE}"
         )
     return rows
 

@@ -59,7 +59,7 @@ def find_parents(references: Sequence[str], registry: Registry | None = None) ->
             parents.append(MergeParent(parent.version, parent.base, changes_of(parent.version)))
         except BadMerge as error:
             others = [read.called for read in parents] or [other for other in references if other != reference]
-            context = f" (beside {', '.join(others)})" if others else ""
+            context = f" (merging it with {', '.join(others)})" if others else ""
             raise BadMerge(f"{error}{context}") from error
     return parents
 
