@@ -74,7 +74,7 @@ def command(
     \b
     Examples:
       ahf evaluate acme/tone --from-recipe
-      ahf evaluate acme/tone headlines --set rows=200 --set split.by=time
+      ahf evaluate acme/tone headlines --set rows=200 --set splitter.by=time
       ahf evaluate acme/tone@1 headlines --set rows=90 --split all --no-record --json
     """
     from adapterhub_fin.recipe.recipe import CorpusChoice

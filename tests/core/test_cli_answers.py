@@ -132,7 +132,7 @@ def test_evaluate_refuses_in_one_line(run_ahf: Ahf, stocked: Path) -> None:
     for slip, said in (
         (["headlnes"], "headlines"),
         (["headlines", "--set", "rowss=90"], "did you mean rows"),
-        (["headlines", "--set", "rows=90", "--set", "splitter.by=moon"], "split.by"),
+        (["headlines", "--set", "rows=90", "--set", "splitter.by=moon"], "splitter.by"),
     ):
         code, _, err = run_ahf("evaluate", "acme/tone", *slip)
         assert code == 1 and said in err and err.count("\n") == 1
