@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _STATE = click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The server's own folder, for tokens and drafts; by default one per registry, in the user's data folder.",
+    help="The server's own folder, for tokens and drafts; by default one per registry, in the user's state folder.",
 )
 
 

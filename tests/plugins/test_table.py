@@ -248,7 +248,10 @@ def test_labels_may_be_whole_numbers_and_not_fractions(tmp_path: Path) -> None:
         ({"label": "a", "label_horizon": "5d"}, "label_horizon 5d needs available_at, and a label or a target"),
         ({"available_at": "a", "label_horizon": "5d"}, "needs available_at, and a label or a target"),
         ({"label": "a", "available_at": "b", "label_horizon": "5B"}, "name their calendar"),
-        ({"label": "a", "available_at": "b", "label_known_at": "c", "label_horizon": "5d"}, "two dates: name one"),
+        (
+            {"label": "a", "available_at": "b", "label_known_at": "c", "label_horizon": "5d"},
+            "are two dates of the label",
+        ),
         ({"calendar": "XNYS"}, "is for a label_horizon"),
     ],
 )
