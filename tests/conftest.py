@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ from adapterhub_fin.plugin import manager as extensions
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.train import Run
+
+# A shell's background job ignores Ctrl-C, and so would the processes that tests start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("AHF_SHARED") or Path(__file__).parents[2] / "shared")
 

@@ -1,4 +1,4 @@
-"""Everything that a plugin may import; every other module of the core is private.
+"""Offer everything that a plugin may import; every other module of the core is private.
 
 Public names are listed in `__init__.pyi`, and imported when they are first used: hooks and options import no torch.
 """

@@ -20,12 +20,12 @@ def bare_name(name: str, config: Mapping[str, Any]) -> str:
 
 
 def is_prompt(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is of PEFT's prompt methods, which put vectors before every text."""
+    """Tell whether a configuration is of PEFT's prompt methods, which put vectors before every text."""
     return "num_virtual_tokens" in config
 
 
 def head_modules(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The modules that modules_to_save names and whose whole weights stand in the file.
+    """Return the modules that modules_to_save names and whose whole weights stand in the file.
 
     A name means every module that ends with it, as PEFT has it: DistilBERT's `pre_classifier` is a `classifier` too.
     """

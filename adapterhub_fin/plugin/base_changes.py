@@ -33,7 +33,7 @@ def changes_weights(config: Mapping[str, Any]) -> str | None:
 
 
 def computes_with_weights(config: Mapping[str, Any]) -> bool:
-    """Whether PEFT needs the base's values to build the adapter's tensors, and not their shapes alone."""
+    """Tell whether PEFT needs the base's values to build the adapter's tensors, and not their shapes alone."""
     variants = ("velora_config", "monteclora_config")
     return changes_weights(config) is not None or any(config.get(variant) for variant in variants)
 

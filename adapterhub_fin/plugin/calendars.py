@@ -1,4 +1,4 @@
-"""Lengths of time: of the clock, or of the business days of a named calendar.
+"""Measure lengths of time: of the clock, or in the business days of a named calendar.
 
 `weekdays`, Monday to Friday in UTC, is always there. Exchanges such as XNYS come from `exchange_calendars`, whose
 holidays, early closes and zones are kept by people who follow the exchanges: a list of our own would soon be wrong.
@@ -26,7 +26,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Sessions:
-    """The business days of a calendar over some years, ascending: the day, when it opens and when it closes in UTC.
+    """Hold the business days of a calendar over some years, ascending: the day, its open and its close in UTC.
 
     `first` and `last` are the ends of the calendar's list: some lists end with this year. Only days outside of the list
     that a question rests on are refused.
@@ -54,7 +54,7 @@ class Sessions:
 
     @cached_property
     def _first_unlisted_close(self) -> datetime:
-        """The first instant by which a session beyond the list may have closed."""
+        """Return the first instant by which a session beyond the list may have closed."""
         if self.last == date.max:
             return datetime.max.replace(tzinfo=UTC)
         lags = (close - self._midnight(day) for day, close in zip(self.days, self.closes, strict=True))
@@ -77,7 +77,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Offset:
-    """A length of time as `5B`, `5d`, `12h` or `30min`; B counts business days, and needs a calendar.
+    """Represent a length of time as `5B`, `5d`, `12h` or `30min`; B counts business days, and needs a calendar.
 
     A day by the clock is 24 hours, traded or not.
     """
@@ -94,14 +94,14 @@ class Offset:
             raise ValueError(f"{self.text} goes by the clock, and needs no calendar {self.calendar}: write it as 5B")
 
     def before(self, moments: Sequence[datetime]) -> list[datetime]:
-        """The instants this long before some others; of business days, so many whole ones lie between the two."""
+        """Return the instants this long before others; of business days, so many whole ones lie between the two."""
         if not (self._of_business_days and moments):
             return [moment - self._length for moment in moments]
         sessions = self._sessions(min(moments), max(moments))
         return [sessions.back(moment, self._number) if self._number else moment for moment in moments]
 
     def after(self, moments: Sequence[datetime]) -> list[datetime]:
-        """The instants this long after some others; of business days, the close of that day."""
+        """Return the instants this long after others; of business days, the close of that day."""
         if not (self._of_business_days and moments):
             return [moment + self._length for moment in moments]
         sessions = self._sessions(min(moments), max(moments))
@@ -158,7 +158,7 @@ def _weekdays(year: int) -> Sessions:
 
 @lru_cache(maxsize=64)
 def _listed(calendar: str) -> tuple[date, date]:
-    """The first and the last day of an exchange's list."""
+    """Return the first and the last day of an exchange's list."""
     exchange = _calendar(calendar)
     first, last = exchange.bound_min(), exchange.bound_max()
     return date.min if first is None else first.date(), date.max if last is None else last.date()
@@ -178,7 +178,7 @@ def _exchange(calendar: str, year: int) -> Sessions:
 
 
 def _calendar(calendar: str, **days: str) -> Any:
-    """An exchange's calendar, as exchange_calendars has it."""
+    """Return an exchange's calendar, as exchange_calendars has it."""
     try:
         import exchange_calendars
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What a plugin says of itself: names and targets, with nothing imported until it is used."""
+"""Describe what a plugin brings: names and targets, with nothing imported until it is used."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TRAITS = frozenset(["additive_low_rank", "mutates_base", "shared_state"])
 
 
 def import_target(target: str) -> Any:
-    """The attribute that `package.module:attribute` names."""
+    """Import the attribute that `package.module:attribute` names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def _lacks(requirement: str) -> bool:
-    """Whether a distribution is missing or of another release, or anything that one of its extras named here needs."""
+    """Tell whether a distribution, or what one of its extras named here needs, is missing or of another release."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     from packaging.requirements import Requirement
@@ -53,7 +53,7 @@ def _lacks(requirement: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A plugin's calling card; `options` must be importable without torch."""
+    """Describe one thing that a plugin brings; `options` must be importable without torch."""
 
     kind: ClassVar[str]
     reserved_keys: ClassVar[tuple[str, ...]] = ()  # keys of a recipe among the options that the core reads itself
@@ -88,11 +88,11 @@ class Description:
             raise PluginError(f"{self.kind} {self.name!r} can't be loaded from {target}: {error!r}{install}") from error
 
     def load(self) -> Any:
-        """What the target names, imported now."""
+        """Import what the target names."""
         return self._load(self.target)
 
     def load_options(self) -> type[BaseModel]:
-        """The pydantic model of the options, imported without torch."""
+        """Import the pydantic model of the options, without torch."""
         from pydantic import BaseModel
 
         if self.options is None:
@@ -107,7 +107,7 @@ class Description:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Description):
-    """A way to adapt a base; the target builds an `interfaces.MethodImplementation` from its options."""
+    """Describe a way to adapt a base; the target builds an `interfaces.MethodImplementation` from its options."""
 
     kind: ClassVar[str] = "method"
     traits: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ class Method(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Description):
-    """A task; the target builds an `heads.HeadImplementation` from its options."""
+    """Describe a task; the target builds a `heads.HeadImplementation` from its options."""
 
     kind: ClassVar[str] = "head"
     inputs: tuple[str, ...] = ("text",)  # corpus columns one of which training reads
@@ -135,7 +135,7 @@ class Head(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Base(Description):
-    """A base model by a short name; the target, where there is one, is a function that returns its folder or None.
+    """Describe a base model by a short name; the target, where there is one, returns its folder or None.
 
     Without a target, or where that returns None, the base is looked for in the Hub's cache under `repository`.
     """
@@ -149,7 +149,7 @@ class Base(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus(Description):
-    """A source of rows; the target builds an `interfaces.CorpusImplementation` from its options."""
+    """Describe a source of rows; the target builds an `interfaces.CorpusImplementation` from its options."""
 
     kind: ClassVar[str] = "corpus"
     reserved_keys: ClassVar[tuple[str, ...]] = ("splitter",)
@@ -159,7 +159,7 @@ class Corpus(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(Description):
-    """A merge algorithm; the target builds an `interfaces.MergerImplementation` from its options."""
+    """Describe a merge algorithm; the target builds an `interfaces.MergerImplementation` from its options."""
 
     kind: ClassVar[str] = "merger"
     # What the algorithm commutes with, and so in which bases its answer is exact: rotations on "both" sides (the small
@@ -171,14 +171,14 @@ class Merger(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class StoreKind(Description):
-    """A place where versions are kept, by the scheme of its URI (`hf` in `hf://acme/tone`)."""
+    """Describe where versions are kept, by the scheme of its URI (`hf` in `hf://acme/tone`)."""
 
     kind: ClassVar[str] = "store"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Description):
-    """A figure of merit: the target is `function(truth, predicted) -> float`, and NaN where it is undefined.
+    """Describe a metric: the target is `function(truth, predicted) -> float`, and NaN where it is undefined.
 
     With a parameter `labels` it is given the numbers of all the head's labels, as scikit-learn's metrics take them.
     """

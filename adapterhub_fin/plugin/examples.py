@@ -17,7 +17,7 @@ IGNORED = -100  # a label that no loss and no metric counts
 def encode_texts(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, target: Callable[[Mapping[str, Any]], Any]
 ) -> list[dict[str, Any]]:
-    """Token ids and the target, an example a row; padding waits for the batch."""
+    """Return token ids and the target, one example a row; padding waits for the batch."""
     texts = tokenizer(list(rows["text"]), truncation=True, max_length=max_length)
     try:
         check_tokens(texts["input_ids"], "row")
@@ -37,5 +37,5 @@ def check_tokens(encoded: Sequence[Sequence[int]], what: str) -> None:
 
 
 def lengths(examples: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Tokens of each example."""
+    """Count the tokens of each example."""
     return [len(example["input_ids"]) for example in examples]

@@ -1,4 +1,4 @@
-"""What a head is, and the bases that a new one inherits.
+"""Define what a head is, and the base classes that a new one inherits.
 
 A head of one vector a text is a subclass of `SequenceHead` with four members: `target` says what a row asks for,
 `loss` what a wrong answer costs, `decide` what metrics compare, and `predictions` what a user is given.
@@ -43,7 +43,7 @@ Messages = Sequence[Mapping[str, str]]  # one conversation: mappings with `role`
 
 @dataclass(frozen=True)
 class Prediction:
-    """A classification of one text; `scores` are probabilities by label and sum to one."""
+    """Classify one text; `scores` are probabilities by label and sum to one."""
 
     label: str
     score: float
@@ -52,14 +52,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number for one text, in the units of the training rows' target."""
+    """Estimate a number for one text, in the units of the training rows' target."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How a language model finds one text: mean loss a token (nats), its exponential, and the tokens counted."""
+    """Score one text by a language model: mean loss a token (nats), its exponential, and the tokens counted."""
 
     loss: float
     perplexity: float
@@ -67,7 +67,7 @@ class Likelihood:
 
 
 class HeadImplementation(Protocol):
-    """One task, built from its options."""
+    """Define one task, built from its options."""
 
     task: str | None  # PEFT's task type
     selects_on: str  # the validation metric that early stopping and the best checkpoint use
@@ -160,7 +160,7 @@ class HeadImplementation(Protocol):
 
 
 class MergeableHead:
-    """The three members by which merging averages heads whose outputs differ in order or in units."""
+    """Define the three members by which merging averages heads whose outputs differ in order or in units."""
 
     def output_scale(self) -> tuple[float, float]:
         """Return centre and scale: an answer is centre + scale * output. Heads are averaged in these units."""
@@ -179,7 +179,7 @@ class MergeableHead:
 
 
 class SequenceHead(MergeableHead, HeadImplementation):
-    """A head on Transformers' own sequence classifiers, encoders and decoders alike.
+    """Put a head on Transformers' own sequence classifiers, encoders and decoders alike.
 
     A subclass writes `target`, `loss`, `decide` and `predictions`, and sets `selects_on` and `num_outputs`.
     """
@@ -236,7 +236,7 @@ class SequenceHead(MergeableHead, HeadImplementation):
 
 
 class CausalHead(HeadImplementation):
-    """A head on a base's own language-model layer, which also writes text."""
+    """Use a base's own language-model layer as the head, which also writes text."""
 
     task = "CAUSAL_LM"
     selects_on = "loss"

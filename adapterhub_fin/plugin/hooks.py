@@ -1,4 +1,4 @@
-"""The hook specifications: everything a plugin can bring.
+"""Specify the hooks: everything that a plugin can bring.
 
 A contributing hook takes no argument and returns descriptions, so that each plugin is called on its own,
 attributed and isolated (pypa/hatch's specs are the model for this).
@@ -24,22 +24,22 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def ahf_methods() -> Iterable[Method]:  # type: ignore[empty-body]
-    """PEFT methods."""
+    """Return PEFT methods."""
 
 
 @hookspec
 def ahf_heads() -> Iterable[Head]:  # type: ignore[empty-body]
-    """Task heads."""
+    """Return task heads."""
 
 
 @hookspec
 def ahf_bases() -> Iterable[Base]:  # type: ignore[empty-body]
-    """Base models by a short name, with the end of their training data."""
+    """Return base models by short names, with the end of their training data."""
 
 
 @hookspec
 def ahf_corpora() -> Iterable[Corpus]:  # type: ignore[empty-body]
-    """Corpora, with license and source."""
+    """Return corpora, with license and source."""
 
 
 @hookspec
@@ -49,17 +49,17 @@ def ahf_mergers() -> Iterable[Merger]:  # type: ignore[empty-body]
 
 @hookspec
 def ahf_stores() -> Iterable[StoreKind]:  # type: ignore[empty-body]
-    """Stores, by URI scheme."""
+    """Return stores, by URI scheme."""
 
 
 @hookspec
 def ahf_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
-    """Metrics by name, with direction."""
+    """Return metrics by name, with direction."""
 
 
 @hookspec(firstresult=True)
 def ahf_targets(model_type: str, method: str) -> Sequence[str] | None:
-    """Which layers `method` should adapt in an architecture nobody here knows; None to leave it to others."""
+    """Return which layers `method` should adapt in an architecture nobody here knows, or None to leave it to others."""
 
 
 @hookspec

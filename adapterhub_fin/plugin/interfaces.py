@@ -1,4 +1,4 @@
-"""What a description's target must be able to do; subclass a protocol to inherit its defaults.
+"""Define what a description's target must be able to do; subclass a protocol to inherit its defaults.
 
 Heavy types are for the type checker alone: importing this module imports no torch.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AttachContext:
-    """Where an adapter goes: the facts of one attachment that its options don't hold."""
+    """Hold the facts of one attachment that the adapter's options don't hold: where the adapter goes."""
 
     adapter_name: str  # the runtime name, `ahf_<8 hex>`: in PEFT a user's string corrupts saves (peft 3584, 2252)
     modules_to_save: tuple[str, ...] = ()  # modules with no weights in the base: they train whole, and travel
@@ -38,14 +38,14 @@ class AttachContext:
 
 @dataclass(frozen=True)
 class LoraFactors:
-    """What a stored adapter adds to the base's weights, and where in its file all of that stands."""
+    """Hold what a stored adapter adds to the base's weights, and where in its file that stands."""
 
     changes: Mapping[str, LowRank]  # (out, in), by the module's name in the model
     tensors: frozenset[str]  # the names in the file that `changes` account for: any other would be lost
 
 
 class MethodImplementation(Protocol):
-    """One PEFT method, built from its options.
+    """Define one PEFT method, built from its options.
 
     The name of each parameter that it adds has the adapter name as one of its parts: that tells the base from it.
     """
@@ -65,11 +65,11 @@ class MethodImplementation(Protocol):
         """Raise BadRecipe where this method does not go with that base or that task."""
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        """The model with a new adapter on it; only the adapter and `site.modules_to_save` are trainable."""
+        """Return the model with a new adapter on it; only the adapter and `site.modules_to_save` are trainable."""
         ...
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
-        """The model with an adapter of the stored structure; the values come later, through `tensors`."""
+        """Return the model with an adapter of the stored structure; the values come later, through `tensors`."""
         ...
 
     def rebuild_needs_real_weights(self, folder: Path) -> bool:
@@ -84,7 +84,7 @@ class MethodImplementation(Protocol):
         return None
 
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
-        """The live tensors of the adapter and its head, by the name they have in the file."""
+        """Return the live tensors of the adapter and its head, by the name they have in the file."""
         ...
 
     def write_config(self, model: nn.Module, adapter_name: str, folder: Path) -> None:
@@ -104,19 +104,19 @@ class MethodImplementation(Protocol):
                 live.copy_(stored[name])
 
     def loading(self) -> Mapping[str, Any]:
-        """How the base must be loaded: keywords of `from_pretrained`, such as dtype or quantization_config."""
+        """Return how the base must be loaded: keywords of `from_pretrained`, such as dtype or quantization_config."""
         return {}
 
     def callbacks(self, model: nn.Module, adapter_name: str, total_steps: int) -> Sequence[TrainerCallback]:
-        """What must run during training; `total_steps` is the true number of optimizer steps."""
+        """Return what must run during training; `total_steps` is the true number of optimizer steps."""
         return ()
 
     def penalty(self, model: nn.Module, adapter_name: str) -> Tensor | None:
-        """What is added to the head's loss in every step, a scalar; None adds nothing."""
+        """Return what is added to the head's loss in every step, a scalar; None adds nothing."""
         return None
 
     def training_state(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
-        """Everything that exact resumption needs beside the optimizer, by name; the adapter name is the same then."""
+        """Return all that exact resumption needs beside the optimizer, by name; the adapter name is the same then."""
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
     def resume(self, model: nn.Module, adapter_name: str, state: Mapping[str, Tensor]) -> None:
@@ -137,7 +137,7 @@ class MethodImplementation(Protocol):
         return {}
 
     def to_lora_factors(self, folder: Path) -> LoraFactors | None:
-        """What a stored adapter adds to each weight, and the tensors of its file that it was made of; None if it can't.
+        """Return what a stored adapter adds to each weight, and which tensors that takes up; None if it can't.
 
         It must be all that the adapter does, but for the modules that travel whole; the base is not at hand. A tensor
         that neither accounts for is refused. With the trait `additive_low_rank`, this is what opens merging to a method
@@ -146,7 +146,7 @@ class MethodImplementation(Protocol):
         return None
 
     def hidden_states(self, model: nn.Module, adapter_name: str, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
-        """Embeddings and each layer's output, (rows, tokens, hidden), place by place those of `batch`."""
+        """Return embeddings and each layer's output, (rows, tokens, hidden), position by position those of `batch`."""
         from adapterhub_fin.plugin.model_parts import backbone
 
         states: Sequence[Tensor] = backbone(model)(**batch, output_hidden_states=True).hidden_states
@@ -155,7 +155,7 @@ class MethodImplementation(Protocol):
 
 @dataclass(frozen=True)
 class KnownAt:
-    """When one input of training could have been known, and how that is known."""
+    """Record when one input of training could have been known, and how that is known."""
 
     at: datetime
     kind: Literal["observed", "asserted", "bounded"]
@@ -164,7 +164,7 @@ class KnownAt:
 
 @dataclass(frozen=True)
 class BoundedNow(KnownAt):
-    """What carries no date, bounded by the moment at which it had been read: make it after that, with `of`.
+    """Bound what carries no date by the moment at which it had been read: make it after that, with `of`.
 
     Where the clock is a little behind what the registry holds, or behind the files that were read, the later moment is
     recorded; raises Refused where it is more than 24 hours behind this release.
@@ -180,7 +180,7 @@ class BoundedNow(KnownAt):
 
 @dataclass(frozen=True)
 class Rows:
-    """What a corpus loads: a table, and what is true of all of it.
+    """Hold what a corpus loads: a table, and what is true of all of it.
 
     Columns: `text` or `messages`; `label` or `target`; optional `features`, `available_at` and `label_known_at`
     (UTC timestamps), `group`, and `split` where the source gives one (train, validation, test).
@@ -193,24 +193,24 @@ class Rows:
 
 
 class CorpusImplementation(Protocol):
-    """One source of rows, built from its options."""
+    """Define one source of rows, built from its options."""
 
     def __init__(self, options: Any) -> None: ...
 
     def load(self) -> Rows:
-        """All rows, in an order that does not change; raises BadCorpus naming file and row."""
+        """Load all rows, in an order that does not change; raises BadCorpus naming file and row."""
         ...
 
 
 class MergerImplementation(Protocol):
-    """One merge algorithm, built from its options: a pure function of matrices, a module at a time."""
+    """Define one merge algorithm, built from its options: a pure function of matrices, one module at a time."""
 
     version: int = 1  # of the algorithm: raised when the same input gives another answer, and recorded by every merge
 
     def __init__(self, options: Any) -> None: ...
 
     def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
-        """The merged change, (m, n), of K changes (K, m, n) of one module and their K weights, in their dtype.
+        """Merge K changes (K, m, n) of one module by their K weights: the result (m, n), in their dtype.
 
         A module that an adapter lacks is a change of zeros. Weights come as they were given, of any sign; what is
         drawn comes from `generator`, seeded for this module. Where the description says what the algorithm commutes
@@ -220,17 +220,17 @@ class MergerImplementation(Protocol):
         ...
 
     def join(self, changes: Sequence[LowRank], weights: Sequence[float]) -> LowRank | None:
-        """What `merge` would give in factors, where these are known without it; asked where no rank is asked for."""
+        """Return what `merge` would give, in factors, where these are known without it; called if no rank is given."""
         return None
 
     def rank(self, ranks: Sequence[int]) -> int | None:
-        """The rank of the result where none is asked for, from those of the changes; None leaves it as it comes."""
+        """Return the rank of the result where none is given, from those of the changes; None leaves it as it comes."""
         return None
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a version stands in a store; `is_new` is False where it stood there already.
+    """Say where a version stands in a store; `is_new` is False where it stood there already.
 
     `at` names it there exactly. A dry run gives the place alone, and in `sends` what it would send, with sizes.
     """
@@ -244,7 +244,7 @@ class Published:
 
 @dataclass(frozen=True)
 class ThirdPartyAdapter:
-    """An adapter without a manifest, by what its store says of it; `at` names it there for good."""
+    """Describe an adapter without a manifest, as its store does; `at` names it there for good."""
 
     at: str
     base: str | None
@@ -253,7 +253,7 @@ class ThirdPartyAdapter:
 
 
 class StoreImplementation(Protocol):
-    """A place where versions are kept, named by URIs of its scheme; built from its options.
+    """Define a place where versions are kept, named by URIs of its scheme and built from its options.
 
     A version is numbered by its store and known by its digest. What a store gives is checked by whoever takes it in.
     """
@@ -271,7 +271,7 @@ class StoreImplementation(Protocol):
         ...
 
     def fetch(self, uri: str, weights: Sequence[str]) -> AbstractContextManager[Incoming]:
-        """One version's files, its manifest's exact bytes, its number; the folder lasts as long as the context.
+        """Yield a version's files, its manifest's exact bytes and its number; the folder lasts as long as the context.
 
         A folder that others put there has no manifest: `weights` then names the files that may be taken as its
         weights, of which the first there is fetched. Raises NotFound, Refused, Corrupted and Unreachable.
@@ -279,9 +279,9 @@ class StoreImplementation(Protocol):
         ...
 
     def versions(self, uri: str) -> Sequence[RemoteVersion]:
-        """Every version there, with its manifest's exact bytes: what lists and searches are made of."""
+        """Yield every version there, with its manifest's exact bytes: what lists and searches are made of."""
         ...
 
     def foreign(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
-        """Adapters there that others published without a manifest, whose names hold some words."""
+        """List adapters that others published there without a manifest, whose names hold the words."""
         return ()

@@ -1,4 +1,4 @@
-"""The algebra of low-rank changes: exact, without a dense matrix, and without the base.
+"""Compute with low-rank changes: exactly, without a dense matrix, and without the base.
 
 A change is scale * left @ right, of shape (m, n) and rank at most r. Of several that share a shape, all columns lie in
 the span of [left_1 .. left_K] and all rows in that of [right_1; ..; right_K]. In orthonormal bases of those two, each
@@ -22,7 +22,7 @@ else:
 
 @dataclass(frozen=True)
 class LowRank:
-    """scale * left @ right, a change of shape (m, n): left is (m, r) and right (r, n), of one dtype; r may be 0."""
+    """Hold scale * left @ right, a change of shape (m, n): left is (m, r), right (r, n), of one dtype; r may be 0."""
 
     left: Tensor
     right: Tensor
@@ -34,7 +34,7 @@ class LowRank:
 
     @classmethod
     def zero(cls, shape: tuple[int, int], dtype: torch.dtype | None = None) -> LowRank:
-        """No change at all, of rank 0; in float64 by default."""
+        """Return no change at all, of rank 0; in float64 by default."""
         dtype = dtype or torch.float64
         return cls(torch.zeros(shape[0], 0, dtype=dtype), torch.zeros(0, shape[1], dtype=dtype))
 
@@ -44,18 +44,18 @@ class LowRank:
 
     @property
     def rank(self) -> int:
-        """How many columns the factors have, which the matrix's own rank may be below."""
+        """Return how many columns the factors have, which the matrix's own rank may be below."""
         return self.left.shape[1]
 
     def is_zero(self) -> bool:
-        """Whether a factor is zero throughout, as a LoRA's is that never learnt."""
+        """Tell whether a factor is zero throughout, as that of a LoRA is which never learnt."""
         return not (self.scale and bool(self.left.any()) and bool(self.right.any()))
 
     def to(self, dtype: torch.dtype) -> LowRank:
         return LowRank(self.left.to(dtype), self.right.to(dtype), self.scale)
 
     def dense(self) -> Tensor:
-        """The matrix itself, (m, n)."""
+        """Return the matrix itself, (m, n)."""
         return self.scale * (self.left @ self.right)
 
     def __mul__(self, weight: float) -> LowRank:
@@ -70,22 +70,22 @@ class LowRank:
         return self + other * -1.0
 
     def inner(self, other: LowRank) -> float:
-        """The sum of the products of all elements: <self, other>."""
+        """Return the sum of the products of all elements: <self, other>."""
         small = (self.left.T @ other.left) * (self.right @ other.right.T)
         return self.scale * other.scale * float(small.sum())
 
     def norm(self) -> float:
-        """The Frobenius norm; taken from the core, where the square of a small difference would have cancelled."""
+        """Return the Frobenius norm; from the core, where the square of a small difference would have cancelled."""
         return float(torch.linalg.matrix_norm(CommonBasis.of([self]).cores[0]))
 
     def truncate(self, rank: int | float | None = None) -> LowRank:
-        """The nearest change of that rank, as `nearest` reads it: by default of the rank that the matrix itself has."""
+        """Return the nearest change of that rank, as `nearest` reads it: by default of the matrix's own rank."""
         span = CommonBasis.of([self])
         return span.lift(span.cores[0], rank)
 
 
 def total(changes: Sequence[LowRank]) -> LowRank:
-    """Their sum, with the factors side by side: exact, of the sum of the ranks; the signs and scales go to the left."""
+    """Add them, with the factors side by side: exact, of the sum of the ranks; signs and scales go to the left."""
     return LowRank(
         torch.cat([change.scale * change.left for change in changes], 1),
         torch.cat([change.right for change in changes], 0),
@@ -94,7 +94,7 @@ def total(changes: Sequence[LowRank]) -> LowRank:
 
 @dataclass(frozen=True)
 class CommonBasis:
-    """Changes of one shape in common orthonormal bases: change k is columns @ cores[k] @ rows.
+    """Write changes of one shape in common orthonormal bases: change k is columns @ cores[k] @ rows.
 
     columns is (m, p), rows (q, n) and cores (K, p, q), with p and q at most the sum of the ranks.
     """
@@ -105,7 +105,7 @@ class CommonBasis:
 
     @classmethod
     def of(cls, changes: Sequence[LowRank]) -> CommonBasis:
-        """By two QR decompositions of the factors side by side."""
+        """Build the bases by two QR decompositions of the factors side by side."""
         columns, left = torch.linalg.qr(torch.cat([change.left for change in changes], 1))
         rows, right = torch.linalg.qr(torch.cat([change.right for change in changes], 0).T)
         cores, start = [], 0
@@ -116,7 +116,7 @@ class CommonBasis:
         return cls(columns, rows.T, torch.stack(cores))
 
     def aligned(self) -> CommonBasis:
-        """The same in bases of the changes' own: the left singular vectors of [D1 .. DK], the right of [D1; ..; DK].
+        """Turn the bases into the changes' own: left singular vectors of [D1 .. DK], right ones of [D1; ..; DK].
 
         Unlike other bases these don't depend on how the changes were factored, nor does their number, the ranks of
         those two; but for signs, and rotations among vectors of equal values.
@@ -127,16 +127,16 @@ class CommonBasis:
         return CommonBasis(self.columns @ u, v @ self.rows, u.T @ self.cores @ v.T)
 
     def lift(self, core: Tensor, rank: int | float | None = None) -> LowRank:
-        """The change that a core stands for, of that rank, as `nearest` reads it."""
+        """Return the change that a core stands for, of that rank, as `nearest` reads it."""
         return self.lifted(nearest(core, rank)[0])
 
     def lifted(self, core: LowRank) -> LowRank:
-        """The change that a core in factors stands for."""
+        """Return the change that a core in factors stands for."""
         return LowRank(self.columns @ core.left, core.right @ self.rows, core.scale)
 
 
 def nearest(matrix: Tensor, rank: int | float | None = None, floor: float = 0.0) -> tuple[LowRank, float]:
-    """The nearest matrix of a rank (Eckart and Young), its values shared evenly by both factors, and its energy.
+    """Return the nearest matrix of a rank (Eckart and Young), its values shared evenly by the factors, and its energy.
 
     An int is the rank, at most; a float the share of the energy, the sum of squares, to hold with as few values as
     will do; None all that is no rounding: `floor` is a size below which a value is, where the matrix can't tell, as
@@ -153,21 +153,21 @@ def nearest(matrix: Tensor, rank: int | float | None = None, floor: float = 0.0)
 
 
 def numerical_rank(values: Tensor) -> int:
-    """How many singular values, given in falling order, are more than what rounding leaves of a zero."""
+    """Count the singular values, given in falling order, that are more than what rounding leaves of a zero."""
     if len(values) == 0:
         return 0
     return int((values > 4 * len(values) * torch.finfo(values.dtype).eps * values[0]).sum())
 
 
 def energy_held(values: Tensor, rank: int) -> float:
-    """The share of the sum of squares that the first `rank` values hold; of nothing, everything is held."""
+    """Return the share of the sum of squares that the first `rank` values hold; 1 where all are zero."""
     squares = values.double().square()
     total_energy = float(squares.sum())
     return 1.0 - float(squares[rank:].sum()) / total_energy if total_energy else 1.0
 
 
 def rank_for(values: Tensor, energy: float) -> int:
-    """How many singular values, given in falling order, hold this share (0 to 1) of the sum of their squares."""
+    """Count the singular values, given in falling order, that hold this share (0 to 1) of the sum of their squares."""
     squares = values.double().square().flip(0).cumsum(0).flip(0)  # from the small end, which rounding would swallow
     if len(squares) == 0 or squares[0] == 0:
         return 0

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Plugin:
-    """One plugin: where it comes from, what it gives, and what went wrong."""
+    """Hold one plugin: where it comes from, what it gives, and what went wrong."""
 
     name: str
     distribution: str
@@ -70,7 +70,7 @@ class Plugin:
 
 
 class Extensions:
-    """Everything that the installed plugins bring; complete before anyone sees it."""
+    """Hold everything that the installed plugins bring; complete before anyone sees it."""
 
     def __init__(self, plugins: Sequence[Plugin], disabled: Sequence[str]) -> None:
         self.plugins = plugins
@@ -122,12 +122,12 @@ class Extensions:
         return owned
 
     def all(self, kind: type[D]) -> Mapping[str, D]:
-        """Every description of a kind, by name, sorted."""
+        """Return every description of a kind, by name, sorted."""
         descriptions = {name: description for (k, name), (description, _) in self._owned.items() if k is kind}
         return dict(sorted(descriptions.items()))  # type: ignore[arg-type]
 
     def get(self, kind: type[D], name: str) -> D:
-        """The description of that name; UnknownName lists the near ones, and plugins that are broken."""
+        """Return the description of that name; UnknownName lists the near ones, and plugins that are broken."""
         if (kind, name) in self._owned:
             return self._owned[kind, name][0]  # type: ignore[return-value]
         lost = [sentence for plugin in self.plugins for sentence in plugin.lost if f"{kind.kind} {name!r} " in sentence]
@@ -135,15 +135,15 @@ class Extensions:
         raise UnknownName(kind.kind, name, self.all(kind), "; ".join(lost + broken))
 
     def owner(self, description: Description) -> Plugin:
-        """The plugin that brought a description."""
+        """Return the plugin that brought a description."""
         return self._owned[_kind(description), description.name][1]
 
     def options(self, kind: type[Description], name: str, given: Mapping[str, Any]) -> BaseModel:
-        """A plugin's options, checked without importing the plugin; raises UnknownName or BadRecipe with near names."""
+        """Check a plugin's options without importing it; raises UnknownName or BadRecipe with near names."""
         return checked(self.get(kind, name).load_options(), given, f"{kind.kind} {name}", kind.reserved_keys)
 
     def targets(self, model_type: str, method: str) -> tuple[str, ...] | None:
-        """The first plugin's advice on which layers to adapt; a plugin that raises is marked and passed over."""
+        """Return the first plugin's advice on which layers to adapt; a plugin that raises is marked and passed over."""
         for plugin in self.plugins:
             for implementation in self._implementations("ahf_targets", plugin):
                 try:
@@ -221,7 +221,7 @@ def _disabled() -> list[str]:
 
 
 def _installed(disabled: Iterable[str]) -> Iterator[Plugin]:
-    """Every installed plugin, the shipped one first, then by entry-point name; imported, or with its error."""
+    """Yield every installed plugin, the shipped one first, then by entry-point name; imported, or with its error."""
     entries = entry_points(group=GROUP)
     order = sorted(
         entries, key=lambda e: (not (e.name == SHIPPED and _distribution(e) == DISTRIBUTION), e.name, e.value)
@@ -259,7 +259,7 @@ _current: tuple[list[str], Extensions] | None = None
 
 
 def extensions() -> Extensions:
-    """The plugins of this process, discovered once and again when AHF_DISABLE_PLUGINS or `register` change them."""
+    """Return this process's plugins, discovered once, and again when AHF_DISABLE_PLUGINS or `register` change them."""
     global _current
     disabled = _disabled()
     with _lock:
@@ -290,7 +290,7 @@ def register(thing: Description | object) -> None:
 
 
 class _Single:
-    """A plugin of one description."""
+    """Register a plugin of one description."""
 
     def __init__(self, description: Description) -> None:
         hook = next(hook for hook, kind in CONTRIBUTIONS.items() if isinstance(description, kind))

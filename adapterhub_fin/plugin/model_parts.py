@@ -18,19 +18,19 @@ WRAPPED = ("base_layer", "original_module", "token_adapter")  # how PEFT names w
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The Transformers model under a PeftModel, or the model itself."""
+    """Return the Transformers model under a PeftModel, or the model itself."""
     inner = getattr(model, "get_base_model", None)
     return inner() if callable(inner) else model
 
 
 def backbone(model: nn.Module) -> nn.Module:
-    """The part of a Transformers model that every head shares."""
+    """Return the part of a Transformers model that every head shares."""
     inner = unwrapped(model)
     return getattr(inner, "base_model", inner)
 
 
 def backbone_prefix(model: nn.Module) -> str:
-    """What the names of a model's backbone begin with, such as `bert.`; empty for a bare backbone."""
+    """Return what the names of a model's backbone begin with, such as `bert.`; empty for a bare backbone."""
     core = backbone(model)
     return next((f"{name}." for name, module in unwrapped(model).named_modules() if module is core and name), "")
 
@@ -62,13 +62,13 @@ def weight_of(module: Any) -> Tensor | None:
 
 
 def vocabulary_size(model: nn.Module) -> int | None:
-    """Rows of the input embedding."""
+    """Count the rows of the input embedding."""
     embedding = input_embedding(model)
     return None if embedding is None else int(embedding.shape[0])
 
 
 def outside_backbone(model: nn.Module) -> list[str]:
-    """The top modules of a model beside its backbone that hold parameters: its head."""
+    """Return the top modules of a model beside its backbone that hold parameters: its head."""
     inner, core = unwrapped(model), backbone(model)
     return [
         name for name, module in inner.named_children() if module is not core and any(True for _ in module.parameters())

@@ -1,4 +1,4 @@
-"""What a plugin's options are made of, and the one check that every options model goes through."""
+"""Define what a plugin's options are made of, and the one check that every options model goes through."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ RETIRED = {"licence": "license", "part": "split", "split": "splitter", "tier": "
 
 
 class Options(BaseModel):
-    """What every options model inherits: no unknown keys, no change after the check, no infinite number."""
+    """Refuse unknown keys, changes after the check and infinite numbers: what every options model inherits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NoOptions(Options):
-    """For a plugin that has nothing to set."""
+    """Serve a plugin that has nothing to set."""
 
 
 def checked(model: type[M], data: Mapping[str, Any], where: str, reserved_keys: Sequence[str] = ()) -> M:
-    """An options model from plain values; raises BadRecipe with the key, the reason and the near names.
+    """Build an options model from plain values; raises BadRecipe with the key, the reason and the near names.
 
     `reserved_keys` names keys that are read elsewhere and stand in the same place of a recipe.
     """

@@ -81,7 +81,7 @@ def fields_in_source(kind: str) -> frozenset[str] | None:
 
 @cache
 def _configurations() -> dict[str, tuple[str, Path]]:
-    """The class of each type's configuration and the folder it is registered in."""
+    """Find the class of each type's configuration and the folder it is registered in."""
     configurations = {}
     for path in sorted(_source().glob("tuners/*/__init__.py")):
         for arguments in REGISTERED.findall(path.read_text(encoding="utf-8")):
@@ -101,7 +101,7 @@ def _source() -> Path:
 
 
 def _fields(name: str, folder: Path) -> Iterator[str]:
-    """Annotated names in the body of a class and of its bases, as `dataclasses` collects them."""
+    """Collect annotated names in the body of a class and of its bases, as `dataclasses` does."""
     definition, where = _class(name, folder)
     for base in definition.bases:
         if isinstance(base, ast.Name) and base.id.endswith(("Config", "ConfigMixin")):
@@ -114,7 +114,7 @@ def _fields(name: str, folder: Path) -> Iterator[str]:
 
 
 def _class(name: str, folder: Path) -> tuple[ast.ClassDef, Path]:
-    """The definition of a class: in its own folder, in PEFT's config.py, or in any other tuner's."""
+    """Find the definition of a class: in its own folder, in PEFT's config.py, or in any other tuner's."""
     source = _source()
     near = [folder / "config.py", source / "config.py", *sorted(source.glob("tuners/*.py"))]
     for path in [*near, *sorted(source.glob("tuners/*/config.py"))]:

@@ -1,4 +1,4 @@
-"""What a method that is built on PEFT inherits: attach, rebuild, read and write through PEFT's own public functions.
+"""Provide what a method built on PEFT inherits: attach, rebuild, read and write by PEFT's public functions.
 
 The folder is a plain PEFT folder: `PeftModel.from_pretrained(base, folder)` works with nothing of ours installed.
 PEFT takes seconds to import, so each function imports it: reading a configuration or a recipe needs none of it.
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class PeftMethod(MethodImplementation):
-    """A method whose `peft_config` says it all; subclass it and write that one function."""
+    """Implement a method whose `peft_config` says it all; subclass it and write that one function."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that a foreign adapter_config.json amounts to."""
+        """Return the options that a foreign adapter_config.json amounts to."""
         return {}
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
-        """PEFT's configuration of a new adapter."""
+        """Return PEFT's configuration of a new adapter."""
         raise NotImplementedError
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
@@ -59,7 +59,7 @@ class PeftMethod(MethodImplementation):
         return str(getattr(self, "type_name", type(self).__name__)).lower().replace("_", "-")
 
     def _config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
-        """The method's configuration with what the site says of task and base."""
+        """Return the method's configuration with what the context says of task and base."""
         config = self.peft_config(model, site)
         config.task_type = site.task
         config.base_model_name_or_path = site.base
@@ -119,7 +119,7 @@ class PeftMethod(MethodImplementation):
         return {name: state[name] for name in sorted(state) if not any(map(ADAPTER_NAME.fullmatch, name.split(".")))}
 
     def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
-        """PEFT's configuration of an adapter, as its folder holds it: plain values, without a runtime name."""
+        """Return PEFT's configuration of an adapter, as its folder holds it: plain values, without a runtime name."""
         return {**plain(peft_model(model).peft_config[adapter_name].to_dict()), "inference_mode": True}
 
     def write_config(self, model: nn.Module, adapter_name: str, folder: Path) -> None:
@@ -134,7 +134,7 @@ class PeftMethod(MethodImplementation):
 
 
 def peft_model(model: nn.Module) -> Any:
-    """The PeftModel that a method returned; untyped, as PEFT's own attributes are."""
+    """Return the PeftModel that a method returned; untyped, as PEFT's own attributes are."""
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
@@ -143,7 +143,7 @@ def peft_model(model: nn.Module) -> Any:
 
 
 def _answers(model: PeftModel, adapter_name: str) -> bool:
-    """Whether the shared layers have this adapter name active too: another PeftModel may wrap the same backbone."""
+    """Tell whether the shared layers have this adapter active too: another PeftModel may wrap the same backbone."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layer = next((module for module in model.modules() if isinstance(module, BaseTunerLayer)), None)
@@ -157,7 +157,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def read_peft_config(folder: Path) -> PeftConfig:
-    """The stored configuration; a key that this PEFT does not know and that is set is refused, not dropped."""
+    """Read the stored configuration; a key that this PEFT does not know and that is set is refused, not dropped."""
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
     stored = read_settings(folder)
@@ -168,7 +168,7 @@ def read_peft_config(folder: Path) -> PeftConfig:
 
 
 def plain(value: Any) -> Any:
-    """Plain JSON values; sets are sorted, so that the same adapter gives the same bytes."""
+    """Return plain JSON values; sets are sorted, so that the same adapter gives the same bytes."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, set | frozenset):

@@ -107,7 +107,7 @@ def _tokens(value: Any) -> Iterator[int]:
 
 
 def _instead(name: str, candidates: Collection[str], field: str) -> str:
-    """What to write, as the end of a sentence."""
+    """Say what to write instead, as the end of a sentence."""
     kinds = {"layers_to_transform": "adapted layer", **dict.fromkeys(PATTERNS, "adapted module")}
     last = sorted({candidate.rpartition(".")[2] for candidate in candidates} - {""})
     choices = (

@@ -24,7 +24,7 @@ _UNCALLED = {
 
 
 def linear_layers(model: nn.Module, targets: Sequence[str] | None, head_modules: Collection[str]) -> list[str]:
-    """Names of the backbone's linear layers, all or those that end in a wanted name; short where short is enough.
+    """Name the backbone's linear layers, all or those that end in a wanted name; short where short is enough.
 
     A head is left out: LoRA on `classifier` would save its update and never its weight. Raises BadRecipe where a
     wanted layer does not exist.
@@ -59,7 +59,7 @@ def _model_type(model: nn.Module) -> str:
 
 
 def _is_linear(name: str, module: nn.Module) -> bool:
-    """A linear layer of the base, also one that an adapter wraps already; never an adapter's own."""
+    """Tell whether a module is a linear layer of the base, also one that an adapter wraps; never an adapter's own."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
@@ -71,5 +71,5 @@ def _is_linear(name: str, module: nn.Module) -> bool:
 
 
 def _ends_in(layer: str, names: Sequence[str]) -> bool:
-    """PEFT's own rule for a list of targets."""
+    """Apply PEFT's own rule for a list of targets."""
     return any(layer == name or layer.endswith(f".{name}") for name in names)

@@ -44,7 +44,7 @@ def _half(letter: str) -> str:
 
 
 def _has_something(text: str) -> bool:
-    """Whether a text has a character that is no space, no control and no mark of format: what is left is to read."""
+    """Tell whether a text has a character that is no space, no control and no mark of format: something to read."""
     return any(unicodedata.category(letter) not in UNSEEN for letter in text)
 
 

@@ -14,7 +14,7 @@ HOOK = "ahf_before_add"
 
 
 def may_hold_veto(entry: EntryPoint | None, module: object | None) -> bool:
-    """Whether the plugin names the veto hook, or nothing of it can be read."""
+    """Tell whether the plugin names the veto hook, or nothing of it can be read."""
     if module is not None and hasattr(module, HOOK):
         return True
     if entry is None:

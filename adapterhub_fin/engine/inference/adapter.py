@@ -1,4 +1,4 @@
-"""A loaded adapter: predict, embed, generate, and the model and manifest behind them."""
+"""Answer with a loaded adapter: predict, embed, generate, and the model and manifest behind them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ else:
 
 
 class NoTokenizer:
-    """Stands where a plain module was loaded without a tokenizer: it says so when a text is to be read."""
+    """Stand where a plain module was loaded without a tokenizer: it says so when a text is to be read."""
 
     pad_token_id = None  # there is nothing to pad
 
@@ -48,7 +48,7 @@ class NoTokenizer:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A version on a model, ready to answer; other adapters may share the model."""
+    """Hold a version on a model, ready to answer; other adapters may share the model."""
 
     version: Version
     model: nn.Module
@@ -71,7 +71,7 @@ class Adapter:
         return f"Adapter({self.reference}, {self.manifest.method.name} on {self.manifest.base.repository})"
 
     def logits(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Tensor:
-        """Raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given."""
+        """Return raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given."""
         texts, head = check_texts(texts, "logits"), self.head
         if head is None:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
@@ -82,7 +82,7 @@ class Adapter:
         return self._batched(texts, batch_size, outputs, progress)
 
     def predict(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Sequence[Any]:
-        """One typed answer for each text, in the order given; `progress` draws a bar on a terminal."""
+        """Return one typed answer for each text, in the order given; `progress` draws a bar on a terminal."""
         texts = check_texts(texts, "predict")
         if not texts:
             return []
@@ -93,7 +93,7 @@ class Adapter:
     def embed(
         self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False, **options: Any
     ) -> np.ndarray:
-        """A vector for each text: (texts, hidden), float32; by default the mean of the last hidden states.
+        """Return a vector for each text: (texts, hidden), float32; by default the mean of the last hidden states.
 
         Options are pooling (mean, first, last, max), layer (-1 is the last) and normalize.
         """
@@ -110,14 +110,14 @@ class Adapter:
     def generate(
         self, prompts: Sequence[Prompt], batch_size: int = 8, *, progress: bool = False, **options: Any
     ) -> Sequence[str]:
-        """What the model writes after each prompt, a text or a conversation; see `decoding.Decoding` for options."""
+        """Write on from each prompt, a text or a conversation; see `decoding.Decoding` for options."""
         from adapterhub_fin.engine.inference.generating import generate
 
         asks = check_prompts(prompts, "generate")
         return generate(self, asks, batch_size, checked(Decoding, options, "generate"), progress)
 
     def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
-        """The same for one prompt, piece by piece as it is written."""
+        """Write on from one prompt as `generate` does, piece by piece."""
         from adapterhub_fin.engine.inference.generating import stream
 
         return stream(self, check_prompt(prompt, "stream: the prompt"), checked(Decoding, options, "generate"))
@@ -125,7 +125,7 @@ class Adapter:
     def _batched(
         self, texts: Sequence[str], batch_size: int, answer: Callable[[dict[str, Tensor]], Tensor], progress: bool
     ) -> Tensor:
-        """Answers in batches of like length, which spares padding, put back in order."""
+        """Answer in batches of like length, which spares padding, and put the answers back in order."""
         if not len(texts):
             return torch.empty(0, 0)
         with tokenizing():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Embedding(Options):
-    """Which hidden states make the vector, and how."""
+    """Say which hidden states make the vector, and how."""
 
     pooling: Literal["mean", "first", "last", "max"] = Field(
         "mean", description="Over a text's tokens: their mean, the first, the last, or the largest of each dimension."
@@ -24,7 +24,7 @@ class Embedding(Options):
     normalize: bool = Field(False, description="Scale every vector to length one.")
 
     def pool(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """(rows, hidden) from each layer's (rows, tokens, hidden) and the mask of real tokens, on either side."""
+        """Pool each layer's (rows, tokens, hidden), by the mask of real tokens on either side, into (rows, hidden)."""
         if not -len(states) <= self.layer < len(states):
             raise BadRecipe(f"there is no layer {self.layer}: the base has {len(states) - 1}, and 0 for embeddings")
         hidden = states[self.layer].float()

@@ -33,7 +33,7 @@ Prompt = str | Sequence[Mapping[str, str]]
 
 
 class Writer(Protocol):
-    """What generation needs of a loaded adapter."""
+    """Define what generation needs of a loaded adapter."""
 
     @property
     def reference(self) -> str: ...
@@ -51,7 +51,7 @@ class Writer(Protocol):
 def generate(
     adapter: Writer, prompts: Sequence[Prompt], batch_size: int, decoding: Decoding, shown: bool = False
 ) -> list[str]:
-    """What the model writes after each prompt, in the order given."""
+    """Write on from each prompt, in the order given."""
     tokenizer, end = _writing(adapter)
     written: list[str] = []
     shown = shown and len(prompts) > batch_size
@@ -128,7 +128,7 @@ def _seeded(decoding: Decoding) -> Iterator[None]:
 
 
 class _Left(StoppingCriteria):
-    """Whether nobody reads any more."""
+    """Stop generation once nobody reads any more."""
 
     def __init__(self, left: Event) -> None:
         self.left = left
@@ -194,7 +194,7 @@ def _batch(
 
 
 def _without_end(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Some tokenizers end every text, after which there is nothing to write."""
+    """Drop the end mark that some tokenizers put after every text, after which there is nothing to write."""
     return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
 
 

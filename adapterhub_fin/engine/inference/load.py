@@ -85,7 +85,7 @@ def load(
     device: str | torch.device | None = None,
     download: bool = False,
 ) -> Adapter:
-    """The adapter of that name, its files verified and its base checked before any weight is touched.
+    """Load the adapter of that name, its files verified and its base checked before any weight is touched.
 
     `base` is a folder or Hub id in place of the recorded one, or a model in memory to reuse: a backbone shared by
     several adapters, or a model with a fitting head; `tokenizer` then spares reading one. `lock` is a file that holds
@@ -155,7 +155,7 @@ def _undrawn() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class ResolvedVersion:
-    """A version that can be loaded: its files verified, its plugins at hand."""
+    """Hold a version that can be loaded: its files verified, its plugins at hand."""
 
     registry: Registry
     version: Version
@@ -241,7 +241,7 @@ def _held(model: nn.Module, resolved: ResolvedVersion, stored: StoredEmbeddings)
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:
-    """The version's method and head; where a plugin is missing, PluginError says what to install."""
+    """Return the version's method and head; where a plugin is missing, PluginError says what to install."""
     manifest = version.manifest
     try:
         method = build_installed_plugin(Method, manifest.method.name, manifest.method.options)
@@ -323,7 +323,7 @@ def _own_tokenizer(model: nn.Module, resolved: ResolvedVersion) -> Path | None:
 
 
 def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase | None) -> int:
-    """The length that training used, else what the tokenizer allows."""
+    """Return the length that training used, else what the tokenizer allows."""
     training = (version.manifest.recipe or {}).get("training", {})
     allowed = 512 if tokenizer is None else min(tokenizer.model_max_length, 512)
     return int(training.get("max_length") or allowed)

@@ -1,4 +1,4 @@
-"""Where a text ends: at any token that the tokenizer, the base or the training of an adapter says ends one."""
+"""End a text at any token that the tokenizer, the base or the training of an adapter says ends one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ending:
-    """What ends a text: one of some tokens, or one of some marks that take several tokens to write."""
+    """Hold what ends a text: one of some tokens, or one of some marks that take several tokens to write."""
 
     tokens: frozenset[int]
     marks: tuple[str, ...]

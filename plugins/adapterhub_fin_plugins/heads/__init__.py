@@ -1,1 +1,1 @@
-"""Shipped heads, one file each."""
+"""Bring the shipped heads, one file each."""

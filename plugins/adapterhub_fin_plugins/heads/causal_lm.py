@@ -1,4 +1,4 @@
-"""Causal language modelling: documents in blocks, or conversations with a loss on the answers alone."""
+"""Model causal language: documents in blocks, or conversations with a loss on the answers alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CausalLM(CausalHead):
-    """The next token, by the base's own language-model head."""
+    """Predict the next token, by the base's own language-model head."""
 
     def check(self, config: PretrainedConfig) -> None:
         from transformers.models.auto.modeling_auto import (
@@ -44,7 +44,7 @@ class CausalLM(CausalHead):
             )
 
     def target(self, row: Mapping[str, Any]) -> None:
-        """The tokens themselves are the target."""
+        """Return None: the tokens themselves are the target."""
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
         talks = "messages" in rows.column_names
@@ -61,7 +61,7 @@ class CausalLM(CausalHead):
         return examples
 
     def _document(self, text: str, tokenizer: PreTrainedTokenizerBase, size: int) -> list[dict[str, Any]]:
-        """Blocks of one document; each begins with the last token of the one before, so that none goes unpredicted."""
+        """Return blocks of one document; each begins with the last token of the one before, so all are predicted."""
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if not ids:
             raise BadCorpus("the document is empty")
@@ -88,7 +88,7 @@ class CausalLM(CausalHead):
         return cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
     def answers(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The mean loss over each text's counted tokens, and how many they are: (rows, 2)."""
+        """Return the mean loss over each text's counted tokens, and how many they are: (rows, 2)."""
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -115,7 +115,7 @@ class CausalLM(CausalHead):
         return likelihoods
 
     def prompt(self, messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
-        """A conversation as training showed it, up to where the assistant begins to speak."""
+        """Return a conversation as training showed it, up to where the assistant begins to speak."""
         return render(messages, tokenizer, ask=True)
 
     def ending(self, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -127,12 +127,12 @@ def _mark(token: int | None) -> list[int]:
 
 
 def _example(ids: list[int]) -> dict[str, Any]:
-    """A document's tokens, each but the first predicted from those before it."""
+    """Return a document's tokens, each but the first predicted from those before it."""
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [IGNORED, *ids[1:]]}
 
 
 def _conversation(messages: Messages, tokenizer: PreTrainedTokenizerBase, size: int) -> dict[str, Any]:
-    """A conversation's tokens, of which the assistant's alone are predicted."""
+    """Return a conversation's tokens, of which the assistant's alone are predicted."""
     text, spans = answer_spans(messages, tokenizer)
     encoded = tokenizer(
         text,

@@ -1,4 +1,4 @@
-"""One label a text: Transformers' own sequence-classification models, encoders and decoders alike."""
+"""Classify a text by Transformers' own sequence-classification models, encoders and decoders alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMED = 5  # labels that one error names
 
 
 class Classify(SequenceHead):
-    """Softmax over labels, trained by cross-entropy or the focal loss."""
+    """Classify by a softmax over labels, trained by cross-entropy or the focal loss."""
 
     selects_on = "macro_f1"
 
@@ -120,7 +120,7 @@ class Classify(SequenceHead):
 
 
 def _where(rows: Dataset, label: str, count: int) -> str:
-    """How many rows have a label, and which is the first."""
+    """Count the rows that have a label, and find the first."""
     first = next(number for number, value in enumerate(rows["label"]) if str(value) == label)
     origin = f" ({rows[first]['origin']})" if "origin" in rows.column_names else ""
     return f"{'' if count == 1 else f'{count:,} rows, the first is '}row {first}{origin}"

@@ -1,4 +1,4 @@
-"""Conversations as text: the tokenizer's own template, or a plain one, and where in it the answers stand."""
+"""Write conversations as text: the tokenizer's own template, or a plain one, and where the answers stand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWER = "It is so."  # found again in what a template makes of it
 
 
 def render(messages: Messages, tokenizer: PreTrainedTokenizerBase, *, ask: bool) -> str:
-    """The text of a conversation; with `ask`, up to where the assistant begins to speak."""
+    """Return the text of a conversation; with `ask`, up to where the assistant begins to speak."""
     if tokenizer.chat_template is not None:
         return _from_template([dict(message) for message in messages], tokenizer, ask)
     end = tokenizer.eos_token or ""
@@ -50,7 +50,7 @@ def closing(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def answer_spans(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[tuple[int, int]]]:
-    """The whole text, and from which character to which each answer of the assistant reaches, its end mark included."""
+    """Return the whole text, and the span in characters of each answer of the assistant, its end mark included."""
     text = render(messages, tokenizer, ask=False)
     spans = []
     for index, message in enumerate(messages):

@@ -1,4 +1,4 @@
-"""Options of the heads, by which recipes, commands and manifests check them; importing them imports no torch."""
+"""Check the heads' options for recipes, commands and manifests; importing them imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POOLING: Final[Any] = Field(
 
 
 class ClassifyOptions(Options):
-    """Which labels there are, and what a wrong one costs."""
+    """Set which labels there are, and what a wrong one costs."""
 
     labels: tuple[str, ...] | None = Field(
         None,
@@ -47,7 +47,7 @@ class ClassifyOptions(Options):
 
 
 class CausalLMOptions(Options):
-    """How text becomes examples."""
+    """Set how text becomes examples."""
 
     packing: bool = Field(
         True,
@@ -58,7 +58,7 @@ class CausalLMOptions(Options):
 
 
 class RegressOptions(Options):
-    """What gives the figure, what a wrong one costs, and its scale."""
+    """Set what gives the figure, what a wrong one costs, and its scale."""
 
     network: Literal["linear", "mlp"] = Field(
         "linear",

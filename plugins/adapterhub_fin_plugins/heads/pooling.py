@@ -1,4 +1,4 @@
-"""What of a text's states a head on Transformers' sequence-classification models reads."""
+"""Choose which of a text's hidden states a head on a sequence classifier reads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:
 
 
 def renamed(outputs: Collection[str]) -> frozenset[str]:
-    """The parameters of a last layer, by the names that `read_mean` gives them."""
+    """Return the parameters of a last layer, by the names that `read_mean` gives them."""
     return frozenset(f"{top}.0.{rest}" for top, _, rest in (name.partition(".") for name in outputs))
 
 

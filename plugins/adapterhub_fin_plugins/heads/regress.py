@@ -1,4 +1,4 @@
-"""A figure for a text: Transformers' own sequence-classification models with one output, or a small network on it."""
+"""Estimate a number for a text: a sequence classifier with one output, or a small network on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Regress(SequenceHead):
-    """centre + scale * output, trained on standardised targets."""
+    """Estimate centre + scale * output, trained on standardised targets."""
 
     selects_on = "r2"
 
@@ -83,7 +83,7 @@ class Regress(SequenceHead):
         return read_mean(model, missing) if self.options.pooling == "mean" else missing
 
     def _put_network(self, model: PreTrainedModel) -> str:
-        """Two layers in place of the last; the name of the module they stand in."""
+        """Put two layers in place of the last; return the name of the module they stand in."""
         from torch import nn
 
         from adapterhub_fin.plugin.model_parts import outside_backbone
