@@ -378,7 +378,7 @@ def test_what_cannot_be_measured_is_one_sentence(trained: Run, encoder: Path) ->
         ahf.evaluate("acme/mine", base=encoder)
     found = ahf.evaluate("acme/mine", tiny_corpus(), split="all", base=encoder, resamples=5)
     assert found.version == taken.version and found.seen_in_training is None, "nobody knows what an import saw"
-    with pytest.raises(ahf.BadRecipe, match="there is no part 'dev'"):
+    with pytest.raises(ahf.BadRecipe, match="there is no split 'dev'"):
         ahf.evaluate("acme/mine", tiny_corpus(), split="dev", base=encoder)  # type: ignore[arg-type]
     with pytest.raises(ahf.BadRecipe, match="split"):
         ahf.evaluate("acme/mine", tiny_corpus(), overrides=["splitter.bye=time"], base=encoder)

@@ -219,7 +219,7 @@ def test_a_tensor_that_nothing_accounts_for_is_refused(kind: str, name: str, sav
 def test_a_file_without_a_change_is_told(kind: str, saved: Saved) -> None:
     folder = saved(PLANS[kind])
     retype(folder, {name: value for name, value in load_file(folder / WEIGHTS).items() if "lora" not in name})
-    with pytest.raises(ahf.NotAnAdapter, match="acme/it holds no change of any layer"):
+    with pytest.raises(ahf.NotAnAdapter, match="acme/it changes no layer"):
         open_changes(folder, "acme/it", method=method(PLANS[kind]))
 
 
@@ -232,7 +232,7 @@ def test_an_adalora_whose_parts_do_not_fit_is_told(part: str, lost: bool, saved:
     given = tensors.pop(name)
     retype(folder, tensors if lost else tensors | {name: given.repeat(2, 2)})
     said = f"has no {name}: save" if lost else "has A, B and E of base_model.model.deep.0 in the shapes"
-    with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be taken apart: .* {said}"):
+    with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be read as low-rank matrices: .* {said}"):
         open_changes(folder, "acme/it", method=method(PLANS["adalora"]))
 
 
@@ -248,7 +248,9 @@ def test_an_adalora_whose_parts_do_not_fit_is_told(part: str, lost: bool, saved:
 def test_an_adalora_whose_scale_is_none_is_told(changes: dict[str, Any], said: str, saved: Saved) -> None:
     folder = saved(PLANS["adalora"])
     rewrite(folder, changes)
-    with pytest.raises(ahf.NotAnAdapter, match=f"acme/it can't be taken apart: adapter_config.json says that {said}"):
+    with pytest.raises(
+        ahf.NotAnAdapter, match=f"acme/it can't be read as low-rank matrices: adapter_config.json says that {said}"
+    ):
         open_changes(folder, "acme/it", method=method(PLANS["adalora"]))
     with pytest.raises(ahf.NotAnAdapter, match=said):
         ahf.import_folder(folder, "acme/it", base="acme/base")

@@ -150,7 +150,9 @@ def _head(version: Version) -> Head:
     if head is None:
         raise BadRecipe(f"{version.reference} has no head, and so no predictions to measure: train one, or use embed")
     if not metrics_for(head.name):
-        raise BadRecipe(f"no metric is offered for the head {head.name} of {version.reference}: install a plugin's")
+        raise BadRecipe(
+            f"no installed plugin has a metric for the head {head.name} of {version.reference}: install one"
+        )
     return head
 
 
@@ -176,7 +178,7 @@ class _EvaluationRows:
 
 def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: SplitName) -> _EvaluationRows:
     if split not in (*SPLITS, "all"):
-        raise BadRecipe(f"there is no part {split!r}: choose {', '.join(SPLITS)} or all")
+        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
     table = read_rows(choice, head).table
     indices = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).row_indices[split]
     digest = corpus_digest(table)

@@ -112,7 +112,7 @@ class _Folding:
         quantization = self.base.quantization
         if quantization is None:
             if into is not None:
-                raise Unsupported(f"{self.whose} was not trained on a quantized base: leave out into")
+                raise Unsupported(f"{self.whose} was not trained on a quantized base: leave out --into (into=...)")
             return None
         dtype = self.base.weight_probe.dtype if self.base.weight_probe else "float32"
         try:

@@ -67,8 +67,8 @@ def _check_alike(config: PretrainedConfig, origin: PretrainedConfig) -> None:
     ignored = VOLATILE | {key for key in {*one, *other} if any(part in key for part in TRAINING_ALONE)}
     if differing := sorted(key for key in {*one, *other} - ignored if one.get(key) != other.get(key)):
         raise WrongBase(
-            f"the tuned model and its base are configured apart in {', '.join(differing)}, so that no change of "
-            "weights makes one the other: name the base that it was tuned from"
+            f"the tuned model and its base have different settings ({', '.join(differing)}), so their weights can't be "
+            "compared: name the base that it was tuned from"
         )
 
 

@@ -109,7 +109,7 @@ class StoredChanges(ABC):
         Raises NotAnAdapter for an adapter without changes, and BadMerge for a tensor that belongs to neither.
         """
         if not self.parameters:
-            raise NotAnAdapter(f"{self.called} holds no change of any layer, which no PEFT adapter does: save it again")
+            raise NotAnAdapter(f"{self.called} changes no layer, so it is no PEFT adapter: save it again")
         for name, info in header.items():
             bare = name.removeprefix(PREFIX)
             if name in factors:
@@ -177,7 +177,7 @@ class _LoraFolder(StoredChanges):
                 "save it again"
             )
         if b[1] != a[0]:
-            raise BadMerge(f"{self.called} can't be merged: {module} is a convolution in groups, whose factors are too")
+            raise BadMerge(f"{self.called} can't be merged: {module} is a grouped convolution")
         if down.endswith("lora_embedding_A"):
             parameter = AdaptedParameter(module, "embedding", (a[1], b[0]))
         else:
@@ -272,7 +272,7 @@ def _config(path: Path, called: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise NotAnAdapter(f"{CONFIG} of {called} is not JSON ({error}): save it again") from error
     if not isinstance(config, dict):
-        raise NotAnAdapter(f"{CONFIG} of {called} holds no names with values: save it again")
+        raise NotAnAdapter(f"{CONFIG} of {called} is not a JSON object: save it again")
     return config
 
 
@@ -280,7 +280,9 @@ def _factors(folder: Path, called: str, stored: StoredMethod) -> LoraFactors:
     try:
         description = extensions().get(Method, stored.name)
     except UnknownName as error:
-        raise BadMerge(f"{called} was made by the method {stored.name!r}, whose plugin is not here: {error}") from error
+        raise BadMerge(
+            f"{called} was made by the method {stored.name!r}, whose plugin is not installed: {error}"
+        ) from error
     if "additive_low_rank" in description.traits:
         factors = _call_method(build_plugin(Method, stored.name, stored.options), folder, called, stored.name)
         if factors is not None:
@@ -295,7 +297,7 @@ def _call_method(method: MethodImplementation, folder: Path, called: str, name: 
     try:
         return method.to_lora_factors(folder)
     except (BadMerge, NotAnAdapter) as error:
-        raise type(error)(f"{called} can't be taken apart: {error}") from error
+        raise type(error)(f"{called} can't be read as low-rank matrices: {error}") from error
     except AdapterHubError:
         raise
     except Exception as error:
@@ -304,6 +306,6 @@ def _call_method(method: MethodImplementation, folder: Path, called: str, name: 
 
 def _dtype(name: str, called: str, tensor: str) -> torch.dtype:
     if name not in FLOAT_DTYPES:
-        raise BadMerge(f"{called} holds {tensor} as {name}, which is not computed with here: save it in float32")
+        raise BadMerge(f"{called} holds {tensor} as {name}, which can't be merged: save it in float32")
     dtype: torch.dtype = getattr(torch, FLOAT_DTYPES[name])
     return dtype

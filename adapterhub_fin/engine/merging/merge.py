@@ -126,7 +126,7 @@ def merge(
 
 def _check_arguments(into: str | None, dry_run: bool, check: bool) -> None:
     if check and dry_run:
-        raise BadMerge("a merge that is only tried can't be measured: leave out the check, or the dry run")
+        raise BadMerge("a dry run stores nothing that could be evaluated: leave out check or dry_run")
     if into is not None:
         check_name(into)
     elif not dry_run:

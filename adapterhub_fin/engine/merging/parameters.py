@@ -36,6 +36,6 @@ def check_one_lora(parameters: Mapping[str, AdaptedParameter]) -> None:
     kinds = {parameter.kind: name for name, parameter in parameters.items()}
     if "bias" in kinds and "embedding" in kinds:
         raise BadMerge(
-            f"{kinds['bias']} and {kinds['embedding']} can't stand in one LoRA: PEFT has no lora_bias with an "
+            f"{kinds['bias']} and {kinds['embedding']} can't be in one LoRA: PEFT has no lora_bias with an "
             "embedding; merge adapters without one of them"
         )

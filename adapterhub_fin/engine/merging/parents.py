@@ -160,7 +160,7 @@ def _same_base(one: ResolvedParent, other: ResolvedParent) -> str | None:
             )
         return None
     if a.repository is None or a.repository != b.repository:
-        raise _other_base(one, other, "another id, and no weights that were read to compare")
+        raise _other_base(one, other, "another id, and no fingerprint to compare")
     if None not in (a.revision, b.revision) and a.revision != b.revision:
         raise _other_base(one, other, f"another revision ({a.revision} and {b.revision})")
     return None

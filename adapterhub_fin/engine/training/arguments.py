@@ -36,7 +36,7 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
     if training.recompute and not method.checkpointing:
         raise BadRecipe(f"training.recompute does not go with the method {name}, whose cache it would throw away")
     if training.trackers and (missing := sorted(set(training.trackers) - set(_trackers()))):
-        raise BadRecipe(f"training.trackers names {missing[0]}, which is not installed here, or not known: install it")
+        raise BadRecipe(f"training.trackers names {missing[0]}, which is unknown or not installed: install it")
     if training.neftune is not None and method.num_virtual_tokens:
         raise BadRecipe(f"training.neftune adds noise to embeddings, where the method {name} puts its prompt: drop one")
 

@@ -295,7 +295,7 @@ def _warn_of_late_base(recipe: Recipe, plan: Sequence[Planned]) -> None:
             else "has no known end (set base.knowledge_end)"
         )
         log.warning(
-            "the base %s: of %d windows, %d are found on their own dates only with include_base=False",
+            "the base %s: of %d windows, %d are resolved as of their own dates only with include_base=False",
             until,
             len(plan),
             len(late),

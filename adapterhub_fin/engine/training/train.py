@@ -155,7 +155,7 @@ def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any
 def require_name(recipe: Recipe) -> Recipe:
     """Return the recipe. Raises BadRecipe where it has no name for its version."""
     if recipe.name is None:
-        raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, as in --set name=acme/tone")
+        raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, such as --set name=acme/tone")
     return recipe
 
 
