@@ -18,6 +18,7 @@ class Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes. Fails with a usage error for text that isn't a size."""
         if isinstance(value, int):
             return value
         text = value.strip().upper()
@@ -34,6 +35,7 @@ class Duration(click.ParamType[timedelta]):
     name = "time"
 
     def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the length of time. Fails with a usage error for text that isn't one, or a day in the past."""
         if isinstance(value, timedelta):
             return value
         number, unit = value[:-1], value[-1:]

@@ -42,6 +42,7 @@ class Bench:
 
     @cached_property
     def registry(self) -> Registry:
+        """Return the bench's own registry."""
         return Registry(self.folder / "registry")
 
     def base(self, seed: int = 0) -> Path:
@@ -62,6 +63,7 @@ class Bench:
         }
 
     def train(self, name: str, **training: Any) -> Run:
+        """Train the recipe `name` and return its run."""
         from adapterhub_fin.engine.training.train import train
 
         return train(self.recipe(name, **training), registry=self.registry)

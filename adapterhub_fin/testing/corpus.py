@@ -38,6 +38,7 @@ class CorpusContract(DescriptionContract):
 
     @pytest.fixture
     def rows(self, tmp_path: Path) -> Rows:
+        """Return the corpus's rows."""
         return self._load(tmp_path)
 
     def test_license_and_source_are_stated(self) -> None:

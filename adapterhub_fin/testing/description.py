@@ -35,6 +35,7 @@ class DescriptionContract:
 
     @property
     def description(self) -> Description:
+        """Return the plugin's description. Raises UnknownName if it isn't installed."""
         return extensions().get(self.kind, self.name)
 
     def options_for(self, folder: Path) -> Mapping[str, Any]:

@@ -38,6 +38,7 @@ class HeadContract(AtTheBench):
 
     @pytest.fixture(params=["encoder", "decoder"])
     def trained(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+        """Return the head trained on each kind of base that it fits."""
         if request.param not in self.bases:
             pytest.skip(f"{self.name} is not for a {request.param}")
         contract = type(self)  # stored there, so that its tests share one training for each base

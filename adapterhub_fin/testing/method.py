@@ -35,14 +35,17 @@ class Trained:
 
     @cached_property
     def run(self) -> Run:
+        """Train the first run."""
         return self.bench.train("first")
 
     @cached_property
     def again(self) -> Run:
+        """Train the second run, with the same seed."""
         return self.bench.train("again")
 
     @cached_property
     def still(self) -> Run:
+        """Train the run with a learning rate too small to change a weight."""
         return self.bench.train("still", learning_rate=NO_LEARNING)
 
 
@@ -55,6 +58,7 @@ class MethodContract(AtTheBench):
 
     @pytest.fixture
     def trained(self, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+        """Return the method's runs, shared by the tests of the class."""
         # Stored on the class, so that its tests share three trainings: pytest's own scopes differ between releases.
         contract = type(self)
         if "_trained" not in vars(contract):
@@ -67,6 +71,7 @@ class MethodContract(AtTheBench):
 
     @property
     def traits(self) -> tuple[str, ...]:
+        """Return the traits that the method's description declares."""
         return self.description.traits  # type: ignore[attr-defined,no-any-return]
 
     def test_only_the_adapter_and_the_head_learn(self, trained: Trained) -> None:

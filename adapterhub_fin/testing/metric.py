@@ -1,4 +1,4 @@
-"""What a metric must keep: a pure function, best where every answer is right, and indifferent to the order of rows."""
+"""Test that a metric is pure, best for correct predictions, and independent of the order of the rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = 40
 
 
 class MetricContract(DescriptionContract):
-    """Inherit it and name the metric, which measures classifications or regressions."""
+    """Test a metric of classification or regression: inherit this and name the metric."""
 
     kind = Metric
 
@@ -25,7 +25,7 @@ class MetricContract(DescriptionContract):
         return score
 
     def _answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return (ROWS,) of truth and of answers, some of which are wrong, of the kind that the metric measures."""
+        """Return (ROWS,) of truth and of predictions, some of them wrong, of the kind that the metric measures."""
         import numpy as np
 
         assert isinstance(self.description, Metric)

@@ -26,10 +26,12 @@ class StoreContract(DescriptionContract):
 
     @pytest.fixture
     def uri(self, tmp_path: Path) -> str:
+        """Return an empty address of the store; a contract must override this."""
         raise NotImplementedError("give the fixture uri: an empty address in the store, such as desk:///tmp/acme/tone")
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> StoreImplementation:
+        """Return the store, built from its options."""
         options = self.description.load_options().model_validate(dict(self.options_for(tmp_path)))
         store: StoreImplementation = self.description.load()(options)
         return store

@@ -96,6 +96,7 @@ class TinyTone(CorpusImplementation):
     def __init__(self, options: Any) -> None: ...
 
     def load(self) -> Rows:
+        """Return the 48 rows."""
         from datasets import Dataset
 
         return Rows(Dataset.from_list([_row(*pair) for pair in enumerate((f, t) for f in FIRMS for t in TONES)]))

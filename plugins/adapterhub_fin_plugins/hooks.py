@@ -26,6 +26,7 @@ PROMPTS = frozenset(["cartridge", "cpt", "multitask-prompt-tuning", "p-tuning", 
 
 @hookimpl
 def ahf_methods() -> Iterable[Method]:
+    """Return the shipped methods, with one for each of PEFT's types."""
     return [
         Method(
             name="lora",
@@ -95,6 +96,7 @@ def _peft_type(name: str) -> Method:
 
 @hookimpl
 def ahf_heads() -> Iterable[Head]:
+    """Return the shipped heads."""
     return [
         Head(
             name="classify",
@@ -128,6 +130,7 @@ def ahf_heads() -> Iterable[Head]:
 
 @hookimpl
 def ahf_bases() -> Iterable[Base]:
+    """Return the bases that can be used by name."""
     return [
         Base(
             name="minilm",
@@ -163,6 +166,7 @@ def _chronobert(year: int) -> Base:
 
 @hookimpl
 def ahf_corpora() -> Iterable[Corpus]:
+    """Return the shipped corpora."""
     return [
         Corpus(
             name="fiqa",
@@ -225,6 +229,7 @@ def ahf_corpora() -> Iterable[Corpus]:
 
 @hookimpl
 def ahf_mergers() -> Iterable[Merger]:
+    """Return the shipped mergers."""
     return [
         Merger(
             name="linear",
@@ -366,6 +371,7 @@ LOWER_IS_BETTER = ("mse", "mae", "loss", "perplexity")
 
 @hookimpl
 def ahf_metrics() -> Iterable[Metric]:
+    """Return the shipped metrics."""
     return [
         Metric(
             name=name,
@@ -381,6 +387,7 @@ def ahf_metrics() -> Iterable[Metric]:
 
 @hookimpl
 def ahf_stores() -> Iterable[StoreKind]:
+    """Return the shipped stores."""
     return [
         StoreKind(
             name="hf",

@@ -34,6 +34,7 @@ class Fiqa(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus for a file that is missing or isn't FiQA's task 1."""
         with prefix_errors("fiqa"):
             rows = [row for path, split in self._files() for row in self._rows(path, split)]
         targets: dict[str, set[float]] = defaultdict(set)

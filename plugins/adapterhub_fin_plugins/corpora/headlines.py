@@ -18,6 +18,7 @@ class Headlines(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        """Return the generated rows. Raises ValueError if no weekday lies between the two dates."""
         options = self.options
         rows = [asdict(row) for row in generate(options.rows, options.seed, options.start, options.end)]
         return Rows(Dataset.from_list(rows))

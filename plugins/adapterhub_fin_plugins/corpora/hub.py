@@ -25,6 +25,7 @@ class Hub(CorpusImplementation):
         self.source = options.id or str(options.path)
 
     def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus if the data set can't be reached or read, or has no rows."""
         with prefix_errors("hub"):
             with self._explain_errors():
                 builder = self._builder()

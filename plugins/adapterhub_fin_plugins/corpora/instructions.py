@@ -23,6 +23,7 @@ class Instructions(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus, naming the line, for a file or a conversation that can't be used."""
         with prefix_errors("instructions"):
             records = read_records(self.options.path)
             notes: dict[str, int] = {}

@@ -33,6 +33,7 @@ class PhraseBank(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus for a file that can't be read or a line without a sentence and a label."""
         path = self.options.path.expanduser()
         path = path / FILES[self.options.agreement] if path.is_dir() else path
         labels: dict[str, set[str]] = defaultdict(set)

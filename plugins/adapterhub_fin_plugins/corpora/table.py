@@ -15,5 +15,6 @@ class Table(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus, naming the line and the column, for what can't be used."""
         with prefix_errors("table"):
             return corpus_rows(read_records(self.options.path), self.options)

@@ -40,6 +40,7 @@ class Text(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus for a document without text or, with `dates`, without a date."""
         notes: dict[str, int] = {}
         with prefix_errors("text"):
             documents, other_files = self._documents()

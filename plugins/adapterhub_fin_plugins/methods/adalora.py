@@ -36,6 +36,7 @@ class AdaLora(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a PEFT configuration states. Raises NotAnAdapter without a valid rank and alpha."""
         _rank(config, "init_r", 12)  # without a rank and an alpha the scale is unknown, and the adapter unusable
         _alpha(config)
         names = {"initial_rank": "init_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "interval": "deltaT"}
@@ -48,6 +49,7 @@ class AdaLora(PeftMethod):
         return options
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+        """Return PEFT's AdaLoraConfig."""
         from peft import AdaLoraConfig
 
         return AdaLoraConfig(
@@ -63,6 +65,7 @@ class AdaLora(PeftMethod):
         )
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
+        """Attach the adapter with the ranks that its configuration records."""
         wrapped = super().rebuild(model, site, folder)
         config = peft_model(wrapped).peft_config[site.adapter_name]
         for name, mask in (config.rank_pattern or {}).items():
@@ -72,6 +75,7 @@ class AdaLora(PeftMethod):
         return wrapped
 
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
+        """Return the adapter's tensors without pruned entries."""
         config = peft_model(model).peft_config[adapter_name]
         pattern = config.rank_pattern
         if config.inference_mode:  # the layers are already pruned, and PEFT would prune them again
@@ -82,6 +86,7 @@ class AdaLora(PeftMethod):
             config.rank_pattern = pattern  # reading the tensors renames its keys
 
     def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
+        """Return PEFT's configuration with a rank pattern that names no adapter."""
         config = super().plain_config(model, adapter_name)
         pattern = config[RANKS] or {}
         return config | {RANKS: {name.replace(f".{adapter_name}", ""): mask for name, mask in pattern.items()} or None}
@@ -109,6 +114,7 @@ class AdaLora(PeftMethod):
         return LoraFactors(changes, frozenset(parts))
 
     def callbacks(self, model: nn.Module, adapter_name: str, total_steps: int) -> Sequence[TrainerCallback]:
+        """Return the callback that prunes after each step. Raises BadRecipe if the run has no steps to prune in."""
         config = peft_model(model).peft_config[adapter_name]
         config.total_step = total_steps
         config.tinit, config.tfinal = int(self.options.warmup * total_steps), int(self.options.settle * total_steps)
@@ -136,6 +142,7 @@ class AdaLora(PeftMethod):
         return penalty
 
     def training_state(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
+        """Return the weights, the allocator's averages and the rank pattern, for a checkpoint."""
         import torch
 
         allocator = peft_model(model).base_model.rankallocator
@@ -146,6 +153,7 @@ class AdaLora(PeftMethod):
         return state | {f"{RANKS}/{name}": torch.tensor(mask) for name, mask in pattern.items()}
 
     def resume(self, model: nn.Module, adapter_name: str, state: Mapping[str, Tensor]) -> None:
+        """Restore a checkpoint's weights, averages and rank pattern."""
         allocation: dict[str, dict[str, Tensor]] = {kind: {} for kind in (*AVERAGES, RANKS)}
         weights = {}
         for name, value in state.items():

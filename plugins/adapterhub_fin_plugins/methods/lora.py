@@ -36,6 +36,7 @@ class Lora(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a PEFT configuration of LoRA states."""
         names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "rslora": "use_rslora"}
         options = stated(config, {**names, "dora": "use_dora"})
         if isinstance(targets := config.get("target_modules"), list):
@@ -47,6 +48,7 @@ class Lora(PeftMethod):
         return options
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+        """Return PEFT's LoraConfig."""
         from peft import LoraConfig
 
         return LoraConfig(
@@ -60,6 +62,10 @@ class Lora(PeftMethod):
         )
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
+        """Attach LoRA to the matching layers and initialize it.
+
+        Raises BadRecipe if the init needs training batches and there are none, or if a layer is too small for it.
+        """
         init = getattr(self.options, "init", "default")
         if init == "default":
             return super().attach(model, site)
@@ -105,6 +111,7 @@ class Lora(PeftMethod):
                 )
 
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
+        """Return the adapter's tensors; after an init that changes the base, those of the difference to it."""
         current = super().tensors(model, adapter_name)
         start = self.starts.get(adapter_name)
         if start is None:
@@ -112,6 +119,7 @@ class Lora(PeftMethod):
         return {name: _difference(name, value.detach(), start.get(name)) for name, value in current.items()}
 
     def plain_config(self, model: nn.Module, adapter_name: str) -> dict[str, Any]:
+        """Return PEFT's configuration of the tensors that `tensors` returns."""
         config = super().plain_config(model, adapter_name)
         if adapter_name in self.starts:
             factor = math.sqrt(2) if config["use_rslora"] else 2

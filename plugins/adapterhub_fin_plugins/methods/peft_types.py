@@ -55,6 +55,7 @@ class PeftType(PeftMethod):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a configuration's fields that the options may set."""
         fields = cls._fields()
         return {name: value for name, value in config.items() if name in fields and value is not None}
 
@@ -71,6 +72,7 @@ class PeftType(PeftMethod):
         return fields - SETTLED
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
+        """Raise BadRecipe for a type that recipes can't train, and for a prompt on an encoder-decoder base."""
         if self.type_name in NOT_TRAINABLE:
             raise BadRecipe(f"{self._name()} can't be trained from a recipe: {NOT_TRAINABLE[self.type_name]}")
         if self.num_virtual_tokens and config.is_encoder_decoder:
@@ -79,6 +81,10 @@ class PeftType(PeftMethod):
             )
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+        """Return PEFT's configuration.
+
+        Raises BadRecipe for values that PEFT refuses, and PluginError for a package that is not installed.
+        """
         import peft
 
         kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings

@@ -30,6 +30,7 @@ class PromptMethod(PeftMethod):
         return {"tokens": config.get("num_virtual_tokens")}
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
+        """Raise BadRecipe for an encoder-decoder base."""
         if config.is_encoder_decoder:
             raise BadRecipe(
                 "prompt methods support encoders and decoders, and the base is an encoder-decoder: use lora"

@@ -19,6 +19,7 @@ class QLora(Lora):
     """Attach LoRA in full precision to a base whose linear layers bitsandbytes stores in four bits."""
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
+        """Raise BadRecipe for a base that is already quantized."""
         quantized = getattr(config, "quantization_config", None)
         if quantized is not None:
             raise BadRecipe(
@@ -27,6 +28,7 @@ class QLora(Lora):
             )
 
     def loading(self) -> Mapping[str, Any]:
+        """Return the arguments of from_pretrained that load the base in four bits."""
         import torch
         from transformers import BitsAndBytesConfig
 

@@ -29,6 +29,7 @@ class HubStore(StoreImplementation):
     def publish(
         self, version: Version, uri: str, *, private: bool = False, create: bool = True, dry_run: bool = False
     ) -> Published:
+        """Publish a version under the next free number. Raises BadReference for a URI with a revision, and HubError."""
         reference = _reference(uri)
         if reference.revision is not None:
             raise BadReference(
@@ -43,6 +44,7 @@ class HubStore(StoreImplementation):
 
     @contextmanager
     def fetch(self, uri: str, weights: Sequence[str]) -> Iterator[Incoming]:
+        """Yield a version or a third party's adapter, downloaded. Raises NotFound and HubError."""
         reference = _reference(uri)
         repository = HubRepository(self.hub, reference.repository)
         resolved = repository.resolve(reference.revision)
@@ -50,9 +52,11 @@ class HubStore(StoreImplementation):
         yield repository.foreign(resolved, weights) if manifest is None else repository.version(resolved, manifest)
 
     def versions(self, uri: str) -> Sequence[RemoteVersion]:
+        """Return the versions at a URI, without downloading their files. Raises HubError."""
         return listing.versions(self.hub, listing.HubLocation.parse(uri))
 
     def foreign(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
+        """Return at most `limit` adapters without a manifest whose names match the words. Raises HubError."""
         models = listing.foreign(self.hub, listing.HubLocation.parse(uri), words, limit)
         return [_foreign(model) for model in models]
 

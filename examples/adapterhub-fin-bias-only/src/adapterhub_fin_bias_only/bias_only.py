@@ -28,6 +28,7 @@ class Shifts(nn.Module):
         self.active: str | None = None
 
     def forward(self, output: Tensor) -> Tensor:
+        """Return the output plus the active adapter's shift."""
         return output + self.by_adapter[self.active] if self.active in self.by_adapter else output
 
 
@@ -41,6 +42,7 @@ class HeadCopies(nn.Module):
         self.active: str | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the copy of the active adapter, or the original module."""
         module = self.by_adapter[self.active] if self.active in self.by_adapter else self.original  # noqa: SIM401 - has no get
         return module(*args, **kwargs)
 
@@ -52,6 +54,7 @@ class BiasOnly(MethodImplementation):
         self.options = options
 
     def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
+        """Attach zero shifts to the matching layers. Raises BadRecipe if no layer matches."""
         linear = [name for name, module in _unwrapped(model).named_modules() if isinstance(module, nn.Linear)]
         body = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in site.modules_to_save)]
         layers = [name for name in body if fnmatchcase(name, self.options.layers)]
@@ -62,6 +65,7 @@ class BiasOnly(MethodImplementation):
         return model
 
     def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
+        """Attach the shifts and head modules of a stored adapter, still without its weights."""
         stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         self._add(model, site.adapter_name, stored["layers"], stored["head_modules"], trainable=False)
         return model
@@ -86,6 +90,7 @@ class BiasOnly(MethodImplementation):
         self.activate(model, adapter_name)
 
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:
+        """Return the shifts and the head's tensors of an adapter by name."""
         tensors: dict[str, Tensor] = {}
         for name, part in _parts(model, adapter_name):
             if isinstance(part, Shifts):
@@ -97,6 +102,7 @@ class BiasOnly(MethodImplementation):
         return tensors
 
     def write_config(self, model: nn.Module, adapter_name: str, folder: Path) -> None:
+        """Write the names of the adapted layers and head modules."""
         parts = list(_parts(model, adapter_name))
         config = {
             "layers": [name for name, part in parts if isinstance(part, Shifts)],
@@ -105,6 +111,7 @@ class BiasOnly(MethodImplementation):
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def activate(self, model: nn.Module, adapter_name: str) -> None:
+        """Make an adapter the one that the model runs."""
         for module in model.modules():
             if isinstance(module, Shifts | HeadCopies):
                 module.active = adapter_name

@@ -24,6 +24,7 @@ class EarningsNotes(CorpusImplementation):
         self.options = options
 
     def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus for a file that can't be read, or a row without a date and a time zone."""
         source = self.options.path or files(__package__).joinpath("earnings_notes.csv")
         try:
             text = source.read_text(encoding="utf-8")

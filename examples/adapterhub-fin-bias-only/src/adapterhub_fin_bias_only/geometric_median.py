@@ -22,6 +22,7 @@ class GeometricMedian(MergerImplementation):
         self.steps = options.steps
 
     def merge(self, changes: Tensor, weights: Tensor, generator: Generator) -> Tensor:
+        """Return the median (m, n) of changes (K, m, n). Raises BadMerge for a negative weight."""
         if bool((weights < 0).any()):
             raise BadMerge("geometric-median supports no negative weights; use linear")
         share = weights / weights.sum()

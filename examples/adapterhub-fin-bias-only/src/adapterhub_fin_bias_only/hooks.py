@@ -11,6 +11,7 @@ HERE = "adapterhub_fin_bias_only"
 
 @hookimpl
 def ahf_methods() -> Iterable[Method]:
+    """Return this package's method."""
     return [
         Method(
             name="bias-only",
@@ -23,6 +24,7 @@ def ahf_methods() -> Iterable[Method]:
 
 @hookimpl
 def ahf_corpora() -> Iterable[Corpus]:
+    """Return this package's corpus."""
     return [
         Corpus(
             name="earnings-notes",
@@ -37,6 +39,7 @@ def ahf_corpora() -> Iterable[Corpus]:
 
 @hookimpl
 def ahf_mergers() -> Iterable[Merger]:
+    """Return this package's merger."""
     return [
         Merger(
             name="geometric-median",
