@@ -51,7 +51,7 @@ def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
 
 def _entry(choice: BaseChoice) -> Base | None:
     bases = extensions().all(Base)
-    return bases.get(choice.id or "") or next((each for each in bases.values() if each.repository == choice.id), None)
+    return bases.get(choice.id or "") or next((base for base in bases.values() if base.repository == choice.id), None)
 
 
 def repository_of(choice: BaseChoice) -> str | None:
