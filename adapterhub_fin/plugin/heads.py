@@ -43,7 +43,7 @@ Messages = Sequence[Mapping[str, str]]  # one conversation: mappings with `role`
 
 @dataclass(frozen=True)
 class Prediction:
-    """Classify one text; `scores` are probabilities by label and sum to one."""
+    """Hold the class of one text; `scores` are probabilities by label and sum to one."""
 
     label: str
     score: float
@@ -52,14 +52,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimate a number for one text, in the units of the training rows' target."""
+    """Hold a number for one text, in the units of the training rows' target."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Score one text by a language model: mean loss a token (nats), its exponential, and the tokens counted."""
+    """Hold a language model's loss on one text: mean a token (nats), its exponential, and the tokens counted."""
 
     loss: float
     perplexity: float

@@ -44,6 +44,7 @@ def bare(module: nn.Module) -> nn.Module:
 
 
 def input_embedding(model: nn.Module) -> Tensor | None:
+    """Return the matrix of the input embedding, (tokens, hidden), if the model has one."""
     return weight_of(model_part(model, "get_input_embeddings"))
 
 
@@ -57,6 +58,7 @@ def model_part(model: nn.Module, getter: str) -> Any:
 
 
 def weight_of(module: Any) -> Tensor | None:
+    """Return a module's own weight, also under an adapter; None of anything without one."""
     weight = getattr(bare(module), "weight", None) if isinstance(module, torch.nn.Module) else None
     return weight if isinstance(weight, torch.Tensor) else None
 

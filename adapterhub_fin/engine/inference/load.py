@@ -172,6 +172,7 @@ class ResolvedVersion:
 def find_version(
     reference: str, registry: Registry | None, as_of: AsOf, include_base: bool, lock: str | Path | None
 ) -> ResolvedVersion:
+    """Find the version, download it where it isn't here, and verify its files; no weight is read."""
     registry, version = located(reference, registry, as_of, include_base, lock)
     folder = registry.path(version.reference)
     return ResolvedVersion(registry, version, folder, *_plugins(version))
@@ -261,7 +262,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
 def base_source(
     resolved: ResolvedVersion, base: str | Path | None, download: bool
 ) -> tuple[BaseChoice, bases.BaseSource]:
-    """The base that was asked for, or the recorded one: by its id, else where its pin was last seen on this machine."""
+    """Find the base that was given, or the recorded one: by its id, else where it was last seen on this machine."""
     if base is not None:
         choice = BaseChoice.read(base)
         return choice, bases.find_base(choice, download=download)
