@@ -20,7 +20,7 @@ README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "first_adapter.md"
 PLUGIN = ROOT / "docs" / "how-to" / "write_a_plugin.md"
 BLOCK = re.compile(
-    r"(?:[Ss]ave as `(?P<file>[\w./]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
+    r"(?:[Ss]ave\s+as\s+`(?P<file>[\w./]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
 )
 
 
