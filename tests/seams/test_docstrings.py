@@ -15,15 +15,15 @@ VERBS = frozenset(
     re.findall(
         r"\w+",
         """
-    Accept Activate Add Advance Allocate Answer Append Apply Ask Assign Attach Begin Bring Build Cache Call Change Check
-    Choose Close Collect Commit Compare Compile Complete Compute Concatenate Convert Copy Correct Count Create Decode
-    Delete Describe Digest Divide Do Download Draw Drop Elect Embed Enter Estimate Evaluate Exclude Exit Export Extract
-    Find Finish Flush Forget Format Free Generate Give Hold Import Index Insert Join Keep Label Leave Let Lift Limit
-    List Load Lock Log Make Map Mark Measure Merge Move Multiply Name Normalise Open Parse Pass Pause Pool Predict
-    Prefix Prepare Print Publish Pull Put Raise Read Rebuild Receive Record Redirect Refuse Register Release Remember
-    Remove Rename Repair Replace Report Reserve Reset Resize Resolve Return Revoke Rewind Rewrite Run Save Say Search
-    Send Serve Set Share Show Sign Split Start Stop Store Sync Tag Take Tell Tie Train Translate Turn Use Verify Wait
-    Warn Withdraw Write Yield
+    Accept Activate Add Advance Allocate Answer Append Apply Ask Assign Attach Begin Bring Build Cache Call Change
+    Check Choose Close Collect Commit Compare Compile Complete Compute Concatenate Convert Copy Correct Count Create
+    Decode Delete Describe Digest Divide Do Download Draw Drop Elect Embed Enter Estimate Evaluate Exclude Exit Export
+    Extract Find Finish Flush Forget Format Free Generate Give Hold Import Index Insert Join Keep Label Leave Let Lift
+    Limit List Load Lock Log Make Map Mark Measure Merge Move Multiply Name Normalise Open Parse Pass Pause Pool
+    Predict Prefix Prepare Print Publish Pull Put Raise Read Rebuild Receive Record Redirect Refuse Register Release
+    Remember Remove Rename Repair Replace Report Reserve Reset Resize Resolve Restore Return Revoke Rewind Rewrite Run
+    Save Say Search Send Serve Set Share Show Sign Split Start Stop Store Sync Tag Take Tell Tie Train Translate Turn
+    Use Verify Wait Warn Withdraw Write Yield
     """,
     )
 )  # a new verb is welcome; "What", "The" and "Whether" are not
