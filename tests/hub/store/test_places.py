@@ -204,7 +204,7 @@ def test_publish_and_pull_on_the_command_line(run_ahf: Ahf, at_hub: Any, name: s
     assert code == 0 and "adapter_model.safetensors" in out
     assert run_ahf("publish", name, "--to", f"hf://{name}")[1].strip() == f"hf://{name}@v1"
     code, out, err = run_ahf("publish", name, "--to", f"hf://{name}")
-    assert (code, out.strip()) == (0, f"hf://{name}@v1") and "there already" in err
+    assert (code, out.strip()) == (0, f"hf://{name}@v1") and "already published" in err
     told = json.loads(run_ahf("publish", name, "--to", f"hf://{name}", "--json")[1])
     assert (told["at"], told["digest"], told["is_new"]) == (f"hf://{name}@v1", version.digest, False)
     assert run_ahf("pull", f"hf://{name}", "--as", "desk/tone")[1].strip() == "desk/tone@1"
