@@ -237,7 +237,7 @@ def test_lines_of_a_commit_are_held_to_a_few_megabytes(tmp_path: Path) -> None:
 
     reader = ndjson.CommitReader(lambda: BlobWriter(tmp_path), 1000)
     line = b'{"key": "deletedFile", "value": {"path": "%s"}}\n' % (b"x" * 100_000)
-    with pytest.raises(HubError, match="beside its files"):
+    with pytest.raises(HubError, match="without its files"):
         for _ in range(100):
             reader.feed(line)
     reader.close()

@@ -86,7 +86,7 @@ class CommitReader:
             self._content = _Base64(self._file, self._limit)
             return view[consumed:]
         if len(self._rest) > LINE:
-            raise bad_request(f"a line of the commit has more than {LINE} bytes beside its content: make it shorter")
+            raise bad_request(f"a line of the commit has more than {LINE} bytes without its content: make it shorter")
         if end < 0:
             return view[len(piece) :]
         self._end()
@@ -116,7 +116,7 @@ class CommitReader:
             return
         self._size += len(line)
         if self._size > LINES:
-            raise bad_request(f"a commit has more than {LINES} bytes beside its files: push fewer of them at once")
+            raise bad_request(f"a commit has more than {LINES} bytes without its files: push fewer of them at once")
         if file is not None:
             file.finish()  # closed, since a commit may have many files
         try:

@@ -205,7 +205,7 @@ class WriteLocks:
 
 def _check_room(count: int, what: str) -> None:
     if count >= REFS:
-        raise bad_request(f"a repository has {REFS} {what} at most beside those of its versions: delete one first")
+        raise bad_request(f"a repository has {REFS} {what} at most besides those of its versions: delete one first")
 
 
 def _check(name: str) -> None:
