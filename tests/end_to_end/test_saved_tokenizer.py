@@ -46,7 +46,7 @@ def test_a_load_reads_as_the_tokenizer_that_was_given(change: str, encoder: Path
 
 def test_what_is_no_tokenizer_is_refused_before_anything_is_stored(encoder: Path) -> None:
     for wrong, error, said in (
-        ({"input_ids": []}, ahf.BadRecipe, "tokenizer is a dict: give one of Transformers"),
+        ({"input_ids": []}, ahf.BadRecipe, "tokenizer is a dict: give a tokenizer of Transformers"),
         (unpadded(encoder), ahf.WrongBase, "no token to pad with"),
     ):
         with pytest.raises(error, match=said):

@@ -127,7 +127,7 @@ def load_config(folder: Path) -> PretrainedConfig:
 
 
 def try_out(
-    method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, site: AttachContext
+    method: MethodImplementation, head: HeadImplementation, config: PretrainedConfig, context: AttachContext
 ) -> tuple[int, OutOfReach | None]:
     """Attach a method to a model without weights; return how many parameters it would train, and what it can't reach.
 
@@ -140,7 +140,7 @@ def try_out(
         from adapterhub_fin.engine.base.experts import Reach
 
         reach = Reach(skeleton)
-        adapted = method.attach(skeleton, dataclasses.replace(site, modules_to_save=modules_to_save))
+        adapted = method.attach(skeleton, dataclasses.replace(context, modules_to_save=modules_to_save))
     trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
     return trained, reach.out_of(adapted)
 
