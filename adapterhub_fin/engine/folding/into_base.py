@@ -88,9 +88,8 @@ class _Folding:
         self._check_base()
         self.four_bit = self._four_bit(into)
         self.into = (into or "dequantised") if self.base.quantization else None
-        self.loss = Loss(
-            self.into if self.four_bit else None
-        )  # without the trained-on weights, only rounding is measured
+        # Where the weights of the training can't be restored, only the rounding is measured.
+        self.loss = Loss(self.into if self.four_bit else None)
         modules = dict(self.model.named_modules())
         self.transposed = {name for name, module in modules.items() if isinstance(module, Conv1D)}
         self.changed = [name for name, parameter in self.changes.parameters.items() if self._fits(parameter)]
