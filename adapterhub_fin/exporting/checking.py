@@ -42,9 +42,9 @@ def check(reference: str, target: str, *, max_lora_rank: int | None = None, regi
     weight is read. Raises UnknownName for an engine without rules here, NotFound and Corrupted.
 
     Example:
-        report = ahf.check("acme/notes@1", "vllm", max_lora_rank=16)
-        report.served
-        [(finding.level, finding.says, finding.do) for finding in report.findings]
+        >>> report = ahf.check("acme/notes@1", "vllm", max_lora_rank=16)
+        >>> report.served, [finding.rule for finding in report.findings]
+        (False, ['rank'])
     """
     if target not in TARGETS:
         raise UnknownName("serving engine", target, TARGETS)

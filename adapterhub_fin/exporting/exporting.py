@@ -70,9 +70,9 @@ def export(
     folder that exists, Unsupported for what the engine would not load, and whatever `load` raises for the base.
 
     Example:
-        done = ahf.export("acme/notes@1", "exported/notes", layout="vllm", engine="vllm")
-        done.folder, done.left_out
-        done.launch.lines()  # the command, and a request
+        >>> done = ahf.export("acme/notes@1", "exported/notes", layout="vllm", engine="vllm")
+        >>> done.left_out, done.launch.engine
+        ([], 'vllm')
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)

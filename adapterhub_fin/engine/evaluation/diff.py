@@ -64,9 +64,9 @@ def diff(a: str, b: str, *, registry: Registry | None = None) -> Comparison:
     Raises NotFound for an unknown version and Corrupted where a file is not what its manifest says.
 
     Example:
-        comparison = ahf.diff("acme/tone@1", "acme/tone@2")
-        comparison.same  # False where any field or tensor differs
-        [tensor.name for tensor in comparison.tensors]
+        >>> comparison = ahf.diff("acme/tone@1", "acme/tone@2")
+        >>> comparison.same, [tensor.name for tensor in comparison.tensors]
+        (False, ['classifier.bias', 'classifier.weight'])
     """
     (one, left), (other, right) = (_resolved(reference, registry) for reference in (a, b))
     tensors = []

@@ -76,9 +76,9 @@ def extract(
     Unsupported naming what no adapter can hold.
 
     Example:
-        done = ahf.extract("runs/tuned", base="models/base", rank=8, into="acme/extracted")
-        done.version.reference  # "acme/extracted@1"
-        done.energy  # the smallest share that a matrix kept
+        >>> done = ahf.extract("runs/tuned", base="models/base", rank=8, into="acme/extracted")
+        >>> done.version.reference
+        'acme/extracted@1'
     """
     check_rank(rank)
     target = registry or configured_registries().writable()

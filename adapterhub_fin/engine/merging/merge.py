@@ -95,9 +95,9 @@ def merge(
     go together, NotFound, UnknownName for a merger that is not installed, BadRecipe for its options, and ReadOnly.
 
     Example:
-        made = ahf.merge(["acme/a@1", "acme/b@2"], weights=[0.6, 0.4], using="ties", into="acme/ab")
-        made.version.reference  # "acme/ab@1"
-        made.energy  # the smallest share that a module kept
+        >>> made = ahf.merge(["acme/a@1", "acme/b@2"], weights=[0.6, 0.4], using="ties", into="acme/ab")
+        >>> made.version.reference
+        'acme/ab@1'
     """
     _check_arguments(into, dry_run, check is not None)
     settings = MergeSettings.of(using, options, space, rank, seed)

@@ -95,9 +95,9 @@ def plan(
     not describe.
 
     Example:
-        plan = ahf.plan("recipes/tone.yaml", device="24GB")
-        plan.fits, plan.bytes
-        [change.setting for change in plan.changes if change.fits]
+        >>> plan = ahf.plan("recipes/tone.yaml", device="24GB")
+        >>> plan.fits, plan.peak_phase
+        (True, 'training')
     """
     requested = read_recipe(recipe, overrides, keys)
     stated_device = None if device is None else find_device(device)  # refuse a typo before torch is imported

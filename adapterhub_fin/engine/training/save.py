@@ -57,9 +57,9 @@ def save(
     veto.
 
     Example:
-        version = ahf.save(peft_model, "acme/mine", base="acme/base", labels=["down", "up"])
-        version.reference  # "acme/mine@1"
-        ahf.load(version.reference, base=model)
+        >>> version = ahf.save(peft_model, "acme/mine", base="acme/base", labels=["down", "up"])
+        >>> version.reference
+        'acme/mine@1'
     """
     adapter = active_adapter(model)
     choice = base_choice(base, model.peft_config[adapter].base_model_name_or_path)

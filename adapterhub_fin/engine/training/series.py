@@ -96,9 +96,9 @@ def train_series(
     until then stay stored.
 
     Example:
-        series = ahf.train_series("recipes/walk.yaml")
-        [version.reference for version in series.versions]
-        [step.window.cutoff for step in series.steps if step.trained]
+        >>> series = ahf.train_series("recipes/walk.yaml")
+        >>> [version.reference for version in series.versions]
+        ['acme/walk@1', 'acme/walk@2']
     """
     refuse_both(resume, restart)
     scheduled = _scheduled(require_name(read_recipe(recipe, overrides, keys)))
@@ -135,9 +135,9 @@ def preview_series(
     same name is not noticed here. Raises what `preview` raises.
 
     Example:
-        windows = ahf.preview_series("recipes/walk.yaml")
-        windows[0].window.cutoff, windows[0].rows["train"]
-        sum(planned.version is None for planned in windows)  # how many would be trained
+        >>> windows = ahf.preview_series("recipes/walk.yaml")
+        >>> [planned.rows["train"] for planned in windows]
+        [1200, 1800]
     """
     scheduled = _scheduled(read_recipe(recipe, overrides, keys))
     bases.find_base(scheduled.base, download=download)

@@ -85,9 +85,9 @@ def train(
     fails.
 
     Example:
-        run = ahf.train("recipes/tone.yaml", overrides=["training.epochs=3"])
-        run.reference  # "acme/tone@1"
-        run.metrics["accuracy"]  # on the test split
+        >>> run = ahf.train("recipes/tone.yaml", overrides=["training.epochs=3"])
+        >>> run.reference, run.metrics["accuracy"]  # on the test split
+        ('acme/tone@1', 0.84)
     """
     refuse_both(resume, restart)
     checked = require_name(read_recipe(recipe, overrides, keys))
@@ -131,9 +131,9 @@ def preview(
     Raises what `train` raises before the base is loaded.
 
     Example:
-        prepared = ahf.preview("recipes/tone.yaml")
-        prepared.steps, prepared.trained_parameters
-        prepared.warnings
+        >>> prepared = ahf.preview("recipes/tone.yaml")
+        >>> prepared.steps, prepared.trained_parameters
+        (240, 74498)
     """
     return prepare(read_recipe(recipe, overrides, keys), download=download)
 
