@@ -11,12 +11,12 @@ import termios
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.testing import tiny_corpus
 
@@ -79,25 +79,19 @@ def test_progress_is_drawn_for_long_inputs_on_a_terminal_alone(stocked: Path, tm
     assert piped.stderr == "acme/tone@1\n" and len(piped.stdout.splitlines()) == 41
 
 
-def test_embed_takes_the_options_of_its_head(run_ahf: Ahf, stocked: Path, trained: Run) -> None:
+def test_embed_takes_its_options(run_ahf: Ahf, stocked: Path, trained: Run) -> None:
     asked = ["--pooling", "max", "--layer", "1", "--normalize"]
     lines = run_ahf("embed", "acme/tone", *TEXTS, *asked)[1].splitlines()
     found = np.array([json.loads(line)["embedding"] for line in lines], dtype=np.float32)
     assert np.array_equal(found, trained.adapter.embed(TEXTS, pooling="max", layer=1, normalize=True))
     assert not np.allclose(found, trained.adapter.embed(TEXTS))
-    told = run_ahf("embed", "--help")[1]
-    for field in ahf_options("embed").values():
-        assert " ".join(field.description.split()[:4]) in " ".join(told.split())
+    shown = " ".join(run_ahf("embed", "--help")[1].split())
+    for field in Embedding.model_fields.values():
+        assert " ".join(str(field.description).split()[:4]) in shown
     code, _, err = run_ahf("embed", "acme/tone", *TEXTS, "--pooling", "median")
     assert code == 2 and "'mean', 'first', 'last', 'max'" in err
     code, _, err = run_ahf("embed", "acme/tone", *TEXTS, "--layer", "9")
     assert code == 1 and "there is no layer 9" in err and err.count("\n") == 1
-
-
-def ahf_options(head: str) -> Any:
-    from adapterhub_fin.plugin.manager import extensions
-
-    return extensions().get(ahf.Head, head).load_options().model_fields
 
 
 def test_evaluate_measures_records_and_show_prints_it(run_ahf: Ahf, stocked: Path, trained: Run, encoder: Path) -> None:
