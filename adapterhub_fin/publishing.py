@@ -145,12 +145,12 @@ def catalogue(uri: str) -> RemoteIndex:
     return RemoteIndex(store_of(uri).versions(uri))
 
 
-def foreign(uri: str, words: str = "", limit: int = 50) -> Sequence[ThirdPartyAdapter]:
+def third_party(uri: str, words: str = "", limit: int = 50) -> Sequence[ThirdPartyAdapter]:
     """Return at most `limit` third-party adapters under a URI. They have no manifest; `pull` and `load` take them.
 
     Raises BadReference or UnknownName for a URI of no known store, and Unreachable.
     """
-    return store_of(uri).foreign(uri, words, limit)
+    return store_of(uri).third_party(uri, words, limit)
 
 
 def store_of(uri: str) -> StoreImplementation:

@@ -21,14 +21,14 @@ def _vetoes() -> Iterable[Callable[[Manifest, Path], object]]:
     return extensions().vetoes()
 
 
-def _foreign(incoming: Incoming, registry: registry_package.Registry, name: str) -> Version:
+def _import_third_party(incoming: Incoming, registry: registry_package.Registry, name: str) -> Version:
     """Import an adapter that a third party published or pushed with plain PEFT, unsigned."""
     from adapterhub_fin.engine.importing.take_in import import_incoming
 
     return import_incoming(incoming, name, registry=registry, signatures=()).version
 
 
-INTAKE = Intake(checks=_vetoes, foreign=_foreign)
+INTAKE = Intake(checks=_vetoes, third_party=_import_third_party)
 
 
 class Registry(registry_package.Registry):

@@ -50,7 +50,7 @@ SUMMARIES = {
 }
 EPILOG = 'Tab completion: eval "$(_AHF_COMPLETE=bash_source ahf)" (or zsh_source, fish_source).'
 # Options that were renamed before the first release, and their names now.
-RETIRED = {"--tier": "--ignore-base", "--part": "--split", "--licence": "--license"}
+RETIRED = {"--tier": "--ignore-base", "--part": "--split", "--licence": "--license", "--foreign": "--third-party"}
 
 
 class Commands(click.Group):

@@ -24,7 +24,7 @@ from adapterhub_fin.cli.version_table import print_versions, say_damaged
 @click.option("--after", metavar="CURSOR", help="Show the page after the one that printed this cursor.")
 @on_option
 @click.option(
-    "--foreign", is_flag=True, help="With --on: find plain PEFT adapters without a manifest, by words of the name."
+    "--third-party", is_flag=True, help="With --on: find plain PEFT adapters without a manifest, by words of the name."
 )
 @as_of_options
 @json_option
@@ -33,7 +33,7 @@ def command(
     limit: int,
     after: str | None,
     on: str | None,
-    foreign: bool,
+    third_party: bool,
     as_of: str | None,
     include_base: bool,
     as_json: bool,
@@ -50,11 +50,11 @@ def command(
       ahf search tone headlines --limit 5 --json
       ahf search "alias = champion" --as-of 2021-06-30
       ahf search --on hf://acme "metrics.accuracy > 0.8"
-      ahf search --on hf://acme --foreign tone
+      ahf search --on hf://acme --third-party tone
     """
     from adapterhub_fin.registries import configured_registries
 
-    if foreign:
+    if third_party:
         _show_third_party(on, " ".join(query), limit, as_json)
         return
     registries = configured_registries()
@@ -77,10 +77,10 @@ def command(
 def _show_third_party(on: str | None, words: str, limit: int, as_json: bool) -> None:
     """Print the adapters on a Hub that have no manifest, each at an exact commit."""
     if on is None:
-        raise click.UsageError("--foreign needs --on: only a Hub has adapters without a manifest.")
-    from adapterhub_fin.publishing import foreign
+        raise click.UsageError("--third-party needs --on: only a Hub has adapters without a manifest.")
+    from adapterhub_fin.publishing import third_party
 
-    adapters = foreign(on, words, limit)
+    adapters = third_party(on, words, limit)
     if as_json:
         print_json([{"at": a.at, "base": a.base, "tags": list(a.tags), "changed": a.changed} for a in adapters])
     elif adapters:

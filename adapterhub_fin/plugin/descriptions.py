@@ -111,7 +111,7 @@ class Method(Description):
 
     kind: ClassVar[str] = "method"
     traits: tuple[str, ...] = ()
-    peft_type: str | None = None  # the PEFT type whose foreign folders this method loads; its class has options_from
+    peft_type: str | None = None  # the PEFT type whose folders this method imports; its class has options_from
     learning_rate: float = 5e-4  # where a recipe names none
 
     def __post_init__(self) -> None:
@@ -129,7 +129,7 @@ class Head(Description):
     kind: ClassVar[str] = "head"
     inputs: tuple[str, ...] = ("text",)  # corpus columns one of which training reads
     consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside it
-    task: str | None = None  # the PEFT task type whose foreign folders this head loads
+    task: str | None = None  # the PEFT task type whose folders this head imports
     metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
 
 

@@ -282,6 +282,6 @@ class StoreImplementation(Protocol):
         """Yield every version there, with its manifest's exact bytes: what lists and searches are made of."""
         ...
 
-    def foreign(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
+    def third_party(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
         """List adapters that others published there without a manifest, whose names hold the words."""
         return ()

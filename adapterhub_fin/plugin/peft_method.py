@@ -32,7 +32,7 @@ class PeftMethod(MethodImplementation):
 
     @classmethod
     def options_from(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that a foreign adapter_config.json amounts to."""
+        """Return the options that an adapter_config.json amounts to."""
         return {}
 
     def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:

@@ -46,7 +46,7 @@ class Intake:
     """Hold what the registry can't know by itself: the checks of plugins, and how to import a plain PEFT folder."""
 
     checks: Callable[[], Iterable[Callable[[Manifest, Path], object]]] = tuple
-    foreign: Callable[[Incoming, Registry, str], Version] | None = None
+    third_party: Callable[[Incoming, Registry, str], Version] | None = None
     weights: tuple[str, ...] = ("adapter_model.safetensors",)  # the weight files of a PEFT folder that may be read
 
 
@@ -58,9 +58,9 @@ def take(incoming: Incoming, registry: Registry, name: str, intake: Intake) -> V
     a check rejects the version, and Corrupted if the files differ from the manifest.
     """
     if incoming.manifest is None:
-        if intake.foreign is None:
+        if intake.third_party is None:
             raise NotAnAdapter(f"{name} comes without a manifest: import it, with `ahf import`, to make one")
-        return intake.foreign(incoming, registry, name)
+        return intake.third_party(incoming, registry, name)
     from adapterhub_fin_registry.model.manifest import Manifest
 
     manifest = Manifest.parse(incoming.manifest)

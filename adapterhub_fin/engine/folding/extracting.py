@@ -14,7 +14,7 @@ from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.load_base import fingerprint_key, load_tokenizer
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
-from adapterhub_fin.engine.importing.manifest import foreign_manifest
+from adapterhub_fin.engine.importing.manifest import imported_manifest
 from adapterhub_fin.engine.importing.read_folder import PeftFolder, read_folder
 from adapterhub_fin.engine.merging.combine import check_rank
 from adapterhub_fin.engine.merging.record import DIGITS
@@ -101,7 +101,7 @@ def extract(
         peft_folder = _written(Path(temporary), extracted, task, source)
         fingerprint = _fingerprint(model, tokenizer, peft_folder, source, origin)
         bound = target.bounded_now(folder, source.folder, name=into)
-        manifest = foreign_manifest(
+        manifest = imported_manifest(
             peft_folder, fingerprint.model_dump(), source.known, corpus, None, description, license, tuple(tags), bound
         )
         recipe = _recipe(folder, stored, rank, extracted)

@@ -38,7 +38,7 @@ def recorded_base(name: Any) -> str | None:
     return name if isinstance(name, str) and BASE_ID.fullmatch(name) else None
 
 
-def foreign_manifest(
+def imported_manifest(
     peft_folder: PeftFolder,
     base: Mapping[str, Any],
     known_base: KnownAt | None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.tensor_file import TensorFile
 from adapterhub_fin.engine.importing.clean_copy import clean_copy, text
-from adapterhub_fin.engine.importing.manifest import base_choice, foreign_manifest
+from adapterhub_fin.engine.importing.manifest import base_choice, imported_manifest
 from adapterhub_fin.engine.importing.read_folder import read_folder
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
@@ -71,7 +71,7 @@ def take_in(
         knowledge = bases.known_of(choice) if choice else None
         read = [choice.path] if choice is not None and choice.path is not None else []
         bound = registry.bounded_now(source, *read, name=name)
-        manifest = foreign_manifest(
+        manifest = imported_manifest(
             peft_folder, described, knowledge, corpus, None, description, license, tags, bound, _origin_name(origin)
         )
         record = {

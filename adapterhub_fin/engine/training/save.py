@@ -14,7 +14,7 @@ from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.load_base import check_covered, fingerprint_key
 from adapterhub_fin.engine.base.locks import building
 from adapterhub_fin.engine.base.own_tokenizer import store_tokenizer
-from adapterhub_fin.engine.importing.manifest import base_choice, foreign_manifest
+from adapterhub_fin.engine.importing.manifest import base_choice, imported_manifest
 from adapterhub_fin.engine.importing.read_folder import read_folder
 from adapterhub_fin.engine.peft.bare import bare_base, untouched
 from adapterhub_fin.engine.peft.changed_rows import base_folder, changed_rows
@@ -84,7 +84,7 @@ def save(
         registry = registry or configured_registries().writable()
         read = [choice.path] if choice is not None and choice.path is not None else []
         now, record = registry.bounded_now(*read, name=name), fingerprint.model_dump()
-        manifest = foreign_manifest(peft_folder, record, known_base, corpus, metrics, description, license, tags, now)
+        manifest = imported_manifest(peft_folder, record, known_base, corpus, metrics, description, license, tags, now)
         context = AttachContext(
             adapter_name=new_adapter_name(),
             modules_to_save=tuple(modules_to_save),

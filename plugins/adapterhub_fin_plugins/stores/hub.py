@@ -49,19 +49,19 @@ class HubStore(StoreImplementation):
         repository = HubRepository(self.hub, reference.repository)
         resolved = repository.resolve(reference.revision)
         manifest = repository.resolved_manifest(resolved)
-        yield repository.foreign(resolved, weights) if manifest is None else repository.version(resolved, manifest)
+        yield repository.third_party(resolved, weights) if manifest is None else repository.version(resolved, manifest)
 
     def versions(self, uri: str) -> Sequence[RemoteVersion]:
         """Return the versions at a URI, without downloading their files. Raises HubError."""
         return listing.versions(self.hub, listing.HubLocation.parse(uri))
 
-    def foreign(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
+    def third_party(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
         """Return at most `limit` adapters without a manifest whose names match the words. Raises HubError."""
-        models = listing.foreign(self.hub, listing.HubLocation.parse(uri), words, limit)
-        return [_foreign(model) for model in models]
+        models = listing.third_party(self.hub, listing.HubLocation.parse(uri), words, limit)
+        return [_third_party_adapter(model) for model in models]
 
 
-def _foreign(model: ModelInfo) -> ThirdPartyAdapter:
+def _third_party_adapter(model: ModelInfo) -> ThirdPartyAdapter:
     base = None if model.card_data is None else model.card_data.get("base_model")
     return ThirdPartyAdapter(
         f"hf://{model.id}@{model.sha}",

@@ -137,7 +137,7 @@ class HubCache(Registry):
                 return existing
         manifest = repository.resolved_manifest(resolved)
         if manifest is None:
-            incoming = repository.foreign(resolved, self._intake.weights)
+            incoming = repository.third_party(resolved, self._intake.weights)
             incoming.check_unnumbered(f"{repository}@{resolved.commit}")
             return take(incoming, self, local_name(repository.name, numbered=False), self._intake)
         digest, name_folder = digest_of(manifest), NameFolder(self.root, local_name(repository.name, numbered=True))

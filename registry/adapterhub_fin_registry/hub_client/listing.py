@@ -55,7 +55,7 @@ def versions(hub: Hub, location: HubLocation) -> list[RemoteVersion]:
         return [version for listed in readers.map(_readable, _repositories(hub, location)) for version in listed]
 
 
-def foreign(hub: Hub, location: HubLocation, words: str, limit: int) -> list[ModelInfo]:
+def third_party(hub: Hub, location: HubLocation, words: str, limit: int) -> list[ModelInfo]:
     """Return third parties' PEFT repositories at a location whose names contain `words`, in the Hub's order.
 
     Raises what `Hub.translating_errors` raises.

@@ -179,7 +179,7 @@ class HubRepository:
         signatures = tuple(download.content(available[path]) for path in signed)
         return Incoming(folder, manifest, resolved.number, signatures, self.origin(resolved))
 
-    def foreign(self, resolved: ResolvedRevision, weights: Sequence[str]) -> Incoming:
+    def third_party(self, resolved: ResolvedRevision, weights: Sequence[str]) -> Incoming:
         """Download a third party's PEFT folder: configuration, weights, and other files that a version may have.
 
         `weights` are file names; the first one that the commit has is taken. Each file is checked against the id that

@@ -109,11 +109,13 @@ def test_what_others_published_is_found_by_words(
         (tmp_path / "theirs" / path).write_bytes(data)
     at_hub.api().upload_folder(repo_id=at_hub.api().create_repo(name).repo_id, folder_path=tmp_path / "theirs")
     proxy.untagged = True
-    document = json.loads(run_ahf("search", "--on", "hf://places", "--foreign", name.partition("/")[2], "--json")[1])
+    document = json.loads(
+        run_ahf("search", "--on", "hf://places", "--third-party", name.partition("/")[2], "--json")[1]
+    )
     commit = at_hub.api().model_info(name).sha
     assert [row["at"] for row in document] == [f"hf://{name}@{commit}"]
-    assert f"hf://{name}@" in run_ahf("search", "--on", "hf://places", "--foreign", name.partition("/")[2])[1]
-    assert run_ahf("search", "--foreign", "tone")[0] == 2
+    assert f"hf://{name}@" in run_ahf("search", "--on", "hf://places", "--third-party", name.partition("/")[2])[1]
+    assert run_ahf("search", "--third-party", "tone")[0] == 2
 
 
 def test_a_configured_hub_is_asked_in_its_place(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapterhub_fin.engine.importing import read_folder as foreign
+from adapterhub_fin.engine.importing import read_folder as reading
 from adapterhub_fin.engine.importing.read_folder import PeftFolder, read_folder
 from adapterhub_fin.errors import NotAnAdapter
 from adapterhub_fin.plugin.adapter_files import bare_name, head_modules
@@ -66,10 +66,10 @@ def test_a_head_that_cannot_be_counted_needs_its_labels(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize("rows", [foreign.MADE_UP, foreign.MADE_UP + 1])
+@pytest.mark.parametrize("rows", [reading.MADE_UP, reading.MADE_UP + 1])
 def test_names_are_made_up_for_a_bounded_number_of_labels(tmp_path: Path, rows: int) -> None:
     """A tensor without elements may claim any number of rows."""
-    if rows > foreign.MADE_UP:
+    if rows > reading.MADE_UP:
         with pytest.raises(NotAnAdapter, match=f"a head of {rows} labels: give them"):
             read(tmp_path, classifier__weight=(rows, 0))
     else:
