@@ -64,11 +64,11 @@ class MethodImplementation(Protocol):
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         """Raise BadRecipe where this method does not go with that base or that task."""
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        """Return the model with a new adapter on it; only the adapter and `site.modules_to_save` are trainable."""
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
+        """Return the model with a new adapter on it; only the adapter and `context.modules_to_save` are trainable."""
         ...
 
-    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, context: AttachContext, folder: Path) -> nn.Module:
         """Return the model with an adapter of the stored structure; the values come later, through `tensors`."""
         ...
 

@@ -35,12 +35,12 @@ class PeftMethod(MethodImplementation):
         """Return the options that an adapter_config.json amounts to."""
         return {}
 
-    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         """Return PEFT's configuration of a new adapter."""
         raise NotImplementedError
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        return self._attach_checked(model, self._config(model, site), site.adapter_name)
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
+        return self._attach_checked(model, self._config(model, context), context.adapter_name)
 
     def _attach_checked(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         """Attach a new adapter; BadRecipe where a name in its configuration matches nothing of the model."""
@@ -58,17 +58,17 @@ class PeftMethod(MethodImplementation):
         """Return what messages call the method."""
         return str(getattr(self, "type_name", type(self).__name__)).lower().replace("_", "-")
 
-    def _config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def _config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         """Return the method's configuration with what the context says of task and base."""
-        config = self.peft_config(model, site)
-        config.task_type = site.task
-        config.base_model_name_or_path = site.base
+        config = self.peft_config(model, context)
+        config.task_type = context.task
+        config.base_model_name_or_path = context.base
         return config
 
-    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, context: AttachContext, folder: Path) -> nn.Module:
         config = read_peft_config(folder)
         config.inference_mode = True
-        return self._inject(model, config, site.adapter_name)
+        return self._inject(model, config, context.adapter_name)
 
     def rebuild_needs_real_weights(self, folder: Path) -> bool:
         return self.needs_real_weights or computes_with_weights(read_settings(folder))

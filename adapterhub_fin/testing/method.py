@@ -75,18 +75,18 @@ class MethodContract(AtTheBench):
         return self.description.traits  # type: ignore[attr-defined,no-any-return]
 
     def test_only_the_adapter_and_the_head_learn(self, trained: Trained) -> None:
-        added, model, site = _attached(trained)
+        added, model, context = _attached(trained)
         trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        heads = tuple(f".{name}." for name in site.modules_to_save)
+        heads = tuple(f".{name}." for name in context.modules_to_save)
         unfrozen = [name for name in trainable - added if not any(head in f".{name}." for head in heads)]
         assert not unfrozen, f"the base must be frozen, but these of its parameters are trainable: {unfrozen[:3]}"
         assert trainable & added, "nothing that the method added is trainable"
 
     def test_every_added_parameter_has_the_adapter_name_in_its_name(self, trained: Trained) -> None:
-        added, _, site = _attached(trained)
+        added, _, context = _attached(trained)
         assert added, "attach added no parameter"
-        unnamed = sorted(name for name in added if site.adapter_name not in name.split("."))
-        assert not unnamed, f"added parameters must be named as in layer.x.{site.adapter_name}, not {unnamed[:3]}"
+        unnamed = sorted(name for name in added if context.adapter_name not in name.split("."))
+        assert not unnamed, f"added parameters must be named as in layer.x.{context.adapter_name}, not {unnamed[:3]}"
 
     def test_training_changes_the_adapter(self, trained: Trained) -> None:
         heads = trained.run.adapter.manifest.head.modules_to_save if trained.run.adapter.manifest.head else ()
@@ -214,11 +214,11 @@ def _attached(trained: Trained) -> tuple[set[str], nn.Module, AttachContext]:
     model, _, modules_to_save = trained.bench.model(trained.run.version)
     method, head = trained.bench.build(trained.run.version)
     before = list(model.parameters())
-    site = AttachContext(adapter_name=new_adapter_name(), modules_to_save=modules_to_save, task=head.task)
-    adapted = method.attach(model, site)
+    context = AttachContext(adapter_name=new_adapter_name(), modules_to_save=modules_to_save, task=head.task)
+    adapted = method.attach(model, context)
     original = {id(parameter) for parameter in before}
     added = {name for name, parameter in adapted.named_parameters() if id(parameter) not in original}
-    return added, adapted, site
+    return added, adapted, context
 
 
 def _differ(one: Tensor, other: Tensor | None) -> bool:

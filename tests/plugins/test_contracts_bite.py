@@ -25,15 +25,15 @@ from adapterhub_fin_plugins.methods.lora import Lora
 class Thaws(Lora):
     """Trains the base too."""
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        return super().attach(model, site).requires_grad_(True)
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
+        return super().attach(model, context).requires_grad_(True)
 
 
 class Nameless(Lora):
     """Adds a parameter whose name holds no adapter_name."""
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        adapted = super().attach(model, site)
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
+        adapted = super().attach(model, context)
         adapted.register_parameter("scale", nn.Parameter(torch.ones(1)))
         return adapted
 
@@ -41,8 +41,8 @@ class Nameless(Lora):
 class Unseeded(Lora):
     """Draws its first values from the clock."""
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        adapted = super().attach(model, site)
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
+        adapted = super().attach(model, context)
         clock = torch.Generator()
         clock.seed()
         for name, parameter in adapted.named_parameters():
@@ -67,8 +67,8 @@ class Sticks(Lora):
 class Idles(Lora):
     """Freezes its own update: only the head learns."""
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        adapted = super().attach(model, site)
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
+        adapted = super().attach(model, context)
         for name, parameter in adapted.named_parameters():
             if "lora_" in name:
                 parameter.requires_grad_(False)

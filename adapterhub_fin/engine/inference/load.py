@@ -209,17 +209,17 @@ def _attach(
         changes = "whole embeddings"
         check_unchanged(model, changes, version.reference)
     task = resolved.head.task if resolved.head else None
-    site = AttachContext(
+    context = AttachContext(
         adapter_name=new_adapter_name(), modules_to_save=travelling, task=task, base=version.manifest.base.repository
     )
-    check_fits(method, model, site, resolved.folder, version.reference)
-    take_adapter_name(model, site.adapter_name, version.manifest.method.name, version.reference if changes else None)
+    check_fits(method, model, context, resolved.folder, version.reference)
+    take_adapter_name(model, context.adapter_name, version.manifest.method.name, version.reference if changes else None)
     before = set(model.modules())
-    adapted = method.rebuild(model, site, resolved.folder)
-    fill_adapter(method, adapted, site.adapter_name, resolved.folder)
+    adapted = method.rebuild(model, context, resolved.folder)
+    fill_adapter(method, adapted, context.adapter_name, resolved.folder)
     note_wrapper(model, adapted)
     for name, parameter in adapted.named_parameters():  # what else is on the model may be in training
-        if site.adapter_name in name.split("."):
+        if context.adapter_name in name.split("."):
             parameter.requires_grad_(False)
     for module in adapted.modules():
         if module not in before:  # the caller's own modules keep the modes that they have
@@ -227,7 +227,7 @@ def _attach(
     if first is not None:
         record_first_fingerprint(resolved.registry, version, first)
     length = _max_length(version, tokenizer)
-    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, resolved.head, site.adapter_name, length)
+    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, resolved.head, context.adapter_name, length)
 
 
 def _held(model: nn.Module, resolved: ResolvedVersion, stored: StoredEmbeddings) -> tuple[Base, tuple[str, ...], bool]:

@@ -48,7 +48,7 @@ class AdaLora(PeftMethod):
             options |= {"warmup": steps[1] / steps[0], "settle": steps[2] / steps[0]}
         return options
 
-    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         """Return PEFT's AdaLoraConfig."""
         from peft import AdaLoraConfig
 
@@ -60,18 +60,20 @@ class AdaLora(PeftMethod):
             orth_reg_weight=self.options.orthogonality,
             deltaT=self.options.interval,
             total_step=1,  # PEFT requires it here; the real total is set when training starts
-            target_modules=linear_layers(model, self.options.targets or site.targets, site.modules_to_save),
-            modules_to_save=list(site.modules_to_save) or None,
+            target_modules=linear_layers(model, self.options.targets or context.targets, context.modules_to_save),
+            modules_to_save=list(context.modules_to_save) or None,
         )
 
-    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, context: AttachContext, folder: Path) -> nn.Module:
         """Attach the adapter with the ranks that its configuration records."""
-        wrapped = super().rebuild(model, site, folder)
-        config = peft_model(wrapped).peft_config[site.adapter_name]
+        wrapped = super().rebuild(model, context, folder)
+        config = peft_model(wrapped).peft_config[context.adapter_name]
         for name, mask in (config.rank_pattern or {}).items():
             layer = _layer(wrapped, name)
-            layer.update_layer(site.adapter_name, sum(mask), config.lora_alpha, config=config)
-            layer.ranknum[site.adapter_name].data.fill_(float(config.init_r))  # the scale divides by the initial rank
+            layer.update_layer(context.adapter_name, sum(mask), config.lora_alpha, config=config)
+            layer.ranknum[context.adapter_name].data.fill_(
+                float(config.init_r)
+            )  # the scale divides by the initial rank
         return wrapped
 
     def tensors(self, model: nn.Module, adapter_name: str) -> Mapping[str, Tensor]:

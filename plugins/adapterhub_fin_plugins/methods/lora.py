@@ -47,7 +47,7 @@ class Lora(PeftMethod):
             options["init"] = start.lower().replace("_", "-")
         return options
 
-    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         """Return PEFT's LoraConfig."""
         from peft import LoraConfig
 
@@ -57,31 +57,33 @@ class Lora(PeftMethod):
             lora_dropout=self.options.dropout,
             use_rslora=self.options.rslora,
             use_dora=self.options.dora,
-            target_modules=linear_layers(model, self.options.targets or site.targets, site.modules_to_save),
-            modules_to_save=list(site.modules_to_save) or None,
+            target_modules=linear_layers(model, self.options.targets or context.targets, context.modules_to_save),
+            modules_to_save=list(context.modules_to_save) or None,
         )
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
         """Attach LoRA to the matching layers and initialize it.
 
         Raises BadRecipe if the init needs training batches and there are none, or if a layer is too small for it.
         """
         init = getattr(self.options, "init", "default")
         if init == "default":
-            return super().attach(model, site)
-        config = self._config(model, site)
+            return super().attach(model, context)
+        config = self._config(model, context)
         self._check_rank(init, model, config)
         if next(model.parameters()).is_meta:  # there are no weights to initialize from
-            return self._inject(model, config, site.adapter_name)
-        if init in lora_init.USES_DATA and site.batches is None:
+            return self._inject(model, config, context.adapter_name)
+        if init in lora_init.USES_DATA and context.batches is None:
             raise BadRecipe(f"the init {init} needs training batches, and none were given: choose another")
-        batches = list(itertools.islice(site.batches(), self.options.init_batches)) if site.batches else []
-        lora_init.prepare(init, model, config, batches, site.loss)
-        wrapped = self._inject(model, config, site.adapter_name)
-        lora_init.finish(init, wrapped, site.adapter_name, batches)
+        batches = list(itertools.islice(context.batches(), self.options.init_batches)) if context.batches else []
+        lora_init.prepare(init, model, config, batches, context.loss)
+        wrapped = self._inject(model, config, context.adapter_name)
+        lora_init.finish(init, wrapped, context.adapter_name, batches)
         if self.reload_after_save:
-            stored = super().tensors(wrapped, site.adapter_name)
-            self.starts[site.adapter_name] = {name: value.clone() for name, value in stored.items() if ".lora_" in name}
+            stored = super().tensors(wrapped, context.adapter_name)
+            self.starts[context.adapter_name] = {
+                name: value.clone() for name, value in stored.items() if ".lora_" in name
+            }
         return wrapped
 
     def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:

@@ -25,7 +25,7 @@ class PTuning(PromptMethod):
             options["network"] = str(options["network"]).lower()
         return {**super().options_from(config), **options}
 
-    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         from peft import PromptEncoderConfig
 
         config = getattr(model, "config")  # noqa: B009  (a module's attributes have no types)
@@ -35,5 +35,5 @@ class PTuning(PromptMethod):
             encoder_hidden_size=self.options.hidden or config.get_text_config().hidden_size,
             encoder_num_layers=self.options.layers,
             encoder_dropout=self.options.dropout,
-            modules_to_save=list(site.modules_to_save) or None,
+            modules_to_save=list(context.modules_to_save) or None,
         )

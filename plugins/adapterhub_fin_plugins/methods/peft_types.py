@@ -80,7 +80,7 @@ class PeftType(PeftMethod):
                 "prompt methods support encoders and decoders, and the base is an encoder-decoder: use lora"
             )
 
-    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         """Return PEFT's configuration.
 
         Raises BadRecipe for values that PEFT refuses, and PluginError for a package that is not installed.
@@ -90,16 +90,16 @@ class PeftType(PeftMethod):
         kinds: Any = peft.PEFT_TYPE_TO_CONFIG_MAPPING  # its keys are an enum of strings
         values = dict(self.values)
         if "target_modules" in self.fields and "target_modules" not in values and not self._has_targets(model):
-            values["target_modules"] = linear_layers(model, site.targets, site.modules_to_save)
+            values["target_modules"] = linear_layers(model, context.targets, context.modules_to_save)
         if "num_virtual_tokens" in self.fields:
             values.setdefault("num_virtual_tokens", TOKENS)
-        if site.modules_to_save and "modules_to_save" not in self.fields:
+        if context.modules_to_save and "modules_to_save" not in self.fields:
             raise BadRecipe(
-                f"{self._name()} can't store the head's modules ({', '.join(site.modules_to_save)}): use causal-lm"
+                f"{self._name()} can't store the head's modules ({', '.join(context.modules_to_save)}): use causal-lm"
             )
         if "modules_to_save" in self.fields:
-            values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *site.modules_to_save}) or None
-        values["task_type"] = site.task  # some types check it on creation
+            values["modules_to_save"] = sorted({*values.get("modules_to_save", ()), *context.modules_to_save}) or None
+        values["task_type"] = context.task  # some types check it on creation
         try:
             config: PeftConfig = kinds[self.type_name](**values)
         except (TypeError, ValueError) as error:

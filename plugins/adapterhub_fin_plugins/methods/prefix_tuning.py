@@ -46,7 +46,7 @@ class PrefixTuning(PromptMethod):
             names["hidden"] = "encoder_hidden_size"  # only a projection has it
         return {**super().options_from(config), **stated(config, names)}
 
-    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         from peft import PrefixTuningConfig
 
         config = getattr(model, "config").get_text_config()  # noqa: B009  (a module's attributes have no types)
@@ -60,17 +60,17 @@ class PrefixTuning(PromptMethod):
             token_dim=kv_heads * size,
             prefix_projection=self.options.projection,
             encoder_hidden_size=self.options.hidden or width,
-            modules_to_save=list(site.modules_to_save) or None,
+            modules_to_save=list(context.modules_to_save) or None,
         )
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
         import torch
 
-        wrapped = super().attach(model, site)
+        wrapped = super().attach(model, context)
         from_text = self.options.init == "text" or (self.options.init is None and not self.options.projection)
-        prefix = peft_model(wrapped).prompt_encoder[site.adapter_name].embedding.weight
-        if from_text and site.tokenizer is not None and not prefix.is_meta:
-            ids = torch.tensor([text_tokens(site.tokenizer, self.options.text, self.options.tokens)])
+        prefix = peft_model(wrapped).prompt_encoder[context.adapter_name].embedding.weight
+        if from_text and context.tokenizer is not None and not prefix.is_meta:
+            ids = torch.tensor([text_tokens(context.tokenizer, self.options.text, self.options.tokens)])
             inner = peft_model(wrapped).get_base_model()
             with torch.no_grad():
                 prefix.copy_(_keys_and_values(inner, ids.to(prefix.device)).to(prefix))

@@ -29,22 +29,22 @@ class PromptTuning(PromptMethod):
             options["text"] = config["prompt_tuning_init_text"]
         return options
 
-    def peft_config(self, model: nn.Module, site: AttachContext) -> PeftConfig:
+    def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
         from peft import PromptTuningConfig
 
         return PromptTuningConfig(
-            num_virtual_tokens=self.options.tokens, modules_to_save=list(site.modules_to_save) or None
+            num_virtual_tokens=self.options.tokens, modules_to_save=list(context.modules_to_save) or None
         )
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
         import torch
 
-        wrapped = super().attach(model, site)
-        prompt = peft_model(wrapped).prompt_encoder[site.adapter_name].embedding.weight
+        wrapped = super().attach(model, context)
+        prompt = peft_model(wrapped).prompt_encoder[context.adapter_name].embedding.weight
         if self.options.init != "random" and not prompt.is_meta:
             words = peft_model(wrapped).get_base_model().get_input_embeddings()
-            if self.options.init == "text" and site.tokenizer is not None:
-                ids = torch.tensor(text_tokens(site.tokenizer, self.options.text, self.options.tokens))
+            if self.options.init == "text" and context.tokenizer is not None:
+                ids = torch.tensor(text_tokens(context.tokenizer, self.options.text, self.options.tokens))
             else:
                 ids = torch.randint(0, words.weight.shape[0], (self.options.tokens,))
             with torch.no_grad():

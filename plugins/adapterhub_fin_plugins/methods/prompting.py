@@ -36,11 +36,11 @@ class PromptMethod(PeftMethod):
                 "prompt methods support encoders and decoders, and the base is an encoder-decoder: use lora"
             )
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
-        return self._align_padding(super().attach(model, site))
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
+        return self._align_padding(super().attach(model, context))
 
-    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
-        return self._align_padding(super().rebuild(model, site, folder))
+    def rebuild(self, model: nn.Module, context: AttachContext, folder: Path) -> nn.Module:
+        return self._align_padding(super().rebuild(model, context, folder))
 
     def _align_padding(self, model: nn.Module) -> nn.Module:
         """Make a batch give the same outputs as its rows alone, although Transformers can't see padding in embeddings.

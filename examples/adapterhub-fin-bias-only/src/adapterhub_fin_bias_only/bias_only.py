@@ -53,21 +53,23 @@ class BiasOnly(MethodImplementation):
     def __init__(self, options: BiasOnlyOptions) -> None:
         self.options = options
 
-    def attach(self, model: nn.Module, site: AttachContext) -> nn.Module:
+    def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
         """Attach zero shifts to the matching layers. Raises BadRecipe if no layer matches."""
         linear = [name for name, module in _unwrapped(model).named_modules() if isinstance(module, nn.Linear)]
-        body = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in site.modules_to_save)]
+        body = [
+            name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in context.modules_to_save)
+        ]
         layers = [name for name in body if fnmatchcase(name, self.options.layers)]
         if not layers:
             raise BadRecipe(f"method bias-only: no layer matches {self.options.layers!r}; a layer here is {body[0]}")
         model.requires_grad_(False)
-        self._add(model, site.adapter_name, layers, site.modules_to_save, trainable=True)
+        self._add(model, context.adapter_name, layers, context.modules_to_save, trainable=True)
         return model
 
-    def rebuild(self, model: nn.Module, site: AttachContext, folder: Path) -> nn.Module:
+    def rebuild(self, model: nn.Module, context: AttachContext, folder: Path) -> nn.Module:
         """Attach the shifts and head modules of a stored adapter, still without its weights."""
         stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        self._add(model, site.adapter_name, stored["layers"], stored["head_modules"], trainable=False)
+        self._add(model, context.adapter_name, stored["layers"], stored["head_modules"], trainable=False)
         return model
 
     def _add(self, model: nn.Module, adapter_name: str, layers: list[str], heads: Any, *, trainable: bool) -> None:
