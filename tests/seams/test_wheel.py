@@ -22,7 +22,7 @@ def test_top_level_is_the_three_packages(wheel_of: Callable[[Path], Path]) -> No
 def test_templates_of_new_plugin_are_inside(wheel_of: Callable[[Path], Path]) -> None:
     names = zipfile.ZipFile(wheel_of(PROJECT)).namelist()
     folder = PROJECT / "adapterhub_fin" / "cli" / "templates" / "plugin"
-    templates = [path.relative_to(PROJECT).as_posix() for path in folder.iterdir()]
+    templates = [path.relative_to(PROJECT).as_posix() for path in folder.rglob("*") if path.is_file()]
     assert templates
     assert not set(templates) - set(names)
 
