@@ -144,7 +144,12 @@ def test_one_model_in_memory_serves_several_adapters_each_as_when_alone(trained:
 def test_two_methods_on_one_model_are_refused_since_they_would_answer_as_a_mixture(trained: Run, encoder: Path) -> None:
     lora = "adapterhub_fin_plugins.methods.lora"
     ahf.register(
-        ahf.Method(name="other-lora", summary="Not ours.", target=f"{lora}:Lora", options=f"{lora}_options:LoraOptions")
+        ahf.Method(
+            name="other-lora",
+            summary="Not ours.",
+            target=f"{lora}:Lora",
+            options="adapterhub_fin_plugins.methods.options:LoraOptions",
+        )
     )
     other = ahf.train(recipe(encoder, method={"name": "other-lora", "rank": 2}))
     backbone = AutoModel.from_pretrained(encoder)
