@@ -218,7 +218,7 @@ def test_a_window_that_cannot_be_measured_is_refused_before_the_first_is_trained
 def test_a_base_that_knows_too_much_is_told(table: Path, encoder: Path, caplog: pytest.LogCaptureFixture) -> None:
     base = {"id": "acme/tiny", "path": str(encoder), "knowledge_end": "2020-08-01", "evidence": "a test"}
     series = ahf.train_series(walk(table, encoder, base=base))
-    assert "knows until 2020-08-02T11:59:59.999999Z: of 3 windows, 2 are found" in caplog.text
+    assert "knows until 2020-08-02T11:59:59.999999Z: of 3 windows, 2 are resolved" in caplog.text
     for step in series.steps[:2]:
         with pytest.raises(ahf.Refused, match="include_base=False"):
             ahf.Registry().resolve("acme/walk", as_of=step.window.cutoff)
