@@ -106,6 +106,7 @@ def test_order_and_limit() -> None:
         ("task IN a", 9, "expected ( after IN"),
         ("task IN (a", 11, "expected , or )"),
         ("tsak = a", 1, "there is no field 'tsak'; did you mean task?"),
+        ("pin = verified", 1, "there is no field 'pin'; did you mean fingerprint?"),
         ("zzzz = a", 1, "use one of added_at, "),
         ("accuracy > 1", 1, "did you mean metrics.accuracy?"),
         ("metrics > 1", 1, "metrics needs a name behind it, such as metrics.accuracy"),

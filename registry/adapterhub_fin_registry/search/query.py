@@ -45,6 +45,7 @@ FIELDS: Final = {
     **{path: Field(path, "text", "setting", is_set=True) for path in ("label", "trait")},
     **{path: Field(path, "text", "setting") for path in ("architecture", "fingerprint", "provider")},
 }
+RETIRED: Final = {"pin": "fingerprint"}  # renamed before the first release
 # Each of these is followed by a dot and a name that depends on the versions.
 OPEN: Final[dict[str, tuple[Kind, Home]]] = {
     "metrics": ("number", "version"),
@@ -174,6 +175,8 @@ def field(path: str) -> Field | None:
 
 def near(path: str, indexed: Iterable[str]) -> list[str]:
     """Return up to three names similar to an unknown one, among the fields and the indexed paths."""
+    if path in RETIRED:
+        return [RETIRED[path]]
     names = {*FIELDS, *indexed}
     # Someone who writes `accuracy` means metrics.accuracy.
     same_end = sorted(name for name in names if name.rpartition(".")[2] == path.rpartition(".")[2])
