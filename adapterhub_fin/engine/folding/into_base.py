@@ -75,7 +75,7 @@ class _Folding:
     """Check one version and its base, then write the folded model."""
 
     def __init__(self, resolved: ResolvedVersion, folder: Path, into: Into | None) -> None:
-        self.whose, self.folder, self.modules_to_save = resolved.version.reference, folder, resolved.travelling
+        self.whose, self.folder, self.modules_to_save = resolved.version.reference, folder, resolved.modules_to_save
         self.base = expected_base(resolved.registry, resolved.version)
         self.changes = changes_of(resolved.version, base_at_hand=True)
         config = load_config(folder)

@@ -119,7 +119,7 @@ def _load_whole(
             check_shape(skeleton, base, apart, described, grown=grown)
     model, drawn = load_base(source.folder, resolved.head, resolved.method, *task_of(resolved.folder))
     tokenizer = tokenizer or load_tokenizer(_own_tokenizer(model, resolved) or source.folder)
-    check_covered(drawn, resolved.travelling, resolved.version.reference)
+    check_covered(drawn, resolved.modules_to_save, resolved.version.reference)
     if device is not None:
         model.to(device)
     adapter = _attach(model, resolved, tokenizer, described, private=True)
@@ -164,7 +164,7 @@ class ResolvedVersion:
     head: HeadImplementation | None
 
     @property
-    def travelling(self) -> tuple[str, ...]:
+    def modules_to_save(self) -> tuple[str, ...]:
         head = self.version.manifest.head
         return tuple(head.modules_to_save) if head else ()
 
@@ -187,7 +187,7 @@ def _attach(
     private: bool = False,
 ) -> Adapter:
     """Put a version onto a model; `private` says that this load made the model, and nobody else has it."""
-    version, method, travelling = resolved.version, resolved.method, resolved.travelling
+    version, method, modules_to_save = resolved.version, resolved.method, resolved.modules_to_save
     stored = stored_embeddings(model, resolved.folder)
     rows = max(vocabulary_size(model) or 0, stored.rows) or None  # also those that this load may grow it to
     tokenizer, mode = tokenizer and padding(tokenizer, rows), model.training
@@ -210,7 +210,10 @@ def _attach(
         check_unchanged(model, changes, version.reference)
     task = resolved.head.task if resolved.head else None
     context = AttachContext(
-        adapter_name=new_adapter_name(), modules_to_save=travelling, task=task, base=version.manifest.base.repository
+        adapter_name=new_adapter_name(),
+        modules_to_save=modules_to_save,
+        task=task,
+        base=version.manifest.base.repository,
     )
     check_fits(method, model, context, resolved.folder, version.reference)
     take_adapter_name(model, context.adapter_name, version.manifest.method.name, version.reference if changes else None)
@@ -237,8 +240,8 @@ def _held(model: nn.Module, resolved: ResolvedVersion, stored: StoredEmbeddings)
     """
     base = expected_base(resolved.registry, resolved.version)
     if stored.modules:
-        return base.model_copy(update={"vocabulary_size": None}), (*resolved.travelling, *stored.modules), False
-    return base, resolved.travelling, stored.brings_rows(base.vocabulary_size, vocabulary_size(model))
+        return base.model_copy(update={"vocabulary_size": None}), (*resolved.modules_to_save, *stored.modules), False
+    return base, resolved.modules_to_save, stored.brings_rows(base.vocabulary_size, vocabulary_size(model))
 
 
 def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation | None]:
@@ -293,13 +296,13 @@ def _with_head(base: nn.Module, resolved: ResolvedVersion) -> nn.Module:
     setattr(shell, shell.base_model_prefix, inner)
     tie(shell)
     drawn = materialise(shell, next(inner.parameters()))
-    if resolved.head.task == "CAUSAL_LM" and (lost := sorted(set(drawn) - set(resolved.travelling))):
+    if resolved.head.task == "CAUSAL_LM" and (lost := sorted(set(drawn) - set(resolved.modules_to_save))):
         raise WrongBase(
             f"the model given as base is a bare {type(inner).__name__}: it lacks {lost[0]}, which "
             f"{resolved.version.reference} writes with and which is not tied to the embeddings; give the whole model, "
             "an AutoModelForCausalLM"
         )
-    check_covered(drawn, resolved.travelling, resolved.version.reference)
+    check_covered(drawn, resolved.modules_to_save, resolved.version.reference)
     own = set(shell.modules()).difference(inner.modules())
     for module in own:  # those of the backbone keep the modes that they have
         module.training = inner.training
