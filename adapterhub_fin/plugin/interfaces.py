@@ -50,14 +50,10 @@ class MethodImplementation(Protocol):
     The name of each parameter that it adds has the adapter name as one of its parts: that tells the base from it.
     """
 
-    num_virtual_tokens: int = 0  # of the base's, those that the method takes for itself: a prompt's
+    num_virtual_tokens: int = 0  # how many of the base's positions the method's prompt takes
     checkpointing: bool = True  # whether activations may be computed again in the backward pass
-    needs_real_weights: bool = (
-        False  # whether attaching computes with the base's weights, so that no empty twin will do
-    )
-    reload_after_save: bool = (
-        False  # whether what is stored differs in form from what was trained, so that a run reads it back
-    )
+    needs_real_weights: bool = False  # whether attaching computes with the base's weights, not with their shapes alone
+    reload_after_save: bool = False  # whether the stored form differs from the trained one, so that a run reads it back
 
     def __init__(self, options: Any) -> None: ...
 
