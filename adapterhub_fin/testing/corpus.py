@@ -28,7 +28,7 @@ class CorpusContract(DescriptionContract):
     """Test a corpus: inherit this and name the corpus; override `options_for(folder)` to write a file that it reads."""
 
     kind = Corpus
-    head: ClassVar[str] = "classify"  # a head that can learn from it
+    head: ClassVar[str | None] = None  # a head that can learn from it; by default one that the columns allow
 
     def _load(self, folder: Path) -> Rows:
         from adapterhub_fin.engine.base.build_plugin import build_plugin
@@ -66,10 +66,10 @@ class CorpusContract(DescriptionContract):
                 assert value.utcoffset() == timedelta(0), f"{column} of row {row} is not in UTC: {value!r}"
                 assert value <= read_clock(), f"{column} of row {row} is in the future: {value}"
 
-    def test_says_when_it_could_have_been_known(self, tmp_path: Path) -> None:
+    def test_says_when_it_could_have_been_known(self, rows: Rows, tmp_path: Path) -> None:
         from adapterhub_fin.engine.data.corpus import read_corpus
 
-        dates = read_corpus(self._choice(tmp_path, "random"), self.head).known
+        dates = read_corpus(self._choice(tmp_path, "random"), self._learner(rows)).known
         now = read_clock()
         assert f"corpus:{self.name}" in dates
         for name, date in dates.items():
@@ -81,8 +81,12 @@ class CorpusContract(DescriptionContract):
 
         for by, column in SPLITS.items():
             if column in rows.table.column_names:
-                splits = read_corpus(self._choice(tmp_path, by), self.head).splits
+                splits = read_corpus(self._choice(tmp_path, by), self._learner(rows)).splits
                 assert all(len(splits[split]) for split in ("train", "validation", "test")), f"split by {by}"
+
+    def _learner(self, rows: Rows) -> str:
+        columns = rows.table.column_names
+        return self.head or ("classify" if "label" in columns else "regress" if "target" in columns else "causal-lm")
 
     def _choice(self, folder: Path, by: str) -> CorpusChoice:
         split = {"by": by, **({"folds": 2, "fold": 2} if by == "walk-forward" else {})}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -97,7 +100,8 @@ def test_the_plugins_of_the_guide_train_and_merge(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "acme_adapters").mkdir()
+    for folder in ("acme_adapters", "tests"):
+        (tmp_path / folder).mkdir()
     for example in examples(PLUGIN):
         if example.file is not None:
             Path(example.file).write_text(example.text, encoding="utf-8")
@@ -111,7 +115,25 @@ def test_the_plugins_of_the_guide_train_and_merge(
     assert run.adapter.predict(["Company 1: profit rose."])[0].label in ("down", "up")
     merged = ahf.merge([run.reference], using="half-sum", into="acme/half")
     assert merged.version is not None
-    compile(next(example.text for example in examples(PLUGIN) if example.file == "test_contracts.py"), "tests", "exec")
+    assert run.version.manifest.head is not None and run.version.manifest.head.labels == ("down", "up")
+
+
+@pytest.mark.timeout(600)
+def test_the_contracts_of_the_guide_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the metadata that pip writes, so that a process of its own finds the entry point."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("acme_adapters", "tests", "acme_adapters-0.1.0.dist-info"):
+        (tmp_path / folder).mkdir()
+    for example in examples(PLUGIN):
+        if example.file is not None:
+            Path(example.file).write_text(example.text, encoding="utf-8")
+    about = tmp_path / "acme_adapters-0.1.0.dist-info"
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-adapters\nVersion: 0.1.0\n")
+    (about / "entry_points.txt").write_text("[adapterhub_fin]\nacme = acme_adapters.hooks\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_contracts.py"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_every_block_says_its_language() -> None:
