@@ -318,7 +318,7 @@ class TestRefusals:
     def test_of_what_is_not_low_rank_by_both_names(self, kept: ahf.Registry) -> None:
         for pair in (["acme/a", "acme/prefix"], ["acme/prefix", "acme/a"]):
             with pytest.raises(
-                ahf.BadMerge, match=r"acme/prefix@1 was made by the method 'prefix-tuning'.*beside acme/a"
+                ahf.BadMerge, match=r"acme/prefix@1 was made by the method 'prefix-tuning'.*merging it with acme/a"
             ):
                 ahf.merge(pair, into="acme/x")
         assert kept.names() == ["acme/a", "acme/b", "acme/prefix", "acme/tone"]

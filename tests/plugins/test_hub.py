@@ -148,7 +148,7 @@ def test_a_cached_commit_is_never_taken_for_another(tmp_path: Path, offline_cach
         ({"id": "/data/news"}, "id"),
         ({"id": "a/b/c"}, "id"),
         ({"id": "acme/news", "streaming": True}, "streaming needs rows"),
-        ({"path": "copy", "revision": "v2"}, "revision v2 is of the Hub"),
+        ({"path": "copy", "revision": "v2"}, "revision v2 is for the Hub"),
         ({"id": "acme/news", "splits": ["train", "test"], "split": "p"}, "both say where a row belongs"),
         ({"id": "acme/news", "splits": []}, "splits"),
         ({"id": "acme/news", "rows": 0}, "rows"),

@@ -134,7 +134,7 @@ def test_a_plain_model_does_not_take_its_head(bench: Bench, run: Any) -> None:
     with pytest.raises(KeyError, match="classifier"):
         PeftModel.from_pretrained(plain, str(run.version.files))
     said = card(run.version.manifest, "acme/mean")
-    assert "plain PEFT loads it without them" in said and "AutoPeftModel" not in said
+    assert "Plain PEFT can't load the weights of its head" in said and "AutoPeftModel" not in said
 
 
 def test_it_is_not_attached_to_a_model_of_another_pooling(bench: Bench, run: Any) -> None:

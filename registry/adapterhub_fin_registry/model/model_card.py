@@ -24,7 +24,6 @@ _PIPELINES: Final = {
     "classify": "text-classification",
     "regress": "text-classification",  # a Hub has no task for a number from a text
     "causal-lm": "text-generation",
-    "embed": "feature-extraction",
 }
 # The licenses of https://huggingface.co/docs/hub/repositories-licenses that adapters and corpora have. A Hub rejects
 # any that is not on its list.
@@ -113,7 +112,7 @@ def _plain(manifest: Manifest, repository: str) -> list[str]:
     if all(file.path != CONFIG for file in manifest.files):
         return ["Its method isn't one of PEFT's, and needs the package that provides it."]
     head = manifest.head
-    if head is None or head.name == "embed":
+    if head is None:
         kind, options = "AutoPeftModelForFeatureExtraction", ""
     elif head.name == "causal-lm":
         kind, options = "AutoPeftModelForCausalLM", ""

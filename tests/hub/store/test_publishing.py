@@ -104,7 +104,7 @@ def test_a_damaged_version_is_not_published(at_hub: Any, name: str, stored: Stor
 
 def test_where_nothing_can_be_published(at_hub: Any, name: str, stored: Store) -> None:
     stored(name)
-    with pytest.raises(ahf.BadReference, match="the Hub numbers"):
+    with pytest.raises(ahf.BadReference, match="takes the next free number"):
         ahf.publish(name, f"hf://{name}@v1")
     with pytest.raises(ahf.BadReference, match="names no store"):
         ahf.publish(name, name)
