@@ -16,7 +16,7 @@ from typing import Any
 
 
 class Lazy:
-    """A module that is imported when an attribute of it is first asked for."""
+    """Import a module when an attribute of it is first asked for."""
 
     def __init__(self, name: str) -> None:
         self._name = name

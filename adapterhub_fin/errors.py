@@ -1,4 +1,4 @@
-"""Every error this project raises; each message says what to do next.
+"""Define every error that this project raises; each message says what to do next.
 
 AdapterHubError
 ├── BadReference          a name or reference outside the grammar
@@ -97,53 +97,53 @@ LISTED = 20  # names in an error, at most
 
 
 class UnknownName(AdapterHubError):
-    """No plugin offers this name."""
+    """Report a name that no plugin offers."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        known = sorted(known)
-        near = get_close_matches(name, known, n=3, cutoff=0.5)
+    def __init__(self, kind: str, name: str, names: Iterable[str], hint: str = "") -> None:
+        known_names = sorted(names)
+        near = get_close_matches(name, known_names, n=3, cutoff=0.5)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
-        listed = ", ".join(known) or "none"
-        if len(known) > LISTED:
-            listed = f"{len(known)} names, which `ahf plugins` lists"
+        listed = ", ".join(known_names) or "none"
+        if len(known_names) > LISTED:
+            listed = f"{len(known_names)} names, which `ahf plugins` lists"
         super().__init__(f"no {kind} is named {name!r}; {meant}known: {listed}{'; ' + hint if hint else ''}")
 
 
 class PluginError(AdapterHubError):
-    """A plugin could not be loaded, or broke its contract."""
+    """Report a plugin that can't be loaded, or that broke its contract."""
 
 
 class BadRecipe(AdapterHubError):
-    """A recipe that can't be run as it stands."""
+    """Report a recipe that can't be run as it stands."""
 
 
 class BadText(BadRecipe, ValueError):
-    """What was given is no text to read: it is missing, blank, bytes, or holds half a surrogate pair."""
+    """Report an input that is no text: it is missing, blank, bytes, or holds half a surrogate pair."""
 
 
 class BadMerge(AdapterHubError):
-    """Adapters, weights or a rank that can't be merged in that way."""
+    """Report adapters, weights or a rank that can't be merged in that way."""
 
 
 class BadCorpus(AdapterHubError):
-    """Data that can't be trained on; the message names file and row."""
+    """Report data that can't be trained on; the message names file and row."""
 
 
 class BaseNotFound(AdapterHubError):
-    """The base model isn't on this machine."""
+    """Report a base model that isn't on this machine."""
 
 
 class WrongBase(AdapterHubError):
-    """The model at hand is not the base that the version was trained on."""
+    """Report a model that is not the base that the version was trained on."""
 
 
 class WrongTensors(AdapterHubError):
-    """The stored tensors and the model's slots don't match one to one."""
+    """Report stored tensors that don't match the model's parameters one to one."""
 
 
 class NotFinite(AdapterHubError):
-    """An answer that holds NaN or infinity."""
+    """Report an answer that holds NaN or infinity."""
 
 
 class TrainingFailed(AdapterHubError):
-    """Training broke; the message says where what it had is kept."""
+    """Report that training broke; the message says where its last state is kept."""

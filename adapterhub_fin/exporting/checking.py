@@ -31,7 +31,7 @@ class Report:
 
     @property
     def served(self) -> bool:
-        """Whether the engine serves the version as PEFT does; findings of the level `unsure` may still prevent it."""
+        """Tell whether the engine serves the version as PEFT does; findings of the level `unsure` may prevent it."""
         return all(finding.level == "unsure" for finding in self.findings)
 
 

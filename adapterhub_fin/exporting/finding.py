@@ -21,7 +21,7 @@ class StoredAdapter:
 
     @property
     def kind(self) -> str:
-        """PEFT's type of the adapter, such as LORA."""
+        """Return PEFT's type of the adapter, such as LORA."""
         return str(self.config.get("peft_type"))
 
 

@@ -42,7 +42,7 @@ class Served:
 
     @property
     def number(self) -> int:
-        """A positive 31-bit integer that is the same for the same weights in every process."""
+        """Return a positive 31-bit integer, the same for the same weights in every process."""
         return int(self.version.digest.removeprefix("sha256:")[:8], 16) % (2**31 - 1) + 1
 
 

@@ -54,7 +54,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether nothing differs."""
+        """Tell whether nothing differs."""
         return not self.fields and not self.tensors
 
 

@@ -72,7 +72,7 @@ class Evaluation:
 
     @property
     def reference(self) -> str:
-        """The version's reference."""
+        """Return the version's reference."""
         return self.version.reference
 
     def body(self) -> dict[str, Any]:

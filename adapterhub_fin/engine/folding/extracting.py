@@ -49,7 +49,7 @@ class Extraction:
 
     @property
     def energy(self) -> float:
-        """The smallest share of its difference that a matrix kept."""
+        """Return the smallest share of its difference that a matrix kept."""
         return min((parameter.energy for parameter in self.parameters), default=1.0)
 
 

@@ -27,7 +27,7 @@ class Outgoing:
 
     @property
     def size(self) -> int:
-        """Its size in bytes."""
+        """Return its size in bytes."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 

@@ -50,5 +50,5 @@ class Embedding(Options):
     def _last(self, hidden: Tensor, mask: Tensor) -> Tensor:
         import torch
 
-        places = torch.arange(mask.shape[1], device=mask.device)
-        return hidden[torch.arange(len(hidden)), (mask * (places + 1)).argmax(1)]
+        positions = torch.arange(mask.shape[1], device=mask.device)
+        return hidden[torch.arange(len(hidden)), (mask * (positions + 1)).argmax(1)]

@@ -80,12 +80,12 @@ class StoredChanges(ABC):
 
     @property
     def fan_in_fan_out(self) -> bool:
-        """Whether linear layers store weights as (in, out), as GPT-2's Conv1D does; changes are always (out, in)."""
+        """Tell whether linear layers store weights as (in, out), as GPT-2's Conv1D does; changes are (out, in)."""
         return bool(self.config.get("fan_in_fan_out"))
 
     @property
     def chooses_among_alike(self) -> bool:
-        """Whether the base may have unadapted modules whose names end like those of adapted ones.
+        """Tell whether the base may have unadapted modules whose names end like those of adapted ones.
 
         A plain list of target_modules adapts them all; a pattern, an exclusion or a choice of layers may not.
         """

@@ -35,7 +35,7 @@ class Combined:
 
     @property
     def rank(self) -> int:
-        """The rank of the merged change."""
+        """Return the rank of the merged change."""
         return self.change.rank
 
 

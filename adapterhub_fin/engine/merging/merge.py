@@ -59,7 +59,7 @@ class Merge:
 
     @property
     def energy(self) -> float:
-        """The smallest share of energy that a module kept."""
+        """Return the smallest share of energy that a module kept."""
         return min((module.energy for module in self.modules), default=1.0)
 
 

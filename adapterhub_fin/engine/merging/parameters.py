@@ -22,12 +22,12 @@ class AdaptedParameter:
 
     @property
     def name(self) -> str:
-        """The parameter's name in the model."""
+        """Return the parameter's name in the model."""
         return f"{self.module}.{'bias' if self.kind == 'bias' else 'weight'}"
 
     @property
     def matrix(self) -> tuple[int, int]:
-        """The shape of its change as a matrix: the first size, and the product of the others."""
+        """Return the shape of its change as a matrix: the first size, and the product of the others."""
         return self.shape[0], math.prod(self.shape[1:])
 
 

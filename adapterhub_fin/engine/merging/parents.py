@@ -32,7 +32,7 @@ class ResolvedParent:
 
     @property
     def called(self) -> str:
-        """Its name in messages."""
+        """Return its name in messages."""
         return self.version.reference
 
 

@@ -66,7 +66,7 @@ class MergeSettings:
 
     @cached_property
     def implementation(self) -> MergerImplementation:
-        """The merger itself, imported when it is first used."""
+        """Build the merger, which is imported when it is first used."""
         built: MergerImplementation = self.merger.load()(self.options)
         return built
 
@@ -98,12 +98,12 @@ class MergePlan:
 
     @property
     def head_parent(self) -> MergeParent | None:
-        """The parent whose head is taken; None for an average or no head."""
+        """Return the parent whose head is taken; None for an average or no head."""
         return next((parent for parent in self.parents if parent.called == self.head.origin), None)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The widest dtype of the parents' factors, and at least float32: PEFT widens narrower ones on load."""
+        """Return the widest dtype of the parents' factors, at least float32: PEFT widens narrower ones on load."""
         dtypes = (dtype for parent in self.parents for dtype in parent.changes.dtypes)
         return reduce(torch.promote_types, dtypes, torch.float32)
 

@@ -40,7 +40,7 @@ class Phase:
 
     @property
     def bytes(self) -> int:
-        """Bytes in memory at the peak."""
+        """Return the bytes in memory at the peak."""
         return sum(size for _, size in self.blocks)
 
     def of(self, kind: str) -> int:

@@ -42,7 +42,7 @@ class Device:
 
     @property
     def glibc(self) -> bool:
-        """Whether tensors come from glibc's heap."""
+        """Tell whether tensors come from glibc's heap."""
         return self.kind == "cpu" and platform.libc_ver()[0] == "glibc"
 
 

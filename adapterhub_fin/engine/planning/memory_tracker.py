@@ -54,7 +54,7 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTo
 
     @property
     def now(self) -> int:
-        """The number of events so far: a moment to count from."""
+        """Return the number of events so far: a moment to count from."""
         return len(self._events)
 
     def peak(self, since: int) -> list[tuple[str, int]]:

@@ -69,12 +69,12 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """Memory at the peak."""
+        """Return the bytes in memory at the peak."""
         return sum(self.memory.values())
 
     @property
     def fits(self) -> bool:
-        """Whether the peak fits the available memory."""
+        """Tell whether the peak fits the available memory."""
         return self.bytes <= self.available
 
 

@@ -58,13 +58,13 @@ class PreparedRun:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What does not stop the run but would surprise whoever looks at its result."""
+        """Return what does not stop the run but would surprise whoever looks at its result."""
         reach = () if self.unreached is None else (self.unreached.sentence(self.recipe.method.name),)
         return (*self.corpora.warnings, *reach)
 
     @property
     def steps(self) -> int:
-        """Optimizer steps, unless training stops early."""
+        """Count the optimizer steps, unless training stops early."""
         return total_steps(self.recipe.training, len(self.examples["train"]))
 
 

@@ -39,7 +39,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The last complete checkpoint, or None before the first."""
+        """Return the last complete checkpoint, or None before the first."""
         complete = checkpoints(self.path)
         return complete[-1] if complete else None
 

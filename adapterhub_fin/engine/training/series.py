@@ -75,7 +75,7 @@ class Series:
 
     @property
     def versions(self) -> list[Version]:
-        """The version of each window, oldest window first."""
+        """Return the version of each window, oldest window first."""
         return [step.version for step in self.steps]
 
 

@@ -63,7 +63,7 @@ class Run:
 
     @property
     def reference(self) -> str:
-        """The version's reference."""
+        """Return the version's reference."""
         return self.version.reference
 
 

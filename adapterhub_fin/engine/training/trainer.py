@@ -156,7 +156,7 @@ class AdapterTrainer(Trainer):
 
     @property
     def selected_metric(self) -> float | None:
-        """The validation metric of the selected checkpoint."""
+        """Return the validation metric of the selected checkpoint."""
         name, step = f"eval_{self.args.metric_for_best_model}", self.state.best_global_step
         return next((float(log[name]) for log in self.state.log_history if name in log and log["step"] == step), None)
 
