@@ -18,9 +18,9 @@ from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.registry_reader import AnyReference, RegistryReader
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.garbage import GRACE, Leftover, collect
-from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
-from adapterhub_fin_registry.storage.learnt import is_learnt, learnt_bytes
 from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.training_hashes import NAME as TRAINING_HASHES
+from adapterhub_fin_registry.storage.training_hashes import encode_hashes, has_hashes
 from adapterhub_fin_registry.storage.transaction import Transaction, author, changing, now
 from adapterhub_fin_registry.trust import admission
 from adapterhub_fin_registry.trust.signatures import Signature, signature_folder
@@ -90,7 +90,7 @@ class Registry(RegistryReader):
         origin: Mapping[str, Any] | None = None,
         number: int | None = None,
         signatures: Iterable[bytes] | None = None,
-        learnt: Iterable[str] | None = None,
+        training_texts: Iterable[str] | None = None,
     ) -> Version:
         """Store a folder as the next version of a name, or return the version if it is stored already.
 
@@ -99,8 +99,8 @@ class Registry(RegistryReader):
         stops the add by raising Refused, or any other error.
 
         `number` is for versions from elsewhere: it is used if it is free and at most 499999999. `signatures` are stored
-        with the version; without them it is signed by the configuration's `sign_with` key. `learnt` are the texts that
-        the version was trained on: keyed hashes of them are stored with it (see `storage/learnt.py`).
+        with the version; without them it is signed by the configuration's `sign_with` key. Of `training_texts`,
+        which the version was trained on, keyed hashes are stored with it (see `storage/training_hashes.py`).
 
         Raises NotAnAdapter if the folder can't be stored, Corrupted if it differs from the manifest, PolicyViolation if
         the client's policy or a check rejects the version, BadReference if `name` isn't a name, and ReadOnly or
@@ -126,17 +126,17 @@ class Registry(RegistryReader):
             signed = admission.signatures_for(complete, signatures, key)
             policy.check(f"this version of {name}", complete, signed)
             run_checks(checks, complete, files)
-            hashes = None if learnt is None else learnt_bytes(change.identify(), learnt)
+            hashes = None if training_texts is None else encode_hashes(change.identify(), training_texts)
             if hashes is not None:
-                change.write(change.built / LEARNT, hashes)
+                change.write(change.built / TRAINING_HASHES, hashes)
             version, is_new = store(change, name_folder, complete, signed, record, number)
             if not is_new:
                 self._disk.sync(name_folder.versions_folder)  # the process that stored it may not have synced it yet
                 for signature in signed:
                     self._attach(version, signature)
-                if hashes is not None and not is_learnt(version.folder, hashes):
+                if hashes is not None and not has_hashes(version.folder, hashes):
                     with change.marked():
-                        change.rewrite(version.folder / LEARNT, hashes)
+                        change.rewrite(version.folder / TRAINING_HASHES, hashes)
         return version
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
@@ -182,7 +182,7 @@ class Registry(RegistryReader):
     def check_writable(self) -> None:
         """Raise ReadOnly or WriteFailed if nothing can be stored, before long work whose result would be."""
         with changing(self._disk, self.root, self.root):
-            pass  # this creates the workshop of a change and removes it
+            pass  # this creates the work folder of a change and removes it
 
     def delete(self, reference: AnyReference, *, reason: str = "") -> Version:
         """Delete a version and leave a tombstone, so that its number is never used again.

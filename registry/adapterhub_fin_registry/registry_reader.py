@@ -23,9 +23,9 @@ from adapterhub_fin_registry.model.reference import (
 )
 from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.storage import resolve as resolution
-from adapterhub_fin_registry.storage.learnt import Learnt, read_learnt
 from adapterhub_fin_registry.storage.name_folder import NameFolder, listable, mark_of, troubles
 from adapterhub_fin_registry.storage.passed import stored, written
+from adapterhub_fin_registry.storage.training_hashes import TrainingHashes, read_hashes
 from adapterhub_fin_registry.trust import admission
 from adapterhub_fin_registry.trust.signatures import Signature, read_signatures
 
@@ -286,12 +286,12 @@ class RegistryReader:
         """
         return self.resolve(reference).events
 
-    def learnt(self, version: Version) -> Learnt | None:
+    def training_hashes(self, version: Version) -> TrainingHashes | None:
         """Return the texts that a version of this registry was trained on, as hashes; None if they aren't known here.
 
         Raises Corrupted if the hashes are damaged.
         """
-        return read_learnt(version.folder, self.id)
+        return read_hashes(version.folder, self.id)
 
     def find(
         self, reference: Reference | DigestReference | HubReference, before: datetime | None, include_base: bool

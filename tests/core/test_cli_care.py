@@ -63,7 +63,7 @@ def test_gc_lists_and_removes(run_ahf: Ahf, clean: Path) -> None:
     code, out, _ = run_ahf("gc", "--dry-run")
     assert code == 0 and dead.name in out and "would be removed" in out and dead.exists()
     [left] = json.loads(run_ahf("gc", "--grace", "48", "--json")[1])
-    assert left["kind"] == "workshop" and left["removed"] and not dead.exists()
+    assert left["kind"] == "unfinished" and left["removed"] and not dead.exists()
 
 
 def test_doctor_explains_mends_and_says_what_is_left(run_ahf: Ahf, clean: Path) -> None:

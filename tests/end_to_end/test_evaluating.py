@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.engine.evaluation.seen import learnt_texts, rows_seen
+from adapterhub_fin.engine.evaluation.seen import rows_seen, training_texts
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.plugin.interfaces import CorpusImplementation
 from adapterhub_fin.recipe.recipe import CorpusChoice
@@ -97,7 +97,7 @@ def test_the_event_holds_all_of_it(run: Run, registry: ahf.Registry, base: Path)
     assert (event["kind"], event["number"], found.event) == ("evaluation", 1, 1) and event["at"] and event["by"]
     assert {key: event[key] for key in found.body()} == json.loads(json.dumps(found.body()))
     assert (event["corpus"], event["split"], event["seen_in_training"]) == (tiny_corpus(), "test", False)
-    assert event["divided"] == {"by": "stratified", "seed": 3, "test": 0.2, "validation": 0.1}
+    assert event["splitter"] == {"by": "stratified", "seed": 3, "test": 0.2, "validation": 0.1}
     assert event["bootstrap"] == {"level": 0.95, "resamples": ROWS, "seed": 7, "units": event["rows"]}
     assert event["environment"]["peft"] and event["environment"]["device"]
     for name, value in found.metrics.items():
@@ -118,7 +118,7 @@ def test_rows_that_training_saw_are_said_to_be(
     assert (found.rows_seen, found.seen_in_training) == (wanted, bool(wanted))
     assert registry.events("acme/measured")[0]["seen_in_training"] is bool(wanted)
     assert found.rows == (sum(counts.values()) if part == "all" else counts[part])
-    assert (found.divided is None) == (part == "all")
+    assert (found.splitter is None) == (part == "all")
 
 
 def test_a_test_part_under_another_split_holds_rows_that_training_saw(
@@ -243,7 +243,7 @@ def test_elsewhere_nobody_can_tell(run: Run, registry: ahf.Registry, base: Path,
     for _ in range(2):
         found = ahf.evaluate("acme/measured", **options)
         assert (found.seen_in_training, found.rows_seen) == (None, None)
-        shutil.copy(version.folder / "learnt", there.resolve("acme/measured").folder / "learnt")
+        shutil.copy(version.folder / "training-hashes", there.resolve("acme/measured").folder / "training-hashes")
 
 
 def test_a_merge_saw_what_its_parents_saw(
@@ -253,7 +253,10 @@ def test_a_merge_saw_what_its_parents_saw(
     rows, (version,) = seen_rows(run), registry.versions("acme/measured")
     texts = [row["text"].casefold() for row in rows if not row["seen"]]
     two = registry.add(
-        version.files, version.manifest.model_copy(update={"description": "two"}), name="acme/two", learnt=texts[:2]
+        version.files,
+        version.manifest.model_copy(update={"description": "two"}),
+        name="acme/two",
+        training_texts=texts[:2],
     )
     unknown = registry.add(
         version.files, version.manifest.model_copy(update={"description": "unknown"}), name="acme/unknown"
@@ -297,8 +300,8 @@ def test_what_the_parents_of_a_version_saw_is_not_taken_for_unseen(trained: Run,
     parts = read_corpus(
         CorpusChoice.model_validate({"name": tiny_corpus(), "splitter": {"by": "stratified"}}), "classify"
     )
-    learnt = learnt_texts(parts.splits)  # G 4: what it saw is known by these, and no more by the corpus's digest
-    ahf.Registry().add(trained.version.files, child, name="acme/child", learnt=learnt)
+    learnt = training_texts(parts.splits)  # G 4: what it saw is known by these, and no more by the corpus's digest
+    ahf.Registry().add(trained.version.files, child, name="acme/child", training_texts=learnt)
     own = ahf.evaluate("acme/child", split="train", base=encoder, resamples=5)
     rest = ahf.evaluate("acme/child", split="test", base=encoder, resamples=5)
     assert (own.seen_in_training, rest.seen_in_training) == (True, None)

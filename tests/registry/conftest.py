@@ -123,8 +123,8 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def workshop_name() -> Callable[[str], str]:
-    """The name of a workshop, by a word for it."""
+def work_folder_name() -> Callable[[str], str]:
+    """The name of a work folder, by a word for it."""
     return lambda word: str(uuid.uuid5(uuid.NAMESPACE_OID, word))
 
 

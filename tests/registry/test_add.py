@@ -63,7 +63,7 @@ def test_a_version_is_a_complete_folder(
 def test_the_stored_folder_is_as_open_as_the_user_makes_folders(
     registry: Registry, make_folder: MakeFolder, make_manifest: MakeManifest
 ) -> None:
-    # The workshop is 0700; a registry of a team must not end up so.
+    # The work folder is 0700; a registry of a team must not end up so.
     modes = []
 
     def look(manifest: Manifest, files: Path) -> None:

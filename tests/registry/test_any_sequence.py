@@ -23,7 +23,7 @@ names, aliases, years = st.sampled_from(NAMES), st.sampled_from(ALIASES), st.int
 seeds, numbers = st.integers(0, 3), st.integers(1, 6)
 
 
-def _machine(make_folder: Any, make_manifest: Any, workshop_name: Any) -> type[RuleBasedStateMachine]:
+def _machine(make_folder: Any, make_manifest: Any, work_folder_name: Any) -> type[RuleBasedStateMachine]:
     folders = [make_folder(seed) for seed in range(4)]
 
     class Sequence(RuleBasedStateMachine):
@@ -102,7 +102,7 @@ def _machine(make_folder: Any, make_manifest: Any, workshop_name: Any) -> type[R
             """Also after a writer that died, and after a deletion that was broken off."""
             left = []
             if dead:
-                left.append(self.registry.root / "tmp" / workshop_name("dead"))
+                left.append(self.registry.root / "tmp" / work_folder_name("dead"))
                 (left[-1] / "built" / "files").mkdir(parents=True)
             buried = [
                 self.registry.root / "adapters" / name / "versions" / str(number)
@@ -180,9 +180,9 @@ def _machine(make_folder: Any, make_manifest: Any, workshop_name: Any) -> type[R
     return Sequence
 
 
-def test_any_sequence(make_folder: Any, make_manifest: Any, workshop_name: Any) -> None:
+def test_any_sequence(make_folder: Any, make_manifest: Any, work_folder_name: Any) -> None:
     """Ten thousand steps; a failure prints the few that it needs."""
-    machine: Any = _machine(make_folder, make_manifest, workshop_name)
+    machine: Any = _machine(make_folder, make_manifest, work_folder_name)
     run_state_machine_as_test(
         machine, settings=settings(max_examples=250, stateful_step_count=50, deadline=None, derandomize=True)
     )

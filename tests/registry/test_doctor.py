@@ -40,17 +40,17 @@ def _age(tree: Path, hours: float) -> None:
         os.utime(path, (then, then), follow_symlinks=False)
 
 
-def _workshop(root: Path, word: str) -> Path:
+def _work_folder(root: Path, word: str) -> Path:
     return root / "tmp" / str(uuid.uuid5(uuid.NAMESPACE_OID, word))
 
 
 def _dead(registry: Registry, word: str, hours: float) -> Path:
-    workshop = _workshop(registry.root, word)
-    (workshop / "built" / "files").mkdir(parents=True)
-    workshop.chmod(0o700)
-    (workshop / "built" / "files" / "half.safetensors").write_bytes(b"x" * 100)
-    _age(workshop, hours)
-    return workshop
+    work_folder = _work_folder(registry.root, word)
+    (work_folder / "built" / "files").mkdir(parents=True)
+    work_folder.chmod(0o700)
+    (work_folder / "built" / "files" / "half.safetensors").write_bytes(b"x" * 100)
+    _age(work_folder, hours)
+    return work_folder
 
 
 def test_gc_waits_for_the_grace(tone: Registry) -> None:
@@ -58,7 +58,7 @@ def test_gc_waits_for_the_grace(tone: Registry) -> None:
     busy = _dead(tone, "busy", 1000)
     (busy / "built" / "files" / "half.safetensors").write_bytes(b"still being written")
     [listed] = tone.gc(dry_run=True)
-    assert (listed.path, listed.kind, listed.size, listed.removed) == (old, "workshop", 100, False)
+    assert (listed.path, listed.kind, listed.size, listed.removed) == (old, "unfinished", 100, False)
     assert old.exists()
     assert [left.path for left in tone.gc() if left.removed] == [old]
     assert sorted((tone.root / "tmp").iterdir()) == sorted([busy, future, young])
@@ -70,7 +70,7 @@ def test_gc_removes_what_else_lies_in_tmp_and_follows_no_link(tone: Registry, tm
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "notes.md").write_text("x")
-    link, stray = _workshop(tone.root, "link"), _workshop(tone.root, "stray")
+    link, stray = _work_folder(tone.root, "link"), _work_folder(tone.root, "stray")
     link.symlink_to(precious)
     stray.write_text("{}")
     inside = _dead(tone, "dead", 1)
@@ -80,7 +80,7 @@ def test_gc_removes_what_else_lies_in_tmp_and_follows_no_link(tone: Registry, tm
     assert list((tone.root / "tmp").iterdir()) == [] and (precious / "notes.md").read_text() == "x"
 
 
-def test_a_writer_whose_workshop_was_taken_for_dead_fails_whole(
+def test_a_writer_whose_work_folder_was_taken_for_dead_fails_whole(
     tone: Registry, make_folder: Any, make_manifest: Any
 ) -> None:
     from adapterhub_fin_registry import WriteFailed
@@ -100,8 +100,8 @@ def test_gc_ends_a_deletion_that_was_broken_off(tone: Registry) -> None:
     (folder / "3" / "files" / "notes.md").write_bytes(b"12345")
     second = tone.resolve("acme/tone@2")
     (folder / "2" / "deleted.json").write_text(json.dumps({"digest": second.digest, "reason": "x"}))
-    assert {(left.path.name, left.kind) for left in tone.gc(dry_run=True)} == {("2", "remains"), ("3", "remains")}
-    assert [finding.kind for finding in tone.doctor()] == ["remains", "remains", "copy"]
+    assert {(left.path.name, left.kind) for left in tone.gc(dry_run=True)} == {("2", "deletion"), ("3", "deletion")}
+    assert [finding.kind for finding in tone.doctor()] == ["deletion", "deletion", "copy"]
     assert {left.path.name for left in tone.gc() if left.removed and left.size >= 5} == {"2", "3"}
     assert [path.name for number in "23" for path in (folder / number).iterdir()] == ["deleted.json"] * 2
     assert tone.doctor() == []
@@ -123,7 +123,7 @@ def test_what_can_not_be_removed_is_not_said_to_be(tone: Registry, monkeypatch: 
 
     monkeypatch.setattr(Disk, "remove", refuse)
     assert [left.removed for left in tone.gc()] == [False]
-    [finding] = [finding for finding in tone.doctor(repair=True) if finding.kind == "remains"]
+    [finding] = [finding for finding in tone.doctor(repair=True) if finding.kind == "deletion"]
     assert not finding.repaired and "belongs to another user" in finding.remedy
 
 
@@ -157,14 +157,14 @@ def test_gc_and_doctor_of_nothing_write_nothing(tmp_path: Path) -> None:
 
 
 def _leftover(root: Path) -> str:
-    dead = _workshop(root, "dead")
+    dead = _work_folder(root, "dead")
     dead.mkdir(mode=0o700)
     _age(dead, 48)
-    return f"workshop tmp/{dead.name}"
+    return f"unfinished tmp/{dead.name}"
 
 
-def _open_workshop(root: Path) -> str:
-    live = _workshop(root, "live")
+def _open_work_folder(root: Path) -> str:
+    live = _work_folder(root, "live")
     live.mkdir()
     live.chmod(0o755)
     return f"mode tmp/{live.name}"
@@ -238,7 +238,7 @@ def _no_mark(root: Path) -> str:
 
 
 MENDED = [
-    _leftover, _open_workshop, _open_to_all, _no_id, _empty_version, _alias_to_nothing, _alias_to_a_tombstone,
+    _leftover, _open_work_folder, _open_to_all, _no_id, _empty_version, _alias_to_nothing, _alias_to_a_tombstone,
     _renumbered, _no_record, _copied_version, _copied_name, _removed_name, _broken_off, _no_mark,
 ]  # fmt: skip
 
@@ -257,15 +257,15 @@ def test_what_doctor_mends(tone: Registry, spoil: Callable[[Path], str]) -> None
     assert tone.doctor() == []
     assert Registry(tone.root).versions("acme/tone")[0].number == 1
     assert tone.damaged() == {}
-    assert (tone.mark() != marks[0]) or kind == "workshop"  # by which an index notices
+    assert (tone.mark() != marks[0]) or kind == "unfinished"  # by which an index notices
 
 
 def _two_dead(root: Path) -> str:
     for word in ("one", "other"):
-        dead = _workshop(root, word)
+        dead = _work_folder(root, word)
         dead.mkdir(mode=0o700)
         _age(dead, 48)
-    return "workshop"
+    return "unfinished"
 
 
 def _two_open(root: Path) -> str:

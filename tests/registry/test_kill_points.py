@@ -23,8 +23,8 @@ from adapterhub_fin_registry import NotFound, Registry, WriteFailed
 Act = Callable[[Registry], object]
 ACTS = [
     "add",
-    "add what learnt",
-    "learn again",
+    "add with hashes",
+    "hash again",
     "add the first",
     "add to a new name",
     "alias",
@@ -51,8 +51,10 @@ def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
 
     return {
         "add": lambda registry: registry.add(new, manifest, name="acme/tone"),
-        "add what learnt": lambda registry: registry.add(new, manifest, name="acme/tone", learnt=["rose", "fell"]),
-        "learn again": lambda registry: registry.add(old, manifest, name="acme/tone", learnt=["rose"]),
+        "add with hashes": lambda registry: registry.add(
+            new, manifest, name="acme/tone", training_texts=["rose", "fell"]
+        ),
+        "hash again": lambda registry: registry.add(old, manifest, name="acme/tone", training_texts=["rose"]),
         "add the first": lambda registry: registry.add(new, manifest, name="acme/first"),
         "add to a new name": lambda registry: registry.add(new, manifest, name="acme/new"),
         "alias": lambda registry: registry.set_alias("acme/tone", "champion", 2),
@@ -66,7 +68,7 @@ def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
 
 @pytest.fixture
 def start(
-    tmp_path: Path, make_folder: Any, make_manifest: Any, workshop_name: Callable[[str], str]
+    tmp_path: Path, make_folder: Any, make_manifest: Any, work_folder_name: Callable[[str], str]
 ) -> Callable[[str, Path], Registry]:
     """A registry to change: acme/tone@1 and @2 with an alias on 1; or nothing; or that with what gc and doctor mend."""
     first = Registry(tmp_path / "first")
@@ -83,10 +85,10 @@ def start(
         registry = Registry(shutil.copytree(first.root, root))
         registry.doctor(repair=True)  # a copy made by other means
         if kind in ("gc", "repair"):
-            dead = root / "tmp" / workshop_name("dead") / "built" / "files"
+            dead = root / "tmp" / work_folder_name("dead") / "built" / "files"
             dead.mkdir(parents=True)
             (dead / "half.json").write_bytes(b"{")
-            (root / "tmp" / workshop_name("stray")).write_bytes(b"x")
+            (root / "tmp" / work_folder_name("stray")).write_bytes(b"x")
             buried = root / "adapters/acme/tone/versions/3"
             (buried / "files" / "sub").mkdir(parents=True)
             (buried / "files" / "sub" / "notes.md").write_bytes(b"# notes")
@@ -111,7 +113,9 @@ def _state(registry: Registry) -> dict[str, Any]:
         "tags": [row["tags"] for row in rows],
         "signatures": [len(registry.signatures(f"{row['name']}@{row['version']}")) for row in rows],
         "damaged": registry.damaged(),
-        "learnt": [registry.learnt(version) for name in registry.names() for version in registry.versions(name)],
+        "training-hashes": [
+            registry.training_hashes(version) for name in registry.names() for version in registry.versions(name)
+        ],
     }
 
 

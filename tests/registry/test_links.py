@@ -115,7 +115,7 @@ def test_gc_removes_nothing_that_tmp_leads_to(tone: Registry, elsewhere: Path) -
     assert _tree(elsewhere) == before and len(before) == 3
 
 
-def test_gc_claims_only_what_is_named_as_a_workshop(tone: Registry, elsewhere: Path) -> None:
+def test_gc_claims_only_what_is_named_as_a_work_folder(tone: Registry, elsewhere: Path) -> None:
     shutil.rmtree(tone.root / "tmp")
     shutil.copytree(elsewhere, tone.root / "tmp")
     named = tone.root / "tmp" / "00000000-0000-0000-0000-000000000000"

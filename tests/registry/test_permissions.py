@@ -169,24 +169,24 @@ def test_what_is_being_built_is_its_builders_alone(public: Registry, make_folder
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="needs root to own what another may not remove")
 def test_another_users_leftovers_stay_and_are_said(
-    public: Registry, as_nobody: AsNobody, workshop_name: Callable[[str], str]
+    public: Registry, as_nobody: AsNobody, work_folder_name: Callable[[str], str]
 ) -> None:
-    workshop, closed = (public.root / "tmp" / workshop_name(word) for word in ("dead", "dead and closed"))
-    workshop.mkdir(mode=0o755)
+    work_folder, closed = (public.root / "tmp" / work_folder_name(word) for word in ("dead", "dead and closed"))
+    work_folder.mkdir(mode=0o755)
     closed.mkdir(mode=0o700)
     (public.root / "tmp").chmod(0o1777)  # where each may remove only what is their own
 
     def clean() -> None:
         registry = Registry(public.root)
         [left] = registry.gc(grace=timedelta(0))
-        assert (left.path, left.removed) == (workshop, False)
-        [finding] = [each for each in registry.doctor(repair=True, grace=timedelta(0)) if each.kind == "workshop"]
+        assert (left.path, left.removed) == (work_folder, False)
+        [finding] = [each for each in registry.doctor(repair=True, grace=timedelta(0)) if each.kind == "unfinished"]
         assert not finding.repaired and "another user" in finding.remedy
 
-    for path in (workshop, closed):
+    for path in (work_folder, closed):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     as_nobody(clean)
-    assert sorted((public.root / "tmp").iterdir()) == sorted([workshop, closed])
+    assert sorted((public.root / "tmp").iterdir()) == sorted([work_folder, closed])
 
 
 def test_doctor_says_what_it_may_not_mend(public: Registry, as_nobody: AsNobody) -> None:

@@ -66,7 +66,7 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     notes = {**division.notes, **missing_labels(labels)}
     if division.splitter.by != "window":  # later rows would change a window's counts of dropped and mended rows
         notes = {**rows.notes, **notes}
-    recorded = learnt_from(rows.table, division)
+    recorded = recorded_rows(rows.table, division)
     digest = corpus_digest(recorded)
     record = {
         "name": choice.name,
@@ -85,7 +85,7 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     return Corpora(splits, division.splitter, record, measured, dated, {**rows.notes, **notes}, labels, warnings)
 
 
-def learnt_from(table: Dataset, division: Division) -> Dataset:
+def recorded_rows(table: Dataset, division: Division) -> Dataset:
     """Return the rows that a manifest records as its corpus: all of them, but for a window only those it learnt from.
 
     So rows that arrive after a window's cut-off don't change its version's manifest.

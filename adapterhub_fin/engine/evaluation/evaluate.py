@@ -60,7 +60,7 @@ class Evaluation:
     corpus_options: Mapping[str, Any]  # without paths of this machine
     corpus_digest: str
     split: str  # train, validation, test or all
-    divided: Mapping[str, Any] | None  # the splitter's options; None for all
+    splitter: Mapping[str, Any] | None  # the splitter's options; None for all
     rows: int
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval | None]  # None where a resample is undefined, for want of rows
@@ -126,7 +126,7 @@ def evaluate(
         corpus_options=portable_options(choice),
         corpus_digest=rows.digest,
         split=split,
-        divided=None if split == "all" else _divided(choice, rows.table),
+        splitter=None if split == "all" else _splitter(choice, rows.table),
         rows=len(rows.table),
         metrics=metrics,
         intervals=ranges,
@@ -140,7 +140,7 @@ def evaluate(
     return replace(evaluation, event=registry.add_event(version.reference, "evaluation", evaluation.body()))
 
 
-def _divided(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:
+def _splitter(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:
     """Return the splitter's options, with the defaults that depend on the rows filled in."""
     return resolve(choice.splitter, table.column_names).model_dump(mode="json", exclude_none=True)
 

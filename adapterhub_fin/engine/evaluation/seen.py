@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry
 
 
-def learnt_texts(splits: Mapping[str, Dataset]) -> list[str] | None:
+def training_texts(splits: Mapping[str, Dataset]) -> list[str] | None:
     """Return the normalized texts of train and validation; None where the rows have no text."""
     keys = [text_keys(splits[split]) for split in SEEN]
     return None if None in keys else [key for of_split in keys for key in of_split or ()]
@@ -39,9 +39,9 @@ def rows_seen(version: LocatedVersion, table: Dataset) -> int | None:
 def _seen(located: LocatedVersion, keys: Sequence[str]) -> tuple[set[str], bool]:
     """Return the keys that a version was trained on, and whether every ancestor could be checked."""
     registry, version = located
-    learnt, parents = registry.learnt(version), version.manifest.parents
-    seen = set() if learnt is None else {key for key in keys if learnt.holds(key)}
-    complete = learnt is not None or (bool(parents) and all(parent.role == "merge" for parent in parents))
+    hashes, parents = registry.training_hashes(version), version.manifest.parents
+    seen = set() if hashes is None else {key for key in keys if hashes.holds(key)}
+    complete = hashes is not None or (bool(parents) and all(parent.role == "merge" for parent in parents))
     for parent in parents:
         parent_version = _locate(registry, parent.digest)
         more, parent_complete = (set[str](), False) if parent_version is None else _seen(parent_version, keys)

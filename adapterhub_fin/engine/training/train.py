@@ -18,7 +18,7 @@ from adapterhub_fin.engine.base.locks import building, drawing
 from adapterhub_fin.engine.data.corpus import files_read
 from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.evaluation.metrics import measured, metrics_for
-from adapterhub_fin.engine.evaluation.seen import learnt_texts
+from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
@@ -265,8 +265,8 @@ def _store(
     check_stored(loaded.context.modules_to_save, folder, recipe.method.name)
     check_trained_loads(loaded, folder)
     manifest = trained_manifest(loaded, metrics, _bounded_now(loaded, registry))
-    learnt = learnt_texts(loaded.corpora.splits)
-    version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), learnt=learnt)
+    texts = training_texts(loaded.corpora.splits)
+    version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), training_texts=texts)
     if recipe.base.path is not None:
         bases.remember(fingerprint_key(loaded.base), loaded.source.folder)
     run_folder.remove()

@@ -29,10 +29,10 @@ from adapterhub_fin_registry.io.safe_read import ABSENT, HIGHEST, entries, is_th
 from adapterhub_fin_registry.model.reference import is_segment
 from adapterhub_fin_registry.search.version_reader import damage
 from adapterhub_fin_registry.storage.garbage import TOMBSTONE, Leftover, collect, is_buried
-from adapterhub_fin_registry.storage.learnt import NAME as LEARNT
-from adapterhub_fin_registry.storage.learnt import read_learnt
 from adapterhub_fin_registry.storage.name_folder import NameFolder, is_unknown, mark_of
 from adapterhub_fin_registry.storage.name_folder import name_folders as all_name_folders
+from adapterhub_fin_registry.storage.training_hashes import NAME as TRAINING_HASHES
+from adapterhub_fin_registry.storage.training_hashes import read_hashes
 from adapterhub_fin_registry.storage.transaction import Transaction, author, now
 
 
@@ -73,11 +73,16 @@ def _version(visit: Visit, name_folder: NameFolder, number: int) -> Findings:
             ),
         )
     try:
-        read_learnt(folder, visit.registry.id)
+        read_hashes(folder, visit.registry.id)
     except Corrupted as error:
-        remove = visit.repair_of(name_folder.folder, lambda change: change.disk.remove(folder / LEARNT))
+        remove = visit.repair_of(name_folder.folder, lambda change: change.disk.remove(folder / TRAINING_HASHES))
         yield (
-            Finding("learnt", folder / LEARNT, str(error), "remove it: what was seen in training is unknown then"),
+            Finding(
+                "training-hashes",
+                folder / TRAINING_HASHES,
+                str(error),
+                "remove it: what was seen in training is unknown then",
+            ),
             remove,
         )
     if is_there(folder / "record.json") and (reason := damage(name_folder, number)):
@@ -163,8 +168,8 @@ def _mark(visit: Visit, folder: Path, below: Iterable[Path]) -> Findings:
 def leftovers(visit: Visit) -> Findings:
     """Find what `gc` would remove."""
     meaning = {
-        "workshop": "work that was interrupted before it was done; nothing refers to it",
-        "remains": "an interrupted deletion: the tombstone is there, and so is the rest of the version",
+        "unfinished": "work that was interrupted before it was done; nothing refers to it",
+        "deletion": "an interrupted deletion: the tombstone is there, and so is the rest of the version",
     }
     try:
         found_leftovers = collect(visit.disk, visit.root, grace=visit.grace, dry_run=True)
@@ -213,9 +218,9 @@ def _links(visit: Visit) -> Findings:
         if (mode := mode_of(path)) and not stat.S_ISDIR(mode):
             means = "this is a link or a file instead of a folder: nothing is read or written through it"
             yield Finding("unexpected", path, means, "put a folder in its place", repairable=False), by_hand
-    tmp, workshops = visit.root / "tmp", visit.workshops()
+    tmp, work_folders = visit.root / "tmp", visit.work_folders()
     for path in () if tmp.is_symlink() else listed(tmp):
-        if path not in workshops:
+        if path not in work_folders:
             means = "the registry gives no unfinished work such a name"
             yield Finding("unexpected", path, means, "move it elsewhere, or remove it", repairable=False), by_hand
 

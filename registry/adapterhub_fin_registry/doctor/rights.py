@@ -29,7 +29,7 @@ def modes(visit: Visit) -> Findings:
     if sys.platform == "win32":  # Windows has no such mode bits
         return
     tmp = visit.root / "tmp"
-    for path in visit.workshops():
+    for path in visit.work_folders():
         if stat.S_ISDIR(mode_of(path)) and mode_of(path) & 0o077:
             means = "other users can reach into what is being built there"
             yield Finding("mode", path, means, "give it the mode 0700"), _restricting(visit, path, 0o700)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.safe_read import entries
-from adapterhub_fin_registry.storage.garbage import workshops
+from adapterhub_fin_registry.storage.garbage import work_folders
 from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
 from adapterhub_fin_registry.storage.transaction import Transaction, changing
 
@@ -74,10 +74,10 @@ class Visit:
         except Corrupted:
             return []
 
-    def workshops(self) -> list[Path]:
+    def work_folders(self) -> list[Path]:
         """Return the folders in which something is, or was, being built; empty if they can't be listed."""
         try:
-            return workshops(self.root)
+            return work_folders(self.root)
         except Corrupted:
             return []
 

@@ -16,9 +16,9 @@ class BlobWriter:
     `take` is called with the number of bytes before they are written, and refuses them by raising.
     """
 
-    def __init__(self, workshop: Path, take: Callable[[int], object] = lambda size: None) -> None:
+    def __init__(self, work_folder: Path, take: Callable[[int], object] = lambda size: None) -> None:
         self._take = take
-        self.path = workshop / uuid.uuid4().hex
+        self.path = work_folder / uuid.uuid4().hex
         self.size = 0
         self._digest = hashlib.sha256()
         self._file: BinaryIO = self.path.open("xb")

@@ -34,9 +34,9 @@ class Disk:
         """Create a new folder for this process alone, ROOT/tmp/UUID, and return it. Raises OSError."""
         self.make(root)
         self.make(root / "tmp", root)
-        workshop = root / "tmp" / str(uuid.uuid4())
-        workshop.mkdir(mode=0o700)
-        return workshop
+        work_folder = root / "tmp" / str(uuid.uuid4())
+        work_folder.mkdir(mode=0o700)
+        return work_folder
 
     def make(self, folder: Path, like: Path | None = None) -> None:
         """Create a folder and its missing parents, with the mode of the folder `like` if that is given.
@@ -144,13 +144,13 @@ class Disk:
         """Rename a built file over another. Raises OSError."""
         built.replace(target)
 
-    def mark(self, workshop: Path, folder: Path, text: str) -> None:
+    def mark(self, work_folder: Path, folder: Path, text: str) -> None:
         """Rewrite the change mark of a folder, by which caches see that something under it changed.
 
         The bytes aren't fsynced: a power cut may leave an empty mark, which no cache takes for one that it knows.
         Raises OSError.
         """
-        fresh = workshop / "changed"
+        fresh = work_folder / "changed"
         fresh.write_text(text, encoding="ascii")
         self.share(fresh, folder)
         fresh.replace(folder / "changed")

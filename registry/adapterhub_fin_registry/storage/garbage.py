@@ -26,9 +26,9 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class Leftover:
-    """Represent something that is no longer needed: the `workshop` of dead work, or the `remains` of a deletion."""
+    """Represent what nobody needs any more: `unfinished` work of a dead process, or an interrupted `deletion`."""
 
-    kind: Literal["workshop", "remains"]
+    kind: Literal["unfinished", "deletion"]
     path: Path
     size: int
     removed: bool
@@ -40,8 +40,8 @@ def collect(disk: Disk, root: Path, *, grace: timedelta = GRACE, dry_run: bool =
     Work counts as dead if nothing was written there for `grace`. What belongs to another user is listed and kept.
     Raises Corrupted if ROOT/tmp is a link or can't be listed, and WriteFailed if the disk refuses a change.
     """
-    leftovers = [*_workshops(disk, root, grace, dry_run)]
-    for name_folder, folder in remains(root):
+    leftovers = [*_unfinished(disk, root, grace, dry_run)]
+    for name_folder, folder in interrupted_deletions(root):
         size, removed = _size(folder), not dry_run
         if not dry_run:
             try:
@@ -49,7 +49,7 @@ def collect(disk: Disk, root: Path, *, grace: timedelta = GRACE, dry_run: bool =
                     change.clear(folder)
             except ReadOnly:  # another user's
                 removed = False
-        leftovers.append(Leftover("remains", folder, size, removed))
+        leftovers.append(Leftover("deletion", folder, size, removed))
     return leftovers
 
 
@@ -58,10 +58,10 @@ def abandoned(root: Path, before: float) -> list[Path]:
 
     Raises Corrupted if ROOT/tmp is a link or can't be listed.
     """
-    return [path for path in workshops(root) if _newest(path) <= before]
+    return [path for path in work_folders(root) if _newest(path) <= before]
 
 
-def workshops(root: Path) -> list[Path]:
+def work_folders(root: Path) -> list[Path]:
     """Return the folders under ROOT/tmp in which something is, or was, being built.
 
     Only entries named as this package names them count. Raises Corrupted if ROOT/tmp is a link or can't be listed.
@@ -70,7 +70,7 @@ def workshops(root: Path) -> list[Path]:
     return sorted(root / "tmp" / name for name in entries(root / "tmp") if _UUID.fullmatch(name))
 
 
-def remains(root: Path) -> Iterator[tuple[NameFolder, Path]]:
+def interrupted_deletions(root: Path) -> Iterator[tuple[NameFolder, Path]]:
     """Yield each version that has a tombstone and other files, and whose deletion is certain.
 
     Raises Corrupted if the names can't be listed.
@@ -97,26 +97,26 @@ def is_buried(folder: Path) -> bool:
     return isinstance(digest, str) and current == digest
 
 
-def _workshops(disk: Disk, root: Path, grace: timedelta, dry_run: bool) -> Iterator[Leftover]:
-    if dry_run or not workshops(root):
+def _unfinished(disk: Disk, root: Path, grace: timedelta, dry_run: bool) -> Iterator[Leftover]:
+    if dry_run or not work_folders(root):
         for path in abandoned(root, time.time() - grace.total_seconds()):
-            yield Leftover("workshop", path, _size(path), False)
+            yield Leftover("unfinished", path, _size(path), False)
         return
     with changing(disk, root, root) as change:
         # Now by the disk's own clock, since this machine's may differ.
-        disk_now = change.workshop.stat().st_mtime
+        disk_now = change.work_folder.stat().st_mtime
         for number, path in enumerate(abandoned(root, disk_now - grace.total_seconds())):
-            if path == change.workshop:
+            if path == change.work_folder:
                 continue
             size = _size(path)
             try:
                 # Moved in one step: a process that is still building there finds all of it gone, never a part.
-                removed = disk.claim(path, change.workshop / str(number))
+                removed = disk.claim(path, change.work_folder / str(number))
             except FileNotFoundError:
                 continue
             except PermissionError:  # another user's
                 removed = False
-            yield Leftover("workshop", path, size, removed)
+            yield Leftover("unfinished", path, size, removed)
 
 
 def _size(tree: Path) -> int:

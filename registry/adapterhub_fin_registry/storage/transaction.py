@@ -25,12 +25,12 @@ _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 class Transaction:
     """Represent a change in progress; `built` is the folder to fill, and `folder` the name's folder."""
 
-    def __init__(self, disk: Disk, root: Path, folder: Path, workshop: Path) -> None:
+    def __init__(self, disk: Disk, root: Path, folder: Path, work_folder: Path) -> None:
         self.disk = disk
         self.root = root
         self.folder = folder
-        self.workshop = workshop
-        self.built = workshop / "built"
+        self.work_folder = work_folder
+        self.built = work_folder / "built"
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file of what is being built, readable for everyone who may read the name's folder.
@@ -70,9 +70,9 @@ class Transaction:
         self.identify()
         self.disk.make(folder, self.built)
         self._anchor(folder)
-        self.write(self.workshop / name, data)
+        self.write(self.work_folder / name, data)
         with self.marked():
-            self.disk.publish(self.workshop / name, folder / name)
+            self.disk.publish(self.work_folder / name, folder / name)
             self.disk.sync(folder)  # needed also if another process put it there but has not synced it yet
 
     def bury(self, version: Path, tombstone: bytes, before: Callable[[], object] = lambda: None) -> None:
@@ -82,11 +82,11 @@ class Transaction:
         the folder is reached through a link, and OSError.
         """
         refuse_links(self.root, version)
-        self.write(self.workshop / "deleted.json", tombstone)
+        self.write(self.work_folder / "deleted.json", tombstone)
         self.disk.sync(version.parent)  # otherwise the number could be used again after a power cut
         with self.marked():
             before()
-            self.disk.publish(self.workshop / "deleted.json", version / "deleted.json")
+            self.disk.publish(self.work_folder / "deleted.json", version / "deleted.json")
             self.clear(version)
 
     def clear(self, version: Path) -> None:
@@ -110,13 +110,13 @@ class Transaction:
         Raises OSError.
         """
         for folder in (self.folder, self.root):
-            self.disk.mark(self.workshop, folder, "")
+            self.disk.mark(self.work_folder, folder, "")
             self.disk.sync(folder)
         try:
             yield
         finally:
             for folder in (self.folder, self.root):
-                self.disk.mark(self.workshop, folder, uuid.uuid4().hex)
+                self.disk.mark(self.work_folder, folder, uuid.uuid4().hex)
 
     def rewrite(self, path: Path, data: bytes) -> None:
         """Replace a file by another.
@@ -124,7 +124,7 @@ class Transaction:
         Raises Corrupted if its folder is reached through a link, and OSError.
         """
         refuse_links(self.root, path.parent)
-        fresh = self.workshop / path.name
+        fresh = self.work_folder / path.name
         self.write(fresh, data)
         self.disk.replace(fresh, path)
         self.disk.sync(path.parent)
@@ -141,8 +141,8 @@ class Transaction:
         for folder in self.root.parents:
             if os.access(folder, os.R_OK):  # an unreadable folder wasn't created just now
                 self.disk.sync(folder)
-        self.write(self.workshop / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
-        self.disk.publish(self.workshop / "registry.json", identity)
+        self.write(self.work_folder / "registry.json", canonical({"format": 1, "id": str(uuid.uuid4())}))
+        self.disk.publish(self.work_folder / "registry.json", identity)
         return str(read_object(identity).get("id"))
 
     def _anchor(self, parent: Path) -> None:
@@ -164,7 +164,7 @@ def _check_number(parent: Path, number: int) -> None:
 
 @contextmanager
 def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Transaction]:
-    """Begin a change and remove its workshop afterwards, whatever happens.
+    """Begin a change and remove its work folder afterwards, whatever happens.
 
     An OSError becomes ReadOnly if the folder may not be written, else WriteFailed. Raises Corrupted if a link leads out
     of the root.
@@ -172,13 +172,13 @@ def changing(disk: Disk, root: Path, folder: Path) -> Iterator[Transaction]:
     for path in (root / "tmp", folder):
         refuse_links(root, path)
     try:
-        workshop = disk.begin(root)
+        work_folder = disk.begin(root)
         try:
-            change = Transaction(disk, root, folder, workshop)
+            change = Transaction(disk, root, folder, work_folder)
             disk.make(change.built, next(path for path in (folder, *folder.parents) if path.is_dir()))
             yield change
         finally:
-            disk.remove(workshop)
+            disk.remove(work_folder)
     except OSError as error:
         if error.errno in _FORBIDDEN:
             raise ReadOnly(

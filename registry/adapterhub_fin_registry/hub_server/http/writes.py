@@ -144,8 +144,8 @@ class Writes:
         _check_no_review(request)
         state, name = self._repositories.state, repository.name
         _, branch = ref_of(request.path_params["revision"])
-        with state.workshop() as workshop, self._quota.room(repository.namespace, token.name) as room:
-            reader = CommitReader(lambda: BlobWriter(workshop, room.take), self._settings.regular_limit)
+        with state.work_folder() as work_folder, self._quota.room(repository.namespace, token.name) as room:
+            reader = CommitReader(lambda: BlobWriter(work_folder, room.take), self._settings.regular_limit)
             try:
                 # Base64 takes 4/3 of the bytes; the limit leaves room for several files of the largest size.
                 await body.stream(request, reader.feed, 4 * self._settings.upload_limit + OPERATIONS * LINE)
@@ -214,9 +214,9 @@ class Writes:
         token = await self._guard.uploading(request, grant.token, namespace)
         state = self._repositories.state
         await run_in_threadpool(self._repositories.get, name)
-        with state.workshop() as workshop, self._quota.room(namespace, token.name) as room:
+        with state.work_folder() as work_folder, self._quota.room(namespace, token.name) as room:
             await run_in_threadpool(room.take, grant.size)
-            file = BlobWriter(workshop)
+            file = BlobWriter(work_folder)
             try:
                 await body.stream(request, file.write, grant.size)
                 await run_in_threadpool(self._guard.still, grant.token, namespace)  # the upload may have taken hours

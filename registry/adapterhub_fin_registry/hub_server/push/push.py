@@ -195,13 +195,13 @@ class _Push:
         path = state.blob(name, blob.sha256)
         if not path.exists():
             self.quota.check(self.repository.namespace, self.author, blob.size)
-            with state.workshop() as workshop:
+            with state.work_folder() as work_folder:
                 if blob.data is not None:
-                    state.disk.write(workshop / "blob", blob.data)
+                    state.disk.write(work_folder / "blob", blob.data)
                 else:
                     with remembered(self.repositories.registry.id) as memory, blob.open(memory) as source:
-                        state.disk.copy(source, workshop / "blob", blob.size)
-                state.keep(name, workshop / "blob", blob.sha256, self.author)
+                        state.disk.copy(source, work_folder / "blob", blob.size)
+                state.keep(name, work_folder / "blob", blob.sha256, self.author)
         return Blob(blob.size, blob.sha256, path)
 
 

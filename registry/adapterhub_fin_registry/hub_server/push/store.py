@@ -35,7 +35,7 @@ class Candidate:
 
 def store(candidate: Candidate, registry: Registry, state: State, intake: Intake) -> Version:
     """Store the candidate as the next version. Raises HubError 400 with the reason if the registry refuses it."""
-    with state.workshop() as workshop, _laid_out(candidate, workshop, registry, state) as folder:
+    with state.work_folder() as work_folder, _laid_out(candidate, work_folder, registry, state) as folder:
         return _take_in(candidate, folder, registry, intake)
 
 
@@ -44,8 +44,8 @@ def dry_run(candidate: Candidate, registry: Registry, state: State, intake: Inta
 
     Raises HubError 400 where a check refuses it.
     """
-    with state.workshop() as workshop, _laid_out(candidate, workshop, registry, state) as folder:
-        dry_registry = _DryRun(workshop / "dry-run", registry)
+    with state.work_folder() as work_folder, _laid_out(candidate, work_folder, registry, state) as folder:
+        dry_registry = _DryRun(work_folder / "dry-run", registry)
         version = _take_in(candidate, folder, dry_registry, intake)
         policy, _ = admission.terms(registry.root)
         policy.check(f"this version of {version.name}", version.manifest, dry_registry.signatures(version.reference))
@@ -87,9 +87,9 @@ def _take_in(candidate: Candidate, folder: Path, registry: Registry, intake: Int
 
 
 @contextmanager
-def _laid_out(candidate: Candidate, workshop: Path, registry: Registry, state: State) -> Iterator[Path]:
+def _laid_out(candidate: Candidate, work_folder: Path, registry: Registry, state: State) -> Iterator[Path]:
     """Yield the candidate as a folder. In the block, registry errors become HubError 400 with the client's paths."""
-    folder = workshop / candidate.name.replace("/", "-")
+    folder = work_folder / candidate.name.replace("/", "-")
     with remembered(registry.id) as memory:
         for path, blob in sorted(candidate.files.items()):
             target = folder / path

@@ -152,7 +152,7 @@ class State:
             self._remove(name, sha256)
 
     @contextmanager
-    def workshop(self) -> Iterator[Path]:
+    def work_folder(self) -> Iterator[Path]:
         """Yield a temporary folder, which is removed afterwards."""
         folder = self.disk.begin(self.folder)
         try:

@@ -7,14 +7,14 @@ from typing import Any
 
 import httpx2
 
-from adapterhub_fin_registry.storage.learnt import NAME
+from adapterhub_fin_registry.storage.training_hashes import NAME
 
 
 def test_they_are_neither_listed_nor_served(hub: Any, made: Any, tmp_path: Path) -> None:
     learnt = ["firm rose", "firm fell"]
-    version = hub.registry.add(made.files, made.manifest, name="acme/learnt", learnt=learnt)
+    version = hub.registry.add(made.files, made.manifest, name="acme/learnt", training_texts=learnt)
     data = (version.folder / NAME).read_bytes()
-    assert hub.registry.learnt(version).holds("firm rose")
+    assert hub.registry.training_hashes(version).holds("firm rose")
     api = hub.api()
     found = {entry.path for entry in api.list_repo_tree(version.name, recursive=True)}
     assert found and not {path for path in found if NAME in path}

@@ -17,12 +17,12 @@ from typing import Final
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.safe_read import ABSENT, open_regular
 
-NAME: Final = "learnt"
+NAME: Final = "training-hashes"
 _SIZE: Final = 16  # bytes of a hash: of 2**32 texts, two share one with a chance of 2**-65
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainingHashes:
     """Hold the texts of training and validation, as hashes."""
 
     key: bytes
@@ -33,7 +33,7 @@ class Learnt:
         return _hash(self.key, text) in self.hashes
 
 
-def learnt_bytes(identity: str, texts: Iterable[str]) -> bytes:
+def encode_hashes(identity: str, texts: Iterable[str]) -> bytes:
     """Return the bytes of the file: a hash of nothing, which identifies the key; the sorted hashes; a hash of all that.
 
     `identity` is the registry's id.
@@ -44,7 +44,7 @@ def learnt_bytes(identity: str, texts: Iterable[str]) -> bytes:
     return data + _seal(key, data)
 
 
-def read_learnt(folder: Path, identity: str | None) -> Learnt | None:
+def read_hashes(folder: Path, identity: str | None) -> TrainingHashes | None:
     """Return the hashes in a version's folder; None if there are none, or if they were made under another id.
 
     Raises Corrupted for a damaged file, which could report as unseen what was seen.
@@ -65,10 +65,10 @@ def read_learnt(folder: Path, identity: str | None) -> Learnt | None:
         raise Corrupted(
             f"{path} is damaged: restore it from a copy, or remove it, after which what was seen is unknown"
         )
-    return Learnt(key, frozenset(body[start : start + _SIZE] for start in range(_SIZE, len(body), _SIZE)))
+    return TrainingHashes(key, frozenset(body[start : start + _SIZE] for start in range(_SIZE, len(body), _SIZE)))
 
 
-def is_learnt(folder: Path, data: bytes) -> bool:
+def has_hashes(folder: Path, data: bytes) -> bool:
     """Return whether a version's folder holds exactly these bytes."""
     try:
         with open_regular(folder / NAME) as file:
