@@ -92,7 +92,7 @@ class Description:
         return self._load(self.target)
 
     def load_options(self) -> type[BaseModel]:
-        """Import the pydantic model of the options, without torch."""
+        """Import the pydantic model of the options, without torch. Raises PluginError where it is none."""
         from pydantic import BaseModel
 
         if self.options is None:

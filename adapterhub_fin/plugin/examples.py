@@ -17,7 +17,10 @@ IGNORED = -100  # a label that no loss and no metric counts
 def encode_texts(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, target: Callable[[Mapping[str, Any]], Any]
 ) -> list[dict[str, Any]]:
-    """Return token ids and the target, one example a row; padding waits for the batch."""
+    """Return token ids and the target, one example a row; padding waits for the batch.
+
+    Raises BadCorpus for a row whose text gives no token.
+    """
     texts = tokenizer(list(rows["text"]), truncation=True, max_length=max_length)
     try:
         check_tokens(texts["input_ids"], "row")

@@ -148,7 +148,7 @@ class HeadImplementation(Protocol):
     # Metrics
 
     def truth(self, labels: np.ndarray) -> np.ndarray:
-        """Return labels as metrics take them."""
+        """Return labels (rows, ...), as metrics take them."""
         return labels
 
     def undefined_metrics(self, rows: Dataset) -> Mapping[str, str]:
@@ -259,7 +259,10 @@ class CausalHead(HeadImplementation):
         return model
 
     def prompt(self, messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:
-        """Return a conversation as training showed it, up to where the assistant begins to speak."""
+        """Return a conversation as training showed it, up to where the assistant begins to speak.
+
+        Raises BadRecipe: a head that reads conversations overrides it.
+        """
         raise BadRecipe(f"{type(self).__name__} reads texts, and no conversations: give the prompt as a text")
 
     def ending(self, tokenizer: PreTrainedTokenizerBase) -> str:

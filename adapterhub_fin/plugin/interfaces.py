@@ -216,7 +216,7 @@ class MergerImplementation(Protocol):
         ...
 
     def join(self, changes: Sequence[LowRank], weights: Sequence[float]) -> LowRank | None:
-        """Return what `merge` would give, in factors, where these are known without it; called if no rank is given."""
+        """Return what `merge` would give, (m, n), in factors known without it, or None; called if no rank is given."""
         return None
 
     def rank(self, ranks: Sequence[int]) -> int | None:

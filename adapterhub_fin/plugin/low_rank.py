@@ -34,7 +34,7 @@ class LowRank:
 
     @classmethod
     def zero(cls, shape: tuple[int, int], dtype: torch.dtype | None = None) -> LowRank:
-        """Return no change at all, of rank 0; in float64 by default."""
+        """Return no change, of that shape (m, n) and of rank 0; in float64 by default."""
         dtype = dtype or torch.float64
         return cls(torch.zeros(shape[0], 0, dtype=dtype), torch.zeros(0, shape[1], dtype=dtype))
 
@@ -79,13 +79,13 @@ class LowRank:
         return float(torch.linalg.matrix_norm(CommonBasis.of([self]).cores[0]))
 
     def truncate(self, rank: int | float | None = None) -> LowRank:
-        """Return the nearest change of that rank, as `nearest` reads it: by default of the matrix's own rank."""
+        """Return the nearest change (m, n) of that rank, as `nearest` reads it: by default of the matrix's own rank."""
         span = CommonBasis.of([self])
         return span.lift(span.cores[0], rank)
 
 
 def total(changes: Sequence[LowRank]) -> LowRank:
-    """Add them, with the factors side by side: exact, of the sum of the ranks; signs and scales go to the left."""
+    """Add changes (m, n), their factors side by side: exact, of the summed ranks; signs and scales go to the left."""
     return LowRank(
         torch.cat([change.scale * change.left for change in changes], 1),
         torch.cat([change.right for change in changes], 0),
@@ -105,7 +105,7 @@ class CommonBasis:
 
     @classmethod
     def of(cls, changes: Sequence[LowRank]) -> CommonBasis:
-        """Build the bases by two QR decompositions of the factors side by side."""
+        """Build the bases of changes (m, n) by two QR decompositions of the factors side by side."""
         columns, left = torch.linalg.qr(torch.cat([change.left for change in changes], 1))
         rows, right = torch.linalg.qr(torch.cat([change.right for change in changes], 0).T)
         cores, start = [], 0
@@ -127,16 +127,16 @@ class CommonBasis:
         return CommonBasis(self.columns @ u, v @ self.rows, u.T @ self.cores @ v.T)
 
     def lift(self, core: Tensor, rank: int | float | None = None) -> LowRank:
-        """Return the change that a core stands for, of that rank, as `nearest` reads it."""
+        """Return the change (m, n) that a core (p, q) stands for, of that rank, as `nearest` reads it."""
         return self.lifted(nearest(core, rank)[0])
 
     def lifted(self, core: LowRank) -> LowRank:
-        """Return the change that a core in factors stands for."""
+        """Return the change (m, n) that a core (p, q) in factors stands for."""
         return LowRank(self.columns @ core.left, core.right @ self.rows, core.scale)
 
 
 def nearest(matrix: Tensor, rank: int | float | None = None, floor: float = 0.0) -> tuple[LowRank, float]:
-    """Return the nearest matrix of a rank (Eckart and Young), its values shared evenly by the factors, and its energy.
+    """Return the nearest (m, n) of a rank (Eckart and Young), its values shared evenly by the factors, and its energy.
 
     An int is the rank, at most; a float the share of the energy, the sum of squares, to hold with as few values as
     will do; None all that is no rounding: `floor` is a size below which a value is, where the matrix can't tell, as
@@ -153,21 +153,21 @@ def nearest(matrix: Tensor, rank: int | float | None = None, floor: float = 0.0)
 
 
 def numerical_rank(values: Tensor) -> int:
-    """Count the singular values, given in falling order, that are more than what rounding leaves of a zero."""
+    """Count the singular values (n,), given in falling order, that are more than what rounding leaves of a zero."""
     if len(values) == 0:
         return 0
     return int((values > 4 * len(values) * torch.finfo(values.dtype).eps * values[0]).sum())
 
 
 def energy_held(values: Tensor, rank: int) -> float:
-    """Return the share of the sum of squares that the first `rank` values hold; 1 where all are zero."""
+    """Return the share of the sum of squares that the first `rank` of values (n,) hold; 1 where all are zero."""
     squares = values.double().square()
     total_energy = float(squares.sum())
     return 1.0 - float(squares[rank:].sum()) / total_energy if total_energy else 1.0
 
 
 def rank_for(values: Tensor, energy: float) -> int:
-    """Count the singular values, given in falling order, that hold this share (0 to 1) of the sum of their squares."""
+    """Count the singular values (n,), in falling order, that hold this share (0 to 1) of the sum of their squares."""
     squares = values.double().square().flip(0).cumsum(0).flip(0)  # from the small end, which rounding would swallow
     if len(squares) == 0 or squares[0] == 0:
         return 0

@@ -58,7 +58,7 @@ def model_part(model: nn.Module, getter: str) -> Any:
 
 
 def weight_of(module: Any) -> Tensor | None:
-    """Return a module's own weight, also under an adapter; None of anything without one."""
+    """Return a module's own weight, in its shape, also under an adapter; None of anything without one."""
     weight = getattr(bare(module), "weight", None) if isinstance(module, torch.nn.Module) else None
     return weight if isinstance(weight, torch.Tensor) else None
 

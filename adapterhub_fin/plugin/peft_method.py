@@ -36,7 +36,7 @@ class PeftMethod(MethodImplementation):
         return {}
 
     def peft_config(self, model: nn.Module, context: AttachContext) -> PeftConfig:
-        """Return PEFT's configuration of a new adapter."""
+        """Return PEFT's configuration of a new adapter. Raises NotImplementedError: a subclass says which."""
         raise NotImplementedError
 
     def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
@@ -134,7 +134,10 @@ class PeftMethod(MethodImplementation):
 
 
 def peft_model(model: nn.Module) -> Any:
-    """Return the PeftModel that a method returned; untyped, as PEFT's own attributes are."""
+    """Return the PeftModel that a method returned; untyped, as PEFT's own attributes are.
+
+    Raises PluginError for any other model.
+    """
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
@@ -157,7 +160,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def read_peft_config(folder: Path) -> PeftConfig:
-    """Read the stored configuration; a key that this PEFT does not know and that is set is refused, not dropped."""
+    """Read the stored configuration. Raises PluginError for a key that is set and that this PEFT does not know."""
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
     stored = read_settings(folder)

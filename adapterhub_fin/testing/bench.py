@@ -96,7 +96,7 @@ class Bench:
         return model, tokenizer, tuple(modules_to_save)
 
     def alone(self, reference: str) -> Tensor:
-        """Return the logits of a version on its own base, one row for each of TEXTS."""
+        """Return the logits of a version on its own base, (texts, outputs), for TEXTS."""
         from adapterhub_fin.engine.inference.load import load
 
         return load(reference, base=self.base(), registry=self.registry).logits(TEXTS)

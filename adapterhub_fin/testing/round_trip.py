@@ -105,7 +105,7 @@ def _reloaded(model: Any, build: Build, folder: str) -> nn.Module:
 
 
 def answers(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
-    """Return a model's logits and last hidden states, whichever it has."""
+    """Return a model's logits (rows, ...) and last hidden states (rows, tokens, hidden), whichever it has."""
     model.eval()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

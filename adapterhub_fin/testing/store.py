@@ -26,7 +26,7 @@ class StoreContract(DescriptionContract):
 
     @pytest.fixture
     def uri(self, tmp_path: Path) -> str:
-        """Return an empty address of the store; a contract must override this."""
+        """Return an empty address of the store. Raises NotImplementedError: a contract must override this."""
         raise NotImplementedError("give the fixture uri: an empty address in the store, such as desk:///tmp/acme/tone")
 
     @pytest.fixture

@@ -84,7 +84,7 @@ def spearman(truth: Numbers, predicted: Numbers) -> float:
 
 
 def alike(values: NDArray[np.floating[Any]]) -> bool:
-    """Return whether all values are equal, exactly; their variance may be nonzero by rounding."""
+    """Return whether all values (n,) are equal, exactly; their variance may be nonzero by rounding."""
     return len(values) == 0 or bool(np.min(values) == np.max(values))
 
 

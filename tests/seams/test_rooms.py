@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -25,3 +26,10 @@ def test_local_names_are_the_field_s() -> None:
     names = [(path, name, line) for path, name, line in local_names.all_local_names()]
     pooled = [f"{path.name}:{line} {name}" for path, name, line in names if name in local_names.POOL]
     assert len(names) > 5000 and len(pooled) < 0.01 * len(names), f"{len(pooled)} of {len(names)}: {pooled[:40]}"
+
+
+def test_shipped_plugins_import_of_the_core_the_seam_alone() -> None:
+    folder = layout.ROOT / "plugins" / "adapterhub_fin_plugins"
+    line = re.compile(r"^\s*(?:from|import) (adapterhub_fin(?:\.\w+)*)\b", re.MULTILINE)
+    imports = {path.name: set(line.findall(path.read_text("utf-8"))) for path in sorted(folder.rglob("*.py"))}
+    assert set().union(*imports.values()) == {"adapterhub_fin.plugin"}, imports

@@ -179,7 +179,10 @@ def _owner(model: nn.Module, parameter: str) -> tuple[nn.Module, str]:
 
 
 def materialise(shell: nn.Module, like: torch.Tensor) -> list[str]:
-    """Allocate the parameters of a meta head; return the modules whose values a version must supply."""
+    """Allocate the parameters of a meta head; return the modules whose values a version must supply.
+
+    Of `like`, a parameter of any shape, the dtype and the device are used.
+    """
     empty_modules = []
     for path, module in shell.named_modules():
         for name, parameter in list(module.named_parameters(recurse=False)):

@@ -59,7 +59,7 @@ class StoredTensor:
         return DTYPES[kind]
 
     def tensor(self) -> Tensor:
-        """Map the tensor into memory: its pages are read when used and freed with it. Raises Refused as `dtype` does.
+        """Map the tensor, of its stored shape, into memory: pages are read when used. Raises Refused as `dtype` does.
 
         Writing to it changes a private copy, never the file.
         """

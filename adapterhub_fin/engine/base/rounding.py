@@ -49,7 +49,7 @@ def half_step(values: Tensor, dtype: str) -> Tensor:
 def grid(dtype: str, values: Tensor) -> str:
     """Return a coarser type that represents all values exactly, or else their own type `dtype`.
 
-    A model that was read in bfloat16 and then widened still has bfloat16's values.
+    `values` are of any shape. A model that was read in bfloat16 and then widened still has bfloat16's values.
     """
     if len(set(values.abs().tolist())) >= TELLING:
         for narrow in NARROW:
@@ -68,7 +68,7 @@ def apart(one: Tensor, other: Tensor) -> Tensor:
 
 
 def allowed(one: Tensor, first: str, other: Tensor, second: str) -> Tensor:
-    """Return the limits that `apart` must stay below; `first` is the type of `one`, and `second` that of `other`."""
+    """Return the limits that `apart` must stay below, in the same shape; `first` and `second` are the types."""
     return _rounded_by(one, first) + _rounded_by(other, second) + FLUSHED
 
 

@@ -67,7 +67,7 @@ class FourBit:
         return key in self._layers
 
     def dequantised(self, key: str, weight: Tensor) -> Tensor:
-        """Return a stored weight after quantization to four bits and back, in the dtype it was loaded in."""
+        """Return a stored weight after quantization to four bits and back, in its shape and its loaded dtype."""
         from bitsandbytes.functional import dequantize_4bit
         from bitsandbytes.nn.modules import Params4bit
         from transformers.pytorch_utils import Conv1D

@@ -63,12 +63,12 @@ def blocks(matrix: Tensor) -> Iterator[slice]:
 
 
 def distance_squared(one: Tensor, other: Tensor) -> float:
-    """Return the squared Frobenius norm of the difference of two matrices, in float64, a block at a time."""
+    """Return the squared Frobenius norm of the difference of two (rows, columns), in float64, a block at a time."""
     return sum(squared(one[block].double() - other[block].double()) for block in blocks(one))
 
 
 def squared(block: Tensor) -> float:
-    """Return the sum of squares of a block, in float64."""
+    """Return the sum of squares of a block of any shape, in float64."""
     flat = block.double().reshape(-1)
     return float(torch.dot(flat, flat))
 
@@ -86,7 +86,7 @@ class Loss:
     def fold(
         self, key: str, change: FoldedChange, weight: Tensor, trained_weight: Tensor, dtype: torch.dtype
     ) -> Tensor:
-        """Return the folded weight, rounded once to its dtype.
+        """Return the folded weight, in the shape of `weight`, rounded once to its dtype.
 
         `weight` is the stored one, and `trained_weight` the one that the adapter was trained on; the target is
         `trained_weight` with the change. Raises Unsupported where the dtype can't hold the result.
@@ -107,7 +107,7 @@ class Loss:
         return folded
 
     def quantize_again(self, key: str, folded: Tensor, through: Callable[[str, Tensor], Tensor]) -> None:
-        """Measure the error that quantizing a folded weight to four bits again would add."""
+        """Measure the error that quantizing a folded weight, of any shape, to four bits again would add."""
         back = through(key, folded)
         self.errors[key][AGAIN] = distance_squared(back.reshape(len(back), -1), folded.reshape(len(folded), -1))
 
@@ -129,7 +129,7 @@ class Loss:
 
 
 def fitted(exact: Tensor, dtype: torch.dtype, key: str) -> Tensor:
-    """Return a parameter's values in a dtype. Raises Unsupported where the dtype can't hold them."""
+    """Return a parameter's values in a dtype and its shape. Raises Unsupported where the dtype can't hold them."""
     if exact.dtype == dtype:
         return exact
     if not bool(exact.isfinite().all()):

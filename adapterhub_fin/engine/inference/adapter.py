@@ -71,7 +71,10 @@ class Adapter:
         return f"Adapter({self.reference}, {self.manifest.method.name} on {self.manifest.base.repository})"
 
     def logits(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Tensor:
-        """Return raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given."""
+        """Return raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given.
+
+        Raises BadText for a text that can't be read, and BadRecipe where the version has no head.
+        """
         texts, head = check_texts(texts, "logits"), self.head
         if head is None:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
@@ -82,7 +85,10 @@ class Adapter:
         return self._batched(texts, batch_size, outputs, progress)
 
     def predict(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Sequence[Any]:
-        """Return one typed answer for each text, in the order given; `progress` draws a bar on a terminal."""
+        """Return one typed answer for each text, in the order given; `progress` draws a bar on a terminal.
+
+        Raises BadText for a text that can't be read, and BadRecipe where the version has no head.
+        """
         texts = check_texts(texts, "predict")
         if not texts:
             return []

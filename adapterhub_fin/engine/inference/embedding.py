@@ -24,7 +24,10 @@ class Embedding(Options):
     normalize: bool = Field(False, description="Scale every vector to length one.")
 
     def pool(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """Pool each layer's (rows, tokens, hidden), by the mask of real tokens on either side, into (rows, hidden)."""
+        """Pool each layer's (rows, tokens, hidden), by the mask of real tokens on either side, into (rows, hidden).
+
+        Raises BadRecipe for a layer that the base does not have.
+        """
         if not -len(states) <= self.layer < len(states):
             raise BadRecipe(f"there is no layer {self.layer}: the base has {len(states) - 1}, and 0 for embeddings")
         hidden = states[self.layer].float()

@@ -70,6 +70,7 @@ def stream(adapter: Writer, prompt: Prompt, decoding: Decoding) -> Iterator[str]
 
     A thread of its own computes, and holds the model until its last token, or the next one once the reader has left.
     It never waits for its reader, who may ask another adapter meanwhile, and then waits for the whole text.
+    Raises Refused inside `answering()`, where that thread would wait for this one.
     """
     if is_mine():  # the thread would wait for this one, and this one for the thread
         raise Refused("a stream computes in a thread of its own, and this one holds a model: leave answering() first")

@@ -265,7 +265,10 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
 def base_source(
     resolved: ResolvedVersion, base: str | Path | None, download: bool
 ) -> tuple[BaseChoice, bases.BaseSource]:
-    """Find the base that was given, or the recorded one: by its id, else where it was last seen on this machine."""
+    """Find the base that was given, or the recorded one: by its id, else where it was last seen on this machine.
+
+    Raises BaseNotFound where it is in none of these.
+    """
     if base is not None:
         choice = BaseChoice.read(base)
         return choice, bases.find_base(choice, download=download)

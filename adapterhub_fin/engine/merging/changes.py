@@ -68,7 +68,7 @@ class StoredChanges(ABC):
         """
 
     def values(self, name: str) -> Tensor:
-        """Return a parameter that is stored in full. Raises BadMerge for NaN or infinite values."""
+        """Return a parameter that is stored in full, in its shape. Raises BadMerge for NaN or infinite values."""
         return self._tensor(self._full_tensors[name])
 
     def magnitude(self, name: str) -> Tensor | None:

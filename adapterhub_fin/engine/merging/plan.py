@@ -71,7 +71,7 @@ class MergeSettings:
         return built
 
     def combine(self, changes: Sequence[LowRank], weights: Sequence[float], name: str) -> Combined:
-        """Return the merged change of one parameter.
+        """Return the merged change of one parameter, of the shape (m, n) that all changes have.
 
         Its random draws depend on the seed and the parameter's name alone: they are the same on every machine. Raises
         BadMerge or PluginError as `combine`.

@@ -159,7 +159,7 @@ def expert_fallback() -> Iterator[None]:
 
 
 def resident_tensors(model: nn.Module) -> list[Tensor]:
-    """Return all tensors that a model keeps in memory: parameters, buffers, and the constants of quantized weights."""
+    """Return a model's tensors, of any shape: parameters, buffers, and the constants of quantized weights."""
     tensors = [*model.parameters(), *model.buffers()]
     for state in (getattr(parameter, "quant_state", None) for parameter in model.parameters()):
         for constants in (state, getattr(state, "state2", None)):

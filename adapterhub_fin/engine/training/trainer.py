@@ -81,7 +81,7 @@ class AdapterTrainer(Trainer):
         return self.accelerator.gather(total[None]).sum() if self.args.world_size > 1 else total
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Run one part of a step.
+        """Run one part of a step; return its loss, a scalar.
 
         Raises FloatingPointError, which names the step and its examples, for a NaN or infinite loss.
         """

@@ -10,10 +10,7 @@ from typing import Any, TypeVar
 
 from datasets import Dataset
 
-from adapterhub_fin.errors import BadCorpus, BadInstant
-from adapterhub_fin.plugin.calendars import Offset
-from adapterhub_fin.plugin.interfaces import Rows
-from adapterhub_fin.plugin.texts import MARK, problem
+from adapterhub_fin.plugin import MARK, BadCorpus, BadInstant, Offset, Rows, problem
 from adapterhub_fin_plugins.corpora.instants import DayEnd, day_end, instant, is_day_alone, moment
 from adapterhub_fin_plugins.corpora.options import Columns
 from adapterhub_fin_plugins.corpora.records import Record

@@ -15,8 +15,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, KnownAt, Rows
 from adapterhub_fin_plugins.corpora.options import FiqaOptions
 from adapterhub_fin_plugins.corpora.records import decoded, prefix_errors
 

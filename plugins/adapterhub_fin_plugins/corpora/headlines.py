@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from datasets import Dataset
 
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin import CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.headlines_text import generate
 from adapterhub_fin_plugins.corpora.options import HeadlinesOptions
 

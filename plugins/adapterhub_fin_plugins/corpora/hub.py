@@ -10,8 +10,7 @@ from typing import Any
 
 from datasets import ClassLabel, load_dataset_builder
 
-from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.interfaces import BoundedNow, CorpusImplementation, Rows
+from adapterhub_fin.plugin import BadCorpus, BoundedNow, CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import HubOptions
 from adapterhub_fin_plugins.corpora.records import Record, prefix_errors

@@ -6,9 +6,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
-from adapterhub_fin.plugin.texts import MARK, problem
+from adapterhub_fin.plugin import MARK, BadCorpus, CorpusImplementation, Rows, problem
 from adapterhub_fin_plugins.corpora.columns import instants, names, origins
 from adapterhub_fin_plugins.corpora.options import InstructionsOptions
 from adapterhub_fin_plugins.corpora.records import Record, prefix_errors, read_records

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, KnownAt, Rows
 from adapterhub_fin_plugins.corpora.options import PhraseBankOptions
 
 FILES = {

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.plugin import BadCorpus
 
 
 @dataclass(frozen=True)

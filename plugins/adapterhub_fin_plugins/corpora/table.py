@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.plugin import CorpusImplementation, Rows
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import TableOptions
 from adapterhub_fin_plugins.corpora.records import prefix_errors, read_records

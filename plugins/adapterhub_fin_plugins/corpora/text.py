@@ -9,9 +9,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
-from adapterhub_fin.plugin.texts import problem
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Rows, problem
 from adapterhub_fin_plugins.corpora.columns import Instants, instants, names
 from adapterhub_fin_plugins.corpora.options import TextOptions
 from adapterhub_fin_plugins.corpora.records import decoded, prefix_errors, read_records

@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadCorpus, BadRecipe, NotFinite
-from adapterhub_fin.plugin.examples import IGNORED
-from adapterhub_fin.plugin.heads import CausalHead, Likelihood, Messages
+from adapterhub_fin.plugin import IGNORED, BadCorpus, BadRecipe, CausalHead, Likelihood, Messages, NotFinite
 from adapterhub_fin_plugins.heads.conversation import answer_spans, closing, render
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadCorpus, BadManifest, BadRecipe
-from adapterhub_fin.plugin.heads import Prediction, SequenceHead
+from adapterhub_fin.plugin import BadCorpus, BadManifest, BadRecipe, Prediction, SequenceHead
 from adapterhub_fin_plugins.heads.pooling import read_mean, renamed
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.heads import Messages
+from adapterhub_fin.plugin import BadCorpus, Messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,7 +49,10 @@ def closing(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def answer_spans(messages: Messages, tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[tuple[int, int]]]:
-    """Return the whole text, and the span in characters of each answer of the assistant, its end mark included."""
+    """Return the whole text, and the span in characters of each answer of the assistant, its end mark included.
+
+    Raises BadCorpus for a chat template that changes earlier messages.
+    """
     text = render(messages, tokenizer, ask=False)
     spans = []
     for index, message in enumerate(messages):

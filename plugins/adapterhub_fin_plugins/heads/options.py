@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.plugin import Options
 
 Pooling: TypeAlias = Literal["base", "mean"]
 POOLING: Final[Any] = Field(

@@ -22,7 +22,7 @@ def read_mean(model: PreTrainedModel, missing: Sequence[str] = ()) -> list[str]:
     """
     from torch import nn
 
-    from adapterhub_fin.plugin.model_parts import backbone, outside_backbone
+    from adapterhub_fin.plugin import backbone, outside_backbone
 
     model.__class__ = _reading_mean(type(model), PAST in signature(backbone(model).forward).parameters)
     name = outside_backbone(model)[-1]
@@ -36,7 +36,7 @@ def renamed(outputs: Collection[str]) -> frozenset[str]:
 
 
 def _reading_mean(plain: type[PreTrainedModel], takes_past: bool) -> type[PreTrainedModel]:
-    from adapterhub_fin.plugin.model_parts import backbone
+    from adapterhub_fin.plugin import backbone
 
     @wraps(plain.forward)  # whose signature PEFT and the Trainer ask for
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:

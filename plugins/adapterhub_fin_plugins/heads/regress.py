@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.plugin.heads import Estimate, SequenceHead
+from adapterhub_fin.plugin import BadCorpus, BadRecipe, Estimate, SequenceHead
 from adapterhub_fin_plugins.heads.pooling import read_mean, renamed
 from adapterhub_fin_plugins.metrics import alike
 
@@ -86,7 +85,7 @@ class Regress(SequenceHead):
         """Put two layers in place of the last; return the name of the module they stand in."""
         from torch import nn
 
-        from adapterhub_fin.plugin.model_parts import outside_backbone
+        from adapterhub_fin.plugin import outside_backbone
 
         for name in reversed(outside_backbone(model)):
             last = getattr(model, name)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from adapterhub_fin.errors import BadMerge
-from adapterhub_fin.plugin.interfaces import MergerImplementation
-from adapterhub_fin.plugin.options import NoOptions
+from adapterhub_fin.plugin import BadMerge, MergerImplementation, NoOptions
 
 MOST_STEPS = 500  # each step reduces the error several times, unless the directions point almost everywhere
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from adapterhub_fin.plugin.interfaces import MergerImplementation
-from adapterhub_fin.plugin.low_rank import numerical_rank
+from adapterhub_fin.plugin import MergerImplementation, numerical_rank
 from adapterhub_fin_plugins.mergers.elements import agreed, dropped, trimmed
 from adapterhub_fin_plugins.mergers.options import KnotsDareOptions, TiesOptions
 from adapterhub_fin_plugins.mergers.sums import weighted_sum

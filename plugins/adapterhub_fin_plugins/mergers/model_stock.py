@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from adapterhub_fin.plugin.interfaces import MergerImplementation
-from adapterhub_fin.plugin.options import NoOptions
+from adapterhub_fin.plugin import MergerImplementation, NoOptions
 from adapterhub_fin_plugins.mergers.directions import shares
 from adapterhub_fin_plugins.mergers.sums import weighted_sum
 

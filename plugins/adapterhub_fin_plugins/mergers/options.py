@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.plugin import Options
 
 
 class TrimOptions(Options):

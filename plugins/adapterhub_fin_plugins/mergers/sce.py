@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from adapterhub_fin.plugin.interfaces import MergerImplementation
+from adapterhub_fin.plugin import MergerImplementation
 from adapterhub_fin_plugins.mergers.options import SceOptions
 
 

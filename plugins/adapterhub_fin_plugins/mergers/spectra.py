@@ -7,9 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from adapterhub_fin.plugin.interfaces import MergerImplementation
-from adapterhub_fin.plugin.low_rank import numerical_rank
-from adapterhub_fin.plugin.options import NoOptions
+from adapterhub_fin.plugin import MergerImplementation, NoOptions, numerical_rank
 from adapterhub_fin_plugins.mergers.options import TsvOptions
 from adapterhub_fin_plugins.mergers.sums import weighted_sum
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from adapterhub_fin.plugin.interfaces import MergerImplementation
-from adapterhub_fin.plugin.low_rank import LowRank, total
-from adapterhub_fin.plugin.options import NoOptions
+from adapterhub_fin.plugin import LowRank, MergerImplementation, NoOptions, total
 
 
 def weighted_sum(changes: Tensor, weights: Tensor) -> Tensor:

@@ -8,12 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadRecipe, NotAnAdapter
-from adapterhub_fin.plugin.adapter_files import CONFIG, PREFIX, WEIGHTS
-from adapterhub_fin.plugin.interfaces import AttachContext, LoraFactors
-from adapterhub_fin.plugin.peft_fields import stated
-from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
-from adapterhub_fin.plugin.target_layers import linear_layers
+from adapterhub_fin.plugin import (
+    CONFIG,
+    PREFIX,
+    WEIGHTS,
+    AttachContext,
+    BadRecipe,
+    LoraFactors,
+    NotAnAdapter,
+    PeftMethod,
+    linear_layers,
+    peft_model,
+    stated,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -101,7 +108,7 @@ class AdaLora(PeftMethod):
         import torch
         from safetensors.torch import load_file
 
-        from adapterhub_fin.plugin.low_rank import LowRank
+        from adapterhub_fin.plugin import LowRank
 
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         initial, alpha = _rank(config, "init_r", 12), _alpha(config)
@@ -127,7 +134,7 @@ class AdaLora(PeftMethod):
         return [Allocation(peft_model(model))]
 
     def penalty(self, model: nn.Module, adapter_name: str) -> Tensor | None:
-        """Return the weighted mean distance of A A' and B' B from the identity (equation 4), or None for weight 0.
+        """Return the weighted mean distance of A A' and B' B from the identity, a scalar (equation 4); or None.
 
         PEFT adds it only to its own loss.
         """

@@ -7,11 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadRecipe, WrongBase
-from adapterhub_fin.plugin.interfaces import AttachContext
-from adapterhub_fin.plugin.peft_fields import stated
-from adapterhub_fin.plugin.peft_method import PeftMethod
-from adapterhub_fin.plugin.target_layers import linear_layers
+from adapterhub_fin.plugin import AttachContext, BadRecipe, PeftMethod, WrongBase, linear_layers, stated
 from adapterhub_fin_plugins.methods import lora_init
 from adapterhub_fin_plugins.methods.options import CHANGES_BASE
 

@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin import BadRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

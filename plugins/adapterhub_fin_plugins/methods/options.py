@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.plugin import Options
 
 CHANGES_BASE = ("pissa", "olora", "corda", "lora-ga")  # they start by subtracting part of the base's weights
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin.interfaces import AttachContext
-from adapterhub_fin.plugin.peft_fields import stated
+from adapterhub_fin.plugin import AttachContext, stated
 from adapterhub_fin_plugins.methods.prompting import PromptMethod
 
 if TYPE_CHECKING:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from adapterhub_fin.errors import BadRecipe, PluginError, UnknownName, WrongTensors
-from adapterhub_fin.plugin.interfaces import AttachContext
-from adapterhub_fin.plugin.peft_fields import fields_of, peft_release
-from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
-from adapterhub_fin.plugin.target_layers import linear_layers
+from adapterhub_fin.plugin import (
+    AttachContext,
+    BadRecipe,
+    PeftMethod,
+    PluginError,
+    UnknownName,
+    WrongTensors,
+    fields_of,
+    linear_layers,
+    peft_model,
+    peft_release,
+)
 from adapterhub_fin_plugins.methods.prompting import PromptMethod
 
 if TYPE_CHECKING:

@@ -11,10 +11,7 @@ from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.interfaces import AttachContext
-from adapterhub_fin.plugin.peft_fields import stated
-from adapterhub_fin.plugin.peft_method import peft_model
+from adapterhub_fin.plugin import AttachContext, BadRecipe, peft_model, stated
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
 
 if TYPE_CHECKING:
@@ -107,7 +104,7 @@ def _keys_and_values(model: nn.Module, ids: Tensor) -> Tensor:
     """
     import torch
 
-    from adapterhub_fin.plugin.model_parts import backbone
+    from adapterhub_fin.plugin import backbone
 
     core, training = backbone(model), model.training
     caches = {"use_cache": True} if "use_cache" in signature(core.forward).parameters else {}

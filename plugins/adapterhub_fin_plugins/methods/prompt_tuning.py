@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin.interfaces import AttachContext
-from adapterhub_fin.plugin.peft_method import peft_model
+from adapterhub_fin.plugin import AttachContext, peft_model
 from adapterhub_fin_plugins.methods.prompting import PromptMethod, text_tokens
 
 if TYPE_CHECKING:

@@ -7,9 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.interfaces import AttachContext
-from adapterhub_fin.plugin.peft_method import PeftMethod, peft_model
+from adapterhub_fin.plugin import AttachContext, BadRecipe, PeftMethod, peft_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin_plugins.methods.lora import Lora
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.errors import BadReference
-from adapterhub_fin.plugin.interfaces import Published, StoreImplementation, ThirdPartyAdapter
+from adapterhub_fin.plugin import BadReference, Published, StoreImplementation, ThirdPartyAdapter
 from adapterhub_fin_registry import HubReference, Incoming, RemoteVersion, Version, parse_reference
 from adapterhub_fin_registry.hub_client import listing
 from adapterhub_fin_registry.hub_client.client import Hub

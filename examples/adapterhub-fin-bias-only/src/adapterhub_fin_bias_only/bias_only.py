@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adapterhub_fin import AttachContext, BadRecipe
-from adapterhub_fin.plugin.interfaces import MethodImplementation
+from adapterhub_fin.plugin import MethodImplementation
 from adapterhub_fin_bias_only.options import BiasOnlyOptions
 
 CONFIG = "bias_only.json"

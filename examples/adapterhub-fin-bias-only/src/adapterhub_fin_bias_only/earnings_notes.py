@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from adapterhub_fin import BadCorpus, Rows
-from adapterhub_fin.plugin.interfaces import CorpusImplementation
+from adapterhub_fin.plugin import CorpusImplementation
 from adapterhub_fin_bias_only.options import EarningsNotesOptions
 
 COLUMNS = ("published", "company", "tone", "note")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from adapterhub_fin.errors import BadMerge
-from adapterhub_fin.plugin.interfaces import MergerImplementation
+from adapterhub_fin.plugin import BadMerge, MergerImplementation
 from adapterhub_fin_bias_only.options import GeometricMedianOptions
 
 

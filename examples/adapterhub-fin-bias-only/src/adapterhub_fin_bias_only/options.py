@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.plugin import Options
 
 
 class BiasOnlyOptions(Options):
