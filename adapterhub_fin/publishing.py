@@ -190,7 +190,7 @@ def _record(registry: Registry, version: Version, published: Published) -> bool:
     if any(event["kind"] == "publication" and body.items() <= event.items() for event in version.events):
         return True
     try:
-        registry.add_event(version.reference, "publication", body)
+        registry.add_event(version, "publication", body)
     except ReadOnly:
         return False
     return True

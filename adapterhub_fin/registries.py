@@ -12,6 +12,7 @@ from adapterhub_fin_registry.registry_chain import LocatedVersion, Member
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest, Version
+    from adapterhub_fin_registry.model.version import AnyReference
     from adapterhub_fin_registry.registry_reader import AsOf
 
 
@@ -79,7 +80,7 @@ def configured_registries() -> RegistryChain:
 
 
 def located(
-    reference: str,
+    reference: AnyReference,
     registry: registry_package.Registry | None,
     as_of: AsOf | None,
     include_base: bool,

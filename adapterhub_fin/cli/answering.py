@@ -29,7 +29,7 @@ def load_to_answer(
     _check_head(location.version, command)
     from adapterhub_fin import load
 
-    return load(location.version.reference, base=base, registry=location.registry, download=download)
+    return load(location.version, base=base, registry=location.registry, download=download)
 
 
 def _check_head(version: Version, command: str) -> None:

@@ -39,7 +39,7 @@ def command(reference: str, as_of: str | None, include_base: bool, lock: str | N
         include_base=include_base,
         lock=lock,
     )
-    folder = registry.path(version.reference)
+    folder = registry.path(version)
     if as_json:
         print_json(
             {

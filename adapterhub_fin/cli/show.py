@@ -51,11 +51,11 @@ def command(
 
         if as_of and not as_json:
             say_answering(version.reference, as_of, include_base)
-        show_lineage(registry.lineage(version.reference), dated_by(as_of, include_base), as_json)
+        show_lineage(registry.lineage(version), dated_by(as_of, include_base), as_json)
         return
     manifest = json.loads(version.manifest_bytes)
     aliases = sorted(alias for alias, number in registry.aliases(version.name).items() if number == version.number)
-    events = list(registry.events(version.reference))
+    events = list(registry.events(version))
     if as_json:
         document = {
             "reference": version.reference,

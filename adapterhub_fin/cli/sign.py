@@ -119,7 +119,7 @@ def _sign(reference: str, path: Path, as_json: bool) -> None:
     key = PrivateKey.read(path, ask if sys.stdin.isatty() else None)
     registry = configured_registries().answering(reference)
     version = registry.resolve(reference)
-    signature = registry.sign(version.reference, key)
+    signature = registry.sign(version, key)
     if as_json:
         print_json(
             {

@@ -24,7 +24,7 @@ def command(reference: str, tag: str, remove: bool, as_json: bool) -> None:
 
     registry = configured_registries().answering(reference)
     version = registry.resolve(reference)
-    registry.add_event(version.reference, "untag" if remove else "tag", {"tag": tag})
+    registry.add_event(version, "untag" if remove else "tag", {"tag": tag})
     if as_json:
         print_json({"reference": version.reference, "digest": version.digest, "tags": version.tags})
     else:

@@ -74,10 +74,10 @@ def _row(
         return row
     try:
         version = registry.verify(reference)
-        signatures = registry.signatures(version.reference)
+        signatures = registry.signatures(version)
         row |= {"reference": version.reference, "digest": version.digest, "signatures": len(signatures)}
         row["signed_by"] = [{"name": key.name, "fingerprint": key.fingerprint} for key in signers(signatures, keys)]
-        row["violations"] = registry.violations(version.reference)
+        row["violations"] = registry.violations(version)
     except AdapterHubError as error:
         row["error"] = str(error)
         return row

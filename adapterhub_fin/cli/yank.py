@@ -28,7 +28,7 @@ def command(reference: str, reason: str | None, undo: bool, as_json: bool) -> No
         raise click.UsageError("Give the reason with --reason, or undo a yank with --undo.")
     registry = configured_registries().answering(reference)
     version = registry.resolve(reference)
-    registry.add_event(version.reference, "unyank" if undo else "yank", {"reason": reason} if reason else {})
+    registry.add_event(version, "unyank" if undo else "yank", {"reason": reason} if reason else {})
     if as_json:
         print_json({"reference": version.reference, "digest": version.digest, "yanked": not undo})
     else:

@@ -50,7 +50,7 @@ def check(reference: str, target: str, *, max_lora_rank: int | None = None, regi
         raise UnknownName("serving engine", target, TARGETS)
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
-    stored = read_stored(version, registry.path(version.reference))
+    stored = read_stored(version, registry.path(version))
     return Report(version, target, findings(stored, target, max_lora_rank))
 
 

@@ -84,15 +84,15 @@ def export(
         raise Refused("a merged folder is a whole model, which an engine loads like any other: leave engine out")
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
-    source, target = registry.path(version.reference), Path(folder).absolute()
+    source, target = registry.path(version), Path(folder).absolute()
     with _built_apart(target) as built:
         if layout == "peft":
             _copy(version, source, built)
             done = Exported(version, target)
         elif layout == "merged":
-            from adapterhub_fin.engine.inference.load import base_source, find_version
+            from adapterhub_fin.engine.inference.find import base_source, find_version
 
-            base_source(find_version(version.reference, registry, None, True, None), base, download)
+            base_source(find_version(version, registry, None, True, None), base, download)
             from adapterhub_fin.engine.folding.into_base import fold_into_base  # torch, once the base is there
 
             exact = f"{version.name}@{version.number}"

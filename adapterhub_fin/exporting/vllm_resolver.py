@@ -113,7 +113,7 @@ def resolve(base: str, name: str) -> Served:
         )
     registry = configured_registries().answering(parsed)
     version = registry.resolve(parsed)
-    folder = registry.path(version.reference)
+    folder = registry.path(version)
     from adapterhub_fin.engine.base.check import expected_base
     from adapterhub_fin.exporting.served_base import check_served
 

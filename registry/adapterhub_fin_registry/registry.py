@@ -13,9 +13,9 @@ from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
 from adapterhub_fin_registry.io.canonical_json import canonical, json_object
 from adapterhub_fin_registry.io.safe_read import following, numbers
 from adapterhub_fin_registry.model.events import check_event
-from adapterhub_fin_registry.model.reference import Reference, check_alias, parse_reference
-from adapterhub_fin_registry.model.version import Version
-from adapterhub_fin_registry.registry_reader import AnyReference, RegistryReader
+from adapterhub_fin_registry.model.reference import Reference, check_alias
+from adapterhub_fin_registry.model.version import AnyReference, Version, parsed_reference
+from adapterhub_fin_registry.registry_reader import RegistryReader
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.garbage import GRACE, Leftover, collect
 from adapterhub_fin_registry.storage.name_folder import NameFolder
@@ -190,7 +190,7 @@ class Registry(RegistryReader):
         Raises BadReference if the reference isn't exact (a number or a digest), NotFound if there is no such version,
         and Refused if an alias names it.
         """
-        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        parsed = parsed_reference(reference)
         if isinstance(parsed, Reference) and parsed.version is None and parsed.digest is None:
             raise BadReference(f"{parsed} doesn't name one version for good: delete by number or by digest")
         version = self.resolve(parsed)

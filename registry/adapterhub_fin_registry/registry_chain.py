@@ -15,14 +15,15 @@ from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
+from adapterhub_fin_registry.model.version import parsed_reference
 from adapterhub_fin_registry.registry import Registry
-from adapterhub_fin_registry.registry_reader import AnyReference, AsOf
+from adapterhub_fin_registry.registry_reader import AsOf
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.trust.client_config import HOME, Configuration, RegistryEntry
 
 if TYPE_CHECKING:
-    from adapterhub_fin_registry.model.version import Version
+    from adapterhub_fin_registry.model.version import AnyReference, Version
     from adapterhub_fin_registry.search.page import Page
 
 CHOSEN: Final = "AHF_REGISTRY"
@@ -162,7 +163,7 @@ class RegistryChain:
         For `hf://ORG/NAME` it is the cache of Hubs, which contacts the Hub when the reference is resolved. Raises
         NotFound if no registry holds it, and BadReference if it isn't a reference.
         """
-        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        parsed = parsed_reference(reference)
         if isinstance(parsed, HubReference):
             from adapterhub_fin_registry.hub_client.client import Hub
             from adapterhub_fin_registry.hub_client.hub_cache import HubCache
@@ -189,7 +190,7 @@ class RegistryChain:
         A version that a lock file records is looked for in all registries, by its digest: the result is the same even
         if another registry holds the name by now and answers for it. Raises what `Registry.resolve` raises.
         """
-        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        parsed = parsed_reference(reference)
         if lock is None or isinstance(parsed, HubReference):
             registry = self.answering(parsed)
             return LocatedVersion(registry, registry.resolve(parsed, as_of=as_of, include_base=include_base, lock=lock))
@@ -241,7 +242,7 @@ class RegistryChain:
         Raises what `Registry.path` raises.
         """
         registry, version = self.locate(reference, as_of=as_of, include_base=include_base, lock=lock)
-        return registry.path(version.reference)
+        return registry.path(version)
 
     def writable(self) -> Registry:
         """Return the first registry that can be written, where new versions go.

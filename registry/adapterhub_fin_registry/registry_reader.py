@@ -21,7 +21,7 @@ from adapterhub_fin_registry.model.reference import (
     check_alias,
     parse_reference,
 )
-from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.model.version import AnyReference, Version, parsed_reference
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.name_folder import NameFolder, listable, mark_of, troubles
 from adapterhub_fin_registry.storage.passed import stored, written
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.search.page import Page
     from adapterhub_fin_registry.storage.lineage import Lineage
 
-AnyReference = str | Reference | DigestReference | HubReference
 AsOf = str | date | datetime
 _log = logging.getLogger(__name__)
 
@@ -176,7 +175,7 @@ class RegistryReader:
         Raises NotFound if there is no such version, LookAhead if none of them knew so little, Corrupted if it can't be
         read, and BadReference or BadInstant for an invalid argument.
         """
-        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        parsed = parsed_reference(reference)
         before = None if as_of is None else as_of_instant(as_of)
         check_include_base(include_base)
         if lock is None:

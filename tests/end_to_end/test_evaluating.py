@@ -387,3 +387,9 @@ def test_what_cannot_be_measured_is_one_sentence(trained: Run, encoder: Path) ->
         ahf.evaluate("acme/mine", tiny_corpus(), overrides=["splitter.bye=time"], base=encoder)
     with pytest.raises(ahf.UnknownName, match="headlines"):
         ahf.evaluate("acme/mine", "headline", base=encoder)
+
+
+@pytest.mark.parametrize("resamples", [0, -1])
+def test_an_interval_needs_a_resample(registry: ahf.Registry, run: Run, resamples: int) -> None:
+    with pytest.raises(ahf.BadRecipe, match="at least 1"):
+        ahf.evaluate(run.reference, resamples=resamples, registry=registry)

@@ -136,7 +136,7 @@ def test_loads_and_merges_go_from_any_type_of_weights_to_any(encoder: Path, tmp_
 def recorded_after_the_fact(name: str, base: Path) -> dict[str, Any]:
     """What the earlier release recorded of a first load: the base as the adapter had left it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adapterhub_fin.engine.inference.load.record_first_fingerprint", lambda *given: None)
+        patch.setattr("adapterhub_fin.engine.inference.attach.record_first_fingerprint", lambda *given: None)
         adapter = ahf.load(name, base=base)
     assert adapter.manifest.head is not None
     left = describe_base(adapter.model, adapter.tokenizer, adapter.manifest.head.modules_to_save, "acme/tiny", None)

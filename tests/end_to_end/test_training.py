@@ -29,6 +29,7 @@ from transformers import (
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin_plugins.methods.lora import Lora
+from adapterhub_fin_registry import Reference
 from adapterhub_fin_registry.io.disk import Disk
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell.", "Corvo: meets in May.", "Dunel got a late order."]
@@ -70,6 +71,28 @@ def test_the_saved_run_runs_again_and_is_the_same_version(encoder: Path) -> None
     first = ahf.train(recipe(encoder, base=base))
     again = ahf.train(first.version.manifest.recipe, overrides=[f"base.path={encoder}"])
     assert again.version.digest == first.version.digest and again.version.number == 1
+
+
+@pytest.mark.parametrize("use", ["load", "attach", "evaluate"])
+def test_a_reference_is_parsed_once(trained: Run, encoder: Path, monkeypatch: Any, use: str) -> None:
+    """What comes after the face works on the version that was found, and a version may be given instead of a text."""
+    texts: list[str] = []
+    parse = Reference.parse.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(Reference, "parse", classmethod(lambda cls, text: texts.append(text) or parse(cls, text)))
+    registry = registry_of(trained)
+
+    def run(reference: Any) -> None:
+        if use == "load":
+            ahf.load(reference, base=encoder, registry=registry)
+        elif use == "attach":
+            model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+            ahf.attach(model, reference, tokenizer=AutoTokenizer.from_pretrained(encoder), registry=registry)
+        else:
+            ahf.evaluate(reference, base=encoder, registry=registry, resamples=1, record=False)
+
+    run(trained.reference)
+    run(trained.version)
+    assert [text for text in texts if "@" in text] == [trained.reference]  # a bare name is only checked
 
 
 FRESH = """

@@ -89,7 +89,7 @@ def expected_base(registry: Registry, version: Version) -> Base:
     base = version.manifest.base
     if base.fingerprint == "verified":
         return base
-    event = recorded_fingerprint(registry.events(version.reference))
+    event = recorded_fingerprint(registry.events(version))
     return base if event is None else Base.model_validate(event["base"])
 
 
@@ -100,7 +100,7 @@ def record_first_fingerprint(registry: Registry, version: Version, base: Base) -
     """
     with suppress(ReadOnly):  # this load is safe all the same: its tensors were checked
         body = {"base": base.model_dump(mode="json"), "read": "before the adapter was attached"}
-        registry.add_event(version.reference, "fingerprint-verified", body)
+        registry.add_event(version, "fingerprint-verified", body)
 
 
 def check_base(

@@ -81,7 +81,7 @@ def diff(a: str, b: str, *, registry: Registry | None = None) -> Comparison:
 def _resolved(reference: str, registry: Registry | None) -> tuple[Version, dict[str, TensorFile]]:
     registry = registry or configured_registries().answering(reference)
     version = registry.resolve(reference)
-    return version, _files(version, registry.path(version.reference))
+    return version, _files(version, registry.path(version))
 
 
 def _files(version: Version, folder: Path) -> dict[str, TensorFile]:

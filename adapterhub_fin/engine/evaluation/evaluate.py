@@ -24,7 +24,8 @@ from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
 from adapterhub_fin.engine.evaluation.seen import rows_seen
-from adapterhub_fin.engine.inference.load import AsOf, base_source, find_version, load
+from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
+from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.examples import IGNORED, lengths
 from adapterhub_fin.recipe.recipe import CorpusChoice
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.adapter import Adapter
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.manifest import Head
+    from adapterhub_fin_registry.model.version import AnyReference
 else:
     np = Lazy("numpy")
 
@@ -81,7 +83,7 @@ class Evaluation:
 
 
 def evaluate(
-    reference: str,
+    reference: AnyReference,
     corpus: CorpusSource = None,
     *,
     split: SplitName = "test",
@@ -100,14 +102,17 @@ def evaluate(
     """Return the metrics of a version on a split of a corpus, each with a confidence interval; record them by default.
 
     Without `corpus`, the one of the version's own recipe is read. The split `all` measures every row. Raises NotFound
-    for an unknown version, BadRecipe where it has no head or no corpus is known, BaseNotFound, ReadOnly for a registry
-    that can't record the event, and BadCorpus for rows that the head can't be measured on.
+    for an unknown version, BaseNotFound, ReadOnly for a registry that can't record the event, BadCorpus for rows that
+    the head can't be measured on, and BadRecipe where the version has no head, no corpus is known or `resamples` is
+    below 1.
 
     Example:
         >>> evaluation = ahf.evaluate("acme/tone@1", "headlines", split="validation")
         >>> evaluation.metrics["accuracy"], evaluation.intervals["accuracy"]  # 95 %, by bootstrap
         (0.84, (0.79, 0.89))
     """
+    if resamples < 1:
+        raise BadRecipe(f"resamples is {resamples}: give at least 1, or leave it at {RESAMPLES}")
     registry, version = located(reference, registry, as_of, include_base, lock)
     head = _head(version)
     choice = _choice(version, corpus, overrides)
@@ -115,10 +120,10 @@ def evaluate(
         registry.check_writable()  # refuse before the work, not after it
     check_there(choice)
     if base is None or isinstance(base, str | Path):
-        base_source(find_version(version.reference, registry, None, True, None), base, download)
+        base_source(find_version(version, registry, None, True, None), base, download)
     rows = _rows(choice, LocatedVersion(registry, version), head.name, split)
     _check_labels(rows.table, head.labels, choice.called, split)
-    adapter = load(version.reference, base=base, registry=registry, download=download)
+    adapter = load(version, base=base, registry=registry, download=download)
     metrics, ranges, unit_count = _measured(adapter, rows.table, choice.called, split, batch_size, resamples, seed)
     evaluation = Evaluation(
         version=version,
@@ -137,7 +142,7 @@ def evaluate(
     )
     if not record:
         return evaluation
-    return replace(evaluation, event=registry.add_event(version.reference, "evaluation", evaluation.body()))
+    return replace(evaluation, event=registry.add_event(version, "evaluation", evaluation.body()))
 
 
 def _splitter(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:

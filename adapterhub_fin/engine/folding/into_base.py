@@ -22,12 +22,12 @@ from adapterhub_fin.engine.folding.four_bit import FourBit
 from adapterhub_fin.engine.folding.loss import FoldedChange, Into, Loss, fitted
 from adapterhub_fin.engine.folding.tuned import shell_of, untied
 from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
-from adapterhub_fin.engine.inference.load import base_source, find_version
+from adapterhub_fin.engine.inference.find import base_source, find_version
 from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.errors import Refused, Unsupported, WriteFailed, WrongTensors
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.inference.load import ResolvedVersion
+    from adapterhub_fin.engine.inference.find import ResolvedVersion
     from adapterhub_fin.engine.merging.parameters import AdaptedParameter
     from adapterhub_fin_registry import Registry
 

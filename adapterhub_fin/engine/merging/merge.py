@@ -186,4 +186,4 @@ def _measured(
 ) -> Evaluation:
     from adapterhub_fin.engine.evaluation.evaluate import evaluate
 
-    return evaluate(version.reference, corpus, split=split, record=record, registry=registry, **loading)
+    return evaluate(version, corpus, split=split, record=record, registry=registry, **loading)

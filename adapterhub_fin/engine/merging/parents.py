@@ -67,7 +67,7 @@ def find_parents(references: Sequence[str], registry: Registry | None = None) ->
 def _resolved(reference: str, registry: Registry | None) -> ResolvedParent:
     holder = registry or configured_registries().answering(reference)
     version = holder.resolve(reference)
-    holder.path(version.reference)  # hashes the files, and applies the policy
+    holder.path(version)  # hashes the files, and applies the policy
     return ResolvedParent(version, expected_base(holder, version))
 
 

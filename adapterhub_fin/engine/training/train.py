@@ -282,7 +282,7 @@ def _bounded_now(prepared: PreparedRun, registry: Registry) -> datetime:
 def _adapter(loaded: LoadedRun, registry: Registry, version: Version, model: nn.Module) -> Adapter:
     """Return the adapter as it was trained, or loaded again where the method stores another form."""
     if loaded.method.reload_after_save:
-        return load(version.reference, base=loaded.source.folder, registry=registry)
+        return load(version, base=loaded.source.folder, registry=registry)
     training = loaded.recipe.training
     return Adapter(
         version,

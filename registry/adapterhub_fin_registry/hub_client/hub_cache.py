@@ -17,9 +17,8 @@ from adapterhub_fin_registry.io.cache import caches
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.model.knowledge import choose, format_instant
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, local_name
-from adapterhub_fin_registry.model.version import Version
+from adapterhub_fin_registry.model.version import AnyReference, Version
 from adapterhub_fin_registry.registry import Registry
-from adapterhub_fin_registry.registry_reader import AnyReference
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.name_folder import NameFolder
 from adapterhub_fin_registry.trust.signatures import MANIFEST

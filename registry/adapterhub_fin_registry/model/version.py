@@ -15,6 +15,7 @@ from adapterhub_fin_registry.io.safe_read import ABSENT, is_there, parse_object,
 from adapterhub_fin_registry.model.events import is_yanked, read_events, tags_after
 from adapterhub_fin_registry.model.format import known_format
 from adapterhub_fin_registry.model.knowledge import knowledge_end, parse_instant
+from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.model.manifest import Manifest
@@ -52,6 +53,12 @@ class Version:
     def reference(self) -> str:
         """Return `NAMESPACE/NAME@NUMBER`."""
         return f"{self.name}@{self.number}"
+
+    @property
+    def exact(self) -> Reference:
+        """Return the reference to this version, by name and number, without parsing a text."""
+        namespace, _, name = self.name.partition("/")
+        return Reference(namespace, name, version=self.number)
 
     @property
     def files(self) -> Path:
@@ -191,3 +198,16 @@ def evaluated(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
             for metric, value in event["metrics"].items():
                 values[f"{event['corpus']}.{event['split']}.{metric}"] = value
     return values
+
+
+AnyReference = str | Reference | DigestReference | HubReference | Version
+
+
+def parsed_reference(reference: AnyReference) -> Reference | DigestReference | HubReference:
+    """Return a reference in its parts: a text is parsed, and a version stands for its name and number.
+
+    Raises BadReference for a text that isn't a reference.
+    """
+    if isinstance(reference, Version):
+        return reference.exact
+    return parse_reference(reference) if isinstance(reference, str) else reference

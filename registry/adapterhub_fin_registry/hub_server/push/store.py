@@ -48,7 +48,7 @@ def dry_run(candidate: Candidate, registry: Registry, state: State, intake: Inta
         dry_registry = _DryRun(work_folder / "dry-run", registry)
         version = _take_in(candidate, folder, dry_registry, intake)
         policy, _ = admission.terms(registry.root)
-        policy.check(f"this version of {version.name}", version.manifest, dry_registry.signatures(version.reference))
+        policy.check(f"this version of {version.name}", version.manifest, dry_registry.signatures(version))
         return version.manifest_bytes
 
 

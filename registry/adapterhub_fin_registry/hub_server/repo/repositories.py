@@ -149,7 +149,7 @@ class Repositories:
         for alias in repository.aliases:
             self.registry.set_alias(name, alias, None)
         for version in repository.versions:
-            self.registry.delete(version.reference, reason=f"deleted with its repository by {by}")
+            self.registry.delete(version, reason=f"deleted with its repository by {by}")
         self.state.remove(name)
 
     def move(self, source: str, target: str) -> None:
