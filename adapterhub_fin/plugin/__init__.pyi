@@ -20,10 +20,16 @@ from adapterhub_fin.errors import (
     BadReference as BadReference,
 )
 from adapterhub_fin.errors import (
+    Corrupted as Corrupted,
+)
+from adapterhub_fin.errors import (
     NotAnAdapter as NotAnAdapter,
 )
 from adapterhub_fin.errors import (
     NotFinite as NotFinite,
+)
+from adapterhub_fin.errors import (
+    NotFound as NotFound,
 )
 from adapterhub_fin.errors import (
     PluginError as PluginError,
@@ -32,7 +38,16 @@ from adapterhub_fin.errors import (
     PolicyViolation as PolicyViolation,
 )
 from adapterhub_fin.errors import (
+    Refused as Refused,
+)
+from adapterhub_fin.errors import (
     UnknownName as UnknownName,
+)
+from adapterhub_fin.errors import (
+    Unreachable as Unreachable,
+)
+from adapterhub_fin.errors import (
+    Unsupported as Unsupported,
 )
 from adapterhub_fin.errors import (
     WrongBase as WrongBase,
@@ -127,3 +142,10 @@ from adapterhub_fin.plugin.peft_method import peft_model as peft_model
 from adapterhub_fin.plugin.target_layers import linear_layers as linear_layers
 from adapterhub_fin.plugin.texts import MARK as MARK
 from adapterhub_fin.plugin.texts import problem as problem
+from adapterhub_fin_registry.incoming import Incoming as Incoming
+from adapterhub_fin_registry.model.knowledge import end_of_day as end_of_day
+from adapterhub_fin_registry.model.knowledge import format_instant as format_instant
+from adapterhub_fin_registry.model.reference import HubReference as HubReference
+from adapterhub_fin_registry.model.reference import parse_reference as parse_reference
+from adapterhub_fin_registry.model.version import Version as Version
+from adapterhub_fin_registry.remote_index import RemoteVersion as RemoteVersion

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from adapterhub_fin.plugin import Base, Corpus, Head, KnownAt, Merger, Method, Metric, StoreKind, hookimpl
-from adapterhub_fin_registry.model.knowledge import end_of_day
+from adapterhub_fin.plugin import Base, Corpus, Head, KnownAt, Merger, Method, Metric, StoreKind, end_of_day, hookimpl
 
 HERE = "adapterhub_fin_plugins"
 UNKNOWN_LICENSE = "NOASSERTION"  # SPDX's word: only the user knows it, and gives it with the option `license`

@@ -8,8 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from adapterhub_fin.plugin import CALENDAR_PATTERN, SPAN_PATTERN, BadInstant, Offset, Options
-from adapterhub_fin_registry.model.knowledge import end_of_day
+from adapterhub_fin.plugin import CALENDAR_PATTERN, SPAN_PATTERN, BadInstant, Offset, Options, end_of_day
 
 
 class Zoned(Options):

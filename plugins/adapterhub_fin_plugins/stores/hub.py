@@ -6,14 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin import BadReference, Published, StoreImplementation, ThirdPartyAdapter
-from adapterhub_fin_registry import HubReference, Incoming, RemoteVersion, Version, parse_reference
-from adapterhub_fin_registry.hub_client import listing
-from adapterhub_fin_registry.hub_client.client import Hub
-from adapterhub_fin_registry.hub_client.publishing import Publisher
-from adapterhub_fin_registry.hub_client.repository import HubRepository
-from adapterhub_fin_registry.model.knowledge import format_instant
-from adapterhub_fin_registry.model.model_card import card
+from adapterhub_fin.plugin import (
+    BadReference,
+    HubReference,
+    Incoming,
+    Published,
+    RemoteVersion,
+    StoreImplementation,
+    ThirdPartyAdapter,
+    Version,
+    format_instant,
+    parse_reference,
+)
+from adapterhub_fin_registry import hub_client
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -23,7 +28,7 @@ class HubStore(StoreImplementation):
     """Store versions as the tags vN of repositories `hf://ORG/NAME`."""
 
     def __init__(self, options: Any) -> None:
-        self.hub = Hub()
+        self.hub = hub_client.Hub()
 
     def publish(
         self, version: Version, uri: str, *, private: bool = False, create: bool = True, dry_run: bool = False
@@ -34,8 +39,8 @@ class HubStore(StoreImplementation):
             raise BadReference(
                 f"{uri} has a revision, but a published version takes the next free number: leave it out"
             )
-        readme = card(version.manifest, reference.repository, version.events)
-        done = Publisher(self.hub, reference.repository, version, readme).publish(
+        readme = hub_client.card(version.manifest, reference.repository, version.events)
+        done = hub_client.Publisher(self.hub, reference.repository, version, readme).publish(
             private=private, create=create, dry_run=dry_run
         )
         origin = {"endpoint": done.endpoint, "commit": done.commit} if done.commit else {}
@@ -45,18 +50,18 @@ class HubStore(StoreImplementation):
     def fetch(self, uri: str, weights: Sequence[str]) -> Iterator[Incoming]:
         """Yield a version or a third party's adapter, downloaded. Raises NotFound and HubError."""
         reference = _reference(uri)
-        repository = HubRepository(self.hub, reference.repository)
+        repository = hub_client.HubRepository(self.hub, reference.repository)
         resolved = repository.resolve(reference.revision)
         manifest = repository.resolved_manifest(resolved)
         yield repository.third_party(resolved, weights) if manifest is None else repository.version(resolved, manifest)
 
     def versions(self, uri: str) -> Sequence[RemoteVersion]:
         """Return the versions at a URI, without downloading their files. Raises HubError."""
-        return listing.versions(self.hub, listing.HubLocation.parse(uri))
+        return hub_client.versions(self.hub, hub_client.HubLocation.parse(uri))
 
     def third_party(self, uri: str, words: str, limit: int) -> Sequence[ThirdPartyAdapter]:
         """Return at most `limit` adapters without a manifest whose names match the words. Raises HubError."""
-        models = listing.third_party(self.hub, listing.HubLocation.parse(uri), words, limit)
+        models = hub_client.third_party(self.hub, hub_client.HubLocation.parse(uri), words, limit)
         return [_third_party_adapter(model) for model in models]
 
 
