@@ -12,7 +12,7 @@ import click
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 PREFIX = "adapterhub-fin-"
-KINDS = ("method", "head", "corpus", "merger", "metric")
+KINDS = ("method", "head", "corpus", "merger", "metric", "base", "store")
 # Each template and its path in the new package; those of a kind stand in a folder of its own.
 SHARED = {
     "pyproject.toml": "pyproject.toml",
@@ -48,7 +48,7 @@ def command(distribution: str, kind: str, called: str | None, into: Path | None)
     _check(distribution, kind, name, folder)
     _write(_words(distribution, kind, name), folder)
     click.echo(f"{folder} holds the {kind} {name}; to try it:", err=True)
-    shown = f"ahf plugins --options {kind}:{name}" if kind != "metric" else "ahf plugins"
+    shown = f"ahf plugins --options {kind}:{name}" if list(folder.glob("src/*/options.py")) else "ahf plugins"
     click.echo(f"cd {shlex.quote(str(folder))}\npip install -e .\npytest\n{shown}")
 
 
@@ -64,7 +64,7 @@ def _check(distribution: str, kind: str, name: str, folder: Path) -> None:
         raise _refused("NAME", f"{distribution!r} is a package of this project: choose another, such as {PREFIX}tilt.")
     if not descriptions.NAME.fullmatch(name):
         raise _refused("--as", f"{name!r} must be lower-case words joined by one of . _ : -")
-    description: type[descriptions.Description] = getattr(descriptions, kind.capitalize())
+    [description] = [each for each in descriptions.Description.__subclasses__() if each.kind == kind]
     if name in extensions().all(description):
         owner = extensions().owner(extensions().get(description, name)).label
         raise _refused("--as", f"{name!r} is a {kind} of {owner}: choose another name with --as.")
@@ -99,7 +99,7 @@ def _write(words: Mapping[str, str], folder: Path) -> None:
     templates = files("adapterhub_fin.cli").joinpath("templates", "plugin")
     for template, target in {**SHARED, **OF_KIND}.items():
         source = templates.joinpath(f"{template.format_map(words)}.txt")
-        if not source.is_file():  # a metric has no options
+        if not source.is_file():  # not every kind has options
             continue
         path = folder / target.format_map(words)
         path.parent.mkdir(parents=True, exist_ok=True)

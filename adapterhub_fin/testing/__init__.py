@@ -16,11 +16,12 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
-        for module in ("description", "method", "head", "corpus", "merger", "metric", "store", "bench")
+        for module in ("description", "base", "method", "head", "corpus", "merger", "metric", "store", "bench")
     )
 )
 
-from adapterhub_fin.testing.bench import Bench  # noqa: E402 - register the assert rewriting first
+from adapterhub_fin.testing.base import BaseContract  # noqa: E402 - register the assert rewriting first
+from adapterhub_fin.testing.bench import Bench  # noqa: E402
 from adapterhub_fin.testing.corpus import CorpusContract  # noqa: E402
 from adapterhub_fin.testing.head import HeadContract  # noqa: E402
 from adapterhub_fin.testing.merger import MergerContract  # noqa: E402
@@ -30,6 +31,7 @@ from adapterhub_fin.testing.store import StoreContract  # noqa: E402
 from adapterhub_fin.testing.tiny import tiny_corpus, tiny_decoder, tiny_encoder  # noqa: E402
 
 __all__ = [
+    "BaseContract",
     "Bench",
     "CorpusContract",
     "HeadContract",

@@ -39,14 +39,17 @@ def find_base(choice: BaseChoice, *, download: bool = False) -> BaseSource:
     """
     entry, repository, knowledge = _entry(choice), repository_of(choice), known_of(choice)
     if choice.path is not None:
-        folder = choice.path.expanduser()
-        if not (folder / "config.json").is_file():
-            raise BaseNotFound(f"{choice.path} holds no config.json: a base is a folder as save_pretrained writes it")
-        return BaseSource(folder, repository, choice.revision, knowledge)
+        return BaseSource(_checked(choice.path.expanduser()), repository, choice.revision, knowledge)
     assert repository is not None  # BaseChoice has an id or a path
     if entry and entry.target and choice.revision is None and (carried := entry.load()()) is not None:
-        return BaseSource(Path(carried), repository, None, knowledge)
+        return BaseSource(_checked(Path(carried)), repository, None, knowledge)
     return _from_hub(repository, choice.revision, knowledge, entry, download)
+
+
+def _checked(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise BaseNotFound(f"{folder} holds no config.json: a base is a folder as save_pretrained writes it")
+    return folder
 
 
 def _entry(choice: BaseChoice) -> Base | None:
