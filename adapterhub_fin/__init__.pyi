@@ -197,9 +197,7 @@ from adapterhub_fin.publishing import (
 from adapterhub_fin.publishing import (
     pull as pull,
 )
-from adapterhub_fin.recipe.recipe import (
-    Recipe as Recipe,
-)
+from adapterhub_fin.recipe.recipe import Recipe as Recipe
 from adapterhub_fin.registries import (
     Registry as Registry,
 )

@@ -19,7 +19,7 @@ import numpy as np
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.find import find_base
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.recipe.recipe import BaseChoice, CorpusChoice
+from adapterhub_fin.recipe.choices import BaseChoice, CorpusChoice
 from adapterhub_fin_plugins.metrics import r2, spearman
 
 RESAMPLES = 4000

@@ -23,7 +23,7 @@ import torch
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.choices import CorpusChoice
 
 LABELS = ("negative", "neutral", "positive")
 # name: the parts of the data it sees, and the seed that draws A and the head at the start.
@@ -171,7 +171,7 @@ def peft_says(registry: ahf.Registry, pair: Sequence[str]) -> str:
     from transformers import AutoModelForSequenceClassification
 
     from adapterhub_fin.engine.base.find import find_base
-    from adapterhub_fin.recipe.recipe import BaseChoice
+    from adapterhub_fin.recipe.choices import BaseChoice
 
     folders = [registry.path(f"bench/{name}@1") for name in pair]
     base = AutoModelForSequenceClassification.from_pretrained(find_base(BaseChoice(id="minilm")).folder, num_labels=3)

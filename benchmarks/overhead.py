@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.choices import CorpusChoice
 
 HERE = Path(__file__).parent
 

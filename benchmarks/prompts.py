@@ -23,7 +23,7 @@ from transformers import AutoModel, AutoTokenizer
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.find import find_base
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.recipe.recipe import BaseChoice, CorpusChoice
+from adapterhub_fin.recipe.choices import BaseChoice, CorpusChoice
 
 METHODS: dict[str, dict[str, Any]] = {
     "prompt-tuning, 1 token": {"name": "prompt-tuning", "tokens": 1},

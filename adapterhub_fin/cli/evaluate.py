@@ -77,7 +77,7 @@ def command(
       ahf evaluate acme/tone headlines --set rows=200 --set splitter.by=time
       ahf evaluate acme/tone@1 headlines --set rows=90 --split all --no-record --json
     """
-    from adapterhub_fin.recipe.recipe import CorpusChoice
+    from adapterhub_fin.recipe.choices import CorpusChoice
 
     if (corpus is None) != from_recipe:
         raise click.UsageError("Give the name of a corpus, or --from-recipe for the version's own.")

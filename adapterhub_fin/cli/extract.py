@@ -83,7 +83,7 @@ def command(
 
 
 def _base(base: str, knowledge_end: str | None, evidence: str | None) -> dict[str, Any]:
-    from adapterhub_fin.recipe.recipe import named_base
+    from adapterhub_fin.recipe.choices import named_base
 
     return {**named_base(base), **(_without_none(knowledge_end=knowledge_end, evidence=evidence) or {})}
 

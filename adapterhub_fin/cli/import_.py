@@ -82,7 +82,7 @@ def command(
 
 
 def _base(base: str | None, base_id: str | None, **dates: str | None) -> dict[str, Any] | None:
-    from adapterhub_fin.recipe.recipe import named_base
+    from adapterhub_fin.recipe.choices import named_base
 
     choice = {} if base is None else named_base(base)
     if base_id is not None and choice.get("id", base_id) != base_id:

@@ -137,8 +137,8 @@ def command(
         raise click.UsageError("--check-set is for the corpus of --check.")
     from adapterhub_fin.plugin.descriptions import Merger
     from adapterhub_fin.plugin.manager import extensions
+    from adapterhub_fin.recipe.choices import CorpusChoice
     from adapterhub_fin.recipe.overrides import override
-    from adapterhub_fin.recipe.recipe import CorpusChoice
 
     corpus = None if check is None else CorpusChoice.read(check, check_overrides)
     patterns = _patterns(weights_for)

@@ -22,7 +22,7 @@ from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES, TensorFile
 from adapterhub_fin.errors import BaseNotFound, WrongBase
-from adapterhub_fin.recipe.recipe import BaseChoice, named_base
+from adapterhub_fin.recipe.choices import BaseChoice, named_base
 from adapterhub_fin_registry.model.manifest import Base
 
 

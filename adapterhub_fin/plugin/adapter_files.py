@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
+from adapterhub_fin_registry.model.file_rules import CONFIG as CONFIG
+from adapterhub_fin_registry.model.file_rules import WEIGHTS as WEIGHTS
+
 PICKLE = "adapter_model.bin"  # before safetensors
 PREFIX = "base_model.model."
 # The last layer of the classifiers that Transformers has, whose rows are the labels.

@@ -6,165 +6,22 @@ checked before torch is imported, the plugins' own options included.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from adapterhub_fin.errors import AdapterHubError, BadRecipe
+from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.schedule import Schedule, Window
-from adapterhub_fin.recipe.splitter import Splitter
 
 if TYPE_CHECKING:
-    from adapterhub_fin.plugin.descriptions import Description
+    pass
 
-DEFAULTS: Final = {"method": "lora", "head": "classify"}
-BASE_ID: Final = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)  # a short name, or a Hub id
-
-
-class Plugged(BaseModel):
-    """Choose a plugin by its name; its options are further keys of the same mapping."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = Field(description="The plugin's name, as `ahf plugins` lists it.")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Return the plugin's options as given, unchecked."""
-        return dict(self.__pydantic_extra__ or {})
-
-    @classmethod
-    def kind(cls) -> type[Description] | None:
-        """Return the kind of plugin that is chosen."""
-        return None
-
-    @classmethod
-    def option_types(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the types of the plugin's options, for `--set`; empty if the plugin isn't installed."""
-        from adapterhub_fin.plugin.manager import extensions
-
-        kind = cls.kind()
-        name = values.get("name") or (DEFAULTS.get(kind.kind) if kind else None)
-        if kind is None or not isinstance(name, str):
-            return {}
-        try:
-            options = extensions().get(kind, name).load_options()
-        except AdapterHubError:
-            return {}  # `Recipe.check` reports it
-        return {option: field.annotation for option, field in options.model_fields.items()}
-
-
-class MethodChoice(Plugged):
-    """Choose a method by name, with its options."""
-
-    @classmethod
-    def kind(cls) -> type[Description]:
-        """Return Method."""
-        from adapterhub_fin.plugin.descriptions import Method
-
-        return Method
-
-
-class HeadChoice(Plugged):
-    """Choose a head by name, with its options."""
-
-    @classmethod
-    def kind(cls) -> type[Description]:
-        """Return Head."""
-        from adapterhub_fin.plugin.descriptions import Head
-
-        return Head
-
-
-class CorpusChoice(Plugged):
-    """Choose a corpus by name, with its options and its splitter."""
-
-    @classmethod
-    def kind(cls) -> type[Description]:
-        """Return Corpus."""
-        from adapterhub_fin.plugin.descriptions import Corpus
-
-        return Corpus
-
-    splitter: Splitter = Field(default_factory=Splitter)
-
-    @property
-    def called(self) -> str:
-        """Return the corpus's name for messages, with the path of its rows if it has one."""
-        path = self.options.get("path")
-        return self.name if path is None else f"{self.name} at {path}"
-
-    @classmethod
-    def read(cls, corpus: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> CorpusChoice:
-        """Read a corpus given by its name or as in a recipe, apply `key=value` overrides and check its options.
-
-        Imports no torch. Raises UnknownName for a corpus that isn't installed, and BadRecipe for wrong options.
-        """
-        from adapterhub_fin.plugin.descriptions import Corpus
-        from adapterhub_fin.plugin.manager import extensions
-
-        data = {"name": corpus} if isinstance(corpus, str) else dict(corpus)
-        choice = checked(cls, override(data, overrides, cls), "corpus")
-        extensions().options(Corpus, choice.name, choice.options)
-        return choice
-
-
-def named_base(base: str | Path) -> dict[str, Any]:
-    """Return the keys of a `BaseChoice` for a base given as a text: its path, or its id.
-
-    A text is a folder if it looks like a path, or if a folder of that name exists; a single word only if that folder
-    holds a model. Recipes, commands and functions all use this rule.
-    """
-    text = str(base)
-    folder = isinstance(base, Path) or text.startswith((".", "/", "~")) or "\\" in text
-    exists = Path(text).is_dir() if "/" in text else (Path(text) / "config.json").is_file()
-    return {"path": text} if folder or (text and exists) else {"id": text}
-
-
-class BaseChoice(Options):
-    """Choose a base by its id, its folder, or both. The id is recorded in manifests, the folder never."""
-
-    id: str | None = Field(None, description="A known name such as `minilm`, or a Hub id.")
-    path: Path | None = Field(None, description="A folder that holds the base; it is not recorded.")
-    revision: str | None = Field(None, description="The Hub revision.")
-    knowledge_end: str | None = Field(None, description="Date or instant of the last data the base could have seen.")
-    evidence: str | None = Field(None, description="Where that date is stated: a model card, a paper.")
-
-    @field_validator("knowledge_end", mode="before")
-    @classmethod
-    def _as_yaml_reads_a_date(cls, value: Any) -> Any:
-        if isinstance(value, datetime):
-            from adapterhub_fin_registry.model.knowledge import format_instant
-
-            return format_instant(value)
-        return value.isoformat() if isinstance(value, date) else value
-
-    @field_validator("id")
-    @classmethod
-    def _an_id_and_no_path(cls, value: str | None) -> str | None:
-        if value is not None and not BASE_ID.fullmatch(value):
-            raise ValueError("an id reads org/model; a folder goes under path")
-        return value
-
-    @classmethod
-    def read(cls, base: str | Path | Mapping[str, Any]) -> BaseChoice:
-        """Read and check a base given by a text, a path or a mapping. Raises BadRecipe if it is wrong."""
-        return checked(cls, base if isinstance(base, Mapping) else named_base(base), "base")
-
-    @model_validator(mode="after")
-    def _is_one_base_with_evidence(self) -> BaseChoice:
-        if self.id is None and self.path is None:
-            raise ValueError("give an id, a path, or both")
-        if (self.knowledge_end is None) != (self.evidence is None):
-            raise ValueError("knowledge_end and evidence go together: say where the date is stated")
-        return self
+from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
 
 
 class Training(Options):

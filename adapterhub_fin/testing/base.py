@@ -10,7 +10,7 @@ import pytest
 from adapterhub_fin.engine.base.find import find_base, known_of, repository_of
 from adapterhub_fin.engine.base.load_base import load_config, load_tokenizer
 from adapterhub_fin.plugin.descriptions import Base
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin_registry import HubReference, parse_reference
 

@@ -10,7 +10,7 @@ import pytest
 
 from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.interfaces import Rows
-from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin_registry.io.clock import read_clock
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from adapterhub_fin.errors import AdapterHubError
+from adapterhub_fin.plugin.adapter_files import CONFIG
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -98,7 +99,7 @@ def _reloaded(model: Any, build: Build, folder: str) -> nn.Module:
     from peft import PeftModel
 
     model.save_pretrained(folder)
-    _remove_base_name(Path(folder) / "adapter_config.json")
+    _remove_base_name(Path(folder) / CONFIG)
     torch.manual_seed(12)
     reloaded: nn.Module = PeftModel.from_pretrained(build(), folder)
     return reloaded

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapterhub_fin.errors import NotFound
+from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
 from adapterhub_fin.plugin.descriptions import StoreKind
 from adapterhub_fin.plugin.interfaces import StoreImplementation
 from adapterhub_fin.testing.description import DescriptionContract
@@ -15,8 +16,6 @@ from adapterhub_fin_registry import Manifest, Registry, Version
 from adapterhub_fin_registry.incoming import Intake, take
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 from adapterhub_fin_registry.remote_index import RemoteIndex
-
-WEIGHTS = ("adapter_model.safetensors",)
 
 
 class StoreContract(DescriptionContract):
@@ -47,7 +46,7 @@ class StoreContract(DescriptionContract):
     ) -> None:
         published = store.publish(versions[0], uri)
         assert published.is_new and published.number == 1, f"the first version has the number 1: {published}"
-        with store.fetch(published.at, WEIGHTS) as incoming:
+        with store.fetch(published.at, (WEIGHTS,)) as incoming:
             assert incoming.manifest == versions[0].manifest_bytes, "a manifest comes back in its own bytes"
             assert incoming.number == 1
             files = {p.relative_to(incoming.folder).as_posix() for p in incoming.folder.rglob("*") if p.is_file()}
@@ -70,7 +69,7 @@ class StoreContract(DescriptionContract):
         assert [(version.number, version.manifest) for version in listed] == [
             (number, version.manifest_bytes) for number, version in enumerate(versions, start=1)
         ], "each version is listed once, with its manifest's own bytes"
-        with store.fetch(first.at, WEIGHTS) as incoming:
+        with store.fetch(first.at, (WEIGHTS,)) as incoming:
             assert incoming.manifest == versions[0].manifest_bytes, "what was published before stays under its number"
 
     def test_what_is_there_can_be_searched(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
@@ -83,11 +82,11 @@ class StoreContract(DescriptionContract):
     def test_a_dry_run_leaves_nothing(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
         plan = store.publish(versions[0], uri, dry_run=True)
         assert plan.number is None and dict(plan.sends).keys() >= {path for path, *_ in versions[0].manifest.files}
-        with pytest.raises(NotFound), store.fetch(uri, WEIGHTS):
+        with pytest.raises(NotFound), store.fetch(uri, (WEIGHTS,)):
             raise AssertionError("a dry run published something")
 
     def test_what_is_not_there_says_so(self, store: StoreImplementation, uri: str, versions: list[Version]) -> None:
-        with pytest.raises(NotFound), store.fetch(uri, WEIGHTS):
+        with pytest.raises(NotFound), store.fetch(uri, (WEIGHTS,)):
             raise AssertionError("something was fetched, although nothing was published")
         with pytest.raises(NotFound):
             store.publish(versions[0], uri, create=False)
@@ -97,8 +96,8 @@ def small_version(registry: Registry, folder: Path, year: int) -> Version:
     """Add a small LoRA whose bytes and knowledge end depend on `year`, as acme/tone."""
     header = json.dumps({"layer.lora_A": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
     folder.mkdir()
-    (folder / WEIGHTS[0]).write_bytes(len(header).to_bytes(8, "little") + header + bytes([year % 256]) * 24)
-    (folder / "adapter_config.json").write_text('{"peft_type":"LORA"}')
+    (folder / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header + bytes([year % 256]) * 24)
+    (folder / CONFIG).write_text('{"peft_type":"LORA"}')
     inputs = (
         KnowledgeInput(input="base", at="2020-01-01T00:00:00Z", kind="asserted", evidence="the contract"),
         KnowledgeInput(input="corpus:news", at=f"{year}-01-01T00:00:00Z", kind="asserted", evidence="the contract"),

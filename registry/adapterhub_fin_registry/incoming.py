@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry.errors import Corrupted, NotAnAdapter, Refused
+from adapterhub_fin_registry.model.file_rules import WEIGHTS
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.model.manifest import Manifest
@@ -47,7 +48,7 @@ class Intake:
 
     checks: Callable[[], Iterable[Callable[[Manifest, Path], object]]] = tuple
     third_party: Callable[[Incoming, Registry, str], Version] | None = None
-    weights: tuple[str, ...] = ("adapter_model.safetensors",)  # the weight files of a PEFT folder that may be read
+    weights: tuple[str, ...] = (WEIGHTS,)  # the weight files of a PEFT folder that may be read
 
 
 def take(incoming: Incoming, registry: Registry, name: str, intake: Intake) -> Version:

@@ -23,7 +23,9 @@ from adapterhub_fin_registry.model.reference import (
 )
 from adapterhub_fin_registry.model.version import AnyReference, Version, parsed_reference
 from adapterhub_fin_registry.storage import resolve as resolution
-from adapterhub_fin_registry.storage.name_folder import NameFolder, listable, mark_of, troubles
+from adapterhub_fin_registry.storage.marks import mark_of
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.names import listable, troubles
 from adapterhub_fin_registry.storage.passed import stored, written
 from adapterhub_fin_registry.storage.training_hashes import TrainingHashes, read_hashes
 from adapterhub_fin_registry.trust import admission

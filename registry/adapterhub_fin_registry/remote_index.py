@@ -12,7 +12,7 @@ from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base
 from adapterhub_fin_registry.model.reference import local_name
 from adapterhub_fin_registry.registry_reader import AsOf
-from adapterhub_fin_registry.storage.name_folder import name_folders
+from adapterhub_fin_registry.storage.names import name_folders
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.search.page import Page

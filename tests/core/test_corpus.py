@@ -14,7 +14,7 @@ from datasets import Dataset
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import corpus_digest, read_corpus
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, KnownAt, Rows
-from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.recipe.splitter import Splitter
 
 START = datetime(2020, 1, 1, tzinfo=UTC)

@@ -21,7 +21,7 @@ from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import fingerprint
 from adapterhub_fin.engine.base.check import Difference, check_base, describe_base, first_difference
 from adapterhub_fin.engine.base.rounding import FLUSHED, as_read, grid, half_step
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin_registry.model.manifest import WeightProbe
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16)

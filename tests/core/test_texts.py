@@ -225,7 +225,7 @@ def test_a_table_names_the_row_whose_text_is_none(
     tmp_path: Path, suffix: str, write: Callable[[Path, Any], object], text: Any
 ) -> None:
     from adapterhub_fin.engine.data.corpus import read_rows
-    from adapterhub_fin.recipe.recipe import CorpusChoice
+    from adapterhub_fin.recipe.choices import CorpusChoice
 
     path = tmp_path / f"rows{suffix}"
     write(path, text)
@@ -236,7 +236,7 @@ def test_a_table_names_the_row_whose_text_is_none(
 @pytest.mark.parametrize("content", ["Up \udfff", "\ufeff", "\u200b"], ids=ascii)
 def test_a_conversation_names_the_turn_whose_content_is_none(tmp_path: Path, content: str) -> None:
     from adapterhub_fin.engine.data.corpus import read_rows
-    from adapterhub_fin.recipe.recipe import CorpusChoice
+    from adapterhub_fin.recipe.choices import CorpusChoice
 
     path = tmp_path / "rows.jsonl"
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": content}]

@@ -17,7 +17,7 @@ from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base import tokenizer_probe
 from adapterhub_fin.engine.base.load_base import padding
 from adapterhub_fin.engine.base.tokenizer_probe import describe_tokenizer, other_tokenizer
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.tiny import FIRMS, TONES
 from adapterhub_fin_registry.model.manifest import Base

@@ -11,7 +11,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.find import find_base, known_of, repository_of
 from adapterhub_fin.plugin import Base
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.tiny import tiny_tokenizer
 from adapterhub_fin_registry.model.knowledge import format_instant

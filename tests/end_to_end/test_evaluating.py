@@ -22,7 +22,7 @@ from adapterhub_fin.engine.data.corpus import read_corpus
 from adapterhub_fin.engine.evaluation.seen import rows_seen, training_texts
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.plugin.interfaces import CorpusImplementation
-from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.io.disk import Disk

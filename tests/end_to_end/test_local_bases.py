@@ -16,7 +16,8 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
-from adapterhub_fin.recipe.recipe import BaseChoice, Recipe, named_base
+from adapterhub_fin.recipe.choices import BaseChoice, named_base
+from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 
 LABELS = ["negative", "neutral", "positive"]

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassificatio
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.choices import CorpusChoice
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from adapterhub_fin_registry.io import disk as disk_module
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.safe_read import read_object
 from adapterhub_fin_registry.model.lock_file import Lock
-from adapterhub_fin_registry.storage.name_folder import name_folders
+from adapterhub_fin_registry.storage.names import name_folders
 from adapterhub_fin_registry.storage.transaction import changing
 from adapterhub_fin_registry.storage.verify import verify_files, verify_tensors
 

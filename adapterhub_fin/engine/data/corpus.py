@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from adapterhub_fin.plugin.heads import HeadImplementation
-    from adapterhub_fin.recipe.recipe import CorpusChoice
+    from adapterhub_fin.recipe.choices import CorpusChoice
     from adapterhub_fin.recipe.splitter import Splitter
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.examples import IGNORED, lengths
-from adapterhub_fin.recipe.recipe import CorpusChoice
+from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin.stats.bootstrap import Interval, intervals
 from adapterhub_fin_registry import Registry

@@ -21,7 +21,7 @@ from adapterhub_fin.engine.merging.record import DIGITS
 from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.errors import BaseNotFound, WrongBase
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.io.safe_read import hash_file

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from adapterhub_fin.plugin.heads import HeadImplementation
-    from adapterhub_fin.recipe.recipe import BaseChoice
+    from adapterhub_fin.recipe.choices import BaseChoice
 
 
 def describe_folder(choice: BaseChoice, head: Mapping[str, Any] | None, adapter: Path) -> Base:

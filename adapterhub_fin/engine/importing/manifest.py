@@ -12,7 +12,7 @@ from adapterhub_fin.engine.base.provenance import environment, method_record_for
 from adapterhub_fin.engine.data.known import bounded_now, knowledge_record
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import checked
-from adapterhub_fin.recipe.recipe import BASE_ID, BaseChoice, named_base
+from adapterhub_fin.recipe.choices import BASE_ID, BaseChoice, named_base
 from adapterhub_fin_registry import Manifest
 
 if TYPE_CHECKING:

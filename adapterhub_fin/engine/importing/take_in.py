@@ -21,7 +21,7 @@ from adapterhub_fin_registry import Incoming, Registry
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.importing.read_folder import PeftFolder
-    from adapterhub_fin.recipe.recipe import BaseChoice
+    from adapterhub_fin.recipe.choices import BaseChoice
     from adapterhub_fin_registry import Version
 
 

@@ -27,7 +27,7 @@ from adapterhub_fin.engine.peft.embeddings import (
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.model_parts import unwrapped
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
 

@@ -15,7 +15,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.peft.embeddings import embedding_modules
 from adapterhub_fin.errors import BadRecipe, BaseNotFound, Refused
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 
 if TYPE_CHECKING:
     import torch

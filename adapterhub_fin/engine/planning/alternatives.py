@@ -13,7 +13,7 @@ from adapterhub_fin.errors import BadRecipe, PluginError
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin.recipe.recipe import MethodChoice
+from adapterhub_fin.recipe.choices import MethodChoice
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import PreparedRun

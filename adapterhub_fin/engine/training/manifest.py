@@ -56,7 +56,8 @@ def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: dat
 def recorded_recipe(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as a plain document, without the folder of its base.
 
-    A base with an id is found again by that id; of one without, the folder's name stays. Paths of this machine do not.
+    A base with an id is found again by that id; of one without, the folder's name stays. The corpus keeps its options,
+    a path included: `evaluate` and a new run read its rows there.
     """
     document = recipe.document()
     if recipe.base.path is not None:

@@ -29,8 +29,9 @@ from adapterhub_fin_registry.io.safe_read import ABSENT, HIGHEST, entries, is_th
 from adapterhub_fin_registry.model.reference import is_segment
 from adapterhub_fin_registry.search.version_reader import damage
 from adapterhub_fin_registry.storage.garbage import TOMBSTONE, Leftover, collect, is_buried
-from adapterhub_fin_registry.storage.name_folder import NameFolder, is_unknown, mark_of
-from adapterhub_fin_registry.storage.name_folder import name_folders as all_name_folders
+from adapterhub_fin_registry.storage.marks import is_unknown, mark_of
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.names import name_folders as all_name_folders
 from adapterhub_fin_registry.storage.training_hashes import NAME as TRAINING_HASHES
 from adapterhub_fin_registry.storage.training_hashes import read_hashes
 from adapterhub_fin_registry.storage.transaction import Transaction, author, now

@@ -16,6 +16,7 @@ from adapterhub_fin_registry.doctor.visit import Finding, Findings, Visit
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
 from adapterhub_fin_registry.model.events import read_events, recorded_fingerprint
+from adapterhub_fin_registry.model.file_rules import CONFIG
 
 _INITIAL: Final = ("pissa", "olora", "corda", "lora_ga", "loftq")  # LoRA initializations that change the base's weights
 _WRAPPING: Final = ("trainable_token_indices", "layer_replication", "kasa_config")
@@ -50,7 +51,7 @@ def _doubtful(folder: Path) -> int | None:
         event = recorded_fingerprint(read_events(folder))
         if event is None or "read" in event:  # such an event was read before the adapter was attached
             return None
-        config = read_object(folder / "files" / "adapter_config.json")
+        config = read_object(folder / "files" / CONFIG)
     except (Corrupted, *ABSENT):
         return None  # another check reports damage; an adapter that isn't PEFT's has no such configuration
     return int(event["number"]) if alters_base(config) else None

@@ -13,7 +13,8 @@ from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.safe_read import entries
 from adapterhub_fin_registry.storage.garbage import work_folders
-from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.names import listable
 from adapterhub_fin_registry.storage.transaction import Transaction, changing
 
 

@@ -13,13 +13,12 @@ from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.hub_client.download import CacheEntry, Download
 from adapterhub_fin_registry.incoming import Incoming
 from adapterhub_fin_registry.io.safe_read import SMALL
-from adapterhub_fin_registry.model.file_rules import refusal, size_limit
+from adapterhub_fin_registry.model.file_rules import CONFIG, WEIGHTS, refusal, size_limit
 from adapterhub_fin_registry.trust.signatures import LIMIT, MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
-_CONFIG: Final = "adapter_config.json"
 PICKLE: Final = "adapter_model.bin"  # of PEFT before safetensors
 SIGNATURES: Final = "ahf_signatures"
 _SIGNED: Final = 64  # signatures per version, all of which are read into memory
@@ -88,7 +87,7 @@ class HubRepository:
             with self.hub.translating_errors(str(self)):
                 history = {entry.commit_id for entry in self.hub.api.list_repo_commits(self.name)}
             in_history = [number for number, commit in numbers.items() if commit in history]
-            if not in_history and not self.files(head).keys() & {MANIFEST, _CONFIG}:
+            if not in_history and not self.files(head).keys() & {MANIFEST, CONFIG}:
                 raise NotFound(f"every version of {self} was yanked: name one by its number")
             highest = max(in_history, default=highest)
         return {number: commit for number, commit in numbers.items() if number <= highest}
@@ -199,10 +198,10 @@ class HubRepository:
                 f"{self} holds {PICKLE}, a pickle, which can run code when it is read: let its tensors alone be read "
                 f"with `ahf import {self} --as NAMESPACE/NAME --allow-pickle` (allow_pickle=True)"
             )
-        if _CONFIG not in available or chosen is None:
-            lacks = _CONFIG if _CONFIG not in available else " or ".join(weights)
+        if CONFIG not in available or chosen is None:
+            lacks = CONFIG if CONFIG not in available else " or ".join(weights)
             raise NotAnAdapter(f"{self}@{resolved.commit} holds no {lacks}, so it is no PEFT adapter: name another")
-        limit = size_limit("adapter_model.safetensors")
+        limit = size_limit(WEIGHTS)
         for path in (chosen, *others):
             if available[path].size > (limit if path == chosen else size_limit(path)):
                 raise Refused(

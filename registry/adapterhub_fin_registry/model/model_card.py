@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from adapterhub_fin_registry.model.file_rules import CONFIG
 from adapterhub_fin_registry.model.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.manifest import Manifest
 
 TAG: Final = "adapterhub_fin"  # lets a Hub's own lists find what was published with this package
-CONFIG: Final = "adapter_config.json"
 _PIPELINES: Final = {
     "classify": "text-classification",
     "regress": "text-classification",  # a Hub has no task for a number from a text

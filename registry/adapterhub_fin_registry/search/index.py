@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from adapterhub_fin_registry.search.compiler import holds
 from adapterhub_fin_registry.search.index_update import TABLES, VERSION, fill, is_repaired
-from adapterhub_fin_registry.storage.name_folder import mark_of
+from adapterhub_fin_registry.storage.marks import mark_of
 
 Answer = TypeVar("Answer")
 PATIENCE: Final = 10.0  # seconds to wait for another process to write the index before building one in memory

@@ -13,7 +13,9 @@ from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.search.compiler import INDEXED
 from adapterhub_fin_registry.search.index_row import Facts, Pair, setting_values
 from adapterhub_fin_registry.search.version_reader import IndexedVersion, VersionReader
-from adapterhub_fin_registry.storage.name_folder import NameFolder, closed_namespaces, mark_of, name_folders, trouble
+from adapterhub_fin_registry.storage.marks import mark_of
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.names import closed_namespaces, name_folders, trouble
 
 VERSION: Final = 3  # raise it with every change of what the index stores: an index of another version isn't used
 COLUMNS: Final = (

@@ -16,7 +16,8 @@ from adapterhub_fin_registry.errors import Corrupted, ReadOnly
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.safe_read import entries, read_object, read_small, refuse_links
-from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.names import listable
 from adapterhub_fin_registry.storage.transaction import changing
 
 GRACE: Final = timedelta(days=1)

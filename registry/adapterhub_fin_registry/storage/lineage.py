@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.safe_read import ABSENT, read_object
 from adapterhub_fin_registry.model.version import Version
-from adapterhub_fin_registry.storage.name_folder import NameFolder, listable
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.names import listable
 
 LIMIT: Final = 1000
 _NO_PARENTS: Final = b'"parents":[]'  # in canonical JSON: most manifests then need not be parsed

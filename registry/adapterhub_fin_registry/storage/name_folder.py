@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from adapterhub_fin_registry.errors import Corrupted
 from adapterhub_fin_registry.io.safe_read import (
@@ -15,15 +13,10 @@ from adapterhub_fin_registry.io.safe_read import (
     numbers,
     read_object,
     read_small,
-    read_start,
     refuse_links,
-    unreadable,
 )
 from adapterhub_fin_registry.model.reference import check_name, is_segment
 from adapterhub_fin_registry.model.version import Version, row
-
-_MARK: Final = 4096  # bytes, far more than a mark has
-_UNKNOWN: Final = "unknown-"
 
 
 class NameFolder:
@@ -216,90 +209,3 @@ class NameFolder:
         if not (version is None or (type(version) is int and version > 0)) or not isinstance(setting.get("at"), str):
             raise Corrupted(f"{path} isn't the setting of an alias: set the alias again")
         return setting
-
-
-def name_folders(root: Path) -> list[NameFolder]:
-    """Return every name that has a folder under a root, sorted, without those of a namespace that can't be listed.
-
-    Raises Corrupted if the namespaces can't be listed.
-    """
-    return [NameFolder(root, f"{namespace}/{name}") for namespace, names in _namespaces(root) for name in names or ()]
-
-
-def listable(root: Path) -> list[NameFolder]:
-    """Return every name whose versions can be listed; `troubles` returns the others.
-
-    Raises Corrupted if the namespaces can't be listed.
-    """
-    return [name_folder for name_folder in name_folders(root) if name_folder.is_listable()]
-
-
-def troubles(root: Path) -> dict[str, str]:
-    """Return why a namespace or a name can't be listed, for each that can't.
-
-    Raises Corrupted if the namespaces can't be listed.
-    """
-    problems = closed_namespaces(root)
-    return problems | {
-        name_folder.name: reason for name_folder in name_folders(root) if (reason := name_folder.trouble())
-    }
-
-
-def closed_namespaces(root: Path) -> dict[str, str]:
-    """Return why the names of a namespace can't be listed, for each namespace of which they can't.
-
-    Raises Corrupted if the namespaces can't be listed.
-    """
-    closed = [namespace for namespace, names in _namespaces(root) if names is None]
-    return {namespace: reason for namespace in closed if (reason := trouble(root, namespace))}
-
-
-def trouble(root: Path, name: str) -> str | None:
-    """Return why one namespace or one name can't be listed; None if it can."""
-    if "/" in name:
-        return NameFolder(root, name).trouble()
-    try:
-        _segments(root / "adapters" / name)
-    except Corrupted as error:
-        return str(error)
-    return None
-
-
-def mark_of(folder: Path) -> str:
-    """Return the change mark of a root or of a name's folder; empty before its first change."""
-    try:
-        text = read_start(f"{folder}{os.sep}changed", _MARK).decode("ascii", errors="replace")
-    except ABSENT:
-        return ""
-    except OSError:  # it isn't a plain file, or may not be read
-        text = ""
-    return text or f"{_UNKNOWN}{uuid.uuid4().hex}"  # empty during a change: it must never equal a mark seen before
-
-
-def is_unknown(mark: str) -> bool:
-    """Return whether a mark is missing or unreadable, so that it can't show what changed since."""
-    return not mark or mark.startswith(_UNKNOWN)
-
-
-def _namespaces(root: Path) -> list[tuple[str, list[str] | None]]:
-    """Return each namespace with its names, or with None if they can't be listed."""
-    adapters = root / "adapters"
-    namespaces: list[tuple[str, list[str] | None]] = []
-    for namespace in _segments(adapters):
-        try:
-            namespaces.append((namespace, _segments(adapters / namespace)))
-        except Corrupted:
-            namespaces.append((namespace, None))  # reported by `troubles`
-    return namespaces
-
-
-def _segments(folder: Path) -> list[str]:
-    # Only what the grammar allows is a name, and a link may lead out of the root.
-    try:
-        refuse_links(folder.parent, folder)
-        with os.scandir(folder) as scan:
-            return sorted(e.name for e in scan if is_segment(e.name) and e.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise unreadable(folder, error) from error

@@ -12,7 +12,8 @@ from adapterhub_fin_registry.errors import AdapterHubError, Corrupted
 from adapterhub_fin_registry.io.clock import Passed
 from adapterhub_fin_registry.io.safe_read import read_object
 from adapterhub_fin_registry.model.knowledge import parse_instant
-from adapterhub_fin_registry.storage.name_folder import NameFolder, name_folders
+from adapterhub_fin_registry.storage.name_folder import NameFolder
+from adapterhub_fin_registry.storage.names import name_folders
 
 _NAMES: Final = 8  # how many of the names that changed last are searched for the newest record
 _NUMBERS: Final = 3  # how many of the highest versions of each: the newest may have a lower number than an older one

@@ -19,7 +19,7 @@ from huggingface_hub import constants
 import adapterhub_fin as ahf
 from adapterhub_fin import publishing
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.recipe.recipe import BaseChoice
+from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin_registry.hub_client.client import Hub
 from adapterhub_fin_registry.hub_client.download import CacheEntry, Download
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
 
 from adapterhub_fin_registry.hub_server.errors import HubError, bad_request
 from adapterhub_fin_registry.hub_server.push.disclosure import check_files
@@ -17,13 +16,11 @@ from adapterhub_fin_registry.hub_server.repo.repository import MAIN, ServedRepos
 from adapterhub_fin_registry.hub_server.repo.tree import SIGNATURES, Blob, Commit, is_manifest_file, is_repository_file
 from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.io.hash_cache import remembered
+from adapterhub_fin_registry.model.file_rules import CONFIG, WEIGHTS
 from adapterhub_fin_registry.model.manifest import Manifest
 from adapterhub_fin_registry.model.version import Version
 from adapterhub_fin_registry.storage.transaction import now
 from adapterhub_fin_registry.trust.signatures import MANIFEST
-
-CONFIG: Final = "adapter_config.json"
-WEIGHTS: Final = "adapter_model.safetensors"
 
 
 def push(

@@ -21,7 +21,7 @@ from adapterhub_fin_registry.hub_server.repo.repository import ID, MAIN, TAG, Ca
 from adapterhub_fin_registry.hub_server.repo.state import State
 from adapterhub_fin_registry.model.reference import check_alias, check_name, is_segment
 from adapterhub_fin_registry.registry import Registry
-from adapterhub_fin_registry.storage.name_folder import name_folders
+from adapterhub_fin_registry.storage.names import name_folders
 from adapterhub_fin_registry.storage.transaction import now
 from adapterhub_fin_registry.trust.client_config import Configuration
 
