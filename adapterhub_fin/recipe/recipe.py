@@ -9,19 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import Options, checked
+from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.schedule import Schedule, Window
-
-if TYPE_CHECKING:
-    pass
-
-from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
 
 
 class Training(Options):
