@@ -31,6 +31,7 @@ from typing import Any
 
 from adapterhub_fin_registry import Manifest, Registry
 from adapterhub_fin_registry.io.canonical_json import canonical
+from adapterhub_fin_registry.model.format import FORMAT
 from adapterhub_fin_registry.model.knowledge import format_instant
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
@@ -84,7 +85,7 @@ def manifests(count: int) -> Iterator[bytes]:
             },
         ]
         document: dict[str, Any] = {
-            "format": 1,
+            "format": FORMAT,
             "environment": {"torch": "2.13.0", "device": "cpu"},
             "parents": [],
             "recipe": None,
@@ -99,7 +100,7 @@ def manifests(count: int) -> Iterator[bytes]:
                 "name": "classify",
                 "options": {"task": task},
                 "labels": ["down", "flat", "up"],
-                "modules": ["head"],
+                "modules_to_save": ["head"],
             },
             "base": {
                 **dict.fromkeys(("revision", "config_digest", "tokenizer_digest", "structure_digest", "quantization")),
@@ -199,6 +200,8 @@ def rebuild(root: Path) -> None:
     registry.search("")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     count = len(registry.search("yanked IN (true, false)", limit=None))
+    if not count:
+        raise SystemExit(f"the index holds nothing: {next(iter(registry.damaged().values()))}")
     rates = f"{count / wall:,.0f} | {count / cpu:,.0f}"
     print(f"| rebuild of {count:,}: versions a second, by the clock and by CPU time | {rates} |", flush=True)
 
