@@ -40,6 +40,8 @@ def _check_head(version: Version, command: str) -> None:
     head, heads = version.manifest.head, extensions().all(Head)
     if head is None and command == "predict":
         raise BadRecipe(f"{version.reference} has no head to predict with; use embed")
-    generates = head is not None and (head.name not in heads or heads[head.name].task == "CAUSAL_LM")
+    generates = head is not None and (
+        head.name not in heads or heads[head.name].generates or heads[head.name].task == "CAUSAL_LM"
+    )
     if command == "generate" and not generates:
-        raise BadRecipe(f"{version.reference} can't generate text: its head is not causal-lm; use predict")
+        raise BadRecipe(f"{version.reference} can't generate text: its head is no language model; use predict")

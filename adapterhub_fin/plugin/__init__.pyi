@@ -69,6 +69,8 @@ from adapterhub_fin.plugin.descriptions import Method as Method
 from adapterhub_fin.plugin.descriptions import Metric as Metric
 from adapterhub_fin.plugin.descriptions import StoreKind as StoreKind
 from adapterhub_fin.plugin.examples import IGNORED as IGNORED
+from adapterhub_fin.plugin.examples import pad_labels as pad_labels
+from adapterhub_fin.plugin.examples import pad_texts as pad_texts
 from adapterhub_fin.plugin.heads import (
     CausalHead as CausalHead,
 )

@@ -131,6 +131,7 @@ class Head(Description):
     consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside it
     task: str | None = None  # the PEFT task type whose folders this head imports
     metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
+    generates: bool = False  # whether its versions write text
 
 
 @dataclass(frozen=True, kw_only=True)

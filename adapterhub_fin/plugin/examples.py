@@ -9,6 +9,7 @@ from adapterhub_fin.errors import BadCorpus, BadText
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # a label that no loss and no metric counts
@@ -39,6 +40,33 @@ def check_tokens(encoded: Sequence[Sequence[int]], what: str) -> None:
             raise BadText(f"{what} {index} gives no token of this base's tokenizer, which knows none of its letters")
 
 
+def texts_in(example: Mapping[str, Any]) -> list[list[int]]:
+    """Return the token ids of each text of an example, whose `input_ids` are a list of lists if it has several."""
+    ids: list[Any] = example["input_ids"]
+    return ids if ids and isinstance(ids[0], list) else [ids]
+
+
 def lengths(examples: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Count the tokens of each example."""
-    return [len(example["input_ids"]) for example in examples]
+    """Count the tokens of each example, or of its longest text if it has several."""
+    return [max(map(len, texts_in(example))) for example in examples]
+
+
+def pad_texts(examples: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    """Return `input_ids` and `attention_mask` of examples with K texts each, (K * examples, length).
+
+    The first texts of all examples come first, then all second ones. They are padded to the longest, on the tokenizer's
+    side.
+    """
+    ids = [text for texts in zip(*map(texts_in, examples), strict=True) for text in texts]
+    masks = [[1] * len(text) for text in ids]  # not by the padding token, which may be the end of text
+    padded = tokenizer.pad({"input_ids": ids, "attention_mask": masks}, return_tensors="pt")
+    return {name: padded[name] for name in ("input_ids", "attention_mask")}
+
+
+def pad_labels(rows: Sequence[Sequence[int]], length: int, side: str) -> Tensor:
+    """Return token labels as a tensor (rows, length), padded with IGNORED on the side `left` or `right`."""
+    import torch
+
+    padding = [[IGNORED] * (length - len(row)) for row in rows]
+    pairs = zip(rows, padding, strict=True)
+    return torch.tensor([[*pad, *row] if side == "left" else [*row, *pad] for row, pad in pairs])

@@ -72,6 +72,7 @@ class HeadImplementation(Protocol):
     task: str | None  # PEFT's task type
     selects_on: str  # the validation metric that early stopping and the best checkpoint use
     labels: Sequence[str] | None = None  # in the order of the outputs; None where a task has no labels
+    num_references: int = 0  # how many `answers` of the model before training the loss compares an example with
 
     def __init__(self, options: Any) -> None: ...
 
@@ -81,8 +82,11 @@ class HeadImplementation(Protocol):
         """Return what the model is asked to answer for a row: one element of its batch's `labels`."""
         ...
 
-    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
-        """Return the mean loss over a batch's answers, those labelled other than -100: a scalar."""
+    def loss(self, outputs: Any, labels: Any) -> Tensor:
+        """Return the mean loss over a batch's answers, those labelled other than -100: a scalar.
+
+        `labels` are those of the collator: a tensor, or a mapping of tensors by name.
+        """
         ...
 
     def decide(self, answers: np.ndarray) -> np.ndarray:
@@ -123,22 +127,28 @@ class HeadImplementation(Protocol):
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
         """Return examples ready to be batched: `input_ids`, `attention_mask` and `labels`, cut to `max_length` tokens.
 
-        Mostly one a row; a head that packs rows gives fewer. Raises BadCorpus naming a row that can't be encoded.
+        Mostly one a row; a head that packs rows gives fewer. An example of several texts has a list of token ids for
+        each. Raises BadCorpus naming a row that can't be encoded.
         """
         return encode_texts(rows, tokenizer, max_length, self.target)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-        """Return a function that makes a batch of examples, padded to the longest."""
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        """Return a function that makes a batch of examples, padded to the longest.
+
+        `labels` may be a mapping of tensors by name, each with one row an example, where a loss needs more than one.
+        With `num_references`, each example has so many numbers as `reference`.
+        """
         from transformers import DataCollatorWithPadding
 
-        collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = DataCollatorWithPadding(tokenizer)
+        collate: Callable[[list[dict[str, Any]]], dict[str, Any]] = DataCollatorWithPadding(tokenizer)
         return collate
 
-    def weight(self, labels: Tensor) -> Tensor:
+    def weight(self, labels: Any) -> Tensor:
         """Return what the mean loss of these labels weighs beside others: by default how many there are, a scalar."""
-        return (labels != IGNORED).sum()
+        count: Tensor = (labels != IGNORED).sum()
+        return count
 
-    def answers(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    def answers(self, logits: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """Return what is kept of a batch's outputs, (rows, outputs): the logits, where they are that already.
 
         `inputs` holds the batch; its `labels` in evaluation, its tokens elsewhere.
@@ -147,9 +157,10 @@ class HeadImplementation(Protocol):
 
     # Metrics
 
-    def truth(self, labels: np.ndarray) -> np.ndarray:
-        """Return labels (rows, ...), as metrics take them."""
-        return labels
+    def truth(self, labels: Any) -> np.ndarray:
+        """Return labels (rows, ...), as metrics take them; an array, or a mapping of arrays as the collator's."""
+        truth: np.ndarray = labels
+        return truth
 
     def undefined_metrics(self, rows: Dataset) -> Mapping[str, str]:
         """Return the metrics that rows leave undefined whatever is answered, each with its reason ("where" it is so).

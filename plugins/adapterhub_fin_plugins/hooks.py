@@ -123,6 +123,17 @@ def ahf_heads() -> Iterable[Head]:
             consumes=(),
             task="CAUSAL_LM",
             metrics="likelihood",
+            generates=True,
+        ),
+        Head(
+            name="preference",
+            summary="The better of two answers to a prompt, by direct preference optimization (DPO).",
+            target=f"{HERE}.heads.preference:Preference",
+            options=f"{HERE}.heads.options:PreferenceOptions",
+            inputs=("prompt",),
+            consumes=("chosen", "rejected"),
+            metrics="preference",
+            generates=True,
         ),
     ]
 
@@ -360,12 +371,17 @@ METRICS = {
         "mae": "Mean absolute error.",
         "spearman": "Rank correlation.",
     },
+    "preference": {
+        "preference_loss": "Mean sigmoid DPO loss of the pairs; 0.693 before training.",
+        "reward_accuracy": "Share of pairs whose chosen answer has the higher reward.",
+        "reward_margin": "Mean reward of the chosen answer minus that of the rejected one.",
+    },
     "likelihood": {
         "loss": "Mean negative log-likelihood per token, in nats.",
         "perplexity": "Exponential of the mean loss per token.",
     },
 }
-LOWER_IS_BETTER = ("mse", "mae", "loss", "perplexity")
+LOWER_IS_BETTER = ("mse", "mae", "loss", "perplexity", "preference_loss")
 
 
 @hookimpl

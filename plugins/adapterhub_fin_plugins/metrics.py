@@ -107,3 +107,21 @@ def loss(truth: Numbers, predicted: Numbers) -> float:
 def perplexity(truth: Numbers, predicted: Numbers) -> float:
     """Return the exponential of the mean loss per token; `predicted` is as for `loss`."""
     return float(np.exp(loss(truth, predicted)))
+
+
+def preference_loss(truth: Numbers, predicted: Numbers) -> float:
+    """Return the mean of -log sigmoid(margin), the loss of DPO, in nats.
+
+    `predicted` is beta * (log p(chosen) - log p(rejected)) of each pair, and `truth` that of the reference model.
+    """
+    return float(np.mean(np.logaddexp(0, truth - predicted)))
+
+
+def reward_accuracy(truth: Numbers, predicted: Numbers) -> float:
+    """Return the share of pairs with a positive margin; the arrays are those of `preference_loss`."""
+    return float(np.mean(predicted > truth))
+
+
+def reward_margin(truth: Numbers, predicted: Numbers) -> float:
+    """Return the mean margin, in nats times beta; the arrays are those of `preference_loss`."""
+    return float(np.mean(predicted - truth))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")
+TEXTS = ("text", "prompt", "chosen", "rejected", "anchor", "positive", "negative")  # the rest may be turns instead
 SEEN = SPLITS[:2]  # the parts that influence the weights: early stopping reads validation
 
 
@@ -149,8 +150,8 @@ def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], c
 def _problem(column: str, value: Any) -> str | None:
     if value is None or value == "" or value == [] or (isinstance(value, float) and not math.isfinite(value)):
         return f"is {value!r}"
-    if column == "text":
-        return problem(value)
+    if column in TEXTS:
+        return problem(value) if isinstance(value, str) or column == "text" else _problem_of_turns(value)
     if column == "messages":
         return _problem_of_turns(value)
     if column in INSTANTS and not isinstance(value, datetime):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasets import Dataset
 
+INPUTS = ("text", "messages", "prompt", "anchor")  # columns of which a row has one: what the model is given
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, joiners, direction and byte-order marks
 
 
@@ -72,8 +73,8 @@ def copies_in(table: Dataset) -> Copies:
 
 
 def text_keys(table: Dataset) -> list[str] | None:
-    """Return each row's text or conversation in a form that is equal for copies; None if the table has neither."""
-    column = next((name for name in ("text", "messages") if name in table.column_names), None)
+    """Return each row's text, conversation, prompt or anchor, equal for copies; None if the table has none."""
+    column = next((name for name in INPUTS if name in table.column_names), None)
     return None if column is None else [text_key(cell) for cell in table[column][:]]
 
 

@@ -13,6 +13,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.provenance import environment
+from adapterhub_fin.engine.data.batches import mapped, on_device, stacked
 from adapterhub_fin.engine.data.corpus import (
     check_targets,
     check_there,
@@ -23,11 +24,12 @@ from adapterhub_fin.engine.data.corpus import (
 from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
+from adapterhub_fin.engine.evaluation.references import base_answers
 from adapterhub_fin.engine.evaluation.seen import rows_seen
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.plugin.examples import IGNORED, lengths
+from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin.stats.bootstrap import Interval, intervals
@@ -119,12 +121,16 @@ def evaluate(
     if record:
         registry.check_writable()  # refuse before the work, not after it
     check_there(choice)
+    resolved = find_version(version, registry, None, True, None)
     if base is None or isinstance(base, str | Path):
-        base_source(find_version(version, registry, None, True, None), base, download)
+        base_source(resolved, base, download)
     rows = _rows(choice, LocatedVersion(registry, version), head.name, split)
     _check_labels(rows.table, head.labels, choice.called, split)
+    untrained = base_answers(resolved, base, rows.table, batch_size, download)
     adapter = load(version, base=base, registry=registry, download=download)
-    metrics, ranges, unit_count = _measured(adapter, rows.table, choice.called, split, batch_size, resamples, seed)
+    metrics, ranges, unit_count = _measured(
+        adapter, rows.table, untrained, choice.called, split, batch_size, resamples, seed
+    )
     evaluation = Evaluation(
         version=version,
         corpus=choice.name,
@@ -202,7 +208,14 @@ def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, spl
 
 
 def _measured(
-    adapter: Adapter, table: Dataset, corpus: str, split: str, batch_size: int, resamples: int, seed: int
+    adapter: Adapter,
+    table: Dataset,
+    untrained: Sequence[Sequence[float]] | None,
+    corpus: str,
+    split: str,
+    batch_size: int,
+    resamples: int,
+    seed: int,
 ) -> tuple[dict[str, float], dict[str, Interval | None], int]:
     """Return each metric, its interval, and the number of units that the bootstrap draws from."""
     assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
@@ -213,6 +226,8 @@ def _measured(
     try:
         with tokenizing():
             examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
+        if untrained is not None:
+            examples = [{**each, "reference": answer} for each, answer in zip(examples, untrained, strict=True)]
         order = LongestFirst(lengths(examples)).order  # as training measures: the sums round alike
         truth, predicted = _answers(adapter, [examples[index] for index in order], batch_size)
     except BadCorpus as error:
@@ -258,25 +273,16 @@ def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: i
     with adapter.answering(), progress("measuring", len(examples)) as advance:
         for start in range(0, len(examples), batch_size):
             rows = list(examples[start : start + batch_size])
-            batch = {name: value.to(device) for name, value in collate(rows).items()}
+            batch = on_device(collate(rows), device)
             truth = batch.pop("labels")
             output = head.answers(adapter.model(**batch).logits, {"labels": truth})
-            truths.append(truth.cpu().numpy())
+            truths.append(mapped(lambda value: value.cpu().numpy(), truth))
             outputs.append(output.float().cpu().numpy())
             advance(len(rows))
-    stacked = np.concatenate(outputs)
-    if broken := int((~np.isfinite(stacked)).reshape(len(stacked), -1).any(1).sum()):
+    answered = np.concatenate(outputs)
+    if broken := int((~np.isfinite(answered)).reshape(len(answered), -1).any(1).sum()):
         raise BadCorpus(
-            f"{broken:,} of {len(stacked):,} predictions are NaN or infinite, so nothing can be measured: check the "
+            f"{broken:,} of {len(answered):,} predictions are NaN or infinite, so nothing can be measured: check the "
             "weights of the adapter and its base (ahf verify), or measure in float32"
         )
-    return head.truth(_stacked(truths)), head.decide(stacked)
-
-
-def _stacked(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """Concatenate batches along the first axis; token labels (batch, length) are padded to the longest with IGNORED."""
-    if labels[0].ndim == 1:
-        return np.concatenate(labels)
-    width = max(batch.shape[1] for batch in labels)
-    padded = [np.pad(batch, ((0, 0), (0, width - batch.shape[1])), constant_values=IGNORED) for batch in labels]
-    return np.concatenate(padded)
+    return head.truth(stacked(truths)), head.decide(answered)

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.data.batches import arrays
 from adapterhub_fin.errors import BadCorpus, UnknownName
 from adapterhub_fin.plugin.descriptions import Head, Metric
 from adapterhub_fin.plugin.manager import extensions
@@ -74,7 +75,7 @@ def measured(head: str, implementation: HeadImplementation) -> Callable[[Any], d
     functions = metric_functions(head, implementation.labels)
 
     def compute(answers: Any) -> dict[str, float]:
-        truth = implementation.truth(np.asarray(answers.label_ids))
+        truth = implementation.truth(arrays(answers.label_ids))
         predicted = implementation.decide(np.asarray(answers.predictions))
         return {name: float(function(truth, predicted)) for name, function in functions.items()}
 

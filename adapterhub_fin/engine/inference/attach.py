@@ -104,7 +104,7 @@ def attach_version(
             module.training = mode
     if first is not None:
         record_first_fingerprint(resolved.registry, version, first)
-    length = _max_length(version, tokenizer)
+    length = max_length(version, tokenizer)
     return Adapter(version, adapted, tokenizer or NoTokenizer(), method, resolved.head, context.adapter_name, length)
 
 
@@ -153,7 +153,7 @@ def base_requirements(
     return base, resolved.modules_to_save, stored.brings_rows(base.vocabulary_size, vocabulary_size(model))
 
 
-def _max_length(version: Version, tokenizer: PreTrainedTokenizerBase | None) -> int:
+def max_length(version: Version, tokenizer: PreTrainedTokenizerBase | None) -> int:
     """Return the length that training used, else what the tokenizer allows."""
     training = (version.manifest.recipe or {}).get("training", {})
     allowed = 512 if tokenizer is None else min(tokenizer.model_max_length, 512)

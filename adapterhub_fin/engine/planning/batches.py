@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.training.distributed import world_size
-from adapterhub_fin.plugin.examples import lengths
+from adapterhub_fin.plugin.examples import lengths, texts_in
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import PreparedRun
@@ -64,7 +64,7 @@ def _longest(rows: Rows, batches: Sequence[Sequence[int]]) -> Rows:
 
 
 def _padded(rows: Rows) -> int:
-    return len(rows) * max(lengths(rows))
+    return sum(len(texts_in(row)) for row in rows) * max(lengths(rows))
 
 
 def _cut(order: Sequence[int], size: int) -> list[list[int]]:

@@ -16,6 +16,8 @@ from transformers import Trainer, TrainerControl, TrainerState
 
 from adapterhub_fin.engine.base.fingerprint import logical_shape
 from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.data.batches import mapped
+from adapterhub_fin.engine.inference.reference import blank_references
 from adapterhub_fin.engine.planning.batches import Rows, longest_answer, longest_part
 from adapterhub_fin.engine.planning.fake_model import expert_fallback, fake_model, resident_tensors
 from adapterhub_fin.engine.planning.memory_tracker import MemoryTracker, Work
@@ -144,7 +146,7 @@ class _FakeRun:
             tracker.label_rest(OPTIMIZER)
         return activations, last, updates
 
-    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
+    def _loss(self, batch: dict[str, Any]) -> Tensor:
         prepared, labels = self.prepared, batch.pop("labels")
         value = prepared.head.loss(self._forward(batch), labels)
         penalty = prepared.method.penalty(self.model, prepared.context.adapter_name)
@@ -169,13 +171,15 @@ class _FakeRun:
             self.prepared.head.answers(outputs.logits, {**batch, "labels": labels})
         return self._phase(rows, since, self.tracker.work[before:])
 
-    def _batch(self, rows: Rows) -> dict[str, Tensor]:
+    def _batch(self, rows: Rows) -> dict[str, Any]:
         """Return a fake copy of the real batch; no later step reads the values."""
-        real = self.prepared.head.collator(self.prepared.tokenizer)([dict(row) for row in rows])
+        head = self.prepared.head
+        real = head.collator(self.prepared.tokenizer)(blank_references(head, rows))
         if "attention_mask" in real and bool(real["attention_mask"].all()):
             del real["attention_mask"]  # Transformers leaves out such a mask too, but can't read a fake one
-        batch: dict[str, Tensor] = {name: self.fake.from_tensor(value) for name, value in real.items()}
-        self.tracker.hold(batch.values(), WORKING)
+        batch = {name: mapped(self.fake.from_tensor, value) for name, value in real.items()}
+        for values in batch.values():
+            self.tracker.hold(values.values() if isinstance(values, Mapping) else [values], WORKING)
         return batch
 
     def _phase(self, rows: Rows, since: int, work: Sequence[Work]) -> Phase:

@@ -6,7 +6,10 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -14,6 +17,17 @@ T = TypeVar("T")
 def world_size() -> int:
     """Return the number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def own_device() -> torch.device:
+    """Return the device of this process: its own GPU where there are some, else the CPU."""
+    import torch
+
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def is_first() -> bool:

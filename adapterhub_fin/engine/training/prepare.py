@@ -19,7 +19,9 @@ from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_ther
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.splits import SPLITS
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
+from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_training, total_steps
+from adapterhub_fin.engine.training.distributed import own_device, world_size
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
@@ -145,6 +147,7 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
         model, prepared.tokenizer, modules_to_save, prepared.source.repository, prepared.source.revision
     )
     align_padding(model, prepared.tokenizer)  # after its configuration was fingerprinted
+    prepared = replace(prepared, examples=_referred(prepared, model))
     context = replace(
         prepared.context,
         adapter_name=adapter_name,
@@ -155,6 +158,23 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
     undated = bounded_now()  # after the base was read
     fields = {name: getattr(prepared, name) for name in PreparedRun.__dataclass_fields__}
     return LoadedRun(**{**fields, "context": context}, model=model, base=base, undated=undated)
+
+
+def _referred(prepared: PreparedRun, model: nn.Module) -> Examples:
+    """Return the examples, each with the answers of the model before training where the head's loss compares with them.
+
+    A run that starts from another adapter calls `with_references` with that adapter on the base instead.
+    """
+    if not prepared.head.num_references:
+        return prepared.examples
+    if not getattr(model, "is_quantized", False):
+        model.to(own_device())  # where the Trainer moves it too
+    training, collate = prepared.recipe.training, prepared.head.collator(prepared.tokenizer)
+    size = 2 * (training.batch_size // (training.accumulate * world_size()))
+    return {
+        split: with_references(prepared.head, model, collate, examples, batch_size=size, precision=training.precision)
+        for split, examples in prepared.examples.items()
+    }
 
 
 def _batches(prepared: PreparedRun) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import check_bijection
 from adapterhub_fin.engine.base.load_base import check_stored, fingerprint_key
 from adapterhub_fin.engine.base.locks import building, drawing
+from adapterhub_fin.engine.data.batches import arrays
 from adapterhub_fin.engine.data.corpus import files_read
 from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.evaluation.metrics import measured, metrics_for
@@ -202,7 +203,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
 
 def _one_answer(loaded: LoadedRun, predicted: Any) -> str | None:
     """Log and return a warning where every prediction on the test split is the same."""
-    truth = loaded.head.truth(np.asarray(predicted.label_ids))
+    truth = loaded.head.truth(arrays(predicted.label_ids))
     warning = one_answer(loaded.head, truth, loaded.head.decide(np.asarray(predicted.predictions)), "test")
     if warning and is_first():
         log.warning("%s", warning)

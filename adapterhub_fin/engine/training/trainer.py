@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, LongestFirst
 from adapterhub_fin.engine.peft.adapter_io import write_adapter, write_tensors
 from adapterhub_fin.engine.training.run_folder import seal
-from adapterhub_fin.plugin.examples import lengths
+from adapterhub_fin.plugin.examples import lengths, texts_in
 
 if TYPE_CHECKING:
     from adapterhub_fin.plugin.heads import HeadImplementation
@@ -58,7 +58,7 @@ class AdapterTrainer(Trainer):
         if checkpoint_steps is not None:
             self.add_callback(_Checkpoints(checkpoint_steps))
 
-    def _loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+    def _loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
         """Return the head's mean loss plus the method's penalty, times this batch's share of the step's answers.
 
         The shares of all parts of a step, over accumulation and processes, sum to one, so the step's loss is the mean
@@ -99,8 +99,8 @@ class AdapterTrainer(Trainer):
         """Return the indices of the training examples in a batch of token ids (batch, length)."""
         examples: Any = self.train_dataset
         rows = [row.tolist() for row in tokens.cpu()]
-        indices = {tuple(example["input_ids"]): index for index, example in enumerate(examples)}
-        return sorted(index for ids, index in indices.items() if any(_within(list(ids), row) for row in rows))
+        indices = {tuple(ids): index for index, example in enumerate(examples) for ids in texts_in(example)}
+        return sorted({index for ids, index in indices.items() if any(_within(list(ids), row) for row in rows)})
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return AdamW over the adapter, with the head in a group at its own learning rate where one is set."""

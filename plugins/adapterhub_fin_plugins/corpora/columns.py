@@ -24,7 +24,8 @@ def corpus_rows(records: Sequence[Record], columns: Columns) -> Rows:
     Raises BadCorpus, naming the file, the row and the column, for a cell that can't be used.
     """
     notes: dict[str, int] = {}
-    table: dict[str, list[Any]] = {"text": texts(records, columns.text)}
+    table: dict[str, list[Any]] = {"text": texts(records, columns.text)} if columns.reads_text else {}
+    table |= {name: _read(records, column, _text_or_turns) for name, column in columns.columns.items()}
     for name, column in (("label", columns.label), ("group", columns.group), ("split", columns.split)):
         if column is not None:
             table[name] = names(records, column)
@@ -136,6 +137,11 @@ def _words(cell: Any) -> str:
     if cell.strip() and (message := problem(cell)):
         raise ValueError(message)
     return cell.removeprefix(MARK).strip()
+
+
+def _text_or_turns(cell: Any) -> Any:
+    """Return a text, or the turns of a conversation as they are: the core checks them."""
+    return cell if isinstance(cell, list) and cell else _words(_present(cell))
 
 
 def _name(cell: Any) -> str:

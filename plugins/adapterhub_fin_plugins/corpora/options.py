@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from adapterhub_fin.plugin import CALENDAR_PATTERN, SPAN_PATTERN, BadInstant, Offset, Options, end_of_day
+
+# Columns of a corpus that an option of `Columns` names.
+OPTIONS = frozenset(
+    ["text", "label", "target", "features", "available_at", "label_known_at", "group", "split", "origin"]
+)
 
 
 class Zoned(Options):
@@ -34,6 +40,11 @@ class Columns(Zoned):
     """Map columns of the source to columns of the corpus."""
 
     text: str | tuple[str, ...] = Field("text", description="Column of the text, or several: joined by a line break.")
+    columns: Mapping[str, str] = Field(
+        {},
+        description="Further columns of texts that a head reads, such as prompt, chosen and rejected: their names, or "
+        "the source's column for each. The text is then read only if it is named.",
+    )
     label: str | None = Field(None, description="Column of the class to predict.")
     target: str | None = Field(None, description="Column of the number to predict.")
     features: tuple[str, ...] = Field((), description="Columns of numbers to use as features, in this order.")
@@ -60,6 +71,19 @@ class Columns(Zoned):
         if not names:
             raise ValueError("name a column")
         return names
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _are_no_options(cls, columns: Any) -> Any:
+        names = dict(zip(columns, columns, strict=True)) if isinstance(columns, list | tuple) else columns
+        if isinstance(names, Mapping) and (taken := sorted(OPTIONS.intersection(names))):
+            raise ValueError(f"{taken[0]} has an option of its own: give {taken[0]}, outside columns")
+        return names
+
+    @property
+    def reads_text(self) -> bool:
+        """Return whether the column of the text is read."""
+        return not self.columns or "text" in self.model_fields_set
 
     @model_validator(mode="after")
     def _has_one_answer(self) -> Columns:

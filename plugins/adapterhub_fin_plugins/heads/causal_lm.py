@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class CausalLM(CausalHead):
     """Predict the next token, by the base's own language-model head."""
 
+    called = "causal-lm"
+
     def check(self, config: PretrainedConfig) -> None:
         from transformers.models.auto.modeling_auto import (
             MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -27,17 +29,17 @@ class CausalLM(CausalHead):
 
         if config.is_encoder_decoder:
             raise BadRecipe(
-                f"causal-lm writes on with a decoder, and a {config.model_type} base reads with an encoder first: "
+                f"{self.called} writes on with a decoder, and a {config.model_type} base reads with an encoder first: "
                 "choose a decoder"
             )
         if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
             raise BadRecipe(
-                f"causal-lm predicts the next token, and a {config.model_type} base is an encoder that sees it: choose "
-                "a decoder, or the head classify or regress"
+                f"{self.called} predicts the next token, and a {config.model_type} base is an encoder that sees it: "
+                "choose a decoder, or the head classify or regress"
             )
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
             raise BadRecipe(
-                f"causal-lm needs a base that writes token after token, and Transformers has no such model for "
+                f"{self.called} needs a base that writes token after token, and Transformers has no such model for "
                 f"{config.model_type}: choose a decoder"
             )
 

@@ -78,3 +78,11 @@ class RegressOptions(Options):
         if self.hidden is not None and self.network != "mlp":
             raise ValueError("hidden is the width of the mlp, and the network is linear: set network to mlp")
         return self
+
+
+class PreferenceOptions(Options):
+    """Set how far the model may move from its reference."""
+
+    beta: float = Field(
+        0.1, gt=0, description="DPO's beta (arXiv 2305.18290): a larger one keeps the model closer to its reference."
+    )

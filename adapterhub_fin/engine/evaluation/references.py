@@ -1,0 +1,50 @@
+"""Answer rows with a version's base alone, where the version's head compares its answers with the base's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
+from adapterhub_fin.engine.base.locks import tokenizing
+from adapterhub_fin.engine.base.padding import align_padding
+from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.inference.attach import max_length
+from adapterhub_fin.engine.inference.find import ResolvedVersion, base_source, own_tokenizer
+from adapterhub_fin.engine.inference.reference import with_references
+from adapterhub_fin.errors import BadRecipe
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from torch import nn
+else:
+    torch = Lazy("torch")
+
+
+def base_answers(
+    resolved: ResolvedVersion, base: str | Path | nn.Module | None, table: Dataset, batch_size: int, download: bool
+) -> list[list[float]] | None:
+    """Return the base's `answers` to each example, (examples, num_references); None if the head needs none.
+
+    The base is loaded for this alone, and is gone when the version is loaded. Raises BadRecipe for a base in memory,
+    which may have adapters on it, and BadCorpus for an answer that is NaN or infinite.
+    """
+    head = resolved.head
+    if head is None or not head.num_references:
+        return None
+    if base is not None and not isinstance(base, str | Path):
+        raise BadRecipe(
+            f"{resolved.version.reference} is measured against its base without an adapter: give base as a folder or "
+            "an id, not as a model in memory, or leave it out"
+        )
+    _, source = base_source(resolved, base, download)
+    with quiet_loading(), torch.random.fork_rng(devices=[]):
+        model, _ = load_base(source.folder, head, resolved.method)
+        tokenizer = load_tokenizer(own_tokenizer(model, resolved) or source.folder)
+    align_padding(model, tokenizer)
+    with tokenizing():
+        examples = head.encode(table, tokenizer, max_length(resolved.version, tokenizer))
+    answered = with_references(head, model, head.collator(tokenizer), list(examples), batch_size=batch_size)
+    return [example["reference"] for example in answered]
