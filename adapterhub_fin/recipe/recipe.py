@@ -19,20 +19,50 @@ from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, He
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.schedule import Schedule, Window
 
+Optimizer = Literal[  # Transformers' names; those of which a resumed run was tested to be exact
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_bnb_8bit",
+    "paged_adamw_32bit",
+    "paged_adamw_8bit",
+    "adafactor",
+    "lion_32bit",
+    "lion_8bit",
+    "paged_lion_32bit",
+    "paged_lion_8bit",
+    "ademamix",
+    "ademamix_8bit",
+    "rmsprop",
+    "rmsprop_bnb_8bit",
+    "adagrad",
+    "sgd",
+]
+
 
 class Training(Options):
     """Set the length, the speed and the precision of training, and how the best checkpoint is chosen."""
 
     epochs: float = Field(5, gt=0, le=1000, description="Passes over the training rows, at most.")
+    max_steps: int | None = Field(None, ge=1, description="Optimizer steps of the whole run, in place of `epochs`.")
     learning_rate: float | None = Field(
-        None, gt=0, le=1, description="Peak learning rate of AdamW; by default the method's own."
+        None, gt=0, le=1, description="Peak rate; by default the method's own, for AdamW."
     )
     head_learning_rate: float | None = Field(None, gt=0, le=1, description="The head's, if it differs.")
     batch_size: int = Field(16, ge=1, le=65536, description="Rows of one optimizer step, over all processes.")
     accumulate: int = Field(1, ge=1, description="Gradient accumulation: parts that a step's rows are split into.")
     max_length: int = Field(256, ge=2, description="Tokens of a row, at most; longer rows are cut.")
-    weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW's decoupled weight decay.")
-    warmup: float = Field(0.06, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    over_length: Literal["cut", "drop"] = Field(
+        "cut", description="What happens to rows of more than max_length tokens; dropped rows are counted."
+    )
+    optimizer: Optimizer = Field(
+        "adamw_torch_fused",
+        description="Optimizer, by the name that Transformers gives it; *_8bit, paged_*, lion_* and ademamix need "
+        "bitsandbytes.",
+    )
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="The optimizer's weight decay; AdamW's is decoupled.")
+    warmup: float = Field(
+        0.06, ge=0, description="Share of the steps (below 1) or number of steps in which the learning rate rises."
+    )
     schedule: Literal["linear", "cosine", "cosine_with_restarts", "constant_with_warmup"] = Field(
         "linear", description="How the learning rate falls after the warmup."
     )
@@ -42,11 +72,17 @@ class Training(Options):
     recompute: bool = Field(
         False, description="Gradient checkpointing: a third more time for a fraction of the activations' memory."
     )
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = (
+        Field(None, description="How the base computes attention while it trains; by default as Transformers chooses.")
+    )
     compile: bool = Field(False, description="Compile the model with torch.compile.")
     neftune: float | None = Field(
         None, gt=0, description="Noise on the embeddings (NEFTune, arXiv 2310.05914); 5 to 15."
     )
-    patience: int = Field(3, ge=1, description="Epochs without a better validation metric before it stops.")
+    patience: int = Field(3, ge=1, description="Evaluations without a better validation metric before it stops.")
+    eval_steps: int | None = Field(
+        None, ge=1, description="Steps between evaluations, each with a checkpoint; by default one after each epoch."
+    )
     metric: str | None = Field(
         None, description="Validation metric that picks the best checkpoint; the head's default."
     )
@@ -63,6 +99,10 @@ class Training(Options):
     def _goes_together(self) -> Training:
         if self.cycles > 1 and self.schedule != "cosine_with_restarts":
             raise ValueError(f"cycles {self.cycles} needs the schedule cosine_with_restarts, not {self.schedule}")
+        if self.warmup >= 1 and not self.warmup.is_integer():
+            raise ValueError(
+                f"warmup {self.warmup:g} is neither a share of the steps nor a number of them: write 0.06 or 100"
+            )
         return self
 
 

@@ -37,7 +37,7 @@ def ahf_methods() -> Iterable[Method]:
         ),
         Method(
             name="qlora",
-            summary="LoRA on a base in four bits (Dettmers et al. 2023), on a GPU or a CPU.",
+            summary="LoRA on a base in four or eight bits (Dettmers et al. 2023), on a GPU or a CPU.",
             target=f"{HERE}.methods.qlora:QLora",
             options=f"{HERE}.methods.options:QLoraOptions",
             traits=("additive_low_rank",),

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 else:
     torch, nn = Lazy("torch"), Lazy("torch.nn")
 
-QUANTIZED = ("quant_type", "quant_state", "quant_storage", "compress_statistics", "blocksize")
+QUANTIZED = (
+    "SCB",
+    "CB",
+    "has_fp16_weights",
+    "quant_type",
+    "quant_state",
+    "quant_storage",
+    "compress_statistics",
+    "blocksize",
+)
 
 
 def new_adapter_name() -> str:

@@ -122,7 +122,7 @@ def check_base(
     """
     check_shape(model, base, leave_out, described, grown=grown)
     if base.weight_probe is not None:
-        quantized = any(hasattr(parameter, "quant_state") for parameter in backbone(model).parameters())
+        quantized = any(fingerprint.is_quantized(parameter) for parameter in backbone(model).parameters())
         here = fingerprint.weight_probe(model, leave_out, parameters, base.vocabulary_size)
         check_probe(here, base, described, quantized=quantized)
     if tokenizer is not None and (off := other_tokenizer(tokenizer, base, conversations=conversations)):

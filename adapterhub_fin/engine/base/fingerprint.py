@@ -80,6 +80,9 @@ def base_parameters(model: nn.Module, leave_out: Collection[str] = ()) -> Iterat
 
 def _bare_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
     module = bare(module)
+    scales = getattr(getattr(module, "state", None), "SCB", None)
+    if scales is not None and getattr(weight := weight_of(module), "SCB", scales) is None:
+        setattr(weight, "SCB", scales)  # noqa: B010 - a tensor has no such attribute. bitsandbytes' eight-bit layer takes them from its weight when it first computes
     for name, parameter in module.named_parameters(recurse=False):
         if not ADAPTER_NAME.fullmatch(name):
             yield prefix + name, parameter
@@ -151,7 +154,7 @@ def weight_probe(
             dense = _dequantised(parameter)
             if name in tables:
                 dense = dense[:rows]
-                if dense.is_floating_point() and not hasattr(parameter, "quant_state"):
+                if dense.is_floating_point() and not is_quantized(parameter):
                     sums[name] = row_sums(name, dense)
             if name in tables and tables[name] is not input_embedding(model):
                 continue  # the output embedding isn't part of the backbone
@@ -177,7 +180,17 @@ def probed_elements(name: str, count: int) -> list[int]:
     return [int.from_bytes(stream[4 * k : 4 * k + 4], "big") % count for k in range(PROBED)]
 
 
+def is_quantized(parameter: Tensor) -> bool:
+    """Return whether bitsandbytes stores a parameter, of any shape, in four or eight bits."""
+    return hasattr(parameter, "quant_state") or hasattr(parameter, "SCB")
+
+
 def _dequantised(parameter: Tensor) -> Tensor:
+    if (scales := getattr(parameter, "SCB", None)) is not None:
+        from bitsandbytes.functional import int8_vectorwise_dequant
+
+        dense: Tensor = int8_vectorwise_dequant(parameter.data, scales)
+        return dense
     state = getattr(parameter, "quant_state", None)
     if state is None:
         return parameter.detach()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.padding import padding, rows_of
-from adapterhub_fin.errors import PluginError, WrongTensors
+from adapterhub_fin.errors import BadRecipe, PluginError, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.model_parts import bare, outside_backbone
 from adapterhub_fin_registry.io.safetensors_header import read_header
@@ -67,6 +67,18 @@ def _model_for(task: str | None, folder: Path, loading: Mapping[str, Any]) -> tu
     build = getattr(transformers, f"AutoModel{kinds[task]}")
     model, info = build.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **loading)
     return model, sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+
+
+def set_attention(model: Any, implementation: str) -> None:
+    """Make a Transformers model compute attention another way. Raises BadRecipe where it can't, with the reason."""
+    try:
+        model.set_attn_implementation(implementation)
+    except (ValueError, ImportError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BadRecipe(
+            f"training.attn_implementation {implementation} does not go with this base on this machine ({reason}): "
+            "choose another, or leave it out"
+        ) from error
 
 
 def spare_head(quantization: Any, head: HeadImplementation, folder: Path) -> None:

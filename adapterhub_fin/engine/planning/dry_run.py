@@ -116,6 +116,8 @@ class _FakeRun:
             self.arguments = arguments(prepared.recipe.training, prepared.metric, Path(folder))
         kind, options = Trainer.get_optimizer_cls_and_kwargs(self.arguments)
         self.optimizer: torch.optim.Optimizer = kind(self.trained, **options)
+        tables: dict[str, Tensor] = getattr(self.optimizer, "name2qmap", {})  # codes of bitsandbytes' eight bits
+        tables.update({name: self.fake.from_tensor(table) for name, table in tables.items()})
         self.callbacks = prepared.method.callbacks(self.model, prepared.context.adapter_name, prepared.steps)
 
     def _step(self, rows: Rows) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from adapterhub_fin.engine.base.load_base import spare_head
+from adapterhub_fin.engine.base.load_base import set_attention, spare_head
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.model_tensors import DTYPES
 from adapterhub_fin.engine.base.padding import align_padding
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.engine.training.prepare import PreparedRun
 
-FOUR_BIT = "Params4bit"  # by name: bitsandbytes need not be installed
+FOUR_BIT, EIGHT_BIT = "Params4bit", "Int8Params"  # by name: bitsandbytes need not be installed
 
 
 def fake_model(prepared: PreparedRun, fake: FakeTensorMode) -> nn.Module:
     """Return the adapted model that training would have, in its dtypes and quantization, of fake tensors on the CPU.
 
-    Raises BadRecipe for a quantization other than four bits of bitsandbytes.
+    Raises BadRecipe for a quantization other than bitsandbytes' four and eight bits.
     """
     requested = prepared.method.loading().get("dtype")
     dtype = requested or loaded_dtype(prepared.config, prepared.source.folder) or torch.float32
     with on_meta():
         skeleton: Any = prepared.head.skeleton(prepared.config)
         skeleton = skeleton.to(dtype)
+        if (attention := prepared.recipe.training.attn_implementation) is not None:
+            set_attention(skeleton, attention)
         modules_to_save = tuple(outside_backbone(skeleton)) if prepared.head.task == "SEQ_CLS" else ()
         _quantize(skeleton, prepared)
         # Without values, a tokenizer is of no use to a method.
@@ -74,13 +76,18 @@ def _quantize(skeleton: Any, prepared: PreparedRun) -> None:
     """Replace linear layers with layers of quantized weights, as Transformers does before loading."""
     requested = prepared.method.loading().get("quantization_config")
     stored = getattr(prepared.config, "quantization_config", None)
-    if stored is not None or (requested is not None and not getattr(requested, "load_in_4bit", False)):
-        raise BadRecipe("plan knows four bits of bitsandbytes and no other quantization: try ahf train --dry-run")
+    known = getattr(requested, "load_in_4bit", False) or getattr(requested, "load_in_8bit", False)
+    if stored is not None or (requested is not None and not known):
+        raise BadRecipe(
+            "plan knows bitsandbytes' four and eight bits and no other quantization: try ahf train --dry-run"
+        )
     if requested is None:
         return
     from transformers.quantizers.auto import AutoHfQuantizer
 
     build: Any = AutoHfQuantizer
+    if known and requested.load_in_8bit:
+        requested.llm_int8_threshold = 0.0  # which columns exceed it depends on values
     spare_head(requested, prepared.head, prepared.source.folder)
     quantizer = build.from_config(requested)
     quantizer.preprocess_model(skeleton, device_map={"": "cpu"}, dtype=skeleton.dtype)
@@ -102,6 +109,8 @@ def _materialise(model: nn.Module, dtype: torch.dtype) -> None:
 def _fake(value: Tensor, dtype: torch.dtype) -> Tensor:
     if type(value).__name__ == FOUR_BIT:
         return _four_bit(value, dtype)
+    if type(value).__name__ == EIGHT_BIT:
+        return _eight_bit(value)
     empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
     return nn.Parameter(empty, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else empty
 
@@ -139,6 +148,15 @@ def _four_bit(value: Any, dtype: torch.dtype) -> Tensor:
     return result
 
 
+def _eight_bit(value: Any) -> Tensor:
+    """Return a weight of one byte an element with a float32 scale for each row, as bitsandbytes holds it."""
+    weight: Any = nn.Parameter(torch.empty(value.shape, dtype=torch.int8), requires_grad=False)
+    weight.SCB, weight.CB = torch.empty(value.shape[0]), weight.data
+    weight.has_fp16_weights = False
+    result: Tensor = weight
+    return result
+
+
 @contextmanager
 def expert_fallback() -> Iterator[None]:
     """Make Transformers compute fused experts by its own fallback.
@@ -161,6 +179,8 @@ def expert_fallback() -> Iterator[None]:
 def resident_tensors(model: nn.Module) -> list[Tensor]:
     """Return a model's tensors, of any shape: parameters, buffers, and the constants of quantized weights."""
     tensors = [*model.parameters(), *model.buffers()]
+    scales = (getattr(parameter, "SCB", None) for parameter in model.parameters())
+    tensors += [value for value in scales if isinstance(value, Tensor)]
     for state in (getattr(parameter, "quant_state", None) for parameter in model.parameters()):
         for constants in (state, getattr(state, "state2", None)):
             tensors += [value for value in vars(constants or object).values() if isinstance(value, Tensor)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ import psutil
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.planning.batches import answer_batches, answer_tokens, training_tokens
+from adapterhub_fin.engine.training.arguments import steps_of_an_epoch
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:
@@ -152,8 +154,14 @@ def duration(result: DryRun, prepared: PreparedRun, speed: Speed) -> float:
     training = prepared.recipe.training
     parts = prepared.steps * training.accumulate
     seconds = prepared.steps * (_work(result.update, speed) + len(result.update) * speed.start)
-    seconds += _phase(result.training, parts, training.epochs * training_tokens(prepared), speed)
-    for split, times in (("validation", training.epochs), ("test", 1.0)):
+    epochs = (
+        training.epochs
+        if training.max_steps is None
+        else prepared.steps / steps_of_an_epoch(training, len(prepared.examples["train"]))
+    )
+    evaluations = epochs if training.eval_steps is None else math.ceil(prepared.steps / training.eval_steps)
+    seconds += _phase(result.training, parts, epochs * training_tokens(prepared), speed)
+    for split, times in (("validation", evaluations), ("test", 1.0)):
         batches = times * len(answer_batches(prepared, split))
         seconds += _phase(result.evaluation, batches, times * answer_tokens(prepared, split), speed)
     return seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,14 @@ else:
     torch = Lazy("torch")
 
 
+TORCH = ("adamw_torch", "adamw_torch_fused", "adafactor", "rmsprop", "adagrad", "sgd")  # without bitsandbytes
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    return find_spec(package) is not None
+
+
 def check_training(training: Training, method: MethodImplementation, name: str) -> None:
     """Raise BadRecipe for training options that this device, this method or this number of processes can't honour."""
     share = training.accumulate * world_size()
@@ -28,6 +37,11 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
         raise BadRecipe(
             f"training.batch_size is {training.batch_size} and must divide into {share} parts (accumulate "
             f"{training.accumulate} x {world_size()} processes): choose a multiple of {share}"
+        )
+    if training.optimizer not in TORCH and not is_installed("bitsandbytes"):
+        raise BadRecipe(
+            f"training.optimizer {training.optimizer} needs bitsandbytes: pip install 'adapterhub-fin[qlora]', or "
+            f"choose one of {', '.join(TORCH)}"
         )
     if training.precision == "fp16" and not torch.cuda.is_available():
         raise BadRecipe("training.precision is fp16 and this machine has no GPU for it: use bf16 or fp32")
@@ -52,8 +66,13 @@ def _trackers() -> list[str]:
 
 def total_steps(training: Training, examples: int) -> int:
     """Return the optimizer steps of a whole run, counted as the Trainer counts them."""
+    return training.max_steps or math.ceil(steps_of_an_epoch(training, examples) * training.epochs)
+
+
+def steps_of_an_epoch(training: Training, examples: int) -> int:
+    """Return the optimizer steps of one pass over the training rows."""
     micro = training.batch_size // training.accumulate
-    return math.ceil(math.ceil(math.ceil(examples / micro) / training.accumulate) * training.epochs)
+    return math.ceil(math.ceil(examples / micro) / training.accumulate)
 
 
 def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArguments:
@@ -65,6 +84,8 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=training.epochs,
+        max_steps=training.max_steps or -1,
+        optim=training.optimizer,
         per_device_train_batch_size=per_device,
         per_device_eval_batch_size=2 * per_device,
         gradient_accumulation_steps=training.accumulate,
@@ -82,9 +103,7 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
         use_cpu=not torch.cuda.is_available(),
         seed=training.seed,
         data_seed=training.seed,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_strategy="epoch",
+        **_evaluated(training),
         load_best_model_at_end=True,
         metric_for_best_model=metric.name,
         greater_is_better=metric.greater_is_better,
@@ -97,6 +116,14 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
         disable_tqdm=True,
         report_to=list(training.trackers) or "none",
     )
+
+
+def _evaluated(training: Training) -> dict[str, Any]:
+    """Return the arguments that evaluate, save and log after each epoch, or every `eval_steps` and at the end."""
+    if training.eval_steps is None:
+        return {"eval_strategy": "epoch", "save_strategy": "epoch", "logging_strategy": "epoch"}
+    every = {f"{what}_steps": training.eval_steps for what in ("eval", "save", "logging")}
+    return {"eval_strategy": "steps", "save_strategy": "steps", "logging_strategy": "steps", **every}
 
 
 def _recomputed(training: Training) -> dict[str, Any]:

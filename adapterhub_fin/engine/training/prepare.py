@@ -11,7 +11,8 @@ from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.check import describe_base
-from adapterhub_fin.engine.base.load_base import load_base, load_config, load_tokenizer, try_out
+from adapterhub_fin.engine.base.load_base import load_base, load_config, load_tokenizer, set_attention, try_out
+from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.quiet import quiet_loading
@@ -22,6 +23,7 @@ from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_training, total_steps
 from adapterhub_fin.engine.training.distributed import own_device, world_size
+from adapterhub_fin.engine.training.over_length import drop_long_rows
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
@@ -104,11 +106,16 @@ def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None)
     method.check(config, head.task)
     corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"splitter": corpora.splitter})})
+    with quiet_loading():
+        tokenizer = load_tokenizer(source.folder)
+    if recipe.training.over_length == "drop":
+        corpora = drop_long_rows(recipe, corpora, tokenizer)
     head.fit_labels(corpora.splits["train"])
     check_targets(head, corpora.splits, recipe.corpus.called)
     check_parts(recipe.head.name, head, corpora.splits, metric, recipe.corpus.called)
-    with quiet_loading():
-        tokenizer = load_tokenizer(source.folder)
+    if recipe.training.attn_implementation is not None:
+        with on_meta():
+            set_attention(head.skeleton(config), recipe.training.attn_implementation)
     targets = extensions().targets(str(config.model_type), recipe.method.name)
     context = AttachContext(
         adapter_name=new_adapter_name(), task=head.task, targets=targets, base=source.repository, tokenizer=tokenizer
@@ -139,6 +146,8 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
     set_seed(prepared.recipe.training.seed)
     with quiet_loading():
         model, modules_to_save = load_base(prepared.source.folder, prepared.head, prepared.method)
+        if (attention := prepared.recipe.training.attn_implementation) is not None:
+            set_attention(model, attention)
     if prepared.recipe.training.head_learning_rate is not None and not modules_to_save:
         raise BadRecipe(
             f"training.head_learning_rate needs a head with weights, and {prepared.recipe.head.name} has none: drop it"

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import IntervalStrategy
 
 from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, LongestFirst
 from adapterhub_fin.engine.peft.adapter_io import write_adapter, write_tensors
@@ -103,7 +104,7 @@ class AdapterTrainer(Trainer):
         return sorted({index for ids, index in indices.items() if any(_within(list(ids), row) for row in rows)})
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Return AdamW over the adapter, with the head in a group at its own learning rate where one is set."""
+        """Return the optimizer over the adapter, with the head in a group at its own learning rate where one is set."""
         is_new = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if self.head_rate is not None and is_new:
@@ -164,10 +165,10 @@ class AdapterTrainer(Trainer):
         self._restore(Path(resume_from_checkpoint))
 
     def check_best(self) -> None:
-        """Raise FloatingPointError where the metric was NaN or infinite after every epoch: no checkpoint is best."""
+        """Raise FloatingPointError where the metric was NaN or infinite at every evaluation: no checkpoint is best."""
         if self.state.best_model_checkpoint is None:
             raise FloatingPointError(
-                f"{self.args.metric_for_best_model} of the validation part was NaN or infinite after every epoch: "
+                f"{self.args.metric_for_best_model} of the validation part was NaN or infinite at every evaluation: "
                 "choose another training.metric, or look at these rows"
             )
 
@@ -210,7 +211,8 @@ class _Checkpoints(TrainerCallback):
 
         A run that resumed from a checkpoint between the two would never measure that epoch.
         """
-        ends = state.epoch % 1 == 0 or state.global_step >= state.max_steps
+        by_epoch = args.eval_strategy == IntervalStrategy.EPOCH  # else a step's evaluation comes before its checkpoint
+        ends = (by_epoch and state.epoch % 1 == 0) or state.global_step >= state.max_steps
         control.should_save |= state.global_step % self.steps == 0 and not ends
 
 

@@ -45,15 +45,32 @@ class LoraOptions(LowRankOptions):
 
 
 class QLoraOptions(LowRankOptions):
-    """Choose the options of LoRA and the four-bit type of the base."""
+    """Choose the options of LoRA and how the base is quantized."""
 
+    bits: Literal[4, 8] = Field(4, description="Bits of the base's weights: 4, or 8 by LLM.int8 (arXiv 2208.07339).")
     quantization: Literal["nf4", "fp4"] = Field(
         "nf4", description="Four-bit type; nf4 is for normally distributed weights."
     )
-    double: bool = Field(True, description="Quantize the quantization constants too.")
+    double: bool = Field(True, description="With 4 bits: quantize the quantization constants too.")
     compute: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Compute dtype; by default bfloat16 on a GPU that supports it, otherwise float32."
+        "auto",
+        description="With 4 bits: compute dtype; by default bfloat16 on a GPU that supports it, otherwise float32.",
     )
+    threshold: float = Field(
+        6.0,
+        ge=0,
+        description="With 8 bits: input columns with a value above it are computed in float16; 0 for none.",
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> QLoraOptions:
+        other = ("threshold",) if self.bits == 4 else ("quantization", "double", "compute")
+        fields = type(self).model_fields
+        if extra := [name for name in other if getattr(self, name) != fields[name].default]:
+            raise ValueError(
+                f"{extra[0]} is an option of {12 - self.bits} bits, and bits is {self.bits}: drop one of them"
+            )
+        return self
 
 
 class AdaLoraOptions(Options):

@@ -1,7 +1,8 @@
-"""Train with QLoRA (Dettmers et al., arXiv 2305.14314): LoRA on a base in four bits, on a GPU or a CPU."""
+"""Train with QLoRA (Dettmers et al., arXiv 2305.14314): LoRA on a base in four or eight bits, on a GPU or a CPU."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class QLora(Lora):
-    """Attach LoRA in full precision to a base whose linear layers bitsandbytes stores in four bits."""
+    """Attach LoRA in full precision to a base whose linear layers bitsandbytes stores in four or eight bits."""
 
     def check(self, config: PretrainedConfig, task: str | None) -> None:
         """Raise BadRecipe for a base that is already quantized."""
@@ -28,17 +29,22 @@ class QLora(Lora):
             )
 
     def loading(self) -> Mapping[str, Any]:
-        """Return the arguments of from_pretrained that load the base in four bits."""
+        """Return the arguments of from_pretrained that load the base in four or eight bits."""
         import torch
         from transformers import BitsAndBytesConfig
 
         quantize: Any = BitsAndBytesConfig  # its library has no types
-        config = quantize(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=self.options.quantization,
-            bnb_4bit_use_double_quant=self.options.double,
-            bnb_4bit_compute_dtype=self._compute(),
-        )
+        if self.options.bits == 8:
+            # It warns at each layer of each batch that inputs are rounded to float16, which is LLM.int8 itself.
+            logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+            config = quantize(load_in_8bit=True, llm_int8_threshold=self.options.threshold)
+        else:
+            config = quantize(
+                load_in_4bit=True,
+                bnb_4bit_quant_type=self.options.quantization,
+                bnb_4bit_use_double_quant=self.options.double,
+                bnb_4bit_compute_dtype=self._compute(),
+            )
         device = {"device_map": {"": torch.cuda.current_device()}} if torch.cuda.is_available() else {}
         # Norms and embeddings are not quantized and stay in float32, as in the paper.
         return {"quantization_config": config, "dtype": torch.float32, **device}

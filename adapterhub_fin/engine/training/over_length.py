@@ -1,0 +1,56 @@
+"""Drop the rows that are longer than `training.max_length`, for a recipe that would rather lose than cut them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
+from adapterhub_fin.engine.data.corpus import check_targets
+from adapterhub_fin.engine.data.labels import count_labels
+from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.plugin.examples import lengths
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin.engine.data.corpus import Corpora
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin.recipe.recipe import Recipe
+
+WHOLE = 2**31 - 1  # tokens; no row is cut at this length
+
+
+def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokenizerBase) -> Corpora:
+    """Return the corpora without rows of more than `training.max_length` tokens, counted in the notes by part.
+
+    Raises BadCorpus where a part has no row left, and BadRecipe for a head that makes several rows one example.
+    """
+    limit, splits, notes = recipe.training.max_length, {}, {}
+    # Of its own: the head of the run must learn its labels from the rows that stay.
+    head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
+    head.fit_labels(corpora.splits["train"])
+    check_targets(head, corpora.splits, recipe.corpus.called)
+    for split, rows in corpora.splits.items():
+        sizes = lengths(head.encode(rows, tokenizer, WHOLE))
+        if len(sizes) != len(rows):
+            raise BadRecipe(
+                f"training.over_length drop needs an example a row, and {recipe.head.name} packs rows: use cut"
+            )
+        kept = [index for index, size in enumerate(sizes) if size <= limit]
+        if not kept:
+            raise BadCorpus(
+                f"corpus {recipe.corpus.called}: every row of the {split} part has more than {limit} tokens: raise "
+                "training.max_length, or set training.over_length to cut"
+            )
+        splits[split] = rows.select(kept)
+        if len(kept) < len(rows):
+            notes[f"longer than max_length ({split})"] = len(rows) - len(kept)
+    record = {
+        **corpora.record,
+        "rows": {split: len(rows) for split, rows in splits.items()},
+        "notes": {**corpora.record["notes"], **notes},
+    }
+    labels = count_labels(splits) if corpora.labels else corpora.labels
+    return replace(corpora, splits=splits, record=record, notes={**corpora.notes, **notes}, labels=labels)
