@@ -12,7 +12,14 @@ from adapterhub_fin.errors import BadRecipe
 
 M = TypeVar("M", bound=BaseModel)
 # Names of keys that were replaced before the first release, with what each is called now.
-RETIRED = {"licence": "license", "part": "split", "split": "splitter", "tier": "include_base", "pin": "fingerprint"}
+RETIRED = {
+    "licence": "license",
+    "part": "split",
+    "split": "splitter",
+    "tier": "include_base",
+    "pin": "fingerprint",
+    "trackers": "report_to",
+}
 
 
 class Options(BaseModel):

@@ -92,8 +92,23 @@ class Training(Options):
     checkpoint_steps: int | None = Field(
         None, ge=1, description="Steps between checkpoints, in addition to the one after each epoch."
     )
-    trackers: tuple[str, ...] = Field((), description="Where the Trainer reports to, such as tensorboard or wandb.")
+    report_to: tuple[str, ...] = Field(
+        (), description="Experiment trackers that the run reports to: tensorboard, mlflow, wandb, or another."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, data: Any) -> Any:
+        """Leave out what recipes that versions recorded before the renaming hold where nothing was set."""
+        if isinstance(data, Mapping) and data.get("trackers") in ([], ()):
+            return {key: value for key, value in data.items() if key != "trackers"}
+        return data
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _goes_together(self) -> Training:

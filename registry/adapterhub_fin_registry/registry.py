@@ -13,6 +13,8 @@ from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
 from adapterhub_fin_registry.io.canonical_json import canonical, json_object
 from adapterhub_fin_registry.io.safe_read import following, numbers
 from adapterhub_fin_registry.model.events import check_event
+from adapterhub_fin_registry.model.history import KIND, History, encode_history, history_event, number_of
+from adapterhub_fin_registry.model.history import NAME as HISTORY
 from adapterhub_fin_registry.model.reference import Reference, check_alias
 from adapterhub_fin_registry.model.version import AnyReference, Version, parsed_reference
 from adapterhub_fin_registry.registry_reader import RegistryReader
@@ -91,6 +93,7 @@ class Registry(RegistryReader):
         number: int | None = None,
         signatures: Iterable[bytes] | None = None,
         training_texts: Iterable[str] | None = None,
+        history: History | None = None,
     ) -> Version:
         """Store a folder as the next version of a name, or return the version if it is stored already.
 
@@ -100,11 +103,12 @@ class Registry(RegistryReader):
 
         `number` is for versions from elsewhere: it is used if it is free and at most 499999999. `signatures` are stored
         with the version; without them it is signed by the configuration's `sign_with` key. Of `training_texts`,
-        which the version was trained on, keyed hashes are stored with it (see `storage/training_hashes.py`).
+        which the version was trained on, keyed hashes are stored with it (see `storage/training_hashes.py`). `history`
+        is that of the training run, stored as an event (see `add_history`) in the same step.
 
         Raises NotAnAdapter if the folder can't be stored, Corrupted if it differs from the manifest, PolicyViolation if
-        the client's policy or a check rejects the version, BadReference if `name` isn't a name, and ReadOnly or
-        WriteFailed.
+        the client's policy or a check rejects the version, BadReference if `name` isn't a name, BadEvent if `history`
+        isn't one, and ReadOnly or WriteFailed.
         """
         from adapterhub_fin_registry.storage.ingest import run_checks, store, take_in
 
@@ -117,6 +121,7 @@ class Registry(RegistryReader):
             "added_by": author(),
             "origin": None if origin is None else json_object(origin),
         }
+        course = None if history is None else encode_history(history)
         checks = {id(check): check for check in (*self.standing_checks(), *checks)}.values()
         policy, key = admission.terms(self.root)
         with self._changing(name_folder) as change:
@@ -129,6 +134,10 @@ class Registry(RegistryReader):
             hashes = None if training_texts is None else encode_hashes(change.identify(), training_texts)
             if hashes is not None:
                 change.write(change.built / TRAINING_HASHES, hashes)
+            if course is not None:
+                event = change.built / "events" / "1"
+                self._disk.make(event, change.built)
+                _write_history(change, event, course)
             version, is_new = store(change, name_folder, complete, signed, record, number)
             if not is_new:
                 self._disk.sync(name_folder.versions_folder)  # the process that stored it may not have synced it yet
@@ -137,6 +146,8 @@ class Registry(RegistryReader):
                 if hashes is not None and not has_hashes(version.folder, hashes):
                     with change.marked():
                         change.rewrite(version.folder / TRAINING_HASHES, hashes)
+                if course is not None:
+                    self._append_history(version, course)
         return version
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
@@ -178,6 +189,15 @@ class Registry(RegistryReader):
             event = {**checked, "kind": kind, "at": now(), "by": author()}
             change.write(change.built / "event.json", canonical(event))
             return change.append(parent, following(numbers(parent)))
+
+    def add_history(self, reference: AnyReference, history: History) -> int:
+        """Store the history of a version's training as an event, and return the event's number.
+
+        A history holds the tables `training` and `validation`, each a mapping of a column's name to its numbers, with a
+        column `step`. If this very history is stored already, its number is returned. Raises BadEvent if it isn't
+        valid, and NotFound if there is no such version.
+        """
+        return self._append_history(self.resolve(reference), encode_history(history))
 
     def check_writable(self) -> None:
         """Raise ReadOnly or WriteFailed if nothing can be stored, before long work whose result would be."""
@@ -223,8 +243,24 @@ class Registry(RegistryReader):
             change.place(signature_folder(version), signature.file_name, signature.data)
         return signature
 
+    def _append_history(self, version: Version, data: bytes) -> int:
+        parent = version.folder / "events"
+        with self._changing(NameFolder(self.root, version.name)) as change:
+            if (number := number_of(version.folder, data)) is not None:
+                self._disk.sync(parent)  # the process that stored it may not have synced it yet
+                return number
+            _write_history(change, change.built, data)
+            return change.append(parent, following(numbers(parent)))
+
     def _changing(self, name_folder: NameFolder) -> AbstractContextManager[Transaction]:
         return changing(self._disk, self.root, name_folder.folder)
+
+
+def _write_history(change: Transaction, folder: Path, data: bytes) -> None:
+    """Write a history and its event into a folder that is being built."""
+    event = {**history_event(data), "kind": KIND, "at": now(), "by": author()}
+    change.write(folder / HISTORY, data)
+    change.write(folder / "event.json", canonical(event))
 
 
 def _must_be_unnamed(name_folder: NameFolder, version: Version) -> None:

@@ -13,6 +13,7 @@ from adapterhub_fin_registry.io.cache import cache_folder
 from adapterhub_fin_registry.io.clock import bounded_now
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.safe_read import is_there, read_object
+from adapterhub_fin_registry.model.history import damaged_histories, read_history
 from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base, parse_instant
 from adapterhub_fin_registry.model.reference import (
     DigestReference,
@@ -216,7 +217,7 @@ class RegistryReader:
         return version.files
 
     def verify(self, reference: AnyReference) -> Version:
-        """Verify a version's manifest, files, tensors and signatures against each other, and return it.
+        """Verify a version's manifest, files, tensors, signatures and history against each other, and return it.
 
         Every file is read. Neither the signers nor the client's policy are checked: see `signatures` and `violations`.
         Raises Corrupted if anything differs, and NotFound if there is no such version.
@@ -226,7 +227,7 @@ class RegistryReader:
         version = self.resolve(reference)
         verify_files(version)
         verify_tensors(version)
-        for problem in read_signatures(version)[1]:
+        for problem in (*read_signatures(version)[1], *damaged_histories(version.folder).values()):
             raise Corrupted(problem)
         return version
 
@@ -286,6 +287,17 @@ class RegistryReader:
         Raises NotFound if there is no such version, and Corrupted if an event can't be read.
         """
         return self.resolve(reference).events
+
+    def history(self, reference: AnyReference) -> dict[str, dict[str, list[Any]]] | None:
+        """Return the history of a version's training, the newest if there are several; None if none is stored here.
+
+        It holds the tables `training` and `validation`, each a mapping of a column's name to its numbers, one for each
+        recorded step. Raises NotFound if there is no such version, and Corrupted if the history is damaged.
+
+        Example:
+            >>> pandas.DataFrame(registry.history("acme/tone@1")["training"]).plot("step", "loss")
+        """
+        return read_history(self.resolve(reference).folder)
 
     def training_hashes(self, version: Version) -> TrainingHashes | None:
         """Return the texts that a version of this registry was trained on, as hashes; None if they aren't known here.

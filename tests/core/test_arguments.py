@@ -46,7 +46,7 @@ def test_each_option_reaches_the_trainer(tmp_path: Path) -> None:
     assert found.lr_scheduler_type == SchedulerType.COSINE_WITH_RESTARTS
     assert found.lr_scheduler_kwargs == {"num_cycles": 4} and (found.seed, found.data_seed) == (9, 9)
     assert (found.metric_for_best_model, found.greater_is_better) == ("mcc", True)
-    assert found.eval_strategy == found.save_strategy == found.logging_strategy == IntervalStrategy.EPOCH
+    assert found.eval_strategy == found.save_strategy == IntervalStrategy.EPOCH and found.logging_steps == 1
     assert found.load_best_model_at_end and not found.logging_nan_inf_filter and not found.remove_unused_columns
     assert found.report_to == [] and found.output_dir == str(tmp_path) and not (found.bf16 or found.fp16)
 
@@ -86,7 +86,7 @@ def test_what_does_not_go_together_is_refused() -> None:
         ({"batch_size": 10, "accumulate": 3}, "batch_size is 10 and must divide into 3 parts"),
         ({"recompute": True}, "recompute does not go with the method some"),
         ({"neftune": 5.0}, "neftune adds noise to embeddings, where the method some"),
-        ({"trackers": ["nobody"]}, "trackers names nobody"),
+        ({"report_to": ["nobody"]}, "report_to names nobody"),
     ):
         with pytest.raises(ahf.BadRecipe, match=said):
             check_training(training(**options), method, "some")

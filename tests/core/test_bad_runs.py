@@ -41,8 +41,8 @@ def test_a_rate_for_a_head_that_there_is_not(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_installed(bench: Bench) -> None:
-    with pytest.raises(ahf.BadRecipe, match="trackers names nobody, which is unknown or not installed"):
-        bench.train("tracked", trackers=["nobody"])
+    with pytest.raises(ahf.BadRecipe, match="report_to names nobody, which is unknown or not installed"):
+        bench.train("tracked", report_to=["nobody"])
 
 
 def test_a_prompt_and_a_text_beyond_the_positions(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_evaluate_refuses_in_one_line(run_ahf: Ahf, stocked: Path) -> None:
     ):
         code, _, err = run_ahf("evaluate", "acme/tone", *slip)
         assert code == 1 and said in err and err.count("\n") == 1
-    assert ahf.Registry().events("acme/tone") == []
+    assert [event["kind"] for event in ahf.Registry().events("acme/tone")] == ["history"]
 
 
 def test_measuring_draws_its_progress_on_a_terminal_and_not_in_a_pipe(stocked: Path) -> None:

@@ -525,7 +525,9 @@ class TestVerb:
         for reference in ("acme/a@1", "acme/b@1", "acme/ab@1"):
             assert f"{reference}" in done.output
         assert done.output.count("macro_f1") == 3
-        assert [event["kind"] for event in kept.events("acme/ab")] == ["evaluation"] and not kept.events("acme/a")
+        assert [event["kind"] for event in kept.events("acme/ab")] == ["evaluation"] and [
+            event["kind"] for event in kept.events("acme/a")
+        ] == ["history"]
 
     def test_its_json_and_a_dry_run(self, kept: ahf.Registry) -> None:
         given = [

@@ -59,6 +59,8 @@ def test_killed_and_resumed_is_uninterrupted(name: str, step: int, tmp_path_fact
     differing = [key for key in wanted if not wanted[key].equal(found[key])]
     assert not differing, f"{len(differing)} tensors differ, first {differing[0]}"
     assert dict(resumed.metrics) == dict(whole.metrics)
+    assert resumed.history == whole.history == registry.history(resumed.version)
+    assert whole.history["training"]["step"] == list(range(1, STEPS + 1))
     assert not list((registry.root / "runs").iterdir())
 
 

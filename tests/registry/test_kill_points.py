@@ -25,6 +25,8 @@ ACTS = [
     "add",
     "add with hashes",
     "hash again",
+    "add with history",
+    "history again",
     "add the first",
     "add to a new name",
     "alias",
@@ -35,6 +37,7 @@ ACTS = [
     "repair",
 ]
 NOW = timedelta(0)
+HISTORY: dict[str, Any] = {"training": {"step": [1], "loss": [0.5]}, "validation": {"step": []}}
 
 
 @pytest.fixture
@@ -55,6 +58,8 @@ def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
             new, manifest, name="acme/tone", training_texts=["rose", "fell"]
         ),
         "hash again": lambda registry: registry.add(old, manifest, name="acme/tone", training_texts=["rose"]),
+        "add with history": lambda registry: registry.add(new, manifest, name="acme/tone", history=HISTORY),
+        "history again": lambda registry: registry.add(old, manifest, name="acme/tone", history=HISTORY),
         "add the first": lambda registry: registry.add(new, manifest, name="acme/first"),
         "add to a new name": lambda registry: registry.add(new, manifest, name="acme/new"),
         "alias": lambda registry: registry.set_alias("acme/tone", "champion", 2),
@@ -113,6 +118,7 @@ def _state(registry: Registry) -> dict[str, Any]:
         "tags": [row["tags"] for row in rows],
         "signatures": [len(registry.signatures(f"{row['name']}@{row['version']}")) for row in rows],
         "damaged": registry.damaged(),
+        "histories": [registry.history(f"{row['name']}@{row['version']}") for row in rows],
         "training-hashes": [
             registry.training_hashes(version) for name in registry.names() for version in registry.versions(name)
         ],

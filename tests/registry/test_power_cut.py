@@ -26,6 +26,7 @@ from adapterhub_fin_registry import registry as local_module
 from adapterhub_fin_registry.io import disk as disk_module
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.safe_read import read_object
+from adapterhub_fin_registry.model.history import read_history
 from adapterhub_fin_registry.model.lock_file import Lock
 from adapterhub_fin_registry.storage.names import name_folders
 from adapterhub_fin_registry.storage.transaction import changing
@@ -38,6 +39,7 @@ ROOT = Path("new", "registry")  # below the top of the disk, so that the way to 
 LOCK = "adapters.lock"  # beside the registry
 Site = tuple[str, int]
 Act = Callable[[Registry], object]
+HISTORY: dict[str, Any] = {"training": {"step": [1], "loss": [0.5]}, "validation": {"step": []}}
 
 
 class Image(NamedTuple):
@@ -269,6 +271,7 @@ def _read(registry: Registry) -> Any:
                 record = version.record
                 signatures = {path.name: path.read_bytes() for path in sorted(folder.glob("signatures/*"))}
                 versions[number] = (version.digest, record["name"], record["version"], version.tags, signatures)
+                versions[number] = (*versions[number], read_history(folder))
         if versions:
             states[name_folder.name] = (versions, name_folder.aliases())
     held = Lock(registry.root.parent / LOCK, disk_module.Disk()).entries()
@@ -347,6 +350,12 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
     def add(name: str) -> Act:
         return lambda registry: registry.add(new, manifest, name=name)
 
+    def add_with_history(registry: Registry) -> None:
+        registry.add(new, manifest, name="acme/tone", history=HISTORY)
+
+    def history(number: int) -> Act:
+        return lambda registry: registry.add_history(f"acme/tone@{number}", HISTORY)
+
     def alias(number: int) -> Act:
         return lambda registry: registry.set_alias("acme/tone", "champion", number)
 
@@ -382,6 +391,9 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
         Scenario("stocked", tag(1)),
         Scenario("stocked", tag(2)),
         Scenario("stocked", delete(2)),
+        Scenario("stocked", add_with_history),
+        Scenario("stocked", history(1)),
+        Scenario("stocked", history(2)),
         Scenario("stocked", sign(1)),
         Scenario("stocked", lock),
         Scenario("copied", repair),
@@ -393,6 +405,8 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
         Scenario("stocked", tag(3), add("acme/tone")),
         Scenario("stocked", delete(3), add("acme/tone")),
         Scenario("stocked", sign(3), add("acme/tone")),
+        Scenario("stocked", history(2), history(2)),
+        Scenario("stocked", add_with_history, add_with_history),
         Scenario("stocked", sign(1), sign(1)),
         Scenario("stocked", alias(2), alias(2)),
         Scenario("stocked", lambda registry: registry.gc(grace=timedelta(0)), delete(2)),

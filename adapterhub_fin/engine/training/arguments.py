@@ -49,8 +49,11 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
         raise BadRecipe(f"training.precision is bf16 and {torch.cuda.get_device_name()} lacks it: use fp16 or fp32")
     if training.recompute and not method.checkpointing:
         raise BadRecipe(f"training.recompute does not go with the method {name}, whose cache it would throw away")
-    if training.trackers and (missing := sorted(set(training.trackers) - set(_trackers()))):
-        raise BadRecipe(f"training.trackers names {missing[0]}, which is unknown or not installed: install it")
+    if training.report_to and (missing := sorted(set(training.report_to) - set(_trackers()))):
+        raise BadRecipe(
+            f"training.report_to names {missing[0]}, which is unknown or not installed: install it, or choose of "
+            f"{', '.join(_trackers()) or 'tensorboard, mlflow and wandb, none of which is installed'}"
+        )
     if training.neftune is not None and method.num_virtual_tokens:
         raise BadRecipe(f"training.neftune adds noise to embeddings, where the method {name} puts its prompt: drop one")
 
@@ -75,8 +78,8 @@ def steps_of_an_epoch(training: Training, examples: int) -> int:
     return math.ceil(math.ceil(examples / micro) / training.accumulate)
 
 
-def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArguments:
-    """Return the TrainingArguments of a resolved recipe; checkpoints go to `folder`."""
+def arguments(training: Training, metric: Metric, folder: Path, run_name: str | None = None) -> TrainingArguments:
+    """Return the TrainingArguments of a resolved recipe; checkpoints go to `folder`, and trackers show `run_name`."""
     per_device = training.batch_size // (training.accumulate * world_size())
     assert training.learning_rate is not None, "a resolved recipe has one"
     from transformers import TrainingArguments
@@ -104,6 +107,8 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
         seed=training.seed,
         data_seed=training.seed,
         **_evaluated(training),
+        logging_strategy="steps",
+        logging_steps=1,  # the history has every step; each step's loss is read anyway, to see that it is finite
         load_best_model_at_end=True,
         metric_for_best_model=metric.name,
         greater_is_better=metric.greater_is_better,
@@ -114,16 +119,17 @@ def arguments(training: Training, metric: Metric, folder: Path) -> TrainingArgum
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False if world_size() > 1 else None,
         disable_tqdm=True,
-        report_to=list(training.trackers) or "none",
+        report_to=list(training.report_to) or "none",
+        run_name=run_name,
     )
 
 
 def _evaluated(training: Training) -> dict[str, Any]:
-    """Return the arguments that evaluate, save and log after each epoch, or every `eval_steps` and at the end."""
+    """Return the arguments that evaluate and save after each epoch, or every `eval_steps` and at the end."""
     if training.eval_steps is None:
-        return {"eval_strategy": "epoch", "save_strategy": "epoch", "logging_strategy": "epoch"}
-    every = {f"{what}_steps": training.eval_steps for what in ("eval", "save", "logging")}
-    return {"eval_strategy": "steps", "save_strategy": "steps", "logging_strategy": "steps", **every}
+        return {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    every = {f"{what}_steps": training.eval_steps for what in ("eval", "save")}
+    return {"eval_strategy": "steps", "save_strategy": "steps", **every}
 
 
 def _recomputed(training: Training) -> dict[str, Any]:

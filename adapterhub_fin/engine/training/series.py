@@ -233,7 +233,7 @@ def _inputs(recipe: Recipe, method: Mapping[str, Any], corpus: str) -> bytes:
             "head": [recipe.head.name, head.model_dump(mode="json")],
             "corpus": [recipe.corpus.name, corpus],
             "splitter": recorded["corpus"]["splitter"],
-            "training": recorded["training"],
+            "training": {key: value for key, value in recorded["training"].items() if key != "report_to"},
         }
     )
 

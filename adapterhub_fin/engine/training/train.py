@@ -24,6 +24,7 @@ from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
+from adapterhub_fin.engine.training.history import losses_by_epoch, run_history
 from adapterhub_fin.engine.training.manifest import trained_manifest
 from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare
 from adapterhub_fin.engine.training.read_back import check_trained_loads
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from adapterhub_fin.engine.training.report_to import ReportedRun
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
-    from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry import History, Version
 else:
     np = Lazy("numpy")
 
@@ -60,6 +62,7 @@ class Run:
     notes: Mapping[str, int]  # numbers of rows that the corpus dropped, by reason
     losses: Sequence[float]  # of training, by epoch
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of rows, by label and split
+    history: History = field(default_factory=dict, repr=False)  # by step: loss, rate and so on; as `registry.history`
     warnings: Sequence[str] = ()  # of rare labels, layers that the method can't adapt, or a constant prediction
 
     @property
@@ -172,6 +175,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         model = loaded.method.attach(loaded.model, loaded.context)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     trainer = _trainer(loaded, model, run_folder.path, title)
+    reported = _reported(loaded, registry, run_folder, trainer)
     try:
         _train(trainer, run_folder)
         held_out: Any = loaded.examples["test"]  # torch takes a list of rows as a dataset; its types do not
@@ -179,13 +183,18 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         tested = predicted.metrics or {}
         warning = _one_answer(loaded, predicted)
     except Exception as error:  # a plugin's head or metric may raise anything; say where the checkpoints are
+        if reported is not None:
+            reported.fail()
         raise TrainingFailed(f"training {recipe.name} failed: {error}{_checkpoint_note(run_folder)}") from error
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
     model.requires_grad_(False)
     metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name)}
     if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise TrainingFailed(f"{undefined[0]} of {recipe.name} is NaN or infinite{_checkpoint_note(run_folder)}")
-    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder))
+    history = run_history(trainer.state.log_history)
+    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder, history))
+    if reported is not None:
+        reported.record(reference, metrics)
     version = registry.resolve(reference)
     return Run(
         version=version,
@@ -195,8 +204,9 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         trained_parameters=trained,
         steps=trainer.state.global_step,
         notes=loaded.corpora.notes,
-        losses=[entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        losses=losses_by_epoch(trainer.state.log_history),
         labels=loaded.corpora.labels,
+        history=history,
         warnings=[*loaded.warnings, *([warning] if warning else [])],
     )
 
@@ -227,7 +237,7 @@ def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> A
         checkpoint_steps=training.checkpoint_steps,
         tolerance=training.tolerance,
         model=model,
-        args=arguments(training, loaded.metric, folder),
+        args=arguments(training, loaded.metric, folder, str(loaded.recipe.name)),
         train_dataset=loaded.examples["train"],
         eval_dataset=loaded.examples["validation"],
         data_collator=loaded.head.collator(loaded.tokenizer),
@@ -238,6 +248,19 @@ def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> A
             *loaded.method.callbacks(model, loaded.context.adapter_name, loaded.steps),
         ],
     )
+
+
+def _reported(
+    loaded: LoadedRun, registry: Registry, run_folder: RunFolder, trainer: AdapterTrainer
+) -> ReportedRun | None:
+    """Return the run as the recipe's trackers follow it; None without any, and in all processes but the first."""
+    if not (loaded.recipe.training.report_to and is_first()):
+        return None
+    from adapterhub_fin.engine.training.report_to import ReportedRun
+
+    reported = ReportedRun(loaded.recipe.training.report_to, registry.root / "tensorboard" / run_folder.path.name)
+    reported.follow(trainer)
+    return reported
 
 
 def _train(trainer: AdapterTrainer, run_folder: RunFolder) -> None:
@@ -256,7 +279,12 @@ def _train(trainer: AdapterTrainer, run_folder: RunFolder) -> None:
 
 
 def _store(
-    loaded: LoadedRun, registry: Registry, model: nn.Module, metrics: Mapping[str, float], run_folder: RunFolder
+    loaded: LoadedRun,
+    registry: Registry,
+    model: nn.Module,
+    metrics: Mapping[str, float],
+    run_folder: RunFolder,
+    history: History,
 ) -> str:
     """Add the version, delete the run's folder, and return the version's reference."""
     recipe, method, adapter_name = loaded.recipe, loaded.method, loaded.context.adapter_name
@@ -267,7 +295,14 @@ def _store(
     check_trained_loads(loaded, folder)
     manifest = trained_manifest(loaded, metrics, _bounded_now(loaded, registry))
     texts = training_texts(loaded.corpora.splits)
-    version = registry.add(folder, manifest, name=str(recipe.name), checks=extensions().vetoes(), training_texts=texts)
+    version = registry.add(
+        folder,
+        manifest,
+        name=str(recipe.name),
+        checks=extensions().vetoes(),
+        training_texts=texts,
+        history=history,
+    )
     if recipe.base.path is not None:
         bases.remember(fingerprint_key(loaded.base), loaded.source.folder)
     run_folder.remove()

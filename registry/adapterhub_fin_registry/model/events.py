@@ -20,6 +20,7 @@ KINDS: Final = (
     "publication",
     "fingerprint-verified",
     "fingerprint-withdrawn",
+    "history",
 )
 _OURS: Final = frozenset({"kind", "at", "by", "number"})
 
@@ -44,6 +45,8 @@ def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         raise BadEvent(
             "the evaluation event lacks what search needs: give corpus and split as text, and numbers as metrics"
         )
+    if kind == "history" and not (isinstance(copy.get("sha256"), str) and isinstance(copy.get("size"), int)):
+        raise BadEvent("the history event lacks sha256 and size, which the registry writes: use add_history")
     return copy
 
 
