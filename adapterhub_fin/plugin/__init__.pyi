@@ -71,6 +71,10 @@ from adapterhub_fin.plugin.descriptions import StoreKind as StoreKind
 from adapterhub_fin.plugin.examples import IGNORED as IGNORED
 from adapterhub_fin.plugin.examples import pad_labels as pad_labels
 from adapterhub_fin.plugin.examples import pad_texts as pad_texts
+from adapterhub_fin.plugin.faults import Faults as Faults
+from adapterhub_fin.plugin.faults import collected as collected
+from adapterhub_fin.plugin.files import FilesByPart as FilesByPart
+from adapterhub_fin.plugin.files import files_by_part as files_by_part
 from adapterhub_fin.plugin.heads import (
     CausalHead as CausalHead,
 )
@@ -132,6 +136,7 @@ from adapterhub_fin.plugin.interfaces import (
 from adapterhub_fin.plugin.low_rank import LowRank as LowRank
 from adapterhub_fin.plugin.low_rank import numerical_rank as numerical_rank
 from adapterhub_fin.plugin.low_rank import total as total
+from adapterhub_fin.plugin.memory import memory_rows as memory_rows
 from adapterhub_fin.plugin.model_parts import backbone as backbone
 from adapterhub_fin.plugin.model_parts import outside_backbone as outside_backbone
 from adapterhub_fin.plugin.options import NoOptions as NoOptions

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from adapterhub_fin.errors import BadRecipe
 
 M = TypeVar("M", bound=BaseModel)
+_SHOWN = 200  # characters of a wrong value in a message
 # Names of keys that were replaced before the first release, with what each is called now.
 RETIRED = {
     "licence": "license",
@@ -46,7 +47,8 @@ def checked(model: type[M], data: Mapping[str, Any], where: str, reserved_keys: 
 def _sentence(model: type[BaseModel], item: Any, where: str, reserved_keys: Sequence[str]) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "it"
     if item["type"] != "extra_forbidden":
-        given = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" (not {item['input']!r})"
+        hidden = item["type"] == "missing" or isinstance(item["input"], dict)
+        given = "" if hidden else f" (not {_shown(item['input'])})"
         return f"{where}: {key}: {item['msg'].removeprefix('Value error, ')}{given}"
     path = item["loc"][:-1]
     if (successor := RETIRED.get(str(item["loc"][-1]))) in _fields_at(model, path) or successor in reserved_keys:
@@ -55,6 +57,12 @@ def _sentence(model: type[BaseModel], item: Any, where: str, reserved_keys: Sequ
     near = get_close_matches(str(item["loc"][-1]), options, n=3, cutoff=0.5)
     meant = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{where}: there is no option {key!r}{meant} known: {', '.join(sorted(options)) or 'none'}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, cut where it is long: it may be a table."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from adapterhub_fin.errors import AdapterHubError
+from adapterhub_fin.plugin.memory import MemoryRows, is_table
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.splitter import Splitter
@@ -89,6 +90,16 @@ class CorpusChoice(Plugged):
 
     splitter: Splitter = Field(default_factory=Splitter)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_in_rows(cls, value: Any) -> Any:
+        """Replace rows from memory, alone or under `data`, by their digest, which holds them."""
+        if is_table(value):
+            return {"name": "table", "data": MemoryRows.of(value)}
+        if isinstance(value, Mapping) and "data" in value and not isinstance(data := value["data"], str):
+            return {"name": "table", **value, "data": MemoryRows.of(data)}
+        return value
+
     @property
     def called(self) -> str:
         """Return the corpus's name for messages, with the path of its rows if it has one."""
@@ -96,15 +107,15 @@ class CorpusChoice(Plugged):
         return self.name if path is None else f"{self.name} at {path}"
 
     @classmethod
-    def read(cls, corpus: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> CorpusChoice:
-        """Read a corpus given by its name or as in a recipe, apply `key=value` overrides and check its options.
+    def read(cls, corpus: Any, overrides: Sequence[str] = ()) -> CorpusChoice:
+        """Read a corpus given by its name, as in a recipe or as a table, apply `key=value` overrides and check it.
 
         Imports no torch. Raises UnknownName for a corpus that isn't installed, and BadRecipe for wrong options.
         """
         from adapterhub_fin.plugin.descriptions import Corpus
         from adapterhub_fin.plugin.manager import extensions
 
-        data = {"name": corpus} if isinstance(corpus, str) else dict(corpus)
+        data = {"name": corpus} if isinstance(corpus, str) else {"data": corpus} if is_table(corpus) else dict(corpus)
         choice = checked(cls, override(data, overrides, cls), "corpus")
         extensions().options(Corpus, choice.name, choice.options)
         return choice

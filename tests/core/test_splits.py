@@ -130,7 +130,7 @@ def test_validation_is_carved_from_train_in_whole_groups() -> None:
         (["text", "label", "group"], "grouped"),
         (["text", "target", "group"], "grouped"),
         (["text", "target"], "random"),
-        (["messages", "available_at", "split"], "random"),
+        (["messages", "available_at", "split"], "given"),
     ],
 )
 def test_an_open_split_is_settled_by_what_the_rows_have(columns: list[str], by: str) -> None:

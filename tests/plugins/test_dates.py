@@ -18,10 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin_plugins.corpora.columns import Instants, instants
+from adapterhub_fin.plugin import collected
+from adapterhub_fin_plugins.corpora.cells import Instants, Source
 from adapterhub_fin_plugins.corpora.hub import Hub
 from adapterhub_fin_plugins.corpora.instructions import Instructions
-from adapterhub_fin_plugins.corpora.options import HubOptions, InstructionsOptions, TableOptions, TextOptions
+from adapterhub_fin_plugins.corpora.options import Cells, HubOptions, InstructionsOptions, TableOptions, TextOptions
 from adapterhub_fin_plugins.corpora.records import Record
 from adapterhub_fin_plugins.corpora.table import Table
 from adapterhub_fin_plugins.corpora.text import Text
@@ -35,7 +36,9 @@ clocks = st.times().filter(lambda clock: clock != time())
 
 
 def read(cells: list[Any], zone: str | None = None) -> Instants:
-    return instants([Record({"at": cell}, "a.csv", row) for row, cell in enumerate(cells, 2)], "at", zone)
+    records = [Record({"at": cell}, "a.csv", row) for row, cell in enumerate(cells, 2)]
+    with collected("corpus table") as faults:
+        return Source(records, Cells(timezone=zone), faults).instants("at")
 
 
 def midnight(day: date) -> datetime:

@@ -51,5 +51,5 @@ def test_rows_of_another_part_are_counted_too() -> None:
     built = head(LISTED)
     built.fit_labels(Dataset.from_dict({"label": LISTED}))
     parts = {"test": Dataset.from_dict({"label": ["up", "flat", "down", "flat", "NA"]})}
-    with pytest.raises(ahf.BadCorpus, match=r"corpus c, test part, row 1: the label 'flat' .* \(3 rows of this part"):
+    with pytest.raises(ahf.BadCorpus, match=r"corpus c: 3 faults:\n  test part, row 1: the label .flat"):
         check_targets(built, parts, "c")

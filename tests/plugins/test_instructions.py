@@ -83,7 +83,7 @@ def test_group_and_date_are_read(tmp_path: Path) -> None:
         ({"instruction": "Name it.", "output": ""}, "turn 2 (assistant) has no text"),
         ({"instruction": "", "output": "positive"}, "instruction and input must be text"),
         ({"instruction": "Name it.", "input": 5, "output": "positive"}, "instruction and input must be text"),
-        ({"prompt": "Hi"}, "has neither messages nor instruction and output; it has prompt"),
+        ({"prompt": "Hi"}, "nor instruction and output; it has prompt: name them with rename"),
         (["Hi"], "and not an object with the row's cells"),
     ],
 )

@@ -194,7 +194,7 @@ def test_a_fault_is_named_by_file_and_line(tmp_path: Path, data: bytes, options:
         ("news.json", b'{"text": "Up."}', "news.json isn't a list of rows"),
         ("news.json", b'[{"text": "Up."}, {"text": null}]', "news.json, item 2: text hold no text"),
         ("news.parquet", b"no parquet", "can't be read as parquet"),
-        ("news.xlsx", b"", "news.xlsx isn't a .csv, .json, .jsonl, .parquet file"),
+        ("news.xlsx", b"", "news.xlsx isn't a .csv, .tsv, .json, .jsonl, .parquet file"),
     ],
 )
 def test_a_fault_in_another_format_is_named_too(tmp_path: Path, name: str, data: bytes, said: str) -> None:

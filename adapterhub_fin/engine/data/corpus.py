@@ -19,6 +19,8 @@ from adapterhub_fin.engine.data.labels import count_labels, label_warnings, miss
 from adapterhub_fin.engine.data.splits import SPLITS, Division, divide
 from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.plugin.descriptions import Corpus, Head
+from adapterhub_fin.plugin.faults import Faults
+from adapterhub_fin.plugin.files import is_glob, matches, paths_in
 from adapterhub_fin.plugin.interfaces import KnownAt, Rows
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.texts import check_messages, problem
@@ -110,13 +112,16 @@ def check_labels(labels: Iterable[Any], corpus: str) -> None:
 
 
 def check_there(choice: CorpusChoice) -> None:
-    """Check that the file or folder of a corpus (its option `path`) exists. Raises BadCorpus if it doesn't.
+    """Check that the files or folders of a corpus (its option `path`) exist. Raises BadCorpus if one doesn't.
 
     Reading it would raise too, but only after a second of imports.
     """
-    path = getattr(extensions().options(Corpus, choice.name, choice.options), "path", None)
-    if isinstance(path, Path) and not path.expanduser().exists():
-        raise BadCorpus(f"corpus {choice.name}: {path} can't be read, since it does not exist: give the path of a file")
+    options = extensions().options(Corpus, choice.name, choice.options)
+    for path in paths_in(getattr(options, "path", None)):
+        if not (is_glob(path.expanduser()) or path.expanduser().exists()):
+            raise BadCorpus(
+                f"corpus {choice.name}: {path} can't be read, since it does not exist: give the path of a file"
+            )
 
 
 def read_rows(choice: CorpusChoice, head: str) -> Rows:
@@ -141,10 +146,12 @@ def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], c
         raise BadCorpus(
             f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}"
         )
+    faults = Faults()
     for column in (*read, *consumed, *(name for name in INSTANTS if name in columns)):
         for row, value in enumerate(table[column]):
             if wrong := _problem(column, value):
-                raise BadCorpus(f"corpus {corpus}, {_row_label(table, row)}: {column} {wrong}; drop the row or mend it")
+                faults.add((row,), f"{_row_label(table, row)}: {column} {wrong}; drop the row or mend it")
+    faults.check(f"corpus {corpus}")
 
 
 def _problem(column: str, value: Any) -> str | None:
@@ -174,17 +181,14 @@ def _row_label(table: Dataset, row: int) -> str:
 
 def check_targets(head: HeadImplementation, splits: Mapping[str, Dataset], corpus: str) -> None:
     """Check that every row has a target that the head knows. Raises BadCorpus, which names the part and the row."""
-    for split, table in splits.items():
-        wrong: list[tuple[int, BadCorpus]] = []
+    faults = Faults()
+    for number, (split, table) in enumerate(splits.items()):
         for row, values in enumerate(table):
             try:
                 head.target(values)
             except BadCorpus as error:
-                wrong.append((row, error))
-        if wrong:
-            row, first = wrong[0]
-            more = f" ({len(wrong):,} rows of this part are so)" if len(wrong) > 1 else ""
-            raise BadCorpus(f"corpus {corpus}, {split} part, {_row_label(table, row)}: {first}{more}") from first
+                faults.add((number, row), f"{split} part, {_row_label(table, row)}: {error}")
+    faults.check(f"corpus {corpus}")
 
 
 def corpus_digest(table: Dataset) -> str:
@@ -229,15 +233,15 @@ def _instant_text(value: Any) -> str:
 def portable_options(choice: CorpusChoice) -> dict[str, Any]:
     """Return the corpus options without paths of this machine, which only the recipe keeps."""
     options = extensions().options(Corpus, choice.name, choice.options)
-    paths = {name for name in type(options).model_fields if isinstance(getattr(options, name), Path)}
+    paths = {name for name in type(options).model_fields if [*paths_in(getattr(options, name))]}
     return {name: value for name, value in options.model_dump(mode="json").items() if name not in paths}
 
 
 def files_read(choice: CorpusChoice) -> list[Path]:
     """Return the files and folders of this machine that a corpus's options name."""
     options = extensions().options(Corpus, choice.name, choice.options)
-    paths = (getattr(options, name) for name in type(options).model_fields)
-    return [path.expanduser() for path in paths if isinstance(path, Path)]
+    paths = [path.expanduser() for path in paths_in(options)]
+    return [found for path in paths for found in (matches(path) if is_glob(path) else [path])]
 
 
 def _license(choice: CorpusChoice) -> str | None:

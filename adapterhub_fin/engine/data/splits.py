@@ -41,7 +41,8 @@ def resolve(splitter: Splitter, columns: Sequence[str]) -> Splitter:
     """Return the splitter with `by` set, from the rows' columns if the recipe leaves it open."""
     if splitter.by is not None:
         return splitter
-    by = "grouped" if "group" in columns else "stratified" if "label" in columns else "random"
+    ways = (("split", "given"), ("group", "grouped"), ("label", "stratified"))
+    by = next((way for column, way in ways if column in columns), "random")
     return splitter.model_copy(update={"by": by})
 
 

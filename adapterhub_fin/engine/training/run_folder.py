@@ -19,11 +19,13 @@ from filelock import FileLock, Timeout
 
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.errors import BadRecipe, WriteFailed
+from adapterhub_fin.plugin.memory import restored
 
 if TYPE_CHECKING:
     from adapterhub_fin.recipe.recipe import Recipe
 
 RECORD = "run.json"
+RECIPE = "recipe.yaml"  # what `ahf train` takes to continue a run whose rows came from memory; JSON is YAML
 LOCK = "lock"
 MARKER = "complete"
 PREFIX = "checkpoint-"
@@ -164,6 +166,9 @@ def _create(root: Path, document: Mapping[str, Any]) -> RunFolder:
     lock = FileLock(path / LOCK, blocking=False)
     lock.acquire()
     adapter_name = new_adapter_name()
+    for rows in restored(document.get("corpus"), root):
+        rows.write(path)
+    (path / RECIPE).write_text(json.dumps(document, indent=2), encoding="utf-8")
     _write_json(path / RECORD, {"recipe": document, "adapter_name": adapter_name})
     return RunFolder(path, adapter_name, lock)
 

@@ -31,6 +31,7 @@ from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.memory import restored
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
@@ -97,7 +98,10 @@ def train(
     checked = require_name(read_recipe(recipe, overrides, keys))
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
-    return run(prepare(checked, download=download), registry, resume=resume, restart=restart)
+    held = restored(checked.document()["corpus"], registry.root / "runs")  # for as long as the run reads them
+    trained = run(prepare(checked, download=download), registry, resume=resume, restart=restart)
+    del held
+    return trained
 
 
 def run(

@@ -10,10 +10,13 @@ from typing import Any
 
 from datasets import ClassLabel, load_dataset_builder
 
-from adapterhub_fin.plugin import BadCorpus, BoundedNow, CorpusImplementation, Rows
+from adapterhub_fin.plugin import BadCorpus, BoundedNow, CorpusImplementation, Rows, collected
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import HubOptions
-from adapterhub_fin_plugins.corpora.records import Record, prefix_errors
+from adapterhub_fin_plugins.corpora.records import PART, Record
+
+# What data sets call their splits, and which part each is.
+PARTS = {"train": "train", "test": "test", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation")}
 
 
 class Hub(CorpusImplementation):
@@ -25,20 +28,18 @@ class Hub(CorpusImplementation):
 
     def load(self) -> Rows:
         """Return the rows. Raises BadCorpus if the data set can't be reached or read, or has no rows."""
-        with prefix_errors("hub"):
+        with collected("corpus hub") as faults:
             with self._explain_errors():
                 builder = self._builder()
                 commit = self._commit(builder)
                 read = {split: list(self._records(builder, split, commit)) for split in self.options.splits}
-            rows = corpus_rows([record for records in read.values() for record in records], self.options)
-        table = rows.table
-        if len(read) > 1:
-            table = table.add_column("split", [split for split, records in read.items() for _ in records])
+            records = [record for of_split in read.values() for record in of_split]
+            rows = corpus_rows(records, self.options, faults)
         # Dated rows say when they were known; otherwise the corpus counts as known now, at this commit.
         evidence = f"{self.source} at commit {commit}, when it was read here"
         if commit is None:
-            return Rows(table, notes=rows.notes)
-        return Rows(table, known=BoundedNow.of(evidence), notes=rows.notes, read={"revision": commit})
+            return rows
+        return Rows(rows.table, known=BoundedNow.of(evidence), notes=rows.notes, read={"revision": commit})
 
     def _builder(self) -> Any:
         """Return one builder for all splits, so that they are of the same commit."""
@@ -73,11 +74,17 @@ class Hub(CorpusImplementation):
         rows = self._rows(builder, split)
         classes = {name: kind.names for name, kind in (rows.features or {}).items() if isinstance(kind, ClassLabel)}
         source = f"{self.source}{'@' + commit[:12] if commit else ''}:{split}"
+        part = self._part(split)
         number = 0
         for number, cells in enumerate(self._first(rows), start=1):
-            yield Record({**cells, **_class_names(cells, classes)}, source, number, "row")
+            yield Record({**cells, **_class_names(cells, classes), **part}, source, number, "row")
         if not number:
             raise BadCorpus(f"{source} has no rows")
+
+    def _part(self, split: str) -> dict[str, str]:
+        """Return a cell with the part that a split is, if all splits that are read are parts by their names."""
+        parts = [PARTS.get(each) for each in self.options.splits]
+        return {} if len(parts) < 2 or None in parts else {PART: str(PARTS[split])}
 
     def _rows(self, builder: Any, split: str) -> Any:
         if self.options.streaming:

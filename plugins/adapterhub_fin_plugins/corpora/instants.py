@@ -8,10 +8,12 @@ zone or in the zone that the user names.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from fractions import Fraction
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -19,6 +21,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 
 from adapterhub_fin.plugin import BadInstant, end_of_day
+from adapterhub_fin_plugins.corpora.options import EPOCHS
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
@@ -49,6 +52,25 @@ def moment(value: Any) -> date | datetime:
     if isinstance(result, datetime) and result.tzinfo is None and result.time() == time():
         return result.date()
     return result
+
+
+def read_by(pattern: str | None) -> Callable[[Any], date | datetime]:
+    """Return the function from a cell to its time or day: `moment`, or one that reads it by `date_format`."""
+    return moment if pattern is None else partial(_by_format, pattern=pattern)
+
+
+def _by_format(value: Any, pattern: str) -> date | datetime:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return moment(value)  # a date or a time already
+    try:
+        if (parts := EPOCHS.get(pattern)) is not None:
+            seconds = Fraction(value) / parts  # exactly; what lies between two microseconds is the later one
+            return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=math.ceil(seconds * 1_000_000))
+        read = datetime.strptime(str(value).strip(), pattern)
+    except (ValueError, OverflowError) as error:
+        raise BadInstant(f"{value!r} isn't a date as date_format {pattern} has it") from error
+    timed = any(f"%{directive}" in pattern for directive in "HIMSfpXcsTR")
+    return read if timed else read.date()
 
 
 def is_day_alone(value: Any) -> bool:

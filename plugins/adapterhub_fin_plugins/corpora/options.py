@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from adapterhub_fin.plugin import CALENDAR_PATTERN, SPAN_PATTERN, BadInstant, Offset, Options, end_of_day
+from adapterhub_fin.plugin import CALENDAR_PATTERN, SPAN_PATTERN, BadInstant, FilesByPart, Offset, Options, end_of_day
 
 # Columns of a corpus that an option of `Columns` names.
 OPTIONS = frozenset(
-    ["text", "label", "target", "features", "available_at", "label_known_at", "group", "split", "origin"]
+    ["text", "label", "target", "weight", "features", "available_at", "label_known_at", "group", "split", "origin"]
 )
+EPOCHS = {"unix": 1, "unix_ms": 1000}  # date_format for numbers: parts of a second
+_MATERIAL = "A .csv, .tsv, .json, .jsonl or .parquet file"
+TURNS = ("messages", "instruction", "input", "output", "system", "user", "assistant")
 
 
 class Zoned(Options):
@@ -36,7 +40,44 @@ class Zoned(Options):
         return zone
 
 
-class Columns(Zoned):
+def check_date_format(pattern: str) -> None:
+    """Raise ValueError for a pattern that strptime can't read a date by."""
+    if pattern in EPOCHS:
+        return
+    written = datetime(2021, 6, 30, 16, 5, 1, tzinfo=UTC).strftime(pattern)
+    try:
+        read = datetime.strptime(written, pattern)
+    except ValueError as error:
+        raise ValueError(f"{pattern!r} is no format of strptime: {error}") from None
+    if (read.year, read.month, read.day) != (2021, 6, 30):
+        raise ValueError(f"{pattern!r} does not say the year, the month and the day, such as %d/%m/%Y does")
+
+
+class Cells(Zoned):
+    """Say how cells are written, and what becomes of rows that lack one."""
+
+    date_format: str | None = Field(
+        None,
+        min_length=1,
+        description="How dates are written, as strptime has it, such as %d/%m/%Y; unix or unix_ms for numbers.",
+    )
+    na_values: tuple[str, ...] = Field((), description="Texts that stand for a missing cell, such as n/a.")
+    drop_missing: bool = Field(
+        False, description="Drop rows that lack a cell which is read, and count them; otherwise they are faults."
+    )
+    rename: dict[str, str] = Field(
+        {}, description="What the source calls its columns: {text: headline} reads headline as text."
+    )
+
+    @field_validator("date_format")
+    @classmethod
+    def _formats_a_date(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            check_date_format(pattern)
+        return pattern
+
+
+class Columns(Cells):
     """Map columns of the source to columns of the corpus."""
 
     text: str | tuple[str, ...] = Field("text", description="Column of the text, or several: joined by a line break.")
@@ -46,8 +87,12 @@ class Columns(Zoned):
         "the source's column for each. The text is then read only if it is named.",
     )
     label: str | None = Field(None, description="Column of the class to predict.")
+    labels: dict[str, str] = Field(
+        {}, description="Names of the classes by what the column holds: {0: bearish, 1: bullish}; others are faults."
+    )
     target: str | None = Field(None, description="Column of the number to predict.")
     features: tuple[str, ...] = Field((), description="Columns of numbers to use as features, in this order.")
+    weight: str | None = Field(None, description="Column of how much a training row counts: 0 or more; 1 is usual.")
     available_at: str | None = Field(None, description="Column of when the row could have been read.")
     label_known_at: str | None = Field(None, description="Column of when the label or target was known.")
     label_horizon: str | None = Field(
@@ -72,6 +117,11 @@ class Columns(Zoned):
             raise ValueError("name a column")
         return names
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _numbers_are_texts(cls, labels: Any) -> Any:
+        return {str(key): value for key, value in labels.items()} if isinstance(labels, dict) else labels
+
     @field_validator("columns", mode="before")
     @classmethod
     def _are_no_options(cls, columns: Any) -> Any:
@@ -84,6 +134,12 @@ class Columns(Zoned):
     def reads_text(self) -> bool:
         """Return whether the column of the text is read."""
         return not self.columns or "text" in self.model_fields_set
+
+    @model_validator(mode="after")
+    def _names_the_classes_of_a_column(self) -> Columns:
+        if self.labels and self.label is None:
+            raise ValueError("labels are names for the classes of a column: name it as label")
+        return self
 
     @model_validator(mode="after")
     def _has_one_answer(self) -> Columns:
@@ -168,12 +224,22 @@ class HubOptions(Columns):
         return self
 
 
-class InstructionsOptions(Zoned):
+class InstructionsOptions(Cells):
     """Choose the file of conversations and its columns."""
 
-    path: Path = Field(description="The .jsonl file, or a .json list, .csv or .parquet.")
+    path: FilesByPart | None = Field(None, description=f"{_MATERIAL}, a list of them, or {{train: ..., test: ...}}.")
+    data: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$", description="Rows from memory, by their digest.")
+    system: str | None = Field(None, min_length=1, description="A system message before every conversation.")
     available_at: str | None = Field(None, description="Column of when the conversation could have been read.")
     group: str | None = Field(None, description="Column whose equal values a grouped split keeps together.")
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> InstructionsOptions:
+        if (self.path is None) == (self.data is None):
+            raise ValueError("give a path, or rows from memory (corpus=TABLE)")
+        if unknown := sorted(set(self.rename) - set(TURNS)):
+            raise ValueError(f"rename {unknown[0]}: a conversation is made of {', '.join(TURNS)}")
+        return self
 
     @model_validator(mode="after")
     def _has_something_to_place_in_a_zone(self) -> InstructionsOptions:
@@ -194,9 +260,33 @@ class PhraseBankOptions(Options):
 
 
 class TableOptions(Columns):
-    """Choose the file and its columns."""
+    """Choose the files, or the rows from memory, and their columns."""
 
-    path: Path = Field(description="The .csv, .json, .jsonl or .parquet file.")
+    path: FilesByPart | None = Field(None, description=f"{_MATERIAL}, a list of them, or {{train: ..., test: ...}}.")
+    data: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$", description="Rows from memory, by their digest.")
+    encoding: str = Field("utf-8", description="Encoding of a csv file, such as cp1252.")
+    separator: str | None = Field(
+        None, min_length=1, max_length=1, description="What separates the cells of a csv file; by default a comma."
+    )
+    header: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Names of the columns of a csv file whose first line is a row."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str) -> str:
+        try:
+            return codecs.lookup(encoding).name
+        except LookupError:
+            raise ValueError(f"{encoding} is no encoding: write utf-8, cp1252 or latin-1") from None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> TableOptions:
+        if (self.path is None) == (self.data is None):
+            raise ValueError("give a path, or rows from memory (corpus=TABLE)")
+        if isinstance(self.path, dict) and self.split is not None:
+            raise ValueError(f"split {self.split} and files by part both say where a row belongs: give one of them")
+        return self
 
 
 class TextOptions(Zoned):

@@ -1,20 +1,28 @@
-"""Read your own table: a csv, JSON or parquet file whose columns the options name."""
+"""Read your own table: csv, JSON or parquet files, or rows from memory, whose columns the options name."""
 
 from __future__ import annotations
 
-from adapterhub_fin.plugin import CorpusImplementation, Rows
+from adapterhub_fin.plugin import CorpusImplementation, Rows, collected
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import TableOptions
-from adapterhub_fin_plugins.corpora.records import prefix_errors, read_records
+from adapterhub_fin_plugins.corpora.records import CsvForm
+from adapterhub_fin_plugins.corpora.sources import all_records
 
 
 class Table(CorpusImplementation):
-    """Read every row of the file, in the file's order."""
+    """Read every row of the files, in their order."""
 
     def __init__(self, options: TableOptions) -> None:
         self.options = options
 
     def load(self) -> Rows:
         """Return the rows. Raises BadCorpus, naming the line and the column, for what can't be used."""
-        with prefix_errors("table"):
-            return corpus_rows(read_records(self.options.path), self.options)
+        with collected("corpus table") as faults:
+            records = all_records(self.options.path, self.options.data, faults, self._form())
+            return corpus_rows(records, self.options, faults)
+
+    def _form(self) -> CsvForm | None:
+        options = self.options
+        if options.separator is None and options.header is None and options.encoding == "utf-8":
+            return None  # as the file's suffix says
+        return CsvForm(options.encoding, options.separator or ",", options.header)

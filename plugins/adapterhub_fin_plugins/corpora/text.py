@@ -9,10 +9,10 @@ from typing import Any
 
 from datasets import Dataset
 
-from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Rows, problem
-from adapterhub_fin_plugins.corpora.columns import Instants, instants, names
-from adapterhub_fin_plugins.corpora.options import TextOptions
-from adapterhub_fin_plugins.corpora.records import decoded, prefix_errors, read_records
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Faults, Rows, collected, problem
+from adapterhub_fin_plugins.corpora.cells import Instants, Source
+from adapterhub_fin_plugins.corpora.options import Cells, TextOptions
+from adapterhub_fin_plugins.corpora.records import decoded, read_records
 
 MARKUP = (".html", ".htm")
 SUFFIXES = (".txt", ".md", *MARKUP)
@@ -40,16 +40,17 @@ class Text(CorpusImplementation):
     def load(self) -> Rows:
         """Return the rows. Raises BadCorpus for a document without text or, with `dates`, without a date."""
         notes: dict[str, int] = {}
-        with prefix_errors("text"):
+        with collected("corpus text") as faults:
             documents, other_files = self._documents()
             rows: list[dict[str, Any]] = [
-                {"text": _text_of(path, name), "group": name, "origin": name} for name, path in documents.items()
+                {"text": faults.caught((n,), _text_of, path, name), "group": name, "origin": name}
+                for n, (name, path) in enumerate(documents.items())
             ]
             if self.options.dates is not None:
-                dates = self._dates(self.options.dates, list(documents))
-                rows = [{**row, "available_at": moment} for row, moment in zip(rows, dates.moments, strict=True)]
+                dates = self._dates(self.options.dates, list(documents), faults)
+                rows = [{**row, "available_at": moment} for row, moment in zip(rows, dates.moments, strict=False)]
                 notes |= dates.notes("available_at")
-        unique = _without_repeats(rows)
+            unique = [] if faults.count else _without_repeats(rows)
         return Rows(
             Dataset.from_list(unique), notes={"repeated": len(rows) - len(unique), "other files": other_files, **notes}
         )
@@ -68,14 +69,19 @@ class Text(CorpusImplementation):
             raise BadCorpus(f"{self.options.path} has no {', '.join(SUFFIXES)} file that matches {self.options.glob}")
         return dict(sorted(documents.items())), len(files) - len(documents)
 
-    def _dates(self, table: Path, documents: list[str]) -> Instants:
-        records = read_records(table)
+    def _dates(self, table: Path, documents: list[str], faults: Faults) -> Instants:
+        records = read_records(table, faults)
+        source = Source(records, Cells(timezone=self.options.timezone), faults)
         positions: dict[str, int] = {}
-        for position, (record, name) in enumerate(zip(records, names(records, "file"), strict=True)):
+        for position, (record, name) in enumerate(zip(records, source.names("file"), strict=True)):
+            if name is None:
+                continue  # a fault
             if name in positions:
                 raise BadCorpus(f"{record.place} dates {name} twice: keep one row")
             positions[name] = position
-        dates = instants(records, "available_at", self.options.timezone)
+        dates = source.instants("available_at")
+        if faults.count:
+            return Instants([], [])  # the faults are raised when all are collected
         if undated := [name for name in documents if name not in positions]:
             raise BadCorpus(
                 f"{table.name} gives no date for {undated[0]} ({len(undated)} of {len(documents)} documents): "

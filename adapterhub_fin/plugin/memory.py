@@ -1,0 +1,178 @@
+"""Take in rows that other code holds: a table of pandas, polars, pyarrow or datasets, or a list of dicts.
+
+A recipe names them by the digest of their rows, which is what a version records. They stay in memory as long as a
+recipe with them does; a run keeps them in its folder, so that another process can resume it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Self
+from weakref import WeakValueDictionary
+
+from adapterhub_fin.errors import BadCorpus, BadRecipe
+
+PREFIX: Final = "sha256:"
+
+
+class MemoryRows(str):
+    """Represent rows from memory: a text that is their digest, `sha256:HEX`, and holds them.
+
+    Cells are None, texts, numbers, booleans, lists and mappings; times are texts in ISO 8601 with all their digits.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, data: Any) -> Self:
+        """Return the rows of a table or a list of dicts. Raises BadRecipe for anything else, and for no rows."""
+        listed = _listed(data)
+        if not listed:
+            raise BadRecipe("the corpus from memory has no rows: give a table that has some")
+        lines = []
+        for number, row in enumerate(listed, 1):
+            if not isinstance(row, Mapping):
+                raise BadRecipe(f"row {number} of the corpus from memory is {type(row).__name__}: give dicts")
+            lines.append(_line(row, number))
+        return cls.read("\n".join(lines))
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Return the rows of JSON lines, as `text` writes them."""
+        made = cls(f"{PREFIX}{sha256(text.encode()).hexdigest()}")
+        made.rows = [json.loads(line) for line in text.split("\n")]
+        _held[str.__str__(made)] = made  # a plain text as the key: the rows themselves would be kept for ever
+        return made
+
+    @property
+    def text(self) -> str:
+        """Return the rows as JSON lines: the bytes that the digest is of."""
+        return "\n".join(_line(row, number) for number, row in enumerate(self.rows, 1))
+
+    def write(self, folder: Path) -> None:
+        """Write the rows to the folder of a run, from which `restored` reads them."""
+        (folder / _file(self)).write_text(self.text, encoding="utf-8")
+
+
+_held: WeakValueDictionary[str, MemoryRows] = WeakValueDictionary()
+
+
+def is_table(value: object) -> bool:
+    """Return whether a value holds rows: a table, a data set, or a list of dicts."""
+    return _kind(value) is not None or (isinstance(value, list | tuple) and not isinstance(value, str))
+
+
+def memory_rows(digest: str) -> MemoryRows:
+    """Return the rows of a digest that this process holds. Raises BadCorpus if it doesn't."""
+    if (held := _held.get(digest)) is None:
+        raise BadCorpus(
+            f"the rows {digest[:19]}... came from memory, and this process does not hold them: give them again "
+            "(corpus=TABLE)"
+        )
+    return held
+
+
+def digests_in(corpus: Any) -> Iterator[str]:
+    """Yield the digests of rows from memory that a corpus of a recipe names, also within a mixture."""
+    if isinstance(corpus, Mapping):
+        if isinstance(data := corpus.get("data"), str):
+            yield str.__str__(data)
+        for inner in corpus.values():
+            yield from digests_in(inner)
+    elif isinstance(corpus, list | tuple):
+        for inner in corpus:
+            yield from digests_in(inner)
+
+
+def restored(corpus: Any, runs: Path) -> list[MemoryRows]:
+    """Return the rows from memory that a corpus of a recipe names, from this process or a run's folder under `runs`.
+
+    They stay readable for as long as the list is kept. Rows that are in neither are left out: reading them raises.
+    """
+    held = []
+    for digest in digests_in(corpus):
+        if (rows := _held.get(digest)) is None:
+            texts = (path.read_text(encoding="utf-8") for path in sorted(runs.glob(f"*/{_file(digest)}")))
+            rows = next((read for text in texts if (read := MemoryRows.read(text)) == digest), None)
+        if rows is not None:
+            held.append(rows)
+    return held
+
+
+def _file(digest: str) -> str:
+    return f"rows-{digest.removeprefix(PREFIX)}.jsonl"
+
+
+def _listed(data: Any) -> list[Any]:
+    kind = _kind(data)
+    if kind == "pandas":
+        if not data.columns.is_unique:
+            twice = sorted({str(name) for name in data.columns[data.columns.duplicated()]})
+            raise BadRecipe(f"the table names the column {twice[0]!r} twice: rename one")
+        records: list[Any] = data.to_dict("records")
+        return records
+    if kind == "polars":
+        return list(data.to_dicts())
+    if kind == "pyarrow":
+        return list(data.to_pylist())
+    if kind == "datasets":
+        return _with_class_names(data)
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
+        return list(data)
+    raise BadRecipe(
+        f"corpus is {type(data).__name__}: give a table of pandas, polars, pyarrow or datasets, a list of dicts, "
+        "or the name of a corpus with its options"
+    )
+
+
+def _with_class_names(data: Any) -> list[Any]:
+    """Return the rows of a `datasets.Dataset`; the numbers of a ClassLabel become its names, as from a Hub."""
+    classes = {name: kind.names for name, kind in data.features.items() if hasattr(kind, "names")}
+    rows = []
+    for row in data.with_format(None):
+        named = {name: None if row[name] is None or row[name] < 0 else classes[name][row[name]] for name in classes}
+        rows.append({**row, **named})
+    return rows
+
+
+def _kind(value: Any) -> str | None:
+    """Return the library of a table, by its type's name: none of them is imported for it."""
+    homes = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(value).__mro__}
+    kinds = {"pandas": "DataFrame", "polars": "DataFrame", "pyarrow": "Table", "datasets": "Dataset"}
+    return next((library for library, name in kinds.items() if (library, name) in homes), None)
+
+
+def _line(row: Mapping[str, Any], number: int) -> str:
+    cells = {str(name): _plain(cell, f"row {number}, {name}") for name, cell in row.items()}
+    return json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(cell: Any, where: str) -> Any:
+    """Return a cell as JSON has it: missing values as None, dates and times as ISO 8601, arrays as lists."""
+    if cell is None or isinstance(cell, str | bool | int):
+        return cell if type(cell) in (str, bool, int, type(None)) else _exact(cell)
+    if isinstance(cell, float):
+        return None if math.isnan(cell) else float(cell)
+    if type(cell).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(cell, date):  # also a datetime, and a Timestamp of pandas with its nanoseconds
+        return cell.isoformat()
+    if isinstance(cell, Decimal):
+        return float(cell)
+    if isinstance(cell, Mapping):
+        return {str(key): _plain(inner, where) for key, inner in cell.items()}
+    if isinstance(cell, list | tuple):
+        return [_plain(inner, where) for inner in cell]
+    if hasattr(cell, "tolist"):  # numpy's scalars and arrays
+        return _plain(cell.tolist(), where) if not hasattr(cell, "dtype") or cell.dtype.kind != "M" else str(cell)
+    raise BadCorpus(f"{where} is {type(cell).__name__}: give text, numbers, dates, lists or mappings")
+
+
+def _exact(cell: Any) -> Any:
+    return next(kind(cell) for kind in (bool, int, str) if isinstance(cell, kind))
