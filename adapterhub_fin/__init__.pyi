@@ -165,6 +165,9 @@ from adapterhub_fin.plugin.heads import (
     Estimate as Estimate,
 )
 from adapterhub_fin.plugin.heads import (
+    LabelSet as LabelSet,
+)
+from adapterhub_fin.plugin.heads import (
     Likelihood as Likelihood,
 )
 from adapterhub_fin.plugin.heads import (

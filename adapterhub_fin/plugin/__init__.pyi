@@ -85,6 +85,9 @@ from adapterhub_fin.plugin.heads import (
     HeadImplementation as HeadImplementation,
 )
 from adapterhub_fin.plugin.heads import (
+    LabelSet as LabelSet,
+)
+from adapterhub_fin.plugin.heads import (
     Likelihood as Likelihood,
 )
 from adapterhub_fin.plugin.heads import (

@@ -185,5 +185,10 @@ class Metric(Description):
     """
 
     kind: ClassVar[str] = "metric"
-    measures: str = "classification"
+    measures: str | tuple[str, ...] = "classification"  # one kind of answer, or several
     greater_is_better: bool = True
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of answer that it measures."""
+        return (self.measures,) if isinstance(self.measures, str) else self.measures

@@ -51,6 +51,14 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class LabelSet:
+    """Hold the labels that apply to one text, maybe none; `scores` are their probabilities, each by itself."""
+
+    labels: tuple[str, ...]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Estimate:
     """Hold a number for one text, in the units of the training rows' target."""
 
@@ -72,6 +80,7 @@ class HeadImplementation(Protocol):
     task: str | None  # PEFT's task type
     selects_on: str  # the validation metric that early stopping and the best checkpoint use
     labels: Sequence[str] | None = None  # in the order of the outputs; None where a task has no labels
+    calibrates: bool = False  # whether `calibrate` is called after training, with the validation part's answers
     num_references: int = 0  # how many `answers` of the model before training the loss compares an example with
 
     def __init__(self, options: Any) -> None: ...
@@ -122,6 +131,12 @@ class HeadImplementation(Protocol):
     def set_labels(self, labels: Sequence[str] | None) -> None:
         """Take the labels of a stored version."""
 
+    def calibrate(self, answers: np.ndarray, truth: np.ndarray) -> None:
+        """Take from the validation part what training leaves open, such as thresholds; `fitted_options` returns it.
+
+        `answers` (rows, outputs) are those of the checkpoint that was picked, and `truth` is what `truth` returns.
+        """
+
     # Batches
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
@@ -171,7 +186,7 @@ class HeadImplementation(Protocol):
 
 
 class MergeableHead:
-    """Define the three members by which merging averages heads whose outputs differ in order or in units."""
+    """Define the members by which merging averages heads whose outputs differ in order or in units."""
 
     def output_scale(self) -> tuple[float, float]:
         """Return centre and scale: an answer is centre + scale * output. Heads are averaged in these units."""
@@ -179,6 +194,10 @@ class MergeableHead:
 
     def with_output_scale(self, centre: float, scale: float) -> Mapping[str, Any]:
         """Return the options that give this head another scale; {} where the scale is always the same."""
+        return {}
+
+    def decided_by(self) -> Mapping[str, Any]:
+        """Return the options that make an answer of the outputs: heads in which they differ are not averaged."""
         return {}
 
     def outputs(self) -> Collection[str]:

@@ -25,14 +25,20 @@ class MetricContract(DescriptionContract):
         return score
 
     def _answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return (ROWS,) of truth and of predictions, some of them wrong, of the kind that the metric measures."""
+        """Return (ROWS,) of truth and of predictions, some of them wrong, of the kind that the metric measures.
+
+        Label sets have shape (ROWS, 3).
+        """
         import numpy as np
 
         assert isinstance(self.description, Metric)
         rng = np.random.default_rng(0)
-        if self.description.measures == "classification":
+        if "classification" in self.description.kinds:
             truth = rng.permutation(np.arange(ROWS) % 3)
             return truth, np.where(rng.random(ROWS) < 0.5, truth, (truth + 1) % 3)
+        if "multi-label" in self.description.kinds:
+            truth = rng.random((ROWS, 3)) < 0.5
+            return truth, truth ^ (rng.random((ROWS, 3)) < 0.3)
         truth = rng.normal(size=ROWS)
         return truth, truth + rng.normal(size=ROWS)
 

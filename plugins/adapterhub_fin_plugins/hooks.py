@@ -107,6 +107,14 @@ def ahf_heads() -> Iterable[Head]:
             metrics="classification",
         ),
         Head(
+            name="multi-label",
+            summary="Any number of labels a text, each by its own threshold.",
+            target=f"{HERE}.heads.multi_label:MultiLabel",
+            options=f"{HERE}.heads.options:MultiLabelOptions",
+            consumes=("label",),
+            metrics="multi-label",
+        ),
+        Head(
             name="regress",
             summary="A number for a text: linear, or a small network on the last hidden state.",
             target=f"{HERE}.heads.regress:Regress",
@@ -365,6 +373,9 @@ METRICS = {
         "macro_f1": "Mean over labels of the harmonic mean of precision and recall.",
         "mcc": "Matthews correlation coefficient, for any number of labels (Gorodkin 2004).",
     },
+    "multi-label": {
+        "micro_f1": "F1 over all labels of all rows.",
+    },
     "regression": {
         "r2": "Share of the targets' variance that is explained; below 0 is worse than predicting their mean.",
         "mse": "Mean squared error.",
@@ -381,6 +392,7 @@ METRICS = {
         "perplexity": "Exponential of the mean loss per token.",
     },
 }
+ALSO_MULTI_LABEL = ("accuracy", "macro_f1")
 LOWER_IS_BETTER = ("mse", "mae", "loss", "perplexity", "preference_loss")
 
 
@@ -392,7 +404,7 @@ def ahf_metrics() -> Iterable[Metric]:
             name=name,
             summary=text,
             target=f"{HERE}.metrics:{name}",
-            measures=kind,
+            measures=(kind, "multi-label") if name in ALSO_MULTI_LABEL else kind,
             greater_is_better=name not in LOWER_IS_BETTER,
         )
         for kind, metrics in METRICS.items()

@@ -16,8 +16,9 @@ Numbers = NDArray[np.float64]
 
 
 def accuracy(truth: Labels, predicted: Labels) -> float:
-    """Return the share of correct predictions."""
-    return float(np.mean(truth == predicted))
+    """Return the share of correct predictions; of label sets (rows, labels), the share of rows with no label wrong."""
+    right = truth == predicted
+    return float(np.mean(right if right.ndim == 1 else right.all(1)))
 
 
 def _confusion(truth: Labels, predicted: Labels, labels: Labels | None = None) -> NDArray[np.float64]:
@@ -33,11 +34,22 @@ def macro_f1(truth: Labels, predicted: Labels, labels: Labels | None = None) -> 
     """Return the mean over the head's labels of F1, the harmonic mean of precision and recall.
 
     A label that is never predicted correctly counts as 0, even if no row and no prediction has it: otherwise a resample
-    without a rare label would average over fewer labels.
+    without a rare label would average over fewer labels. Of label sets (rows, labels), a label's rows are those that
+    have it.
     """
+    if truth.ndim == 2:
+        both = (truth & predicted).sum(0)
+        counts = truth.sum(0) + predicted.sum(0)
+        return float(np.mean(2 * both / np.where(counts, counts, 1)))
     table = _confusion(truth, predicted, labels)
     counts = table.sum(0) + table.sum(1)
     return float(np.mean(2 * np.diag(table) / np.where(counts, counts, 1)))
+
+
+def micro_f1(truth: Labels, predicted: Labels) -> float:
+    """Return F1 over all labels of all rows (rows, labels); 0 if none applies and none is predicted."""
+    counts = truth.sum() + predicted.sum()
+    return float(2 * (truth & predicted).sum() / counts) if counts else 0.0
 
 
 def mcc(truth: Labels, predicted: Labels) -> float:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.known import bounded_now
-from adapterhub_fin.engine.data.labels import count_labels, label_warnings, missing_labels
+from adapterhub_fin.engine.data.labels import count_labels, label_warnings, labels_in, missing_labels
 from adapterhub_fin.engine.data.splits import SPLITS, Division, divide
 from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.plugin.descriptions import Corpus, Head
@@ -103,8 +103,9 @@ def seen_row_indices(division: Division) -> list[int]:
 
 def check_labels(labels: Iterable[Any], corpus: str) -> None:
     """Check that there are two labels or more. Raises BadCorpus if there is only one."""
-    if len(counts := Counter(labels)) < 2:
-        label, rows = next(iter(counts.items()))
+    if len(counts := Counter(map(labels_in, labels))) < 2:
+        names, rows = next(iter(counts.items()))
+        label = ", ".join(names)
         raise BadCorpus(
             f"corpus {corpus}: all {rows} rows of the training part hold one label, {label!r}; two or more are needed "
             "to tell apart"
@@ -155,6 +156,8 @@ def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], c
 
 
 def _problem(column: str, value: Any) -> str | None:
+    if value == [] and column == "label":  # no label applies: a head that needs one refuses it
+        return None
     if value is None or value == "" or value == [] or (isinstance(value, float) and not math.isfinite(value)):
         return f"is {value!r}"
     if column in TEXTS:

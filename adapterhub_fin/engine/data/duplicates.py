@@ -68,8 +68,12 @@ def copies_in(table: Dataset) -> Copies:
     first: dict[Any, int] = {}
     return Copies(
         [first.setdefault(key, row) for row, key in enumerate(keys)],
-        None if answer is None else list(table[answer][:]),
+        None if answer is None else [_hashable(cell) for cell in table[answer][:]],
     )
+
+
+def _hashable(answer: Any) -> Any:
+    return tuple(sorted(answer)) if isinstance(answer, list) else answer
 
 
 def text_keys(table: Dataset) -> list[str] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.data.splits import SPLITS
@@ -27,11 +28,17 @@ _LISTED = 5  # labels that one warning names, at most
 Counts = Mapping[str, Mapping[str, int]]
 
 
+def labels_in(cell: Any) -> tuple[str, ...]:
+    """Return the labels of a cell of the column `label`: one, or those of a list in their sorted order."""
+    return tuple(sorted(set(map(str, cell)))) if isinstance(cell, list) else (str(cell),)
+
+
 def count_labels(splits: Mapping[str, Dataset]) -> dict[str, dict[str, int]]:
     """Return the number of rows by label and part; empty if the rows have no labels."""
     if "label" not in splits["train"].column_names:
         return {}
-    counts = {split: Counter(map(str, splits[split]["label"][:])) for split in SPLITS}
+    cells = {split: map(labels_in, splits[split]["label"][:]) for split in SPLITS}
+    counts = {split: Counter(chain.from_iterable(cells[split])) for split in SPLITS}
     return {label: {split: counts[split][label] for split in SPLITS} for label in sorted(set().union(*counts.values()))}
 
 

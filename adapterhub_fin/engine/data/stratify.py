@@ -22,9 +22,11 @@ _ROUNDING = 1e-9  # 100 * 0.29 is 28.999999999999996
 def strata(labels: Sequence[Any], copies: Copies, rng: np.random.Generator) -> list[list[list[int]]]:
     """Return the units of each class in a shuffled order; the classes are sorted.
 
-    A text with several labels belongs to the rarest of them, which would otherwise lose rows to the larger class.
+    A text with several labels belongs to the rarest of them, which would otherwise lose rows to the larger class. So
+    does a row whose label is a list; rows of an empty list are a class too.
     """
     rows: dict[Any, list[int]] = {}
+    labels = _rarest(labels)
     for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
     owner: dict[int, Any] = {}
@@ -37,6 +39,16 @@ def strata(labels: Sequence[Any], copies: Copies, rng: np.random.Generator) -> l
         for row in of_label:
             units_of[owner[copies.first[row]]].setdefault(copies.first[row], []).append(row)
     return [list(units.values()) for units in units_of.values() if units]
+
+
+def _rarest(labels: Sequence[Any]) -> list[Any]:
+    """Return the labels, with each list replaced by its rarest label, "" if it is empty."""
+    lists = [label for label in labels if isinstance(label, list)]
+    counts = Counter(name for label in lists for name in set(label))
+    return [
+        min(label, key=lambda name: (counts[name], str(name)), default="") if isinstance(label, list) else label
+        for label in labels
+    ]
 
 
 def quotas(

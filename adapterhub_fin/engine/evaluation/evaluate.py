@@ -21,7 +21,7 @@ from adapterhub_fin.engine.data.corpus import (
     portable_options,
     read_rows,
 )
-from adapterhub_fin.engine.data.labels import one_answer
+from adapterhub_fin.engine.data.labels import labels_in, one_answer
 from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
 from adapterhub_fin.engine.evaluation.references import base_answers
@@ -200,7 +200,7 @@ def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: Split
 def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, split: str) -> None:
     if labels is None or "label" not in table.column_names:
         return
-    if unknown := sorted({str(label) for label in table["label"]} - set(labels)):
+    if unknown := sorted({label for cell in table["label"] for label in labels_in(cell)} - set(labels)):
         raise BadCorpus(
             f"corpus {corpus}, {split} part: the head does not know the labels {', '.join(unknown)}, and answers "
             f"{', '.join(labels)}: rename them or drop their rows"

@@ -27,7 +27,7 @@ Function = Callable[["np.ndarray", "np.ndarray"], float]
 def metrics_for(head: str) -> Mapping[str, Metric]:
     """Return the metrics of a head, by name. Raises UnknownName for a head that is not installed."""
     kind = extensions().get(Head, head).metrics
-    return {name: metric for name, metric in extensions().all(Metric).items() if metric.measures == kind}
+    return {name: metric for name, metric in extensions().all(Metric).items() if kind in metric.kinds}
 
 
 def metric_for(head: str, name: str) -> Metric:

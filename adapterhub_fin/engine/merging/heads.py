@@ -102,6 +102,10 @@ def _check_alike(one: MergeParent, other: MergeParent) -> None:
     labels = [sorted(head.labels or ()) if head else [] for head in (a, b)]
     if labels[0] != labels[1]:
         raise BadMerge(f"{one.called} answers {', '.join(labels[0])} and {other.called} {', '.join(labels[1])}: {CURE}")
+    decided, other_decided = _decided_by(a), _decided_by(b)
+    for option in sorted(decided.keys() | other_decided.keys()):
+        if decided.get(option) != other_decided.get(option):
+            raise BadMerge(f"{one.called} and {other.called} decide by another {option} of their head: {CURE}")
     shapes, other_shapes = one.changes.full_shapes, other.changes.full_shapes
     for name in sorted(shapes.keys() | other_shapes.keys()):
         if shapes.get(name) != other_shapes.get(name):
@@ -147,6 +151,15 @@ def _rows(parent: MergeParent) -> set[str]:
         built = None
     output_parameters = built.outputs() if isinstance(built, MergeableHead) else ROWS
     return {name for name in parent.changes.full_shapes if name in output_parameters}
+
+
+def _decided_by(head: Head | None) -> Mapping[str, Any]:
+    """Return the options by which a head makes answers of its outputs; none where its plugin does not say."""
+    try:
+        built = build_plugin(descriptions.Head, head.name, head.options) if head else None
+    except UnknownName:
+        return {}
+    return built.decided_by() if isinstance(built, MergeableHead) else {}
 
 
 def _order(first: MergeParent, parent: MergeParent) -> list[int] | slice:

@@ -182,6 +182,8 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
     reported = _reported(loaded, registry, run_folder, trainer)
     try:
         _train(trainer, run_folder)
+        if loaded.head.calibrates:
+            _calibrate(loaded, trainer)
         held_out: Any = loaded.examples["test"]  # torch takes a list of rows as a dataset; its types do not
         predicted = trainer.predict(held_out, metric_key_prefix="test")
         tested = predicted.metrics or {}
@@ -213,6 +215,13 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         history=history,
         warnings=[*loaded.warnings, *([warning] if warning else [])],
     )
+
+
+def _calibrate(loaded: LoadedRun, trainer: AdapterTrainer) -> None:
+    """Let the head fit to the validation part what it leaves open, with the checkpoint that was picked."""
+    validation: Any = loaded.examples["validation"]
+    answered = trainer.predict(validation, metric_key_prefix="calibration")
+    loaded.head.calibrate(np.asarray(answered.predictions), loaded.head.truth(arrays(answered.label_ids)))
 
 
 def _one_answer(loaded: LoadedRun, predicted: Any) -> str | None:

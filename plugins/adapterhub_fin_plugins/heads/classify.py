@@ -30,7 +30,7 @@ class Classify(SequenceHead):
         self.weights: Tensor | None = None  # of each label in the loss; of training alone
 
     def fit_labels(self, rows: Dataset) -> None:
-        counts = Counter(str(label) for label in rows["label"])
+        counts = Counter(_label(label) for label in rows["label"])
         if self.labels is None:
             self.labels = tuple(sorted(counts))
         elif unknown := sorted(set(counts) - set(self.labels)):
@@ -83,7 +83,7 @@ class Classify(SequenceHead):
         return renamed(super().outputs()) if self.options.pooling == "mean" else super().outputs()
 
     def target(self, row: Mapping[str, Any]) -> int:
-        label = str(row["label"])
+        label = _label(row["label"])
         if label not in self._names():
             raise BadCorpus(f"the label {label!r} is not among the head's: {', '.join(self._names())}")
         return self._names().index(label)
@@ -116,6 +116,12 @@ class Classify(SequenceHead):
             Prediction(label=names[row.index(max(row))], score=max(row), scores=dict(zip(names, row, strict=True)))
             for row in rows
         ]
+
+
+def _label(cell: Any) -> str:
+    if isinstance(cell, list):
+        raise BadCorpus(f"the label {cell} is a list: use the head multi-label, or give each row one label")
+    return str(cell)
 
 
 def _where(rows: Dataset, label: str, count: int) -> str:

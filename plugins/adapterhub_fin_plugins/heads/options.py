@@ -46,6 +46,35 @@ class ClassifyOptions(Options):
         return self
 
 
+Probability: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+
+
+class MultiLabelOptions(Options):
+    """Set which labels there are, and when one applies."""
+
+    labels: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Labels in the order of the outputs; by default those of the training rows, sorted.",
+    )
+    pooling: Pooling = POOLING
+    threshold: Literal["fit"] | Probability | Mapping[str, Probability] = Field(
+        0.5,
+        description="Probability from which a label applies: one for all, one by label, or fit: by label, what gives "
+        "the best F1 on the validation part after training.",
+    )
+    weights: Literal["balanced"] | Mapping[str, Annotated[float, Field(gt=0)]] | None = Field(
+        None,
+        description="Weight of each label's rows in its loss: balanced (rows without it / rows with it), or by label.",
+    )
+
+    @model_validator(mode="after")
+    def _are_distinct(self) -> MultiLabelOptions:
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels names one label twice: name each once")
+        return self
+
+
 class CausalLMOptions(Options):
     """Set how text becomes examples."""
 
