@@ -200,7 +200,13 @@ from adapterhub_fin.publishing import (
 from adapterhub_fin.publishing import (
     pull as pull,
 )
+from adapterhub_fin.recipe.merge_recipe import (
+    MergeRecipe as MergeRecipe,
+)
 from adapterhub_fin.recipe.recipe import Recipe as Recipe
+from adapterhub_fin.recipe.schema import (
+    schema as schema,
+)
 from adapterhub_fin.registries import (
     Registry as Registry,
 )

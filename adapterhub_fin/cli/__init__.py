@@ -42,6 +42,7 @@ SUMMARIES = {
     "check": "Check whether a serving engine can serve a version.",
     "path": "Verify a version's files and print its folder.",
     "serve": "Serve the registry as a Hub, for any Hub client.",
+    "schema": "Print the JSON Schema of a recipe, for editors that complete YAML.",
     "plugins": "List plugins, what they provide and which are broken.",
     "new-plugin": "Create a plugin package to start from.",
     "verify": "Verify stored versions: hash their files and compare with the manifests.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,8 @@ from adapterhub_fin.cli.options import (
     print_json,
     print_table,
 )
+
+OF_FLAGS = ("overrides", "check_overrides", "download")  # flags that are no argument of `merge` as they are
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.merging.merge import Merge
@@ -47,7 +50,7 @@ class Rank(click.ParamType["int | float"]):
 
 
 @click.command("merge")
-@click.argument("references", nargs=-1, required=True, type=REFERENCE, metavar="REFERENCE...")
+@click.argument("references", nargs=-1, required=True, type=REFERENCE, metavar="REFERENCE...|RECIPE")
 @click.option("--into", metavar="NAME", help="The name of the new version.")
 @click.option(
     "--weights",
@@ -64,7 +67,13 @@ class Rank(click.ParamType["int | float"]):
 @click.option(
     "--using", default="linear", show_default=True, metavar="MERGER", help="The merger; `ahf plugins` lists them."
 )
-@click.option("--set", "overrides", multiple=True, metavar="OPTION=VALUE", help="An option of the merger.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="OPTION=VALUE",
+    help="An option of the merger, or with a recipe any of its keys.",
+)
 @click.option(
     "--rank",
     type=Rank(),
@@ -97,81 +106,77 @@ class Rank(click.ParamType["int | float"]):
 @click.option("--dry-run", is_flag=True, help="Merge and print what would be stored, without storing it.")
 @base_options
 @json_option
-def command(
-    references: tuple[str, ...],
-    into: str | None,
-    weights: tuple[float, ...] | None,
-    weights_for: tuple[str, ...],
-    using: str,
-    overrides: tuple[str, ...],
-    rank: int | float | None,
-    space: str | None,
-    seed: int,
-    head_from: str | None,
-    check: str | None,
-    check_overrides: tuple[str, ...],
-    split: str,
-    description: str,
-    license: str | None,
-    tags: tuple[str, ...],
-    dry_run: bool,
-    base: str | None,
-    download: bool,
-    batch_size: int,
-    as_json: bool,
-) -> None:
+@click.pass_context
+def command(context: click.Context, /, references: tuple[str, ...], dry_run: bool, as_json: bool, **flags: Any) -> None:
     """Merge adapters of one base into a new version, without loading the base.
 
     The adapters may differ in rank, scaling and layers. Only --check loads the base: --base, --download and
-    --batch-size are for it.
+    --batch-size are for it. In place of the references and flags, one YAML file can hold them all: its keys are
+    references and the names of the flags, and --set changes any of them.
 
     \b
     Examples:
       ahf merge acme/tone@1 acme/tone --weights 0.7,0.3 --using svd --rank 2 --into acme/merged
       ahf merge acme/tone@1 acme/tone --using ties --set density=0.3 --into acme/merged --check headlines
       ahf merge acme/tone@1 --weights-for 'layer.0.*=0.5' --rank 0.99 --dry-run --json
+      ahf merge merge.yaml --set using.density=0.5 --dry-run
     """
-    if into is None and not dry_run:
-        raise click.UsageError("Give the name of the new version with --into, or --dry-run.")
-    if check_overrides and check is None:
+    recipe = _recipe_file(references)
+    arguments = _from_flags(references, flags) if recipe is None else _from_recipe(recipe, context, flags)
+    if arguments["into"] is None and not dry_run:
+        where = "--into" if recipe is None else "the key into, or --into"
+        raise click.UsageError(f"Give the name of the new version with {where}, or --dry-run.")
+    from adapterhub_fin import merge
+
+    result = merge(**arguments, download=flags["download"], dry_run=dry_run)
+    if as_json:
+        print_json(_document(result))
+        return
+    for warning in result.warnings:
+        click.echo(f"note: {warning}", err=True)
+    _print(result, arguments["using"])
+
+
+def _recipe_file(references: tuple[str, ...]) -> str | None:
+    """Return the one argument that is a YAML file; no reference ends so."""
+    files = [text for text in references if text.endswith((".yaml", ".yml"))]
+    if files and len(references) > 1:
+        raise click.UsageError(f"Give the recipe {files[0]} alone: it names the adapters under references.")
+    return files[0] if files else None
+
+
+def _from_flags(references: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `merge` that the flags give, the options of merger and corpus checked without torch."""
+    if flags["check_overrides"] and flags["check"] is None:
         raise click.UsageError("--check-set is for the corpus of --check.")
     from adapterhub_fin.plugin.descriptions import Merger
     from adapterhub_fin.plugin.manager import extensions
     from adapterhub_fin.recipe.choices import CorpusChoice
     from adapterhub_fin.recipe.overrides import override
 
-    corpus = None if check is None else CorpusChoice.read(check, check_overrides)
-    patterns = _patterns(weights_for)
-    options = override({}, overrides, extensions().get(Merger, using).load_options())
-    from adapterhub_fin import merge
+    check = None if flags["check"] is None else CorpusChoice.read(flags["check"], flags["check_overrides"])
+    model = extensions().get(Merger, flags["using"]).load_options()
+    return {
+        **{name: value for name, value in flags.items() if name not in OF_FLAGS},
+        "references": references,
+        "check": check,
+        "weights_for": _patterns(flags["weights_for"]),
+        "options": override({}, flags["overrides"], model),
+    }
 
-    result = merge(
-        references,
-        into=into,
-        weights=weights,
-        using=using,
-        options=options,
-        rank=rank,
-        space=space,
-        seed=seed,
-        weights_for=patterns,
-        head_from=head_from,
-        description=description,
-        license=license,
-        tags=tags,
-        check=corpus,
-        split=split,  # type: ignore[arg-type]
-        base=base,
-        download=download,
-        batch_size=batch_size,
-        dry_run=dry_run,
-    )
-    if as_json:
-        print_json(_document(result))
-        return
-    for warning in result.warnings:
-        click.echo(f"note: {warning}", err=True)
-    _print(result, using)
+
+def _from_recipe(recipe: str, context: click.Context, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `merge` that a recipe gives, with --set and --into over it."""
+    from click.core import ParameterSource
+
+    given = [name for name in flags if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    if beside := sorted(set(given) - {"into", "overrides", "download"}):
+        flag = next(each for each in context.command.params if each.name == beside[0]).opts[0]
+        raise click.UsageError(f"{flag} is a key of the recipe: write it there, or give --set KEY=VALUE.")
+    from adapterhub_fin.recipe.merge_recipe import MergeRecipe
+
+    into = [] if flags["into"] is None else [f"into={flags['into']}"]
+    return MergeRecipe.read(recipe, [*flags["overrides"], *into]).arguments()
 
 
 def _patterns(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:

@@ -19,7 +19,7 @@ from adapterhub_fin.recipe.splitter import Splitter
 if TYPE_CHECKING:
     from adapterhub_fin.plugin.descriptions import Description
 
-DEFAULTS: Final = {"method": "lora", "head": "classify"}
+DEFAULTS: Final = {"method": "lora", "head": "classify", "merger": "linear"}
 BASE_ID: Final = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)  # a short name, or a Hub id
 
 

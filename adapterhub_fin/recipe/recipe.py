@@ -209,7 +209,7 @@ class Recipe(BaseModel):
         if isinstance(source, Mapping):
             data, where = dict(source), "recipe"
         else:
-            data, where = _read_yaml(Path(source)), str(source)
+            data, where = read_yaml(Path(source), cls), str(source)
         return checked(cls, override(data, overrides, cls), where)
 
     def check(self) -> Recipe:
@@ -242,7 +242,11 @@ class Recipe(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Raises BadRecipe for a file that can't be read or holds something else, with the keys of `model`.
+    """
     import yaml
 
     try:
@@ -252,5 +256,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise BadRecipe(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
-        raise BadRecipe(f"{path} must hold a mapping with the keys {', '.join(Recipe.model_fields)}")
+        keys = ", ".join(field.alias or key for key, field in model.model_fields.items())
+        raise BadRecipe(f"{path} must hold a mapping with the keys {keys}")
     return data

@@ -356,6 +356,10 @@ def small_recipe(folder: Path, encoder: Path) -> Path:
         "name: acme/typed\ncorpus: {name: headlines, rows: 120}\ntraining: {epochs: 1, max_length: 32}\n"
         f"base: {{path: {encoder}}}\nmethod: {{name: lora, rank: 2}}\n"
     )
+    references = "[acme/tone@1, acme/tone]"
+    (folder / "merge.yaml").write_text(
+        f"references: {references}\nusing: {{name: ties, density: 0.3}}\ninto: acme/mixed\n"
+    )
     return path
 
 

@@ -122,7 +122,7 @@ class Columns(Cells):
     def _numbers_are_texts(cls, labels: Any) -> Any:
         return {str(key): value for key, value in labels.items()} if isinstance(labels, dict) else labels
 
-    @field_validator("columns", mode="before")
+    @field_validator("columns", mode="before", json_schema_input_type=Mapping[str, str] | tuple[str, ...])
     @classmethod
     def _are_no_options(cls, columns: Any) -> Any:
         names = dict(zip(columns, columns, strict=True)) if isinstance(columns, list | tuple) else columns
