@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from transformers import AutoModelForSequenceClassification
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.build_plugin import build_plugin
+from adapterhub_fin.engine.data.corpus import read_rows
 from adapterhub_fin.engine.data.duplicates import Copies
 from adapterhub_fin.engine.data.stratify import strata
 from adapterhub_fin.errors import BadCorpus, BadMerge, BadRecipe
 from adapterhub_fin.plugin.descriptions import Corpus, Head
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
+from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing import HeadContract, MetricContract
 from adapterhub_fin.testing.bench import TEXTS, Bench
 from adapterhub_fin_plugins import metrics
@@ -169,3 +172,22 @@ def test_classify_refuses_lists_of_labels(tmp_path: Path) -> None:
     wrong = Bench(tmp_path, "encoder", {"name": "lora"}, {"name": "classify"}, {"name": "tagged"})
     with pytest.raises(BadCorpus, match="is a list: use the head multi-label"):
         wrong.train("tags")
+
+
+@pytest.mark.parametrize("form", ["lists", "separated"])
+def test_a_table_holds_lists_or_separated_texts(form: str, tmp_path: Path) -> None:
+    cells = [["up", "tax"], [], ["tax"]]
+    path = tmp_path / ("tags.jsonl" if form == "lists" else "tags.csv")
+    if form == "lists":
+        lines = [json.dumps({"text": f"t{n}", "tags": cell}) for n, cell in enumerate(cells)]
+    else:
+        lines = ["text,tags", *(f"t{n},{' ; '.join(cell)}" for n, cell in enumerate(cells))]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    options = {"label": "tags", **({} if form == "lists" else {"label_separator": ";"})}
+    choice = CorpusChoice.model_validate({"name": "table", "path": str(path), **options})
+    assert list(read_rows(choice, "multi-label").table["label"]) == cells
+
+
+def test_a_separator_without_a_label_is_refused() -> None:
+    with pytest.raises(BadRecipe, match="label_separator stands between the labels of a column: name it as label"):
+        read_rows(CorpusChoice.model_validate({"name": "table", "path": "x.csv", "label_separator": ";"}), "classify")

@@ -82,9 +82,15 @@ class Source:
         """Return groups: text cells, and integers as text."""
         return self.read(column, _name)
 
-    def labels(self, column: str, renamed: Mapping[str, str]) -> list[str | None]:
-        """Return labels: text cells and integers as text, by their new names where `renamed` has any."""
-        return self.read(column, (lambda cell: _renamed(cell, renamed)) if renamed else _name)
+    def labels(self, column: str, renamed: Mapping[str, str], separator: str | None = None) -> list[Any]:
+        """Return labels: text cells and integers as text, by their new names where `renamed` has any.
+
+        Where a cell is a list, or with a separator, each is a list of labels.
+        """
+        convert: Callable[[Any], str] = (lambda cell: _renamed(cell, renamed)) if renamed else _name
+        if separator is None and not any(isinstance(record.cells.get(column), list) for record in self.records):
+            return self.read(column, convert)
+        return self.read(column, lambda cell: [convert(part) for part in _label_parts(cell, separator)])
 
     def parts(self, column: str) -> list[str | None]:
         """Return the part of each row: train, validation or test."""
@@ -193,6 +199,15 @@ def _renamed(cell: Any, renamed: Mapping[str, str]) -> str:
     if name not in renamed:
         raise ValueError(f"is {name!r}, which the option labels does not name: it has {', '.join(renamed)}")
     return renamed[name]
+
+
+def _label_parts(cell: Any, separator: str | None) -> list[Any]:
+    """Return the labels of a cell as they are written: those of a list, or of a text, none of an empty one."""
+    if isinstance(cell, list):
+        return cell
+    if separator is None or not isinstance(cell, str):
+        return [] if separator is not None and is_missing(cell) else [cell]
+    return [part.strip() for part in cell.split(separator) if part.strip()]
 
 
 def _part(cell: Any) -> str:

@@ -25,7 +25,7 @@ def corpus_rows(records: Sequence[Record], columns: Columns, faults: Faults) -> 
         table["text"] = source.texts(columns.text)
     table |= {name: source.texts_or_turns(column) for name, column in columns.columns.items()}
     if columns.label is not None:
-        table["label"] = source.labels(columns.label, columns.labels)
+        table["label"] = source.labels(columns.label, columns.labels, columns.label_separator)
     if columns.group is not None:
         table["group"] = source.names(columns.group)
     if (split := PART if source.has(PART) else columns.split) is not None:

@@ -90,6 +90,11 @@ class Columns(Cells):
     labels: dict[str, str] = Field(
         {}, description="Names of the classes by what the column holds: {0: bearish, 1: bullish}; others are faults."
     )
+    label_separator: str | None = Field(
+        None,
+        min_length=1,
+        description="Mark between the labels of a cell, such as ;: each label is then a list, empty in an empty cell.",
+    )
     target: str | None = Field(None, description="Column of the number to predict.")
     features: tuple[str, ...] = Field((), description="Columns of numbers to use as features, in this order.")
     weight: str | None = Field(None, description="Column of how much a training row counts: 0 or more; 1 is usual.")
@@ -139,6 +144,8 @@ class Columns(Cells):
     def _names_the_classes_of_a_column(self) -> Columns:
         if self.labels and self.label is None:
             raise ValueError("labels are names for the classes of a column: name it as label")
+        if self.label_separator is not None and self.label is None:
+            raise ValueError("label_separator stands between the labels of a column: name it as label")
         return self
 
     @model_validator(mode="after")
