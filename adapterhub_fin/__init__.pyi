@@ -173,6 +173,9 @@ from adapterhub_fin.plugin.heads import (
 from adapterhub_fin.plugin.heads import (
     Prediction as Prediction,
 )
+from adapterhub_fin.plugin.heads import (
+    Vector as Vector,
+)
 from adapterhub_fin.plugin.hooks import (
     hookimpl as hookimpl,
 )

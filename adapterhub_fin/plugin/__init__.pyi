@@ -69,6 +69,7 @@ from adapterhub_fin.plugin.descriptions import Method as Method
 from adapterhub_fin.plugin.descriptions import Metric as Metric
 from adapterhub_fin.plugin.descriptions import StoreKind as StoreKind
 from adapterhub_fin.plugin.examples import IGNORED as IGNORED
+from adapterhub_fin.plugin.examples import encode_columns as encode_columns
 from adapterhub_fin.plugin.examples import pad_labels as pad_labels
 from adapterhub_fin.plugin.examples import pad_texts as pad_texts
 from adapterhub_fin.plugin.faults import Faults as Faults
@@ -77,6 +78,9 @@ from adapterhub_fin.plugin.files import FilesByPart as FilesByPart
 from adapterhub_fin.plugin.files import files_by_part as files_by_part
 from adapterhub_fin.plugin.heads import (
     CausalHead as CausalHead,
+)
+from adapterhub_fin.plugin.heads import (
+    EmbeddingHead as EmbeddingHead,
 )
 from adapterhub_fin.plugin.heads import (
     Estimate as Estimate,
@@ -101,6 +105,9 @@ from adapterhub_fin.plugin.heads import (
 )
 from adapterhub_fin.plugin.heads import (
     SequenceHead as SequenceHead,
+)
+from adapterhub_fin.plugin.heads import (
+    Vector as Vector,
 )
 from adapterhub_fin.plugin.hooks import hookimpl as hookimpl
 from adapterhub_fin.plugin.interfaces import (

@@ -33,6 +33,24 @@ def encode_texts(
     ]
 
 
+def encode_columns(
+    rows: Dataset, columns: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[list[list[int]]]:
+    """Return the token ids of several columns of texts: a list for each row, with a list for each column.
+
+    Raises BadCorpus for a row whose text gives no token.
+    """
+    encoded = []
+    for column in columns:
+        ids = tokenizer(list(rows[column]), truncation=True, max_length=max_length)["input_ids"]
+        try:
+            check_tokens(ids, f"the {column} of row")
+        except BadText as error:
+            raise BadCorpus(str(error)) from error
+        encoded.append(ids)
+    return [list(texts) for texts in zip(*encoded, strict=True)]
+
+
 def check_tokens(encoded: Sequence[Sequence[int]], what: str) -> None:
     """Raise BadText where a tokenizer makes nothing of a text: the answer would be that of the padding beside it."""
     for index, ids in enumerate(encoded):

@@ -74,12 +74,29 @@ class Likelihood:
     tokens: int
 
 
+@dataclass(frozen=True)
+class Vector:
+    """Hold the embedding of one text; numpy makes an array of it, and a matrix of a list of them."""
+
+    values: tuple[float, ...]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the values as an array (hidden,), float32 unless `dtype` says otherwise."""
+        import numpy as np
+
+        return np.array(self.values, dtype=dtype or np.float32)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
 class HeadImplementation(Protocol):
     """Define one task, built from its options."""
 
     task: str | None  # PEFT's task type
     selects_on: str  # the validation metric that early stopping and the best checkpoint use
     labels: Sequence[str] | None = None  # in the order of the outputs; None where a task has no labels
+    min_batch: int = 1  # how many examples must pass through the model together in training
     calibrates: bool = False  # whether `calibrate` is called after training, with the validation part's answers
     num_references: int = 0  # how many `answers` of the model before training the loss compares an example with
 
@@ -163,12 +180,19 @@ class HeadImplementation(Protocol):
         count: Tensor = (labels != IGNORED).sum()
         return count
 
-    def answers(self, logits: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+    def raw_outputs(self, outputs: Any) -> Any:
+        """Return what `answers` needs of a model's outputs: a tensor, or a mapping of tensors by name."""
+        return outputs.logits
+
+    def answers(self, logits: Any, inputs: Mapping[str, Any]) -> Tensor:
         """Return what is kept of a batch's outputs, (rows, outputs): the logits, where they are that already.
+
+        `logits` are those of `raw_outputs`.
 
         `inputs` holds the batch; its `labels` in evaluation, its tokens elsewhere.
         """
-        return logits
+        kept: Tensor = logits
+        return kept
 
     # Metrics
 
@@ -263,6 +287,43 @@ class SequenceHead(MergeableHead, HeadImplementation):
         model: PreTrainedModel = build(type(config).from_dict({**config.to_dict(), **self.model_fields()}))
         self.finish_model(model, ())
         return model
+
+
+class EmbeddingHead(HeadImplementation):
+    """Use a base without a head, whose hidden states become vectors; PEFT's feature extraction.
+
+    A subclass writes `target`, `encode`, `collator`, `loss`, `weight`, `answers`, `decide` and `predictions`.
+    """
+
+    task = "FEATURE_EXTRACTION"
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def check(self, config: PretrainedConfig) -> None:
+        if config.is_encoder_decoder:
+            raise BadRecipe(
+                f"{type(self).__name__.lower()} reads the states of an encoder or of a decoder, and a "
+                f"{config.model_type} base has both: choose a base that is one of them"
+            )
+
+    def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
+        from transformers import AutoModel
+
+        model, info = AutoModel.from_pretrained(folder, output_loading_info=True, **loading)
+        return model, sorted(info["missing_keys"])
+
+    def skeleton(self, config: PretrainedConfig) -> PreTrainedModel:
+        from transformers import AutoModel
+
+        build: Any = AutoModel.from_config
+        model: PreTrainedModel = build(config)
+        return model
+
+    def raw_outputs(self, outputs: Any) -> Tensor:
+        """Return the last hidden states, (texts, tokens, hidden)."""
+        states: Tensor = outputs.last_hidden_state
+        return states
 
 
 class CausalHead(HeadImplementation):

@@ -143,6 +143,16 @@ def ahf_heads() -> Iterable[Head]:
             metrics="preference",
             generates=True,
         ),
+        Head(
+            name="contrastive",
+            summary="Vectors of texts, near for an anchor and its positive, far for other pairs.",
+            target=f"{HERE}.heads.contrastive:Contrastive",
+            options=f"{HERE}.heads.options:ContrastiveOptions",
+            inputs=("anchor",),
+            consumes=("positive",),
+            optional=("negative",),
+            metrics="ranking",
+        ),
     ]
 
 
@@ -381,6 +391,11 @@ METRICS = {
         "mse": "Mean squared error.",
         "mae": "Mean absolute error.",
         "spearman": "Rank correlation.",
+    },
+    "ranking": {
+        "mrr": "Mean of 1 / the rank of the right answer.",
+        "ndcg_at_10": "Normalized discounted cumulative gain of the first ten, with one right answer each.",
+        "accuracy_at_1": "Share of rows whose right answer is ranked first.",
     },
     "preference": {
         "preference_loss": "Mean sigmoid DPO loss of the pairs; 0.693 before training.",

@@ -137,3 +137,18 @@ def reward_accuracy(truth: Numbers, predicted: Numbers) -> float:
 def reward_margin(truth: Numbers, predicted: Numbers) -> float:
     """Return the mean margin, in nats times beta; the arrays are those of `preference_loss`."""
     return float(np.mean(predicted - truth))
+
+
+def mrr(truth: Numbers, predicted: Numbers) -> float:
+    """Return the mean reciprocal rank; `predicted` has the rank of each row's right answer, 1 for the best."""
+    return float(np.mean(1 / predicted))
+
+
+def ndcg_at_10(truth: Numbers, predicted: Numbers) -> float:
+    """Return the mean of 1 / log2(1 + rank) for ranks up to ten, 0 for others; `predicted` is as for `mrr`."""
+    return float(np.mean(np.where(predicted <= 10, 1 / np.log2(1 + predicted), 0)))
+
+
+def accuracy_at_1(truth: Numbers, predicted: Numbers) -> float:
+    """Return the share of rows whose rank is one; `predicted` is as for `mrr`."""
+    return float(np.mean(predicted == 1))

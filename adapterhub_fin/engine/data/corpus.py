@@ -133,22 +133,23 @@ def read_rows(choice: CorpusChoice, head: str) -> Rows:
     check_there(choice)
     rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
-    _check(rows.table, reader.inputs, reader.consumes, choice.called)
+    _check(rows.table, reader, choice.called)
     return rows
 
 
-def _check(table: Dataset, inputs: tuple[str, ...], consumed: tuple[str, ...], corpus: str) -> None:
+def _check(table: Dataset, head: Head, corpus: str) -> None:
     columns = table.column_names
-    read = [column for column in inputs if column in columns]
+    read = [column for column in head.inputs if column in columns]
     if not read:
-        needed = " or ".join(map(repr, inputs))
+        needed = " or ".join(map(repr, head.inputs))
         raise BadCorpus(f"corpus {corpus} has no column {needed}, which the head reads; it has {', '.join(columns)}")
-    if missing := sorted(set(consumed) - set(columns)):
+    if missing := sorted(set(head.consumes) - set(columns)):
         raise BadCorpus(
             f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}"
         )
     faults = Faults()
-    for column in (*read, *consumed, *(name for name in INSTANTS if name in columns)):
+    further = (name for name in (*head.optional, *INSTANTS) if name in columns)
+    for column in (*read, *head.consumes, *further):
         for row, value in enumerate(table[column]):
             if wrong := _problem(column, value):
                 faults.add((row,), f"{_row_label(table, row)}: {column} {wrong}; drop the row or mend it")

@@ -275,7 +275,7 @@ def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: i
             rows = list(examples[start : start + batch_size])
             batch = on_device(collate(rows), device)
             truth = batch.pop("labels")
-            output = head.answers(adapter.model(**batch).logits, {"labels": truth})
+            output = head.answers(head.raw_outputs(adapter.model(**batch)), {"labels": truth})
             truths.append(mapped(lambda value: value.cpu().numpy(), truth))
             outputs.append(output.float().cpu().numpy())
             advance(len(rows))

@@ -80,7 +80,7 @@ class Adapter:
             raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
 
         def outputs(batch: dict[str, Tensor]) -> Tensor:
-            return head.answers(self.model(**batch).logits, batch)
+            return head.answers(head.raw_outputs(self.model(**batch)), batch)
 
         return self._batched(texts, batch_size, outputs, progress)
 

@@ -118,6 +118,8 @@ def with_head(base: nn.Module, resolved: ResolvedVersion) -> nn.Module:
         return base
     with on_meta():
         shell = resolved.head.skeleton(inner.config)  # type: ignore[arg-type]
+    if backbone(shell) is shell:  # the head needs no more than the backbone
+        return base
     setattr(shell, shell.base_model_prefix, inner)
     tie(shell)
     drawn = materialise(shell, next(inner.parameters()))

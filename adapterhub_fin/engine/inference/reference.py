@@ -61,7 +61,7 @@ def with_references(
                 rows = order[start : start + batch_size]
                 batch = on_device(collate(blank_references(head, [examples[row] for row in rows])), device)
                 inputs = {"labels": batch.pop("labels")}
-                answers = head.answers(model(**batch).logits, inputs).float().cpu()
+                answers = head.answers(head.raw_outputs(model(**batch)), inputs).float().cpu()
                 for row, answer in zip(rows, answers, strict=True):
                     if not torch.isfinite(answer).all():
                         raise BadCorpus(f"the model before training answers example {row} with NaN or infinity")

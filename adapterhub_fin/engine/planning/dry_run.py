@@ -170,7 +170,7 @@ class _FakeRun:
         with self.fake, self.tracker, torch.no_grad():
             outputs = self._forward(batch)
             self.prepared.head.loss(outputs, labels)
-            self.prepared.head.answers(outputs.logits, {**batch, "labels": labels})
+            self.prepared.head.answers(self.prepared.head.raw_outputs(outputs), {**batch, "labels": labels})
         return self._phase(rows, since, self.tracker.work[before:])
 
     def _batch(self, rows: Rows) -> dict[str, Any]:

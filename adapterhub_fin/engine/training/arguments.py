@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
     from adapterhub_fin.plugin.descriptions import Metric
+    from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.plugin.interfaces import MethodImplementation
     from adapterhub_fin.recipe.recipe import Training
 else:
@@ -56,6 +57,15 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
         )
     if training.neftune is not None and method.num_virtual_tokens:
         raise BadRecipe(f"training.neftune adds noise to embeddings, where the method {name} puts its prompt: drop one")
+
+
+def check_batch(training: Training, head: HeadImplementation, name: str) -> None:
+    """Raise BadRecipe where fewer examples pass through the model together than the head's loss needs."""
+    if (part := training.batch_size // (training.accumulate * world_size())) < head.min_batch:
+        raise BadRecipe(
+            f"training.batch_size gives parts of {part}, and {name} compares the {head.min_batch} or more rows of a "
+            "part: raise it, or lower training.accumulate"
+        )
 
 
 def _trackers() -> list[str]:

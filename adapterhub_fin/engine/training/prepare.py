@@ -21,7 +21,7 @@ from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.splits import SPLITS
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
-from adapterhub_fin.engine.training.arguments import check_training, total_steps
+from adapterhub_fin.engine.training.arguments import check_batch, check_training, total_steps
 from adapterhub_fin.engine.training.distributed import own_device, world_size
 from adapterhub_fin.engine.training.over_length import drop_long_rows
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
@@ -96,6 +96,7 @@ def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None)
     method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
     head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
     check_training(recipe.training, method, recipe.method.name)
+    check_batch(recipe.training, head, recipe.head.name)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
     source = bases.find_base(recipe.base, download=download)
     if rows is None:

@@ -76,6 +76,16 @@ class AdapterTrainer(Trainer):
         share: Tensor = self.head.weight(labels) / num_items_in_batch
         return value * share
 
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss, a scalar, and with `return_outputs` what the head keeps of the model's outputs."""
+        result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not return_outputs:
+            return result
+        loss, outputs = result
+        return loss, {"logits": self.head.raw_outputs(outputs)}
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """Return the total weight of the answers of one optimizer step, over its parts and processes."""
         total = torch.stack([self.head.weight(batch["labels"]) for batch in batch_samples]).sum().to(device)

@@ -115,3 +115,11 @@ class PreferenceOptions(Options):
     beta: float = Field(
         0.1, gt=0, description="DPO's beta (arXiv 2305.18290): a larger one keeps the model closer to its reference."
     )
+
+
+class ContrastiveOptions(Options):
+    """Set how sharply similarities are told apart."""
+
+    scale: float = Field(
+        20.0, gt=0, description="Factor of the cosine similarities in the softmax: 1 over the temperature."
+    )
