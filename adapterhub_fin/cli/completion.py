@@ -1,4 +1,4 @@
-"""Complete words with an `@` in bash, which takes `@` for the end of a word."""
+"""Complete words with an `@` or a `=`, after which bash begins another word, and zsh would add a space."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import os
 import shlex
 from typing import Any
 
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
+from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class, split_arg_string
 
 PLAIN = 'COMP_WORDS="${COMP_WORDS[*]}"'
 LINE = 'COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_WORDBREAKS="$COMP_WORDBREAKS"'
+
+RETURN = "    return 0\n"
+NO_SPACE = "    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n"
+ADD = "compadd -U -V unsorted -a completions"
+ADD_KEYS = """local -a keys values
+        keys=(${(M)completions:#*=})
+        values=(${completions:#*=})
+        (( $#keys )) && compadd -U -V unsorted -S '' -a keys
+        (( $#values )) && compadd -U -V unsorted -a values"""
 
 
 class WholeWords(BashComplete):
@@ -18,7 +27,7 @@ class WholeWords(BashComplete):
     To bash, `acme/tone@ch` is two words and it replaces the last of them, so that only `@champion` is returned to it.
     """
 
-    source_template = BashComplete.source_template.replace(PLAIN, f"{LINE} {PLAIN}")
+    source_template = BashComplete.source_template.replace(PLAIN, f"{LINE} {PLAIN}").replace(RETURN, NO_SPACE + RETURN)
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ["COMP_LINE"]
@@ -48,6 +57,13 @@ def _is_in_quotes(line: str) -> bool:
     return False
 
 
+class KeysWithoutSpace(ZshComplete):
+    """Leave the cursor right after a key's `=`, where its value goes."""
+
+    source_template = ZshComplete.source_template.replace(ADD, ADD_KEYS)
+
+
 def register() -> None:
-    """Use WholeWords for completion in bash."""
+    """Use these for completion in bash and zsh; fish needs nothing of its own."""
     add_completion_class(WholeWords)
+    add_completion_class(KeysWithoutSpace)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adapterhub_fin.cli.completing import PluginType, SettingType, corpus_keys
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -26,9 +27,16 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("reference", type=REFERENCE)
-@click.argument("corpus", required=False)
+@click.argument("corpus", required=False, type=PluginType("corpus"))
 @click.option("--from-recipe", is_flag=True, help="Use the corpus of the version's own recipe.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the corpus: --set rows=200.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    type=SettingType(corpus_keys),
+    metavar="KEY=VALUE",
+    help="An option of the corpus: --set rows=200.",
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),

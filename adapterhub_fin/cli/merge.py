@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterhub_fin.cli.completing import PluginType, ReferenceOrFileType, SettingType, corpus_keys, merge_keys
 from adapterhub_fin.cli.options import (
     REFERENCE,
     base_options,
@@ -50,7 +51,7 @@ class Rank(click.ParamType["int | float"]):
 
 
 @click.command("merge")
-@click.argument("references", nargs=-1, required=True, type=REFERENCE, metavar="REFERENCE...|RECIPE")
+@click.argument("references", nargs=-1, required=True, type=ReferenceOrFileType(), metavar="REFERENCE...|RECIPE")
 @click.option("--into", metavar="NAME", help="The name of the new version.")
 @click.option(
     "--weights",
@@ -65,12 +66,18 @@ class Rank(click.ParamType["int | float"]):
     help="Weights for matching modules: --weights-for 'layer.0.*=1,0'.",
 )
 @click.option(
-    "--using", default="linear", show_default=True, metavar="MERGER", help="The merger; `ahf plugins` lists them."
+    "--using",
+    default="linear",
+    show_default=True,
+    type=PluginType("merger"),
+    metavar="MERGER",
+    help="The merger; `ahf plugins` lists them.",
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
+    type=SettingType(merge_keys),
     metavar="OPTION=VALUE",
     help="An option of the merger, or with a recipe any of its keys.",
 )
@@ -90,9 +97,20 @@ class Rank(click.ParamType["int | float"]):
     "--head-from", type=REFERENCE, metavar="REFERENCE", help="Take this version's head instead of the average."
 )
 @click.option(
-    "--check", "check", metavar="CORPUS", help="Evaluate the merge and its parents on a corpus, and record the metrics."
+    "--check",
+    "check",
+    metavar="CORPUS",
+    type=PluginType("corpus"),
+    help="Evaluate the merge and its parents on a corpus, and record the metrics.",
 )
-@click.option("--check-set", "check_overrides", multiple=True, metavar="KEY=VALUE", help="An option of that corpus.")
+@click.option(
+    "--check-set",
+    "check_overrides",
+    multiple=True,
+    type=SettingType(corpus_keys),
+    metavar="KEY=VALUE",
+    help="An option of that corpus.",
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),

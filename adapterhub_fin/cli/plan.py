@@ -6,13 +6,19 @@ from typing import Any
 
 import click
 
+from adapterhub_fin.cli.completing import SettingType, recipe_keys
 from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
 
 
 @click.command("plan")
 @click.argument("recipe", required=False, type=click.Path(exists=True, dir_okay=False))
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe: --set method.rank=8."
+    "--set",
+    "overrides",
+    multiple=True,
+    type=SettingType(recipe_keys),
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe: --set method.rank=8.",
 )
 @click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")
 @click.option(

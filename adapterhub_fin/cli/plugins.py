@@ -6,11 +6,18 @@ from typing import Any
 
 import click
 
+from adapterhub_fin.cli.completing import PluginType
 from adapterhub_fin.cli.options import json_option, print_json, print_table
 
 
 @click.command("plugins")
-@click.option("--options", "of", metavar="KIND:NAME", help="Show the options of one plugin, such as method:lora.")
+@click.option(
+    "--options",
+    "of",
+    metavar="KIND:NAME",
+    type=PluginType("method", "head", "corpus", "merger", qualified=True),
+    help="Show the options of one plugin, such as method:lora.",
+)
 @json_option
 def command(of: str | None, as_json: bool) -> None:
     """List plugins, what they provide and which are broken.

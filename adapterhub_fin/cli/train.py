@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from adapterhub_fin.cli.completing import SettingType, recipe_keys
 from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
 
 LEFT_OUT = (
@@ -21,7 +22,12 @@ LABELS_SHOWN = 20  # --json has all of them
 @click.command("train")
 @click.argument("recipe", required=False, type=click.Path(exists=True, dir_okay=False))
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe: --set method.rank=8."
+    "--set",
+    "overrides",
+    multiple=True,
+    type=SettingType(recipe_keys),
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe: --set method.rank=8.",
 )
 @click.option("--name", help="The name of the new version, as NAMESPACE/NAME.")
 @click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")
