@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from adapterhub_fin.plugin import Faults, FilesByPart, files_by_part, memory_rows
-from adapterhub_fin_plugins.corpora.records import PART, CsvForm, Record, read_records
+from adapterhub_fin.plugin import CsvForm, Faults, FilesByPart, files_by_part, memory_rows
+from adapterhub_fin_plugins.corpora.records import PART, Record, read_records
 
 
 def all_records(

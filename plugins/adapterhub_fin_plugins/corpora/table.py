@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from adapterhub_fin.plugin import CorpusImplementation, Rows, collected
+from adapterhub_fin.plugin import CorpusImplementation, CsvForm, Rows, collected
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import TableOptions
-from adapterhub_fin_plugins.corpora.records import CsvForm
 from adapterhub_fin_plugins.corpora.sources import all_records
 
 
