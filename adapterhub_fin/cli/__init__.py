@@ -20,7 +20,7 @@ GROUP = "adapterhub_fin.verbs"
 SUMMARIES = {
     "train": "Train an adapter from a recipe and add it to the registry.",
     "plan": "Estimate a run's parameters, memory and time without loading any weights.",
-    "predict": "Predict labels, scores or numbers for texts with an adapter.",
+    "predict": "Predict labels, scores or numbers for texts, or for the rows of a table, with an adapter.",
     "generate": "Generate text from prompts.",
     "embed": "Embed texts as vectors with an adapter.",
     "evaluate": "Evaluate a version on a corpus and record its metrics.",

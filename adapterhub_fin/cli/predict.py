@@ -27,6 +27,23 @@ from adapterhub_fin.cli.options import (
 @click.command("predict")
 @click.argument("reference", type=REFERENCE)
 @texts_argument
+@click.option(
+    "--table",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A .csv, .tsv, .jsonl or .parquet file of rows.",
+)
+@click.option(
+    "--text",
+    "text_columns",
+    multiple=True,
+    metavar="COLUMN",
+    help="The column of the text; several are joined.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the rows go with their answers, in the form that the suffix says.",
+)
 @base_options
 @as_of_options
 @lock_option
@@ -35,6 +52,9 @@ def command(
     reference: str,
     texts: tuple[str, ...],
     file: Path | None,
+    table: Path | None,
+    text_columns: tuple[str, ...],
+    out: Path | None,
     base: str | None,
     download: bool,
     batch_size: int,
@@ -43,19 +63,34 @@ def command(
     lock: str | None,
     as_json: bool,
 ) -> None:
-    """Predict labels, scores or numbers for texts with an adapter.
+    """Predict labels, scores or numbers for texts, or for the rows of a table, with an adapter.
 
-    The head defines the output: a label and its score, a number, or a language model's likelihood of the text.
+    The head defines the output: a label and its score, a number, or a language model's likelihood of the text. A table
+    is read and written a part at a time; OUT appears when all its rows are answered.
 
     \b
     Examples:
       ahf predict acme/tone "Margins widened in the third quarter."
       ahf predict acme/tone@1 --as-of now --json "Orders fell short of plan."
+      ahf predict acme/tone --table news.csv --text headline --out answered.parquet
     """
-    inputs = read_texts(texts, file)
+    if (table is None) != (out is None) or (text_columns and table is None) or (table is not None and (texts or file)):
+        raise click.UsageError("Give texts, or --table FILE with --out FILE, and --text COLUMN if it is not found.")
+    inputs = [] if table is not None else read_texts(texts, file)
     adapter = load_to_answer(
         "predict", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
     )
+    if table is not None and out is not None:
+        from adapterhub_fin.engine.inference.predict_table import predict_table
+
+        count = predict_table(adapter, table, out, text=text_columns or None, batch_size=batch_size, progress=True)
+        used = {"reference": adapter.reference, "digest": adapter.version.digest, **dated_by(as_of, include_base)}
+        if as_json:
+            print_json({**used, "rows": count, "out": str(out)})
+            return
+        say_answering(adapter.reference, as_of, include_base)
+        click.echo(f"{count:,} rows in {out}", err=True)
+        return
     answers = [asdict(answer) for answer in adapter.predict(inputs, batch_size, progress=True)]
     if as_json:
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **dated_by(as_of, include_base)}

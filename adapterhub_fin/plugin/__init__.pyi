@@ -61,6 +61,10 @@ from adapterhub_fin.plugin.adapter_files import WEIGHTS as WEIGHTS
 from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN as CALENDAR_PATTERN
 from adapterhub_fin.plugin.calendars import SPAN_PATTERN as SPAN_PATTERN
 from adapterhub_fin.plugin.calendars import Offset as Offset
+from adapterhub_fin.plugin.conversations import Messages as Messages
+from adapterhub_fin.plugin.conversations import answer_spans as answer_spans
+from adapterhub_fin.plugin.conversations import closing as closing
+from adapterhub_fin.plugin.conversations import render as render
 from adapterhub_fin.plugin.descriptions import Base as Base
 from adapterhub_fin.plugin.descriptions import Corpus as Corpus
 from adapterhub_fin.plugin.descriptions import Head as Head
@@ -70,6 +74,7 @@ from adapterhub_fin.plugin.descriptions import Metric as Metric
 from adapterhub_fin.plugin.descriptions import StoreKind as StoreKind
 from adapterhub_fin.plugin.examples import IGNORED as IGNORED
 from adapterhub_fin.plugin.examples import encode_columns as encode_columns
+from adapterhub_fin.plugin.examples import encode_inputs as encode_inputs
 from adapterhub_fin.plugin.examples import pad_labels as pad_labels
 from adapterhub_fin.plugin.examples import pad_texts as pad_texts
 from adapterhub_fin.plugin.faults import Faults as Faults
@@ -96,9 +101,6 @@ from adapterhub_fin.plugin.heads import (
 )
 from adapterhub_fin.plugin.heads import (
     MergeableHead as MergeableHead,
-)
-from adapterhub_fin.plugin.heads import (
-    Messages as Messages,
 )
 from adapterhub_fin.plugin.heads import (
     Prediction as Prediction,

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadCorpus, BadText
+from adapterhub_fin.plugin.conversations import render
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+_READ = ("input_ids", "attention_mask")
 IGNORED = -100  # a label that no loss and no metric counts
 
 
@@ -20,17 +22,39 @@ def encode_texts(
 ) -> list[dict[str, Any]]:
     """Return token ids and the target, one example a row; padding waits for the batch.
 
-    Raises BadCorpus for a row whose text gives no token.
+    Raises BadCorpus for a row whose text or conversation gives no token.
     """
-    texts = tokenizer(list(rows["text"]), truncation=True, max_length=max_length)
+    column = "messages" if "messages" in rows.column_names else "text"
     try:
-        check_tokens(texts["input_ids"], "row")
+        inputs = encode_inputs([{column: cell} for cell in rows[column]], tokenizer, max_length)
     except BadText as error:
         raise BadCorpus(str(error)) from error
-    columns = {name: texts[name] for name in ("input_ids", "attention_mask")}
-    return [
-        {**{name: column[i] for name, column in columns.items()}, "labels": target(row)} for i, row in enumerate(rows)
-    ]
+    return [{**example, "labels": target(row)} for example, row in zip(inputs, rows, strict=True)]
+
+
+def encode_inputs(
+    rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[dict[str, Any]]:
+    """Return the `input_ids` and the `attention_mask` of rows with a `text`, or with a conversation as `messages`.
+
+    A conversation is written by the tokenizer's chat template, which has its own special tokens. Raises BadText for a
+    row that gives no token, and BadCorpus for a conversation that the template does not take.
+    """
+    encoded: list[dict[str, Any]] = [{}] * len(rows)
+    talks = {index for index, row in enumerate(rows) if "messages" in row}
+    texts = [index for index in range(len(rows)) if index not in talks]
+    for indices, special in ((texts, True), (sorted(talks), tokenizer.chat_template is None)):
+        if not indices:
+            continue
+        written = [
+            render(rows[index]["messages"], tokenizer, ask=False) if index in talks else rows[index]["text"]
+            for index in indices
+        ]
+        batch = tokenizer(written, truncation=True, max_length=max_length, add_special_tokens=special)
+        for position, index in enumerate(indices):
+            encoded[index] = {name: values[position] for name, values in batch.items() if name in _READ}
+    check_tokens([example["input_ids"] for example in encoded], "row")
+    return encoded
 
 
 def encode_columns(

@@ -30,15 +30,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.adapter_files import ROWS
-from adapterhub_fin.plugin.examples import IGNORED, encode_texts
+from adapterhub_fin.plugin.conversations import Messages
+from adapterhub_fin.plugin.examples import IGNORED, encode_inputs, encode_texts
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-Messages = Sequence[Mapping[str, str]]  # one conversation: mappings with `role` and `content`
 
 
 @dataclass(frozen=True)
@@ -163,6 +162,17 @@ class HeadImplementation(Protocol):
         each. Raises BadCorpus naming a row that can't be encoded.
         """
         return encode_texts(rows, tokenizer, max_length, self.target)
+
+    def encode_inputs(
+        self, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Sequence[dict[str, Any]]:
+        """Return what the model reads of rows that have no answer: by default the tokens of `text` or `messages`.
+
+        One example a row: `input_ids`, and further fields of one length for all, such as numbers that the model reads.
+        With `labels`, which say what `answers` counts, the collator makes the batch. Raises BadText or BadCorpus for a
+        row that can't be read.
+        """
+        return encode_inputs(rows, tokenizer, max_length)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """Return a function that makes a batch of examples, padded to the longest.

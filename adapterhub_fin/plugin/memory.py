@@ -32,7 +32,7 @@ class MemoryRows(str):
     @classmethod
     def of(cls, data: Any) -> Self:
         """Return the rows of a table or a list of dicts. Raises BadRecipe for anything else, and for no rows."""
-        listed = _listed(data)
+        listed = listed_rows(data)
         if not listed:
             raise BadRecipe("the corpus from memory has no rows: give a table that has some")
         lines = []
@@ -65,7 +65,7 @@ _held: WeakValueDictionary[str, MemoryRows] = WeakValueDictionary()
 
 def is_table(value: object) -> bool:
     """Return whether a value holds rows: a table, a data set, or a list of dicts."""
-    return _kind(value) is not None or (isinstance(value, list | tuple) and not isinstance(value, str))
+    return table_library(value) is not None or (isinstance(value, list | tuple) and not isinstance(value, str))
 
 
 def memory_rows(digest: str) -> MemoryRows:
@@ -109,8 +109,9 @@ def _file(digest: str) -> str:
     return f"rows-{digest.removeprefix(PREFIX)}.jsonl"
 
 
-def _listed(data: Any) -> list[Any]:
-    kind = _kind(data)
+def listed_rows(data: Any) -> list[Any]:
+    """Return the rows of a table, a data set or a list. Raises BadRecipe for anything else."""
+    kind = table_library(data)
     if kind == "pandas":
         if not data.columns.is_unique:
             twice = sorted({str(name) for name in data.columns[data.columns.duplicated()]})
@@ -141,8 +142,8 @@ def _with_class_names(data: Any) -> list[Any]:
     return rows
 
 
-def _kind(value: Any) -> str | None:
-    """Return the library of a table, by its type's name: none of them is imported for it."""
+def table_library(value: Any) -> str | None:
+    """Return the library that a table is of, by its type's name: none of them is imported for it; None for the rest."""
     homes = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(value).__mro__}
     kinds = {"pandas": "DataFrame", "polars": "DataFrame", "pyarrow": "Table", "datasets": "Dataset"}
     return next((library for library, name in kinds.items() if (library, name) in homes), None)

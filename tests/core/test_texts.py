@@ -81,7 +81,7 @@ def test_every_call_names_the_text_that_is_none(trained: Run, writes: Any, wrong
         (lambda: b"Profit rose.", "list of texts"),
         (lambda: {"Profit rose.": 1}, "a mapping"),
         (lambda: {"Profit rose.", "Orders fell."}, "a set"),
-        (lambda: pd.DataFrame({"text": GOOD}), "a table"),
+        (lambda: pd.DataFrame({"body": GOOD}), "row 0 has no text or messages"),
         (lambda: None, "not NoneType"),
         (lambda: 5, "not int"),
         (lambda: np.array("Profit rose."), "not ndarray"),
@@ -157,7 +157,7 @@ def test_a_text_without_a_token_is_not_answered_from_padding(writes: Any) -> Non
 
     from dataclasses import replace
 
-    with pytest.raises(ahf.BadText, match="text 1 gives no token"):
+    with pytest.raises(ahf.BadText, match="row 1 gives no token"):
         replace(writes, tokenizer=Blind()).logits(["Profit rose.", "株"])
 
 

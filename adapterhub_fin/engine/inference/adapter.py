@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import computing, tokenizing
 from adapterhub_fin.engine.base.padding import aligned_padding
 from adapterhub_fin.engine.base.progress import progress as bar
+from adapterhub_fin.engine.data.batches import on_device
 from adapterhub_fin.engine.inference.embedding import Embedding
-from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.examples import check_tokens
+from adapterhub_fin.engine.inference.rows import Row, input_rows
+from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
+from adapterhub_fin.plugin.examples import encode_inputs
 from adapterhub_fin.plugin.options import checked
-from adapterhub_fin.plugin.texts import check_prompt, check_prompts, check_texts
+from adapterhub_fin.plugin.texts import check_prompt, check_prompts
 from adapterhub_fin.recipe.decoding import Decoding
 
 if TYPE_CHECKING:
@@ -70,40 +73,38 @@ class Adapter:
     def __repr__(self) -> str:
         return f"Adapter({self.reference}, {self.manifest.method.name} on {self.manifest.base.repository})"
 
-    def logits(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Tensor:
-        """Return raw outputs of the head, (texts, outputs), float32 on the CPU, in the order given.
+    def logits(self, rows: Any, batch_size: int = 32, *, progress: bool = False) -> Tensor:
+        """Return raw outputs of the head, (rows, outputs), float32 on the CPU, in the order given.
 
-        Raises BadText for a text that can't be read, and BadRecipe where the version has no head.
+        `rows` are texts, or rows as `predict` takes them. Raises BadText for a row that can't be read, and BadRecipe
+        where the version has no head.
         """
-        texts, head = check_texts(texts, "logits"), self.head
-        if head is None:
-            raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
+        return self._outputs(input_rows(rows, "logits", self.manifest), batch_size, progress)
 
-        def outputs(batch: dict[str, Tensor]) -> Tensor:
-            return head.answers(head.raw_outputs(self.model(**batch)), batch)
+    def predict(self, rows: Any, batch_size: int = 32, *, progress: bool = False) -> Sequence[Any]:
+        """Return one typed answer for each row, in the order given; `progress` draws a bar on a terminal.
 
-        return self._batched(texts, batch_size, outputs, progress)
+        `rows` are texts, mappings, or a table of pandas, polars, pyarrow or datasets: with the columns that the version
+        was trained on, with `text`, or with conversations as `messages`. Raises BadText for a row that can't be read,
+        and BadRecipe where the version has no head.
 
-    def predict(self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False) -> Sequence[Any]:
-        """Return one typed answer for each text, in the order given; `progress` draws a bar on a terminal.
-
-        Raises BadText for a text that can't be read, and BadRecipe where the version has no head.
+        Example:
+            >>> adapter.predict(["Margins widened."])[0].label
+            'positive'
         """
-        texts = check_texts(texts, "predict")
-        if not texts:
+        if not (read := input_rows(rows, "predict", self.manifest)):
             return []
-        if self.head is None:
-            raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
-        return self.head.predictions(self.logits(texts, batch_size, progress=progress))
+        outputs = self._outputs(read, batch_size, progress)
+        assert self.head is not None, "_outputs refuses a version without a head"
+        return self.head.predictions(outputs)
 
-    def embed(
-        self, texts: Sequence[str], batch_size: int = 32, *, progress: bool = False, **options: Any
-    ) -> np.ndarray:
-        """Return a vector for each text: (texts, hidden), float32; by default the mean of the last hidden states.
+    def embed(self, rows: Any, batch_size: int = 32, *, progress: bool = False, **options: Any) -> np.ndarray:
+        """Return a vector for each row: (rows, hidden), float32; by default the mean of the last hidden states.
 
-        Options are pooling (mean, first, last, max), layer (-1 is the last) and normalize.
+        `rows` are texts, or rows as `predict` takes them. Options are pooling (mean, first, last, max), layer (-1 is
+        the last) and normalize.
         """
-        texts = check_texts(texts, "embed")
+        read = input_rows(rows, "embed", self.manifest)
         embedding = checked(Embedding, options, "embed")
 
         def vectors(batch: dict[str, Tensor]) -> Tensor:
@@ -111,7 +112,8 @@ class Adapter:
                 self.method.hidden_states(self.model, self.adapter_name, batch), batch["attention_mask"]
             )
 
-        return self._batched(texts, batch_size, vectors, progress).numpy()
+        encoded = self._encoded(read, partial(encode_inputs, tokenizer=self.tokenizer, max_length=self.max_length))
+        return self._batched(encoded, batch_size, vectors, progress).numpy()
 
     def generate(
         self, prompts: Sequence[Prompt], batch_size: int = 8, *, progress: bool = False, **options: Any
@@ -128,31 +130,62 @@ class Adapter:
 
         return stream(self, check_prompt(prompt, "stream: the prompt"), checked(Decoding, options, "generate"))
 
+    def _outputs(self, rows: Sequence[Row], batch_size: int, progress: bool) -> Tensor:
+        """Return the head's outputs (rows, outputs). Raises BadRecipe where the version has no head."""
+        head = self.head
+        if head is None:
+            raise BadRecipe(f"{self.reference} has no head to predict with; use embed")
+
+        def outputs(batch: dict[str, Tensor]) -> Tensor:
+            read = {name: value for name, value in batch.items() if name != "labels"}
+            return head.answers(head.raw_outputs(self.model(**read)), batch)
+
+        encode = partial(head.encode_inputs, tokenizer=self.tokenizer, max_length=self.max_length)
+        return self._batched(self._encoded(rows, encode), batch_size, outputs, progress)
+
+    def _encoded(self, rows: Sequence[Row], encode: Callable[[Sequence[Row]], Sequence[dict[str, Any]]]) -> Any:
+        try:
+            with tokenizing():
+                return encode(rows)
+        except BadCorpus as error:  # said of rows to answer, and not of a corpus
+            raise BadText(str(error)) from error
+
     def _batched(
-        self, texts: Sequence[str], batch_size: int, answer: Callable[[dict[str, Tensor]], Tensor], progress: bool
+        self,
+        examples: Sequence[dict[str, Any]],
+        batch_size: int,
+        answer: Callable[[dict[str, Tensor]], Tensor],
+        progress: bool,
     ) -> Tensor:
         """Answer in batches of like length, which spares padding, and put the answers back in order."""
-        if not len(texts):
+        if not len(examples):
             return torch.empty(0, 0)
-        with tokenizing():
-            encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
-        check_tokens(encoded, "text")
-        order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
+        order = sorted(range(len(examples)), key=lambda i: (len(examples[i]["input_ids"]), i))
         device = next(self.model.parameters()).device
-        answers: list[Tensor] = [torch.empty(0)] * len(texts)
+        answers: list[Tensor] = [torch.empty(0)] * len(examples)
         shown = progress and len(order) > batch_size
         with self.answering(), bar("answering", len(order), shown=shown) as advance:
             for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                batch = self.tokenizer.pad({"input_ids": [encoded[i] for i in rows]}, return_tensors="pt").to(device)
-                for row, value in zip(rows, answer(dict(batch)).float().cpu(), strict=True):
-                    answers[row] = value
-                advance(len(rows))
+                indices = order[start : start + batch_size]
+                batch = on_device(self._batch([examples[index] for index in indices]), device)
+                for index, value in zip(indices, answer(batch).float().cpu(), strict=True):
+                    answers[index] = value
+                advance(len(indices))
         from adapterhub_fin.engine.inference.finite import check_finite
 
         stacked = torch.stack(answers)
         check_finite(stacked, self.reference, "text")
         return stacked
+
+    def _batch(self, examples: list[dict[str, Any]]) -> Mapping[str, Any]:
+        """Return the examples as one batch, padded to the longest."""
+        if self.head is not None and "labels" in examples[0]:
+            return self.head.collator(self.tokenizer)(examples)
+        names = [name for name in examples[0] if name != "attention_mask"]  # padding makes it
+        padded: Mapping[str, Any] = self.tokenizer.pad(
+            {name: [example[name] for example in examples] for name in names}, return_tensors="pt"
+        )
+        return padded
 
     @contextmanager
     def answering(self) -> Iterator[None]:

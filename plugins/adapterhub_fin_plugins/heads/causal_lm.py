@@ -6,8 +6,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin import IGNORED, BadCorpus, BadRecipe, CausalHead, Likelihood, Messages, NotFinite
-from adapterhub_fin_plugins.heads.conversation import answer_spans, closing, render
+from adapterhub_fin.plugin import (
+    IGNORED,
+    BadCorpus,
+    BadRecipe,
+    CausalHead,
+    Likelihood,
+    Messages,
+    NotFinite,
+    answer_spans,
+    closing,
+    render,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +69,19 @@ class CausalLM(CausalHead):
                 origin = f" ({row['origin']})" if row.get("origin") else ""
                 raise BadCorpus(f"row {number}{origin}: {error}") from error
         return examples
+
+    def encode_inputs(
+        self, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Sequence[dict[str, Any]]:
+        """Return the tokens of texts, all of which count, and of conversations, of which the answers count.
+
+        Raises BadCorpus for rows of both kinds, and for a conversation without an answer.
+        """
+        if not any("messages" in row for row in rows):
+            return super().encode_inputs(rows, tokenizer, max_length)
+        if not all("messages" in row for row in rows):
+            raise BadCorpus("some rows are texts and some conversations: ask for each kind apart")
+        return [_conversation(row["messages"], tokenizer, max_length) for row in rows]
 
     def _document(self, text: str, tokenizer: PreTrainedTokenizerBase, size: int) -> list[dict[str, Any]]:
         """Return blocks of one document; each begins with the last token of the one before, so all are predicted."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin import IGNORED, BadCorpus, Messages, pad_labels, pad_texts
+from adapterhub_fin.plugin import IGNORED, BadCorpus, Messages, pad_labels, pad_texts, render
 from adapterhub_fin_plugins.heads.causal_lm import CausalLM
-from adapterhub_fin_plugins.heads.conversation import render
 
 if TYPE_CHECKING:
     import numpy as np

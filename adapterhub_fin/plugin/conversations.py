@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.plugin import BadCorpus, Messages
+from adapterhub_fin.errors import BadCorpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Messages = Sequence[Mapping[str, str]]  # one conversation: mappings with `role` and `content`
 ANSWER = "It is so."  # found again in what a template makes of it
 
 

@@ -1,0 +1,206 @@
+"""Answer the rows of a file and write them with their answers to another, a part of it in memory at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from adapterhub_fin.engine.base.progress import progress as bar
+from adapterhub_fin.engine.inference.rows import input_rows
+from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, WriteFailed
+from adapterhub_fin.plugin.tables import CsvForm, TableRow, table_rows
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.inference.adapter import Adapter
+
+CHUNK: Final = 4096  # rows in memory at a time
+PREFIX: Final = "predicted_"
+Write = Callable[[Sequence[Mapping[str, Any]]], None]
+
+
+def predict_table(
+    adapter: Adapter,
+    table: str | Path,
+    out: str | Path,
+    *,
+    text: str | Sequence[str] | None = None,
+    form: CsvForm | None = None,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> int:
+    """Write a file's rows with the adapter's answers to `out`, and return how many there are.
+
+    Both are .csv, .tsv, .jsonl or .parquet. `text` names the column of the text, or several; by default they are found
+    as `Adapter.predict` does. The answers' columns begin with `predicted_`, and `reference` is the version. `out`
+    appears when all rows are answered; before, nothing is there. Raises BadCorpus for a table that can't be read,
+    BadText for a row that can't be answered, which it names, and BadRecipe for columns that both have.
+    """
+    source, target = Path(table).expanduser(), Path(out).expanduser()
+    if target.suffix.lower() not in _WRITERS:
+        raise BadRecipe(f"{target.name} isn't a {', '.join(_WRITERS)} file: give the output another suffix")
+    rows = table_rows(source, form)
+    count = 0
+    size = _size(source) if progress and source.is_file() else 0
+    with _written(target, source) as write, bar("answering", size, shown=progress) as advance:
+        while chunk := list(islice(rows, CHUNK)):
+            cells = [_checked(row, source) for row in chunk]
+            try:
+                answers = adapter.predict([_with_text(row, text) for row in cells], batch_size)
+            except BadText:
+                _located(adapter, chunk, text, source)
+                raise
+            write([_answered(row, answer, adapter.reference) for row, answer in zip(cells, answers, strict=True)])
+            count += len(chunk)
+            advance(len(chunk))
+    return count
+
+
+def _checked(row: TableRow, source: Path) -> Mapping[str, Any]:
+    if row.fault is not None:
+        raise BadText(f"{source.name}, {row.unit} {row.number} {row.fault}")
+    return row.cells
+
+
+def _with_text(cells: Mapping[str, Any], columns: str | Sequence[str] | None) -> Mapping[str, Any]:
+    if columns is None:
+        return cells
+    names = (columns,) if isinstance(columns, str) else columns
+    if missing := [name for name in names if name not in cells]:
+        raise BadRecipe(f"the table has no column {missing[0]!r}; it has {', '.join(map(str, cells))}")
+    texts = [cells[name] for name in names]
+    return {"text": texts[0] if len(texts) == 1 else "\n".join(str(text).strip() for text in texts if text)}
+
+
+def _answered(cells: Mapping[str, Any], answer: Any, reference: str) -> dict[str, Any]:
+    answers: dict[str, Any] = {"reference": reference}
+    for name, value in asdict(answer).items():
+        if isinstance(value, Mapping):
+            answers |= {f"{PREFIX}{name}_{key}": inner for key, inner in value.items()}
+        else:
+            answers[f"{PREFIX}{name}"] = value
+    if taken := sorted(answers.keys() & cells.keys()):
+        raise BadRecipe(f"the table has a column {taken[0]!r} already, which the answers need: rename it")
+    return {**cells, **answers}
+
+
+def _located(adapter: Adapter, chunk: Sequence[TableRow], text: str | Sequence[str] | None, source: Path) -> None:
+    """Raise BadText for the first row of a chunk that can't be read, with its position in the file."""
+    for row in chunk:
+        try:
+            read = input_rows([_with_text(row.cells, text)], "predict", adapter.manifest)
+            if adapter.head is not None:
+                adapter.head.encode_inputs(read, adapter.tokenizer, adapter.max_length)
+        except (BadText, BadCorpus) as error:
+            place = f"{source.name}, {row.unit} {row.number}"
+            raise BadText(f"{place}{str(error).removeprefix('predict: ').removeprefix('row 0')}") from error
+
+
+def _size(source: Path) -> int:
+    """Return about how many rows a file has, for the bar."""
+    if source.suffix.lower() == ".parquet":
+        import pyarrow.parquet
+
+        with pyarrow.parquet.ParquetFile(source) as table:
+            return int(table.metadata.num_rows)
+    with source.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
+
+
+@contextmanager
+def _written(target: Path, source: Path) -> Iterator[Write]:
+    """Give what writes rows to a file beside the target, which takes the target's place at the end, if all went well.
+
+    Raises WriteFailed where the disk refuses.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise WriteFailed(f"{target} can't be written ({error.strerror}): name another output") from error
+    os.close(handle)
+    draft = Path(name)
+    try:
+        with _WRITERS[target.suffix.lower()](draft, source) as write:
+            yield write
+        draft.chmod(0o666 & ~_umask())
+        draft.replace(target)
+    except OSError as error:
+        raise WriteFailed(f"{target} can't be written ({error.strerror}): make room there") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _csv(path: Path, source: Path) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer: list[Any] = []
+
+        def write(rows: Sequence[Mapping[str, Any]]) -> None:
+            if not writer:
+                writer.append(
+                    csv.DictWriter(
+                        file,
+                        list(rows[0]),
+                        delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
+                        lineterminator="\n",
+                    )
+                )
+                writer[0].writeheader()
+            writer[0].writerows(rows)
+
+        yield write
+
+
+@contextmanager
+def _jsonl(path: Path, source: Path) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8") as file:
+        yield lambda rows: file.writelines(f"{json.dumps(row, ensure_ascii=False, default=str)}\n" for row in rows)
+
+
+@contextmanager
+def _parquet(path: Path, source: Path) -> Iterator[Write]:
+    import pyarrow
+    import pyarrow.parquet
+
+    known = pyarrow.parquet.read_schema(source) if source.suffix.lower() == ".parquet" else pyarrow.schema([])
+    opened: list[Any] = []
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            if not opened:
+                fields = pyarrow.Table.from_pylist(list(rows)).schema
+                schema = pyarrow.schema([known.field(f.name) if f.name in known.names else f for f in fields])
+                opened.append(pyarrow.parquet.ParquetWriter(path, schema))
+            opened[0].write_table(pyarrow.Table.from_pylist(list(rows), schema=opened[0].schema))
+        except pyarrow.ArrowException as error:
+            reason = " ".join(str(error).split())
+            raise BadCorpus(
+                f"{source.name} has a column of several kinds, which parquet can't hold: {reason}"
+            ) from error
+
+    try:
+        yield write
+    finally:
+        for writer in opened:
+            writer.close()
+
+
+_WRITERS: Final[Mapping[str, Callable[[Path, Path], Any]]] = {
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}
