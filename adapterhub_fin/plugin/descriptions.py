@@ -131,7 +131,7 @@ class Head(Description):
     consumes: tuple[str, ...] = ("label",)  # corpus columns that training needs beside it
     optional: tuple[str, ...] = ()  # corpus columns that training reads where they are there
     task: str | None = None  # the PEFT task type whose folders this head imports
-    metrics: str | None = None  # the kind of metric it is measured by, such as "classification"
+    metrics: str | tuple[str, ...] | None = None  # the kinds of metric it is measured by, such as "classification"
     generates: bool = False  # whether its versions write text
 
 

@@ -36,7 +36,7 @@ from adapterhub_fin.plugin.examples import IGNORED, encode_inputs, encode_texts
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -95,6 +95,7 @@ class HeadImplementation(Protocol):
     task: str | None  # PEFT's task type
     selects_on: str  # the validation metric that early stopping and the best checkpoint use
     labels: Sequence[str] | None = None  # in the order of the outputs; None where a task has no labels
+    metrics: tuple[str, ...] | None = None  # the kinds of metric, where the options choose among the description's
     min_batch: int = 1  # how many examples must pass through the model together in training
     calibrates: bool = False  # whether `calibrate` is called after training, with the validation part's answers
     num_references: int = 0  # how many `answers` of the model before training the loss compares an example with
@@ -110,12 +111,17 @@ class HeadImplementation(Protocol):
     def loss(self, outputs: Any, labels: Any) -> Tensor:
         """Return the mean loss over a batch's answers, those labelled other than -100: a scalar.
 
-        `labels` are those of the collator: a tensor, or a mapping of tensors by name.
+        Several losses that are means over different answers are returned side by side, (losses,); training takes their
+        sum, and `weight` gives as many weights. `labels` are those of the collator: a tensor, or a mapping of tensors
+        by name.
         """
         ...
 
-    def decide(self, answers: np.ndarray) -> np.ndarray:
-        """Return what metrics compare with the truth: one answer for each row of (rows, outputs)."""
+    def decide(self, answers: np.ndarray) -> Any:
+        """Return what metrics compare with the truth: one answer for each row of (rows, outputs).
+
+        With several kinds of metric, return a mapping with the answers for each kind, and so does `truth`.
+        """
         ...
 
     def predictions(self, answers: Tensor) -> Sequence[Any]:
@@ -135,6 +141,12 @@ class HeadImplementation(Protocol):
         """Return the same model without values: built under `torch.device("meta")`."""
         ...
 
+    def new_modules(self, model: nn.Module) -> Sequence[str]:
+        """Return the modules of a built model that this head trains whole, whether or not the base's file has them."""
+        from adapterhub_fin.plugin.model_parts import outside_backbone
+
+        return outside_backbone(model) if self.task == "SEQ_CLS" else ()
+
     # What is fitted to the training rows
 
     def fit_labels(self, rows: Dataset) -> None:
@@ -152,6 +164,7 @@ class HeadImplementation(Protocol):
 
         `answers` (rows, outputs) are those of the checkpoint that was picked, and `truth` is what `truth` returns.
         """
+        return
 
     # Batches
 
@@ -186,7 +199,10 @@ class HeadImplementation(Protocol):
         return collate
 
     def weight(self, labels: Any) -> Tensor:
-        """Return what the mean loss of these labels weighs beside others: by default how many there are, a scalar."""
+        """Return what the mean loss of these labels weighs beside others: by default how many there are, a scalar.
+
+        Of several losses, return a weight for each, (losses,).
+        """
         count: Tensor = (labels != IGNORED).sum()
         return count
 
@@ -206,10 +222,9 @@ class HeadImplementation(Protocol):
 
     # Metrics
 
-    def truth(self, labels: Any) -> np.ndarray:
+    def truth(self, labels: Any) -> Any:
         """Return labels (rows, ...), as metrics take them; an array, or a mapping of arrays as the collator's."""
-        truth: np.ndarray = labels
-        return truth
+        return labels
 
     def undefined_metrics(self, rows: Dataset) -> Mapping[str, str]:
         """Return the metrics that rows leave undefined whatever is answered, each with its reason ("where" it is so).

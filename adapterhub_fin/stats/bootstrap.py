@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 else:
     np = Lazy("numpy")
 
-Metric = Callable[["np.ndarray", "np.ndarray"], float]
+Metric = Callable[[Any, Any], float]
 Interval = tuple[float, float]
 
 
 def intervals(
     metrics: Mapping[str, Metric],
-    truth: np.ndarray,
-    answers: np.ndarray,
+    truth: Any,
+    answers: Any,
     clusters: np.ndarray,
     *,
     resamples: int,
@@ -29,9 +29,10 @@ def intervals(
 ) -> dict[str, Interval | None]:
     """Return the interval in which each metric lies in the middle `level` of the resamples.
 
-    `truth` and `answers` have one item per row, and `clusters`, of shape (rows,), has an integer: rows of one cluster
-    are drawn together, since the answers of one document are not independent. An interval is None if a resample leaves
-    the metric undefined, as happens with too few clusters. `advance` is called with 1 after each resample.
+    `truth` and `answers` have one item per row, as arrays or mappings of arrays. `clusters`, of shape (rows,), has an
+    integer: rows of one cluster are drawn together, since the answers of one document are not independent. An interval
+    is None if a resample leaves the metric undefined, as happens with too few clusters. `advance` is called with 1
+    after each resample.
     """
     rng = np.random.default_rng(seed)
     members = np.argsort(clusters, kind="stable")  # the rows of each cluster side by side
@@ -40,9 +41,13 @@ def intervals(
     for _ in range(resamples):
         rows = members[_together(rng.integers(len(sizes), size=len(sizes)), starts, sizes)]
         for name, metric in metrics.items():
-            drawn[name].append(metric(truth[rows], answers[rows]))
+            drawn[name].append(metric(_rows(truth, rows), _rows(answers, rows)))
         advance(1)
     return {name: _middle(np.array(values), level) for name, values in drawn.items()}
+
+
+def _rows(values: Any, rows: np.ndarray) -> Any:
+    return {name: array[rows] for name, array in values.items()} if isinstance(values, Mapping) else values[rows]
 
 
 def _together(chosen: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -155,6 +155,16 @@ def ahf_heads() -> Iterable[Head]:
             optional=("negative",),
             metrics="ranking",
         ),
+        Head(
+            name="multi-task",
+            summary="A language model that also classifies or estimates, trained on both losses at once.",
+            target=f"{HERE}.heads.multi_task:MultiTask",
+            options=f"{HERE}.heads.options:MultiTaskOptions",
+            consumes=(),
+            optional=("label", "target"),
+            metrics=("classification", "regression", "likelihood"),
+            generates=True,
+        ),
     ]
 
 

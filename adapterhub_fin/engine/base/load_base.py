@@ -49,8 +49,8 @@ def load_base(
     else:
         model, missing = _model_for(task, folder, {**loading, **({"num_labels": outputs} if outputs else {})})
     modules_to_save = missing_modules(model, missing)
-    if head is not None and head.task == "SEQ_CLS":  # even if the base's file has a classifier
-        modules_to_save = outermost([*modules_to_save, *outside_backbone(model)])
+    if head is not None:  # even if the base's file has a classifier
+        modules_to_save = outermost([*modules_to_save, *head.new_modules(model)])
     return model, modules_to_save
 
 
@@ -148,7 +148,7 @@ def try_out(
     device = torch.device("cpu" if method.needs_real_weights else "meta")
     with building(), device, torch.random.fork_rng(devices=[]):
         skeleton = head.skeleton(config)
-        modules_to_save = tuple(outside_backbone(skeleton)) if head.task == "SEQ_CLS" else ()
+        modules_to_save = tuple(head.new_modules(skeleton))
         from adapterhub_fin.engine.base.experts import Reach
 
         reach = Reach(skeleton)

@@ -63,7 +63,8 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     division = divide(rows.table, choice.splitter, choice.called)
     splits = division.splits
     labels = {}
-    if "label" in extensions().get(Head, head).consumes:
+    described = extensions().get(Head, head)
+    if "label" in (*described.consumes, *described.optional) and "label" in rows.table.column_names:
         check_labels(splits["train"]["label"][:], choice.called)
         labels = count_labels(splits)
     notes = {**division.notes, **missing_labels(labels)}

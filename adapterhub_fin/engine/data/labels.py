@@ -67,11 +67,15 @@ def label_warnings(counts: Counts) -> list[str]:
     return [text.format(_listed(labels, repr)) for labels, text in checks if labels]
 
 
-def one_answer(head: HeadImplementation, truth: np.ndarray, answers: np.ndarray, split: str) -> str | None:
+def one_answer(head: HeadImplementation, truth: Any, answers: Any, split: str) -> str | None:
     """Return a warning if a classifier gives every row the same label though the rows have several; else None.
 
-    `truth` and `answers` come from the head's `truth` and `decide`, each of shape (rows,).
+    `truth` and `answers` come from the head's `truth` and `decide`, each of shape (rows,) or one by kind of metric.
     """
+    if isinstance(answers, Mapping):
+        if "classification" not in answers:
+            return None
+        truth, answers = truth["classification"], answers["classification"]
     if head.labels is None or answers.ndim != 1 or len(np.unique(truth)) < 2 or len(given := np.unique(answers)) > 1:
         return None
     return (

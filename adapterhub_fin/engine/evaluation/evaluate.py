@@ -222,7 +222,8 @@ def _measured(
     check_targets(adapter.head, {split: table}, corpus)
     from adapterhub_fin.engine.data.sampling import LongestFirst
 
-    check_defined(adapter.head, table, metrics_for(adapter.manifest.head.name), corpus, split)
+    name = adapter.manifest.head.name
+    check_defined(adapter.head, table, metrics_for(name, adapter.head), corpus, split)
     try:
         with tokenizing():
             examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
@@ -234,7 +235,7 @@ def _measured(
         raise BadCorpus(f"corpus {corpus}, {split} part: {error}") from error
     if warning := one_answer(adapter.head, truth, predicted, split):
         log.warning("%s", warning)
-    functions = metric_functions(adapter.manifest.head.name, adapter.head.labels)
+    functions = metric_functions(name, adapter.head.labels, adapter.head)
     metrics = {name: float(function(truth, predicted)) for name, function in functions.items()}
     if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise BadCorpus(f"corpus {corpus}, {split} part: {undefined[0]} is undefined on these rows: measure on others")
@@ -262,7 +263,7 @@ def _units(adapter: Adapter, table: Dataset, examples: int) -> np.ndarray:
     return np.arange(examples)
 
 
-def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: int) -> tuple[Any, Any]:
     """Return truth and predictions, one row an example, in the form that metrics take.
 
     Raises BadCorpus where any model output is NaN or infinite.

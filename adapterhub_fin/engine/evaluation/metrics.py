@@ -24,27 +24,49 @@ else:
 Function = Callable[["np.ndarray", "np.ndarray"], float]
 
 
-def metrics_for(head: str) -> Mapping[str, Metric]:
-    """Return the metrics of a head, by name. Raises UnknownName for a head that is not installed."""
-    kind = extensions().get(Head, head).metrics
-    return {name: metric for name, metric in extensions().all(Metric).items() if kind in metric.kinds}
+def metrics_for(head: str, built: HeadImplementation | None = None) -> Mapping[str, Metric]:
+    """Return the metrics of a head, by name: those that its options chose, if it is given built.
+
+    Raises UnknownName for a head that is not installed.
+    """
+    kinds = _kinds(head, built)
+    return {name: metric for name, metric in extensions().all(Metric).items() if kinds.intersection(metric.kinds)}
 
 
-def metric_for(head: str, name: str) -> Metric:
+def _kinds(head: str, built: HeadImplementation | None) -> frozenset[str]:
+    described = extensions().get(Head, head).metrics
+    if built is not None and built.metrics is not None:
+        return frozenset(built.metrics)
+    return frozenset([described] if isinstance(described, str) else described or ())
+
+
+def metric_for(head: str, name: str, built: HeadImplementation | None = None) -> Metric:
     """Return one metric of a head. Raises UnknownName, which lists the metrics that the head has."""
-    offered = metrics_for(head)
+    offered = metrics_for(head, built)
     if name not in offered:
         raise UnknownName(f"metric of head {head!r}", name, offered)
     return offered[name]
 
 
-def metric_functions(head: str, labels: Sequence[str] | None) -> dict[str, Function]:
+def metric_functions(
+    head: str, labels: Sequence[str] | None, built: HeadImplementation | None = None
+) -> dict[str, Function]:
     """Return a function (truth, predicted) -> float for each metric of a head, by the metric's name.
 
     A metric that has a parameter `labels` receives the indices of all labels of the head, so that a label without a row
-    in some split or resample still counts.
+    in some split or resample still counts. Of a head with several kinds of metric, each takes the arrays of its kind.
     """
-    return {name: _with_labels(metric.load(), labels) for name, metric in metrics_for(head).items()}
+    return {
+        name: partial(_of_kind, metric.kinds, _with_labels(metric.load(), labels))
+        for name, metric in metrics_for(head, built).items()
+    }
+
+
+def _of_kind(kinds: Sequence[str], function: Function, truth: Any, predicted: Any) -> float:
+    if isinstance(predicted, Mapping):
+        kind = next(kind for kind in kinds if kind in predicted)
+        truth, predicted = truth[kind], predicted[kind]
+    return function(truth, predicted)
 
 
 def _with_labels(function: Callable[..., float], labels: Sequence[str] | None) -> Function:
@@ -67,12 +89,12 @@ def check_parts(
 ) -> None:
     """Raise BadCorpus where the selection metric on validation, or any metric of the head on test, is undefined."""
     check_defined(head, splits["validation"], [selects_on.name], corpus, "validation")
-    check_defined(head, splits["test"], metrics_for(name), corpus, "test")
+    check_defined(head, splits["test"], metrics_for(name, head), corpus, "test")
 
 
 def measured(head: str, implementation: HeadImplementation) -> Callable[[Any], dict[str, float]]:
     """Return the Trainer's `compute_metrics`: every metric of the head, on the decided predictions."""
-    functions = metric_functions(head, implementation.labels)
+    functions = metric_functions(head, implementation.labels, implementation)
 
     def compute(answers: Any) -> dict[str, float]:
         truth = implementation.truth(arrays(answers.label_ids))

@@ -150,7 +150,7 @@ class _FakeRun:
 
     def _loss(self, batch: dict[str, Any]) -> Tensor:
         prepared, labels = self.prepared, batch.pop("labels")
-        value = prepared.head.loss(self._forward(batch), labels)
+        value = prepared.head.loss(self._forward(batch), labels).sum()
         penalty = prepared.method.penalty(self.model, prepared.context.adapter_name)
         return value if penalty is None else value + penalty
 

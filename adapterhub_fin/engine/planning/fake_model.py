@@ -17,7 +17,6 @@ from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.tensor_file import FLOAT_DTYPES
 from adapterhub_fin.engine.planning.private_torch import FakeTensorMode
 from adapterhub_fin.errors import BadRecipe, NotAnAdapter
-from adapterhub_fin.plugin.model_parts import outside_backbone
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def fake_model(prepared: PreparedRun, fake: FakeTensorMode) -> nn.Module:
         skeleton = skeleton.to(dtype)
         if (attention := prepared.recipe.training.attn_implementation) is not None:
             set_attention(skeleton, attention)
-        modules_to_save = tuple(outside_backbone(skeleton)) if prepared.head.task == "SEQ_CLS" else ()
+        modules_to_save = tuple(prepared.head.new_modules(skeleton))
         _quantize(skeleton, prepared)
         # Without values, a tokenizer is of no use to a method.
         context = dataclasses.replace(prepared.context, modules_to_save=modules_to_save, tokenizer=None)

@@ -97,7 +97,7 @@ def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None)
     head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
     check_training(recipe.training, method, recipe.method.name)
     check_batch(recipe.training, head, recipe.head.name)
-    metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
+    metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on, head)
     source = bases.find_base(recipe.base, download=download)
     if rows is None:
         check_there(recipe.corpus)
@@ -163,7 +163,7 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
         adapter_name=adapter_name,
         modules_to_save=tuple(modules_to_save),
         batches=lambda: _batches(prepared),
-        loss=prepared.head.loss,
+        loss=lambda outputs, labels: prepared.head.loss(outputs, labels).sum(),
     )
     undated = bounded_now()  # after the base was read
     fields = {name: getattr(prepared, name) for name in PreparedRun.__dataclass_fields__}

@@ -200,7 +200,7 @@ def _check_head(recipe: Recipe, division: Division) -> None:
     """Raise BadCorpus where the head can't learn from a window's rows or be measured on them."""
     head: HeadImplementation = build_plugin(Head, recipe.head.name, recipe.head.options)
     head.fit_labels(division.splits["train"])
-    metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on)
+    metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on, head)
     check_parts(recipe.head.name, head, division.splits, metric, recipe.corpus.called)
 
 

@@ -194,7 +194,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         raise TrainingFailed(f"training {recipe.name} failed: {error}{_checkpoint_note(run_folder)}") from error
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
     model.requires_grad_(False)
-    metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name)}
+    metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name, loaded.head)}
     if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise TrainingFailed(f"{undefined[0]} of {recipe.name} is NaN or infinite{_checkpoint_note(run_folder)}")
     history = run_history(trainer.state.log_history)

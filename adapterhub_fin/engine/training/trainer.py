@@ -67,14 +67,14 @@ class AdapterTrainer(Trainer):
         infinite one.
         """
         value = self.head.loss(outputs, labels)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"the loss is {value.item()}")
+        if not torch.isfinite(value).all():
+            raise FloatingPointError(f"the loss is {value.sum().item()}")
         if num_items_in_batch is None:  # evaluation
-            return value
+            return value.sum()
         if (penalty := self.method.penalty(self.adapted, self.adapter_name)) is not None:
-            value = value + penalty
-        share: Tensor = self.head.weight(labels) / num_items_in_batch
-        return value * share
+            value = value + penalty / value.numel()
+        share: Tensor = self.head.weight(labels).to(value.device) / num_items_in_batch
+        return (value * share).sum()
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -87,9 +87,9 @@ class AdapterTrainer(Trainer):
         return loss, {"logits": self.head.raw_outputs(outputs)}
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """Return the total weight of the answers of one optimizer step, over its parts and processes."""
-        total = torch.stack([self.head.weight(batch["labels"]) for batch in batch_samples]).sum().to(device)
-        return self.accelerator.gather(total[None]).sum() if self.args.world_size > 1 else total
+        """Return the total weight of the answers of one optimizer step, over its parts and processes, by loss."""
+        total = torch.stack([self.head.weight(batch["labels"]) for batch in batch_samples]).sum(0).to(device)
+        return self.accelerator.gather(total[None]).sum(0) if self.args.world_size > 1 else total
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Run one part of a step; return its loss, a scalar.

@@ -123,3 +123,40 @@ class ContrastiveOptions(Options):
     scale: float = Field(
         20.0, gt=0, description="Factor of the cosine similarities in the softmax: 1 over the temperature."
     )
+
+
+class MultiTaskOptions(Options):
+    """Set what is answered beside the language model, and what each loss weighs."""
+
+    losses: Mapping[Literal["causal-lm", "classify", "regress"], Annotated[float, Field(gt=0)]] = Field(
+        {"causal-lm": 1.0, "classify": 1.0},
+        validate_default=True,
+        description="Weight of each loss: causal-lm, and classify or regress, which says what is answered.",
+    )
+    classify: ClassifyOptions | None = Field(
+        None, description="Options of classify: labels, smoothing, weights, focal."
+    )
+    regress: RegressOptions | None = Field(None, description="Options of regress: loss, standardize, centre, scale.")
+
+    @property
+    def answer(self) -> str:
+        """Return the task beside the language model: classify or regress."""
+        return next(name for name in self.losses if name != "causal-lm")
+
+    def of_answer(self) -> ClassifyOptions | RegressOptions:
+        """Return the options of that task."""
+        return getattr(self, self.answer) or (ClassifyOptions() if self.answer == "classify" else RegressOptions())
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> MultiTaskOptions:
+        if len(self.losses) != 2 or "causal-lm" not in self.losses:
+            raise ValueError("losses needs a weight for causal-lm, and one for classify or regress")
+        other = "regress" if self.answer == "classify" else "classify"
+        if getattr(self, other) is not None:
+            raise ValueError(f"{other} has options and no weight in losses: give it one, or drop them")
+        chosen = self.of_answer()
+        if chosen.pooling != "base":
+            raise ValueError("pooling mean is for encoders' heads; here the last token is read: drop it")
+        if isinstance(chosen, RegressOptions) and chosen.network != "linear":
+            raise ValueError("the answer is one linear layer here: drop regress.network")
+        return self
