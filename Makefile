@@ -36,6 +36,10 @@ docs: $(VENV)/installed-dev
 mutants: $(VENV)/installed-dev
 	$(BIN)/python tests/mutation/mutants.py $(MUTANTS)
 
+# Every method with every head, also those that `make test` tries with one method of each kind: a few minutes.
+matrix: $(VENV)/installed-dev
+	AHF_MATRIX=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/end_to_end/test_matrix.py
+
 # Needs the real PhraseBank: `make bench PHRASEBANK=folder`; benchmarks/RESULTS.md says what it gave.
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/phrasebank.py --path $(PHRASEBANK)

@@ -1,7 +1,12 @@
-"""Every method with every trainable head: trained, stored, and answering bit for bit the same in a fresh process."""
+"""Every method with every trainable head: trained, stored, and answering bit for bit the same in a fresh process.
+
+The heads of pairs and of several tasks are tried with one method of each kind; `make matrix` tries them with all.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,17 @@ HEADS: list[dict[str, Any]] = [
     {"name": "regress", "network": "mlp"},
     {"name": "causal-lm"},
 ]
+WIDE: list[dict[str, Any]] = [
+    {"name": "multi-label", "pooling": "mean"},
+    {"name": "multi-label"},
+    {"name": "contrastive"},
+    {"name": "preference"},
+    {"name": "multi-task"},
+    {"name": "multi-task", "losses": {"causal-lm": 1.0, "regress": 1.0}},
+]
+DECODERS = ("causal-lm", "preference", "multi-task")
+EACH_KIND = ("lora", "prefix-tuning", "prompt-tuning", "peft:ia3")  # low rank, keys, embeddings, scales
+EXHAUSTIVE = bool(os.environ.get("AHF_MATRIX"))
 PAIRS = [
     (base, method, head)
     for base in ("encoder", "decoder")
@@ -37,6 +53,40 @@ PAIRS = [
     for head in HEADS
     if (base, head["name"]) != ("encoder", "causal-lm")
 ]
+PAIRS += [
+    (base, method, head)
+    for base in ("encoder", "decoder")
+    for method in METHODS
+    for head in WIDE
+    if (base == "decoder" or head["name"] not in DECODERS)
+    and (
+        EXHAUSTIVE
+        or (method["name"] in EACH_KIND and len(method) < 3 and (base == "encoder") != (head["name"] in DECODERS))
+    )
+]
+
+
+def corpus_for(head: dict[str, Any], folder: Path) -> dict[str, Any] | None:
+    """The rows that a head reads, where they are not those of every contract."""
+    if head["name"] not in ("multi-label", "contrastive", "preference"):
+        return None
+    rows = [
+        {
+            "tags": ["up", "tax"][: n % 3],
+            "text": f"Firm {n}: profit {'rose' if n % 2 else 'fell'}.",
+            "anchor": f"firm {n}?",
+        }
+        | {"prompt": f"Firm {n}: profit", "chosen": " rose.", "rejected": f" fell by {n}."}
+        for n in range(32)
+    ]
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    columns: dict[str, Any] = {
+        "multi-label": {"label": "tags"},
+        "contrastive": {"columns": {"anchor": "anchor", "positive": "text"}},
+        "preference": {"columns": ["prompt", "chosen", "rejected"]},
+    }
+    return {"name": "table", "path": str(path), **columns[head["name"]]}
 
 
 def named(pair: tuple[str, dict[str, Any], dict[str, Any]]) -> str:
@@ -45,7 +95,7 @@ def named(pair: tuple[str, dict[str, Any], dict[str, Any]]) -> str:
     return "-".join((base, *said))
 
 
-SAID = ("init", "projection", "network", "pooling")
+SAID = ("init", "projection", "network", "pooling", "losses")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +106,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Tensor,
         patch.setenv("AHF_CACHE", str(tmp_path_factory.mktemp("cache")))
         for pair in PAIRS:
             base, method, head = pair
-            bench = Bench(tmp_path_factory.mktemp("pair"), base, method, head)  # type: ignore[arg-type]
+            folder = tmp_path_factory.mktemp("pair")
+            bench = Bench(folder, base, method, head, corpus_for(head, folder))  # type: ignore[arg-type]
             run = bench.train("pair", epochs=1)
             there = fresh_logits(bench.registry.root, run.reference, bench.base(), TEXTS)
             found[named(pair)] = run.adapter.logits(TEXTS), there
