@@ -216,6 +216,8 @@ from adapterhub_fin.registries import (
 from adapterhub_fin.registries import (
     RegistryChain as RegistryChain,
 )
+from adapterhub_fin.reporting.report import Report as Report
+from adapterhub_fin.reporting.report import report as report
 from adapterhub_fin_registry import (
     Manifest as Manifest,
 )

@@ -117,7 +117,7 @@ def evaluate(
         raise BadRecipe(f"resamples is {resamples}: give at least 1, or leave it at {RESAMPLES}")
     registry, version = located(reference, registry, as_of, include_base, lock)
     head = _head(version)
-    choice = _choice(version, corpus, overrides)
+    choice = corpus_choice(version, corpus, overrides)
     if record:
         registry.check_writable()  # refuse before the work, not after it
     check_there(choice)
@@ -167,8 +167,8 @@ def _head(version: Version) -> Head:
     return head
 
 
-def _choice(version: Version, corpus: CorpusSource, overrides: Sequence[str]) -> CorpusChoice:
-    """Return the given corpus, else the one of the version's recipe."""
+def corpus_choice(version: Version, corpus: CorpusSource, overrides: Sequence[str]) -> CorpusChoice:
+    """Return the given corpus, else the one of the version's recipe. Raises BadRecipe where there is none."""
     if isinstance(corpus, CorpusChoice):
         corpus = corpus.model_dump()
     if corpus is None:
@@ -264,7 +264,14 @@ def _units(adapter: Adapter, table: Dataset, examples: int) -> np.ndarray:
 
 
 def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: int) -> tuple[Any, Any]:
-    """Return truth and predictions, one row an example, in the form that metrics take.
+    """Return truth and predictions, one row an example, in the form that metrics take; raises as `raw_answers`."""
+    head: Any = adapter.head
+    truth, outputs = raw_answers(adapter, examples, batch_size)
+    return head.truth(truth), head.decide(outputs)
+
+
+def raw_answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: int) -> tuple[Any, np.ndarray]:
+    """Return the encoded truth and the head's float32 outputs, (examples, ...), in the order of the examples.
 
     Raises BadCorpus where any model output is NaN or infinite.
     """
@@ -286,4 +293,4 @@ def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: i
             f"{broken:,} of {len(answered):,} predictions are NaN or infinite, so nothing can be measured: check the "
             "weights of the adapter and its base (ahf verify), or measure in float32"
         )
-    return head.truth(stacked(truths)), head.decide(answered)
+    return stacked(truths), answered

@@ -20,7 +20,7 @@ KEY = "adapterhub_fin.version"  # under which a tracker holds the version's refe
 
 
 class ReportedRun(TrainerCallback):
-    """Follow one run in the trackers that a recipe names; other trackers than these three only get the curves.
+    """Represent one run in the trackers that a recipe names; trackers other than these three only get the curves.
 
     `folder` is where TensorBoard's files go, unless TENSORBOARD_LOGGING_DIR names another parent.
     """
@@ -33,7 +33,7 @@ class ReportedRun(TrainerCallback):
         self.own_wandb_run = False
 
     def follow(self, trainer: Trainer) -> None:
-        """Join a trainer that was just built, before it trains."""
+        """Add this run to a trainer that was just built, before it trains."""
         for callback in trainer.callback_handler.callbacks:
             if type(callback).__name__ == "TensorBoardCallback":
                 callback.logging_dir = str(self.folder)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.engine.training.report_to import ReportedRun
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
+    from adapterhub_fin.reporting.report import Report
     from adapterhub_fin_registry import History, Version
 else:
     np = Lazy("numpy")
@@ -63,6 +64,7 @@ class Run:
     notes: Mapping[str, int]  # numbers of rows that the corpus dropped, by reason
     losses: Sequence[float]  # of training, by epoch
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of rows, by label and split
+    registry: Registry | None = field(default=None, repr=False)  # where the version is; None: a configured one
     history: History = field(default_factory=dict, repr=False)  # by step: loss, rate and so on; as `registry.history`
     warnings: Sequence[str] = ()  # of rare labels, layers that the method can't adapt, or a constant prediction
 
@@ -70,6 +72,19 @@ class Run:
     def reference(self) -> str:
         """Return the version's reference."""
         return self.version.reference
+
+    def report(self, into: str | Path | None = None, **options: Any) -> Report:
+        """Write a report of the run, as `ahf.report` does, with the adapter that is in memory.
+
+        Raises what `ahf.report` raises.
+
+        Example:
+            >>> run.report("reports/tone").page
+            PosixPath('reports/tone/report.html')
+        """
+        from adapterhub_fin.reporting.report import report
+
+        return report(self.version, into=into, adapter=self.adapter, **{"registry": self.registry, **options})
 
 
 def train(
@@ -213,6 +228,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         losses=losses_by_epoch(trainer.state.log_history),
         labels=loaded.corpora.labels,
         history=history,
+        registry=registry,
         warnings=[*loaded.warnings, *([warning] if warning else [])],
     )
 

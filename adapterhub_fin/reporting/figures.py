@@ -1,0 +1,215 @@
+"""Draw the report's pictures with matplotlib: readable in grey, and the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin.reporting.scoring import Bin, Group
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from adapterhub_fin_registry import History
+
+WIDTH = 7.2  # inches
+DPI = 130
+BLUE, ORANGE, GREY = "#1f4e79", "#c55a11", "#767676"  # told apart in grey by their line, marker or hatch
+NAMED = 24  # characters of a label in a picture
+CELLS = 12  # classes up to which a confusion matrix has its counts written in
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG, without the time or the versions of libraries."""
+    file = BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)  # a box is drawn
+        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def training_curves(history: History, metric: str | None) -> Figure:
+    """Draw loss, validation metric, learning rate and gradient norm over the optimizer steps, one below the other."""
+    training, validation = history["training"], history["validation"]
+    shown = metric if metric in validation else None
+    figure, axes = _figure(8.2 if shown else 6.4, rows=4 if shown else 3, sharex=True)
+    marker = "." if len(training["step"]) <= 60 else ""
+    axes[0].plot(
+        _floats(training["step"]), _floats(training["loss"]), color=BLUE, marker=marker, lw=1.2, label="training"
+    )
+    if "loss" in validation and validation["step"]:
+        points: dict[str, Any] = {"color": ORANGE, "ls": "--", "marker": "s", "ms": 5, "label": "validation"}
+        axes[0].plot(_floats(validation["step"]), _floats(validation["loss"]), **points)
+    axes[0].set_ylabel("loss")
+    figure.legend(loc="outside upper right", ncols=2)
+    if shown:
+        axes[1].plot(_floats(validation["step"]), _floats(validation[shown]), color=ORANGE, ls="--", marker="s", ms=5)
+        axes[1].set_ylabel(f"validation\n{shown}")
+    axes[-2].plot(_floats(training["step"]), _floats(training["learning_rate"]), color=BLUE)
+    axes[-2].set_ylabel("learning rate")
+    axes[-2].ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    axes[-1].plot(_floats(training["step"]), _floats(training["grad_norm"]), color=BLUE, marker=marker, lw=1.2)
+    axes[-1].set_ylabel("gradient norm\n(L2, unclipped)")
+    axes[-1].set_xlabel("optimizer step")
+    _whole_numbers(axes[-1])
+    figure.align_ylabels(axes)
+    return figure
+
+
+def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
+    """Draw a confusion matrix, (true, given): shaded by the share of the true class, with counts if there is room."""
+    size = min(max(4.2, 1.6 + 0.55 * len(labels)), 11.0)
+    figure, (axes,) = _figure(size, width=size + 1.2)
+    share = counts / counts.sum(1, keepdims=True).clip(1)
+    image = axes.imshow(share, cmap="Greys", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    named = [label_text(label) for label in labels]
+    axes.set_xticks(
+        range(len(labels)), named, rotation=45 if len(labels) > 3 else 0, ha="right" if len(labels) > 3 else "center"
+    )
+    axes.set_yticks(range(len(labels)), named)
+    axes.set_xlabel("label given")
+    axes.set_ylabel("true label")
+    for row, column in _cells(len(labels)) if len(labels) <= CELLS else ():
+        colour = "white" if share[row, column] > 0.55 else "black"
+        axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
+    return figure
+
+
+def reliability(bins: Sequence[Bin], error: float) -> Figure:
+    """Draw the share that is right over the confidence, and below it how many answers have that confidence."""
+    figure, (upper, lower) = _figure(5.4, rows=2, sharex=True, heights=(3, 1))
+    upper.plot([0, 1], [0, 1], color=GREY, ls=":", label="calibrated")
+    where = [each.confidence for each in bins]
+    upper.plot(where, [each.accuracy for each in bins], color=BLUE, marker="o", label=f"this version (ECE {error:.3f})")
+    upper.set_ylabel("share that is right")
+    upper.set_ylim(-0.03, 1.03)
+    figure.legend(loc="outside upper right", ncols=2)
+    lower.bar(where, [each.rows for each in bins], width=0.04, color="white", edgecolor=BLUE, hatch="///")
+    lower.set_ylabel("answers")
+    lower.set_xlabel("confidence (probability of the label given)")
+    lower.set_xlim(0, 1.03)
+    figure.align_ylabels([upper, lower])
+    return figure
+
+
+def scores_by_class(scores: Mapping[str, Sequence[float]], labels: Sequence[str], rows: Sequence[int]) -> Figure:
+    """Draw precision, recall and F1 of each class as bars, side by side."""
+    figure, (axes,) = _figure(max(2.2, 0.9 + 0.62 * len(labels)))
+    height = 0.26
+    for place, (name, hatch, colour) in enumerate(
+        (("precision", "", BLUE), ("recall", "///", "white"), ("F1", "...", "#d9d9d9"))
+    ):
+        at = [index + (place - 1) * height for index in range(len(labels))]
+        axes.barh(at, scores[name], height, color=colour, edgecolor=BLUE, hatch=hatch, label=name)
+    axes.set_yticks(
+        range(len(labels)), [f"{label_text(label)} ({count:,})" for label, count in zip(labels, rows, strict=True)]
+    )
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("score")
+    axes.set_ylabel("true label (rows)")
+    figure.legend(loc="outside upper right", ncols=3)
+    return figure
+
+
+def predicted_and_true(truth: Sequence[float], given: Sequence[float]) -> Figure:
+    """Draw the numbers given over the true ones, and the residuals over the numbers given, in the target's units."""
+    figure, (left, right) = _figure(3.6, columns=2)
+    ends = min(*truth, *given), max(*truth, *given)
+    left.plot(ends, ends, color=GREY, ls=":", label="exact")
+    dots: dict[str, Any] = {"s": 14, "facecolor": "none", "edgecolor": BLUE, "linewidth": 0.8}
+    left.scatter(truth, given, label="rows", **dots)
+    left.set_xlabel("true target")
+    left.set_ylabel("number given")
+    figure.legend(loc="outside upper right", ncols=2)
+    right.axhline(0, color=GREY, ls=":")
+    right.scatter(given, [answer - true for answer, true in zip(given, truth, strict=True)], **dots)
+    right.set_xlabel("number given")
+    right.set_ylabel("residual (given - true)")
+    return figure
+
+
+def scores_by_length(groups: Sequence[Group], name: str) -> Figure:
+    """Draw the mean score by the number of tokens, with 95 % intervals."""
+    figure, (axes,) = _figure(3.2)
+    _points(figure, axes, range(len(groups)), groups, name, line="")
+    spans = [f"{g.low}" if g.low == g.high else f"{g.low}-{g.high}" for g in groups]
+    axes.set_xticks(
+        range(len(groups)), [f"{span}\n({group.rows:,})" for span, group in zip(spans, groups, strict=True)]
+    )
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.set_xlabel("text length in tokens, from-to (rows)")
+    return figure
+
+
+def scores_by_time(groups: Sequence[Group], name: str) -> Figure:
+    """Draw the mean score by `available_at`, with 95 % intervals; a point stands in the middle of its rows' span."""
+    from matplotlib import dates
+
+    figure, (axes,) = _figure(3.2)
+    _points(figure, axes, [g.low + (g.high - g.low) / 2 for g in groups], groups, name, line="-")
+    untyped: Any = dates
+    locator = untyped.AutoDateLocator(maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+    axes.set_xlabel("available_at (UTC)")
+    return figure
+
+
+def label_text(label: str) -> str:
+    """Return a label as a picture shows it: cut, on one line, and never read as a formula."""
+    line = " ".join(label.split())
+    return (line if len(line) <= NAMED else f"{line[: NAMED - 3]}...").replace("$", r"\$")
+
+
+def _points(figure: Figure, axes: Axes, where: Any, groups: Sequence[Group], name: str, *, line: str) -> None:
+    spread = [[g.score - g.interval[0] for g in groups], [g.interval[1] - g.score for g in groups]]
+    style: dict[str, Any] = {"color": BLUE, "marker": "o", "ls": line, "capsize": 4, "label": "mean with 95 % interval"}
+    axes.errorbar(list(where), [g.score for g in groups], yerr=spread, **style)
+    axes.set_ylabel(name)
+    if name == "accuracy":
+        axes.set_ylim(-0.03, 1.03)
+    figure.legend(loc="outside upper right")
+
+
+def _figure(
+    height: float,
+    *,
+    width: float = WIDTH,
+    rows: int = 1,
+    columns: int = 1,
+    sharex: bool = False,
+    heights: Sequence[int] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of some inches and its axes; without pyplot, whose state threads would share."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, sharex=sharex, squeeze=False, height_ratios=heights)
+    axes = [each for row in grid for each in row]
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.tick_params(labelsize=9)
+    return figure, axes
+
+
+def _floats(column: Sequence[float | int | None]) -> list[float]:
+    return [math.nan if value is None else float(value) for value in column]
+
+
+def _cells(size: int) -> list[tuple[int, int]]:
+    return [(row, column) for row in range(size) for column in range(size)]
+
+
+def _whole_numbers(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,56 @@
+"""Render the report's page: one HTML file that holds its pictures, and needs neither a network nor scripts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapterhub_fin._version import __version__
+from adapterhub_fin_registry import Version
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold a table, a picture, or the reason why it is missing; `numeric` names the columns that are aligned right."""
+
+    title: str = ""
+    note: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+    numeric: Sequence[str] = ()
+    png: bytes = b""
+    file: str = ""  # under which the picture is also written
+    missing: str = ""
+
+    @property
+    def picture(self) -> str:
+        """Return the picture as base64; an empty string if there is none."""
+        return base64.b64encode(self.png).decode()
+
+
+@dataclass
+class Section:
+    """Hold some parts under a heading."""
+
+    id: str
+    title: str
+    parts: list[Part] = field(default_factory=list)
+
+
+def render(version: Version, sections: Sequence[Section]) -> str:
+    """Return the page as HTML; every text in it is escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        title=version.reference,
+        digest=version.digest,
+        description=version.manifest.description,
+        sections=sections,
+        version=__version__,
+    )
