@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from adapterhub_fin.engine.planning.alternatives import alternatives
 from adapterhub_fin.engine.planning.machine import (
@@ -23,6 +23,7 @@ from adapterhub_fin.engine.training.train import read_recipe
 if TYPE_CHECKING:
     from adapterhub_fin.engine.planning.dry_run import DryRun, Phase
     from adapterhub_fin.engine.training.train import Source
+    from adapterhub_fin.recipe.keys import RecipeKeys
     from adapterhub_fin.recipe.recipe import Recipe
 
 # The first two were measured on other runs than those that benchmarks/plan.py checks; see benchmarks/RESULTS.md.
@@ -85,7 +86,7 @@ def plan(
     download: bool = False,
     device: str | int | None = None,
     measure: bool = False,
-    **keys: Any,
+    **keys: Unpack[RecipeKeys],
 ) -> Plan:
     """Return what `train` would take on this device or another, estimated from the base's configuration.
 

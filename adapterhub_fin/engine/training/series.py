@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
@@ -40,6 +40,7 @@ from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instan
 if TYPE_CHECKING:
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.plugin.interfaces import Rows
+    from adapterhub_fin.recipe.keys import RecipeKeys
     from adapterhub_fin_registry import Version
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def train_series(
     download: bool = False,
     resume: bool = False,
     restart: bool = False,
-    **keys: Any,
+    **keys: Unpack[RecipeKeys],
 ) -> Series:
     """Train one version for each window of the recipe's schedule, except windows that have one.
 
@@ -127,7 +128,7 @@ def preview_series(
     registry: Registry | None = None,
     overrides: Sequence[str] = (),
     download: bool = False,
-    **keys: Any,
+    **keys: Unpack[RecipeKeys],
 ) -> list[Planned]:
     """Return the windows of a recipe's schedule with the rows of each split, oldest first; train nothing.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin.engine.training.report_to import ReportedRun
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
+    from adapterhub_fin.recipe.keys import RecipeKeys
     from adapterhub_fin.reporting.report import Report
     from adapterhub_fin_registry import History, Version
 else:
@@ -95,7 +96,7 @@ def train(
     download: bool = False,
     resume: bool = False,
     restart: bool = False,
-    **keys: Any,
+    **keys: Unpack[RecipeKeys],
 ) -> Run:
     """Train one adapter and add it to the registry.
 
@@ -147,7 +148,7 @@ def run(
 
 
 def preview(
-    recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Any
+    recipe: Source = None, *, overrides: Sequence[str] = (), download: bool = False, **keys: Unpack[RecipeKeys]
 ) -> PreparedRun:
     """Return the run that `train` would do, checked the same way: rows, steps, trained parameters. No weight is read.
 
@@ -161,7 +162,7 @@ def preview(
     return prepare(read_recipe(recipe, overrides, keys), download=download)
 
 
-def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, Any]) -> Recipe:
+def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, object]) -> Recipe:
     """Return a recipe from a file, a mapping, a Recipe or keyword arguments, with overrides applied.
 
     Raises BadRecipe for a recipe that can't be read, or for a file together with keyword arguments.
