@@ -111,9 +111,23 @@ def base_options(function: F) -> F:
         function
     )
     function = click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")(function)
+    function = click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        expose_value=False,
+        callback=_trust,
+        help="Let the base's own Python code run, with your rights.",
+    )(function)
     return click.option(
         "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts per forward pass."
     )(function)
+
+
+def _trust(context: click.Context, parameter: click.Parameter, trusted: bool) -> None:
+    if trusted:
+        from adapterhub_fin.plugin.remote_code import trusting_remote_code
+
+        context.with_resource(trusting_remote_code(True))
 
 
 def texts_argument(function: F) -> F:

@@ -32,6 +32,7 @@ from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.adapter_files import ROWS
 from adapterhub_fin.plugin.conversations import Messages
 from adapterhub_fin.plugin.examples import IGNORED, encode_inputs, encode_texts
+from adapterhub_fin.plugin.remote_code import brings_code_for, remote_code
 
 if TYPE_CHECKING:
     import numpy as np
@@ -278,7 +279,8 @@ class SequenceHead(MergeableHead, HeadImplementation):
                 f"{head} reads the states of an encoder or of a decoder, and a {config.model_type} base has both: "
                 "choose a base that is one of them"
             )
-        if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        known = config.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+        if not (known or brings_code_for(config, "AutoModelForSequenceClassification")):
             raise BadRecipe(
                 f"{head} needs a base that Transformers has a classifier for, and for {config.model_type} it has "
                 "none: choose another base, or the head causal-lm"
@@ -309,7 +311,9 @@ class SequenceHead(MergeableHead, HeadImplementation):
         from transformers import AutoModelForSequenceClassification
 
         build: Any = AutoModelForSequenceClassification.from_config
-        model: PreTrainedModel = build(type(config).from_dict({**config.to_dict(), **self.model_fields()}))
+        fields = type(config).from_dict({**config.to_dict(), **self.model_fields()})
+        fields.name_or_path = config.name_or_path  # where a base's own code is
+        model: PreTrainedModel = build(fields, **remote_code())
         self.finish_model(model, ())
         return model
 
@@ -371,7 +375,7 @@ class CausalHead(HeadImplementation):
         from transformers import AutoModelForCausalLM
 
         build: Any = AutoModelForCausalLM.from_config
-        model: PreTrainedModel = build(config)
+        model: PreTrainedModel = build(config, **remote_code())
         return model
 
     def prompt(self, messages: Messages, tokenizer: PreTrainedTokenizerBase) -> str:

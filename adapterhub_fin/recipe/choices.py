@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -139,6 +139,9 @@ class BaseChoice(Options):
     id: str | None = Field(None, description="A known name such as `minilm`, or a Hub id.")
     path: Path | None = Field(None, description="A folder that holds the base; it is not recorded.")
     revision: str | None = Field(None, description="The Hub revision.")
+    trust_remote_code: Literal[True] | None = Field(
+        None, description="Let the base's own Python code run, with your rights: read it first. The version records it."
+    )
     knowledge_end: str | None = Field(None, description="Date or instant of the last data the base could have seen.")
     evidence: str | None = Field(None, description="Where that date is stated: a model card, a paper.")
 

@@ -199,6 +199,13 @@ class Registry(RegistryReader):
         """
         return self._append_history(self.resolve(reference), encode_history(history))
 
+    def check_remote_code(self, name: str) -> None:
+        """Raise PolicyViolation where the client's policy or the registry's forbids to run a base's own code.
+
+        Raises BadConfiguration if the policy can't be used.
+        """
+        admission.terms(self.root)[0].check_remote_code(f"this version of {name}")
+
     def check_writable(self) -> None:
         """Raise ReadOnly or WriteFailed if nothing can be stored, before long work whose result would be."""
         with changing(self._disk, self.root, self.root):

@@ -48,6 +48,13 @@ RULES = {
         ),
         ({"base": {"fingerprint": "unknown"}}, {}, "states nothing as its base"),
     ],
+    "forbid_remote_code = true": [
+        (
+            {"recipe": {"base": {"id": "acme/base", "trust_remote_code": True}}},
+            {"recipe": {"base": {"id": "acme/base"}}},
+            "runs its base's own code",
+        ),
+    ],
     "max_size = 20": [({}, None, "not 20 at most")],
     "require_signature = true": [({}, None, "can't be checked for a trusted signature")],
 }

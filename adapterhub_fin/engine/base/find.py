@@ -17,9 +17,12 @@ from adapterhub_fin.errors import BadRecipe, BaseNotFound
 from adapterhub_fin.plugin.descriptions import Base
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.remote_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin_registry.model.knowledge import end_of_day, parse_instant
 from adapterhub_fin_registry.model.reference import is_revision
+
+PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # what is downloaded of a base
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def _from_hub(
                 repository,
                 revision=revision,
                 local_files_only=not download,
-                allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+                allow_patterns=[*PATTERNS, *(["*.py"] if is_remote_code_trusted() else [])],
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:

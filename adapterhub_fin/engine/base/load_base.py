@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.padding import padding, rows_of
-from adapterhub_fin.errors import BadRecipe, PluginError, WrongTensors
+from adapterhub_fin.errors import BadRecipe, PluginError, Refused, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.model_parts import bare, outside_backbone
+from adapterhub_fin.plugin.remote_code import is_remote_code_trusted, remote_code
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def load_base(
     These are the head's modules and those that the base's file lacks. Without a head plugin, the model is Transformers'
     class for PEFT's `task`, with `outputs` labels if that is given.
     """
-    loading = {**method.loading(), "local_files_only": True}
+    loading = {**method.loading(), "local_files_only": True, **remote_code()}
     if head is not None:
         spare_head(loading.get("quantization_config"), head, folder)
         model, missing = head.load_model(str(folder), **loading)
@@ -134,8 +135,24 @@ def load_config(folder: Path) -> PretrainedConfig:
     """Return the base's configuration from its folder."""
     from transformers import AutoConfig
 
-    config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=is_remote_code_trusted()
+        )
+    except ValueError as error:
+        _refuse_code(folder, error)
+        raise
     return config
+
+
+def _refuse_code(folder: Path, error: ValueError) -> None:
+    """Raise Refused where Transformers asks for trust_remote_code: it would prompt, and run what the folder brings."""
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        raise Refused(
+            f"the base at {folder} brings Python code of its own, which would run with your rights: read it, then "
+            "allow it, with base.trust_remote_code=true in the recipe or --trust-remote-code (trust_remote_code=True) "
+            "for a load"
+        ) from error
 
 
 def try_out(
@@ -166,7 +183,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     rows = rows_of(load_config(folder)) if (folder / "config.json").is_file() else None
-    return padding(AutoTokenizer.from_pretrained(folder, local_files_only=True), rows)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=is_remote_code_trusted()
+        )
+    except ValueError as error:
+        _refuse_code(folder, error)
+        raise
+    return padding(tokenizer, rows)
 
 
 def tie(shell: nn.Module) -> None:

@@ -36,6 +36,7 @@ from adapterhub_fin.engine.inference.find import (
 from adapterhub_fin.engine.peft.embeddings import (
     stored_embeddings,
 )
+from adapterhub_fin.plugin.remote_code import trusting_remote_code
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
@@ -59,13 +60,30 @@ def load(
     registry: Registry | None = None,
     device: str | torch.device | None = None,
     download: bool = False,
+    trust_remote_code: bool = False,
 ) -> Adapter:
     """Load the adapter of that name, its files verified and its base checked before any weight is touched.
 
     `base` is a folder or Hub id in place of the recorded one, or a model in memory to reuse: a backbone shared by
     several adapters, or a model with a fitting head; `tokenizer` then spares reading one. `lock` is a file that holds
-    the reference to what it means now. No Hub is contacted unless `download` is true.
+    the reference to what it means now. No Hub is contacted unless `download` is true. `trust_remote_code` lets the
+    base's own Python code run; without it such a base is Refused.
     """
+    with trusting_remote_code(trust_remote_code):
+        return _load(reference, base, tokenizer, as_of, include_base, lock, registry, device, download)
+
+
+def _load(
+    reference: AnyReference,
+    base: str | Path | nn.Module | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+    as_of: AsOf,
+    include_base: bool,
+    lock: str | Path | None,
+    registry: Registry | None,
+    device: str | torch.device | None,
+    download: bool,
+) -> Adapter:
     resolved = find_version(reference, registry, as_of, include_base, lock)
     if base is not None and not isinstance(base, str | Path):
         tokenizer = tokenizer or tokenizer_for(base, resolved, download)

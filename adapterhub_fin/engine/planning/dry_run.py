@@ -24,6 +24,7 @@ from adapterhub_fin.engine.planning.memory_tracker import MemoryTracker, Work
 from adapterhub_fin.engine.planning.private_torch import FakeTensorMode
 from adapterhub_fin.engine.training.arguments import arguments
 from adapterhub_fin.plugin.examples import lengths
+from adapterhub_fin.plugin.remote_code import trusting_remote_code
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import PreparedRun
@@ -70,7 +71,8 @@ def dry_run(prepared: PreparedRun) -> DryRun:
 
     Raises BadRecipe for a quantization that the configuration alone does not describe.
     """
-    with quiet_loading(), expert_fallback():
+    trusted = bool(prepared.recipe.base.trust_remote_code)
+    with quiet_loading(), expert_fallback(), trusting_remote_code(trusted):
         return _FakeRun(prepared).measure()
 
 

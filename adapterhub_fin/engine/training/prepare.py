@@ -28,7 +28,9 @@ from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.remote_code import trusting_remote_code
 from adapterhub_fin.recipe.recipe import Recipe
+from adapterhub_fin.registries import configured_registries
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.base.experts import OutOfReach
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.plugin.interfaces import KnownAt, MethodImplementation, Rows
+    from adapterhub_fin_registry import Registry
     from adapterhub_fin_registry.model.manifest import Base
 
 log = logging.getLogger(__name__)
@@ -81,12 +84,21 @@ class LoadedRun(PreparedRun):
     undated: KnownAt  # when a base without a date of its own counts as known
 
 
-def prepare(recipe: Recipe, *, download: bool = False, rows: Rows | None = None) -> PreparedRun:
+def prepare(
+    recipe: Recipe, *, download: bool = False, rows: Rows | None = None, registry: Registry | None = None
+) -> PreparedRun:
     """Return the checked run of a recipe; no weight is read.
 
     The corpus is read, unless `rows` holds it already. Raises BadRecipe, UnknownName, PluginError, BaseNotFound or
-    BadCorpus.
+    BadCorpus, and PolicyViolation for a base whose own code the policy of `registry` forbids to run.
     """
+    if recipe.base.trust_remote_code:
+        (registry or configured_registries().writable()).check_remote_code(recipe.name or "this recipe")
+    with trusting_remote_code(bool(recipe.base.trust_remote_code)):
+        return _prepared(recipe, download, rows)
+
+
+def _prepared(recipe: Recipe, download: bool, rows: Rows | None) -> PreparedRun:
     if recipe.schedule is not None:
         raise BadRecipe(
             "the recipe has a schedule, which gives a version for each of its windows: train them with `ahf train` "
@@ -145,7 +157,7 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
     from transformers import set_seed
 
     set_seed(prepared.recipe.training.seed)
-    with quiet_loading():
+    with quiet_loading(), trusting_remote_code(bool(prepared.recipe.base.trust_remote_code)):
         model, modules_to_save = load_base(prepared.source.folder, prepared.head, prepared.method)
         if (attention := prepared.recipe.training.attn_implementation) is not None:
             set_attention(model, attention)

@@ -114,7 +114,7 @@ def train_series(
         version = planned.version
         if version is None:
             title = f"window {number} of {len(plan)}, cut-off {planned.window.cutoff}"
-            prepared = prepare(planned.recipe, download=download, rows=rows)
+            prepared = prepare(planned.recipe, download=download, rows=rows, registry=registry)
             version = run(prepared, registry, resume=None, restart=restart, title=title).version
             log.info("%s is %s", title, version.reference)
             gc.collect()  # a Trainer and its callbacks refer to one another, and keep the model alive until then

@@ -32,6 +32,7 @@ from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refus
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
+from adapterhub_fin.plugin.remote_code import trusting_remote_code
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
@@ -115,7 +116,7 @@ def train(
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
     held = restored(checked.document()["corpus"], registry.root / "runs")  # for as long as the run reads them
-    trained = run(prepare(checked, download=download), registry, resume=resume, restart=restart)
+    trained = run(prepare(checked, download=download, registry=registry), registry, resume=resume, restart=restart)
     del held
     return trained
 
@@ -137,7 +138,7 @@ def run(
     folder, adapter_name = from_first(open_folder)  # one process locks the run; the others share its folder
     run_folder = opened[0] if opened else RunFolder(folder, adapter_name, None)
     try:
-        with drawing():
+        with drawing(), trusting_remote_code(bool(prepared.recipe.base.trust_remote_code)):
             return _run(load_run(prepared, adapter_name), registry, run_folder, title)
     except BaseException:
         if opened and run_folder.checkpoint is None:

@@ -15,6 +15,7 @@ from adapterhub_fin.plugin import (
     Messages,
     NotFinite,
     answer_spans,
+    brings_code_for,
     closing,
     render,
 )
@@ -47,7 +48,8 @@ class CausalLM(CausalHead):
                 f"{self.called} predicts the next token, and a {config.model_type} base is an encoder that sees it: "
                 "choose a decoder, or the head classify or regress"
             )
-        if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        if not (known or brings_code_for(config, "AutoModelForCausalLM")):
             raise BadRecipe(
                 f"{self.called} needs a base that writes token after token, and Transformers has no such model for "
                 f"{config.model_type}: choose a decoder"

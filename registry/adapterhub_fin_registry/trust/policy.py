@@ -6,7 +6,7 @@ version must satisfy both, so that a registry's file can only tighten the policy
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.trust.signatures import Signature
 
 FILE: Final = "policy.toml"
-KEYS: Final = ("require_signature", "keys", "allowed_licenses", "allowed_bases", "max_size")
+KEYS: Final = ("require_signature", "keys", "allowed_licenses", "allowed_bases", "forbid_remote_code", "max_size")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Rules:
     keys: tuple[tuple[str, str], ...] = ()
     allowed_licenses: tuple[str, ...] | None = None
     allowed_bases: tuple[str, ...] | None = None
+    forbid_remote_code: bool = False
     max_size: int | None = None
 
     @classmethod
@@ -49,6 +50,7 @@ class Rules:
             keys=tuple(sorted(table.texts_by_name("keys").items())),
             allowed_licenses=table.texts("allowed_licenses"),
             allowed_bases=table.texts("allowed_bases"),
+            forbid_remote_code=table.boolean("forbid_remote_code"),
             max_size=table.size("max_size"),
         )
         if not paths and any("-----BEGIN" not in text for _, text in rules.keys):
@@ -109,6 +111,12 @@ class Policy:
         for violation in self.violations(subject, manifest, signatures):
             raise PolicyViolation(violation)
 
+    def check_remote_code(self, subject: str) -> None:
+        """Raise PolicyViolation where a rule forbids bases that bring code of their own, before any of it runs."""
+        for rules in filter(None, (self.client, self.registry)):
+            if rules.forbid_remote_code:
+                raise PolicyViolation(_runs_code(subject, rules))
+
     def violations(self, subject: str, manifest: Manifest, signatures: Iterable[Signature]) -> Iterator[str]:
         """Yield every rule that a version breaks, each as a sentence that names the rule, its file and what to do.
 
@@ -136,9 +144,20 @@ def _stated(subject: str, manifest: Manifest, rules: Rules) -> Iterator[str]:
     base = manifest.base.repository
     if rules.allowed_bases is not None and (base is None or not _matches(base, rules.allowed_bases)):
         yield _broken(subject, rules, "allowed_bases", f"states {_quoted(base)} as its base", "allow it there")
+    if rules.forbid_remote_code and _ran_code(manifest.recipe or {}):
+        yield _runs_code(subject, rules)
     size = sum(file.size for file in manifest.files)
     if rules.max_size is not None and size > rules.max_size:
         yield _broken(subject, rules, "max_size", f"has {size} bytes, not {rules.max_size} at most", "raise it there")
+
+
+def _ran_code(recipe: Mapping[str, Any]) -> bool:
+    base = recipe.get("base")
+    return isinstance(base, Mapping) and bool(base.get("trust_remote_code"))
+
+
+def _runs_code(subject: str, rules: Rules) -> str:
+    return _broken(subject, rules, "forbid_remote_code", "runs its base's own code", "allow it there")
 
 
 def _signed(subject: str, signatures: Sequence[Signature], rules: Rules, trusting: Rules) -> Iterator[str]:
