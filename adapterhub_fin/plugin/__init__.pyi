@@ -65,6 +65,8 @@ from adapterhub_fin.plugin.conversations import Messages as Messages
 from adapterhub_fin.plugin.conversations import answer_spans as answer_spans
 from adapterhub_fin.plugin.conversations import closing as closing
 from adapterhub_fin.plugin.conversations import render as render
+from adapterhub_fin.plugin.corpora import corpus_options as corpus_options
+from adapterhub_fin.plugin.corpora import load_corpus as load_corpus
 from adapterhub_fin.plugin.descriptions import Base as Base
 from adapterhub_fin.plugin.descriptions import Corpus as Corpus
 from adapterhub_fin.plugin.descriptions import Head as Head

@@ -68,6 +68,23 @@ def is_table(value: object) -> bool:
     return table_library(value) is not None or (isinstance(value, list | tuple) and not isinstance(value, str))
 
 
+def taken_in(corpus: Any) -> Any:
+    """Return a corpus of a recipe with its tables replaced by their digests, which hold them; also within a mixture.
+
+    Raises BadRecipe for a table that can't be read.
+    """
+    if is_table(corpus):
+        return {"name": "table", "data": MemoryRows.of(corpus)}
+    if not isinstance(corpus, Mapping):
+        return corpus
+    taken = dict(corpus)
+    if "data" in taken and not isinstance(taken["data"], str):
+        taken = {"name": "table", **taken, "data": MemoryRows.of(taken["data"])}
+    if isinstance(parts := taken.get("corpora"), list | tuple):
+        taken["corpora"] = [taken_in(part) for part in parts]
+    return taken
+
+
 def memory_rows(digest: str) -> MemoryRows:
     """Return the rows of a digest that this process holds. Raises BadCorpus if it doesn't."""
     if (held := _held.get(digest)) is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from adapterhub_fin.errors import AdapterHubError
-from adapterhub_fin.plugin.memory import MemoryRows, is_table
+from adapterhub_fin.plugin.memory import is_table, taken_in
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.splitter import Splitter
@@ -94,11 +94,7 @@ class CorpusChoice(Plugged):
     @classmethod
     def _takes_in_rows(cls, value: Any) -> Any:
         """Replace rows from memory, alone or under `data`, by their digest, which holds them."""
-        if is_table(value):
-            return {"name": "table", "data": MemoryRows.of(value)}
-        if isinstance(value, Mapping) and "data" in value and not isinstance(data := value["data"], str):
-            return {"name": "table", **value, "data": MemoryRows.of(data)}
-        return value
+        return taken_in(value)
 
     @property
     def called(self) -> str:

@@ -17,6 +17,7 @@ from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
 from adapterhub_fin.recipe.overrides import override
+from adapterhub_fin.recipe.sampling import Sampling
 from adapterhub_fin.recipe.schedule import Schedule, Window
 
 Optimizer = Literal[  # Transformers' names; those of which a resumed run was tested to be exact
@@ -95,6 +96,7 @@ class Training(Options):
     report_to: tuple[str, ...] = Field(
         (), description="Experiment trackers that the run reports to: tensorboard, mlflow, wandb, or another."
     )
+    sampling: Sampling | None = Field(None, description="Draw training rows of rare labels or targets more often.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
 
     @model_validator(mode="before")
@@ -147,6 +149,16 @@ class Recipe(BaseModel):
         description="License of the adapter, as SPDX writes it.",
     )
     tags: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="Tags for search.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _corpora_are_a_mixture(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "corpora" not in data:
+            return data
+        if "corpus" in data:
+            raise ValueError("corpus and corpora both say what to train on: give one of them")
+        rest = {key: value for key, value in data.items() if key != "corpora"}
+        return {**rest, "corpus": {"name": "mixture", "corpora": data["corpora"]}}
 
     @field_validator("method", "head", "corpus", mode="before")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from adapterhub_fin.plugin.descriptions import Base
 from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.testing.description import DescriptionContract
 from adapterhub_fin_registry import HubReference, parse_reference
+from adapterhub_fin_registry.io.clock import read_clock
 
 
 class BaseContract(DescriptionContract):
@@ -38,7 +38,7 @@ class BaseContract(DescriptionContract):
         if known is None:
             return
         assert known.at.tzinfo is not None, f"the knowledge end needs a time zone: {known.at}"
-        assert known.at <= datetime.now(UTC), f"a base can't know the future: {known.at}"
+        assert known.at <= read_clock(), f"a base can't know the future: {known.at}"
         assert len(known.evidence.split()) > 1, f"say where the knowledge end is stated: {known.evidence!r}"
 
     def test_found_by_its_name_and_by_its_id(self) -> None:

@@ -233,6 +233,12 @@ def ahf_corpora() -> Iterable[Corpus]:
             source="the data set that the recipe names",
         ),
         Corpus(
+            name="mixture",
+            summary="Several corpora as one, some of which training sees more often.",
+            target=f"{HERE}.corpora.mixture:Mixture",
+            options=f"{HERE}.corpora.options:MixtureOptions",
+        ),
+        Corpus(
             name="instructions",
             summary="Conversations from a file: messages, or instruction, input and output.",
             target=f"{HERE}.corpora.instructions:Instructions",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.plugin import Head
 from adapterhub_fin.plugin.texts import check_arguments, check_messages, check_texts, lines, problem
 
 GOOD = ["Profit rose.", "Orders fell.", "Margins were flat."]
@@ -245,6 +246,10 @@ def test_a_conversation_names_the_turn_whose_content_is_none(tmp_path: Path, con
         read_rows(CorpusChoice.read({"name": "instructions", "path": str(path)}), "causal-lm")
 
 
+def reader(*inputs: str) -> Head:
+    return Head(name="reads", summary="It reads.", target="a:B", inputs=inputs, consumes=())
+
+
 def test_a_corpus_of_a_plugin_names_the_row_whose_text_is_none() -> None:
     from datasets import Dataset
 
@@ -252,9 +257,9 @@ def test_a_corpus_of_a_plugin_names_the_row_whose_text_is_none() -> None:
 
     for texts, said in ((["Up.", "\u200b"], "row 1: text is blank"), (["Up.", " "], "row 1: text is blank")):
         with pytest.raises(ahf.BadCorpus, match=said):
-            _check(Dataset.from_dict({"text": texts}), ("text",), (), "plugged")
+            _check(Dataset.from_dict({"text": texts}), reader("text"), "plugged")
     turns = [[{"role": "user", "content": "Why?"}], [{"role": "user", "content": "  "}]]
     with pytest.raises(
         ahf.BadCorpus, match=r"row 1: messages can't be read \(the conversation, turn 0: its content is"
     ):
-        _check(Dataset.from_dict({"messages": turns}), ("text", "messages"), (), "plugged")
+        _check(Dataset.from_dict({"messages": turns}), reader("text", "messages"), "plugged")

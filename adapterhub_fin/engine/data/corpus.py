@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, labels_in, missing_labels
@@ -119,7 +121,7 @@ def check_there(choice: CorpusChoice) -> None:
     Reading it would raise too, but only after a second of imports.
     """
     options = extensions().options(Corpus, choice.name, choice.options)
-    for path in paths_in(getattr(options, "path", None)):
+    for path in paths_in([getattr(options, "path", None), getattr(options, "corpora", None)]):
         if not (is_glob(path.expanduser()) or path.expanduser().exists()):
             raise BadCorpus(
                 f"corpus {choice.name}: {path} can't be read, since it does not exist: give the path of a file"
@@ -238,8 +240,21 @@ def _instant_text(value: Any) -> str:
 def portable_options(choice: CorpusChoice) -> dict[str, Any]:
     """Return the corpus options without paths of this machine, which only the recipe keeps."""
     options = extensions().options(Corpus, choice.name, choice.options)
-    paths = {name for name in type(options).model_fields if [*paths_in(getattr(options, name))]}
-    return {name: value for name, value in options.model_dump(mode="json").items() if name not in paths}
+    return _without_paths(options, options.model_dump(mode="json"))
+
+
+def _without_paths(options: BaseModel, dumped: dict[str, Any]) -> dict[str, Any]:
+    """Return dumped options without the fields that hold paths; those of options within options are left out alone."""
+    kept: dict[str, Any] = {}
+    for name in type(options).model_fields:
+        value = getattr(options, name)
+        if isinstance(value, BaseModel):
+            kept[name] = _without_paths(value, dumped[name])
+        elif isinstance(value, tuple) and value and all(isinstance(each, BaseModel) for each in value):
+            kept[name] = [_without_paths(each, inner) for each, inner in zip(value, dumped[name], strict=True)]
+        elif not [*paths_in(value)]:
+            kept[name] = dumped[name]
+    return kept
 
 
 def files_read(choice: CorpusChoice) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
@@ -30,7 +31,11 @@ class LengthGroupedBatches(Sampler[int]):
     ends on the shortest rows, and the weights that are evaluated and saved are biased towards them.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, seed: int = 0, weights: Sequence[float] | None = None
+    ) -> None:
+        """Draw as many rows an epoch as there are; `weights` (rows,) say how often each beside the others."""
+        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
         self.lengths = list(lengths)
         self.batch_size = batch_size
         self.seed = seed
@@ -46,8 +51,23 @@ class LengthGroupedBatches(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         group: Any = get_length_grouped_indices  # untyped, as its library is
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        indices: list[int] = group(self.lengths, self.batch_size, generator=generator)
+        rows = range(len(self.lengths)) if self.weights is None else drawn(self.weights, generator)
+        grouped: list[int] = group([self.lengths[row] for row in rows], self.batch_size, generator=generator)
+        indices = [rows[position] for position in grouped]
         batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
         full = len(indices) // self.batch_size  # a last, smaller batch stays last, or it would shift all boundaries
         for number in [*torch.randperm(full, generator=generator).tolist(), *range(full, len(batches))]:
             yield from batches[number]
+
+
+def drawn(weights: Tensor, generator: torch.Generator) -> list[int]:
+    """Draw as many rows as there are weights (rows,), each within one of as often as its weight says.
+
+    One random number places a comb over the weights (systematic resampling), which varies least from epoch to epoch. A
+    row of weight 0 is never drawn.
+    """
+    ends = torch.cumsum(weights, 0)
+    teeth = (torch.arange(len(weights)) + torch.rand(1, generator=generator)) * (ends[-1] / len(weights))
+    last = int(weights.nonzero()[-1])
+    rows: list[int] = torch.searchsorted(ends, teeth.to(ends.dtype), right=True).clamp(max=last).tolist()
+    return rows

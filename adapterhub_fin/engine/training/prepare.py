@@ -19,6 +19,7 @@ from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.splits import SPLITS
+from adapterhub_fin.engine.data.weights import repeated, row_weights
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_batch, check_training, total_steps
@@ -33,6 +34,7 @@ from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -62,6 +64,7 @@ class PreparedRun:
     context: AttachContext
     trained_parameters: int
     unreached: OutOfReach | None  # layers of the base that the method can't adapt
+    weights: Sequence[float] | None  # how often each training example is drawn beside the others
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -143,10 +146,16 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None) -> PreparedRun:
         ) from error
     if unreached is not None:
         log.warning("%s", unreached.sentence(recipe.method.name))
-    examples = _encoded(recipe, corpora, head, tokenizer)
-    return PreparedRun(
-        recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached
-    )
+    train = repeated(corpora.splits["train"])
+    weights = row_weights(train, recipe.training.sampling)
+    examples = _encoded(recipe, {**corpora.splits, "train": train}, head, tokenizer)
+    if weights is not None and len(examples["train"]) != len(train):
+        raise BadRecipe(
+            f"the head {recipe.head.name} makes {len(examples['train']):,} examples of {len(train):,} training rows, "
+            "and weights are of rows: leave out the column weight and training.sampling, or make one example a row"
+        )
+    fields = (recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached)
+    return PreparedRun(*fields, weights=weights)
 
 
 def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
@@ -220,12 +229,12 @@ def _check_length(recipe: Recipe, method: MethodImplementation, config: Pretrain
 
 
 def _encoded(
-    recipe: Recipe, corpora: Corpora, head: HeadImplementation, tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe, tables: Mapping[str, Dataset], head: HeadImplementation, tokenizer: PreTrainedTokenizerBase
 ) -> Examples:
     examples = {}
     for split in SPLITS:
         try:
-            examples[split] = head.encode(corpora.splits[split], tokenizer, recipe.training.max_length)
+            examples[split] = head.encode(tables[split], tokenizer, recipe.training.max_length)
         except BadCorpus as error:
             raise BadCorpus(f"corpus {recipe.corpus.name}, {split} part: {error}") from error
         if not examples[split]:

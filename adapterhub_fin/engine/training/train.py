@@ -267,6 +267,7 @@ def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> A
         head_rate=training.head_learning_rate,
         checkpoint_steps=training.checkpoint_steps,
         tolerance=training.tolerance,
+        weights=loaded.weights,
         model=model,
         args=arguments(training, loaded.metric, folder, str(loaded.recipe.name)),
         train_dataset=loaded.examples["train"],

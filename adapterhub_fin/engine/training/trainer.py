@@ -39,6 +39,7 @@ class AdapterTrainer(Trainer):
         head_rate: float | None = None,
         checkpoint_steps: int | None = None,
         tolerance: float = 0.0,
+        weights: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -53,6 +54,7 @@ class AdapterTrainer(Trainer):
         self.modules_to_save = tuple(f".{name}." for name in modules_to_save)
         self.head_rate = head_rate
         self.tolerance = tolerance
+        self.weights = weights
         for callback in (PrinterCallback, ProgressCallback):  # both write to standard output, which is the caller's
             self.remove_callback(callback)
         self.add_callback(_EpochOrder(self))
@@ -133,7 +135,7 @@ class AdapterTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self.order = LengthGroupedBatches(lengths(rows), batch, self.args.seed)
+        self.order = LengthGroupedBatches(lengths(rows), batch, self.args.seed, self.weights)
         return self.order
 
     def _get_eval_sampler(self, eval_dataset: Any) -> LongestFirst:

@@ -8,9 +8,20 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
-from adapterhub_fin.plugin import CALENDAR_PATTERN, SPAN_PATTERN, BadInstant, FilesByPart, Offset, Options, end_of_day
+from adapterhub_fin.plugin import (
+    CALENDAR_PATTERN,
+    SPAN_PATTERN,
+    BadInstant,
+    BadRecipe,
+    FilesByPart,
+    Offset,
+    Options,
+    UnknownName,
+    corpus_options,
+    end_of_day,
+)
 
 # Columns of a corpus that an option of `Columns` names.
 OPTIONS = frozenset(
@@ -255,6 +266,39 @@ class InstructionsOptions(Cells):
                 f"timezone {self.timezone} is for dates, and there are none: name their column as available_at"
             )
         return self
+
+
+class MixturePart(BaseModel):
+    """Choose one corpus of a mixture by its name, with its options; they are checked with the recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    options: SerializeAsAny[BaseModel]
+    repeat: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_options(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and isinstance(given.get("options"), BaseModel):
+            return given
+        corpus = dict(given) if isinstance(given, Mapping) else given
+        repeat = corpus.pop("repeat", 1) if isinstance(corpus, dict) else 1
+        if not isinstance(repeat, int) or isinstance(repeat, bool) or not 1 <= repeat <= 1000:
+            raise ValueError(f"repeat is how often an epoch sees the training rows, 1 to 1000, and not {repeat!r}")
+        try:
+            name, options = corpus_options(corpus)
+        except (BadRecipe, UnknownName) as error:
+            raise ValueError(str(error)) from error
+        return {"name": name, "options": options, "repeat": repeat}
+
+
+class MixtureOptions(Options):
+    """Choose the corpora, each as in a recipe, with `repeat`: how often an epoch sees its training rows."""
+
+    corpora: tuple[MixturePart, ...] = Field(
+        min_length=2, description="The corpora, each a name or a mapping with its options, and repeat (1 by default)."
+    )
 
 
 class PhraseBankOptions(Options):

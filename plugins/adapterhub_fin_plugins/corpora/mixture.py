@@ -1,0 +1,51 @@
+"""Mix corpora into one: all their rows, of which training sees those of some corpora several times an epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, KnownAt, Rows, load_corpus
+from adapterhub_fin_plugins.corpora.options import MixtureOptions
+
+
+class Mixture(CorpusImplementation):
+    """Read the corpora in their order. They are divided as one, so that copies of a text stay in one part."""
+
+    def __init__(self, options: MixtureOptions) -> None:
+        self.options = options
+
+    def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus as the corpora do, and where one lacks a column that another has."""
+        parts = [load_corpus(part.name, part.options) for part in self.options.corpora]
+        tables = _alike([part.table for part in parts], [part.name for part in self.options.corpora])
+        repeats = [part.repeat for part in self.options.corpora]
+        if any(times > 1 for times in repeats):
+            tables = [t.add_column("repeat", [times] * len(t)) for t, times in zip(tables, repeats, strict=True)]
+        notes: Counter[str] = Counter()
+        for part in parts:
+            notes.update(part.notes)
+        read = {f"{number}.{key}": value for number, part in enumerate(parts) for key, value in part.read.items()}
+        return Rows(concatenate_datasets(tables), known=_latest(parts), notes=dict(notes), read=read)
+
+
+def _latest(parts: Sequence[Rows]) -> KnownAt | None:
+    """Return the latest publication of the corpora; None where one states none, and this moment bounds its rows."""
+    known = [part.known for part in parts]
+    return None if None in known else max((each for each in known if each is not None), key=lambda each: each.at)
+
+
+def _alike(tables: Sequence[Dataset], names: Sequence[str]) -> list[Dataset]:
+    """Return the tables with their columns in one order and of one type. Raises BadCorpus where one lacks a column."""
+    columns: Any = dict.fromkeys(column for table in tables for column in table.column_names)
+    for table, name in zip(tables, names, strict=True):
+        if lacking := [column for column in columns if column not in table.column_names]:
+            other = next(n for t, n in zip(tables, names, strict=True) if lacking[0] in t.column_names)
+            raise BadCorpus(
+                f"corpus mixture: {name} has no column {lacking[0]!r}, which {other} has: give it to both or to neither"
+            )
+    ordered = [table.select_columns(list(columns)) for table in tables]
+    return [table.cast(ordered[0].features) for table in ordered]
