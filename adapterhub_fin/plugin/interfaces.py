@@ -103,6 +103,10 @@ class MethodImplementation(Protocol):
         """Return how the base must be loaded: keywords of `from_pretrained`, such as dtype or quantization_config."""
         return {}
 
+    def prepare_base(self, model: nn.Module) -> None:
+        """Change how a base that was just loaded computes; called before it answers anything, or has an adapter."""
+        return
+
     def callbacks(self, model: nn.Module, adapter_name: str, total_steps: int) -> Sequence[TrainerCallback]:
         """Return what must run during training; `total_steps` is the true number of optimizer steps."""
         return ()

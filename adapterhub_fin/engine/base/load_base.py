@@ -49,6 +49,7 @@ def load_base(
         model, missing = head.load_model(str(folder), **loading)
     else:
         model, missing = _model_for(task, folder, {**loading, **({"num_labels": outputs} if outputs else {})})
+    method.prepare_base(model)
     modules_to_save = missing_modules(model, missing)
     if head is not None:  # even if the base's file has a classifier
         modules_to_save = outermost([*modules_to_save, *head.new_modules(model)])

@@ -70,7 +70,10 @@ class Contrastive(EmbeddingHead):
         anchors, *others = normalize(self._vectors(self.raw_outputs(outputs), labels), dim=-1).chunk(texts.shape[1])
         scores = self.options.scale * anchors @ torch.cat(others).T  # (rows, positives and negatives)
         scores = scores.masked_fill(_copies(texts), float("-inf"))
-        return cross_entropy(scores, torch.arange(len(texts), device=scores.device))
+        loss = cross_entropy(scores, torch.arange(len(texts), device=scores.device))
+        # A pooler isn't read. An adapter on it has a gradient all the same, of zero: AdaLoRA and DDP need one of each.
+        pooled = getattr(outputs, "pooler_output", None)
+        return loss if pooled is None else loss + 0.0 * pooled.float().sum()
 
     def weight(self, labels: Any) -> Tensor:
         """Return the number of rows, a scalar."""

@@ -57,13 +57,16 @@ class QLora(Lora):
             return dtype
         return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
 
-    def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
+    def prepare_base(self, model: nn.Module) -> None:
         modules: Any = model.modules()
         for module in modules:
             # On processors with AVX512-BF16, bitsandbytes 0.50 repacks a layer permanently at its first evaluation and
             # rounds its scales: training would continue on another base, and a resumed run on yet another.
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
+
+    def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
+        self.prepare_base(model)  # one that other code loaded, too
         return super()._inject(model, config, adapter_name)
 
 
