@@ -1,6 +1,6 @@
 """Retrieval on TAT-QA's questions and passages: the head contrastive on minilm + lora, beside the frozen base.
 
-    python benchmarks/tatqa.py --path FOLDER [--seeds 0 1 2] [--set training.epochs=2 ...]
+    python benchmarks/tatqa.py --path FOLDER [--seeds 0 1 2] [--reports 80] [--set training.epochs=2 ...]
 
 A passage is a paragraph of a report, or a table written row by row. A question's right answers are the paragraphs that
 TAT-QA names for it, and the table where the answer comes from it. Whole reports are held out; a question is ranked
@@ -25,7 +25,7 @@ from adapterhub_fin.engine.base.find import find_base
 from adapterhub_fin.recipe.choices import BaseChoice
 
 RESAMPLES = 4000
-LENGTH = 128
+LENGTH = 64  # tokens of a text
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def trained(
     rows = [
         {"anchor": question.text, "positive": passages[number], "part": parts[question.report]}
         for question in questions
+        if question.report in parts
         for number in question.passages
     ]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -145,17 +146,18 @@ def main() -> None:
     parser.add_argument("--path", type=Path, required=True, help="the folder with tatqa_dataset_dev.json")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", dest="sets", action="append", default=[], help="a change of the recipe")
+    parser.add_argument("--reports", type=int, help="train on so many reports; on all that are not held out by default")
     arguments = parser.parse_args()
     questions, passages, owner = read(arguments.path)
     before, after, reports = [], [], []
     for seed in arguments.seeds:
         order = np.random.default_rng(seed).permutation(max(owner) + 1)
         fold = len(order) // 5
-        parts = {int(report): "train" for report in order[2 * fold :]}
-        parts |= {int(report): "validation" for report in order[fold : 2 * fold]}
+        parts = {int(report): "train" for report in order[2 * fold :][: arguments.reports]}
+        parts |= {int(report): "validation" for report in order[fold : fold + fold // 2]}
         parts |= {int(report): "test" for report in order[:fold]}
-        asked = [question for question in questions if parts[question.report] == "test"]
-        held = {number: text for number, text in enumerate(passages) if parts[owner[number]] == "test"}
+        asked = [question for question in questions if parts.get(question.report) == "test"]
+        held = {number: text for number, text in enumerate(passages) if parts.get(owner[number]) == "test"}
         before.append(measured(frozen, asked, held))
         with tempfile.TemporaryDirectory() as folder:
             sets = [*arguments.sets, f"training.seed={seed}"]
