@@ -121,12 +121,18 @@ def _plain(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]
 
 
 def _preview(recipe: Any, download: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
     from adapterhub_fin import preview
+    from adapterhub_fin.engine.data.describe import dates_of, token_lengths
+    from adapterhub_fin_registry.model.knowledge import format_instant
 
     plan = preview(recipe, download=download)
     rows = {split: len(table) for split, table in plan.corpora.splits.items()}
     examples = {split: len(table) for split, table in plan.examples.items()}
     document = plan.recipe.document()
+    tokens = {split: token_lengths(table, plan.recipe.training.max_length) for split, table in plan.examples.items()}
+    dates = {split: spanned for split, table in plan.corpora.splits.items() if (spanned := dates_of(table)) is not None}
     if as_json:
         print_json(
             {
@@ -137,6 +143,15 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
                 "trained_parameters": plan.trained_parameters,
                 "notes": dict(plan.corpora.notes),
                 "labels": _plain(plan.corpora.labels),
+                "tokens": {split: asdict(length) for split, length in tokens.items()},
+                "dates": {
+                    split: {
+                        "first": format_instant(spanned.first),
+                        "last": format_instant(spanned.last),
+                        "gaps": [[format_instant(at) for at in gap] for gap in spanned.gaps],
+                    }
+                    for split, spanned in dates.items()
+                },
                 "warnings": list(plan.warnings),
             }
         )
@@ -152,10 +167,22 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
             *((f"examples of {split}", f"{count:,}") for split, count in examples.items() if count != rows[split]),
             ("steps", f"{plan.steps:,}"),
             ("trained parameters", f"{plan.trained_parameters:,}"),
+            *(_length_row(split, length, len(plan.examples[split])) for split, length in tokens.items()),
+            *(row for split, spanned in dates.items() for row in _date_rows(split, spanned)),
             *note_rows(plan.corpora.notes),
             *label_rows(plan.corpora.labels),
         ]
     )
+
+
+def _length_row(split: str, length: Any, examples: int) -> tuple[str, str]:
+    cut = f", {length.at_limit:,} of {examples:,} at the limit" if length.at_limit else ""
+    return f"tokens of {split}", f"median {length.median:,}, 95 % {length.p95:,}, longest {length.longest:,}{cut}"
+
+
+def _date_rows(split: str, dates: Any) -> list[tuple[str, str]]:
+    rows = [(f"dates of {split}", f"{dates.first:%Y-%m-%d} to {dates.last:%Y-%m-%d}")]
+    return [*rows, *((f"gap in {split}", f"{since:%Y-%m-%d} to {until:%Y-%m-%d}") for since, until in dates.gaps)]
 
 
 def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:

@@ -441,3 +441,12 @@ def test_the_examples_of_help_run(
             continue  # tests/hub has a Hub to run it on
         code, _, err = run_ahf(*arguments)
         assert code == 0, f"ahf {shlex.join(arguments)}: {err}"
+
+
+def test_a_dry_run_describes_the_rows(run_ahf: Ahf, encoder: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, encoder)
+    code, out, _ = run_ahf("train", str(recipe), "--dry-run", "--set", "training.max_length=8")
+    assert code == 0 and "tokens of train" in out and "at the limit" in out and "dates of test" in out
+    planned = json.loads(run_ahf("train", str(recipe), "--dry-run", "--json")[1])
+    assert planned["tokens"]["train"]["longest"] >= planned["tokens"]["train"]["median"] > 8
+    assert planned["dates"]["train"]["first"] < planned["dates"]["train"]["last"]
