@@ -3,9 +3,9 @@
     python benchmarks/tatqa.py --path FOLDER [--seeds 0 1 2] [--reports 80] [--set training.epochs=2 ...]
 
 A passage is a paragraph of a report, or a table written row by row. A question's right answers are the paragraphs that
-TAT-QA names for it, and the table where the answer comes from it. Whole reports are held out; a question is ranked
-against every passage of the held-out reports. Intervals are those of a bootstrap over reports, drawn again within each
-seed and averaged over seeds.
+TAT-QA names for it, and the table where the answer comes from it; in training, its negative is another passage of its
+report. Whole reports are held out; a question is ranked against every passage of the held-out reports. Intervals are
+those of a bootstrap over reports, drawn again within each seed and averaged over seeds.
 """
 
 from __future__ import annotations
@@ -99,16 +99,23 @@ def measured(vectors: Any, questions: Sequence[Question], passages: Mapping[int,
     return np.array(rows)
 
 
-def trained(
-    folder: Path, questions: Sequence[Question], parts: Mapping[int, str], passages: Sequence[str], sets: list[str]
-) -> ahf.Run:
+def pairs(
+    questions: Sequence[Question], parts: Mapping[int, str], passages: Sequence[str], owner: Sequence[int], seed: int
+) -> list[dict[str, str]]:
+    """A row for each question and right passage, with another passage of its report as the negative."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for question in questions:
+        of_report = [number for number, report in enumerate(owner) if report == question.report]
+        wrong = [number for number in of_report if number not in question.passages]
+        for number in question.passages if question.report in parts and wrong else ():
+            texts = {"anchor": question.text, "positive": passages[number], "negative": passages[rng.choice(wrong)]}
+            rows.append({**texts, "part": parts[question.report]})
+    return [row for row in rows if len(set(row.values())) == len(row)]
+
+
+def trained(folder: Path, rows: Sequence[Mapping[str, str]], sets: list[str]) -> ahf.Run:
     """One run on the questions of the reports that are not held out."""
-    rows = [
-        {"anchor": question.text, "positive": passages[number], "part": parts[question.report]}
-        for question in questions
-        if question.report in parts
-        for number in question.passages
-    ]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     recipe = {
         "name": "benchmark/tatqa",
@@ -118,7 +125,7 @@ def trained(
         "corpus": {
             "name": "table",
             "path": str(folder / "pairs.jsonl"),
-            "columns": ["anchor", "positive"],
+            "columns": ["anchor", "positive", "negative"],
             "split": "part",
             "splitter": {"by": "given"},
         },
@@ -161,7 +168,7 @@ def main() -> None:
         before.append(measured(frozen, asked, held))
         with tempfile.TemporaryDirectory() as folder:
             sets = [*arguments.sets, f"training.seed={seed}"]
-            run = trained(Path(folder), questions, parts, passages, sets)
+            run = trained(Path(folder), pairs(questions, parts, passages, owner, seed), sets)
             after.append(measured(run.adapter.embed, asked, held))
         reports.append(np.array([question.report for question in asked]))
         found = f"{before[-1].mean(0).round(3)} -> {after[-1].mean(0).round(3)}"

@@ -112,6 +112,7 @@ def ahf_heads() -> Iterable[Head]:
             summary="Any number of labels a text, each by its own threshold.",
             target=f"{HERE}.heads.multi_label:MultiLabel",
             options=f"{HERE}.heads.options:MultiLabelOptions",
+            inputs=("text", "messages"),
             consumes=("label",),
             metrics="multi-label",
         ),

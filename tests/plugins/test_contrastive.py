@@ -168,6 +168,15 @@ def test_plain_peft_and_sentence_transformers_read_it(tmp_path: Path) -> None:
     assert np.array_equal(loaded.embed(list(TEXTS)), ours)
 
 
+def test_two_versions_merge(tmp_path: Path) -> None:
+    trained = bench(tmp_path)
+    runs = [trained.train(name, epochs=1) for name in ("one", "two")]
+    merged = ahf.merge([run.reference for run in runs], using="linear", into="acme/both", registry=trained.registry)
+    assert merged.version is not None
+    loaded = ahf.load(merged.version, base=trained.base(), registry=trained.registry)
+    assert isinstance(loaded.predict(list(TEXTS))[0], ahf.Vector)
+
+
 def test_a_version_shares_a_bare_backbone_with_a_classifier(tmp_path: Path) -> None:
     trained = bench(tmp_path)
     run = trained.train("pairs", epochs=1)

@@ -104,6 +104,8 @@ def test_it_answers_and_writes(tmp_path: Path) -> None:
     answers = run.adapter.predict(list(TEXTS))
     assert isinstance(answers[0], ahf.Prediction) and set(answers[0].scores) == {"negative", "neutral", "positive"}
     assert isinstance(run.adapter.generate(["Arlo: "], max_new_tokens=3)[0], str)
+    talk = [{"role": "user", "content": "Firm 3?"}, {"role": "assistant", "content": "It rose."}]
+    assert run.adapter.predict([{"messages": talk}])[0].label in answers[0].scores
     number = bench(tmp_path, **REGRESS).train("number", epochs=1)
     assert isinstance(number.adapter.predict(list(TEXTS))[0], ahf.Estimate)
     stored = number.version.manifest.head

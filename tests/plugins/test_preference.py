@@ -214,6 +214,8 @@ def test_a_version_generates_and_plain_peft_reads_it(tmp_path: Path) -> None:
     run = bench.train("pairs")
     assert isinstance(run.adapter.generate(["Firm 3: profit"], max_new_tokens=3)[0], str)
     assert isinstance(run.adapter.predict(["Firm 3: profit rose."])[0], ahf.Likelihood)
+    talks = [[{"role": "user", "content": "Firm 3?"}, {"role": "assistant", "content": "It rose."}]]
+    assert run.adapter.predict([{"messages": talk} for talk in talks])[0].tokens > 0
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(bench.base()), run.version.files).eval()
     batch = run.adapter.tokenizer("Firm 3: profit rose.", return_tensors="pt")
     with torch.inference_mode():

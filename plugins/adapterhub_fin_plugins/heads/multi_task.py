@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin.plugin import (
     IGNORED,
     BadCorpus,
+    CausalHead,
     MergeableHead,
     backbone,
     encode_columns,
@@ -131,6 +132,12 @@ class MultiTask(MergeableHead, CausalLM):
             labels = {"tokens": [IGNORED, *ids[1:]], "read": read, "answer": self.target(rows[number])}
             examples.append({"input_ids": ids, "labels": labels})
         return examples
+
+    def encode_inputs(
+        self, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Sequence[dict[str, Any]]:
+        """Return the tokens of texts and conversations, all of which count. Raises what the default raises."""
+        return CausalHead.encode_inputs(self, rows, tokenizer, max_length)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.plugin import IGNORED, BadCorpus, Messages, pad_labels, pad_texts, render
+from adapterhub_fin.plugin import IGNORED, BadCorpus, CausalHead, Messages, pad_labels, pad_texts, render
 from adapterhub_fin_plugins.heads.causal_lm import CausalLM
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class Preference(CausalLM):
                 origin = f" ({row['origin']})" if row.get("origin") else ""
                 raise BadCorpus(f"row {number}{origin}: {error}") from error
         return examples
+
+    def encode_inputs(
+        self, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Sequence[dict[str, Any]]:
+        """Return the tokens of texts and conversations, all of which count. Raises what the default raises."""
+        return CausalHead.encode_inputs(self, rows, tokenizer, max_length)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         import torch

@@ -24,7 +24,12 @@ _PIPELINES: Final = {
     "classify": "text-classification",
     "regress": "text-classification",  # a Hub has no task for a number from a text
     "causal-lm": "text-generation",
+    "multi-label": "text-classification",
+    "preference": "text-generation",
+    "multi-task": "text-generation",
+    "contrastive": "feature-extraction",
 }
+_CLASSIFIERS: Final = ("classify", "regress", "multi-label")  # heads that are Transformers' own, if _PLAIN holds
 # The licenses of https://huggingface.co/docs/hub/repositories-licenses that adapters and corpora have. A Hub rejects
 # any that is not on its list.
 _LICENSES: Final = frozenset(
@@ -98,7 +103,8 @@ def _title(manifest: Manifest, repository: str) -> str:
 def _loading(manifest: Manifest, repository: str) -> str:
     name, text = json.dumps(f"hf://{repository}"), "Margins widened in the third quarter."
     task = manifest.head.name if manifest.head else None
-    use = {"causal-lm": f'adapter.generate("{text}")'}.get(task or "", f'adapter.predict(["{text}"])')
+    ways = {"causal-lm": "generate", "preference": "generate", "contrastive": "embed"}
+    use = f'adapter.{ways.get(task or "", "predict")}(["{text}"])'
     ours = ["import adapterhub_fin as ahf", "", f'adapter = ahf.load({name}, download=True)  # or {name[:-1]}@vN"']
     ours += [f"print({use})"] if task else []
     parts = ["## Load it", _fenced(ours)]
@@ -112,11 +118,11 @@ def _plain(manifest: Manifest, repository: str) -> list[str]:
     if all(file.path != CONFIG for file in manifest.files):
         return ["Its method isn't one of PEFT's, and needs the package that provides it."]
     head = manifest.head
-    if head is None:
+    if head is None or head.name == "contrastive":
         kind, options = "AutoPeftModelForFeatureExtraction", ""
-    elif head.name == "causal-lm":
+    elif head.name in ("causal-lm", "preference", "multi-task"):
         kind, options = "AutoPeftModelForCausalLM", ""
-    elif head.name in ("classify", "regress") and all(head.options.get(key, value) == value for key, value in _PLAIN):
+    elif head.name in _CLASSIFIERS and all(head.options.get(key, value) == value for key, value in _PLAIN):
         kind, options = "AutoPeftModelForSequenceClassification", f", num_labels={len(head.labels or (0,))}"
     else:
         return ["Plain PEFT can't load the weights of its head, and so can't use it."]
