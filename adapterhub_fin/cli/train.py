@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,8 @@ def command(
     if dry_run:
         (_preview if checked.schedule is None else _preview_series)(checked, download, as_json)
         return
+    if os.environ.get("RANK", "0") == "0":  # of several processes, only the first says so
+        click.echo("loading torch, the base and the corpus ...", err=True)  # some seconds in which nothing else shows
     from adapterhub_fin import train, train_series
     from adapterhub_fin.engine.training.distributed import is_first
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +98,8 @@ class PeftMethod(MethodImplementation):
             raise WrongBase("this model carries adapters already: pass the PeftModel that wraps it, or a fresh base")
         else:
             try:
-                wrapped = get_peft_model(model, config, adapter_name=adapter_name, low_cpu_mem_usage=empty)
+                with _without_deprecations():
+                    wrapped = get_peft_model(model, config, adapter_name=adapter_name, low_cpu_mem_usage=empty)
             except ValueError as error:  # PEFT says which layers it looked for, and where
                 raise WrongBase(f"the adapter can't be attached: {error}") from error
         config.base_model_name_or_path = name
@@ -181,3 +184,11 @@ def plain(value: Any) -> Any:
     if type(value).__name__ == "dtype" and type(value).__module__ == "torch":
         return str(value).removeprefix("torch.")
     return getattr(value, "value", value)
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Silence one notice while PEFT wraps a model: PEFT 0.21 reads a property that Transformers 5.23 has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield

@@ -1,20 +1,70 @@
-"""Show the progress of long work on the terminal, and nothing in a pipe."""
+"""Show the progress of long work: a bar on a terminal, and elsewhere a plain line every half a minute."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+EVERY = 30.0  # seconds between two lines where stderr is no terminal
+
+
+class ProgressLines:
+    """Print how far work has come on stderr, at most once in `EVERY` seconds unless a line is asked for.
+
+    `done` is where the work begins, such as the step that a run resumes from.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.title, self.total = title, total
+        self._clock, self._first, self._start = clock, done, clock()
+        self._last = self._start
+
+    def show(self, done: int, note: str = "", *, at_once: bool = False) -> None:
+        """Print a line with a note if one is due, or `at_once`."""
+        now = self._clock()
+        if not at_once and now - self._last < EVERY:
+            return
+        self._last = now
+        parts = [f"{done:,} of {self.total:,}", *([note] if note else [])]
+        if self._first < done < self.total:
+            left = (now - self._start) / (done - self._first) * (self.total - done)
+            parts.append(f"{time_text(left)} left")
+        say(f"{self.title} {', '.join(parts)}")
+
+
+def say(line: str) -> None:
+    """Print a line on stderr; work goes on where nobody can read it any more."""
+    with suppress(OSError, ValueError):  # the pipe or the file is closed, which is no reason to lose hours of training
+        print(line, file=sys.stderr, flush=True)
+
+
+def time_text(seconds: float) -> str:
+    """Return a duration in the unit that fits it, such as `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
 def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """Show a progress bar for a block; the yielded function advances it by a count.
 
-    Nothing is shown in a pipe, or if `shown` is false.
+    Where stderr is no terminal it prints a line every half a minute. Nothing is shown if `shown` is false.
     """
-    if not (shown and sys.stderr.isatty()):
+    if not shown:
         yield lambda count: None
+        return
+    if not sys.stderr.isatty():
+        lines, done = ProgressLines(title, total), 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            lines.show(done)
+
+        yield advance
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
