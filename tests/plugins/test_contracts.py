@@ -46,6 +46,11 @@ class TestQLora(MethodContract):
     options: ClassVar = {"rank": 4}
 
 
+class TestQLoraInEightBits(MethodContract):
+    name = "qlora"
+    options: ClassVar = {"rank": 4, "bits": 8}
+
+
 class TestQLoraOnADecoder(MethodContract):
     name = "qlora"
     options: ClassVar = {"rank": 4}

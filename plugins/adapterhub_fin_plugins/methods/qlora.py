@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.plugin import BadRecipe
@@ -64,10 +65,22 @@ class QLora(Lora):
             # rounds its scales: training would continue on another base, and a resumed run on yet another.
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
+            if hasattr(module, "init_8bit_state"):
+                module.init_8bit_state = partial(_take_scales, module)
 
     def _inject(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> nn.Module:
         self.prepare_base(model)  # one that other code loaded, too
         return super()._inject(model, config, adapter_name)
+
+
+def _take_scales(layer: Any) -> None:
+    """Move an eight-bit layer's weight and scales to where it computes with them.
+
+    PEFT 0.21's DoRA makes a new weight at each forward pass on a CPU, which has no scales any more; the layer has them.
+    """
+    if layer.weight.SCB is None:
+        layer.weight.SCB = layer.state.SCB
+    type(layer).init_8bit_state(layer)
 
 
 def _kind(quantized: Any) -> str:
