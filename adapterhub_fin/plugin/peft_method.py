@@ -188,7 +188,7 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def _without_deprecations() -> Iterator[None]:
-    """Silence one notice while PEFT wraps a model: PEFT 0.21 reads a property that Transformers 5.23 has renamed."""
+    """Drop one notice while PEFT wraps a model: PEFT 0.21 reads a property that Transformers 5.23 has renamed."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         yield

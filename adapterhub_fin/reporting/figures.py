@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from adapterhub_fin_registry import History
+    from adapterhub_fin_registry.model.history import History
 
 WIDTH = 7.2  # inches
 DPI = 130

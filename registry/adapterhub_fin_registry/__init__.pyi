@@ -57,7 +57,6 @@ from adapterhub_fin_registry.errors import (
 )
 from adapterhub_fin_registry.incoming import Incoming as Incoming
 from adapterhub_fin_registry.incoming import Intake as Intake
-from adapterhub_fin_registry.model.history import History as History
 from adapterhub_fin_registry.model.manifest import Manifest as Manifest
 from adapterhub_fin_registry.model.reference import DigestReference as DigestReference
 from adapterhub_fin_registry.model.reference import HubReference as HubReference

@@ -16,6 +16,7 @@ from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
 from adapterhub_fin_registry.model.version import parsed_reference
+from adapterhub_fin_registry.model.version_rows import VersionRows, rows_table
 from adapterhub_fin_registry.registry import Registry
 from adapterhub_fin_registry.registry_reader import AsOf
 from adapterhub_fin_registry.storage import resolve as resolution
@@ -98,13 +99,19 @@ class RegistryChain:
         """Return every name with a version in any of the registries, sorted."""
         return sorted({name for member in self.members for name in member.registry.names()})
 
-    def rows(self, name: str | None = None) -> list[dict[str, Any]]:
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(repr(member.registry) for member in self.members)})"
+
+    def _repr_html_(self) -> str:
+        return rows_table(repr(self), self.rows())
+
+    def rows(self, name: str | None = None) -> VersionRows:
         """Return what a list shows, each row with its `registry`, and `hidden` if an earlier registry holds the name.
 
         Raises Corrupted if the versions of `name` can't be listed.
         """
         by_member = enumerate(member.registry.rows(name) for member in self.members)
-        return [row for position, rows in by_member for row in self._labelled(position, rows)]
+        return VersionRows(row for position, rows in by_member for row in self._labelled(position, rows))
 
     def search(
         self,

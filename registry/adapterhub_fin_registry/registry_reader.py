@@ -23,6 +23,7 @@ from adapterhub_fin_registry.model.reference import (
     parse_reference,
 )
 from adapterhub_fin_registry.model.version import AnyReference, Version, parsed_reference
+from adapterhub_fin_registry.model.version_rows import VersionRows, rows_table
 from adapterhub_fin_registry.storage import resolve as resolution
 from adapterhub_fin_registry.storage.marks import mark_of
 from adapterhub_fin_registry.storage.name_folder import NameFolder
@@ -115,12 +116,18 @@ class RegistryReader:
             if (version := name_folder.stored(n)) is not None and version.is_readable
         ]
 
-    def rows(self, name: str | None = None) -> list[dict[str, Any]]:
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r})"
+
+    def _repr_html_(self) -> str:
+        return rows_table(repr(self), self.rows())
+
+    def rows(self, name: str | None = None) -> VersionRows:
         """Return what a list shows of every version, of one name or of all, in plain JSON values.
 
         Raises Corrupted if the versions of `name` can't be listed.
         """
-        return [row for name_folder in self._name_folders(name) for row in name_folder.rows()]
+        return VersionRows(row for name_folder in self._name_folders(name) for row in name_folder.rows())
 
     def damaged(self, name: str | None = None) -> dict[str, str]:
         """Return what is wrong with each damaged version, by reference; files are not hashed.

@@ -52,6 +52,12 @@ class Comparison:
     tensors: Sequence[TensorDifference]
     same_tensors: int
 
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({self.a.reference}, {self.b.reference}: {len(self.fields):,} fields and "
+            f"{len(self.tensors):,} tensors differ, {self.same_tensors:,} tensors are the same)"
+        )
+
     @property
     def same(self) -> bool:
         """Tell whether nothing differs."""

@@ -74,6 +74,17 @@ class Evaluation:
     environment: Mapping[str, str]
     event: int | None = None  # the event's number, once recorded
 
+    def __repr__(self) -> str:
+        metrics = ", ".join(f"{name}={value:.4f}" for name, value in self.metrics.items())
+        return f"Evaluation({self.reference} on {self.corpus}, {self.split}, {self.rows:,} rows: {metrics})"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        rows = [(name, value, self.intervals.get(name)) for name, value in self.metrics.items()]
+        title = f"{self.reference} on {self.corpus}, {self.split}: {self.rows:,} rows"
+        return html_table(title, rows, ("metric", "value", "95 % interval"))
+
     @property
     def reference(self) -> str:
         """Return the version's reference."""

@@ -70,6 +70,12 @@ class Adapter:
         """Name and number, as in `acme/tone@3`."""
         return self.version.reference
 
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        loaded = [("method", type(self.method).__name__), ("max_length", self.max_length)]
+        return html_table(f"Adapter {self.reference}", [*self.manifest.facts(), *loaded])
+
     def __repr__(self) -> str:
         return f"Adapter({self.reference}, {self.manifest.method.name} on {self.manifest.base.repository})"
 

@@ -57,6 +57,11 @@ class Merge:
     warnings: Sequence[str]
     evaluations: Sequence[Evaluation] = ()  # of the parents in their order, then of the merge
 
+    def __repr__(self) -> str:
+        parents = ", ".join(parent.reference for parent in self.parents)
+        version = self.version.reference if self.version is not None else "a dry run"
+        return f"Merge({version} of {parents}, {len(self.modules):,} modules, energy {self.energy:.4f})"
+
     @property
     def energy(self) -> float:
         """Return the smallest share of energy that a module kept."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from adapterhub_fin_registry import History
+from adapterhub_fin_registry.model.history import History
 
 MOST = 100_000  # steps that a history holds: of a longer run, every second step, or every third and so on
 _TRAINING = ("step", "epoch", "loss", "learning_rate", "grad_norm")

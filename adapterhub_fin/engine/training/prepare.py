@@ -66,6 +66,10 @@ class PreparedRun:
     unreached: OutOfReach | None  # layers of the base that the method can't adapt
     weights: Sequence[float] | None  # how often each training example is drawn beside the others
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{len(examples):,} {split}" for split, examples in self.examples.items())
+        return f"{type(self).__name__}({self.recipe.method.name} on {self.source.repository}, examples: {rows})"
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what does not stop the run but would surprise whoever looks at its result."""
@@ -78,7 +82,7 @@ class PreparedRun:
         return total_steps(self.recipe.training, len(self.examples["train"]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun(PreparedRun):
     """Hold a prepared run with its base loaded, before the adapter is attached."""
 

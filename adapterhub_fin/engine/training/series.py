@@ -74,6 +74,15 @@ class Series:
     name: str
     steps: Sequence[Step]
 
+    def __repr__(self) -> str:
+        return f"Series({self.name}, {len(self.steps):,} windows)"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        rows = [(v.reference, v.manifest.knowledge.end, dict(v.manifest.metrics)) for v in self.versions]
+        return html_table(f"Series {self.name}", rows, ("version", "knowledge end", "metrics"))
+
     @property
     def versions(self) -> list[Version]:
         """Return the version of each window, oldest window first."""

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
     from adapterhub_fin.recipe.keys import RecipeKeys
     from adapterhub_fin.reporting.report import Report
-    from adapterhub_fin_registry import History, Version
+    from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.model.history import History
 else:
     np = Lazy("numpy")
 
@@ -74,6 +75,26 @@ class Run:
     def reference(self) -> str:
         """Return the version's reference."""
         return self.version.reference
+
+    def __repr__(self) -> str:
+        metrics = ", ".join(f"{name}={value:.4f}" for name, value in self.metrics.items())
+        return f"Run({self.reference}, {self.steps:,} steps, test {metrics})"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        facts: list[tuple[str, Any]] = [
+            ("digest", self.version.digest),
+            ("method", self.version.manifest.method.name),
+            ("base", self.version.manifest.base.repository),
+            *((f"test {name}", value) for name, value in self.metrics.items()),
+            *((f"validation {name}", value) for name, value in self.validation.items()),
+            ("trained parameters", f"{self.trained_parameters:,}"),
+            ("steps", f"{self.steps:,}"),
+            ("loss by epoch", list(self.losses)),
+            ("warnings", list(self.warnings)),
+        ]
+        return html_table(f"Run {self.reference}", facts)
 
     def report(self, into: str | Path | None = None, **options: Any) -> Report:
         """Write a report of the run, as `ahf.report` does, with the adapter that is in memory.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapterhub_fin_registry.errors import BadConfiguration, NotFound
 from adapterhub_fin_registry.hub_client import listing
@@ -13,6 +13,7 @@ from adapterhub_fin_registry.hub_client.repository import HubRepository
 from adapterhub_fin_registry.incoming import Intake
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, is_segment
+from adapterhub_fin_registry.model.version_rows import VersionRows
 from adapterhub_fin_registry.registry_reader import AsOf
 from adapterhub_fin_registry.remote_index import RemoteIndex
 
@@ -54,9 +55,9 @@ class HubRegistry(HubCache):
         except NotFound:
             return False
 
-    def rows(self, name: str | None = None) -> list[dict[str, Any]]:
+    def rows(self, name: str | None = None) -> VersionRows:
         """Return a row for each version on the Hub, of one name or of all."""
-        return [row for row in self._remote_index().rows() if name in (None, row["name"])]
+        return VersionRows(row for row in self._remote_index().rows() if name in (None, row["name"]))
 
     def search(
         self,

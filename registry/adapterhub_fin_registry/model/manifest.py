@@ -150,10 +150,10 @@ class Base(_Part):
     config_digest: Digest | None = None
     vocabulary_size: Count | None = None
     tokenizer_digest: Digest | None = None
-    tokenizer_probe: TokenizerProbe | None = None
+    tokenizer_probe: TokenizerProbe | None = Field(None, repr=False)
     chat_template_digest: Digest | None = None
     structure_digest: Digest | None = None
-    weight_probe: WeightProbe | None = None
+    weight_probe: WeightProbe | None = Field(None, repr=False)  # a number for each of thousands of elements
     quantization: JsonObject | None = None
     transformers: Text | None = None
     fingerprint: Literal["verified", "declared", "unknown"]
@@ -254,6 +254,33 @@ class Manifest(_Part):
     description: Prose = ""
     license: Text | None = None
     tags: TextSet = ()
+
+    def __repr__(self) -> str:
+        return f"<Manifest {self.digest[:19]}, {self.method.name} on {self.base.repository or 'an unnamed base'}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        return html_table(f"Manifest {self.digest[:19]}", self.facts())
+
+    def facts(self) -> list[tuple[str, Any]]:
+        """Return what people want to see of the manifest first, by name; what isn't set is left out."""
+        head, corpus = self.head, self.corpus
+        options = {name: value for name, value in self.method.options.items() if value is not None}
+        facts: list[tuple[str, Any]] = [
+            ("method", f"{self.method.name} ({', '.join(f'{name}={value}' for name, value in options.items())})"),
+            ("head", None if head is None else f"{head.name}: {', '.join(head.labels or ())}".rstrip(": ")),
+            ("base", f"{self.base.repository or 'unnamed'} ({self.base.architecture}), {self.base.fingerprint}"),
+            ("corpus", None if corpus is None else f"{corpus.name}, rows: {dict(corpus.rows)}"),
+            ("knowledge end", self.knowledge.end),
+            ("metrics", dict(self.metrics)),
+            ("parents", [parent.name for parent in self.parents]),
+            ("license", self.license),
+            ("description", self.description),
+        ]
+        return [(name, value) for name, value in facts if value not in (None, "", [], {})]
 
     @model_validator(mode="before")
     @classmethod

@@ -49,6 +49,17 @@ class Version:
             return None
         return cls(name, number, digest_of(data), folder, data)
 
+    def __repr__(self) -> str:
+        return f"Version({self.reference}, {self.digest[:19]})"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        where = [("digest", self.digest), ("folder", self.folder)]
+        return html_table(
+            self.reference, [*where, *self.manifest.facts(), ("tags", self.tags), ("yanked", self.yanked)]
+        )
+
     @property
     def reference(self) -> str:
         """Return `NAMESPACE/NAME@NUMBER`."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import BadQuery
+from adapterhub_fin_registry.model.version_rows import named, rows_table
 from adapterhub_fin_registry.search.compiler import After, Sql, candidates, compiled, conjunction, ordered
 from adapterhub_fin_registry.search.index import Index
 from adapterhub_fin_registry.search.parser import microseconds, parse
@@ -32,6 +33,14 @@ class Page:
     rows: list[dict[str, Any]]
     next: str | None
     damaged: dict[str, str]
+
+    def __repr__(self) -> str:
+        more = ", and a next page" if self.next else ""
+        broken = f", {len(self.damaged):,} damaged" if self.damaged else ""
+        return f"<Page of {named(self.rows)}{more}{broken}>"
+
+    def _repr_html_(self) -> str:
+        return rows_table(repr(self)[1:-1], self.rows)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.rows)
