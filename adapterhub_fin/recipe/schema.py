@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapterhub_fin.errors import PluginError
 from adapterhub_fin.plugin.descriptions import Description
-from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.manager import CONTRIBUTIONS, extensions
 from adapterhub_fin.recipe.choices import DEFAULTS, Plugged
 from adapterhub_fin.recipe.merge_recipe import MergeRecipe
 from adapterhub_fin.recipe.recipe import Recipe
@@ -52,15 +52,20 @@ def _subclasses(kind: type[Plugged]) -> list[type[Plugged]]:
     return [one for child in kind.__subclasses__() for one in (child, *_subclasses(child))]
 
 
-def _chosen(kind: type[Description], choice: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a plugin's name, or of a mapping with its name and options."""
-    plugins = extensions().all(kind)
+def _chosen(
+    kind: type[Description], choice: Mapping[str, Any], definitions: dict[str, Any], within: str = ""
+) -> dict[str, Any]:
+    """Return the schema of a plugin's name, or of a mapping with its name and options.
+
+    The choice may be an option of the plugin `within`, which is not one of its own options.
+    """
+    plugins = {name: each for name, each in extensions().all(kind).items() if f"{kind.kind}-{name}" != within}
     default, names = DEFAULTS.get(kind.kind), list(plugins)
-    own = {key: value for key, value in choice["properties"].items() if key != "name"}
+    own = {key: value for key, value in choice["properties"].items() if key not in ("name", "options")}
     listed = {"type": "string", "enum": names, "enumDescriptions": [each.summary for each in plugins.values()]}
     branches = []
     for name, plugin in plugins.items():
-        reference = f"{kind.kind}-{name}"
+        reference = f"{within}-{name}" if within else f"{kind.kind}-{name}"
         definitions[reference] = _options(plugin, reference, own, definitions)
         condition: dict[str, Any] = {"properties": {"name": {"const": name}}}
         if name != default:
@@ -82,6 +87,9 @@ def _options(
     except PluginError as error:
         return {"type": "object", "description": f"{plugin.summary} Its options can't be read here: {error}"}
     for inner, value in options.pop("$defs", {}).items():
+        if "x-plugin" in value:  # itself a plugin's name with its options, as a part of a mixture is
+            kind = next(each for each in CONTRIBUTIONS.values() if each.kind == value["x-plugin"])
+            value = _chosen(kind, value, definitions, reference)
         definitions[f"{reference}-{inner}"] = value
     options["properties"] = {
         "name": {"const": plugin.name, "description": plugin.summary},

@@ -14,14 +14,22 @@ from typing import Any
 from adapterhub_fin.testing.fresh import CALM
 
 
-def train_in_processes(recipe: Mapping[str, Any], registry: Path, folder: Path, processes: int) -> dict[str, Any]:
-    """Train with torchrun; return the reference, losses and metrics, and whether the process group was left.
+def train_in_processes(
+    recipe: Mapping[str, Any], registry: Path, folder: Path, processes: int, accelerate: Path | None = None
+) -> dict[str, Any]:
+    """Train with torchrun, or as a configuration of accelerate says.
+
+    Returns the reference, losses and metrics, the kinds of the model's parameters while it trains, and whether the
+    process group was left.
 
     Raises AssertionError with the end of standard error if the processes fail.
     """
     task, result_path = folder / "task.json", folder / "result.json"
     task.write_text(json.dumps({"recipe": recipe, "registry": str(registry), "result": str(result_path)}, default=str))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    if accelerate is not None:
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate)]
+        launch.append(f"--num_processes={processes}")
     ran = subprocess.run(
         [*launch, "-m", __name__, str(task)], capture_output=True, text=True, env={**os.environ, **CALM}
     )
@@ -32,6 +40,7 @@ def train_in_processes(recipe: Mapping[str, Any], registry: Path, folder: Path, 
 
 def _train(task: dict[str, Any]) -> None:
     import adapterhub_fin as ahf
+    from adapterhub_fin.engine.training import train as training
     from adapterhub_fin.engine.training.distributed import is_first
     from adapterhub_fin.testing.tiny import tiny_corpus
 
@@ -39,6 +48,14 @@ def _train(task: dict[str, Any]) -> None:
     if is_first():
         atexit.register(_write, result, Path(task["result"]))  # registered first, so it runs last
     tiny_corpus()
+    train = training._train
+
+    def watched(trainer: Any, folder: Any) -> None:
+        train(trainer, folder)
+        kinds = {(type(value).__name__, value.requires_grad) for value in trainer.adapted.parameters()}
+        result["kinds"] = sorted(kinds)
+
+    setattr(training, train.__name__, watched)
     run = ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]))
     result |= {"reference": run.reference, "losses": list(run.losses), "metrics": dict(run.metrics)}
 

@@ -38,6 +38,38 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     assert together["left"], "whoever joins a group leaves it"
 
 
+FSDP = """
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+num_machines: 1
+num_processes: 2
+use_cpu: true
+mixed_precision: "no"
+fsdp_config:
+  fsdp_version: {version}
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_reshard_after_forward: true
+  fsdp_cpu_ram_efficient_loading: false
+"""
+
+
+def test_fsdp_shards_the_base_and_gives_the_run_of_one_process(tmp_path: Path) -> None:
+    """As accelerate's own configuration says, in two gloo processes."""
+    bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "classify"})
+    plan, config = recipe(bench, epochs=3, accumulate=2), tmp_path / "fsdp.yaml"
+    alone = ahf.train(plan, registry=bench.registry)
+    config.write_text(FSDP.format(version=2))
+    together = train_in_processes(plan, bench.registry.root, tmp_path, 2, config)
+    assert together["kinds"] == [["DTensor", False], ["Parameter", True]], "the base is sharded, the adapter is whole"
+    assert together["losses"] == pytest.approx(list(alone.losses), rel=1e-4)
+    assert together["metrics"] == pytest.approx(dict(alone.metrics))
+    weights = [load_file(bench.registry.path(f"contract/run@{n}") / "adapter_model.safetensors") for n in (1, 2)]
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-4
+    config.write_text(FSDP.format(version=1))
+    with pytest.raises(AssertionError, match="asks for FSDP 1, and training shards with FSDP 2"):
+        train_in_processes(plan, bench.registry.root, tmp_path, 2, config)
+
+
 HEADS: list[dict[str, Any]] = [
     {"name": "classify"},
     {"name": "classify", "weights": {"negative": 5.0, "neutral": 1.0, "positive": 0.2}},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.training.distributed import world_size
+from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.errors import BadRecipe
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
         raise BadRecipe(
             f"training.batch_size is {training.batch_size} and must divide into {share} parts (accumulate "
             f"{training.accumulate} x {world_size()} processes): choose a multiple of {share}"
+        )
+    if is_sharded() and os.environ.get("FSDP_VERSION", "1") != "2":
+        raise BadRecipe(
+            "accelerate's configuration asks for FSDP 1, and training shards with FSDP 2: set fsdp_version: 2"
         )
     if training.optimizer not in TORCH and not is_installed("bitsandbytes"):
         raise BadRecipe(

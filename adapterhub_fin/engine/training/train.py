@@ -29,6 +29,7 @@ from adapterhub_fin.engine.training.manifest import trained_manifest
 from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare
 from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
+from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
@@ -369,8 +370,8 @@ def _bounded_now(prepared: PreparedRun, registry: Registry) -> datetime:
 
 
 def _adapter(loaded: LoadedRun, registry: Registry, version: Version, model: nn.Module) -> Adapter:
-    """Return the adapter as it was trained, or loaded again where the method stores another form."""
-    if loaded.method.reload_after_save:
+    """Return the trained adapter, or load it where its method stores another form or its base is sharded."""
+    if loaded.method.reload_after_save or is_sharded():
         return load(version, base=loaded.source.folder, registry=registry)
     training = loaded.recipe.training
     return Adapter(

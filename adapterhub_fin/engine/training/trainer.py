@@ -17,6 +17,7 @@ from transformers.trainer_utils import IntervalStrategy
 from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, LongestFirst
 from adapterhub_fin.engine.peft.adapter_io import write_adapter, write_tensors
 from adapterhub_fin.engine.training.run_folder import seal
+from adapterhub_fin.engine.training.sharded import average_gradients, is_sharded, shard
 from adapterhub_fin.plugin.examples import lengths, texts_in
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class AdapterTrainer(Trainer):
             **kwargs,
         )
         self.adapted: nn.Module = kwargs["model"]
+        if is_sharded():
+            shard(self.accelerator, self.adapted)
+            self.is_fsdp_enabled = True
         self.method = method
         self.head = head
         self.adapter_name = adapter_name
@@ -114,6 +118,22 @@ class AdapterTrainer(Trainer):
         rows = [row.tolist() for row in tokens.cpu()]
         indices = {tuple(ids): index for index, example in enumerate(examples) for ids in texts_in(example)}
         return sorted({index for ids, index in indices.items() if any(_within(list(ids), row) for row in rows)})
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        prepare: Any = super()._prepare_for_training  # untyped
+        prepared = prepare(*args, **kwargs)
+        self.is_fsdp_enabled = False  # what is saved and loaded, the optimizer's state too, is whole in each process
+        return prepared
+
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+        self.is_fsdp_enabled = False
+        super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        if is_sharded():
+            average_gradients(self.adapted)
+        clip: Any = super()._clip_grad_norm
+        return clip(model)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return the optimizer over the adapter, with the head in a group at its own learning rate where one is set."""

@@ -271,11 +271,11 @@ class InstructionsOptions(Cells):
 class MixturePart(BaseModel):
     """Choose one corpus of a mixture by its name, with its options; they are checked with the recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"x-plugin": "corpus"})
 
-    name: str
+    name: str = Field(description="The corpus's name, as `ahf plugins` lists it.")
     options: SerializeAsAny[BaseModel]
-    repeat: int = 1
+    repeat: int = Field(1, description="How often an epoch sees its training rows, 1 to 1000.")
 
     @model_validator(mode="before")
     @classmethod
