@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 # A shell's background job ignores Ctrl-C, and so would the processes that tests start and then interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MOST_WARNINGS = 200  # of a whole run, beside those that pyproject.toml names
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run that ends in hundreds of warnings, among which nobody would see a new one."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")  # None in a worker
+    found = len(reporter.stats.get("warnings", ())) if reporter is not None else 0
+    if found > MOST_WARNINGS and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"{found:,} warnings, and {MOST_WARNINGS} are allowed: mend their causes", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 SHARED = Path(os.environ.get("AHF_SHARED") or Path(__file__).parents[2] / "shared")
 

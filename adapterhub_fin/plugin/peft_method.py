@@ -98,7 +98,7 @@ class PeftMethod(MethodImplementation):
             raise WrongBase("this model carries adapters already: pass the PeftModel that wraps it, or a fresh base")
         else:
             try:
-                with _without_deprecations():
+                with _without_notices():
                     wrapped = get_peft_model(model, config, adapter_name=adapter_name, low_cpu_mem_usage=empty)
             except ValueError as error:  # PEFT says which layers it looked for, and where
                 raise WrongBase(f"the adapter can't be attached: {error}") from error
@@ -187,8 +187,13 @@ def plain(value: Any) -> Any:
 
 
 @contextmanager
-def _without_deprecations() -> Iterator[None]:
-    """Drop one notice while PEFT wraps a model: PEFT 0.21 reads a property that Transformers 5.23 has renamed."""
+def _without_notices() -> Iterator[None]:
+    """Drop two notices while PEFT wraps a model.
+
+    PEFT 0.21 reads a property that Transformers 5.23 has renamed; and it warns of a second adapter on one backbone,
+    which is what `attach` is for.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="You are trying to modify a model with PEFT for a second time")
         yield

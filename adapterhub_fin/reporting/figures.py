@@ -163,9 +163,10 @@ def scores_by_time(groups: Sequence[Group], name: str) -> Figure:
 
 
 def label_text(label: str) -> str:
-    """Return a label as a picture shows it: cut, on one line, and never read as a formula."""
+    """Return a label as a picture shows it: its middle cut out, on one line, and never read as a formula."""
     line = " ".join(label.split())
-    return (line if len(line) <= NAMED else f"{line[: NAMED - 3]}...").replace("$", r"\$")
+    half = (NAMED - 3) // 2  # labels often begin alike
+    return (line if len(line) <= NAMED else f"{line[:-half][: NAMED - 3 - half]}...{line[-half:]}").replace("$", r"\$")
 
 
 def _points(figure: Figure, axes: Axes, where: Any, groups: Sequence[Group], name: str, *, line: str) -> None:

@@ -53,3 +53,4 @@ def test_the_intervals_of_shares_are_wilsons() -> None:
 def test_a_label_is_no_formula_and_no_paragraph() -> None:
     assert label_text("$AAPL\nup $5") == r"\$AAPL up \$5"
     assert len(label_text("x" * 300)) == 24
+    assert label_text("a corporate action, number 17") == "a corporate... number 17"
