@@ -13,8 +13,10 @@ from adapterhub_fin.engine.data.corpus import check_targets
 from adapterhub_fin.engine.data.sampling import LongestFirst
 from adapterhub_fin.engine.evaluation.evaluate import raw_answers
 from adapterhub_fin.errors import Unsupported
+from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.plugin.heads import Estimate, Likelihood, Prediction
+from adapterhub_fin.plugin.manager import extensions
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +74,10 @@ def collect_answers(adapter: Adapter, table: Dataset, corpus: str, split: str, b
     that the report can draw.
     """
     head: Any = adapter.head
+    assert adapter.manifest.head is not None, "refused before"
+    name = adapter.manifest.head.name
+    if not {"text", "messages"} & set(extensions().get(Head, name).inputs) or not hasattr(head, "predictions"):
+        raise Unsupported(f"the head {name} compares texts, and gives no answer to a single row")
     check_targets(head, {split: table}, corpus)
     with tokenizing():
         examples = head.encode(table, adapter.tokenizer, adapter.max_length)
@@ -86,14 +92,18 @@ def collect_answers(adapter: Adapter, table: Dataset, corpus: str, split: str, b
     for row, answer in zip(order, head.predictions(torch.from_numpy(outputs)), strict=True):
         by_row[row] = answer
     kind = _KINDS.get(type(by_row[0])) if by_row else None
-    if kind is None or (kind == "numbers" and "target" not in table.column_names):
+    column = {"classes": "label", "numbers": "target"}.get(str(kind), "")
+    if kind is None or (column and (column not in table.column_names or None in table[column][:])):
         named = type(by_row[0]).__name__ if by_row else "nothing"
         raise Unsupported(f"the head answers with {named}, for which the report has no picture")
+    truth = _truth(kind, table)
+    if kind == "classes" and not set(truth) <= set(map(str, head.labels or ())):
+        raise Unsupported("some of the rows have no label of the head's")
     return Answers(
         kind=kind,
         labels=tuple(map(str, head.labels or ())) if kind == "classes" else (),
         texts=[_text(row) for row in table],
-        truth=_truth(kind, table),
+        truth=truth,
         given=[_given(answer) for answer in by_row],
         confidence=[answer.score for answer in by_row] if kind == "classes" else [],
         tokens=list(tokens),

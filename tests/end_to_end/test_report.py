@@ -137,6 +137,48 @@ class Hostile(CorpusImplementation):
         return Rows(Dataset.from_list(rows))
 
 
+class Otherwise(CorpusImplementation):
+    """Rows for heads that give no class, no number and no likelihood."""
+
+    def __init__(self, options: Any) -> None: ...
+
+    def load(self) -> Rows:
+        from datasets import Dataset
+
+        rows = []
+        for i in range(60):
+            text = f"Firm {i}: profit {('rose', 'fell')[i % 2]}"
+            labels = [name for bit, name in enumerate("ab") if i >> bit & 1]
+            pair = {
+                "anchor": text,
+                "positive": f"Firm {i} reports",
+                "prompt": text,
+                "chosen": " today",
+                "rejected": " no",
+            }
+            rows.append({"text": text, "label": labels, **pair})
+        return Rows(Dataset.from_list(rows))
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        ("multi-label", "answers with LabelSet, for which the report has no picture"),
+        ("contrastive", "compares texts, and gives no answer to a single row"),
+        ("preference", "compares texts, and gives no answer to a single row"),
+    ],
+)
+def test_heads_without_pictures_have_curves_and_the_reason(tmp_path: Path, head: str, reason: str) -> None:
+    ahf.register(
+        Corpus(name="otherwise", summary="Rows.", target=f"{__name__}:Otherwise", license="CC0-1.0", source="x")
+    )
+    kind: Any = "decoder" if head == "preference" else "encoder"
+    bench = Bench(tmp_path, kind, {"name": "lora", "rank": 4}, {"name": head}, {"name": "otherwise"})
+    report = bench.train("run", epochs=1).report(tmp_path / "report")
+    assert [path.name for path in report.pictures] == ["training.png"]
+    assert list(report.missing) == ["Answers"] and reason in report.missing["Answers"]
+
+
 def test_texts_and_labels_are_shown_and_never_run(tmp_path: Path) -> None:
     ahf.register(
         Corpus(name="hostile", summary="Hostile rows.", target=f"{__name__}:Hostile", license="CC0-1.0", source="none")
