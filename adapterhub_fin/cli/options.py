@@ -189,15 +189,42 @@ def print_facts(rows: Sequence[tuple[str, Any]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table: as wide as the terminal, or in a pipe as wide as its cells, so that nothing is cut."""
+    """Print a table as wide as the terminal, or in a pipe as wide as its cells, so that nothing is cut.
+
+    Only prose wraps, between words. Where names alone are wider than the terminal, each row is printed as a block.
+    """
     from rich.table import Table
 
+    cells = [[str(cell) for cell in row] for row in rows]
+    words = [_longest_word([column, *(row[number] for row in cells)]) for number, column in enumerate(columns)]
+    if sys.stdout.isatty() and sum(words) + 2 * (len(columns) - 1) > _terminal_width():
+        for number, row in enumerate(cells):
+            block = Table.grid(padding=(0, 2))
+            block.add_column(no_wrap=True, style="bold")
+            block.add_column(overflow="fold")
+            for column, cell in zip(columns, row, strict=True):
+                block.add_row(column, cell)
+            click.echo("" if number else None, nl=bool(number))
+            print_drawn(block)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+    for column, width in zip(columns, words, strict=True):
+        table.add_column(column, overflow="fold", min_width=width)
+    for row in cells:
+        table.add_row(*row)
     print_drawn(table)
+
+
+def _longest_word(texts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(word) for text in texts for word in (text.split() or [""]))
+
+
+def _terminal_width() -> int:
+    from rich.console import Console
+
+    return Console().width
 
 
 def print_drawn(drawing: Table | Tree) -> None:
