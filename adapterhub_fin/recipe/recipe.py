@@ -138,6 +138,7 @@ class Recipe(BaseModel):
     base: BaseChoice = Field(default_factory=lambda: BaseChoice(id="minilm"))
     method: MethodChoice = Field(default_factory=lambda: MethodChoice(name=DEFAULTS["method"]))
     head: HeadChoice = Field(default_factory=lambda: HeadChoice(name=DEFAULTS["head"]))
+    start: str | None = Field(None, description="A version to continue from, such as acme/general@3.")
     corpus: CorpusChoice
     training: Training = Field(default_factory=Training)
     schedule: Schedule | None = Field(None, description="Walk-forward cut-offs, each of which gives a version.")

@@ -12,6 +12,7 @@ from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.inference.attach import max_length
 from adapterhub_fin.engine.inference.find import ResolvedVersion, base_source, own_tokenizer
+from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.errors import BadRecipe
 
@@ -19,14 +20,26 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from torch import nn
+
+    from adapterhub_fin_registry import Version
 else:
     torch = Lazy("torch")
+
+
+def _start(resolved: ResolvedVersion) -> Version | None:
+    """Return the version that training started from; None where that was the base."""
+    for parent in resolved.version.manifest.parents:
+        if parent.role == "start":
+            return resolved.registry.resolve(parent.digest)
+    return None
 
 
 def base_answers(
     resolved: ResolvedVersion, base: str | Path | nn.Module | None, table: Dataset, batch_size: int, download: bool
 ) -> list[list[float]] | None:
-    """Return the base's `answers` to each example, (examples, num_references); None if the head needs none.
+    """Return the `answers` of the model before training to each example, (examples, num_references), or None.
+
+    None is for a head that needs none. The model is the base, or the version that training started from.
 
     The base is loaded for this alone, and is gone when the version is loaded. Raises BadRecipe for a base in memory,
     which may have adapters on it, and BadCorpus for an answer that is NaN or infinite.
@@ -39,6 +52,14 @@ def base_answers(
             f"{resolved.version.reference} is measured against its base without an adapter: give base as a folder or "
             "an id, not as a model in memory, or leave it out"
         )
+    if (start := _start(resolved)) is not None:
+        adapter = load(start, base=base, registry=resolved.registry, download=download)
+        with tokenizing():
+            rows = list(head.encode(table, adapter.tokenizer, max_length(resolved.version, adapter.tokenizer)))
+        collate = head.collator(adapter.tokenizer)
+        with adapter.answering():
+            answered = with_references(head, adapter.model, collate, rows, batch_size=batch_size)
+        return [example["reference"] for example in answered]
     _, source = base_source(resolved, base, download)
     with quiet_loading(), torch.random.fork_rng(devices=[]):
         model, _ = load_base(source.folder, head, resolved.method)

@@ -31,20 +31,20 @@ def rows_seen(version: LocatedVersion, table: Dataset) -> int | None:
     keys = text_keys(table)
     if keys is None:
         return None
-    seen, complete = _seen(version, keys)
+    seen, complete = seen_texts(version, keys)
     count = sum(key in seen for key in keys)
     return count if complete or count else None
 
 
-def _seen(located: LocatedVersion, keys: Sequence[str]) -> tuple[set[str], bool]:
-    """Return the keys that a version was trained on, and whether every ancestor could be checked."""
+def seen_texts(located: LocatedVersion, keys: Sequence[str]) -> tuple[set[str], bool]:
+    """Return which of some normalized texts a version was trained on, and whether every ancestor could be checked."""
     registry, version = located
     hashes, parents = registry.training_hashes(version), version.manifest.parents
     seen = set() if hashes is None else {key for key in keys if hashes.holds(key)}
     complete = hashes is not None or (bool(parents) and all(parent.role == "merge" for parent in parents))
     for parent in parents:
         parent_version = _locate(registry, parent.digest)
-        more, parent_complete = (set[str](), False) if parent_version is None else _seen(parent_version, keys)
+        more, parent_complete = (set[str](), False) if parent_version is None else seen_texts(parent_version, keys)
         seen, complete = seen | more, complete and parent_complete
     return seen, complete
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.provenance import environment, method_record
 from adapterhub_fin.engine.data.known import knowledge_record
+from adapterhub_fin.engine.training.start import ROLE, start_knowledge
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry import Manifest
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.recipe.recipe import Recipe
+    from adapterhub_fin_registry import Version
 
 
 def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: datetime) -> Manifest:
@@ -35,7 +38,8 @@ def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: dat
             },
             "base": loaded.base.model_dump(),
             "corpus": corpora.record,
-            "knowledge": knowledge_record({"base": loaded.source.known or loaded.undated, **corpora.known}, bound),
+            "knowledge": _knowledge(loaded, bound),
+            "parents": [] if (start := loaded.start) is None else [_parent(start.version)],
             "metrics": metrics,
             "measured_on": {
                 "split": "test",
@@ -51,6 +55,20 @@ def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: dat
         },
         "manifest",
     )
+
+
+def _knowledge(loaded: LoadedRun, bound: datetime) -> Mapping[str, Any]:
+    """Return what the version knows: the base, the corpus, and all that the version knew which the run started from."""
+    own = knowledge_record({"base": loaded.source.known or loaded.undated, **loaded.corpora.known}, bound)
+    if loaded.start is None:
+        return own
+    inherited = [entry.model_dump() for entry in start_knowledge(loaded.start)]
+    inputs = sorted([*own["inputs"], *inherited], key=lambda entry: str(entry["input"]))
+    return Knowledge.of(KnowledgeInput.model_validate(entry) for entry in inputs).model_dump()
+
+
+def _parent(version: Version) -> dict[str, Any]:
+    return {"digest": version.digest, "name": version.name, "role": ROLE}
 
 
 def recorded_recipe(recipe: Recipe) -> dict[str, Any]:

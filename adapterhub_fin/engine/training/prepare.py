@@ -25,6 +25,7 @@ from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_batch, check_training, total_steps
 from adapterhub_fin.engine.training.distributed import own_device, world_size
 from adapterhub_fin.engine.training.over_length import drop_long_rows
+from adapterhub_fin.engine.training.start import find_start, without_seen_rows
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from adapterhub_fin.engine.base.experts import OutOfReach
+    from adapterhub_fin.engine.inference.find import ResolvedVersion
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.plugin.interfaces import KnownAt, MethodImplementation, Rows
     from adapterhub_fin_registry import Registry
@@ -65,6 +67,7 @@ class PreparedRun:
     trained_parameters: int
     unreached: OutOfReach | None  # layers of the base that the method can't adapt
     weights: Sequence[float] | None  # how often each training example is drawn beside the others
+    start: ResolvedVersion | None  # the version that the run continues from
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(examples):,} {split}" for split, examples in self.examples.items())
@@ -102,10 +105,10 @@ def prepare(
     if recipe.base.trust_remote_code:
         (registry or configured_registries().writable()).check_remote_code(recipe.name or "this recipe")
     with trusting_remote_code(bool(recipe.base.trust_remote_code)):
-        return _prepared(recipe, download, rows)
+        return _prepared(recipe, download, rows, registry)
 
 
-def _prepared(recipe: Recipe, download: bool, rows: Rows | None) -> PreparedRun:
+def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Registry | None) -> PreparedRun:
     if recipe.schedule is not None:
         raise BadRecipe(
             "the recipe has a schedule, which gives a version for each of its windows: train them with `ahf train` "
@@ -124,7 +127,10 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None) -> PreparedRun:
     _check_length(recipe, method, config)
     head.check(config)
     method.check(config, head.task)
+    start = find_start(recipe, registry)
     corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
+    if start is not None:
+        corpora = without_seen_rows(corpora, start)
     recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"splitter": corpora.splitter})})
     with quiet_loading():
         tokenizer = load_tokenizer(source.folder)
@@ -159,7 +165,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None) -> PreparedRun:
             "and weights are of rows: leave out the column weight and training.sampling, or make one example a row"
         )
     fields = (recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached)
-    return PreparedRun(*fields, weights=weights)
+    return PreparedRun(*fields, weights=weights, start=start)
 
 
 def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
@@ -182,7 +188,8 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
         model, prepared.tokenizer, modules_to_save, prepared.source.repository, prepared.source.revision
     )
     align_padding(model, prepared.tokenizer)  # after its configuration was fingerprinted
-    prepared = replace(prepared, examples=_referred(prepared, model))
+    if prepared.start is None:  # else the model before training is the start, on the base
+        prepared = replace(prepared, examples=referred(prepared, model))
     context = replace(
         prepared.context,
         adapter_name=adapter_name,
@@ -195,10 +202,10 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
     return LoadedRun(**{**fields, "context": context}, model=model, base=base, undated=undated)
 
 
-def _referred(prepared: PreparedRun, model: nn.Module) -> Examples:
+def referred(prepared: PreparedRun, model: nn.Module) -> Examples:
     """Return the examples, each with the answers of the model before training where the head's loss compares with them.
 
-    A run that starts from another adapter calls `with_references` with that adapter on the base instead.
+    The model is the base, or for a run that starts from a version, that version on the base.
     """
     if not prepared.head.num_references:
         return prepared.examples

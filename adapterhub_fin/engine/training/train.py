@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -26,10 +26,11 @@ from adapterhub_fin.engine.peft.adapter_io import write_adapter
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
 from adapterhub_fin.engine.training.history import losses_by_epoch, run_history
 from adapterhub_fin.engine.training.manifest import trained_manifest
-from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare
+from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare, referred
 from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.engine.training.sharded import is_sharded
+from adapterhub_fin.engine.training.start import check_start_base, fill_from_start
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
@@ -215,7 +216,12 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
 
     set_seed(recipe.training.seed)
     with building():
+        if loaded.start is not None:
+            check_start_base(loaded)
         model = loaded.method.attach(loaded.model, loaded.context)
+        if loaded.start is not None:
+            fill_from_start(loaded, model)
+            loaded = replace(loaded, examples=referred(loaded, model))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     trainer = _trainer(loaded, model, run_folder.path, title)
     reported = _reported(loaded, registry, run_folder, trainer)

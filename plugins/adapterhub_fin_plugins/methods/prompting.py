@@ -34,6 +34,19 @@ class PromptMethod(PeftMethod):
                 "prompt methods support encoders and decoders, and the base is an encoder-decoder: use lora"
             )
 
+    def fill(self, model: nn.Module, adapter_name: str, stored: Mapping[str, Tensor]) -> None:
+        """Put stored values into the live tensors, also into a prompt that is to be trained further.
+
+        PEFT gives such a prompt as a copy. One that is computed through a projection is not stored in that form.
+        """
+        import torch
+
+        super().fill(model, adapter_name, stored)
+        weight = peft_model(model).prompt_encoder[adapter_name].embedding.weight
+        if (vectors := stored.get("prompt_embeddings")) is not None and vectors.shape == weight.shape:
+            with torch.no_grad():
+                weight.copy_(vectors)
+
     def attach(self, model: nn.Module, context: AttachContext) -> nn.Module:
         return self._align_padding(super().attach(model, context))
 

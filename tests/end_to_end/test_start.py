@@ -1,0 +1,174 @@
+"""A run continues from a version: its weights, its lineage, what it knew, and none of what it saw is held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import adapterhub_fin as ahf
+from adapterhub_fin.engine.base.adapter_names import new_adapter_name
+from adapterhub_fin.engine.training.prepare import load_run, prepare
+from adapterhub_fin.engine.training.start import fill_from_start
+from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.testing import tiny_encoder
+
+
+def rows_of(who: str, count: int) -> list[dict[str, Any]]:
+    ups = [bool(i % 3) for i in range(count)]
+    return [
+        {"text": f"{who} {i} {'rose' if up else 'fell'} on day {i}.", "label": "up" if up else "down", "target": i / 7}
+        for i, up in enumerate(ups)
+    ]
+
+
+FIRMS, BANKS = rows_of("Firm", 90), rows_of("Bank", 90)
+
+
+def recipe(encoder: Path, name: str, rows: Any, **keys: Any) -> dict[str, Any]:
+    plain = {
+        "name": name,
+        "base": {"id": "acme/tiny", "path": str(encoder)},
+        "method": {"name": "lora", "rank": 2},
+        "corpus": {"data": rows, "label": "label"},
+        "training": {"epochs": 1, "max_length": 32},
+    }
+    return {**plain, **keys}
+
+
+@pytest.fixture
+def general(encoder: Path) -> Run:
+    return ahf.train(recipe(encoder, "acme/general", FIRMS))
+
+
+@pytest.mark.parametrize("method", [{"name": "lora", "rank": 2}, {"name": "prefix-tuning"}, {"name": "peft:oft"}])
+def test_a_run_begins_where_the_start_ended(encoder: Path, method: dict[str, Any]) -> None:
+    general = ahf.train(recipe(encoder, "acme/general", FIRMS, method=method))
+    child = recipe(encoder, "acme/sector", BANKS, method=method, start="acme/general@1")
+    loaded = load_run(prepare(ahf.Recipe.read(child)), new_adapter_name())
+    model = loaded.method.attach(loaded.model, loaded.context)
+    fill_from_start(loaded, model)
+    tensors = loaded.method.tensors(model, loaded.context.adapter_name)
+    stored = load_file(general.version.files / "adapter_model.safetensors")
+    assert tensors.keys() == stored.keys() and all(torch.equal(tensors[name].cpu(), stored[name]) for name in stored)
+
+
+def test_the_version_says_where_it_comes_from_and_what_it_knows(encoder: Path, general: Run) -> None:
+    texts = [row["text"] for row in FIRMS]
+    run = ahf.train(recipe(encoder, "acme/sector", [*FIRMS[:40], *BANKS], start="acme/general@1"))
+    manifest = run.version.manifest
+    [parent] = manifest.parents
+    assert (parent.digest, parent.name, parent.role) == (general.version.digest, "acme/general", "start")
+    inputs = {entry.input for entry in manifest.knowledge.inputs}
+    assert inputs == {"base", "corpus:table", "labels:table", "start:corpus:table", "start:labels:table"}
+    assert manifest.knowledge.end >= general.version.manifest.knowledge.end
+    assert manifest.recipe["start"] == "acme/general@1"  # type: ignore[index]
+    [ancestor] = ahf.Registry().lineage("acme/sector@1").ancestors
+    assert ancestor.digest == general.version.digest and texts
+
+
+def test_what_the_start_was_trained_on_is_not_held_out(encoder: Path, general: Run) -> None:
+    seen = {
+        row["text"] for split in ("train", "validation") for row in _splits(recipe(encoder, "acme/x", FIRMS))[split]
+    }
+    plain = _splits(recipe(encoder, "acme/sector", [*FIRMS, *BANKS]))
+    assert seen & {row["text"] for row in plain["test"]}, "without a start, rows of it are in the test part"
+    child = recipe(encoder, "acme/sector", [*FIRMS, *BANKS], start="acme/general@1")
+    plan = ahf.preview(child)
+    for split in ("validation", "test"):
+        kept = {row["text"] for row in plan.corpora.splits[split]}
+        assert not seen & kept and plan.corpora.record["rows"][split] == len(kept)
+        dropped = plan.corpora.notes[f"of {split} dropped, seen by start"]
+        assert dropped == len(plain[split]) - len(plan.corpora.splits[split]) > 0
+    assert len(plan.corpora.splits["train"]) == len(plain["train"])
+    run = ahf.train(child)
+    assert ahf.evaluate(run.reference, child["corpus"], base=encoder, resamples=10).rows_seen is not None
+
+
+def _splits(document: dict[str, Any]) -> Any:
+    return ahf.preview(document).corpora.splits
+
+
+def test_another_task_begins_with_a_new_head(encoder: Path, general: Run) -> None:
+    rows = [{**row, "label": "good" if row["label"] == "up" else "bad"} for row in BANKS]
+    child = recipe(encoder, "acme/sector", rows, start="acme/general@1")
+    loaded = load_run(prepare(ahf.Recipe.read(child)), new_adapter_name())
+    model = loaded.method.attach(loaded.model, loaded.context)
+    fill_from_start(loaded, model)
+    tensors = loaded.method.tensors(model, loaded.context.adapter_name)
+    stored = load_file(general.version.files / "adapter_model.safetensors")
+    heads = [name for name in stored if "classifier" in name]
+    assert heads and not any(torch.equal(tensors[name], stored[name]) for name in heads if name.endswith("weight"))
+    assert all(torch.equal(tensors[name], stored[name]) for name in stored if name not in heads)
+    target = recipe(
+        encoder, "acme/number", None, start="acme/general@1", head="regress", corpus={"data": BANKS, "target": "target"}
+    )
+    assert ahf.train(target).version.manifest.head.name == "regress"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "message"),
+    [
+        ({"start": "acme/none"}, ahf.NotFound, "acme/none"),
+        ({"method": {"name": "lora", "rank": 4}}, ahf.BadRecipe, "method.rank 2, and the recipe 4"),
+        ({"method": {"name": "prefix-tuning"}}, ahf.BadRecipe, "set method.name=lora"),
+        ({"corpus": {"data": FIRMS, "label": "label", "splitter": {"seed": 5}}}, ahf.BadCorpus, "hold other rows out"),
+    ],
+)
+def test_what_can_not_be_continued_is_refused(
+    encoder: Path, general: Run, keys: dict[str, Any], error: type[Exception], message: str, monkeypatch: Any
+) -> None:
+    if error is ahf.BadCorpus:  # a start that saw every row
+        texts = [row["text"].casefold() for row in FIRMS]
+        folder = general.version.files
+        manifest = general.version.manifest.model_copy(update={"description": "all of it"})
+        ahf.Registry().add(folder, manifest, name="acme/all", training_texts=texts)
+        keys = {**keys, "start": "acme/all@1"}
+    with pytest.raises(error, match=message):
+        ahf.preview(recipe(encoder, "acme/sector", BANKS, **{"start": "acme/general@1", **keys}))
+
+
+def test_another_base_is_refused(encoder: Path, general: Run, tmp_path: Path) -> None:
+    other = tiny_encoder(tmp_path / "other", seed=5)
+    with pytest.raises(ahf.WrongBase):
+        ahf.train(recipe(other, "acme/sector", BANKS, start="acme/general@1"))
+    assert ahf.Registry().names() == ["acme/general"]
+
+
+def test_a_run_of_no_epochs_worth_answers_as_its_start(encoder: Path, general: Run) -> None:
+    training = {"epochs": 1, "max_length": 32, "learning_rate": 1e-12}
+    run = ahf.train(recipe(encoder, "acme/sector", BANKS, start="acme/general@1", training=training))
+    texts = [row["text"] for row in BANKS]
+    assert np.abs((run.adapter.logits(texts) - general.adapter.logits(texts)).numpy()).max() < 1e-5
+
+
+def test_what_is_stored_in_another_form_is_refused(encoder: Path) -> None:
+    method = {"name": "prefix-tuning", "projection": True}
+    ahf.train(recipe(encoder, "acme/general", FIRMS, method=method))
+    with pytest.raises(ahf.Unsupported, match="does not store all"):
+        ahf.train(recipe(encoder, "acme/sector", BANKS, method=method, start="acme/general@1"))
+    assert ahf.Registry().names() == ["acme/general"]
+
+
+def test_preferences_are_measured_against_the_start(decoder: Path) -> None:
+    """The reference of DPO is the model before training: in training and in an evaluation that is the start."""
+    pairs = [{"prompt": f"Firm {i}:", "chosen": f" rose by {i}.", "rejected": " fell."} for i in range(40)]
+    columns = ["prompt", "chosen", "rejected"]
+    plain = {
+        "base": {"id": "acme/decoder", "path": str(decoder)},
+        "head": "preference",
+        "method": {"name": "lora", "rank": 2},
+        "training": {"epochs": 1, "max_length": 32, "learning_rate": 0.01},
+    }
+    ahf.train(name="acme/general", corpus={"data": pairs, "columns": columns}, **plain)
+    more = [{**pair, "prompt": pair["prompt"].replace("Firm", "Bank")} for pair in pairs]
+    corpus = {"data": more, "columns": columns}
+    run = ahf.train(name="acme/sector", start="acme/general@1", corpus=corpus, **plain)
+    measured = ahf.evaluate(run.reference, corpus, base=decoder, resamples=5)
+    assert measured.metrics == pytest.approx(run.metrics, abs=1e-4)
+    alone = ahf.train(name="acme/alone", corpus=corpus, **plain)
+    assert alone.metrics["reward_margin"] != pytest.approx(run.metrics["reward_margin"], abs=1e-4)
