@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.training.prepare import load_run, prepare
-from adapterhub_fin.engine.training.start import fill_from_start
+from adapterhub_fin.engine.training.start import fill_from_start, is_same_head
 from adapterhub_fin.engine.training.train import Run
 from adapterhub_fin.testing import tiny_encoder
 
@@ -50,8 +50,10 @@ def test_a_run_begins_where_the_start_ended(encoder: Path, method: dict[str, Any
     general = ahf.train(recipe(encoder, "acme/general", FIRMS, method=method))
     child = recipe(encoder, "acme/sector", BANKS, method=method, start="acme/general@1")
     loaded = load_run(prepare(ahf.Recipe.read(child)), new_adapter_name())
+    assert loaded.start is not None
     model = loaded.method.attach(loaded.model, loaded.context)
-    fill_from_start(loaded, model)
+    same = is_same_head(loaded.start, "classify", loaded.head.labels)
+    fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
     tensors = loaded.method.tensors(model, loaded.context.adapter_name)
     stored = load_file(general.version.files / "adapter_model.safetensors")
     assert tensors.keys() == stored.keys() and all(torch.equal(tensors[name].cpu(), stored[name]) for name in stored)
@@ -97,8 +99,10 @@ def test_another_task_begins_with_a_new_head(encoder: Path, general: Run) -> Non
     rows = [{**row, "label": "good" if row["label"] == "up" else "bad"} for row in BANKS]
     child = recipe(encoder, "acme/sector", rows, start="acme/general@1")
     loaded = load_run(prepare(ahf.Recipe.read(child)), new_adapter_name())
+    assert loaded.start is not None
     model = loaded.method.attach(loaded.model, loaded.context)
-    fill_from_start(loaded, model)
+    same = is_same_head(loaded.start, "classify", loaded.head.labels)
+    fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
     tensors = loaded.method.tensors(model, loaded.context.adapter_name)
     stored = load_file(general.version.files / "adapter_model.safetensors")
     heads = [name for name in stored if "classifier" in name]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from adapterhub_fin.engine.data.corpus import Corpora
-    from adapterhub_fin.engine.training.prepare import LoadedRun
+    from adapterhub_fin.plugin.interfaces import AttachContext, MethodImplementation
     from adapterhub_fin.recipe.recipe import Recipe
     from adapterhub_fin_registry import Registry
     from adapterhub_fin_registry.model.manifest import KnowledgeInput
@@ -85,59 +86,54 @@ def without_seen_rows(corpora: Corpora, start: ResolvedVersion) -> Corpora:
     return replace(corpora, splits=splits, record=record, notes=notes)
 
 
-def check_start_base(loaded: LoadedRun) -> None:
-    """Check that the base is that of the start. Raises WrongBase, and Unsupported for a start with new tokens."""
-    start = loaded.start
-    assert start is not None, "called for runs with a start"
-    if stored_embeddings(loaded.model, start.folder).modules:
+def check_start_base(start: ResolvedVersion, model: nn.Module, tokenizer: Any, folder: Path) -> None:
+    """Check that the base in `folder` is that of the start.
+
+    Raises WrongBase, and Unsupported for a start with new tokens.
+    """
+    if stored_embeddings(model, start.folder).modules:
         raise Unsupported(f"start {start.version.reference} stores whole embeddings: no run can continue from it yet")
     base = expected_base(start.registry, start.version)
     conversations = isinstance(start.head, CausalHead)
-    described = f"the base at {loaded.source.folder}"
-    check_base(loaded.model, loaded.tokenizer, base, start.modules_to_save, described, conversations=conversations)
+    check_base(model, tokenizer, base, start.modules_to_save, f"the base at {folder}", conversations=conversations)
 
 
-def fill_from_start(loaded: LoadedRun, model: nn.Module) -> None:
-    """Copy the start's weights into the adapter, and into the head where it is the same; another head begins anew.
+def fill_from_start(
+    start: ResolvedVersion, model: nn.Module, context: AttachContext, method: MethodImplementation, *, keep_head: bool
+) -> None:
+    """Copy the start's weights into an attached adapter; without `keep_head` the head begins anew.
 
     Raises BadRecipe where the tensors are of other shapes, and Unsupported for a method that stores another form than
     it trains.
     """
     from safetensors.torch import load_file
 
-    start = loaded.start
-    assert start is not None, "called for runs with a start"
-    name = loaded.context.adapter_name
-    live: Mapping[str, Any] = loaded.method.tensors(model, name)
+    name, reference = context.adapter_name, start.version.reference
+    live: Mapping[str, Any] = method.tensors(model, name)
     stored = load_file(start.folder / WEIGHTS)
-    if not same_head(loaded):
-        modules = {*loaded.context.modules_to_save, *start.modules_to_save}
+    if not keep_head:
+        modules = {*context.modules_to_save, *start.modules_to_save}
         stored = {key: value for key, value in stored.items() if not _belongs(key, modules)}
         stored |= {key: value.detach().clone() for key, value in live.items() if _belongs(key, modules)}
     shapes = [{key: tuple(value.shape) for key, value in tensors.items()} for tensors in (live, stored)]
     if wrong := sorted(dict(shapes[0].items() ^ shapes[1].items())):
         raise BadRecipe(
-            f"start {start.version.reference} and this run differ in the tensor {wrong[0]}: continue with the same "
-            "targets, from a version whose training pruned nothing"
+            f"start {reference} and this run differ in the tensor {wrong[0]}: continue with the same targets, from a "
+            "version whose training pruned nothing"
         )
-    loaded.method.fill(model, name, stored)
-    filled = loaded.method.tensors(model, name)
+    method.fill(model, name, stored)
+    filled = method.tensors(model, name)
     if any(not torch.equal(filled[key].cpu(), value.to(filled[key].dtype).cpu()) for key, value in stored.items()):
         raise Unsupported(
-            f"start {start.version.reference} does not store all that its training used, such as a projection: "
-            "no run can continue from it"
+            f"start {reference} does not store all that its training used, such as a projection: no run can continue "
+            "from it"
         )
 
 
-def same_head(loaded: LoadedRun) -> bool:
-    """Return whether the run's head is the start's: the same task with the same labels."""
-    assert loaded.start is not None, "called for runs with a start"
-    head = loaded.start.version.manifest.head
-    return (
-        head is not None
-        and head.name == loaded.recipe.head.name
-        and (head.labels or None) == (tuple(loaded.head.labels) if loaded.head.labels else None)
-    )
+def is_same_head(start: ResolvedVersion, name: str, labels: Sequence[str] | None) -> bool:
+    """Return whether a head is the start's: the same task with the same labels."""
+    head = start.version.manifest.head
+    return head is not None and head.name == name and tuple(head.labels or ()) == tuple(labels or ())
 
 
 def start_knowledge(start: ResolvedVersion) -> list[KnowledgeInput]:

@@ -30,7 +30,7 @@ from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_
 from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.engine.training.sharded import is_sharded
-from adapterhub_fin.engine.training.start import check_start_base, fill_from_start
+from adapterhub_fin.engine.training.start import check_start_base, fill_from_start, is_same_head
 from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
@@ -217,10 +217,11 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
     set_seed(recipe.training.seed)
     with building():
         if loaded.start is not None:
-            check_start_base(loaded)
+            check_start_base(loaded.start, loaded.model, loaded.tokenizer, loaded.source.folder)
         model = loaded.method.attach(loaded.model, loaded.context)
         if loaded.start is not None:
-            fill_from_start(loaded, model)
+            same = is_same_head(loaded.start, recipe.head.name, loaded.head.labels)
+            fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
             loaded = replace(loaded, examples=referred(loaded, model))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     trainer = _trainer(loaded, model, run_folder.path, title)
