@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def pairs(folder: Path, rows: int = 24) -> dict[str, Any]:
     ]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, table)), encoding="utf-8")
     columns = {"prompt": "q", "chosen": "good", "rejected": "bad"}
-    dated = {"available_at": "day", "timezone": "UTC", "license": "CC0-1.0"}
+    dated = {"available_at": "day", "label_horizon": "2d", "timezone": "UTC", "license": "CC0-1.0"}
     return {"name": "table", "path": str(folder / "pairs.jsonl"), "columns": columns, **dated}
 
 
@@ -186,7 +187,8 @@ def test_what_training_measures_an_evaluation_measures_again(tmp_path: Path) -> 
     found = ahf.evaluate(run.reference, registry=bench.registry, base=bench.base(), resamples=10)
     assert found.metrics == run.metrics
     assert run.metrics["reward_margin"] > 0
-    assert run.version.manifest.knowledge is not None
+    dates = {each.input: datetime.fromisoformat(each.at) for each in run.version.manifest.knowledge.inputs}
+    assert dates["labels:table"] - dates["corpus:table"] == timedelta(days=2), "a judgement is known when it was made"
     with pytest.raises(BadRecipe, match="measured against its base without an adapter: give base as a folder"):
         ahf.evaluate(run.reference, registry=bench.registry, base=run.adapter.model, resamples=10)
 

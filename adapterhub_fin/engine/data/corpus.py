@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, labels_in, missing_labels
-from adapterhub_fin.engine.data.splits import SPLITS, Division, divide
+from adapterhub_fin.engine.data.splits import JUDGED, SPLITS, Division, divide
 from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.plugin.descriptions import Corpus, Head
 from adapterhub_fin.plugin.faults import Faults
@@ -297,7 +297,7 @@ def _dated_inputs(
     if rows is None:
         rows = source or undated
         labels = max(rows, labels, key=lambda item: item.at) if labels else rows
-    if labels is None and not {"label", "target"} & set(columns):
+    if labels is None and not JUDGED.intersection(columns):
         return {f"corpus:{corpus}": rows}
     if labels is None:
         log.warning("corpus %s does not say when its labels were known: this moment bounds them", corpus)

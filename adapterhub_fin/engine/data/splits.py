@@ -25,6 +25,7 @@ else:
     np = Lazy("numpy")
 
 SPLITS = ("train", "validation", "test")
+JUDGED = frozenset(["label", "target", "chosen"])  # columns of answers, which may be known later than their rows
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _walk_forward(table: Dataset, splitter: Splitter, rng: np.random.Generator, 
 
 def _window(table: Dataset, splitter: Splitter, rng: np.random.Generator, corpus: str) -> dict[str, list[int]]:
     """Train and validate on rows fully known an embargo before the cut-off; test on the rows from the cut-off on."""
-    labelled = bool({"label", "target"}.intersection(table.column_names))
+    labelled = bool(JUDGED.intersection(table.column_names))
     for column in ("available_at", "label_known_at") if labelled else ("available_at",):
         _check_column(table, column, splitter, corpus)  # an undated label could be from after the cut-off
     available, fully_known = dates(table)

@@ -147,6 +147,11 @@ class Columns(Cells):
         return names
 
     @property
+    def has_answer(self) -> bool:
+        """Return whether the rows hold something to predict: a label, a target, or the chosen of two answers."""
+        return self.label is not None or self.target is not None or "chosen" in self.columns
+
+    @property
     def reads_text(self) -> bool:
         """Return whether the column of the text is read."""
         return not self.columns or "text" in self.model_fields_set
@@ -163,7 +168,7 @@ class Columns(Cells):
     def _has_one_answer(self) -> Columns:
         if self.label is not None and self.target is not None:
             raise ValueError(f"label {self.label} and target {self.target} are two things to predict: give one")
-        if self.label_known_at is not None and self.label is None and self.target is None:
+        if self.label_known_at is not None and not self.has_answer:
             raise ValueError(f"label_known_at {self.label_known_at} needs a label or a target: name its column")
         return self
 
@@ -178,7 +183,7 @@ class Columns(Cells):
             raise ValueError(
                 f"label_known_at and label_horizon {self.label_horizon} are two dates of the label: give one"
             )
-        if self.available_at is None or (self.label is None and self.target is None):
+        if self.available_at is None or not self.has_answer:
             raise ValueError(f"label_horizon {self.label_horizon} needs available_at, and a label or a target")
         return self
 
