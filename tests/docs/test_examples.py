@@ -86,7 +86,7 @@ def test_the_tutorial_and_then_the_readme_run(capsys: pytest.CaptureFixture[str]
     for example in examples(TUTORIAL):
         run_example(example)
     shown = capsys.readouterr().out
-    for line in ("rows of train       56", "trained parameters  339,075", "acme/tone@champion is acme/tone@1"):
+    for line in ("rows of train         56", "trained parameters    339,075", "acme/tone@champion is acme/tone@1"):
         assert line in shown, line
     assert shown.splitlines()[-1] == "negative", "plain PEFT answers as the tutorial says"
     trained = [example for example in examples(README) if example.file == "tone.yaml"]
