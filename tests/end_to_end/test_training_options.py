@@ -119,6 +119,12 @@ def test_long_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     assert {reason: corpus.notes[reason] for reason in dropped} == dropped
     texts = [text for split in ahf.preview(recipe).corpora.splits.values() for text in split["text"]]
     assert len(texts) == 48 and not any("and so on" in text for text in texts)
+    whole = ahf.preview({**recipe, "training": {**recipe["training"], "max_length": 20}})
+    longest = max(len(row["input_ids"]) for rows in whole.examples.values() for row in rows)
+    at_limit = ahf.preview({**recipe, "training": {**recipe["training"], "max_length": longest}})
+    assert sum(map(len, at_limit.examples.values())) == 48, "a row of just the limit stays"
+    with pytest.raises(ahf.BadCorpus, match=f"more than {longest - 1} tokens"):
+        ahf.preview({**recipe, "training": {**recipe["training"], "max_length": longest - 1}})
     with pytest.raises(ahf.BadCorpus, match="every row of the train part has more than 2 tokens: raise"):
         ahf.preview({**recipe, "training": {**recipe["training"], "max_length": 2}})
 
