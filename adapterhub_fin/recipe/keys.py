@@ -37,6 +37,7 @@ class TrainingKeys(TypedDict, total=False):
     tolerance: float
     checkpoint_steps: int | None
     report_to: str | Sequence[str]
+    sampling: Mapping[str, Any] | None
     seed: int
 
 
@@ -47,6 +48,7 @@ class RecipeKeys(TypedDict, total=False):
     base: str | Path | Mapping[str, Any]
     method: str | Mapping[str, Any]
     head: str | Mapping[str, Any]
+    start: str | None
     corpus: object  # a name, a mapping, or rows in memory
     training: TrainingKeys | Mapping[str, Any]
     schedule: Mapping[str, Any] | None
