@@ -82,7 +82,8 @@ def _bare_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tens
     module = bare(module)
     scales = getattr(getattr(module, "state", None), "SCB", None)
     if scales is not None and getattr(weight := weight_of(module), "SCB", scales) is None:
-        setattr(weight, "SCB", scales)  # noqa: B010 - a tensor has no such attribute. bitsandbytes' eight-bit layer takes them from its weight when it first computes
+        # An eight-bit layer of bitsandbytes takes the scales from its weight when it first computes.
+        setattr(weight, "SCB", scales)  # noqa: B010 - mypy knows no such attribute of a tensor
     for name, parameter in module.named_parameters(recurse=False):
         if not ADAPTER_NAME.fullmatch(name):
             yield prefix + name, parameter
