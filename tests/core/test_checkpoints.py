@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from transformers import TrainerControl, TrainerState
-from transformers.trainer_utils import SaveStrategy
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from adapterhub_fin.engine.training.trainer import AdapterTrainer, _Checkpoints
 
@@ -51,5 +51,5 @@ def test_a_later_checkpoint_within_the_tolerance_of_the_best_is_kept(
 def test_no_checkpoint_is_made_before_its_epoch_is_measured(step: int, epoch: float, made: bool) -> None:
     """A run of two and a half epochs of four steps that went on from there would never measure that epoch."""
     state, control = TrainerState(global_step=step, epoch=epoch, max_steps=10), TrainerControl()
-    _Checkpoints(2).on_step_end(None, state, control)
+    _Checkpoints(2).on_step_end(SimpleNamespace(eval_strategy=IntervalStrategy.EPOCH), state, control)
     assert control.should_save is made
