@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 
 PREFIX: Final = "sha256:"
+READERS: Final = ("table", "instructions")  # the shipped corpora that read rows from memory, and nothing else as `data`
 
 
 class MemoryRows(str):
@@ -65,7 +66,9 @@ _held: WeakValueDictionary[str, MemoryRows] = WeakValueDictionary()
 
 def is_table(value: object) -> bool:
     """Return whether a value holds rows: a table, a data set, or a list of dicts."""
-    return table_library(value) is not None or (isinstance(value, list | tuple) and not isinstance(value, str))
+    if isinstance(value, list | tuple):
+        return all(isinstance(row, Mapping) for row in value)
+    return table_library(value) is not None
 
 
 def taken_in(corpus: Any) -> Any:
@@ -78,7 +81,8 @@ def taken_in(corpus: Any) -> Any:
     if not isinstance(corpus, Mapping):
         return corpus
     taken = dict(corpus)
-    if "data" in taken and not isinstance(taken["data"], str):
+    data, ours = taken.get("data"), taken.get("name", "table") in READERS
+    if data is not None and not isinstance(data, str) and (ours or is_table(data)):  # else an option of another corpus
         taken = {"name": "table", **taken, "data": MemoryRows.of(taken["data"])}
     if isinstance(parts := taken.get("corpora"), list | tuple):
         taken["corpora"] = [taken_in(part) for part in parts]
@@ -98,7 +102,7 @@ def memory_rows(digest: str) -> MemoryRows:
 def digests_in(corpus: Any) -> Iterator[str]:
     """Yield the digests of rows from memory that a corpus of a recipe names, also within a mixture."""
     if isinstance(corpus, Mapping):
-        if isinstance(data := corpus.get("data"), str):
+        if isinstance(data := corpus.get("data"), str) and data.startswith(PREFIX):
             yield str.__str__(data)
         for inner in corpus.values():
             yield from digests_in(inner)

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.plugin.memory import MemoryRows, memory_rows, restored
+from adapterhub_fin.plugin.memory import MemoryRows, digests_in, memory_rows, restored
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin_plugins.corpora.options import TableOptions
 from adapterhub_fin_plugins.corpora.table import Table
@@ -200,3 +200,9 @@ def test_altered_rows_are_not_taken_for_those_of_a_run(tmp_path: Path) -> None:
     file.write_text('{"text":"Down."}', encoding="utf-8")
     gc.collect()
     assert restored({"data": digest}, tmp_path) == []
+
+
+@pytest.mark.parametrize("data", [["a", "b"], {"a": 1}, 5, "/some/where"])
+def test_an_option_of_another_corpus_may_be_called_data(data: Any) -> None:
+    choice = CorpusChoice.model_validate({"name": "desk", "data": data})
+    assert choice.options == {"data": data} and [*digests_in({"data": data})] == []
