@@ -346,7 +346,7 @@ class EmbeddingHead(HeadImplementation):
         from transformers import AutoModel
 
         build: Any = AutoModel.from_config
-        model: PreTrainedModel = build(config)
+        model: PreTrainedModel = build(config, **remote_code())
         return model
 
     def raw_outputs(self, outputs: Any) -> Tensor:

@@ -46,7 +46,10 @@ class MemoryRows(str):
     @classmethod
     def read(cls, text: str) -> Self:
         """Return the rows of JSON lines, as `text` writes them."""
-        made = cls(f"{PREFIX}{sha256(text.encode()).hexdigest()}")
+        digest = f"{PREFIX}{sha256(text.encode()).hexdigest()}"
+        if (held := _held.get(digest)) is not None:  # else it would go with the newer one
+            return held  # type: ignore[return-value]
+        made = cls(digest)
         made.rows = [json.loads(line) for line in text.split("\n")]
         _held[str.__str__(made)] = made  # a plain text as the key: the rows themselves would be kept for ever
         return made
@@ -58,7 +61,9 @@ class MemoryRows(str):
 
     def write(self, folder: Path) -> None:
         """Write the rows to the folder of a run, from which `restored` reads them."""
-        (folder / _file(self)).write_text(self.text, encoding="utf-8")
+        draft = folder / f"{_file(self)}.draft"
+        draft.write_text(self.text, encoding="utf-8")
+        draft.replace(folder / _file(self))
 
 
 _held: WeakValueDictionary[str, MemoryRows] = WeakValueDictionary()
@@ -119,11 +124,20 @@ def restored(corpus: Any, runs: Path) -> list[MemoryRows]:
     held = []
     for digest in digests_in(corpus):
         if (rows := _held.get(digest)) is None:
-            texts = (path.read_text(encoding="utf-8") for path in sorted(runs.glob(f"*/{_file(digest)}")))
-            rows = next((read for text in texts if (read := MemoryRows.read(text)) == digest), None)
+            rows = next(filter(None, (_stored(path, digest) for path in sorted(runs.glob(f"*/{_file(digest)}")))), None)
         if rows is not None:
             held.append(rows)
     return held
+
+
+def _stored(path: Path, digest: str) -> MemoryRows | None:
+    """Return the rows of a file; None for one that is gone, or does not hold the rows of the digest."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    same = f"{PREFIX}{sha256(data).hexdigest()}" == digest
+    return MemoryRows.read(data.decode()) if same else None
 
 
 def _file(digest: str) -> str:

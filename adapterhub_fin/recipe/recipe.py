@@ -189,6 +189,14 @@ class Recipe(BaseModel):
         return value
 
     @model_validator(mode="after")
+    def _no_window_starts_from_what_knows_more(self) -> Recipe:
+        if self.start is not None and self.schedule is not None:
+            raise ValueError(
+                f"start {self.start} may know more than a window of the schedule is allowed to: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_schedule_divides_the_rows(self) -> Recipe:
         splitter = self.corpus.splitter
         if self.schedule is not None and (splitter.by is not None or splitter.embargo is not None):

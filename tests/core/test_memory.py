@@ -206,3 +206,24 @@ def test_altered_rows_are_not_taken_for_those_of_a_run(tmp_path: Path) -> None:
 def test_an_option_of_another_corpus_may_be_called_data(data: Any) -> None:
     choice = CorpusChoice.model_validate({"name": "desk", "data": data})
     assert choice.options == {"data": data} and [*digests_in({"data": data})] == []
+
+
+def test_rows_are_held_as_long_as_anybody_holds_them() -> None:
+    first, second = MemoryRows.of([{"text": "twice"}]), MemoryRows.of([{"text": "twice"}])
+    digest = str.__str__(first)
+    del second
+    gc.collect()
+    assert memory_rows(digest) is first
+
+
+def test_a_file_that_was_half_written_is_passed_over(tmp_path: Path) -> None:
+    rows = MemoryRows.of([{"text": "Up."}, {"text": "Down."}])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        rows.write(tmp_path / name)
+    (half,) = (tmp_path / "a").iterdir()
+    half.write_bytes(half.read_bytes()[:20])
+    digest = str.__str__(rows)
+    del rows
+    gc.collect()
+    assert restored({"data": digest}, tmp_path) == [digest]

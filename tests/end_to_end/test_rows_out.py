@@ -104,6 +104,29 @@ def test_a_file_is_answered_row_by_row(adapter: Any, tmp_path: Path, name: str, 
     assert {path.name for path in tmp_path.iterdir()} == {name, out}
 
 
+def test_cells_are_read_as_in_training(adapter: Any) -> None:
+    """Tokens are joined, and whatever stands for a missing cell is left out."""
+    texts = ["Firm 1\nrose", "Firm 2"]
+    for missing in (None, float("nan"), pd.NA, pd.NaT):
+        rows = [{"title": ["Firm", "1"], "body": np.array(["rose"])}, {"title": "Firm 2", "body": missing}]
+        assert np.abs(adapter.logits(rows) - adapter.logits(texts)).max() <= 1e-6
+    frame = pd.DataFrame({"title": ["Firm 1", "Firm 2"], "body": ["rose", None]}, dtype="string")
+    assert np.abs(adapter.logits(frame) - adapter.logits(texts)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out.jsonl", "out.parquet"])
+def test_rows_with_other_columns_lose_none(adapter: Any, tmp_path: Path, out: str, monkeypatch: Any) -> None:
+    rows = [{"text": "Up."}, {"text": "Down.", "b": 3}, {"text": "Up.", "c": None}]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    predict_table(adapter, tmp_path / "rows.jsonl", tmp_path / out)
+    read = {"out.csv": pd.read_csv, "out.jsonl": lambda p: pd.read_json(p, lines=True), "out.parquet": pd.read_parquet}
+    table = read[out](tmp_path / out)
+    assert list(table["b"].fillna(0)) == [0, 3, 0] and "c" in table
+    monkeypatch.setattr("adapterhub_fin.engine.inference.predict_table.CHUNK", 1)
+    with pytest.raises(ahf.BadCorpus, match="line 2 has a column 'b', which the first rows lack"):
+        predict_table(adapter, tmp_path / "rows.jsonl", tmp_path / f"again-{out}")
+
+
 def test_columns_of_text_can_be_named(adapter: Any, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("headline,x\nFirm 1,1\nFirm 2,2\n", encoding="utf-8")
     predict_table(adapter, tmp_path / "a.csv", tmp_path / "b.csv", text="headline")

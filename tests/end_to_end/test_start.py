@@ -52,7 +52,7 @@ def test_a_run_begins_where_the_start_ended(encoder: Path, method: dict[str, Any
     loaded = load_run(prepare(ahf.Recipe.read(child)), new_adapter_name())
     assert loaded.start is not None
     model = loaded.method.attach(loaded.model, loaded.context)
-    same = is_same_head(loaded.start, "classify", loaded.head.labels)
+    same = is_same_head(loaded.start, "classify", loaded.head)
     fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
     tensors = loaded.method.tensors(model, loaded.context.adapter_name)
     stored = load_file(general.version.files / "adapter_model.safetensors")
@@ -101,7 +101,7 @@ def test_another_task_begins_with_a_new_head(encoder: Path, general: Run) -> Non
     loaded = load_run(prepare(ahf.Recipe.read(child)), new_adapter_name())
     assert loaded.start is not None
     model = loaded.method.attach(loaded.model, loaded.context)
-    same = is_same_head(loaded.start, "classify", loaded.head.labels)
+    same = is_same_head(loaded.start, "classify", loaded.head)
     fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
     tensors = loaded.method.tensors(model, loaded.context.adapter_name)
     stored = load_file(general.version.files / "adapter_model.safetensors")
@@ -176,3 +176,47 @@ def test_preferences_are_measured_against_the_start(decoder: Path) -> None:
     assert measured.metrics == pytest.approx(run.metrics, abs=1e-4)
     alone = ahf.train(name="acme/alone", corpus=corpus, **plain)
     assert alone.metrics["reward_margin"] != pytest.approx(run.metrics["reward_margin"], abs=1e-4)
+
+
+def test_what_nobody_knows_of_a_start_is_said(encoder: Path, general: Run, caplog: Any) -> None:
+    """A version from elsewhere has no hashes of what it saw; one that knows the test part's time looks ahead."""
+    folder, manifest = general.version.files, general.version.manifest.model_copy(update={"description": "pulled"})
+    ahf.Registry().add(folder, manifest, name="acme/pulled")
+    plan = ahf.preview(recipe(encoder, "acme/sector", BANKS, start="acme/pulled@1"))
+    assert any("not all that it was trained on is known here" in warning for warning in plan.warnings)
+    dated = [{**row, "at": "2021-06-30"} for row in BANKS]
+    corpus = {"data": dated, "label": "label", "available_at": "at", "timezone": "UTC", "label_horizon": "0d"}
+    plan = ahf.preview(recipe(encoder, "acme/sector", None, corpus=corpus, start="acme/general@1"))
+    assert any("metrics on it look ahead" in warning for warning in plan.warnings)
+    assert "look ahead" in caplog.text
+
+
+def test_a_start_that_was_moved_is_not_resumed(encoder: Path, general: Run, monkeypatch: Any) -> None:
+    ahf.train(recipe(encoder, "acme/general", FIRMS, training={"epochs": 1, "max_length": 32, "seed": 5}))
+    registry = ahf.Registry()
+    registry.set_alias("acme/general", "best", 1)
+    child = recipe(encoder, "acme/sector", BANKS, start="acme/general@best", training={"epochs": 2, "max_length": 32})
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("adapterhub_fin.engine.training.train._store", lambda *given: 1 / 0)
+        ahf.train(child)
+    registry.set_alias("acme/general", "best", 2)
+    with pytest.raises(ahf.BadRecipe, match="had another start"):
+        ahf.train(child, resume=True)
+
+
+def test_numbers_in_other_units_get_a_new_head(encoder: Path) -> None:
+    def numbers(scale: float) -> dict[str, Any]:
+        return {"data": [{**row, "target": scale * row["target"]} for row in FIRMS], "target": "target"}
+
+    ahf.train(recipe(encoder, "acme/general", None, head="regress", corpus=numbers(1.0)))
+    for scale, same in ((1.0, True), (50.0, False)):
+        child = recipe(encoder, "acme/more", None, head="regress", corpus=numbers(scale), start="acme/general@1")
+        child["corpus"]["data"] = [{**row, "text": f"More: {row['text']}"} for row in child["corpus"]["data"]]
+        prepared = prepare(ahf.Recipe.read(child))
+        assert prepared.start is not None and is_same_head(prepared.start, "regress", prepared.head) is same
+
+
+def test_a_schedule_has_no_start() -> None:
+    schedule = {"windows": "yearly", "start": "2020-01-01"}
+    with pytest.raises(ahf.BadRecipe, match="leave one of them out"):
+        ahf.Recipe.read({"name": "acme/x", "corpus": "headlines", "start": "acme/general@1", "schedule": schedule})

@@ -252,6 +252,8 @@ def test_all_faults_of_conversations_are_said(tmp_path: Path) -> None:
         ("table", {"path": {"tset": "a.csv"}}, "path"),
         ("table", {"path": "a.csv", "date_format": "%H:%M"}, "does not say the year"),
         ("table", {"path": "a.csv", "date_format": "%Q"}, "date_format"),
+        ("table", {"path": "a.csv", "date_format": "%d/%m/%Y %I:%M"}, "reads the afternoon as the morning"),
+        ("table", {"path": "a.csv", "date_format": "%Y-%m-%d %H:%M %Z"}, "reads a zone's name and forgets it"),
         ("table", {"path": "a.csv", "labels": {"a": "b"}}, "name it as label"),
         ("table", {"path": "a.csv", "encoding": "utf-9"}, "is no encoding"),
         ("table", {"path": "a.csv", "separator": ";;"}, "separator"),

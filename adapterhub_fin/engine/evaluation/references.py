@@ -10,27 +10,33 @@ from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.evaluation.seen import locate_ancestor
 from adapterhub_fin.engine.inference.attach import max_length
 from adapterhub_fin.engine.inference.find import ResolvedVersion, base_source, own_tokenizer
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.inference.reference import with_references
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import BadRecipe, NotFound
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from torch import nn
 
-    from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.registry_chain import LocatedVersion
 else:
     torch = Lazy("torch")
 
 
-def _start(resolved: ResolvedVersion) -> Version | None:
-    """Return the version that training started from; None where that was the base."""
+def _start(resolved: ResolvedVersion) -> LocatedVersion | None:
+    """Return the version that training started from; None where that was the base. Raises NotFound if it is gone."""
     for parent in resolved.version.manifest.parents:
         if parent.role == "start":
-            return resolved.registry.resolve(parent.digest)
+            if (start := locate_ancestor(resolved.registry, parent.digest)) is None:
+                raise NotFound(
+                    f"{resolved.version.reference} is measured against {parent.name}, {parent.digest}, from which it "
+                    "started: pull that version first"
+                )
+            return start
     return None
 
 
@@ -53,7 +59,7 @@ def base_answers(
             "an id, not as a model in memory, or leave it out"
         )
     if (start := _start(resolved)) is not None:
-        adapter = load(start, base=base, registry=resolved.registry, download=download)
+        adapter = load(start.version, base=base, registry=start.registry, download=download)
         with tokenizing():
             rows = list(head.encode(table, adapter.tokenizer, max_length(resolved.version, adapter.tokenizer)))
         collate = head.collator(adapter.tokenizer)

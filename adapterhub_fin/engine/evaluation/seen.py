@@ -43,13 +43,13 @@ def seen_texts(located: LocatedVersion, keys: Sequence[str]) -> tuple[set[str], 
     seen = set() if hashes is None else {key for key in keys if hashes.holds(key)}
     complete = hashes is not None or (bool(parents) and all(parent.role == "merge" for parent in parents))
     for parent in parents:
-        parent_version = _locate(registry, parent.digest)
+        parent_version = locate_ancestor(registry, parent.digest)
         more, parent_complete = (set[str](), False) if parent_version is None else seen_texts(parent_version, keys)
         seen, complete = seen | more, complete and parent_complete
     return seen, complete
 
 
-def _locate(registry: Registry, digest: str) -> LocatedVersion | None:
+def locate_ancestor(registry: Registry, digest: str) -> LocatedVersion | None:
     """Return a version by its digest, from this registry or else from a configured one; None if it is in neither."""
     try:
         return LocatedVersion(registry, registry.resolve(digest))

@@ -27,6 +27,7 @@ from adapterhub_fin.engine.peft.embeddings import (
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.model_parts import unwrapped
+from adapterhub_fin.plugin.remote_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
@@ -67,6 +68,8 @@ def find_version(
 ) -> ResolvedVersion:
     """Find the version, download it where it isn't here, and verify its files; no weight is read."""
     registry, version = located(reference, registry, as_of, include_base, lock)
+    if is_remote_code_trusted():
+        registry.check_remote_code(version.name)
     folder = registry.path(version)
     return ResolvedVersion(registry, version, folder, *_plugins(version))
 

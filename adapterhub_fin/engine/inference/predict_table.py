@@ -47,7 +47,7 @@ def predict_table(
     if target.suffix.lower() not in _WRITERS:
         raise BadRecipe(f"{target.name} isn't a {', '.join(_WRITERS)} file: give the output another suffix")
     rows = table_rows(source, form)
-    count = 0
+    count, columns = 0, list[str]()
     size = _size(source) if progress and source.is_file() else 0
     with _written(target, source) as write, bar("answering", size, shown=progress) as advance:
         while chunk := list(islice(rows, CHUNK)):
@@ -57,10 +57,23 @@ def predict_table(
             except BadText:
                 _located(adapter, chunk, text, source)
                 raise
-            write([_answered(row, answer, adapter.reference) for row, answer in zip(cells, answers, strict=True)])
+            columns = columns or list(dict.fromkeys(name for row in cells for name in row))
+            _check_columns(chunk, columns, source)
+            filled = [{name: row.get(name) for name in columns} for row in cells]
+            write([_answered(row, answer, adapter.reference) for row, answer in zip(filled, answers, strict=True)])
             count += len(chunk)
             advance(len(chunk))
     return count
+
+
+def _check_columns(chunk: Sequence[TableRow], columns: Sequence[str], source: Path) -> None:
+    """Raise BadCorpus for a column that the rows before the chunk don't have: the output's columns are settled."""
+    for row in chunk:
+        if late := [name for name in row.cells if name not in columns]:
+            raise BadCorpus(
+                f"{source.name}, {row.unit} {row.number} has a column {late[0]!r}, which the first rows lack: give "
+                "every row the same columns"
+            )
 
 
 def _checked(row: TableRow, source: Path) -> Mapping[str, Any]:
@@ -182,7 +195,8 @@ def _parquet(path: Path, source: Path) -> Iterator[Write]:
         try:
             if not opened:
                 fields = pyarrow.Table.from_pylist(list(rows)).schema
-                schema = pyarrow.schema([known.field(f.name) if f.name in known.names else f for f in fields])
+                named = {field.name: field for field in known}
+                schema = pyarrow.schema([named.get(field.name) or _text_if_empty(field) for field in fields])
                 opened.append(pyarrow.parquet.ParquetWriter(path, schema))
             opened[0].write_table(pyarrow.Table.from_pylist(list(rows), schema=opened[0].schema))
         except pyarrow.ArrowException as error:
@@ -196,6 +210,13 @@ def _parquet(path: Path, source: Path) -> Iterator[Write]:
     finally:
         for writer in opened:
             writer.close()
+
+
+def _text_if_empty(field: Any) -> Any:
+    """Return a column's field; one that holds nothing in the first rows is taken for text."""
+    import pyarrow
+
+    return field.with_type(pyarrow.string()) if pyarrow.types.is_null(field.type) else field
 
 
 _WRITERS: Final[Mapping[str, Callable[[Path, Path], Any]]] = {

@@ -43,9 +43,19 @@ def _row(row: Any, call: str, number: int, columns: Sequence[str]) -> Row:
     if set(row) == {"role", "content"}:
         raise BadText(f"{where} is one turn of a conversation: give rows of conversations, [{{'messages': [...]}}]")
     if columns and all(column in row for column in columns):
-        cells = [str(cell).strip() for column in columns if (cell := row[column]) is not None and cell == cell]
+        cells = [_words(row[column]).strip() for column in columns]
         return {**row, "text": check_text("\n".join(filter(None, cells)), f"{where}: {' and '.join(columns)}")}
     if "text" not in row:
         expected = " or ".join(dict.fromkeys((*columns, "text", "messages")))
         raise BadText(f"{where} has no {expected}; it has {', '.join(map(str, row))}: rename the column of the text")
-    return {**row, "text": check_text(row["text"], f"{where}: text")}
+    text = row["text"]
+    return {**row, "text": check_text(text if isinstance(text, str) else _words(text) or text, f"{where}: text")}
+
+
+def _words(cell: Any) -> str:
+    """Return a cell's text as a corpus reads it: tokens joined by spaces, and nothing where it is missing."""
+    if hasattr(cell, "tolist"):  # an array, as pandas has the lists of a parquet file
+        cell = cell.tolist()
+    if isinstance(cell, list | tuple) and all(isinstance(token, str) for token in cell):
+        return " ".join(cell)
+    return cell if isinstance(cell, str) else ""

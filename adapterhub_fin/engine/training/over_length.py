@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
-from adapterhub_fin.engine.data.corpus import check_targets
+from adapterhub_fin.engine.data.corpus import check_targets, corpus_digest
 from adapterhub_fin.engine.data.labels import count_labels
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head
@@ -53,4 +53,7 @@ def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokeni
         "notes": {**corpora.record["notes"], **notes},
     }
     labels = count_labels(splits) if corpora.labels else corpora.labels
-    return replace(corpora, splits=splits, record=record, notes={**corpora.notes, **notes}, labels=labels)
+    measured = corpus_digest(splits["test"]) if corpora.splitter.by == "window" else corpora.measured
+    return replace(
+        corpora, splits=splits, record=record, notes={**corpora.notes, **notes}, labels=labels, measured=measured
+    )

@@ -260,7 +260,8 @@ def _versions_by_inputs(registry: Registry, name: str) -> dict[bytes, Version]:
             if manifest.recipe is None or manifest.corpus is None or manifest.corpus.digest is None:
                 continue
             recipe = Recipe.read(manifest.recipe)
-            versions[_inputs(recipe, manifest.method.options, manifest.corpus.digest)] = version
+            options = method_record(manifest.method.name, manifest.method.options)["options"]  # with newer defaults
+            versions[_inputs(recipe, options, manifest.corpus.digest)] = version
         except AdapterHubError:
             continue  # an unreadable manifest or recipe belongs to no window of this schedule
     return versions

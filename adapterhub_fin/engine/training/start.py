@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,20 +13,24 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.check import check_base, expected_base
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.duplicates import text_keys
+from adapterhub_fin.engine.data.labels import count_labels
 from adapterhub_fin.engine.data.splits import SPLITS
 from adapterhub_fin.engine.evaluation.seen import seen_texts
 from adapterhub_fin.engine.inference.find import ResolvedVersion, find_version
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
-from adapterhub_fin.errors import BadCorpus, BadRecipe, Unsupported
+from adapterhub_fin.errors import BadCorpus, BadRecipe, NotFound, Unsupported
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
-from adapterhub_fin.plugin.heads import CausalHead
+from adapterhub_fin.plugin.heads import CausalHead, MergeableHead
+from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
     import torch
+    from datasets import Dataset
     from torch import nn
 
     from adapterhub_fin.engine.data.corpus import Corpora
+    from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.plugin.interfaces import AttachContext, MethodImplementation
     from adapterhub_fin.recipe.recipe import Recipe
     from adapterhub_fin_registry import Registry
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
 else:
     torch = Lazy("torch")
 
+log = logging.getLogger(__name__)
 ROLE: Final = "start"  # of the parent in the manifest
 _FREE: Final = frozenset({"dropout"})  # options of a method that no stored weight depends on
 
@@ -45,7 +52,12 @@ def find_start(recipe: Recipe, registry: Registry | None) -> ResolvedVersion | N
     """
     if recipe.start is None:
         return None
-    start = find_version(recipe.start, registry, None, True, None)
+    try:
+        start = find_version(recipe.start, registry, None, True, None)
+    except NotFound:
+        if registry is None:
+            raise
+        start = find_version(recipe.start, None, None, True, None)  # in another of the configured registries
     reference, method = start.version.reference, start.version.manifest.method
     if method.name != recipe.method.name:
         raise BadRecipe(
@@ -53,8 +65,9 @@ def find_start(recipe: Recipe, registry: Registry | None) -> ResolvedVersion | N
             f"method.name={method.name}"
         )
     options = method_record(recipe.method.name, recipe.method.options)["options"]
-    for name in sorted((method.options.keys() | options.keys()) - _FREE):
-        if (theirs := method.options.get(name)) != (ours := options.get(name)):
+    stored = method_record(method.name, method.options)["options"]  # with the defaults of options that are newer
+    for name in sorted(options.keys() - _FREE):
+        if (theirs := stored.get(name)) != (ours := options.get(name)):
             raise BadRecipe(f"start {reference} has method.{name} {theirs!r}, and the recipe {ours!r}: give the same")
     if change := start.method.changes_base(start.folder):
         raise Unsupported(f"start {reference} changes its base ({change}), so that no run can continue from it")
@@ -64,26 +77,55 @@ def find_start(recipe: Recipe, registry: Registry | None) -> ResolvedVersion | N
 def without_seen_rows(corpora: Corpora, start: ResolvedVersion) -> Corpora:
     """Return the corpora without rows of validation and test whose text the start was trained on, each counted.
 
-    Raises BadCorpus where a part has no row left.
+    A warning says where that is unknown, and where the start knows what the test part was to hold out. Raises BadCorpus
+    where a part has no row left.
     """
-    located = LocatedVersion(start.registry, start.version)
-    splits, notes = dict(corpora.splits), dict(corpora.notes)
+    located, reference = LocatedVersion(start.registry, start.version), start.version.reference
+    splits, notes, warnings = dict(corpora.splits), {}, [*_late(corpora.splits["test"], start)]
     for split in SPLITS[1:]:
         table = splits[split]
         if (keys := text_keys(table)) is None:
             continue
-        seen, _ = seen_texts(located, keys)
+        seen, complete = seen_texts(located, keys)
         kept = [row for row, key in enumerate(keys) if key not in seen]
         if not kept:
-            raise BadCorpus(
-                f"start {start.version.reference} was trained on every row of the {split} part: hold other rows out"
-            )
+            raise BadCorpus(f"start {reference} was trained on every row of the {split} part: hold other rows out")
         if dropped := len(keys) - len(kept):
             splits[split] = table.select(kept)
             notes[f"of {split} dropped, seen by start"] = dropped
-    record = {**corpora.record, "rows": {split: len(table) for split, table in splits.items()}}
-    record["notes"] = {reason: count for reason, count in notes.items() if count}
-    return replace(corpora, splits=splits, record=record, notes=notes)
+        if not complete:
+            warnings.append(
+                f"start {reference}: not all that it was trained on is known here: the {split} part may hold its rows"
+            )
+    for warning in warnings:
+        log.warning("%s", warning)
+    record = {
+        **corpora.record,
+        "rows": {split: len(table) for split, table in splits.items()},
+        "notes": {**corpora.record["notes"], **notes},
+    }
+    labels = count_labels(splits) if corpora.labels else corpora.labels
+    return replace(
+        corpora,
+        splits=splits,
+        record=record,
+        notes={**corpora.notes, **notes},
+        labels=labels,
+        warnings=[*corpora.warnings, *warnings],
+    )
+
+
+def _late(test: Dataset, start: ResolvedVersion) -> Iterator[str]:
+    """Yield a warning where the start knows of a time that the test part begins before."""
+    if "available_at" not in test.column_names:
+        return
+    first = min(at if at.tzinfo else at.replace(tzinfo=UTC) for at in test["available_at"])
+    end = start.version.manifest.knowledge.end
+    if parse_instant(end) >= first:
+        yield (
+            f"start {start.version.reference} knows until {end}, and the test part begins at {format_instant(first)}: "
+            "metrics on it look ahead"
+        )
 
 
 def check_start_base(start: ResolvedVersion, model: nn.Module, tokenizer: Any, folder: Path) -> None:
@@ -130,10 +172,16 @@ def fill_from_start(
         )
 
 
-def is_same_head(start: ResolvedVersion, name: str, labels: Sequence[str] | None) -> bool:
-    """Return whether a head is the start's: the same task with the same labels."""
-    head = start.version.manifest.head
-    return head is not None and head.name == name and tuple(head.labels or ()) == tuple(labels or ())
+def is_same_head(start: ResolvedVersion, name: str, head: HeadImplementation) -> bool:
+    """Return whether a head is the start's: the same task with the same labels, in the same units."""
+    theirs = start.version.manifest.head
+    if theirs is None or theirs.name != name or tuple(theirs.labels or ()) != tuple(head.labels or ()):
+        return False
+    return _scale(start.head) == _scale(head)
+
+
+def _scale(head: HeadImplementation | None) -> tuple[float, float]:
+    return head.output_scale() if isinstance(head, MergeableHead) else (0.0, 1.0)
 
 
 def start_knowledge(start: ResolvedVersion) -> list[KnowledgeInput]:

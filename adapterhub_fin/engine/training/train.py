@@ -164,7 +164,7 @@ def run(
         with drawing(), trusting_remote_code(bool(prepared.recipe.base.trust_remote_code)):
             return _run(load_run(prepared, adapter_name), registry, run_folder, title)
     except BaseException:
-        if opened and run_folder.checkpoint is None:
+        if opened and run_folder.path.exists() and run_folder.checkpoint is None:  # else it is stored already
             run_folder.remove()  # there is nothing to resume from
         raise
     finally:
@@ -210,8 +210,9 @@ def require_name(recipe: Recipe) -> Recipe:
 def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: str) -> Run:
     recipe = loaded.recipe
     if is_first():
-        digest = loaded.corpora.record["digest"]
-        run_folder.bind({"corpus": digest, "base": fingerprint_key(loaded.base), "number of processes": world_size()})
+        start = {} if loaded.start is None else {"start": loaded.start.version.digest}
+        inputs = {"corpus": loaded.corpora.record["digest"], "base": fingerprint_key(loaded.base), **start}
+        run_folder.bind({**inputs, "number of processes": world_size()})
     from transformers import set_seed
 
     set_seed(recipe.training.seed)
@@ -220,7 +221,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
             check_start_base(loaded.start, loaded.model, loaded.tokenizer, loaded.source.folder)
         model = loaded.method.attach(loaded.model, loaded.context)
         if loaded.start is not None:
-            same = is_same_head(loaded.start, recipe.head.name, loaded.head.labels)
+            same = is_same_head(loaded.start, recipe.head.name, loaded.head)
             fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
             loaded = replace(loaded, examples=referred(loaded, model))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

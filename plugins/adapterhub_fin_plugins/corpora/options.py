@@ -60,6 +60,10 @@ def check_date_format(pattern: str) -> None:
         read = datetime.strptime(written, pattern)
     except ValueError as error:
         raise ValueError(f"{pattern!r} is no format of strptime: {error}") from None
+    if "%Z" in pattern:
+        raise ValueError(f"{pattern!r} reads a zone's name and forgets it: write %z, or cut it off and set timezone")
+    if read.hour not in (0, 16):  # read.hour is 0 for a pattern of days
+        raise ValueError(f"{pattern!r} reads the afternoon as the morning: write %I with %p, or %H")
     if (read.year, read.month, read.day) != (2021, 6, 30):
         raise ValueError(f"{pattern!r} does not say the year, the month and the day, such as %d/%m/%Y does")
 
