@@ -101,3 +101,14 @@ def test_nothing_is_recorded_of_a_base_without_code(decoder: Path) -> None:
 def test_misuse_is_one_sentence(decoder: Path) -> None:
     with pytest.raises(ahf.BadRecipe, match="base.trust_remote_code: Input should be True"):
         ahf.preview(recipe(decoder, trust_remote_code="please"))
+
+
+def test_a_policy_forbids_it_for_any_version_and_base(decoder: Path, own: Path, tmp_path: Path) -> None:
+    """A version that never asked for it loads onto no base that brings code, whoever says trust_remote_code."""
+    ahf.train(recipe(decoder))
+    (tmp_path / "home" / "policy.toml").write_text("forbid_remote_code = true\n")
+    [name] = ahf.Registry().names()
+    with pytest.raises(ahf.PolicyViolation, match="forbid_remote_code"):
+        ahf.load(name, base=own, trust_remote_code=True)
+    assert not (tmp_path / "ran").exists(), "none of it was imported"
+    assert ahf.load(name, base=decoder).reference == f"{name}@1"
