@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,17 +68,17 @@ def command(
     if dry_run:
         (_preview if checked.schedule is None else _preview_series)(checked, download, as_json)
         return
-    if os.environ.get("RANK", "0") == "0":  # of several processes, only the first says so
-        click.echo("loading torch, the base and the corpus ...", err=True)  # some seconds in which nothing else shows
     from adapterhub_fin import train, train_series
+    from adapterhub_fin.engine.base.progress import announcing
     from adapterhub_fin.engine.training.distributed import is_first
 
     flag = "" if checked.schedule is not None else " with --resume"
     try:
-        if checked.schedule is not None:
-            series = train_series(checked, download=download, resume=resume, restart=restart)
-        else:
-            run = train(checked, download=download, resume=resume, restart=restart)
+        with announcing():
+            if checked.schedule is not None:
+                series = train_series(checked, download=download, resume=resume, restart=restart)
+            else:
+                run = train(checked, download=download, resume=resume, restart=restart)
     except KeyboardInterrupt:
         click.echo(f"stopped: the same command{flag} continues from the last checkpoint, if there was one", err=True)
         raise click.exceptions.Exit(130) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -38,6 +38,9 @@ Optimizer = Literal[  # Transformers' names; those of which a resumed run was te
     "adagrad",
     "sgd",
 ]
+
+
+NO_NAME: Final = "the recipe has no name: give NAMESPACE/NAME for the version, such as --set name=acme/tone"
 
 
 class Training(Options):

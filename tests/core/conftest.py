@@ -23,6 +23,7 @@ def run_ahf(capsys: pytest.CaptureFixture[str]) -> Ahf:
     """The command in this process: exit status, standard output, standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()  # what a fixture's training printed is not the command's
         with pytest.raises(SystemExit) as leave:
             cli.main(list(arguments))
         out, err = capsys.readouterr()

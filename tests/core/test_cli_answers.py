@@ -97,19 +97,19 @@ def test_embed_takes_its_options(run_ahf: Ahf, stocked: Path, trained: Run) -> N
 def test_evaluate_measures_records_and_show_prints_it(run_ahf: Ahf, stocked: Path, trained: Run, encoder: Path) -> None:
     code, out, err = run_ahf("evaluate", "acme/tone", "--from-recipe", "--resamples", "50")
     assert (
-        code == 0 and "recorded          as event 1" in out and "seen in training  no" in out and "acme/tone@1" in err
+        code == 0 and "recorded          as event 2" in out and "seen in training  no" in out and "acme/tone@1" in err
     )
     for name, value in trained.metrics.items():
         assert f"{name}" in out and f"{value:.4f}" in out
     document = json.loads(
         run_ahf("evaluate", "acme/tone@1", tiny_corpus(), "--split", "all", "--resamples", "50", "--json")[1]
     )
-    assert (document["event"], document["rows"], document["seen_in_training"]) == (2, 48, True)
+    assert (document["event"], document["rows"], document["seen_in_training"]) == (3, 48, True)
     assert document["digest"] == trained.version.digest and set(document["intervals"]) == set(trained.metrics)
     out = run_ahf("evaluate", "acme/tone", "--from-recipe", "--split", "train", "--resamples", "5", "--no-record")[1]
     assert "OF THESE ROWS: the metrics are not those of unseen text" in out and "recorded          no" in out
     events = json.loads(run_ahf("show", "acme/tone", "--json")[1])["events"]
-    assert [event["number"] for event in events] == [1, 2]
+    assert [event["number"] for event in events] == [1, 2, 3]  # training wrote the first, its history
     shown = run_ahf("show", "acme/tone")[1]
     assert "contract-tone  test " in shown and "all (SEEN IN TRAINING)" in shown
     run_ahf("evaluate", "acme/tone", "headlines", "--set", "rows=90", "--split", "all", "--resamples", "5")

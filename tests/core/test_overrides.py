@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 import yaml
@@ -63,7 +64,8 @@ def _text_fields() -> Iterator[tuple[str, ...]]:
             models.append((f"{key}.", plugin.load_options(), (f"{key}.name={name}",)))
     for start, model, beside in models:
         for name, field in model.model_fields.items():
-            kinds = set(getattr(field.annotation, "__args__", None) or [field.annotation]) - {type(None)}
+            union = get_origin(field.annotation) in (Union, UnionType)
+            kinds = {*(get_args(field.annotation) if union else (field.annotation,))} - {type(None)}
             if kinds <= set(text):
                 yield (f"{start}{name}", *beside)
 

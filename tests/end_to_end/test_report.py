@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.base.find import remember
+from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.plugin.descriptions import Corpus
 from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.testing.bench import Bench
@@ -202,10 +204,11 @@ def test_without_the_extra_one_error_names_the_command(trained: Run, monkeypatch
 
 
 def test_the_command_writes_the_page_and_says_what_is_missing(
-    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Run, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AHF_HOME", str(trained.version.folder.parents[4]))
     monkeypatch.chdir(tmp_path)
+    remember(fingerprint_key(trained.version.manifest.base), encoder)
     done = run_ahf("report", "acme/tone", "--json")
     assert done.exit_code == 0 and json.loads(done.stdout)["missing"] == {}
     assert sorted(path.name for path in Path("report-acme-tone-1").iterdir()) == sorted([*CLASSES, "report.html"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 
 EVERY = 30.0  # seconds between two lines where stderr is no terminal
 
@@ -73,3 +75,22 @@ def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Callable
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
+
+
+_announcing: ContextVar[bool] = ContextVar("long silences are announced", default=False)
+
+
+@contextmanager
+def announcing() -> Iterator[None]:
+    """Let `announce` print in this block: a command does so, and Python code stays silent."""
+    token = _announcing.set(os.environ.get("RANK", "0") == "0")  # of several processes, only the first
+    try:
+        yield
+    finally:
+        _announcing.reset(token)
+
+
+def announce(text: str) -> None:
+    """Print a line to standard error at once, before seconds in which nothing else shows."""
+    if _announcing.get():
+        say(text)

@@ -15,6 +15,7 @@ from adapterhub_fin.engine.base.load_base import load_base, load_config, load_to
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
+from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.data.known import bounded_now
@@ -123,6 +124,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     source = bases.find_base(recipe.base, download=download)
     if rows is None:
         check_there(recipe.corpus)
+    announce("loading torch, the base and the corpus ...")
     config = load_config(source.folder)
     _check_length(recipe, method, config)
     head.check(config)

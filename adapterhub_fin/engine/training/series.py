@@ -19,6 +19,7 @@ from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.check import check_base
 from adapterhub_fin.engine.base.load_base import fingerprint_key
+from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, lines_digest, read_rows, seen_row_indices
 from adapterhub_fin.engine.data.splits import Division, dates, divide
@@ -115,6 +116,7 @@ def train_series(
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
     bases.find_base(scheduled.base, download=download)
+    announce("loading torch and the corpus ...")
     rows = read_rows(scheduled.corpus, scheduled.head.name)
     plan = _without_other_bases(_planned(scheduled, rows, registry), download)
     _warn_of_late_base(scheduled, plan)

@@ -35,7 +35,7 @@ from adapterhub_fin.errors import BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
 from adapterhub_fin.plugin.remote_code import trusting_remote_code
-from adapterhub_fin.recipe.recipe import Recipe
+from adapterhub_fin.recipe.recipe import NO_NAME, Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 
@@ -203,7 +203,7 @@ def read_recipe(recipe: Source, overrides: Sequence[str], keys: Mapping[str, obj
 def require_name(recipe: Recipe) -> Recipe:
     """Return the recipe. Raises BadRecipe where it has no name for its version."""
     if recipe.name is None:
-        raise BadRecipe("the recipe has no name: give NAMESPACE/NAME for the version, such as --set name=acme/tone")
+        raise BadRecipe(NO_NAME)
     return recipe
 
 
