@@ -116,7 +116,7 @@ def test_evaluate_measures_records_and_show_prints_it(run_ahf: Ahf, stocked: Pat
     assert "headlines" in run_ahf("show", "acme/tone")[1] and "may be seen" not in run_ahf("show", "acme/tone")[1]
     ahf.Registry().add_event("acme/tone", "evaluation", {"corpus": "desk", "split": "test", "metrics": {"hits": 3}})
     assert "test (may be seen in training)  hits" in run_ahf("show", "acme/tone")[1]
-    low, high = events[0]["intervals"]["accuracy"]
+    low, high = events[1]["intervals"]["accuracy"]
     assert f"{low:.4f} to {high:.4f}" in shown
 
 
