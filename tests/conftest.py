@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-MOST_WARNINGS = 200  # of a whole run, beside those that pyproject.toml names
+MOST_WARNINGS = 300  # of a whole run, beside those that pyproject.toml names
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
