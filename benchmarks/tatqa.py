@@ -38,7 +38,7 @@ class Question:
 
 
 def read(folder: Path) -> tuple[list[Question], list[str], list[int]]:
-    """The questions, the passages, and the report of each passage."""
+    """Return the questions, the passages, and the report of each passage."""
     reports = json.loads((folder / "tatqa_dataset_dev.json").read_text(encoding="utf-8"))
     passages: list[str] = []
     owner: list[int] = []
@@ -70,7 +70,7 @@ def reciprocal(scores: np.ndarray, right: Sequence[int]) -> float:
 
 
 def frozen(texts: list[str]) -> np.ndarray:
-    """The frozen base's vectors, (texts, hidden): the mean of its last hidden states, as the head's."""
+    """Return the frozen base's vectors, (texts, hidden): the mean of its last hidden states, as the head's."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -102,7 +102,7 @@ def measured(vectors: Any, questions: Sequence[Question], passages: Mapping[int,
 def pairs(
     questions: Sequence[Question], parts: Mapping[int, str], passages: Sequence[str], owner: Sequence[int], seed: int
 ) -> list[dict[str, str]]:
-    """A row for each question and right passage, with another passage of its report as the negative."""
+    """Return a row for each question and right passage, with another passage of its report as the negative."""
     rng = np.random.default_rng(seed)
     rows = []
     for question in questions:

@@ -13,7 +13,7 @@ import pytest
 from adapterhub_fin.plugin import manager as extensions
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.train import Run
+    from adapterhub_fin.engine.training.run import Run
 
 # A shell's background job ignores Ctrl-C, and so would the processes that tests start and then interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

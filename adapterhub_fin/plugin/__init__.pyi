@@ -150,6 +150,7 @@ from adapterhub_fin.plugin.interfaces import (
 from adapterhub_fin.plugin.low_rank import LowRank as LowRank
 from adapterhub_fin.plugin.low_rank import numerical_rank as numerical_rank
 from adapterhub_fin.plugin.low_rank import total as total
+from adapterhub_fin.plugin.memory import class_names as class_names
 from adapterhub_fin.plugin.memory import memory_rows as memory_rows
 from adapterhub_fin.plugin.model_parts import backbone as backbone
 from adapterhub_fin.plugin.model_parts import outside_backbone as outside_backbone
@@ -166,6 +167,7 @@ from adapterhub_fin.plugin.tables import CsvForm as CsvForm
 from adapterhub_fin.plugin.tables import table_rows as table_rows
 from adapterhub_fin.plugin.target_layers import linear_layers as linear_layers
 from adapterhub_fin.plugin.texts import MARK as MARK
+from adapterhub_fin.plugin.texts import joined_tokens as joined_tokens
 from adapterhub_fin.plugin.texts import problem as problem
 from adapterhub_fin_registry.incoming import Incoming as Incoming
 from adapterhub_fin_registry.model.knowledge import end_of_day as end_of_day

@@ -24,10 +24,10 @@ def files_by_part(files: FilesByPart) -> list[tuple[Path, Part | None]]:
         [*files.items()] if isinstance(files, dict) else [(None, files)]
     )
     listed = [
-        (found, part)
+        (file, part)
         for part, paths in parts
         for path in ((paths,) if isinstance(paths, Path) else paths)
-        for found in matches(path.expanduser())
+        for file in matches(path.expanduser())
     ]
     if twice := sorted({str(path) for path, _ in listed if sum(other == path for other, _ in listed) > 1}):
         raise BadCorpus(f"{twice[0]} is named twice: each of its rows would count twice; name it once")
@@ -61,7 +61,7 @@ def matches(path: Path) -> list[Path]:
     if not is_glob(path):
         return [path]
     names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - a pathlib glob begins at a folder
-    found = sorted(Path(name) for name in names if Path(name).is_file())
-    if not found:
+    files = sorted(Path(name) for name in names if Path(name).is_file())
+    if not files:
         raise BadCorpus(f"no file matches {path}: change the pattern, or name the files")
-    return found
+    return files

@@ -47,8 +47,8 @@ class MemoryRows(str):
     def read(cls, text: str) -> Self:
         """Return the rows of JSON lines, as `text` writes them."""
         digest = f"{PREFIX}{sha256(text.encode()).hexdigest()}"
-        if (held := _held.get(digest)) is not None:  # else it would go with the newer one
-            return held  # type: ignore[return-value]
+        if (rows := _held.get(digest)) is not None:  # else it would go with the newer one
+            return rows  # type: ignore[return-value]
         made = cls(digest)
         made.rows = [json.loads(line) for line in text.split("\n")]
         _held[str.__str__(made)] = made  # a plain text as the key: the rows themselves would be kept for ever
@@ -96,12 +96,12 @@ def taken_in(corpus: Any) -> Any:
 
 def memory_rows(digest: str) -> MemoryRows:
     """Return the rows of a digest that this process holds. Raises BadCorpus if it doesn't."""
-    if (held := _held.get(digest)) is None:
+    if (rows := _held.get(digest)) is None:
         raise BadCorpus(
             f"the rows {digest[:19]}... came from memory, and this process does not hold them: give them again "
             "(corpus=TABLE)"
         )
-    return held
+    return rows
 
 
 def digests_in(corpus: Any) -> Iterator[str]:
@@ -121,13 +121,13 @@ def restored(corpus: Any, runs: Path) -> list[MemoryRows]:
 
     They stay readable for as long as the list is kept. Rows that are in neither are left out: reading them raises.
     """
-    held = []
+    restored_rows = []
     for digest in digests_in(corpus):
         if (rows := _held.get(digest)) is None:
             rows = next(filter(None, (_stored(path, digest) for path in sorted(runs.glob(f"*/{_file(digest)}")))), None)
         if rows is not None:
-            held.append(rows)
-    return held
+            restored_rows.append(rows)
+    return restored_rows
 
 
 def _stored(path: Path, digest: str) -> MemoryRows | None:
@@ -170,11 +170,13 @@ def listed_rows(data: Any) -> list[Any]:
 def _with_class_names(data: Any) -> list[Any]:
     """Return the rows of a `datasets.Dataset`; the numbers of a ClassLabel become its names, as from a Hub."""
     classes = {name: kind.names for name, kind in data.features.items() if hasattr(kind, "names")}
-    rows = []
-    for row in data.with_format(None):
-        named = {name: None if row[name] is None or row[name] < 0 else classes[name][row[name]] for name in classes}
-        rows.append({**row, **named})
-    return rows
+    return [{**row, **class_names(row, classes)} for row in data.with_format(None)]
+
+
+def class_names(row: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
+    """Return the names of a row's class numbers; -1 stands for an unpublished label and becomes None."""
+    numbers = {column: row[column] for column in classes}
+    return {column: None if n is None or n < 0 else classes[column][n] for column, n in numbers.items()}
 
 
 def table_library(value: Any) -> str | None:

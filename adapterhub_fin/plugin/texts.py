@@ -48,6 +48,12 @@ def _has_something(text: str) -> bool:
     return any(unicodedata.category(letter) not in UNSEEN for letter in text)
 
 
+def joined_tokens(cell: Any) -> Any:
+    """Return the text of a list of tokens, joined by spaces; anything else as it is."""
+    tokens = isinstance(cell, list | tuple) and bool(cell) and all(isinstance(token, str) for token in cell)
+    return " ".join(cell) if tokens else cell
+
+
 def check_text(value: object, where: str) -> str:
     """Return a text without a byte order mark before it; BadText names its place and what is wrong with it."""
     if wrong := problem(value):

@@ -17,7 +17,7 @@ from adapterhub_fin.testing.fresh import fresh_logits
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import LoadedRun
-    from adapterhub_fin.engine.training.train import Run
+    from adapterhub_fin.engine.training.run import Run
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.engine.training.train import Run
+    from adapterhub_fin.engine.training.run import Run
     from adapterhub_fin_registry import Version
 
 NO_LEARNING = 1e-12  # a learning rate that leaves every weight unchanged, up to rounding

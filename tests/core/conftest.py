@@ -12,7 +12,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin import cli
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.load_base import fingerprint_key
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.testing import tiny_corpus
 
 Ahf = Callable[..., tuple[int, str, str]]

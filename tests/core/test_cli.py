@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 
 Ahf = Callable[..., tuple[int, str, str]]
 

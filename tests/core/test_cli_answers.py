@@ -17,7 +17,7 @@ import pytest
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.inference.embedding import Embedding
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.testing import tiny_corpus
 
 Ahf = Callable[..., tuple[int, str, str]]

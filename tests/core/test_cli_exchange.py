@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 
 Ahf = Callable[..., tuple[int, str, str]]
 WEIGHTS = "adapter_model.safetensors"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 
 WORDS = "Café-Δ-株"
 ENCODINGS = ["ascii", "cp1252", "latin-1", "utf-8", "C", "POSIX"]

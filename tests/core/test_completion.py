@@ -41,7 +41,7 @@ TYPED = [
 
 
 def completions(shell: str, *words: str) -> list[str]:
-    """What click answers a shell that completes the last word."""
+    """Return what click answers a shell that completes the last word."""
     line = " ".join(("ahf", *words))
     asked = {
         "COMP_WORDS": line,
@@ -103,7 +103,7 @@ def test_completing_imports_no_torch() -> None:
 
 @contextmanager
 def shell_on_a_terminal(command: list[str]) -> Iterator[int]:
-    """A shell on a terminal of its own, whose output is read and thrown away."""
+    """Run a shell on a terminal of its own, whose output is read and thrown away."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (40, 200))
     env = {**os.environ, "PATH": f"{COMMAND.parent}:{os.environ['PATH']}", "PS1": "$ ", "TERM": "dumb"}

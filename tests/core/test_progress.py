@@ -19,7 +19,7 @@ from adapterhub_fin.engine.training.progress_bar import ProgressBar
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """Represent a clock that stands still until it is set."""
 
     now = 0.0
 

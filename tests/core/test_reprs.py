@@ -13,13 +13,13 @@ from adapterhub_fin_registry.io.html_table import html_table
 from adapterhub_fin_registry.model.version_rows import VersionRows
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.train import Run
+    from adapterhub_fin.engine.training.run import Run
 
 MOST = 700  # characters of a repr
 
 
 class Table(HTMLParser):
-    """The cells of a page's tables, whose tags are all closed."""
+    """Return the cells of a page's tables, whose tags are all closed."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.plugin import Head
 from adapterhub_fin.plugin.texts import check_arguments, check_messages, check_texts, lines, problem
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 
 Ahf = Callable[..., tuple[int, str, str]]
 

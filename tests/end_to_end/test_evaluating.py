@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import read_corpus
 from adapterhub_fin.engine.evaluation.seen import rows_seen, training_texts
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.plugin.interfaces import CorpusImplementation
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing import tiny_corpus

@@ -28,7 +28,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.merging.changes import open_changes
 from adapterhub_fin.engine.merging.merge import merge
 from adapterhub_fin.engine.peft import sketching
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 
 TEXTS = ["Arlo: profit rose.", "Gant: profit fell a lot in the quarter", "Nyx: meets in May."]
 WEIGHTS = "model.safetensors"

@@ -29,7 +29,7 @@ from transformers import (
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.folding.loss import FoldedChange, Loss
 from adapterhub_fin.engine.merging.changes import open_changes
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.testing import tiny_corpus, tiny_decoder
 
 TEXTS = ["Arlo: profit rose.", "Gant: profit fell a lot in the quarter", "Nyx: meets in May."]

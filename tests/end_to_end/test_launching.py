@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.exporting.finding import StoredAdapter
 from adapterhub_fin.exporting.launching import ENGINES, Launch, launch
 from adapterhub_fin.testing.fresh import run_python

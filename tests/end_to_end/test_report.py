@@ -21,7 +21,7 @@ from adapterhub_fin.plugin.interfaces import CorpusImplementation, Rows
 from adapterhub_fin.testing.bench import Bench
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.training.train import Run
+    from adapterhub_fin.engine.training.run import Run
 
 
 def run_ahf(*arguments: str) -> Any:

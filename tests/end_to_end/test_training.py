@@ -27,7 +27,7 @@ from transformers import (
 )
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin_plugins.methods.lora import Lora
 from adapterhub_fin_registry import Reference
 from adapterhub_fin_registry.io.disk import Disk

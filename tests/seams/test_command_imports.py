@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.plugin.peft_fields import fields_in_source, fields_of, unknown_settings
 
 MODELS = {"transformers", "peft", "bitsandbytes", "accelerate", "datasets", "pandas", "scipy", "sklearn", "tokenizers"}

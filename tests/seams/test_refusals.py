@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.check import first_difference
 from adapterhub_fin.engine.merging.parents import _far_apart
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin_registry.model.manifest import WeightProbe
 
 DENIED = ["torch", "transformers", "peft", "numpy", "datasets", "accelerate", "pyarrow", "pandas", "scipy"]

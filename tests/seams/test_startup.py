@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 
 HELP = {"torch", "transformers", "peft", "numpy", "pydantic", "pluggy", "huggingface_hub", "datasets", "rich", "yaml"}
 READ = {"torch", "transformers", "peft", "numpy", "datasets", "accelerate"}

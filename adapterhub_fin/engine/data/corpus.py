@@ -245,23 +245,23 @@ def portable_options(choice: CorpusChoice) -> dict[str, Any]:
 
 def _without_paths(options: BaseModel, dumped: dict[str, Any]) -> dict[str, Any]:
     """Return dumped options without the fields that hold paths; those of options within options are left out alone."""
-    kept: dict[str, Any] = {}
+    dumped_alone: dict[str, Any] = {}
     for name in type(options).model_fields:
         value = getattr(options, name)
         if isinstance(value, BaseModel):
-            kept[name] = _without_paths(value, dumped[name])
+            dumped_alone[name] = _without_paths(value, dumped[name])
         elif isinstance(value, tuple) and value and all(isinstance(each, BaseModel) for each in value):
-            kept[name] = [_without_paths(each, inner) for each, inner in zip(value, dumped[name], strict=True)]
+            dumped_alone[name] = [_without_paths(each, inner) for each, inner in zip(value, dumped[name], strict=True)]
         elif not [*paths_in(value)]:
-            kept[name] = dumped[name]
-    return kept
+            dumped_alone[name] = dumped[name]
+    return dumped_alone
 
 
 def files_read(choice: CorpusChoice) -> list[Path]:
     """Return the files and folders of this machine that a corpus's options name."""
     options = extensions().options(Corpus, choice.name, choice.options)
     paths = [path.expanduser() for path in paths_in(options)]
-    return [found for path in paths for found in (matches(path) if is_glob(path) else [path])]
+    return [file for path in paths for file in (matches(path) if is_glob(path) else [path])]
 
 
 def _license(choice: CorpusChoice) -> str | None:

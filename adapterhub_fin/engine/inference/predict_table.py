@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -68,8 +67,9 @@ def predict_table(
 
 def _check_columns(chunk: Sequence[TableRow], columns: Sequence[str], source: Path) -> None:
     """Raise BadCorpus for a column that the rows before the chunk don't have: the output's columns are settled."""
+    settled = set(columns)
     for row in chunk:
-        if late := [name for name in row.cells if name not in columns]:
+        if late := [name for name in row.cells if name not in settled]:
             raise BadCorpus(
                 f"{source.name}, {row.unit} {row.number} has a column {late[0]!r}, which the first rows lack: give "
                 "every row the same columns"
@@ -133,27 +133,19 @@ def _written(target: Path, source: Path) -> Iterator[Write]:
 
     Raises WriteFailed where the disk refuses.
     """
+    draft = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+        draft.touch(exist_ok=False)
     except OSError as error:
         raise WriteFailed(f"{target} can't be written ({error.strerror}): name another output") from error
-    os.close(handle)
-    draft = Path(name)
     try:
         with _WRITERS[target.suffix.lower()](draft, source) as write:
             yield write
-        draft.chmod(0o666 & ~_umask())
         draft.replace(target)
     except OSError as error:
         raise WriteFailed(f"{target} can't be written ({error.strerror}): make room there") from error
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager
@@ -188,15 +180,15 @@ def _parquet(path: Path, source: Path) -> Iterator[Write]:
     import pyarrow
     import pyarrow.parquet
 
-    known = pyarrow.parquet.read_schema(source) if source.suffix.lower() == ".parquet" else pyarrow.schema([])
+    source_schema = pyarrow.parquet.read_schema(source) if source.suffix.lower() == ".parquet" else pyarrow.schema([])
     opened: list[Any] = []
 
     def write(rows: Sequence[Mapping[str, Any]]) -> None:
         try:
             if not opened:
                 fields = pyarrow.Table.from_pylist(list(rows)).schema
-                named = {field.name: field for field in known}
-                schema = pyarrow.schema([named.get(field.name) or _text_if_empty(field) for field in fields])
+                source_fields = {field.name: field for field in source_schema}
+                schema = pyarrow.schema([source_fields.get(field.name) or _text_if_empty(field) for field in fields])
                 opened.append(pyarrow.parquet.ParquetWriter(path, schema))
             opened[0].write_table(pyarrow.Table.from_pylist(list(rows), schema=opened[0].schema))
         except pyarrow.ArrowException as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapterhub_fin.errors import BadText
 from adapterhub_fin.plugin.memory import listed_rows, table_library
-from adapterhub_fin.plugin.texts import check_messages, check_rows, check_text
+from adapterhub_fin.plugin.texts import check_messages, check_rows, check_text, joined_tokens
 from adapterhub_fin_registry import Manifest
 
 Row = Mapping[str, Any]
@@ -28,8 +28,8 @@ def input_rows(given: Any, call: str, manifest: Manifest, first: int = 0) -> lis
 def text_columns(manifest: Manifest) -> tuple[str, ...]:
     """Return the columns that a version's own corpus read the text from; empty if it names none."""
     options = manifest.corpus.options if manifest.corpus is not None else {}
-    named = options.get("text")
-    names = (named,) if isinstance(named, str) else tuple(named or ())
+    text = options.get("text")
+    names = (text,) if isinstance(text, str) else tuple(text or ())
     renamed = options.get("rename") or {}
     return tuple(str(renamed.get(name, name)) for name in names)
 
@@ -56,6 +56,5 @@ def _words(cell: Any) -> str:
     """Return a cell's text as a corpus reads it: tokens joined by spaces, and nothing where it is missing."""
     if hasattr(cell, "tolist"):  # an array, as pandas has the lists of a parquet file
         cell = cell.tolist()
-    if isinstance(cell, list | tuple) and all(isinstance(token, str) for token in cell):
-        return " ".join(cell)
-    return cell if isinstance(cell, str) else ""
+    text = joined_tokens(cell)
+    return text if isinstance(text, str) else ""

@@ -38,15 +38,15 @@ def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokeni
             raise BadRecipe(
                 f"training.over_length drop needs an example a row, and {recipe.head.name} packs rows: use cut"
             )
-        kept = [index for index, size in enumerate(sizes) if size <= limit]
-        if not kept:
+        short = [index for index, size in enumerate(sizes) if size <= limit]
+        if not short:
             raise BadCorpus(
                 f"corpus {recipe.corpus.called}: every row of the {split} part has more than {limit} tokens: raise "
                 "training.max_length, or set training.over_length to cut"
             )
-        splits[split] = rows.select(kept)
-        if len(kept) < len(rows):
-            notes[f"longer than max_length ({split})"] = len(rows) - len(kept)
+        splits[split] = rows.select(short)
+        if len(short) < len(rows):
+            notes[f"longer than max_length ({split})"] = len(rows) - len(short)
     record = {
         **corpora.record,
         "rows": {split: len(rows) for split, rows in splits.items()},

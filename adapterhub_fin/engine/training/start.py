@@ -87,11 +87,11 @@ def without_seen_rows(corpora: Corpora, start: ResolvedVersion) -> Corpora:
         if (keys := text_keys(table)) is None:
             continue
         seen, complete = seen_texts(located, keys)
-        kept = [row for row, key in enumerate(keys) if key not in seen]
-        if not kept:
+        unseen = [row for row, key in enumerate(keys) if key not in seen]
+        if not unseen:
             raise BadCorpus(f"start {reference} was trained on every row of the {split} part: hold other rows out")
-        if dropped := len(keys) - len(kept):
-            splits[split] = table.select(kept)
+        if dropped := len(keys) - len(unseen):
+            splits[split] = table.select(unseen)
             notes[f"of {split} dropped, seen by start"] = dropped
         if not complete:
             warnings.append(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from adapterhub_fin.plugin import MARK, BadInstant, Faults, problem
+from adapterhub_fin.plugin import MARK, BadInstant, Faults, joined_tokens, problem
 from adapterhub_fin_plugins.corpora.instants import DayEnd, day_end, instant, is_day_alone, read_by
 from adapterhub_fin_plugins.corpora.options import Cells
 from adapterhub_fin_plugins.corpora.records import Record
@@ -36,14 +36,14 @@ class Source:
         if not self.options.drop_missing:
             return {}
         notes: dict[str, int] = {}
-        kept = []
+        complete = []
         for record in self.records:
             lacking = next((name for name in columns if name in record.cells and is_missing(record.cells[name])), None)
             if lacking is None:
-                kept.append(record)
+                complete.append(record)
             else:
                 notes[f"dropped, {lacking} missing"] = notes.get(f"dropped, {lacking} missing", 0) + 1
-        self.records = kept
+        self.records = complete
         return notes
 
     def read(self, column: str, convert: Callable[[Any], T]) -> list[T | None]:
@@ -176,8 +176,7 @@ def _present(cell: Any) -> Any:
 def _words(cell: Any) -> str:
     if cell is None:
         return ""
-    if isinstance(cell, list) and cell and all(isinstance(token, str) for token in cell):
-        cell = " ".join(cell)  # the tokens of a text
+    cell = joined_tokens(cell)
     if not isinstance(cell, str):
         raise ValueError(f"is {cell!r} and not text")
     if cell.strip() and (message := problem(cell)):
@@ -194,8 +193,8 @@ def _name(cell: Any) -> str:
 
 
 def _renamed(cell: Any, renamed: Mapping[str, str]) -> str:
-    whole = isinstance(cell, float) and cell.is_integer()  # as pandas has integers beside a missing one
-    name = _name(int(cell) if whole else cell)
+    is_integer = isinstance(cell, float) and cell.is_integer()  # as pandas has integers beside a missing one
+    name = _name(int(cell) if is_integer else cell)
     if name not in renamed:
         raise ValueError(f"is {name!r}, which the option labels does not name: it has {', '.join(renamed)}")
     return renamed[name]

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import ClassLabel, load_dataset_builder
 
-from adapterhub_fin.plugin import BadCorpus, BoundedNow, CorpusImplementation, Rows, collected
+from adapterhub_fin.plugin import BadCorpus, BoundedNow, CorpusImplementation, Rows, class_names, collected
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import HubOptions
 from adapterhub_fin_plugins.corpora.records import PART, Record
@@ -77,7 +77,7 @@ class Hub(CorpusImplementation):
         part = self._part(split)
         number = 0
         for number, cells in enumerate(self._first(rows), start=1):
-            yield Record({**cells, **_class_names(cells, classes), **part}, source, number, "row")
+            yield Record({**cells, **class_names(cells, classes), **part}, source, number, "row")
         if not number:
             raise BadCorpus(f"{source} has no rows")
 
@@ -119,12 +119,6 @@ class Hub(CorpusImplementation):
                 f"{self.source} can't be read ({_reason(error)}): check id, config, revision and splits, and log in "
                 "with `hf auth login` if it is gated"
             ) from error
-
-
-def _class_names(cells: dict[str, Any], classes: dict[str, list[str]]) -> dict[str, str | None]:
-    """Return the names of class numbers; -1 stands for an unpublished label and becomes None."""
-    numbers = {name: cells[name] for name in classes}
-    return {name: None if cell is None or cell < 0 else classes[name][cell] for name, cell in numbers.items()}
 
 
 def _reason(error: Exception) -> str:

@@ -34,8 +34,8 @@ class Mixture(CorpusImplementation):
 
 def _latest(parts: Sequence[Rows]) -> KnownAt | None:
     """Return the latest publication of the corpora; None where one states none, and this moment bounds its rows."""
-    known = [part.known for part in parts]
-    return None if None in known else max((each for each in known if each is not None), key=lambda each: each.at)
+    dates = [part.known for part in parts]
+    return None if None in dates else max((each for each in dates if each is not None), key=lambda each: each.at)
 
 
 def _alike(tables: Sequence[Dataset], names: Sequence[str]) -> list[Dataset]:

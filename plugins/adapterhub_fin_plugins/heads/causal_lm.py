@@ -59,18 +59,9 @@ class CausalLM(CausalHead):
         """Return None: the tokens themselves are the target."""
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
-        talks = "messages" in rows.column_names
-        examples: list[dict[str, Any]] = []
-        for number, row in enumerate(rows):
-            try:
-                if talks:
-                    examples.append(_conversation(row["messages"], tokenizer, max_length))
-                else:
-                    examples += self._document(row["text"], tokenizer, max_length)
-            except BadCorpus as error:
-                origin = f" ({row['origin']})" if row.get("origin") else ""
-                raise BadCorpus(f"row {number}{origin}: {error}") from error
-        return examples
+        if "messages" in rows.column_names:
+            return encoded_rows(rows, lambda row: [_conversation(row["messages"], tokenizer, max_length)])
+        return encoded_rows(rows, lambda row: self._document(row["text"], tokenizer, max_length))
 
     def encode_inputs(
         self, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
@@ -145,6 +136,20 @@ class CausalLM(CausalHead):
 
     def ending(self, tokenizer: PreTrainedTokenizerBase) -> str:
         return closing(tokenizer)
+
+
+def encoded_rows(
+    rows: Dataset, encode: Callable[[Mapping[str, Any]], Sequence[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return the examples that `encode` makes of each row. Raises BadCorpus as it does, naming the row."""
+    examples: list[dict[str, Any]] = []
+    for number, row in enumerate(rows):
+        try:
+            examples += encode(row)
+        except BadCorpus as error:
+            origin = f" ({row['origin']})" if row.get("origin") else ""
+            raise BadCorpus(f"row {number}{origin}: {error}") from error
+    return examples
 
 
 def _mark(token: int | None) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.plugin import IGNORED, BadCorpus, CausalHead, Messages, pad_labels, pad_texts, render
-from adapterhub_fin_plugins.heads.causal_lm import CausalLM
+from adapterhub_fin_plugins.heads.causal_lm import CausalLM, encoded_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,14 +31,7 @@ class Preference(CausalLM):
             raise BadCorpus("chosen and rejected are the same answer: drop the row")
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Sequence[dict[str, Any]]:
-        examples = []
-        for number, row in enumerate(rows):
-            try:
-                examples.append(_pair(row, tokenizer, max_length))
-            except BadCorpus as error:
-                origin = f" ({row['origin']})" if row.get("origin") else ""
-                raise BadCorpus(f"row {number}{origin}: {error}") from error
-        return examples
+        return encoded_rows(rows, lambda row: [_pair(row, tokenizer, max_length)])
 
     def encode_inputs(
         self, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.load_base import fingerprint_key
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin_registry.model.manifest import MeasuredOn
 from adapterhub_fin_registry.model.model_card import card
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training.train import Run
+from adapterhub_fin.engine.training.run import Run
 
 PICKLE = "adapter_model.bin"
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell."]
