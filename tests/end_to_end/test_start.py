@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from adapterhub_fin.engine.training.prepare import load_run, prepare
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.engine.training.start import fill_from_start, is_same_head
 from adapterhub_fin.testing import tiny_encoder
+from adapterhub_fin_registry.model.knowledge import format_instant
+from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
 
 def rows_of(who: str, count: int) -> list[dict[str, Any]]:
@@ -186,8 +189,66 @@ def test_what_nobody_knows_of_a_start_is_said(encoder: Path, general: Run, caplo
     dated = [{**row, "at": "2021-06-30"} for row in BANKS]
     corpus = {"data": dated, "label": "label", "available_at": "at", "timezone": "UTC", "label_horizon": "0d"}
     plan = ahf.preview(recipe(encoder, "acme/sector", None, corpus=corpus, start="acme/general@1"))
-    assert any("metrics on it look ahead" in warning for warning in plan.warnings)
-    assert "look ahead" in caplog.text
+    late = [warning for warning in plan.warnings if "metrics on it look ahead" in warning]
+    assert ["validation" in late[0], "test" in late[1]] == [True, True] and "look ahead" in caplog.text
+    for split in ("validation", "test"):
+        assert plan.corpora.record["notes"][f"of {split} that start may know of"] == len(plan.corpora.splits[split])
+
+
+DATED = [{**row, "at": f"2021-01-01T00:00:{i // 2:02}Z"} for i, row in enumerate(BANKS)]  # two rows a second
+NOON, SECOND, TICK = datetime(2021, 1, 1, tzinfo=UTC), timedelta(seconds=1), timedelta(microseconds=1)
+
+
+def dated(**splitter: Any) -> dict[str, Any]:
+    return {"data": DATED, "label": "label", "available_at": "at", "label_horizon": "0d", "splitter": splitter}
+
+
+def known_until(general: Run, end: datetime, kind: str = "observed") -> str:
+    """Return the reference of a start whose corpus was known at an instant, and whose base knows later than all."""
+    entries = (("base", NOON.replace(year=2022), "asserted"), ("corpus:table", end, kind))
+    knowledge = Knowledge.of(KnowledgeInput(input=i, at=format_instant(at), kind=k) for i, at, k in entries)  # type: ignore[arg-type]
+    changed = {"knowledge": knowledge, "description": f"{end} {kind}"}
+    manifest = general.version.manifest.model_copy(update=changed)
+    return ahf.Registry().add(general.version.files, manifest, name="acme/dated", training_texts=[]).reference
+
+
+@pytest.mark.parametrize(
+    ("splitter", "allowed"),  # the last instant that a start may know
+    [
+        ({"by": "time"}, NOON + 36 * SECOND - TICK),  # test begins with row 72 of 90
+        ({"by": "time", "embargo": "0d"}, NOON + 36 * SECOND),
+        ({"by": "walk-forward", "folds": 4, "fold": 4}, NOON + 36 * SECOND - TICK),
+        ({"by": "window", "since": "2020-12-01", "cutoff": "2021-01-01", "until": "2021-01-02"}, NOON - TICK),
+        (
+            {"by": "window", "cutoff": "2021-01-01", "until": "2021-01-02", "embargo": "2d"},
+            NOON - 2 * 86400 * SECOND - TICK,
+        ),
+    ],
+)
+def test_a_splitter_by_time_takes_no_start_that_knows_its_test_part(
+    encoder: Path, general: Run, splitter: dict[str, Any], allowed: datetime
+) -> None:
+    corpus = dated(**splitter)
+    if splitter["by"] == "window":
+        old = [{**row, "text": f"Old: {row['text']}", "at": f"2020-12-{10 + i // 9}"} for i, row in enumerate(BANKS)]
+        corpus = {**corpus, "data": [*old, *DATED], "timezone": "UTC"}
+    child = recipe(encoder, "acme/sector", None, corpus=corpus)
+    with pytest.raises(ahf.LookAhead, match=f"knows until .*, and under the splitter {splitter['by']} .* finds one"):
+        ahf.preview({**child, "start": known_until(general, allowed + TICK)})
+    assert len(ahf.preview({**child, "start": known_until(general, allowed)}).corpora.splits["test"])
+    child["corpus"] = {**corpus, "splitter": {"by": "random"}}  # which promises nothing of the kind
+    plan = ahf.preview({**child, "start": known_until(general, NOON + 60 * SECOND)})
+    assert plan.corpora.record["notes"]["of test that start may know of"] == len(plan.corpora.splits["test"])
+
+
+def test_a_start_without_dates_is_one_that_knows_until_it_was_trained(encoder: Path, general: Run) -> None:
+    child = recipe(encoder, "acme/sector", None, corpus=dated(by="time"))
+    with pytest.raises(
+        ahf.LookAhead, match="start acme/general@1 does not date its (corpus|labels):table, which count"
+    ):
+        ahf.preview({**child, "start": "acme/general@1"})
+    early = known_until(general, NOON, "bounded")
+    assert ahf.preview({**child, "start": early}).start is not None, "a bound before the test part is enough"
 
 
 def test_a_start_that_was_moved_is_not_resumed(encoder: Path, general: Run, monkeypatch: Any) -> None:

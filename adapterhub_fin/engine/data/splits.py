@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ else:
     np = Lazy("numpy")
 
 SPLITS = ("train", "validation", "test")
+IN_TIME = frozenset(["time", "walk-forward", "window"])  # splitters that promise that training knows nothing of test
+TICK = timedelta(microseconds=1)
 JUDGED = frozenset(["label", "target", "chosen"])  # columns of answers, which may be known later than their rows
 
 
@@ -226,6 +228,21 @@ def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: Offs
         (limit,) = embargo.before([min(available[row] for row in rows[following])])
         early[split] = [row for row in rows[split] if fully_known[row] <= limit]
     return early
+
+
+def last_allowed(splitter: Splitter, test: Dataset) -> datetime | None:
+    """Return the last instant that what is trained on may know of; None for a splitter that doesn't order by time.
+
+    It lies before the test part begins, or an embargo before that.
+    """
+    if splitter.by not in IN_TIME:
+        return None
+    begin = _bounds(splitter)[1] if splitter.by == "window" else min(_aware(test["available_at"][:]))
+    if (embargo := splitter.embargo_span) is not None:
+        (begin,) = embargo.before([begin])
+        if splitter.by != "window":  # as `_before_embargo` keeps the rows of that very instant
+            return begin
+    return begin - TICK
 
 
 @lru_cache(maxsize=1)  # a series divides one table dozens of times

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -14,11 +14,11 @@ from adapterhub_fin.engine.base.check import check_base, expected_base
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.duplicates import text_keys
 from adapterhub_fin.engine.data.labels import count_labels
-from adapterhub_fin.engine.data.splits import SPLITS
+from adapterhub_fin.engine.data.splits import SPLITS, TICK, last_allowed
 from adapterhub_fin.engine.evaluation.seen import seen_texts
 from adapterhub_fin.engine.inference.find import ResolvedVersion, find_version
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
-from adapterhub_fin.errors import BadCorpus, BadRecipe, NotFound, Unsupported
+from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead, NotFound, Unsupported
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.heads import CausalHead, MergeableHead
 from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
@@ -26,7 +26,6 @@ from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
     import torch
-    from datasets import Dataset
     from torch import nn
 
     from adapterhub_fin.engine.data.corpus import Corpora
@@ -77,11 +76,14 @@ def find_start(recipe: Recipe, registry: Registry | None) -> ResolvedVersion | N
 def without_seen_rows(corpora: Corpora, start: ResolvedVersion) -> Corpora:
     """Return the corpora without rows of validation and test whose text the start was trained on, each counted.
 
-    A warning says where that is unknown, and where the start knows what the test part was to hold out. Raises BadCorpus
-    where a part has no row left.
+    A warning says where that is unknown, and where the start may know of rows by their dates, which are counted. Raises
+    BadCorpus where a part has no row left, and LookAhead where the splitter orders rows by time and the start knows of
+    the test part's.
     """
     located, reference = LocatedVersion(start.registry, start.version), start.version.reference
-    splits, notes, warnings = dict(corpora.splits), {}, [*_late(corpora.splits["test"], start)]
+    _check_knowledge(corpora, start)
+    splits = dict(corpora.splits)
+    notes, warnings = _late(corpora, start)
     for split in SPLITS[1:]:
         table = splits[split]
         if (keys := text_keys(table)) is None:
@@ -115,17 +117,40 @@ def without_seen_rows(corpora: Corpora, start: ResolvedVersion) -> Corpora:
     )
 
 
-def _late(test: Dataset, start: ResolvedVersion) -> Iterator[str]:
-    """Yield a warning where the start knows of a time that the test part begins before."""
-    if "available_at" not in test.column_names:
+def _check_knowledge(corpora: Corpora, start: ResolvedVersion) -> None:
+    """Raise LookAhead where the splitter orders rows by time and the start, its base aside, knows of the test part's.
+
+    The base is that of the run, which knows no less without a start.
+    """
+    allowed, end = last_allowed(corpora.splitter, corpora.splits["test"]), start.version.knows_until(include_base=False)
+    if allowed is None or end <= allowed:
         return
-    first = min(at if at.tzinfo else at.replace(tzinfo=UTC) for at in test["available_at"])
-    end = start.version.manifest.knowledge.end
-    if parse_instant(end) >= first:
-        yield (
-            f"start {start.version.reference} knows until {end}, and the test part begins at {format_instant(first)}: "
-            "metrics on it look ahead"
-        )
+    reference, known = start.version.reference, f"knows until {format_instant(end)}"
+    latest = max(start_knowledge(start), key=lambda entry: parse_instant(entry.at))
+    if latest.kind == "bounded":
+        known = f"does not date its {latest.input.removeprefix('start:')}, which counts as known at {latest.at}"
+    raise LookAhead(
+        f"start {reference} {known}, and under the splitter {corpora.splitter.by} a run may know until "
+        f"{format_instant(allowed)}: take an earlier version (`ahf show {start.version.name} --ignore-base --as-of "
+        f"{format_instant(allowed + TICK)}` finds one), or set corpus.splitter.by to one that does not order by time"
+    )
+
+
+def _late(corpora: Corpora, start: ResolvedVersion) -> tuple[dict[str, int], list[str]]:
+    """Return how many rows of validation and test are no later than what the start knows, and a warning for each."""
+    end, notes, warnings = start.version.knows_until(), {}, []
+    for split in SPLITS[1:]:
+        table = corpora.splits[split]
+        if "available_at" not in table.column_names:
+            continue
+        instants = [at if at.tzinfo else at.replace(tzinfo=UTC) for at in table["available_at"]]
+        if late := sum(at <= end for at in instants):
+            notes[f"of {split} that start may know of"] = late
+            warnings.append(
+                f"start {start.version.reference} knows until {format_instant(end)}, and the {split} part begins at "
+                f"{format_instant(min(instants))}: metrics on it look ahead"
+            )
+    return notes, warnings
 
 
 def check_start_base(start: ResolvedVersion, model: nn.Module, tokenizer: Any, folder: Path) -> None:
