@@ -65,6 +65,16 @@ def one_thread() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def without_evidence() -> Iterator[None]:
+    """Runs measure no baseline, as where the extra `evidence` isn't installed: hundreds of runs would wait for one."""
+    from adapterhub_fin.engine.training import baseline
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baseline, "PACKAGE", "a_package_that_is_not_installed")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def tiny() -> None:
     """The tiny corpus is registered once a process, and so before any test: what a test registers goes with it."""
     from adapterhub_fin.testing import tiny_corpus
@@ -97,7 +107,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator[Run]:
+def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path, without_evidence: None) -> Iterator[Run]:
     """One version, acme/tone@1, trained on the tiny encoder; its registry must not be changed."""
     import adapterhub_fin as ahf
     from adapterhub_fin.testing import tiny_corpus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -69,9 +69,9 @@ def command(
         say_answering(version.reference, as_of, include_base)
     print_facts(_rows(version.reference, version.digest, aliases, manifest, version.record))
     for event in events:
-        if event["kind"] != "evaluation":
+        if event["kind"] not in MEASURED:
             click.echo(f"{event['at']}  {event['kind']}")
-    if evaluations := [row for event in events if event["kind"] == "evaluation" for row in _evaluation(event)]:
+    if evaluations := [row for event in events if event["kind"] in MEASURED for row in MEASURED[event["kind"]](event)]:
         click.echo()
         print_table(("evaluated", "corpus", "split", "metric", "value", "interval", "rows"), evaluations)
 
@@ -92,6 +92,25 @@ def _evaluation(event: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         for metric, value in sorted(event["metrics"].items())
     ]
+
+
+def _baseline(event: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row for each metric of the linear model that the run was compared with."""
+    return [
+        (
+            event["at"][:10],
+            event["model"],
+            "test",
+            metric,
+            f"{value:.4f}",
+            interval_text((event.get("intervals") or {}).get(metric)),
+            str((event.get("rows") or {}).get("test", "")),
+        )
+        for metric, value in sorted(event["metrics"].items())
+    ]
+
+
+MEASURED: Final = {"evaluation": _evaluation, "baseline": _baseline}  # events that are shown as tables
 
 
 def _rows(

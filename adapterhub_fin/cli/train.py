@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from adapterhub_fin.cli.completing import SettingType, recipe_keys
-from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
+from adapterhub_fin.cli.options import interval_text, json_option, print_facts, print_json, print_table
 
 LEFT_OUT = (
     "repeated",
@@ -94,6 +94,7 @@ def command(
         ("version", run.reference),
         ("digest", run.version.digest),
         *((f"test {metric}", f"{value:.4f}") for metric, value in run.metrics.items()),
+        *_baseline_rows(run),
         ("trained parameters", f"{run.trained_parameters:,}"),
         ("steps", run.steps),
         ("knowledge end", run.version.manifest.knowledge.end),
@@ -101,6 +102,17 @@ def command(
         *label_rows(run.labels),
     ]
     print_facts(rows)
+
+
+def _baseline_rows(run: Any) -> list[tuple[str, str]]:
+    """Return the cheap baseline beside the test metrics, or why there is none."""
+    if (baseline := run.baseline) is None:
+        return [(what, f"not measured, since {reason}") for what, reason in run.unmeasured.items()]
+    rows = [
+        (f"baseline {metric}", f"{value:.4f}  {interval_text(baseline.intervals[metric])}".rstrip())
+        for metric, value in baseline.metrics.items()
+    ]
+    return [*rows, ("verdict", baseline.sentence())]
 
 
 def note_rows(notes: Mapping[str, int]) -> list[tuple[str, Any]]:
@@ -273,6 +285,8 @@ def _document(run: Any) -> dict[str, Any]:
         "knowledge_end": run.version.manifest.knowledge.end,
         "notes": dict(run.notes),
         "labels": _plain(run.labels),
+        "baseline": None if run.baseline is None else run.baseline.body(),
+        "unmeasured": dict(run.unmeasured),
         "warnings": list(run.warnings),
         "path": str(run.version.files),
     }

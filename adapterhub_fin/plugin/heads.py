@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.adapter_files import ROWS
@@ -99,6 +99,7 @@ class HeadImplementation(Protocol):
     metrics: tuple[str, ...] | None = None  # the kinds of metric, where the options choose among the description's
     min_batch: int = 1  # how many examples must pass through the model together in training
     calibrates: bool = False  # whether `calibrate` is called after training, with the validation part's answers
+    baseline: Literal["logistic", "ridge"] | None = None  # on the base's embeddings, which a run is compared with
     num_references: int = 0  # how many `answers` of the model before training the loss compares an example with
 
     def __init__(self, options: Any) -> None: ...

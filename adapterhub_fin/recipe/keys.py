@@ -38,6 +38,7 @@ class TrainingKeys(TypedDict, total=False):
     checkpoint_steps: int | None
     report_to: str | Sequence[str]
     sampling: Mapping[str, Any] | None
+    baseline: bool
     seed: int
 
 

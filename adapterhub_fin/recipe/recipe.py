@@ -100,6 +100,10 @@ class Training(Options):
         (), description="Experiment trackers that the run reports to: tensorboard, mlflow, wandb, or another."
     )
     sampling: Sampling | None = Field(None, description="Draw training rows of rare labels or targets more often.")
+    baseline: bool = Field(
+        True,
+        description="Compare with a linear model on the base's embeddings, where the extra evidence is installed.",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
 
     @model_validator(mode="before")

@@ -35,6 +35,27 @@ def metrics(version: Version) -> Part:
     return Part("Metrics", note, columns, rows, numeric=("value", "rows"))
 
 
+def baseline(version: Version) -> Part:
+    """Return the linear model on the base's embeddings beside the adapter, from the newest baseline event."""
+    title = "Baseline"
+    events = [event for event in version.events if event["kind"] == "baseline"]
+    if not events:
+        return Part(title, missing="no baseline is recorded: a run measures one where the extra evidence is installed")
+    event = events[-1]
+    apart, ends, own = (event.get(key) or {} for key in ("differences", "difference_intervals", "intervals"))
+    signed = {name: f"{value:+.4f}" for name, value in apart.items()}
+    rows = [
+        (name, f"{value:.4f}", _interval(own.get(name)), signed.get(name, ""), _interval(ends.get(name)))
+        for name, value in sorted(event["metrics"].items())
+    ]
+    note = (
+        f"A {event['model']} on the frozen base's embeddings, on the same rows. The adapter against it"
+        f"{', by ' + event['metric'] if event.get('metric') else ''}: {event['verdict']}."
+    )
+    columns = ("metric", "baseline", "95 % interval", "adapter minus baseline", "its 95 % interval")
+    return Part(title, note, columns, rows, numeric=("baseline", "adapter minus baseline"))
+
+
 def protocol(version: Version) -> Section:
     """Return how the version was made: method, head, base, recipe, splitter, seeds and environment."""
     manifest = version.manifest

@@ -100,7 +100,7 @@ def report(
             lambda: _answered(version, rows, split, batch_size, base, adapter, registry, download)
         )
     sections = [
-        Section("run", "Run", [facts.metrics(version), _curves(version, registry)]),
+        Section("run", "Run", [facts.metrics(version), facts.baseline(version), _curves(version, registry)]),
         Section("answers", f"Answers on the {split} part" if split != "all" else "Answers on all rows", []),
         facts.protocol(version),
         facts.data(version, rows.labels if rows else None, reason),

@@ -29,10 +29,28 @@ def intervals(
 ) -> dict[str, Interval | None]:
     """Return the interval in which each metric lies in the middle `level` of the resamples.
 
+    `resampled` draws them, and takes the same `clusters`, (rows,). An interval is None if a resample leaves the metric
+    undefined, as happens with too few clusters.
+    """
+    drawn = resampled(metrics, truth, answers, clusters, resamples=resamples, seed=seed, advance=advance)
+    return {name: middle(values, level) for name, values in drawn.items()}
+
+
+def resampled(
+    metrics: Mapping[str, Metric],
+    truth: Any,
+    answers: Any,
+    clusters: np.ndarray,
+    *,
+    resamples: int,
+    seed: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> dict[str, np.ndarray]:
+    """Return each metric on each resample, (resamples,); all metrics see the same resamples.
+
     `truth` and `answers` have one item per row, as arrays or mappings of arrays. `clusters`, of shape (rows,), has an
-    integer: rows of one cluster are drawn together, since the answers of one document are not independent. An interval
-    is None if a resample leaves the metric undefined, as happens with too few clusters. `advance` is called with 1
-    after each resample.
+    integer: rows of one cluster are drawn together, since the answers of one document are not independent. `advance` is
+    called with 1 after each resample.
     """
     rng = np.random.default_rng(seed)
     members = np.argsort(clusters, kind="stable")  # the rows of each cluster side by side
@@ -43,7 +61,15 @@ def intervals(
         for name, metric in metrics.items():
             drawn[name].append(metric(_rows(truth, rows), _rows(answers, rows)))
         advance(1)
-    return {name: _middle(np.array(values), level) for name, values in drawn.items()}
+    return {name: np.array(values) for name, values in drawn.items()}
+
+
+def middle(values: np.ndarray, level: float) -> Interval | None:
+    """Return the interval of the middle `level` of resampled values, (resamples,); None if one of them is undefined."""
+    if not np.isfinite(values).all():
+        return None
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _rows(values: Any, rows: np.ndarray) -> Any:
@@ -56,10 +82,3 @@ def _together(chosen: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.n
     ends = counts.cumsum()
     positions: np.ndarray = np.arange(ends[-1]) + np.repeat(starts[chosen] - (ends - counts), counts)
     return positions
-
-
-def _middle(values: np.ndarray, level: float) -> Interval | None:
-    if not np.isfinite(values).all():
-        return None
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

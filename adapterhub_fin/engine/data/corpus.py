@@ -136,19 +136,21 @@ def read_rows(choice: CorpusChoice, head: str) -> Rows:
     check_there(choice)
     rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
-    _check(rows.table, reader, choice.called)
+    _check(rows.table, reader, choice)
     return rows
 
 
-def _check(table: Dataset, head: Head, corpus: str) -> None:
-    columns = table.column_names
+def _check(table: Dataset, head: Head, choice: CorpusChoice) -> None:
+    columns, corpus = table.column_names, choice.called
     read = [column for column in head.inputs if column in columns]
     if not read:
         needed = " or ".join(map(repr, head.inputs))
         raise BadCorpus(f"corpus {corpus} has no column {needed}, which the head reads; it has {', '.join(columns)}")
     if missing := sorted(set(head.consumes) - set(columns)):
+        mapped = hasattr(extensions().options(Corpus, choice.name, choice.options), missing[0])
+        advice = f": name the source's column for it as corpus.{missing[0]}" if mapped else ""
         raise BadCorpus(
-            f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}"
+            f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}{advice}"
         )
     faults = Faults()
     further = (name for name in (*head.optional, *INSTANTS) if name in columns)

@@ -11,6 +11,7 @@ from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.training.baseline import Baseline
     from adapterhub_fin.reporting.report import Report
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.history import History
@@ -31,6 +32,8 @@ class Run:
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of rows, by label and split
     registry: Registry | None = field(default=None, repr=False)  # where the version is; None: a configured one
     history: History = field(default_factory=dict, repr=False)  # by step: loss, rate and so on; as `registry.history`
+    baseline: Baseline | None = None  # the linear model on the base's embeddings beside the adapter
+    unmeasured: Mapping[str, str] = field(default_factory=dict)  # why something wasn't measured, such as `baseline`
     warnings: Sequence[str] = ()  # of rare labels, layers that the method can't adapt, or a constant prediction
 
     @property
@@ -54,6 +57,7 @@ class Run:
             ("trained parameters", f"{self.trained_parameters:,}"),
             ("steps", f"{self.steps:,}"),
             ("loss by epoch", list(self.losses)),
+            ("baseline", self.baseline.sentence() if self.baseline else self.unmeasured.get("baseline")),
             ("warnings", list(self.warnings)),
         ]
         return html_table(f"Run {self.reference}", facts)

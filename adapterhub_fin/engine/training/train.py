@@ -23,6 +23,7 @@ from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
+from adapterhub_fin.engine.training.baseline import answer_linearly, compare, record_baseline, unmeasured
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
 from adapterhub_fin.engine.training.history import losses_by_epoch, run_history
 from adapterhub_fin.engine.training.manifest import trained_manifest
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from adapterhub_fin.engine.training.baseline import Baseline
     from adapterhub_fin.engine.training.report_to import ReportedRun
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
     from adapterhub_fin.recipe.keys import RecipeKeys
@@ -161,6 +163,8 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
 
     set_seed(recipe.training.seed)
     with building():
+        no_baseline = unmeasured(loaded)
+        linear = from_first(lambda: answer_linearly(loaded)) if no_baseline is None else no_baseline
         if loaded.start is not None:
             check_start_base(loaded.start, loaded.model, loaded.tokenizer, loaded.source.folder)
         model = loaded.method.attach(loaded.model, loaded.context)
@@ -178,7 +182,11 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         held_out: Any = loaded.examples["test"]  # torch takes a list of rows as a dataset; its types do not
         predicted = trainer.predict(held_out, metric_key_prefix="test")
         tested = predicted.metrics or {}
-        warning = _one_answer(loaded, predicted)
+        truth, answers = _answers(loaded, predicted)
+        warnings = [one for one in (one_answer(loaded.head, truth, answers, "test"),) if one]
+        baseline = None if isinstance(linear, str) else compare(loaded, linear, truth, answers)
+        if baseline is not None and baseline.verdict != "better":
+            warnings.append(baseline.sentence())
     except Exception as error:  # a plugin's head or metric may raise anything; say where the checkpoints are
         if reported is not None:
             reported.fail()
@@ -189,7 +197,10 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
     if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise TrainingFailed(f"{undefined[0]} of {recipe.name} is NaN or infinite{_checkpoint_note(run_folder)}")
     history = run_history(trainer.state.log_history)
-    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder, history))
+    if is_first():
+        for warning in warnings:
+            log.warning("%s", warning)
+    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder, history, baseline))
     if reported is not None:
         reported.record(reference, metrics)
     version = registry.resolve(reference)
@@ -205,7 +216,9 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         labels=loaded.corpora.labels,
         history=history,
         registry=registry,
-        warnings=[*loaded.warnings, *([warning] if warning else [])],
+        baseline=baseline,
+        unmeasured={"baseline": linear} if isinstance(linear, str) else {},
+        warnings=[*loaded.warnings, *warnings],
     )
 
 
@@ -216,13 +229,9 @@ def _calibrate(loaded: LoadedRun, trainer: AdapterTrainer) -> None:
     loaded.head.calibrate(np.asarray(answered.predictions), loaded.head.truth(arrays(answered.label_ids)))
 
 
-def _one_answer(loaded: LoadedRun, predicted: Any) -> str | None:
-    """Log and return a warning where every prediction on the test split is the same."""
-    truth = loaded.head.truth(arrays(predicted.label_ids))
-    warning = one_answer(loaded.head, truth, loaded.head.decide(np.asarray(predicted.predictions)), "test")
-    if warning and is_first():
-        log.warning("%s", warning)
-    return warning
+def _answers(loaded: LoadedRun, predicted: Any) -> tuple[Any, Any]:
+    """Return truth and answers of the Trainer's predictions, (rows, ...), as metrics take them."""
+    return loaded.head.truth(arrays(predicted.label_ids)), loaded.head.decide(np.asarray(predicted.predictions))
 
 
 def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
@@ -291,6 +300,7 @@ def _store(
     metrics: Mapping[str, float],
     run_folder: RunFolder,
     history: History,
+    baseline: Baseline | None,
 ) -> str:
     """Add the version, delete the run's folder, and return the version's reference."""
     recipe, method, adapter_name = loaded.recipe, loaded.method, loaded.context.adapter_name
@@ -309,6 +319,8 @@ def _store(
         training_texts=texts,
         history=history,
     )
+    if baseline is not None:
+        record_baseline(registry, version, baseline)
     if recipe.base.path is not None:
         bases.remember(fingerprint_key(loaded.base), loaded.source.folder)
     run_folder.remove()

@@ -23,6 +23,7 @@ class Classify(SequenceHead):
     """Classify by a softmax over labels, trained by cross-entropy or the focal loss."""
 
     selects_on = "macro_f1"
+    baseline = "logistic"
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)

@@ -23,6 +23,7 @@ class Regress(SequenceHead):
     """Estimate centre + scale * output, trained on standardised targets."""
 
     selects_on = "r2"
+    baseline = "ridge"
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)

@@ -21,6 +21,7 @@ KINDS: Final = (
     "fingerprint-verified",
     "fingerprint-withdrawn",
     "history",
+    "baseline",
 )
 _OURS: Final = frozenset({"kind", "at", "by", "number"})
 
@@ -45,6 +46,8 @@ def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         raise BadEvent(
             "the evaluation event lacks what search needs: give corpus and split as text, and numbers as metrics"
         )
+    if kind == "baseline" and not _is_baseline(copy):
+        raise BadEvent("the baseline event lacks its model or verdict as text, or numbers as metrics: give all three")
     if kind == "history" and not (isinstance(copy.get("sha256"), str) and isinstance(copy.get("size"), int)):
         raise BadEvent("the history event lacks sha256 and size, which the registry writes: use add_history")
     return copy
@@ -105,13 +108,20 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_evaluation(body: dict[str, Any]) -> bool:
+    return _has_texts(body, "corpus", "split") and _has_metrics(body)
+
+
+def _is_baseline(body: dict[str, Any]) -> bool:
+    return _has_texts(body, "model", "verdict") and _has_metrics(body)
+
+
+def _has_texts(body: dict[str, Any], *keys: str) -> bool:
+    return all(isinstance(body.get(key), str) and body[key] for key in keys)
+
+
+def _has_metrics(body: dict[str, Any]) -> bool:
     metrics = body.get("metrics")
-    return (
-        all(isinstance(body.get(key), str) and body[key] for key in ("corpus", "split"))
-        and isinstance(metrics, dict)
-        and bool(metrics)
-        and all(_is_number(value) for value in metrics.values())
-    )
+    return isinstance(metrics, dict) and bool(metrics) and all(_is_number(value) for value in metrics.values())
 
 
 def _is_number(value: Any) -> bool:

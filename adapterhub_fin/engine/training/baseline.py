@@ -1,0 +1,262 @@
+"""Compare a run with the cheap alternative: a linear model on the frozen base's embeddings of the same rows.
+
+It is scikit-learn's logistic regression for classes and ridge regression for numbers, fitted to the training part, its
+penalty chosen on the validation part. Both are measured on the same rows of the test part, so that their difference has
+an interval of its own: a paired bootstrap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.progress import progress
+from adapterhub_fin.engine.data.batches import on_device
+from adapterhub_fin.engine.evaluation.metrics import metric_functions
+from adapterhub_fin.engine.inference.embedding import Embedding
+from adapterhub_fin.engine.training.distributed import own_device, world_size
+from adapterhub_fin.engine.training.sharded import is_sharded
+from adapterhub_fin.plugin.examples import lengths
+from adapterhub_fin.plugin.model_parts import backbone
+from adapterhub_fin.stats.bootstrap import Interval, middle, resampled
+from adapterhub_fin_registry.io.canonical_json import json_object
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from adapterhub_fin.engine.evaluation.metrics import Function
+    from adapterhub_fin.engine.training.prepare import LoadedRun
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin_registry import Registry, Version
+else:
+    np = Lazy("numpy")
+    torch = Lazy("torch")
+
+PACKAGE = "sklearn"  # of the extra evidence
+LEVEL: Final = 0.95
+RESAMPLES: Final = 1000
+MOST = 5000  # rows of each part that are embedded: a seeded sample of a larger one
+PENALTIES: Final = {  # C of the logistic regression, alpha of the ridge regression, on standardised embeddings
+    "logistic": (0.001, 0.01, 0.1, 1.0),
+    "ridge": (1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+}
+NAMES: Final = {"logistic": "logistic regression", "ridge": "ridge regression"}
+
+Verdict = Literal["better", "worse", "no difference shown", "undefined"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Hold what a linear model on the frozen base's embeddings gets on the test part, and how far the adapter is above.
+
+    `differences` are the adapter's metric minus the baseline's, on the same rows; `verdict` says what the interval of
+    the deciding metric's difference allows to say of the adapter.
+    """
+
+    model: str  # logistic regression or ridge regression
+    options: Mapping[str, Any]  # what was chosen on the validation part
+    rows: Mapping[str, int]  # that were embedded, by part
+    metric: str  # the one that decides: the validation metric of the run
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval | None]
+    differences: Mapping[str, float]
+    difference_intervals: Mapping[str, Interval | None]
+    verdict: Verdict
+    bootstrap: Mapping[str, Any]
+
+    def body(self) -> dict[str, Any]:
+        """Return the event's body as plain values."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def sentence(self) -> str:
+        """Return the comparison in one sentence."""
+        value, apart = self.metrics[self.metric], self.differences[self.metric]
+        says = {
+            "better": "the adapter beats",
+            "worse": "the adapter is worse than",
+            "no difference shown": "the adapter was not shown to beat",
+            "undefined": "too few rows are held out to compare the adapter with",
+        }[self.verdict]
+        ends = self.difference_intervals[self.metric]
+        between = "" if ends is None else f", 95 % interval {ends[0]:+.4f} to {ends[1]:+.4f}"
+        return (
+            f"{says} a {self.model} on the base's embeddings: {self.metric} {value + apart:.4f} against {value:.4f} "
+            f"({apart:+.4f}{between})"
+        )
+
+
+@dataclass(frozen=True)
+class LinearAnswers:
+    """Hold what the fitted linear model answers on rows of the test part."""
+
+    options: Mapping[str, Any]
+    rows: Mapping[str, int]
+    tested: np.ndarray  # indices of the test examples, (tested,)
+    answers: np.ndarray  # (tested,), as the head's `decide` gives them
+
+
+def unmeasured(loaded: LoadedRun) -> str | None:
+    """Return why a run has no baseline; None if one is to be measured."""
+    if loaded.head.baseline is None:
+        return f"the head {loaded.recipe.head.name} has no linear counterpart"
+    if not loaded.recipe.training.baseline:
+        return "training.baseline is off"
+    if find_spec(PACKAGE) is None:
+        return "scikit-learn is not installed: pip install 'adapterhub-fin[evidence]'"
+    if is_sharded():
+        return "the base is sharded over processes"
+    return None
+
+
+def answer_linearly(loaded: LoadedRun) -> LinearAnswers | str:
+    """Return the answers of a linear model on the base's embeddings, before an adapter is attached to it.
+
+    Its penalty, and for classes whether they weigh the same, is what gives the best metric on the validation part.
+    Returns the reason where no model can be fitted.
+    """
+    metric = loaded.metric
+    rng = np.random.default_rng(loaded.recipe.training.seed)
+    chosen = {split: _sample(len(examples), rng) for split, examples in loaded.examples.items()}
+    rows = {split: [loaded.examples[split][index] for index in indices] for split, indices in chosen.items()}
+    vectors = _embed(loaded, [example for part in rows.values() for example in part])
+    if not np.isfinite(vectors).all():
+        return "the base's embeddings hold NaN or infinity"
+    ends = np.cumsum([len(part) for part in rows.values()])
+    inputs = dict(zip(rows, np.split(vectors, ends[:-1]), strict=True))
+    labels = {split: np.array([example["labels"] for example in part]) for split, part in rows.items()}
+    head, kind = loaded.head, str(loaded.head.baseline)
+    if kind == "logistic" and len(np.unique(labels["train"])) < 2:
+        return "the training rows have one label"
+    weights = None if loaded.weights is None else np.array(loaded.weights)[chosen["train"]]
+    function = metric_functions(loaded.recipe.head.name, head.labels, head)[metric.name]
+    truth, best = head.truth(labels["validation"]), -math.inf
+    options: dict[str, Any] = {}
+    tested = np.array([])
+    for tried, fit in _models(kind, inputs["train"], labels["train"], weights):
+        model = fit()
+        answers = {split: _decided(head, model.predict(inputs[split])) for split in ("validation", "test")}
+        value = function(truth, answers["validation"]) * (1 if metric.greater_is_better else -1)
+        if not options or (math.isfinite(value) and value > best):
+            best = value if math.isfinite(value) else best
+            options, tested = tried, answers["test"]
+    return LinearAnswers(options, {split: len(part) for split, part in rows.items()}, chosen["test"], tested)
+
+
+def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers: np.ndarray) -> Baseline:
+    """Return the linear model beside the adapter on the test part.
+
+    `truth` and `answers`, (rows,), are the Trainer's, which answers the longest rows first.
+    """
+    from adapterhub_fin.engine.data.sampling import LongestFirst
+
+    metric, seed = loaded.metric, loaded.recipe.training.seed
+    functions = metric_functions(loaded.recipe.head.name, loaded.head.labels, loaded.head)
+    order = LongestFirst(lengths(loaded.examples["test"])).order
+    taken = np.argsort(order)[linear.tested]  # where the Trainer's answers have the rows of the linear model
+    truth, both = truth[taken], {"adapter": answers[taken], "linear": linear.answers}
+    measured: dict[str, Callable[[Any, Any], float]] = {}
+    for name, function in functions.items():
+        for whose in both:
+            measured[f"{whose} {name}"] = _of(function, whose)
+    drawn = resampled(measured, truth, both, np.arange(len(truth)), resamples=RESAMPLES, seed=seed)
+    once = {name: float(function(truth, both)) for name, function in measured.items()}
+    apart = {name: once[f"adapter {name}"] - once[f"linear {name}"] for name in functions}
+    ends = {name: middle(drawn[f"adapter {name}"] - drawn[f"linear {name}"], LEVEL) for name in functions}
+    return Baseline(
+        model=NAMES[str(loaded.head.baseline)],
+        options=linear.options,
+        rows=linear.rows,
+        metric=metric.name,
+        metrics={name: once[f"linear {name}"] for name in functions},
+        intervals={name: middle(drawn[f"linear {name}"], LEVEL) for name in functions},
+        differences=apart,
+        difference_intervals=ends,
+        verdict=_verdict(ends[metric.name], greater_is_better=metric.greater_is_better),
+        bootstrap={"level": LEVEL, "resamples": RESAMPLES, "seed": seed},
+    )
+
+
+def record_baseline(registry: Registry, version: Version, baseline: Baseline) -> None:
+    """Store a baseline as an event of a version, unless a run that was interrupted here has stored it already."""
+    body = json_object(baseline.body())
+    if not any(event["kind"] == "baseline" and event.items() >= body.items() for event in registry.events(version)):
+        registry.add_event(version, "baseline", body)
+
+
+def _decided(head: HeadImplementation, predicted: np.ndarray) -> np.ndarray:
+    """Return a linear model's predictions, (rows,), in the form in which metrics take the head's."""
+    answers: np.ndarray = head.decide(predicted[:, None]) if head.baseline == "ridge" else predicted
+    return answers
+
+
+def _verdict(ends: Interval | None, *, greater_is_better: bool) -> Verdict:
+    if ends is None:
+        return "undefined"
+    low, high = ends if greater_is_better else (-ends[1], -ends[0])
+    return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+
+
+def _of(function: Function, whose: str) -> Callable[[Any, Any], float]:
+    return lambda truth, both: function(truth, both[whose])
+
+
+def _sample(rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the indices of all rows, or of MOST of them, sorted."""
+    return np.arange(rows) if rows <= MOST else np.sort(rng.choice(rows, MOST, replace=False))
+
+
+def _models(
+    kind: str, inputs: np.ndarray, truth: np.ndarray, weights: np.ndarray | None
+) -> Iterator[tuple[dict[str, Any], Callable[[], Any]]]:
+    """Yield the options of each model that is tried, the strongest penalty first, and a function that fits it."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def fit(model: Any) -> Any:
+        last = type(model).__name__.lower()
+        return make_pipeline(StandardScaler(), model).fit(inputs, truth, **{f"{last}__sample_weight": weights})
+
+    if kind == "ridge":
+        for alpha in reversed(PENALTIES[kind]):
+            yield {"alpha": alpha}, lambda alpha=alpha: fit(Ridge(alpha=alpha))  # type: ignore[misc]
+        return
+    for balance in (None, "balanced"):
+        for c in PENALTIES[kind]:
+            yield (
+                {"C": c, "class_weight": balance},
+                lambda c=c, balance=balance: fit(  # type: ignore[misc]
+                    LogisticRegression(C=c, class_weight=balance, max_iter=2000)
+                ),
+            )
+
+
+def _embed(loaded: LoadedRun, examples: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return the mean of the base's last hidden states of each example, (examples, hidden), float32."""
+    model, collate = loaded.model, loaded.head.collator(loaded.tokenizer)
+    if not getattr(model, "is_quantized", False):
+        model.to(own_device())  # where the Trainer moves it too
+    core, training = backbone(model), model.training
+    device = next(model.parameters()).device
+    sizes = lengths(examples)
+    order = sorted(range(len(examples)), key=lambda index: (-sizes[index], index))
+    size = 2 * (loaded.recipe.training.batch_size // (loaded.recipe.training.accumulate * world_size()))
+    pooled: dict[int, Any] = {}
+    model.eval()
+    try:
+        with torch.inference_mode(), progress("baseline", len(order)) as advance:
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                batch = on_device(collate([dict(examples[row]) for row in rows]), device)
+                mask = batch["attention_mask"]
+                states = core(input_ids=batch["input_ids"], attention_mask=mask)[0]
+                pooled.update(zip(rows, Embedding().pool([states], mask).cpu().numpy(), strict=True))
+                advance(len(rows))
+    finally:
+        model.train(training)
+    return np.stack([pooled[row] for row in range(len(examples))])
