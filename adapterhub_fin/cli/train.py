@@ -16,7 +16,6 @@ LEFT_OUT = (
     "under embargo",
     "dropped as copies",
 )  # notes that count rows which are in no split
-LABELS_SHOWN = 20  # --json has all of them
 
 
 @click.command("train")
@@ -71,6 +70,7 @@ def command(
     from adapterhub_fin import train, train_series
     from adapterhub_fin.engine.base.progress import announcing
     from adapterhub_fin.engine.training.distributed import is_first
+    from adapterhub_fin.engine.training.facts import label_facts, note_facts
 
     flag = "" if checked.schedule is not None else " with --resume"
     try:
@@ -98,8 +98,8 @@ def command(
         ("trained parameters", f"{run.trained_parameters:,}"),
         ("steps", run.steps),
         ("knowledge end", run.version.manifest.knowledge.end),
-        *note_rows(run.notes),
-        *label_rows(run.labels),
+        *note_facts(run.notes),
+        *label_facts(run.labels),
     ]
     print_facts(rows)
 
@@ -113,21 +113,6 @@ def _baseline_rows(run: Any) -> list[tuple[str, str]]:
         for metric, value in baseline.metrics.items()
     ]
     return [*rows, ("verdict", baseline.sentence())]
-
-
-def note_rows(notes: Mapping[str, int]) -> list[tuple[str, Any]]:
-    """Return the notes of a corpus as facts; they count rows, unless the note names classes."""
-    return [(reason if reason.startswith("classes ") else f"rows {reason}", count) for reason, count in notes.items()]
-
-
-def label_rows(labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
-    """Return how many rows have each label, the labels with the most rows first."""
-    listed = sorted(labels.items(), key=lambda item: -sum(item[1].values()))
-    rows = [
-        (f"label {label}", f"{sum(splits.values()):,} ({', '.join(f'{split} {n:,}' for split, n in splits.items())})")
-        for label, splits in listed[:LABELS_SHOWN]
-    ]
-    return [*rows, *([("more labels", f"{len(listed) - LABELS_SHOWN:,}")] if len(listed) > LABELS_SHOWN else [])]
 
 
 def _plain(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
@@ -175,28 +160,7 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
     from adapterhub_fin.cli.streams import speaks_unicode
 
     click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=speaks_unicode()))
-    print_facts(
-        [
-            *((f"rows of {split}", f"{count:,}") for split, count in rows.items()),
-            *((f"examples of {split}", f"{count:,}") for split, count in examples.items() if count != rows[split]),
-            ("steps", f"{plan.steps:,}"),
-            ("trained parameters", f"{plan.trained_parameters:,}"),
-            *(_length_row(split, length, len(plan.examples[split])) for split, length in tokens.items()),
-            *(row for split, spanned in dates.items() for row in _date_rows(split, spanned)),
-            *note_rows(plan.corpora.notes),
-            *label_rows(plan.corpora.labels),
-        ]
-    )
-
-
-def _length_row(split: str, length: Any, examples: int) -> tuple[str, str]:
-    cut = f", {length.at_limit:,} of {examples:,} at the limit" if length.at_limit else ""
-    return f"tokens of {split}", f"median {length.median:,}, 95 % {length.p95:,}, longest {length.longest:,}{cut}"
-
-
-def _date_rows(split: str, dates: Any) -> list[tuple[str, str]]:
-    rows = [(f"dates of {split}", f"{dates.first:%Y-%m-%d} to {dates.last:%Y-%m-%d}")]
-    return [*rows, *((f"gap in {split}", f"{since:%Y-%m-%d} to {until:%Y-%m-%d}") for since, until in dates.gaps)]
+    print_facts(plan.facts())
 
 
 def _preview_series(recipe: Any, download: bool, as_json: bool) -> None:

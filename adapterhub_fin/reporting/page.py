@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Part:
     @property
     def picture(self) -> str:
         """Return the picture as base64; an empty string if there is none."""
-        return base64.b64encode(self.png).decode()
+        return encoded(self.png)
 
 
 @dataclass
@@ -40,6 +41,24 @@ class Section:
     id: str
     title: str
     parts: list[Part] = field(default_factory=list)
+
+
+def picture_tags(pictures: Sequence[Path]) -> str:
+    """Return pictures side by side as HTML that holds them, for a notebook; a file that is gone is left out."""
+    style = (
+        "display: inline-block; width: 48%; min-width: 20em; margin: 0 1% 1% 0; vertical-align: top; background: white"
+    )
+    tags = (
+        f"<img alt='{escape(path.stem)}' style='{style}' src='data:image/png;base64,{encoded(path.read_bytes())}'>"
+        for path in pictures
+        if path.is_file()
+    )
+    return f"<div>{''.join(tags)}</div>"
+
+
+def encoded(png: bytes) -> str:
+    """Return a picture as base64; an empty string if there is none."""
+    return base64.b64encode(png).decode()
 
 
 def render(version: Version, sections: Sequence[Section]) -> str:

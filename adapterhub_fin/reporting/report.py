@@ -49,6 +49,18 @@ class Report:
     pictures: Sequence[Path]
     missing: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        lacking = f", without {', '.join(self.missing)}" if self.missing else ""
+        return f"Report({self.version.reference}, {str(self.page)!r}, {len(self.pictures):,} pictures{lacking})"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin.reporting.page import picture_tags
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        missing = [(f"no {title.lower()}", reason) for title, reason in self.missing.items()]
+        table = html_table(f"Report of {self.version.reference}", [("page", self.page), *missing])
+        return table + picture_tags(self.pictures)
+
 
 @dataclass(frozen=True)
 class _Rows:

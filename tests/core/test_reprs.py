@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import adapterhub_fin as ahf
+from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry.io.html_table import html_table
 from adapterhub_fin_registry.model.version_rows import VersionRows
 
@@ -62,6 +66,39 @@ def test_each_is_a_line_and_in_a_notebook_a_table(objects: dict[str, Any], name:
     assert len(page) < 5_000
     cells = " ".join(Table(page).cells)
     assert "lora" in cells and ("acme/tone@1" in cells or name == "manifest")
+
+
+def test_what_comes_before_and_after_a_run_is_a_table(trained: Run, encoder: Path, tmp_path: Path) -> None:
+    registry = ahf.Registry(trained.version.folder.parents[4])
+    recipe = {**dict(trained.version.manifest.recipe or {}), "base": {"id": "acme/tiny", "path": str(encoder)}}
+    schedule: Any = {"windows": "yearly", "start": "2017-01-01"}
+    corpus: Any = {"name": tiny_corpus()}
+    keys: Any = {"corpus": corpus, "schedule": schedule, "training": {"max_length": 32}}
+    series = ahf.preview_series(name="acme/walk", base=recipe["base"], **keys)
+    merge = ahf.merge(["acme/tone@1", "acme/tone@1"], dry_run=True, registry=registry)
+    comparison = ahf.diff("acme/tone@1", "acme/tone@1", registry=registry)
+    shown = {
+        "label positive": ahf.preview(recipe),
+        "to be trained": series,
+        "weight 0.5": merge,
+        "0 fields and 0 tensors differ": comparison,
+    }
+    for words, thing in shown.items():
+        assert len(repr(thing)) < MOST and " object at 0x" not in repr(thing) and "\n" not in repr(thing)
+        assert words in " ".join(Table(thing._repr_html_()).cells)
+    assert isinstance(series, list) and len(Table(series._repr_html_()).cells) == 1 + 7 + 7 * len(series)
+
+
+def test_a_report_shows_its_pictures_and_what_it_lacks(trained: Run, tmp_path: Path) -> None:
+    report = trained.report(tmp_path / "it's <here>")
+    page = report._repr_html_()
+    assert page.count("<img alt=") == len(report.pictures) >= 5 and "<here>" not in page
+    assert all(base64.b64encode(path.read_bytes()).decode() in page for path in report.pictures)
+    assert len(repr(report)) < MOST and "report.html" in repr(report)
+    report.pictures[0].unlink()
+    assert report._repr_html_().count("<img") == len(report.pictures) - 1
+    lacking = replace(report, missing={"Score over time": "the rows have no column available_at"})
+    assert "no score over time" in lacking._repr_html_() and "without Score over time" in repr(lacking)
 
 
 def test_parts_of_a_manifest_print_no_pages(trained: Run) -> None:

@@ -1,4 +1,4 @@
-"""Show the progress of long work: a bar on a terminal, and elsewhere a plain line every half a minute."""
+"""Show the progress of long work: a bar on a terminal, a line that changes in a notebook, elsewhere lines."""
 
 from __future__ import annotations
 
@@ -8,32 +8,61 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from importlib import import_module
 
 EVERY = 30.0  # seconds between two lines where stderr is no terminal
+NOTEBOOK_EVERY = 0.5  # seconds between two states of a notebook's line
 
 
 class ProgressLines:
     """Print how far work has come on stderr, at most once in `EVERY` seconds unless a line is asked for.
 
-    `done` is where the work begins, such as the step that a run resumes from.
+    In a notebook it is one line below the cell, which changes. `done` is where the work begins, such as the step that
+    a run resumes from.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self.title, self.total = title, total
+        self._line = NotebookLine() if in_notebook() else None
         self._clock, self._first, self._start = clock, done, clock()
         self._last = self._start
 
     def show(self, done: int, note: str = "", *, at_once: bool = False) -> None:
         """Print a line with a note if one is due, or `at_once`."""
         now = self._clock()
-        if not at_once and now - self._last < EVERY:
+        if not at_once and not self._is_due(now, done):
             return
         self._last = now
         parts = [f"{done:,} of {self.total:,}", *([note] if note else [])]
         if self._first < done < self.total:
             left = (now - self._start) / (done - self._first) * (self.total - done)
             parts.append(f"{time_text(left)} left")
-        say(f"{self.title} {', '.join(parts)}")
+        (say if self._line is None else self._line.show)(f"{self.title} {', '.join(parts)}")
+
+    def _is_due(self, now: float, done: int) -> bool:
+        if self._line is None:
+            return now - self._last >= EVERY
+        return now - self._last >= NOTEBOOK_EVERY or (self._line.is_shown and done >= self.total)
+
+
+class NotebookLine:
+    """Show a line below a notebook's cell, in the place of the one before."""
+
+    def __init__(self) -> None:
+        self._handle = import_module("IPython.display").DisplayHandle()
+        self.is_shown = False
+
+    def show(self, line: str) -> None:
+        """Show the line."""
+        (self._handle.update if self.is_shown else self._handle.display)({"text/plain": line}, raw=True)
+        self.is_shown = True
+
+
+def in_notebook() -> bool:
+    """Tell whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def say(line: str) -> None:

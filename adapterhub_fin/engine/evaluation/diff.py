@@ -58,6 +58,12 @@ class Comparison:
             f"{len(self.tensors):,} tensors differ, {self.same_tensors:,} tensors are the same)"
         )
 
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        fields = [(each.field, each.a, each.b) for each in self.fields]
+        return html_table(repr(self), fields, ("field", self.a.reference, self.b.reference))
+
     @property
     def same(self) -> bool:
         """Tell whether nothing differs."""

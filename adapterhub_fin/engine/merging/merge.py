@@ -62,6 +62,21 @@ class Merge:
         version = self.version.reference if self.version is not None else "a dry run"
         return f"Merge({version} of {parents}, {len(self.modules):,} modules, energy {self.energy:.4f})"
 
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        facts: list[tuple[str, Any]] = [
+            *((parent.reference, f"weight {w:.4g}") for parent, w in zip(self.parents, self.weights, strict=True)),
+            ("modules", f"{len(self.modules):,}"),
+            ("least energy kept", f"{self.energy:.6f}"),
+            ("rank", max((module.rank for module in self.modules), default=0)),
+            *([("head from", self.head_from)] if self.head_from else []),
+            *(("warning", warning) for warning in self.warnings),
+            *((f"{done.reference} on {done.corpus}", dict(done.metrics)) for done in self.evaluations),
+        ]
+        stored = self.version.reference if self.version is not None else "a dry run, not stored"
+        return html_table(f"Merge {stored}", facts)
+
     @property
     def energy(self) -> float:
         """Return the smallest share of energy that a module kept."""

@@ -25,6 +25,7 @@ from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_batch, check_training, total_steps
 from adapterhub_fin.engine.training.distributed import own_device, world_size
+from adapterhub_fin.engine.training.facts import Facts, row_facts
 from adapterhub_fin.engine.training.over_length import drop_long_rows
 from adapterhub_fin.engine.training.start import find_start, without_seen_rows
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
@@ -73,6 +74,17 @@ class PreparedRun:
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(examples):,} {split}" for split, examples in self.examples.items())
         return f"{type(self).__name__}({self.recipe.method.name} on {self.source.repository}, examples: {rows})"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        warnings = [("warning", warning) for warning in self.warnings]
+        return html_table(f"{self.recipe.name or 'A run'} before training", [*self.facts(), *warnings])
+
+    def facts(self) -> Facts:
+        """Return what the run would read and do, by name: a command prints it, and a notebook shows it."""
+        work = [("steps", f"{self.steps:,}"), ("trained parameters", f"{self.trained_parameters:,}")]
+        return row_facts(self.corpora, self.examples, self.recipe.training.max_length, work)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class Run:
             ("steps", f"{self.steps:,}"),
             ("loss by epoch", list(self.losses)),
             ("baseline", self.baseline.sentence() if self.baseline else self.unmeasured.get("baseline")),
-            ("warnings", list(self.warnings)),
+            *(("warning", warning) for warning in self.warnings),
         ]
         return html_table(f"Run {self.reference}", facts)
 

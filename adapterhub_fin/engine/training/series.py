@@ -22,7 +22,7 @@ from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, lines_digest, read_rows, seen_row_indices
-from adapterhub_fin.engine.data.splits import Division, dates, divide
+from adapterhub_fin.engine.data.splits import SPLITS, Division, dates, divide
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.manifest import recorded_recipe
 from adapterhub_fin.engine.training.prepare import load_run, prepare
@@ -57,6 +57,30 @@ class Planned:
     notes: Mapping[str, int]  # numbers of rows that were left out, by reason
     knowledge_end: datetime  # of its training rows; the base's is not counted
     version: Version | None
+
+    def __repr__(self) -> str:
+        stored = self.version.reference if self.version is not None else "to be trained"
+        return f"Planned({self.window.cutoff}, rows: {dict(self.rows)}, {stored})"
+
+
+class SeriesPlan(list[Planned]):
+    """Hold the windows of a schedule: a list of `Planned`, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        columns = ("cut-off", "test until", "train", "validation", "test", "knows until", "version")
+        rows = [
+            (
+                planned.window.cutoff,
+                planned.window.until,
+                *(f"{planned.rows[split]:,}" for split in SPLITS),
+                f"{planned.knowledge_end:%Y-%m-%d %H:%M}",
+                planned.version.reference if planned.version is not None else "to be trained",
+            )
+            for planned in self
+        ]
+        return html_table(f"{len(self):,} windows", rows, columns)
 
 
 @dataclass(frozen=True)
@@ -140,7 +164,7 @@ def preview_series(
     overrides: Sequence[str] = (),
     download: bool = False,
     **keys: Unpack[RecipeKeys],
-) -> list[Planned]:
+) -> SeriesPlan:
     """Return the windows of a recipe's schedule with the rows of each split, oldest first; train nothing.
 
     The first window is checked as `preview` checks a run. No weight is read, so a base whose weights changed under the
@@ -157,7 +181,7 @@ def preview_series(
     plan = _planned(scheduled, rows, registry or configured_registries().writable_or_first())
     prepare(plan[0].recipe, download=download, rows=rows)
     _warn_of_late_base(scheduled, plan)
-    return plan
+    return SeriesPlan(plan)
 
 
 def largest_window(recipe: Recipe) -> Recipe:
