@@ -132,6 +132,7 @@ def _rows(
             "base",
             f"{base.get('repository') or 'unnamed'} ({base.get('architecture')}), fingerprint {base['fingerprint']}",
         ),
+        *((f"stage {n}", _corpus(stage)) for n, stage in enumerate(corpus.get("stages") or (), 1)),
         ("corpus", _corpus(corpus)),
         ("knowledge end", manifest["knowledge"]["end"]),
     ]

@@ -140,6 +140,7 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
                 "examples": examples,
                 "steps": plan.steps,
                 "trained_parameters": plan.trained_parameters,
+                **({} if plan.stages is None else {"stages": plan.stages.documents(plan.corpora)}),
                 "notes": dict(plan.corpora.notes),
                 "labels": _plain(plan.corpora.labels),
                 "tokens": {split: asdict(length) for split, length in tokens.items()},

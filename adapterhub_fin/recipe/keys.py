@@ -51,6 +51,7 @@ class RecipeKeys(TypedDict, total=False):
     head: str | Mapping[str, Any]
     start: str | None
     corpus: object  # a name, a mapping, or rows in memory
+    curriculum: Sequence[object] | None  # each as a corpus, with epochs, max_steps and learning_rate
     training: TrainingKeys | Mapping[str, Any]
     schedule: Mapping[str, Any] | None
     description: str

@@ -16,9 +16,11 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo,
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
+from adapterhub_fin.recipe.curriculum import Stage, last_corpus, taken_stages
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.sampling import Sampling
 from adapterhub_fin.recipe.schedule import Schedule, Window
+from adapterhub_fin.recipe.splitter import Splitter
 
 Optimizer = Literal[  # Transformers' names; those of which a resumed run was tested to be exact
     "adamw_torch",
@@ -147,6 +149,11 @@ class Recipe(BaseModel):
     head: HeadChoice = Field(default_factory=lambda: HeadChoice(name=DEFAULTS["head"]))
     start: str | None = Field(None, description="A version to continue from, such as acme/general@3.")
     corpus: CorpusChoice
+    curriculum: tuple[Stage, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Corpora to train on one after the other, in place of `corpus`; the last one measures the run.",
+    )
     training: Training = Field(default_factory=Training)
     schedule: Schedule | None = Field(None, description="Walk-forward cut-offs, each of which gives a version.")
     description: str = Field("", description="Text for people and for search.")
@@ -167,6 +174,15 @@ class Recipe(BaseModel):
             raise ValueError("corpus and corpora both say what to train on: give one of them")
         rest = {key: value for key, value in data.items() if key != "corpora"}
         return {**rest, "corpus": {"name": "mixture", "corpora": data["corpora"]}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_last_stage_measures(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("curriculum") is None:
+            return data
+        stages = taken_stages(data["curriculum"])
+        corpus = data.get("corpus", last_corpus(stages))
+        return {**data, "curriculum": stages, **({} if corpus is None else {"corpus": corpus})}
 
     @field_validator("method", "head", "corpus", mode="before")
     @classmethod
@@ -194,6 +210,23 @@ class Recipe(BaseModel):
             if str(reference := Reference.parse(value)) != f"{reference.namespace}/{reference.name}":
                 raise ValueError(f"{value!r} must be NAMESPACE/NAME alone: the registry gives the version")
         return value
+
+    @model_validator(mode="after")
+    def _a_curriculum_goes_with_the_rest(self) -> Recipe:
+        if self.curriculum is None:
+            return self
+        if self.corpus != self.curriculum[-1].corpus:
+            raise ValueError("corpus (or corpora) and curriculum both say what to train on: give one of them")
+        if self.schedule is not None:
+            raise ValueError(
+                "a schedule trains a version for each window of one corpus, and a curriculum has several: leave one out"
+            )
+        if self.training.max_steps is not None:
+            raise ValueError(
+                "training.max_steps counts the steps of one corpus, and a curriculum has several: give max_steps to "
+                "its stages"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_window_starts_from_what_knows_more(self) -> Recipe:
@@ -248,9 +281,22 @@ class Recipe(BaseModel):
         from adapterhub_fin.plugin.descriptions import Corpus, Head, Method
         from adapterhub_fin.plugin.manager import extensions
 
-        for kind, choice in ((Method, self.method), (Head, self.head), (Corpus, self.corpus)):
+        for kind, choice in ((Method, self.method), (Head, self.head), *((Corpus, each) for each in self.corpora)):
             extensions().options(kind, choice.name, choice.options)
         return self
+
+    @property
+    def corpora(self) -> tuple[CorpusChoice, ...]:
+        """Return the corpora that are trained on, one after the other: one, or those of the curriculum."""
+        return (self.corpus,) if self.curriculum is None else self.curriculum
+
+    def with_splitters(self, splitters: Sequence[Splitter]) -> Recipe:
+        """Return this recipe with other splitters, one for each of its corpora."""
+        last: dict[str, Any] = {"corpus": self.corpus.model_copy(update={"splitter": splitters[-1]})}
+        if self.curriculum is not None:
+            pairs = zip(self.curriculum, splitters, strict=True)
+            last["curriculum"] = tuple(stage.model_copy(update={"splitter": splitter}) for stage, splitter in pairs)
+        return self.model_copy(update=last)
 
     def resolved(self) -> Recipe:
         """Return this recipe with the learning rate filled in, whose default depends on the method.

@@ -12,6 +12,7 @@ from adapterhub_fin.errors import PluginError
 from adapterhub_fin.plugin.descriptions import Description
 from adapterhub_fin.plugin.manager import CONTRIBUTIONS, extensions
 from adapterhub_fin.recipe.choices import DEFAULTS, Plugged
+from adapterhub_fin.recipe.curriculum import Stage
 from adapterhub_fin.recipe.merge_recipe import MergeRecipe
 from adapterhub_fin.recipe.recipe import Recipe
 
@@ -38,11 +39,16 @@ def schema(document: Document = "recipe") -> dict[str, Any]:
     definitions: dict[str, Any] = result["$defs"]
     for choice in _subclasses(Plugged):
         if choice.__name__ in definitions and (kind := choice.kind()) is not None:
-            definitions[choice.__name__] = _chosen(kind, definitions[choice.__name__], definitions)
+            within = "stage-corpus" if choice is Stage else ""  # whose mappings have further keys
+            definitions[choice.__name__] = _chosen(kind, definitions[choice.__name__], definitions, within)
     if "BaseChoice" in definitions:  # a text is an id or a folder
         described = definitions["BaseChoice"]
         definitions["BaseChoice"] = {"anyOf": [{"type": "string"}, described]}
         definitions["BaseChoice"]["description"] = described.pop("description")
+    if "corpus" in result["required"]:  # in one of three ways
+        result["required"].remove("corpus")
+        result["properties"]["corpora"] = {"$ref": "#/$defs/corpus-mixture/properties/corpora"}
+        result["anyOf"] = [{"required": [key]} for key in ("corpus", "corpora", "curriculum")]
     if "license" in result["properties"]:
         result["properties"]["licence"] = {"type": "string", "description": "The same as license."}
     return {"$schema": DRAFT, **result}
@@ -59,7 +65,9 @@ def _chosen(
 
     The choice may be an option of the plugin `within`, which is not one of its own options.
     """
-    plugins = {name: each for name, each in extensions().all(kind).items() if f"{kind.kind}-{name}" != within}
+    plugins = {
+        name: each for name, each in extensions().all(kind).items() if not within.endswith(f"{kind.kind}-{name}")
+    }
     default, names = DEFAULTS.get(kind.kind), list(plugins)
     own = {key: value for key, value in choice["properties"].items() if key not in ("name", "options")}
     listed = {"type": "string", "enum": names, "enumDescriptions": [each.summary for each in plugins.values()]}

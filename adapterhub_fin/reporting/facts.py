@@ -9,6 +9,7 @@ from adapterhub_fin.reporting.page import Part, Section
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry, Version
+    from adapterhub_fin_registry.model.manifest import CorpusRows
     from adapterhub_fin_registry.storage.lineage import Relative
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -85,6 +86,7 @@ def data(version: Version, labels: Counts | None, reason: str) -> Section:
     if corpus is None:
         return Section("data", "Data", [Part("Corpus", missing="the manifest records none")])
     rows: list[tuple[str, Any]] = [
+        *((f"stage {number}", _stage(stage)) for number, stage in enumerate(corpus.stages, 1)),
         ("corpus", corpus.name),
         ("options", _options(corpus.options)),
         ("digest of the rows", corpus.digest or "unknown"),
@@ -134,6 +136,11 @@ def _relatives(relatives: Sequence[Relative], how: str, depth: int = 0) -> Itera
 
 def _interval(ends: Sequence[float] | None) -> str:
     return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def _stage(stage: CorpusRows) -> str:
+    rows = ", ".join(f"{split} {count:,}" for split, count in stage.rows.items())
+    return f"{stage.name} ({_options(stage.options)}), rows: {rows}, license {stage.license or 'not stated'}"
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -44,11 +44,11 @@ def training_curves(history: History, metric: str | None) -> Figure:
     )
     if "loss" in validation and validation["step"]:
         points: dict[str, Any] = {"color": ORANGE, "ls": "--", "marker": "s", "ms": 5, "label": "validation"}
-        axes[0].plot(_floats(validation["step"]), _floats(validation["loss"]), **points)
+        axes[0].plot(*_by_stage(validation, "loss"), **points)
     axes[0].set_ylabel("loss")
     figure.legend(loc="outside upper right", ncols=2)
     if shown:
-        axes[1].plot(_floats(validation["step"]), _floats(validation[shown]), color=ORANGE, ls="--", marker="s", ms=5)
+        axes[1].plot(*_by_stage(validation, shown), color=ORANGE, ls="--", marker="s", ms=5)
         axes[1].set_ylabel(f"validation\n{shown}")
     axes[-2].plot(_floats(training["step"]), _floats(training["learning_rate"]), color=BLUE)
     axes[-2].set_ylabel("learning rate")
@@ -56,9 +56,39 @@ def training_curves(history: History, metric: str | None) -> Figure:
     axes[-1].plot(_floats(training["step"]), _floats(training["grad_norm"]), color=BLUE, marker=marker, lw=1.2)
     axes[-1].set_ylabel("gradient norm\n(L2, unclipped)")
     axes[-1].set_xlabel("optimizer step")
+    _mark_stages(axes, training)
     _whole_numbers(axes[-1])
     figure.align_ylabels(axes)
     return figure
+
+
+def _by_stage(validation: Mapping[str, Sequence[Any]], name: str) -> tuple[list[float], list[float]]:
+    """Return the steps and the values of a metric, with a gap between stages, whose validation rows differ."""
+    steps, values = _floats(validation["step"]), _floats(validation[name])
+    stages = validation.get("stage", ())
+    for index in range(len(stages) - 1, 0, -1):
+        if stages[index] != stages[index - 1]:
+            steps.insert(index, math.nan)
+            values.insert(index, math.nan)
+    return steps, values
+
+
+def _mark_stages(axes: Sequence[Axes], training: Mapping[str, Sequence[Any]]) -> None:
+    """Draw a dotted line where a stage of a curriculum begins, with its number above."""
+    first: dict[Any, float] = {}
+    for step, stage in zip(training["step"], training.get("stage", ()), strict=False):
+        first.setdefault(stage, float(step) - 0.5)
+    for stage, step in first.items():
+        for each in axes:
+            each.axvline(step, color=GREY, ls=":", lw=1)
+        axes[0].annotate(
+            f"stage {stage}",
+            (step, 1.0),
+            (2, 2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=9,
+        )
 
 
 def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:

@@ -58,7 +58,8 @@ def documents() -> Iterator[tuple[str, str, dict[str, Any]]]:
             if isinstance(data, dict) and "references" in data:
                 yield name, "merge", data
             elif isinstance(data, dict) and data and set(data) <= KEYS:
-                yield name, "recipe", {**MINIMAL, **data}
+                minimal = {"name": MINIMAL["name"]} if "curriculum" in data else MINIMAL
+                yield name, "recipe", {**minimal, **data}
     for path in sorted([*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "examples").rglob("*.yaml")]):
         yield path.name, "recipe", yaml.safe_load(path.read_text(encoding="utf-8"))
 

@@ -300,7 +300,7 @@ def test_what_the_parents_of_a_version_saw_is_not_taken_for_unseen(trained: Run,
     parts = read_corpus(
         CorpusChoice.model_validate({"name": tiny_corpus(), "splitter": {"by": "stratified"}}), "classify"
     )
-    learnt = training_texts(parts.splits)  # G 4: what it saw is known by these, and no more by the corpus's digest
+    learnt = training_texts([parts.splits])  # G 4: what it saw is known by these, and no more by the corpus's digest
     ahf.Registry().add(trained.version.files, child, name="acme/child", training_texts=learnt)
     own = ahf.evaluate("acme/child", split="train", base=encoder, resamples=5)
     rest = ahf.evaluate("acme/child", split="test", base=encoder, resamples=5)

@@ -69,6 +69,19 @@ def _refused(data: bytes) -> None:
         Manifest.parse(data)
 
 
+def test_stages_of_a_curriculum_stand_in_the_bytes_where_there_are_some(full_manifest: Json) -> None:
+    plain = Manifest.model_validate(full_manifest)
+    assert b"stages" not in plain.canonical()
+    stage = {**full_manifest["corpus"], "name": "general", "license": "MIT"}
+    staged = {**full_manifest, "corpus": {**full_manifest["corpus"], "stages": [stage]}}
+    manifest = Manifest.parse(canonical(staged))
+    assert manifest.canonical() == canonical(staged) and manifest.digest != plain.digest
+    assert manifest.corpus is not None and manifest.corpus.licenses == ("MIT", "CC-BY-4.0")
+    _refused(canonical({**full_manifest, "corpus": {**full_manifest["corpus"], "stages": []}}))
+    _refused(canonical({**staged, "corpus": {**staged["corpus"], "stages": [{**stage, "stages": [stage]}]}}))
+    jsonschema.validate(staged, json.loads(PATH.read_text(encoding="utf-8")))
+
+
 def test_a_full_manifest_survives_byte_for_byte(full_manifest: Json) -> None:
     data = canonical(full_manifest)
     manifest = Manifest.parse(data)

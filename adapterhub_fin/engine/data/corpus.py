@@ -8,7 +8,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,17 @@ class Corpora:
     notes: Mapping[str, int]
     labels: Mapping[str, Mapping[str, int]]  # label -> part -> rows, if the head learns labels
     warnings: Sequence[str]  # about labels that are probably a mistake
+    stages: Sequence[Corpora] = ()  # of a curriculum: the corpora that are trained on before this one
+
+    def with_splits(self, splits: Mapping[str, Dataset], notes: Mapping[str, int]) -> Corpora:
+        """Return the corpora with some rows left out, which the notes count."""
+        record = {
+            **self.record,
+            "rows": {split: len(table) for split, table in splits.items()},
+            "notes": {**self.record["notes"], **notes},
+        }
+        labels = count_labels(splits) if self.labels else self.labels
+        return replace(self, splits=splits, record=record, notes={**self.notes, **notes}, labels=labels)
 
 
 def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Corpora:

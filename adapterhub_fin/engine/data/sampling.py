@@ -60,6 +60,27 @@ class LengthGroupedBatches(Sampler[int]):
             yield from batches[number]
 
 
+class StagedBatches(Sampler[int]):
+    """Yield the row indices of one stage of a curriculum: in each epoch those of the stage that it belongs to."""
+
+    def __init__(self, stages: Sequence[tuple[range, LengthGroupedBatches]], passes: Sequence[int]) -> None:
+        """Take each stage's rows among all rows with their order, and the stage of each epoch."""
+        self.stages = stages
+        self.passes = passes
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, which also decides the order within the stage."""
+        self.rows, self.order = self.stages[self.passes[min(epoch, len(self.passes) - 1)]]
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        return (self.rows[index] for index in self.order)
+
+
 def drawn(weights: Tensor, generator: torch.Generator) -> list[int]:
     """Draw as many rows as there are weights (rows,), each within one of as often as its weight says.
 

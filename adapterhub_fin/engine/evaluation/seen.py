@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry
 
 
-def training_texts(splits: Mapping[str, Dataset]) -> list[str] | None:
-    """Return the normalized texts of train and validation; None where the rows have no text."""
-    keys = [text_keys(splits[split]) for split in SEEN]
+def training_texts(corpora: Sequence[Mapping[str, Dataset]]) -> list[str] | None:
+    """Return the normalized texts of train and validation of each corpus; None where one's rows have no text."""
+    keys = [text_keys(splits[split]) for splits in corpora for split in SEEN]
     return None if None in keys else [key for of_split in keys for key in of_split or ()]
 
 

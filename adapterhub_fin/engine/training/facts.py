@@ -31,6 +31,18 @@ def row_facts(corpora: Corpora, examples: Mapping[str, Sequence[Any]], max_lengt
     ]
 
 
+def stage_facts(stages: Sequence[Mapping[str, Any]]) -> Facts:
+    """Return a line for each stage of a curriculum, from `Stages.documents`."""
+    return [
+        (
+            f"stage {number} of {len(stages)}",
+            f"{stage['corpus']}: {', '.join(f'{split} {count:,}' for split, count in stage['rows'].items())} rows; "
+            f"{stage['steps']:,} steps at a rate of {stage['learning_rate']:g}",
+        )
+        for number, stage in enumerate(stages, 1)
+    ]
+
+
 def note_facts(notes: Mapping[str, int]) -> Facts:
     """Return the notes of a corpus as facts; they count rows, unless the note names classes."""
     return [(reason if reason.startswith("classes ") else f"rows {reason}", count) for reason, count in notes.items()]

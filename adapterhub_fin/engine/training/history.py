@@ -5,26 +5,33 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin_registry.model.history import History
+
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.training.stages import Stages
 
 MOST = 100_000  # steps that a history holds: of a longer run, every second step, or every third and so on
 _TRAINING = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 _SPEED = ("_runtime", "_per_second", "_preparation_time")  # they differ from run to run
 
 
-def run_history(log: Iterable[Mapping[str, Any]]) -> History:
+def run_history(log: Iterable[Mapping[str, Any]], stages: Stages | None = None) -> History:
     """Return a run's history: `training` by step, and `validation` by step with a column for each metric.
 
-    Numbers that are NaN or infinite become None. `grad_norm` is the norm before clipping.
+    Numbers that are NaN or infinite become None. `grad_norm` is the norm before clipping. Both have a column `stage`,
+    counted from 1, where the run has stages.
     """
     entries = list(log)
+    if stages is not None:
+        entries = [{**entry, "stage": stages.stage_of(entry["step"]) + 1} for entry in entries]
     training = [entry for entry in entries if "loss" in entry]
     validation = [_validation(entry) for entry in entries if any(name.startswith("eval_") for name in entry)]
     thinned = training[:: math.ceil(len(training) / MOST) or 1]
     metrics = sorted({name for entry in validation for name in entry} - {"step", "epoch"})
-    return {"training": _columns(thinned, _TRAINING), "validation": _columns(validation, ("step", "epoch", *metrics))}
+    names = _TRAINING if stages is None else (*_TRAINING, "stage")
+    return {"training": _columns(thinned, names), "validation": _columns(validation, ("step", "epoch", *metrics))}
 
 
 def losses_by_epoch(log: Iterable[Mapping[str, Any]]) -> list[float]:

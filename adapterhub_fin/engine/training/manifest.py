@@ -37,7 +37,7 @@ def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: dat
                 "modules_to_save": loaded.context.modules_to_save,
             },
             "base": loaded.base.model_dump(),
-            "corpus": corpora.record,
+            "corpus": {**corpora.record, "stages": [stage.record for stage in corpora.stages]},
             "knowledge": _knowledge(loaded, bound),
             "parents": [] if (start := loaded.start) is None else [_parent(start.version)],
             "metrics": metrics,

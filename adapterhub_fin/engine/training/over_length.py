@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.corpus import check_targets, corpus_digest
-from adapterhub_fin.engine.data.labels import count_labels
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.examples import lengths
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
 WHOLE = 2**31 - 1  # tokens; no row is cut at this length
 
 
-def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokenizerBase) -> Corpora:
+def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokenizerBase, corpus: str) -> Corpora:
     """Return the corpora without rows of more than `training.max_length` tokens, counted in the notes by part.
+
+    `corpus` is the name in errors.
 
     Raises BadCorpus where a part has no row left, and BadRecipe for a head that makes several rows one example.
     """
@@ -31,7 +32,7 @@ def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokeni
     # Of its own: the head of the run must learn its labels from the rows that stay.
     head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
     head.fit_labels(corpora.splits["train"])
-    check_targets(head, corpora.splits, recipe.corpus.called)
+    check_targets(head, corpora.splits, corpus)
     for split, rows in corpora.splits.items():
         sizes = lengths(head.encode(rows, tokenizer, WHOLE))
         if len(sizes) != len(rows):
@@ -41,19 +42,11 @@ def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokeni
         short = [index for index, size in enumerate(sizes) if size <= limit]
         if not short:
             raise BadCorpus(
-                f"corpus {recipe.corpus.called}: every row of the {split} part has more than {limit} tokens: raise "
+                f"corpus {corpus}: every row of the {split} part has more than {limit} tokens: raise "
                 "training.max_length, or set training.over_length to cut"
             )
         splits[split] = rows.select(short)
         if len(short) < len(rows):
             notes[f"longer than max_length ({split})"] = len(rows) - len(short)
-    record = {
-        **corpora.record,
-        "rows": {split: len(rows) for split, rows in splits.items()},
-        "notes": {**corpora.record["notes"], **notes},
-    }
-    labels = count_labels(splits) if corpora.labels else corpora.labels
     measured = corpus_digest(splits["test"]) if corpora.splitter.by == "window" else corpora.measured
-    return replace(
-        corpora, splits=splits, record=record, notes={**corpora.notes, **notes}, labels=labels, measured=measured
-    )
+    return replace(corpora.with_splits(splits, notes), measured=measured)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
@@ -17,18 +17,20 @@ from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.data.corpus import Corpora, check_targets, check_there, read_corpus
+from adapterhub_fin.engine.data.corpus import SEEN, Corpora, check_targets, check_there, read_corpus
+from adapterhub_fin.engine.data.curriculum import naming_stage, read_curriculum
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.splits import SPLITS
-from adapterhub_fin.engine.data.weights import repeated, row_weights
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_batch, check_training, total_steps
 from adapterhub_fin.engine.training.distributed import own_device, world_size
-from adapterhub_fin.engine.training.facts import Facts, row_facts
+from adapterhub_fin.engine.training.encoding import Examples, encoded_splits
+from adapterhub_fin.engine.training.facts import Facts, row_facts, stage_facts
 from adapterhub_fin.engine.training.over_length import drop_long_rows
+from adapterhub_fin.engine.training.stages import Stages, planned_stage
 from adapterhub_fin.engine.training.start import find_start, without_seen_rows
-from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe
+from adapterhub_fin.errors import AdapterHubError, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
@@ -37,7 +39,6 @@ from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry.model.manifest import Base
 
 log = logging.getLogger(__name__)
-Examples = Mapping[str, Sequence[dict[str, Any]]]
+Prepared = TypeVar("Prepared", bound="PreparedRun")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class PreparedRun:
     unreached: OutOfReach | None  # layers of the base that the method can't adapt
     weights: Sequence[float] | None  # how often each training example is drawn beside the others
     start: ResolvedVersion | None  # the version that the run continues from
+    stages: Stages | None  # of a curriculum
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(examples):,} {split}" for split, examples in self.examples.items())
@@ -84,7 +86,12 @@ class PreparedRun:
     def facts(self) -> Facts:
         """Return what the run would read and do, by name: a command prints it, and a notebook shows it."""
         work = [("steps", f"{self.steps:,}"), ("trained parameters", f"{self.trained_parameters:,}")]
-        return row_facts(self.corpora, self.examples, self.recipe.training.max_length, work)
+        if self.stages is None:
+            return row_facts(self.corpora, self.examples, self.recipe.training.max_length, work)
+        last = self.stages.planned[-1].examples
+        examples = {**self.examples, "train": self.examples["train"][last.start :]}
+        rows = row_facts(self.corpora, examples, self.recipe.training.max_length, work)
+        return [*stage_facts(self.stages.documents(self.corpora)), *rows]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -95,6 +102,8 @@ class PreparedRun:
     @property
     def steps(self) -> int:
         """Count the optimizer steps, unless training stops early."""
+        if self.stages is not None:
+            return self.stages.steps
         return total_steps(self.recipe.training, len(self.examples["train"]))
 
 
@@ -135,24 +144,35 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on, head)
     source = bases.find_base(recipe.base, download=download)
     if rows is None:
-        check_there(recipe.corpus)
+        for corpus in recipe.corpora:
+            check_there(corpus)
     announce("loading torch, the base and the corpus ...")
     config = load_config(source.folder)
     _check_length(recipe, method, config)
     head.check(config)
     method.check(config, head.task)
     start = find_start(recipe, registry)
-    corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
+    if recipe.curriculum is None:
+        corpora = read_corpus(recipe.corpus, recipe.head.name, rows)
+    else:
+        corpora = read_curriculum(recipe.curriculum, recipe.head.name)
     if start is not None:
         corpora = without_seen_rows(corpora, start)
-    recipe = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"splitter": corpora.splitter})})
+    recipe = recipe.with_splitters([each.splitter for each in (*corpora.stages, corpora)])
     with quiet_loading():
         tokenizer = load_tokenizer(source.folder)
     if recipe.training.over_length == "drop":
-        corpora = drop_long_rows(recipe, corpora, tokenizer)
+        stages = []
+        for number, stage in enumerate(corpora.stages, 1):
+            with naming_stage(number):
+                stages.append(drop_long_rows(recipe, stage, tokenizer, recipe.corpora[number - 1].called))
+        corpora = replace(drop_long_rows(recipe, corpora, tokenizer, recipe.corpus.called), stages=stages)
     head.fit_labels(corpora.splits["train"])
     check_targets(head, corpora.splits, recipe.corpus.called)
     check_parts(recipe.head.name, head, corpora.splits, metric, recipe.corpus.called)
+    for number, stage in enumerate(corpora.stages, 1):
+        with naming_stage(number):
+            check_targets(head, {split: stage.splits[split] for split in SEEN}, recipe.corpora[number - 1].called)
     if recipe.training.attn_implementation is not None:
         with on_meta():
             set_attention(head.skeleton(config), recipe.training.attn_implementation)
@@ -170,16 +190,27 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
         ) from error
     if unreached is not None:
         log.warning("%s", unreached.sentence(recipe.method.name))
-    train = repeated(corpora.splits["train"])
-    weights = row_weights(train, recipe.training.sampling)
-    examples = _encoded(recipe, {**corpora.splits, "train": train}, head, tokenizer)
-    if weights is not None and len(examples["train"]) != len(train):
-        raise BadRecipe(
-            f"the head {recipe.head.name} makes {len(examples['train']):,} examples of {len(train):,} training rows, "
-            "and weights are of rows: leave out the column weight and training.sampling, or make one example a row"
-        )
+    examples, weights = encoded_splits(recipe, recipe.corpus, corpora, SPLITS, head, tokenizer)
     fields = (recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached)
-    return PreparedRun(*fields, weights=weights, start=start)
+    prepared = PreparedRun(*fields, weights=weights, start=start, stages=None)
+    return prepared if recipe.curriculum is None else _staged(prepared)
+
+
+def _staged(prepared: PreparedRun) -> PreparedRun:
+    """Return a prepared run of the last stage of a curriculum with the stages before it."""
+    recipe, planned, train = prepared.recipe, [], list[dict[str, Any]]()
+    assert recipe.curriculum is not None, "a run without stages stays as it is"
+    for number, corpora in enumerate((*prepared.corpora.stages, prepared.corpora), 1):
+        stage, weights, examples = recipe.curriculum[number - 1], prepared.weights, prepared.examples
+        if is_earlier := number < len(recipe.curriculum):
+            with naming_stage(number):
+                examples, weights = encoded_splits(recipe, stage, corpora, SEEN, prepared.head, prepared.tokenizer)
+        rows = range(len(train), len(train) + len(examples["train"]))
+        validation = examples["validation"] if is_earlier else None
+        planned.append(planned_stage(stage, recipe.training, rows, weights, validation))
+        train += examples["train"]
+    stages = Stages(tuple(planned))
+    return replace(prepared, examples={**prepared.examples, "train": train}, weights=stages.weights, stages=stages)
 
 
 def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
@@ -203,7 +234,7 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
     )
     align_padding(model, prepared.tokenizer)  # after its configuration was fingerprinted
     if prepared.start is None:  # else the model before training is the start, on the base
-        prepared = replace(prepared, examples=referred(prepared, model))
+        prepared = referred(prepared, model)
     context = replace(
         prepared.context,
         adapter_name=adapter_name,
@@ -216,21 +247,27 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
     return LoadedRun(**{**fields, "context": context}, model=model, base=base, undated=undated)
 
 
-def referred(prepared: PreparedRun, model: nn.Module) -> Examples:
-    """Return the examples, each with the answers of the model before training where the head's loss compares with them.
+def referred(prepared: Prepared, model: nn.Module) -> Prepared:
+    """Return the run, each example with the answers of the model before training where the loss compares with them.
 
     The model is the base, or for a run that starts from a version, that version on the base.
     """
     if not prepared.head.num_references:
-        return prepared.examples
+        return prepared
     if not getattr(model, "is_quantized", False):
         model.to(own_device())  # where the Trainer moves it too
     training, collate = prepared.recipe.training, prepared.head.collator(prepared.tokenizer)
     size = 2 * (training.batch_size // (training.accumulate * world_size()))
-    return {
-        split: with_references(prepared.head, model, collate, examples, batch_size=size, precision=training.precision)
-        for split, examples in prepared.examples.items()
-    }
+
+    def answered(examples: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        return with_references(prepared.head, model, collate, examples, batch_size=size, precision=training.precision)
+
+    stages = prepared.stages
+    if stages is not None:
+        parts = [stage.validation for stage in stages.planned]
+        stages = stages.with_validation([None if part is None else answered(part) for part in parts])
+    examples = {split: answered(rows) for split, rows in prepared.examples.items()}
+    return replace(prepared, examples=examples, stages=stages)
 
 
 def _batches(prepared: PreparedRun) -> Iterator[dict[str, Any]]:
@@ -251,17 +288,3 @@ def _check_length(recipe: Recipe, method: MethodImplementation, config: Pretrain
         raise BadRecipe(
             f"training.max_length is {recipe.training.max_length}{prompt}, and the base has {limit} positions: lower it"
         )
-
-
-def _encoded(
-    recipe: Recipe, tables: Mapping[str, Dataset], head: HeadImplementation, tokenizer: PreTrainedTokenizerBase
-) -> Examples:
-    examples = {}
-    for split in SPLITS:
-        try:
-            examples[split] = head.encode(tables[split], tokenizer, recipe.training.max_length)
-        except BadCorpus as error:
-            raise BadCorpus(f"corpus {recipe.corpus.name}, {split} part: {error}") from error
-        if not examples[split]:
-            raise BadCorpus(f"corpus {recipe.corpus.name}: the {split} part gives no example: give it more rows")
-    return examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -11,13 +11,17 @@ from transformers import TrainerCallback
 
 from adapterhub_fin.engine.base.progress import ProgressLines
 
+if TYPE_CHECKING:
+    from adapterhub_fin.engine.training.stages import Stages
+
 
 class ProgressBar(TrainerCallback):
     """Show steps, time left, loss and the latest validation metric on stderr."""
 
-    def __init__(self, metric: str, title: str = "training") -> None:
+    def __init__(self, metric: str, title: str = "training", stages: Stages | None = None) -> None:
         self.metric = metric
         self.title = title
+        self.stages = stages
         self.console = Console(stderr=True)
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -52,7 +56,9 @@ class ProgressBar(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Show the validation metric of an epoch."""
         value = kwargs["metrics"].get(f"eval_{self.metric}", float("nan"))
-        self.measured = f"epoch {state.epoch:.3g}: validation {self.metric} {value:.3f}"
+        number = 0 if self.stages is None else self.stages.stage_of(state.global_step) + 1
+        stage = "" if self.stages is None else f"stage {number} of {len(self.stages.planned)}, "
+        self.measured = f"{stage}epoch {state.epoch:.3g}: validation {self.metric} {value:.3f}"
         self._show(state, at_once=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -166,7 +166,7 @@ def _create(root: Path, document: Mapping[str, Any]) -> RunFolder:
     lock = FileLock(path / LOCK, blocking=False)
     lock.acquire()
     adapter_name = new_adapter_name()
-    for rows in restored(document.get("corpus"), root):
+    for rows in restored(document, root):
         rows.write(path)
     (path / RECIPE).write_text(json.dumps(document, indent=2), encoding="utf-8")
     _write_json(path / RECORD, {"recipe": document, "adapter_name": adapter_name})

@@ -13,7 +13,6 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.check import check_base, expected_base
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.duplicates import text_keys
-from adapterhub_fin.engine.data.labels import count_labels
 from adapterhub_fin.engine.data.splits import SPLITS, TICK, last_allowed
 from adapterhub_fin.engine.evaluation.seen import seen_texts
 from adapterhub_fin.engine.inference.find import ResolvedVersion, find_version
@@ -101,20 +100,7 @@ def without_seen_rows(corpora: Corpora, start: ResolvedVersion) -> Corpora:
             )
     for warning in warnings:
         log.warning("%s", warning)
-    record = {
-        **corpora.record,
-        "rows": {split: len(table) for split, table in splits.items()},
-        "notes": {**corpora.record["notes"], **notes},
-    }
-    labels = count_labels(splits) if corpora.labels else corpora.labels
-    return replace(
-        corpora,
-        splits=splits,
-        record=record,
-        notes={**corpora.notes, **notes},
-        labels=labels,
-        warnings=[*corpora.warnings, *warnings],
-    )
+    return replace(corpora.with_splits(splits, notes), warnings=[*corpora.warnings, *warnings])
 
 
 def _check_knowledge(corpora: Corpora, start: ResolvedVersion) -> None:

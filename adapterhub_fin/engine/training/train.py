@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -84,7 +84,7 @@ def train(
     checked = require_name(read_recipe(recipe, overrides, keys))
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
-    memory_rows = restored(checked.document()["corpus"], registry.root / "runs")  # for as long as the run reads them
+    memory_rows = restored(checked.document(), registry.root / "runs")  # for as long as the run reads them
     trained = run(prepare(checked, download=download, registry=registry), registry, resume=resume, restart=restart)
     del memory_rows
     return trained
@@ -157,7 +157,8 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
     recipe = loaded.recipe
     if is_first():
         start = {} if loaded.start is None else {"start": loaded.start.version.digest}
-        inputs = {"corpus": loaded.corpora.record["digest"], "base": fingerprint_key(loaded.base), **start}
+        stages = {f"stage {n}": stage.record["digest"] for n, stage in enumerate(loaded.corpora.stages, 1)}
+        inputs = {"corpus": loaded.corpora.record["digest"], **stages, "base": fingerprint_key(loaded.base), **start}
         run_folder.bind({**inputs, "number of processes": world_size()})
     from transformers import set_seed
 
@@ -171,7 +172,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         if loaded.start is not None:
             same = is_same_head(loaded.start, recipe.head.name, loaded.head)
             fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
-            loaded = replace(loaded, examples=referred(loaded, model))
+            loaded = referred(loaded, model)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     trainer = _trainer(loaded, model, run_folder.path, title)
     reported = _reported(loaded, registry, run_folder, trainer)
@@ -196,7 +197,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
     metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name, loaded.head)}
     if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise TrainingFailed(f"{undefined[0]} of {recipe.name} is NaN or infinite{_checkpoint_note(run_folder)}")
-    history = run_history(trainer.state.log_history)
+    history = run_history(trainer.state.log_history, loaded.stages)
     if is_first():
         for warning in warnings:
             log.warning("%s", warning)
@@ -242,7 +243,12 @@ def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> A
     from adapterhub_fin.engine.training.progress_bar import ProgressBar
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
 
-    return AdapterTrainer(
+    kind: Callable[..., AdapterTrainer] = AdapterTrainer
+    if loaded.stages is not None:
+        from adapterhub_fin.engine.training.staged_trainer import StagedTrainer
+
+        kind = partial(StagedTrainer, loaded.stages)
+    return kind(
         method=loaded.method,
         head=loaded.head,
         adapter_name=loaded.context.adapter_name,
@@ -259,7 +265,7 @@ def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> A
         compute_metrics=measured(loaded.recipe.head.name, loaded.head),
         callbacks=[
             EarlyStoppingCallback(training.patience),
-            ProgressBar(loaded.metric.name, title),
+            ProgressBar(loaded.metric.name, title, loaded.stages),
             *loaded.method.callbacks(model, loaded.context.adapter_name, loaded.steps),
         ],
     )
@@ -310,7 +316,7 @@ def _store(
     check_stored(loaded.context.modules_to_save, folder, recipe.method.name)
     check_trained_loads(loaded, folder)
     manifest = trained_manifest(loaded, metrics, _bounded_now(loaded, registry))
-    texts = training_texts(loaded.corpora.splits)
+    texts = training_texts([each.splits for each in (*loaded.corpora.stages, loaded.corpora)])
     version = registry.add(
         folder,
         manifest,
@@ -329,7 +335,8 @@ def _store(
 
 def _bounded_now(prepared: PreparedRun, registry: Registry) -> datetime:
     """Return when a run's inputs without a date count as known. Raises Refused where the clock is wrong."""
-    read = (prepared.source.folder, *files_read(prepared.recipe.corpus))
+    files = [file for corpus in prepared.recipe.corpora for file in files_read(corpus)]
+    read = (prepared.source.folder, *files)
     return registry.bounded_now(*read, name=str(prepared.recipe.name))
 
 

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy
 
-from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, LongestFirst
+from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, LongestFirst, StagedBatches
 from adapterhub_fin.engine.peft.adapter_io import write_adapter, write_tensors
 from adapterhub_fin.engine.training.run_folder import seal
 from adapterhub_fin.engine.training.sharded import average_gradients, is_sharded, shard
@@ -152,10 +152,12 @@ class AdapterTrainer(Trainer):
     def _is_head(self, name: str) -> bool:
         return any(module in f".{name}" for module in self.modules_to_save)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches:
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedBatches | StagedBatches:
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self.order = LengthGroupedBatches(lengths(rows), batch, self.args.seed, self.weights)
+        self.order: LengthGroupedBatches | StagedBatches = LengthGroupedBatches(
+            lengths(rows), batch, self.args.seed, self.weights
+        )
         return self.order
 
     def _get_eval_sampler(self, eval_dataset: Any) -> LongestFirst:

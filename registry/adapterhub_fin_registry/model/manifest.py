@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -159,8 +159,8 @@ class Base(_Part):
     fingerprint: Literal["verified", "declared", "unknown"]
 
 
-class Corpus(_Part):
-    """Describe what the adapter was trained on.
+class CorpusRows(_Part):
+    """Describe the rows of one corpus.
 
     `available` holds the first and the last instant at which rows became available. `notes` counts peculiarities of the
     rows, such as copies.
@@ -175,10 +175,21 @@ class Corpus(_Part):
     notes: dict[Text, Count] = {}
 
     @model_validator(mode="after")
-    def _in_order(self) -> Corpus:
+    def _in_order(self) -> Self:
         if self.available and parse_instant(self.available[0]) > parse_instant(self.available[1]):
             raise ValueError("available begins after it ends")
         return self
+
+
+class Corpus(CorpusRows):
+    """Describe what the adapter was trained on: the corpus that measures it, after the `stages` of a curriculum."""
+
+    stages: tuple[CorpusRows, ...] = ()
+
+    @property
+    def licenses(self) -> tuple[str | None, ...]:
+        """Return the license of each corpus that was trained on, once, the first stage's first."""
+        return tuple(dict.fromkeys(rows.license for rows in (*self.stages, self)))
 
 
 class KnowledgeInput(_Part):
@@ -320,7 +331,10 @@ class Manifest(_Part):
 
     def canonical(self) -> bytes:
         """Return the canonical bytes, which are stored, signed and digested."""
-        return canonical(self.model_dump(mode="json", warnings=False))  # `parse` reports what is wrong
+        document = self.model_dump(mode="json", warnings=False)  # `parse` reports what is wrong
+        if self.corpus is not None and not self.corpus.stages:
+            del document["corpus"]["stages"]  # which manifests had not from the beginning
+        return canonical(document)
 
     @property
     def digest(self) -> str:

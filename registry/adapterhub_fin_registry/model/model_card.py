@@ -137,7 +137,11 @@ def _training(manifest: Manifest) -> str:
     corpus = manifest.corpus
     if corpus is None:
         return "## Training data\n\nNothing is recorded of it."
-    sentences = [f"`{_code(corpus.name)}`, license {_text(corpus.license or 'unknown')}."]
+    sentences = [
+        f"Stage {number}: `{_code(stage.name)}`, license {_text(stage.license or 'unknown')}."
+        for number, stage in enumerate(corpus.stages, 1)
+    ]
+    sentences.append(f"`{_code(corpus.name)}`, license {_text(corpus.license or 'unknown')}.")
     if corpus.rows:
         sentences.append(
             "Rows: " + ", ".join(f"{count} {_text(part)}" for part, count in sorted(corpus.rows.items())) + "."

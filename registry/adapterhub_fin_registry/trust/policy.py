@@ -133,7 +133,8 @@ class Policy:
 def _stated(subject: str, manifest: Manifest, rules: Rules) -> Iterator[str]:
     corpus = manifest.corpus
     if rules.allowed_licenses is not None:
-        licenses = [("license", manifest.license)] + ([("corpus' license", corpus.license)] if corpus else [])
+        licenses = [("license", manifest.license)]
+        licenses += [("corpus' license", license) for license in corpus.licenses] if corpus else []
         for what, license in licenses:
             if license is None or not _matches(
                 license.casefold(), [text.casefold() for text in rules.allowed_licenses]
