@@ -81,9 +81,7 @@ def command(
         "predict", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
     )
     if table is not None and out is not None:
-        from adapterhub_fin.engine.inference.predict_table import predict_table
-
-        count = predict_table(adapter, table, out, text=text_columns or None, batch_size=batch_size, progress=True)
+        count = adapter.predict_table(table, out, text=text_columns or None, batch_size=batch_size, progress=True)
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **dated_by(as_of, include_base)}
         if as_json:
             print_json({**used, "rows": count, "out": str(out)})

@@ -114,6 +114,12 @@ def test_cells_are_read_as_in_training(adapter: Any) -> None:
     assert np.abs(adapter.logits(frame) - adapter.logits(texts)).max() <= 1e-6
 
 
+def test_a_table_without_rows_gives_one_that_can_be_read(adapter: Any, tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "none.parquet")
+    assert adapter.predict_table(tmp_path / "none.parquet", tmp_path / "out.parquet") == 0
+    assert list(pd.read_parquet(tmp_path / "out.parquet").columns) == ["text", "reference"]
+
+
 @pytest.mark.parametrize("out", ["out.csv", "out.jsonl", "out.parquet"])
 def test_rows_with_other_columns_lose_none(adapter: Any, tmp_path: Path, out: str, monkeypatch: Any) -> None:
     rows = [{"text": "Up."}, {"text": "Down.", "b": 3}, {"text": "Up.", "c": None}]

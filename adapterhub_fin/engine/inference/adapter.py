@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
@@ -103,6 +104,30 @@ class Adapter:
         outputs = self._outputs(read, batch_size, progress)
         assert self.head is not None, "_outputs refuses a version without a head"
         return self.head.predictions(outputs)
+
+    def predict_table(
+        self,
+        table: str | Path,
+        out: str | Path,
+        *,
+        text: str | Sequence[str] | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> int:
+        """Answer the rows of a file into another, a part of it in memory at a time, and return how many there are.
+
+        Both are .csv, .tsv, .jsonl or .parquet. `text` names the column of the text, or several that are joined; by
+        default they are found as `predict` does. `out` has the columns of `table`, `predicted_...`, and `reference`,
+        and appears when all rows are answered. Raises BadCorpus for a table that can't be read, BadText for a row that
+        can't be answered, which it names, BadRecipe for columns that don't fit, and WriteFailed.
+
+        Example:
+            >>> adapter.predict_table("news.csv", "answered.parquet", text="headline")
+            1200
+        """
+        from adapterhub_fin.engine.inference.predict_table import predict_table
+
+        return predict_table(self, table, out, text=text, batch_size=batch_size, progress=progress)
 
     def embed(self, rows: Any, batch_size: int = 32, *, progress: bool = False, **options: Any) -> np.ndarray:
         """Return a vector for each row: (rows, hidden), float32; by default the mean of the last hidden states.

@@ -199,6 +199,9 @@ def _parquet(path: Path, source: Path) -> Iterator[Write]:
 
     try:
         yield write
+        if not opened:  # a table without rows gives one, which can be read
+            empty = source_schema.append(pyarrow.field("reference", pyarrow.string())).empty_table()
+            pyarrow.parquet.write_table(empty, path)
     finally:
         for writer in opened:
             writer.close()
