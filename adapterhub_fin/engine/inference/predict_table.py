@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from adapterhub_fin.engine.base.progress import progress as bar
 from adapterhub_fin.engine.inference.rows import input_rows
@@ -18,15 +18,34 @@ from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, WriteFailed
 from adapterhub_fin.plugin.tables import CsvForm, TableRow, table_rows
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.inference.adapter import Adapter
+    from transformers import PreTrainedTokenizerBase
+
+    from adapterhub_fin.plugin.heads import HeadImplementation
+    from adapterhub_fin_registry import Manifest
 
 CHUNK: Final = 4096  # rows in memory at a time
 PREFIX: Final = "predicted_"
 Write = Callable[[Sequence[Mapping[str, Any]]], None]
 
 
+class Answerer(Protocol):
+    """Define what answering a table needs of a loaded adapter."""
+
+    @property
+    def reference(self) -> str: ...
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def head(self) -> HeadImplementation | None: ...
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | Any: ...
+    @property
+    def max_length(self) -> int: ...
+    def predict(self, rows: Any, batch_size: int = 32) -> Sequence[Any]: ...
+
+
 def predict_table(
-    adapter: Adapter,
+    adapter: Answerer,
     table: str | Path,
     out: str | Path,
     *,
@@ -104,7 +123,7 @@ def _answered(cells: Mapping[str, Any], answer: Any, reference: str) -> dict[str
     return {**cells, **answers}
 
 
-def _located(adapter: Adapter, chunk: Sequence[TableRow], text: str | Sequence[str] | None, source: Path) -> None:
+def _located(adapter: Answerer, chunk: Sequence[TableRow], text: str | Sequence[str] | None, source: Path) -> None:
     """Raise BadText for the first row of a chunk that can't be read, with its position in the file."""
     for row in chunk:
         try:
