@@ -16,9 +16,10 @@ from adapterhub_fin.errors import Corrupted, Refused, UnknownName, Unsupported
 from adapterhub_fin.exporting import lora
 from adapterhub_fin.exporting.checking import findings, read_stored
 from adapterhub_fin.exporting.finding import Finding, StoredAdapter
-from adapterhub_fin.exporting.launching import Launch, launch
+from adapterhub_fin.exporting.launching import TEMPLATE, Launch, launch
 from adapterhub_fin.exporting.vllm import RANKS
 from adapterhub_fin.plugin.adapter_files import CONFIG, WEIGHTS
+from adapterhub_fin.plugin.chat_templates import template_text
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.io.safe_read import hash_file
@@ -100,6 +101,7 @@ def export(
             done = Exported(version, target, folded=folded)
         else:
             done = Exported(version, target, *_for_vllm(version, source, built, without_head))
+        write_chat_template(version, built)
         return done if engine is None else replace(done, launch=_launch(engine, done, built))
 
 
@@ -131,6 +133,17 @@ def _copy(version: Version, source: Path, built: Path) -> None:
             )
 
 
+def write_chat_template(version: Version, built: Path) -> None:
+    """Write the template by which the version was trained on conversations, where it has one of its own.
+
+    Transformers reads it beside a tokenizer, and the engines take it as `--chat-template`.
+    """
+    head = version.manifest.head
+    template = template_text(head.options.get("chat_template")) if head else None
+    if template:
+        (built / TEMPLATE).write_text(template, encoding="utf-8")
+
+
 def _launch(engine: str, done: Exported, built: Path) -> Launch:
     """Return how an engine serves the folder that was written."""
     stored = read_stored(done.version, built)
@@ -138,7 +151,14 @@ def _launch(engine: str, done: Exported, built: Path) -> Launch:
         raise Unsupported(f"{engine} can't serve {done.version.reference}: it has no {CONFIG}; load it with ahf.load")
     tensors = {name: shape for name, shape in stored.tensors.items() if name not in done.left_out}
     base = done.version.manifest.base.repository
-    return launch(engine, done.version.reference, done.folder, base, replace(stored, tensors=tensors))
+    return launch(
+        engine,
+        done.version.reference,
+        done.folder,
+        base,
+        replace(stored, tensors=tensors),
+        (built / TEMPLATE).is_file(),
+    )
 
 
 def _for_vllm(version: Version, source: Path, built: Path, without_head: bool) -> tuple[list[str], list[Finding]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from adapterhub_fin.exporting.finding import Finding, StoredAdapter
 from adapterhub_fin.exporting.lora import experts, largest_rank, not_lora
 from adapterhub_fin.exporting.vllm import RANKS
 
+TEMPLATE = "chat_template.jinja"
 UNNAMED = "BASE"  # placeholder for a base whose repository was not recorded
 PROMPT = "Margins widened in Q3."
 
@@ -39,8 +40,12 @@ class Launch:
         return [" ".join([*variables, shlex.join(self.command)]), f"POST {self.path} {json.dumps(self.body)}"]
 
 
-def launch(engine: str, name: str, folder: Path, base: str | None, stored: StoredAdapter) -> Launch:
+def launch(
+    engine: str, name: str, folder: Path, base: str | None, stored: StoredAdapter, templated: bool = False
+) -> Launch:
     """Return how an engine serves the adapter in a folder under a name, on a base by its Hub id.
+
+    `templated` says that the folder holds a chat template, which vLLM and SGLang take for the server as a whole.
 
     Raises UnknownName for another engine, and Unsupported where the engine can't serve the adapter.
     """
@@ -49,7 +54,10 @@ def launch(engine: str, name: str, folder: Path, base: str | None, stored: Store
     for finding in _stopping(engine, stored):
         raise Unsupported(f"{engine} can't serve {name}: {finding.says}; {finding.do}")
     _check_text(engine, name, folder)
-    return ENGINES[engine](name, folder, base or UNNAMED, stored)
+    launched = ENGINES[engine](name, folder, base or UNNAMED, stored)
+    if not (templated and engine in ("vllm", "sglang")):
+        return launched
+    return replace(launched, command=(*launched.command, "--chat-template", str(folder / TEMPLATE)))
 
 
 def _vllm(name: str, folder: Path, base: str, stored: StoredAdapter) -> Launch:

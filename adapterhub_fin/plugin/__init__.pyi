@@ -61,6 +61,7 @@ from adapterhub_fin.plugin.adapter_files import WEIGHTS as WEIGHTS
 from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN as CALENDAR_PATTERN
 from adapterhub_fin.plugin.calendars import SPAN_PATTERN as SPAN_PATTERN
 from adapterhub_fin.plugin.calendars import Offset as Offset
+from adapterhub_fin.plugin.chat_templates import ChatTemplate as ChatTemplate
 from adapterhub_fin.plugin.conversations import Messages as Messages
 from adapterhub_fin.plugin.conversations import answer_spans as answer_spans
 from adapterhub_fin.plugin.conversations import closing as closing

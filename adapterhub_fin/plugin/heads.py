@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.adapter_files import ROWS
+from adapterhub_fin.plugin.chat_templates import PLAIN, template_text
 from adapterhub_fin.plugin.conversations import Messages
 from adapterhub_fin.plugin.examples import IGNORED, encode_inputs, encode_texts
 from adapterhub_fin.plugin.remote_code import brings_code_for, remote_code
@@ -100,6 +101,8 @@ class HeadImplementation(Protocol):
     min_batch: int = 1  # how many examples must pass through the model together in training
     calibrates: bool = False  # whether `calibrate` is called after training, with the validation part's answers
     baseline: Literal["logistic", "ridge"] | None = None  # on the base's embeddings, which a run is compared with
+    chat_template: str | None = None  # Jinja in place of the tokenizer's template, "" for the plain form; None: its own
+    replaces_chat_template: bool = False  # whether that holds for a base that has a template, too
     num_references: int = 0  # how many `answers` of the model before training the loss compares an example with
 
     def __init__(self, options: Any) -> None: ...
@@ -364,6 +367,12 @@ class CausalHead(HeadImplementation):
 
     def __init__(self, options: Any) -> None:
         self.options = options
+        self.chat_template = template_text(getattr(options, "chat_template", None))
+        self.replaces_chat_template = getattr(options, "replace_chat_template", False)
+
+    def fitted_options(self) -> Mapping[str, Any]:
+        """Return the text of the template that conversations are written by, so that a name means the same for ever."""
+        return {} if self.chat_template is None else {"chat_template": self.chat_template or PLAIN}
 
     def load_model(self, folder: str, **loading: Any) -> tuple[PreTrainedModel, Sequence[str]]:
         from transformers import AutoModelForCausalLM

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.chat_template import with_chat_template
 from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.base.padding import align_padding
@@ -61,7 +62,8 @@ def base_answers(
     if (start := _start(resolved)) is not None:
         adapter = load(start.version, base=base, registry=start.registry, download=download)
         with tokenizing():
-            rows = list(head.encode(table, adapter.tokenizer, max_length(resolved.version, adapter.tokenizer)))
+            read = with_chat_template(adapter.tokenizer, head)
+            rows = list(head.encode(table, read, max_length(resolved.version, adapter.tokenizer)))
         collate = head.collator(adapter.tokenizer)
         with adapter.answering():
             answered = with_references(head, adapter.model, collate, rows, batch_size=batch_size)
@@ -69,7 +71,7 @@ def base_answers(
     _, source = base_source(resolved, base, download)
     with quiet_loading(), torch.random.fork_rng(devices=[]):
         model, _ = load_base(source.folder, head, resolved.method)
-        tokenizer = load_tokenizer(own_tokenizer(model, resolved) or source.folder)
+        tokenizer = with_chat_template(load_tokenizer(own_tokenizer(model, resolved) or source.folder), head)
     align_padding(model, tokenizer)
     with tokenizing():
         examples = head.encode(table, tokenizer, max_length(resolved.version, tokenizer))

@@ -13,6 +13,7 @@ from adapterhub_fin.engine.base.adapter_names import (
     take_adapter_name,
     wrapper_of,
 )
+from adapterhub_fin.engine.base.chat_template import renders_by_base, with_chat_template
 from adapterhub_fin.engine.base.check import (
     check_base,
     describe_base,
@@ -38,7 +39,6 @@ from adapterhub_fin.engine.peft.embeddings import (
 )
 from adapterhub_fin.engine.peft.read_back import check_fits
 from adapterhub_fin.errors import WrongBase
-from adapterhub_fin.plugin.heads import CausalHead
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.model_parts import backbone, unwrapped, vocabulary_size
 
@@ -71,7 +71,7 @@ def attach_version(
     changes = method.changes_base(resolved.folder)
     check_unchanged(model, changes, version.reference)
     base, apart, grown = base_requirements(model, resolved, stored)
-    conversations = isinstance(resolved.head, CausalHead)  # which renders them
+    conversations = renders_by_base(resolved.head)
     check_base(model, tokenizer, base, apart, described, grown=grown, conversations=conversations)
     # Read before the adapter is on the model: some alter the base's weights, or wrap its layers.
     first = None
@@ -105,7 +105,8 @@ def attach_version(
     if first is not None:
         record_first_fingerprint(resolved.registry, version, first)
     length = max_length(version, tokenizer)
-    return Adapter(version, adapted, tokenizer or NoTokenizer(), method, resolved.head, context.adapter_name, length)
+    read = with_chat_template(tokenizer, resolved.head) if tokenizer else NoTokenizer()
+    return Adapter(version, adapted, read, method, resolved.head, context.adapter_name, length)
 
 
 def with_head(base: nn.Module, resolved: ResolvedVersion) -> nn.Module:

@@ -106,6 +106,9 @@ def _check_alike(one: MergeParent, other: MergeParent) -> None:
     for option in sorted(decided.keys() | other_decided.keys()):
         if decided.get(option) != other_decided.get(option):
             raise BadMerge(f"{one.called} and {other.called} decide by another {option} of their head: {CURE}")
+    formats = [head.options.get("chat_template") if head else None for head in (a, b)]
+    if formats[0] != formats[1]:
+        raise BadMerge(f"{one.called} and {other.called} write conversations by other chat templates: {CURE}")
     shapes, other_shapes = one.changes.full_shapes, other.changes.full_shapes
     for name in sorted(shapes.keys() | other_shapes.keys()):
         if shapes.get(name) != other_shapes.get(name):

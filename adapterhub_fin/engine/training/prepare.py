@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
+from adapterhub_fin.engine.base.chat_template import check_chat_template, with_chat_template
 from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.load_base import load_base, load_config, load_tokenizer, set_attention, try_out
 from adapterhub_fin.engine.base.locks import on_meta
@@ -29,7 +30,7 @@ from adapterhub_fin.engine.training.encoding import Examples, encoded_splits
 from adapterhub_fin.engine.training.facts import Facts, row_facts, stage_facts
 from adapterhub_fin.engine.training.over_length import drop_long_rows
 from adapterhub_fin.engine.training.stages import Stages, planned_stage
-from adapterhub_fin.engine.training.start import find_start, without_seen_rows
+from adapterhub_fin.engine.training.start import check_start_format, find_start, without_seen_rows
 from adapterhub_fin.errors import AdapterHubError, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
@@ -64,7 +65,7 @@ class PreparedRun:
     corpora: Corpora
     method: MethodImplementation
     head: HeadImplementation
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase  # as the head reads conversations with it
     examples: Examples
     context: AttachContext
     trained_parameters: int
@@ -72,6 +73,7 @@ class PreparedRun:
     weights: Sequence[float] | None  # how often each training example is drawn beside the others
     start: ResolvedVersion | None  # the version that the run continues from
     stages: Stages | None  # of a curriculum
+    base_tokenizer: PreTrainedTokenizerBase  # as the base has it
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(examples):,} {split}" for split, examples in self.examples.items())
@@ -160,7 +162,10 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
         corpora = without_seen_rows(corpora, start)
     recipe = recipe.with_splitters([each.splitter for each in (*corpora.stages, corpora)])
     with quiet_loading():
-        tokenizer = load_tokenizer(source.folder)
+        base_tokenizer = load_tokenizer(source.folder)
+    check_chat_template(base_tokenizer, head)
+    check_start_format(start, head)
+    tokenizer = with_chat_template(base_tokenizer, head)
     if recipe.training.over_length == "drop":
         stages = []
         for number, stage in enumerate(corpora.stages, 1):
@@ -192,7 +197,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
         log.warning("%s", unreached.sentence(recipe.method.name))
     examples, weights = encoded_splits(recipe, recipe.corpus, corpora, SPLITS, head, tokenizer)
     fields = (recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached)
-    prepared = PreparedRun(*fields, weights=weights, start=start, stages=None)
+    prepared = PreparedRun(*fields, weights=weights, start=start, stages=None, base_tokenizer=base_tokenizer)
     return prepared if recipe.curriculum is None else _staged(prepared)
 
 
@@ -230,7 +235,7 @@ def load_run(prepared: PreparedRun, adapter_name: str) -> LoadedRun:
             f"training.head_learning_rate needs a head with weights, and {prepared.recipe.head.name} has none: drop it"
         )
     base = describe_base(
-        model, prepared.tokenizer, modules_to_save, prepared.source.repository, prepared.source.revision
+        model, prepared.base_tokenizer, modules_to_save, prepared.source.repository, prepared.source.revision
     )
     align_padding(model, prepared.tokenizer)  # after its configuration was fingerprinted
     if prepared.start is None:  # else the model before training is the start, on the base

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.chat_template import renders_by_base
 from adapterhub_fin.engine.base.check import check_base, expected_base
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.duplicates import text_keys
@@ -19,6 +20,7 @@ from adapterhub_fin.engine.inference.find import ResolvedVersion, find_version
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead, NotFound, Unsupported
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
+from adapterhub_fin.plugin.chat_templates import NAMED, PLAIN
 from adapterhub_fin.plugin.heads import CausalHead, MergeableHead
 from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 from adapterhub_fin_registry.registry_chain import LocatedVersion
@@ -70,6 +72,26 @@ def find_start(recipe: Recipe, registry: Registry | None) -> ResolvedVersion | N
     if change := start.method.changes_base(start.folder):
         raise Unsupported(f"start {reference} changes its base ({change}), so that no run can continue from it")
     return start
+
+
+def check_start_format(start: ResolvedVersion | None, head: HeadImplementation) -> None:
+    """Raise BadRecipe where a run would write conversations otherwise than the version that it starts from."""
+    if start is None or not (isinstance(start.head, CausalHead) and isinstance(head, CausalHead)):
+        return
+    theirs, ours = (None if text is None else text or PLAIN for text in (start.head.chat_template, head.chat_template))
+    if theirs != ours:
+        raise BadRecipe(
+            f"start {start.version.reference} writes conversations by {_shown(theirs)}, and the recipe by "
+            f"{_shown(ours)}: give the same head.chat_template (`ahf show {start.version.reference} --json` has it)"
+        )
+
+
+def _shown(template: str | None) -> str:
+    return (
+        "the base's own form"
+        if template is None
+        else next((n for n in NAMED if NAMED[n] == template), repr(template[:60]))
+    )
 
 
 def without_seen_rows(corpora: Corpora, start: ResolvedVersion) -> Corpora:
@@ -147,7 +169,7 @@ def check_start_base(start: ResolvedVersion, model: nn.Module, tokenizer: Any, f
     if stored_embeddings(model, start.folder).modules:
         raise Unsupported(f"start {start.version.reference} stores whole embeddings: no run can continue from it yet")
     base = expected_base(start.registry, start.version)
-    conversations = isinstance(start.head, CausalHead)
+    conversations = renders_by_base(start.head)
     check_base(model, tokenizer, base, start.modules_to_save, f"the base at {folder}", conversations=conversations)
 
 

@@ -167,7 +167,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         no_baseline = unmeasured(loaded)
         linear = from_first(lambda: answer_linearly(loaded)) if no_baseline is None else no_baseline
         if loaded.start is not None:
-            check_start_base(loaded.start, loaded.model, loaded.tokenizer, loaded.source.folder)
+            check_start_base(loaded.start, loaded.model, loaded.base_tokenizer, loaded.source.folder)
         model = loaded.method.attach(loaded.model, loaded.context)
         if loaded.start is not None:
             same = is_same_head(loaded.start, recipe.head.name, loaded.head)

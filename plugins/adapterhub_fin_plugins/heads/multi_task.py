@@ -58,7 +58,7 @@ class MultiTask(MergeableHead, CausalLM):
         self.labels = self.answer.labels
 
     def fitted_options(self) -> Mapping[str, Any]:
-        return self._options(self.answer.fitted_options())
+        return {**super().fitted_options(), **self._options(self.answer.fitted_options())}
 
     def set_labels(self, labels: Sequence[str] | None) -> None:
         self.answer.set_labels(labels)

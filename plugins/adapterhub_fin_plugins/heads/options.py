@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from adapterhub_fin.plugin import Options
+from adapterhub_fin.plugin import ChatTemplate, Options
 
 Pooling: TypeAlias = Literal["base", "mean"]
 POOLING: Final[Any] = Field(
@@ -75,7 +75,24 @@ class MultiLabelOptions(Options):
         return self
 
 
-class CausalLMOptions(Options):
+class ConversationOptions(Options):
+    """Set how conversations are written."""
+
+    chat_template: ChatTemplate | None = Field(
+        None,
+        description="How conversations are written for a base without a chat template: plain, chatml, llama-2, alpaca, "
+        "or the text of a Jinja template. By default the base's own template, else plain. The version records it.",
+    )
+    replace_chat_template: bool = Field(False, description="Let chat_template replace the template that the base has.")
+
+    @model_validator(mode="after")
+    def _replaces_by_something(self) -> Self:
+        if self.replace_chat_template and self.chat_template is None:
+            raise ValueError("replace_chat_template replaces the base's template by chat_template: give one")
+        return self
+
+
+class CausalLMOptions(ConversationOptions):
     """Set how text becomes examples."""
 
     packing: bool = Field(
@@ -109,7 +126,7 @@ class RegressOptions(Options):
         return self
 
 
-class PreferenceOptions(Options):
+class PreferenceOptions(ConversationOptions):
     """Set how far the model may move from its reference."""
 
     beta: float = Field(
@@ -125,7 +142,7 @@ class ContrastiveOptions(Options):
     )
 
 
-class MultiTaskOptions(Options):
+class MultiTaskOptions(ConversationOptions):
     """Set what is answered beside the language model, and what each loss weighs."""
 
     losses: Mapping[Literal["causal-lm", "classify", "regress"], Annotated[float, Field(gt=0)]] = Field(
