@@ -112,3 +112,36 @@ def test_a_policy_forbids_it_for_any_version_and_base(decoder: Path, own: Path, 
         ahf.load(name, base=own, trust_remote_code=True)
     assert not (tmp_path / "ran").exists(), "none of it was imported"
     assert ahf.load(name, base=decoder).reference == f"{name}@1"
+
+
+VECTORS = """
+from transformers import LlamaModel
+
+
+class OwnModel(LlamaModel):
+    config_class = OwnConfig
+"""
+
+
+def test_vectors_come_from_a_base_with_code_of_its_own(own: Path, tmp_path: Path) -> None:
+    code, config = own / "modeling_own.py", json.loads((own / "config.json").read_text())
+    code.write_text(code.read_text() + VECTORS)
+    config["auto_map"]["AutoModel"] = "modeling_own.OwnModel"
+    (own / "config.json").write_text(json.dumps(config))
+    rows = [{"anchor": f"question {i}", "positive": f"The answer is {i}."} for i in range(30)]
+    document = {
+        **recipe(own, trust_remote_code=True),
+        "head": "contrastive",
+        "corpus": {"data": rows, "columns": ["anchor", "positive"]},
+    }
+    with pytest.raises(ahf.Refused, match="trust_remote_code"):
+        ahf.train({**document, "base": {"path": str(own)}})
+    assert not (tmp_path / "ran").exists()
+    run = ahf.train(document)
+    model: Any = run.adapter.model
+    assert type(model.get_base_model()).__name__ == "OwnModel"
+    with pytest.raises(ahf.Refused, match="--trust-remote-code"):
+        ahf.load("acme/own")
+    loaded = ahf.load("acme/own", trust_remote_code=True)
+    texts = ["question 1", "The answer is 1."]
+    assert loaded.embed(texts).tolist() == run.adapter.embed(texts).tolist()

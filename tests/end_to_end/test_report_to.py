@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,26 @@ def test_report_to_is_no_input_of_a_window_and_the_old_name_is_told(bench: Bench
     assert ahf.Recipe.read(bench.recipe("run", trackers=[])).training.report_to == ()  # in recipes of older versions
     with pytest.raises(ahf.BadRecipe, match="report_to names nobody, which is unknown or not installed"):
         bench.train("run", report_to="nobody")
+
+
+def test_a_tracker_that_fails_at_the_end_does_not_hide_the_version(
+    bench: Bench, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from adapterhub_fin.engine.training import train
+
+    stored = train._store
+
+    def stored_and_gone(*given: Any) -> str:
+        reference = stored(*given)
+        shutil.rmtree(tmp_path / "mlruns")  # MLflow's store is lost between the two
+        return reference
+
+    monkeypatch.setattr(train, "_store", stored_and_gone)
+    with pytest.raises(ahf.TrainingFailed, match="contract/run@1 is stored, but mlflow could not record it"):
+        bench.train("run", report_to=["mlflow", "tensorboard"])
+    version = bench.registry.resolve("contract/run@1")
+    assert bench.registry.history(version) is not None
+    assert not list((bench.registry.root / "runs").iterdir()), "there is nothing to resume"
+    assert ahf.load(version, registry=bench.registry, base=bench.base()).predict(["Sales rose."])
+    [folder] = (bench.registry.root / "tensorboard").iterdir()
+    assert _scalars(folder)[f"{KEY}/text_summary"] == version.reference

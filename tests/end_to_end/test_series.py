@@ -224,3 +224,19 @@ def test_a_base_that_knows_too_much_is_told(table: Path, encoder: Path, caplog: 
             ahf.Registry().resolve("acme/walk", as_of=step.window.cutoff)
         found = ahf.Registry().resolve("acme/walk", as_of=step.window.cutoff, include_base=False)
         assert found == step.version
+
+
+def test_windows_from_before_an_option_existed_are_not_trained_again(
+    table: Path, encoder: Path, tmp_path: Path
+) -> None:
+    """A version that an older release stored lacks the options that are newer: it counts as having their defaults."""
+    older = ahf.Registry(tmp_path / "older")
+    for version in ahf.train_series(walk(table, encoder)).versions:
+        manifest = version.manifest
+        options = {key: value for key, value in manifest.method.options.items() if key not in ("init", "dropout")}
+        method = manifest.method.model_copy(update={"options": options})
+        older.add(version.files, manifest.model_copy(update={"method": method}), name=version.name)
+    windows = ahf.preview_series(walk(table, encoder), registry=older)
+    assert [planned.version is not None for planned in windows] == [True] * len(CUTOFFS)
+    other = walk(table, encoder, method={"name": "lora", "rank": 2, "init": "orthogonal"})
+    assert [planned.version for planned in ahf.preview_series(other, registry=older)] == [None] * len(CUTOFFS)

@@ -280,3 +280,35 @@ def test_a_schedule_has_no_start() -> None:
     schedule = {"windows": "yearly", "start": "2020-01-01"}
     with pytest.raises(ahf.BadRecipe, match="leave one of them out"):
         ahf.Recipe.read({"name": "acme/x", "corpus": "headlines", "start": "acme/general@1", "schedule": schedule})
+
+
+def test_a_start_from_before_an_option_existed_has_its_default(encoder: Path, general: Run) -> None:
+    manifest = general.version.manifest
+    options = {key: value for key, value in manifest.method.options.items() if key != "init"}
+    older = manifest.model_copy(update={"method": manifest.method.model_copy(update={"options": options})})
+    ahf.Registry().add(general.version.files, older, name="acme/older", training_texts=[])
+    child = recipe(encoder, "acme/sector", BANKS, start="acme/older@1")
+    assert ahf.preview(child).start is not None
+    with pytest.raises(ahf.BadRecipe, match="method.init 'default', and the recipe 'orthogonal'"):
+        ahf.preview({**child, "method": {"name": "lora", "rank": 2, "init": "orthogonal"}})
+
+
+def test_a_start_is_found_in_another_configured_registry(
+    encoder: Path, general: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes to the writable registry; what it starts from is read where it is."""
+    (tmp_path / "config.toml").write_text(
+        f"[[registries]]\nname = 'mine'\npath = '{tmp_path / 'mine'}'\n"
+        f"[[registries]]\nname = 'team'\npath = '{tmp_path / 'home'}'\nread_only = true\n"
+    )
+    monkeypatch.setenv("AHF_CONFIG", str(tmp_path / "config.toml"))
+    child = recipe(encoder, "acme/sector", [*FIRMS[:40], *BANKS], start="acme/general@1")
+    run = ahf.train(child)
+    mine, team = ahf.Registry(tmp_path / "mine"), ahf.Registry(tmp_path / "home")
+    assert (mine.names(), team.names()) == (["acme/sector"], ["acme/general"])
+    assert run.version.manifest.parents[0].digest == general.version.digest
+    assert run.notes["of test dropped, seen by start"] > 0, "its training texts are known there"
+    given = ahf.train({**child, "name": "acme/given"}, registry=mine)
+    assert given.version.manifest.parents[0].digest == general.version.digest
+    with pytest.raises(ahf.NotFound, match="acme/nothing"):
+        ahf.train({**child, "start": "acme/nothing@1"}, registry=mine)
