@@ -105,8 +105,18 @@ class Series:
     def _repr_html_(self) -> str:
         from adapterhub_fin_registry.io.html_table import html_table
 
-        rows = [(v.reference, v.manifest.knowledge.end, dict(v.manifest.metrics)) for v in self.versions]
-        return html_table(f"Series {self.name}", rows, ("version", "knowledge end", "metrics"))
+        rows = [
+            (
+                step.window.cutoff,
+                step.version.reference,
+                f"{step.version.knows_until(include_base=False):%Y-%m-%d %H:%M}",
+                "trained" if step.trained else "unchanged",
+                dict(step.version.manifest.metrics),
+            )
+            for step in self.steps
+        ]
+        columns = ("cut-off", "version", "knows until, without the base", "", "metrics")
+        return html_table(f"Series {self.name}", rows, columns)
 
     @property
     def versions(self) -> list[Version]:

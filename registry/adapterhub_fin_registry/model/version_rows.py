@@ -23,7 +23,10 @@ def rows_table(title: str, rows: Sequence[dict[str, Any]], total: int | None = N
     """Return the HTML table of some versions' rows, one row a version."""
     from adapterhub_fin_registry.io.html_table import html_table
 
-    return html_table(title, [_cells(row) for row in rows], COLUMNS, total)
+    if not any(row.get("eval") for row in rows):
+        return html_table(title, [_cells(row) for row in rows], COLUMNS, total)
+    cells = [(*_cells(row), row.get("eval")) for row in rows]
+    return html_table(title, cells, (*COLUMNS, "evaluations"), total)
 
 
 def named(rows: Sequence[dict[str, Any]]) -> str:
