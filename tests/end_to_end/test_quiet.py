@@ -54,4 +54,4 @@ def test_a_run_raises_no_warning_of_a_library(encoder: Path, decoder: Path, head
         env={**os.environ, **CALM},
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert "Warning" not in ran.stderr
+    assert "Warning" not in ran.stderr and "gemm_4bit" not in ran.stderr
