@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: optimizers demo test docs lint types arrows format bench matrix peft-cases mutants clean
+.PHONY: resumes demo test docs lint types arrows format bench matrix peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -49,9 +49,10 @@ bench: $(VENV)/installed-dev
 peft-cases: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peft_cases.py
 
-# Kills and resumes a run with each optimizer that a recipe can name: minutes.
-optimizers: $(VENV)/installed-dev
-	AHF_EVERY_OPTIMIZER=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/end_to_end/test_training_options.py -k killed
+# Kills and resumes a run of each method, at several steps, and with each optimizer that a recipe can name: minutes.
+resumes: $(VENV)/installed-dev
+	AHF_EVERY_RESUME=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 tests/end_to_end/test_resume.py \
+	  tests/end_to_end/test_training_options.py -k killed
 
 # pyproject.toml's bounds: the lowest release of every direct dependency, and the newest of all, each in an environment of
 # its own, with the demo and a short part of the tests. torch is the pinned one in both: it is what was tried.

@@ -113,6 +113,7 @@ class Method(Description):
     traits: tuple[str, ...] = ()
     peft_type: str | None = None  # the PEFT type whose folders this method imports; its class has options_from
     learning_rate: float = 5e-4  # where a recipe names none
+    rate_width: int | None = None  # the hidden size up to which that holds: on wider bases it falls as 1 / width
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,6 +121,12 @@ class Method(Description):
             raise PluginError(
                 f"method {self.name!r} declares unknown traits {sorted(unknown)}; known: {sorted(TRAITS)}"
             )
+
+    def rate_for(self, width: int | None) -> float:
+        """Return the default learning rate on a base with that hidden size."""
+        if self.rate_width is None or width is None or width <= self.rate_width:
+            return self.learning_rate
+        return self.learning_rate * self.rate_width / width
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from adapterhub_fin.recipe.recipe import Optimizer
 class TrainingKeys(TypedDict, total=False):
     """Name the options of training; `Training` says what each does."""
 
-    epochs: float
+    epochs: float | None
+    min_steps: int
     max_steps: int | None
     learning_rate: float | None
     head_learning_rate: float | None

@@ -48,7 +48,14 @@ NO_NAME: Final = "the recipe has no name: give NAMESPACE/NAME for the version, s
 class Training(Options):
     """Set the length, the speed and the precision of training, and how the best checkpoint is chosen."""
 
-    epochs: float = Field(5, gt=0, le=1000, description="Passes over the training rows, at most.")
+    epochs: float | None = Field(
+        None, gt=0, le=1000, description="Passes over the training rows, at most; by default what `min_steps` says."
+    )
+    min_steps: int = Field(
+        500,
+        ge=1,
+        description="Without `epochs`: as many passes as give so many optimizer steps, at least 5 and at most 20.",
+    )
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps of the whole run, in place of `epochs`.")
     learning_rate: float | None = Field(
         None, gt=0, le=1, description="Peak rate; by default the method's own, for AdamW."
@@ -85,7 +92,7 @@ class Training(Options):
     neftune: float | None = Field(
         None, gt=0, description="Noise on the embeddings (NEFTune, arXiv 2310.05914); 5 to 15."
     )
-    patience: int = Field(3, ge=1, description="Evaluations without a better validation metric before it stops.")
+    patience: int = Field(5, ge=1, description="Evaluations without a better validation metric before it stops.")
     eval_steps: int | None = Field(
         None, ge=1, description="Steps between evaluations, each with a checkpoint; by default one after each epoch."
     )
@@ -123,6 +130,8 @@ class Training(Options):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Training:
+        if "min_steps" in self.model_fields_set and self.min_steps != 500 and (self.epochs or self.max_steps):
+            raise ValueError("min_steps is for runs without epochs and max_steps, which say how long to train: drop it")
         if self.cycles > 1 and self.schedule != "cosine_with_restarts":
             raise ValueError(f"cycles {self.cycles} needs the schedule cosine_with_restarts, not {self.schedule}")
         if self.warmup >= 1 and not self.warmup.is_integer():
@@ -298,9 +307,10 @@ class Recipe(BaseModel):
             last["curriculum"] = tuple(stage.model_copy(update={"splitter": splitter}) for stage, splitter in pairs)
         return self.model_copy(update=last)
 
-    def resolved(self) -> Recipe:
+    def resolved(self, width: int | None = None) -> Recipe:
         """Return this recipe with the learning rate filled in, whose default depends on the method.
 
+        With some methods it depends on the base's hidden size too, `width`.
         Raises UnknownName for a method that isn't installed.
         """
         if self.training.learning_rate is not None:
@@ -308,7 +318,7 @@ class Recipe(BaseModel):
         from adapterhub_fin.plugin.descriptions import Method
         from adapterhub_fin.plugin.manager import extensions
 
-        rate = extensions().get(Method, self.method.name).learning_rate
+        rate = extensions().get(Method, self.method.name).rate_for(width)
         return self.model_copy(update={"training": self.training.model_copy(update={"learning_rate": rate})})
 
     def document(self) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def ahf_methods() -> Iterable[Method]:
             options=f"{HERE}.methods.options:LoraOptions",
             traits=("additive_low_rank",),
             peft_type="LORA",
+            learning_rate=1e-3,
+            rate_width=384,
         ),
         Method(
             name="qlora",
@@ -42,6 +44,8 @@ def ahf_methods() -> Iterable[Method]:
             options=f"{HERE}.methods.options:QLoraOptions",
             traits=("additive_low_rank",),
             requires=("adapterhub-fin[qlora]",),
+            learning_rate=1e-3,
+            rate_width=384,
         ),
         Method(
             name="adalora",
@@ -51,6 +55,7 @@ def ahf_methods() -> Iterable[Method]:
             traits=("additive_low_rank",),
             peft_type="ADALORA",
             learning_rate=3e-3,
+            rate_width=384,
         ),
         Method(
             name="prefix-tuning",

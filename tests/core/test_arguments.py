@@ -38,7 +38,7 @@ def test_each_option_reaches_the_trainer(tmp_path: Path) -> None:
         neftune=5.0,
         seed=9,
     )
-    found = arguments(given, metric_for("classify", "mcc"), tmp_path)
+    found = arguments(given, 160, metric_for("classify", "mcc"), tmp_path)
     assert (found.num_train_epochs, found.learning_rate, found.weight_decay) == (7, 1.5e-3, 0.03)
     assert (found.per_device_train_batch_size, found.gradient_accumulation_steps) == (4, 3)
     assert found.per_device_eval_batch_size == 8, "evaluation goes by it, to the last bit"
@@ -52,13 +52,13 @@ def test_each_option_reaches_the_trainer(tmp_path: Path) -> None:
 
 
 def test_the_defaults_are_those_of_the_recipe(tmp_path: Path) -> None:
-    found = arguments(training(), metric_for("regress", "mse"), tmp_path)
-    assert (found.num_train_epochs, found.per_device_train_batch_size, found.gradient_accumulation_steps) == (5, 16, 1)
-    assert (found.learning_rate, found.weight_decay, found.max_grad_norm) == (5e-4, 0.01, 1.0)
+    found = arguments(training(), 160, metric_for("regress", "mse"), tmp_path)
+    assert (found.num_train_epochs, found.per_device_train_batch_size, found.gradient_accumulation_steps) == (20, 16, 1)
+    assert (found.learning_rate, found.weight_decay, found.max_grad_norm) == (1e-3, 0.01, 1.0)
     assert found.lr_scheduler_type == SchedulerType.LINEAR and not found.lr_scheduler_kwargs
     assert found.get_warmup_steps(100) == 6 and found.neftune_noise_alpha is None
     assert found.greater_is_better is False, "an error is better where it is smaller"
-    assert arguments(training(precision="bf16"), metric_for("regress", "mae"), tmp_path).bf16
+    assert arguments(training(precision="bf16"), 160, metric_for("regress", "mae"), tmp_path).bf16
 
 
 @pytest.mark.parametrize("head", ["classify", "regress", "causal-lm"])
@@ -67,7 +67,7 @@ def test_each_metric_has_its_direction(head: str, tmp_path: Path) -> None:
     from adapterhub_fin.engine.evaluation.metrics import metrics_for
 
     for name, metric in metrics_for(head).items():
-        assert arguments(training(), metric, tmp_path).greater_is_better == (name in better)
+        assert arguments(training(), 160, metric, tmp_path).greater_is_better == (name in better)
 
 
 @settings(max_examples=200, deadline=None)
@@ -78,6 +78,33 @@ def test_steps_are_counted_as_the_trainer_goes(examples: int, micro: int, parts:
     sampler = list(LengthGroupedBatches([1] * examples, micro * parts))
     per_epoch = len([sampler[start : start + micro * parts] for start in range(0, examples, micro * parts)])
     assert total_steps(given, examples) == math.ceil(per_epoch * epochs)
+
+
+@pytest.mark.parametrize(
+    ("given", "examples", "epochs"),
+    [
+        ({}, 160, 20),  # 10 steps each: 50 passes would give 500
+        ({}, 500, 16),
+        ({}, 1600, 5),
+        ({}, 1_000_000, 5),
+        ({"min_steps": 100}, 160, 10),
+        ({"min_steps": 100, "batch_size": 32}, 160, 20),
+        ({"epochs": 0.5}, 160, 0.5),
+        ({"epochs": 40}, 160, 40),
+    ],
+)
+def test_few_rows_are_passed_more_often_unless_epochs_are_given(
+    given: dict[str, Any], examples: int, epochs: float, tmp_path: Path
+) -> None:
+    of = training(**given)
+    assert arguments(of, examples, metric_for("classify", "mcc"), tmp_path).num_train_epochs == epochs
+    assert total_steps(of, examples) == math.ceil(math.ceil(examples / of.batch_size) * epochs)
+
+
+@pytest.mark.parametrize("other", [{"epochs": 3}, {"max_steps": 10}])
+def test_min_steps_beside_another_length_is_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ahf.BadRecipe, match="min_steps is for runs without epochs and max_steps"):
+        training(min_steps=100, **other)
 
 
 def test_what_does_not_go_together_is_refused() -> None:

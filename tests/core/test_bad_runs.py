@@ -10,6 +10,7 @@ import torch
 
 import adapterhub_fin as ahf
 from adapterhub_fin.plugin.descriptions import Head
+from adapterhub_fin.testing import tiny_corpus, tiny_encoder
 from adapterhub_fin.testing.bench import Bench
 from adapterhub_fin_plugins.heads.classify import Classify
 
@@ -183,7 +184,29 @@ def test_dry_run_reads_no_weight(bench: Bench) -> None:
     assert plan.recipe.training.learning_rate == 1e-2 and plan.recipe.corpus.splitter.by == "grouped"
 
 
-def test_the_method_says_how_fast_it_learns() -> None:
-    for method, rate in (("lora", 5e-4), ("adalora", 3e-3)):
-        recipe = ahf.Recipe.read({"name": "a/b", "corpus": "headlines", "method": method}).check().resolved()
-        assert recipe.training.learning_rate == rate
+@pytest.mark.parametrize(
+    ("method", "width", "rate"),
+    [
+        ("lora", None, 1e-3),
+        ("lora", 32, 1e-3),
+        ("lora", 384, 1e-3),
+        ("lora", 768, 5e-4),
+        ("adalora", 1152, 1e-3),
+        ("prefix-tuning", 4096, 3e-2),
+    ],
+)
+def test_the_method_says_how_fast_it_learns(method: str, width: int | None, rate: float) -> None:
+    recipe = ahf.Recipe.read({"name": "a/b", "corpus": "headlines", "method": method}).check()
+    assert recipe.resolved(width).training.learning_rate == pytest.approx(rate)
+    given = recipe.model_copy(update={"training": recipe.training.model_copy(update={"learning_rate": 2e-5})})
+    assert given.resolved(width).training.learning_rate == 2e-5
+
+
+def test_a_wide_base_learns_slowly_and_the_version_says_so(tmp_path: Path) -> None:
+    from transformers import BertConfig
+
+    folder = tiny_encoder(tmp_path)
+    BertConfig.from_pretrained(folder, hidden_size=768).save_pretrained(folder)
+    corpus, training = {"name": tiny_corpus()}, {"max_length": 32}
+    plan = ahf.preview(name="a/b", base={"path": str(folder)}, corpus=corpus, training=training)
+    assert plan.recipe.training.learning_rate == pytest.approx(5e-4)

@@ -48,7 +48,7 @@ def made(folder: Path, *, head: Any = None, penalty: float | None = None, **extr
         head=reader,
         adapter_name="ahf_00000000",
         model=Line(),
-        args=arguments(recipe.training, metric_for("classify", "accuracy"), folder),
+        args=arguments(recipe.training, 21, metric_for("classify", "accuracy"), folder),
         train_dataset=[{"input_ids": list(range(1 + place % 4)), "labels": place % 3} for place in range(21)],
         eval_dataset=[{"input_ids": [1], "labels": 0}],
         **extra,

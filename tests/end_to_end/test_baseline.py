@@ -18,7 +18,6 @@ import adapterhub_fin as ahf
 from adapterhub_fin.cli.show import command as show
 from adapterhub_fin.engine.training import baseline
 from adapterhub_fin.testing.bench import Bench
-from adapterhub_fin.testing.several import train_in_processes
 
 WORDS = ("up", "down", "flat", "deal", "loss", "gain", "cut", "beat")
 
@@ -191,18 +190,3 @@ def test_it_changes_no_weight_and_is_stored_once(encoder: Path, monkeypatch: pyt
     alone = trained(encoder, "classify", "label")
     weights = [(each.version.files / "adapter_model.safetensors").read_bytes() for each in (run, alone)]
     assert weights[0] == weights[1] and alone.metrics == run.metrics
-
-
-def test_two_processes_measure_it_once_on_the_rows_of_one(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "classify"})
-    split = {"by": "random", "validation": 0.125, "test": 0.2084}
-    plan = {
-        **bench.recipe("run", epochs=1),
-        "base": {"path": str(bench.base())},
-        "corpus": {"name": bench.recipe("run")["corpus"]["name"], "splitter": split},
-    }
-    alone = ahf.train(plan, registry=bench.registry).baseline
-    train_in_processes(plan, bench.registry.root, tmp_path, 2)
-    (event,) = [event for event in bench.registry.events("contract/run@2") if event["kind"] == "baseline"]
-    assert event["metrics"] == pytest.approx(dict(alone.metrics))
-    assert event["differences"] == pytest.approx(dict(alone.differences))

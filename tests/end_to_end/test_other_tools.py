@@ -101,6 +101,13 @@ def test_fingpts_instructions_train_without_the_rows_that_are_too_long(long: Pat
 
 
 def test_the_page_names_every_key_of_training_that_another_tool_has() -> None:
-    own = {"head_learning_rate", "cycles", "tolerance", "metric", "baseline"}  # cycles: lr_scheduler_kwargs
+    own = {
+        "head_learning_rate",
+        "cycles",
+        "tolerance",
+        "metric",
+        "baseline",
+        "min_steps",
+    }  # cycles: lr_scheduler_kwargs
     said = set(re.findall(r"`(?:training\.)?(\w+)(?:: drop)?`", PAGE))
     assert set(Training.model_fields) - own <= said

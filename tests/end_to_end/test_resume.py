@@ -32,6 +32,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "p-tuning": {"name": "p-tuning", "tokens": 4},
     "oft": {"name": "peft:oft"},
 }
+# Those that keep a state of their own; all of them, each killed at more steps, take minutes: `make resumes`.
+EXHAUSTIVE = bool(os.environ.get("AHF_EVERY_RESUME"))
+KILLS = 6 if EXHAUSTIVE else 2
+TRIED = list(METHODS) if EXHAUSTIVE else ["lora", "qlora", "adalora", "prefix-tuning"]
 STEPS = 15  # three epochs of five steps
 WEIGHTS = "adapter_model.safetensors"
 
@@ -46,8 +50,8 @@ def uninterrupted(name: str, folder: Path) -> tuple[dict[str, Any], ahf.Registry
     return recipe, bench.registry, ahf.train(recipe, registry=bench.registry)
 
 
-@pytest.mark.parametrize("name", METHODS)
-@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("name", TRIED)
+@settings(max_examples=KILLS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(step=st.integers(1, STEPS))
 def test_killed_and_resumed_is_uninterrupted(name: str, step: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     recipe, registry, whole = uninterrupted(name, tmp_path_factory.getbasetemp() / name.replace(" ", "-"))

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.training import baseline
 from adapterhub_fin.testing.bench import Bench
 from adapterhub_fin.testing.several import train_in_processes
 
@@ -20,7 +21,8 @@ def recipe(bench: Bench, **training: Any) -> dict[str, Any]:
     return {**bench.recipe("run", **training), "base": {"path": str(bench.base())}, "corpus": corpus}
 
 
-def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
+def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "PACKAGE", "sklearn")
     bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "classify"})
     plan = recipe(bench, epochs=3)
     alone = ahf.train(plan, registry=bench.registry)
@@ -36,6 +38,9 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     assert worst < 1e-4, f"the weights differ by {worst:.2g}"
     assert not list((bench.registry.root / "runs").iterdir())
     assert together["left"], "whoever joins a group leaves it"
+    (beside,) = [event for event in bench.registry.events("contract/run@2") if event["kind"] == "baseline"]
+    assert beside["metrics"] == pytest.approx(dict(alone.baseline.metrics)), "measured once, on the same rows"
+    assert beside["differences"] == pytest.approx(dict(alone.baseline.differences))
 
 
 FSDP = """

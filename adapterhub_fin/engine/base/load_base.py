@@ -146,6 +146,12 @@ def load_config(folder: Path) -> PretrainedConfig:
     return config
 
 
+def hidden_size(config: PretrainedConfig) -> int | None:
+    """Return the width of a base's hidden states; None where its configuration has no name for it."""
+    width: int | None = getattr(config.get_text_config(), "hidden_size", None)
+    return width
+
+
 def _refuse_code(folder: Path, error: ValueError) -> None:
     """Raise Refused where Transformers asks for trust_remote_code: it would prompt, and run what the folder brings."""
     if "trust_remote_code" in str(error) or "custom code" in str(error):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.engine.training.arguments import passes
 from adapterhub_fin.engine.training.distributed import world_size
 from adapterhub_fin.plugin.examples import lengths, texts_in
 
@@ -38,7 +39,7 @@ def answer_batches(prepared: PreparedRun, split: str) -> list[list[int]]:
 def longest_part(prepared: PreparedRun) -> Rows:
     """Return the training examples of the part that takes the most memory."""
     rows = prepared.examples["train"]
-    epochs = range(min(EPOCHS, math.ceil(prepared.recipe.training.epochs)))
+    epochs = range(min(EPOCHS, math.ceil(passes(prepared.recipe.training, len(rows)))))
     return _longest(rows, [batch for epoch in epochs for batch in training_parts(prepared, epoch)])
 
 

@@ -115,7 +115,8 @@ class _FakeRun:
         """Create the optimizer and the callbacks that training would have."""
         prepared = self.prepared
         with tempfile.TemporaryDirectory() as folder:
-            self.arguments = arguments(prepared.recipe.training, prepared.metric, Path(folder))
+            examples = len(prepared.examples["train"])
+            self.arguments = arguments(prepared.recipe.training, examples, prepared.metric, Path(folder))
         kind, options = Trainer.get_optimizer_cls_and_kwargs(self.arguments)
         self.optimizer: torch.optim.Optimizer = kind(self.trained, **options)
         tables: dict[str, Tensor] = getattr(self.optimizer, "name2qmap", {})  # codes of bitsandbytes' eight bits

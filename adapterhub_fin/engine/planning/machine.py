@@ -154,11 +154,7 @@ def duration(result: DryRun, prepared: PreparedRun, speed: Speed) -> float:
     training = prepared.recipe.training
     parts = prepared.steps * training.accumulate
     seconds = prepared.steps * (_work(result.update, speed) + len(result.update) * speed.start)
-    epochs = (
-        training.epochs
-        if training.max_steps is None and prepared.stages is None
-        else prepared.steps / steps_of_an_epoch(training, len(prepared.examples["train"]))
-    )
+    epochs = prepared.steps / steps_of_an_epoch(training, len(prepared.examples["train"]))
     measured = epochs if prepared.stages is None else len(prepared.stages.passes)
     evaluations = measured if training.eval_steps is None else math.ceil(prepared.steps / training.eval_steps)
     seconds += _phase(result.training, parts, epochs * training_tokens(prepared), speed)

@@ -85,7 +85,14 @@ def _trackers() -> list[str]:
 
 def total_steps(training: Training, examples: int) -> int:
     """Return the optimizer steps of a whole run, counted as the Trainer counts them."""
-    return training.max_steps or math.ceil(steps_of_an_epoch(training, examples) * training.epochs)
+    return training.max_steps or math.ceil(steps_of_an_epoch(training, examples) * passes(training, examples))
+
+
+def passes(training: Training, examples: int) -> float:
+    """Return the passes over the training rows: those of the recipe, or as many as give its `min_steps`, 5 to 20."""
+    if training.epochs is not None:
+        return training.epochs
+    return float(min(max(math.ceil(training.min_steps / steps_of_an_epoch(training, examples)), 5), 20))
 
 
 def steps_of_an_epoch(training: Training, examples: int) -> int:
@@ -94,15 +101,20 @@ def steps_of_an_epoch(training: Training, examples: int) -> int:
     return math.ceil(math.ceil(examples / micro) / training.accumulate)
 
 
-def arguments(training: Training, metric: Metric, folder: Path, run_name: str | None = None) -> TrainingArguments:
-    """Return the TrainingArguments of a resolved recipe; checkpoints go to `folder`, and trackers show `run_name`."""
+def arguments(
+    training: Training, examples: int, metric: Metric, folder: Path, run_name: str | None = None
+) -> TrainingArguments:
+    """Return the TrainingArguments of a resolved recipe for so many training examples.
+
+    Checkpoints go to `folder`, and trackers show `run_name`.
+    """
     per_device = training.batch_size // (training.accumulate * world_size())
     assert training.learning_rate is not None, "a resolved recipe has one"
     from transformers import TrainingArguments
 
     return TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=training.epochs,
+        num_train_epochs=passes(training, examples),
         max_steps=training.max_steps or -1,
         optim=training.optimizer,
         per_device_train_batch_size=per_device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,14 @@ from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.chat_template import check_chat_template, with_chat_template
 from adapterhub_fin.engine.base.check import describe_base
-from adapterhub_fin.engine.base.load_base import load_base, load_config, load_tokenizer, set_attention, try_out
+from adapterhub_fin.engine.base.load_base import (
+    hidden_size,
+    load_base,
+    load_config,
+    load_tokenizer,
+    set_attention,
+    try_out,
+)
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
@@ -126,10 +134,18 @@ def prepare(
     The corpus is read, unless `rows` holds it already. Raises BadRecipe, UnknownName, PluginError, BaseNotFound or
     BadCorpus, and PolicyViolation for a base whose own code the policy of `registry` forbids to run.
     """
+    with trusting(recipe, registry):
+        return _prepared(recipe, download, rows, registry)
+
+
+def trusting(recipe: Recipe, registry: Registry | None) -> AbstractContextManager[None]:
+    """Allow the base's own code to run where the recipe does, for a block.
+
+    Raises PolicyViolation where the policy of `registry` forbids it.
+    """
     if recipe.base.trust_remote_code:
         (registry or configured_registries().writable()).check_remote_code(recipe.name or "this recipe")
-    with trusting_remote_code(bool(recipe.base.trust_remote_code)):
-        return _prepared(recipe, download, rows, registry)
+    return trusting_remote_code(bool(recipe.base.trust_remote_code))
 
 
 def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Registry | None) -> PreparedRun:
@@ -138,7 +154,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
             "the recipe has a schedule, which gives a version for each of its windows: train them with `ahf train` "
             "(ahf.train_series), or leave the schedule out"
         )
-    recipe = recipe.check().resolved()
+    recipe = recipe.check()
     method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
     head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
     check_training(recipe.training, method, recipe.method.name)
@@ -150,6 +166,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
             check_there(corpus)
     announce("loading torch, the base and the corpus ...")
     config = load_config(source.folder)
+    recipe = recipe.resolved(hidden_size(config))
     _check_length(recipe, method, config)
     head.check(config)
     method.check(config, head.task)

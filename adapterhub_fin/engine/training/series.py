@@ -18,14 +18,14 @@ from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.check import check_base
-from adapterhub_fin.engine.base.load_base import fingerprint_key
+from adapterhub_fin.engine.base.load_base import fingerprint_key, hidden_size, load_config
 from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, lines_digest, read_rows, seen_row_indices
 from adapterhub_fin.engine.data.splits import SPLITS, Division, dates, divide
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.manifest import recorded_recipe
-from adapterhub_fin.engine.training.prepare import load_run, prepare
+from adapterhub_fin.engine.training.prepare import load_run, prepare, trusting
 from adapterhub_fin.engine.training.run_folder import refuse_both
 from adapterhub_fin.engine.training.train import Source, read_recipe, require_name, run
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
 
 log = logging.getLogger(__name__)
+APART = ("report_to", "baseline")  # keys of training that no weight depends on
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,9 @@ def train_series(
     scheduled = _scheduled(require_name(read_recipe(recipe, overrides, keys)))
     registry = registry or configured_registries().writable()
     registry.check_writable()  # refuse before the work, not after it
-    bases.find_base(scheduled.base, download=download)
+    source = bases.find_base(scheduled.base, download=download)
     announce("loading torch and the corpus ...")
+    scheduled = _resolved(scheduled, source, registry)
     rows = read_rows(scheduled.corpus, scheduled.head.name)
     plan = _without_other_bases(_planned(scheduled, rows, registry), download)
     _warn_of_late_base(scheduled, plan)
@@ -186,7 +188,8 @@ def preview_series(
         [1200, 1800]
     """
     scheduled = _scheduled(read_recipe(recipe, overrides, keys))
-    bases.find_base(scheduled.base, download=download)
+    source = bases.find_base(scheduled.base, download=download)
+    scheduled = _resolved(scheduled, source, registry)
     rows = read_rows(scheduled.corpus, scheduled.head.name)
     plan = _planned(scheduled, rows, registry or configured_registries().writable_or_first())
     prepare(plan[0].recipe, download=download, rows=rows)
@@ -204,7 +207,13 @@ def largest_window(recipe: Recipe) -> Recipe:
 def _scheduled(recipe: Recipe) -> Recipe:
     if recipe.schedule is None:
         raise BadRecipe("the recipe has no schedule: train it with ahf.train, or give it one (schedule.windows, start)")
-    return recipe.check().resolved()
+    return recipe.check()
+
+
+def _resolved(recipe: Recipe, source: bases.BaseSource, registry: Registry | None) -> Recipe:
+    """Return the recipe with its learning rate, so that its windows can be compared with those that are stored."""
+    with trusting(recipe, registry):
+        return recipe.resolved(hidden_size(load_config(source.folder)))
 
 
 def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Planned]:
@@ -279,7 +288,7 @@ def _inputs(recipe: Recipe, method: Mapping[str, Any], corpus: str) -> bytes:
             "head": [recipe.head.name, head.model_dump(mode="json")],
             "corpus": [recipe.corpus.name, corpus],
             "splitter": recorded["corpus"]["splitter"],
-            "training": {key: value for key, value in recorded["training"].items() if key != "report_to"},
+            "training": {key: value for key, value in recorded["training"].items() if key not in APART},
         }
     )
 

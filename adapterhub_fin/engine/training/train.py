@@ -258,7 +258,7 @@ def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> A
         tolerance=training.tolerance,
         weights=loaded.weights,
         model=model,
-        args=arguments(training, loaded.metric, folder, str(loaded.recipe.name)),
+        args=arguments(training, len(loaded.examples["train"]), loaded.metric, folder, str(loaded.recipe.name)),
         train_dataset=loaded.examples["train"],
         eval_dataset=loaded.examples["validation"],
         data_collator=loaded.head.collator(loaded.tokenizer),
