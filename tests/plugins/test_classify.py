@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.build_plugin import build_plugin
+from adapterhub_fin.engine.data.weights import with_draws
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.heads import Prediction
+from adapterhub_fin.recipe.sampling import Sampling
 
 NAMES = ["down", "flat", "up"]
 
@@ -80,9 +82,25 @@ def test_balanced_weights_are_rows_over_labels_over_rows_of_it() -> None:
     listed = head(["up"] * 2 + ["down"] * 5 + ["flat"], weights="balanced", labels=["up", "flat", "down"])
     assert listed.weights.tolist() == pytest.approx([8 / 6, 8 / 3, 8 / 15])
     named = head(weights={"up": 1.0, "down": 2.0, "flat": 4.0}, labels=["up", "flat", "down"])
-    assert named.weights.tolist() == [1.0, 4.0, 2.0] and head().weights is None
-    with pytest.raises(ahf.BadCorpus, match="'flat' has no training row"):
-        head(["up", "down"], weights="balanced", labels=["up", "flat", "down"])
+    assert named.weights.tolist() == [1.0, 4.0, 2.0] and head(weights=None).weights is None
+    absent = head(["up", "down", "down"], labels=["up", "flat", "down"])
+    assert absent.weights.tolist() == pytest.approx([1.5, 1.0, 0.75]), "the default; no row is flat"
+
+
+def test_labels_balance_what_training_draws() -> None:
+    """Rows that are drawn twice as often count twice, so that weights and sampling don't correct the same twice."""
+    rows = Dataset.from_dict({"label": ["up", "up", "down"], "weight": [0.5, 0.5, 2.0]})
+    reader = build_plugin(ahf.Head, "classify", {})
+    reader.fit_labels(rows)
+    assert reader.weights.tolist() == pytest.approx([0.75, 1.5])
+    even = with_draws(Dataset.from_dict({"label": ["up", "up", "up", "down"]}), Sampling(by="label"))
+    assert even["weight"] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
+    reader.fit_labels(even)
+    assert reader.weights.tolist() == pytest.approx([1.0, 1.0])
+    repeated = Dataset.from_dict({"label": ["up", "down"], "repeat": [3, 1], "weight": [1.0, 1.0]})
+    assert with_draws(repeated, None)["weight"] == pytest.approx([1.5, 0.5])
+    plain = Dataset.from_dict({"label": ["up", "down"]})
+    assert with_draws(plain, None) is plain
 
 
 def test_labels_are_sorted_or_as_they_are_listed() -> None:

@@ -27,6 +27,22 @@ def repeated(rows: Dataset) -> Dataset:
     return rows.select([index for index, times in enumerate(rows[REPEAT]) for _ in range(times)])
 
 
+def with_draws(rows: Dataset, sampling: Sampling | None) -> Dataset:
+    """Return training rows whose column `weight` says how often an epoch draws each, if not all alike; the mean is 1.
+
+    Raises BadRecipe as `row_weights`.
+    """
+    again = repeated(rows)
+    weights = row_weights(again, sampling)
+    if weights is None and len(again) == len(rows):
+        return rows
+    times = rows[REPEAT][:] if REPEAT in rows.column_names else [1] * len(rows)
+    owners = np.repeat(np.arange(len(rows)), times)
+    drawn = np.bincount(owners, weights, minlength=len(rows))
+    column = [float(often) for often in drawn * len(rows) / drawn.sum()]
+    return rows.remove_columns([WEIGHT] if WEIGHT in rows.column_names else []).add_column(WEIGHT, column)
+
+
 def row_weights(rows: Dataset, sampling: Sampling | None) -> Sequence[float] | None:
     """Return how often each training row is drawn beside the others, (rows,), their mean 1; None where all are alike.
 

@@ -30,6 +30,7 @@ from adapterhub_fin.engine.data.corpus import SEEN, Corpora, check_targets, chec
 from adapterhub_fin.engine.data.curriculum import naming_stage, read_curriculum
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.splits import SPLITS
+from adapterhub_fin.engine.data.weights import with_draws
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_batch, check_training, total_steps
@@ -189,7 +190,7 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
             with naming_stage(number):
                 stages.append(drop_long_rows(recipe, stage, tokenizer, recipe.corpora[number - 1].called))
         corpora = replace(drop_long_rows(recipe, corpora, tokenizer, recipe.corpus.called), stages=stages)
-    head.fit_labels(corpora.splits["train"])
+    head.fit_labels(with_draws(corpora.splits["train"], recipe.training.sampling))
     check_targets(head, corpora.splits, recipe.corpus.called)
     check_parts(recipe.head.name, head, corpora.splits, metric, recipe.corpus.called)
     for number, stage in enumerate(corpora.stages, 1):

@@ -41,19 +41,18 @@ class Classify(SequenceHead):
                 f"the training rows hold the label {listed}{more}, which head.labels does not list: add it, or drop "
                 "those rows"
             )
-        self.weights = self._label_weights(counts)
+        self.weights = self._label_weights(_drawn(rows))
 
-    def _label_weights(self, counts: Mapping[str, int]) -> Tensor | None:
+    def _label_weights(self, drawn: Mapping[str, float]) -> Tensor | None:
+        """Return the weight of each label, (labels,), by how often training draws its rows."""
         setting = self.options.weights
         if setting is None:
             return None
         import torch
 
         if setting == "balanced":
-            if absent := [label for label in self._names() if not counts.get(label)]:
-                raise BadCorpus(f"the label {absent[0]!r} has no training row, so that no balance gives it a weight")
-            total, names = sum(counts.values()), self._names()
-            return torch.tensor([total / len(names) / counts[label] for label in names])
+            mean = sum(drawn.values()) / len(drawn)
+            return torch.tensor([mean / drawn.get(label, mean) for label in self._names()])  # no row: no matter
         if set(setting) != set(self._names()):
             raise BadRecipe(
                 f"head.weights names {', '.join(sorted(setting))}; the labels are {', '.join(self._names())}"
@@ -117,6 +116,15 @@ class Classify(SequenceHead):
             Prediction(label=names[row.index(max(row))], score=max(row), scores=dict(zip(names, row, strict=True)))
             for row in rows
         ]
+
+
+def _drawn(rows: Dataset) -> Mapping[str, float]:
+    """Return how often training draws rows of each label, beside the others; a label that is never drawn is missing."""
+    times = rows["weight"] if "weight" in rows.column_names else [1.0] * len(rows)
+    drawn: dict[str, float] = {}
+    for label, often in zip(rows["label"], times, strict=True):
+        drawn[_label(label)] = drawn.get(_label(label), 0.0) + often
+    return {label: often for label, often in drawn.items() if often}
 
 
 def _label(cell: Any) -> str:
