@@ -52,7 +52,7 @@ class Training(Options):
         None, gt=0, le=1000, description="Passes over the training rows, at most; by default what `min_steps` says."
     )
     min_steps: int = Field(
-        500,
+        300,
         ge=1,
         description="Without `epochs`: as many passes as give so many optimizer steps, at least 5 and at most 20.",
     )
@@ -130,7 +130,7 @@ class Training(Options):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Training:
-        if "min_steps" in self.model_fields_set and self.min_steps != 500 and (self.epochs or self.max_steps):
+        if "min_steps" in self.model_fields_set and self.min_steps != 300 and (self.epochs or self.max_steps):
             raise ValueError("min_steps is for runs without epochs and max_steps, which say how long to train: drop it")
         if self.cycles > 1 and self.schedule != "cosine_with_restarts":
             raise ValueError(f"cycles {self.cycles} needs the schedule cosine_with_restarts, not {self.schedule}")

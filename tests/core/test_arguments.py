@@ -83,9 +83,9 @@ def test_steps_are_counted_as_the_trainer_goes(examples: int, micro: int, parts:
 @pytest.mark.parametrize(
     ("given", "examples", "epochs"),
     [
-        ({}, 160, 20),  # 10 steps each: 50 passes would give 500
-        ({}, 500, 16),
-        ({}, 1600, 5),
+        ({}, 160, 20),  # 10 steps each: 30 passes would give 300
+        ({}, 500, 10),
+        ({}, 960, 5),
         ({}, 1_000_000, 5),
         ({"min_steps": 100}, 160, 10),
         ({"min_steps": 100, "batch_size": 32}, 160, 20),

@@ -157,5 +157,5 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
         assert not leave.value.code
         return json.loads(capsys.readouterr().out)
 
-    assert run("schema")["$defs"]["Training"]["properties"]["epochs"]["default"] == 5
+    assert run("schema")["$defs"]["Training"]["properties"]["patience"]["default"] == 5
     assert run("schema", "merge")["properties"]["references"]["minItems"] == 1

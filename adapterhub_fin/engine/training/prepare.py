@@ -140,7 +140,7 @@ def prepare(
 
 
 def trusting(recipe: Recipe, registry: Registry | None) -> AbstractContextManager[None]:
-    """Allow the base's own code to run where the recipe does, for a block.
+    """Let the base's own code run where the recipe does, for a block.
 
     Raises PolicyViolation where the policy of `registry` forbids it.
     """

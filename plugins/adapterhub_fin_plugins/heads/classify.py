@@ -51,8 +51,10 @@ class Classify(SequenceHead):
         import torch
 
         if setting == "balanced":
-            mean = sum(drawn.values()) / len(drawn)
-            return torch.tensor([mean / drawn.get(label, mean) for label in self._names()])  # no row: no matter
+            if absent := [label for label in self._names() if not drawn.get(label)]:
+                raise BadCorpus(f"the label {absent[0]!r} has no training row, so that no balance gives it a weight")
+            total, names = sum(drawn.values()), self._names()
+            return torch.tensor([total / len(names) / drawn[label] for label in names])
         if set(setting) != set(self._names()):
             raise BadRecipe(
                 f"head.weights names {', '.join(sorted(setting))}; the labels are {', '.join(self._names())}"
@@ -119,12 +121,12 @@ class Classify(SequenceHead):
 
 
 def _drawn(rows: Dataset) -> Mapping[str, float]:
-    """Return how often training draws rows of each label, beside the others; a label that is never drawn is missing."""
+    """Return how often training draws rows of each label, beside the others."""
     times = rows["weight"] if "weight" in rows.column_names else [1.0] * len(rows)
     drawn: dict[str, float] = {}
     for label, often in zip(rows["label"], times, strict=True):
         drawn[_label(label)] = drawn.get(_label(label), 0.0) + often
-    return {label: often for label, often in drawn.items() if often}
+    return drawn
 
 
 def _label(cell: Any) -> str:

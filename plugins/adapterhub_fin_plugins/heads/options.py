@@ -33,8 +33,7 @@ class ClassifyOptions(Options):
         description="Share of the target spread over all labels (Szegedy et al. 2016), for noisy ones.",
     )
     weights: Literal["balanced"] | Mapping[str, Annotated[float, Field(gt=0)]] | None = Field(
-        "balanced",
-        description="Weight of each label in the loss: balanced (rows / labels / rows of it), by label, or null for 1.",
+        None, description="Weight of each label in the loss: balanced (rows / labels / rows of it), or by label."
     )
     focal: float = Field(
         0.0, ge=0, description="Focal loss: what is surely right counts (1 - p) ** focal (arXiv 1708.02002)."
