@@ -81,7 +81,7 @@ def test_the_stages_follow_one_another_each_at_its_rate(encoder: Path, monkeypat
     history = run.history["training"]
     assert history["stage"] == [1] * 5 + [2] * 5 + [3] * (run.steps - 10)
     pairs = list(zip(history["learning_rate"], history["stage"], strict=True))
-    assert [max(rate or 0 for rate, at in pairs if at == n) for n in (1, 2, 3)] == pytest.approx([5e-4, 1e-4, 5e-4])
+    assert [max(rate or 0 for rate, at in pairs if at == n) for n in (1, 2, 3)] == pytest.approx([1e-3, 1e-4, 1e-3])
     assert run.history["validation"]["stage"] == [1, 1, 2, 2, 2, 3, 3]
     plan = ahf.preview(recipe(encoder, "acme/arlo", *stages))
     assert plan.stages is not None and plan.steps == run.steps == len(history["step"])
@@ -312,7 +312,7 @@ def test_a_dry_run_reports_each_stage(encoder: Path, tmp_path: Path, capsys: pyt
             cli.main(["train", str(path), "--dry-run", *flags])
         assert not leave.value.code
         out.append(capsys.readouterr().out)
-    assert all(text in out[0] for text in ("stage 1 of 2", "stage 2 of 2", "steps at a rate of 0.0005"))
+    assert all(text in out[0] for text in ("stage 1 of 2", "stage 2 of 2", "steps at a rate of 0.001"))
     first, last = json.loads(out[1])["stages"]
     assert first["corpus"] == "headlines" and first["steps"] < last["steps"] and set(first["rows"]) == set(last["rows"])
     assert ahf.plan(str(path)).trained_parameters > 0
