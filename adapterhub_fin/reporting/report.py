@@ -180,6 +180,8 @@ def _curves(version: Version, registry: Registry) -> Part:
         "Loss, validation metric, learning rate and gradient norm over the optimizer steps. The stored weights are "
         "those of the checkpoint with the best validation metric."
     )
+    if "stage" in history["training"]:
+        note += " Each stage is measured on its own validation rows, and the last one picks the checkpoint."
     return _picture("Training curves", "training", note, figures.training_curves(history, metric))
 
 

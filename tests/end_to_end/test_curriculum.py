@@ -227,7 +227,7 @@ def test_the_version_records_every_stage(encoder: Path, tmp_path: Path, capsys: 
         ahf.load(run.reference, base=encoder)
     policy.unlink()
     page = ahf.report(run.reference, into=tmp_path / "report", base=encoder).page.read_text()
-    assert "stage 1" in page and "CC-BY-4.0" in page
+    assert "stage 1" in page and "CC-BY-4.0" in page and "Each stage is measured on its own" in page
 
 
 def test_a_curriculum_continues_a_version(encoder: Path) -> None:
@@ -316,3 +316,46 @@ def test_a_dry_run_reports_each_stage(encoder: Path, tmp_path: Path, capsys: pyt
     first, last = json.loads(out[1])["stages"]
     assert first["corpus"] == "headlines" and first["steps"] < last["steps"] and set(first["rows"]) == set(last["rows"])
     assert ahf.plan(str(path)).trained_parameters > 0
+
+
+@pytest.mark.parametrize(
+    "method", [{"name": "adalora", "initial_rank": 3, "target_rank": 2}, {"name": "prefix-tuning"}]
+)
+def test_other_methods_count_the_steps_of_all_stages(encoder: Path, method: dict[str, Any]) -> None:
+    stages = corpus(FIRMS, epochs=3), corpus(ARLO, epochs=3)
+    run = ahf.train(recipe(encoder, "acme/arlo", *stages, method=method))
+    assert run.history["training"]["stage"] == [1] * 9 + [2] * (run.steps - 9)
+    assert ahf.load(run.reference, base=encoder).predict(["Arlo rose."]) == run.adapter.predict(["Arlo rose."])
+
+
+def test_preferences_have_a_reference_in_every_stage(decoder: Path) -> None:
+    """A loss that compares with the model before training does so with that before the first stage."""
+    pairs = [
+        [{"prompt": f"{who} {i}:", "chosen": f" rose by {i}.", "rejected": " fell."} for i in range(30)]
+        for who in ("Firm", "Arlo")
+    ]
+    stages = [{"data": rows, "columns": ["prompt", "chosen", "rejected"]} for rows in pairs]
+    document = recipe(decoder, "acme/arlo", *stages, head="preference")
+    document["training"] = {"epochs": 1, "max_length": 32, "learning_rate": 0.01}
+    run = ahf.train(document)
+    assert run.history["validation"]["preference_loss"][0] not in (None, pytest.approx(0.693, abs=1e-3))
+    measured = ahf.evaluate(run.reference, stages[1], base=decoder, resamples=5)
+    assert measured.metrics == pytest.approx(run.metrics, abs=1e-4)
+
+
+def test_stages_are_weighted_and_mixed_each_by_itself(encoder: Path) -> None:
+    weighted = corpus([{**row, "w": 0 if i < 12 else 1} for i, row in enumerate(FIRMS)], weight="w")
+    parts = [{"name": "table", **corpus(BANKS)}, {"name": "table", **corpus(ARLO[:20]), "repeat": 3}]
+    mixed = {"name": "mixture", "corpora": parts, "max_steps": 3}
+    plan = ahf.preview(recipe(encoder, "acme/arlo", weighted, mixed, corpus(ARLO[20:])))
+    assert plan.stages is not None and plan.weights is not None
+    first, second, last = plan.stages.planned
+    assert len(second.examples) > len(plan.corpora.stages[1].splits["train"]), "rows of the mixture are repeated"
+    assert [stage.weights is None for stage in (first, second, last)] == [False, True, True]
+    assert min(plan.weights) == 0 and len(plan.weights) == len(plan.examples["train"]) == last.examples.stop
+
+
+def test_evaluation_measures_the_last_stage(interrupted: Any) -> None:
+    document, registry, run = interrupted
+    measured = ahf.evaluate(run.version, registry=registry, base=document["base"]["path"], resamples=5)
+    assert measured.metrics == pytest.approx(dict(run.metrics)) and measured.rows_seen == 0

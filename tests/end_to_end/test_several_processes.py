@@ -43,6 +43,18 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, monkeypatch: p
     assert beside["differences"] == pytest.approx(dict(alone.baseline.differences))
 
 
+def test_two_processes_train_a_curriculum_as_one_does(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "classify"})
+    plan = recipe(bench, epochs=2)
+    corpus = plan.pop("corpus")
+    plan["curriculum"] = [{**corpus, "max_steps": 5}, {**corpus, "learning_rate": 1e-3}]
+    alone = ahf.train(plan, registry=bench.registry)
+    together = train_in_processes(plan, bench.registry.root, tmp_path, 2)
+    assert together["losses"] == pytest.approx(list(alone.losses), rel=1e-4) and len(alone.losses) == 4
+    assert together["metrics"] == pytest.approx(dict(alone.metrics))
+    assert bench.registry.history("contract/run@2")["training"]["stage"] == [1] * 5 + [2] * 8  # type: ignore[index]
+
+
 FSDP = """
 compute_environment: LOCAL_MACHINE
 distributed_type: FSDP

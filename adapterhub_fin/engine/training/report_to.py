@@ -47,16 +47,22 @@ class ReportedRun(TrainerCallback):
             self.mlflow_run = active.info.run_id
 
     def record(self, reference: str, metrics: Mapping[str, float]) -> None:
-        """Record the version and its metrics on the test split. Raises TrainingFailed where a tracker refuses them."""
+        """Record the version and its metrics on the test split, in each tracker.
+
+        Raises TrainingFailed for the first that refuses them, after the others.
+        """
+        failed: dict[str, Exception] = {}
         for tracker, record in (("tensorboard", self._tensorboard), ("mlflow", self._mlflow), ("wandb", self._wandb)):
             if tracker in self.trackers:
                 try:
                     record(reference, metrics)
                 except Exception as error:  # a tracker may raise anything; the version is stored all the same
-                    raise TrainingFailed(
-                        f"{reference} is stored, but {tracker} could not record it: {error}; load it by its reference, "
-                        "and mend the tracker's settings before the next run"
-                    ) from error
+                    failed[tracker] = error
+        for tracker, cause in failed.items():
+            raise TrainingFailed(
+                f"{reference} is stored, but {tracker} could not record it: {cause}; load it by its reference, and "
+                "mend the tracker's settings before the next run"
+            ) from cause
 
     def fail(self) -> None:
         """Mark the run as failed, where the trackers have such a mark."""

@@ -80,6 +80,7 @@ class ConversationOptions(Options):
 
     chat_template: ChatTemplate | None = Field(
         None,
+        examples=["plain", "chatml", "llama-2", "alpaca"],  # which editors complete
         description="How conversations are written for a base without a chat template: plain, chatml, llama-2, alpaca, "
         "or the text of a Jinja template. By default the base's own template, else plain. The version records it.",
     )
