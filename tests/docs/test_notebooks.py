@@ -11,8 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "examples" / "notebooks").glob("*.ipynb"))
-# What the tiny base gives rise to: it knows nothing, and has no date.
-OURS = ("the adapter is worse than ", "the adapter was not shown to beat ", "the base has no known end ")
+NOISE = re.compile("Warning|site-packages|deprecat|pip install|Failed to|https?:", re.IGNORECASE)
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -66,12 +65,12 @@ def test_a_notebook_runs_and_shows_no_noise(
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     streams = [output for output in outputs if output.output_type == "stream" and output.name == "stderr"]
-    noise = [line for output in streams for line in output.text.splitlines() if not line.startswith(OURS)]
-    assert not noise, noise
+    lines = [line for output in streams for line in output.text.splitlines()]
+    assert not any(NOISE.search(line) for line in lines), lines
     shown = [output.data for output in outputs if output.output_type == "execute_result"]
     for data in shown:
         assert len(data["text/plain"]) < 2_000 and " object at 0x" not in data["text/plain"]
     assert sum("text/html" in data for data in shown) >= 3, "tables"
     lines = [output.data["text/plain"] for output in outputs if output.output_type == "display_data"]
     assert not any("\n" in line for line in lines), "progress is one line, which changes"
-    assert any(re.search(r"step ([\d,]+) of \1, loss", line) for line in lines), lines
+    assert any(re.search(r"step \d+ of \d+, loss [\d.]+, epoch \d", line) for line in lines), lines

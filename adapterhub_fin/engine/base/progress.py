@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from importlib import import_module
 
 EVERY = 30.0  # seconds between two lines where stderr is no terminal
-NOTEBOOK_EVERY = 0.5  # seconds between two states of a notebook's line
+NOTEBOOK_EVERY = 2.0  # seconds between two states of a notebook's line; what takes less shows none
 
 
 class ProgressLines:
