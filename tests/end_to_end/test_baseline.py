@@ -175,6 +175,18 @@ def test_why_nothing_was_measured_is_said(
     assert "causal-lm" in written.unmeasured["baseline"]
 
 
+def test_a_metric_that_the_linear_model_leaves_undefined_is_the_reason(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = baseline.metric_functions
+    monkeypatch.setattr(
+        baseline, "metric_functions", lambda *given: {**real(*given), "own": lambda *rows: float("nan")}
+    )
+    run = trained(encoder, "regress", "target")
+    assert run.baseline is None
+    assert run.unmeasured == {"baseline": "own of the linear model is undefined on the test part"}
+
+
 def test_a_large_part_is_sampled_and_counted(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "MOST", 15)
     run = trained(encoder, "classify", "label")

@@ -147,8 +147,8 @@ def answer_linearly(loaded: LoadedRun) -> LinearAnswers | str:
     return LinearAnswers(options, {split: len(part) for split, part in rows.items()}, chosen["test"], tested)
 
 
-def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers: np.ndarray) -> Baseline:
-    """Return the linear model beside the adapter on the test part.
+def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers: np.ndarray) -> Baseline | str:
+    """Return the linear model beside the adapter on the test part, or the reason why they can't be compared.
 
     `truth` and `answers`, (rows,), are the Trainer's, which answers the longest rows first.
     """
@@ -163,9 +163,11 @@ def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers
     for name, function in functions.items():
         for whose in both:
             measured[f"{whose} {name}"] = _of(function, whose)
-    drawn = resampled(measured, truth, both, np.arange(len(truth)), resamples=RESAMPLES, seed=seed)
     once = {name: float(function(truth, both)) for name, function in measured.items()}
+    if broken := sorted(name for name in functions if not math.isfinite(once[f"linear {name}"])):
+        return f"{broken[0]} of the linear model is undefined on the test part"
     apart = {name: once[f"adapter {name}"] - once[f"linear {name}"] for name in functions}
+    drawn = resampled(measured, truth, both, np.arange(len(truth)), resamples=RESAMPLES, seed=seed)
     ends = {name: middle(drawn[f"adapter {name}"] - drawn[f"linear {name}"], LEVEL) for name in functions}
     return Baseline(
         model=NAMES[str(loaded.head.baseline)],

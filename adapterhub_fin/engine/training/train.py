@@ -185,7 +185,8 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         tested = predicted.metrics or {}
         truth, answers = _answers(loaded, predicted)
         warnings = [one for one in (one_answer(loaded.head, truth, answers, "test"),) if one]
-        baseline = None if isinstance(linear, str) else compare(loaded, linear, truth, answers)
+        compared = linear if isinstance(linear, str) else compare(loaded, linear, truth, answers)
+        baseline = None if isinstance(compared, str) else compared
         if baseline is not None and baseline.verdict != "better":
             warnings.append(baseline.sentence())
     except Exception as error:  # a plugin's head or metric may raise anything; say where the checkpoints are
@@ -218,7 +219,7 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         history=history,
         registry=registry,
         baseline=baseline,
-        unmeasured={"baseline": linear} if isinstance(linear, str) else {},
+        unmeasured={"baseline": compared} if isinstance(compared, str) else {},
         warnings=[*loaded.warnings, *warnings],
     )
 
