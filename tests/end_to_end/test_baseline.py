@@ -191,6 +191,8 @@ def test_a_large_part_is_sampled_and_counted(encoder: Path, monkeypatch: pytest.
     monkeypatch.setattr(baseline, "MOST", 15)
     run = trained(encoder, "classify", "label")
     assert run.baseline.rows == {"train": 15, "validation": 15, "test": 15}
+    drawn = baseline._sample(100, np.random.default_rng(0)).tolist()
+    assert drawn == sorted(set(drawn)) and len(drawn) == 15 and drawn[-1] > 50, "over the whole part"
     assert np.isfinite(list(run.baseline.metrics.values())).all()
 
 
