@@ -3,6 +3,8 @@
     pip install fastapi uvicorn
     AHF_BASE=/models/minilm AHF_ADAPTERS=acme/tone@3,acme/risk@1 uvicorn fastapi_app:app
 
+Without AHF_BASE each adapter loads a base of its own, where it finds it. `Containerfile` makes an image of it.
+
 Endpoints are `def`: FastAPI runs those in threads, where an answer may wait for the one before it. In an `async def`
 the whole server would wait.
 """
@@ -16,7 +18,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 import adapterhub_fin as ahf
 
@@ -26,9 +28,11 @@ adapters: dict[str, Any] = {}
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load before the first request, since a load waits for answers and answers wait for a load."""
-    backbone = AutoModel.from_pretrained(os.environ["AHF_BASE"])
+    shared: dict[str, Any] = {}
+    if base := os.environ.get("AHF_BASE"):
+        shared = {"base": AutoModel.from_pretrained(base), "tokenizer": AutoTokenizer.from_pretrained(base)}
     for name in os.environ["AHF_ADAPTERS"].split(","):
-        adapters[name] = ahf.load(name, base=backbone)
+        adapters[name] = ahf.load(name, **shared)
     yield
     adapters.clear()
 
@@ -51,6 +55,12 @@ def chosen(name: str) -> Any:
 
 Chosen = Annotated[Any, Depends(chosen)]
 Texts = Annotated[list[str], Body()]
+
+
+@app.get("/health")
+async def health() -> list[str]:
+    """Return what is served, without waiting for a model or a thread: the server listens once everything is loaded."""
+    return list(adapters)
 
 
 @app.post("/predict")

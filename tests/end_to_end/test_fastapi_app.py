@@ -39,7 +39,6 @@ def service(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.setenv("AHF_ADAPTERS", ",".join(NAMES))
         for seed, name in enumerate(NAMES):
             _store(name.removesuffix("@1"), encoder, seed)
-        ahf.load(NAMES[0], base=encoder)  # from now on the base's folder is remembered, for its tokenizer
         specification = importlib.util.spec_from_file_location("fastapi_app", APP)
         assert specification is not None and specification.loader is not None
         module = importlib.util.module_from_spec(specification)
@@ -86,6 +85,11 @@ def test_two_hundred_requests_at_once_are_answered_as_each_alone(service: str) -
         replies = list(pool.map(lambda place: _figures(_ask(service, *asks[place % 8])), range(REQUESTS)))
     for place, found in enumerate(replies):
         assert found == pytest.approx(alone[place % 8], abs=1e-5, rel=0)
+
+
+def test_its_health_names_what_is_served(service: str) -> None:
+    with urllib.request.urlopen(f"{service}/health", timeout=60) as reply:
+        assert json.load(reply) == list(NAMES)
 
 
 def test_what_can_t_be_answered_is_a_sentence(service: str) -> None:

@@ -74,8 +74,8 @@ class Merge:
             *(("warning", warning) for warning in self.warnings),
             *((f"{done.reference} on {done.corpus}", dict(done.metrics)) for done in self.evaluations),
         ]
-        stored = self.version.reference if self.version is not None else "a dry run, not stored"
-        return html_table(f"Merge {stored}", facts)
+        title = "Merge, not stored" if self.version is None else f"Merge {self.version.reference}"
+        return html_table(title, facts)
 
     @property
     def energy(self) -> float:

@@ -15,7 +15,7 @@ def html_table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]
 
     Without columns, the first cell of each row is its heading. `total` is the number of rows if `rows` has not all.
     """
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    head = "".join(f"<th style='text-align: left'>{escape(name)}</th>" for name in columns)
     body = "".join(f"<tr>{''.join(_cells(row, has_heading=not columns))}</tr>" for row in rows[:LIMIT])
     total = len(rows) if total is None else total
     more = (

@@ -37,5 +37,5 @@ def named(rows: Sequence[dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     reference = f"{row.get('name')}@{row.get('version')}{' (yanked)' if row.get('yanked') else ''}"
-    keys = ("aliases", "method", "head", "corpus", "knowledge_end", "metrics")
-    return (reference, *(row.get(key) for key in keys))
+    until = str(row.get("knowledge_end") or "")[:16].replace("T", " ")  # to the minute, in UTC
+    return (reference, *(row.get(key) for key in ("aliases", "method", "head", "corpus")), until, row.get("metrics"))
