@@ -74,8 +74,7 @@ class Adapter:
     def _repr_html_(self) -> str:
         from adapterhub_fin_registry.io.html_table import html_table
 
-        loaded = [("method", type(self.method).__name__), ("max_length", self.max_length)]
-        return html_table(f"Adapter {self.reference}", [*self.manifest.facts(), *loaded])
+        return html_table(f"Adapter {self.reference}", [*self.manifest.facts(), ("max_length", self.max_length)])
 
     def __repr__(self) -> str:
         base = self.manifest.base.repository or "an unnamed base"

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 LIMIT: Final = 50  # rows
 _CELL: Final = 200  # characters
+_NARROW: Final = 20  # characters up to which a cell stays on one line, such as a date or a reference
 
 
 def html_table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = (), total: int | None = None) -> str:
@@ -29,9 +30,12 @@ def html_table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str]
 
 def _cells(row: Sequence[Any], *, has_heading: bool) -> list[str]:
     tags = ["th" if has_heading and not place else "td" for place in range(len(row))]
-    return [
-        f"<{tag} style='text-align: left'>{escape(_text(cell))}</{tag}>" for tag, cell in zip(tags, row, strict=True)
-    ]
+    return [_cell(tag, _text(value)) for tag, value in zip(tags, row, strict=True)]
+
+
+def _cell(tag: str, text: str) -> str:
+    style = f"text-align: left{'; white-space: nowrap' if len(text) <= _NARROW else ''}"
+    return f"<{tag} style='{style}'>{escape(text)}</{tag}>"
 
 
 def _text(value: Any) -> str:

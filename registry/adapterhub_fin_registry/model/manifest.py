@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -284,7 +284,7 @@ class Manifest(_Part):
             ("method", f"{self.method.name} ({', '.join(f'{name}={value}' for name, value in options.items())})"),
             ("head", None if head is None else f"{head.name}: {', '.join(head.labels or ())}".rstrip(": ")),
             ("base", f"{self.base.repository or 'unnamed'} ({self.base.architecture}), {self.base.fingerprint}"),
-            ("corpus", None if corpus is None else f"{corpus.name}, rows: {dict(corpus.rows)}"),
+            ("corpus", None if corpus is None else f"{corpus.name} ({_row_counts(corpus.rows)})"),
             ("knowledge end", self.knowledge.end),
             ("metrics", dict(self.metrics)),
             ("parents", [parent.name for parent in self.parents]),
@@ -340,6 +340,13 @@ class Manifest(_Part):
     def digest(self) -> str:
         """Return the digest of the manifest, which is the version's identity."""
         return digest_of(self.canonical())
+
+
+def _row_counts(rows: Mapping[str, int]) -> str:
+    """Return how many rows each part has, in the order of their use."""
+    order = ("train", "validation", "test")
+    parts = [part for part in order if part in rows] + sorted(rows.keys() - set(order))
+    return ", ".join(f"{part} {rows[part]:,}" for part in parts)
 
 
 def _end(inputs: Iterable[KnowledgeInput]) -> datetime:
