@@ -50,15 +50,16 @@ def command(
 
     checked = Recipe.read(recipe or {}, overrides).check()  # refuse a wrong key before torch is imported
     from adapterhub_fin import plan
+    from adapterhub_fin.engine.planning.machine import size_text
 
     estimate = plan(checked, download=download, device=device, measure=measure)
     if as_json:
         print_json(_document(estimate))
         return
-    print_facts(_rows(estimate))
+    print_facts(estimate.facts())
     if estimate.changes:
         click.echo()
-        print_table(("change", "memory", ""), [(c.setting, size(c.bytes), _verdict(c)) for c in estimate.changes])
+        print_table(("change", "memory", ""), [(c.setting, size_text(c.bytes), _verdict(c)) for c in estimate.changes])
     for assumption in estimate.assumptions:
         click.echo(f"assumed: {assumption}", err=True)
 
@@ -67,30 +68,6 @@ def _verdict(change: Any) -> str:
     if change.advised:
         return "fits: try this first"
     return "fits" if change.fits else ""
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in MiB or GiB."""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def _rows(estimate: Any) -> list[tuple[str, str]]:
-    verdict = "fits" if estimate.fits else "does not fit"
-    return [
-        ("device", estimate.device),
-        ("parameters", f"{estimate.parameters:,}, of which {estimate.trained_parameters:,} are trained"),
-        ("steps", f"{estimate.steps:,}"),
-        ("largest batch", f"{estimate.rows} rows of {estimate.length} tokens"),
-        *((f"  {kind}", size(count)) for kind, count in estimate.memory.items() if count),
-        ("memory", f"{size(estimate.bytes)} in {estimate.peak_phase}; {size(estimate.available)} available: {verdict}"),
-        ("time", f"about {_time(estimate.seconds)}" if estimate.seconds is not None else "unknown: --time measures it"),
-    ]
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _document(estimate: Any) -> dict[str, Any]:

@@ -76,11 +76,13 @@ def test_what_comes_before_and_after_a_run_is_a_table(trained: Run, encoder: Pat
     keys: Any = {"corpus": corpus, "schedule": schedule, "training": {"max_length": 32}}
     series = ahf.preview_series(name="acme/walk", base=recipe["base"], **keys)
     merge = ahf.merge(["acme/tone@1", "acme/tone@1"], dry_run=True, registry=registry)
+    plan: Any = ahf.plan(recipe)
     comparison = ahf.diff("acme/tone@1", "acme/tone@1", registry=registry)
     shown = {
         "label positive": ahf.preview(recipe),
         "to be trained": series,
         "weight 0.5": merge,
+        "of which 3,939 are trained": plan,
         "0 fields and 0 tensors differ": comparison,
     }
     for words, thing in shown.items():

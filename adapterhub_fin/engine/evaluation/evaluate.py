@@ -81,7 +81,8 @@ class Evaluation:
     def _repr_html_(self) -> str:
         from adapterhub_fin_registry.io.html_table import html_table
 
-        rows = [(name, value, self.intervals.get(name)) for name, value in self.metrics.items()]
+        ends = {name: " to ".join(f"{end:.4g}" for end in between or ()) for name, between in self.intervals.items()}
+        rows = [(name, value, ends.get(name)) for name, value in self.metrics.items()]
         title = f"{self.reference} on {self.corpus}, {self.split}: {self.rows:,} rows"
         return html_table(title, rows, ("metric", "value", "95 % interval"))
 

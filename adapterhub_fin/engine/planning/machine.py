@@ -171,3 +171,15 @@ def _phase(phase: Phase, batches: float, tokens: float, speed: Speed) -> float:
 
 def _work(work: Sequence[Work], speed: Speed) -> float:
     return sum(max(operation.flops / speed.flops, operation.moved / speed.bytes) for operation in work)
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes in MiB or GiB."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in the unit that fits it."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

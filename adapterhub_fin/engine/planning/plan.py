@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from adapterhub_fin.engine.planning.alternatives import alternatives
 from adapterhub_fin.engine.planning.machine import (
     CONTEXT,
     Device,
     duration,
+    duration_text,
     find_device,
     known_speed,
     measure_speed,
     resident,
+    size_text,
 )
 from adapterhub_fin.engine.training.prepare import PreparedRun, prepare
 from adapterhub_fin.engine.training.series import largest_window
@@ -67,6 +69,35 @@ class Plan:
     seconds: float | None
     assumptions: Sequence[str]
     warnings: Sequence[str] = ()  # those of `preview`
+
+    def __repr__(self) -> str:
+        verdict = "fits" if self.fits else "does not fit"
+        return f"Plan({self.recipe.name or 'a run'} on {self.device}: {size_text(self.bytes)}, {verdict})"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        changes = [(f"with {c.setting}", f"{size_text(c.bytes)}{', fits' if c.fits else ''}") for c in self.changes]
+        more = [*(("assumed", each) for each in self.assumptions), *(("warning", each) for each in self.warnings)]
+        return html_table(f"Plan of {self.recipe.name or 'a run'}", [*self.facts(), *changes, *more])
+
+    def facts(self) -> list[tuple[str, Any]]:
+        """Return what the run would take, by name: a command prints it, and a notebook shows it."""
+        available = f"{size_text(self.available)} available: {'fits' if self.fits else 'does not fit'}"
+        return [
+            ("device", self.device),
+            ("parameters", f"{self.parameters:,}, of which {self.trained_parameters:,} are trained"),
+            ("steps", f"{self.steps:,}"),
+            ("largest batch", f"{self.rows} rows of {self.length} tokens"),
+            *((f"  {kind}", size_text(count)) for kind, count in self.memory.items() if count),
+            ("memory", f"{size_text(self.bytes)} in {self.peak_phase}; {available}"),
+            (
+                "time",
+                f"about {duration_text(self.seconds)}"
+                if self.seconds is not None
+                else "unknown: --time (measure=True) measures it",
+            ),
+        ]
 
     @property
     def bytes(self) -> int:

@@ -48,6 +48,7 @@ class Run:
     def _repr_html_(self) -> str:
         from adapterhub_fin_registry.io.html_table import html_table
 
+        compared = self.baseline.sentence() if self.baseline else ""
         facts: list[tuple[str, Any]] = [
             ("digest", self.version.digest),
             ("method", self.version.manifest.method.name),
@@ -57,8 +58,9 @@ class Run:
             ("trained parameters", f"{self.trained_parameters:,}"),
             ("steps", f"{self.steps:,}"),
             ("loss by epoch", list(self.losses)),
-            ("baseline", self.baseline.sentence() if self.baseline else self.unmeasured.get("baseline")),
-            *(("warning", warning) for warning in self.warnings),
+            *([("baseline", compared)] if self.baseline else []),
+            *((what, f"not measured, since {reason}") for what, reason in self.unmeasured.items()),
+            *(("warning", warning) for warning in self.warnings if warning != compared),
         ]
         return html_table(f"Run {self.reference}", facts)
 

@@ -16,7 +16,7 @@ class VersionRows(list[dict[str, Any]]):
         return f"<{named(self)}>"
 
     def _repr_html_(self) -> str:
-        return rows_table(f"{len(self):,} versions", self)
+        return rows_table(counted(self), self)
 
 
 def rows_table(title: str, rows: Sequence[dict[str, Any]], total: int | None = None) -> str:
@@ -32,7 +32,12 @@ def rows_table(title: str, rows: Sequence[dict[str, Any]], total: int | None = N
 def named(rows: Sequence[dict[str, Any]]) -> str:
     """Return how many rows there are, and the first of them."""
     names = ", ".join(f"{row.get('name')}@{row.get('version')}" for row in rows[:NAMED])
-    return f"{len(rows):,} versions{f': {names}' if rows else ''}{', ...' if len(rows) > NAMED else ''}"
+    return f"{counted(rows)}{f': {names}' if rows else ''}{', ...' if len(rows) > NAMED else ''}"
+
+
+def counted(rows: Sequence[Any]) -> str:
+    """Return how many versions there are, in words."""
+    return f"{len(rows):,} version{'' if len(rows) == 1 else 's'}"
 
 
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
