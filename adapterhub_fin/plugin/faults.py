@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -10,10 +12,15 @@ from adapterhub_fin.errors import BadCorpus
 
 T = TypeVar("T")
 LISTED: Final = 20
+KINDS: Final = 100  # of faults that are told apart; the rest are counted together
+_VARYING: Final = re.compile(r"'[^']*'|\d+")  # of a sentence: values and lines
 
 
 class Faults:
-    """Hold the faults of rows in the rows' order: the first 20 as sentences, and how many there are in all.
+    """Hold the faults of rows in the rows' order: 20 as sentences, and how many there are in all.
+
+    Of more than 20, each kind of fault has its share, so that one in every row hides no other. Sentences that differ in
+    numbers and quoted values alone are of one kind.
 
     Example:
         >>> faults = Faults()
@@ -23,14 +30,20 @@ class Faults:
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[tuple[tuple[int, ...], int, str]] = []  # the row's position, the order of adding, a sentence
+        # By kind: the number of faults, and the first of them as the row's position, the order of adding, a sentence.
+        self._kinds: dict[str, tuple[int, list[tuple[tuple[int, ...], int, str]]]] = {}
 
     def add(self, position: tuple[int, ...], sentence: object) -> None:
         """Add a fault; `position` orders it, such as the number of the file and of the row."""
         self.count += 1
-        self._first.append((position, self.count, str(sentence)))
-        if len(self._first) > 4 * LISTED:
-            self._first = sorted(self._first)[:LISTED]
+        kind = _VARYING.sub("", str(sentence))
+        if kind not in self._kinds and len(self._kinds) >= KINDS:
+            kind = ""
+        count, first = self._kinds.get(kind, (0, []))
+        first.append((position, self.count, str(sentence)))
+        if len(first) > 4 * LISTED:
+            first = sorted(first)[:LISTED]
+        self._kinds[kind] = count + 1, first
 
     def caught(self, position: tuple[int, ...], convert: Callable[..., T], *arguments: Any) -> T | None:
         """Return what a function returns; where it raises BadCorpus, add that fault and return None."""
@@ -44,11 +57,25 @@ class Faults:
         """Raise BadCorpus with the faults, if there are any; `source` begins the message."""
         if not self.count:
             return
-        sentences = [sentence for _, _, sentence in sorted(self._first)[:LISTED]]
+        sentences = self._listed()
         if self.count == 1:
             raise BadCorpus(f"{source}: {sentences[0]}")
-        more = [f"and {self.count - len(sentences):,} more"] if self.count > len(sentences) else []
-        raise BadCorpus("\n  ".join([f"{source}: {self.count:,} faults:", *sentences, *more]))
+        raise BadCorpus("\n  ".join([f"{source}: {self.count:,} faults:", *sentences]))
+
+    def _listed(self) -> list[str]:
+        """Return the sentences that are shown, and after those of a kind how many more there are of it."""
+        kinds = sorted((sorted(first), count) for count, first in self._kinds.values())
+        if self.count <= LISTED:
+            return [sentence for _, _, sentence in sorted(fault for first, _ in kinds for fault in first)]
+        ranks = ((rank, number) for number, (first, _) in enumerate(kinds) for rank in range(len(first)))
+        shown = Counter(number for _, number in sorted(ranks)[:LISTED])  # the first of each kind before any second
+        lines = []
+        for number, (first, count) in enumerate(kinds):
+            lines += [sentence for _, _, sentence in first[: shown[number]]]
+            if shown[number] and count > shown[number]:
+                lines.append(f"and {count - shown[number]:,} more{' like it' if len(kinds) > 1 else ''}")
+        hidden = sum(count for number, (_, count) in enumerate(kinds) if not shown[number])
+        return [*lines, *([f"and {hidden:,} more of other kinds"] if hidden else [])]
 
 
 @contextmanager

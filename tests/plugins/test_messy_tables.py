@@ -91,6 +91,38 @@ def test_only_the_first_twenty_are_listed(tmp_path: Path) -> None:
     assert lines[0].startswith("  news.csv, line 3:") and lines[19].startswith("  news.csv, line 41:")
 
 
+def test_a_fault_of_every_row_hides_no_other(tmp_path: Path) -> None:
+    rows = "".join(f"Up.,{'good' if i != 700 else ''},{'0,5' if i != 900 else 'much'}\n" for i in range(1000))
+    (tmp_path / "news.csv").write_text("text,tone,score\n" + rows.replace("0,5", '"0,5"'), encoding="utf-8")
+    head, *lines = refused(tmp_path / "news.csv", label="tone", weight="score").split("\n")
+    assert head.endswith("1,001 faults:") and len(lines) == 21
+    assert "line 2: score is '0,5'" in lines[0] and lines[18] == "  and 981 more like it"
+    assert "line 702: tone is missing; fill it, or set drop_missing: true" in lines[19]
+    assert "line 902: score is 'much'" in lines[20]
+
+
+def test_many_kinds_of_faults_are_counted_together() -> None:
+    faults = Faults()
+    for number in range(30_000):
+        faults.add((number,), "abc"[number % 3] * (1 + number % 1000))
+    with pytest.raises(ahf.BadCorpus) as caught:
+        faults.check("corpus c")
+    lines = str(caught.value).split("\n")[1:]
+    assert sum(int(line.split()[1].replace(",", "")) for line in lines if " more" in line) == 30_000 - 20
+    assert lines[-1].endswith("more of other kinds")
+
+
+def test_a_decimal_comma_is_read_where_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "news.csv").write_text("text;score\nUp.;0,5\nDown.;-1\nFlat.;,25\n", encoding="utf-8")
+    options: dict[str, Any] = {"separator": ";", "target": "score"}
+    assert list(load(tmp_path / "news.csv", **options, decimal=",")["target"]) == [0.5, -1.0, 0.25]
+    assert "line 2: score is '0,5' and not a finite number: set decimal to ','" in refused(
+        tmp_path / "news.csv", **options
+    )
+    (tmp_path / "news.csv").write_text("text;score\nUp.;1.234,5\n", encoding="utf-8")
+    assert "score is '1.234,5' and not a finite number" in refused(tmp_path / "news.csv", **options, decimal=",")
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=200))
 def test_faults_come_in_the_order_of_the_rows(positions: list[tuple[int, int]]) -> None:
     faults = Faults()
@@ -159,7 +191,7 @@ def test_classes_get_names(tmp_path: Path) -> None:
         "bearish",
         "bullish",
     ]
-    assert "line 2: y is '1', which the option labels does not name" in refused(
+    assert "line 2: y is '1', which neither the option labels names, which has 0, nor na_values" in refused(
         tmp_path / "news.jsonl", label="y", labels={"0": "x"}
     )
 

@@ -154,7 +154,7 @@ GOOD = b"text,tone,score,at,firm\nUp.,good,0.5,2021-06-30,x\n"
         (GOOD + b"Down.,bad,,2021-06-30,x\n", {"target": "score"}, "line 3: score is missing"),
         (GOOD + b"Down.,bad,much,2021-06-30,x\n", {"features": ["score"]}, "line 3: score is 'much'"),
         (GOOD + b"Down.,,1,2021-06-30,x\n", {"label": "tone"}, "line 3: tone is missing"),
-        (GOOD + b" ,bad,1,2021-06-30,x\n", {}, "line 3: text hold no text"),
+        (GOOD + b" ,bad,1,2021-06-30,x\n", {}, "line 3: text holds no text"),
         (
             GOOD + b"Down.,bad,1,30/06/2021,x\n",
             {"available_at": "at", "timezone": "UTC"},
@@ -192,7 +192,7 @@ def test_a_fault_is_named_by_file_and_line(tmp_path: Path, data: bytes, options:
         ("news.jsonl", b'{"text": "Up."}\n{"txt": "Down."}\n', "news.jsonl, line 2 has no column 'text'; it has txt"),
         ("news.jsonl", b'{"text": 5}\n', "news.jsonl, line 1: text is 5 and not text"),
         ("news.json", b'{"text": "Up."}', "news.json isn't a list of rows"),
-        ("news.json", b'[{"text": "Up."}, {"text": null}]', "news.json, item 2: text hold no text"),
+        ("news.json", b'[{"text": "Up."}, {"text": null}]', "news.json, item 2: text holds no text"),
         ("news.parquet", b"no parquet", "can't be read as parquet"),
         ("news.xlsx", b"", "news.xlsx isn't a .csv, .tsv, .json, .jsonl, .parquet file"),
     ],

@@ -122,7 +122,7 @@ def test_the_base_counts_unless_it_is_asked_not_to(
 ) -> None:
     registry.add(make_folder(), make_manifest("2023-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), name="acme/tone")
     for reference in ("acme/tone", "acme/tone@1"):
-        with pytest.raises(Refused, match="include_base=False leaves it out"):
+        with pytest.raises(Refused, match=r"include_base=False \(--ignore-base\) leaves it out"):
             registry.resolve(reference, as_of="2021-06-30")
         assert registry.resolve(reference, as_of="2021-06-30", include_base=False).number == 1
         with pytest.raises(Refused) as refused:

@@ -313,5 +313,9 @@ def _dated_inputs(
     if labels is None and not JUDGED.intersection(columns):
         return {f"corpus:{corpus}": rows}
     if labels is None:
-        log.warning("corpus %s does not say when its labels were known: this moment bounds them", corpus)
+        log.warning(
+            "corpus %s does not say when its labels were known: this moment bounds them; set label_horizon (0d if they "
+            "were known with their rows) or label_known_at",
+            corpus,
+        )
     return {f"corpus:{corpus}": rows, f"labels:{corpus}": labels or undated}

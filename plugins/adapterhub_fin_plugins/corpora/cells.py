@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -14,6 +15,8 @@ from adapterhub_fin_plugins.corpora.options import Cells
 from adapterhub_fin_plugins.corpora.records import Record
 
 T = TypeVar("T")
+COMMA = re.compile(r"[+-]?\d*,\d+")
+MISSING = "is missing"
 PARTS = ("train", "validation", "test")
 
 
@@ -61,8 +64,14 @@ class Source:
             try:
                 values[-1] = convert(record.cells[column])
             except ValueError as error:
-                self.faults.add(record.position, f"{record.place}: {column} {error}; drop the row or fix it")
+                self.faults.add(record.position, f"{record.place}: {column} {error}; {self._advice(error)}")
         return values
+
+    def _advice(self, error: ValueError) -> str:
+        """Return what to do about a cell: drop_missing drops rows without one that is read."""
+        if str(error) == MISSING and not self.options.drop_missing:
+            return "fill it, or set drop_missing: true to drop such rows"
+        return "drop the row or fix it"
 
     def texts(self, columns: str | Sequence[str]) -> list[str | None]:
         """Return one text for each row: one column, or several joined by line breaks with blank cells left out."""
@@ -74,7 +83,9 @@ class Source:
             for record, text, *cells in zip(self.records, joined, *read, strict=True):
                 if not text and None not in cells:
                     self.faults.add(
-                        record.position, f"{record.place}: {' and '.join(columns)} hold no text; drop the row or fix it"
+                        record.position,
+                        f"{record.place}: {' and '.join(columns)} {'holds' if len(columns) == 1 else 'hold'} no text; "
+                        f"{self._advice(ValueError(MISSING))}",
                     )
         return [text or None for text in joined]
 
@@ -98,7 +109,7 @@ class Source:
 
     def numbers(self, column: str, least: float | None = None) -> list[float | None]:
         """Return a column of finite numbers, none below `least`."""
-        return self.read(column, lambda cell: _number(cell, least))
+        return self.read(column, lambda cell: _number(cell, least, self.options.decimal))
 
     def has(self, column: str) -> bool:
         """Return whether a row has a column."""
@@ -132,7 +143,8 @@ class Source:
         try:
             return convert(cell)
         except BadInstant as error:
-            self.faults.add(record.position, f"{record.place}: {column}: {error}")
+            other = "" if self.options.date_format or not isinstance(cell, str) else ", or set date_format"
+            self.faults.add(record.position, f"{record.place}: {column}: {error}{other}")
             return None
 
 
@@ -169,7 +181,7 @@ def _was_midnight(cell: Any, value: date | datetime, ends: DayEnd | None, by_for
 
 def _present(cell: Any) -> Any:
     if is_missing(cell):
-        raise ValueError("is missing")
+        raise ValueError(MISSING)
     return cell
 
 
@@ -196,7 +208,9 @@ def _renamed(cell: Any, renamed: Mapping[str, str]) -> str:
     is_integer = isinstance(cell, float) and cell.is_integer()  # as pandas has integers beside a missing one
     name = _name(int(cell) if is_integer else cell)
     if name not in renamed:
-        raise ValueError(f"is {name!r}, which the option labels does not name: it has {', '.join(renamed)}")
+        raise ValueError(
+            f"is {name!r}, which neither the option labels names, which has {', '.join(renamed)}, nor na_values"
+        )
     return renamed[name]
 
 
@@ -215,13 +229,18 @@ def _part(cell: Any) -> str:
     return name
 
 
-def _number(cell: Any, least: float | None) -> float:
+def _number(cell: Any, least: float | None, decimal: str = ".") -> float:
+    written = cell
+    if decimal == "," and isinstance(cell, str):
+        written = "nan" if "." in cell else cell.replace(",", ".")
     try:
-        number = math.nan if isinstance(_present(cell), bool) else float(cell)
+        number = math.nan if isinstance(_present(cell), bool) else float(written)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError("is missing" if cell is None or cell == "" else f"is {cell!r} and not a finite number")
+        comma = decimal == "." and isinstance(cell, str) and COMMA.fullmatch(cell.strip())
+        hint = ": set decimal to ',' if that is a decimal comma" if comma else ""
+        raise ValueError(MISSING if cell is None or cell == "" else f"is {cell!r} and not a finite number{hint}")
     if least is not None and number < least:
         raise ValueError(f"is {cell!r}, below {least:g}")
     return number

@@ -76,6 +76,7 @@ class Cells(Zoned):
         min_length=1,
         description="How dates are written, as strptime has it, such as %d/%m/%Y; unix or unix_ms for numbers.",
     )
+    decimal: Literal[".", ","] = Field(".", description="Mark before the decimals of numbers that are written as text.")
     na_values: tuple[str, ...] = Field((), description="Texts that stand for a missing cell, such as n/a.")
     drop_missing: bool = Field(
         False, description="Drop rows that lack a cell which is read, and count them; otherwise they are faults."

@@ -38,8 +38,8 @@ class Classify(SequenceHead):
             listed = ", ".join(f"{label!r} ({_where(rows, label, counts[label])})" for label in unknown[:NAMED])
             more = f" and {len(unknown) - NAMED:,} more labels" if len(unknown) > NAMED else ""
             raise BadCorpus(
-                f"the training rows hold the label {listed}{more}, which head.labels does not list: add it, or drop "
-                "those rows"
+                f"the training rows hold the label {listed}{more}, which head.labels does not list: add it, give "
+                "it a listed name by the corpus's option labels ({0: negative, ...}), or drop those rows"
             )
         self.weights = self._label_weights(_drawn(rows))
 

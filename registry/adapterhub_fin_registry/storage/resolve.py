@@ -102,5 +102,5 @@ def _aliased(name_folder: NameFolder, names: Names, alias: str) -> Version | Non
 
 def _way_out(candidates: Sequence[Version], as_of: datetime, include_base: bool) -> str:
     if include_base and choose(candidates, as_of, include_base=False) is not None:
-        return "the base alone knows more, and include_base=False leaves it out"
+        return "the base alone knows more, and include_base=False (--ignore-base) leaves it out"
     return "ask for a later as_of, or train one on earlier data"
