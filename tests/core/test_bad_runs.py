@@ -210,3 +210,26 @@ def test_a_wide_base_learns_slowly_and_the_version_says_so(tmp_path: Path) -> No
     corpus, training = {"name": tiny_corpus()}, {"max_length": 32}
     plan = ahf.preview(name="a/b", base={"path": str(folder)}, corpus=corpus, training=training)
     assert plan.recipe.training.learning_rate == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize(
+    ("splitter", "base", "said"),
+    [
+        ({"by": "time"}, {}, "has no known end"),
+        ({"by": "time"}, {"knowledge_end": "2016-01-01", "evidence": "made then"}, None),
+        ({"by": "time"}, {"knowledge_end": "2030-01-01", "evidence": "made then"}, "knows until 2030-01-02"),
+        ({"by": "stratified"}, {}, None),
+    ],
+)
+def test_a_split_by_time_warns_of_a_base_that_knows_the_test_part(
+    splitter: dict[str, Any], base: dict[str, Any], said: str | None, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = bench.recipe("late")
+    recipe["base"] = {"path": str(bench.base()), **base}
+    recipe["corpus"] = {**recipe["corpus"], "splitter": splitter}
+    plan = ahf.preview(recipe)
+    late = [warning for warning in plan.warnings if "the test part begins at" in warning]
+    if said is None:
+        assert not late
+    else:
+        assert len(late) == 1 and said in late[0] and caplog.messages.count(late[0]) == 1

@@ -148,6 +148,15 @@ def test_what_can_not_be_read_on_is_the_last_fault() -> None:
     assert str(caught.value.__cause__) == "the file ends"
 
 
+def test_a_wrong_encoding_that_decodes_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "news.csv").write_bytes("text\nCosts €5m.\nCafé opens.\n".encode("cp1252"))
+    notes = {
+        encoding: Table(TableOptions(path=tmp_path / "news.csv", encoding=encoding)).load().notes
+        for encoding in ("latin-1", "cp1252")
+    }
+    assert notes == {"latin-1": {"with control characters (is the encoding cp1252?)": 1}, "cp1252": {}}
+
+
 def test_missing_cells_are_dropped_and_counted(tmp_path: Path) -> None:
     (tmp_path / "news.csv").write_text("text,tone\nUp.,good\nDown.,n/a\n-,bad\nDown.,bad\n ,bad\n", encoding="utf-8")
     rows = Table(

@@ -29,7 +29,7 @@ from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.corpus import SEEN, Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.data.curriculum import naming_stage, read_curriculum
 from adapterhub_fin.engine.data.known import bounded_now
-from adapterhub_fin.engine.data.splits import SPLITS
+from adapterhub_fin.engine.data.splits import SPLITS, dates
 from adapterhub_fin.engine.data.weights import with_draws
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
@@ -47,6 +47,7 @@ from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.remote_code import trusting_remote_code
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry.model.knowledge import format_instant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -193,6 +194,9 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     head.fit_labels(with_draws(corpora.splits["train"], recipe.training.sampling))
     check_targets(head, corpora.splits, recipe.corpus.called)
     check_parts(recipe.head.name, head, corpora.splits, metric, recipe.corpus.called)
+    if late := _late_base(recipe, corpora):
+        log.warning("%s", late)
+        corpora = replace(corpora, warnings=[*corpora.warnings, late])
     for number, stage in enumerate(corpora.stages, 1):
         with naming_stage(number):
             check_targets(head, {split: stage.splits[split] for split in SEEN}, recipe.corpora[number - 1].called)
@@ -217,6 +221,20 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     fields = (recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached)
     prepared = PreparedRun(*fields, weights=weights, start=start, stages=None, base_tokenizer=base_tokenizer)
     return prepared if recipe.curriculum is None else _staged(prepared)
+
+
+def _late_base(recipe: Recipe, corpora: Corpora) -> str | None:
+    """Return a warning where the rows are split by time, and the base itself knows of the test part's time."""
+    if corpora.splitter.by not in ("time", "walk-forward"):  # a series says so of all its windows
+        return None
+    known, first = bases.known_of(recipe.base), min(dates(corpora.splits["test"])[0])
+    if known is not None and known.at < first:
+        return None
+    until = "has no known end (set base.knowledge_end)" if known is None else f"knows until {format_instant(known.at)}"
+    return (
+        f"the base {until}, and the test part begins at {format_instant(first)}: the split keeps later rows from the "
+        "adapter, and not from its base"
+    )
 
 
 def _staged(prepared: PreparedRun) -> PreparedRun:

@@ -16,6 +16,7 @@ from adapterhub_fin_plugins.corpora.records import Record
 
 T = TypeVar("T")
 COMMA = re.compile(r"[+-]?\d*,\d+")
+CONTROL = re.compile("[\x80-\x84\x86-\x9f]")  # but U+0085, which ends a line
 MISSING = "is missing"
 PARTS = ("train", "validation", "test")
 
@@ -88,6 +89,12 @@ class Source:
                         f"{self._advice(ValueError(MISSING))}",
                     )
         return [text or None for text in joined]
+
+    def control_notes(self, columns: str | Sequence[str]) -> dict[str, int]:
+        """Return a run's note on how many rows hold characters that text has where it was decoded wrongly."""
+        names = (columns,) if isinstance(columns, str) else columns
+        held = sum(any(CONTROL.search(str(record.cells.get(name))) for name in names) for record in self.records)
+        return {"with control characters (is the encoding cp1252?)": held} if held else {}
 
     def names(self, column: str) -> list[str | None]:
         """Return groups: text cells, and integers as text."""

@@ -23,6 +23,7 @@ def corpus_rows(records: Sequence[Record], columns: Columns, faults: Faults) -> 
     table: dict[str, list[Any]] = {}
     if columns.reads_text:
         table["text"] = source.texts(columns.text)
+        notes |= source.control_notes(columns.text)
     table |= {name: source.texts_or_turns(column) for name, column in columns.columns.items()}
     if columns.label is not None:
         table["label"] = source.labels(columns.label, columns.labels, columns.label_separator)
