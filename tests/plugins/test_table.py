@@ -149,6 +149,7 @@ GOOD = b"text,tone,score,at,firm\nUp.,good,0.5,2021-06-30,x\n"
     ("data", "options", "said"),
     [
         (GOOD, {"text": "body"}, "news.csv, line 2 has no column 'body'; it has text, tone, score, at, firm"),
+        (GOOD, {"label": "tones"}, "has no column 'tones'; it has text, tone, score, at, firm: did you mean tone?"),
         (GOOD + b"Down \xe9,bad,1,2021-06-30,x\n", {}, "news.csv, line 3 is not UTF-8"),
         (GOOD + b"Down.,bad,nan,2021-06-30,x\n", {"target": "score"}, "line 3: score is 'nan' and not a finite"),
         (GOOD + b"Down.,bad,,2021-06-30,x\n", {"target": "score"}, "line 3: score is missing"),

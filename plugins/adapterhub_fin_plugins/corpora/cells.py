@@ -54,13 +54,13 @@ class Source:
         """Return a column of converted cells, None for a fault: `convert` raises ValueError with the reason."""
         if self.records and not self.has(column):
             first = self.records[0]
-            self.faults.add(first.position, f"{first.place} has no column {column!r}; it has {first.columns}")
+            self.faults.add(first.position, first.lacks(column))
             return [None] * len(self.records)
         values: list[T | None] = []
         for record in self.records:
             values.append(None)
             if column not in record.cells:
-                self.faults.add(record.position, f"{record.place} has no column {column!r}; it has {record.columns}")
+                self.faults.add(record.position, record.lacks(column))
                 continue
             try:
                 values[-1] = convert(record.cells[column])

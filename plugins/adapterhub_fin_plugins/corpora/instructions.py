@@ -66,7 +66,7 @@ def _messages(record: Record, system: str | None) -> list[dict[str, str]]:
     else:
         raise BadCorpus(
             f"{record.place} has neither messages, nor user and assistant, nor instruction and output; it has "
-            f"{record.columns}: name them with rename, such as user: question"
+            f"{', '.join(record.columns)}: name them with rename, such as user: question"
         )
     if not isinstance(messages, list) or not messages:
         raise BadCorpus(f"{record.place}: messages must be a list of turns with role and content")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,15 @@ class Record:
         return f"{self.source}:{self.number}"
 
     @property
-    def columns(self) -> str:
-        """Return the names of the row's cells for a message."""
-        return ", ".join(str(name) for name in self.cells if name != PART)
+    def columns(self) -> list[str]:
+        """Return the names of the row's cells."""
+        return [str(name) for name in self.cells if name != PART]
+
+    def lacks(self, column: str) -> str:
+        """Return the sentence that the row has no cell of that name, with the names that it has."""
+        near = get_close_matches(column, self.columns, n=1, cutoff=0.6)
+        meant = f": did you mean {near[0]}?" if near else ""
+        return f"{self.place} has no column {column!r}; it has {', '.join(self.columns)}{meant}"
 
     @property
     def position(self) -> tuple[int, int]:
