@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.adapter import Adapter
-    from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry import Manifest, Version
 
 
 def load_to_answer(
@@ -18,15 +19,18 @@ def load_to_answer(
     lock: str | None,
     base: str | None,
     download: bool,
+    check: Callable[[Manifest], object] = lambda manifest: None,
 ) -> Adapter:
     """Return the loaded adapter, or refuse before torch is imported if its head doesn't support the command.
 
-    Raises BadRecipe for a version whose head doesn't support `command`, and what `load` raises.
+    `check` looks at the version before that too. Raises BadRecipe for a version whose head doesn't support `command`,
+    and what `check` and `load` raise.
     """
     from adapterhub_fin.registries import located
 
     location = located(reference, None, as_of, include_base, lock)
     _check_head(location.version, command)
+    check(location.version.manifest)
     from adapterhub_fin import load
 
     return load(location.version, base=base, registry=location.registry, download=download)

@@ -93,6 +93,13 @@ def corpus_keys(params: Mapping[str, Any]) -> Keys:
     return {key.removeprefix("."): values for key, values in keys.items() if key != ".name"}
 
 
+def reading_keys(params: Mapping[str, Any]) -> Keys:
+    """Return the options of reading a table."""
+    from adapterhub_fin.plugin.reading import TableReading
+
+    return dict(_keys(TableReading, {}))
+
+
 def merge_keys(params: Mapping[str, Any]) -> Keys:
     """Return the options of a merge's merger, or the keys of its recipe.
 

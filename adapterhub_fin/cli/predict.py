@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adapterhub_fin.cli.answering import load_to_answer
+from adapterhub_fin.cli.completing import SettingType, reading_keys
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -22,6 +24,9 @@ from adapterhub_fin.cli.options import (
     say_answering,
     texts_argument,
 )
+
+if TYPE_CHECKING:
+    from adapterhub_fin_registry import Manifest
 
 
 @click.command("predict")
@@ -44,6 +49,14 @@ from adapterhub_fin.cli.options import (
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where the rows go with their answers, in the form that the suffix says.",
 )
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    type=SettingType(reading_keys),
+    metavar="KEY=VALUE",
+    help="How the table is read, where not as the version's own: --set encoding=cp1252.",
+)
 @base_options
 @as_of_options
 @lock_option
@@ -55,6 +68,7 @@ def command(
     table: Path | None,
     text_columns: tuple[str, ...],
     out: Path | None,
+    overrides: tuple[str, ...],
     base: str | None,
     download: bool,
     batch_size: int,
@@ -66,28 +80,51 @@ def command(
     """Predict labels, scores or numbers for texts, or for the rows of a table, with an adapter.
 
     The head defines the output: a label and its score, a number, or a language model's likelihood of the text. A table
-    is read and written a part at a time; OUT appears when all its rows are answered.
+    is read and written a part at a time; OUT appears when all its rows are answered. Its encoding, separator, header
+    and na_values are those of the version's own recipe, or what --set says.
 
     \b
     Examples:
       ahf predict acme/tone "Margins widened in the third quarter."
       ahf predict acme/tone@1 --as-of now --json "Orders fell short of plan."
       ahf predict acme/tone --table news.csv --text headline --out answered.parquet
+      ahf predict acme/tone --table desk.csv --set "separator=;" --set encoding=cp1252 --out answered.csv
     """
-    if (table is None) != (out is None) or (text_columns and table is None) or (table is not None and (texts or file)):
-        raise click.UsageError("Give texts, or --table FILE with --out FILE, and --text COLUMN if it is not found.")
+    of_table = out is not None or text_columns or overrides
+    if (of_table and table is None) or (table is not None and (out is None or texts or file)):
+        raise click.UsageError(
+            "Give texts, or --table FILE with --out FILE, --text COLUMN if it is not found, and --set if it is written "
+            "in another way."
+        )
     inputs = [] if table is not None else read_texts(texts, file)
+    reading = _reading(overrides)
+
+    def check(manifest: Manifest) -> None:
+        from adapterhub_fin.engine.inference.table_reading import TableTexts
+
+        if table is not None:
+            TableTexts.of(table, manifest, text_columns, reading)
+
     adapter = load_to_answer(
-        "predict", reference, base=base, as_of=as_of, include_base=include_base, lock=lock, download=download
+        "predict",
+        reference,
+        base=base,
+        as_of=as_of,
+        include_base=include_base,
+        lock=lock,
+        download=download,
+        check=check,
     )
     if table is not None and out is not None:
-        count = adapter.predict_table(table, out, text=text_columns or None, batch_size=batch_size, progress=True)
+        count = adapter.predict_table(
+            table, out, text=text_columns or None, batch_size=batch_size, progress=True, **reading
+        )
         used = {"reference": adapter.reference, "digest": adapter.version.digest, **dated_by(as_of, include_base)}
         if as_json:
             print_json({**used, "rows": count, "out": str(out)})
             return
         say_answering(adapter.reference, as_of, include_base)
-        click.echo(f"{count:,} rows in {out}", err=True)
+        click.echo(f"{count:,} rows in {out}{_read_as(adapter.manifest, table, reading)}", err=True)
         return
     answers = [asdict(answer) for answer in adapter.predict(inputs, batch_size, progress=True)]
     if as_json:
@@ -100,6 +137,22 @@ def command(
         (*(_cell(name, answer[name]) for name in columns), text) for text, answer in zip(inputs, answers, strict=True)
     ]
     print_table((*columns, "text"), rows)
+
+
+def _reading(overrides: Sequence[str]) -> dict[str, Any]:
+    from adapterhub_fin.plugin.reading import TableReading
+    from adapterhub_fin.recipe.overrides import override
+
+    return override({}, overrides, TableReading) if overrides else {}
+
+
+def _read_as(manifest: Manifest, table: Path, given: dict[str, Any]) -> str:
+    """Return how a table was read, where that is not as UTF-8 with commas."""
+    from adapterhub_fin.engine.inference.table_reading import table_reading
+
+    used = table_reading(manifest, table, given).model_dump(mode="json", exclude_defaults=True)
+    said = ", ".join(f"{name} {value!r}" for name, value in used.items())
+    return f"; {table.name} was read with {said}" if said else ""
 
 
 def _cell(name: str, value: Any) -> str:

@@ -162,6 +162,9 @@ from adapterhub_fin.plugin.peft_fields import peft_release as peft_release
 from adapterhub_fin.plugin.peft_fields import stated as stated
 from adapterhub_fin.plugin.peft_method import PeftMethod as PeftMethod
 from adapterhub_fin.plugin.peft_method import peft_model as peft_model
+from adapterhub_fin.plugin.reading import CellOptions as CellOptions
+from adapterhub_fin.plugin.reading import TableReading as TableReading
+from adapterhub_fin.plugin.reading import emptied as emptied
 from adapterhub_fin.plugin.remote_code import brings_code_for as brings_code_for
 from adapterhub_fin.plugin.remote_code import remote_code as remote_code
 from adapterhub_fin.plugin.tables import CsvForm as CsvForm

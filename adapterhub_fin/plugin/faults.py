@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.errors import AdapterHubError, BadCorpus
 
 T = TypeVar("T")
 LISTED: Final = 20
@@ -53,14 +53,14 @@ class Faults:
             self.add(position, error)
             return None
 
-    def check(self, source: str) -> None:
-        """Raise BadCorpus with the faults, if there are any; `source` begins the message."""
+    def check(self, source: str, error: type[AdapterHubError] = BadCorpus) -> None:
+        """Raise BadCorpus, or another `error`, with the faults, if there are any; `source` begins the message."""
         if not self.count:
             return
         sentences = self._listed()
         if self.count == 1:
-            raise BadCorpus(f"{source}: {sentences[0]}")
-        raise BadCorpus("\n  ".join([f"{source}: {self.count:,} faults:", *sentences]))
+            raise error(f"{source}: {sentences[0]}")
+        raise error("\n  ".join([f"{source}: {self.count:,} faults:", *sentences]))
 
     def _listed(self) -> list[str]:
         """Return the sentences that are shown, and after those of a kind how many more there are of it."""

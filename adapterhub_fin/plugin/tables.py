@@ -22,10 +22,13 @@ SUFFIXES: Final = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class CsvForm:
-    """Say how a csv file is written: its encoding, the separator of its cells, and its columns if it has no header."""
+    """Say how a csv file is written: its encoding, the separator of its cells, and its columns if it has no header.
+
+    Without a separator, a .tsv file has tabs and any other a comma.
+    """
 
     encoding: str = "utf-8"
-    separator: str = ","
+    separator: str | None = None
     header: Sequence[str] | None = None
 
 
@@ -48,9 +51,8 @@ def table_rows(path: Path, form: CsvForm | None = None) -> Iterator[TableRow]:
     if suffix not in SUFFIXES:
         raise BadCorpus(f"{path.name} isn't a {', '.join(SUFFIXES)} file: convert it, or rename it")
     readers: dict[str, Callable[[Path], Iterator[TableRow]]] = {".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
-    form = form or CsvForm(separator="\t" if suffix == ".tsv" else ",")
     try:
-        yield from readers[suffix](path) if suffix in readers else _csv(path, form)
+        yield from readers[suffix](path) if suffix in readers else _csv(path, form or CsvForm())
     except OSError as error:
         raise BadCorpus(f"{path} can't be read ({error.strerror or error}): give the path of a file") from error
 
@@ -58,12 +60,13 @@ def table_rows(path: Path, form: CsvForm | None = None) -> Iterator[TableRow]:
 def _csv(path: Path, form: CsvForm) -> Iterator[TableRow]:
     header = None if form.header is None else list(form.header)
     utf8 = form.encoding == "utf-8"
+    separator = form.separator or ("\t" if path.suffix.lower() == ".tsv" else ",")
     line, end = 0, 0
     with path.open("rb") as raw:
         text = io.TextIOWrapper(
             raw, "utf-8-sig" if utf8 else form.encoding, "surrogateescape" if utf8 else "strict", newline=""
         )
-        reader = csv.reader(text, strict=True, delimiter=form.separator)
+        reader = csv.reader(text, strict=True, delimiter=separator)
         while (cells := _next(reader, path, form.encoding)) is not None:
             line, end = end + 1, reader.line_num  # a quoted row may span several lines: its number is the first's
             if not cells:
@@ -71,7 +74,7 @@ def _csv(path: Path, form: CsvForm) -> Iterator[TableRow]:
             if utf8 and HALF.search("".join(cells)):
                 yield TableRow(line, {}, _not_in(form.encoding))
             elif header is None:
-                header = _header(cells, path, line)
+                header = _header(cells, path, line, separator)
             elif len(cells) != len(header):
                 yield TableRow(line, {}, f"has {len(cells)} cells where the header has {len(header)}")
             else:
@@ -100,10 +103,11 @@ def _not_in(encoding: str) -> str:
     return f"is not {encoding.upper()}: convert the file, as with iconv -t utf-8, or name its encoding, such as cp1252"
 
 
-def _header(names: list[str], path: Path, line: int) -> list[str]:
+def _header(names: list[str], path: Path, line: int, separator: str) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadCorpus(f"{path.name}, line {line} names the column {twice[0]!r} twice: rename one")
-    if len(names) == 1 and (marks := [mark for mark in (";", "\t", "|") if mark in names[0]]):
+    others = [mark for mark in (";", "\t", "|", ",") if mark != separator]
+    if len(names) == 1 and (marks := [mark for mark in others if mark in names[0]]):
         raise BadCorpus(f"{path.name}, line {line} is one cell, {names[0]!r}: set separator to {marks[0]!r}")
     return [name.strip() for name in names]
 

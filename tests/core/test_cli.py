@@ -439,6 +439,7 @@ def test_the_examples_of_help_run(
     shutil.copytree(encoder, tmp_path / "models" / "base")
     tuned(encoder, tmp_path / "runs" / "tuned")
     (tmp_path / "news.csv").write_text("headline\nArlo: profit rose.\n", encoding="utf-8")
+    (tmp_path / "desk.csv").write_bytes("text;desk\nGewinn über Plan.;Köln\n".encode("cp1252"))
     monkeypatch.setattr("uvicorn.Server.main_loop", leave_at_once)
     commands = examples(name)
     assert commands

@@ -113,21 +113,25 @@ class Adapter:
         text: str | Sequence[str] | None = None,
         batch_size: int = 32,
         progress: bool = False,
+        **reading: Any,
     ) -> int:
         """Answer the rows of a file into another, a part of it in memory at a time, and return how many there are.
 
         Both are .csv, .tsv, .jsonl or .parquet. `text` names the column of the text, or several that are joined; by
         default they are found as `predict` does. `out` has the columns of `table`, `predicted_...`, and `reference`,
-        and appears when all rows are answered. Raises BadCorpus for a table that can't be read, BadText for a row that
-        can't be answered, which it names, BadRecipe for columns that don't fit, and WriteFailed.
+        and appears when all rows are answered. `reading` is encoding, separator, header or na_values; what is not given
+        is as in the version's own recipe. Raises BadCorpus for a table that can't be read, BadText for rows that can't
+        be answered, which it names, BadRecipe for options or columns that don't fit, and WriteFailed.
 
         Example:
             >>> adapter.predict_table("news.csv", "answered.parquet", text="headline")
             1200
+            >>> adapter.predict_table("desk.csv", "answered.csv", separator=";", encoding="cp1252")
+            600
         """
         from adapterhub_fin.engine.inference.predict_table import predict_table
 
-        return predict_table(self, table, out, text=text, batch_size=batch_size, progress=progress)
+        return predict_table(self, table, out, text=text, reading=reading, batch_size=batch_size, progress=progress)
 
     def embed(self, rows: Any, batch_size: int = 32, *, progress: bool = False, **options: Any) -> np.ndarray:
         """Return a vector for each row: (rows, hidden), float32; by default the mean of the last hidden states.

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from adapterhub_fin.engine.base.progress import progress as bar
-from adapterhub_fin.engine.inference.rows import input_rows
+from adapterhub_fin.engine.inference.table_reading import Encoder, TableTexts
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, WriteFailed
-from adapterhub_fin.plugin.tables import CsvForm, TableRow, table_rows
+from adapterhub_fin.plugin.faults import Faults
+from adapterhub_fin.plugin.tables import TableRow, table_rows
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin_registry import Manifest
 
 CHUNK: Final = 4096  # rows in memory at a time
@@ -28,19 +26,13 @@ PREFIX: Final = "predicted_"
 Write = Callable[[Sequence[Mapping[str, Any]]], None]
 
 
-class Answerer(Protocol):
+class Answerer(Encoder, Protocol):
     """Define what answering a table needs of a loaded adapter."""
 
     @property
     def reference(self) -> str: ...
     @property
     def manifest(self) -> Manifest: ...
-    @property
-    def head(self) -> HeadImplementation | None: ...
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase | Any: ...
-    @property
-    def max_length(self) -> int: ...
     def predict(self, rows: Any, batch_size: int = 32) -> Sequence[Any]: ...
 
 
@@ -50,38 +42,66 @@ def predict_table(
     out: str | Path,
     *,
     text: str | Sequence[str] | None = None,
-    form: CsvForm | None = None,
+    reading: Mapping[str, Any] | None = None,
     batch_size: int = 32,
     progress: bool = False,
 ) -> int:
     """Write a file's rows with the adapter's answers to `out`, and return how many there are.
 
     Both are .csv, .tsv, .jsonl or .parquet. `text` names the column of the text, or several; by default they are found
-    as `Adapter.predict` does. The answers' columns begin with `predicted_`, and `reference` is the version. `out`
-    appears when all rows are answered; before, nothing is there. Raises BadCorpus for a table that can't be read,
-    BadText for a row that can't be answered, which it names, and BadRecipe for columns that both have.
+    as `Adapter.predict` does. `reading` has the options of `TableReading`; the others are those of the version's own
+    recipe. The answers' columns begin with `predicted_`, and `reference` is the version. `out` appears when all rows
+    are answered; before, nothing is there. Raises BadCorpus for a table that can't be read, BadText for rows that can't
+    be answered, which it names, and BadRecipe for wrong options and for columns that both have.
     """
     source, target = Path(table).expanduser(), Path(out).expanduser()
     if target.suffix.lower() not in _WRITERS:
         raise BadRecipe(f"{target.name} isn't a {', '.join(_WRITERS)} file: give the output another suffix")
-    rows = table_rows(source, form)
-    count, columns = 0, list[str]()
+    texts = TableTexts.of(source, adapter.manifest, text, reading or {})
+    count, columns, faults = 0, list[str](), Faults()
     size = _size(source) if progress and source.is_file() else 0
     with _written(target, source) as write, bar("answering", size, shown=progress) as advance:
-        while chunk := list(islice(rows, CHUNK)):
-            cells = [_checked(row, source) for row in chunk]
-            try:
-                answers = adapter.predict([_with_text(row, text) for row in cells], batch_size)
-            except BadText:
-                _located(adapter, chunk, text, source)
-                raise
-            columns = columns or list(dict.fromkeys(name for row in cells for name in row))
-            _check_columns(chunk, columns, source)
-            filled = [{name: row.get(name) for name in columns} for row in cells]
-            write([_answered(row, answer, adapter.reference) for row, answer in zip(filled, answers, strict=True)])
-            count += len(chunk)
+        for chunk in _chunks(table_rows(source, texts.reading.form), faults):
+            if (answers := _answers(adapter, chunk, texts, faults, batch_size)) is not None:
+                columns = columns or list(dict.fromkeys(name for row in chunk for name in row.cells))
+                _check_columns(chunk, columns, source)
+                filled = [{name: row.cells.get(name) for name in columns} for row in chunk]
+                write([_answered(row, answer, adapter.reference) for row, answer in zip(filled, answers, strict=True)])
+                count += len(chunk)
             advance(len(chunk))
+        faults.check("predict", BadText)
     return count
+
+
+def _chunks(rows: Iterator[TableRow], faults: Faults) -> Iterator[list[TableRow]]:
+    """Yield the rows a part at a time; where the file can't be read on after a fault, that is the last fault."""
+    while True:
+        try:
+            chunk = list(islice(rows, CHUNK))
+        except BadCorpus as error:
+            if not faults.count:
+                raise
+            faults.add((2**63,), error)
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+def _answers(
+    adapter: Answerer, chunk: Sequence[TableRow], texts: TableTexts, faults: Faults, batch_size: int
+) -> Sequence[Any] | None:
+    """Return the answers to a chunk, or None with what is wrong added: after the first fault, rows are only checked."""
+    if not faults.count and all(row.fault is None for row in chunk):
+        try:
+            return adapter.predict([texts.row(row) for row in chunk], batch_size)
+        except BadText:
+            texts.collect(chunk, adapter, faults)
+            if not faults.count:
+                raise
+            return None
+    texts.collect(chunk, adapter, faults)
+    return None
 
 
 def _check_columns(chunk: Sequence[TableRow], columns: Sequence[str], source: Path) -> None:
@@ -95,22 +115,6 @@ def _check_columns(chunk: Sequence[TableRow], columns: Sequence[str], source: Pa
             )
 
 
-def _checked(row: TableRow, source: Path) -> Mapping[str, Any]:
-    if row.fault is not None:
-        raise BadText(f"{source.name}, {row.unit} {row.number} {row.fault}")
-    return row.cells
-
-
-def _with_text(cells: Mapping[str, Any], columns: str | Sequence[str] | None) -> Mapping[str, Any]:
-    if columns is None:
-        return cells
-    names = (columns,) if isinstance(columns, str) else columns
-    if missing := [name for name in names if name not in cells]:
-        raise BadRecipe(f"the table has no column {missing[0]!r}; it has {', '.join(map(str, cells))}")
-    texts = [cells[name] for name in names]
-    return {"text": texts[0] if len(texts) == 1 else "\n".join(str(text).strip() for text in texts if text)}
-
-
 def _answered(cells: Mapping[str, Any], answer: Any, reference: str) -> dict[str, Any]:
     answers: dict[str, Any] = {"reference": reference}
     for name, value in asdict(answer).items():
@@ -121,18 +125,6 @@ def _answered(cells: Mapping[str, Any], answer: Any, reference: str) -> dict[str
     if taken := sorted(answers.keys() & cells.keys()):
         raise BadRecipe(f"the table has a column {taken[0]!r} already, which the answers need: rename it")
     return {**cells, **answers}
-
-
-def _located(adapter: Answerer, chunk: Sequence[TableRow], text: str | Sequence[str] | None, source: Path) -> None:
-    """Raise BadText for the first row of a chunk that can't be read, with its position in the file."""
-    for row in chunk:
-        try:
-            read = input_rows([_with_text(row.cells, text)], "predict", adapter.manifest)
-            if adapter.head is not None:
-                adapter.head.encode_inputs(read, adapter.tokenizer, adapter.max_length)
-        except (BadText, BadCorpus) as error:
-            place = f"{source.name}, {row.unit} {row.number}"
-            raise BadText(f"{place}{str(error).removeprefix('predict: ').removeprefix('row 0')}") from error
 
 
 def _size(source: Path) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from adapterhub_fin.plugin import MARK, BadInstant, Faults, joined_tokens, problem
+from adapterhub_fin.plugin import MARK, BadInstant, Faults, emptied, joined_tokens, problem
 from adapterhub_fin_plugins.corpora.instants import DayEnd, day_end, instant, is_day_alone, read_by
 from adapterhub_fin_plugins.corpora.options import Cells
 from adapterhub_fin_plugins.corpora.records import Record
@@ -34,7 +34,7 @@ class Source:
 
         Return the notes of a run: how many rows were dropped for each column, where `drop_missing` says so.
         """
-        missing, rename = frozenset(text.strip() for text in self.options.na_values), self.options.rename
+        missing, rename = self.options.missing, self.options.rename
         if rename or missing:
             self.records = [replace(row, cells=_cleaned(row.cells, rename, missing)) for row in self.records]
         if not self.options.drop_missing:
@@ -172,11 +172,8 @@ def is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip()) or cell != cell
 
 
-def _cleaned(cells: Mapping[str, Any], rename: Mapping[str, str], missing: frozenset[str]) -> dict[str, Any]:
-    renamed = {**cells, **{new: cells[old] for new, old in rename.items() if old in cells}}
-    if not missing:
-        return renamed
-    return {name: None if isinstance(cell, str) and cell.strip() in missing else cell for name, cell in renamed.items()}
+def _cleaned(cells: Mapping[str, Any], rename: Mapping[str, str], missing: frozenset[str]) -> Mapping[str, Any]:
+    return emptied({**cells, **{new: cells[old] for new, old in rename.items() if old in cells}}, missing)
 
 
 def _was_midnight(cell: Any, value: date | datetime, ends: DayEnd | None, by_format: bool) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePath
@@ -15,9 +14,11 @@ from adapterhub_fin.plugin import (
     SPAN_PATTERN,
     BadInstant,
     BadRecipe,
+    CellOptions,
     FilesByPart,
     Offset,
     Options,
+    TableReading,
     UnknownName,
     corpus_options,
     end_of_day,
@@ -68,7 +69,7 @@ def check_date_format(pattern: str) -> None:
         raise ValueError(f"{pattern!r} does not say the year, the month and the day, such as %d/%m/%Y does")
 
 
-class Cells(Zoned):
+class Cells(Zoned, CellOptions):
     """Say how cells are written, and what becomes of rows that lack one."""
 
     date_format: str | None = Field(
@@ -77,7 +78,6 @@ class Cells(Zoned):
         description="How dates are written, as strptime has it, such as %d/%m/%Y; unix or unix_ms for numbers.",
     )
     decimal: Literal[".", ","] = Field(".", description="Mark before the decimals of numbers that are written as text.")
-    na_values: tuple[str, ...] = Field((), description="Texts that stand for a missing cell, such as n/a.")
     drop_missing: bool = Field(
         False, description="Drop rows that lack a cell which is read, and count them; otherwise they are faults."
     )
@@ -320,26 +320,11 @@ class PhraseBankOptions(Options):
     )
 
 
-class TableOptions(Columns):
+class TableOptions(Columns, TableReading):
     """Choose the files, or the rows from memory, and their columns."""
 
     path: FilesByPart | None = Field(None, description=f"{_MATERIAL}, a list of them, or {{train: ..., test: ...}}.")
     data: str | None = Field(None, pattern=r"^sha256:[0-9a-f]{64}$", description="Rows from memory, by their digest.")
-    encoding: str = Field("utf-8", description="Encoding of a csv file, such as cp1252.")
-    separator: str | None = Field(
-        None, min_length=1, max_length=1, description="What separates the cells of a csv file; by default a comma."
-    )
-    header: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Names of the columns of a csv file whose first line is a row."
-    )
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_known(cls, encoding: str) -> str:
-        try:
-            return codecs.lookup(encoding).name
-        except LookupError:
-            raise ValueError(f"{encoding} is no encoding: write utf-8, cp1252 or latin-1") from None
 
     @model_validator(mode="after")
     def _has_one_source(self) -> TableOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapterhub_fin.plugin import CorpusImplementation, CsvForm, Rows, collected
+from adapterhub_fin.plugin import CorpusImplementation, Rows, collected
 from adapterhub_fin_plugins.corpora.columns import corpus_rows
 from adapterhub_fin_plugins.corpora.options import TableOptions
 from adapterhub_fin_plugins.corpora.sources import all_records
@@ -17,11 +17,5 @@ class Table(CorpusImplementation):
     def load(self) -> Rows:
         """Return the rows. Raises BadCorpus, naming the line and the column, for what can't be used."""
         with collected("corpus table") as faults:
-            records = all_records(self.options.path, self.options.data, faults, self._form())
+            records = all_records(self.options.path, self.options.data, faults, self.options.form)
             return corpus_rows(records, self.options, faults)
-
-    def _form(self) -> CsvForm | None:
-        options = self.options
-        if options.separator is None and options.header is None and options.encoding == "utf-8":
-            return None  # as the file's suffix says
-        return CsvForm(options.encoding, options.separator or ",", options.header)
