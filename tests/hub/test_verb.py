@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -219,11 +220,12 @@ def test_its_threads_share_two_arenas(start: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def arenas(pid: int) -> int:
-    """The arenas that glibc made for threads: each begins a mapping at a multiple of 64 MB."""
-    starts = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    """The arenas that glibc made for threads: 64 MB from a multiple of that, the part that is not in use yet closed."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    spans = [[int(end, 16) for end in parts[0].split("-")] for parts in lines]
     return sum(
-        len(parts) == 5 and parts[1] == "rw-p" and int(parts[0].partition("-")[0], 16) % (64 * MEGABYTE) == 0
-        for parts in starts
+        first[1] == "rw-p" and second[1] == "---p" and start % (64 * MEGABYTE) == 0 and end == start + 64 * MEGABYTE
+        for (first, second), ((start, _), (_, end)) in zip(pairwise(lines), pairwise(spans), strict=True)
     )
 
 

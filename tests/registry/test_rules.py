@@ -60,7 +60,7 @@ def test_all_files_together_have_the_largest_size_at_most(
 def test_a_license_fits_a_whole_pattern_in_any_case(pattern: str, license: str | None, allowed: bool) -> None:
     rules = Rules(HERE, allowed_licenses=("none-such", pattern))
     assert (broken(rules, manifest(license=license)) == []) == allowed
-    corpus = SimpleNamespace(license=license)
+    corpus = SimpleNamespace(licenses=("MIT", license))
     assert (broken(Rules(HERE, allowed_licenses=("MIT", pattern)), manifest(corpus=corpus)) == []) == allowed
 
 
