@@ -45,6 +45,9 @@ Optimizer = Literal[  # Transformers' names; those of which a resumed run was te
 NO_NAME: Final = "the recipe has no name: give NAMESPACE/NAME for the version, such as --set name=acme/tone"
 
 
+MIN_STEPS: Final = 300
+
+
 class Training(Options):
     """Set the length, the speed and the precision of training, and how the best checkpoint is chosen."""
 
@@ -52,7 +55,7 @@ class Training(Options):
         None, gt=0, le=1000, description="Passes over the training rows, at most; by default what `min_steps` says."
     )
     min_steps: int = Field(
-        300,
+        MIN_STEPS,
         ge=1,
         description="Without `epochs`: as many passes as give so many optimizer steps, at least 5 and at most 20.",
     )
@@ -130,7 +133,7 @@ class Training(Options):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Training:
-        if "min_steps" in self.model_fields_set and self.min_steps != 300 and (self.epochs or self.max_steps):
+        if self.min_steps != MIN_STEPS and (self.epochs or self.max_steps):
             raise ValueError("min_steps is for runs without epochs and max_steps, which say how long to train: drop it")
         if self.cycles > 1 and self.schedule != "cosine_with_restarts":
             raise ValueError(f"cycles {self.cycles} needs the schedule cosine_with_restarts, not {self.schedule}")

@@ -16,26 +16,6 @@ Metric = Callable[[Any, Any], float]
 Interval = tuple[float, float]
 
 
-def intervals(
-    metrics: Mapping[str, Metric],
-    truth: Any,
-    answers: Any,
-    clusters: np.ndarray,
-    *,
-    resamples: int,
-    seed: int,
-    level: float,
-    advance: Callable[[int], None] = lambda count: None,
-) -> dict[str, Interval | None]:
-    """Return the interval in which each metric lies in the middle `level` of the resamples.
-
-    `resampled` draws them, and takes the same `clusters`, (rows,). An interval is None if a resample leaves the metric
-    undefined, as happens with too few clusters.
-    """
-    drawn = resampled(metrics, truth, answers, clusters, resamples=resamples, seed=seed, advance=advance)
-    return {name: middle(values, level) for name, values in drawn.items()}
-
-
 def resampled(
     metrics: Mapping[str, Metric],
     truth: Any,

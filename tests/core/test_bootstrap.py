@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from adapterhub_fin.stats.bootstrap import Metric, intervals
+from adapterhub_fin.stats.bootstrap import Metric, middle, resampled
 from adapterhub_fin_plugins.metrics import macro_f1, r2, spearman
 
 
@@ -23,8 +23,9 @@ def share(truth: np.ndarray, said: np.ndarray) -> float:
 def drawn(metric: Metric, truth: Any, said: Any, units: Any = None, **options: Any) -> Any:
     truth, said = np.array(truth), np.array(said)
     units = np.arange(len(truth)) if units is None else np.array(units)
-    options = {"resamples": 2000, "seed": 0, "level": 0.95, **options}
-    return intervals({"metric": metric}, truth, said, units, **options)["metric"]
+    level = options.pop("level", 0.95)
+    options = {"resamples": 2000, "seed": 0, **options}
+    return middle(resampled({"metric": metric}, truth, said, units, **options)["metric"], level)
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial() -> None:

@@ -19,7 +19,7 @@ from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.remote_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
-from adapterhub_fin_registry.model.knowledge import end_of_day, parse_instant
+from adapterhub_fin_registry.model.knowledge import end_of_day, format_instant, parse_instant
 from adapterhub_fin_registry.model.reference import is_revision
 
 PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # what is downloaded of a base
@@ -73,6 +73,11 @@ def known_of(choice: BaseChoice) -> KnownAt | None:
     """
     entry = _entry(choice)
     return asserted(choice.knowledge_end, choice.evidence, "base") or (entry.known if entry else None)
+
+
+def knowledge_text(known: KnownAt | None) -> str:
+    """Return what is known of a base's knowledge end, to stand after its name."""
+    return "has no known end (set base.knowledge_end)" if known is None else f"knows until {format_instant(known.at)}"
 
 
 def asserted(knowledge_end: str | None, evidence: str | None, what: str) -> KnownAt | None:

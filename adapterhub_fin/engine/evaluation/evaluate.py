@@ -32,7 +32,7 @@ from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
-from adapterhub_fin.stats.bootstrap import Interval, intervals
+from adapterhub_fin.stats.bootstrap import Interval, middle, resampled
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
@@ -253,9 +253,8 @@ def _measured(
         raise BadCorpus(f"corpus {corpus}, {split} part: {undefined[0]} is undefined on these rows: measure on others")
     unit_ids = _units(adapter, table, len(examples))[order]
     with progress("resampling", resamples) as advance:
-        ranges = intervals(
-            functions, truth, predicted, unit_ids, resamples=resamples, seed=seed, level=LEVEL, advance=advance
-        )
+        drawn = resampled(functions, truth, predicted, unit_ids, resamples=resamples, seed=seed, advance=advance)
+    ranges = {name: middle(values, LEVEL) for name, values in drawn.items()}
     return metrics, ranges, len(np.unique(unit_ids))
 
 

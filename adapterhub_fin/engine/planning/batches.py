@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.training.arguments import passes
-from adapterhub_fin.engine.training.distributed import world_size
+from adapterhub_fin.engine.training.arguments import part_size, passes
 from adapterhub_fin.plugin.examples import lengths, texts_in
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def training_parts(prepared: PreparedRun, epoch: int) -> list[list[int]]:
     training, rows = prepared.recipe.training, prepared.examples["train"]
     order = LengthGroupedBatches(lengths(rows), training.batch_size, training.seed)
     order.set_epoch(epoch)
-    return _cut(list(order), training.batch_size // (training.accumulate * world_size()))
+    return _cut(list(order), part_size(training))
 
 
 def answer_batches(prepared: PreparedRun, split: str) -> list[list[int]]:
@@ -32,7 +31,7 @@ def answer_batches(prepared: PreparedRun, split: str) -> list[list[int]]:
     from adapterhub_fin.engine.data.sampling import LongestFirst
 
     training = prepared.recipe.training
-    size = 2 * (training.batch_size // (training.accumulate * world_size()))
+    size = 2 * part_size(training)
     return _cut(list(LongestFirst(lengths(prepared.examples[split]))), size)
 
 

@@ -67,7 +67,7 @@ def check_training(training: Training, method: MethodImplementation, name: str) 
 
 def check_batch(training: Training, head: HeadImplementation, name: str) -> None:
     """Raise BadRecipe where fewer examples pass through the model together than the head's loss needs."""
-    if (part := training.batch_size // (training.accumulate * world_size())) < head.min_batch:
+    if (part := part_size(training)) < head.min_batch:
         raise BadRecipe(
             f"training.batch_size gives parts of {part}, and {name} compares the {head.min_batch} or more rows of a "
             "part: raise it, or lower training.accumulate"
@@ -81,6 +81,11 @@ def _trackers() -> list[str]:
     integrations: Any = transformers.integrations  # untyped
     names: list[str] = integrations.get_available_reporting_integrations()
     return names
+
+
+def part_size(training: Training) -> int:
+    """Return the rows that pass through the model together in one process; evaluation takes twice as many."""
+    return training.batch_size // (training.accumulate * world_size())
 
 
 def total_steps(training: Training, examples: int) -> int:
@@ -108,7 +113,7 @@ def arguments(
 
     Checkpoints go to `folder`, and trackers show `run_name`.
     """
-    per_device = training.batch_size // (training.accumulate * world_size())
+    per_device = part_size(training)
     assert training.learning_rate is not None, "a resolved recipe has one"
     from transformers import TrainingArguments
 

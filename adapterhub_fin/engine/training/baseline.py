@@ -8,7 +8,7 @@ an interval of its own: a paired bootstrap.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,7 +18,8 @@ from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.data.batches import on_device
 from adapterhub_fin.engine.evaluation.metrics import metric_functions
 from adapterhub_fin.engine.inference.embedding import Embedding
-from adapterhub_fin.engine.training.distributed import own_device, world_size
+from adapterhub_fin.engine.training.arguments import part_size
+from adapterhub_fin.engine.training.distributed import own_device
 from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.plugin.model_parts import backbone
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from adapterhub_fin.engine.evaluation.metrics import Function
     from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin_registry import Registry, Version
@@ -132,19 +132,25 @@ def answer_linearly(loaded: LoadedRun) -> LinearAnswers | str:
     head, kind = loaded.head, str(loaded.head.baseline)
     if kind == "logistic" and len(np.unique(labels["train"])) < 2:
         return "the training rows have one label"
+    from sklearn.preprocessing import StandardScaler
+
     weights = None if loaded.weights is None else np.array(loaded.weights)[chosen["train"]]
+    scaler = StandardScaler().fit(inputs["train"])
+    inputs = {split: scaler.transform(part) for split, part in inputs.items()}
     function = metric_functions(loaded.recipe.head.name, head.labels, head)[metric.name]
-    truth, best = head.truth(labels["validation"]), -math.inf
-    options: dict[str, Any] = {}
-    tested = np.array([])
-    for tried, fit in _models(kind, inputs["train"], labels["train"], weights):
-        model = fit()
-        answers = {split: _decided(head, model.predict(inputs[split])) for split in ("validation", "test")}
-        value = function(truth, answers["validation"]) * (1 if metric.greater_is_better else -1)
-        if not options or (math.isfinite(value) and value > best):
-            best = value if math.isfinite(value) else best
-            options, tested = tried, answers["test"]
-    return LinearAnswers(options, {split: len(part) for split, part in rows.items()}, chosen["test"], tested)
+    truth = head.truth(labels["validation"])
+
+    def value(model: Any) -> float:
+        measured = function(truth, _decided(head, model.predict(inputs["validation"])))
+        return (measured if metric.greater_is_better else -measured) if math.isfinite(measured) else -math.inf
+
+    models = [
+        (options, model.fit(inputs["train"], labels["train"], sample_weight=weights))
+        for options, model in _models(kind)
+    ]
+    options, best = max(models, key=lambda tried: value(tried[1]))  # of equals the one with the strongest penalty
+    answers = _decided(head, best.predict(inputs["test"]))
+    return LinearAnswers(options, {split: len(part) for split, part in rows.items()}, chosen["test"], answers)
 
 
 def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers: np.ndarray) -> Baseline | str:
@@ -158,25 +164,27 @@ def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers
     functions = metric_functions(loaded.recipe.head.name, loaded.head.labels, loaded.head)
     order = LongestFirst(lengths(loaded.examples["test"])).order
     taken = np.argsort(order)[linear.tested]  # where the Trainer's answers have the rows of the linear model
-    truth, both = truth[taken], {"adapter": answers[taken], "linear": linear.answers}
-    measured: dict[str, Callable[[Any, Any], float]] = {}
-    for name, function in functions.items():
-        for whose in both:
-            measured[f"{whose} {name}"] = _of(function, whose)
-    once = {name: float(function(truth, both)) for name, function in measured.items()}
-    if broken := sorted(name for name in functions if not math.isfinite(once[f"linear {name}"])):
+    truth, rows = truth[taken], np.arange(len(taken))
+    answered = {"adapter": answers[taken], "linear": linear.answers}
+    once = {
+        whose: {name: float(function(truth, given)) for name, function in functions.items()}
+        for whose, given in answered.items()
+    }
+    if broken := sorted(name for name, value in once["linear"].items() if not math.isfinite(value)):
         return f"{broken[0]} of the linear model is undefined on the test part"
-    apart = {name: once[f"adapter {name}"] - once[f"linear {name}"] for name in functions}
-    drawn = resampled(measured, truth, both, np.arange(len(truth)), resamples=RESAMPLES, seed=seed)
-    ends = {name: middle(drawn[f"adapter {name}"] - drawn[f"linear {name}"], LEVEL) for name in functions}
+    drawn = {  # the same resamples of both, since the seed is the same
+        whose: resampled(functions, truth, given, rows, resamples=RESAMPLES, seed=seed)
+        for whose, given in answered.items()
+    }
+    ends = {name: middle(drawn["adapter"][name] - drawn["linear"][name], LEVEL) for name in functions}
     return Baseline(
         model=NAMES[str(loaded.head.baseline)],
         options=linear.options,
         rows=linear.rows,
         metric=metric.name,
-        metrics={name: once[f"linear {name}"] for name in functions},
-        intervals={name: middle(drawn[f"linear {name}"], LEVEL) for name in functions},
-        differences=apart,
+        metrics=once["linear"],
+        intervals={name: middle(values, LEVEL) for name, values in drawn["linear"].items()},
+        differences={name: once["adapter"][name] - once["linear"][name] for name in functions},
         difference_intervals=ends,
         verdict=_verdict(ends[metric.name], greater_is_better=metric.greater_is_better),
         bootstrap={"level": LEVEL, "resamples": RESAMPLES, "seed": seed},
@@ -203,39 +211,22 @@ def _verdict(ends: Interval | None, *, greater_is_better: bool) -> Verdict:
     return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
 
 
-def _of(function: Function, whose: str) -> Callable[[Any, Any], float]:
-    return lambda truth, both: function(truth, both[whose])
-
-
 def _sample(rows: int, rng: np.random.Generator) -> np.ndarray:
     """Return the indices of all rows, or of MOST of them, sorted."""
     return np.arange(rows) if rows <= MOST else np.sort(rng.choice(rows, MOST, replace=False))
 
 
-def _models(
-    kind: str, inputs: np.ndarray, truth: np.ndarray, weights: np.ndarray | None
-) -> Iterator[tuple[dict[str, Any], Callable[[], Any]]]:
-    """Yield the options of each model that is tried, the strongest penalty first, and a function that fits it."""
+def _models(kind: str) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yield the options of each model that is tried, the strongest penalty first, and the model."""
     from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    def fit(model: Any) -> Any:
-        last = type(model).__name__.lower()
-        return make_pipeline(StandardScaler(), model).fit(inputs, truth, **{f"{last}__sample_weight": weights})
 
     if kind == "ridge":
-        for alpha in reversed(PENALTIES[kind]):
-            yield {"alpha": alpha}, lambda alpha=alpha: fit(Ridge(alpha=alpha))  # type: ignore[misc]
+        yield from (({"alpha": alpha}, Ridge(alpha=alpha)) for alpha in reversed(PENALTIES[kind]))
         return
     for balance in (None, "balanced"):
         for c in PENALTIES[kind]:
-            yield (
-                {"C": c, "class_weight": balance},
-                lambda c=c, balance=balance: fit(  # type: ignore[misc]
-                    LogisticRegression(C=c, class_weight=balance, max_iter=2000)
-                ),
-            )
+            options = {"C": c, "class_weight": balance}
+            yield options, LogisticRegression(**options, max_iter=2000)
 
 
 def _embed(loaded: LoadedRun, examples: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -247,7 +238,7 @@ def _embed(loaded: LoadedRun, examples: Sequence[Mapping[str, Any]]) -> np.ndarr
     device = next(model.parameters()).device
     sizes = lengths(examples)
     order = sorted(range(len(examples)), key=lambda index: (-sizes[index], index))
-    size = 2 * (loaded.recipe.training.batch_size // (loaded.recipe.training.accumulate * world_size()))
+    size = 2 * part_size(loaded.recipe.training)
     pooled: dict[int, Any] = {}
     model.eval()
     try:

@@ -33,8 +33,8 @@ from adapterhub_fin.engine.data.splits import SPLITS, dates
 from adapterhub_fin.engine.data.weights import with_draws
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
-from adapterhub_fin.engine.training.arguments import check_batch, check_training, total_steps
-from adapterhub_fin.engine.training.distributed import own_device, world_size
+from adapterhub_fin.engine.training.arguments import check_batch, check_training, part_size, total_steps
+from adapterhub_fin.engine.training.distributed import own_device
 from adapterhub_fin.engine.training.encoding import Examples, encoded_splits
 from adapterhub_fin.engine.training.facts import Facts, row_facts, stage_facts
 from adapterhub_fin.engine.training.over_length import drop_long_rows
@@ -230,10 +230,9 @@ def _late_base(recipe: Recipe, corpora: Corpora) -> str | None:
     known, first = bases.known_of(recipe.base), min(dates(corpora.splits["test"])[0])
     if known is not None and known.at < first:
         return None
-    until = "has no known end (set base.knowledge_end)" if known is None else f"knows until {format_instant(known.at)}"
     return (
-        f"the base {until}, and the test part begins at {format_instant(first)}: the split keeps later rows from the "
-        "adapter, and not from its base"
+        f"the base {bases.knowledge_text(known)}, and the test part begins at {format_instant(first)}: the split keeps "
+        "later rows from the adapter, and not from its base"
     )
 
 
@@ -298,7 +297,7 @@ def referred(prepared: Prepared, model: nn.Module) -> Prepared:
     if not getattr(model, "is_quantized", False):
         model.to(own_device())  # where the Trainer moves it too
     training, collate = prepared.recipe.training, prepared.head.collator(prepared.tokenizer)
-    size = 2 * (training.batch_size // (training.accumulate * world_size()))
+    size = 2 * part_size(training)
 
     def answered(examples: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
         return with_references(prepared.head, model, collate, examples, batch_size=size, precision=training.precision)

@@ -36,7 +36,7 @@ from adapterhub_fin.recipe.schedule import Window
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.io.canonical_json import canonical
-from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instant
+from adapterhub_fin_registry.model.knowledge import as_of_instant
 
 if TYPE_CHECKING:
     from adapterhub_fin.plugin.heads import HeadImplementation
@@ -345,14 +345,9 @@ def _warn_of_late_base(recipe: Recipe, plan: Sequence[Planned]) -> None:
     base_known = bases.known_of(recipe.base)
     late = [planned for planned in plan if base_known is None or base_known.at >= as_of_instant(planned.window.cutoff)]
     if late:
-        until = (
-            f"knows until {format_instant(base_known.at)}"
-            if base_known
-            else "has no known end (set base.knowledge_end)"
-        )
         log.warning(
             "the base %s: of %d windows, %d are resolved as of their own dates only with include_base=False",
-            until,
+            bases.knowledge_text(base_known),
             len(plan),
             len(late),
         )

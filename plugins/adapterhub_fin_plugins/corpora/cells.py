@@ -65,12 +65,12 @@ class Source:
             try:
                 values[-1] = convert(record.cells[column])
             except ValueError as error:
-                self.faults.add(record.position, f"{record.place}: {column} {error}; {self._advice(error)}")
+                self.faults.add(record.position, f"{record.place}: {column} {error}; {self._advice(str(error))}")
         return values
 
-    def _advice(self, error: ValueError) -> str:
+    def _advice(self, reason: str) -> str:
         """Return what to do about a cell: drop_missing drops rows without one that is read."""
-        if str(error) == MISSING and not self.options.drop_missing:
+        if reason == MISSING and not self.options.drop_missing:
             return "fill it, or set drop_missing: true to drop such rows"
         return "drop the row or fix it"
 
@@ -86,7 +86,7 @@ class Source:
                     self.faults.add(
                         record.position,
                         f"{record.place}: {' and '.join(columns)} {'holds' if len(columns) == 1 else 'hold'} no text; "
-                        f"{self._advice(ValueError(MISSING))}",
+                        f"{self._advice(MISSING)}",
                     )
         return [text or None for text in joined]
 
