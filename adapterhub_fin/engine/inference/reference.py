@@ -6,26 +6,21 @@ weights, and not every method can be switched off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.progress import progress
-from adapterhub_fin.engine.data.batches import on_device
+from adapterhub_fin.engine.inference.in_batches import Collate, Example, answer_in_batches
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.plugin.examples import lengths
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from adapterhub_fin.plugin.heads import HeadImplementation
 else:
     torch = Lazy("torch")
-
-Example = dict[str, Any]
-Collate = Callable[[list[Example]], Mapping[str, Any]]
 
 
 def blank_references(head: HeadImplementation, examples: Sequence[Mapping[str, Any]]) -> list[Example]:
@@ -50,28 +45,21 @@ def with_references(
     """
     if not head.num_references:
         return examples
-    device, in_training = next(model.parameters()).device, model.training
-    sizes = lengths(examples)
-    order = sorted(range(len(examples)), key=lambda index: (-sizes[index], index))
-    referred = list(examples)
-    model.eval()
-    try:
-        with torch.inference_mode(), _autocast(device, precision), progress("reference", len(order)) as advance:
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                batch = on_device(collate(blank_references(head, [examples[row] for row in rows])), device)
-                inputs = {"labels": batch.pop("labels")}
-                answers = head.answers(head.raw_outputs(model(**batch)), inputs).float().cpu()
-                for row, answer in zip(rows, answers, strict=True):
-                    if not torch.isfinite(answer).all():
-                        raise BadCorpus(f"the model before training answers example {row} with NaN or infinity")
-                    referred[row] = {**examples[row], "reference": answer.tolist()}
-                advance(len(rows))
-    finally:
-        model.train(in_training)
-    return referred
+    kind = next(model.parameters()).device.type
+
+    def answer(batch: dict[str, Any]) -> Tensor:
+        inputs = {"labels": batch.pop("labels")}
+        with _autocast(kind, precision):
+            return head.answers(head.raw_outputs(model(**batch)), inputs)
+
+    blank = blank_references(head, examples)
+    answers = answer_in_batches(model, blank, collate, answer, batch_size=batch_size, title="reference")
+    for row, answered in enumerate(answers):
+        if not torch.isfinite(answered).all():
+            raise BadCorpus(f"the model before training answers example {row} with NaN or infinity")
+    return [{**example, "reference": each.tolist()} for example, each in zip(examples, answers, strict=True)]
 
 
-def _autocast(device: torch.device, precision: str) -> Any:
+def _autocast(device: str, precision: str) -> Any:
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return nullcontext() if kind is None else torch.autocast(device.type, kind)
+    return nullcontext() if kind is None else torch.autocast(device, kind)

@@ -14,10 +14,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.progress import progress
-from adapterhub_fin.engine.data.batches import on_device
 from adapterhub_fin.engine.evaluation.metrics import metric_functions
 from adapterhub_fin.engine.inference.embedding import Embedding
+from adapterhub_fin.engine.inference.in_batches import answer_in_batches
 from adapterhub_fin.engine.training.arguments import part_size
 from adapterhub_fin.engine.training.distributed import own_device
 from adapterhub_fin.engine.training.sharded import is_sharded
@@ -29,6 +28,7 @@ from adapterhub_fin_registry.io.canonical_json import json_object
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import Tensor
 
     from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.plugin.heads import HeadImplementation
@@ -229,27 +229,17 @@ def _models(kind: str) -> Iterator[tuple[dict[str, Any], Any]]:
             yield options, LogisticRegression(**options, max_iter=2000)
 
 
-def _embed(loaded: LoadedRun, examples: Sequence[Mapping[str, Any]]) -> np.ndarray:
+def _embed(loaded: LoadedRun, examples: Sequence[dict[str, Any]]) -> np.ndarray:
     """Return the mean of the base's last hidden states of each example, (examples, hidden), float32."""
     model, collate = loaded.model, loaded.head.collator(loaded.tokenizer)
     if not getattr(model, "is_quantized", False):
         model.to(own_device())  # where the Trainer moves it too
-    core, training = backbone(model), model.training
-    device = next(model.parameters()).device
-    sizes = lengths(examples)
-    order = sorted(range(len(examples)), key=lambda index: (-sizes[index], index))
+    core = backbone(model)
+
+    def pooled(batch: dict[str, Any]) -> Tensor:
+        mask = batch["attention_mask"]
+        return Embedding().pool([core(input_ids=batch["input_ids"], attention_mask=mask)[0]], mask)
+
     size = 2 * part_size(loaded.recipe.training)
-    pooled: dict[int, Any] = {}
-    model.eval()
-    try:
-        with torch.inference_mode(), progress("baseline", len(order)) as advance:
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                batch = on_device(collate([dict(examples[row]) for row in rows]), device)
-                mask = batch["attention_mask"]
-                states = core(input_ids=batch["input_ids"], attention_mask=mask)[0]
-                pooled.update(zip(rows, Embedding().pool([states], mask).cpu().numpy(), strict=True))
-                advance(len(rows))
-    finally:
-        model.train(training)
-    return np.stack([pooled[row] for row in range(len(examples))])
+    vectors = answer_in_batches(model, examples, collate, pooled, batch_size=size, title="baseline")
+    return torch.stack(vectors).numpy()
