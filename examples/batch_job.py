@@ -33,11 +33,11 @@ log = logging.getLogger("batch_job")
 
 
 class AtWork(Exception):
-    """Another run holds the output folder."""
+    """Say that another run holds the output folder."""
 
 
 class Changed(Exception):
-    """A file is not the one that was scored under its name."""
+    """Say that a file is not the one that was scored under its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

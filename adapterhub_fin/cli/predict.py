@@ -151,8 +151,8 @@ def _read_as(manifest: Manifest, table: Path, given: dict[str, Any]) -> str:
     from adapterhub_fin.engine.inference.table_reading import table_reading
 
     used = table_reading(manifest, table, given).model_dump(mode="json", exclude_defaults=True)
-    said = ", ".join(f"{name} {value!r}" for name, value in used.items())
-    return f"; {table.name} was read with {said}" if said else ""
+    options = ", ".join(f"{name} {value!r}" for name, value in used.items())
+    return f"; {table.name} was read with {options}" if options else ""
 
 
 def _cell(name: str, value: Any) -> str:

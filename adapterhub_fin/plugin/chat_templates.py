@@ -54,19 +54,19 @@ def checked_template(value: str) -> str:
         names = ", ".join((PLAIN, *NAMED))
         raise ValueError(f"there is no format {value!r}: choose {names}, or give the text of a Jinja template")
     user, answer = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _ANSWERED}
-    asked, whole = _rendered(value, [user], ask=True), _rendered(value, [user, answer])
-    if asked is None or whole is None:
+    prompt, conversation = _rendered(value, [user], ask=True), _rendered(value, [user, answer])
+    if prompt is None or conversation is None:
         raise ValueError("the template takes no conversation of a user and an assistant, whose turns must be in it")
-    for role, content, text in (("user", _ASKED, asked), ("assistant", _ANSWERED, whole)):
+    for role, content, text in (("user", _ASKED, prompt), ("assistant", _ANSWERED, conversation)):
         if content not in text:
             raise ValueError(f"the template leaves out what the {role} says: write message['content'] for that role")
-    if not whole.startswith(asked):
+    if not conversation.startswith(prompt):
         raise ValueError(
             "the template writes a conversation otherwise than it asks for the answer to it: with "
             "add_generation_prompt it must write just what stands before an answer"
         )
-    told = _rendered(value, [{"role": "system", "content": _TOLD}, user, answer])
-    if told is not None and _TOLD not in told:
+    with_system = _rendered(value, [{"role": "system", "content": _TOLD}, user, answer])
+    if with_system is not None and _TOLD not in with_system:
         raise ValueError("the template leaves out what the system says: write it, or refuse it with raise_exception")
     return value
 

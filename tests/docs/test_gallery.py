@@ -42,7 +42,7 @@ def test_the_table_names_every_file_that_is_there() -> None:
 
 @pytest.mark.parametrize("name", [name for name, _ in TABLE if not name.startswith("notebooks/")])
 def test_each_is_run_by_a_test(name: str) -> None:
-    """The notebooks are found by their suffix, and all of them are executed (test_notebooks.py)."""
+    """Find the name in a test; test_notebooks.py finds the notebooks by their suffix and runs them all."""
     quoted = f'"{name}"'
     tests = [path for path in (ROOT / "tests").rglob("test_*.py") if quoted in path.read_text(encoding="utf-8")]
     assert tests, f"no test names {quoted}"

@@ -46,7 +46,7 @@ def test_a_notebook_is_short_takes_a_base_and_says_where_to_go_next(path: Path) 
 
 @pytest.fixture
 def kernel_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the kernel works and writes; no settings of the user's are read."""
+    """Return where the kernel works and writes; it reads no settings of the user's."""
     for variable in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR", "TMPDIR"):
         monkeypatch.setenv(variable, str(tmp_path))
     return tmp_path

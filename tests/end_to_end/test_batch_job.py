@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the job locks w
 
 @pytest.fixture
 def desk(trained: Run, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A registry of this test's own with acme/tone@1 as champion, and an inbox with two files."""
+    """Return a registry of this test's own with acme/tone@1 as champion, and an inbox with two files."""
     source = ahf.Registry(trained.version.folder.parents[4])
     registry = ahf.Registry(tmp_path / "registry")
     registry.add(source.path("acme/tone@1"), trained.version.manifest, name="acme/tone")

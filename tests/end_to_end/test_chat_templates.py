@@ -51,7 +51,7 @@ WRITTEN = {  # of TALK, with a tokenizer whose marks are <s> and </s>: ChatML's,
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny Llama with room for a whole conversation, a token a letter."""
+    """Return the folder of a tiny Llama with room for a whole conversation, a token a letter."""
     folder = tiny_decoder(tmp_path_factory.mktemp("talker"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 1024}))

@@ -95,7 +95,7 @@ def test_the_stages_follow_one_another_each_at_its_rate(encoder: Path, monkeypat
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], ahf.Registry, Any]:
-    """A curriculum of files, the registry where it can be repeated, and what it gave uninterrupted."""
+    """Return a curriculum of files, the registry where it can be repeated, and what it gave uninterrupted."""
     folder = tmp_path_factory.mktemp("curriculum")
     stages = []
     for name, rows in (("firms", FIRMS), ("banks", BANKS), ("arlo", ARLO)):

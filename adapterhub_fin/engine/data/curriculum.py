@@ -42,13 +42,13 @@ def read_curriculum(stages: Sequence[Stage], head: str) -> Corpora:
     *earlier, last = corpora
     for number, (stage, read) in enumerate(zip(stages, earlier, strict=False), 1):
         _check_dates(f"stage {number} of the curriculum ({stage.called})", read, last)
-    known: dict[str, KnownAt] = dict(last.known)
+    knowledge: dict[str, KnownAt] = dict(last.known)
     notes = dict(last.notes)
     for number, read in enumerate(earlier, 1):
-        known |= {f"stage{number}:{name}": at for name, at in read.known.items()}
+        knowledge |= {f"stage{number}:{name}": at for name, at in read.known.items()}
         notes |= {f"of stage {number}: {reason}": count for reason, count in read.notes.items()}
     warnings = [warning for read in corpora for warning in read.warnings]
-    return replace(last, known=known, notes=notes, warnings=warnings, stages=earlier)
+    return replace(last, known=knowledge, notes=notes, warnings=warnings, stages=earlier)
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def _check_dates(stage: str, read: Corpora, last: Corpora) -> None:
         "stage by window with a cutoff before that"
     )
     if "available_at" not in read.splits["train"].column_names:
-        end = max(known.at for known in read.known.values())
+        end = max(source.at for source in read.known.values())
         if end > allowed:
             raise LookAhead(f"{stage} has no dates and counts as known at {format_instant(end)}, and {rule}")
         return

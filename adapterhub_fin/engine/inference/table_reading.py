@@ -122,26 +122,26 @@ class TableTexts:
 
     def collect(self, rows: Sequence[TableRow], encoder: Encoder, faults: Faults) -> None:
         """Add a fault for each row that can't be answered, with its position in the file."""
-        read = [(row, found) for row in rows if (found := self._caught(row, faults, self._read)) is not None]
+        read = [(row, inputs) for row in rows if (inputs := self._caught(row, faults, self._read)) is not None]
         if encoder.head is None or not read:
             return
         encode = partial(encoder.head.encode_inputs, tokenizer=encoder.tokenizer, max_length=encoder.max_length)
         try:
-            encode([inner for _, found in read for inner in found])
+            encode([inner for _, inputs in read for inner in inputs])
         except (BadText, BadCorpus):
-            for row, found in read:
-                self._caught(row, faults, partial(_encoded, encode, found))
+            for row, inputs in read:
+                self._caught(row, faults, partial(_encoded, encode, inputs))
 
     def _caught(self, row: TableRow, faults: Faults, convert: Callable[[TableRow], T]) -> T | None:
         """Return what a function makes of a row; where it says that the row is wrong, add that and return None."""
-        place = f"{self.source.name}, {row.unit} {row.number}"
+        where = f"{self.source.name}, {row.unit} {row.number}"
         if row.fault is not None:
-            faults.add((row.number,), f"{place} {row.fault}")
+            faults.add((row.number,), f"{where} {row.fault}")
             return None
         try:
             return convert(row)
         except (BadText, BadCorpus) as error:
-            faults.add((row.number,), f"{place}{str(error).removeprefix('predict: ').removeprefix('row 0')}")
+            faults.add((row.number,), f"{where}{str(error).removeprefix('predict: ').removeprefix('row 0')}")
             return None
 
 

@@ -227,12 +227,12 @@ def _late_base(recipe: Recipe, corpora: Corpora) -> str | None:
     """Return a warning where the rows are split by time, and the base itself knows of the test part's time."""
     if corpora.splitter.by not in ("time", "walk-forward"):  # a series says so of all its windows
         return None
-    known, first = bases.known_of(recipe.base), min(dates(corpora.splits["test"])[0])
-    if known is not None and known.at < first:
+    base_known, first = bases.known_of(recipe.base), min(dates(corpora.splits["test"])[0])
+    if base_known is not None and base_known.at < first:
         return None
     return (
-        f"the base {bases.knowledge_text(known)}, and the test part begins at {format_instant(first)}: the split keeps "
-        "later rows from the adapter, and not from its base"
+        f"the base {bases.knowledge_text(base_known)}, and the test part begins at {format_instant(first)}: the split "
+        "keeps later rows from the adapter, and not from its base"
     )
 
 

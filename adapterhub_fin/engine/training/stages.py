@@ -45,8 +45,8 @@ def planned_stage(
     """Return a stage as a run of its corpus alone would train it. The recipe is resolved: its learning rate is set."""
     epochs = training.epochs if stage.epochs is None else stage.epochs
     own = training.model_copy(update={"epochs": epochs, "max_steps": stage.max_steps})
-    whole, total = steps_of_an_epoch(training, len(examples)), total_steps(own, len(examples))
-    passes = [min(whole, total - done) for done in range(0, total, whole)]
+    of_a_pass, total = steps_of_an_epoch(training, len(examples)), total_steps(own, len(examples))
+    passes = [min(of_a_pass, total - done) for done in range(0, total, of_a_pass)]
     assert training.learning_rate is not None, "a resolved recipe has one"
     return PlannedStage(
         stage.called, examples, weights, validation, passes, stage.learning_rate or training.learning_rate

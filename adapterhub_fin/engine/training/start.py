@@ -133,12 +133,12 @@ def _check_knowledge(corpora: Corpora, start: ResolvedVersion) -> None:
     allowed, end = last_allowed(corpora.splitter, corpora.splits["test"]), start.version.knows_until(include_base=False)
     if allowed is None or end <= allowed:
         return
-    reference, known = start.version.reference, f"knows until {format_instant(end)}"
+    reference, knowledge = start.version.reference, f"knows until {format_instant(end)}"
     latest = max(start_knowledge(start), key=lambda entry: parse_instant(entry.at))
     if latest.kind == "bounded":
-        known = f"does not date its {latest.input.removeprefix('start:')}, which counts as known at {latest.at}"
+        knowledge = f"does not date its {latest.input.removeprefix('start:')}, which counts as known at {latest.at}"
     raise LookAhead(
-        f"start {reference} {known}, and under the splitter {corpora.splitter.by} a run may know until "
+        f"start {reference} {knowledge}, and under the splitter {corpora.splitter.by} a run may know until "
         f"{format_instant(allowed)}: take an earlier version (`ahf show {start.version.name} --ignore-base --as-of "
         f"{format_instant(allowed + TICK)}` finds one), or set corpus.splitter.by to one that does not order by time"
     )

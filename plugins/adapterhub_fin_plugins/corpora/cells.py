@@ -93,8 +93,8 @@ class Source:
     def control_notes(self, columns: str | Sequence[str]) -> dict[str, int]:
         """Return a run's note on how many rows hold characters that text has where it was decoded wrongly."""
         names = (columns,) if isinstance(columns, str) else columns
-        held = sum(any(CONTROL.search(str(record.cells.get(name))) for name in names) for record in self.records)
-        return {"with control characters (is the encoding cp1252?)": held} if held else {}
+        count = sum(any(CONTROL.search(str(record.cells.get(name))) for name in names) for record in self.records)
+        return {"with control characters (is the encoding cp1252?)": count} if count else {}
 
     def names(self, column: str) -> list[str | None]:
         """Return groups: text cells, and integers as text."""
