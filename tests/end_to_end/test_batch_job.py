@@ -88,7 +88,7 @@ def test_each_file_is_scored_once_with_the_version_of_the_first_run(
     status, log = run_here()
     assert status == 1 and len(log) == 4, log
     assert "a.jsonl was scored from another file of this name" in log[0] and "ERROR a.jsonl" in log[0]
-    assert "ERROR bad.jsonl: not scored: bad.jsonl, line 2" in log[1]
+    assert "ERROR bad.jsonl: not scored: " in log[1] and "bad.jsonl, line 2: text is empty" in log[1]
     assert "d.parquet: 2 rows" in log[2] and log[3].endswith("1 files scored with acme/tone@1, 2 not scored, 1 before")
     assert before.items() < scored(desk).items() and set(scored(desk)) == {"a.jsonl", "b.parquet", "d.parquet"}
 
