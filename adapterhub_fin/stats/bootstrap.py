@@ -1,19 +1,24 @@
-"""Compute confidence intervals of metrics by the percentile bootstrap (Efron 1979)."""
+"""Compute confidence intervals by the bootstrap (Efron 1979): percentile and BCa, by row or by group, and of series."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.stats.undefined import Undefined, finite
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import ArrayLike
+    from scipy import stats
 else:
     np = Lazy("numpy")
+    stats = Lazy("scipy.stats")
 
 Metric = Callable[[Any, Any], float]
 Interval = tuple[float, float]
+_CHUNK: Final = 5_000_000  # drawn units that are counted at a time
 
 
 def resampled(
@@ -44,12 +49,99 @@ def resampled(
     return {name: np.array(values) for name, values in drawn.items()}
 
 
-def middle(values: np.ndarray, level: float) -> Interval | None:
+def resampled_means(
+    scores: np.ndarray, weights: np.ndarray, clusters: np.ndarray, *, resamples: int, seed: int
+) -> np.ndarray:
+    """Return the weighted mean of each column of scores on each resample, (resamples, columns).
+
+    `scores` and `weights` are (rows, columns). The resamples are those of `resampled` under the same seed; a mean is a
+    ratio of sums, so one multiplication of matrices computes all of them.
+    """
+    _, codes = np.unique(clusters, return_inverse=True)
+    count = int(codes.max()) + 1
+    both = np.concatenate([scores * weights, weights], axis=1)
+    sums = np.zeros((count, both.shape[1]))
+    np.add.at(sums, codes, both)
+    rng, size, columns = np.random.default_rng(seed), max(1, _CHUNK // count), scores.shape[1]
+    parts = []
+    for start in range(0, resamples, size):
+        drawn = rng.integers(count, size=(min(size, resamples - start), count))
+        drawn += np.arange(len(drawn))[:, None] * count
+        times = np.bincount(drawn.ravel(), minlength=len(drawn) * count).reshape(len(drawn), count)
+        totals = times.astype(np.float64) @ sums
+        with np.errstate(invalid="ignore", divide="ignore"):
+            parts.append(totals[:, :columns] / totals[:, columns:])
+    return np.concatenate(parts)
+
+
+def percentile(values: np.ndarray, level: float) -> Interval | None:
     """Return the interval of the middle `level` of resampled values, (resamples,); None if one of them is undefined."""
     if not np.isfinite(values).all():
         return None
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bca(values: np.ndarray, observed: float, left_out: np.ndarray, level: float) -> Interval:
+    """Return the bias-corrected and accelerated interval (Efron 1987), which suits a metric with a skewed distribution.
+
+    `values`, (resamples,), are the resampled ones, `observed` that of all rows, and `left_out`, (units,), that without
+    each unit. Raises Undefined where a value isn't finite, or all resampled ones lie on one side of the observed one.
+    """
+    draws, jackknife = finite(values), finite(left_out, least=2)
+    share = (np.sum(draws < observed) + np.sum(draws == observed) / 2) / len(draws)
+    if not 0 < share < 1:
+        raise Undefined("all resamples lie on one side of the metric")
+    bias = stats.norm.ppf(share)
+    apart = jackknife.mean() - jackknife
+    squares = np.sum(apart**2)
+    acceleration = np.sum(apart**3) / (6 * squares**1.5) if squares > 0 else 0.0
+    z = bias + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(draws, stats.norm.cdf(bias + z / (1 - acceleration * z)))
+    return float(low), float(high)
+
+
+def means_left_out(scores: np.ndarray, weights: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Return the weighted mean of scores, (rows,), without each cluster, (clusters,): the jackknife for `bca`."""
+    _, codes = np.unique(clusters, return_inverse=True)
+    totals, sums = np.bincount(codes, weights), np.bincount(codes, scores * weights)
+    rest: np.ndarray = (sums.sum() - sums) / (totals.sum() - totals)
+    return rest
+
+
+def left_out(metric: Metric, truth: Any, answers: Any, clusters: np.ndarray) -> np.ndarray:
+    """Return any metric without each cluster of rows, (clusters,): the jackknife for `bca`."""
+    rows = (np.flatnonzero(clusters != cluster) for cluster in np.unique(clusters))
+    return np.array([metric(_rows(truth, kept), _rows(answers, kept)) for kept in rows])
+
+
+def stationary(
+    series: ArrayLike,
+    *,
+    statistic: Callable[[np.ndarray], float] | None = None,
+    block: float | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[Interval, float]:
+    """Return the interval of a statistic of a series, (times,), and the mean length of the blocks that were drawn.
+
+    It is the stationary bootstrap of Politis and Romano (1994), through arch; the statistic is the mean by default. The
+    block is that of Politis and White (2004) and Patton, Politis and White (2009), at least 1. Raises Undefined for a
+    series that isn't finite, is shorter than 8 or doesn't vary, and ImportError where arch isn't installed.
+    """
+    from arch.bootstrap import StationaryBootstrap, optimal_block_length
+
+    values = finite(series, least=8)
+    if values.min() == values.max():
+        raise Undefined("the values do not vary")
+    if block is None:
+        block = max(1.0, float(optimal_block_length(values)["stationary"].iloc[0]))
+    drawn = StationaryBootstrap(block, values, seed=seed).apply(statistic or np.mean, resamples)
+    interval = percentile(np.asarray(drawn, dtype=np.float64).ravel(), level)
+    if interval is None:
+        raise Undefined("the statistic is undefined on a resample")
+    return interval, block
 
 
 def _rows(values: Any, rows: np.ndarray) -> Any:

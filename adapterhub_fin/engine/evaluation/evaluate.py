@@ -32,7 +32,7 @@ from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
-from adapterhub_fin.stats.bootstrap import Interval, middle, resampled
+from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
@@ -254,7 +254,7 @@ def _measured(
     unit_ids = _units(adapter, table, len(examples))[order]
     with progress("resampling", resamples) as advance:
         drawn = resampled(functions, truth, predicted, unit_ids, resamples=resamples, seed=seed, advance=advance)
-    ranges = {name: middle(values, LEVEL) for name, values in drawn.items()}
+    ranges = {name: percentile(values, LEVEL) for name, values in drawn.items()}
     return metrics, ranges, len(np.unique(unit_ids))
 
 

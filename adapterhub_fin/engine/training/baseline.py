@@ -22,7 +22,7 @@ from adapterhub_fin.engine.training.distributed import own_device
 from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.plugin.model_parts import backbone
-from adapterhub_fin.stats.bootstrap import Interval, middle, resampled
+from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled
 from adapterhub_fin_registry.io.canonical_json import json_object
 
 if TYPE_CHECKING:
@@ -176,14 +176,14 @@ def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers
         whose: resampled(functions, truth, given, rows, resamples=RESAMPLES, seed=seed)
         for whose, given in answered.items()
     }
-    ends = {name: middle(drawn["adapter"][name] - drawn["linear"][name], LEVEL) for name in functions}
+    ends = {name: percentile(drawn["adapter"][name] - drawn["linear"][name], LEVEL) for name in functions}
     return Baseline(
         model=NAMES[str(loaded.head.baseline)],
         options=linear.options,
         rows=linear.rows,
         metric=metric.name,
         metrics=once["linear"],
-        intervals={name: middle(values, LEVEL) for name, values in drawn["linear"].items()},
+        intervals={name: percentile(values, LEVEL) for name, values in drawn["linear"].items()},
         differences={name: once["adapter"][name] - once["linear"][name] for name in functions},
         difference_intervals=ends,
         verdict=_verdict(ends[metric.name], greater_is_better=metric.greater_is_better),

@@ -10,9 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats as scipy_stats
 from sklearn.metrics import f1_score
 
-from adapterhub_fin.stats.bootstrap import Metric, middle, resampled
+from adapterhub_fin.stats.bootstrap import (
+    Metric,
+    bca,
+    left_out,
+    means_left_out,
+    percentile,
+    resampled,
+    resampled_means,
+    stationary,
+)
+from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_plugins.metrics import macro_f1, r2, spearman
 
 
@@ -25,7 +36,7 @@ def drawn(metric: Metric, truth: Any, said: Any, units: Any = None, **options: A
     units = np.arange(len(truth)) if units is None else np.array(units)
     level = options.pop("level", 0.95)
     options = {"resamples": 2000, "seed": 0, **options}
-    return middle(resampled({"metric": metric}, truth, said, units, **options)["metric"], level)
+    return percentile(resampled({"metric": metric}, truth, said, units, **options)["metric"], level)
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial() -> None:
@@ -118,3 +129,65 @@ def test_targets_that_a_resample_leaves_alike_give_no_interval(value: float, row
 def test_few_rows_do_not_break_it(rows: int) -> None:
     low, high = drawn(share, np.ones(rows), np.ones(rows))
     assert (low, high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("units", [list(range(60)), [3, 3, 9] * 20, [1] + [2] * 59])
+def test_means_by_sums_see_the_resamples_of_any_metric(units: list[int]) -> None:
+    rng, clusters = np.random.default_rng(5), np.array(units)
+    scores, weights = rng.normal(size=(60, 3)), rng.random((60, 3)) + 0.1
+    metrics = {
+        str(column): lambda truth, answers, column=column: np.average(answers[:, column], weights=truth[:, column])
+        for column in range(3)
+    }
+    slow = resampled(metrics, weights, scores, clusters, resamples=40, seed=3)
+    fast = resampled_means(scores, weights, clusters, resamples=40, seed=3)
+    assert np.column_stack([slow[name] for name in "012"]) == pytest.approx(fast, abs=1e-12)
+    by_hand = left_out(metrics["1"], weights, scores, clusters)
+    assert means_left_out(scores[:, 1], weights[:, 1], clusters) == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_many_resamples_of_means_are_drawn_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = np.random.default_rng(0).normal(size=(50, 2))
+    options: dict[str, Any] = {"resamples": 101, "seed": 1}
+    whole = resampled_means(scores, np.ones((50, 2)), np.arange(50), **options)
+    monkeypatch.setattr("adapterhub_fin.stats.bootstrap._CHUNK", 700)
+    assert (resampled_means(scores, np.ones((50, 2)), np.arange(50), **options) == whole).all() and whole.shape == (
+        101,
+        2,
+    )
+
+
+def test_bca_is_scipy_s_on_the_same_resamples() -> None:
+    skewed = np.random.default_rng(4).exponential(size=40)
+    theirs: Any = scipy_stats.bootstrap((skewed,), np.mean, method="BCa", n_resamples=999, rng=7)
+    jackknife = means_left_out(skewed, np.ones(40), np.arange(40))
+    ours = bca(theirs.bootstrap_distribution, float(skewed.mean()), jackknife, 0.95)
+    assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=1e-12)
+    assert ours != pytest.approx(percentile(theirs.bootstrap_distribution, 0.95), abs=0.005)
+
+
+def test_bca_without_variance_has_a_reason() -> None:
+    with pytest.raises(Undefined, match="one side"):
+        bca(np.ones(50), 0.5, np.ones(4), 0.95)
+    with pytest.raises(Undefined, match="NaN"):
+        bca(np.array([1.0, np.nan]), 0.5, np.ones(4), 0.95)
+    assert bca(np.ones(50), 1.0, np.ones(4), 0.95) == (1.0, 1.0)
+
+
+def test_a_series_has_the_interval_of_its_blocks() -> None:
+    """Of an autoregression of .8 the mean varies (1 + .8) / (1 - .8) = 9 times as much as of independent days."""
+    rng, rows = np.random.default_rng(8), 3000
+    noise, series = rng.normal(size=rows), np.zeros(rows)
+    for day in range(1, rows):
+        series[day] = 0.8 * series[day - 1] + noise[day]
+    (low, high), block = stationary(series, seed=1)
+    independent = percentile(
+        resampled_means(series[:, None], np.ones((rows, 1)), np.arange(rows), resamples=2000, seed=1)[:, 0], 0.95
+    )
+    assert independent is not None and block > 5
+    assert 2.3 < (high - low) / (independent[1] - independent[0]) < 3.5
+    assert stationary(series, seed=1) == ((low, high), block) != stationary(series, seed=2)
+    assert stationary(noise, statistic=lambda days: float(np.std(days)))[0][0] > 0.9
+    for wrong, reason in [(np.ones(50), "vary"), (np.ones(3), "at least 8"), ([np.nan] * 9, "NaN")]:
+        with pytest.raises(Undefined, match=reason):
+            stationary(wrong)
