@@ -137,7 +137,8 @@ def stationary(
         raise Undefined("the values do not vary")
     if block is None:
         block = max(1.0, float(optimal_block_length(values)["stationary"].iloc[0]))
-    drawn = StationaryBootstrap(block, values, seed=seed).apply(statistic or np.mean, resamples)
+    bootstrap = StationaryBootstrap(block, values, seed=seed)  # type: ignore[arg-type]  # a mean may be a fraction
+    drawn = bootstrap.apply(statistic or np.mean, resamples)
     interval = percentile(np.asarray(drawn, dtype=np.float64).ravel(), level)
     if interval is None:
         raise Undefined("the statistic is undefined on a resample")

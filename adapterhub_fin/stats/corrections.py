@@ -16,7 +16,8 @@ else:
 def bonferroni(p_values: ArrayLike) -> np.ndarray:
     """Return each p times the number of tests, at most 1: it bounds the chance of any false rejection (Dunn 1961)."""
     p = _checked(p_values)
-    return np.minimum(p * len(p), 1.0)
+    corrected: np.ndarray = np.minimum(p * len(p), 1.0)
+    return corrected
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -35,7 +35,8 @@ def paired(a: np.typing.ArrayLike, b: np.typing.ArrayLike, least: int = 1) -> np
     one, other = finite(a, least), finite(b, least)
     if len(one) != len(other):
         raise Undefined(f"{len(one):,} and {len(other):,} scores: pairs need one of each for every row")
-    return one - other
+    differences: np.ndarray = one - other
+    return differences
 
 
 def deviation(values: np.ndarray) -> float:

@@ -9,12 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin_registry.errors import BadReference, NotFound, Refused
+from adapterhub_fin_registry.errors import BadEvent, BadReference, NotFound, Refused
 from adapterhub_fin_registry.io.canonical_json import canonical, json_object
 from adapterhub_fin_registry.io.safe_read import following, numbers
+from adapterhub_fin_registry.model.event_files import HISTORY, OUTCOMES, entry
 from adapterhub_fin_registry.model.events import check_event
-from adapterhub_fin_registry.model.history import KIND, History, encode_history, history_event, number_of
-from adapterhub_fin_registry.model.history import NAME as HISTORY
+from adapterhub_fin_registry.model.history import KIND, History, encode_history, number_of
 from adapterhub_fin_registry.model.reference import Reference, check_alias
 from adapterhub_fin_registry.model.version import AnyReference, Version, parsed_reference
 from adapterhub_fin_registry.registry_reader import RegistryReader
@@ -177,16 +177,33 @@ class Registry(RegistryReader):
                 self.set_alias(name, alias, None)
             raise resolution.missing(name_folder, self.names, Reference.parse(f"{name}@{version}"))
 
-    def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
+    def add_event(
+        self,
+        reference: AnyReference,
+        kind: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        outcomes: bytes | None = None,
+    ) -> int:
         """Record an event of a version (see `events.KINDS`), and return the event's number.
 
-        Raises BadEvent if the kind or the body isn't valid, and NotFound if there is no such version.
+        `outcomes` is a parquet file of what each row of an evaluation got. It stands beside the event, which records
+        its hash; it is stored in the same step. Raises BadEvent if the kind or the body isn't valid, and NotFound if
+        there is no such version.
         """
+        if outcomes is not None:
+            if kind != "evaluation":
+                raise BadEvent(f"a {kind} event has no outcomes by row: an evaluation has")
+            body = {**(body or {}), "outcomes": entry(outcomes)}
+        elif kind == "evaluation" and (body or {}).get("outcomes") is not None:
+            raise BadEvent("the body of the evaluation event holds 'outcomes', which the registry sets: leave it out")
         checked = check_event(kind, body or {})
         version = self.resolve(reference)
         parent = version.folder / "events"
         with self._changing(NameFolder(self.root, version.name)) as change:
             event = {**checked, "kind": kind, "at": now(), "by": author()}
+            if outcomes is not None:
+                change.write(change.built / OUTCOMES, outcomes)
             change.write(change.built / "event.json", canonical(event))
             return change.append(parent, following(numbers(parent)))
 
@@ -265,7 +282,7 @@ class Registry(RegistryReader):
 
 def _write_history(change: Transaction, folder: Path, data: bytes) -> None:
     """Write a history and its event into a folder that is being built."""
-    event = {**history_event(data), "kind": KIND, "at": now(), "by": author()}
+    event = {**entry(data), "kind": KIND, "at": now(), "by": author()}
     change.write(folder / HISTORY, data)
     change.write(folder / "event.json", canonical(event))
 

@@ -13,7 +13,8 @@ from adapterhub_fin_registry.io.cache import cache_folder
 from adapterhub_fin_registry.io.clock import bounded_now
 from adapterhub_fin_registry.io.disk import Disk
 from adapterhub_fin_registry.io.safe_read import is_there, read_object
-from adapterhub_fin_registry.model.history import damaged_histories, read_history
+from adapterhub_fin_registry.model.event_files import damaged_files, outcomes_file
+from adapterhub_fin_registry.model.history import read_history
 from adapterhub_fin_registry.model.knowledge import as_of_instant, check_include_base, parse_instant
 from adapterhub_fin_registry.model.reference import (
     DigestReference,
@@ -224,7 +225,7 @@ class RegistryReader:
         return version.files
 
     def verify(self, reference: AnyReference) -> Version:
-        """Verify a version's manifest, files, tensors, signatures and history against each other, and return it.
+        """Verify a version's manifest, files, tensors, signatures, history and outcomes, and return it.
 
         Every file is read. Neither the signers nor the client's policy are checked: see `signatures` and `violations`.
         Raises Corrupted if anything differs, and NotFound if there is no such version.
@@ -234,7 +235,7 @@ class RegistryReader:
         version = self.resolve(reference)
         verify_files(version)
         verify_tensors(version)
-        for problem in (*read_signatures(version)[1], *damaged_histories(version.folder).values()):
+        for problem in (*read_signatures(version)[1], *damaged_files(version.folder).values()):
             raise Corrupted(problem)
         return version
 
@@ -305,6 +306,17 @@ class RegistryReader:
             >>> pandas.DataFrame(registry.history("acme/tone@1")["training"]).plot("step", "loss")
         """
         return read_history(self.resolve(reference).folder)
+
+    def outcomes(self, reference: AnyReference, event: int | None = None) -> Path | None:
+        """Return the outcomes by row of a version's evaluation, a parquet file; None if none is stored here.
+
+        They are those of the event with this number, else those of the newest evaluation that has some. The file is
+        verified. Raises NotFound if there is no such version, and Corrupted if the file is damaged.
+
+        Example:
+            >>> pandas.read_parquet(registry.outcomes("acme/tone@1"))[["truth", "answer"]]
+        """
+        return outcomes_file(self.resolve(reference).folder, event)
 
     def training_hashes(self, version: Version) -> TrainingHashes | None:
         """Return the texts that a version of this registry was trained on, as hashes; None if they aren't known here.

@@ -31,6 +31,7 @@ ACTS = [
     "add to a new name",
     "alias",
     "event",
+    "evaluation",
     "sign",
     "delete",
     "gc",
@@ -38,6 +39,7 @@ ACTS = [
 ]
 NOW = timedelta(0)
 HISTORY: dict[str, Any] = {"training": {"step": [1], "loss": [0.5]}, "validation": {"step": []}}
+EVALUATION: dict[str, Any] = {"corpus": "headlines", "split": "test", "metrics": {"accuracy": 0.5}}
 
 
 @pytest.fixture
@@ -64,6 +66,7 @@ def acts(make_folder: Any, make_manifest: Any, make_key: Any) -> dict[str, Act]:
         "add to a new name": lambda registry: registry.add(new, manifest, name="acme/new"),
         "alias": lambda registry: registry.set_alias("acme/tone", "champion", 2),
         "event": lambda registry: registry.add_event("acme/tone@1", "tag", {"tag": "production"}),
+        "evaluation": lambda registry: registry.add_event("acme/tone@1", "evaluation", EVALUATION, outcomes=b"PAR1"),
         "sign": lambda registry: registry.sign("acme/tone@1", key),
         "delete": delete,
         "gc": lambda registry: registry.gc(grace=NOW),
@@ -119,6 +122,7 @@ def _state(registry: Registry) -> dict[str, Any]:
         "signatures": [len(registry.signatures(f"{row['name']}@{row['version']}")) for row in rows],
         "damaged": registry.damaged(),
         "histories": [registry.history(f"{row['name']}@{row['version']}") for row in rows],
+        "outcomes": [registry.outcomes(f"{row['name']}@{row['version']}") is not None for row in rows],
         "training-hashes": [
             registry.training_hashes(version) for name in registry.names() for version in registry.versions(name)
         ],

@@ -26,6 +26,7 @@ from adapterhub_fin_registry import registry as local_module
 from adapterhub_fin_registry.io import disk as disk_module
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.safe_read import read_object
+from adapterhub_fin_registry.model.event_files import outcomes_file
 from adapterhub_fin_registry.model.history import read_history
 from adapterhub_fin_registry.model.lock_file import Lock
 from adapterhub_fin_registry.storage.names import name_folders
@@ -271,7 +272,9 @@ def _read(registry: Registry) -> Any:
                 record = version.record
                 signatures = {path.name: path.read_bytes() for path in sorted(folder.glob("signatures/*"))}
                 versions[number] = (version.digest, record["name"], record["version"], version.tags, signatures)
-                versions[number] = (*versions[number], read_history(folder))
+                evaluated = outcomes_file(folder)
+                outcomes = None if evaluated is None else evaluated.read_bytes()
+                versions[number] = (*versions[number], read_history(folder), outcomes)
         if versions:
             states[name_folder.name] = (versions, name_folder.aliases())
     held = Lock(registry.root.parent / LOCK, disk_module.Disk()).entries()
@@ -362,6 +365,10 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
     def tag(number: int) -> Act:
         return lambda registry: registry.add_event(f"acme/tone@{number}", "tag", {"tag": "new"})
 
+    def evaluation(registry: Registry) -> None:
+        body = {"corpus": "headlines", "split": "test", "metrics": {"accuracy": 0.5}}
+        registry.add_event("acme/tone@1", "evaluation", body, outcomes=b"PAR1")
+
     def delete(number: int) -> Act:
         return lambda registry: registry.delete(f"acme/tone@{number}", reason="a test")
 
@@ -394,6 +401,7 @@ def scenarios(make_folder: Any, make_manifest: Any) -> list[Scenario]:
         Scenario("stocked", add_with_history),
         Scenario("stocked", history(1)),
         Scenario("stocked", history(2)),
+        Scenario("stocked", evaluation),
         Scenario("stocked", sign(1)),
         Scenario("stocked", lock),
         Scenario("copied", repair),

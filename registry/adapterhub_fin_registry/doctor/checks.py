@@ -26,7 +26,7 @@ from adapterhub_fin_registry.doctor.visit import (
 from adapterhub_fin_registry.errors import Corrupted, ReadOnly
 from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.safe_read import ABSENT, HIGHEST, entries, is_there, misnumbered, read_object
-from adapterhub_fin_registry.model.history import damaged_histories
+from adapterhub_fin_registry.model.event_files import OUTCOMES, damaged_files
 from adapterhub_fin_registry.model.reference import is_segment
 from adapterhub_fin_registry.search.version_reader import damage
 from adapterhub_fin_registry.storage.garbage import TOMBSTONE, Leftover, collect, is_buried
@@ -87,23 +87,39 @@ def _version(visit: Visit, name_folder: NameFolder, number: int) -> Findings:
             ),
             remove,
         )
-    yield from _histories(visit, name_folder, folder)
+    yield from _event_files(visit, name_folder, folder)
     if is_there(folder / "record.json") and (reason := damage(name_folder, number)):
         remedy = "restore it from a copy, or delete the version"
         yield Finding("damaged", folder, reason, remedy, repairable=False), by_hand
 
 
-def _histories(visit: Visit, name_folder: NameFolder, folder: Path) -> Findings:
+def _event_files(visit: Visit, name_folder: NameFolder, folder: Path) -> Findings:
     try:
-        problems = damaged_histories(folder)
+        problems = damaged_files(folder)
     except Corrupted:
         return  # another check reports an event that can't be read
-    for event, means in problems.items():
-        remove = visit.repair_of(name_folder.folder, lambda change, event=event: change.disk.remove(event))  # type: ignore[misc]
-        yield (
-            Finding("history", event, means, "remove that event: the version keeps no history of its training"),
-            remove,
-        )
+    for path, means in problems.items():
+        if path.name == OUTCOMES:
+            remedy = "forget these outcomes: the evaluation's metrics stay"
+            yield (
+                Finding("outcomes", path, means, remedy),
+                visit.repair_of(name_folder.folder, lambda change, path=path: _forget_outcomes(change, path)),  # type: ignore[misc]
+            )
+        else:
+            event = path.parent
+            remove = visit.repair_of(name_folder.folder, lambda change, event=event: change.disk.remove(event))  # type: ignore[misc]
+            remedy = "remove that event: the version keeps no history of its training"
+            yield Finding("history", event, means, remedy), remove
+
+
+def _forget_outcomes(change: Transaction, path: Path) -> None:
+    """Rewrite an evaluation's event without its outcomes, then remove them."""
+    event_file = path.parent / "event.json"
+    event = read_object(event_file)
+    if event.pop("outcomes", None) is not None:
+        change.rewrite(event_file, canonical(event))
+    if is_there(path) or path.is_symlink():
+        change.disk.remove(path)
 
 
 def _written(record: dict[str, object]) -> bytes:

@@ -64,11 +64,18 @@ class HubCache(Registry):
         """Raise ReadOnly."""
         raise self._elsewhere(reference)
 
-    def add_event(self, reference: AnyReference, kind: str, body: Mapping[str, Any] | None = None) -> int:
+    def add_event(
+        self,
+        reference: AnyReference,
+        kind: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        outcomes: bytes | None = None,
+    ) -> int:
         """Record the event `fingerprint-verified`, and return its number. Raises ReadOnly for any other kind."""
         if kind != "fingerprint-verified":  # this one may be lost with the cache
             raise self._elsewhere(reference)
-        return super().add_event(reference, kind, body)
+        return super().add_event(reference, kind, body, outcomes=outcomes)
 
     def _elsewhere(self, what: object) -> ReadOnly:
         return ReadOnly(f"{what} is on {self.hub.endpoint} and only read here: `ahf pull` it, and use your own")

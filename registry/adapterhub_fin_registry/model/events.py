@@ -48,8 +48,10 @@ def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         )
     if kind == "baseline" and not _is_baseline(copy):
         raise BadEvent("the baseline event lacks its model or verdict as text, or numbers as metrics: give all three")
-    if kind == "history" and not (isinstance(copy.get("sha256"), str) and isinstance(copy.get("size"), int)):
+    if kind == "history" and not _is_file(copy):
         raise BadEvent("the history event lacks sha256 and size, which the registry writes: use add_history")
+    if kind == "evaluation" and copy.get("outcomes") is not None and not _is_file(copy["outcomes"]):
+        raise BadEvent("the outcomes lack sha256 and size, which the registry writes: pass add_event the file")
     return copy
 
 
@@ -113,6 +115,12 @@ def _is_evaluation(body: dict[str, Any]) -> bool:
 
 def _is_baseline(body: dict[str, Any]) -> bool:
     return _has_texts(body, "model", "verdict") and _has_metrics(body)
+
+
+def _is_file(recorded: Any) -> bool:
+    if not isinstance(recorded, dict):
+        return False
+    return isinstance(recorded.get("sha256"), str) and isinstance(recorded.get("size"), int)
 
 
 def _has_texts(body: dict[str, Any], *keys: str) -> bool:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterhub_fin_registry.errors import BadEvent, Corrupted
-from adapterhub_fin_registry.io.canonical_json import canonical, digest_of
+from adapterhub_fin_registry.io.canonical_json import canonical
 from adapterhub_fin_registry.io.safe_read import ABSENT, SMALL, parse_object, read_small
+from adapterhub_fin_registry.model.event_files import HISTORY, check_file, entry
 from adapterhub_fin_registry.model.events import read_events
 
-NAME: Final = "history.json"
 KIND: Final = "history"
 TABLES: Final = ("training", "validation")
 
@@ -42,11 +42,6 @@ def encode_history(history: History) -> bytes:
     return data
 
 
-def history_event(data: bytes) -> dict[str, Any]:
-    """Return the body of the event that records a history with these bytes."""
-    return {"sha256": digest_of(data).removeprefix("sha256:"), "size": len(data)}
-
-
 def read_history(folder: Path) -> dict[str, dict[str, list[Any]]] | None:
     """Return the history in a version's folder, the newest if there are several; None if there is none.
 
@@ -56,41 +51,20 @@ def read_history(folder: Path) -> dict[str, dict[str, list[Any]]] | None:
     return _read(folder / "events" / str(numbers[-1])) if numbers else None
 
 
-def damaged_histories(folder: Path) -> dict[Path, str]:
-    """Return the events of a version whose history can't be read, each with the reason.
-
-    Raises Corrupted if an event can't be read.
-    """
-    problems = {}
-    for event in read_events(folder):
-        if event["kind"] == KIND:
-            try:
-                _read(path := folder / "events" / str(event["number"]))
-            except Corrupted as error:
-                problems[path] = str(error)
-    return problems
-
-
 def number_of(folder: Path, data: bytes) -> int | None:
     """Return the number of the event that records a history with exactly these bytes; None if there is none.
 
     Raises Corrupted if an event can't be read.
     """
-    body = history_event(data)
+    body = entry(data)
     same = [event["number"] for event in read_events(folder) if event["kind"] == KIND and event.items() >= body.items()]
-    return next((number for number in same if _holds(folder / "events" / str(number) / NAME, data)), None)
+    return next((number for number in same if _holds(folder / "events" / str(number) / HISTORY, data)), None)
 
 
 def _read(event: Path) -> dict[str, dict[str, list[Any]]]:
-    path = event / NAME
-    recorded = parse_object(read_small(event / "event.json"), event / "event.json")
-    try:
-        data = read_small(path)
-    except ABSENT as error:
-        raise Corrupted(f"{path} is missing: restore it from a copy") from error
-    if not recorded.items() >= history_event(data).items():
-        raise Corrupted(f"{path} has other bytes than its event says: restore it from a copy")
-    history: dict[str, dict[str, list[Any]]] = parse_object(data, path)
+    path = event / HISTORY
+    check_file(path, parse_object(read_small(event / "event.json"), event / "event.json"))
+    history: dict[str, dict[str, list[Any]]] = parse_object(read_small(path), path)
     return history
 
 
