@@ -29,6 +29,12 @@ from adapterhub_fin.engine.planning.plan import (
 from adapterhub_fin.engine.planning.plan import (
     plan as plan,
 )
+from adapterhub_fin.engine.probing.probe import (
+    Probe as Probe,
+)
+from adapterhub_fin.engine.probing.probe import (
+    probe as probe,
+)
 from adapterhub_fin.engine.training.save import (
     save as save,
 )

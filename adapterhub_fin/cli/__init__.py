@@ -24,6 +24,7 @@ SUMMARIES = {
     "generate": "Generate text from prompts.",
     "embed": "Embed texts as vectors with an adapter.",
     "evaluate": "Evaluate a version on a corpus and record its metrics.",
+    "probe": "Compare a version's layers with those of its bare base.",
     "report": "Draw a version's training, answers, data and lineage as one HTML page.",
     "merge": "Merge adapters of one base into a new version, without loading the base.",
     "list": "List adapters and their versions.",

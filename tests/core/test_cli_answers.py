@@ -193,3 +193,17 @@ def test_generate_streams_on_a_terminal_and_stops_cleanly_at_ctrl_c(
         ["generate", "acme/endless", prompt, "--max-new-tokens", "900000"], stop_after=whole.encode()[:4]
     )
     assert code == 130 and drawn.endswith(b"\r\nstopped\r\n") and b"Traceback" not in drawn
+
+
+def test_probe_prints_its_tables_and_writes_vectors(run_ahf: Ahf, stocked: Path, tmp_path: Path) -> None:
+    asked = ["--split", "all", "--resamples", "20", "--vectors", str(tmp_path / "last.npz")]
+    code, out, err = run_ahf("probe", "acme/tone", *asked)
+    assert code == 0 and err.startswith("acme/tone@1\nwarning: the version was trained on the text of ")
+    assert "accuracy of base" in out and "CKA, debiased" in out and "the folds staying as they are" in out
+    assert (tmp_path / "last.npz").is_file()
+    document = json.loads(run_ahf("probe", "acme/tone@1", *asked, "--json")[1])
+    assert document["reference"] == "acme/tone@1" and document["rows"] == 48 and len(document["probes"]) == 3
+    assert f"{document['probes'][2]['difference']['value']:+.4f}" in out
+    assert f"{document['cka_debiased'][2][2]:.3f}" in out
+    code, _, err = run_ahf("probe", "acme/tone", "--corpus", "headlines", "--set", "rowss=9")
+    assert code == 1 and "did you mean rows" in err and err.count("\n") == 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
+from adapterhub_fin.engine.data.duplicates import INPUTS
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, labels_in, missing_labels
 from adapterhub_fin.engine.data.splits import JUDGED, SPLITS, Division, divide
@@ -147,25 +148,38 @@ def read_rows(choice: CorpusChoice, head: str) -> Rows:
     check_there(choice)
     rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
-    _check(rows.table, reader, choice)
+    _check(rows.table, reader.inputs, reader.consumes, reader.optional, choice)
     return rows
 
 
-def _check(table: Dataset, head: Head, choice: CorpusChoice) -> None:
+def read_texts(choice: CorpusChoice) -> Rows:
+    """Read all rows of a corpus and check that each has a text; labels and targets are checked where they are there.
+
+    Raises BadCorpus, which names the corpus and the row.
+    """
+    check_there(choice)
+    rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
+    _check(rows.table, INPUTS, (), ("label", "target"), choice)
+    return rows
+
+
+def _check(
+    table: Dataset, inputs: Sequence[str], consumes: Sequence[str], optional: Sequence[str], choice: CorpusChoice
+) -> None:
     columns, corpus = table.column_names, choice.called
-    read = [column for column in head.inputs if column in columns]
+    read = [column for column in inputs if column in columns]
     if not read:
-        needed = " or ".join(map(repr, head.inputs))
+        needed = " or ".join(map(repr, inputs))
         raise BadCorpus(f"corpus {corpus} has no column {needed}, which the head reads; it has {', '.join(columns)}")
-    if missing := sorted(set(head.consumes) - set(columns)):
+    if missing := sorted(set(consumes) - set(columns)):
         mapped = hasattr(extensions().options(Corpus, choice.name, choice.options), missing[0])
         advice = f": name the source's column for it as corpus.{missing[0]}" if mapped else ""
         raise BadCorpus(
             f"corpus {corpus} has no column {missing[0]!r}, which the head needs; it has {', '.join(columns)}{advice}"
         )
     faults = Faults()
-    further = (name for name in (*head.optional, *INSTANTS) if name in columns)
-    for column in (*read, *head.consumes, *further):
+    further = (name for name in (*optional, *INSTANTS) if name in columns)
+    for column in (*read, *consumes, *further):
         for row, value in enumerate(table[column]):
             if wrong := _problem(column, value):
                 faults.add((row,), f"{_row_label(table, row)}: {column} {wrong}; drop the row or mend it")

@@ -1,0 +1,252 @@
+"""Look inside a version: what its layers hold beside those of its bare base, on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.base.provenance import environment
+from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_texts
+from adapterhub_fin.engine.data.splits import SPLITS, divide
+from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
+from adapterhub_fin.engine.evaluation.seen import rows_seen
+from adapterhub_fin.engine.inference.embedding import Embedding
+from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
+from adapterhub_fin.engine.probing.probes import FOLDS, LayerProbe, probe_layers
+from adapterhub_fin.engine.probing.similarity import LayerSimilarity, similarities
+from adapterhub_fin.engine.probing.states import States, pooled_states
+from adapterhub_fin.engine.probing.targets import Targets, distinct_rows, read_targets, units_of
+from adapterhub_fin.engine.probing.vectors import check_vectors, write_vectors
+from adapterhub_fin.errors import BadConfiguration, BadRecipe
+from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.registries import located
+from adapterhub_fin.stats.representations import Components, cka, principal_components
+from adapterhub_fin.stats.undefined import Undefined
+from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.registry_chain import LocatedVersion
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+    from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.model.version import AnyReference
+else:
+    np = Lazy("numpy")
+
+SAMPLE: Final = 1000
+RESAMPLES: Final = 2000
+Pooling = Literal["mean", "first", "last", "max"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Hold what the layers of a version and of its bare base hold of the same rows; layer 0 is the embeddings.
+
+    `cka` and `cka_debiased` have a row for each layer of the base and a column for each of the version, None where a
+    layer has one vector for all rows. `unmeasured` says why a part is missing, by its name.
+    """
+
+    version: Version
+    corpus: str
+    corpus_options: Mapping[str, Any]  # without paths of this machine
+    corpus_digest: str
+    split: str
+    rows: int  # that were read
+    rows_of_split: int
+    texts: int  # distinct ones
+    rows_seen: int | None  # in the version's training; None: unknown
+    pooling: str
+    target: str | None  # what the probes predict: labels, label sets or numbers
+    score: str | None  # the name of the probes' score
+    constant_score: float | None  # of the best answer that is the same for all rows
+    probes: Sequence[LayerProbe]
+    similarities: Sequence[LayerSimilarity]
+    cka: Sequence[Sequence[float | None]]
+    cka_debiased: Sequence[Sequence[float | None]]
+    shares: Sequence[float]  # of the variance of the last layer's vectors, on the axes of the picture
+    settings: Mapping[str, Any]  # folds, resamples, seed, level
+    unmeasured: Mapping[str, str]
+    warnings: Sequence[str]
+    environment: Mapping[str, str]
+    states: States = field(repr=False, compare=False)
+    targets: Targets | None = field(repr=False, compare=False)
+    components: Components | None = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"Probe({self.reference} on {self.corpus}, {self.split}, {self.rows:,} rows, {self.layers} layers)"
+
+    def _repr_html_(self) -> str:
+        from adapterhub_fin_registry.io.html_table import html_table
+
+        rows = [(p.layer, p.base.value, p.tuned.value, p.difference.value, p.p_corrected) for p in self.probes]
+        columns = ("layer", f"{self.score} of base", "of version", "difference", "p, corrected")
+        return html_table(repr(self), rows or list(self.unmeasured.items()), columns if rows else ("part", "reason"))
+
+    @property
+    def reference(self) -> str:
+        """Return the version's reference."""
+        return self.version.reference
+
+    @property
+    def layers(self) -> int:
+        """Count the layers, without the embeddings."""
+        return len(self.states.base) - 1
+
+    def body(self) -> dict[str, Any]:
+        """Return all but the vectors as plain values."""
+        left_out = ("version", "states", "targets", "components", "probes", "similarities")
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
+        tables = {"probes": [asdict(row) for row in self.probes]}
+        return {**plain, **tables, "similarities": [asdict(row) for row in self.similarities]}
+
+
+def probe(
+    reference: AnyReference,
+    corpus: CorpusSource = None,
+    *,
+    split: SplitName = "test",
+    overrides: Sequence[str] = (),
+    sample: int = SAMPLE,
+    pooling: Pooling = "mean",
+    folds: int = FOLDS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    batch_size: int = 32,
+    vectors: str | Path | None = None,
+    layer: int = -1,
+    base: str | Path | None = None,
+    as_of: AsOf = None,
+    include_base: bool = True,
+    lock: str | Path | None = None,
+    registry: Registry | None = None,
+    download: bool = False,
+) -> Probe:
+    """Return what tuning did inside a version: its layers beside those of its bare base, on the same rows.
+
+    Probes by layer predict the rows' labels or target, cross-validated; CKA, mean cosines and principal components
+    compare the vectors themselves. Without `corpus` the rows are of the version's own recipe; of more than `sample` a
+    seeded sample is taken. `vectors` writes those of a layer to a .parquet or .npz file. Raises NotFound for an
+    unknown version, BadConfiguration where the extra `evidence` isn't installed, BadRecipe for an unknown option or
+    layer, BadCorpus, BaseNotFound and WriteFailed.
+
+    Example:
+        >>> found = ahf.probe("acme/tone@1", "headlines")
+        >>> [round(layer.difference.value, 2) for layer in found.probes]
+        [0.0, 0.03, 0.11]
+    """
+    _check(split, sample, folds, resamples)
+    embedding = checked(Embedding, {"pooling": pooling}, "probe")
+    if vectors is not None:
+        check_vectors(Path(vectors))
+    registry, version = located(reference, registry, as_of, include_base, lock)
+    choice = corpus_choice(version, corpus, overrides)
+    check_there(choice)
+    resolved = find_version(version, registry, None, True, None)
+    base_source(resolved, base, download)
+    table = read_texts(choice).table
+    digest = corpus_digest(table)
+    if split != "all":
+        table = divide(table, choice.splitter, choice.called).splits[split]
+    rows = _sampled(table, sample, seed)
+    states = pooled_states(resolved, rows, base=base, pooling=embedding, batch_size=batch_size, download=download)
+    head = version.manifest.head
+    seen = rows_seen(LocatedVersion(registry, version), rows)
+    measured = _measured(states, rows, None if head is None else head.name, folds, resamples, seed)
+    result = Probe(
+        version=version,
+        corpus=choice.name,
+        corpus_options=portable_options(choice),
+        corpus_digest=digest,
+        split=split,
+        rows=len(rows),
+        rows_of_split=len(table),
+        texts=len(distinct_rows(rows)),
+        rows_seen=seen,
+        pooling=pooling,
+        settings={"sample": sample, "folds": folds, "resamples": resamples, "seed": seed, "level": 0.95},
+        warnings=_warnings(seen, len(rows)),
+        environment=environment(),
+        states=states,
+        **measured,
+    )
+    if vectors is not None:
+        names = ("corpus", "corpus_digest", "split", "pooling")
+        metadata = {"reference": f"{version.name}@{version.digest}", "number": version.number}
+        write_vectors(
+            Path(vectors), rows, states, layer, {**metadata, **{name: getattr(result, name) for name in names}}
+        )
+    return result
+
+
+def _check(split: str, sample: int, folds: int, resamples: int) -> None:
+    if split not in (*SPLITS, "all"):
+        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
+    for name, value, least in (("sample", sample, 2), ("folds", folds, 2), ("resamples", resamples, 1)):
+        if value < least:
+            raise BadRecipe(f"{name} is {value}: give at least {least}")
+    if find_spec("sklearn") is None:
+        raise BadConfiguration("probe needs scikit-learn: pip install 'adapterhub-fin[evidence]'")
+
+
+def _sampled(table: Dataset, most: int, seed: int) -> Dataset:
+    if len(table) <= most:
+        return table
+    return table.select(np.sort(np.random.default_rng(seed).choice(len(table), most, replace=False)))
+
+
+def _warnings(seen: int | None, rows: int) -> list[str]:
+    if seen is None:
+        return [
+            "the hashes of the version's training rows are not here, so that some of these rows may be among them: a "
+            "higher score of the version may be that it has seen the rows"
+        ]
+    if seen:
+        return [
+            f"the version was trained on the text of {seen:,} of the {rows:,} rows: a higher score of the version may "
+            "be that it has seen the rows"
+        ]
+    return []
+
+
+def _measured(states: States, rows: Dataset, head: str | None, folds: int, resamples: int, seed: int) -> dict[str, Any]:
+    """Return the measured parts of a Probe, and why the others are missing."""
+    unmeasured: dict[str, str] = {}
+
+    def part(name: str, measure: Callable[[], T], otherwise: T) -> T:
+        try:
+            return measure()
+        except Undefined as error:
+            unmeasured[name] = str(error)
+            return otherwise
+
+    units, distinct = units_of(rows), distinct_rows(rows)
+    targets = part("probes", lambda: read_targets(rows, head), None)
+    probes: Sequence[LayerProbe] = ()
+    if targets is not None:
+        options: dict[str, Any] = {"folds": folds, "resamples": resamples, "seed": seed}
+        probes = part("probes", lambda: probe_layers(states, targets, units, **options), ())
+    once = States([each[distinct] for each in states.base], [each[distinct] for each in states.tuned])
+    labels = None if targets is None else replace(targets, values=targets.values[distinct])
+    similar, missing = similarities(once, labels, units[distinct])
+    unmeasured.update(missing)
+    nothing: Sequence[Sequence[float | None]] = ()
+    components = part("pca", lambda: principal_components(once.base[-1], once.tuned[-1]), None)
+    return {
+        "target": None if targets is None else targets.kind,
+        "score": None if targets is None else targets.score_name,
+        "constant_score": None if targets is None else targets.constant_score(),
+        "probes": probes,
+        "similarities": similar,
+        "cka": part("cka", lambda: cka(once.base, once.tuned), nothing),
+        "cka_debiased": part("cka, debiased", lambda: cka(once.base, once.tuned, debiased=True), nothing),
+        "shares": () if components is None else components.shares,
+        "unmeasured": unmeasured,
+        "targets": labels,
+        "components": components,
+    }
