@@ -23,6 +23,7 @@ from adapterhub_fin.cli.options import (
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.evaluation.evaluate import Evaluation
+    from adapterhub_fin.engine.evaluation.measuring import Slice
 
 
 @click.command("evaluate")
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
     help="Which rows to evaluate on; all makes no split.",
 )
 @click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Slice the rows by year, quarter, month, length, label, group, or a column that the corpus keeps (slices).",
+)
+@click.option(
     "--resamples",
     type=click.IntRange(1),
     default=2000,
@@ -63,6 +70,7 @@ def command(
     from_recipe: bool,
     overrides: tuple[str, ...],
     split: str,
+    by: tuple[str, ...],
     resamples: int,
     seed: int,
     no_record: bool,
@@ -77,12 +85,13 @@ def command(
     """Evaluate a version on a corpus and record its metrics.
 
     Each metric comes with its 95 % bootstrap interval over the rows. CORPUS is the name of a corpus; --set gives its
-    options and how it is split.
+    options and how it is split. What each row got is stored beside the metrics, without its text.
 
     \b
     Examples:
       ahf evaluate acme/tone --from-recipe
       ahf evaluate acme/tone headlines --set rows=200 --set splitter.by=time
+      ahf evaluate acme/tone --from-recipe --by year --by length
       ahf evaluate acme/tone@1 headlines --set rows=90 --split all --no-record --json
     """
     from adapterhub_fin.recipe.choices import CorpusChoice
@@ -98,6 +107,7 @@ def command(
         corpus,
         split=split,  # type: ignore[arg-type]
         overrides=overrides,
+        by=by,
         resamples=resamples,
         seed=seed,
         batch_size=batch_size,
@@ -135,3 +145,14 @@ def _print(evaluation: Evaluation) -> None:
         (name, f"{value:.4f}", interval_text(evaluation.intervals[name])) for name, value in evaluation.metrics.items()
     ]
     print_table(("metric", "value", "95 % interval"), rows)
+    for by, slices in evaluation.slices.items():
+        click.echo()
+        print_table((by, "rows", *evaluation.metrics), [_slice_row(each) for each in slices])
+
+
+def _slice_row(part: Slice) -> tuple[str, ...]:
+    cells = (
+        "undefined" if value is None else f"{value:.4f} ({interval_text(part.intervals[name])})"
+        for name, value in part.metrics.items()
+    )
+    return part.value, f"{part.rows:,}", *cells

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adapterhub_fin.errors import BadRecipe
@@ -225,6 +226,13 @@ class HeadImplementation(Protocol):
         kept: Tensor = logits
         return kept
 
+    def row_losses(self, answers: Tensor, labels: Any) -> Tensor | None:
+        """Return the loss of each row alone, (rows,); None where it depends on the other rows of its batch.
+
+        `answers` (rows, outputs) are what `answers` returns, and `labels` those of the collator.
+        """
+        return None
+
     # Metrics
 
     def truth(self, labels: Any) -> Any:
@@ -296,6 +304,14 @@ class SequenceHead(MergeableHead, HeadImplementation):
     def model_fields(self) -> Mapping[str, Any]:
         """Return the fields of the model's configuration that this head sets."""
         return {"num_labels": self.num_outputs}
+
+    def row_losses(self, answers: Tensor, labels: Any) -> Tensor | None:
+        """Return `loss` of each row's logits, (rows,)."""
+        import torch
+
+        ends = range(1, len(answers) + 1)
+        rows = [self.loss(SimpleNamespace(logits=answers[end - 1 : end]), labels[end - 1 : end]) for end in ends]
+        return torch.stack(rows)
 
     def finish_model(self, model: PreTrainedModel, missing: Sequence[str]) -> Sequence[str]:
         """Change a model that was just built, in place; return the parameters that the base's file does not hold."""

@@ -11,7 +11,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.data.corpus import check_targets
 from adapterhub_fin.engine.data.sampling import LongestFirst
-from adapterhub_fin.engine.evaluation.evaluate import raw_answers
+from adapterhub_fin.engine.evaluation.outcomes import raw_answers
 from adapterhub_fin.errors import Unsupported
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.examples import lengths

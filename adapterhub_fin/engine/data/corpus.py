@@ -226,7 +226,7 @@ def check_targets(head: HeadImplementation, splits: Mapping[str, Dataset], corpu
 
 
 def corpus_digest(table: Dataset) -> str:
-    """Return the sha256 over the rows in order, as canonical JSON lines without the column `origin`.
+    """Return the sha256 over the rows in order, as canonical JSON lines without `origin` and `slices`.
 
     Raises BadCorpus for a cell that has no JSON form.
     """
@@ -242,11 +242,11 @@ def lines_digest(lines: Iterable[bytes]) -> str:
 
 
 def corpus_lines(table: Dataset) -> Iterator[bytes]:
-    """Yield each row as a canonical JSON line, without the column `origin`.
+    """Yield each row as a canonical JSON line, without `origin` and `slices`.
 
     Raises BadCorpus for a cell that has no JSON form.
     """
-    columns = sorted(set(table.column_names) - {"origin"})
+    columns = sorted(set(table.column_names) - {"origin", "slices"})
     for batch in table.select_columns(columns).iter(batch_size=1000):  # row by row takes four times as long
         for values in zip(*(batch[column] for column in columns), strict=True):
             row = dict(zip(columns, values, strict=True))

@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.provenance import environment
-from adapterhub_fin.engine.data.batches import mapped, on_device, stacked
-from adapterhub_fin.engine.data.corpus import (
-    check_targets,
-    check_there,
-    corpus_digest,
-    portable_options,
-    read_rows,
-)
-from adapterhub_fin.engine.data.labels import labels_in, one_answer
+from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_rows
+from adapterhub_fin.engine.data.labels import labels_in
 from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
-from adapterhub_fin.engine.evaluation.metrics import check_defined, metric_functions, metrics_for
+from adapterhub_fin.engine.evaluation.measuring import LEVEL, RESAMPLES, Slice, measure, measure_slices
+from adapterhub_fin.engine.evaluation.metrics import metrics_for
+from adapterhub_fin.engine.evaluation.outcomes import collect_outcomes, outcomes_table, parquet_bytes
 from adapterhub_fin.engine.evaluation.references import base_answers
 from adapterhub_fin.engine.evaluation.seen import rows_seen
+from adapterhub_fin.engine.evaluation.slices import slice_keys
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
-from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
-    import numpy as np
+    import pyarrow
     from datasets import Dataset
     from torch import nn
 
-    from adapterhub_fin.engine.inference.adapter import Adapter
+    from adapterhub_fin.stats.bootstrap import Interval
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.manifest import Head
     from adapterhub_fin_registry.model.version import AnyReference
-else:
-    np = Lazy("numpy")
 
-log = logging.getLogger(__name__)
 CorpusSource = CorpusChoice | str | Mapping[str, Any] | None
 SplitName = Literal["train", "validation", "test", "all"]
-LEVEL = 0.95
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,9 @@ class Evaluation:
     seen_in_training: bool | None  # whether any row could have influenced the weights; None: unknown
     rows_seen: int | None
     environment: Mapping[str, str]
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # by what the rows were told apart
     event: int | None = None  # the event's number, once recorded
+    outcomes: pyarrow.Table | None = field(default=None, repr=False, compare=False)  # what each row got
 
     def __repr__(self) -> str:
         metrics = ", ".join(f"{name}={value:.4f}" for name, value in self.metrics.items())
@@ -84,7 +71,8 @@ class Evaluation:
         ends = {name: " to ".join(f"{end:.4g}" for end in between or ()) for name, between in self.intervals.items()}
         rows = [(name, value, ends.get(name)) for name, value in self.metrics.items()]
         title = f"{self.reference} on {self.corpus}, {self.split}: {self.rows:,} rows"
-        return html_table(title, rows, ("metric", "value", "95 % interval"))
+        table = html_table(title, rows, ("metric", "value", "95 % interval"))
+        return table + "".join(_slices_html(by, parts) for by, parts in self.slices.items())
 
     @property
     def reference(self) -> str:
@@ -93,7 +81,23 @@ class Evaluation:
 
     def body(self) -> dict[str, Any]:
         """Return the event's body as plain values."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("version", "event")}
+        body = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_RECORDED}
+        slices = {by: [asdict(part) for part in parts] for by, parts in self.slices.items()}
+        return {**body, "slices": slices} if slices else {key: body[key] for key in body if key != "slices"}
+
+
+_NOT_RECORDED = ("version", "event", "outcomes")
+
+
+def _slices_html(by: str, parts: Sequence[Slice]) -> str:
+    from adapterhub_fin_registry.io.html_table import html_table
+
+    names = list(parts[0].metrics) if parts else []
+    return html_table(
+        f"by {by}",
+        [(part.value, part.rows, *(part.metrics[name] for name in names)) for part in parts],
+        (by, "rows", *names),
+    )
 
 
 def evaluate(
@@ -102,6 +106,7 @@ def evaluate(
     *,
     split: SplitName = "test",
     overrides: Sequence[str] = (),
+    by: Sequence[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
     batch_size: int = 32,
@@ -115,10 +120,11 @@ def evaluate(
 ) -> Evaluation:
     """Return the metrics of a version on a split of a corpus, each with a confidence interval; record them by default.
 
-    Without `corpus`, the one of the version's own recipe is read. The split `all` measures every row. Raises NotFound
-    for an unknown version, BaseNotFound, ReadOnly for a registry that can't record the event, BadCorpus for rows that
-    the head can't be measured on, and BadRecipe where the version has no head, no corpus is known or `resamples` is
-    below 1.
+    Without `corpus`, the one of the version's own recipe is read. The split `all` measures every row. `by` slices the
+    rows: year, quarter or month, length, label, group, or columns that the corpus keeps with its option `slices`. What
+    each row got is stored beside the event. Raises NotFound for an unknown version, BaseNotFound, ReadOnly for a
+    registry that can't record the event, BadCorpus for rows that the head can't be measured on, and BadRecipe where the
+    version has no head, no corpus is known, no column is of that name or `resamples` is below 1.
 
     Example:
         >>> evaluation = ahf.evaluate("acme/tone@1", "headlines", split="validation")
@@ -140,9 +146,13 @@ def evaluate(
     _check_labels(rows.table, head.labels, choice.called, split)
     untrained = base_answers(resolved, base, rows.table, batch_size, download)
     adapter = load(version, base=base, registry=registry, download=download)
-    metrics, ranges, unit_count = _measured(
-        adapter, rows.table, untrained, choice.called, split, batch_size, resamples, seed
-    )
+    assert adapter.head is not None, "refused before"
+    outcomes = collect_outcomes(adapter, rows.table, untrained, choice.called, split, batch_size)
+    keys = {each: slice_keys(rows.table, outcomes, each) for each in by}
+    with progress("resampling", resamples) as advance:
+        where = f"corpus {choice.called}, {split} part"
+        drawing: Any = {"resamples": resamples, "seed": seed}
+        measures = measure(head.name, adapter.head, outcomes, where=where, advance=advance, **drawing)
     evaluation = Evaluation(
         version=version,
         corpus=choice.name,
@@ -151,16 +161,19 @@ def evaluate(
         split=split,
         splitter=None if split == "all" else _splitter(choice, rows.table),
         rows=len(rows.table),
-        metrics=metrics,
-        intervals=ranges,
-        bootstrap={"level": LEVEL, "resamples": resamples, "seed": seed, "units": unit_count},
+        metrics=measures.metrics,
+        intervals=measures.intervals,
+        bootstrap={"level": LEVEL, "resamples": resamples, "seed": seed, "units": len(set(outcomes.units.tolist()))},
         seen_in_training=None if rows.seen is None else rows.seen > 0,
         rows_seen=rows.seen,
         environment=environment(),
+        slices={each: measure_slices(head.name, adapter.head, outcomes, keys[each], **drawing) for each in by},
+        outcomes=outcomes_table(outcomes, rows.table, adapter.head.labels),
     )
     if not record:
         return evaluation
-    return replace(evaluation, event=registry.add_event(version, "evaluation", evaluation.body()))
+    data = parquet_bytes(evaluation.outcomes)
+    return replace(evaluation, event=registry.add_event(version, "evaluation", evaluation.body(), outcomes=data))
 
 
 def _splitter(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:
@@ -217,91 +230,3 @@ def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, spl
             f"corpus {corpus}, {split} part: the head does not know the labels {', '.join(unknown)}, and answers "
             f"{', '.join(labels)}: rename them or drop their rows"
         )
-
-
-def _measured(
-    adapter: Adapter,
-    table: Dataset,
-    untrained: Sequence[Sequence[float]] | None,
-    corpus: str,
-    split: str,
-    batch_size: int,
-    resamples: int,
-    seed: int,
-) -> tuple[dict[str, float], dict[str, Interval | None], int]:
-    """Return each metric, its interval, and the number of units that the bootstrap draws from."""
-    assert adapter.head is not None and adapter.manifest.head is not None, "evaluate refused it before"
-    check_targets(adapter.head, {split: table}, corpus)
-    from adapterhub_fin.engine.data.sampling import LongestFirst
-
-    name = adapter.manifest.head.name
-    check_defined(adapter.head, table, metrics_for(name, adapter.head), corpus, split)
-    try:
-        with tokenizing():
-            examples = adapter.head.encode(table, adapter.tokenizer, adapter.max_length)
-        if untrained is not None:
-            examples = [{**each, "reference": answer} for each, answer in zip(examples, untrained, strict=True)]
-        order = LongestFirst(lengths(examples)).order  # as training measures: the sums round alike
-        truth, predicted = _answers(adapter, [examples[index] for index in order], batch_size)
-    except BadCorpus as error:
-        raise BadCorpus(f"corpus {corpus}, {split} part: {error}") from error
-    if warning := one_answer(adapter.head, truth, predicted, split):
-        log.warning("%s", warning)
-    functions = metric_functions(name, adapter.head.labels, adapter.head)
-    metrics = {name: float(function(truth, predicted)) for name, function in functions.items()}
-    if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
-        raise BadCorpus(f"corpus {corpus}, {split} part: {undefined[0]} is undefined on these rows: measure on others")
-    unit_ids = _units(adapter, table, len(examples))[order]
-    with progress("resampling", resamples) as advance:
-        drawn = resampled(functions, truth, predicted, unit_ids, resamples=resamples, seed=seed, advance=advance)
-    ranges = {name: percentile(values, LEVEL) for name, values in drawn.items()}
-    return metrics, ranges, len(np.unique(unit_ids))
-
-
-def _units(adapter: Adapter, table: Dataset, examples: int) -> np.ndarray:
-    """Return the row index of each example, of shape (examples,): the unit that the bootstrap draws.
-
-    A long document gives several examples. Where a head joins rows into one example, each example is a unit of its own.
-    """
-    if examples != len(table):
-        encode: Any = adapter.head.encode  # type: ignore[union-attr]
-        with tokenizing():
-            counts = [
-                len(encode(table.select([row]), adapter.tokenizer, adapter.max_length)) for row in range(len(table))
-            ]
-        if sum(counts) == examples:
-            return np.repeat(np.arange(len(counts)), counts)
-    return np.arange(examples)
-
-
-def _answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: int) -> tuple[Any, Any]:
-    """Return truth and predictions, one row an example, in the form that metrics take; raises as `raw_answers`."""
-    head: Any = adapter.head
-    truth, outputs = raw_answers(adapter, examples, batch_size)
-    return head.truth(truth), head.decide(outputs)
-
-
-def raw_answers(adapter: Adapter, examples: Sequence[dict[str, Any]], batch_size: int) -> tuple[Any, np.ndarray]:
-    """Return the encoded truth and the head's float32 outputs, (examples, ...), in the order of the examples.
-
-    Raises BadCorpus where any model output is NaN or infinite.
-    """
-    head: Any = adapter.head
-    collate, device = head.collator(adapter.tokenizer), next(adapter.model.parameters()).device
-    truths, outputs = [], []
-    with adapter.answering(), progress("measuring", len(examples)) as advance:
-        for start in range(0, len(examples), batch_size):
-            rows = list(examples[start : start + batch_size])
-            batch = on_device(collate(rows), device)
-            truth = batch.pop("labels")
-            output = head.answers(head.raw_outputs(adapter.model(**batch)), {"labels": truth})
-            truths.append(mapped(lambda value: value.cpu().numpy(), truth))
-            outputs.append(output.float().cpu().numpy())
-            advance(len(rows))
-    answered = np.concatenate(outputs)
-    if broken := int((~np.isfinite(answered)).reshape(len(answered), -1).any(1).sum()):
-        raise BadCorpus(
-            f"{broken:,} of {len(answered):,} predictions are NaN or infinite, so nothing can be measured: check the "
-            "weights of the adapter and its base (ahf verify), or measure in float32"
-        )
-    return stacked(truths), answered

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.data.batches import arrays
-from adapterhub_fin.errors import BadCorpus, UnknownName
+from adapterhub_fin.errors import BadCorpus, PluginError, UnknownName
 from adapterhub_fin.plugin.descriptions import Head, Metric
 from adapterhub_fin.plugin.manager import extensions
 
@@ -67,6 +67,28 @@ def _of_kind(kinds: Sequence[str], function: Function, truth: Any, predicted: An
         kind = next(kind for kind in kinds if kind in predicted)
         truth, predicted = truth[kind], predicted[kind]
     return function(truth, predicted)
+
+
+def row_scores(metric: Metric, truth: Any, predicted: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the score of each row and its weight, each (rows,), of a metric that is their mean; else None.
+
+    Raises PluginError where the metric gives anything but one score and one weight a row.
+    """
+    function = metric.load_row_scores()
+    if function is None:
+        return None
+    if isinstance(predicted, Mapping):
+        kind = next(kind for kind in metric.kinds if kind in predicted)
+        truth, predicted = truth[kind], predicted[kind]
+    returned = function(truth, predicted)
+    scores, weights = returned if isinstance(returned, tuple) else (returned, np.ones(len(predicted)))
+    scores, weights = (np.asarray(array, dtype=np.float64) for array in (scores, weights))
+    if not scores.shape == weights.shape == (len(predicted),):
+        raise PluginError(
+            f"metric {metric.name!r}: its row scores have the shapes {scores.shape} and {weights.shape}, and not "
+            f"({len(predicted)},): one for each row"
+        )
+    return scores, weights
 
 
 def _with_labels(function: Callable[..., float], labels: Sequence[str] | None) -> Function:

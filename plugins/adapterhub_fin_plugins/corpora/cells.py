@@ -100,6 +100,10 @@ class Source:
         """Return groups: text cells, and integers as text."""
         return self.read(column, _name)
 
+    def slices(self, column: str) -> list[str | None]:
+        """Return a column that is kept to tell metrics apart by: cells as text, None where one is missing."""
+        return self.read(column, lambda cell: None if is_missing(cell) else str(cell).strip())
+
     def labels(self, column: str, renamed: Mapping[str, str], separator: str | None = None) -> list[Any]:
         """Return labels: text cells and integers as text, by their new names where `renamed` has any.
 

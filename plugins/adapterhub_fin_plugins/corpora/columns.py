@@ -29,6 +29,9 @@ def corpus_rows(records: Sequence[Record], columns: Columns, faults: Faults) -> 
         table["label"] = source.labels(columns.label, columns.labels, columns.label_separator)
     if columns.group is not None:
         table["group"] = source.names(columns.group)
+    if columns.slices:
+        kept = {name: source.slices(name) for name in columns.slices}
+        table["slices"] = [dict(zip(kept, cells, strict=True)) for cells in zip(*kept.values(), strict=True)]
     if (split := PART if source.has(PART) else columns.split) is not None:
         table["split"] = source.parts(split)
     for name, column in (("target", columns.target), ("weight", columns.weight)):

@@ -26,7 +26,19 @@ from adapterhub_fin.plugin import (
 
 # Columns of a corpus that an option of `Columns` names.
 OPTIONS = frozenset(
-    ["text", "label", "target", "weight", "features", "available_at", "label_known_at", "group", "split", "origin"]
+    [
+        "text",
+        "label",
+        "target",
+        "weight",
+        "features",
+        "available_at",
+        "label_known_at",
+        "group",
+        "split",
+        "slices",
+        "origin",
+    ]
 )
 EPOCHS = {"unix": 1, "unix_ms": 1000}  # date_format for numbers: parts of a second
 _MATERIAL = "A .csv, .tsv, .json, .jsonl or .parquet file"
@@ -125,6 +137,9 @@ class Columns(Cells):
         None,
         pattern=CALENDAR_PATTERN,
         description="Calendar of the business days in a horizon such as 5B: weekdays, XNYS, ...",
+    )
+    slices: tuple[str, ...] = Field(
+        (), description="Columns to keep, such as the sector, by which ahf evaluate --by tells metrics apart."
     )
     group: str | None = Field(
         None, description="Column whose equal values a grouped split keeps together, such as the firm."

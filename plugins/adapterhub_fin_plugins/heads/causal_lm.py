@@ -116,6 +116,10 @@ class CausalLM(CausalHead):
         tokens = (labels[:, 1:] != IGNORED).sum(1)
         return torch.stack([losses.sum(1) / tokens.clamp(min=1), tokens.to(losses.dtype)], 1)
 
+    def row_losses(self, answers: Tensor, labels: Any) -> Tensor | None:
+        """Return the mean loss over each text's counted tokens, (rows,)."""
+        return answers[:, 0]
+
     def decide(self, answers: np.ndarray) -> np.ndarray:
         return answers
 

@@ -186,6 +186,12 @@ class MultiTask(MergeableHead, CausalLM):
             read, tokens = labels["read"], {"labels": labels["tokens"]}
         return torch.cat([_read(logits["scores"], read), super().answers(logits["logits"], tokens)], 1)
 
+    def row_losses(self, answers: Tensor, labels: Any) -> Tensor | None:
+        """Return the weighted sum of each row's two losses, (rows,)."""
+        weights, answered = self.options.losses, self.answer.row_losses(answers[:, :-2], labels["answer"])
+        losses: Tensor = weights[LANGUAGE] * answers[:, -2] + weights[self.name] * answered
+        return losses
+
     def truth(self, labels: Any) -> Any:
         """Return the truth by kind of metric, each (rows,); none of a language model's is needed."""
         import numpy as np

@@ -53,11 +53,14 @@ class Preference(CausalLM):
         return collate
 
     def loss(self, outputs: Any, labels: Any) -> Tensor:
+        return self.row_losses(self.answers(outputs.logits, {"labels": labels}), labels).mean()
+
+    def row_losses(self, answers: Tensor, labels: Any) -> Tensor:
+        """Return -log sigmoid of each pair's margin, (pairs,)."""
         from torch.nn.functional import logsigmoid
 
-        ratios = self.answers(outputs.logits, {"labels": labels}) - labels["reference"]
-        loss: Tensor = -logsigmoid(self.options.beta * (ratios[:, 0] - ratios[:, 1])).mean()
-        return loss
+        ratios = answers - labels["reference"]
+        return -logsigmoid(self.options.beta * (ratios[:, 0] - ratios[:, 1]))
 
     def weight(self, labels: Any) -> Tensor:
         """Return the number of pairs, a scalar."""

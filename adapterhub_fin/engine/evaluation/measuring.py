@@ -1,0 +1,121 @@
+"""Compute a head's metrics on outcomes, each with its bootstrap interval, whole and by slices of the rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.evaluation.metrics import metric_functions, metrics_for, row_scores
+from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled, resampled_means
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from adapterhub_fin.engine.evaluation.outcomes import Outcomes
+    from adapterhub_fin.plugin.heads import HeadImplementation
+else:
+    np = Lazy("numpy")
+
+LEVEL: Final = 0.95
+RESAMPLES: Final = 2000
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Hold metrics by name, with their intervals: None where too few rows leave a resample undefined."""
+
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval | None]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Hold the metrics of the rows that share a value; one that they leave undefined is None."""
+
+    value: str
+    rows: int
+    metrics: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+
+
+def draw(
+    name: str,
+    head: HeadImplementation,
+    outcomes: Outcomes,
+    *,
+    resamples: int,
+    seed: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> dict[str, np.ndarray]:
+    """Return each metric of a head on each resample, (resamples,); all of them see the same resamples.
+
+    `name` is the head's. Metrics that are means over rows are computed together, by sums.
+    """
+    described, functions = metrics_for(name, head), metric_functions(name, head.labels, head)
+    columns = {metric: row_scores(described[metric], outcomes.truth, outcomes.predicted) for metric in functions}
+    means = {metric: pair for metric, pair in columns.items() if pair is not None}
+    slow = {metric: function for metric, function in functions.items() if metric not in means}
+    drawn = {}
+    if means:
+        scores, weights = (np.column_stack([pair[part] for pair in means.values()]) for part in (0, 1))
+        table = resampled_means(scores, weights, outcomes.units, resamples=resamples, seed=seed)
+        drawn = dict(zip(means, table.T, strict=True))
+    if slow:
+        options: Any = {"resamples": resamples, "seed": seed, "advance": advance}
+        drawn |= resampled(slow, outcomes.truth, outcomes.predicted, outcomes.units, **options)
+    return {metric: drawn[metric] for metric in functions}
+
+
+def values(name: str, head: HeadImplementation, outcomes: Outcomes) -> dict[str, float]:
+    """Return each metric of a head on outcomes, NaN where it is undefined; `name` is the head's."""
+    functions = metric_functions(name, head.labels, head)
+    return {metric: float(function(outcomes.truth, outcomes.predicted)) for metric, function in functions.items()}
+
+
+def measure(
+    name: str,
+    head: HeadImplementation,
+    outcomes: Outcomes,
+    *,
+    where: str,
+    resamples: int,
+    seed: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Measures:
+    """Return each metric with its interval. `name` is the head's; `where` names the rows in an error.
+
+    Raises BadCorpus where a metric is undefined.
+    """
+    metrics = values(name, head, outcomes)
+    if undefined := sorted(metric for metric, value in metrics.items() if not math.isfinite(value)):
+        raise BadCorpus(f"{where}: {undefined[0]} is undefined on these rows: measure on others")
+    drawn = draw(name, head, outcomes, resamples=resamples, seed=seed, advance=advance)
+    return Measures(metrics, {metric: percentile(array, LEVEL) for metric, array in drawn.items()})
+
+
+def measure_slices(
+    name: str, head: HeadImplementation, outcomes: Outcomes, keys: Sequence[str], *, resamples: int, seed: int
+) -> list[Slice]:
+    """Return the metrics of each slice, in the order of the first example of each; `keys` has a value an example."""
+    slices = []
+    array = np.array(keys)
+    for key in sorted(set(keys), key=_order):
+        part = outcomes.select(array == key)
+        metrics = values(name, head, part)
+        drawn = draw(name, head, part, resamples=resamples, seed=seed)
+        defined = {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}
+        ends = {
+            metric: None if defined[metric] is None else percentile(draws, LEVEL) for metric, draws in drawn.items()
+        }
+        slices.append(Slice(key, len(part.units), defined, ends))
+    return slices
+
+
+def _order(key: str) -> tuple[int, Any]:
+    """Return the place of a slice among others: numbers by size, then texts."""
+    start = key.split(" ")[0].replace(",", "")
+    return (0, (float(start), key)) if start.replace(".", "", 1).isdigit() else (1, key)
