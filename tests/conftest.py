@@ -67,10 +67,10 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def without_evidence() -> Iterator[None]:
     """Runs measure no baseline, as where the extra `evidence` isn't installed: hundreds of runs would wait for one."""
-    from adapterhub_fin.engine.training import baseline
+    from adapterhub_fin.engine.evaluation import linear
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baseline, "PACKAGE", "a_package_that_is_not_installed")
+        patch.setattr(linear, "PACKAGE", "a_package_that_is_not_installed")
         yield
 
 

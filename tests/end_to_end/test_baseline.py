@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 
 import adapterhub_fin as ahf
 from adapterhub_fin.cli.show import command as show
+from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.engine.training import baseline
 from adapterhub_fin.testing.bench import Bench
 
@@ -24,7 +25,7 @@ WORDS = ("up", "down", "flat", "deal", "loss", "gain", "cut", "beat")
 
 @pytest.fixture(autouse=True)
 def with_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline, "PACKAGE", "sklearn")
+    monkeypatch.setattr(linear, "PACKAGE", "sklearn")
 
 
 def rows(count: int = 90) -> list[dict[str, Any]]:
@@ -79,7 +80,7 @@ def by_hand(base: Path, answer: str, model: Any, weighed: bool) -> tuple[np.ndar
 def test_classes_are_compared_with_a_logistic_regression(
     kind: str, weighed: bool, encoder: Path, decoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(baseline.PENALTIES, "logistic", (0.1,))
+    monkeypatch.setitem(linear.PENALTIES, "logistic", (0.1,))
     base = encoder if kind == "encoder" else decoder
     run = trained(base, "classify", "label", **({"weight": "weight"} if weighed else {}))
     beside = run.baseline
@@ -95,7 +96,7 @@ def test_classes_are_compared_with_a_logistic_regression(
 
 
 def test_numbers_are_compared_with_a_ridge_regression(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(baseline.PENALTIES, "ridge", (10.0,))
+    monkeypatch.setitem(linear.PENALTIES, "ridge", (10.0,))
     run = trained(encoder, "regress", "target")
     truth, answers = by_hand(encoder, "target", Ridge(alpha=10.0), weighed=False)
     assert run.baseline.model == "ridge regression" and run.baseline.metric == "r2"
@@ -113,7 +114,7 @@ def test_the_penalty_is_chosen_on_the_validation_part(encoder: Path) -> None:
 
     def best(part: str) -> float:
         scores = {}
-        for alpha in reversed(baseline.PENALTIES["ridge"]):
+        for alpha in reversed(linear.PENALTIES["ridge"]):
             model = Ridge(alpha=alpha).fit(scaler.transform(inputs["train"]), targets["train"])
             scores[alpha] = r2_score(targets[part], model.predict(scaler.transform(inputs[part])))
         return max(scores, key=lambda alpha: scores[alpha])
@@ -159,7 +160,7 @@ def test_why_nothing_was_measured_is_said(
 ) -> None:
     off = trained(encoder, "classify", "label", training={"baseline": False})
     assert off.baseline is None and off.unmeasured == {"baseline": "training.baseline is off"}
-    monkeypatch.setattr(baseline, "PACKAGE", "a_package_that_is_not_installed")
+    monkeypatch.setattr(linear, "PACKAGE", "a_package_that_is_not_installed")
     bench = Bench(tmp_path, "encoder", {"name": "lora", "rank": 2}, {"name": "classify"})
     recipe = bench.recipe("plain", epochs=1)
     missing = ahf.train(recipe, registry=bench.registry)
@@ -195,7 +196,7 @@ def test_it_changes_no_weight_and_is_stored_once(encoder: Path, monkeypatch: pyt
     run = trained(encoder, "classify", "label")
     baseline.record_baseline(run.registry, run.version, run.baseline)
     assert [event["kind"] for event in run.version.events] == ["history", "baseline"]
-    monkeypatch.setattr(baseline, "PACKAGE", "a_package_that_is_not_installed")
+    monkeypatch.setattr(linear, "PACKAGE", "a_package_that_is_not_installed")
     alone = trained(encoder, "classify", "label")
     weights = [(each.version.files / "adapter_model.safetensors").read_bytes() for each in (run, alone)]
     assert weights[0] == weights[1] and alone.metrics == run.metrics

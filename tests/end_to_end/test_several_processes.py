@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 import adapterhub_fin as ahf
-from adapterhub_fin.engine.training import baseline
+from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.testing.bench import Bench
 from adapterhub_fin.testing.several import train_in_processes
 
@@ -22,7 +22,7 @@ def recipe(bench: Bench, **training: Any) -> dict[str, Any]:
 
 
 def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline, "PACKAGE", "sklearn")
+    monkeypatch.setattr(linear, "PACKAGE", "sklearn")
     bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "classify"})
     plan = recipe(bench, epochs=3)
     alone = ahf.train(plan, registry=bench.registry)

@@ -8,44 +8,32 @@ an interval of its own: a paired bootstrap.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.evaluation.linear import INSTALL, NAMES, fit_linear, is_installed, mean_states
 from adapterhub_fin.engine.evaluation.metrics import metric_functions
-from adapterhub_fin.engine.inference.embedding import Embedding
-from adapterhub_fin.engine.inference.in_batches import answer_in_batches
 from adapterhub_fin.engine.training.arguments import part_size
 from adapterhub_fin.engine.training.distributed import own_device
 from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.plugin.examples import lengths
-from adapterhub_fin.plugin.model_parts import backbone
 from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled
 from adapterhub_fin_registry.io.canonical_json import json_object
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
-    from torch import Tensor
 
     from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin_registry import Registry, Version
 else:
     np = Lazy("numpy")
-    torch = Lazy("torch")
 
-PACKAGE = "sklearn"  # of the extra evidence
 LEVEL: Final = 0.95
 RESAMPLES: Final = 1000
 MOST = 5000  # rows of each part that are embedded: a seeded sample of a larger one
-PENALTIES: Final = {  # C of the logistic regression, alpha of the ridge regression, on standardised embeddings
-    "logistic": (0.001, 0.01, 0.1, 1.0),
-    "ridge": (1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
-}
-NAMES: Final = {"logistic": "logistic regression", "ridge": "ridge regression"}
 
 Verdict = Literal["better", "worse", "no difference shown", "undefined"]
 
@@ -106,8 +94,8 @@ def unmeasured(loaded: LoadedRun) -> str | None:
         return f"the head {loaded.recipe.head.name} has no linear counterpart"
     if not loaded.recipe.training.baseline:
         return "training.baseline is off"
-    if find_spec(PACKAGE) is None:
-        return "scikit-learn is not installed: pip install 'adapterhub-fin[evidence]'"
+    if not is_installed():
+        return INSTALL
     if is_sharded():
         return "the base is sharded over processes"
     return None
@@ -132,24 +120,13 @@ def answer_linearly(loaded: LoadedRun) -> LinearAnswers | str:
     head, kind = loaded.head, str(loaded.head.baseline)
     if kind == "logistic" and len(np.unique(labels["train"])) < 2:
         return "the training rows have one label"
-    from sklearn.preprocessing import StandardScaler
-
     weights = None if loaded.weights is None else np.array(loaded.weights)[chosen["train"]]
-    scaler = StandardScaler().fit(inputs["train"])
-    inputs = {split: scaler.transform(part) for split, part in inputs.items()}
     function = metric_functions(loaded.recipe.head.name, head.labels, head)[metric.name]
-    truth = head.truth(labels["validation"])
-
-    def value(model: Any) -> float:
-        measured = function(truth, _decided(head, model.predict(inputs["validation"])))
-        return (measured if metric.greater_is_better else -measured) if math.isfinite(measured) else -math.inf
-
-    models = [
-        (options, model.fit(inputs["train"], labels["train"], sample_weight=weights))
-        for options, model in _models(kind)
-    ]
-    options, best = max(models, key=lambda tried: value(tried[1]))  # of equals the one with the strongest penalty
-    answers = _decided(head, best.predict(inputs["test"]))
+    truth, sign = head.truth(labels["validation"]), 1 if metric.greater_is_better else -1
+    options, predicted = fit_linear(
+        kind, inputs, labels, lambda given: sign * function(truth, _decided(head, given)), weights=weights
+    )
+    answers = _decided(head, predicted)
     return LinearAnswers(options, {split: len(part) for split, part in rows.items()}, chosen["test"], answers)
 
 
@@ -216,30 +193,9 @@ def _sample(rows: int, rng: np.random.Generator) -> np.ndarray:
     return np.arange(rows) if rows <= MOST else np.sort(rng.choice(rows, MOST, replace=False))
 
 
-def _models(kind: str) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Yield the options of each model that is tried, the strongest penalty first, and the model."""
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    if kind == "ridge":
-        yield from (({"alpha": alpha}, Ridge(alpha=alpha)) for alpha in reversed(PENALTIES[kind]))
-        return
-    for balance in (None, "balanced"):
-        for c in PENALTIES[kind]:
-            options = {"C": c, "class_weight": balance}
-            yield options, LogisticRegression(**options, max_iter=2000)
-
-
 def _embed(loaded: LoadedRun, examples: Sequence[dict[str, Any]]) -> np.ndarray:
     """Return the mean of the base's last hidden states of each example, (examples, hidden), float32."""
-    model, collate = loaded.model, loaded.head.collator(loaded.tokenizer)
-    if not getattr(model, "is_quantized", False):
-        model.to(own_device())  # where the Trainer moves it too
-    core = backbone(model)
-
-    def pooled(batch: dict[str, Any]) -> Tensor:
-        mask = batch["attention_mask"]
-        return Embedding().pool([core(input_ids=batch["input_ids"], attention_mask=mask)[0]], mask)
-
-    size = 2 * part_size(loaded.recipe.training)
-    vectors = answer_in_batches(model, examples, collate, pooled, batch_size=size, title="baseline")
-    return torch.stack(vectors).numpy()
+    if not getattr(loaded.model, "is_quantized", False):
+        loaded.model.to(own_device())  # where the Trainer moves it too
+    collate = loaded.head.collator(loaded.tokenizer)
+    return mean_states(loaded.model, collate, examples, 2 * part_size(loaded.recipe.training))
