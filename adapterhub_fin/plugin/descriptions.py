@@ -189,12 +189,32 @@ class StoreKind(Description):
 class Metric(Description):
     """Describe a metric: the target is `function(truth, predicted) -> float`, and NaN where it is undefined.
 
-    With a parameter `labels` it is given the numbers of all the head's labels, as scikit-learn's metrics take them.
+    With a parameter `labels` it is given the numbers of all the head's labels, as scikit-learn's metrics take them. A
+    metric that is a mean over rows names their function as `row_scores`, `function(truth, predicted) -> (rows,)`, so
+    that versions are compared row by row and resamples are drawn at once. For a weighted mean it returns scores and
+    weights.
     """
 
     kind: ClassVar[str] = "metric"
     measures: str | tuple[str, ...] = "classification"  # one kind of answer, or several
     greater_is_better: bool = True
+    row_scores: str | None = None  # "package.module:attribute" of the score of each row, whose mean the metric is
+    test: Literal["permutation", "mcnemar"] = "permutation"  # of two versions; mcnemar where a row is right or wrong
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.row_scores is not None and not TARGET.fullmatch(self.row_scores):
+            raise PluginError(
+                f"metric {self.name!r}: row_scores must read 'package.module:attribute', not {self.row_scores!r}"
+            )
+        if self.test not in ("permutation", "mcnemar"):
+            raise PluginError(f"metric {self.name!r}: test is {self.test!r}; choose permutation or mcnemar")
+        if self.test == "mcnemar" and self.row_scores is None:
+            raise PluginError(f"metric {self.name!r}: mcnemar compares rows that are right or wrong: give row_scores")
+
+    def load_row_scores(self) -> Any:
+        """Import the function that scores each row; None for a metric that is no mean over rows."""
+        return None if self.row_scores is None else self._load(self.row_scores)
 
     @property
     def kinds(self) -> tuple[str, ...]:

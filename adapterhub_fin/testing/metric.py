@@ -59,6 +59,20 @@ class MetricContract(DescriptionContract):
         truth, predicted = self._answers()
         assert math.isclose(self._score(truth, predicted), self._score(truth[::-1], predicted[::-1]), rel_tol=1e-9)
 
+    def test_the_scores_of_rows_have_the_metric_as_their_mean(self) -> None:
+        import numpy as np
+        import pytest
+
+        assert isinstance(self.description, Metric)
+        if self.description.row_scores is None:
+            pytest.skip(f"{self.description.name} is no mean over rows")
+        truth, predicted = self._answers()
+        scores = self.description.load_row_scores()(truth, predicted)
+        scores, weights = scores if isinstance(scores, tuple) else (scores, np.ones(ROWS))
+        assert scores.shape == weights.shape == (ROWS,) and scores.dtype == np.float64, scores.dtype
+        assert math.isclose(np.average(scores, weights=weights), self._score(truth, predicted), rel_tol=1e-9)
+        assert self.description.test != "mcnemar" or set(scores) <= {0.0, 1.0}, "mcnemar needs rows right or wrong"
+
     def _labels(self) -> dict[str, Any]:
         from inspect import signature
 

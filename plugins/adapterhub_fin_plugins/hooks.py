@@ -433,6 +433,19 @@ METRICS = {
 }
 ALSO_MULTI_LABEL = ("accuracy", "macro_f1")
 LOWER_IS_BETTER = ("mse", "mae", "loss", "perplexity", "preference_loss")
+ROW_SCORES = {  # the function that scores each row, of the metrics that are a mean over rows
+    "accuracy": "correct",
+    "mse": "squared_errors",
+    "mae": "absolute_errors",
+    "mrr": "reciprocal_ranks",
+    "ndcg_at_10": "gains_at_10",
+    "accuracy_at_1": "first",
+    "preference_loss": "preference_losses",
+    "reward_accuracy": "reward_correct",
+    "reward_margin": "reward_margins",
+    "loss": "losses",
+}
+RIGHT_OR_WRONG = ("accuracy", "accuracy_at_1", "reward_accuracy")
 
 
 @hookimpl
@@ -445,6 +458,8 @@ def ahf_metrics() -> Iterable[Metric]:
             target=f"{HERE}.metrics:{name}",
             measures=(kind, "multi-label") if name in ALSO_MULTI_LABEL else kind,
             greater_is_better=name not in LOWER_IS_BETTER,
+            row_scores=f"{HERE}.metrics:{ROW_SCORES[name]}" if name in ROW_SCORES else None,
+            test="mcnemar" if name in RIGHT_OR_WRONG else "permutation",
         )
         for kind, metrics in METRICS.items()
         for name, text in metrics.items()

@@ -1,7 +1,7 @@
 """Compute metrics from two arrays with one row for each prediction: the truth and the prediction.
 
 An undefined metric is NaN, which is never recorded, neither as a value nor as the end of an interval. Unless said
-otherwise the arrays have shape (rows,).
+otherwise the arrays have shape (rows,). A metric that is a mean over rows stands below the function that scores them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ Labels = NDArray[np.int64]  # label numbers
 Numbers = NDArray[np.float64]
 
 
+def correct(truth: Labels, predicted: Labels) -> Numbers:
+    """Return 1 for each correct prediction, and 0 for the others; a label set (rows, labels) is correct as a whole."""
+    right = truth == predicted
+    scores: Numbers = (right if right.ndim == 1 else right.all(1)).astype(np.float64)
+    return scores
+
+
 def accuracy(truth: Labels, predicted: Labels) -> float:
     """Return the share of correct predictions; of label sets (rows, labels), the share of rows with no label wrong."""
-    right = truth == predicted
-    return float(np.mean(right if right.ndim == 1 else right.all(1)))
+    return float(np.mean(correct(truth, predicted)))
 
 
 def _confusion(truth: Labels, predicted: Labels, labels: Labels | None = None) -> NDArray[np.float64]:
@@ -72,14 +78,26 @@ def r2(truth: Numbers, predicted: Numbers) -> float:
     return float(1 - np.sum(((truth - predicted) / scale) ** 2) / np.sum((deviations / scale) ** 2))
 
 
+def squared_errors(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return the squared error of each row, in squared units of the target."""
+    errors: Numbers = (truth - predicted) ** 2
+    return errors
+
+
 def mse(truth: Numbers, predicted: Numbers) -> float:
     """Return the mean squared error, in squared units of the target."""
-    return float(np.mean((truth - predicted) ** 2))
+    return float(np.mean(squared_errors(truth, predicted)))
+
+
+def absolute_errors(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return the absolute error of each row, in units of the target."""
+    errors: Numbers = np.abs(truth - predicted)
+    return errors
 
 
 def mae(truth: Numbers, predicted: Numbers) -> float:
     """Return the mean absolute error, in units of the target."""
-    return float(np.mean(np.abs(truth - predicted)))
+    return float(np.mean(absolute_errors(truth, predicted)))
 
 
 def spearman(truth: Numbers, predicted: Numbers) -> float:
@@ -107,12 +125,17 @@ def _ranks(values: Numbers) -> Numbers:
     return mean
 
 
-def loss(truth: Numbers, predicted: Numbers) -> float:
-    """Return the mean loss per token, in nats; NaN without any token.
+def losses(truth: Numbers, predicted: Numbers) -> tuple[Numbers, Numbers]:
+    """Return each text's mean loss per token, in nats, and its number of tokens, which weighs it.
 
-    `predicted` has shape (texts, 2): each text's mean loss and its number of tokens.
+    `predicted` has shape (texts, 2), and holds both.
     """
-    means, tokens = predicted[:, 0], predicted[:, 1]
+    return predicted[:, 0], predicted[:, 1]
+
+
+def loss(truth: Numbers, predicted: Numbers) -> float:
+    """Return the mean loss per token, in nats; NaN without any token. `predicted` is as for `losses`."""
+    means, tokens = losses(truth, predicted)
     return float(np.average(means, weights=tokens)) if np.any(tokens) else float("nan")
 
 
@@ -121,34 +144,69 @@ def perplexity(truth: Numbers, predicted: Numbers) -> float:
     return float(np.exp(loss(truth, predicted)))
 
 
-def preference_loss(truth: Numbers, predicted: Numbers) -> float:
-    """Return the mean of -log sigmoid(margin), the loss of DPO, in nats.
+def preference_losses(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return -log sigmoid(margin) of each pair, the loss of DPO, in nats.
 
     `predicted` is beta * (log p(chosen) - log p(rejected)) of each pair, and `truth` that of the reference model.
     """
-    return float(np.mean(np.logaddexp(0, truth - predicted)))
+    pairs: Numbers = np.logaddexp(0, truth - predicted)
+    return pairs
+
+
+def preference_loss(truth: Numbers, predicted: Numbers) -> float:
+    """Return the mean loss of DPO, in nats; the arrays are those of `preference_losses`."""
+    return float(np.mean(preference_losses(truth, predicted)))
+
+
+def reward_correct(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return 1 for each pair with a positive margin, 0 for the others; the arrays are those of `preference_losses`."""
+    return (predicted > truth).astype(np.float64)
 
 
 def reward_accuracy(truth: Numbers, predicted: Numbers) -> float:
-    """Return the share of pairs with a positive margin; the arrays are those of `preference_loss`."""
-    return float(np.mean(predicted > truth))
+    """Return the share of pairs with a positive margin; the arrays are those of `preference_losses`."""
+    return float(np.mean(reward_correct(truth, predicted)))
+
+
+def reward_margins(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return the margin of each pair, in nats times beta; the arrays are those of `preference_losses`."""
+    margins: Numbers = predicted - truth
+    return margins
 
 
 def reward_margin(truth: Numbers, predicted: Numbers) -> float:
-    """Return the mean margin, in nats times beta; the arrays are those of `preference_loss`."""
-    return float(np.mean(predicted - truth))
+    """Return the mean margin, in nats times beta; the arrays are those of `preference_losses`."""
+    return float(np.mean(reward_margins(truth, predicted)))
+
+
+def reciprocal_ranks(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return 1 / rank of each row; `predicted` has the rank of each row's right answer, 1 for the best."""
+    reciprocals: Numbers = 1 / predicted
+    return reciprocals
 
 
 def mrr(truth: Numbers, predicted: Numbers) -> float:
-    """Return the mean reciprocal rank; `predicted` has the rank of each row's right answer, 1 for the best."""
-    return float(np.mean(1 / predicted))
+    """Return the mean reciprocal rank; `predicted` is as for `reciprocal_ranks`."""
+    return float(np.mean(reciprocal_ranks(truth, predicted)))
+
+
+def gains_at_10(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return 1 / log2(1 + rank) of each rank up to ten, 0 for others; `predicted` is as for `reciprocal_ranks`."""
+    gains: Numbers = np.where(predicted <= 10, 1 / np.log2(1 + predicted), 0)
+    return gains
 
 
 def ndcg_at_10(truth: Numbers, predicted: Numbers) -> float:
-    """Return the mean of 1 / log2(1 + rank) for ranks up to ten, 0 for others; `predicted` is as for `mrr`."""
-    return float(np.mean(np.where(predicted <= 10, 1 / np.log2(1 + predicted), 0)))
+    """Return the mean gain of the first ten; `predicted` is as for `reciprocal_ranks`."""
+    return float(np.mean(gains_at_10(truth, predicted)))
+
+
+def first(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return 1 for each rank that is one, 0 for the others; `predicted` is as for `reciprocal_ranks`."""
+    scores: Numbers = (predicted == 1).astype(np.float64)
+    return scores
 
 
 def accuracy_at_1(truth: Numbers, predicted: Numbers) -> float:
-    """Return the share of rows whose rank is one; `predicted` is as for `mrr`."""
-    return float(np.mean(predicted == 1))
+    """Return the share of rows whose rank is one; `predicted` is as for `reciprocal_ranks`."""
+    return float(np.mean(first(truth, predicted)))

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn import metrics as sklearn
 
+from adapterhub_fin.errors import PluginError
+from adapterhub_fin.plugin.descriptions import Metric
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin_plugins.metrics import accuracy, loss, macro_f1, mae, mcc, mse, perplexity, r2, spearman
 
 TRUTH = np.array([0, 0, 0, 1, 1, 2])
@@ -140,3 +143,31 @@ def test_no_token_has_no_loss() -> None:
     said = np.array([[0.0, 0.0], [0.0, 0.0]])
     assert math.isnan(loss(np.zeros((2, 1)), said)) and math.isnan(perplexity(np.zeros((2, 1)), said))
     assert loss(np.zeros((2, 1)), np.array([[0.0, 0.0], [2.0, 1.0]])) == 2.0
+
+
+@pytest.mark.parametrize("name", sorted(name for name, each in extensions().all(Metric).items() if each.row_scores))
+def test_a_mean_over_rows_is_the_mean_of_its_row_scores(name: str) -> None:
+    metric, rng = extensions().get(Metric, name), np.random.default_rng(0)
+    truth, predicted = {
+        "classification": (rng.integers(0, 3, 50), rng.integers(0, 3, 50)),
+        "multi-label": (rng.random((50, 3)) < 0.5, rng.random((50, 3)) < 0.5),
+        "ranking": (np.zeros(50), rng.integers(1, 20, 50)),
+        "likelihood": (np.zeros(50), np.column_stack([rng.random(50), rng.integers(0, 9, 50)])),
+    }.get(metric.kinds[0], (rng.normal(size=50), rng.normal(size=50)))
+    scores = metric.load_row_scores()(truth, predicted)
+    scores, weights = scores if isinstance(scores, tuple) else (scores, np.ones(50))
+    assert np.average(scores, weights=weights) == pytest.approx(metric.load()(truth, predicted), rel=1e-12)
+    assert scores.shape == (50,) and (metric.test != "mcnemar" or set(scores) == {0.0, 1.0})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"row_scores": "correct"}, "row_scores must read 'package.module:attribute'"),
+        ({"test": "t"}, "test is 't'; choose permutation or mcnemar"),
+        ({"test": "mcnemar"}, "give row_scores"),
+    ],
+)
+def test_a_metric_that_can_t_be_compared_so_is_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(PluginError, match=says):
+        Metric(name="mine", summary="Mine.", target="mine.metrics:mine", **wrong)
