@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,8 +58,33 @@ if TYPE_CHECKING:
     show_default=True,
     help="Bootstrap resamples for the intervals.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the resampling.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of resampling, and of sampled answers.",
+)
 @click.option("--no-record", is_flag=True, help="Evaluate without recording the metrics.")
+@click.option("--generate", is_flag=True, help="Let the version write an answer to each row, and compare it.")
+@click.option("--labels", metavar="A,B,...", help="With --generate: the labels to choose from, if answers are labels.")
+@click.option(
+    "--prompt",
+    metavar="TEMPLATE",
+    help="With --generate: how a row's text is asked; {text} stands for it. Rows of messages need none.",
+)
+@click.option("--chat", is_flag=True, help="With --generate: ask a row's text as a user's message.")
+@click.option(
+    "--similarity-base",
+    metavar="BASE",
+    help="With --generate: the base whose token states compare answers (BERTScore), such as minilm; own for the "
+    "version's own base.",
+)
+@click.option("--max-new-tokens", type=int, help="With --generate: tokens to write, at most; by default 128.")
+@click.option("--temperature", type=float, help="With --generate: 0, the default, takes the most likely token.")
+@click.option("--top-p", type=float, help="With --generate: sample from the most likely tokens of this probability.")
+@click.option("--top-k", type=int, help="With --generate: sample from this many of the most likely tokens.")
+@click.option("--repetition-penalty", type=float, help="With --generate: above 1 makes earlier tokens less likely.")
 @base_options
 @as_of_options
 @lock_option
@@ -74,6 +99,11 @@ def command(
     resamples: int,
     seed: int,
     no_record: bool,
+    generate: bool,
+    labels: str | None,
+    prompt: str | None,
+    chat: bool,
+    similarity_base: str | None,
     base: str | None,
     download: bool,
     batch_size: int,
@@ -81,11 +111,14 @@ def command(
     include_base: bool,
     lock: str | None,
     as_json: bool,
+    **decoding: Any,
 ) -> None:
     """Evaluate a version on a corpus and record its metrics.
 
     Each metric comes with its 95 % bootstrap interval over the rows. CORPUS is the name of a corpus; --set gives its
-    options and how it is split. What each row got is stored beside the metrics, without its text.
+    options and how it is split. What each row got is stored beside the metrics, without its text. With --generate, the
+    version writes its answers, and they are compared with the rows' own: the last turn of a conversation, or the label
+    of a text.
 
     \b
     Examples:
@@ -93,6 +126,7 @@ def command(
       ahf evaluate acme/tone headlines --set rows=200 --set splitter.by=time
       ahf evaluate acme/tone --from-recipe --by year --by length
       ahf evaluate acme/tone@1 headlines --set rows=90 --split all --no-record --json
+      ahf evaluate acme/notes headlines --generate --prompt "Good or bad? {text}" --max-new-tokens 8 --no-record
     """
     from adapterhub_fin.recipe.choices import CorpusChoice
 
@@ -100,6 +134,13 @@ def command(
         raise click.UsageError("Give the name of a corpus, or --from-recipe for the version's own.")
     if corpus is not None:
         CorpusChoice.read(corpus, overrides)  # refuse a wrong option before torch is imported
+    writing = {
+        "labels": None if labels is None else [label.strip() for label in labels.split(",")],
+        **({} if prompt is None else {"prompt": prompt}),
+        "chat": chat,
+        "similarity_base": similarity_base,
+        **{name: value for name, value in decoding.items() if value is not None},
+    }
     from adapterhub_fin import evaluate
 
     evaluation = evaluate(
@@ -112,6 +153,8 @@ def command(
         seed=seed,
         batch_size=batch_size,
         record=not no_record,
+        generate=generate,
+        **writing,
         base=base,
         as_of=as_of,
         include_base=include_base,
@@ -148,6 +191,8 @@ def _print(evaluation: Evaluation) -> None:
     for by, slices in evaluation.slices.items():
         click.echo()
         print_table((by, "rows", *evaluation.metrics), [_slice_row(each) for each in slices])
+    for name, reason in (evaluation.generation or {}).get("left_out", {}).items():
+        click.echo(f"not measured: {name}: {reason}")
 
 
 def _slice_row(part: Slice) -> tuple[str, ...]:

@@ -173,6 +173,7 @@ from adapterhub_fin.plugin.target_layers import linear_layers as linear_layers
 from adapterhub_fin.plugin.texts import MARK as MARK
 from adapterhub_fin.plugin.texts import joined_tokens as joined_tokens
 from adapterhub_fin.plugin.texts import problem as problem
+from adapterhub_fin.plugin.token_states import TokenStates as TokenStates
 from adapterhub_fin_registry.incoming import Incoming as Incoming
 from adapterhub_fin_registry.model.knowledge import end_of_day as end_of_day
 from adapterhub_fin_registry.model.knowledge import format_instant as format_instant

@@ -6,16 +6,24 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.plugin.descriptions import Metric
+from adapterhub_fin.plugin.token_states import TokenStates
 from adapterhub_fin.testing.description import DescriptionContract
 
 if TYPE_CHECKING:
     import numpy as np
 
 ROWS = 40
+SENTENCES = (
+    "Net sales rose 5 % to $1.2 billion.",
+    "The operating loss was (3.4) million euros in 2019.",
+    "Gains fell.",
+)
+WORSE = "I can't say that 7 of it happened."  # an answer to each
+LABELS = ("negative", "neutral", "positive")
 
 
 class MetricContract(DescriptionContract):
-    """Test a metric of classification or regression: inherit this and name the metric."""
+    """Test a metric of classes, label sets, numbers or written text: inherit this and name the metric."""
 
     kind = Metric
 
@@ -39,6 +47,12 @@ class MetricContract(DescriptionContract):
         if "multi-label" in self.description.kinds:
             truth = rng.random((ROWS, 3)) < 0.5
             return truth, truth ^ (rng.random((ROWS, 3)) < 0.3)
+        if "written" in self.description.kinds:
+            texts = LABELS if self._labels() else SENTENCES
+            truth = np.array([texts[row % len(texts)] for row in range(ROWS)], object)
+            return truth, np.where(rng.random(ROWS) < 0.5, truth, rng.permutation([WORSE, ""] * (ROWS // 2)))
+        if "token-states" in self.description.kinds:
+            return _states(rng), _states(rng)
         truth = rng.normal(size=ROWS)
         return truth, truth + rng.normal(size=ROWS)
 
@@ -67,7 +81,7 @@ class MetricContract(DescriptionContract):
         if self.description.row_scores is None:
             pytest.skip(f"{self.description.name} is no mean over rows")
         truth, predicted = self._answers()
-        scores = self.description.load_row_scores()(truth, predicted)
+        scores = self.description.load_row_scores()(truth, predicted, **self._labels())
         scores, weights = scores if isinstance(scores, tuple) else (scores, np.ones(ROWS))
         assert scores.shape == weights.shape == (ROWS,) and scores.dtype == np.float64, scores.dtype
         assert math.isclose(np.average(scores, weights=weights), self._score(truth, predicted), rel_tol=1e-9)
@@ -76,4 +90,18 @@ class MetricContract(DescriptionContract):
     def _labels(self) -> dict[str, Any]:
         from inspect import signature
 
-        return {"labels": [0, 1, 2]} if "labels" in signature(self.description.load()).parameters else {}
+        assert isinstance(self.description, Metric)
+        labels: list[Any] = list(LABELS) if "written" in self.description.kinds else [0, 1, 2]
+        return {"labels": labels} if "labels" in signature(self.description.load()).parameters else {}
+
+
+def _states(rng: np.random.Generator) -> np.ndarray:
+    """Return (ROWS,) of `TokenStates`, the first and last token of each a special one."""
+    import numpy as np
+
+    states = np.empty(ROWS, object)
+    for row in range(ROWS):
+        tokens = 3 + row % 5
+        counts = np.array([False, *[True] * (tokens - 2), False])
+        states[row] = TokenStates(rng.normal(size=(tokens, 4)).astype(np.float32), counts)
+    return states

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from adapterhub_fin.plugin import Base, Corpus, Head, KnownAt, Merger, Method, Metric, StoreKind, end_of_day, hookimpl
+from adapterhub_fin_plugins.written.described import written_metrics
 
 HERE = "adapterhub_fin_plugins"
 UNKNOWN_LICENSE = "NOASSERTION"  # SPDX's word: only the user knows it, and gives it with the option `license`
@@ -463,7 +464,7 @@ def ahf_metrics() -> Iterable[Metric]:
         )
         for kind, metrics in METRICS.items()
         for name, text in metrics.items()
-    ]
+    ] + written_metrics()
 
 
 @hookimpl

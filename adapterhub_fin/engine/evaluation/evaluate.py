@@ -12,12 +12,14 @@ from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_rows
 from adapterhub_fin.engine.data.labels import labels_in
 from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
-from adapterhub_fin.engine.evaluation.measuring import LEVEL, RESAMPLES, Slice, measure, measure_slices
+from adapterhub_fin.engine.evaluation.measuring import LEVEL, RESAMPLES, Measures, Slice, measure, measure_slices
 from adapterhub_fin.engine.evaluation.metrics import metrics_for
 from adapterhub_fin.engine.evaluation.outcomes import collect_outcomes, outcomes_table, parquet_bytes
+from adapterhub_fin.engine.evaluation.questions import PLACE, Asking
 from adapterhub_fin.engine.evaluation.references import base_answers
 from adapterhub_fin.engine.evaluation.seen import rows_seen
 from adapterhub_fin.engine.evaluation.slices import slice_keys
+from adapterhub_fin.engine.evaluation.written import Writing, check_writes, write_answers
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import nn
 
+    from adapterhub_fin.engine.evaluation.outcomes import Outcomes
+    from adapterhub_fin.engine.evaluation.written import WrittenAnswers
+    from adapterhub_fin.engine.inference.adapter import Adapter
     from adapterhub_fin.stats.bootstrap import Interval
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.manifest import Head
@@ -58,6 +63,7 @@ class Evaluation:
     rows_seen: int | None
     environment: Mapping[str, str]
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # by what the rows were told apart
+    generation: Mapping[str, Any] | None = None  # how answers were written and compared; None where none were
     event: int | None = None  # the event's number, once recorded
     outcomes: pyarrow.Table | None = field(default=None, repr=False, compare=False)  # what each row got
 
@@ -82,8 +88,8 @@ class Evaluation:
     def body(self) -> dict[str, Any]:
         """Return the event's body as plain values."""
         body = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_RECORDED}
-        slices = {by: [asdict(part) for part in parts] for by, parts in self.slices.items()}
-        return {**body, "slices": slices} if slices else {key: body[key] for key in body if key != "slices"}
+        body["slices"] = {by: [asdict(part) for part in parts] for by, parts in self.slices.items()}
+        return {key: value for key, value in body.items() if value or key not in ("slices", "generation")}
 
 
 _NOT_RECORDED = ("version", "event", "outcomes")
@@ -111,30 +117,51 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 32,
     record: bool = True,
+    generate: bool = False,
+    labels: Sequence[str] | None = None,
+    prompt: str = PLACE,
+    chat: bool = False,
+    similarity_base: str | Path | None = None,
     base: str | Path | nn.Module | None = None,
     as_of: AsOf = None,
     include_base: bool = True,
     lock: str | Path | None = None,
     registry: Registry | None = None,
     download: bool = False,
+    **decoding: Any,
 ) -> Evaluation:
     """Return the metrics of a version on a split of a corpus, each with a confidence interval; record them by default.
 
     Without `corpus`, the one of the version's own recipe is read. The split `all` measures every row. `by` slices the
     rows: year, quarter or month, length, label, group, or columns that the corpus keeps with its option `slices`. What
-    each row got is stored beside the event. Raises NotFound for an unknown version, BaseNotFound, ReadOnly for a
-    registry that can't record the event, BadCorpus for rows that the head can't be measured on, and BadRecipe where the
-    version has no head, no corpus is known, no column is of that name or `resamples` is below 1.
+    each row got is stored beside the event.
+
+    With `generate`, the version writes an answer to each row, which is compared with the row's own: the last turn of
+    `messages`, or the `label` of a `text`, which is asked by the template `prompt`, as a user's message with `chat`.
+    `labels` are the answers to choose from, where answers are labels. `similarity_base` names the base whose token
+    states compare texts, such as minilm, or `own`. `decoding` are the options of `Adapter.generate`; the seed is
+    `seed`.
+
+    Raises NotFound for an unknown version, BaseNotFound, ReadOnly for a registry that can't record the event, BadCorpus
+    for rows that the head can't be measured on, and BadRecipe where the version has no head, no corpus is known, no
+    column is of that name, an option doesn't fit or `resamples` is below 1.
 
     Example:
         >>> evaluation = ahf.evaluate("acme/tone@1", "headlines", split="validation")
         >>> evaluation.metrics["accuracy"], evaluation.intervals["accuracy"]  # 95 %, by bootstrap
         (0.84, (0.79, 0.89))
+        >>> ahf.evaluate("acme/notes", generate=True, similarity_base="minilm", max_new_tokens=64).metrics["rouge_l"]
+        0.41
     """
+    asking = Asking(None if labels is None else tuple(labels), prompt, chat)
+    if not generate and (asking != Asking() or similarity_base is not None or decoding):
+        raise BadRecipe("labels, prompt, chat, similarity_base and decoding are of written answers: set generate")
     if resamples < 1:
         raise BadRecipe(f"resamples is {resamples}: give at least 1, or leave it at {RESAMPLES}")
     registry, version = located(reference, registry, as_of, include_base, lock)
     head = _head(version)
+    if generate:
+        check_writes(version)
     choice = corpus_choice(version, corpus, overrides)
     if record:
         registry.check_writable()  # refuse before the work, not after it
@@ -142,17 +169,21 @@ def evaluate(
     resolved = find_version(version, registry, None, True, None)
     if base is None or isinstance(base, str | Path):
         base_source(resolved, base, download)
+    writing = None
+    if generate:
+        writing = Writing.prepare(resolved, {"seed": seed, **decoding}, similarity_base, base, download)
     rows = _rows(choice, LocatedVersion(registry, version), head.name, split)
-    _check_labels(rows.table, head.labels, choice.called, split)
-    untrained = base_answers(resolved, base, rows.table, batch_size, download)
-    adapter = load(version, base=base, registry=registry, download=download)
-    assert adapter.head is not None, "refused before"
-    outcomes = collect_outcomes(adapter, rows.table, untrained, choice.called, split, batch_size)
-    keys = {each: slice_keys(rows.table, outcomes, each) for each in by}
-    with progress("resampling", resamples) as advance:
-        where = f"corpus {choice.called}, {split} part"
-        drawing: Any = {"resamples": resamples, "seed": seed}
-        measures = measure(head.name, adapter.head, outcomes, where=where, advance=advance, **drawing)
+    where, drawing = f"corpus {choice.called}, {split} part", {"resamples": resamples, "seed": seed}
+    if writing is not None:
+        asked = asking.ask(rows.table, where)
+        adapter = load(version, base=base, registry=registry, download=download)
+        result = _written(write_answers(adapter, asked, writing, batch_size), rows.table, by, drawing)
+    else:
+        _check_labels(rows.table, head.labels, choice.called, split)
+        untrained = base_answers(resolved, base, rows.table, batch_size, download)
+        adapter = load(version, base=base, registry=registry, download=download)
+        outcomes = collect_outcomes(adapter, rows.table, untrained, choice.called, split, batch_size)
+        result = _answered(adapter, outcomes, rows.table, by, where, drawing)
     evaluation = Evaluation(
         version=version,
         corpus=choice.name,
@@ -161,19 +192,56 @@ def evaluate(
         split=split,
         splitter=None if split == "all" else _splitter(choice, rows.table),
         rows=len(rows.table),
-        metrics=measures.metrics,
-        intervals=measures.intervals,
-        bootstrap={"level": LEVEL, "resamples": resamples, "seed": seed, "units": len(set(outcomes.units.tolist()))},
+        metrics=result.measures.metrics,
+        intervals=result.measures.intervals,
+        bootstrap={"level": LEVEL, **drawing, "units": result.units},
         seen_in_training=None if rows.seen is None else rows.seen > 0,
         rows_seen=rows.seen,
         environment=environment(),
-        slices={each: measure_slices(head.name, adapter.head, outcomes, keys[each], **drawing) for each in by},
-        outcomes=outcomes_table(outcomes, rows.table, adapter.head.labels),
+        slices=result.slices,
+        generation=result.generation,
+        outcomes=result.outcomes,
     )
     if not record:
         return evaluation
-    data = parquet_bytes(evaluation.outcomes)
+    data = parquet_bytes(result.stored)
     return replace(evaluation, event=registry.add_event(version, "evaluation", evaluation.body(), outcomes=data))
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Hold what the rows got, measured: `outcomes` is the table of rows, and `stored` what is kept of it."""
+
+    measures: Measures
+    units: int
+    slices: Mapping[str, Sequence[Slice]]
+    outcomes: pyarrow.Table
+    stored: pyarrow.Table
+    generation: Mapping[str, Any] | None = None
+
+
+def _answered(
+    adapter: Adapter, outcomes: Outcomes, table: Dataset, by: Sequence[str], where: str, drawing: Mapping[str, int]
+) -> _Result:
+    """Measure what a head answered."""
+    head, manifest = adapter.head, adapter.manifest.head
+    assert head is not None and manifest is not None, "refused before"
+    keys = {each: slice_keys(table, outcomes, each) for each in by}
+    with progress("resampling", drawing["resamples"]) as advance:
+        measures = measure(manifest.name, head, outcomes, where=where, advance=advance, **drawing)
+    slices = {each: measure_slices(manifest.name, head, outcomes, keys[each], **drawing) for each in by}
+    kept = outcomes_table(outcomes, table, head.labels)
+    return _Result(measures, len(set(outcomes.units.tolist())), slices, kept, kept)
+
+
+def _written(written: WrittenAnswers, table: Dataset, by: Sequence[str], drawing: Mapping[str, int]) -> _Result:
+    """Measure what a version wrote; the texts are returned and not stored."""
+    keys = {each: slice_keys(table, written.outcomes, each) for each in by}
+    measures = written.measure(**drawing)
+    slices = {each: written.measure_slices(keys[each], measures.metrics, **drawing) for each in by}
+    kept = written.table(table)
+    stored = kept.drop_columns(["truth", "answer"])
+    return _Result(measures, len(table), slices, kept, stored, written.record(measures.metrics))
 
 
 def _splitter(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def measure_slices(
     """Return the metrics of each slice, in the order of the first example of each; `keys` has a value an example."""
     slices = []
     array = np.array(keys)
-    for key in sorted(set(keys), key=_order):
+    for key in sorted(set(keys), key=by_size):
         part = outcomes.select(array == key)
         metrics = values(name, head, part)
         drawn = draw(name, head, part, resamples=resamples, seed=seed)
@@ -115,7 +115,7 @@ def measure_slices(
     return slices
 
 
-def _order(key: str) -> tuple[int, Any]:
+def by_size(key: str) -> tuple[int, Any]:
     """Return the place of a slice among others: numbers by size, then texts."""
     start = key.split(" ")[0].replace(",", "")
     return (0, (float(start), key)) if start.replace(".", "", 1).isdigit() else (1, key)

@@ -171,18 +171,32 @@ def _writing(adapter: Writer) -> tuple[PreTrainedTokenizerBase, Ending]:
     return tokenizer, ending(adapter.model, adapter.head, tokenizer)
 
 
-def _batch(
-    adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], decoding: Decoding
-) -> dict[str, torch.Tensor]:
+def prompt_sizes(adapter: Writer, prompts: Sequence[Prompt]) -> list[int]:
+    """Return how many positions of the base each prompt takes, with what a method puts before it."""
+    tokenizer, _ = _writing(adapter)
+    return [len(_encoded(adapter, tokenizer, [each])[0]) + adapter.method.num_virtual_tokens for each in prompts]
+
+
+def _config(adapter: Writer) -> Any:
+    return adapter.model.config
+
+
+def _encoded(adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Return the tokens of each prompt, a conversation's in the head's own form."""
     head = adapter.head
     assert isinstance(head, CausalHead), "`_writing` has refused any other"
     texts = [prompt if isinstance(prompt, str) else head.prompt(prompt, tokenizer) for prompt in prompts]
     plain = tokenizer.chat_template is None or all(isinstance(prompt, str) for prompt in prompts)
     with tokenizing():
-        encoded = [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
+        return [_without_end(ids, tokenizer) for ids in tokenizer(texts, add_special_tokens=plain)["input_ids"]]
+
+
+def _batch(
+    adapter: Writer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], decoding: Decoding
+) -> dict[str, torch.Tensor]:
+    encoded = _encoded(adapter, tokenizer, prompts)
     check_tokens(encoded, "prompt")
-    config: Any = adapter.model.config
-    limit = position_limit(config)
+    limit = position_limit(_config(adapter))
     longest = max(map(len, encoded)) + adapter.method.num_virtual_tokens + decoding.max_new_tokens
     if limit is not None and longest > limit:
         raise WrongBase(
