@@ -8,6 +8,12 @@ from adapterhub_fin.engine.evaluation.evaluate import (
 from adapterhub_fin.engine.evaluation.evaluate import (
     evaluate as evaluate,
 )
+from adapterhub_fin.engine.evaluation.forgetting import (
+    Forgetting as Forgetting,
+)
+from adapterhub_fin.engine.evaluation.forgotten import (
+    forgetting as forgetting,
+)
 from adapterhub_fin.engine.folding.extracting import (
     extract as extract,
 )
@@ -97,6 +103,9 @@ from adapterhub_fin.errors import (
 )
 from adapterhub_fin.errors import (
     Corrupted as Corrupted,
+)
+from adapterhub_fin.errors import (
+    ForgetsTooMuch as ForgetsTooMuch,
 )
 from adapterhub_fin.errors import (
     LookAhead as LookAhead,

@@ -30,6 +30,7 @@ AdapterHubError
 ├── WrongTensors          the stored tensors and the adapter's parameters don't match
 ├── NotFinite             an answer that holds NaN or infinity
 └── TrainingFailed        the run broke; what it had is kept
+    └── ForgetsTooMuch    it got worse on a corpus than training.forgetting allows; the run is kept
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ __all__ = [
     "BadText",
     "BaseNotFound",
     "Corrupted",
+    "ForgetsTooMuch",
     "LookAhead",
     "NotAnAdapter",
     "NotFinite",
@@ -147,3 +149,7 @@ class NotFinite(AdapterHubError):
 
 class TrainingFailed(AdapterHubError):
     """Report that training broke; the message says where its last state is kept."""
+
+
+class ForgetsTooMuch(TrainingFailed):
+    """Report a run that got worse on a corpus than its recipe allows; no version was stored, and the run is kept."""

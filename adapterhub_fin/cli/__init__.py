@@ -25,6 +25,7 @@ SUMMARIES = {
     "embed": "Embed texts as vectors with an adapter.",
     "evaluate": "Evaluate a version on a corpus and record its metrics.",
     "probe": "Compare a version's layers with those of its bare base.",
+    "forgetting": "Measure what tuning made a version forget, on other corpora.",
     "report": "Draw a version's training, answers, data and lineage as one HTML page.",
     "merge": "Merge adapters of one base into a new version, without loading the base.",
     "list": "List adapters and their versions.",

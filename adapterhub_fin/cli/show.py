@@ -110,7 +110,27 @@ def _baseline(event: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-MEASURED: Final = {"evaluation": _evaluation, "baseline": _baseline}  # events that are shown as tables
+def _forgetting(event: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row of what the model got on a corpus before training, and one after."""
+    return [
+        (
+            event["at"][:10],
+            event["corpus"],
+            event["split"],
+            f"{event['metric']} {when} training",
+            f"{event[when]:.4f}",
+            interval_text(event.get(f"{when}_interval")),
+            str(event.get("rows", "")),
+        )
+        for when in ("before", "after")
+    ]
+
+
+MEASURED: Final = {
+    "evaluation": _evaluation,
+    "baseline": _baseline,
+    "forgetting": _forgetting,
+}  # events that are shown as tables
 
 
 def _rows(

@@ -40,6 +40,7 @@ class TrainingKeys(TypedDict, total=False):
     report_to: str | Sequence[str]
     sampling: Mapping[str, Any] | None
     baseline: bool
+    forgetting: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
     seed: int
 
 

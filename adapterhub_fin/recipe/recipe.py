@@ -17,6 +17,7 @@ from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.options import Options, checked
 from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
 from adapterhub_fin.recipe.curriculum import Stage, last_corpus, taken_stages
+from adapterhub_fin.recipe.forgetting import ForgettingLimit
 from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.sampling import Sampling
 from adapterhub_fin.recipe.schedule import Schedule, Window
@@ -116,7 +117,17 @@ class Training(Options):
         True,
         description="Compare with a linear model on the base's embeddings, where the extra evidence is installed.",
     )
+    forgetting: ForgettingLimit | tuple[ForgettingLimit, ...] | None = Field(
+        None, description="Limit how much worse the model may get on other corpora: above it no version is stored."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
+
+    @property
+    def limits(self) -> tuple[ForgettingLimit, ...]:
+        """Return the limits on forgetting, in the order of the recipe."""
+        if self.forgetting is None:
+            return ()
+        return self.forgetting if isinstance(self.forgetting, tuple) else (self.forgetting,)
 
     @model_validator(mode="before")
     @classmethod
@@ -293,7 +304,8 @@ class Recipe(BaseModel):
         from adapterhub_fin.plugin.descriptions import Corpus, Head, Method
         from adapterhub_fin.plugin.manager import extensions
 
-        for kind, choice in ((Method, self.method), (Head, self.head), *((Corpus, each) for each in self.corpora)):
+        corpora = (*self.corpora, *(limit.corpus for limit in self.training.limits))
+        for kind, choice in ((Method, self.method), (Head, self.head), *((Corpus, each) for each in corpora)):
             extensions().options(kind, choice.name, choice.options)
         return self
 

@@ -15,9 +15,15 @@ from adapterhub_fin.testing.fresh import CALM
 
 
 def train_in_processes(
-    recipe: Mapping[str, Any], registry: Path, folder: Path, processes: int, accelerate: Path | None = None
+    recipe: Mapping[str, Any],
+    registry: Path,
+    folder: Path,
+    processes: int,
+    accelerate: Path | None = None,
+    *,
+    resume: bool = False,
 ) -> dict[str, Any]:
-    """Train with torchrun, or as a configuration of accelerate says.
+    """Train with torchrun, or as a configuration of accelerate says; `resume` continues an interrupted run.
 
     Returns the reference, losses and metrics, the kinds of the model's parameters while it trains, and whether the
     process group was left.
@@ -25,7 +31,8 @@ def train_in_processes(
     Raises AssertionError with the end of standard error if the processes fail.
     """
     task, result_path = folder / "task.json", folder / "result.json"
-    task.write_text(json.dumps({"recipe": recipe, "registry": str(registry), "result": str(result_path)}, default=str))
+    asked = {"recipe": recipe, "registry": str(registry), "result": str(result_path), "resume": resume}
+    task.write_text(json.dumps(asked, default=str))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     if accelerate is not None:
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate)]
@@ -33,7 +40,7 @@ def train_in_processes(
     ran = subprocess.run(
         [*launch, "-m", __name__, str(task)], capture_output=True, text=True, env={**os.environ, **CALM}
     )
-    assert ran.returncode == 0, f"the processes failed:\n{ran.stderr[-3000:]}"
+    assert ran.returncode == 0, f"the processes failed:\n{ran.stderr[-6000:]}"
     result: dict[str, Any] = json.loads(result_path.read_text())
     return result
 
@@ -56,7 +63,7 @@ def _train(task: dict[str, Any]) -> None:
         result["kinds"] = sorted(kinds)
 
     setattr(training, train.__name__, watched)
-    run = ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]))
+    run = ahf.train(task["recipe"], registry=ahf.Registry(task["registry"]), resume=task["resume"])
     result |= {"reference": run.reference, "losses": list(run.losses), "metrics": dict(run.metrics)}
 
 

@@ -207,3 +207,17 @@ def test_probe_prints_its_tables_and_writes_vectors(run_ahf: Ahf, stocked: Path,
     assert f"{document['cka_debiased'][2][2]:.3f}" in out
     code, _, err = run_ahf("probe", "acme/tone", "--corpus", "headlines", "--set", "rowss=9")
     assert code == 1 and "did you mean rows" in err and err.count("\n") == 1
+
+
+def test_forgetting_prints_before_and_after(run_ahf: Ahf, notes: Run) -> None:
+    asked = [tiny_corpus(), "--split", "all", "--sample", "12", "--resamples", "20"]
+    code, out, err = run_ahf("forgetting", "acme/notes", *asked)
+    assert code == 0 and err.startswith("acme/notes@1\n") and "its base" in out and "relative rise" in out
+    document = json.loads(run_ahf("forgetting", "acme/notes", *asked, "--json")[1])
+    assert f"{document['before']:.4f}" in out and f"{document['change']:+.4f}" in out
+    assert document["rows"] == 12 and document["digest"] == notes.version.digest
+    run_ahf("forgetting", "acme/notes", *asked, "--record")
+    shown = run_ahf("show", "acme/notes")[1]
+    assert "perplexity before training" in shown and f"{document['after']:.4f}" in shown
+    code, _, err = run_ahf("forgetting", "acme/notes", "headlines", "--set", "rowss=9")
+    assert code == 1 and "did you mean rows" in err and err.count("\n") == 1

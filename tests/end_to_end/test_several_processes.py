@@ -55,6 +55,24 @@ def test_two_processes_train_a_curriculum_as_one_does(tmp_path: Path) -> None:
     assert bench.registry.history("contract/run@2")["training"]["stage"] == [1] * 5 + [2] * 8  # type: ignore[index]
 
 
+def test_two_processes_keep_a_run_that_forgets_too_much_and_store_it_under_another_limit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "causal-lm"})
+    (tmp_path / "general.csv").write_text("text,since\n" + "".join(f"ZQ##{n}%%&&XK$$,2020-05-04\n" for n in range(9)))
+    corpus = {"name": "table", "path": str(tmp_path / "general.csv"), "text": "text"}
+    corpus |= {"available_at": "since", "timezone": "Europe/Berlin"}
+    limit = {"corpus": corpus, "split": "all", "at_most": 0.01}
+    plan = recipe(bench, epochs=2, learning_rate=2e-2, forgetting=limit)
+    with pytest.raises(AssertionError, match="ForgetsTooMuch: contract/run forgot too much"):
+        train_in_processes(plan, bench.registry.root, tmp_path, 2)
+    assert list(bench.registry.names()) == [] and len(list((bench.registry.root / "runs").iterdir())) == 1
+    plan["training"]["forgetting"] = {**limit, "at_most": 100.0}
+    together = train_in_processes(plan, bench.registry.root, tmp_path, 2, resume=True)
+    assert together["reference"] == "contract/run@1"
+    (stored,) = [event for event in bench.registry.events("contract/run@1") if event["kind"] == "forgetting"]
+    (alone,) = ahf.train(plan, registry=bench.registry).forgetting
+    assert (stored["before"], stored["after"]) == pytest.approx((alone.before, alone.after), rel=1e-4)
+
+
 FSDP = """
 compute_environment: LOCAL_MACHINE
 distributed_type: FSDP
@@ -70,6 +88,9 @@ fsdp_config:
 """
 
 
+LIMIT = {"corpus": "contract-tone", "at_most": 0.1}
+
+
 def test_fsdp_shards_the_base_and_gives_the_run_of_one_process(tmp_path: Path) -> None:
     """As accelerate's own configuration says, in two gloo processes."""
     bench = Bench(tmp_path, "decoder", {"name": "lora", "rank": 4, "dropout": 0.0}, {"name": "classify"})
@@ -83,6 +104,9 @@ def test_fsdp_shards_the_base_and_gives_the_run_of_one_process(tmp_path: Path) -
     assert together["metrics"] == pytest.approx(dict(alone.metrics))
     weights = [load_file(bench.registry.path(f"contract/run@{n}") / "adapter_model.safetensors") for n in (1, 2)]
     assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-4
+    limited = {**plan, "head": {"name": "causal-lm"}, "training": {**plan["training"], "forgetting": LIMIT}}
+    with pytest.raises(AssertionError, match="can't be measured where the base is sharded"):
+        train_in_processes(limited, bench.registry.root, tmp_path, 2, config)
     config.write_text(FSDP.format(version=1))
     with pytest.raises(AssertionError, match="asks for FSDP 1, and training shards with FSDP 2"):
         train_in_processes(plan, bench.registry.root, tmp_path, 2, config)

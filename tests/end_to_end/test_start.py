@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
+from adapterhub_fin.engine.inference.find import is_same_head
 from adapterhub_fin.engine.training.prepare import load_run, prepare
 from adapterhub_fin.engine.training.run import Run
-from adapterhub_fin.engine.training.start import fill_from_start, is_same_head
+from adapterhub_fin.engine.training.start import fill_from_start
 from adapterhub_fin.testing import tiny_encoder
 from adapterhub_fin_registry.model.knowledge import format_instant
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput

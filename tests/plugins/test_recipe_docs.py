@@ -14,6 +14,7 @@ from adapterhub_fin import Recipe
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.recipe.forgetting import ForgettingLimit
 from adapterhub_fin.recipe.recipe import Training
 from adapterhub_fin.recipe.schedule import Schedule
 
@@ -65,6 +66,10 @@ def test_a_table_of_options_is_true(page: str, name: str) -> None:
 
 def test_the_table_of_training_is_true() -> None:
     check_table(PAGES["recipe"], "key", Training)
+
+
+def test_the_table_of_forgetting_is_true() -> None:
+    check_table(sections("recipe")["Forgetting"], "option", ForgettingLimit)
 
 
 def test_the_table_of_a_schedule_is_true() -> None:

@@ -106,3 +106,13 @@ def test_many_that_store_one_run_leave_one_history(tmp_path: Path, make_folder: 
     assert registry.history(version) == HISTORY and registry.doctor(repair=True) is not None
     assert len(registry.events(version)) == 1
     assert json.loads((version.folder / "events/1/history.json").read_bytes()) == HISTORY
+
+
+def test_an_event_of_what_was_forgotten_holds_its_figures(registry: Registry, add: Any) -> None:
+    stored = add(registry)
+    body = {"corpus": "stories", "split": "test", "metric": "perplexity", "before": 9.0, "after": 9.9, "change": 0.1}
+    number = registry.add_event(stored, "forgetting", body)
+    assert {**body, "kind": "forgetting", "number": number}.items() <= registry.events(stored)[-1].items()
+    for name, wrong in (("metric", ""), ("change", None), ("after", True), ("corpus", 3)):
+        with pytest.raises(BadEvent, match="the forgetting event lacks"):
+            registry.add_event(stored, "forgetting", {**body, name: wrong})

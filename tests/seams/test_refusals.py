@@ -105,6 +105,8 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "does not exist", ["evaluate", "acme/tone", "table", *rows]),
         (1, "holds no config.json", ["evaluate", "acme/tone", "headlines", "--base", nowhere]),
         (1, "no adapter named acme/none", ["probe", "acme/none"]),
+        (1, "no adapter named acme/none", ["forgetting", "acme/none", "headlines"]),
+        (1, "does not exist", ["forgetting", "acme/tone", "table", *rows]),
         (1, "does not exist", ["probe", "acme/tone", "--corpus", "table", *rows]),
         (1, "holds no config.json", ["probe", "acme/tone", "--corpus", "headlines", "--base", nowhere]),
         (1, "holds no config.json", ["extract", nowhere, "--base", str(encoder), "--into", "acme/x"]),

@@ -28,7 +28,7 @@ else:
     torch = Lazy("torch")
 
 
-def _start(resolved: ResolvedVersion) -> LocatedVersion | None:
+def start_of(resolved: ResolvedVersion) -> LocatedVersion | None:
     """Return the version that training started from; None where that was the base. Raises NotFound if it is gone."""
     for parent in resolved.version.manifest.parents:
         if parent.role == "start":
@@ -59,7 +59,7 @@ def base_answers(
             f"{resolved.version.reference} is measured against its base without an adapter: give base as a folder or "
             "an id, not as a model in memory, or leave it out"
         )
-    if (start := _start(resolved)) is not None:
+    if (start := start_of(resolved)) is not None:
         adapter = load(start.version, base=base, registry=start.registry, download=download)
         with tokenizing():
             read = with_chat_template(adapter.tokenizer, head)

@@ -26,6 +26,7 @@ from adapterhub_fin.engine.peft.embeddings import (
 )
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
 from adapterhub_fin.plugin.descriptions import Head, Method
+from adapterhub_fin.plugin.heads import MergeableHead
 from adapterhub_fin.plugin.model_parts import unwrapped
 from adapterhub_fin.plugin.remote_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
@@ -72,6 +73,18 @@ def find_version(
         registry.check_remote_code(version.name)
     folder = registry.path(version)
     return ResolvedVersion(registry, version, folder, *_plugins(version))
+
+
+def is_same_head(start: ResolvedVersion, name: str, head: HeadImplementation) -> bool:
+    """Return whether a head is the start's: the same task with the same labels, in the same units."""
+    theirs = start.version.manifest.head
+    if theirs is None or theirs.name != name or tuple(theirs.labels or ()) != tuple(head.labels or ()):
+        return False
+    return _scale(start.head) == _scale(head)
+
+
+def _scale(head: HeadImplementation | None) -> tuple[float, float]:
+    return head.output_scale() if isinstance(head, MergeableHead) else (0.0, 1.0)
 
 
 def base_source(

@@ -20,14 +20,12 @@ from adapterhub_fin.engine.training.distributed import own_device
 from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled
-from adapterhub_fin_registry.io.canonical_json import json_object
 
 if TYPE_CHECKING:
     import numpy as np
 
     from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.plugin.heads import HeadImplementation
-    from adapterhub_fin_registry import Registry, Version
 else:
     np = Lazy("numpy")
 
@@ -166,13 +164,6 @@ def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers
         verdict=_verdict(ends[metric.name], greater_is_better=metric.greater_is_better),
         bootstrap={"level": LEVEL, "resamples": RESAMPLES, "seed": seed},
     )
-
-
-def record_baseline(registry: Registry, version: Version, baseline: Baseline) -> None:
-    """Store a baseline as an event of a version, unless a run that was interrupted here has stored it already."""
-    body = json_object(baseline.body())
-    if not any(event["kind"] == "baseline" and event.items() >= body.items() for event in registry.events(version)):
-        registry.add_event(version, "baseline", body)
 
 
 def _decided(head: HeadImplementation, predicted: np.ndarray) -> np.ndarray:

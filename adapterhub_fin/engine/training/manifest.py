@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.provenance import environment, method_record
 from adapterhub_fin.engine.data.known import knowledge_record
+from adapterhub_fin.engine.training.checks import known_inputs
 from adapterhub_fin.engine.training.start import ROLE, start_knowledge
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_registry import Manifest
@@ -58,8 +59,9 @@ def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: dat
 
 
 def _knowledge(loaded: LoadedRun, bound: datetime) -> Mapping[str, Any]:
-    """Return what the version knows: the base, the corpus, and all that the version knew which the run started from."""
-    own = knowledge_record({"base": loaded.source.known or loaded.undated, **loaded.corpora.known}, bound)
+    """Return what the version knows: the base, the corpora, and all that the version knew that the run started from."""
+    known = {**loaded.corpora.known, **known_inputs(loaded.checks)}
+    own = knowledge_record({"base": loaded.source.known or loaded.undated, **known}, bound)
     if loaded.start is None:
         return own
     inherited = [entry.model_dump() for entry in start_knowledge(loaded.start)]

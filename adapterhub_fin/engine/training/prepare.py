@@ -34,6 +34,7 @@ from adapterhub_fin.engine.data.weights import with_draws
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.inference.reference import with_references
 from adapterhub_fin.engine.training.arguments import check_batch, check_training, part_size, total_steps
+from adapterhub_fin.engine.training.checks import Check, read_checks
 from adapterhub_fin.engine.training.distributed import own_device
 from adapterhub_fin.engine.training.encoding import Examples, encoded_splits
 from adapterhub_fin.engine.training.facts import Facts, row_facts, stage_facts
@@ -84,6 +85,7 @@ class PreparedRun:
     start: ResolvedVersion | None  # the version that the run continues from
     stages: Stages | None  # of a curriculum
     base_tokenizer: PreTrainedTokenizerBase  # as the base has it
+    checks: Sequence[Check]  # the limits on forgetting
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(examples):,} {split}" for split, examples in self.examples.items())
@@ -166,6 +168,8 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     if rows is None:
         for corpus in recipe.corpora:
             check_there(corpus)
+    for limit in recipe.training.limits:
+        check_there(limit.corpus)
     announce("loading torch, the base and the corpus ...")
     config = load_config(source.folder)
     recipe = recipe.resolved(hidden_size(config))
@@ -197,6 +201,10 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
     if late := _late_base(recipe, corpora):
         log.warning("%s", late)
         corpora = replace(corpora, warnings=[*corpora.warnings, late])
+    checks = read_checks(recipe, head, config, corpora, start)
+    for warning in filter(None, (check.warning for check in checks)):
+        log.warning("%s", warning)
+        corpora = replace(corpora, warnings=[*corpora.warnings, warning])
     for number, stage in enumerate(corpora.stages, 1):
         with naming_stage(number):
             check_targets(head, {split: stage.splits[split] for split in SEEN}, recipe.corpora[number - 1].called)
@@ -219,7 +227,8 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
         log.warning("%s", unreached.sentence(recipe.method.name))
     examples, weights = encoded_splits(recipe, recipe.corpus, corpora, SPLITS, head, tokenizer)
     fields = (recipe, metric, source, config, corpora, method, head, tokenizer, examples, context, trained, unreached)
-    prepared = PreparedRun(*fields, weights=weights, start=start, stages=None, base_tokenizer=base_tokenizer)
+    more: dict[str, Any] = {"base_tokenizer": base_tokenizer, "checks": checks}
+    prepared = PreparedRun(*fields, weights=weights, start=start, stages=None, **more)
     return prepared if recipe.curriculum is None else _staged(prepared)
 
 

@@ -11,6 +11,7 @@ from adapterhub_fin.engine.inference.adapter import Adapter
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.evaluation.forgetting import Forgetting
     from adapterhub_fin.engine.training.baseline import Baseline
     from adapterhub_fin.reporting.report import Report
     from adapterhub_fin_registry import Version
@@ -33,6 +34,7 @@ class Run:
     registry: Registry | None = field(default=None, repr=False)  # where the version is; None: a configured one
     history: History = field(default_factory=dict, repr=False)  # by step: loss, rate and so on; as `registry.history`
     baseline: Baseline | None = None  # the linear model on the base's embeddings beside the adapter
+    forgetting: Sequence[Forgetting] = ()  # on each corpus that the recipe limits it on
     unmeasured: Mapping[str, str] = field(default_factory=dict)  # why something wasn't measured, such as `baseline`
     warnings: Sequence[str] = ()  # of rare labels, layers that the method can't adapt, or a constant prediction
 
@@ -59,6 +61,7 @@ class Run:
             ("steps", f"{self.steps:,}"),
             ("loss by epoch", list(self.losses)),
             *([("baseline", compared)] if self.baseline else []),
+            *(("forgetting", each.sentence()) for each in self.forgetting),
             *((what, f"not measured, since {reason}") for what, reason in self.unmeasured.items()),
             *(("warning", warning) for warning in self.warnings if warning != compared),
         ]

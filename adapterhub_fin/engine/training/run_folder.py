@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.errors import BadRecipe, WriteFailed
 from adapterhub_fin.plugin.memory import restored
+from adapterhub_fin.recipe.forgetting import without_limits
 
 if TYPE_CHECKING:
     from adapterhub_fin.recipe.recipe import Recipe
@@ -90,7 +91,7 @@ def open_run(root: Path, recipe: Recipe, *, resume: bool | None, restart: bool) 
     document = recipe.document()
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        runs = [path for path in sorted(root.iterdir()) if _recipe_of(path) == document]
+        runs = [path for path in sorted(root.iterdir()) if is_same_run(_recipe_of(path), document)]
         unlocked = [opened for path in runs if (opened := _lock(path)) is not None]
         if resume:
             return _last(unlocked) if unlocked else _refuse_resume(root, recipe, going=bool(runs))
@@ -181,6 +182,11 @@ def _lock(path: Path) -> RunFolder | None:
     except Timeout:
         return None
     return RunFolder(path, _read(path)["adapter_name"], lock)
+
+
+def is_same_run(recorded: Mapping[str, Any] | None, document: Mapping[str, Any]) -> bool:
+    """Tell whether two recipes train the same: a run that forgot too much goes on under another limit."""
+    return recorded is not None and without_limits(recorded) == without_limits(document)
 
 
 def _recipe_of(path: Path) -> Any:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
 
 log = logging.getLogger(__name__)
-APART = ("report_to", "baseline")  # keys of training that no weight depends on
+APART = ("report_to", "baseline", "forgetting")  # keys of training that no weight depends on
 
 
 @dataclass(frozen=True)

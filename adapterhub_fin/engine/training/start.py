@@ -21,7 +21,7 @@ from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead, NotFound, Unsupported
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.chat_templates import NAMED, PLAIN
-from adapterhub_fin.plugin.heads import CausalHead, MergeableHead
+from adapterhub_fin.plugin.heads import CausalHead
 from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
@@ -203,18 +203,6 @@ def fill_from_start(
             f"start {reference} does not store all that its training used, such as a projection: no run can continue "
             "from it"
         )
-
-
-def is_same_head(start: ResolvedVersion, name: str, head: HeadImplementation) -> bool:
-    """Return whether a head is the start's: the same task with the same labels, in the same units."""
-    theirs = start.version.manifest.head
-    if theirs is None or theirs.name != name or tuple(theirs.labels or ()) != tuple(head.labels or ()):
-        return False
-    return _scale(start.head) == _scale(head)
-
-
-def _scale(head: HeadImplementation | None) -> tuple[float, float]:
-    return head.output_scale() if isinstance(head, MergeableHead) else (0.0, 1.0)
 
 
 def start_knowledge(start: ResolvedVersion) -> list[KnowledgeInput]:

@@ -21,19 +21,22 @@ from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.evaluation.metrics import measured, metrics_for
 from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.engine.inference.adapter import Adapter
+from adapterhub_fin.engine.inference.find import is_same_head
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
-from adapterhub_fin.engine.training.baseline import answer_linearly, compare, record_baseline, unmeasured
+from adapterhub_fin.engine.training.baseline import answer_linearly, compare, unmeasured
 from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
+from adapterhub_fin.engine.training.forgetting import answers_before, check_limits, measure
 from adapterhub_fin.engine.training.history import losses_by_epoch, run_history
 from adapterhub_fin.engine.training.manifest import trained_manifest
 from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare, referred
 from adapterhub_fin.engine.training.read_back import check_trained_loads
+from adapterhub_fin.engine.training.record import record_once
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.engine.training.sharded import is_sharded
-from adapterhub_fin.engine.training.start import check_start_base, fill_from_start, is_same_head
-from adapterhub_fin.errors import BadRecipe, TrainingFailed
+from adapterhub_fin.engine.training.start import check_start_base, fill_from_start
+from adapterhub_fin.errors import AdapterHubError, BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
 from adapterhub_fin.plugin.remote_code import trusting_remote_code
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from adapterhub_fin.engine.training.baseline import Baseline
+    from adapterhub_fin.engine.evaluation.forgetting import Answered, Forgetting
     from adapterhub_fin.engine.training.report_to import ReportedRun
     from adapterhub_fin.engine.training.trainer import AdapterTrainer
     from adapterhub_fin.recipe.keys import RecipeKeys
@@ -168,10 +171,13 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         linear = from_first(lambda: answer_linearly(loaded)) if no_baseline is None else no_baseline
         if loaded.start is not None:
             check_start_base(loaded.start, loaded.model, loaded.base_tokenizer, loaded.source.folder)
+        answered = from_first(lambda: answers_before(loaded, loaded.model, of_base=True)) if loaded.checks else {}
         model = loaded.method.attach(loaded.model, loaded.context)
         if loaded.start is not None:
             same = is_same_head(loaded.start, recipe.head.name, loaded.head)
             fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
+            if loaded.checks:
+                answered |= from_first(lambda: answers_before(loaded, model, of_base=False))
             loaded = referred(loaded, model)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     trainer = _trainer(loaded, model, run_folder.path, title)
@@ -198,11 +204,15 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
     metrics = {name: float(tested[f"test_{name}"]) for name in metrics_for(recipe.head.name, loaded.head)}
     if undefined := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
         raise TrainingFailed(f"{undefined[0]} of {recipe.name} is NaN or infinite{_checkpoint_note(run_folder)}")
+    forgetting = _forgetting(loaded, model, answered, run_folder, reported)
     history = run_history(trainer.state.log_history, loaded.stages)
     if is_first():
         for warning in warnings:
             log.warning("%s", warning)
-    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder, history, baseline))
+    events = [("forgetting", each.body()) for each in forgetting]
+    if baseline is not None:
+        events.insert(0, ("baseline", baseline.body()))
+    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder, history, events))
     if reported is not None:
         reported.record(reference, metrics)
     version = registry.resolve(reference)
@@ -219,9 +229,30 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
         history=history,
         registry=registry,
         baseline=baseline,
+        forgetting=forgetting,
         unmeasured={"baseline": compared} if isinstance(compared, str) else {},
         warnings=[*loaded.warnings, *warnings],
     )
+
+
+def _forgetting(
+    loaded: LoadedRun,
+    model: nn.Module,
+    before: Mapping[int, Answered],
+    run_folder: RunFolder,
+    reported: ReportedRun | None,
+) -> list[Forgetting]:
+    """Return what the model forgot on the corpora of the recipe's limits. Raises ForgetsTooMuch above one of them."""
+    if not loaded.checks:
+        return []
+    try:
+        measured = from_first(lambda: measure(loaded, model, before))
+        check_limits(str(loaded.recipe.name), measured, run_folder.path)
+    except AdapterHubError:
+        if reported is not None:
+            reported.fail()
+        raise
+    return measured
 
 
 def _calibrate(loaded: LoadedRun, trainer: AdapterTrainer) -> None:
@@ -307,7 +338,7 @@ def _store(
     metrics: Mapping[str, float],
     run_folder: RunFolder,
     history: History,
-    baseline: Baseline | None,
+    events: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> str:
     """Add the version, delete the run's folder, and return the version's reference."""
     recipe, method, adapter_name = loaded.recipe, loaded.method, loaded.context.adapter_name
@@ -326,8 +357,8 @@ def _store(
         training_texts=texts,
         history=history,
     )
-    if baseline is not None:
-        record_baseline(registry, version, baseline)
+    for kind, body in events:
+        record_once(registry, version, kind, body)
     if recipe.base.path is not None:
         bases.remember(fingerprint_key(loaded.base), loaded.source.folder)
     run_folder.remove()
@@ -336,7 +367,8 @@ def _store(
 
 def _bounded_now(prepared: PreparedRun, registry: Registry) -> datetime:
     """Return when a run's inputs without a date count as known. Raises Refused where the clock is wrong."""
-    files = [file for corpus in prepared.recipe.corpora for file in files_read(corpus)]
+    held_to = (limit.corpus for limit in prepared.recipe.training.limits)
+    files = [file for corpus in (*prepared.recipe.corpora, *held_to) for file in files_read(corpus)]
     read = (prepared.source.folder, *files)
     return registry.bounded_now(*read, name=str(prepared.recipe.name))
 

@@ -22,6 +22,7 @@ KINDS: Final = (
     "fingerprint-withdrawn",
     "history",
     "baseline",
+    "forgetting",
 )
 _OURS: Final = frozenset({"kind", "at", "by", "number"})
 
@@ -48,6 +49,11 @@ def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         )
     if kind == "baseline" and not _is_baseline(copy):
         raise BadEvent("the baseline event lacks its model or verdict as text, or numbers as metrics: give all three")
+    if kind == "forgetting" and not _is_forgetting(copy):
+        raise BadEvent(
+            "the forgetting event lacks corpus, split or metric as text, or before, after or change as a number: give "
+            "all of them"
+        )
     if kind == "history" and not _is_file(copy):
         raise BadEvent("the history event lacks sha256 and size, which the registry writes: use add_history")
     if kind == "evaluation" and copy.get("outcomes") is not None and not _is_file(copy["outcomes"]):
@@ -121,6 +127,11 @@ def _is_file(recorded: Any) -> bool:
     if not isinstance(recorded, dict):
         return False
     return isinstance(recorded.get("sha256"), str) and isinstance(recorded.get("size"), int)
+
+
+def _is_forgetting(body: dict[str, Any]) -> bool:
+    numbers = all(_is_number(body.get(name)) for name in ("before", "after", "change"))
+    return numbers and _has_texts(body, "corpus", "split", "metric")
 
 
 def _has_texts(body: dict[str, Any], *keys: str) -> bool:

@@ -195,7 +195,7 @@ class Corpus(CorpusRows):
 class KnowledgeInput(_Part):
     """Date one input of training: the latest instant at which all of it could be known.
 
-    `input` is `base`, `corpus:NAME`, `labels:NAME` or `parent:NAME`.
+    `input` is `base`, `corpus:NAME`, `labels:NAME`, `forgetting:NAME` or `parent:NAME`.
     """
 
     input: Text
