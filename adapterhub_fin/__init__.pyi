@@ -41,6 +41,12 @@ from adapterhub_fin.engine.probing.probe import (
 from adapterhub_fin.engine.probing.probe import (
     probe as probe,
 )
+from adapterhub_fin.engine.sweeping.sweep import (
+    Sweep as Sweep,
+)
+from adapterhub_fin.engine.sweeping.sweep import (
+    sweep as sweep,
+)
 from adapterhub_fin.engine.training.save import (
     save as save,
 )

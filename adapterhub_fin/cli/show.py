@@ -157,10 +157,12 @@ def _rows(
         ("knowledge end", manifest["knowledge"]["end"]),
     ]
     rows += [(f"  {i['input']}", f"{i['at']} {i['kind']}: {i['evidence']}") for i in manifest["knowledge"]["inputs"]]
+    validated, tested = _selected(manifest.get("selection"))
     rows += [
-        (f"metric {m}", f"{v:.4f} on {measured.get('rows', '?')} {measured.get('split', '')} rows")
+        (f"metric {m}", f"{v:.4f} on {measured.get('rows', '?')} {measured.get('split', '')} rows{tested}")
         for m, v in sorted(manifest["metrics"].items())
     ]
+    rows += [("selected by", validated)]
     rows += [("parent", f"{p['name']} {p['digest']} ({p['role']}{_weight(p)})") for p in manifest["parents"]]
     rows += [("merged", _merged((manifest.get("recipe") or {}).get("merge") or {}))]
     rows += [
@@ -170,6 +172,16 @@ def _rows(
     ]
     rows += [("files", ", ".join(f"{path} ({size:,} bytes)" for path, size, _ in manifest["files"]))]
     return [(key, value) for key, value in rows if value]
+
+
+def _selected(selection: dict[str, Any] | None) -> tuple[str, str]:
+    """Return how a version was chosen among others, and what that makes of its metrics; empty where it wasn't."""
+    if selection is None:
+        return "", ""
+    from adapterhub_fin_registry.model.manifest import Selection
+
+    read = Selection.model_validate(selection)
+    return read.validated(), f", {read.tested()}"
 
 
 def _weight(parent: dict[str, Any]) -> str:

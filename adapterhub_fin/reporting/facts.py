@@ -32,6 +32,8 @@ def metrics(version: Version) -> Part:
                 for name, value in sorted(event["metrics"].items())
             ]
     note = "" if rows else "No metric is recorded: this version was not measured."
+    if (selection := manifest.selection) is not None:
+        note = f"Selected by {selection.validated()}. The metrics of training are {selection.tested()}."
     columns = ("metric", "value", "95 % interval", "measured on", "rows", "recorded")
     return Part("Metrics", note, columns, rows, numeric=("value", "rows"))
 

@@ -37,7 +37,7 @@ def training_curves(history: History, metric: str | None) -> Figure:
     """Draw loss, validation metric, learning rate and gradient norm over the optimizer steps, one below the other."""
     training, validation = history["training"], history["validation"]
     shown = metric if metric in validation else None
-    figure, axes = _figure(8.2 if shown else 6.4, rows=4 if shown else 3, sharex=True)
+    figure, axes = blank_figure(8.2 if shown else 6.4, rows=4 if shown else 3, sharex=True)
     marker = "." if len(training["step"]) <= 60 else ""
     axes[0].plot(
         _floats(training["step"]), _floats(training["loss"]), color=BLUE, marker=marker, lw=1.2, label="training"
@@ -94,7 +94,7 @@ def _mark_stages(axes: Sequence[Axes], training: Mapping[str, Sequence[Any]]) ->
 def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
     """Draw a confusion matrix, (true, given): shaded by the share of the true class, with counts if there is room."""
     size = min(max(4.2, 1.6 + 0.55 * len(labels)), 11.0)
-    figure, (axes,) = _figure(size, width=size + 1.2)
+    figure, (axes,) = blank_figure(size, width=size + 1.2)
     share = counts / counts.sum(1, keepdims=True).clip(1)
     image = axes.imshow(share, cmap="Greys", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
@@ -113,7 +113,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
 
 def reliability(bins: Sequence[Bin], error: float) -> Figure:
     """Draw the share that is right over the confidence, and below it how many answers have that confidence."""
-    figure, (upper, lower) = _figure(5.4, rows=2, sharex=True, heights=(3, 1))
+    figure, (upper, lower) = blank_figure(5.4, rows=2, sharex=True, heights=(3, 1))
     upper.plot([0, 1], [0, 1], color=GREY, ls=":", label="calibrated")
     where = [each.confidence for each in bins]
     upper.plot(where, [each.accuracy for each in bins], color=BLUE, marker="o", label=f"this version (ECE {error:.3f})")
@@ -130,7 +130,7 @@ def reliability(bins: Sequence[Bin], error: float) -> Figure:
 
 def scores_by_class(scores: Mapping[str, Sequence[float]], labels: Sequence[str], rows: Sequence[int]) -> Figure:
     """Draw precision, recall and F1 of each class as bars, side by side."""
-    figure, (axes,) = _figure(max(2.2, 0.9 + 0.62 * len(labels)))
+    figure, (axes,) = blank_figure(max(2.2, 0.9 + 0.62 * len(labels)))
     height = 0.26
     for place, (name, hatch, colour) in enumerate(
         (("precision", "", BLUE), ("recall", "///", "white"), ("F1", "...", "#d9d9d9"))
@@ -150,7 +150,7 @@ def scores_by_class(scores: Mapping[str, Sequence[float]], labels: Sequence[str]
 
 def predicted_and_true(truth: Sequence[float], given: Sequence[float]) -> Figure:
     """Draw the numbers given over the true ones, and the residuals over the numbers given, in the target's units."""
-    figure, (left, right) = _figure(3.6, columns=2)
+    figure, (left, right) = blank_figure(3.6, columns=2)
     ends = min(*truth, *given), max(*truth, *given)
     left.plot(ends, ends, color=GREY, ls=":", label="exact")
     dots: dict[str, Any] = {"s": 14, "facecolor": "none", "edgecolor": BLUE, "linewidth": 0.8}
@@ -167,7 +167,7 @@ def predicted_and_true(truth: Sequence[float], given: Sequence[float]) -> Figure
 
 def scores_by_length(groups: Sequence[Group], name: str) -> Figure:
     """Draw the mean score by the number of tokens, with 95 % intervals."""
-    figure, (axes,) = _figure(3.2)
+    figure, (axes,) = blank_figure(3.2)
     _points(figure, axes, range(len(groups)), groups, name, line="")
     spans = [f"{g.low}" if g.low == g.high else f"{g.low}-{g.high}" for g in groups]
     axes.set_xticks(
@@ -182,7 +182,7 @@ def scores_by_time(groups: Sequence[Group], name: str) -> Figure:
     """Draw the mean score by `available_at`, with 95 % intervals; a point stands in the middle of its rows' span."""
     from matplotlib import dates
 
-    figure, (axes,) = _figure(3.2)
+    figure, (axes,) = blank_figure(3.2)
     _points(figure, axes, [g.low + (g.high - g.low) / 2 for g in groups], groups, name, line="-")
     untyped: Any = dates
     locator = untyped.AutoDateLocator(maxticks=8)
@@ -209,7 +209,7 @@ def _points(figure: Figure, axes: Axes, where: Any, groups: Sequence[Group], nam
     figure.legend(loc="outside upper right")
 
 
-def _figure(
+def blank_figure(
     height: float,
     *,
     width: float = WIDTH,

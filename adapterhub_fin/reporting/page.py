@@ -62,14 +62,19 @@ def encoded(png: bytes) -> str:
 
 
 def render(version: Version, sections: Sequence[Section]) -> str:
-    """Return the page as HTML; every text in it is escaped."""
+    """Return the page of a version as HTML; every text in it is escaped."""
+    return render_page(version.reference, version.digest, version.manifest.description, sections)
+
+
+def render_page(title: str, digest: str, description: str, sections: Sequence[Section]) -> str:
+    """Return a page as HTML, with two lines below its title; every text in it is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=version.reference,
-        digest=version.digest,
-        description=version.manifest.description,
+        title=title,
+        digest=digest,
+        description=description,
         sections=sections,
         version=__version__,
     )

@@ -120,7 +120,7 @@ def report(
     ]
     sections[1].parts = [Part("Answers", missing=reason)] if answers is None else list(_pictures(answers))
     parts = [part for section in sections for part in section.parts]
-    pictures = _write(folder, render(version, sections), {part.file: part.png for part in parts if part.png})
+    pictures = write_files(folder, PAGE, render(version, sections), {part.file: part.png for part in parts if part.png})
     return Report(version, folder / PAGE, pictures, {part.title: part.missing for part in parts if part.missing})
 
 
@@ -265,12 +265,16 @@ def _picture(title: str, file: str, note: str, figure: Figure) -> Part:
     return Part(title, note, png=figures.png(figure), file=f"{file}.png")
 
 
-def _write(folder: Path, page: str, pictures: Mapping[str, bytes]) -> list[Path]:
+def write_files(folder: Path, name: str, page: str, pictures: Mapping[str, bytes]) -> list[Path]:
+    """Write a page under a name and its pictures into a folder; return the pictures' paths.
+
+    Raises WriteFailed where the folder can't be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in pictures.items():
-            (folder / name).write_bytes(data)
-        (folder / PAGE).write_text(page, encoding="utf-8")
+        for file, data in pictures.items():
+            (folder / file).write_bytes(data)
+        (folder / name).write_text(page, encoding="utf-8")
     except OSError as error:
         raise WriteFailed(f"the report can't be written to {folder} ({error.strerror}): give another folder") from error
-    return [folder / name for name in pictures]
+    return [folder / file for file in pictures]

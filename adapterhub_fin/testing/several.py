@@ -55,7 +55,7 @@ def _train(task: dict[str, Any]) -> None:
     if is_first():
         atexit.register(_write, result, Path(task["result"]))  # registered first, so it runs last
     tiny_corpus()
-    train = training._train
+    train = training.train_to_end
 
     def watched(trainer: Any, folder: Any) -> None:
         train(trainer, folder)

@@ -132,7 +132,7 @@ class TestEightAdaLora:
         from adapterhub_fin.engine.training import train as training
 
         seen: list[Any] = []
-        whole = training._trainer
+        whole = training.build_trainer
 
         def listening(loaded: Any, model: Any, *rest: Any) -> Any:
             trainer = whole(loaded, model, *rest)
@@ -146,7 +146,7 @@ class TestEightAdaLora:
 
         bench = Bench(tmp_path, "encoder", {"name": "adalora", "initial_rank": 4, "target_rank": 2}, CLASSIFY)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "_trainer", listening)
+            patch.setattr(training, "build_trainer", listening)
             run = bench.train("steps", epochs=2)
         config, penalty = seen
         assert (config.total_step, config.tinit, config.tfinal) == (run.steps, 1, 5)

@@ -33,7 +33,7 @@ def test_a_killed_run_resumes_to_the_last_bit_and_plan_counts_its_state(
 ) -> None:
     at, state = bench(tmp_path), dict[str, int]()
     recipe = {**at.recipe("run", optimizer=name, epochs=1, checkpoint_steps=2), "base": {"path": str(at.base())}}
-    train = training._train
+    train = training.train_to_end
 
     def watched(trainer: Any, run: Any) -> None:
         train(trainer, run)
@@ -43,7 +43,7 @@ def test_a_killed_run_resumes_to_the_last_bit_and_plan_counts_its_state(
         state["kinds"] = len({value.dtype for value in tensors})
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_train", watched)
+        patch.setattr(training, "train_to_end", watched)
         whole = ahf.train(recipe, registry=at.registry)
     train_and_be_killed(recipe, at.registry.root, 4)
     resumed = ahf.train(recipe, registry=at.registry, resume=True)
@@ -67,7 +67,7 @@ def test_optimizers_differ_and_the_default_is_unchanged(tmp_path: Path) -> None:
 
 def test_steps_of_warmup_evaluation_and_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, seen = bench(tmp_path, {"name": "lora", "rank": 4}), dict[str, Any]()
-    train = training._train
+    train = training.train_to_end
 
     def watched(trainer: Any, run: Any) -> None:
         train(trainer, run)
@@ -76,7 +76,7 @@ def test_steps_of_warmup_evaluation_and_the_run(tmp_path: Path, monkeypatch: pyt
         seen["rates"] = {entry["step"]: entry["learning_rate"] for entry in history if "learning_rate" in entry}
         seen["checkpoints"] = sorted(path.name for path in Path(trainer.args.output_dir).glob("checkpoint-*"))
 
-    monkeypatch.setattr(training, "_train", watched)
+    monkeypatch.setattr(training, "train_to_end", watched)
     options = {"max_steps": 8, "eval_steps": 3, "warmup": 6, "patience": 9, "schedule": "constant_with_warmup"}
     assert ahf.preview(at.recipe("run", **options)).steps == 8
     run = at.train("run", **options)
@@ -131,13 +131,13 @@ def test_long_rows_are_dropped_and_counted(tmp_path: Path) -> None:
 
 def test_attention_is_computed_as_asked_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, seen = bench(tmp_path, {"name": "lora", "rank": 4}, kind="decoder"), list[str]()
-    train = training._train
+    train = training.train_to_end
 
     def watched(trainer: Any, run: Any) -> None:
         seen.append(trainer.adapted.base_model.model.config._attn_implementation)
         train(trainer, run)
 
-    monkeypatch.setattr(training, "_train", watched)
+    monkeypatch.setattr(training, "train_to_end", watched)
     runs = [at.train("run", epochs=1, **options) for options in ({}, {"attn_implementation": "eager"})]
     assert seen == ["sdpa", "eager"]
     digests = {run.version.manifest.base.config_digest for run in runs}

@@ -82,6 +82,34 @@ def test_stages_of_a_curriculum_stand_in_the_bytes_where_there_are_some(full_man
     jsonschema.validate(staged, json.loads(PATH.read_text(encoding="utf-8")))
 
 
+SELECTION: Json = {
+    "tried": 40, "earlier": 12, "search": "grid", "over": ["method.rank"], "metric": "accuracy", "score": 0.84,
+    "interval": [0.82, 0.86], "seeds": 5, "folds": None,
+}  # fmt: skip
+
+
+def test_how_many_were_tried_stands_in_the_bytes_where_a_sweep_chose(full_manifest: Json) -> None:
+    plain = Manifest.model_validate(full_manifest)
+    assert b"selection" not in plain.canonical()
+    chosen = {**full_manifest, "selection": SELECTION}
+    manifest = Manifest.parse(canonical(chosen))
+    assert manifest.canonical() == canonical(chosen) and manifest.digest != plain.digest
+    _refused(canonical({**full_manifest, "selection": None}))
+    for wrong in ({"tried": 0}, {"earlier": -1}, {"seeds": 0}, {"folds": 1}, {"score": None}, {"more": 1}):
+        _refused(canonical({**chosen, "selection": {**SELECTION, **wrong}}))
+    jsonschema.validate(chosen, json.loads(PATH.read_text(encoding="utf-8")))
+
+
+def test_a_selection_says_how_its_scores_are_to_be_read(full_manifest: Json) -> None:
+    selection = Manifest.model_validate({**full_manifest, "selection": SELECTION}).selection
+    assert selection is not None and selection.best_of == 52
+    assert selection.validated() == (
+        "validation accuracy 0.8400 (mean of 5 seeds, 95 % interval 0.8200 to 0.8600): best of 52, 12 of them in "
+        "earlier sweeps of the same rows, by grid over method.rank"
+    )
+    assert selection.tested() == "tested once, chosen among 52"
+
+
 def test_a_full_manifest_survives_byte_for_byte(full_manifest: Json) -> None:
     data = canonical(full_manifest)
     manifest = Manifest.parse(data)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import LoadedRun
     from adapterhub_fin.recipe.recipe import Recipe
     from adapterhub_fin_registry import Version
+    from adapterhub_fin_registry.model.manifest import Selection
 
 
-def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: datetime) -> Manifest:
+def trained_manifest(
+    loaded: LoadedRun, metrics: Mapping[str, float], bound: datetime, selection: Selection | None = None
+) -> Manifest:
     """Return the manifest of a trained version; the registry adds its files and tensors.
 
     Inputs without a date count as known at `bound`, as in `knowledge_record`.
@@ -47,6 +50,7 @@ def trained_manifest(loaded: LoadedRun, metrics: Mapping[str, float], bound: dat
                 "rows": corpora.record["rows"]["test"],
                 "corpus_digest": corpora.measured,
             },
+            "selection": None if selection is None else selection.model_dump(),
             "recipe": recorded_recipe(recipe),
             "seed": recipe.training.seed,
             "environment": environment(),

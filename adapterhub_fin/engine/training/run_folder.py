@@ -54,7 +54,7 @@ class RunFolder:
         """
         record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
         if "inputs" not in record:
-            _write_json(self.path / RECORD, {**record, "inputs": dict(inputs)})
+            write_json(self.path / RECORD, {**record, "inputs": dict(inputs)})
             return
         for name, value in inputs.items():
             if record["inputs"].get(name) != value:
@@ -170,7 +170,7 @@ def _create(root: Path, document: Mapping[str, Any]) -> RunFolder:
     for rows in restored(document, root):
         rows.write(path)
     (path / RECIPE).write_text(json.dumps(document, indent=2), encoding="utf-8")
-    _write_json(path / RECORD, {"recipe": document, "adapter_name": adapter_name})
+    write_json(path / RECORD, {"recipe": document, "adapter_name": adapter_name})
     return RunFolder(path, adapter_name, lock)
 
 
@@ -201,7 +201,8 @@ def _read(path: Path) -> dict[str, Any]:
     return record
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file so that it is there completely, synced to disk, or as it was before."""
     temporary = path.with_suffix(".draft")
     temporary.write_text(json.dumps(value, indent=2, sort_keys=True), encoding="utf-8")
     _sync(temporary)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -18,24 +17,23 @@ from adapterhub_fin.engine.base.locks import building, drawing
 from adapterhub_fin.engine.data.batches import arrays
 from adapterhub_fin.engine.data.corpus import files_read
 from adapterhub_fin.engine.data.labels import one_answer
-from adapterhub_fin.engine.evaluation.metrics import measured, metrics_for
+from adapterhub_fin.engine.evaluation.metrics import metrics_for
 from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.engine.inference.adapter import Adapter
-from adapterhub_fin.engine.inference.find import is_same_head
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.engine.peft.adapter_io import write_adapter
 from adapterhub_fin.engine.training.baseline import answer_linearly, compare, unmeasured
-from adapterhub_fin.engine.training.distributed import from_first, is_first, world_size
+from adapterhub_fin.engine.training.distributed import from_first, is_first
+from adapterhub_fin.engine.training.fitting import attach_adapter, bind_inputs, build_trainer, train_to_end
 from adapterhub_fin.engine.training.forgetting import answers_before, check_limits, measure
 from adapterhub_fin.engine.training.history import losses_by_epoch, run_history
 from adapterhub_fin.engine.training.manifest import trained_manifest
-from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare, referred
+from adapterhub_fin.engine.training.prepare import LoadedRun, PreparedRun, load_run, prepare
 from adapterhub_fin.engine.training.read_back import check_trained_loads
 from adapterhub_fin.engine.training.record import record_once
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.engine.training.run_folder import RunFolder, open_run, refuse_both
 from adapterhub_fin.engine.training.sharded import is_sharded
-from adapterhub_fin.engine.training.start import check_start_base, fill_from_start
 from adapterhub_fin.errors import AdapterHubError, BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.recipe.keys import RecipeKeys
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.history import History
+    from adapterhub_fin_registry.model.manifest import Selection
 else:
     np = Lazy("numpy")
 
@@ -94,24 +93,32 @@ def train(
 
 
 def run(
-    prepared: PreparedRun, registry: Registry, *, resume: bool | None, restart: bool, title: str = "training"
+    prepared: PreparedRun,
+    registry: Registry,
+    *,
+    resume: bool | None,
+    restart: bool,
+    title: str = "training",
+    runs: Path | None = None,
+    selection: Selection | None = None,
 ) -> Run:
     """Train a prepared run and add its version; `resume=None` resumes an interrupted run if there is one.
 
-    Raises BadRecipe from `open_run`, Refused where the clock is wrong, and TrainingFailed when the run itself fails.
+    The run's folder is in `runs`, by default the registry's. `selection` is recorded of a run that was chosen among
+    others. Raises BadRecipe from `open_run`, Refused where the clock is wrong, and TrainingFailed when the run itself fails.
     """
     opened: list[RunFolder] = []
     _bounded_now(prepared, registry)  # refuse before the work, not after it
 
     def open_folder() -> tuple[Path, str]:
-        opened.append(open_run(registry.root / "runs", prepared.recipe, resume=resume, restart=restart))
+        opened.append(open_run(runs or registry.root / "runs", prepared.recipe, resume=resume, restart=restart))
         return opened[0].path, opened[0].adapter_name
 
     folder, adapter_name = from_first(open_folder)  # one process locks the run; the others share its folder
     run_folder = opened[0] if opened else RunFolder(folder, adapter_name, None)
     try:
         with drawing(), trusting_remote_code(bool(prepared.recipe.base.trust_remote_code)):
-            return _run(load_run(prepared, adapter_name), registry, run_folder, title)
+            return _run(load_run(prepared, adapter_name), registry, run_folder, title, selection)
     except BaseException:
         if opened and run_folder.path.exists() and run_folder.checkpoint is None:  # else it is stored already
             run_folder.remove()  # there is nothing to resume from
@@ -156,34 +163,24 @@ def require_name(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: str) -> Run:
+def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: str, selection: Selection | None) -> Run:
     recipe = loaded.recipe
-    if is_first():
-        start = {} if loaded.start is None else {"start": loaded.start.version.digest}
-        stages = {f"stage {n}": stage.record["digest"] for n, stage in enumerate(loaded.corpora.stages, 1)}
-        inputs = {"corpus": loaded.corpora.record["digest"], **stages, "base": fingerprint_key(loaded.base), **start}
-        run_folder.bind({**inputs, "number of processes": world_size()})
+    bind_inputs(loaded, run_folder)
     from transformers import set_seed
 
     set_seed(recipe.training.seed)
     with building():
         no_baseline = unmeasured(loaded)
         linear = from_first(lambda: answer_linearly(loaded)) if no_baseline is None else no_baseline
-        if loaded.start is not None:
-            check_start_base(loaded.start, loaded.model, loaded.base_tokenizer, loaded.source.folder)
         answered = from_first(lambda: answers_before(loaded, loaded.model, of_base=True)) if loaded.checks else {}
-        model = loaded.method.attach(loaded.model, loaded.context)
-        if loaded.start is not None:
-            same = is_same_head(loaded.start, recipe.head.name, loaded.head)
-            fill_from_start(loaded.start, model, loaded.context, loaded.method, keep_head=same)
-            if loaded.checks:
-                answered |= from_first(lambda: answers_before(loaded, model, of_base=False))
-            loaded = referred(loaded, model)
+        loaded, model = attach_adapter(loaded)
+        if loaded.start is not None and loaded.checks:
+            answered |= from_first(lambda: answers_before(loaded, model, of_base=False))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    trainer = _trainer(loaded, model, run_folder.path, title)
+    trainer = build_trainer(loaded, model, run_folder.path, title)
     reported = _reported(loaded, registry, run_folder, trainer)
     try:
-        _train(trainer, run_folder)
+        train_to_end(trainer, run_folder)
         if loaded.head.calibrates:
             _calibrate(loaded, trainer)
         held_out: Any = loaded.examples["test"]  # torch takes a list of rows as a dataset; its types do not
@@ -212,7 +209,8 @@ def _run(loaded: LoadedRun, registry: Registry, run_folder: RunFolder, title: st
     events = [("forgetting", each.body()) for each in forgetting]
     if baseline is not None:
         events.insert(0, ("baseline", baseline.body()))
-    reference = from_first(lambda: _store(loaded, registry, model, metrics, run_folder, history, events))
+    stored = (metrics, run_folder, history, events, selection)
+    reference = from_first(lambda: _store(loaded, registry, model, *stored))
     if reported is not None:
         reported.record(reference, metrics)
     version = registry.resolve(reference)
@@ -267,42 +265,6 @@ def _answers(loaded: LoadedRun, predicted: Any) -> tuple[Any, Any]:
     return loaded.head.truth(arrays(predicted.label_ids)), loaded.head.decide(np.asarray(predicted.predictions))
 
 
-def _trainer(loaded: LoadedRun, model: nn.Module, folder: Path, title: str) -> AdapterTrainer:
-    training = loaded.recipe.training
-    from transformers import EarlyStoppingCallback
-
-    from adapterhub_fin.engine.training.arguments import arguments
-    from adapterhub_fin.engine.training.progress_bar import ProgressBar
-    from adapterhub_fin.engine.training.trainer import AdapterTrainer
-
-    kind: Callable[..., AdapterTrainer] = AdapterTrainer
-    if loaded.stages is not None:
-        from adapterhub_fin.engine.training.staged_trainer import StagedTrainer
-
-        kind = partial(StagedTrainer, loaded.stages)
-    return kind(
-        method=loaded.method,
-        head=loaded.head,
-        adapter_name=loaded.context.adapter_name,
-        modules_to_save=loaded.context.modules_to_save,
-        head_rate=training.head_learning_rate,
-        checkpoint_steps=training.checkpoint_steps,
-        tolerance=training.tolerance,
-        weights=loaded.weights,
-        model=model,
-        args=arguments(training, len(loaded.examples["train"]), loaded.metric, folder, str(loaded.recipe.name)),
-        train_dataset=loaded.examples["train"],
-        eval_dataset=loaded.examples["validation"],
-        data_collator=loaded.head.collator(loaded.tokenizer),
-        compute_metrics=measured(loaded.recipe.head.name, loaded.head),
-        callbacks=[
-            EarlyStoppingCallback(training.patience),
-            ProgressBar(loaded.metric.name, title, loaded.stages),
-            *loaded.method.callbacks(model, loaded.context.adapter_name, loaded.steps),
-        ],
-    )
-
-
 def _reported(
     loaded: LoadedRun, registry: Registry, run_folder: RunFolder, trainer: AdapterTrainer
 ) -> ReportedRun | None:
@@ -316,21 +278,6 @@ def _reported(
     return reported
 
 
-def _train(trainer: AdapterTrainer, run_folder: RunFolder) -> None:
-    """Train to the end, from the last checkpoint if there is one; that checkpoint may be the end already."""
-    checkpoint = run_folder.checkpoint
-    if checkpoint is not None:
-        from transformers import TrainerState
-
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        control: Any = state.stateful_callbacks.get("TrainerControl", {})
-        if control.get("args", {}).get("should_training_stop") or state.global_step >= state.max_steps:
-            trainer.finish(state)
-            return
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    trainer.check_best()
-
-
 def _store(
     loaded: LoadedRun,
     registry: Registry,
@@ -339,6 +286,7 @@ def _store(
     run_folder: RunFolder,
     history: History,
     events: Sequence[tuple[str, Mapping[str, Any]]],
+    selection: Selection | None,
 ) -> str:
     """Add the version, delete the run's folder, and return the version's reference."""
     recipe, method, adapter_name = loaded.recipe, loaded.method, loaded.context.adapter_name
@@ -347,7 +295,7 @@ def _store(
     check_bijection(method.tensors(model, adapter_name), folder, f"what {recipe.method.name} saved")
     check_stored(loaded.context.modules_to_save, folder, recipe.method.name)
     check_trained_loads(loaded, folder)
-    manifest = trained_manifest(loaded, metrics, _bounded_now(loaded, registry))
+    manifest = trained_manifest(loaded, metrics, _bounded_now(loaded, registry), selection)
     texts = training_texts([each.splits for each in (*loaded.corpora.stages, loaded.corpora)])
     version = registry.add(
         folder,

@@ -233,6 +233,45 @@ class MeasuredOn(_Part):
     corpus_digest: Digest | None = None
 
 
+class Selection(_Part):
+    """Say that a version was chosen among others by its score on the validation part, and among how many.
+
+    `tried` counts the runs of its sweep, one for each combination of options and seed, whether they ended or not, and
+    `earlier` the further runs of earlier sweeps in the same registry on the same rows. `score` is the mean over `seeds`
+    runs, or with `folds` over the folds of a cross-validation too, and `interval` its 95 % interval over the seeds.
+    """
+
+    tried: Annotated[int, Field(ge=1)]
+    earlier: Count = 0
+    search: Text
+    over: tuple[Text, ...]
+    metric: Text
+    score: float
+    interval: tuple[float, float] | None = None
+    seeds: Annotated[int, Field(ge=1)]
+    folds: Annotated[int, Field(ge=2)] | None = None
+
+    @property
+    def best_of(self) -> int:
+        """Return how many runs the score is the best of, earlier sweeps included."""
+        return self.tried + self.earlier
+
+    def validated(self) -> str:
+        """Return how the validation score is to be read, in one sentence."""
+        of = [f"mean of {self.seeds} seed{'s' if self.seeds > 1 else ''}"]
+        of += [] if self.folds is None else [f"{self.folds} folds"]
+        of += [] if self.interval is None else [f"95 % interval {self.interval[0]:.4f} to {self.interval[1]:.4f}"]
+        earlier = f", {self.earlier:,} of them in earlier sweeps of the same rows" if self.earlier else ""
+        return (
+            f"validation {self.metric} {self.score:.4f} ({', '.join(of)}): best of {self.best_of:,}{earlier}, by "
+            f"{self.search} over {', '.join(self.over)}"
+        )
+
+    def tested(self) -> str:
+        """Return how the test metrics are to be read, in a few words."""
+        return f"tested once, chosen among {self.best_of:,}"
+
+
 class Parent(_Part):
     """Describe a version that this one was made from, under the name it had then."""
 
@@ -258,6 +297,7 @@ class Manifest(_Part):
     knowledge: Knowledge
     metrics: dict[Text, float] = {}
     measured_on: MeasuredOn | None = None
+    selection: Selection | None = None
     recipe: JsonObject | None = None
     seed: int | None = None
     environment: dict[Text, Prose] = {}
@@ -287,6 +327,7 @@ class Manifest(_Part):
             ("corpus", None if corpus is None else f"{corpus.name} ({_row_counts(corpus.rows)})"),
             ("knowledge end", self.knowledge.end),
             ("metrics", dict(self.metrics)),
+            ("selected", self.selection and f"{self.selection.validated()}; {self.selection.tested()}"),
             ("parents", [parent.name for parent in self.parents]),
             ("license", self.license),
             ("description", self.description),
@@ -334,6 +375,8 @@ class Manifest(_Part):
         document = self.model_dump(mode="json", warnings=False)  # `parse` reports what is wrong
         if self.corpus is not None and not self.corpus.stages:
             del document["corpus"]["stages"]  # which manifests had not from the beginning
+        if self.selection is None:
+            del document["selection"]  # nor this
         return canonical(document)
 
     @property

@@ -177,7 +177,10 @@ def _measured(manifest: Manifest, evaluations: Sequence[Mapping[str, Any]]) -> s
             rows.append((_text(event["corpus"]), part, _text(metric), f"{value:.4f}", ends, _text(str(count))))
     if not rows:
         return "## Evaluation\n\nNothing was measured."
-    return "## Evaluation\n\n" + _table(("corpus", "part", "metric", "value", "interval", "rows"), rows)
+    table = _table(("corpus", "part", "metric", "value", "interval", "rows"), rows)
+    if (chosen := manifest.selection) is not None:
+        table += f"\n\nSelected by {_text(chosen.validated())}. Its own metrics are {_text(chosen.tested())}."
+    return f"## Evaluation\n\n{table}"
 
 
 def _limits(manifest: Manifest) -> str:
