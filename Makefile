@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: resumes demo test docs lint types arrows format bench matrix peft-cases mutants clean
+.PHONY: resumes sweeps demo test docs lint types arrows format bench matrix peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -53,6 +53,11 @@ peft-cases: $(VENV)/installed-dev
 resumes: $(VENV)/installed-dev
 	AHF_EVERY_RESUME=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 tests/end_to_end/test_resume.py \
 	  tests/end_to_end/test_training_options.py -k killed
+
+# Kills sweeps at 80 moments, and real ones at six: minutes.
+sweeps: $(VENV)/installed-dev
+	AHF_EVERY_KILL=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 tests/end_to_end/test_sweep_killed.py \
+	  tests/end_to_end/test_sweep.py
 
 # pyproject.toml's bounds: the lowest release of every direct dependency, and the newest of all, each in an environment of
 # its own, with the demo and a short part of the tests. torch is the pinned one in both: it is what was tried.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from transformers import TrainerCallback
 
-if TYPE_CHECKING:
-    from adapterhub_fin.engine.sweeping.validating import OnMeasured
+OnMeasured = Callable[[int, float, int, int], None]  # number of the evaluation, its score, steps done, steps in all
 
 
 class Epochs(TrainerCallback):

@@ -105,7 +105,7 @@ def _by_time(table: Dataset, division: Division, pool: Sequence[int], folds: int
     test = min(begin[row] for row in division.row_indices["test"])
     order = sorted((row for row in pool if fully_known[row] < test), key=available.__getitem__)
     ends = [_uncut([available[row] for row in order], round(len(order) * n / folds)) for n in range(folds + 1)]
-    divided = []
+    divided: list[Fold] = []
     for number, (first, last) in enumerate(pairwise(ends), 1):
         held_out = order[first:last]
         if not held_out:

@@ -43,6 +43,8 @@ class SweepBar:
 
     def ended(self, runs: int) -> None:
         """Show that so many runs have ended in all."""
+        if runs == self._done:
+            return
         self._done = runs
         if self._bar is not None:
             self._bar.update(self._task, completed=runs, description=self._best)

@@ -15,8 +15,9 @@ from adapterhub_fin.reporting.page import Part, Section, picture_tags, render_pa
 from adapterhub_fin.reporting.report import check_installed, write_files
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.sweeping.sweep import Sweep
+    from adapterhub_fin.engine.sweeping.scores import Scores
     from adapterhub_fin.reporting import figures, option_figures
+    from adapterhub_fin_registry import Version
 else:
     figures = Lazy("adapterhub_fin.reporting.figures")
     option_figures = Lazy("adapterhub_fin.reporting.option_figures")
@@ -35,46 +36,47 @@ class SweepReport:
         return picture_tags(self.pictures)
 
 
-def write_report(sweep: Sweep, folder: Path) -> SweepReport:
-    """Write the page and its pictures into a folder; a report in it is replaced.
+def write_report(scores: Scores, version: Version, sweep: Path, into: Path) -> SweepReport:
+    """Write the page of the sweep in a folder, and its pictures, into another; a report there is replaced.
 
     Raises BadConfiguration where matplotlib or jinja2 isn't installed, and WriteFailed for a folder that can't be
     written.
     """
     check_installed()
-    definition = json.loads((sweep.folder / RECORD).read_text(encoding="utf-8"))["definition"]
-    pictures = list(_pictures(sweep, definition["over"]))
+    definition = json.loads((sweep / RECORD).read_text(encoding="utf-8"))["definition"]
+    pictures = list(_pictures(scores, definition["over"]))
     sections = [
-        Section("result", "Result", _result(sweep)),
+        Section("result", "Result", _result(scores, version)),
         Section("options", "Score against each option", pictures),
-        Section("runs", "Runs", [_runs(sweep)]),
+        Section("runs", "Runs", [_runs(scores)]),
         Section("protocol", "Protocol", [_protocol(definition)]),
     ]
-    title = f"Sweep of {sweep.version.name}: {sweep.version.reference}"
-    page = render_page(title, sweep.version.digest, sweep.version.manifest.description, sections)
-    written = write_files(folder, PAGE, page, {part.file: part.png for part in pictures if part.png})
-    return SweepReport(folder / PAGE, written)
+    title = f"Sweep of {version.name}: {version.reference}"
+    page = render_page(title, version.digest, version.manifest.description, sections)
+    written = write_files(into, PAGE, page, {part.file: part.png for part in pictures if part.png})
+    return SweepReport(into / PAGE, written)
 
 
-def _result(sweep: Sweep) -> list[Part]:
-    selection, manifest = sweep.selection, sweep.version.manifest
-    measured = manifest.measured_on
+def _result(scores: Scores, version: Version) -> list[Part]:
+    manifest, measured = version.manifest, version.manifest.measured_on
+    selection = manifest.selection
+    assert selection is not None, "a sweep's version has one"
     facts = [
-        ("version", f"{sweep.version.reference}, trained with seed {sweep.seed}"),
+        ("version", f"{version.reference}, trained with seed {scores.seed}"),
         ("selected by", selection.validated()),
         *((f"test {name}", f"{value:.4f}, {selection.tested()}") for name, value in sorted(manifest.metrics.items())),
         ("rows of the test part", measured.rows if measured else "unknown"),
     ]
-    columns = (*sweep.winner.options, f"validation {sweep.metric}", "95 % interval", "seeds", "note")
+    columns = (*scores.winner.options, f"validation {scores.metric}", "95 % interval", "seeds", "note")
     note = (
-        "The best first. A score is the mean over seeds on the validation part, which chose; its interval is Student's. "
-        "The winner's score is the best of many, and so too good by chance: the test metrics are not."
+        "The best first. A score is the mean over seeds on the validation part, with Student's interval. The winner's "
+        "is the best of many, and so too good by chance: the test metrics are not."
     )
-    numeric = (f"validation {sweep.metric}", "seeds")
-    return [Part("", "", (), facts), Part("Combinations", note, columns, sweep.table(), numeric=numeric)]
+    numeric = (f"validation {scores.metric}", "seeds")
+    return [Part("", "", (), facts), Part("Combinations", note, columns, scores.table(), numeric=numeric)]
 
 
-def _pictures(sweep: Sweep, over: Mapping[str, object]) -> Iterator[Part]:
+def _pictures(scores: Scores, over: Mapping[str, object]) -> Iterator[Part]:
     for option in read_over(over):
         key = option.key
         points = [
@@ -84,28 +86,28 @@ def _pictures(sweep: Sweep, over: Mapping[str, object]) -> Iterator[Part]:
                 score=row.score,
                 interval=row.interval,
                 scores=[*row.scores.values()],
-                is_winner=row is sweep.winner,
+                is_winner=row is scores.winner,
             )
-            for row in sweep.rows
+            for row in scores.rows
             if row.score is not None
         ]
         scale = ("log" if option.log else "linear") if isinstance(option, Range) else None
-        figure = option_figures.scores_by_option(key, points, sweep.metric, scale=scale)
+        figure = option_figures.scores_by_option(key, points, scores.metric, scale=scale)
         note = (
-            f"Validation {sweep.metric} against {key}: means with 95 % intervals over the seeds, whose scores are the "
+            f"Validation {scores.metric} against {key}: means with 95 % intervals over the seeds, whose scores are the "
             "short lines. Combinations without a score are left out; the table above has them."
         )
         yield Part(f"Score against {key}", note, png=figures.png(figure), file=f"{key}.png")
 
 
-def _runs(sweep: Sweep) -> Part:
-    seeds = sorted({seed for row in sweep.rows for seed in row.scores})
+def _runs(scores: Scores) -> Part:
+    seeds = sorted({seed for row in scores.rows for seed in row.scores})
     rows = [
         (*row.options.values(), *(f"{row.scores[seed]:.4f}" if seed in row.scores else "" for seed in seeds))
-        for row in sweep.ranked()
+        for row in scores.ranked()
     ]
-    columns = (*sweep.winner.options, *(f"seed {seed}" for seed in seeds))
-    return Part("Score by seed", "", columns, rows, numeric=columns[len(sweep.winner.options) :])
+    columns = (*scores.winner.options, *(f"seed {seed}" for seed in seeds))
+    return Part("Score by seed", "", columns, rows, numeric=columns[len(scores.winner.options) :])
 
 
 def _protocol(definition: Mapping[str, object]) -> Part:

@@ -43,6 +43,48 @@ class Row:
         return cls(**{**document, "scores": scores, "interval": interval and (interval[0], interval[1])})
 
 
+@dataclass(frozen=True)
+class Scores:
+    """Hold the table of a sweep, and say which row is the best."""
+
+    rows: Sequence[Row]  # in the order of the search
+    metric: str  # of the validation part, which chooses
+    greater_is_better: bool
+
+    @property
+    def winner(self) -> Row:
+        """Return the row of the best combination."""
+        return self.rows[best(self.rows, greater_is_better=self.greater_is_better)]
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of the stored version: the winner's with the best validation score."""
+        return best_seed(self.winner, greater_is_better=self.greater_is_better)
+
+    @property
+    def failed(self) -> Sequence[Row]:
+        """Return the rows of which a run failed."""
+        return [row for row in self.rows if row.state == FAILED]
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Return the rows as texts, the best first: options, mean, interval, number of seeds, what happened."""
+        return [
+            (
+                *row.options.values(),
+                "" if row.score is None else f"{row.score:.4f}",
+                "" if row.interval is None else f"{row.interval[0]:.4f} to {row.interval[1]:.4f}",
+                str(len(row.scores)),
+                "winner" if row is self.winner else row.reason,
+            )
+            for row in self.ranked()
+        ]
+
+    def ranked(self) -> list[Row]:
+        """Return the rows, the best first; those without a score come last."""
+        sign = -1.0 if self.greater_is_better else 1.0
+        return sorted(self.rows, key=lambda row: (row.score is None, sign * (row.score or 0.0)))
+
+
 def table(
     combinations: Sequence[Combination],
     seeds: Sequence[int],

@@ -32,7 +32,7 @@ class Search(Protocol):
 
 
 class Listed:
-    """Go through the trials of combinations that are listed before the first one runs: a grid, or drawn at random."""
+    """Take the trials of combinations that are listed before the first one runs: a grid, or drawn at random."""
 
     def __init__(self, combinations: Iterable[Combination], jobs: Iterable[Job]) -> None:
         self._combinations = list(combinations)

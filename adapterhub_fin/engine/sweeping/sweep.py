@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.sweeping.choosing import store_winner
 from adapterhub_fin.engine.sweeping.definition import SearchName, define
-from adapterhub_fin.engine.sweeping.folder import FAILED, SweepFolder
+from adapterhub_fin.engine.sweeping.folder import SweepFolder
 from adapterhub_fin.engine.sweeping.preparing import prepare_all
 from adapterhub_fin.engine.sweeping.running import Running, common_task, run_trials, search_of
-from adapterhub_fin.engine.sweeping.scores import Row, best, best_seed, options_text
+from adapterhub_fin.engine.sweeping.scores import Row, Scores, options_text
 from adapterhub_fin.engine.sweeping.workers import Workers, share_of_cores
 from adapterhub_fin.engine.training.train import Source, read_recipe
 from adapterhub_fin.errors import BadRecipe
@@ -29,25 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Scores):
     """Hold the result of a sweep: a row for each combination, and the winner as a version."""
 
     version: Version
-    rows: Sequence[Row]  # in the order of the search
-    metric: str  # of the validation part, which chose
-    greater_is_better: bool
     folder: Path  # where the trials are, with what each printed
     registry: Registry = field(repr=False)
-
-    @property
-    def winner(self) -> Row:
-        """Return the row of the best combination."""
-        return self.rows[best(self.rows, greater_is_better=self.greater_is_better)]
-
-    @property
-    def seed(self) -> int:
-        """Return the seed of the stored version: the winner's with the best validation score."""
-        return best_seed(self.winner, greater_is_better=self.greater_is_better)
 
     @property
     def selection(self) -> Selection:
@@ -55,11 +42,6 @@ class Sweep:
         selection = self.version.manifest.selection
         assert selection is not None, "a sweep's version has one"
         return selection
-
-    @property
-    def failed(self) -> Sequence[Row]:
-        """Return the rows of which a run failed."""
-        return [row for row in self.rows if row.state == FAILED]
 
     def __repr__(self) -> str:
         return f"Sweep({self.version.reference}, {len(self.rows):,} combinations, best {options_text(self.winner)})"
@@ -70,19 +52,6 @@ class Sweep:
         columns = (*self.winner.options, f"validation {self.metric}", "95 % interval", "seeds", "")
         return html_table(f"Sweep of {self.version.name}: {self.version.reference}", self.table(), columns)
 
-    def table(self) -> list[tuple[str, ...]]:
-        """Return the rows as texts, the best first: options, mean, interval, number of seeds, what happened."""
-        return [
-            (
-                *row.options.values(),
-                "" if row.score is None else f"{row.score:.4f}",
-                "" if row.interval is None else f"{row.interval[0]:.4f} to {row.interval[1]:.4f}",
-                str(len(row.scores)),
-                "winner" if row is self.winner else row.reason,
-            )
-            for row in self.ranked()
-        ]
-
     def document(self) -> dict[str, Any]:
         """Return the sweep as plain values."""
         return {
@@ -92,7 +61,7 @@ class Sweep:
             "greater_is_better": self.greater_is_better,
             "combinations": [row.document() for row in self.rows],
             "winner": {"options": dict(self.winner.options), "seed": self.seed},
-            "selection": self.selection.model_dump(),
+            "selection": self.selection.model_dump(mode="json"),
             "test": dict(self.version.manifest.metrics),
             "folder": str(self.folder),
         }
@@ -109,12 +78,7 @@ class Sweep:
         """
         from adapterhub_fin.engine.sweeping.report import write_report
 
-        return write_report(self, Path(into))
-
-    def ranked(self) -> list[Row]:
-        """Return the rows, the best first; those without a score come last."""
-        sign = -1.0 if self.greater_is_better else 1.0
-        return sorted(self.rows, key=lambda row: (row.score is None, sign * (row.score or 0.0)))
+        return write_report(self, self.version, self.folder, Path(into))
 
 
 def sweep(
@@ -167,14 +131,8 @@ def sweep(
     folder = SweepFolder.open(registry.root / "runs", document, restart=restart)
     try:
         if (done := folder.record.get("done")) is not None:
-            return Sweep(
-                registry.resolve(done["digest"]),
-                [Row.read(row) for row in done["rows"]],
-                done["metric"],
-                done["greater_is_better"],
-                folder.path,
-                registry,
-            )
+            rows, version = [Row.read(row) for row in done["rows"]], registry.resolve(done["digest"])
+            return Sweep(rows, done["metric"], done["greater_is_better"], version, folder.path, registry)
         announce("loading torch, the base and the corpus ...")
         inputs = prepare_all(definition, registry, download=download)
         folder.bind(inputs.recorded())
@@ -185,7 +143,7 @@ def sweep(
         run_trials(running, Workers(folder, processes, folder.record["threads"], task))
         version = store_winner(running, download=download)
         rows = running.rows()
-        result = Sweep(version, rows, inputs.metric, inputs.greater_is_better, folder.path, registry)
+        result = Sweep(rows, inputs.metric, inputs.greater_is_better, version, folder.path, registry)
         folder.note(
             done={
                 "digest": version.digest,

@@ -69,7 +69,7 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    entries = []
+    entries = list[Mapping[str, Any]]()
     for line in lines:
         try:
             entry = json.loads(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,8 @@ from adapterhub_fin.engine.training.run_folder import open_run
 from adapterhub_fin.plugin.remote_code import trusting_remote_code
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.sweeping.epochs import OnMeasured
     from adapterhub_fin.engine.training.prepare import PreparedRun
-
-OnMeasured = Callable[[int, float, int, int], None]  # number of the evaluation, its score, steps done, steps in all
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ class _Running:
     process: subprocess.Popen[bytes]
     starts: int = 1
     position: int = 0  # in the file of its evaluations
+    status: int | None = None  # before that file was read the last time
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Workers:
     processes: int
     threads: int
     task: Mapping[str, Any]  # what all tasks have in common
+    command: Sequence[str] = (sys.executable, "-m", MODULE)  # which a trial's folder is given to
     running: dict[Job, _Running] = field(default_factory=dict)
 
     def __enter__(self) -> Workers:
@@ -75,6 +77,7 @@ class Workers:
     def evaluations(self) -> Iterator[tuple[Job, EpochScore]]:
         """Yield the evaluations since the last call."""
         for job, running in list(self.running.items()):
+            running.status = running.process.poll()
             with (self.folder.of(job) / MEASURED).open("rb") as file:
                 file.seek(running.position)
                 lines = file.read().split(b"\n")[:-1]  # a last one that is half written comes with the next call
@@ -85,19 +88,20 @@ class Workers:
                 yield job, EpochScore(**json.loads(line))
 
     def ended(self) -> Iterator[tuple[Job, Result]]:
-        """Wait a moment, and yield the trials that have ended, with their results.
+        """Wait a moment, and yield the trials that had ended when `evaluations` was called, with their results.
 
         A process that a signal killed is started again, twice at most: its run goes on from its last checkpoint.
         """
         time.sleep(PAUSE)
         for job, running in list(self.running.items()):
-            if (status := running.process.poll()) is None:
+            if (status := running.status) is None:
                 continue
             _close(running.process)
             path = self.folder.of(job)
             if (result := self.folder.result(job)) is None:
                 if status < 0 and running.starts < STARTS:
                     running.process, running.starts = self._process(path), running.starts + 1
+                    running.status = None
                     continue
                 result = {"state": FAILED, "reason": _reason(status, running.starts, path / OUTPUT)}
                 write_json(path / RESULT, result)
@@ -105,7 +109,7 @@ class Workers:
             yield job, result
 
     def prune(self, job: Job, evaluation: EpochScore) -> Result:
-        """End a trial that promises little; return its result, which may be a whole one if it had just ended."""
+        """Stop a trial that promises little; return its result, which may be a whole one if it had just ended."""
         _kill(self.running.pop(job).process)
         result = self.folder.result(job)
         if result is None:
@@ -118,7 +122,7 @@ class Workers:
         bound = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(self.threads))
         with (path / OUTPUT).open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(path)],
+                [*self.command, str(path)],
                 stdin=subprocess.PIPE,  # which ends with this process
                 stdout=output,
                 stderr=output,

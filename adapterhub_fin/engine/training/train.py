@@ -105,7 +105,8 @@ def run(
     """Train a prepared run and add its version; `resume=None` resumes an interrupted run if there is one.
 
     The run's folder is in `runs`, by default the registry's. `selection` is recorded of a run that was chosen among
-    others. Raises BadRecipe from `open_run`, Refused where the clock is wrong, and TrainingFailed when the run itself fails.
+    others. Raises BadRecipe from `open_run`, Refused where the clock is wrong, and TrainingFailed when the run itself
+    fails.
     """
     opened: list[RunFolder] = []
     _bounded_now(prepared, registry)  # refuse before the work, not after it
