@@ -102,7 +102,7 @@ def test_parameters_and_optimizer_are_those_of_a_real_run(
     encoder: Path, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, int] = {}
-    train = training._train
+    train = training.train_to_end
 
     def watched(trainer: Any, run: Any) -> None:
         train(trainer, run)
@@ -112,7 +112,7 @@ def test_parameters_and_optimizer_are_those_of_a_real_run(
         states = [value for state in trainer.optimizer.state.values() for value in state.values()]
         seen["optimizer"] = sum(value.nbytes for value in states if isinstance(value, Tensor))
 
-    monkeypatch.setattr(training, "_train", watched)
+    monkeypatch.setattr(training, "train_to_end", watched)
     found = ahf.plan(recipe(encoder, method, epochs=4))
     run = ahf.train(recipe(encoder, method, epochs=4, patience=9))
     assert (found.parameters, found.trained_parameters, found.steps) == (seen["all"], seen["trained"], run.steps)
