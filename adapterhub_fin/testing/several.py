@@ -49,13 +49,14 @@ def _train(task: dict[str, Any]) -> None:
     import adapterhub_fin as ahf
     from adapterhub_fin.engine.training import train as training
     from adapterhub_fin.engine.training.distributed import is_first
+    from adapterhub_fin.engine.training.fitting import train_to_end
     from adapterhub_fin.testing.tiny import tiny_corpus
 
     result: dict[str, Any] = {}
     if is_first():
         atexit.register(_write, result, Path(task["result"]))  # registered first, so it runs last
     tiny_corpus()
-    train = training.train_to_end
+    train = train_to_end
 
     def watched(trainer: Any, folder: Any) -> None:
         train(trainer, folder)
