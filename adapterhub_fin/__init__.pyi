@@ -36,10 +36,10 @@ from adapterhub_fin.engine.planning.plan import (
     plan as plan,
 )
 from adapterhub_fin.engine.probing.probe import (
-    Probe as Probe,
-)
-from adapterhub_fin.engine.probing.probe import (
     probe as probe,
+)
+from adapterhub_fin.engine.probing.result import (
+    Probe as Probe,
 )
 from adapterhub_fin.engine.sweeping.sweep import (
     Sweep as Sweep,

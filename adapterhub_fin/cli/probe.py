@@ -23,7 +23,7 @@ from adapterhub_fin.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from adapterhub_fin.engine.probing.probe import Probe
+    from adapterhub_fin.engine.probing.result import Probe
     from adapterhub_fin.stats.representations import Measured
 
 
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 @click.option(
     "--layer", type=int, default=-1, show_default=True, help="Whose vectors: 0 is the embeddings, -1 the last."
 )
+@click.option("--report", metavar="FOLDER", help="Write a page with pictures to a folder.")
 @base_options
 @as_of_options
 @lock_option
@@ -80,6 +81,7 @@ def command(
     seed: int,
     vectors: str | None,
     layer: int,
+    report: str | None,
     base: str | None,
     download: bool,
     batch_size: int,
@@ -97,6 +99,7 @@ def command(
     Examples:
       ahf probe acme/tone
       ahf probe acme/tone@1 --corpus headlines --set rows=300 --split all --pooling last
+      ahf probe acme/tone@1 --report reports/inside
       ahf probe acme/tone@1 --vectors layer1.parquet --layer 1 --json
     """
     if corpus is not None:
@@ -118,6 +121,7 @@ def command(
         batch_size=batch_size,
         vectors=vectors,
         layer=layer,
+        report=report,
         base=base,
         as_of=as_of,
         include_base=include_base,
@@ -126,12 +130,14 @@ def command(
     )
     if as_json:
         used = {"reference": result.reference, "digest": result.version.digest, **dated_by(as_of, include_base)}
-        print_json({**used, **result.body()})
+        print_json({**used, **result.body(), "page": result.page})
         return
     say_answering(result.reference, as_of, include_base)
     for warning in result.warnings:
         click.echo(printable(f"warning: {warning}"), err=True)
     _print(result)
+    if result.page is not None:
+        click.echo(result.page)
 
 
 def _print(result: Probe) -> None:

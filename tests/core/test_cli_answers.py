@@ -201,7 +201,9 @@ def test_probe_prints_its_tables_and_writes_vectors(run_ahf: Ahf, stocked: Path,
     assert code == 0 and err.startswith("acme/tone@1\nwarning: the version was trained on the text of ")
     assert "accuracy of base" in out and "CKA, debiased" in out and "the folds staying as they are" in out
     assert (tmp_path / "last.npz").is_file()
-    document = json.loads(run_ahf("probe", "acme/tone@1", *asked, "--json")[1])
+    page = ["--report", str(tmp_path / "page")]
+    document = json.loads(run_ahf("probe", "acme/tone@1", *asked, *page, "--json")[1])
+    assert Path(document["page"]).is_file()
     assert document["reference"] == "acme/tone@1" and document["rows"] == 48 and len(document["probes"]) == 3
     assert f"{document['probes'][2]['difference']['value']:+.4f}" in out
     assert f"{document['cka_debiased'][2][2]:.3f}" in out

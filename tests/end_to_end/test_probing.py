@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.duplicates import text_keys
 from adapterhub_fin.engine.probing import probes, targets
-from adapterhub_fin.engine.probing.probe import Probe
+from adapterhub_fin.engine.probing.result import Probe
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin.testing.tiny import TinyTone
@@ -276,3 +276,43 @@ def test_wrong_options_are_refused(
     with pytest.raises(ahf.BadRecipe, match=message):
         ahf.probe("acme/tone@1", **{"registry": trained.registry, "base": encoder, "resamples": 5, **options})
     assert not list(tmp_path.glob("out*"))
+
+
+def test_the_page_holds_its_pictures_and_says_what_is_missing(trained: Run, encoder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"registry": trained.registry, "base": encoder, "split": "all", "resamples": 20}
+    found = ahf.probe("acme/tone@1", report=tmp_path / "page", **options)
+    assert found.page == tmp_path / "page" / "report.html"
+    page = found.page.read_text()
+    pictures = {path.name: path.read_bytes() for path in found.page.parent.glob("*.png")}
+    assert set(pictures) == {"probes.png", "cka.png", "components.png", "similarities.png"}
+    assert page.count("data:image/png;base64,") == 4 and "left out" not in page
+    assert f"{found.shares[0]:.1%}" in page and f"{found.probes[2].difference.value:+.4f}" in page
+    assert "the version was trained on the text of" in page
+    again = ahf.probe("acme/tone@1", report=tmp_path / "again", **options)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.png")} == pictures
+    assert again.page is not None and again.page.read_text() == page, "the same bytes for the same numbers"
+    rows = [{"text": text} for text in TEXTS["text"][:2]]
+    bare = ahf.probe("acme/tone@1", {"data": rows}, report=tmp_path / "bare", **options)
+    assert bare.page is not None
+    page = bare.page.read_text()
+    assert "Probes: left out, since the rows have neither a label nor a target" in page
+    assert "CKA: left out, since 2 rows: it needs at least 4" in page and page.count("data:image/png") == 2
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ahf.WriteFailed, match="can't be written"):
+        ahf.probe("acme/tone@1", report=tmp_path / "file" / "page", **options)
+
+
+def test_many_layers_and_many_labels_are_drawn() -> None:
+    from adapterhub_fin.reporting import figures, probe_figures
+    from adapterhub_fin.stats.representations import Components, Measured
+
+    values = [Measured(0.5 + layer / 100, None if layer == 3 else (0.4, 0.8)) for layer in range(33)]
+    rows = [[None if row == 2 else 0.5 for _ in range(33)] for row in range(33)]
+    drawn = [
+        probe_figures.scores_by_layer(values, values, values, [0.01] * 33, "accuracy", 0.3),
+        probe_figures.cka_matrix(rows),
+        probe_figures.cosines_by_layer([{"anisotropy": value} for value in values], [{} for _ in values]),
+        probe_figures.components(Components(np.ones((4, 1)), np.zeros((4, 1)), [1.0]), None, ()),
+    ]
+    for figure in drawn:
+        assert figures.png(figure).startswith(b"\x89PNG")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -17,14 +17,15 @@ from adapterhub_fin.engine.evaluation.seen import rows_seen
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.probing.probes import FOLDS, LayerProbe, probe_layers
-from adapterhub_fin.engine.probing.similarity import LayerSimilarity, similarities
+from adapterhub_fin.engine.probing.result import Probe
+from adapterhub_fin.engine.probing.similarity import similarities
 from adapterhub_fin.engine.probing.states import States, pooled_states
-from adapterhub_fin.engine.probing.targets import Targets, distinct_rows, read_targets, units_of
-from adapterhub_fin.engine.probing.vectors import check_vectors, write_vectors
+from adapterhub_fin.engine.probing.targets import distinct_rows, read_targets, units_of
+from adapterhub_fin.engine.probing.vectors import check_layer, check_vectors, write_vectors
 from adapterhub_fin.errors import BadConfiguration, BadRecipe
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.registries import located
-from adapterhub_fin.stats.representations import Components, cka, principal_components
+from adapterhub_fin.stats.representations import cka, principal_components
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.registry_chain import LocatedVersion
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.version import AnyReference
 else:
     np = Lazy("numpy")
@@ -42,68 +42,6 @@ SAMPLE: Final = 1000
 RESAMPLES: Final = 2000
 Pooling = Literal["mean", "first", "last", "max"]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Hold what the layers of a version and of its bare base hold of the same rows; layer 0 is the embeddings.
-
-    `cka` and `cka_debiased` have a row for each layer of the base and a column for each of the version, None where a
-    layer has one vector for all rows. `unmeasured` says why a part is missing, by its name.
-    """
-
-    version: Version
-    corpus: str
-    corpus_options: Mapping[str, Any]  # without paths of this machine
-    corpus_digest: str
-    split: str
-    rows: int  # that were read
-    rows_of_split: int
-    texts: int  # distinct ones
-    rows_seen: int | None  # in the version's training; None: unknown
-    pooling: str
-    target: str | None  # what the probes predict: labels, label sets or numbers
-    score: str | None  # the name of the probes' score
-    constant_score: float | None  # of the best answer that is the same for all rows
-    probes: Sequence[LayerProbe]
-    similarities: Sequence[LayerSimilarity]
-    cka: Sequence[Sequence[float | None]]
-    cka_debiased: Sequence[Sequence[float | None]]
-    shares: Sequence[float]  # of the variance of the last layer's vectors, on the axes of the picture
-    settings: Mapping[str, Any]  # folds, resamples, seed, level
-    unmeasured: Mapping[str, str]
-    warnings: Sequence[str]
-    environment: Mapping[str, str]
-    states: States = field(repr=False, compare=False)
-    targets: Targets | None = field(repr=False, compare=False)
-    components: Components | None = field(repr=False, compare=False)
-
-    def __repr__(self) -> str:
-        return f"Probe({self.reference} on {self.corpus}, {self.split}, {self.rows:,} rows, {self.layers} layers)"
-
-    def _repr_html_(self) -> str:
-        from adapterhub_fin_registry.io.html_table import html_table
-
-        rows = [(p.layer, p.base.value, p.tuned.value, p.difference.value, p.p_corrected) for p in self.probes]
-        columns = ("layer", f"{self.score} of base", "of version", "difference", "p, corrected")
-        return html_table(repr(self), rows or list(self.unmeasured.items()), columns if rows else ("part", "reason"))
-
-    @property
-    def reference(self) -> str:
-        """Return the version's reference."""
-        return self.version.reference
-
-    @property
-    def layers(self) -> int:
-        """Count the layers, without the embeddings."""
-        return len(self.states.base) - 1
-
-    def body(self) -> dict[str, Any]:
-        """Return all but the vectors as plain values."""
-        left_out = ("version", "states", "targets", "components", "probes", "similarities")
-        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
-        tables = {"probes": [asdict(row) for row in self.probes]}
-        return {**plain, **tables, "similarities": [asdict(row) for row in self.similarities]}
 
 
 def probe(
@@ -120,6 +58,7 @@ def probe(
     batch_size: int = 32,
     vectors: str | Path | None = None,
     layer: int = -1,
+    report: str | Path | None = None,
     base: str | Path | None = None,
     as_of: AsOf = None,
     include_base: bool = True,
@@ -131,16 +70,16 @@ def probe(
 
     Probes by layer predict the rows' labels or target, cross-validated; CKA, mean cosines and principal components
     compare the vectors themselves. Without `corpus` the rows are of the version's own recipe; of more than `sample` a
-    seeded sample is taken. `vectors` writes those of a layer to a .parquet or .npz file. Raises NotFound for an
-    unknown version, BadConfiguration where the extra `evidence` isn't installed, BadRecipe for an unknown option or
-    layer, BadCorpus, BaseNotFound and WriteFailed.
+    seeded sample is taken. `vectors` writes those of a layer to a .parquet or .npz file, and `report` a page with
+    pictures to a folder. Raises NotFound for an unknown version, BadConfiguration where the extra `evidence` isn't
+    installed, BadRecipe for an unknown option or layer, BadCorpus, BaseNotFound and WriteFailed.
 
     Example:
         >>> found = ahf.probe("acme/tone@1", "headlines")
         >>> [round(layer.difference.value, 2) for layer in found.probes]
         [0.0, 0.03, 0.11]
     """
-    _check(split, sample, folds, resamples)
+    _check(split, sample, folds, resamples, report)
     embedding = checked(Embedding, {"pooling": pooling}, "probe")
     if vectors is not None:
         check_vectors(Path(vectors))
@@ -155,6 +94,8 @@ def probe(
         table = divide(table, choice.splitter, choice.called).splits[split]
     rows = _sampled(table, sample, seed)
     states = pooled_states(resolved, rows, base=base, pooling=embedding, batch_size=batch_size, download=download)
+    if vectors is not None:
+        check_layer(layer, len(states.base))  # refuse before the probes are fitted
     head = version.manifest.head
     seen = rows_seen(LocatedVersion(registry, version), rows)
     measured = _measured(states, rows, None if head is None else head.name, folds, resamples, seed)
@@ -181,17 +122,22 @@ def probe(
         write_vectors(
             Path(vectors), rows, states, layer, {**metadata, **{name: getattr(result, name) for name in names}}
         )
-    return result
+    if report is None:
+        return result
+    from adapterhub_fin.engine.probing.report import write_probe
+
+    return replace(result, page=write_probe(Path(report), result))
 
 
-def _check(split: str, sample: int, folds: int, resamples: int) -> None:
+def _check(split: str, sample: int, folds: int, resamples: int, report: str | Path | None) -> None:
     if split not in (*SPLITS, "all"):
         raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
     for name, value, least in (("sample", sample, 2), ("folds", folds, 2), ("resamples", resamples, 1)):
         if value < least:
             raise BadRecipe(f"{name} is {value}: give at least {least}")
-    if find_spec("sklearn") is None:
-        raise BadConfiguration("probe needs scikit-learn: pip install 'adapterhub-fin[evidence]'")
+    needed = ("sklearn", *(("matplotlib", "jinja2") if report is not None else ()))
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise BadConfiguration(f"probe needs {' and '.join(missing)}: pip install 'adapterhub-fin[evidence]'")
 
 
 def _sampled(table: Dataset, most: int, seed: int) -> Dataset:
