@@ -29,6 +29,15 @@ from adapterhub_fin.engine.merging.merge import (
 from adapterhub_fin.engine.merging.merge import (
     merge as merge,
 )
+from adapterhub_fin.engine.monitoring.monitor import (
+    monitor as monitor,
+)
+from adapterhub_fin.engine.monitoring.result import (
+    Monitoring as Monitoring,
+)
+from adapterhub_fin.engine.monitoring.signals import (
+    Signal as Signal,
+)
 from adapterhub_fin.engine.planning.plan import (
     Plan as Plan,
 )

@@ -27,6 +27,7 @@ SUMMARIES = {
     "evaluate": "Evaluate a version on a corpus and record its metrics.",
     "probe": "Compare a version's layers with those of its bare base.",
     "forgetting": "Measure what tuning made a version forget, on other corpora.",
+    "monitor": "Compare what a version reads and answers today with what it was tested on.",
     "report": "Draw a version's training, answers, data and lineage as one HTML page.",
     "merge": "Merge adapters of one base into a new version, without loading the base.",
     "list": "List adapters and their versions.",

@@ -192,6 +192,53 @@ def scores_by_time(groups: Sequence[Group], name: str) -> Figure:
     return figure
 
 
+def two_distributions(before: Sequence[float], now: Sequence[float], name: str) -> Figure:
+    """Draw the distribution functions of a reference and of new values, over each other."""
+    figure, (axes,) = blank_figure(3.0)
+    axes.ecdf(before, color=BLUE, label=f"reference ({len(before):,} rows)")
+    axes.ecdf(now, color=ORANGE, ls="--", label=f"now ({len(now):,} rows)")
+    axes.set_xlabel(name)
+    axes.set_ylabel("share of rows")
+    figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+def two_clouds(before: np.ndarray, now: np.ndarray) -> Figure:
+    """Draw two sets of vectors, (n, hidden) and (m, hidden), on the first two principal components of both."""
+    import numpy
+
+    both = numpy.concatenate([before, now]).astype(float)
+    both -= both.mean(0)
+    directions = numpy.linalg.svd(both, full_matrices=False)[2][:2]
+    placed = both @ directions.T
+    if placed.shape[1] < 2:
+        placed = numpy.column_stack([placed, numpy.zeros(len(placed))])
+    figure, (axes,) = blank_figure(4.2)
+    for rows, marker, colour, label in (
+        (placed[: len(before)], "o", BLUE, f"reference ({len(before):,})"),
+        (placed[len(before) :], "x", ORANGE, f"now ({len(now):,})"),
+    ):
+        style: dict[str, Any] = {"facecolor": "none", "edgecolor": colour} if marker == "o" else {"color": colour}
+        axes.scatter(rows[:, 0], rows[:, 1], s=16, marker=marker, linewidth=0.8, label=label, **style)
+    axes.set_xlabel("first principal component")
+    axes.set_ylabel("second principal component")
+    figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+def two_shares(labels: Sequence[str], before: Sequence[float], now: Sequence[float]) -> Figure:
+    """Draw the share of rows with each label, of a reference and of new rows, as bars side by side."""
+    figure, (axes,) = blank_figure(max(2.0, 0.9 + 0.5 * len(labels)))
+    where = range(len(labels))
+    axes.barh([at - 0.2 for at in where], before, 0.38, color=BLUE, edgecolor=BLUE, label="reference")
+    axes.barh([at + 0.2 for at in where], now, 0.38, color="white", edgecolor=ORANGE, hatch="///", label="now")
+    axes.set_yticks(where, [label_text(label) for label in labels])
+    axes.invert_yaxis()
+    axes.set_xlabel("share of rows")
+    figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
 def label_text(label: str) -> str:
     """Return a label as a picture shows it: its middle cut out, on one line, and never read as a formula."""
     line = " ".join(label.split())

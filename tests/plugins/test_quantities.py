@@ -141,6 +141,7 @@ def test_another_unit_or_a_year_is_another_quantity_and_each_counts_once() -> No
     assert number_accuracy(texts("$5 million"), texts("EUR 5 million")) == 0
     assert number_accuracy(texts("in 2019"), texts("2,019")) == 0
     assert number_accuracy(texts("5 % and 5 %"), texts("5 %")) == 0.5
+    assert number_accuracy(texts("5 % and 5 %"), texts("5 %, 5 %")) == 1
 
 
 def test_texts_without_numbers_leave_it_undefined() -> None:

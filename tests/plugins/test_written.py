@@ -68,6 +68,7 @@ def test_rouge_by_hand() -> None:
     assert overlap.rouge1(truth, answer) == pytest.approx(2 * 4 / (6 + 5))
     assert overlap.rouge2(truth, answer) == pytest.approx(2 * 1 / (5 + 4))
     assert overlap.rouge_l(truth, answer) == pytest.approx(2 * 4 / (6 + 5))
+    assert overlap.rouge1(texts("profits"), texts("profit")) == 0  # no stemming
 
 
 @pytest.mark.parametrize(("function", "package"), [(ngrams.bleu, BLEU()), (ngrams.chrf, CHRF())])

@@ -1,0 +1,1 @@
+"""Compare what a version reads and answers today with what it was tested on."""
