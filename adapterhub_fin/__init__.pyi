@@ -1,4 +1,10 @@
 from adapterhub_fin._version import __version__ as __version__
+from adapterhub_fin.engine.comparing.compare import (
+    compare as compare,
+)
+from adapterhub_fin.engine.comparing.evidence import (
+    Evidence as Evidence,
+)
 from adapterhub_fin.engine.evaluation.diff import (
     diff as diff,
 )

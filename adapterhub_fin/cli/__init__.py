@@ -25,6 +25,7 @@ SUMMARIES = {
     "generate": "Generate text from prompts.",
     "embed": "Embed texts as vectors with an adapter.",
     "evaluate": "Evaluate a version on a corpus and record its metrics.",
+    "compare": "Compare versions on the same rows, with tests and a verdict.",
     "probe": "Compare a version's layers with those of its bare base.",
     "forgetting": "Measure what tuning made a version forget, on other corpora.",
     "monitor": "Compare what a version reads and answers today with what it was tested on.",

@@ -179,7 +179,7 @@ def evaluate(
         adapter = load(version, base=base, registry=registry, download=download)
         result = _written(write_answers(adapter, asked, writing, batch_size), rows.table, by, drawing)
     else:
-        _check_labels(rows.table, head.labels, choice.called, split)
+        check_labels_known(rows.table, head.labels, choice.called, split)
         untrained = base_answers(resolved, base, rows.table, batch_size, download)
         adapter = load(version, base=base, registry=registry, download=download)
         outcomes = collect_outcomes(adapter, rows.table, untrained, choice.called, split, batch_size)
@@ -290,7 +290,8 @@ def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: Split
     return _EvaluationRows(rows, digest, rows_seen(located, rows))
 
 
-def _check_labels(table: Dataset, labels: Sequence[str] | None, corpus: str, split: str) -> None:
+def check_labels_known(table: Dataset, labels: Sequence[str] | None, corpus: str, split: str) -> None:
+    """Raise BadCorpus where a row has a label that a head doesn't know."""
     if labels is None or "label" not in table.column_names:
         return
     if unknown := sorted({label for cell in table["label"] for label in labels_in(cell)} - set(labels)):
