@@ -73,7 +73,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Compare versions on the same rows, with intervals, tests, effect sizes and a verdict.
+    """Compare versions on the same rows, with tests and a verdict.
 
     A contender is a version, or `base` for the bare base, or `bag-of-words`. The rows must be new to every version. The
     metric fixes the test, and p-values are corrected over all metrics, slices and pairs.

@@ -14,14 +14,17 @@ else:
 
 
 def bonferroni(p_values: ArrayLike) -> np.ndarray:
-    """Return each p times the number of tests, at most 1: it bounds the chance of any false rejection (Dunn 1961)."""
+    """Return each p times the number of tests, at most 1, (tests,).
+
+    It bounds the chance of any false rejection (Dunn 1961).
+    """
     p = _checked(p_values)
     corrected: np.ndarray = np.minimum(p * len(p), 1.0)
     return corrected
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Return Holm's step-down p-values (1979): they bound what Bonferroni's do, and are never larger."""
+    """Return Holm's step-down p-values (1979), (tests,): they bound what Bonferroni's do, and are never larger."""
     p = _checked(p_values)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -29,7 +32,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
-    """Return the step-up p-values of Benjamini and Hochberg (1995): they bound the share of false rejections.
+    """Return the step-up p-values of Benjamini and Hochberg (1995), (tests,): they bound the share of false rejections.
 
     They hold for independent tests, and for those that depend positively.
     """

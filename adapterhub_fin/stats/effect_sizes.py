@@ -17,7 +17,10 @@ else:
 
 
 def cohens_d(a: ArrayLike, b: ArrayLike) -> float:
-    """Return Cohen's d (1988) of two samples: the difference of the means over the pooled standard deviation."""
+    """Return Cohen's d (1988) of two samples: the difference of the means over the pooled standard deviation.
+
+    Raises Undefined for fewer than 2 values a side, and for values that do not vary.
+    """
     one, other = finite(a, least=2), finite(b, least=2)
     n, m = len(one), len(other)
     pooled = ((n - 1) * np.var(one, ddof=1) + (m - 1) * np.var(other, ddof=1)) / (n + m - 2)

@@ -46,7 +46,10 @@ def paired_t(a: ArrayLike, b: ArrayLike) -> PairedTest:
 
 
 def wilcoxon(a: ArrayLike, b: ArrayLike) -> PairedTest:
-    """Return Wilcoxon's signed-rank test (1945), as scipy computes it: pairs without a difference are dropped."""
+    """Return Wilcoxon's signed-rank test (1945), as scipy computes it: pairs without a difference are dropped.
+
+    Raises Undefined where no pair differs.
+    """
     differences = paired(a, b)
     if not differences.any():
         raise Undefined("no pair differs")
@@ -55,7 +58,10 @@ def wilcoxon(a: ArrayLike, b: ArrayLike) -> PairedTest:
 
 
 def shapiro_wilk(a: ArrayLike, b: ArrayLike) -> PairedTest:
-    """Return Shapiro and Wilk's test (1965) of whether the differences are normal."""
+    """Return Shapiro and Wilk's test (1965) of whether the differences are normal.
+
+    Raises Undefined for differences that do not vary, and above 5,000 rows.
+    """
     differences = paired(a, b, least=3)
     deviation(differences)
     if len(differences) > SHAPIRO_MOST:
@@ -69,7 +75,8 @@ def mcnemar(a: ArrayLike, b: ArrayLike, *, mid_p: bool = False) -> PairedTest:
 
     `a` and `b` say for each row whether that version is right. The statistic is the number of rows on which a alone is.
     With `mid_p` half of the observed outcome's probability counts (Lancaster 1961; Fagerland, Lydersen and Laake 2013):
-    less conservative, and 1 where both are alone right equally often.
+    less conservative, and 1 where both are alone right equally often. Raises Undefined for a score that is neither 0
+    nor 1.
     """
     one, other = finite(a), finite(b)
     paired(one, other)

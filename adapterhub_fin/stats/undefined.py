@@ -40,7 +40,10 @@ def paired(a: np.typing.ArrayLike, b: np.typing.ArrayLike, least: int = 1) -> np
 
 
 def deviation(values: np.ndarray) -> float:
-    """Return the standard deviation, n - 1 below the line. Raises Undefined where the values vary by rounding alone."""
+    """Return the standard deviation of values (n,), over n - 1.
+
+    Raises Undefined where they vary by rounding alone.
+    """
     if len(values) < 2:
         raise Undefined("one row has no variance")
     spread = float(np.std(values, ddof=1))

@@ -104,6 +104,10 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "no corpus is named", ["evaluate", "acme/tone", "headlnes"]),
         (1, "does not exist", ["evaluate", "acme/tone", "table", *rows]),
         (1, "holds no config.json", ["evaluate", "acme/tone", "headlines", "--base", nowhere]),
+        (1, "no adapter named acme/none", ["compare", "acme/none", "acme/tone"]),
+        (1, "named twice", ["compare", "acme/tone", "acme/tone"]),
+        (1, "does not exist", ["compare", "acme/tone", "base", "--corpus", "table", *rows]),
+        (1, "holds no config.json", ["compare", "acme/tone", "base", "--base", nowhere]),
         (1, "no adapter named acme/none", ["probe", "acme/none"]),
         (1, "no adapter named acme/none", ["forgetting", "acme/none", "headlines"]),
         (1, "does not exist", ["forgetting", "acme/tone", "table", *rows]),
@@ -140,6 +144,7 @@ calls = [
     lambda: ahf.evaluate("acme/tone", {"name": "table", "path": nowhere}),
     lambda: ahf.evaluate("acme/tone", "headlines", split="trian"),
     lambda: ahf.probe("acme/tone", {"name": "table", "path": nowhere}),
+    lambda: ahf.compare("acme/tone"),
     lambda: ahf.train(name="acme/x", base={"path": encoder}, corpus={"name": "table", "path": nowhere}),
     lambda: ahf.train(name="acme/x", base={"path": nowhere}, corpus="headlines"),
     lambda: ahf.preview(name="acme/x", base={"path": encoder}, corpus="headlines", training={"epochs": -1}),
@@ -163,7 +168,7 @@ print(len(calls))
 
 
 def test_a_call_is_refused_before_torch_is_imported(stock: Path, encoder: Path, tmp_path: Path) -> None:
-    assert _run(stock, IN_PYTHON, [DENIED, [str(encoder), str(tmp_path / "nowhere")]]).split() == ["18"]
+    assert _run(stock, IN_PYTHON, [DENIED, [str(encoder), str(tmp_path / "nowhere")]]).split() == ["20"]
 
 
 def test_a_module_is_imported_when_something_of_it_is_used() -> None:
