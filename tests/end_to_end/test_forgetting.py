@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +170,11 @@ def test_what_can_t_be_measured_is_refused_before_a_weight_is_read(encoder: Path
 
 def test_rows_that_the_run_trains_on_are_warned_of(decoder: Path) -> None:
     same = {"corpus": {"data": NOTES}, "split": "all", "at_most": 1.0}
-    (warning,) = ahf.preview(recipe(decoder, forgetting=same)).warnings
-    assert "trains on the text of 13 of the 16 rows" in warning or "trains on the text of" in warning
+    prepared = ahf.preview(recipe(decoder, forgetting=same))
+    (warning,) = prepared.warnings
+    seen = len(prepared.corpora.splits["train"]) + len(prepared.corpora.splits["validation"])
+    assert f"trains on the text of {seen} of the 16 rows" in warning
+    assert ("forgetting", "perplexity on table (all, 16 rows) beside the base, at most 1 worse") in prepared.facts()
 
 
 def test_a_long_document_is_one_unit(decoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +215,36 @@ def test_a_stored_version_is_measured_as_its_run_was(decoder: Path, encoder: Pat
     assert (
         fell.change_kind == "absolute fall" and fell.change == pytest.approx(scores[0] - scores[1]) and fell.change > 0
     )
+
+
+def series(base: Path, limit: dict[str, Any]) -> dict[str, Any]:
+    start = datetime(2020, 1, 1, 15, tzinfo=UTC)
+    rows = [
+        {"text": f"Note {day}: profit rose again.", "at": (start + timedelta(days=3 * day)).isoformat()}
+        for day in range(120)
+    ]
+    corpus = {"data": rows, "available_at": "at", "splitter": {"validation": 0.2}}
+    schedule = {"windows": "quarterly", "start": "2020-07-01", "calendar": "weekdays", "embargo": "1B"}
+    training = {"epochs": 1, "batch_size": 8, "max_length": 48, "forgetting": limit}
+    return {**recipe(base), "name": "acme/walk", "corpus": corpus, "training": training, "schedule": schedule}
+
+
+def test_each_window_of_a_series_is_held_to_it_and_none_looks_ahead(decoder: Path) -> None:
+    walk = ahf.train_series(series(decoder, general(at_most=100.0)))
+    assert [step.trained for step in walk.steps] == [True, True]
+    for step in walk.steps:
+        (event,) = [event for event in step.version.events if event["kind"] == "forgetting"]
+        assert event["at_most"] == 100.0
+        known = {entry.input: entry.at for entry in step.version.manifest.knowledge.inputs}
+        assert known["forgetting:table"] == "2020-05-04T09:00:00Z"
+    again = ahf.train_series(series(decoder, general(at_most=99.0)))
+    assert [step.trained for step in again.steps] == [False, False], "no weight depends on a limit"
+    undated = {"corpus": {"data": [{"text": text} for text in GENERAL]}, "split": "all", "at_most": 1.0}
+    late = [{"text": text, "since": "2020-09-01T09:00:00+00:00"} for text in GENERAL]
+    for limit, message in (
+        (undated, "have no dates and so count as known at"),
+        ({**undated, "corpus": {"data": late, "available_at": "since"}}, "are known until 2020-09-01T09:00:00Z"),
+    ):
+        with pytest.raises(ahf.LookAhead, match=message):
+            ahf.train_series({**series(decoder, limit), "name": "acme/late"})
+    assert list(ahf.Registry().names()) == ["acme/walk"]

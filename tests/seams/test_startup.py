@@ -86,6 +86,8 @@ def test_a_slip_on_the_command_line_is_told_before_torch_is_imported() -> None:
     for command in (
         ["evaluate", "acme/tone", "headlines", "--set", "rowss=9"],
         ["generate", "acme/tone", "Hi", "--top-p=2"],
+        ["probe", "acme/tone", "--corpus", "headlines", "--set", "rowss=9"],
+        ["forgetting", "acme/tone", "headlines", "--set", "rowss=9"],
     ):
         assert not loaded_by(*command, status=1) & READ
 

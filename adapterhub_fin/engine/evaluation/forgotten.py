@@ -119,7 +119,8 @@ def _before(
     if start is None or not is_same_head(_resolved(start), head_name, head):
         raise BadRecipe(
             f"the head of {version.reference} was new, so that the model had no score before training: measure a "
-            "version that writes text, or one that started from a version with the same head"
+            "version that writes text, or one that started from a version with the same head; `ahf probe` compares "
+            "the layers of any version with its base's"
         )
     adapter = load(start.version, base=base, registry=start.registry, download=download)
     with adapter.answering():

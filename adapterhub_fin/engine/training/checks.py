@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.data.duplicates import text_keys
+from adapterhub_fin.engine.data.splits import last_allowed
 from adapterhub_fin.engine.evaluation.forgetting import MeasuredRows, read_measured_rows
 from adapterhub_fin.engine.evaluation.seen import training_texts
 from adapterhub_fin.engine.inference.find import is_same_head
 from adapterhub_fin.engine.training.sharded import is_sharded
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import BadRecipe, LookAhead
+from adapterhub_fin_registry.model.knowledge import format_instant
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -32,6 +34,15 @@ class Check:
     at_most: float
     against: str
     seen: int | None  # how many of the rows have a text that the run trains on; None: unknown
+
+    @property
+    def sentence(self) -> str:
+        """Return what is measured and allowed."""
+        rows, against = self.rows, "the base" if self.against == "base" else self.against
+        return (
+            f"{rows.metric.name} on {rows.choice.called} ({rows.split}, {len(rows.table):,} rows) beside {against}, at "
+            f"most {self.at_most:g} worse"
+        )
 
     @property
     def warning(self) -> str | None:
@@ -54,7 +65,8 @@ def read_checks(
     """Return the limits of a recipe with their rows.
 
     A model whose head is new gives no answers before training, so that such a head needs a start with the same head.
-    Raises BadRecipe where there is none or the base is sharded, and what `read_measured_rows` raises.
+    Raises BadRecipe where there is none or the base is sharded, LookAhead where the splitter orders rows by time and a
+    limit's rows are known later, and what `read_measured_rows` raises.
     """
     limits = recipe.training.limits
     if limits and is_sharded():
@@ -71,6 +83,7 @@ def read_checks(
             sample=limit.sample,
             seed=recipe.training.seed,
         )
+        _check_known(rows, corpora)
         checks.append(Check(rows, limit.at_most, against, _seen(rows, corpora)))
     return tuple(checks)
 
@@ -86,6 +99,20 @@ def _against(recipe: Recipe, head: HeadImplementation, config: PretrainedConfig,
             "start from a version with this head (start: NAMESPACE/NAME), or leave the limit out"
         )
     return start.version.reference
+
+
+def _check_known(rows: MeasuredRows, corpora: Corpora) -> None:
+    """Raise LookAhead where the splitter orders rows by time and a limit's rows, which select versions, come later."""
+    allowed, known = last_allowed(corpora.splitter, corpora.splits["test"]), rows.known
+    if allowed is None or known.at <= allowed:
+        return
+    says = f"are known until {format_instant(known.at)}"
+    if known.kind == "bounded":
+        says = f"have no dates and so count as known at {format_instant(known.at)}"
+    raise LookAhead(
+        f"training.forgetting: the rows of {rows.choice.called} {says}, and under the splitter {corpora.splitter.by} a "
+        f"run may know until {format_instant(allowed)}: measure on earlier rows, and give them available_at"
+    )
 
 
 def _seen(rows: MeasuredRows, corpora: Corpora) -> int | None:

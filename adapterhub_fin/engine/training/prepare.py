@@ -100,6 +100,7 @@ class PreparedRun:
     def facts(self) -> Facts:
         """Return what the run would read and do, by name: a command prints it, and a notebook shows it."""
         work = [("steps", f"{self.steps:,}"), ("trained parameters", f"{self.trained_parameters:,}")]
+        work += [("forgetting", check.sentence) for check in self.checks]
         if self.stages is None:
             return row_facts(self.corpora, self.examples, self.recipe.training.max_length, work)
         last = self.stages.planned[-1].examples
