@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from click.testing import CliRunner, Result
+from pyarrow import parquet
 
 import adapterhub_fin as ahf
 from adapterhub_fin.cli import group
-from adapterhub_fin.engine.monitoring.observed import Observed
+from adapterhub_fin.engine.monitoring.observed import Observed, _answered, from_outcomes
 from adapterhub_fin.engine.monitoring.signals import Thresholds, compare
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, NotFound
+from adapterhub_fin.plugin.heads import LabelSet
+from adapterhub_fin.testing import tiny_corpus
 
 WORDS = {"negative": ("fell", "loss", "weak"), "neutral": ("meets", "board", "office"), "positive": ("rose", "profit")}
 FAST: dict[str, Any] = {"sample": 120}
@@ -192,3 +196,41 @@ def test_without_drift_a_table_alarms_at_most_as_often_as_alpha_says(alpha: floa
         found = compare(*both, Thresholds(alpha, 0.0, 10), seed=int(rng.integers(2**31)))
         alarms += any(signal.verdict in ("drift", "small shift") for signal in found)
     assert 1 <= alarms <= most
+
+
+@pytest.mark.parametrize(("head", "signals"), [("causal-lm", {"loss"}), ("regress", {"value", "error"})])
+def test_other_heads_have_signals_of_their_own(
+    head: str, signals: set[str], encoder: Path, decoder: Path, tmp_path: Path
+) -> None:
+    base = encoder if head == "regress" else decoder
+    ahf.train(
+        name="acme/other",
+        base={"path": str(base)},
+        method={"name": "lora", "rank": 2},
+        head=head,
+        corpus={"name": tiny_corpus()},
+        training={"epochs": 1, "batch_size": 16, "max_length": 32},
+    )
+    rows = [{"text": row["text"], "target": str(number - 10)} for number, row in enumerate(rows_of(30, 4))]
+    label = "target" if head == "regress" else None
+    found = ahf.monitor("acme/other", table(tmp_path, rows), base=base, split="all", min_rows=10, label=label)
+    assert signals <= set(verdicts(found)) <= {*signals, "tokens", "unknown share", "embeddings"}
+    event = ahf.evaluate("acme/other", base=base, split="all", resamples=5).event
+    of_outcomes = ahf.monitor(
+        "acme/other", table(tmp_path, rows), base=base, min_rows=10, label=label, evaluation=event
+    )
+    assert set(verdicts(of_outcomes)) == signals
+    for name in signals:
+        one, other = (next(s for s in each.signals if s.name == name) for each in (found, of_outcomes))
+        assert one.statistic == pytest.approx(other.statistic, abs=0.05), name
+
+
+def test_label_sets_have_a_signal_for_each_label(tmp_path: Path) -> None:
+    answers = [LabelSet(("a",) if row % 2 else ("a", "b"), {"a": 0.9, "b": 0.5}) for row in range(60)]
+    observed = Observed(60, **_answered(answers, None))
+    stored = pyarrow.table({"truth": [["a"]] * 60, "answer": [["a"]] * 60, "scores": [None] * 60, "loss": [0.1] * 60})
+    parquet.write_table(stored, tmp_path / "outcomes.parquet")
+    before = from_outcomes(tmp_path / "outcomes.parquet")
+    found = compare(before, Observed(60, applied={**observed.applied}), Thresholds(), seed=0)
+    assert [(signal.name, signal.verdict) for signal in found] == [("label a", "no drift shown")]
+    assert observed.applied["b"].sum() == 30
