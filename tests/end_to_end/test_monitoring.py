@@ -216,13 +216,16 @@ def test_other_heads_have_signals_of_their_own(
     found = ahf.monitor("acme/other", table(tmp_path, rows), base=base, split="all", min_rows=10, label=label)
     assert signals <= set(verdicts(found)) <= {*signals, "tokens", "unknown share", "embeddings"}
     event = ahf.evaluate("acme/other", base=base, split="all", resamples=5).event
-    of_outcomes = ahf.monitor(
-        "acme/other", table(tmp_path, rows), base=base, min_rows=10, label=label, evaluation=event
-    )
+    options: dict[str, Any] = {"base": base, "min_rows": 10, "label": label, "evaluation": event}
+    if head == "causal-lm":  # its losses are of blocks, ends of text among them
+        with pytest.raises(BadRecipe, match=f"event {event} of acme/other@1 stored no labels or numbers"):
+            ahf.monitor("acme/other", table(tmp_path, rows), **options)
+        return
+    of_outcomes = ahf.monitor("acme/other", table(tmp_path, rows), **options)
     assert set(verdicts(of_outcomes)) == signals
     for name in signals:
         one, other = (next(s for s in each.signals if s.name == name) for each in (found, of_outcomes))
-        assert one.statistic == pytest.approx(other.statistic, abs=0.05), name
+        assert one.statistic == pytest.approx(other.statistic, abs=0.02), name
 
 
 def test_label_sets_have_a_signal_for_each_label(tmp_path: Path) -> None:

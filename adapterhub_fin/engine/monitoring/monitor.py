@@ -16,7 +16,9 @@ from adapterhub_fin.engine.monitoring.observed import Observed, from_outcomes, o
 from adapterhub_fin.engine.monitoring.result import Monitoring
 from adapterhub_fin.engine.monitoring.signals import Thresholds, compare
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, NotFound
+from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.faults import Faults
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.tables import TableRow, table_rows
 from adapterhub_fin.registries import located
 
@@ -96,7 +98,11 @@ def monitor(
     else:
         assert choice is not None, "one of both is given"
         before, described = _observed_part(adapter, choice, split, options)
-    signals = compare(before, new, thresholds, seed=seed)
+    if not (signals := compare(before, new, thresholds, seed=seed)):
+        raise BadRecipe(
+            f"event {evaluation} of {version.reference} stored no labels or numbers that its answers can be compared "
+            "with: compare with a corpus"
+        )
     watched = Monitoring(version, source.name, new.rows, {**described, "rows": before.rows}, signals, thresholds)
     if report is None:
         return watched
@@ -142,7 +148,8 @@ def _observed_part(
     table = read_rows(choice, head.name).table
     if split != "all":
         table = divide(table, choice.splitter, choice.called).splits[split]
-    truth = next((name for name in ("label", "target") if name in table.column_names), None)
+    consumed = extensions().get(Head, head.name).consumes
+    truth = next((name for name in ("label", "target") if name in consumed and name in table.column_names), None)
     rows = [{name: row[name] for name in row if name in ("text", "messages", "features")} for row in table]
     observed = observe(adapter, rows, None if truth is None else table[truth][:], **options)
     return observed, {"corpus": choice.name, "split": split}

@@ -99,26 +99,24 @@ def _of_numbers(values: np.ndarray, truths: Sequence[Any] | None) -> dict[str, A
 
 
 def from_outcomes(path: Path) -> Observed:
-    """Return what an evaluation stored of its rows: answers, and truths; it keeps no texts."""
+    """Return what an evaluation stored of its rows: labels or numbers given, and the truths; it keeps no texts.
+
+    The losses of a language model are left out: they are of documents as training cuts them, and not of texts as
+    `predict` reads them.
+    """
     from pyarrow import parquet
 
     table: pyarrow.Table = parquet.read_table(path)
-    if "answer" not in table.column_names:
-        return Observed(table.num_rows, numbers=_column(table, "loss"))
+    if "answer" not in table.column_names or not table.num_rows:
+        return Observed(table.num_rows)
     answers, truths = table["answer"].to_pylist(), table["truth"].to_pylist()
-    if answers and isinstance(answers[0], str):
+    if isinstance(answers[0], str):
         scores = table["scores"].to_pylist()
         confidence = None if any(each is None for each in scores) else np.array([max(each) for each in scores])
         return Observed(table.num_rows, **_of_labels(answers, confidence, truths))
-    if answers and isinstance(answers[0], float):
+    if isinstance(answers[0], float):
         return Observed(table.num_rows, **_of_numbers(np.array(answers), truths))
-    if answers and isinstance(answers[0], list) and all(isinstance(each, str) for row in answers for each in row):
-        names = sorted({name for row in (*answers, *truths) for name in row})
+    if all(isinstance(label, str) for row in (*answers, *truths) for label in row):
+        names = sorted({label for row in (*answers, *truths) for label in row})
         return Observed(table.num_rows, applied={name: np.array([name in row for row in answers]) for name in names})
-    return Observed(table.num_rows, numbers=_column(table, "loss"))
-
-
-def _column(table: pyarrow.Table, name: str) -> dict[str, np.ndarray]:
-    if name not in table.column_names or table[name].null_count:
-        return {}
-    return {name: table[name].to_numpy()}
+    return Observed(table.num_rows)
