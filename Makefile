@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: resumes sweeps demo test docs lint types arrows format bench matrix peft-cases mutants clean
+.PHONY: resumes sweeps sweep-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -44,6 +44,12 @@ matrix: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/phrasebank.py --path $(PHRASEBANK)
 	$(BIN)/python benchmarks/overhead.py --path $(PHRASEBANK)
+
+# Which rank, and which of two learning rates: 40 runs in two processes, 90 minutes of two cores. Stopped, it goes on.
+sweep-phrasebank: $(VENV)/installed-dev
+	AHF_HOME=build/phrasebank_sweep $(BIN)/ahf sweep benchmarks/phrasebank_sweep.yaml --set corpus.path=$(PHRASEBANK) \
+	  --over method.rank=4,8,16,32 --over training.learning_rate=5e-4,1e-3 --seeds 5 --processes 2 \
+	  --report build/phrasebank_sweep/report $(SWEEP)
 
 # Every test case of the installed PEFT, by save and by import, twice; writes docs/reference/peft_cases.md.
 peft-cases: $(VENV)/installed-dev

@@ -128,7 +128,7 @@ def _print(result: Sweep) -> None:
         ("version", result.version.reference),
         ("digest", result.version.digest),
         ("selected by", selection.validated()),
-        ("seed", f"{result.seed}, of those of the winner the best on the validation part"),
+        ("seed", f"{result.seed}, the winner's best on the validation part"),
         *((f"test {metric}", f"{value:.4f}, {selection.tested()}") for metric, value in manifest.metrics.items()),
     ]
     print_facts(rows)

@@ -31,52 +31,52 @@ class Point:
 def scores_by_option(key: str, points: Sequence[Point], name: str, *, scale: str | None) -> Figure:
     """Draw the score over an option's values, each value a place of its own, or on a `scale`: linear or log.
 
-    Combinations that differ in this option alone are joined, where there are six such rows or fewer.
+    Combinations whose other options are the same have a marker of their own, where there are six such rows or fewer;
+    without a scale they are joined.
     """
     rows = dict[str, list[Point]]()
     for point in points:
         rows.setdefault(point.others, []).append(point)
-    is_joined = scale is None and 1 <= len(rows) <= len(_STYLES)
-    height = 3.6 + (0.24 * len(rows) if is_joined and len(rows) > 1 else 0.0)
-    figure, (axes,) = blank_figure(height)
+    are_told_apart = len(rows) <= len(_STYLES)
+    lines = len(rows) if are_told_apart and len(rows) > 1 else 0
+    figure, (axes,) = blank_figure(3.6 + 0.24 * lines)
     values = list(dict.fromkeys(point.value for point in points))
     place = {value: float(value) if scale else number for number, value in enumerate(values)}
     for number, (others, members) in enumerate(rows.items()):
-        offset = (number - (len(rows) - 1) / 2) * 0.12 if is_joined else 0.0
-        _row(axes, members, place, offset, _STYLES[number] if is_joined else ("o", ""), others if is_joined else "")
-    for point in points:
-        if point.is_winner:
-            row = list(rows).index(point.others)
-            at = place[point.value] + ((row - (len(rows) - 1) / 2) * 0.12 if is_joined else 0.0)
-            ring: dict[str, Any] = {"marker": "o", "ms": 15, "mfc": "none", "mec": ORANGE, "mew": 1.6, "ls": ""}
-            axes.plot([at], [point.score], label="winner", **ring)
+        is_apart = are_told_apart and scale is None
+        offset = (number - (len(rows) - 1) / 2) * 0.12 if is_apart else 0.0
+        marker, line = _STYLES[number] if are_told_apart else _STYLES[0]
+        title = others if lines else "" if number else "mean"
+        _row(
+            axes, members, [place[point.value] + offset for point in members], (marker, line if is_apart else ""), title
+        )
     if scale is None:
         turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if len(values) > TICKS else {}
         axes.set_xticks(range(len(values)), [label_text(value) for value in values], **turned)
         axes.set_xlim(-0.5, len(values) - 0.5)
     else:
         axes.set_xscale(scale)
-    axes.set_xlabel(label_text(key) if len(key) <= 24 else key)
+    axes.set_xlabel(key.replace("$", r"\$"))
     axes.set_ylabel(f"validation {name}")
-    figure.legend(loc="outside upper left", ncols=1 if is_joined and len(rows) > 1 else 3, fontsize=9)
+    figure.legend(loc="outside upper left", ncols=1 if lines else 3, fontsize=9)
     return figure
 
 
-def _row(
-    axes: Axes, members: Sequence[Point], place: dict[str, Any], offset: float, style: tuple[str, str], others: str
-) -> None:
-    at = [place[point.value] + offset for point in members]
+def _row(axes: Axes, members: Sequence[Point], at: Sequence[float], style: tuple[str, str], title: str) -> None:
+    """Draw combinations that differ in one option alone: each mean with its interval, and its seeds as short lines."""
+    for where, point in zip(at, members, strict=True):
+        axes.plot([where] * len(point.scores), list(point.scores), ls="", marker="_", color=GREY, ms=7, zorder=1)
+        if point.is_winner:
+            ring: dict[str, Any] = {"marker": "o", "ms": 15, "mfc": "none", "mec": ORANGE, "mew": 1.6, "ls": ""}
+            axes.plot([where], [point.score], label="winner", **ring)
     ends = [point.interval or (point.score, point.score) for point in members]
     spread = [
         [point.score - low for point, (low, _) in zip(members, ends, strict=True)],
         [high - point.score for point, (_, high) in zip(members, ends, strict=True)],
     ]
-    for where, point in zip(at, members, strict=True):
-        axes.plot([where] * len(point.scores), list(point.scores), ls="", marker="_", color=GREY, ms=7, zorder=1)
-    name = others or "mean"
-    if any(point.interval for point in members):
-        name += " (mean, 95 % interval over seeds)" if not others else ""
+    has_intervals = any(point.interval for point in members)
+    shown = {"label": title.replace("$", r"\$")} if title else {}
     axes.errorbar(
-        at, [point.score for point in members], yerr=spread, color=BLUE, marker=style[0], ls=style[1], capsize=4,
-        lw=1.2, label=label_text(name) if len(name) <= 24 else name.replace("$", r"\$"),
+        at, [point.score for point in members], yerr=spread if has_intervals else None, color=BLUE, marker=style[0],
+        ls=style[1], capsize=4, lw=1.2, **shown,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
+from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.engine.sweeping.trial_log import LOG, earlier_trials, log_trials
 from adapterhub_fin.engine.training import baseline
 from adapterhub_fin.testing.fresh import CALM
@@ -191,7 +192,7 @@ def test_earlier_sweeps_on_the_same_rows_count_and_the_baseline_is_measured_once
     shutil.copytree(swept[0], home)
     measured: list[None] = []
     whole = baseline.answer_linearly
-    monkeypatch.setattr(baseline, "PACKAGE", "sklearn")
+    monkeypatch.setattr(linear, "PACKAGE", "sklearn")
     monkeypatch.setattr(
         "adapterhub_fin.engine.training.train.answer_linearly", lambda loaded: measured.append(None) or whole(loaded)
     )

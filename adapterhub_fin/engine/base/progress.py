@@ -110,9 +110,9 @@ _announcing: ContextVar[bool] = ContextVar("long silences are announced", defaul
 
 
 @contextmanager
-def announcing() -> Iterator[None]:
-    """Let `announce` print in this block: a command does so, and Python code stays silent."""
-    token = _announcing.set(os.environ.get("RANK", "0") == "0")  # of several processes, only the first
+def announcing(announced: bool = True) -> Iterator[None]:
+    """Let `announce` print in this block, or keep it from that: a command lets it, and Python code stays silent."""
+    token = _announcing.set(announced and os.environ.get("RANK", "0") == "0")  # of several processes, only the first
     try:
         yield
     finally:

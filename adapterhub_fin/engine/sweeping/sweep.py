@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from adapterhub_fin.engine.base.progress import announce
+from adapterhub_fin.engine.base.progress import announce, announcing
 from adapterhub_fin.engine.sweeping.choosing import store_winner
 from adapterhub_fin.engine.sweeping.definition import SearchName, define
 from adapterhub_fin.engine.sweeping.folder import SweepFolder
@@ -134,7 +134,8 @@ def sweep(
             rows, version = [Row.read(row) for row in done["rows"]], registry.resolve(done["digest"])
             return Sweep(rows, done["metric"], done["greater_is_better"], version, folder.path, registry)
         announce("loading torch, the base and the corpus ...")
-        inputs = prepare_all(definition, registry, download=download)
+        with announcing(False):  # once is enough for all combinations
+            inputs = prepare_all(definition, registry, download=download)
         folder.bind(inputs.recorded())
         if "threads" not in folder.record:  # which stay the same, since sums depend on them
             folder.note(threads=share_of_cores(processes))
