@@ -75,7 +75,7 @@ def _row(axes: Axes, members: Sequence[Point], at: Sequence[float], style: tuple
         [high - point.score for point, (_, high) in zip(members, ends, strict=True)],
     ]
     has_intervals = any(point.interval for point in members)
-    shown = {"label": title.replace("$", r"\$")} if title else {}
+    shown: dict[str, Any] = {"label": title.replace("$", r"\$")} if title else {}
     axes.errorbar(
         at, [point.score for point in members], yerr=spread if has_intervals else None, color=BLUE, marker=style[0],
         ls=style[1], capsize=4, lw=1.2, **shown,
