@@ -248,3 +248,16 @@ def test_each_window_of_a_series_is_held_to_it_and_none_looks_ahead(decoder: Pat
         with pytest.raises(ahf.LookAhead, match=message):
             ahf.train_series({**series(decoder, limit), "name": "acme/late"})
     assert list(ahf.Registry().names()) == ["acme/walk"]
+
+
+def test_a_head_that_compares_with_the_base_is_measured_by_perplexity() -> None:
+    from adapterhub_fin.engine.base.build_plugin import build_plugin
+    from adapterhub_fin.plugin.descriptions import Head
+
+    head = build_plugin(Head, "preference", {})
+    name, writer, metric = forgetting._measuring_head("preference", head, None)
+    assert (name, metric.name) == ("causal-lm", "perplexity") and type(writer) is not type(head)
+    with pytest.raises(ahf.BadRecipe, match="compares its answers with those of the base"):
+        forgetting._measuring_head("preference", head, "reward_accuracy")
+    classify = build_plugin(Head, "classify", {})
+    assert forgetting._measuring_head("classify", classify, None)[2].name == classify.selects_on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +317,26 @@ def test_many_layers_and_many_labels_are_drawn() -> None:
     ]
     for figure in drawn:
         assert figures.png(figure).startswith(b"\x89PNG")
+
+
+def test_threads_probe_at_the_same_time(trained: Run, encoder: Path) -> None:
+    options: dict[str, Any] = {"registry": trained.registry, "base": encoder, "split": "all", "resamples": 5}
+    alone = ahf.probe("acme/tone@1", **options)
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda _: ahf.probe("acme/tone@1", **options), range(3)))
+    assert all(one.body() == alone.body() for one in together)
+
+
+def test_an_adapter_without_a_head_is_probed(encoder: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights=False)
+    get_peft_model(AutoModel.from_pretrained(encoder), config).save_pretrained(tmp_path / "theirs")
+    base = {"id": "acme/tiny", "path": encoder, "knowledge_end": "2015-01-01", "evidence": "a test"}
+    version = ahf.import_folder(tmp_path / "theirs", "acme/theirs", base=base).version
+    assert version.manifest.head is None
+    found = ahf.probe(version, TINY, split="all", resamples=5, base=encoder)
+    assert found.states.base[2] == pytest.approx(by_hand(encoder, "mean")[2], abs=2e-5)
+    assert np.abs(found.states.base[2] - found.states.tuned[2]).max() > 0.01 and len(found.probes) == 3
+    assert found.rows_seen is None and "may be among them" in found.warnings[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
+from adapterhub_fin.engine.base.locks import computing
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.corpus import check_there
@@ -113,7 +114,8 @@ def _before(
     length = max_length(version, tokenizer)
     if not drawn:
         align_padding(model, tokenizer)
-        return "base", answer_rows(rows, model, tokenizer, length, batch_size=batch_size)
+        with computing(model):  # no other thread loads one meanwhile
+            return "base", answer_rows(rows, model, tokenizer, length, batch_size=batch_size)
     start = start_of(resolved)
     head_name = version.manifest.head.name if version.manifest.head else ""
     if start is None or not is_same_head(_resolved(start), head_name, head):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.chat_template import with_chat_template
 from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
-from adapterhub_fin.engine.base.locks import tokenizing
+from adapterhub_fin.engine.base.locks import computing, tokenizing
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.duplicates import INPUTS
@@ -93,7 +93,8 @@ def _of_base(
         return layers
 
     whose = f"the base of {resolved.version.reference}"
-    return _pooled(model, read, rows, length, states, pooling, batch_size, whose)
+    with computing(model):  # no other thread loads one meanwhile
+        return _pooled(model, read, rows, length, states, pooling, batch_size, whose)
 
 
 def _input_rows(table: Dataset) -> list[dict[str, Any]]:
