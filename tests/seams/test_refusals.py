@@ -66,6 +66,7 @@ def _run(home: Path, code: str, given: object) -> str:
 def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: acme/x\ncorpus: headlines\nmethod: {name: lora, rnak: 3}\n")
     (tmp_path / "broken.yaml").write_text("name: [")
+    (tmp_path / "day.csv").write_text("text\n")
     (tmp_path / "latin.txt").write_bytes(b"Caf\xe9\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
@@ -74,6 +75,11 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
     both, nowhere = ["acme/tone@1", "acme/other@1"], str(tmp_path / "nowhere")
     commands: Sequence[tuple[int, str, list[str]]] = [
         (1, "no adapter named acme/none", ["predict", "acme/none", "Hi"]),
+        (1, "no adapter named acme/none", ["monitor", "acme/none", "--table", str(tmp_path / "day.csv")]),
+        (1, "alpha is 2.0", ["monitor", "acme/tone", "--table", str(tmp_path / "day.csv"), "--alpha", "2"]),
+        (1, "has no row", ["monitor", "acme/tone", "--table", str(tmp_path / "day.csv"), "--corpus", "headlines"]),
+        (1, "writes no text", ["evaluate", "acme/tone", "headlines", "--generate"]),
+        (1, "set generate", ["evaluate", "acme/tone", "headlines", "--chat"]),
         (1, "there is no acme/tone@9", ["predict", "acme/tone@9", "Hi"]),
         (1, "there is no acme/tone@champion", ["embed", "acme/tone@champion", "Hi"]),
         (1, "isn't a date", ["predict", "acme/tone", "Hi", "--as-of", "June"]),
@@ -107,7 +113,7 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "no adapter named acme/none", ["compare", "acme/none", "acme/tone"]),
         (1, "named twice", ["compare", "acme/tone", "acme/tone"]),
         (1, "does not exist", ["compare", "acme/tone", "base", "--corpus", "table", *rows]),
-        (1, "holds no config.json", ["compare", "acme/tone", "base", "--base", nowhere]),
+        (1, "holds no config.json", ["compare", "acme/tone", "base", "--corpus", "headlines", "--base", nowhere]),
         (1, "no adapter named acme/none", ["probe", "acme/none"]),
         (1, "no adapter named acme/none", ["forgetting", "acme/none", "headlines"]),
         (1, "does not exist", ["forgetting", "acme/tone", "table", *rows]),

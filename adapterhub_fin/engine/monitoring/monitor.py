@@ -85,6 +85,8 @@ def monitor(
     registry, version = located(reference, registry, as_of, include_base, lock)
     source = Path(table).expanduser()
     texts = TableTexts.of(source, version.manifest, text, reading)
+    if source.is_file() and next(table_rows(source, texts.reading.form), None) is None:
+        raise _empty(source)
     outcomes = None if evaluation is None else _outcomes(registry, version, evaluation)
     choice = None if evaluation is not None else _choice(version, corpus, overrides)
     base_source(find_version(version, registry, None, True, None), base, download)
@@ -161,8 +163,12 @@ def _read(texts: TableTexts, source: Path, adapter: Adapter) -> list[TableRow]:
     texts.collect(rows, adapter, faults)
     faults.check("monitor", BadText)
     if not rows:
-        raise BadCorpus(f"{source.name} has no row: there is nothing to compare")
+        raise _empty(source)
     return rows
+
+
+def _empty(source: Path) -> BadCorpus:
+    return BadCorpus(f"{source.name} has no row: there is nothing to compare")
 
 
 def _truths(rows: Sequence[TableRow], label: str, source: Path, adapter: Adapter) -> list[Any]:
