@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: resumes sweeps sweep-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
+.PHONY: crashes resumes sweeps sweep-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -64,6 +64,10 @@ resumes: $(VENV)/installed-dev
 sweeps: $(VENV)/installed-dev
 	AHF_EVERY_KILL=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 tests/end_to_end/test_sweep_killed.py \
 	  tests/end_to_end/test_sweep.py
+
+# Leaves out each fsync of the registry in turn, and cuts the power at each call: a few minutes.
+crashes: $(VENV)/installed-dev
+	AHF_EVERY_CRASH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/registry/test_power_cut.py
 
 # pyproject.toml's bounds: the lowest release of every direct dependency, and the newest of all, each in an environment of
 # its own, with the demo and a short part of the tests. torch is the pinned one in both: it is what was tried.

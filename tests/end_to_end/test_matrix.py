@@ -1,6 +1,7 @@
 """Every method with every trainable head: trained, stored, and answering bit for bit the same in a fresh process.
 
-The heads of pairs and of several tasks are tried with one method of each kind; `make matrix` tries them with all.
+Here each head is tried with one method of each kind, and each other method with a classifier and a language model;
+`make matrix` tries every pair.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ PAIRS = [
     for method in METHODS
     for head in HEADS
     if (base, head["name"]) != ("encoder", "causal-lm")
+    and (
+        EXHAUSTIVE
+        or (method["name"] in EACH_KIND and len(method) < 3)
+        or (base, head) in (("encoder", HEADS[0]), ("decoder", HEADS[-1]))
+    )
 ]
 PAIRS += [
     (base, method, head)

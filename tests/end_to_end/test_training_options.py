@@ -19,7 +19,7 @@ from adapterhub_fin.testing.killed import train_and_be_killed
 WIDE = {"name": "lora", "rank": 128}  # eight-bit optimizers hold smaller tensors in 32 bits
 # All of them take minutes: `make resumes`.
 EVERY = sorted(set(get_args(Optimizer)) - {"adamw_torch_fused"})
-OPTIMIZERS = EVERY if os.environ.get("AHF_EVERY_RESUME") else ["adafactor", "adamw_bnb_8bit", "lion_8bit"]
+OPTIMIZERS = EVERY if os.environ.get("AHF_EVERY_RESUME") else ["adamw_bnb_8bit"]
 WEIGHTS = "adapter_model.safetensors"
 
 
