@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 @click.option("--rounds", type=click.IntRange(100), default=10_000, show_default=True, help="Of a permutation test.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of resamples and rounds.")
 @click.option("--all-metrics", is_flag=True, help="Print every metric's differences, not the deciding one's alone.")
+@click.option("--report", metavar="FOLDER", help="Write a page with pictures to a folder.")
 @base_options
 @json_option
 def command(
@@ -81,7 +82,7 @@ def command(
     \b
     Examples:
       ahf compare acme/tone@2 acme/tone@1
-      ahf compare acme/tone@champion base bag-of-words --by length
+      ahf compare acme/tone@champion base bag-of-words --by length --report reports/better
       ahf compare acme/tone@1 acme/tone@2 --corpus headlines --set rows=300 --drop-seen --json
     """
     from adapterhub_fin.recipe.choices import CorpusChoice
@@ -95,6 +96,8 @@ def command(
         print_json(evidence.body())
         return
     _print(evidence, all_metrics)
+    if evidence.page is not None:
+        click.echo(f"\nthe page is {evidence.page}")
 
 
 def _print(evidence: Evidence, all_metrics: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -342,3 +343,19 @@ def test_mcnemar_of_the_outcomes_is_that_of_the_comparison(evidence: Any) -> Non
     assert sides[0].keys() == sides[1].keys()
     paired = [[side[digest] for digest in sorted(side)] for side in sides]
     assert mcnemar(*paired).p == pytest.approx(of(evidence, "accuracy").test.p)
+
+
+def test_the_page_holds_the_verdict_and_a_picture_of_each_pair(tmp_path: Path) -> None:
+    evidence = ahf.compare("acme/long@1", "acme/short@1", "bag-of-words", report=tmp_path / "page", **QUICK)
+    assert evidence.page == tmp_path / "page" / "report.html"
+    page = evidence.page.read_text("utf-8")
+    assert all(html.escape(sentence) in page for sentence in evidence.verdicts)
+    assert sorted(path.name for path in (tmp_path / "page").glob("*.png")) == [
+        "difference-1.png",
+        "difference-2.png",
+        "difference-3.png",
+        "sides.png",
+    ]
+    decided = of_pair(evidence, "macro_f1")
+    assert f"{decided.difference:+.4f}" in page and f"{decided.corrected:.4f}" in page
+    assert json.loads(json.dumps(evidence.body()))["page"] == str(evidence.page)

@@ -34,6 +34,7 @@ from adapterhub_fin.engine.evaluation.seen import seen_texts
 from adapterhub_fin.engine.evaluation.slices import slice_keys
 from adapterhub_fin.engine.inference.find import ResolvedVersion, base_source, find_version
 from adapterhub_fin.errors import BadCorpus, BadRecipe, Refused, Unsupported
+from adapterhub_fin.reporting.report import check_installed
 from adapterhub_fin.stats.bootstrap import percentile
 from adapterhub_fin.stats.corrections import benjamini_hochberg, holm
 from adapterhub_fin.stats.paired import ROUNDS, PairedTest
@@ -69,6 +70,7 @@ def compare(
     rounds: int = ROUNDS,
     seed: int = 0,
     batch_size: int = 32,
+    report: str | Path | None = None,
     base: str | Path | None = None,
     registry: Registry | None = None,
     download: bool = False,
@@ -79,7 +81,8 @@ def compare(
     linear model on its embeddings) or `bag-of-words`. Without `corpus` the rows are those of the first version's
     recipe. Each metric has its own test: McNemar's where rows are right or wrong, else a permutation test; p-values are
     corrected over all metrics, slices and pairs (Holm). `by` slices as in `evaluate`. Rows of one group are drawn and
-    swapped together where the corpus has groups, unless `units` is "row".
+    swapped together where the corpus has groups, unless `units` is "row". `report` is a folder for a page with
+    pictures.
 
     Raises Refused where a version is known to have seen some of the rows (`drop_seen` leaves them out), BadRecipe for
     contenders that can't be compared, and what `evaluate` raises.
@@ -90,6 +93,8 @@ def compare(
         'acme/tone@2 is better than acme/tone@1 in macro_f1: +0.0213 (95 % interval +0.0071 to +0.0355, ...'
     """
     _check_options(contenders, interval, level, resamples, rounds)
+    if report is not None:
+        check_installed()
     versions = {
         name: find_version(name, registry, None, True, None) for name in contenders if name not in (BASE, WORDS)
     }
@@ -111,7 +116,7 @@ def compare(
     testing: dict[str, Any] = {"level": level, "method": interval, "rounds": rounds, "seed": seed}
     differences = _corrected(_differences(answered, parts, name, head, drawing, testing), level)
     metric = str(head.selects_on)
-    return Evidence(
+    evidence = Evidence(
         corpus=choice.name,
         corpus_options=portable_options(choice),
         corpus_digest=digest,
@@ -126,6 +131,11 @@ def compare(
         protocol={**drawing, **testing, "power": POWER, "correction": "Holm over all metrics, slices and pairs"},
         environment=environment(),
     )
+    if report is None:
+        return evidence
+    from adapterhub_fin.engine.comparing.report import write_comparison
+
+    return replace(evidence, page=write_comparison(Path(report), evidence))
 
 
 def _check_options(contenders: Sequence[str], interval: str, level: float, resamples: int, rounds: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin.stats.paired import PairedTest
@@ -45,6 +46,7 @@ class Evidence:
     caveats: Sequence[str]
     protocol: Mapping[str, Any]
     environment: Mapping[str, str]
+    page: Path | None = None  # of the report, where one was asked for
 
     def __repr__(self) -> str:
         return f"Evidence({' '.join(self.verdicts)})"
@@ -57,7 +59,7 @@ class Evidence:
 
     def body(self) -> dict[str, Any]:
         """Return the comparison as plain values, for JSON."""
-        return {**asdict(self), "differences": [asdict(each) for each in self.differences]}
+        return {**asdict(self), "page": None if self.page is None else str(self.page)}
 
     def rows_of_table(self) -> list[tuple[Any, ...]]:
         """Return a row for each difference, in the order of COLUMNS."""
