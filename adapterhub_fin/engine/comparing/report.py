@@ -120,8 +120,8 @@ def _beside(evidence: Evidence) -> Part:
         )
     columns = ("a - b", "metric", "p by test", "false discovery", "effect sizes", "Bayes factor", "P(a - b > 0)")
     note = (
-        "The fixed test first, then the others; the p-value corrected by Benjamini-Hochberg; effect sizes; the JZS Bayes "
-        "factor for a difference. They are for metrics that are a mean over rows."
+        "The fixed test first, then the others; the p-value corrected by Benjamini-Hochberg; effect sizes; the JZS "
+        "Bayes factor for a difference. They are for metrics that are a mean over rows."
     )
     return Part("Tests, effect sizes and evidence on all rows", note, columns, rows, numeric=columns[3:4] + columns[6:])
 
