@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html
 import json
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from datasets import Dataset
 from scipy import stats as scipy_stats
 from sklearn.metrics import accuracy_score, f1_score
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.comparing.verdict import caveats
 from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.errors import BadConfiguration, BadCorpus, BadRecipe, Refused, Unsupported
 from adapterhub_fin.stats.corrections import holm
@@ -359,3 +362,11 @@ def test_the_page_holds_the_verdict_and_a_picture_of_each_pair(tmp_path: Path) -
     decided = of_pair(evidence, "macro_f1")
     assert f"{decided.difference:+.4f}" in page and f"{decided.corrected:.4f}" in page
     assert json.loads(json.dumps(evidence.body()))["page"] == str(evidence.page)
+
+
+def test_what_was_chosen_among_many_says_so(evidence: Any) -> None:
+    sides = [dataclasses.replace(side, tried=tried) for side, tried in zip(evidence.sides, (40, 1), strict=True)]
+    rows = Dataset.from_dict({"text": ["x"]})
+    assert caveats(sides, rows, {}) == ["acme/long@1 was chosen by validation among 40 runs that were tried."]
+    unknown = [dataclasses.replace(side, unseen=None) for side in sides[1:]]
+    assert caveats(unknown, rows, {}) == ["It is not known whether acme/short@1 saw some of these rows in training."]

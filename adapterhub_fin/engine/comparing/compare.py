@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from adapterhub_fin.plugin.heads import HeadImplementation
     from adapterhub_fin.recipe.choices import CorpusChoice
     from adapterhub_fin_registry import Registry
+    from adapterhub_fin_registry.model.manifest import Selection
 else:
     np = Lazy("numpy")
 
@@ -111,7 +112,10 @@ def compare(
     answered = _paired(answered, versions, head, rows.measured, units)
     name = _head_name(first)
     drawing: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    sides = [_side(each, name, head, unseen.get(each.name), level, drawing) for each in answered]
+    selections = {each.version.reference: each.version.manifest.selection for each in versions.values()}
+    sides = [
+        _side(each, name, head, unseen.get(each.name), selections.get(each.name), level, drawing) for each in answered
+    ]
     parts = dict(_parts(answered, rows.measured, by))
     testing: dict[str, Any] = {"level": level, "method": interval, "rounds": rounds, "seed": seed}
     differences = _corrected(_differences(answered, parts, name, head, drawing, testing), level)
@@ -294,6 +298,7 @@ def _side(
     name: str,
     head: HeadImplementation,
     unseen: bool | None,
+    selection: Selection | None,
     level: float,
     drawing: Mapping[str, Any],
 ) -> Side:
@@ -304,7 +309,7 @@ def _side(
         metrics=values(name, head, contender.outcomes),
         intervals={metric: percentile(array, level) for metric, array in drawn.items()},
         unseen=unseen if contender.name != WORDS else True,
-        tried=None,
+        tried=None if selection is None else selection.best_of,
         efficiency=asdict(contender.efficiency),
     )
 

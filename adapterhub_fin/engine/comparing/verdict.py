@@ -56,7 +56,7 @@ def caveats(sides: Sequence[Side], rows: Dataset, versions: Mapping[str, Version
                     "came of them."
                 )
     sentences += [
-        f"{side.name} was chosen among {side.tried:,} that were tried: its figures are the best of so many."
+        f"{side.name} was chosen by validation among {side.tried:,} runs that were tried."
         for side in sides
         if side.tried is not None and side.tried > 1
     ]
