@@ -57,7 +57,7 @@ def swapped(truth: np.ndarray, a: Side, b: Side) -> float:
         one, other = np.where(mask, b.answers, a.answers), np.where(mask, a.answers, b.answers)
         return macro_f1(truth, one, labels) - macro_f1(truth, other, labels)
 
-    return swap(difference, np.arange(len(truth))).p
+    return swap(difference, np.arange(len(truth)), rounds=1000).p
 
 
 def by_normality(a: np.ndarray, b: np.ndarray) -> float:
