@@ -86,9 +86,8 @@ def _answered(answers: Sequence[Any], truths: Sequence[Any] | None) -> dict[str,
 def _of_labels(labels: Sequence[str], confidence: np.ndarray | None, truths: Sequence[Any] | None) -> dict[str, Any]:
     right = None
     if truths is not None:
-        right = np.array(
-            [float((label,) == tuple(labels_in(truth))) for label, truth in zip(labels, truths, strict=True)]
-        )
+        pairs = zip(labels, truths, strict=True)
+        right = np.array([float(labels_in(truth) == (label,)) for label, truth in pairs])
     numbers = {} if confidence is None else {"confidence": confidence}
     return {"labels": labels, "numbers": numbers, "right": right}
 
