@@ -166,6 +166,17 @@ def test_a_version_that_was_stored_before_the_kill_is_not_stored_twice(
     assert again.version.digest == swept[1]["digest"] and len(list(ahf.Registry(home).versions("acme/tone"))) == 1
 
 
+def test_a_finished_sweep_whose_version_was_deleted_says_so(
+    swept: tuple[Path, dict[str, Any]], material: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(swept[0], home)
+    registry = ahf.Registry(home)
+    registry.delete("acme/tone@1")
+    with pytest.raises(ahf.NotFound, match="its version is gone: sweep again with --restart"):
+        ahf.sweep(material / "recipe.yaml", over=OVER, seeds=1, registry=registry)
+
+
 def test_no_trial_computes_anything_on_the_test_part(material: Path, tmp_path: Path) -> None:
     """Every batch that a trial makes, whatever for, is seen: none holds a row of the test part."""
     from adapterhub_fin.engine.sweeping.validating import validate

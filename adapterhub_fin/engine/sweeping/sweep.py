@@ -16,7 +16,7 @@ from adapterhub_fin.engine.sweeping.running import Running, common_task, run_tri
 from adapterhub_fin.engine.sweeping.scores import Row, Scores, options_text
 from adapterhub_fin.engine.sweeping.workers import Workers, share_of_cores
 from adapterhub_fin.engine.training.train import Source, read_recipe
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import BadRecipe, NotFound
 from adapterhub_fin.plugin.memory import restored
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
@@ -106,7 +106,8 @@ def sweep(
     The same call goes on where a sweep was stopped or killed; `restart` begins again.
 
     Raises BadRecipe for what can't be searched, with every wrong combination, before the first run; what `train` raises
-    before the base is loaded; and TrainingFailed where no combination was completed. A run that fails is in the table.
+    before the base is loaded; TrainingFailed where no combination was completed; and NotFound where a finished sweep's
+    version was deleted. A run that fails is in the table.
 
     Example:
         >>> found = ahf.sweep("recipes/tone.yaml", over={"method.rank": [4, 8, 16, 32]}, seeds=5, processes=2)
@@ -131,8 +132,7 @@ def sweep(
     folder = SweepFolder.open(registry.root / "runs", document, restart=restart)
     try:
         if (done := folder.record.get("done")) is not None:
-            rows, version = [Row.read(row) for row in done["rows"]], registry.resolve(done["digest"])
-            return Sweep(rows, done["metric"], done["greater_is_better"], version, folder.path, registry)
+            return _finished(done, folder, registry)
         announce("loading torch, the base and the corpus ...")
         with announcing(False):  # once is enough for all combinations
             inputs = prepare_all(definition, registry, download=download)
@@ -157,3 +157,15 @@ def sweep(
     finally:
         del memory_rows
         folder.release()
+
+
+def _finished(done: Mapping[str, Any], folder: SweepFolder, registry: Registry) -> Sweep:
+    """Return a sweep that was finished before. Raises NotFound where its version was deleted since."""
+    try:
+        version = registry.resolve(done["digest"])
+    except NotFound as error:
+        raise NotFound(
+            f"this sweep is finished, and its version is gone: sweep again with --restart ({error})"
+        ) from error
+    rows = [Row.read(row) for row in done["rows"]]
+    return Sweep(rows, done["metric"], done["greater_is_better"], version, folder.path, registry)
