@@ -177,8 +177,11 @@ def test_a_finished_sweep_whose_version_was_deleted_says_so(
         ahf.sweep(material / "recipe.yaml", over=OVER, seeds=1, registry=registry)
 
 
-def test_no_trial_computes_anything_on_the_test_part(material: Path, tmp_path: Path) -> None:
-    """Every batch that a trial makes, whatever for, is seen: none holds a row of the test part."""
+def test_no_trial_computes_anything_on_the_test_part(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every batch that a trial makes, whatever for, is seen: none holds a row of the test part, which no trial has."""
+    from adapterhub_fin.engine.sweeping import validating
     from adapterhub_fin.engine.sweeping.validating import validate
     from adapterhub_fin.engine.training.prepare import prepare
     from adapterhub_fin.recipe.recipe import Recipe
@@ -191,8 +194,11 @@ def test_no_trial_computes_anything_on_the_test_part(material: Path, tmp_path: P
         return collator(examples)
 
     prepared.head.collator = lambda tokenizer: watched  # type: ignore[assignment, method-assign]
+    whole, given = validating.load_run, list[Any]()
+    monkeypatch.setattr(validating, "load_run", lambda run, name: given.append(run) or whole(run, name))
     validated = validate(prepared, tmp_path / "runs", tmp_path / "tensorboard", lambda *score: None)
     rows = {split: {tuple(each["input_ids"]) for each in part} for split, part in prepared.examples.items()}
+    assert [sorted(run.examples) for run in given] == [["train", "validation"]]
     assert validated.steps == 5 and batched == rows["train"] | rows["validation"] and not batched & rows["test"]
 
 

@@ -104,11 +104,27 @@ def test_a_grid_goes_on_to_the_same_table(number: int, tmp_path: Path, whole: di
     for count in sorted(rng.sample(range(4), 2)):
         ended = kill_after(tmp_path, task, count, rng.uniform(0, 0.4))
         before = starts(tmp_path)
+    tasks = {path: (path.parent / "task.json").stat().st_mtime_ns for path in ended}
     resumed = finish(tmp_path, task)
     assert resumed["rows"] == whole["rows"] and len(resumed["rows"]) == 2
     assert {path: results(tmp_path)[path] for path in ended} == ended, "a finished trial was run again"
     assert all(starts(tmp_path)[path.parent] == before[path.parent] for path in ended)
+    assert {path: (path.parent / "task.json").stat().st_mtime_ns for path in ended} == tasks, "it was started again"
     assert len(results(tmp_path)) == 4
+
+
+def test_trials_end_with_the_sweep_whatever_ends_it(tmp_path: Path) -> None:
+    process = start(tmp_path, task_of(tmp_path, GRID, seconds=60))
+    while len(starts(tmp_path)) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 30  # half of what they would take for their first evaluation
+    while any(is_alive(pid) for pids in starts(tmp_path).values() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not results(tmp_path)
 
 
 @pytest.mark.parametrize("number", KILLS)

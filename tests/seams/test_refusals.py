@@ -72,6 +72,7 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
     (tmp_path / "full" / "file").write_text("")
     rows = ["--set", f"path={tmp_path / 'rows.csv'}"]
     new = ["train", "--name", "acme/x", "--set", f"base.path={encoder}"]
+    sweep = ["sweep", "--name", "acme/x", "--set", "corpus=headlines"]
     both, nowhere = ["acme/tone@1", "acme/other@1"], str(tmp_path / "nowhere")
     commands: Sequence[tuple[int, str, list[str]]] = [
         (1, "no adapter named acme/none", ["predict", "acme/none", "Hi"]),
@@ -120,6 +121,13 @@ def test_a_command_is_refused_before_torch_is_imported(stock: Path, encoder: Pat
         (1, "does not exist", ["probe", "acme/tone", "--corpus", "table", *rows]),
         (1, "holds no config.json", ["probe", "acme/tone", "--corpus", "headlines", "--base", nowhere]),
         (1, "holds no config.json", ["extract", nowhere, "--base", str(encoder), "--into", "acme/x"]),
+        (1, "there is no option 'rnk'", [*sweep, "--over", "method.rnk=4,8"]),
+        (1, "sweep: method.rank=0", [*sweep, "--over", "method.rank=4,0"]),
+        (1, "seeds are repetitions", [*sweep, "--over", "training.seed=1,2"]),
+        (1, "is a range", [*sweep, "--over", "training.learning_rate=1e-4..1e-3"]),
+        (1, "needs the number of combinations", [*sweep, "--over", "method.rank=4,8", "--search", "optuna"]),
+        (1, "has no name", ["sweep", "--set", "corpus=headlines", "--over", "method.rank=4,8"]),
+        (2, "Missing option", ["sweep", "--set", "corpus=headlines"]),
         (1, "there is no option 'rnak'", ["train", str(tmp_path / "bad.yaml")]),
         (1, "is not YAML", ["train", str(tmp_path / "broken.yaml")]),
         (1, "has no name", ["train", "--set", "corpus=headlines"]),
