@@ -21,7 +21,7 @@ else:
     stats = Lazy("scipy.stats")
 
 LEVEL: Final = 0.95
-BLOCK: Final = 128  # rows of a kernel matrix that are in memory at a time, of every layer
+BLOCK: Final = 4_000_000  # elements of the layers' kernel matrices that are in memory at a time
 SAME: Final = "the vectors of all rows are the same"
 
 
@@ -68,8 +68,9 @@ def _kernel_products(layers: Sequence[np.ndarray], debiased: bool) -> np.ndarray
     """
     rows, products = len(layers[0]), np.zeros((len(layers), len(layers)))
     squares = [(layer**2).sum(1) for layer in layers]
-    for start in range(0, rows, BLOCK):
-        block = np.arange(start, min(start + BLOCK, rows))
+    size = max(1, BLOCK // (rows * len(layers)))
+    for start in range(0, rows, size):
+        block = np.arange(start, min(start + size, rows))
         kernels = []
         for layer, square in zip(layers, squares, strict=True):
             kernel = layer[block] @ layer.T

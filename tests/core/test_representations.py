@@ -38,7 +38,7 @@ def unbiased_hsic(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("debiased", "formula"), [(False, hsic), (True, unbiased_hsic)])
 def test_cka_is_the_papers_formula(debiased: bool, formula: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(representations, "BLOCK", 7)  # 20 rows are three blocks
+    monkeypatch.setattr(representations, "BLOCK", 7 * 20 * 4)  # 20 rows of four layers are three blocks
     base, tuned = [drawn(20, 3, 0), drawn(20, 8, 1)], [drawn(20, 5, 2), drawn(20, 40, 3)]
     tuned[0][:, :3] += base[0]
     measured = cka(base, tuned, debiased=debiased)

@@ -39,7 +39,7 @@ def trained(base: Path, head: Any, corpus: Any = None, method: Any = None) -> Ru
 
 
 def probed(run: Run, **options: Any) -> Probe:
-    return ahf.probe(run.reference, **{"split": "all", "resamples": 50, **options})
+    return ahf.probe(run.reference, **{"split": "all", "resamples": 50, "folds": 2, **options})
 
 
 def by_hand(base: Path, pooling: str) -> list[np.ndarray]:
@@ -80,7 +80,7 @@ def test_virtual_tokens_are_no_text(kind: str, method: str, encoder: Path, decod
 def test_a_merge_is_probed_beside_its_base(encoder: Path) -> None:
     one, other = trained(encoder, "classify"), trained(encoder, "classify", method={"name": "lora", "rank": 2})
     merge = ahf.merge([one.reference, other.reference], into="acme/both")
-    found = ahf.probe(merge.version, TINY, split="all", resamples=50)
+    found = ahf.probe(merge.version, TINY, split="all", resamples=5, folds=20)
     assert found.states.base[2] == pytest.approx(by_hand(encoder, "mean")[2], abs=2e-5)
     assert np.abs(found.states.base[2] - found.states.tuned[2]).max() > 0.01 and len(found.probes) == 3
     assert found.rows_seen and "trained on the text of" in found.warnings[0], "both parents saw them"
@@ -206,7 +206,7 @@ def test_each_head_has_probes_of_its_own_kind_or_says_why_not(encoder: Path, dec
     assert written.probes == () and written.unmeasured["probes"] == "the rows have neither a label nor a target"
     assert written.similarities[2].differences["anisotropy"].interval is not None
     assert written.cka_debiased[0][0] == pytest.approx(1) and written.warnings
-    labelled = ahf.probe("acme/seen@3", TINY, split="all", resamples=5)
+    labelled = ahf.probe("acme/seen@3", TINY, split="all", resamples=5, folds=2)
     assert labelled.score == "accuracy", "a causal-lm's layers can be probed where the rows have labels"
     json.dumps([each.body() for each in (regress, several, written)], allow_nan=False, default=str)
 
@@ -214,18 +214,24 @@ def test_each_head_has_probes_of_its_own_kind_or_says_why_not(encoder: Path, dec
 def test_degenerate_rows_give_reasons(encoder: Path) -> None:
     run = trained(encoder, "classify")
     one = ahf.probe(
-        run.reference, {"data": [{"text": "one", "label": "up"}], "label": "label"}, split="all", resamples=5
+        run.reference, {"data": [{"text": "one", "label": "up"}], "label": "label"}, split="all", resamples=5, folds=2
     )
     assert {"probes", "pca", "cka, debiased", "cka"} - {"pca"} <= one.unmeasured.keys()
     assert "similarities of layer 0" in one.unmeasured and one.unmeasured["probes"] == "all rows have the same label"
     same = [{"text": "one text", "label": label} for label in ("up", "down", "up")]
-    copies = ahf.probe(run.reference, {"data": same, "label": "label"}, split="all", resamples=5)
+    copies = ahf.probe(run.reference, {"data": same, "label": "label"}, split="all", resamples=5, folds=2)
     assert "belong together" in copies.unmeasured["probes"] and copies.texts == 1 and copies.rows == 3
     json.dumps([one.body(), copies.body()], allow_nan=False, default=str)
 
 
 def test_a_sample_is_seeded_and_warns_of_rows_that_training_saw(trained: Run, encoder: Path) -> None:
-    options: dict[str, Any] = {"registry": trained.registry, "base": encoder, "split": "all", "resamples": 5}
+    options: dict[str, Any] = {
+        "registry": trained.registry,
+        "base": encoder,
+        "split": "all",
+        "resamples": 5,
+        "folds": 2,
+    }
     one, again = (ahf.probe("acme/tone@1", sample=20, **options) for _ in range(2))
     other = ahf.probe("acme/tone@1", sample=20, seed=1, **options)
     assert (one.rows, one.rows_of_split) == (20, 48) and one.body() == again.body()
@@ -240,7 +246,13 @@ def test_the_vectors_of_a_layer_are_written_with_hashes_and_the_exact_version(
     kind: str, trained: Run, encoder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / f"layer.{kind}"
-    options: dict[str, Any] = {"registry": trained.registry, "base": encoder, "split": "all", "resamples": 5}
+    options: dict[str, Any] = {
+        "registry": trained.registry,
+        "base": encoder,
+        "split": "all",
+        "resamples": 5,
+        "folds": 2,
+    }
     found = ahf.probe("acme/tone@1", vectors=file, layer=1, **options)
     if kind == "npz":
         read: Any = np.load(file)
@@ -280,7 +292,13 @@ def test_wrong_options_are_refused(
 
 
 def test_the_page_holds_its_pictures_and_says_what_is_missing(trained: Run, encoder: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"registry": trained.registry, "base": encoder, "split": "all", "resamples": 20}
+    options: dict[str, Any] = {
+        "registry": trained.registry,
+        "base": encoder,
+        "split": "all",
+        "resamples": 20,
+        "folds": 2,
+    }
     found = ahf.probe("acme/tone@1", report=tmp_path / "page", **options)
     assert found.page == tmp_path / "page" / "report.html"
     page = found.page.read_text()
@@ -320,10 +338,16 @@ def test_many_layers_and_many_labels_are_drawn() -> None:
 
 
 def test_threads_probe_at_the_same_time(trained: Run, encoder: Path) -> None:
-    options: dict[str, Any] = {"registry": trained.registry, "base": encoder, "split": "all", "resamples": 5}
+    options: dict[str, Any] = {
+        "registry": trained.registry,
+        "base": encoder,
+        "split": "all",
+        "resamples": 5,
+        "folds": 2,
+    }
     alone = ahf.probe("acme/tone@1", **options)
-    with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(lambda _: ahf.probe("acme/tone@1", **options), range(3)))
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda _: ahf.probe("acme/tone@1", **options), range(2)))
     assert all(one.body() == alone.body() for one in together)
 
 
@@ -336,7 +360,7 @@ def test_an_adapter_without_a_head_is_probed(encoder: Path, tmp_path: Path) -> N
     base = {"id": "acme/tiny", "path": encoder, "knowledge_end": "2015-01-01", "evidence": "a test"}
     version = ahf.import_folder(tmp_path / "theirs", "acme/theirs", base=base).version
     assert version.manifest.head is None
-    found = ahf.probe(version, TINY, split="all", resamples=5, base=encoder)
+    found = ahf.probe(version, TINY, split="all", resamples=5, folds=2, base=encoder)
     assert found.states.base[2] == pytest.approx(by_hand(encoder, "mean")[2], abs=2e-5)
     assert np.abs(found.states.base[2] - found.states.tuned[2]).max() > 0.01 and len(found.probes) == 3
     assert found.rows_seen is None and "may be among them" in found.warnings[0]
