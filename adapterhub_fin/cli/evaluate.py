@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,6 +67,11 @@ if TYPE_CHECKING:
     help="Seed of resampling, and of sampled answers.",
 )
 @click.option("--no-record", is_flag=True, help="Evaluate without recording the metrics.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what each row got, its answer among it, to this .parquet or .jsonl file.",
+)
 @click.option("--generate", is_flag=True, help="Let the version write an answer to each row, and compare it.")
 @click.option("--labels", metavar="A,B,...", help="With --generate: the labels to choose from, if answers are labels.")
 @click.option(
@@ -99,6 +105,7 @@ def command(
     resamples: int,
     seed: int,
     no_record: bool,
+    out: Path | None,
     generate: bool,
     labels: str | None,
     prompt: str | None,
@@ -134,6 +141,10 @@ def command(
         raise click.UsageError("Give the name of a corpus, or --from-recipe for the version's own.")
     if corpus is not None:
         CorpusChoice.read(corpus, overrides)  # refuse a wrong option before torch is imported
+    if out is not None:
+        from adapterhub_fin.engine.evaluation.outcomes_file import check_out, write_outcomes
+
+        check_out(out)
     writing = {
         "labels": None if labels is None else [label.strip() for label in labels.split(",")],
         **({} if prompt is None else {"prompt": prompt}),
@@ -161,6 +172,8 @@ def command(
         lock=lock,
         download=download,
     )
+    if out is not None:
+        write_outcomes(out, evaluation.outcomes)
     if as_json:
         used = {"reference": evaluation.reference, "digest": evaluation.version.digest, **dated_by(as_of, include_base)}
         print_json({**used, **evaluation.body(), "event": evaluation.event})

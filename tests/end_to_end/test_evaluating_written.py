@@ -255,7 +255,13 @@ def test_the_command_measures_what_is_written_and_says_what_it_could_not(
     run = CliRunner().invoke(group, [*command, "--generate", "--max-new-tokens", "6"], catch_exceptions=False)
     assert run.exit_code == 0 and "rouge_l" in run.stdout
     assert "not measured: label_accuracy: it is of answers that are labels: name them with --labels" in run.stdout
-    again = CliRunner().invoke(group, [*command, "--generate", "--max-new-tokens", "6", "--json"])
+    rows = tmp_path / "answers.jsonl"
+    again = CliRunner().invoke(group, [*command, "--generate", "--max-new-tokens", "6", "--json", "--out", str(rows)])
+    written = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+    assert [row["truth"] for row in written] == [row["messages"][-1]["content"] for row in TALKS]
+    assert all(isinstance(row["answer"], str) for row in written) and not list(tmp_path.glob(".*"))
+    wrong = CliRunner().invoke(group, [*command, "--out", "answers.xlsx"])
+    assert "neither a .parquet nor a .jsonl" in f"{wrong.stderr}{wrong.exception}"
     assert json.loads(again.stdout)["generation"]["decoding"]["max_new_tokens"] == 6
     refused = CliRunner().invoke(group, [*command, "--max-new-tokens", "6"])
     assert refused.exit_code == 1 and "set generate" in f"{refused.stderr}{refused.exception}"
