@@ -108,6 +108,7 @@ def test_the_page_names_every_key_of_training_that_another_tool_has() -> None:
         "metric",
         "baseline",
         "min_steps",
+        "forgetting",
     }  # cycles: lr_scheduler_kwargs
     said = set(re.findall(r"`(?:training\.)?(\w+)(?:: drop)?`", PAGE))
     assert set(Training.model_fields) - own <= said
