@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -261,3 +264,14 @@ def test_a_head_that_compares_with_the_base_is_measured_by_perplexity() -> None:
         forgetting._measuring_head("preference", head, "reward_accuracy")
     classify = build_plugin(Head, "classify", {})
     assert forgetting._measuring_head("classify", classify, None)[2].name == classify.selects_on
+
+
+def test_a_run_on_rows_from_memory_goes_on_in_another_process(decoder: Path) -> None:
+    with pytest.raises(ahf.ForgetsTooMuch):
+        ahf.train(recipe(decoder, forgetting=general()))
+    (folder,) = (ahf.Registry().root / "runs").iterdir()
+    asked = ["train", str(folder / "recipe.yaml"), "--resume", "--set", "training.forgetting.at_most=100", "--json"]
+    done = subprocess.run([sys.executable, "-m", "adapterhub_fin.cli", *asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["reference"] == "acme/notes@1" and document["forgetting"][0]["at_most"] == 100
