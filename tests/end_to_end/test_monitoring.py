@@ -220,6 +220,11 @@ def test_other_heads_have_signals_of_their_own(
     if head == "causal-lm":  # its losses are of blocks, ends of text among them
         with pytest.raises(BadRecipe, match=f"event {event} of acme/other@1 stored no labels or numbers"):
             ahf.monitor("acme/other", table(tmp_path, rows), **options)
+        turns = [{"role": "user", "content": "rose " * 40}, {"role": "assistant", "content": "Yes."}]
+        long = tmp_path / "long.jsonl"
+        long.write_text(json.dumps({"messages": turns}), encoding="utf-8")
+        with pytest.raises(BadText, match="long.jsonl, line 1: no answer of the assistant lies within"):
+            ahf.monitor("acme/other", long, base=base)
         return
     of_outcomes = ahf.monitor("acme/other", table(tmp_path, rows), **options)
     assert set(verdicts(of_outcomes)) == signals

@@ -141,7 +141,9 @@ class TableTexts:
         try:
             return convert(row)
         except (BadText, BadCorpus) as error:
-            faults.add((row.number,), f"{where}{str(error).removeprefix('predict: ').removeprefix('row 0')}")
+            message = str(error).removeprefix("predict: ")
+            after = message.removeprefix("row 0") if message.startswith("row 0") else f": {message}"
+            faults.add((row.number,), f"{where}{after}")
             return None
 
 
