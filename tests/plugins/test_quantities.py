@@ -75,6 +75,8 @@ def test_one_quantity(text: str, value: str, unit: str) -> None:
     ("text", "expected"),
     [
         ("Net sales rose 3 % (2 % in 2008).", [("3", "percent"), ("2", "percent"), ("2008", "year")]),
+        ("EUR 5-7 mn", [("5000000", "EUR"), ("7000000", "EUR")]),
+        ("2.5x of 12 months ended 31 March 2024", [("12", ""), ("20240331", "day")]),
         ("from 5-7 %", [("5", "percent"), ("7", "percent")]),
         ("2018-2019 and 2018/19", [("2018", "year"), ("2019", "year")] * 2),
         ("Q3 of the S&P 500, COVID-19, a 10-K, Item 7A, ASC 606, Rule 10b-5, 401(k), the 1990s, 3rd at 10:30", []),
