@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from adapterhub_fin.engine.sweeping.combinations import Combination, Job
+from adapterhub_fin.engine.sweeping.progress_bar import SweepBar
 from adapterhub_fin.engine.sweeping.scores import Row, Scores, best, mean_interval, table, tried
 from adapterhub_fin.errors import TrainingFailed
 from adapterhub_fin.reporting.option_figures import Point, scores_by_option
@@ -75,7 +76,16 @@ def test_the_best_is_complete_and_of_equals_the_first() -> None:
         best(rows[:1], greater_is_better=True)
 
 
-def points(scale: bool = False) -> list[Point]:
+def test_the_line_shows_the_runs_and_the_best_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    with SweepBar(2) as bar:
+        bar.ended(1)
+        bar.best("best accuracy 0.8000: method.rank=8")
+        bar.ended(2)
+        bar.ended(2)
+    assert capsys.readouterr().err == "sweep: run 2 of 2, best accuracy 0.8000: method.rank=8\n"
+
+
+def points() -> list[Point]:
     return [
         Point(
             rank, f"rate={rate}", 0.5 + int(rank) / 100, (0.4, 0.7), (0.45, 0.6), is_winner=(rank, rate) == ("8", "b")

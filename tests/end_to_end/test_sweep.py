@@ -223,6 +223,19 @@ def test_earlier_sweeps_on_the_same_rows_count_and_the_baseline_is_measured_once
     assert "best of 3, 2 of them in earlier sweeps of the same rows" in run_ahf(home, "show", later.version.reference)
 
 
+def test_rows_from_memory_reach_the_trials_and_a_failed_run_is_told(material: Path, tmp_path: Path) -> None:
+    rows = [{"text": row["text"], "label": row["label"]} for row in TinyTone(None).load().table]
+    broken = shutil.copytree(material / "base", tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")  # which no trial can load
+    given = {**recipe(material, epochs=1), "corpus": {"data": rows, "label": "label"}}
+    over = {"base.path": [str(broken), str(material / "base")]}
+    result = ahf.sweep(given, over=over, seeds=1, processes=2, registry=ahf.Registry())
+    failed, winner = result.rows
+    assert failed.state == "failed" and failed.reason.startswith("seed 0: ") and result.failed == [failed]
+    assert winner is result.winner and winner.score is not None and result.selection.tried == 2
+    assert result.table()[-1][-1] == failed.reason
+
+
 def test_the_log_survives_a_torn_line_and_counts_each_trial_once(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     log_trials(tmp_path, "sha256:rows", ["a", "b"], "one")

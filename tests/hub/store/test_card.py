@@ -18,7 +18,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.load_base import fingerprint_key
 from adapterhub_fin.engine.training.run import Run
-from adapterhub_fin_registry.model.manifest import MeasuredOn
+from adapterhub_fin_registry.model.manifest import MeasuredOn, Selection
 from adapterhub_fin_registry.model.model_card import card
 
 TEXTS = ["Arlo: profit rose.", "Brent: profit fell."]
@@ -85,6 +85,13 @@ def test_people_read_what_is_known(trained: Run) -> None:
     for entry in manifest.knowledge.inputs:
         assert entry.at in text and entry.kind in text
     assert "Which base" not in text, "its base is pinned"
+
+
+def test_a_version_that_a_sweep_chose_says_among_how_many(trained: Run) -> None:
+    chosen = Selection(tried=40, search="grid", over=("method.rank",), metric="accuracy", score=0.84, seeds=5)
+    text = card(trained.version.manifest.model_copy(update={"selection": chosen}), "acme/tone")
+    assert "best of 40, by grid over method.rank. Its own metrics are tested once, chosen among 40." in text
+    assert "best of" not in card(trained.version.manifest, "acme/tone")
 
 
 def test_what_is_not_known_is_said(make_manifest: Make) -> None:
