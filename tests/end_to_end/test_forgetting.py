@@ -275,3 +275,20 @@ def test_a_run_on_rows_from_memory_goes_on_in_another_process(decoder: Path) -> 
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["reference"] == "acme/notes@1" and document["forgetting"][0]["at_most"] == 100
+
+
+def test_a_sweep_goes_on_under_another_limit_without_a_trial(decoder: Path, tmp_path: Path) -> None:
+    for name, texts in (("notes", [row["text"] for row in NOTES]), ("general", GENERAL)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    limit = {"corpus": {"name": "table", "path": str(tmp_path / "general.jsonl")}, "split": "all", "at_most": 0.02}
+    plan = {**recipe(decoder, forgetting=limit), "corpus": {"name": "table", "path": str(tmp_path / "notes.jsonl")}}
+    over = {"method.rank": [2, 4]}
+    with pytest.raises(ahf.ForgetsTooMuch):
+        ahf.sweep(plan, over=over, seeds=1)
+    plan["training"]["forgetting"] = {**limit, "at_most": 100.0}
+    written = {path: path.read_bytes() for path in (ahf.Registry().root / "runs").rglob("result.json")}
+    assert len(written) == 2 and list(ahf.Registry().names()) == []
+    swept = ahf.sweep(plan, over=over, seeds=1)
+    assert {path: path.read_bytes() for path in (ahf.Registry().root / "runs").rglob("result.json")} == written
+    (event,) = [event for event in ahf.Registry().events("acme/notes@1") if event["kind"] == "forgetting"]
+    assert event["at_most"] == 100.0 and "acme/notes@1" in repr(swept)

@@ -19,6 +19,7 @@ from adapterhub_fin.engine.sweeping.combinations import Job
 from adapterhub_fin.engine.training.run_folder import write_json
 from adapterhub_fin.errors import BadRecipe, WriteFailed
 from adapterhub_fin.plugin.memory import restored
+from adapterhub_fin.recipe.forgetting import without_limits
 from adapterhub_fin_registry.io.canonical_json import canonical, digest_of
 
 RECORD: Final = "sweep.json"
@@ -44,7 +45,8 @@ class SweepFolder:
         Raises BadRecipe where another process runs the sweep, and WriteFailed for a folder that can't be written.
         """
         stem = str(definition["recipe"]["name"]).replace("/", "--")
-        path = runs / f"sweep--{stem}-{digest_of(canonical(dict(definition))).removeprefix('sha256:')[:12]}"
+        same = {**definition, "recipe": without_limits(definition["recipe"])}  # a limit changes no score
+        path = runs / f"sweep--{stem}-{digest_of(canonical(same)).removeprefix('sha256:')[:12]}"
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = FileLock(path / LOCK, blocking=False)

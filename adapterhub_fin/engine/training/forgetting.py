@@ -52,8 +52,8 @@ def check_limits(name: str, measured: Sequence[Forgetting], folder: Path) -> Non
         said = "; ".join(each.sentence() for each in too_much)
         raise ForgetsTooMuch(
             f"{name} forgot too much, so that no version is stored: {said}. The run is kept in {folder}: raise at_most "
-            "under training.forgetting and go on with --resume (resume=True), which trains no step again, or train "
-            "otherwise with --restart (restart=True)"
+            "under training.forgetting and go on with --resume (resume=True; a series or a sweep goes on without it), "
+            "which trains no step again, or train otherwise with --restart (restart=True)"
         )
 
 
