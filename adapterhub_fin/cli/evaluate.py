@@ -133,7 +133,7 @@ def command(
       ahf evaluate acme/tone headlines --set rows=200 --set splitter.by=time
       ahf evaluate acme/tone --from-recipe --by year --by length
       ahf evaluate acme/tone@1 headlines --set rows=90 --split all --no-record --json
-      ahf evaluate acme/notes headlines --generate --prompt "Good or bad? {text}" --max-new-tokens 8 --no-record
+      ahf evaluate acme/notes --from-recipe --generate --prompt "{text} So:" --max-new-tokens 8 --out answers.jsonl
     """
     from adapterhub_fin.recipe.choices import CorpusChoice
 

@@ -98,7 +98,7 @@ def command(
     Examples:
       ahf monitor acme/tone --table today.parquet
       ahf monitor acme/tone@1 --table today.csv --text headline --label tone --report watch --json
-      ahf monitor acme/tone --table today.csv --evaluation 2 --alpha 0.001
+      ahf monitor acme/tone --table today.parquet --corpus headlines --set rows=90 --alpha 0.001
     """
     from adapterhub_fin import monitor
 

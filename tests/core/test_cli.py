@@ -19,7 +19,9 @@ from typing import Any
 
 import click
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 from safetensors.numpy import load_file, save_file
 
 import adapterhub_fin as ahf
@@ -440,6 +442,8 @@ def test_the_examples_of_help_run(
     tuned(encoder, tmp_path / "runs" / "tuned")
     (tmp_path / "news.csv").write_text("headline\nArlo: profit rose.\n", encoding="utf-8")
     (tmp_path / "desk.csv").write_bytes("text;desk\nGewinn über Plan.;Köln\n".encode("cp1252"))
+    (tmp_path / "today.csv").write_text("headline,tone\nArlo: profit rose.,positive\n", encoding="utf-8")
+    parquet.write_table(pyarrow.table({"text": ["Arlo: profit rose."]}), tmp_path / "today.parquet")
     monkeypatch.setattr("uvicorn.Server.main_loop", leave_at_once)
     commands = examples(name)
     assert commands
