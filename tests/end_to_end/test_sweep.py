@@ -177,6 +177,24 @@ def test_a_finished_sweep_whose_version_was_deleted_says_so(
         ahf.sweep(material / "recipe.yaml", over=OVER, seeds=1, registry=registry)
 
 
+def test_the_exit_status_is_1_where_a_run_failed(
+    swept: tuple[Path, dict[str, Any]], material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(swept[0], home)
+    (record,) = home.glob("runs/sweep--*/sweep.json")
+    document = json.loads(record.read_text())
+    loser = next(row for row in document["done"]["rows"] if row["options"] != swept[1]["winner"]["options"])
+    loser |= {"state": "failed", "score": None, "scores": {}, "reason": "seed 0: the loss is nan"}
+    record.write_text(json.dumps(document))
+    monkeypatch.setenv("AHF_HOME", str(home))
+    arguments = ["sweep", str(material / "recipe.yaml"), "--over", "method.rank=2,4", "--seeds", "1"]
+    done = CliRunner().invoke(cli.group, [*arguments, "--report", str(tmp_path / "report")])
+    assert done.exit_code == 1 and "seed 0: the loss is nan" in done.stdout and "acme/tone@1" in done.stdout
+    assert "tested once, chosen among 2" in done.stdout and (tmp_path / "report" / "sweep.html").is_file()
+    assert run_ahf(swept[0], *arguments).splitlines()[0].split()[:2] == ["method.rank", "validation"]
+
+
 def test_no_trial_computes_anything_on_the_test_part(
     material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
