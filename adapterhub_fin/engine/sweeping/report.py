@@ -115,9 +115,13 @@ def _protocol(definition: Mapping[str, object]) -> Part:
     facts = [
         *((f"over {option.key}", _tried(definition, option.key)) for option in over),
         *((name, definition[name]) for name in ("search", "trials", "search_seed", "seeds", "folds")),
-        ("recipe", definition["recipe"]),
+        *((f"recipe, {key}", _text(value)) for key, value in definition["recipe"].items() if value),  # type: ignore[attr-defined]
     ]
     return Part("", "", (), [(name, value) for name, value in facts if value is not None])
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False).replace('"', "")
 
 
 def _tried(definition: Mapping[str, object], key: str) -> str:
