@@ -63,6 +63,17 @@ if TYPE_CHECKING:
 @click.option("--rounds", type=click.IntRange(100), default=10_000, show_default=True, help="Of a permutation test.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of resamples and rounds.")
 @click.option("--all-metrics", is_flag=True, help="Print every metric's differences, not the deciding one's alone.")
+@click.option("--metric", help="The metric that decides; by default the one that the head selects on.")
+@click.option("--generate", is_flag=True, help="Let each contender write an answer to each row, and compare those.")
+@click.option("--labels", metavar="A,B,...", help="With --generate: the labels to choose from, if answers are labels.")
+@click.option(
+    "--prompt",
+    metavar="TEMPLATE",
+    help="With --generate: how a row's text is asked; {text} stands for it. Rows of messages need none.",
+)
+@click.option("--chat", is_flag=True, help="With --generate: ask a row's text as a user's message.")
+@click.option("--similarity-base", metavar="BASE", help="With --generate: the base that compares answers, as minilm.")
+@click.option("--max-new-tokens", type=int, help="With --generate: tokens to write, at most; by default 128.")
 @click.option("--report", metavar="FOLDER", help="Write a page with pictures to a folder.")
 @base_options
 @json_option
@@ -71,18 +82,21 @@ def command(
     corpus: str | None,
     overrides: tuple[str, ...],
     all_metrics: bool,
+    labels: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Compare versions on the same rows, with tests and a verdict.
 
     A contender is a version, or `base` for the bare base, or `bag-of-words`. The rows must be new to every version. The
-    metric fixes the test, and p-values are corrected over all metrics, slices and pairs.
+    metric fixes the test, and p-values are corrected over all metrics, slices and pairs. With --generate the contenders
+    write their answers, and `base:4` is the bare base after four training rows with theirs.
 
     \b
     Examples:
       ahf compare acme/tone@2 acme/tone@1
       ahf compare acme/tone@champion base bag-of-words --by length --report reports/better
+      ahf compare acme/notes base base:4 --generate --max-new-tokens 32
       ahf compare acme/tone@1 acme/tone@2 --corpus headlines --set rows=300 --drop-seen --json
     """
     from adapterhub_fin.recipe.choices import CorpusChoice
@@ -91,7 +105,10 @@ def command(
         CorpusChoice.read(corpus, overrides)  # refuse a wrong option before torch is imported
     from adapterhub_fin import compare
 
-    evidence = compare(*contenders, corpus=corpus, overrides=overrides, **options)
+    if labels is not None:
+        options["labels"] = [label.strip() for label in labels.split(",")]
+    given = {name: value for name, value in options.items() if value is not None}
+    evidence = compare(*contenders, corpus=corpus, overrides=overrides, **given)
     if as_json:
         print_json(evidence.body())
         return

@@ -13,8 +13,11 @@ from adapterhub_fin.engine.base.chat_template import with_chat_template
 from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
+from adapterhub_fin.engine.comparing.checks import BASE, WORDS, head_name, head_of
+from adapterhub_fin.engine.comparing.rows import Rows
 from adapterhub_fin.engine.data.batches import on_device
 from adapterhub_fin.engine.evaluation.linear import INSTALL, NAMES, fit_linear, is_installed, mean_states
+from adapterhub_fin.engine.evaluation.measuring import Measuring
 from adapterhub_fin.engine.evaluation.metrics import metric_for, metric_functions
 from adapterhub_fin.engine.evaluation.outcomes import Outcomes, collect_outcomes
 from adapterhub_fin.engine.evaluation.references import base_answers
@@ -35,8 +38,6 @@ else:
     np = Lazy("numpy")
     torch = Lazy("torch")
 
-BASE: Final = "base"
-WORDS: Final = "bag-of-words"
 TIMED: Final = 20  # rows that are answered one by one for the latency
 
 
@@ -65,50 +66,61 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Hold the parts of a corpus; all contenders answer the rows of `measured`."""
+class Loading:
+    """Say how contenders are loaded: the base in place of the recorded one, rows a batch, whether a Hub is asked."""
 
-    parts: Mapping[str, Dataset]
-    measured: Dataset
-    corpus: str
-    split: str
+    base: str | Path | None
+    batch_size: int
+    download: bool
 
 
-def answered_by_version(
-    resolved: ResolvedVersion, rows: Rows, *, base: str | Path | None, batch_size: int, download: bool
-) -> Contender:
+def answer_all(
+    contenders: Sequence[str], versions: Mapping[str, ResolvedVersion], rows: Rows, loading: Loading
+) -> tuple[list[Contender], Measuring, str]:
+    """Return what each contender answers, in the order of the first version's labels; and how that is measured.
+
+    The third is the name of the metric that the head selects on.
+    """
+    first = next(iter(versions.values()))
+    head, answered = head_of(first), []
+    for name in contenders:
+        if name == WORDS:
+            answered.append(answered_by_words(first, rows))
+        elif name == BASE:
+            answered.append(answered_by_base(first, rows, loading))
+        else:
+            contender = answered_by_version(versions[name], rows, loading)
+            outcomes = in_label_order(contender.outcomes, head_of(versions[name]), head)
+            answered.append(replace(contender, outcomes=outcomes))
+    return answered, Measuring.of_head(head_name(first), head), str(head.selects_on)
+
+
+def answered_by_version(resolved: ResolvedVersion, rows: Rows, loading: Loading) -> Contender:
     """Return what a version answers."""
+    base, batch_size, download = loading.base, loading.batch_size, loading.download
     untrained = base_answers(resolved, base, rows.measured, batch_size, download)
     adapter = load(resolved.version, base=base, registry=resolved.registry, download=download)
     manifest = resolved.version.manifest
     described = f"{manifest.method.name} on {manifest.base.repository or 'an unnamed base'}"
-    own = sum(_stored_sizes(resolved))
+    own = stored_size(resolved)
     return _answered(adapter, resolved.version.reference, described, own, rows, untrained, batch_size)
 
 
-def answered_by_base(
-    resolved: ResolvedVersion, rows: Rows, *, base: str | Path | None, batch_size: int, download: bool
-) -> Contender:
+def answered_by_base(resolved: ResolvedVersion, rows: Rows, loading: Loading) -> Contender:
     """Return what the bare base of a version answers.
 
     A language model answers as it is. For classes and numbers it is a linear model on its embeddings, fitted to the
     corpus's training part. Raises Unsupported for a head that has neither, and BadConfiguration without scikit-learn.
     """
-    head = resolved.head
-    assert head is not None, "refused before"
+    head = head_of(resolved)
     if (head.baseline is None and head.task != "CAUSAL_LM") or head.num_references:
         raise Unsupported(
-            f"the head {_name(resolved)} has no counterpart on the bare base: leave {BASE} out of the comparison"
+            f"the head {head_name(resolved)} has no counterpart on the bare base: leave {BASE} out of the comparison"
         )
     if head.baseline is not None:
         _check_linear(rows)
-    _, source = base_source(resolved, base, download)
-    with quiet_loading(), torch.random.fork_rng(devices=[]):
-        model, _ = load_base(source.folder, head, resolved.method)
-        tokenizer = with_chat_template(load_tokenizer(own_tokenizer(model, resolved) or source.folder), head)
-    align_padding(model, tokenizer)
-    nothing: Any = _NoMethod()
-    adapter = Adapter(resolved.version, model, tokenizer, nothing, head, BASE, max_length(resolved.version, tokenizer))
+    batch_size, adapter = loading.batch_size, adapter_on_base(resolved, loading)
+    model, tokenizer = adapter.model, adapter.tokenizer
     called = resolved.version.manifest.base.repository or "the base"
     if head.baseline is None:
         return _answered(adapter, BASE, f"{called} as it is", 0, rows, None, batch_size)
@@ -122,10 +134,22 @@ def answered_by_base(
     outcomes, options = _linear(resolved, inputs, labels, scaled=True)
     model_name = NAMES[str(head.baseline)]
     width = vectors.shape[1] + 1
-    memory = model.get_memory_footprint()
+    memory = footprint(adapter)
     size = width * (len(head.labels) if head.labels else 1)
     described = f"{model_name} on the embeddings of {called} ({_written(options)})"
     return Contender(BASE, described, outcomes, Efficiency(size, memory, None, None))
+
+
+def adapter_on_base(resolved: ResolvedVersion, loading: Loading) -> Adapter:
+    """Return a version's base and head without the adapter, ready to answer as an adapter does."""
+    head = head_of(resolved)
+    _, source = base_source(resolved, loading.base, loading.download)
+    with quiet_loading(), torch.random.fork_rng(devices=[]):
+        model, _ = load_base(source.folder, head, resolved.method)
+        tokenizer = with_chat_template(load_tokenizer(own_tokenizer(model, resolved) or source.folder), head)
+    align_padding(model, tokenizer)
+    nothing: Any = _NoMethod()
+    return Adapter(resolved.version, model, tokenizer, nothing, head, BASE, max_length(resolved.version, tokenizer))
 
 
 def answered_by_words(resolved: ResolvedVersion, rows: Rows) -> Contender:
@@ -134,8 +158,7 @@ def answered_by_words(resolved: ResolvedVersion, rows: Rows) -> Contender:
     Its inputs are TF-IDF weights of words and pairs of words. Raises Unsupported for a head or rows without classes,
     numbers or texts, and BadConfiguration without scikit-learn.
     """
-    head = resolved.head
-    assert head is not None, "refused before"
+    head = head_of(resolved)
     if head.baseline is None or "text" not in rows.measured.column_names:
         raise Unsupported(f"a bag of words answers texts with classes or numbers: leave {WORDS} out of the comparison")
     _check_linear(rows)
@@ -158,6 +181,8 @@ def answered_by_words(resolved: ResolvedVersion, rows: Rows) -> Contender:
 class _NoMethod:
     """Stand where a model has no adapter to activate."""
 
+    num_virtual_tokens = 0
+
     def activate(self, model: nn.Module, adapter_name: str) -> None:
         """Do nothing."""
 
@@ -175,7 +200,7 @@ def _linear(
     resolved: ResolvedVersion, inputs: Mapping[str, Any], labels: Mapping[str, np.ndarray], *, scaled: bool
 ) -> tuple[Outcomes, dict[str, Any]]:
     head: Any = resolved.head
-    name = _name(resolved)
+    name = head_name(resolved)
     metric = metric_for(name, head.selects_on, head)
     function, truth = metric_functions(name, head.labels, head)[metric.name], head.truth(labels["validation"])
     sign = 1 if metric.greater_is_better else -1
@@ -207,8 +232,7 @@ def _answered(
     taken = time.perf_counter() - begun
     if (outcomes.rows < 0).any():
         raise Unsupported(f"the head of {name} joins rows into one example, so that rows can't be paired")
-    footprint = sum(each.numel() * each.element_size() for each in adapter.model.parameters())
-    cost = Efficiency(own, footprint, _latency(adapter, rows.measured), len(rows.measured) / taken)
+    cost = Efficiency(own, footprint(adapter), _latency(adapter, rows.measured), len(rows.measured) / taken)
     return Contender(name, described, outcomes, cost)
 
 
@@ -230,22 +254,21 @@ def _latency(adapter: Adapter, table: Dataset) -> float | None:
     return float(np.median(times))
 
 
-def _stored_sizes(resolved: ResolvedVersion) -> list[int]:
-    """Return the number of elements of each tensor that the version stores."""
+def footprint(adapter: Adapter) -> int:
+    """Return the bytes of all weights in memory."""
+    return sum(each.numel() * each.element_size() for each in adapter.model.parameters())
+
+
+def stored_size(resolved: ResolvedVersion) -> int:
+    """Return the number of elements that the version stores."""
     from adapterhub_fin.engine.base.tensor_file import TensorFile
 
     paths = [file.path for file in resolved.version.manifest.files if file.path.endswith(".safetensors")]
-    return [
+    return sum(
         int(np.prod(tensor.shape, dtype=np.int64))
         for path in paths
         for tensor in TensorFile(resolved.folder / path).tensors.values()
-    ]
-
-
-def _name(resolved: ResolvedVersion) -> str:
-    head = resolved.version.manifest.head
-    assert head is not None, "refused before"
-    return head.name
+    )
 
 
 def _written(options: Mapping[str, Any]) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.evaluation.metrics import metric_functions, row_scores
 from adapterhub_fin.stats.bayes import BayesTest, jzs
 from adapterhub_fin.stats.bootstrap import Interval, bca, left_out, means_left_out, percentile
 from adapterhub_fin.stats.effect_sizes import cliffs_delta, cohens_d, cohens_dz, hedges_g
@@ -18,9 +17,9 @@ from adapterhub_fin.stats.undefined import Undefined
 if TYPE_CHECKING:
     import numpy as np
 
+    from adapterhub_fin.engine.evaluation.measuring import Measuring
     from adapterhub_fin.engine.evaluation.outcomes import Outcomes
     from adapterhub_fin.plugin.descriptions import Metric
-    from adapterhub_fin.plugin.heads import HeadImplementation
 else:
     np = Lazy("numpy")
 
@@ -81,24 +80,24 @@ class Pair:
 def difference(
     pair: Pair,
     metric: Metric,
-    name: str,
-    head: HeadImplementation,
+    measuring: Measuring,
     *,
     level: float,
     method: Method,
     rounds: int,
     seed: int,
 ) -> Difference | None:
-    """Return the difference of a pair in one metric; None where either value is undefined. `name` is the head's."""
-    one, function = pair.outcomes[0], metric_functions(name, head.labels, head)[metric.name]
-    values = [float(function(side.truth, side.predicted)) for side in pair.outcomes]
+    """Return the difference of a pair in one metric; None where either value is undefined."""
+    one = pair.outcomes[0]
+    values = [measuring.value(metric.name, side) for side in pair.outcomes]
     if not all(map(math.isfinite, values)):
         return None
     draws = pair.drawn[0][metric.name] - pair.drawn[1][metric.name]
-    scores = [row_scores(metric, side.truth, side.predicted) for side in pair.outcomes]
-    means = None if scores[0] is None or scores[1] is None else (scores[0], scores[1])
-    if means is not None and not np.array_equal(means[0][1], means[1][1]):
-        means = None  # rows that weigh otherwise on each side are no pairs of scores
+    scores = [measuring.row_scores(metric.name, side) for side in pair.outcomes]
+    weighed = None if scores[0] is None or scores[1] is None else (scores[0], scores[1])
+    means = weighed  # rows that weigh otherwise on each side are no pairs of scores
+    if weighed is not None and not np.array_equal(weighed[0][1], weighed[1][1]):
+        means = None
     finite = bool(np.isfinite(draws).all())
     return Difference(
         a=pair.names[0],
@@ -111,9 +110,9 @@ def difference(
         value_a=values[0],
         value_b=values[1],
         difference=values[0] - values[1],
-        interval=_interval(draws, values[0] - values[1], pair, means, function, level, method),
+        interval=_interval(draws, values[0] - values[1], pair, weighed, metric, measuring, level, method),
         error=float(np.std(draws, ddof=1)) if finite and len(draws) > 1 else None,
-        test=_or_reason(lambda: _fixed_test(metric, pair, means, function, rounds, seed)),
+        test=_or_reason(lambda: _fixed_test(metric, pair, means, measuring, rounds, seed)),
         others=_other_tests(metric, one, means, rounds, seed),
         effects={called: _or_reason(lambda f=f: f(*_sides(means))) for called, f in EFFECTS.items()},  # type: ignore[misc]
         bayes=_or_reason(lambda: jzs(*_unit_sides(means, one.units))),
@@ -144,7 +143,7 @@ def _unit_sides(means: Means, units: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.bincount(codes, one) / counts, np.bincount(codes, other) / counts
 
 
-def _fixed_test(metric: Metric, pair: Pair, means: Means, function: Any, rounds: int, seed: int) -> PairedTest:
+def _fixed_test(metric: Metric, pair: Pair, means: Means, measuring: Measuring, rounds: int, seed: int) -> PairedTest:
     """Return the test that the metric fixes, before any data are seen.
 
     McNemar's where each row is right or wrong and a unit of its own; else a permutation test, which swaps the answers
@@ -159,16 +158,23 @@ def _fixed_test(metric: Metric, pair: Pair, means: Means, function: Any, rounds:
         return sign_flip(np.bincount(codes, means[0][1] * (means[0][0] - means[1][0])), rounds=rounds, seed=seed)
 
     def swapped(mask: np.ndarray) -> float:
-        def chosen(here: Any, there: Any) -> Any:
-            if isinstance(here, Mapping):
-                return {kind: chosen(here[kind], there[kind]) for kind in here}
-            return np.where(mask.reshape(-1, *[1] * (here.ndim - 1)), there, here)
-
-        a = function(chosen(one.truth, other.truth), chosen(one.predicted, other.predicted))
-        b = function(chosen(other.truth, one.truth), chosen(other.predicted, one.predicted))
-        return float(a) - float(b)
+        a, b = (_exchanged(*sides, mask, metric.name) for sides in ((one, other), (other, one)))
+        return measuring.value(metric.name, a) - measuring.value(metric.name, b)
 
     return swap(swapped, units, rounds=rounds, seed=seed)
+
+
+def _exchanged(here: Outcomes, there: Outcomes, mask: np.ndarray, metric: str) -> Outcomes:
+    """Return one side's outcomes with the other's where the mask (examples,) is set, as one metric needs them."""
+
+    def chosen(a: Any, b: Any) -> Any:
+        if isinstance(a, Mapping):
+            return {kind: chosen(a[kind], b[kind]) for kind in a}
+        return np.where(mask.reshape(-1, *[1] * (a.ndim - 1)), b, a)
+
+    scored = {metric: chosen(here.scored[metric], there.scored[metric])} if metric in here.scored else {}
+    truth, predicted = (chosen(getattr(here, name), getattr(there, name)) for name in ("truth", "predicted"))
+    return replace(here, truth=truth, predicted=predicted, scored=scored)
 
 
 def _other_tests(
@@ -189,7 +195,14 @@ def _other_tests(
 
 
 def _interval(
-    draws: np.ndarray, observed: float, pair: Pair, means: Means, function: Any, level: float, method: Method
+    draws: np.ndarray,
+    observed: float,
+    pair: Pair,
+    means: Means,
+    metric: Metric,
+    measuring: Measuring,
+    level: float,
+    method: Method,
 ) -> Interval | None:
     if method == "percentile":
         return percentile(draws, level)
@@ -197,6 +210,7 @@ def _interval(
     if means is not None:
         jackknife = [means_left_out(scores, weights, units) for scores, weights in means]
     else:
+        function = measuring.functions[metric.name]
         jackknife = [left_out(function, side.truth, side.predicted, units) for side in pair.outcomes]
     try:
         return bca(draws, observed, jackknife[0] - jackknife[1], level)

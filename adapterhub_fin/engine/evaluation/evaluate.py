@@ -12,7 +12,15 @@ from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_rows
 from adapterhub_fin.engine.data.labels import labels_in
 from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
-from adapterhub_fin.engine.evaluation.measuring import LEVEL, RESAMPLES, Measures, Slice, measure, measure_slices
+from adapterhub_fin.engine.evaluation.measuring import (
+    LEVEL,
+    RESAMPLES,
+    Measures,
+    Measuring,
+    Slice,
+    measure,
+    measure_slices,
+)
 from adapterhub_fin.engine.evaluation.metrics import metrics_for
 from adapterhub_fin.engine.evaluation.outcomes import collect_outcomes, outcomes_table, parquet_bytes
 from adapterhub_fin.engine.evaluation.questions import PLACE, Asking
@@ -226,10 +234,11 @@ def _answered(
     """Measure what a head answered."""
     head, manifest = adapter.head, adapter.manifest.head
     assert head is not None and manifest is not None, "refused before"
+    measuring = Measuring.of_head(manifest.name, head)
     keys = {each: slice_keys(table, outcomes, each) for each in by}
     with progress("resampling", drawing["resamples"]) as advance:
-        measures = measure(manifest.name, head, outcomes, where=where, advance=advance, **drawing)
-    slices = {each: measure_slices(manifest.name, head, outcomes, keys[each], **drawing) for each in by}
+        measures = measure(measuring, outcomes, where=where, advance=advance, **drawing)
+    slices = {each: measure_slices(measuring, outcomes, keys[each], **drawing) for each in by}
     kept = outcomes_table(outcomes, table, head.labels)
     return _Result(measures, len(set(outcomes.units.tolist())), slices, kept, kept)
 
@@ -238,7 +247,8 @@ def _written(written: WrittenAnswers, table: Dataset, by: Sequence[str], drawing
     """Measure what a version wrote; the texts are returned and not stored."""
     keys = {each: slice_keys(table, written.outcomes, each) for each in by}
     measures = written.measure(**drawing)
-    slices = {each: written.measure_slices(keys[each], measures.metrics, **drawing) for each in by}
+    measuring = written.measuring.only(measures.metrics)
+    slices = {each: measure_slices(measuring, written.outcomes, keys[each], **drawing) for each in by}
     kept = written.table(table)
     stored = kept.drop_columns(["truth", "answer"])
     return _Result(measures, len(table), slices, kept, stored, written.record(measures.metrics))

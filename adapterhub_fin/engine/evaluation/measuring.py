@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.evaluation.metrics import metric_functions, metrics_for, row_scores
+from adapterhub_fin.engine.evaluation.metrics import Function, metric_functions, metrics_for, row_scores
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled, resampled_means
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from adapterhub_fin.engine.evaluation.outcomes import Outcomes
+    from adapterhub_fin.plugin.descriptions import Metric
     from adapterhub_fin.plugin.heads import HeadImplementation
 else:
     np = Lazy("numpy")
@@ -42,23 +43,58 @@ class Slice:
     intervals: Mapping[str, Interval | None]
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """Say which metrics are computed of outcomes, and how.
+
+    Of a metric without a function the outcomes carry the scores of rows, whose mean it is.
+    """
+
+    metrics: Mapping[str, Metric]
+    functions: Mapping[str, Function]  # (truth, predicted) -> float
+
+    @classmethod
+    def of_head(cls, name: str, head: HeadImplementation) -> Measuring:
+        """Return how a head's answers are measured; `name` is the head's."""
+        return cls(metrics_for(name, head), metric_functions(name, head.labels, head))
+
+    def only(self, names: Collection[str]) -> Measuring:
+        """Return how some of the metrics are computed."""
+        return Measuring(
+            {name: metric for name, metric in self.metrics.items() if name in names},
+            {name: function for name, function in self.functions.items() if name in names},
+        )
+
+    def row_scores(self, metric: str, outcomes: Outcomes) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the score and the weight of each example, (examples,) each; None for a metric that is no mean."""
+        if metric in outcomes.scored:
+            scored = outcomes.scored[metric]
+            return scored[:, 0], scored[:, 1]
+        return row_scores(self.metrics[metric], outcomes.truth, outcomes.predicted)
+
+    def value(self, metric: str, outcomes: Outcomes) -> float:
+        """Return a metric of outcomes, NaN where it is undefined."""
+        if metric in self.functions:
+            return float(self.functions[metric](outcomes.truth, outcomes.predicted))
+        scores, weights = outcomes.scored[metric].T
+        return float(np.average(scores, weights=weights)) if weights.any() else math.nan
+
+
 def draw(
-    name: str,
-    head: HeadImplementation,
+    measuring: Measuring,
     outcomes: Outcomes,
     *,
     resamples: int,
     seed: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, np.ndarray]:
-    """Return each metric of a head on each resample, (resamples,); all of them see the same resamples.
+    """Return each metric on each resample, (resamples,); all of them see the same resamples.
 
-    `name` is the head's. Metrics that are means over rows are computed together, by sums.
+    Metrics that are means over rows are computed together, by sums.
     """
-    described, functions = metrics_for(name, head), metric_functions(name, head.labels, head)
-    columns = {metric: row_scores(described[metric], outcomes.truth, outcomes.predicted) for metric in functions}
+    columns = {metric: measuring.row_scores(metric, outcomes) for metric in measuring.metrics}
     means = {metric: pair for metric, pair in columns.items() if pair is not None}
-    slow = {metric: function for metric, function in functions.items() if metric not in means}
+    slow = {metric: measuring.functions[metric] for metric in columns if metric not in means}
     drawn = {}
     if means:
         scores, weights = (np.column_stack([pair[part] for pair in means.values()]) for part in (0, 1))
@@ -67,18 +103,16 @@ def draw(
     if slow:
         options: Any = {"resamples": resamples, "seed": seed, "advance": advance}
         drawn |= resampled(slow, outcomes.truth, outcomes.predicted, outcomes.units, **options)
-    return {metric: drawn[metric] for metric in functions}
+    return {metric: drawn[metric] for metric in measuring.metrics}
 
 
-def values(name: str, head: HeadImplementation, outcomes: Outcomes) -> dict[str, float]:
-    """Return each metric of a head on outcomes, NaN where it is undefined; `name` is the head's."""
-    functions = metric_functions(name, head.labels, head)
-    return {metric: float(function(outcomes.truth, outcomes.predicted)) for metric, function in functions.items()}
+def values(measuring: Measuring, outcomes: Outcomes) -> dict[str, float]:
+    """Return each metric of outcomes, NaN where it is undefined."""
+    return {metric: measuring.value(metric, outcomes) for metric in measuring.metrics}
 
 
 def measure(
-    name: str,
-    head: HeadImplementation,
+    measuring: Measuring,
     outcomes: Outcomes,
     *,
     where: str,
@@ -86,27 +120,27 @@ def measure(
     seed: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Measures:
-    """Return each metric with its interval. `name` is the head's; `where` names the rows in an error.
+    """Return each metric with its interval; `where` names the rows in an error.
 
     Raises BadCorpus where a metric is undefined.
     """
-    metrics = values(name, head, outcomes)
+    metrics = values(measuring, outcomes)
     if undefined := sorted(metric for metric, value in metrics.items() if not math.isfinite(value)):
         raise BadCorpus(f"{where}: {undefined[0]} is undefined on these rows: measure on others")
-    drawn = draw(name, head, outcomes, resamples=resamples, seed=seed, advance=advance)
+    drawn = draw(measuring, outcomes, resamples=resamples, seed=seed, advance=advance)
     return Measures(metrics, {metric: percentile(array, LEVEL) for metric, array in drawn.items()})
 
 
 def measure_slices(
-    name: str, head: HeadImplementation, outcomes: Outcomes, keys: Sequence[str], *, resamples: int, seed: int
+    measuring: Measuring, outcomes: Outcomes, keys: Sequence[str], *, resamples: int, seed: int
 ) -> list[Slice]:
     """Return the metrics of each slice, in the order of the first example of each; `keys` has a value an example."""
     slices = []
     array = np.array(keys)
     for key in sorted(set(keys), key=by_size):
         part = outcomes.select(array == key)
-        metrics = values(name, head, part)
-        drawn = draw(name, head, part, resamples=resamples, seed=seed)
+        metrics = values(measuring, part)
+        drawn = draw(measuring, part, resamples=resamples, seed=seed)
         defined = {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}
         ends = {
             metric: None if defined[metric] is None else percentile(draws, LEVEL) for metric, draws in drawn.items()

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
@@ -53,6 +53,7 @@ class Outcomes:
     tokens: np.ndarray  # (examples,): the length of the input
     losses: np.ndarray | None  # (examples,); None where a row alone has no loss
     scores: np.ndarray | None  # (examples, labels): probabilities; None for a head without them
+    scored: Mapping[str, np.ndarray] = field(default_factory=dict)  # (examples, 2) by metric: score and weight of each
 
     def select(self, examples: np.ndarray) -> Outcomes:
         """Return the outcomes of some examples, by a mask (examples,) or by their indices."""

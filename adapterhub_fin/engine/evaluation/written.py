@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -14,7 +14,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.find import BaseSource
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.progress import progress
-from adapterhub_fin.engine.evaluation.measuring import LEVEL, Measures, Slice, by_size
+from adapterhub_fin.engine.evaluation.measuring import Measures, Measuring, measure, values
 from adapterhub_fin.engine.evaluation.outcomes import Outcomes, row_hashes
 from adapterhub_fin.engine.evaluation.questions import Asked
 from adapterhub_fin.engine.evaluation.token_states import ComparingModel, find_comparing_base
@@ -25,7 +25,6 @@ from adapterhub_fin.plugin.faults import Faults
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.recipe.decoding import Decoding
-from adapterhub_fin.stats.bootstrap import Interval, percentile, resampled, resampled_means
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,16 +180,23 @@ class WrittenAnswers:
     outcomes: Outcomes
     metrics: Mapping[str, Metric]
     left_out: Mapping[str, str]  # why a metric wasn't measured
-    of_rows: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    of_all: dict[str, Callable[..., float]] = field(default_factory=dict)
+    functions: dict[str, Callable[..., float]] = field(default_factory=dict)  # of metrics that are no mean over rows
     similarity: Mapping[str, Any] | None = None  # the model that compared token states
+
+    @property
+    def measuring(self) -> Measuring:
+        """Return how the answers are measured: each metric that is a mean over rows has its scores in the outcomes."""
+        return Measuring(self.metrics, self.functions)
 
     def add(self, name: str, metric: Metric) -> None:
         """Measure one metric of texts."""
         if (scores := metric.load_row_scores()) is None:
-            self.of_all[name] = self._labelled(metric.load())
+            self.functions[name] = self._labelled(metric.load())
         else:
-            self.of_rows[name] = _weighted(self._labelled(scores)(self.outcomes.truth, self.outcomes.predicted))
+            self._keep({name: _weighted(self._labelled(scores)(self.outcomes.truth, self.outcomes.predicted))})
+
+    def _keep(self, scored: Mapping[str, np.ndarray]) -> None:
+        self.outcomes = replace(self.outcomes, scored={**self.outcomes.scored, **scored})
 
     def _labelled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return partial(function, labels=self.asked.labels) if _wants_labels(function) else function
@@ -198,7 +204,7 @@ class WrittenAnswers:
     def add_states(self, metrics: Mapping[str, Metric], comparing: ComparingModel, batch_size: int) -> None:
         """Measure the metrics of token states, some rows at a time; each has row scores."""
         functions = {name: metric.load_row_scores() for name, metric in metrics.items()}
-        parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in functions}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in functions}
         truth, predicted = self.outcomes.truth, self.outcomes.predicted
         with progress("comparing", len(truth)) as advance:
             for start in range(0, len(truth), CHUNK):
@@ -207,9 +213,7 @@ class WrittenAnswers:
                 for name, function in functions.items():
                     parts[name].append(_weighted(function(*given)))
                 advance(len(given[0]))
-        for name, chunks in parts.items():
-            scores, weights = (np.concatenate([chunk[part] for chunk in chunks]) for part in (0, 1))
-            self.of_rows[name] = scores, weights
+        self._keep({name: np.concatenate(chunks) for name, chunks in parts.items()})
         source = self.writing.comparing
         assert source is not None, "there is a model because there is a source"
         self.similarity = {
@@ -225,51 +229,12 @@ class WrittenAnswers:
 
         Raises BadCorpus where none is.
         """
-        defined = {name: value for name, value in self._values().items() if math.isfinite(value)}
-        if not defined:
+        metrics = {name: value for name, value in values(self.measuring, self.outcomes).items() if math.isfinite(value)}
+        if not metrics:
             raise BadCorpus(f"{self.asked.source}: no metric is defined on these rows: measure on others")
-        return Measures(defined, self._intervals(defined, None, resamples, seed))
-
-    def measure_slices(
-        self, keys: Sequence[str], names: Mapping[str, float], *, resamples: int, seed: int
-    ) -> list[Slice]:
-        """Return the named metrics of each slice; `keys` has a value a row."""
-        slices, array = [], np.array(keys)
-        for key in sorted(set(keys), key=by_size):
-            rows = np.flatnonzero(array == key)
-            values = {name: value for name, value in self._values(rows).items() if name in names}
-            metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
-            defined = {name: value for name, value in values.items() if math.isfinite(value)}
-            ends = self._intervals(defined, rows, resamples, seed)
-            slices.append(Slice(key, len(rows), metrics, {name: ends.get(name) for name in metrics}))
-        return slices
-
-    def _values(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """Return each metric of all rows or of some, (n,), NaN where it is undefined."""
-        taken = slice(None) if rows is None else rows
-        truth, predicted = self.outcomes.truth[taken], self.outcomes.predicted[taken]
-        return {
-            name: _mean(*(array[taken] for array in self.of_rows[name]))
-            if name in self.of_rows
-            else float(self.of_all[name](truth, predicted))
-            for name in self.metrics
-        }
-
-    def _intervals(
-        self, names: Mapping[str, float], rows: np.ndarray | None, resamples: int, seed: int
-    ) -> dict[str, Interval | None]:
-        """Return the bootstrap interval of each named metric over all rows, or over some, (n,)."""
-        taken, drawn = slice(None) if rows is None else rows, dict[str, np.ndarray]()
-        truth, predicted = self.outcomes.truth[taken], self.outcomes.predicted[taken]
-        units = np.arange(len(truth))
-        if of_rows := [name for name in names if name in self.of_rows]:
-            scores, weights = (np.stack([self.of_rows[name][part][taken] for name in of_rows], 1) for part in (0, 1))
-            means = resampled_means(scores, weights, units, resamples=resamples, seed=seed)
-            drawn |= dict(zip(of_rows, means.T, strict=True))
-        if of_all := {name: self.of_all[name] for name in names if name in self.of_all}:
-            with progress("resampling", resamples) as advance:
-                drawn |= resampled(of_all, truth, predicted, units, resamples=resamples, seed=seed, advance=advance)
-        return {name: percentile(drawn[name], LEVEL) for name in names}
+        with progress("resampling", resamples) as advance:
+            measuring, drawing = self.measuring.only(metrics), {"resamples": resamples, "seed": seed}
+            return measure(measuring, self.outcomes, where=self.asked.source, advance=advance, **drawing)
 
     def record(self, measured: Mapping[str, float]) -> dict[str, Any]:
         """Return what the event keeps of how the answers were made and compared."""
@@ -294,18 +259,13 @@ class WrittenAnswers:
             "truth": pyarrow.array(self.outcomes.truth.tolist(), pyarrow.string()),
             "answer": pyarrow.array(self.outcomes.predicted.tolist(), pyarrow.string()),
         }
-        for name, (scores, weights) in sorted(self.of_rows.items()):
-            columns[f"score.{name}"] = pyarrow.array(scores, pyarrow.float64(), mask=weights == 0)
+        for name, scored in sorted(self.outcomes.scored.items()):
+            columns[f"score.{name}"] = pyarrow.array(scored[:, 0], pyarrow.float64(), mask=scored[:, 1] == 0)
         columns["unit"] = pyarrow.array(self.outcomes.units, pyarrow.int64())
         return pyarrow.table(columns)
 
 
-def _weighted(scored: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return row scores with their weights, which are one where a metric gives none."""
+def _weighted(scored: Any) -> np.ndarray:
+    """Return row scores with their weights, (rows, 2); the weights are one where a metric gives none."""
     scores, weights = scored if isinstance(scored, tuple) else (scored, np.ones(len(scored)))
-    return np.asarray(scores, np.float64), np.asarray(weights, np.float64)
-
-
-def _mean(scores: np.ndarray, weights: np.ndarray) -> float:
-    total = float(weights.sum())
-    return float((scores * weights).sum() / total) if total else math.nan
+    return np.column_stack([np.asarray(scores, np.float64), np.asarray(weights, np.float64)])
