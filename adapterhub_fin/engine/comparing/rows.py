@@ -44,7 +44,8 @@ def rows_to_compare(
 ) -> tuple[Rows, dict[str, bool | None], str]:
     """Return the rows that all contenders answer, whether they are known to be new to each version, and the digest.
 
-    Raises Refused where a version saw some of them, unless they are dropped, and BadCorpus where one or none is left.
+    Raises Refused where a version saw some of them, unless they are dropped; BadCorpus where one or none is left; and
+    BadRecipe for an unknown split.
     """
     if split not in (*SPLITS, "all"):
         raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
