@@ -145,6 +145,23 @@ def test_corrections_by_hand() -> None:
     assert benjamini_hochberg(p) == pytest.approx([0.02, 0.04, 0.04, 0.02])
 
 
+def test_pairs_that_are_equal_count_for_neither_side() -> None:
+    assert (
+        cliffs_delta([1, 2], [2, 2]) == -0.5
+        and cliffs_delta([2, 2], [2, 2]) == 0.0
+        and cliffs_delta([3], [1, 2]) == 1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"), [(math.inf, "NaN or infinite"), (math.nan, "NaN or infinite"), (1e200, "beyond")]
+)
+def test_scores_that_can_t_be_computed_with_are_named(score: float, reason: str) -> None:
+    for function in PAIRED:
+        with pytest.raises(Undefined, match=reason):
+            function(np.array([score, 0.0, 1.0]), np.zeros(3))
+
+
 def test_the_smallest_difference_is_found_so_often() -> None:
     """A z-test of two sides finds it in as many draws as its power says, and half as often per side of the level."""
     for level, power, comparisons in [(0.95, 0.8, 1), (0.99, 0.5, 1), (0.95, 0.9, 10)]:
