@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from scipy import stats as scipy_stats
 from sklearn.metrics import accuracy_score, f1_score
 
 import adapterhub_fin as ahf
+from adapterhub_fin.engine.comparing.contenders import in_label_order
 from adapterhub_fin.engine.comparing.verdict import caveats
 from adapterhub_fin.engine.evaluation import linear
+from adapterhub_fin.engine.evaluation.outcomes import Outcomes
 from adapterhub_fin.errors import BadConfiguration, BadCorpus, BadRecipe, Refused, Unsupported
 from adapterhub_fin.stats.corrections import holm
 from adapterhub_fin.stats.paired import PairedTest, mcnemar
@@ -370,3 +373,20 @@ def test_what_was_chosen_among_many_says_so(evidence: Any) -> None:
     assert caveats(sides, rows, {}) == ["acme/long@1 was chosen by validation among 40 runs that were tried."]
     unknown = [dataclasses.replace(side, unseen=None) for side in sides[1:]]
     assert caveats(unknown, rows, {}) == ["It is not known whether acme/short@1 saw some of these rows in training."]
+
+
+def test_label_numbers_follow_the_first_head_s_order() -> None:
+    """Rows whose answers are swapped must mean the same by the same number, whichever head gave them."""
+    own, first = SimpleNamespace(labels=["up", "flat", "down"]), SimpleNamespace(labels=["down", "up", "flat"])
+    numbers, sets = np.array([0, 1, 2]), np.array([[True, False, False], [False, True, True]])
+    rows = np.arange(3)
+
+    def turned(truth: Any, predicted: Any) -> Any:
+        outcomes = Outcomes(truth, predicted, rows, rows, rows, None, None)
+        return in_label_order(outcomes, own, first)  # type: ignore[arg-type]
+
+    assert turned(numbers, numbers[::-1]).truth.tolist() == [1, 2, 0]
+    assert turned(numbers, numbers[::-1]).predicted.tolist() == [0, 2, 1]
+    assert turned(sets, sets).predicted.tolist() == [[False, True, False], [True, False, True]]
+    by_kind = turned({"classification": numbers, "likelihood": rows}, {"classification": numbers, "likelihood": rows})
+    assert by_kind.truth["classification"].tolist() == [1, 2, 0] and by_kind.truth["likelihood"].tolist() == [0, 1, 2]
