@@ -94,9 +94,9 @@ def command(
 
     \b
     Examples:
-      ahf compare acme/tone@2 acme/tone@1
+      ahf compare acme/tone@2 acme/tone@1 --resamples 10000 --interval bca
       ahf compare acme/tone@champion base bag-of-words --by length --report reports/better
-      ahf compare acme/notes base base:4 --generate --max-new-tokens 32
+      ahf compare acme/notes base --corpus headlines --set rows=60 --generate --max-new-tokens 8
       ahf compare acme/tone@1 acme/tone@2 --corpus headlines --set rows=300 --drop-seen --json
     """
     from adapterhub_fin.recipe.choices import CorpusChoice

@@ -78,7 +78,7 @@ def command(
     Examples:
       ahf forgetting acme/notes headlines
       ahf forgetting acme/notes table --set path=general.csv --set text=body --split all
-      ahf forgetting acme/turned@2 headlines --metric accuracy --record --json
+      ahf forgetting acme/notes headlines --set rows=90 --record --json
     """
     from adapterhub_fin.recipe.choices import CorpusChoice
 

@@ -76,7 +76,7 @@ def command(
     Examples:
       ahf sweep recipes/tone.yaml --over method.rank=4,8,16,32 --seeds 5 --processes 2
       ahf sweep recipes/tone.yaml --over training.learning_rate=1e-5..1e-3,log --search optuna --trials 20 --seeds 1
-      ahf sweep recipes/tone.yaml --over method.rank=4,8 --folds 5 --report reports/sweep --json
+      ahf sweep recipes/tone.yaml --over method.rank=4,8 --folds 5 --seeds 1 --report reports/sweep --json
     """
     from adapterhub_fin.engine.sweeping.options import over_of
 

@@ -259,9 +259,9 @@ def test_a_corpus_of_a_plugin_names_the_row_whose_text_is_none() -> None:
     plugged = CorpusChoice(name="plugged")
     for texts, said in ((["Up.", "\u200b"], "row 1: text is blank"), (["Up.", " "], "row 1: text is blank")):
         with pytest.raises(ahf.BadCorpus, match=said):
-            _check(Dataset.from_dict({"text": texts}), reader("text"), plugged)
+            _check(Dataset.from_dict({"text": texts}), ("text",), (), (), plugged)
     turns = [[{"role": "user", "content": "Why?"}], [{"role": "user", "content": "  "}]]
     with pytest.raises(
         ahf.BadCorpus, match=r"row 1: messages can't be read \(the conversation, turn 0: its content is"
     ):
-        _check(Dataset.from_dict({"messages": turns}), reader("text", "messages"), plugged)
+        _check(Dataset.from_dict({"messages": turns}), ("text", "messages"), (), (), plugged)

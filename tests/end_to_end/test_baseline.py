@@ -18,6 +18,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.cli.show import command as show
 from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.engine.training import baseline
+from adapterhub_fin.engine.training.record import record_once
 from adapterhub_fin.testing.bench import Bench
 
 WORDS = ("up", "down", "flat", "deal", "loss", "gain", "cut", "beat")
@@ -194,7 +195,7 @@ def test_a_large_part_is_sampled_and_counted(encoder: Path, monkeypatch: pytest.
 
 def test_it_changes_no_weight_and_is_stored_once(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained(encoder, "classify", "label")
-    baseline.record_baseline(run.registry, run.version, run.baseline)
+    record_once(run.registry, run.version, "baseline", run.baseline.body())
     assert [event["kind"] for event in run.version.events] == ["history", "baseline"]
     monkeypatch.setattr(linear, "PACKAGE", "a_package_that_is_not_installed")
     alone = trained(encoder, "classify", "label")

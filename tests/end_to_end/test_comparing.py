@@ -24,7 +24,7 @@ from adapterhub_fin.engine.comparing.contenders import in_label_order
 from adapterhub_fin.engine.comparing.verdict import caveats
 from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.engine.evaluation.outcomes import Outcomes
-from adapterhub_fin.errors import BadConfiguration, BadCorpus, BadRecipe, Refused, Unsupported
+from adapterhub_fin.errors import BadConfiguration, BadCorpus, BadRecipe, Refused, UnknownName, Unsupported
 from adapterhub_fin.stats.corrections import holm
 from adapterhub_fin.stats.paired import PairedTest, mcnemar
 
@@ -233,6 +233,7 @@ def test_rows_of_a_group_are_drawn_and_swapped_together() -> None:
         ),
         (("acme/long@1", "acme/short@1"), {"units": "group"}, BadRecipe, "the corpus has no groups"),
         (("acme/long@1", "acme/short@1"), {"interval": "t"}, BadRecipe, "choose percentile or bca"),
+        (("acme/long@1", "acme/short@1"), {"metric": "f1"}, UnknownName, "no metric to decide by is named .f1."),
         (("acme/long@1", "acme/short@1"), {"level": 95}, BadRecipe, "level is 95"),
         (("acme/long@1", "acme/short@1"), {"rounds": 3}, BadRecipe, "rounds 3: give at least 100"),
         (("acme/long@1", "base"), {"split": "validation"}, Refused, "saw 24 of these 24 rows"),
@@ -390,3 +391,20 @@ def test_label_numbers_follow_the_first_head_s_order() -> None:
     assert turned(sets, sets).predicted.tolist() == [[False, True, False], [True, False, True]]
     by_kind = turned({"classification": numbers, "likelihood": rows}, {"classification": numbers, "likelihood": rows})
     assert by_kind.truth["classification"].tolist() == [1, 2, 0] and by_kind.truth["likelihood"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("by", [("size",), ("year",)])
+def test_wrong_slices_and_units_are_refused_before_anything_is_answered(
+    by: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(*anything: Any, **options: Any) -> None:
+        raise AssertionError("it was answered")
+
+    monkeypatch.setattr("adapterhub_fin.engine.comparing.contenders.load", answer)
+    monkeypatch.setattr("adapterhub_fin.engine.evaluation.evaluate.load", answer)
+    with pytest.raises(BadRecipe, match=f"by {by[0]}: the corpus has no"):
+        ahf.compare("acme/long@1", "acme/short@1", by=by, **QUICK)
+    with pytest.raises(BadRecipe, match=f"by {by[0]}: the corpus has no"):
+        ahf.evaluate("acme/long@1", by=by, record=False)
+    with pytest.raises(BadRecipe, match="the corpus has no groups"):
+        ahf.compare("acme/long@1", "acme/short@1", units="group", **QUICK)

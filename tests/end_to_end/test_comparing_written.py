@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.comparing.written import with_examples
 from adapterhub_fin.engine.evaluation.questions import Asked, Question
-from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.errors import BadCorpus, BadRecipe, UnknownName
 from adapterhub_fin.stats.paired import PairedTest
 from adapterhub_fin.testing import tiny_corpus
 
@@ -128,7 +128,7 @@ def test_examples_stand_before_a_question_and_are_the_same_for_all() -> None:
         (("acme/writer@1", "base:x"), {}, BadRecipe, "base:x: with generate"),
         (("acme/writer@1", "bag-of-words"), {}, BadRecipe, "bag-of-words writes nothing"),
         (("acme/writer@1", "base"), {"generate": False}, BadRecipe, "set generate"),
-        (("acme/writer@1", "base"), {"metric": "rogue"}, BadRecipe, "no metric 'rogue' is measured here to decide by"),
+        (("acme/writer@1", "base"), {"metric": "rogue"}, UnknownName, "rogue"),
         (("acme/writer@1", "base:99"), {}, BadRecipe, "base:99 needs 99 training rows, and there are 21"),
         (("acme/writer@1", "base"), {"labels": ["yes", "no"]}, BadCorpus, "is none of yes, no"),
     ],

@@ -87,7 +87,7 @@ def test_a_repair_that_was_killed_half_way_is_gone_on_with(registry: Registry, v
     event = json.loads(event_file.read_bytes())
     del event["outcomes"]
     event_file.write_bytes(json.dumps(event, sort_keys=True, separators=(",", ":")).encode())
-    assert [finding.kind for finding in registry.doctor()] == ["outcomes"]
+    assert "outcomes" in [finding.kind for finding in registry.doctor()]
     registry.doctor(repair=True)
     assert registry.doctor() == [] and [file.name for file in event_file.parent.iterdir()] == ["event.json"]
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin.engine.evaluation.metrics import metrics_for
 from adapterhub_fin.engine.inference.find import ResolvedVersion
-from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.errors import BadRecipe, UnknownName
+from adapterhub_fin.plugin.descriptions import Metric
+from adapterhub_fin.plugin.manager import extensions
 
 if TYPE_CHECKING:
     from adapterhub_fin.plugin.heads import HeadImplementation
@@ -73,6 +75,18 @@ def check_bases(contenders: Sequence[str], *, generate: bool) -> dict[str, int]:
     if generate and WORDS in contenders:
         raise BadRecipe(f"{WORDS} writes nothing: leave it out, or compare without generate")
     return shots
+
+
+def check_metric(first: ResolvedVersion, metric: str | None, *, written: bool) -> None:
+    """Raise UnknownName for a metric to decide by that the head hasn't, or that isn't one of written text."""
+    if metric is None:
+        return
+    kinds = {"written", "token-states"}
+    offered = {name for name, each in extensions().all(Metric).items() if kinds & {*each.kinds}}
+    if not written:
+        offered = set(metrics_for(head_name(first), first.head))
+    if metric not in offered:
+        raise UnknownName("metric to decide by", metric, offered)
 
 
 def head_of(resolved: ResolvedVersion) -> HeadImplementation:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.provenance import environment
-from adapterhub_fin.engine.comparing.checks import WORDS, check_bases, check_contenders, check_options
+from adapterhub_fin.engine.comparing.checks import WORDS, check_bases, check_contenders, check_metric, check_options
 from adapterhub_fin.engine.comparing.contenders import Contender, Loading, answer_all
 from adapterhub_fin.engine.comparing.differences import Difference, Method, Pair, difference
 from adapterhub_fin.engine.comparing.evidence import Evidence, Side
-from adapterhub_fin.engine.comparing.pairing import Units, paired
+from adapterhub_fin.engine.comparing.pairing import Units, check_units, paired
 from adapterhub_fin.engine.comparing.rows import rows_to_compare
 from adapterhub_fin.engine.comparing.verdict import caveats, verdicts
 from adapterhub_fin.engine.comparing.written import write_all
@@ -23,7 +23,7 @@ from adapterhub_fin.engine.data.corpus import check_there, portable_options
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.measuring import LEVEL, RESAMPLES, Measuring, draw, values
 from adapterhub_fin.engine.evaluation.questions import PLACE, Asking
-from adapterhub_fin.engine.evaluation.slices import slice_keys
+from adapterhub_fin.engine.evaluation.slices import check_slices, slice_keys
 from adapterhub_fin.engine.evaluation.written import Writing, check_writes
 from adapterhub_fin.engine.inference.find import base_source, find_version
 from adapterhub_fin.errors import BadRecipe
@@ -105,6 +105,7 @@ def compare(
     if generate:
         for resolved in versions.values():
             check_writes(resolved.version)
+    check_metric(first, metric, written=generate)
     choice = corpus_choice(first.version, corpus, overrides)
     check_there(choice)
     for resolved in versions.values():
@@ -115,6 +116,8 @@ def compare(
         decided = {"seed": seed, **decoding}
         writing = (asking, Writing.prepare(first, decided, similarity_base, base, download))
     rows, unseen, digest = rows_to_compare(choice, versions, split, drop_seen=drop_seen, check_labels=not generate)
+    check_slices(rows.measured, by)
+    check_units(rows.measured, units)
     if writing is not None:
         answered, measuring, chosen = write_all(contenders, versions, shots, rows, *writing, loading, seed)
     else:

@@ -19,6 +19,12 @@ else:
 Units = Literal["row", "group"]
 
 
+def check_units(table: Dataset, units: Units | None) -> None:
+    """Raise BadRecipe where rows are to be drawn by groups that they haven't."""
+    if units == "group" and "group" not in table.column_names:
+        raise BadRecipe("units is group, and the corpus has no groups: name a column by its option group")
+
+
 def paired(answered: Sequence[Contender], table: Dataset, units: Units | None) -> list[Contender]:
     """Return the contenders with outcomes that stand side by side, row by row, and the units that they are drawn by.
 
@@ -26,8 +32,6 @@ def paired(answered: Sequence[Contender], table: Dataset, units: Units | None) -
     """
     for other in answered[1:]:
         _check_pairs(answered[0], other)
-    if units == "group" and "group" not in table.column_names:
-        raise BadRecipe("units is group, and the corpus has no groups: name a column by its option group")
     if "group" not in table.column_names or units == "row":
         return list(answered)
     _, codes = np.unique(np.array([str(cell) for cell in table["group"][:]]), return_inverse=True)

@@ -48,21 +48,22 @@ def write_all(
     """
     asked = asking.ask(rows.measured, f"corpus {rows.corpus}, {rows.split} part")
     first = next(iter(versions.values()))
+    questions = dict.fromkeys(versions, asked)
+    for name, count in shots.items():
+        examples = asking.ask(rows.parts["train"], f"corpus {rows.corpus}, train part") if count else None
+        questions[name] = asked if examples is None else with_examples(asked, examples, count, seed)
     answered, measured = [], []
     for name in contenders:
-        resolved, questions, own = versions.get(name, first), asked, 0
+        resolved, own = versions.get(name, first), 0
         called = resolved.version.manifest.base.repository or "an unnamed base"
         if name in versions:
             adapter = load(resolved.version, base=loading.base, registry=resolved.registry, download=loading.download)
             described, own = f"{resolved.version.manifest.method.name} on {called}", stored_size(resolved)
         else:
-            adapter, described = adapter_on_base(resolved, loading), f"{called} as it is"
-            if count := shots[name]:
-                examples = asking.ask(rows.parts["train"], f"corpus {rows.corpus}, train part")
-                questions = with_examples(asked, examples, count, seed)
-                described = f"{called} after {count} answered rows"
+            adapter, count = adapter_on_base(resolved, loading), shots[name]
+            described = f"{called} after {count} answered rows" if count else f"{called} as it is"
         begun = time.perf_counter()
-        written = write_answers(adapter, questions, writing, loading.batch_size)
+        written = write_answers(adapter, questions[name], writing, loading.batch_size)
         rate = len(asked.questions) / (time.perf_counter() - begun)
         cost = Efficiency(own, footprint(adapter), None, rate)
         called = resolved.version.reference if name in versions else name

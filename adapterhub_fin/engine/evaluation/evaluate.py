@@ -26,7 +26,7 @@ from adapterhub_fin.engine.evaluation.outcomes import collect_outcomes, outcomes
 from adapterhub_fin.engine.evaluation.questions import PLACE, Asking
 from adapterhub_fin.engine.evaluation.references import base_answers
 from adapterhub_fin.engine.evaluation.seen import rows_seen
-from adapterhub_fin.engine.evaluation.slices import slice_keys
+from adapterhub_fin.engine.evaluation.slices import check_slices, slice_keys
 from adapterhub_fin.engine.evaluation.written import Writing, check_writes, write_answers
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
@@ -181,6 +181,7 @@ def evaluate(
     if generate:
         writing = Writing.prepare(resolved, {"seed": seed, **decoding}, similarity_base, base, download)
     rows = _rows(choice, LocatedVersion(registry, version), head.name, split)
+    check_slices(rows.table, by)
     where, drawing = f"corpus {choice.called}, {split} part", {"resamples": resamples, "seed": seed}
     if writing is not None:
         asked = asking.ask(rows.table, where)

@@ -27,6 +27,13 @@ DATED: Final[Mapping[str, Callable[[Any], str]]] = {
 MISSING: Final = "(none)"
 
 
+def check_slices(table: Dataset, by: Sequence[str]) -> None:
+    """Raise BadRecipe, before anything is answered, where the rows can't be told apart by one of these."""
+    for each in by:
+        if each != "length":
+            _check_count(_of_rows(table, each), each)
+
+
 def slice_keys(table: Dataset, outcomes: Outcomes, by: str) -> list[str]:
     """Return the slice of each example, in the order of the outcomes.
 
@@ -41,9 +48,13 @@ def slice_keys(table: Dataset, outcomes: Outcomes, by: str) -> list[str]:
     else:
         of_rows = _of_rows(table, by)
         keys = [of_rows[row] for row in outcomes.rows.tolist()]
+    _check_count(keys, by)
+    return keys
+
+
+def _check_count(keys: Sequence[str], by: str) -> None:
     if (count := len(set(keys))) > MOST:
         raise BadRecipe(f"the rows have {count:,} values of {by}, and {MOST} can be told apart: group them in a column")
-    return keys
 
 
 def _of_rows(table: Dataset, by: str) -> Sequence[str]:
