@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub_fin.cli.completing import PluginType, SettingType, corpus_keys
+from adapterhub_fin.cli.completing import PluginType
 from adapterhub_fin.cli.options import (
     REFERENCE,
     base_options,
@@ -16,6 +16,7 @@ from adapterhub_fin.cli.options import (
     print_json,
     print_table,
 )
+from adapterhub_fin.cli.part_options import part_options
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.comparing.differences import Difference
@@ -25,21 +26,7 @@ if TYPE_CHECKING:
 @click.command("compare")
 @click.argument("contenders", nargs=-1, required=True, type=REFERENCE)
 @click.option("--corpus", type=PluginType("corpus"), help="The rows; by default those of the first version's recipe.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    type=SettingType(corpus_keys),
-    metavar="KEY=VALUE",
-    help="An option of the corpus: --set rows=200.",
-)
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which rows to compare on; all makes no split.",
-)
+@part_options("Which rows to compare on")
 @click.option(
     "--by", multiple=True, metavar="COLUMN", help="Compare on slices too: year, length, label or a kept column."
 )

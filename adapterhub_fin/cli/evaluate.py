@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub_fin.cli.completing import PluginType, SettingType, corpus_keys
+from adapterhub_fin.cli.completing import PluginType
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -21,6 +21,7 @@ from adapterhub_fin.cli.options import (
     print_table,
     say_answering,
 )
+from adapterhub_fin.cli.part_options import part_options
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.evaluation.evaluate import Evaluation
@@ -31,21 +32,7 @@ if TYPE_CHECKING:
 @click.argument("reference", type=REFERENCE)
 @click.argument("corpus", required=False, type=PluginType("corpus"))
 @click.option("--from-recipe", is_flag=True, help="Use the corpus of the version's own recipe.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    type=SettingType(corpus_keys),
-    metavar="KEY=VALUE",
-    help="An option of the corpus: --set rows=200.",
-)
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which rows to evaluate on; all makes no split.",
-)
+@part_options("Which rows to evaluate on")
 @click.option(
     "--by",
     multiple=True,

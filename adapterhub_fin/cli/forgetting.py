@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.completing import PluginType, SettingType, corpus_keys
+from adapterhub_fin.cli.completing import PluginType
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -18,27 +18,14 @@ from adapterhub_fin.cli.options import (
     print_table,
     say_answering,
 )
+from adapterhub_fin.cli.part_options import part_options
 
 
 @click.command("forgetting")
 @click.argument("reference", type=REFERENCE)
 @click.argument("corpus", type=PluginType("corpus"))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    type=SettingType(corpus_keys),
-    metavar="KEY=VALUE",
-    help="An option of the corpus: --set rows=200.",
-)
+@part_options("Which rows to measure on")
 @click.option("--metric", help="By default perplexity for heads that write text, else the head's own.")
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which rows to measure on; all makes no split.",
-)
 @click.option(
     "--sample", type=click.IntRange(1), default=1000, show_default=True, help="Rows at most; of more, a seeded sample."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub_fin.cli.completing import PluginType, SettingType, corpus_keys, reading_keys
+from adapterhub_fin.cli.completing import PluginType, SettingType, reading_keys
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -20,6 +20,7 @@ from adapterhub_fin.cli.options import (
     print_table,
     say_answering,
 )
+from adapterhub_fin.cli.part_options import part_options
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.monitoring.result import Monitoring
@@ -52,21 +53,7 @@ DRIFT = 3  # the exit status; 1 is an error and 2 wrong usage, as of every comma
     type=PluginType("corpus"),
     help="Compare with this corpus, in place of the one of the version's recipe.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    type=SettingType(corpus_keys),
-    metavar="KEY=VALUE",
-    help="An option of the corpus to compare with: --set rows=200.",
-)
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which part of it.",
-)
+@part_options("Which part of it")
 @click.option("--evaluation", type=int, metavar="EVENT", help="Compare with the outcomes of this evaluation instead.")
 @click.option("--alpha", type=float, default=0.01, show_default=True, help="Alarm below this corrected p.")
 @click.option("--min-psi", type=float, default=0.1, show_default=True, help="Alarm from this PSI above chance.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterhub_fin.cli.completing import PluginType, SettingType, corpus_keys
+from adapterhub_fin.cli.completing import PluginType
 from adapterhub_fin.cli.options import (
     REFERENCE,
     as_of_options,
@@ -21,6 +21,7 @@ from adapterhub_fin.cli.options import (
     printable,
     say_answering,
 )
+from adapterhub_fin.cli.part_options import part_options
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.probing.result import Probe
@@ -30,21 +31,7 @@ if TYPE_CHECKING:
 @click.command("probe")
 @click.argument("reference", type=REFERENCE)
 @click.option("--corpus", type=PluginType("corpus"), help="The rows; by default those of the version's own recipe.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    type=SettingType(corpus_keys),
-    metavar="KEY=VALUE",
-    help="An option of the corpus: --set rows=200.",
-)
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which rows to read; all makes no split.",
-)
+@part_options("Which rows to read")
 @click.option(
     "--sample", type=click.IntRange(2), default=1000, show_default=True, help="Rows at most; of more, a seeded sample."
 )

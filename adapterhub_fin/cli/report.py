@@ -15,20 +15,14 @@ from adapterhub_fin.cli.options import (
     printable,
     say_answering,
 )
+from adapterhub_fin.cli.part_options import part_options
 
 
 @click.command("report")
 @click.argument("reference", type=REFERENCE)
 @click.argument("corpus", required=False)
 @click.option("--into", metavar="FOLDER", help="Where to write; report-NAMESPACE-NAME-N by default.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of the corpus: --set rows=200.")
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which rows to answer.",
-)
+@part_options("Which rows to answer")
 @base_options
 @as_of_options
 @lock_option

@@ -112,7 +112,7 @@ def means_left_out(scores: np.ndarray, weights: np.ndarray, clusters: np.ndarray
 def left_out(metric: Metric, truth: Any, answers: Any, clusters: np.ndarray) -> np.ndarray:
     """Return any metric without each cluster of rows, (clusters,): the jackknife for `bca`."""
     rows = (np.flatnonzero(clusters != cluster) for cluster in np.unique(clusters))
-    return np.array([metric(_rows(truth, kept), _rows(answers, kept)) for kept in rows])
+    return np.array([metric(_rows(truth, others), _rows(answers, others)) for others in rows])
 
 
 def stationary(

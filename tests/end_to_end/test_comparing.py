@@ -82,7 +82,7 @@ def trained(base: Path, name: str, registry: ahf.Registry, **more: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def home(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A registry with acme/long@1, which learnt, acme/short@1, which hardly did, and some that don't fit."""
+    """Yield a registry with acme/long@1, which learnt, acme/short@1, which hardly did, and some that don't fit."""
     root = tmp_path_factory.mktemp("compared")
     FOLDER[:] = [root]
     with pytest.MonkeyPatch.context() as patch:

@@ -32,7 +32,7 @@ OVER = {"method.rank": [2, 4]}
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny base, the tiny corpus as a file that every process can read, and a recipe of both."""
+    """Make a tiny base, the tiny corpus as a file that every process can read, and a recipe of both."""
     folder = tmp_path_factory.mktemp("material")
     tiny_encoder(folder / "base")
     rows = TinyTone(None).load().table
@@ -51,7 +51,7 @@ def recipe(folder: Path, **training: Any) -> dict[str, Any]:
 
 
 def run_ahf(home: Path, *arguments: str) -> str:
-    """What the command prints, in this process."""
+    """Return what the command prints, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AHF_HOME", str(home))
         done = CliRunner().invoke(cli.group, list(arguments))
@@ -61,7 +61,7 @@ def run_ahf(home: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def swept(material: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The registry of a sweep of two runs, and what the command printed."""
+    """Return the registry of a sweep of two runs, and what the command printed."""
     home = tmp_path_factory.mktemp("swept")
     options = ("--over", "method.rank=2,4", "--seeds", "1", "--processes", "2", "--json")
     return home, json.loads(run_ahf(home, "sweep", str(material / "recipe.yaml"), *options))

@@ -56,7 +56,7 @@ def finish(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
 
 
 def results(folder: Path) -> dict[Path, tuple[str, int]]:
-    """The finished trials: what each result says, and when it was written."""
+    """Return the finished trials: what each result says, and when it was written."""
     return {
         path: (path.read_text(), path.stat().st_mtime_ns)
         for path in folder.glob("registry/runs/*/trials/*/result.json")
@@ -64,7 +64,7 @@ def results(folder: Path) -> dict[Path, tuple[str, int]]:
 
 
 def starts(folder: Path) -> dict[Path, list[int]]:
-    """The processes of each trial."""
+    """Return the processes of each trial."""
     paths = folder.glob("registry/runs/*/trials/*/starts")
     return {path.parent: [int(line) for line in path.read_text().splitlines()] for path in paths}
 
@@ -85,7 +85,7 @@ def kill_after(folder: Path, task: dict[str, Any], count: int, delay: float) -> 
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs: one that has ended and that nobody waited for yet does not."""
+    """Return whether a process runs: one that has ended, and that nobody waited for yet, does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

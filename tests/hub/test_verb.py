@@ -220,7 +220,7 @@ def test_its_threads_share_two_arenas(start: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def arenas(pid: int) -> int:
-    """The arenas that glibc made for threads: 64 MB from a multiple of that, the part that is not in use yet closed."""
+    """Count the arenas that glibc made for threads: 64 MB from a multiple of that, the unused part closed."""
     lines = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
     spans = [[int(end, 16) for end in parts[0].split("-")] for parts in lines]
     return sum(

@@ -99,8 +99,8 @@ def compare(
         raise BadRecipe("labels, prompt, chat, similarity_base and decoding are of written answers: set generate")
     if report is not None:
         check_installed()
-    named = [name for name in contenders if name not in shots and name != WORDS]
-    versions = {name: find_version(name, registry, None, True, None) for name in named}
+    references = [name for name in contenders if name not in shots and name != WORDS]
+    versions = {name: find_version(name, registry, None, True, None) for name in references}
     first = check_contenders(contenders, versions)
     if generate:
         for resolved in versions.values():
@@ -219,7 +219,7 @@ def _corrected(differences: Sequence[Difference], level: float) -> list[Differen
     }
     completed = []
     for each in differences:
-        held, discovery = corrected.get(id(each), (None, None))
+        family_wise, discovery = corrected.get(id(each), (None, None))
         seen = (
             None
             if each.error is None
@@ -228,7 +228,7 @@ def _corrected(differences: Sequence[Difference], level: float) -> list[Differen
         completed.append(
             replace(
                 each,
-                corrected=None if held is None else float(held),
+                corrected=None if family_wise is None else float(family_wise),
                 discovery=None if discovery is None else float(discovery),
                 smallest=seen,
             )

@@ -1,0 +1,35 @@
+"""Add the options that name a part of a corpus, which several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from adapterhub_fin.cli.completing import SettingType, corpus_keys
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def part_options(purpose: str) -> Callable[[F], F]:
+    """Return a decorator that adds --set, for options of a corpus, and --split, whose help begins with `purpose`."""
+
+    def add(function: F) -> F:
+        function = click.option(
+            "--split",
+            type=click.Choice(["train", "validation", "test", "all"]),
+            default="test",
+            show_default=True,
+            help=f"{purpose}; all makes no split.",
+        )(function)
+        return click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            type=SettingType(corpus_keys),
+            metavar="KEY=VALUE",
+            help="An option of the corpus: --set rows=200.",
+        )(function)
+
+    return add
