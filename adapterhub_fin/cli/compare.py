@@ -16,7 +16,7 @@ from adapterhub_fin.cli.options import (
     print_json,
     print_table,
 )
-from adapterhub_fin.cli.part_options import part_options
+from adapterhub_fin.cli.part_options import part_options, units_option
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.comparing.differences import Difference
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
     "--by", multiple=True, metavar="COLUMN", help="Compare on slices too: year, length, label or a kept column."
 )
 @click.option("--drop-seen", is_flag=True, help="Leave out rows that a version saw in training, in place of refusing.")
-@click.option(
-    "--units",
-    type=click.Choice(["row", "group"]),
-    help="What is drawn and swapped together; by default groups, where the corpus has some.",
-)
+@units_option
 @click.option(
     "--interval",
     type=click.Choice(["percentile", "bca"]),

@@ -21,9 +21,10 @@ from adapterhub_fin.cli.options import (
     print_table,
     say_answering,
 )
-from adapterhub_fin.cli.part_options import part_options
+from adapterhub_fin.cli.part_options import part_options, units_option
 
 if TYPE_CHECKING:
+    from adapterhub_fin.engine.data.units import Units
     from adapterhub_fin.engine.evaluation.evaluate import Evaluation
     from adapterhub_fin.engine.evaluation.measuring import Slice
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     metavar="COLUMN",
     help="Slice the rows by year, quarter, month, length, label, group, or a column that the corpus keeps (slices).",
 )
+@units_option
 @click.option(
     "--resamples",
     type=click.IntRange(1),
@@ -89,6 +91,7 @@ def command(
     overrides: tuple[str, ...],
     split: str,
     by: tuple[str, ...],
+    units: Units | None,
     resamples: int,
     seed: int,
     no_record: bool,
@@ -147,6 +150,7 @@ def command(
         split=split,  # type: ignore[arg-type]
         overrides=overrides,
         by=by,
+        units=units,
         resamples=resamples,
         seed=seed,
         batch_size=batch_size,
@@ -179,7 +183,8 @@ def _seen(evaluation: Evaluation) -> str:
 
 def _print(evaluation: Evaluation) -> None:
     facts = [("corpus", f"{evaluation.corpus} ({evaluation.corpus_digest})"), ("split", evaluation.split)]
-    facts += [("rows", f"{evaluation.rows:,}")]
+    units = evaluation.bootstrap["units"]
+    facts += [("rows", f"{evaluation.rows:,}" + (f", drawn in {units:,} groups" if units < evaluation.rows else ""))]
     facts += [("seen in training", _seen(evaluation))]
     facts += [("recorded", f"as event {evaluation.event}" if evaluation.event is not None else "no")]
     print_facts(facts)

@@ -1,4 +1,4 @@
-"""Add the options that name a part of a corpus, which several commands share."""
+"""Add the options that name a part of a corpus, and how its rows are drawn, which several commands share."""
 
 from __future__ import annotations
 
@@ -33,3 +33,12 @@ def part_options(purpose: str) -> Callable[[F], F]:
         )(function)
 
     return add
+
+
+def units_option(function: F) -> F:
+    """Add --units."""
+    return click.option(
+        "--units",
+        type=click.Choice(["row", "group"]),
+        help="What is resampled together; by default the rows of one group, or with one text.",
+    )(function)

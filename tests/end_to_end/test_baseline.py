@@ -105,6 +105,16 @@ def test_numbers_are_compared_with_a_ridge_regression(encoder: Path, monkeypatch
     assert run.baseline.metrics["r2"] + run.baseline.differences["r2"] == pytest.approx(run.metrics["r2"])
 
 
+def test_rows_of_one_group_are_drawn_together(encoder: Path) -> None:
+    """The difference's interval is that of whole groups, as `ahf compare` draws them."""
+    table = [{**row, "firm": f"firm {number % 6}"} for number, row in enumerate(rows())]
+    grouped = trained(encoder, "classify", "label", data=table, group="firm").baseline
+    alone = trained(encoder, "classify", "label", data=table).baseline
+    assert (grouped.bootstrap["units"], alone.bootstrap["units"]) == (6, 18)
+    assert dict(grouped.differences) == dict(alone.differences)
+    assert grouped.difference_intervals["accuracy"] != alone.difference_intervals["accuracy"]
+
+
 def test_the_penalty_is_chosen_on_the_validation_part(encoder: Path) -> None:
     """Choose on validation where the test part would choose another penalty."""
     table = [{**row, "target": row["target"] * (-1 if row["split"] == "test" else 1)} for row in rows()]

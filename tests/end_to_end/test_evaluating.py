@@ -23,6 +23,7 @@ from adapterhub_fin.engine.evaluation.seen import rows_seen, training_texts
 from adapterhub_fin.engine.training.run import Run
 from adapterhub_fin.plugin.interfaces import CorpusImplementation
 from adapterhub_fin.recipe.choices import CorpusChoice
+from adapterhub_fin.stats.bootstrap import percentile, resampled_means
 from adapterhub_fin.testing import tiny_corpus
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.io.disk import Disk
@@ -98,7 +99,8 @@ def test_the_event_holds_all_of_it(run: Run, registry: ahf.Registry, base: Path)
     assert {key: event[key] for key in found.body()} == json.loads(json.dumps(found.body()))
     assert (event["corpus"], event["split"], event["seen_in_training"]) == (tiny_corpus(), "test", False)
     assert event["splitter"] == {"by": "stratified", "seed": 3, "test": 0.2, "validation": 0.1}
-    assert event["bootstrap"] == {"level": 0.95, "resamples": ROWS, "seed": 7, "units": event["rows"]}
+    distinct = set(found.outcomes.column("unit").to_pylist())  # type: ignore[union-attr]
+    assert event["bootstrap"] == {"level": 0.95, "resamples": ROWS, "seed": 7, "units": len(distinct)}
     assert event["environment"]["peft"] and event["environment"]["device"]
     for name, value in found.metrics.items():
         low, high = event["intervals"][name]
@@ -145,6 +147,28 @@ def test_a_registry_that_cannot_be_written_is_told_before_the_work(
     with pytest.raises(ahf.ReadOnly, match="can't be written"):
         ahf.evaluate("acme/measured", base=tmp_path / "no base was looked for", registry=frozen)
     assert ahf.evaluate("acme/measured", base=base, registry=frozen, record=False, resamples=5).metrics
+
+
+@pytest.mark.parametrize("run", ["classify"], indirect=True)
+def test_rows_of_one_group_or_one_text_are_drawn_together(run: Run, registry: ahf.Registry, base: Path) -> None:
+    """Draw the units anew here: eight firms, one of which shares a text with another."""
+    firms = [f"firm {number // 5}" for number in range(40)]
+    texts = [("Profit rose" if number % 3 else "No") + f" in case {number}." for number in range(40)]
+    texts[39] = texts[0].upper()
+    rows = [
+        {"text": text, "label": ("positive", "neutral", "negative")[number % 3], "group": firm}
+        for number, (text, firm) in enumerate(zip(texts, firms, strict=True))
+    ]
+    name = corpus_of("Firms", rows)
+    drawn = {"split": "all", "base": base, "record": False, "resamples": ROWS}
+    together, alone = (ahf.evaluate("acme/measured", name, units=units, **drawn) for units in (None, "row"))  # type: ignore[arg-type]
+    assert (together.bootstrap["units"], alone.bootstrap["units"]) == (7, 40)
+    right = np.array([one["truth"] == one["answer"] for one in together.outcomes.to_pylist()], dtype=float)  # type: ignore[union-attr]
+    units = np.array([number // 5 % 7 for number in range(40)])
+    for found, by in ((together, units), (alone, np.arange(40))):
+        means = resampled_means(right[:, None], np.ones((40, 1)), by, resamples=ROWS, seed=0)
+        assert found.intervals["accuracy"] == pytest.approx(percentile(means[:, 0], 0.95))
+    assert together.intervals["accuracy"] != alone.intervals["accuracy"]
 
 
 @pytest.mark.parametrize("run", ["causal-lm"], indirect=True)

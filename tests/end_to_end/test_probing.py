@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.duplicates import text_keys
+from adapterhub_fin.engine.data.units import units_of
 from adapterhub_fin.engine.probing import probes, targets
 from adapterhub_fin.engine.probing.result import Probe
 from adapterhub_fin.engine.training.run import Run
@@ -95,7 +96,7 @@ def test_copies_and_groups_stay_in_one_fold() -> None:
     texts[7], texts[21] = "Profit  ROSE", "profit rose"  # one text
     groups = [f"firm {number // 2}" for number in range(40)]  # rows 6 and 7, 20 and 21 are of one firm
     table = rows_with(text=texts, group=groups, label=["up", "down"] * 20)
-    units = targets.units_of(table)
+    units = units_of(table)
     assert units[6] == units[7] == units[20] == units[21] and units[6] != units[8] and len(set(units)) == 19
     read = targets.read_targets(table, "classify")
     folds = list(probes.divide_units(read, units, 5, seed=0))
@@ -105,7 +106,7 @@ def test_copies_and_groups_stay_in_one_fold() -> None:
             assert not set(units[fitted]) & set(units[answered])
         assert set(fold.fitted) | set(fold.held_out) == set(fold.train)
         assert len(set(table[fold.test]["label"])) == 2, "stratified"
-    only_texts = targets.units_of(rows_with(text=texts))
+    only_texts = units_of(rows_with(text=texts))
     assert only_texts[7] == only_texts[21] and len(set(only_texts)) == 39
     assert targets.distinct_rows(table).tolist() == [row for row in range(40) if row != 21]
 

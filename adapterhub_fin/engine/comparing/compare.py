@@ -15,11 +15,12 @@ from adapterhub_fin.engine.comparing.checks import WORDS, check_bases, check_con
 from adapterhub_fin.engine.comparing.contenders import Contender, Loading, answer_all
 from adapterhub_fin.engine.comparing.differences import Difference, Method, Pair, difference
 from adapterhub_fin.engine.comparing.evidence import Evidence, Side
-from adapterhub_fin.engine.comparing.pairing import Units, check_units, paired
+from adapterhub_fin.engine.comparing.pairing import paired
 from adapterhub_fin.engine.comparing.rows import rows_to_compare
 from adapterhub_fin.engine.comparing.verdict import caveats, verdicts
 from adapterhub_fin.engine.comparing.written import write_all
 from adapterhub_fin.engine.data.corpus import check_there, portable_options
+from adapterhub_fin.engine.data.units import Units, check_units, units_of
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.measuring import LEVEL, RESAMPLES, Measuring, draw, values
 from adapterhub_fin.engine.evaluation.questions import PLACE, Asking
@@ -77,9 +78,9 @@ def compare(
     A contender is a version's reference, `base` (the bare base of the first version: a language model as it is, else a
     linear model on its embeddings) or `bag-of-words`. Without `corpus` the rows are those of the first version's
     recipe. Each metric has its own test: McNemar's where rows are right or wrong, else a permutation test; p-values are
-    corrected over all metrics, slices and pairs (Holm). `by` slices as in `evaluate`. Rows of one group are drawn and
-    swapped together where the corpus has groups, unless `units` is "row". `metric` decides, by default the one that the
-    head selects on. `report` is a folder for a page with pictures.
+    corrected over all metrics, slices and pairs (Holm). `by` slices as in `evaluate`. Rows of one group, or
+    with one text, are drawn and swapped together, unless `units` is "row". `metric` decides, by default the one that
+    the head selects on. `report` is a folder for a page with pictures.
 
     With `generate` the contenders write their answers, which are compared with the rows' own, as in `evaluate`; `base`
     is then asked as it is, and `base:4` after four training rows with their answers.
@@ -127,7 +128,7 @@ def compare(
         raise BadRecipe(
             f"no metric {chosen!r} is measured here to decide by: choose one of {', '.join(sorted(measuring.metrics))}"
         )
-    answered = paired(answered, rows.measured, units)
+    answered = paired(answered, units_of(rows.measured, units))
     drawing: dict[str, Any] = {"resamples": resamples, "seed": seed}
     selections = {each.version.reference: each.version.manifest.selection for each in versions.values()}
     sides = [

@@ -1,10 +1,10 @@
-"""Put the outcomes of contenders side by side, row by row, and say which rows are drawn together."""
+"""Put the outcomes of contenders side by side, row by row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.comparing.contenders import Contender
@@ -12,30 +12,18 @@ from adapterhub_fin.errors import BadRecipe, Unsupported
 
 if TYPE_CHECKING:
     import numpy as np
-    from datasets import Dataset
 else:
     np = Lazy("numpy")
 
-Units = Literal["row", "group"]
 
-
-def check_units(table: Dataset, units: Units | None) -> None:
-    """Raise BadRecipe where rows are to be drawn by groups that they haven't."""
-    if units == "group" and "group" not in table.column_names:
-        raise BadRecipe("units is group, and the corpus has no groups: name a column by its option group")
-
-
-def paired(answered: Sequence[Contender], table: Dataset, units: Units | None) -> list[Contender]:
-    """Return the contenders with outcomes that stand side by side, row by row, and the units that they are drawn by.
+def paired(answered: Sequence[Contender], units: np.ndarray) -> list[Contender]:
+    """Return the contenders with outcomes that stand side by side, row by row, in units of rows, (rows,).
 
     Raises Unsupported where their examples differ, and BadRecipe where their losses are in other units.
     """
     for other in answered[1:]:
         _check_pairs(answered[0], other)
-    if "group" not in table.column_names or units == "row":
-        return list(answered)
-    _, codes = np.unique(np.array([str(cell) for cell in table["group"][:]]), return_inverse=True)
-    return [replace(each, outcomes=replace(each.outcomes, units=codes[each.outcomes.rows])) for each in answered]
+    return [replace(each, outcomes=each.outcomes.in_units(units)) for each in answered]
 
 
 def _check_pairs(one: Contender, other: Contender) -> None:

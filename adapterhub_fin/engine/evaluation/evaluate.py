@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_rows
 from adapterhub_fin.engine.data.labels import labels_in
 from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
+from adapterhub_fin.engine.data.units import Units, check_units, units_of
 from adapterhub_fin.engine.evaluation.measuring import (
     LEVEL,
     RESAMPLES,
@@ -37,6 +39,7 @@ from adapterhub_fin_registry import Registry
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
     from datasets import Dataset
     from torch import nn
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from adapterhub_fin_registry import Version
     from adapterhub_fin_registry.model.manifest import Head
     from adapterhub_fin_registry.model.version import AnyReference
+else:
+    np = Lazy("numpy")
 
 CorpusSource = CorpusChoice | str | Mapping[str, Any] | None
 SplitName = Literal["train", "validation", "test", "all"]
@@ -121,6 +126,7 @@ def evaluate(
     split: SplitName = "test",
     overrides: Sequence[str] = (),
     by: Sequence[str] = (),
+    units: Units | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     batch_size: int = 32,
@@ -141,8 +147,9 @@ def evaluate(
     """Return the metrics of a version on a split of a corpus, each with a confidence interval; record them by default.
 
     Without `corpus`, the one of the version's own recipe is read. The split `all` measures every row. `by` slices the
-    rows: year, quarter or month, length, label, group, or columns that the corpus keeps with its option `slices`. What
-    each row got is stored beside the event.
+    rows: year, quarter or month, length, label, group, or columns that the corpus keeps with its option `slices`. Rows
+    of one group, or with one text, are drawn together, unless `units` is "row". What each row got is stored beside the
+    event.
 
     With `generate`, the version writes an answer to each row, which is compared with the row's own: the last turn of
     `messages`, or the `label` of a `text`, which is asked by the template `prompt`, as a user's message with `chat`.
@@ -182,17 +189,21 @@ def evaluate(
         writing = Writing.prepare(resolved, {"seed": seed, **decoding}, similarity_base, base, download)
     rows = _rows(choice, LocatedVersion(registry, version), head.name, split)
     check_slices(rows.table, by)
+    check_units(rows.table, units)
+    numbered = units_of(rows.table, units)
     where, drawing = f"corpus {choice.called}, {split} part", {"resamples": resamples, "seed": seed}
     if writing is not None:
         asked = asking.ask(rows.table, where)
         adapter = load(version, base=base, registry=registry, download=download)
-        result = _written(write_answers(adapter, asked, writing, batch_size), rows.table, by, drawing)
+        result = _written(
+            write_answers(adapter, asked, writing, batch_size).in_units(numbered), rows.table, by, drawing
+        )
     else:
         check_labels_known(rows.table, head.labels, choice.called, split)
         untrained = base_answers(resolved, base, rows.table, batch_size, download)
         adapter = load(version, base=base, registry=registry, download=download)
         outcomes = collect_outcomes(adapter, rows.table, untrained, choice.called, split, batch_size)
-        result = _answered(adapter, outcomes, rows.table, by, where, drawing)
+        result = _answered(adapter, outcomes.in_units(numbered), rows.table, by, where, drawing)
     evaluation = Evaluation(
         version=version,
         corpus=choice.name,
@@ -241,7 +252,7 @@ def _answered(
         measures = measure(measuring, outcomes, where=where, advance=advance, **drawing)
     slices = {each: measure_slices(measuring, outcomes, keys[each], **drawing) for each in by}
     kept = outcomes_table(outcomes, table, head.labels)
-    return _Result(measures, len(set(outcomes.units.tolist())), slices, kept, kept)
+    return _Result(measures, len(np.unique(outcomes.units)), slices, kept, kept)
 
 
 def _written(written: WrittenAnswers, table: Dataset, by: Sequence[str], drawing: Mapping[str, int]) -> _Result:
@@ -252,7 +263,8 @@ def _written(written: WrittenAnswers, table: Dataset, by: Sequence[str], drawing
     slices = {each: measure_slices(measuring, written.outcomes, keys[each], **drawing) for each in by}
     kept = written.table(table)
     stored = kept.drop_columns(["truth", "answer"])
-    return _Result(measures, len(table), slices, kept, stored, written.record(measures.metrics))
+    units = len(np.unique(written.outcomes.units))
+    return _Result(measures, units, slices, kept, stored, written.record(measures.metrics))
 
 
 def _splitter(choice: CorpusChoice, table: Dataset) -> dict[str, Any]:

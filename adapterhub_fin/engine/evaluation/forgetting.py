@@ -14,6 +14,7 @@ from adapterhub_fin.engine.data.batches import mapped, stacked
 from adapterhub_fin.engine.data.corpus import INSTANTS, check_targets, corpus_digest, portable_options, read_rows
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.splits import divide
+from adapterhub_fin.engine.data.units import units_of
 from adapterhub_fin.engine.evaluation.metrics import Function, check_defined, metric_for, metric_functions, metrics_for
 from adapterhub_fin.engine.inference.in_batches import answer_in_batches
 from adapterhub_fin.errors import BadCorpus, BadRecipe
@@ -115,12 +116,7 @@ class Answered:
     examples: Sequence[Sequence[int]]  # the tokens of each
     truth: Any
     outputs: np.ndarray
-    units: np.ndarray  # (examples,): the row of each
-
-    @property
-    def row_count(self) -> int:
-        """Count the rows."""
-        return len(np.unique(self.units))
+    units: np.ndarray  # (examples,): examples of one unit are drawn together
 
 
 def read_measured_rows(
@@ -195,7 +191,8 @@ def answer_rows(
         counts = [1] * len(examples)
         if len(examples) != len(rows.table):  # a long document gives several
             counts = [len(head.encode(rows.table.select([row]), read, max_length)) for row in range(len(rows.table))]
-    units = np.repeat(np.arange(len(counts)), counts) if sum(counts) == len(examples) else np.arange(len(examples))
+    joined = sum(counts) != len(examples)
+    units = np.arange(len(examples)) if joined else np.repeat(units_of(rows.table), counts)
     collate = head.collator(read)
 
     def answer(batch: dict[str, Any]) -> Tensor:
@@ -259,7 +256,7 @@ def compared(
         change=float(_change(rows.metric, *values)),
         change_interval=percentile(_change(rows.metric, *drawn), LEVEL),
         at_most=at_most,
-        bootstrap={"level": LEVEL, "resamples": resamples, "seed": seed, "units": before.row_count},
+        bootstrap={"level": LEVEL, "resamples": resamples, "seed": seed, "units": len(np.unique(before.units))},
     )
 
 

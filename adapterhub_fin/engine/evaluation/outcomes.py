@@ -63,6 +63,13 @@ class Outcomes:
 
         return replace(self, **{name: taken(values) for name, values in vars(self).items()})
 
+    def in_units(self, units: np.ndarray) -> Outcomes:
+        """Return the outcomes with the examples of one unit of rows drawn together; `units`, (rows,), are integers.
+
+        An example that joins several rows stays a unit of its own.
+        """
+        return self if (self.rows < 0).any() else replace(self, units=units[self.rows])
+
     def by_row(self) -> Outcomes:
         """Return the outcomes in the order of the rows."""
         return self.select(np.argsort(self.rows, kind="stable"))

@@ -224,6 +224,10 @@ class WrittenAnswers:
             "texts_cut": comparing.cut,
         }
 
+    def in_units(self, units: np.ndarray) -> WrittenAnswers:
+        """Return the answers with those of one unit of rows drawn together; `units`, (rows,), are integers."""
+        return replace(self, outcomes=self.outcomes.in_units(units))
+
     def measure(self, *, resamples: int, seed: int) -> Measures:
         """Return each metric that is defined on the rows, with its interval.
 

@@ -12,6 +12,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_texts
 from adapterhub_fin.engine.data.splits import SPLITS, divide
+from adapterhub_fin.engine.data.units import units_of
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.seen import rows_seen
 from adapterhub_fin.engine.inference.embedding import Embedding
@@ -20,7 +21,7 @@ from adapterhub_fin.engine.probing.probes import FOLDS, LayerProbe, probe_layers
 from adapterhub_fin.engine.probing.result import Probe
 from adapterhub_fin.engine.probing.similarity import similarities
 from adapterhub_fin.engine.probing.states import States, pooled_states
-from adapterhub_fin.engine.probing.targets import distinct_rows, read_targets, units_of
+from adapterhub_fin.engine.probing.targets import distinct_rows, read_targets
 from adapterhub_fin.engine.probing.vectors import check_layer, check_vectors, write_vectors
 from adapterhub_fin.errors import BadConfiguration, BadRecipe
 from adapterhub_fin.plugin.options import checked

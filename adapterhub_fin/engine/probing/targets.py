@@ -85,29 +85,6 @@ def _taken(cells: Sequence[Any]) -> Targets:
     return Targets("labels", np.array([numbers[labels[0]] for labels in sets]), names)
 
 
-def units_of(table: Dataset) -> np.ndarray:
-    """Return a number for each row, (rows,), which rows that share a text or a group, directly or not, have in common.
-
-    Such rows stay in one fold, and intervals draw them together.
-    """
-    keys: list[Sequence[Any]] = [text_keys(table) or range(len(table))]
-    if "group" in table.column_names:
-        keys.append(table["group"][:])
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    rows, nodes, first = [], [], len(table)
-    for column in keys:
-        values, numbers = np.unique(np.array(list(map(str, column))), return_inverse=True)
-        rows.append(np.arange(len(table)))
-        nodes.append(first + numbers)
-        first += len(values)
-    edges = (np.ones(len(table) * len(keys)), (np.concatenate(rows), np.concatenate(nodes)))
-    _, components = connected_components(coo_array(edges, shape=(first, first)), directed=False)
-    units: np.ndarray = np.unique(components[: len(table)], return_inverse=True)[1]
-    return units
-
-
 def distinct_rows(table: Dataset) -> np.ndarray:
     """Return the indices of the first row of each text, ascending: (texts,)."""
     first: dict[Any, int] = {}

@@ -2,7 +2,7 @@
 
 It is scikit-learn's logistic regression for classes and ridge regression for numbers, fitted to the training part, its
 penalty chosen on the validation part. Both are measured on the same rows of the test part, so that their difference has
-an interval of its own: a paired bootstrap.
+an interval of its own: a paired bootstrap over groups of rows, where the corpus has some.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from adapterhub_fin._lazy import Lazy
+from adapterhub_fin.engine.data.units import units_of
 from adapterhub_fin.engine.evaluation.linear import INSTALL, NAMES, fit_linear, is_installed, mean_states
 from adapterhub_fin.engine.evaluation.metrics import metric_functions
 from adapterhub_fin.engine.training.arguments import part_size
@@ -139,7 +140,7 @@ def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers
     functions = metric_functions(loaded.recipe.head.name, loaded.head.labels, loaded.head)
     order = LongestFirst(lengths(loaded.examples["test"])).order
     taken = np.argsort(order)[linear.tested]  # where the Trainer's answers have the rows of the linear model
-    truth, rows = truth[taken], np.arange(len(taken))
+    truth, units = truth[taken], _units(loaded)[linear.tested]
     answered = {"adapter": answers[taken], "linear": linear.answers}
     once = {
         whose: {name: float(function(truth, given)) for name, function in functions.items()}
@@ -148,7 +149,7 @@ def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers
     if broken := sorted(name for name, value in once["linear"].items() if not math.isfinite(value)):
         return f"{broken[0]} of the linear model is undefined on the test part"
     drawn = {  # the same resamples of both, since the seed is the same
-        whose: resampled(functions, truth, given, rows, resamples=RESAMPLES, seed=seed)
+        whose: resampled(functions, truth, given, units, resamples=RESAMPLES, seed=seed)
         for whose, given in answered.items()
     }
     ends = {name: percentile(drawn["adapter"][name] - drawn["linear"][name], LEVEL) for name in functions}
@@ -162,8 +163,14 @@ def compare(loaded: LoadedRun, linear: LinearAnswers, truth: np.ndarray, answers
         differences={name: once["adapter"][name] - once["linear"][name] for name in functions},
         difference_intervals=ends,
         verdict=_verdict(ends[metric.name], greater_is_better=metric.greater_is_better),
-        bootstrap={"level": LEVEL, "resamples": RESAMPLES, "seed": seed},
+        bootstrap={"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "units": len(np.unique(units))},
     )
+
+
+def _units(loaded: LoadedRun) -> np.ndarray:
+    """Return the unit of each test example, (examples,): rows of one group, or with one text, are drawn together."""
+    table, examples = loaded.corpora.splits["test"], loaded.examples["test"]
+    return units_of(table) if len(table) == len(examples) else np.arange(len(examples))
 
 
 def _decided(head: HeadImplementation, predicted: np.ndarray) -> np.ndarray:
