@@ -181,9 +181,9 @@ def _values(annotation: Any) -> Iterator[str]:
 
 
 def _names(kind: str) -> list[str]:
-    from adapterhub_fin.plugin.manager import CONTRIBUTIONS, extensions
+    from adapterhub_fin.plugin.manager import extensions
 
-    found: type[Description] = next(each for each in CONTRIBUTIONS.values() if each.kind == kind)
+    found: type[Description] = next(each for each in extensions().kinds.values() if each.kind == kind)
     return list(extensions().all(found))
 
 

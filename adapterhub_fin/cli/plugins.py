@@ -66,10 +66,9 @@ def _document(plugin: Any) -> dict[str, Any]:
 
 
 def _print_options(of: str, as_json: bool) -> None:
-    from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method
     from adapterhub_fin.plugin.manager import extensions
 
-    kinds: dict[str, type[Description]] = {kind.kind: kind for kind in (Method, Head, Corpus, Merger)}
+    kinds = {kind.kind: kind for kind in extensions().kinds.values()}
     kind, _, name = of.partition(":")
     if kind not in kinds or not name:
         raise click.UsageError(f"--options takes KIND:NAME with KIND one of {', '.join(kinds)}.")

@@ -61,7 +61,12 @@ from adapterhub_fin.plugin.adapter_files import WEIGHTS as WEIGHTS
 from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN as CALENDAR_PATTERN
 from adapterhub_fin.plugin.calendars import SPAN_PATTERN as SPAN_PATTERN
 from adapterhub_fin.plugin.calendars import Offset as Offset
+from adapterhub_fin.plugin.calendars import Sessions as Sessions
+from adapterhub_fin.plugin.calendars import sessions as sessions
 from adapterhub_fin.plugin.chat_templates import ChatTemplate as ChatTemplate
+from adapterhub_fin.plugin.contributions import build_contribution as build_contribution
+from adapterhub_fin.plugin.contributions import contribution as contribution
+from adapterhub_fin.plugin.contributions import contributions as contributions
 from adapterhub_fin.plugin.conversations import Messages as Messages
 from adapterhub_fin.plugin.conversations import answer_spans as answer_spans
 from adapterhub_fin.plugin.conversations import closing as closing
@@ -70,10 +75,12 @@ from adapterhub_fin.plugin.corpora import corpus_options as corpus_options
 from adapterhub_fin.plugin.corpora import load_corpus as load_corpus
 from adapterhub_fin.plugin.descriptions import Base as Base
 from adapterhub_fin.plugin.descriptions import Corpus as Corpus
+from adapterhub_fin.plugin.descriptions import Description as Description
 from adapterhub_fin.plugin.descriptions import Head as Head
 from adapterhub_fin.plugin.descriptions import Merger as Merger
 from adapterhub_fin.plugin.descriptions import Method as Method
 from adapterhub_fin.plugin.descriptions import Metric as Metric
+from adapterhub_fin.plugin.descriptions import OwnHook as OwnHook
 from adapterhub_fin.plugin.descriptions import StoreKind as StoreKind
 from adapterhub_fin.plugin.examples import IGNORED as IGNORED
 from adapterhub_fin.plugin.examples import encode_columns as encode_columns

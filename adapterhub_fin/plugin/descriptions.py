@@ -106,6 +106,27 @@ class Description:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnHook:
+    """Describe a contributing hook that a plugin specifies: other plugins return descriptions of `kind` from it.
+
+    `kind` is a subclass of `Description` with a `kind` of its own, such as "feature". A plugin that implements the hook
+    and also works without its owner marks it `hookimpl(optionalhook=True)`.
+    """
+
+    name: str  # such as `acme_costs`
+    kind: type[Description]
+    summary: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", self.name):
+            raise PluginError(f"hook name {self.name!r} must be lower-case words joined by _, such as acme_costs")
+        if not (isinstance(self.kind, type) and issubclass(self.kind, Description) and self.kind is not Description):
+            raise PluginError(f"hook {self.name}: kind must be a subclass of Description, not {self.kind!r}")
+        if not NAME.fullmatch(str(getattr(self.kind, "kind", ""))):
+            raise PluginError(f"hook {self.name}: {self.kind.__name__} needs a class attribute kind, such as 'feature'")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method(Description):
     """Describe a way to adapt a base; the target builds an `interfaces.MethodImplementation` from its options."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from adapterhub_fin.plugin.descriptions import Base, Corpus, Head, Merger, Method, Metric, StoreKind
+from adapterhub_fin.plugin.descriptions import Base, Corpus, Head, Merger, Method, Metric, OwnHook, StoreKind
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Manifest
@@ -55,6 +55,11 @@ def ahf_stores() -> Iterable[StoreKind]:  # type: ignore[empty-body]
 @hookspec
 def ahf_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
     """Return metrics by name, with direction."""
+
+
+@hookspec
+def ahf_hookspecs() -> Iterable[OwnHook]:  # type: ignore[empty-body]
+    """Return hooks of one's own, which other plugins then implement: each with the kind of description it returns."""
 
 
 @hookspec(firstresult=True)

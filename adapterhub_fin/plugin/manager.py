@@ -10,19 +10,30 @@ import inspect
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from adapterhub_fin.errors import PluginError, PolicyViolation, UnknownName
 from adapterhub_fin.plugin import hooks
-from adapterhub_fin.plugin.descriptions import Base, Corpus, Description, Head, Merger, Method, Metric, StoreKind
+from adapterhub_fin.plugin.descriptions import (
+    Base,
+    Corpus,
+    Description,
+    Head,
+    Merger,
+    Method,
+    Metric,
+    OwnHook,
+    StoreKind,
+)
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.veto import may_hold_veto
 
@@ -77,10 +88,39 @@ class Extensions:
         self.disabled = disabled
         self._hooks = pluggy.PluginManager(hooks.PROJECT)
         self._hooks.add_hookspecs(hooks)
+        self.kinds = dict(CONTRIBUTIONS)  # of descriptions, by the hook that returns them
+        for plugin in plugins:  # all hooks are specified before any plugin that implements one is admitted
+            if plugin.error is None:
+                self._specify(plugin)
         for plugin in plugins:
             if plugin.error is None:
                 self._admit(plugin)
         self._owned = self._owners()
+
+    def _specify(self, plugin: Plugin) -> None:
+        """Add the hooks that one plugin specifies; what fails costs this plugin only."""
+        try:
+            module: Any = plugin.module
+            if self._hooks.parse_hookimpl_opts(module, "ahf_hookspecs") is None:
+                return
+            own = list(module.ahf_hookspecs())
+            for each in own:
+                self._check_own(each)
+                self.kinds[each.name] = each.kind
+            specifications = ModuleType("specifications")
+            for each in own:
+                setattr(specifications, each.name, hooks.hookspec(_contributing(each)))
+            self._hooks.add_hookspecs(specifications)
+        except (Exception, SystemExit) as error:
+            plugin.error = _reason(error)
+
+    def _check_own(self, hook: OwnHook) -> None:
+        if not isinstance(hook, OwnHook):
+            raise PluginError(f"ahf_hookspecs must return OwnHook descriptions, not {hook!r}")
+        if hasattr(hooks, hook.name) or hook.name in self.kinds:
+            raise PluginError(f"the hook {hook.name} is specified already: choose another name")
+        if any(hook.kind.kind == kind.kind for kind in self.kinds.values()):
+            raise PluginError(f"the hook {hook.name}: the kind {hook.kind.kind!r} is taken: choose another")
 
     def _admit(self, plugin: Plugin) -> None:
         """Register one plugin's hooks and collect its descriptions; what fails costs this plugin only."""
@@ -88,7 +128,7 @@ class Extensions:
         try:
             self._hooks.register(plugin.module, name=name)
             self._hooks.check_pending()
-            for hook, kind in CONTRIBUTIONS.items():
+            for hook, kind in self.kinds.items():
                 for implementation in self._implementations(hook, plugin):
                     contributed: Any = implementation.function()
                     plugin.gives += [_checked(item, kind, hook) for item in contributed]
@@ -106,7 +146,7 @@ class Extensions:
         claims: dict[tuple[type[Description], str], list[tuple[Description, Plugin]]] = defaultdict(list)
         for plugin in self.plugins:
             for description in plugin.gives:
-                claims[_kind(description), description.name].append((description, plugin))
+                claims[self._kind(description), description.name].append((description, plugin))
         owned = {}
         for key, claimants in claims.items():
             shipped = [claim for claim in claimants if claim[1].shipped]
@@ -136,7 +176,21 @@ class Extensions:
 
     def owner(self, description: Description) -> Plugin:
         """Return the plugin that brought a description."""
-        return self._owned[_kind(description), description.name][1]
+        return self._owned[self._kind(description), description.name][1]
+
+    def hook_of(self, description: Description) -> str:
+        """Return the name of the hook that returns descriptions of this kind.
+
+        Raises PluginError where no installed plugin specifies one.
+        """
+        hook = next((name for name, kind in self.kinds.items() if kind is type(description)), None)
+        hook = hook or next((name for name, kind in self.kinds.items() if isinstance(description, kind)), None)
+        if hook is None:
+            raise PluginError(f"no hook takes {description.kind} {description.name!r}: install the plugin that has it")
+        return hook
+
+    def _kind(self, description: Description) -> type[Description]:
+        return self.kinds[self.hook_of(description)]
 
     def options(self, kind: type[Description], name: str, given: Mapping[str, Any]) -> BaseModel:
         """Check a plugin's options without importing it; raises UnknownName or BadRecipe with near names."""
@@ -175,8 +229,14 @@ class Extensions:
         return checks
 
 
-def _kind(description: Description) -> type[Description]:
-    return next(kind for kind in CONTRIBUTIONS.values() if isinstance(description, kind))
+def _contributing(hook: OwnHook) -> Callable[[], Iterable[Description]]:
+    """Return the specification of a hook that takes nothing and returns descriptions."""
+
+    def specification() -> Iterable[Description]:  # type: ignore[empty-body]
+        ...
+
+    specification.__name__, specification.__doc__ = hook.name, hook.summary
+    return specification
 
 
 def _checked(item: object, kind: type[Description], hook: str) -> Description:
@@ -293,5 +353,5 @@ class _Single:
     """Register a plugin of one description."""
 
     def __init__(self, description: Description) -> None:
-        hook = next(hook for hook, kind in CONTRIBUTIONS.items() if isinstance(description, kind))
+        hook = extensions().hook_of(description)
         setattr(self, hook, hooks.hookimpl(specname=hook)(lambda: [description]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapterhub_fin.errors import PluginError
 from adapterhub_fin.plugin.descriptions import Description
-from adapterhub_fin.plugin.manager import CONTRIBUTIONS, extensions
+from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.recipe.choices import DEFAULTS, Plugged
 from adapterhub_fin.recipe.curriculum import Stage
 from adapterhub_fin.recipe.merge_recipe import MergeRecipe
@@ -96,7 +96,7 @@ def _options(
         return {"type": "object", "description": f"{plugin.summary} Its options can't be read here: {error}"}
     for inner, value in options.pop("$defs", {}).items():
         if "x-plugin" in value:  # itself a plugin's name with its options, as a part of a mixture is
-            kind = next(each for each in CONTRIBUTIONS.values() if each.kind == value["x-plugin"])
+            kind = next(each for each in extensions().kinds.values() if each.kind == value["x-plugin"])
             value = _chosen(kind, value, definitions, reference)
         definitions[f"{reference}-{inner}"] = value
     options["properties"] = {

@@ -260,3 +260,86 @@ def test_a_target_that_does_not_load_says_what_it_needs() -> None:
     lonely = ahf.Method(name="lonely", summary="A.", target="nowhere:At", requires=("nowhere>=2",))
     with pytest.raises(ahf.PluginError, match="needs nowhere>=2"):
         lonely.load()
+
+
+OWNER = """
+from dataclasses import dataclass
+from adapterhub_fin.plugin import Description, OwnHook, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class CostModel(Description):
+    kind = "cost-model"
+    basis_points: int = 10
+
+@hookimpl
+def ahf_hookspecs():
+    return [OwnHook(name="acme_costs", kind=CostModel, summary="Return cost models.")]
+
+@hookimpl
+def acme_costs():
+    return [CostModel(name="flat", summary="A.", target="nowhere:At")]
+"""
+IMPLEMENTER = """
+from adapterhub_fin.plugin import hookimpl
+
+@hookimpl{optional}
+def acme_costs():
+    from {owner} import CostModel
+    return [CostModel(name={name!r}, summary="B.", target="nowhere:At")]
+"""
+READ = """
+import zowner
+from adapterhub_fin.plugin import contributions
+print(json.dumps(list(contributions(zowner.CostModel))))
+"""
+
+
+def test_a_plugin_s_own_hooks_are_implemented_by_others(site: Site) -> None:
+    """The owner comes last by name, so that its hooks must be specified before any plugin is admitted."""
+    site.install("zowner", OWNER)
+    site.install("beta", IMPLEMENTER.format(optional="", owner="zowner", name="tiered"))
+    site.install("gamma", IMPLEMENTER.format(optional="", owner="zowner", name="flat"))
+    plugins = site.plugins()
+    assert [plugins[name][1] for name in ("zowner", "beta", "gamma")] == [None] * 3
+    assert plugins["zowner"][2] == [] and plugins["gamma"][2] == [], "of two strangers neither owns a name"
+    assert "cost-model 'flat' is claimed by gamma" in plugins["zowner"][3][0]
+    assert site.run(READ) == ["tiered"]
+
+
+@pytest.mark.parametrize(("optional", "error"), [("(optionalhook=True)", None), ("", "unknown hook 'acme_costs'")])
+def test_a_hook_whose_owner_is_not_there_costs_only_who_needs_it(site: Site, optional: str, error: str | None) -> None:
+    site.install("beta", IMPLEMENTER.format(optional=optional, owner="zowner", name="tiered"))
+    site.install("sound", GOOD.format(name="sound-method"))
+    plugins = site.plugins()
+    assert plugins["beta"][1] is None if error is None else error in plugins["beta"][1]
+    assert plugins["sound"][2] == ["sound-method"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('name="acme_costs", kind', 'name="ahf_heads", kind', "the hook ahf_heads is specified already"),
+        ('name="acme_costs", kind', 'name="ahf_before_add", kind', "the hook ahf_before_add is specified already"),
+        ('name="acme_costs", kind', 'name="Costs", kind', "must be lower-case words"),
+        ('kind = "cost-model"', 'kind = "method"', "the kind 'method' is taken"),
+        ('kind = "cost-model"', "pass", "needs a class attribute kind"),
+        ("kind=CostModel", "kind=int", "kind must be a subclass of Description"),
+        ("return [OwnHook", "return 1/0; [OwnHook", "ZeroDivisionError"),
+        ("return [OwnHook", "return ['acme_costs']; [OwnHook", "must return OwnHook"),
+        ("return [CostModel(", "return ['flat']; [CostModel(", "acme_costs must return CostModel"),
+    ],
+)
+def test_a_broken_hook_of_one_s_own_costs_its_plugin_only(site: Site, old: str, new: str, reason: str) -> None:
+    assert old in OWNER
+    site.install("zowner", OWNER.replace(old, new))
+    site.install("sound", GOOD.format(name="sound-method"))
+    plugins = site.plugins()
+    assert reason in plugins["zowner"][1] and plugins["zowner"][2] == []
+    assert plugins["sound"][2] == ["sound-method"] and "lora" in plugins["shipped"][2]
+
+
+def test_a_description_of_one_s_own_kind_is_registered_in_a_process(site: Site) -> None:
+    site.install("zowner", OWNER)
+    given = "name='mine', summary='C.', target='no:At'"
+    code = f"import zowner, adapterhub_fin as ahf\nahf.register(zowner.CostModel({given}))"
+    assert site.run(f"{code}\n{READ}") == ["flat", "mine"]
