@@ -78,6 +78,11 @@ class Commands(click.Group):
             command = entry.load()
         except Exception as error:  # a third party's command may fail in any way; the others still work
             owner = entry.dist.name if entry.dist else "an unknown distribution"
+            if isinstance(error, ImportError) and entry.extras:
+                extra = f"{owner}[{','.join(entry.extras)}]"
+                raise click.ClickException(
+                    f"the command {cmd_name!r} needs what is not installed here ({error.name}): pip install '{extra}'"
+                ) from error
             raise click.ClickException(
                 f"the command {cmd_name!r} of {owner} can't be loaded: {error!r}; fix or uninstall that package"
             ) from error
@@ -98,11 +103,11 @@ class Commands(click.Group):
         entries = self._entries()
         shipped = [(name, SUMMARIES[name]) for name in SUMMARIES if name in entries]
         third_party = [
-            (name, f"from {e.dist.name if e.dist else '?'}")
+            (name, f"from {e.dist.name if e.dist else '?'}" + (f", extra {', '.join(e.extras)}" if e.extras else ""))
             for name, e in sorted(entries.items())
             if name not in SUMMARIES
         ]
-        for title, rows in (("Commands", shipped), ("Commands of other packages", third_party)):
+        for title, rows in (("Commands", shipped), ("Commands of plugins", third_party)):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)

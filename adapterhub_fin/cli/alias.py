@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table
+from adapterhub_fin.cli.options import REFERENCE
+from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 
 @click.command("alias")

@@ -6,7 +6,8 @@ from dataclasses import asdict, astuple
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table, printable
+from adapterhub_fin.cli.options import REFERENCE
+from adapterhub_fin.plugin.console import json_option, print_json, print_table, printable
 
 
 @click.command("check")

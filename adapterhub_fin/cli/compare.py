@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub_fin.cli.completing import PluginType
-from adapterhub_fin.cli.options import (
-    REFERENCE,
-    base_options,
-    interval_text,
-    json_option,
-    print_facts,
-    print_json,
-    print_table,
-)
+from adapterhub_fin.cli.options import REFERENCE, base_options, interval_text
 from adapterhub_fin.cli.part_options import part_options, units_option
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.comparing.differences import Difference

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_json, print_table
+from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 
 @click.command("doctor")

@@ -15,11 +15,11 @@ from adapterhub_fin.cli.options import (
     base_options,
     dated_by,
     lock_option,
-    print_json,
     read_texts,
     say_answering,
     texts_argument,
 )
+from adapterhub_fin.plugin.console import print_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -14,14 +14,11 @@ from adapterhub_fin.cli.options import (
     base_options,
     dated_by,
     interval_text,
-    json_option,
     lock_option,
-    print_facts,
-    print_json,
-    print_table,
     say_answering,
 )
 from adapterhub_fin.cli.part_options import part_options, units_option
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.data.units import Units

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, printable
+from adapterhub_fin.cli.options import REFERENCE
+from adapterhub_fin.plugin.console import json_option, print_json, printable
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.folding.into_base import Folded

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_json, print_table
+from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 
 @click.command("gc")

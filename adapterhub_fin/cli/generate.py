@@ -16,13 +16,12 @@ from adapterhub_fin.cli.options import (
     as_of_options,
     base_options,
     dated_by,
-    json_option,
     lock_option,
-    print_json,
     read_texts,
     say_answering,
     texts_argument,
 )
+from adapterhub_fin.plugin.console import json_option, print_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

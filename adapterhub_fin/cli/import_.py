@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import json_option, print_json, printable
+from adapterhub_fin.plugin.console import json_option, print_json, printable
 
 
 @click.command("import")

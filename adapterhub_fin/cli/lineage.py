@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.cli.options import print_drawn, print_json, printable
+from adapterhub_fin.plugin.console import print_drawn, print_json, printable
 
 if TYPE_CHECKING:
     from rich.tree import Tree

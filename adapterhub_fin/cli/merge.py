@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub_fin.cli.completing import PluginType, ReferenceOrFileType, SettingType, corpus_keys, merge_keys
-from adapterhub_fin.cli.options import (
-    REFERENCE,
-    base_options,
-    interval_text,
-    json_option,
-    print_facts,
-    print_json,
-    print_table,
-)
+from adapterhub_fin.cli.options import REFERENCE, base_options, interval_text
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
 
 OF_FLAGS = ("overrides", "check_overrides", "download")  # flags that are no argument of `merge` as they are
 

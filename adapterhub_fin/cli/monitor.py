@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub_fin.cli.completing import PluginType, SettingType, reading_keys
-from adapterhub_fin.cli.options import (
-    REFERENCE,
-    as_of_options,
-    base_options,
-    dated_by,
-    json_option,
-    lock_option,
-    print_json,
-    print_table,
-    say_answering,
-)
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, base_options, dated_by, lock_option, say_answering
 from adapterhub_fin.cli.part_options import part_options
+from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.monitoring.result import Monitoring

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import (
-    REFERENCE,
-    as_of_options,
-    dated_by,
-    json_option,
-    lock_option,
-    print_json,
-    say_answering,
-)
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, dated_by, lock_option, say_answering
+from adapterhub_fin.plugin.console import json_option, print_json
 
 
 @click.command("path")

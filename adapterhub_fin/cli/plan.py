@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from adapterhub_fin.cli.completing import SettingType, recipe_keys
-from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
 
 
 @click.command("plan")

@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from adapterhub_fin.cli.completing import PluginType
-from adapterhub_fin.cli.options import (
-    REFERENCE,
-    as_of_options,
-    base_options,
-    dated_by,
-    json_option,
-    lock_option,
-    print_facts,
-    print_json,
-    print_table,
-    printable,
-    say_answering,
-)
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, base_options, dated_by, lock_option, say_answering
 from adapterhub_fin.cli.part_options import part_options
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table, printable
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.probing.result import Probe

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import (
-    REFERENCE,
-    as_of_options,
-    base_options,
-    dated_by,
-    json_option,
-    lock_option,
-    print_json,
-    printable,
-    say_answering,
-)
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, base_options, dated_by, lock_option, say_answering
 from adapterhub_fin.cli.part_options import part_options
+from adapterhub_fin.plugin.console import json_option, print_json, printable
 
 
 @click.command("report")

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.cli.options import (
-    as_of_options,
-    dated_by,
-    json_option,
-    on_option,
-    point_in_time,
-    print_json,
-    print_table,
-    printable,
-    remote_index,
-)
+from adapterhub_fin.cli.options import as_of_options, dated_by, on_option, point_in_time, remote_index
 from adapterhub_fin.cli.version_table import print_versions, say_damaged
+from adapterhub_fin.plugin.console import json_option, print_json, print_table, printable
 
 
 @click.command("search")

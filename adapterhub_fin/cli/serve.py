@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub_fin.cli.amounts import Duration, Size
-from adapterhub_fin.cli.options import json_option, print_json, print_table
+from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.hub_server.tokens import Token, Tokens

@@ -7,18 +7,8 @@ from typing import Any, Final
 
 import click
 
-from adapterhub_fin.cli.options import (
-    REFERENCE,
-    as_of_options,
-    dated_by,
-    interval_text,
-    json_option,
-    lock_option,
-    print_facts,
-    print_json,
-    print_table,
-    say_answering,
-)
+from adapterhub_fin.cli.options import REFERENCE, as_of_options, dated_by, interval_text, lock_option, say_answering
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
 
 
 @click.command("show")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_facts, print_json
+from adapterhub_fin.cli.options import REFERENCE
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry.trust.keys import Kind, PublicKey

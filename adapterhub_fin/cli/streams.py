@@ -28,11 +28,6 @@ def escape_unencodable() -> None:
                 stream.reconfigure(encoding=ESCAPED, errors=stream.errors)
 
 
-def speaks_unicode() -> bool:
-    """Return whether standard output can encode every character."""
-    return _is_unicode(getattr(sys.stdout, "encoding", None) or "utf-8")
-
-
 def _is_unicode(encoding: str) -> bool:
     return encoding.lower().startswith("utf")
 

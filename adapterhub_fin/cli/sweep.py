@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterhub_fin.cli.completing import SettingType, recipe_keys
-from adapterhub_fin.cli.options import json_option, print_facts, print_json, print_table
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.sweeping.sweep import Sweep
@@ -88,7 +88,7 @@ def command(
 
         check_installed()
     from adapterhub_fin import sweep
-    from adapterhub_fin.engine.base.progress import announcing
+    from adapterhub_fin.plugin.progress import announcing
 
     try:
         with announcing():

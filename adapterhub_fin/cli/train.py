@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from adapterhub_fin.cli.completing import SettingType, recipe_keys
-from adapterhub_fin.cli.options import interval_text, json_option, print_facts, print_json, print_table
+from adapterhub_fin.cli.options import interval_text
+from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
 
 LEFT_OUT = (
     "repeated",
@@ -68,9 +69,9 @@ def command(
         (_preview if checked.schedule is None else _preview_series)(checked, download, as_json)
         return
     from adapterhub_fin import train, train_series
-    from adapterhub_fin.engine.base.progress import announcing
     from adapterhub_fin.engine.training.distributed import is_first
     from adapterhub_fin.engine.training.facts import label_facts, note_facts
+    from adapterhub_fin.plugin.progress import announcing
 
     flag = "" if checked.schedule is not None else " with --resume"
     try:
@@ -159,7 +160,7 @@ def _preview(recipe: Any, download: bool, as_json: bool) -> None:
         return
     import yaml
 
-    from adapterhub_fin.cli.streams import speaks_unicode
+    from adapterhub_fin.plugin.console import speaks_unicode
 
     click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=speaks_unicode()))
     print_facts(plan.facts())

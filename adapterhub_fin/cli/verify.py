@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub_fin.cli.options import REFERENCE, json_option, print_json, print_table
+from adapterhub_fin.cli.options import REFERENCE
+from adapterhub_fin.plugin.console import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry, RegistryChain

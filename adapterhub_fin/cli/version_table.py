@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from adapterhub_fin.cli.options import print_table
+from adapterhub_fin.plugin.console import print_table
 
 _COLUMNS = ("version", "aliases", "method", "head", "corpus", "knowledge end", "metrics")
 

@@ -150,7 +150,7 @@ def test_each_contributing_hook_brings_its_kind_and_is_attributed(site: Site, ho
 def test_shipped_come_first_then_entry_points_by_name(site: Site) -> None:
     for name in ("zeta", "alpha"):
         site.install(name, GOOD.format(name=f"{name}-method"))
-    assert list(site.plugins()) == ["shipped", "alpha", "zeta"]
+    assert list(site.plugins()) == ["shipped", "alpha", "markets", "zeta"]
 
 
 def test_a_shipped_name_stays_shipped_and_costs_the_stranger_that_description_only(site: Site) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "adapterhub_fin": ROOT,
+    "adapterhub_fin_markets": ROOT / "plugins",
     "adapterhub_fin_plugins": ROOT / "plugins",
     "adapterhub_fin_registry": ROOT / "registry",
 }

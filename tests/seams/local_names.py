@@ -16,7 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("adapterhub_fin", "plugins/adapterhub_fin_plugins", "registry/adapterhub_fin_registry")
+PACKAGES = (
+    "adapterhub_fin",
+    "plugins/adapterhub_fin_plugins",
+    "plugins/adapterhub_fin_markets",
+    "registry/adapterhub_fin_registry",
+)
 POOL = frozenset(
     ["found", "each", "said", "told", "known", "kept", "place", "wanted", "whole", "named", "held", "beside", "asked"]
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-PACKAGES = {"adapterhub_fin", "adapterhub_fin_plugins", "adapterhub_fin_registry"}
+PACKAGES = {"adapterhub_fin", "adapterhub_fin_plugins", "adapterhub_fin_markets", "adapterhub_fin_registry"}
 
 
 def test_top_level_is_the_three_packages(wheel_of: Callable[[Path], Path]) -> None:

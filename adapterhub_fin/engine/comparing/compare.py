@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.comparing.checks import WORDS, check_bases, check_contenders, check_metric, check_options
 from adapterhub_fin.engine.comparing.contenders import Contender, Loading, answer_all
@@ -28,6 +27,7 @@ from adapterhub_fin.engine.evaluation.slices import check_slices, slice_keys
 from adapterhub_fin.engine.evaluation.written import Writing, check_writes
 from adapterhub_fin.engine.inference.find import base_source, find_version
 from adapterhub_fin.errors import BadRecipe
+from adapterhub_fin.plugin.progress import progress
 from adapterhub_fin.reporting.report import check_installed
 from adapterhub_fin.stats.bootstrap import percentile
 from adapterhub_fin.stats.corrections import benjamini_hochberg, holm

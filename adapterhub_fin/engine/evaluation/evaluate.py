@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_rows
 from adapterhub_fin.engine.data.labels import labels_in
@@ -33,6 +32,7 @@ from adapterhub_fin.engine.evaluation.written import Writing, check_writes, writ
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.plugin.progress import progress
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry

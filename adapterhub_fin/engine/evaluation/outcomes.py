@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import tokenizing
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.data.batches import mapped, on_device, stacked
 from adapterhub_fin.engine.data.corpus import check_targets
 from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metrics_for
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.examples import lengths
+from adapterhub_fin.plugin.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np

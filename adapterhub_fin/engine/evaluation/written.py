@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.find import BaseSource
 from adapterhub_fin.engine.base.positions import position_limit
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.evaluation.measuring import Measures, Measuring, measure, values
 from adapterhub_fin.engine.evaluation.outcomes import Outcomes, row_hashes
 from adapterhub_fin.engine.evaluation.questions import Asked
@@ -24,6 +23,7 @@ from adapterhub_fin.plugin.descriptions import Head, Metric
 from adapterhub_fin.plugin.faults import Faults
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.plugin.progress import progress
 from adapterhub_fin.recipe.decoding import Decoding
 
 if TYPE_CHECKING:

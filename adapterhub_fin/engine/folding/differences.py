@@ -14,12 +14,12 @@ from transformers.pytorch_utils import Conv1D
 
 from adapterhub_fin.engine.base.load_base import outermost
 from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, StoredTensor
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.merging.parameters import AdaptedParameter, Kind
 from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import BadRecipe, Unsupported, WrongBase
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.plugin.model_parts import outside_backbone
+from adapterhub_fin.plugin.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

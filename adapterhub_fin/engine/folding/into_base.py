@@ -16,7 +16,6 @@ from adapterhub_fin.engine.base.check import check_base, expected_base
 from adapterhub_fin.engine.base.load_base import check_covered, load_config, load_tokenizer
 from adapterhub_fin.engine.base.model_tensors import FLOATS, ModelTensors, StoredTensor, fingerprinted
 from adapterhub_fin.engine.base.padding import align_padding
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.folding.four_bit import FourBit
 from adapterhub_fin.engine.folding.loss import FoldedChange, Into, Loss, fitted
@@ -25,6 +24,7 @@ from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
 from adapterhub_fin.engine.inference.find import base_source, find_version
 from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.errors import Refused, Unsupported, WriteFailed, WrongTensors
+from adapterhub_fin.plugin.progress import progress
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.find import ResolvedVersion

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import computing, tokenizing
 from adapterhub_fin.engine.base.padding import aligned_padding
-from adapterhub_fin.engine.base.progress import progress as bar
 from adapterhub_fin.engine.data.batches import on_device
 from adapterhub_fin.engine.inference.embedding import Embedding
 from adapterhub_fin.engine.inference.rows import Row, input_rows
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
 from adapterhub_fin.plugin.examples import encode_inputs
 from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.plugin.progress import progress as bar
 from adapterhub_fin.plugin.texts import check_prompt, check_prompts
 from adapterhub_fin.recipe.decoding import Decoding
 

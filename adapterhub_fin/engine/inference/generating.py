@@ -14,12 +14,12 @@ from transformers import GenerationConfig, StoppingCriteria
 
 from adapterhub_fin.engine.base.locks import drawing, is_mine, tokenizing
 from adapterhub_fin.engine.base.positions import position_limit
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.inference.finite import FiniteScores
 from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, WritesMark, ending
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 from adapterhub_fin.plugin.examples import check_tokens
 from adapterhub_fin.plugin.heads import CausalHead
+from adapterhub_fin.plugin.progress import progress
 
 if TYPE_CHECKING:
     from torch import nn

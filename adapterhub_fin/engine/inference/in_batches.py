@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.data.batches import on_device
 from adapterhub_fin.plugin.examples import lengths
+from adapterhub_fin.plugin.progress import progress
 
 if TYPE_CHECKING:
     import torch

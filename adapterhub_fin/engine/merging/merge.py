@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.base.progress import progress
 from adapterhub_fin.engine.data.corpus import check_there
 from adapterhub_fin.engine.merging.combine import Rank
 from adapterhub_fin.engine.merging.parents import merged_base
@@ -20,6 +19,7 @@ from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.progress import progress
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry

@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from adapterhub_fin.engine.base.progress import ProgressLines
+from adapterhub_fin.plugin.progress import ProgressLines
 
 
 class SweepBar:

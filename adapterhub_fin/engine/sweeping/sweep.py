@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from adapterhub_fin.engine.base.progress import announce, announcing
 from adapterhub_fin.engine.sweeping.choosing import store_winner
 from adapterhub_fin.engine.sweeping.definition import SearchName, define
 from adapterhub_fin.engine.sweeping.folder import SweepFolder
@@ -18,6 +17,7 @@ from adapterhub_fin.engine.sweeping.workers import Workers, share_of_cores
 from adapterhub_fin.engine.training.train import Source, read_recipe
 from adapterhub_fin.errors import BadRecipe, NotFound
 from adapterhub_fin.plugin.memory import restored
+from adapterhub_fin.plugin.progress import announce, announcing
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 

@@ -24,7 +24,6 @@ from adapterhub_fin.engine.base.load_base import (
 from adapterhub_fin.engine.base.locks import on_meta
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.positions import position_limit
-from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.data.corpus import SEEN, Corpora, check_targets, check_there, read_corpus
 from adapterhub_fin.engine.data.curriculum import naming_stage, read_curriculum
@@ -45,6 +44,7 @@ from adapterhub_fin.errors import AdapterHubError, BadRecipe
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.progress import announce
 from adapterhub_fin.plugin.remote_code import trusting_remote_code
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries

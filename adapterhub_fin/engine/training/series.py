@@ -19,7 +19,6 @@ from adapterhub_fin.engine.base.adapter_names import new_adapter_name
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.check import check_base
 from adapterhub_fin.engine.base.load_base import fingerprint_key, hidden_size, load_config
-from adapterhub_fin.engine.base.progress import announce
 from adapterhub_fin.engine.base.provenance import method_record
 from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, lines_digest, read_rows, seen_row_indices
 from adapterhub_fin.engine.data.splits import SPLITS, Division, dates, divide
@@ -31,6 +30,7 @@ from adapterhub_fin.engine.training.train import Source, read_recipe, require_na
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
+from adapterhub_fin.plugin.progress import announce
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.recipe.schedule import Window
 from adapterhub_fin.registries import configured_registries

@@ -1,0 +1,1 @@
+"""Read dated text of markets: filings, minutes, news, calls."""

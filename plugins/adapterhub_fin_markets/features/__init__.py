@@ -1,0 +1,1 @@
+"""Compute features of prices, each cell known at an instant."""

@@ -1,0 +1,1 @@
+"""Define heads that read numbers beside text."""
