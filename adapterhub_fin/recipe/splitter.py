@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN, SPAN_PATTERN, Offset
 from adapterhub_fin.plugin.options import Options
 
+IN_TIME = frozenset(["time", "walk-forward", "window"])  # splitters that promise that training knows nothing of test
 _ONLY = {"folds": "walk-forward", "fold": "walk-forward", "since": "window", "cutoff": "window", "until": "window"}
 
 
@@ -57,8 +58,8 @@ class Splitter(Options):
 
     @property
     def embargo_span(self) -> Offset | None:
-        """Return the embargo as a length of time: zero for a window without one, None for other splitters."""
-        embargo = self.embargo or ("0d" if self.by == "window" else None)
+        """Return the embargo as a length of time: zero where rows are in order of time, None for other splitters."""
+        embargo = self.embargo or ("0d" if self.by in IN_TIME else None)
         return None if embargo is None else Offset(embargo, self.calendar)
 
     @model_validator(mode="after")
@@ -70,7 +71,7 @@ class Splitter(Options):
     @model_validator(mode="after")
     def _options_go_together(self) -> Splitter:
         by = self.by or "left to the rows"
-        if self.embargo is not None and by not in ("time", "walk-forward", "window"):
+        if self.embargo is not None and by not in IN_TIME:
             raise ValueError(f"embargo {self.embargo} needs rows in order of time, and by is {by}: use time")
         if self.calendar is not None and self.embargo is None:
             raise ValueError(f"calendar {self.calendar} counts the days of an embargo: give one, such as 5B")

@@ -125,5 +125,6 @@ def test_too_few_groups_texts_and_instants_are_refused() -> None:
         folds_of(few, 9)
     with pytest.raises(BadCorpus, match="too few instants for 9 folds"):
         folds_of(dated([(n // 4, 0) for n in range(40)]), 9, by="time")
-    with pytest.raises(BadCorpus, match="fold 1 of 2 has nothing to train on"):
-        folds_of(dated([(n, 14) for n in range(40)]), 2, by="time")
+    with pytest.raises(BadCorpus, match="fold 2 of 2 has nothing to train on"):
+        spread = dated([(day, 0) for day in (0, 1, 2, 3, 20, 21, 40, 41)])
+        folds_of(spread, 2, by="time", embargo="5d", validation=0.25, test=0.25)

@@ -180,7 +180,7 @@ TIMES = {"available_at": "at", "label_horizon": "0d"}
     ("splitter", "allowed"),
     [
         ({"by": "time"}, NOON + 56 * SECOND - TICK),
-        ({"by": "time", "embargo": "0d"}, NOON + 56 * SECOND),
+        ({"by": "time", "embargo": "0d"}, NOON + 56 * SECOND - TICK),
         ({"by": "walk-forward", "folds": 4, "fold": 4}, NOON + 56 * SECOND - TICK),
     ],
 )

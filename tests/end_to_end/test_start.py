@@ -217,7 +217,7 @@ def known_until(general: Run, end: datetime, kind: str = "observed") -> str:
     ("splitter", "allowed"),  # the last instant that a start may know
     [
         ({"by": "time"}, NOON + 36 * SECOND - TICK),  # test begins with row 72 of 90
-        ({"by": "time", "embargo": "0d"}, NOON + 36 * SECOND),
+        ({"by": "time", "embargo": "0d"}, NOON + 36 * SECOND - TICK),
         ({"by": "walk-forward", "folds": 4, "fold": 4}, NOON + 36 * SECOND - TICK),
         ({"by": "window", "since": "2020-12-01", "cutoff": "2021-01-01", "until": "2021-01-02"}, NOON - TICK),
         (

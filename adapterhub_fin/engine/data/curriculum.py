@@ -14,13 +14,10 @@ from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
 from adapterhub_fin_registry.model.knowledge import format_instant
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from datasets import Dataset
 
     from adapterhub_fin.plugin.interfaces import KnownAt
     from adapterhub_fin.recipe.curriculum import Stage
-    from adapterhub_fin.recipe.splitter import Splitter
 
 _DROPPED = {
     "train": "of train dropped, held out by another stage",
@@ -101,11 +98,5 @@ def _check_dates(stage: str, read: Corpora, last: Corpora) -> None:
         if end > allowed:
             raise LookAhead(f"{stage} has no dates and counts as known at {format_instant(end)}, and {rule}")
         return
-    if late := sum(at > allowed for split in SEEN for at in _instants(read.splits[split], last.splitter)):
+    if late := sum(at > allowed for split in SEEN for at in dates(read.splits[split])[1]):
         raise LookAhead(f"{late:,} rows that {stage} trains on or validates on are too late, and {rule}")
-
-
-def _instants(table: Dataset, splitter: Splitter) -> Sequence[datetime]:
-    """Return when each row was available; under an embargo or in a window, when its label was known too."""
-    available, fully_known = dates(table)
-    return available if splitter.embargo_span is None else fully_known

@@ -13,19 +13,18 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.data.duplicates import Copies, copies_in
 from adapterhub_fin.engine.data.stratify import deal, joined, quotas, strata
 from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.recipe.splitter import IN_TIME
 from adapterhub_fin_registry.model.knowledge import as_of_instant
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from adapterhub_fin.plugin.calendars import Offset
     from adapterhub_fin.recipe.splitter import Splitter
 else:
     np = Lazy("numpy")
 
 SPLITS = ("train", "validation", "test")
-IN_TIME = frozenset(["time", "walk-forward", "window"])  # splitters that promise that training knows nothing of test
 TICK = timedelta(microseconds=1)
 JUDGED = frozenset(["label", "target", "chosen"])  # columns of answers, which may be known later than their rows
 
@@ -69,11 +68,14 @@ def divide(table: Dataset, splitter: Splitter, corpus: str) -> Division:
     _refuse_empty(rows, len(table), cause, corpus)
     notes: dict[str, int] = {}
     if (embargo := splitter.embargo_span) is not None:
-        early = _before_embargo(table, rows, embargo)
+        early = _before_embargo(table, rows, splitter)
         notes = {f"under embargo, {split}": len(rows[split]) - len(early[split]) for split in SPLITS[:-1]}
         if splitter.by == "window":
             notes["under embargo, validation"] = _too_late(table, splitter, rows)
-        _refuse_empty(rows := early, len(table), f"{cause} under the embargo of {embargo.text}", corpus)
+        elif splitter.embargo is None:  # rows whose label was known too late
+            notes = {note: count for note, count in notes.items() if count}
+        dropping = f" under the embargo of {embargo.text}" if splitter.embargo else ", less labels known too late,"
+        _refuse_empty(rows := early, len(table), cause + dropping, corpus)
     if splitter.drop_copies:
         distinct = _without_copies(copies_in(table), rows, published=splitter.by == "given")
         notes |= {f"dropped as copies, {split}": len(rows[split]) - len(distinct[split]) for split in SPLITS}
@@ -184,8 +186,7 @@ def _window(table: Dataset, splitter: Splitter, rng: np.random.Generator, corpus
     available, fully_known = dates(table)
     order = sorted(range(len(table)), key=available.__getitem__)
     since, cutoff, until = _bounds(splitter)
-    assert splitter.embargo_span is not None, "a window has an embargo, which may be zero"
-    (limit,) = splitter.embargo_span.before([cutoff])
+    limit = _known_before(splitter, cutoff)
     seen = [row for row in order if since <= available[row] and fully_known[row] < limit]
     # Backwards, as in a walk: one instant may have more rows than validation's whole share.
     train = _uncut([available[row] for row in seen], round(len(seen) * (1 - splitter.validation)), step=-1)
@@ -220,13 +221,21 @@ def _uncut(instants: Sequence[Any], position: int, step: int = 1) -> int:
     return position
 
 
-def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], embargo: Offset) -> dict[str, list[int]]:
-    """Return the rows that were fully known, labels included, an embargo before the next part starts."""
+def _known_before(splitter: Splitter, begin: datetime) -> datetime:
+    """Return the instant before which, strictly, all must be known that is learnt from for a part that begins then.
+
+    It is the part's own begin, less the embargo where there is one.
+    """
+    return begin if splitter.embargo_span is None else splitter.embargo_span.before([begin])[0]
+
+
+def _before_embargo(table: Dataset, rows: Mapping[str, list[int]], splitter: Splitter) -> dict[str, list[int]]:
+    """Return the rows that were fully known, labels included, before the next part starts, less the embargo."""
     available, fully_known = dates(table)
     early = {"test": rows["test"]}
     for split, following in pairwise(SPLITS):
-        (limit,) = embargo.before([min(available[row] for row in rows[following])])
-        early[split] = [row for row in rows[split] if fully_known[row] <= limit]
+        limit = _known_before(splitter, min(available[row] for row in rows[following]))
+        early[split] = [row for row in rows[split] if fully_known[row] < limit]
     return early
 
 
@@ -238,11 +247,7 @@ def last_allowed(splitter: Splitter, test: Dataset) -> datetime | None:
     if splitter.by not in IN_TIME:
         return None
     begin = _bounds(splitter)[1] if splitter.by == "window" else min(_aware(test["available_at"][:]))
-    if (embargo := splitter.embargo_span) is not None:
-        (begin,) = embargo.before([begin])
-        if splitter.by != "window":  # as `_before_embargo` keeps the rows of that very instant
-            return begin
-    return begin - TICK
+    return _known_before(splitter, begin) - TICK
 
 
 @lru_cache(maxsize=1)  # a series divides one table dozens of times

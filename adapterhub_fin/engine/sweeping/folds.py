@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.data.corpus import read_rows
 from adapterhub_fin.engine.data.duplicates import copies_in
-from adapterhub_fin.engine.data.splits import IN_TIME, Division, dates, divide
+from adapterhub_fin.engine.data.splits import Division, dates, divide
 from adapterhub_fin.engine.data.stratify import joined, strata
 from adapterhub_fin.engine.training.prepare import PreparedRun, prepare
 from adapterhub_fin.errors import BadCorpus
-from adapterhub_fin.recipe.splitter import Splitter
+from adapterhub_fin.recipe.splitter import IN_TIME, Splitter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,9 +99,9 @@ def _fold(pool: Sequence[int], held_out: Sequence[int]) -> Fold:
 def _by_time(table: Dataset, division: Division, pool: Sequence[int], folds: int, corpus: str) -> list[Fold]:
     """Return blocks of time as folds, their training rows purged; rows that meet the test part are in no fold."""
     available, fully_known = dates(table)
-    begin = available
-    if (embargo := division.splitter.embargo_span) is not None:
-        begin = embargo.before(available)
+    embargo = division.splitter.embargo_span
+    assert embargo is not None, "a splitter in order of time has an embargo, which may be zero"
+    begin = embargo.before(available)
     test = min(begin[row] for row in division.row_indices["test"])
     order = sorted((row for row in pool if fully_known[row] < test), key=available.__getitem__)
     ends = [_uncut([available[row] for row in order], round(len(order) * n / folds)) for n in range(folds + 1)]
