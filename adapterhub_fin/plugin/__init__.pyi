@@ -94,6 +94,7 @@ from adapterhub_fin.plugin.examples import pad_texts as pad_texts
 from adapterhub_fin.plugin.faults import Faults as Faults
 from adapterhub_fin.plugin.faults import collected as collected
 from adapterhub_fin.plugin.files import FilesByPart as FilesByPart
+from adapterhub_fin.plugin.files import decoded as decoded
 from adapterhub_fin.plugin.files import files_by_part as files_by_part
 from adapterhub_fin.plugin.heads import (
     CausalHead as CausalHead,
@@ -126,6 +127,12 @@ from adapterhub_fin.plugin.heads import (
     Vector as Vector,
 )
 from adapterhub_fin.plugin.hooks import hookimpl as hookimpl
+from adapterhub_fin.plugin.instants import DayEnd as DayEnd
+from adapterhub_fin.plugin.instants import day_end as day_end
+from adapterhub_fin.plugin.instants import instant as instant
+from adapterhub_fin.plugin.instants import is_day_alone as is_day_alone
+from adapterhub_fin.plugin.instants import moment as moment
+from adapterhub_fin.plugin.instants import read_by as read_by
 from adapterhub_fin.plugin.interfaces import (
     AttachContext as AttachContext,
 )
@@ -176,6 +183,8 @@ from adapterhub_fin.plugin.peft_method import peft_model as peft_model
 from adapterhub_fin.plugin.progress import progress as progress
 from adapterhub_fin.plugin.reading import CellOptions as CellOptions
 from adapterhub_fin.plugin.reading import TableReading as TableReading
+from adapterhub_fin.plugin.reading import ZonedOptions as ZonedOptions
+from adapterhub_fin.plugin.reading import check_date_format as check_date_format
 from adapterhub_fin.plugin.reading import emptied as emptied
 from adapterhub_fin.plugin.remote_code import brings_code_for as brings_code_for
 from adapterhub_fin.plugin.remote_code import remote_code as remote_code
@@ -187,6 +196,7 @@ from adapterhub_fin.plugin.texts import joined_tokens as joined_tokens
 from adapterhub_fin.plugin.texts import problem as problem
 from adapterhub_fin.plugin.token_states import TokenStates as TokenStates
 from adapterhub_fin_registry.incoming import Incoming as Incoming
+from adapterhub_fin_registry.io.cache import caches as caches
 from adapterhub_fin_registry.model.knowledge import end_of_day as end_of_day
 from adapterhub_fin_registry.model.knowledge import format_instant as format_instant
 from adapterhub_fin_registry.model.reference import HubReference as HubReference

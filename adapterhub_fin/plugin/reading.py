@@ -1,15 +1,56 @@
-"""Define the options of reading a table: corpora have them, and a table to answer is read by the version's own."""
+"""Define the options of reading a table and its dates; a table to answer is read by the version's own."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, Final
 
 from pydantic import Field, field_validator
 
+from adapterhub_fin.errors import BadInstant
 from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.plugin.tables import CsvForm
+from adapterhub_fin_registry.model.knowledge import end_of_day
+
+EPOCHS: Final = {"unix": 1, "unix_ms": 1000}  # date_format for numbers: parts of a second
+
+
+class ZonedOptions(Options):
+    """Provide options for a source whose dates may have no time zone and whose license only its user knows."""
+
+    timezone: str | None = Field(
+        None, description="Time zone of dates and times without one, such as America/New_York; a day ends there."
+    )
+    license: str | None = Field(None, min_length=1, description="License of the rows, as an SPDX id.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known_here(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                end_of_day(date(2000, 1, 1), zone)
+            except BadInstant as error:
+                raise ValueError(str(error)) from error
+        return zone
+
+
+def check_date_format(pattern: str) -> None:
+    """Raise ValueError for a pattern that strptime can't read a date by."""
+    if pattern in EPOCHS:
+        return
+    written = datetime(2021, 6, 30, 16, 5, 1, tzinfo=UTC).strftime(pattern)
+    try:
+        read = datetime.strptime(written, pattern)
+    except ValueError as error:
+        raise ValueError(f"{pattern!r} is no format of strptime: {error}") from None
+    if "%Z" in pattern:
+        raise ValueError(f"{pattern!r} reads a zone's name and forgets it: write %z, or cut it off and set timezone")
+    if read.hour not in (0, 16):  # read.hour is 0 for a pattern of days
+        raise ValueError(f"{pattern!r} reads the afternoon as the morning: write %I with %p, or %H")
+    if (read.year, read.month, read.day) != (2021, 6, 30):
+        raise ValueError(f"{pattern!r} does not say the year, the month and the day, such as %d/%m/%Y does")
 
 
 class CellOptions(Options):

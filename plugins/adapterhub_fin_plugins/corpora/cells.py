@@ -9,8 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, TypeVar
 
-from adapterhub_fin.plugin import MARK, BadInstant, Faults, emptied, joined_tokens, problem
-from adapterhub_fin_plugins.corpora.instants import DayEnd, day_end, instant, is_day_alone, read_by
+from adapterhub_fin.plugin import (
+    MARK,
+    BadInstant,
+    DayEnd,
+    Faults,
+    day_end,
+    emptied,
+    instant,
+    is_day_alone,
+    joined_tokens,
+    problem,
+    read_by,
+)
 from adapterhub_fin_plugins.corpora.options import Cells
 from adapterhub_fin_plugins.corpora.records import Record
 

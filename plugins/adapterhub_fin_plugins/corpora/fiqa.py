@@ -15,9 +15,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, KnownAt, Rows
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, KnownAt, Rows, decoded
 from adapterhub_fin_plugins.corpora.options import FiqaOptions
-from adapterhub_fin_plugins.corpora.records import decoded, prefix_errors
+from adapterhub_fin_plugins.corpora.records import prefix_errors
 
 PUBLISHED = KnownAt(
     at=datetime(2018, 5, 1, 12, tzinfo=UTC),  # the end of the challenge's month in the last time zone

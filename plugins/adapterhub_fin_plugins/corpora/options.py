@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validat
 from adapterhub_fin.plugin import (
     CALENDAR_PATTERN,
     SPAN_PATTERN,
-    BadInstant,
     BadRecipe,
     CellOptions,
     FilesByPart,
@@ -20,8 +19,9 @@ from adapterhub_fin.plugin import (
     Options,
     TableReading,
     UnknownName,
+    ZonedOptions,
+    check_date_format,
     corpus_options,
-    end_of_day,
 )
 
 # Columns of a corpus that an option of `Columns` names.
@@ -40,48 +40,11 @@ OPTIONS = frozenset(
         "origin",
     ]
 )
-EPOCHS = {"unix": 1, "unix_ms": 1000}  # date_format for numbers: parts of a second
 _MATERIAL = "A .csv, .tsv, .json, .jsonl or .parquet file"
 TURNS = ("messages", "instruction", "input", "output", "system", "user", "assistant")
 
 
-class Zoned(Options):
-    """Provide options for a source whose dates may have no time zone and whose license only its user knows."""
-
-    timezone: str | None = Field(
-        None, description="Time zone of dates and times without one, such as America/New_York; a day ends there."
-    )
-    license: str | None = Field(None, min_length=1, description="License of the rows, as an SPDX id.")
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_known_here(cls, zone: str | None) -> str | None:
-        if zone is not None:
-            try:
-                end_of_day(date(2000, 1, 1), zone)
-            except BadInstant as error:
-                raise ValueError(str(error)) from error
-        return zone
-
-
-def check_date_format(pattern: str) -> None:
-    """Raise ValueError for a pattern that strptime can't read a date by."""
-    if pattern in EPOCHS:
-        return
-    written = datetime(2021, 6, 30, 16, 5, 1, tzinfo=UTC).strftime(pattern)
-    try:
-        read = datetime.strptime(written, pattern)
-    except ValueError as error:
-        raise ValueError(f"{pattern!r} is no format of strptime: {error}") from None
-    if "%Z" in pattern:
-        raise ValueError(f"{pattern!r} reads a zone's name and forgets it: write %z, or cut it off and set timezone")
-    if read.hour not in (0, 16):  # read.hour is 0 for a pattern of days
-        raise ValueError(f"{pattern!r} reads the afternoon as the morning: write %I with %p, or %H")
-    if (read.year, read.month, read.day) != (2021, 6, 30):
-        raise ValueError(f"{pattern!r} does not say the year, the month and the day, such as %d/%m/%Y does")
-
-
-class Cells(Zoned, CellOptions):
+class Cells(ZonedOptions, CellOptions):
     """Say how cells are written, and what becomes of rows that lack one."""
 
     date_format: str | None = Field(
@@ -350,7 +313,7 @@ class TableOptions(Columns, TableReading):
         return self
 
 
-class TextOptions(Zoned):
+class TextOptions(ZonedOptions):
     """Choose the documents and the table of their dates."""
 
     path: Path = Field(description="A .txt, .md, .html or .htm file, or a folder of them.")

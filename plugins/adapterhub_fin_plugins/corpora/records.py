@@ -74,19 +74,3 @@ def prefix_errors(corpus: str) -> Iterator[None]:
         yield
     except BadCorpus as error:
         raise BadCorpus(f"corpus {corpus}: {error}") from error
-
-
-def decoded(path: Path) -> str:
-    """Return the text of a UTF-8 file without its byte-order mark.
-
-    Raises BadCorpus for a file that can't be read, and for a line that isn't UTF-8, which it names.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadCorpus(f"{path} can't be read ({error.strerror}): give the path of a file") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadCorpus(f"{path.name}, line {line} is not UTF-8: convert the file, as with iconv -t utf-8") from error

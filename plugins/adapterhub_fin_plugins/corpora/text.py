@@ -9,10 +9,10 @@ from typing import Any
 
 from datasets import Dataset
 
-from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Faults, Rows, collected, problem
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Faults, Rows, collected, decoded, problem
 from adapterhub_fin_plugins.corpora.cells import Instants, Source
 from adapterhub_fin_plugins.corpora.options import Cells, TextOptions
-from adapterhub_fin_plugins.corpora.records import decoded, read_records
+from adapterhub_fin_plugins.corpora.records import read_records
 
 MARKUP = (".html", ".htm")
 SUFFIXES = (".txt", ".md", *MARKUP)

@@ -20,8 +20,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 
-from adapterhub_fin.plugin import BadInstant, end_of_day
-from adapterhub_fin_plugins.corpora.options import EPOCHS
+from adapterhub_fin.errors import BadInstant
+from adapterhub_fin.plugin.reading import EPOCHS
+from adapterhub_fin_registry.model.knowledge import end_of_day
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
