@@ -7,7 +7,7 @@ holidays, early closes and zones are kept by people who follow the exchanges: a 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -139,21 +139,27 @@ def sessions(calendar: str, first: date, last: date) -> Sessions:
             f"the calendar {calendar} can't be had for {first.year} (its list goes from {earliest} to {latest}): use "
             f"{WEEKDAYS}, or count in days, as in 7d"
         )
-    years = [read(year) for year in range(max(first, earliest).year, min(last, latest).year + 1)]
+    decades = [read(decade) for decade in range(max(first, earliest).year // 10, min(last, latest).year // 10 + 1)]
+    listed = [day for decade in decades for day in decade.days]
+    years = slice(bisect_left(listed, date(first.year, 1, 1)), bisect_right(listed, date(last.year, 12, 31)))
     days, opens, closes = (
-        [value for year in years for value in getattr(year, of)] for of in ("days", "opens", "closes")
+        [value for decade in decades for value in getattr(decade, of)][years] for of in ("days", "opens", "closes")
     )
-    return Sessions(days, opens, closes, years[0].zone, earliest, latest)
+    return Sessions(days, opens, closes, decades[0].zone, earliest, latest)
 
 
-@lru_cache(maxsize=256)
-def _weekdays(year: int) -> Sessions:
-    days = [
-        date.fromordinal(ordinal) for ordinal in range(date(year, 1, 1).toordinal(), date(year, 12, 31).toordinal() + 1)
-    ]
+def _bounds(decade: int) -> tuple[date, date]:
+    """Return the first and the last day of a decade, by its number: 202 is 2020 to 2029."""
+    return date(max(10 * decade, 1), 1, 1), date(10 * decade + 9, 12, 31)
+
+
+@lru_cache(maxsize=64)
+def _weekdays(decade: int) -> Sessions:
+    start, end = _bounds(decade)
+    days = [date.fromordinal(ordinal) for ordinal in range(start.toordinal(), end.toordinal() + 1)]
     days = [day for day in days if day.weekday() < 5]
     opens = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
-    return Sessions(days, opens, [opening + _DAY - _TICK for opening in opens], UTC)
+    return Sessions(days, opens, [opening + (_DAY - _TICK) for opening in opens], UTC)
 
 
 @lru_cache(maxsize=64)
@@ -164,10 +170,10 @@ def _listed(calendar: str) -> tuple[date, date]:
     return date.min if first is None else first.date(), date.max if last is None else last.date()
 
 
-@lru_cache(maxsize=256)  # a year takes a tenth of a second, and a series asks for the same ones again and again
-def _exchange(calendar: str, year: int) -> Sessions:
-    first, last = _listed(calendar)
-    first, last = max(first, date(year, 1, 1)), min(last, date(year, 12, 31))
+@lru_cache(maxsize=64)  # a calendar takes a sixth of a second, whether it is of a year or of ten
+def _exchange(calendar: str, decade: int) -> Sessions:
+    (first, last), (start, end) = _listed(calendar), _bounds(decade)
+    first, last = max(first, start), min(last, end)
     exchange = _calendar(calendar, start=first.isoformat(), end=last.isoformat())
     return Sessions(
         [moment.date() for moment in exchange.sessions],
