@@ -52,6 +52,25 @@ class Sessions:
             raise self._unlisted(moment)
         return self.closes[self._there(bisect_right(self.days, day) + number - 1, moment)]
 
+    def next_open(self, moment: datetime) -> datetime:
+        """Return the first open strictly after an instant: the first at which a decision of then can be filled.
+
+        Raises BadRecipe where the list ends before.
+        """
+        if moment.astimezone(self.zone).date().toordinal() < self.first.toordinal() - 1:
+            raise self._unlisted(moment)
+        return self.opens[self._there(bisect_right(self.opens, moment), moment)]
+
+    def close_of(self, day: date) -> datetime:
+        """Return the close of the session of a day, as the exchange dates it: what its daily bar says is known then.
+
+        Raises BadRecipe for a day without a session.
+        """
+        index = bisect_left(self.days, day)
+        if index == len(self.days) or self.days[index] != day:
+            raise BadRecipe(f"the calendar has no session on {day}: correct the date, or name another calendar")
+        return self.closes[index]
+
     @cached_property
     def _first_unlisted_close(self) -> datetime:
         """Return the first instant by which a session beyond the list may have closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -45,6 +46,39 @@ def test_so_many_whole_days_lie_between(moment: datetime, number: int) -> None:
     whole = [o for o, close in zip(days.opens, days.closes, strict=True) if before <= o and close <= moment]
     assert len(whole) == number
     assert len([day for day in days.days if moment.date() < day <= after.date()]) == number
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "next_open"),
+    [  # New York's clock moves between, and days are short or missing
+        ("2010-01-04T21:51:03", "UTC", "2010-01-05T14:30"),
+        ("2010-01-15T22:06:33", "UTC", "2010-01-19T14:30"),  # before Martin Luther King's day
+        ("2024-11-29T13:30", "America/New_York", "2024-12-02T14:30"),  # a half day is over at 13:00
+        ("2024-07-03T13:00", "America/New_York", "2024-07-05T13:30"),
+        ("2025-01-09T09:00", "America/New_York", "2025-01-10T14:30"),  # a day of mourning
+        ("2024-03-11T09:29:59", "America/New_York", "2024-03-11T13:30"),  # the first Monday of summer time
+        ("2024-03-11T13:30", "UTC", "2024-03-12T13:30"),  # at the very open it is too late for it
+        ("2024-07-31T14:00", "America/New_York", "2024-08-01T13:30"),
+    ],
+)
+def test_the_next_open_is_strictly_later(moment: str, zone: str, next_open: str) -> None:
+    pytest.importorskip("exchange_calendars", reason="the sessions of exchanges need exchange_calendars")
+    instant = datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo(zone))
+    days = sessions("XNYS", instant.date() - timedelta(days=9), instant.date() + timedelta(days=9))
+    assert days.next_open(instant) == at(next_open)
+
+
+def test_a_day_s_close_is_the_session_s() -> None:
+    pytest.importorskip("exchange_calendars", reason="the sessions of exchanges need exchange_calendars")
+    days = sessions("XNYS", date(2024, 7, 1), date(2024, 12, 31))
+    assert days.close_of(date(2024, 7, 31)) == at("2024-07-31T20:00")
+    assert days.close_of(date(2024, 11, 29)) == at("2024-11-29T18:00")
+    with pytest.raises(BadRecipe, match="no session on 2024-11-28"):
+        days.close_of(date(2024, 11, 28))
+    always = sessions("24/7", date(2024, 1, 1), date(2024, 1, 9))
+    assert always.close_of(date(2024, 1, 6)) == always.next_open(at("2024-01-06T12:00")) == at("2024-01-07T00:00")
+    with pytest.raises(BadRecipe, match="too few business days"):
+        days.next_open(at("2099-01-01T00:00"))
 
 
 @given(st.lists(moments, max_size=6), st.sampled_from(["0B", "3B", "0d", "1d", "90min", "7h"]))
