@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seed of resampling, and of sampled answers.",
 )
+@click.option(
+    "--as", "name", metavar="NAME", help="Call the rows NAME, such as desk-2024; search finds eval.NAME.SPLIT.METRIC."
+)
 @click.option("--no-record", is_flag=True, help="Evaluate without recording the metrics.")
 @click.option(
     "--out",
@@ -91,6 +94,7 @@ def command(
     units: Units | None,
     resamples: int,
     seed: int,
+    name: str | None,
     no_record: bool,
     out: Path | None,
     generate: bool,
@@ -148,6 +152,7 @@ def command(
         overrides=overrides,
         by=by,
         units=units,
+        name=name,
         resamples=resamples,
         seed=seed,
         batch_size=batch_size,
@@ -179,7 +184,8 @@ def _seen(evaluation: Evaluation) -> str:
 
 
 def _print(evaluation: Evaluation) -> None:
-    facts = [("corpus", f"{evaluation.corpus} ({evaluation.corpus_digest})"), ("split", evaluation.split)]
+    called = f", called {evaluation.name}" if evaluation.name else ""
+    facts = [("corpus", f"{evaluation.corpus} ({evaluation.corpus_digest}){called}"), ("split", evaluation.split)]
     units = evaluation.bootstrap["units"]
     facts += [("rows", f"{evaluation.rows:,}" + (f", drawn in {units:,} groups" if units < evaluation.rows else ""))]
     facts += [("seen in training", _seen(evaluation))]

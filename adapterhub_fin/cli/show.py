@@ -9,6 +9,7 @@ import click
 
 from adapterhub_fin.cli.options import REFERENCE, as_of_options, dated_by, interval_text, lock_option, say_answering
 from adapterhub_fin.plugin.console import json_option, print_facts, print_json, print_table
+from adapterhub_fin_registry.model.events import measured_rows
 
 
 @click.command("show")
@@ -73,7 +74,7 @@ def _evaluation(event: dict[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             event["at"][:10],
-            event["corpus"],
+            measured_rows(event),
             event["split"] + seen,
             metric,
             f"{value:.4f}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.reporting.page import Part, Section
+from adapterhub_fin_registry.model.events import measured_rows
 
 if TYPE_CHECKING:
     from adapterhub_fin_registry import Registry, Version
@@ -26,7 +27,7 @@ def metrics(version: Version) -> Part:
     for event in version.events:
         if event["kind"] == "evaluation":
             ends = event.get("intervals") or {}
-            where = f"{event['corpus']}, {event['split']}"
+            where = f"{measured_rows(event)}, {event['split']}"
             rows += [
                 (name, f"{value:.4f}", _interval(ends.get(name)), where, event.get("rows", ""), event["at"])
                 for name, value in sorted(event["metrics"].items())

@@ -110,6 +110,23 @@ def test_the_event_holds_all_of_it(run: Run, registry: ahf.Registry, base: Path)
     assert registry.verify("acme/measured@1").digest == run.version.digest
 
 
+def test_rows_that_are_named_have_a_search_field_of_their_own(run: Run, registry: ahf.Registry, base: Path) -> None:
+    metric = next(iter(run.metrics))
+    for name, part in (("desk-2024", "validation"), ("desk-2025", "test"), (None, "all")):
+        ahf.evaluate("acme/measured", name=name, split=part, base=base, resamples=5)  # type: ignore[arg-type]
+    by_name = {path: value for path, value in registry.rows("acme/measured")[0]["eval"].items() if metric in path}
+    assert set(by_name) == {
+        f"desk-2024.validation.{metric}",
+        f"desk-2025.test.{metric}",
+        f"{tiny_corpus()}.all.{metric}",
+    }
+    assert len(registry.search(f"eval.desk-2024.validation.{metric} > -1000").rows) == 1
+    before = len(registry.events("acme/measured"))
+    with pytest.raises(ahf.AdapterHubError, match="rows can't be called 'desk 2024': give letters"):
+        ahf.evaluate("acme/measured", name="desk 2024", base=base / "which is not looked for")
+    assert len(registry.events("acme/measured")) == before
+
+
 @pytest.mark.parametrize(("part", "seen"), [("train", "rows"), ("validation", "rows"), ("test", 0), ("all", "trained")])
 def test_rows_that_training_saw_are_said_to_be(
     run: Run, registry: ahf.Registry, base: Path, part: Any, seen: str | int

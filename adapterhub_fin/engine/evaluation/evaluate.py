@@ -36,6 +36,7 @@ from adapterhub_fin.plugin.progress import progress
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.model.events import check_rows_name
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Evaluation:
     rows_seen: int | None
     environment: Mapping[str, str]
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # by what the rows were told apart
+    name: str | None = None  # what the rows are called; None: as their corpus
     generation: Mapping[str, Any] | None = None  # how answers were written and compared; None where none were
     event: int | None = None  # the event's number, once recorded
     outcomes: pyarrow.Table | None = field(default=None, repr=False, compare=False)  # what each row got
@@ -102,7 +104,7 @@ class Evaluation:
         """Return the event's body as plain values."""
         body = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_RECORDED}
         body["slices"] = {by: [asdict(part) for part in parts] for by, parts in self.slices.items()}
-        return {key: value for key, value in body.items() if value or key not in ("slices", "generation")}
+        return {key: value for key, value in body.items() if value or key not in ("slices", "name", "generation")}
 
 
 _NOT_RECORDED = ("version", "event", "outcomes")
@@ -127,6 +129,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     by: Sequence[str] = (),
     units: Units | None = None,
+    name: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     batch_size: int = 32,
@@ -149,7 +152,8 @@ def evaluate(
     Without `corpus`, the one of the version's own recipe is read. The split `all` measures every row. `by` slices the
     rows: year, quarter or month, length, label, group, or columns that the corpus keeps with its option `slices`. Rows
     of one group, or with one text, are drawn together, unless `units` is "row". What each row got is stored beside the
-    event.
+    event. `name` is what the rows are called, such as desk-2024: search finds eval.desk-2024.test.accuracy, and without
+    it the corpus stands there.
 
     With `generate`, the version writes an answer to each row, which is compared with the row's own: the last turn of
     `messages`, or the `label` of a `text`, which is asked by the template `prompt`, as a user's message with `chat`.
@@ -178,6 +182,8 @@ def evaluate(
     if generate:
         check_writes(version)
     choice = corpus_choice(version, corpus, overrides)
+    if name is not None:
+        check_rows_name(name)
     if record:
         registry.check_writable()  # refuse before the work, not after it
     check_there(choice)
@@ -219,6 +225,7 @@ def evaluate(
         rows_seen=rows.seen,
         environment=environment(),
         slices=result.slices,
+        name=name,
         generation=result.generation,
         outcomes=result.outcomes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,8 @@ def check_event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         raise BadEvent(
             "the evaluation event lacks what search needs: give corpus and split as text, and numbers as metrics"
         )
+    if kind == "evaluation" and copy.get("name") is not None:
+        check_rows_name(copy["name"])
     if kind == "baseline" and not _is_baseline(copy):
         raise BadEvent("the baseline event lacks its model or verdict as text, or numbers as metrics: give all three")
     if kind == "forgetting" and not _is_forgetting(copy):
@@ -113,6 +116,17 @@ def _read(path: Path) -> dict[str, Any]:
         except BadEvent as error:
             raise Corrupted(f"{path} is not an event: restore it from a copy") from error
     return event
+
+
+def check_rows_name(name: Any) -> None:
+    """Raise BadEvent for what can't be the name of an evaluation's rows, of which search makes a field."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise BadEvent(f"rows can't be called {name!r}: give letters, digits, _ and -, such as desk-2024")
+
+
+def measured_rows(event: Mapping[str, Any]) -> str:
+    """Return what an evaluation calls the rows that it measured: its `name`, else the corpus."""
+    return str(event.get("name") or event["corpus"])
 
 
 def _is_evaluation(body: dict[str, Any]) -> bool:

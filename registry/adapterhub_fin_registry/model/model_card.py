@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from adapterhub_fin_registry.model.events import measured_rows
 from adapterhub_fin_registry.model.file_rules import CONFIG
 from adapterhub_fin_registry.model.reference import parse_reference
 
@@ -174,7 +175,7 @@ def _measured(manifest: Manifest, evaluations: Sequence[Mapping[str, Any]]) -> s
         for metric, value in sorted(event["metrics"].items()):
             ends = _interval((ranges or {}).get(metric), event.get("bootstrap"))
             part, count = _text(event["split"]) + seen, event.get("rows", "")
-            rows.append((_text(event["corpus"]), part, _text(metric), f"{value:.4f}", ends, _text(str(count))))
+            rows.append((_text(measured_rows(event)), part, _text(metric), f"{value:.4f}", ends, _text(str(count))))
     if not rows:
         return "## Evaluation\n\nNothing was measured."
     table = _table(("corpus", "part", "metric", "value", "interval", "rows"), rows)

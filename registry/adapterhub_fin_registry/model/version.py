@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from adapterhub_fin_registry.errors import BadInstant, BadManifest, Corrupted
 from adapterhub_fin_registry.io.canonical_json import digest_of
 from adapterhub_fin_registry.io.safe_read import ABSENT, is_there, parse_object, read_object, read_small
-from adapterhub_fin_registry.model.events import is_yanked, read_events, tags_after
+from adapterhub_fin_registry.model.events import is_yanked, measured_rows, read_events, tags_after
 from adapterhub_fin_registry.model.format import known_format
 from adapterhub_fin_registry.model.knowledge import knowledge_end, parse_instant
 from adapterhub_fin_registry.model.reference import DigestReference, HubReference, Reference, parse_reference
@@ -202,12 +202,12 @@ def row(
 
 
 def evaluated(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the latest value of each metric by CORPUS.SPLIT.METRIC, from the evaluation events."""
+    """Return the latest value of each metric, from the evaluation events, by ROWS.SPLIT.METRIC."""
     values = {}
     for event in events:
         if event["kind"] == "evaluation":
             for metric, value in event["metrics"].items():
-                values[f"{event['corpus']}.{event['split']}.{metric}"] = value
+                values[f"{measured_rows(event)}.{event['split']}.{metric}"] = value
     return values
 
 
