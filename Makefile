@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: crashes resumes sweeps sweep-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
+.PHONY: crashes resumes sweeps sweep-phrasebank methods-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -50,6 +50,16 @@ sweep-phrasebank: $(VENV)/installed-dev
 	AHF_HOME=build/phrasebank_sweep $(BIN)/ahf sweep benchmarks/phrasebank_sweep.yaml --set corpus.path=$(PHRASEBANK) \
 	  --over method.rank=4,8,16,32 --over training.learning_rate=5e-4,1e-3 --seeds 5 --processes 2 \
 	  --report build/phrasebank_sweep/report $(SWEEP)
+
+# The sweep's winner, AdaLoRA, prefix-tuning, the bare base's probe and a bag of words, compared on the same test rows.
+methods-phrasebank: sweep-phrasebank
+	for method in adalora prefix-tuning; do \
+	  AHF_HOME=build/phrasebank_sweep $(BIN)/ahf show bench/phrasebank-$$method >/dev/null 2>&1 || \
+	  AHF_HOME=build/phrasebank_sweep $(BIN)/ahf train benchmarks/phrasebank_sweep.yaml --set corpus.path=$(PHRASEBANK) \
+	    --set name=bench/phrasebank-$$method --set method=$$method || exit 1; \
+	done
+	AHF_HOME=build/phrasebank_sweep $(BIN)/ahf compare bench/phrasebank-sweep bench/phrasebank-adalora \
+	  bench/phrasebank-prefix-tuning base bag-of-words --set path=$(PHRASEBANK) --report build/phrasebank_sweep/methods
 
 # Every test case of the installed PEFT, by save and by import, twice; writes docs/reference/peft_cases.md.
 peft-cases: $(VENV)/installed-dev
