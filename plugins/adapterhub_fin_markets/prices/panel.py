@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from adapterhub_fin_markets.prices.findings import Finding
 
 COLUMNS: Final = ("open", "high", "low", "close", "volume")
 
@@ -34,6 +37,13 @@ class Prices:
     dividends: np.ndarray | None = None  # (times, tickers), in currency a share, on the day without it; None: unknown
     splits: np.ndarray | None = None  # (times, tickers), new shares for an old one, 1 where none; None: unknown
     flags: Mapping[str, np.ndarray] = field(default_factory=dict)  # bool (times, tickers) by what was seen or repaired
+    days: np.ndarray | None = None  # (times,) datetime64[D]: the day of each bar's session, as the exchange dates it
+    adj_close: np.ndarray | None = None  # (times, tickers), the source's own close adjusted for dividends and splits
+    capital_gains: np.ndarray | None = None  # (times, tickers), a fund's, which the dividends of Yahoo hold too
+    split_adjusted: bool | None = None  # whether the levels reckon with every listed split; None: unknown
+    members: np.ndarray | None = None  # bool (times, tickers): in the universe on that day; None: chosen in hindsight
+    findings: tuple[Finding, ...] = ()  # what the checks found and did not refuse
+    repairs: Mapping[str, int] = field(default_factory=dict)  # how many bars were repaired, by kind of finding
 
     def __post_init__(self) -> None:
         shape = (len(self.starts_at), len(self.tickers))
@@ -55,3 +65,20 @@ class Prices:
     def columns(self) -> dict[str, np.ndarray]:
         """Return the five columns by name, (times, tickers) each."""
         return {name: getattr(self, name) for name in COLUMNS}
+
+    @property
+    def universe(self) -> str:
+        """Say how the universe was chosen; a report of anything that rests on these prices must print it."""
+        if self.members is None:
+            return "the universe was chosen in hindsight"
+        return "the universe is that of each day, by dated membership"
+
+    def spans(self) -> dict[str, tuple[np.datetime64, np.datetime64] | None]:
+        """Return when each instrument's first and last bar close, None where it has none: listed late, or delisted."""
+        there = ~np.isnan(self.close)
+        return {
+            name: (self.closes_at[rows[0]], self.closes_at[rows[-1]])
+            if len(rows := np.flatnonzero(there[:, column]))
+            else None
+            for column, name in enumerate(self.tickers)
+        }

@@ -1,0 +1,106 @@
+"""Find the columns of a table of prices by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from adapterhub_fin_markets.prices.errors import BadPrices
+
+# Spellings in lower case without spaces and marks; the first that a table has is read.
+SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "time": ("at", "startsat", "datetime", "timestamp", "date", "time", "day", "opentime", "starttime", "start"),
+    "ticker": ("ticker", "symbol", "instrument", "id", "asset"),
+    "open": ("open", "openprice", "o"),
+    "high": ("high", "highprice", "h"),
+    "low": ("low", "lowprice", "l"),
+    "close": ("close", "closeprice", "last", "price", "c"),
+    "volume": ("volume", "vol", "v"),
+    "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted"),
+    "dividends": ("dividends", "dividend", "divcash"),
+    "splits": ("stocksplits", "splits", "split", "splitfactor"),
+    "capital_gains": ("capitalgains",),
+}
+_PRICES = ("open", "high", "low", "close")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Say which column holds what: `fields` by ticker, and under None where each row names its ticker or has none."""
+
+    time: str
+    ticker: str | None
+    fields: Mapping[str | None, Mapping[str, str]]  # ticker -> field -> column
+
+    def columns(self) -> list[str]:
+        """Return the columns that are read."""
+        named = [column for fields in self.fields.values() for column in fields.values()]
+        return [self.time, *([self.ticker] if self.ticker else []), *named]
+
+
+def find_columns(names: Sequence[str], renamed: Mapping[str, str], file: str) -> Layout:
+    """Return where a table has its times, tickers and fields.
+
+    `renamed` gives a column's name in the file by ours, such as `{"close": "Last"}`. A table with neither a close nor a
+    ticker is wide: its columns are closes by ticker (`AAPL`), or fields by ticker (`Close AAPL`, `AAPL_Close`).
+    Raises BadPrices where a column is lacking or named twice.
+    """
+    for ours, theirs in renamed.items():
+        if ours not in SPELLINGS:
+            raise BadPrices(f"there is no column {ours!r} of prices to name: choose from {', '.join(SPELLINGS)}")
+        if theirs not in names:
+            raise BadPrices(f"{file} has no column {theirs!r} to read as {ours}: it has {_listed(names)}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadPrices(f"{file} names the column {twice[0]!r} twice: rename one")
+    found = {ours: renamed.get(ours) or _spelt(ours, names) for ours in SPELLINGS}
+    time = found.pop("time") or _index_column(names)
+    if time is None:
+        raise BadPrices(f"{file} has no column of times: name it, as in columns={{'time': ...}} ({_listed(names)})")
+    ticker = found.pop("ticker")
+    fields = {ours: column for ours, column in found.items() if column}
+    if "close" in fields:
+        return Layout(time, ticker, {None: fields})
+    if ticker is not None or any(name in fields for name in _PRICES):
+        raise BadPrices(f"{file} has no column of closes: name it, as in columns={{'close': ...}} ({_listed(names)})")
+    return Layout(time, None, _wide([name for name in names if name != time], file))
+
+
+def _spelt(ours: str, names: Sequence[str]) -> str | None:
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
+    return next((plain[spelling] for spelling in SPELLINGS[ours] if spelling in plain), None)
+
+
+def _index_column(names: Sequence[str]) -> str | None:
+    """Return the column that pandas stores a nameless index in, or that its `to_csv` leaves without a name."""
+    return next((name for name in names if name in ("__index_level_0__", "", "Unnamed: 0")), None)
+
+
+def _wide(names: Sequence[str], file: str) -> dict[str | None, Mapping[str, str]]:
+    pairs = {name: _pair(name) for name in names}
+    if any(pairs.values()):
+        fields: dict[str | None, dict[str, str]] = {}
+        for name, pair in pairs.items():
+            if pair:
+                fields.setdefault(pair[1], {})[pair[0]] = name
+        if lacking := [ticker for ticker, of in fields.items() if "close" not in of]:
+            raise BadPrices(f"{file} has no closes of {lacking[0]}: add them, or leave its other columns out")
+        return dict(fields)
+    if not names:
+        raise BadPrices(f"{file} has a column of times and no other: add closes")
+    return {name: {"close": name} for name in names}
+
+
+def _pair(name: str) -> tuple[str, str] | None:
+    """Return the field and the ticker that one column's name holds, as in `('Close', 'AAPL')` or `AAPL_Close`."""
+    words = re.findall(r"'([^']*)'", name) if name.startswith("(") else re.split(r"[\s_:|/]+", name)
+    for first, last in ((words[0], words[1:]), (words[-1], words[:-1])):
+        field = next((ours for ours in SPELLINGS if len(first) > 1 and _spelt(ours, [first])), None)
+        if field not in (None, "time", "ticker") and len(last) == 1:
+            return str(field), last[0]
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(name or "''" for name in names[:12])
+    return shown if len(names) <= 12 else f"{shown} and {len(names) - 12} more"

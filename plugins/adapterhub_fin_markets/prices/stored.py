@@ -1,0 +1,88 @@
+"""Write prices to parquet with a digest, and read the facts that such a file holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
+
+KEY = b"adapterhub_fin_markets.prices"
+FACTS = ("calendar", "interval", "currency", "adjusted_as_of", "split_adjusted", "source")
+_OPTIONAL = ("adj_close", "dividends", "splits", "capital_gains")
+
+
+def read_facts(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Return what a file that `write_prices` wrote says of its bars, {} for another. Raises BadPrices."""
+    if KEY not in metadata:
+        return {}
+    try:
+        held = json.loads(metadata[KEY])
+        return {name: held[name] for name in FACTS if held.get(name) is not None}
+    except (ValueError, AttributeError) as error:
+        raise BadPrices("the table's own description can't be read: fetch it again") from error
+
+
+def table_of(prices: Prices) -> Any:
+    """Return the bars as a pyarrow table, one row a bar that there is, by ticker and time; shape (bars, columns)."""
+    rows, columns = np.nonzero(~np.isnan(prices.close.T))
+    cells = {"ticker": pa.array(prices.tickers).take(pa.array(rows)).dictionary_encode()}
+    for name in ("starts_at", "closes_at"):
+        cells[name] = pa.array(getattr(prices, name)[columns], pa.timestamp("us", "UTC"))
+    names = [*COLUMNS, *(name for name in _OPTIONAL if getattr(prices, name) is not None)]
+    cells |= {name: pa.array(getattr(prices, name)[columns, rows], from_pandas=True) for name in names}
+    return pa.table(cells)
+
+
+def prices_digest(prices: Prices) -> str:
+    """Return the SHA-256 of the bars and of what is recorded of them, whatever file they are in."""
+    total = hashlib.sha256(json.dumps(_facts(prices), sort_keys=True).encode())
+    for name, column in zip((table := table_of(prices)).column_names, table.columns, strict=True):
+        array = column.combine_chunks()
+        values = array.dictionary_decode().to_pylist() if name == "ticker" else array.to_numpy(zero_copy_only=False)
+        total.update(name.encode())
+        total.update("\0".join(values).encode() if name == "ticker" else np.ascontiguousarray(values).tobytes())
+    return f"sha256:{total.hexdigest()}"
+
+
+def write_prices(prices: Prices, path: str | os.PathLike[str]) -> str:
+    """Write the bars as parquet and return their digest. The file appears whole, or stays as it was."""
+    digest = prices_digest(prices)
+    described = json.dumps({**_facts(prices), "digest": digest}, sort_keys=True)
+    table = table_of(prices)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: described.encode()})
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            pyarrow.parquet.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+    return digest
+
+
+def stored_digest(path: str | os.PathLike[str]) -> str | None:
+    """Return the digest that a file of `write_prices` says it has, None for another file."""
+    held = (pyarrow.parquet.read_schema(path).metadata or {}).get(KEY)
+    return None if held is None else json.loads(held)["digest"]
+
+
+def _facts(prices: Prices) -> dict[str, Any]:
+    return {name: value for name in FACTS if (value := getattr(prices, name)) not in (None, "")}

@@ -1,0 +1,173 @@
+"""Bars are read from tables in any layout, and each is known at its session's close."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.prices.tables import read_prices
+
+HEAD = "Date,Open,High,Low,Close,Volume\n"
+
+
+def bars(*times: str, close: float = 10.0) -> str:
+    return HEAD + "".join(f"{time},{close},{close + 1},{close - 1},{close},100\n" for time in times)
+
+
+def written(tmp_path: Path, text: str, name: str = "AAA.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def closes(path: Any, calendar: str, **options: Any) -> list[str]:
+    return [str(close)[:16] for close in read_prices(path, calendar=calendar, **options).closes_at]
+
+
+@pytest.mark.parametrize(
+    ("calendar", "time", "close"),
+    [
+        ("XNYS", "2024-11-29", "2024-11-29T18:00"),  # a half day: 13:00 in New York
+        ("XNYS", "2024-07-03", "2024-07-03T17:00"),
+        ("XNYS", "2024-03-11", "2024-03-11T20:00"),  # the first Monday of summer time
+        ("XNYS", "2024-03-08 00:00:00-05:00", "2024-03-08T21:00"),
+        ("XNYS", "2024-03-08 00:00:00+00:00", "2024-03-08T21:00"),  # midnight UTC is that date, not the day before
+        ("XNYS", "2024-03-08 05:00:00+00:00", "2024-03-08T21:00"),
+        ("XNYS", "2024-03-08T14:30:00Z", "2024-03-08T21:00"),
+        ("XTKS", "2024-03-08 00:00:00+09:00", "2024-03-08T06:00"),
+        ("XTKS", "2024-03-07T15:00:00Z", "2024-03-08T06:00"),  # midnight in Tokyo
+        ("XLON", "2024-06-02T23:00:00Z", "2024-06-03T15:30"),  # midnight in London, in summer
+        ("24/7", "2024-03-09", "2024-03-10T00:00"),
+        ("24/7", "20240309", "2024-03-10T00:00"),
+        ("24/7", "1709942400000", "2024-03-10T00:00"),
+        ("24/7", "1709942400", "2024-03-10T00:00"),
+        ("weekdays", "2024-03-08", "2024-03-09T00:00"),
+    ],
+)
+def test_a_daily_bar_is_known_at_its_session_s_close(tmp_path: Path, calendar: str, time: str, close: str) -> None:
+    assert closes(written(tmp_path, bars(time)), calendar) == [close]
+
+
+@pytest.mark.parametrize(
+    ("calendar", "time", "interval", "close"),
+    [
+        ("XNYS", "2024-03-08T20:30:00Z", "1h", "2024-03-08T21:00"),  # the last half hour of the day
+        ("XNYS", "2024-03-08T15:30:00Z", "1h", "2024-03-08T16:30"),
+        ("XNYS", "2024-11-29T17:45:00Z", "30min", "2024-11-29T18:00"),
+        ("24/7", "2024-03-09 23:00:00+00:00", "1h", "2024-03-10T00:00"),
+    ],
+)
+def test_a_shorter_bar_is_known_after_its_length_or_with_the_session(
+    tmp_path: Path, calendar: str, time: str, interval: str, close: str
+) -> None:
+    assert closes(written(tmp_path, bars(time)), calendar, interval=interval) == [close]
+
+
+def test_times_without_a_zone_need_one_and_the_later_of_a_repeated_hour_counts(tmp_path: Path) -> None:
+    path = written(tmp_path, bars("2024-03-08 10:00"))
+    with pytest.raises(BadPrices, match=r"2024-03-08T10:00:00.* has no zone: name it"):
+        read_prices(path, calendar="XNYS", interval="1h")
+    assert closes(path, "XNYS", interval="1h", timezone="America/New_York") == ["2024-03-08T16:00"]
+    assert closes(path, "XNYS", interval="30min", timezone="America/New_York", label="end") == ["2024-03-08T15:00"]
+    with pytest.raises(BadPrices, match="there is no time zone 'Mars/North'"):
+        read_prices(path, calendar="XNYS", interval="1h", timezone="Mars/North")
+    twice = written(tmp_path, bars("2024-11-03 01:30"), "B.csv")
+    assert closes(twice, "24/7", interval="1h", timezone="America/New_York") == ["2024-11-03T07:30"]
+    with pytest.raises(BadPrices, match="need times, and one is dated 2024-03-08"):
+        read_prices(written(tmp_path, bars("2024-03-08")), calendar="XNYS", interval="1h")
+
+
+def test_a_day_that_lacks_a_bar_has_a_row_of_its_own(tmp_path: Path) -> None:
+    prices = read_prices(written(tmp_path, bars("2024-03-07", "2024-03-11")), calendar="XNYS")
+    assert prices.close.shape == (3, 1) and np.isnan(prices.close[1, 0])
+    assert [str(day) for day in prices.days] == ["2024-03-07", "2024-03-08", "2024-03-11"]  # type: ignore[union-attr]
+
+
+LONG = pd.DataFrame(
+    {"Date": ["2024-03-07", "2024-03-07", "2024-03-08"], "Symbol": ["B", "A", "B"], "Close": [2.0, 1.0, 3.0]}
+)
+
+
+@pytest.mark.parametrize("layout", ["long", "parquet", "arrow", "wide", "fields", "tuples", "index", "files"])
+def test_layouts_give_the_same_panel(tmp_path: Path, layout: str) -> None:
+    wide = LONG.pivot(index="Date", columns="Symbol", values="Close")
+    dated = wide.set_axis(pd.to_datetime(wide.index), axis=0)
+    tuples = pd.concat({"Close": dated}, axis=1)
+    tables: dict[str, Any] = {
+        "long": LONG,
+        "arrow": pa.Table.from_pandas(LONG),
+        "wide": wide.reset_index(),
+        "fields": wide.add_prefix("Close ").reset_index(),
+        "tuples": tuples,
+        "index": dated.rename_axis(None),
+    }
+    if layout == "parquet":
+        tables[layout] = tmp_path / "long.parquet"
+        LONG.to_parquet(tables[layout])
+    if layout in ("tuples", "index"):
+        tables[layout].to_parquet(tmp_path / "wide.parquet")
+        tables[layout] = tmp_path / "wide.parquet"
+    if layout == "files":
+        for name, rows in LONG.groupby("Symbol"):
+            rows.drop(columns="Symbol").to_csv(tmp_path / f"{name}.csv", index=False)
+        tables[layout] = tmp_path
+    prices = read_prices(tables[layout], calendar="XNYS")
+    assert prices.tickers == ("A", "B")
+    np.testing.assert_array_equal(prices.close, [[1.0, 2.0], [np.nan, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (HEAD + "2024-03-08,1,2,1,x,5\n", {}, "AAA.csv, row 1: Close 'x' is not a number"),
+        (HEAD + "2024-03-08,1,2,1,1,5\nsoon,1,2,1,1,5\n", {}, "AAA.csv, row 2: Date 'soon' is not a time"),
+        (HEAD + "2024-03-08,1,2,1,inf,5\n", {}, "AAA.csv, row 1: Close is infinite"),
+        (HEAD + ",1,2,1,1,5\n", {}, "AAA.csv, row 1: Date '' is not a time"),
+        ("Date,Volume\n2024-03-08,1\n", {"columns": {"close": "Last"}}, "has no column 'Last' to read as close"),
+        ("Date,Open\n2024-03-08,1\n", {}, "has no column of closes"),
+        ("Close,Open\n1,1\n", {}, "has no column of times"),
+        ("Date,Close,Close\n2024-03-08,1,1\n", {}, "names the column 'Close' twice"),
+        ("Date,Symbol,Close\n2024-03-08,,1\n", {}, "row 1 has no Symbol"),
+        (HEAD, {}, "there is no bar in AAA.csv"),
+        ("", {}, "AAA.csv has no column of times"),
+        (HEAD + "2024-03-08,1,2\n", {}, "AAA.csv can't be read"),
+        (bars("2024-03-08"), {"interval": "3d"}, "'3d' is no length of a bar"),
+        (bars("2024-03-08"), {"calendar": "XXXX"}, "need another calendar"),
+        (bars("2024-03-08"), {"calendar": None}, "name the exchange"),
+        (bars("1990-03-08"), {"calendar": "XTKS"}, "need another calendar"),
+        (bars("2024-03-08"), {"repair": ["dups"]}, "there is no finding 'dups' to repair"),
+        (bars("2024-03-08"), {"repair": ["missing-bars"]}, "missing-bars can't be repaired"),
+    ],
+)
+def test_what_can_t_be_read_is_named(tmp_path: Path, text: str, options: dict[str, Any], message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(BadPrices, match=message):
+        read_prices(path, **{"calendar": "XNYS", **options})
+
+
+def test_a_file_that_is_not_there_or_no_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadPrices, match=r"none.csv can't be read \(No such file"):
+        read_prices(tmp_path / "none.csv", calendar="XNYS")
+    with pytest.raises(BadPrices, match="isn't a .csv"):
+        read_prices(written(tmp_path, "", "a.xls"), calendar="XNYS")
+    with pytest.raises(BadPrices, match=r"a.parquet can't be read"):
+        read_prices(written(tmp_path, "no", "a.parquet"), calendar="XNYS")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadPrices, match="holds no CSV or parquet file"):
+        read_prices(tmp_path / "empty", calendar="XNYS")
+
+
+def test_numbers_are_read_from_texts_and_columns_by_other_names(tmp_path: Path) -> None:
+    table = pd.DataFrame({"when": ["2024-03-08"], "Last": [" 1.5 "], "Vol.": ["1e3"], "open": ["null"]})
+    prices = read_prices(table, calendar="XNYS", columns={"time": "when", "close": "Last"})
+    assert prices.close[0, 0] == 1.5 and prices.volume[0, 0] == 1000 and np.isnan(prices.open[0, 0])
+    semicolons = written(tmp_path, "\ufeffDate;Close\n2024-03-08;1.5\n\n")
+    assert read_prices(semicolons, calendar="XNYS").close[0, 0] == 1.5
+    ticker = written(tmp_path, "Date,Ticker,Close\n2024-03-08,NA,1.5\n")
+    assert read_prices(ticker, calendar="XNYS").tickers == ("NA",)
