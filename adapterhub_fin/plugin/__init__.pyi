@@ -96,6 +96,8 @@ from adapterhub_fin.plugin.faults import collected as collected
 from adapterhub_fin.plugin.files import FilesByPart as FilesByPart
 from adapterhub_fin.plugin.files import decoded as decoded
 from adapterhub_fin.plugin.files import files_by_part as files_by_part
+from adapterhub_fin.plugin.finance_vocabulary import count_terms as count_terms
+from adapterhub_fin.plugin.finance_vocabulary import finance_terms as finance_terms
 from adapterhub_fin.plugin.heads import (
     CausalHead as CausalHead,
 )

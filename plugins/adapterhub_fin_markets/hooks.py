@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapterhub_fin.plugin import OwnHook, hookimpl
+from adapterhub_fin.plugin import Corpus, OwnHook, hookimpl
 from adapterhub_fin_markets.features.description import Feature
 from adapterhub_fin_markets.prices.description import PriceSource
+
+HERE = "adapterhub_fin_markets"
 
 
 @hookimpl
@@ -15,4 +17,29 @@ def ahf_hookspecs() -> Iterable[OwnHook]:
     return [
         OwnHook(name="ahf_price_sources", kind=PriceSource, summary="Return sources of prices."),
         OwnHook(name="ahf_features", kind=Feature, summary="Return features of prices."),
+    ]
+
+
+@hookimpl
+def ahf_corpora() -> Iterable[Corpus]:
+    """Return the corpora of dated text."""
+    return [
+        Corpus(
+            name="edgar",
+            summary="Filings of EDGAR (10-K, 10-Q, 8-K), whole or by item, dated by their acceptance.",
+            target=f"{HERE}.corpora.edgar:Edgar",
+            options=f"{HERE}.corpora.options:EdgarOptions",
+            requires=("adapterhub-fin[markets]",),
+            license="NOASSERTION",
+            source="files of this machine, or sec.gov",
+        ),
+        Corpus(
+            name="fomc",
+            summary="Minutes and statements of the Federal Open Market Committee, dated by their release.",
+            target=f"{HERE}.corpora.fomc:Fomc",
+            options=f"{HERE}.corpora.options:FomcOptions",
+            requires=("adapterhub-fin[markets]",),
+            license="US-Government-Works",
+            source="federalreserve.gov",
+        ),
     ]

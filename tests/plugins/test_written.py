@@ -11,7 +11,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
 import adapterhub_fin as ahf
-from adapterhub_fin.plugin import TokenStates
+from adapterhub_fin.plugin import TokenStates, finance_terms
 from adapterhub_fin.testing import MetricContract
 from adapterhub_fin_plugins.written import choices, ngrams, overlap, states, terms
 
@@ -120,11 +120,11 @@ def test_terms_are_found_in_any_form_and_the_longest_counts() -> None:
 def test_the_terms_say_their_date_and_sources() -> None:
     from importlib.resources import files
 
-    text = files("adapterhub_fin_plugins.written").joinpath("finance_terms.txt").read_text("utf-8")
+    text = files("adapterhub_fin.plugin").joinpath("finance_terms.txt").read_text("utf-8")
     head = [line for line in text.splitlines() if line.startswith("#")]
     assert any("Date: 20" in line for line in head) and "fasb.org/us-gaap/2024" in text and "Investor.gov" in text
     listed = [line for line in text.splitlines() if not line.startswith("#")]
-    assert len(listed) == len(set(listed)) == len(terms.finance_terms()) > 300
+    assert len(listed) == len(set(listed)) == len(finance_terms()) > 300
     assert all(line == line.lower().strip() for line in listed)
 
 

@@ -1,0 +1,126 @@
+"""Drop texts by length, by their density of finance terms, and near-duplicates; what is dropped is counted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Protocol
+
+from adapterhub_fin.plugin import count_terms
+from adapterhub_fin_markets.corpora.options import DocumentOptions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_WORD = re.compile(r"[^\W_]+(?:[.,'’/-][^\W_]+)*")
+RUN = 5  # words of a shingle
+PERMUTATIONS = 128
+
+
+def words_in(text: str) -> list[str]:
+    """Return the words and numbers of a text, such as `net` and `1,234.50`."""
+    return _WORD.findall(text)
+
+
+def term_density(text: str, words: int) -> float:
+    """Return the words of finance terms as a share of a text's words, of which there are `words`."""
+    found = count_terms(text)
+    return sum(count * len(re.split(r"[\s-]+", term)) for term, count in found.items()) / words if words else 0.0
+
+
+def filtered(table: Dataset, options: DocumentOptions) -> tuple[Dataset, dict[str, int]]:
+    """Return the rows that the options keep, in their order, and how many were dropped for which reason.
+
+    Of near-duplicates the earliest stays, whatever comes later: so a later text changes no earlier row. Texts are read
+    in batches, and of each only its signature stays in memory.
+    """
+    notes: dict[str, int] = {}
+    kept: Sequence[int] = range(len(table))
+    if any(limit is not None for limit in (options.min_words, options.max_words, options.min_terms)):
+        kept = [row for row, text in enumerate(texts_of(table)) if not _is_dropped(text, options, notes)]
+    if options.near_duplicates is not None:
+        kept = _without_copies(table, kept, options.near_duplicates, notes)
+    return (table if len(kept) == len(table) else table.select(kept)), notes
+
+
+def texts_of(table: Dataset) -> Iterator[str]:
+    """Yield the texts of a table in order, a few at a time: documents are long."""
+    for batch in table.select_columns(["text"]).iter(batch_size=16):
+        yield from batch["text"]
+
+
+def _is_dropped(text: str, options: DocumentOptions, notes: dict[str, int]) -> bool:
+    words = len(words_in(text))
+    reason = None
+    if options.min_words is not None and words < options.min_words:
+        reason = f"dropped, under {options.min_words} words"
+    elif options.max_words is not None and words > options.max_words:
+        reason = f"dropped, over {options.max_words} words"
+    elif options.min_terms is not None and term_density(text, words) < options.min_terms:
+        reason = f"dropped, finance terms under {options.min_terms:g} of the words"
+    if reason is not None:
+        notes[reason] = notes.get(reason, 0) + 1
+    return reason is not None
+
+
+class _Index(Protocol):
+    """Define what remembers texts."""
+
+    def has_like(self, text: str) -> bool:
+        """Return whether a text like this was added; add it where none was."""
+        ...
+
+
+def _without_copies(table: Dataset, rows: Sequence[int], threshold: float, notes: dict[str, int]) -> list[int]:
+    """Return the rows without those that copy an earlier one, in the order of the table."""
+    dates = table["available_at"][:]
+    index: _Index = _EqualTexts() if threshold == 1 else _SimilarTexts(threshold)
+    copies = {row for row in sorted(rows, key=lambda row: (dates[row], row)) if index.has_like(table[row]["text"])}
+    if copies:
+        notes["dropped, near-duplicates"] = len(copies)
+    return [row for row in rows if row not in copies]
+
+
+def _shingles(text: str) -> set[bytes]:
+    words = [word.casefold() for word in words_in(text)]
+    return {" ".join(words[start : start + RUN]).encode() for start in range(max(1, len(words) - RUN + 1))}
+
+
+class _EqualTexts:
+    """Remember texts by their words alone."""
+
+    def __init__(self) -> None:
+        self._digests: set[bytes] = set()
+
+    def has_like(self, text: str) -> bool:
+        digest = blake2b(" ".join(words_in(text)).casefold().encode(), digest_size=16).digest()
+        if digest in self._digests:
+            return True
+        self._digests.add(digest)
+        return False
+
+
+class _SimilarTexts:
+    """Remember texts by MinHash signatures (Broder 1997), found by locality-sensitive hashing."""
+
+    def __init__(self, threshold: float) -> None:
+        from datasketch import MinHashLSH
+
+        self._threshold = threshold
+        self._index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+        self._signatures: dict[str, object] = {}
+
+    def has_like(self, text: str) -> bool:
+        from datasketch import LeanMinHash, MinHash
+
+        signature = MinHash(num_perm=PERMUTATIONS, seed=1)
+        signature.update_batch(sorted(_shingles(text)))
+        lean = LeanMinHash(signature)
+        candidates = self._index.query(lean)
+        if any(lean.jaccard(self._signatures[key]) >= self._threshold for key in candidates):
+            return True
+        key = str(len(self._signatures))
+        self._index.insert(key, lean)
+        self._signatures[key] = lean
+        return False

@@ -1,0 +1,144 @@
+"""Define the options of dated text; this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path, PurePath
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from adapterhub_fin.plugin import Options
+
+
+class DocumentOptions(Options):
+    """Choose how texts are normalised, which are dropped, and whether they are read into the cache."""
+
+    license: str | None = Field(None, min_length=1, description="License of the texts, as an SPDX id.")
+    normalise: bool = Field(
+        True,
+        description="Repair spaces, invisible and control characters. Numbers, percentages, currencies and dates stay.",
+    )
+    min_words: int | None = Field(None, ge=1, description="Drop texts of fewer words, and count them.")
+    max_words: int | None = Field(None, ge=1, description="Drop texts of more words, and count them.")
+    min_terms: float | None = Field(
+        None, gt=0, le=1, description="Drop texts whose finance terms are a smaller share of their words, such as 0.02."
+    )
+    near_duplicates: float | None = Field(
+        None,
+        ge=0.5,
+        le=1,
+        description="Drop texts that share this much of their 5-word runs with an earlier one (MinHash's estimate of "
+        "Jaccard's similarity), such as 0.9; 1 drops equal texts alone.",
+    )
+    sharded: bool | None = Field(
+        None, description="Read the texts into shards in the cache; by default where the sources are over 64 MB."
+    )
+
+    @model_validator(mode="after")
+    def _leaves_a_length(self) -> DocumentOptions:
+        if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
+            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}: no text is left")
+        return self
+
+
+class FolderOptions(DocumentOptions):
+    """Choose the files of a folder."""
+
+    path: Path = Field(description="A file, or a folder of files.")
+    glob: str = Field("**/*", description="Which files of the folder are read, such as *.txt or 10-K/*.html.")
+
+    @field_validator("glob")
+    @classmethod
+    def _stays_in_the_folder(cls, pattern: str) -> str:
+        return check_glob(pattern)
+
+
+def check_glob(pattern: str) -> str:
+    """Return a glob that stays within its folder. Raises ValueError for another."""
+    if not pattern or PurePath(pattern).is_absolute() or ".." in PurePath(pattern).parts:
+        raise ValueError("a glob is relative to path and stays within it")
+    return pattern
+
+
+class EdgarOptions(DocumentOptions):
+    """Choose filings: files of this machine, or companies whose filings are downloaded."""
+
+    path: Path | None = Field(
+        None, description="A folder or a file: raw submissions (.txt) and main documents (.htm, .html)."
+    )
+    glob: str = Field("**/*", description="Which files of the folder are read, such as 10-K/*.html.")
+    companies: tuple[str, ...] = Field(
+        (), description="Tickers or CIKs whose filings are downloaded with edgartools into the cache, instead of path."
+    )
+    identity: str | None = Field(
+        None, description="Name and address that the SEC asks of a program, such as 'Jo Doe jo@acme.com'."
+    )
+    since: date | None = Field(None, description="First filing date to download.")
+    until: date | None = Field(None, description="Last filing date to download.")
+    forms: tuple[str, ...] = Field(
+        ("10-K", "10-Q", "8-K"), min_length=1, description="Forms to read; others, such as 10-K/A, are counted."
+    )
+    items: tuple[str, ...] = Field(
+        (),
+        description="Items to cut out, one row each: 1A and 7 of a 10-K, I.2 and II.1A of a 10-Q, 2.02 of an 8-K. "
+        "Without it a row is a whole document.",
+    )
+    exhibits: tuple[str, ...] = Field(
+        (), description="Exhibits of a submission to read as rows of their own, by how their types begin: EX-99."
+    )
+    dates: Path | None = Field(
+        None,
+        description="Times of acceptance for files without a header: a table with file and accepted or filed, or "
+        "EDGAR's own JSON of a company's submissions.",
+    )
+
+    @field_validator("glob")
+    @classmethod
+    def _stays_in_the_folder(cls, pattern: str) -> str:
+        return check_glob(pattern)
+
+    @field_validator("items")
+    @classmethod
+    def _are_items(cls, items: tuple[str, ...]) -> tuple[str, ...]:
+        from adapterhub_fin_markets.corpora.items import item_name
+
+        return tuple(item_name(item) for item in items)
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> EdgarOptions:
+        if (self.path is None) == (not self.companies):
+            raise ValueError("give a path, or companies to download")
+        if self.companies and self.identity is None:
+            raise ValueError("companies need identity: the SEC asks programs for a name and an address")
+        if not self.companies and (self.since or self.until or self.identity):
+            raise ValueError("since, until and identity are for companies to download: give companies")
+        if self.since and self.until and self.since > self.until:
+            raise ValueError(f"since {self.since} is after until {self.until}")
+        return self
+
+
+class FomcOptions(FolderOptions):
+    """Choose minutes or statements of the Federal Open Market Committee."""
+
+    kind: Literal["minutes", "statements"] = Field(
+        "minutes", description="Minutes are released weeks after their meeting, statements on its last day."
+    )
+    releases: Path | None = Field(
+        None, description="Table of the minutes' releases, with the columns StartDate, EndDate and ReleaseDate."
+    )
+    release_time: str | None = Field(
+        None,
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="Time of release in New York, such as 14:00; without it a day is known at its end there.",
+    )
+
+    @model_validator(mode="after")
+    def _has_releases(self) -> FomcOptions:
+        if (self.kind == "minutes") != (self.releases is not None):
+            raise ValueError(
+                "minutes need releases: their files are named by the meeting, and came out weeks later"
+                if self.kind == "minutes"
+                else "releases are for minutes: a statement is released on the day that its file is named by"
+            )
+        return self

@@ -1,0 +1,239 @@
+"""The corpus edgar: acceptance in New York time, items, readable tables, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.plugin import corpus_options, load_corpus
+from adapterhub_fin.plugin.interfaces import Rows
+from adapterhub_fin_markets.corpora.edgar import available_at
+from adapterhub_fin_markets.corpora.markup import page_text
+from adapterhub_fin_markets.corpora.sections import items_in
+
+NEW_YORK = ZoneInfo("America/New_York")
+PAGE = """<?xml version='1.0' encoding='ASCII'?>
+<html xmlns:ix="http://www.xbrl.org/2013/inlineXBRL"><head><title>aapl</title></head><body>
+<div style="display:none"><ix:header><ix:hidden>00003200193 hidden</ix:hidden></ix:header></div>
+<p>PART I</p><table><tr><td>Item 1.</td><td><a href="#a">Business</a></td><td>1</td></tr>
+<tr><td>Item 1A.</td><td>Risk Factors</td><td>5</td></tr><tr><td>Item 7.</td><td>Discussion</td><td>9</td></tr></table>
+<div>Item&#160;1.&#160;&#160;Business</div><p>We make <b>pho</b>nes &amp; sell them.</p>
+<div>Item 1A. Risk Factors</div><p>Demand may fall by 5.2% or $1,234.50 on January 31, 2024.</p>
+<div>Item 7. Management&#8217;s Discussion</div>
+<table><tr><td><span>Total net sales</span></td><td>$</td>
+<td style="text-align:right"><span><ix:nonFraction>391,035</ix:nonFraction></span></td>
+<td></td><td>2</td><td>%</td><td>$</td><td>(1,234</td><td>)</td></tr>
+<tr><td><div>Services<sup>1</sup></div></td><td></td><td>96,169<sup>2</sup></td><td></td><td>(3</td><td>)%</td></tr></table>
+<p><![CDATA[Free cash < debt]]></p><div>SIGNATURES</div><p>Jo Doe</p></body></html>"""
+SUBMISSION = """<SEC-DOCUMENT>0000000001-24-000001.txt : 20240311
+<SEC-HEADER>0000000001-24-000001.hdr.sgml : 20240311
+<ACCEPTANCE-DATETIME>{accepted}
+ACCESSION NUMBER:\t\t0000000001-24-000001
+CONFORMED SUBMISSION TYPE:\t{form}
+FILED AS OF DATE:\t\t{filed}
+FILER:
+\tCOMPANY DATA:
+\t\tCOMPANY CONFORMED NAME:\t\t\tACME CORP
+\t\tCENTRAL INDEX KEY:\t\t\t0000000001
+</SEC-HEADER>
+<DOCUMENT>
+<TYPE>{form}
+<SEQUENCE>1
+<FILENAME>main.htm
+<TEXT>
+<html><body><p>Item 2.02 Results of Operations</p><p>Item 2.02 of this report says that sales rose 4%.</p>
+<p>Item 9.01 Exhibits</p><p>99.1</p></body></html>
+</TEXT>
+</DOCUMENT>
+<DOCUMENT>
+<TYPE>EX-99.1
+<SEQUENCE>2
+<FILENAME>press.htm
+<TEXT>
+<html><body><p>ACME posts record sales of EUR 12.5 million.</p></body></html>
+</TEXT>
+</DOCUMENT>
+<DOCUMENT>
+<TYPE>GRAPHIC
+<FILENAME>logo.jpg
+<TEXT>
+begin 644 logo.jpg
+</TEXT>
+</DOCUMENT>
+</SEC-DOCUMENT>
+"""
+
+
+def load(**options: Any) -> Rows:
+    return load_corpus(*corpus_options({"name": "edgar", **options}))
+
+
+def submission(accepted: str = "20240311160500", filed: str = "20240311", form: str = "8-K") -> str:
+    return SUBMISSION.format(accepted=accepted, filed=filed, form=form)
+
+
+@pytest.fixture
+def filings(tmp_path: Path) -> Path:
+    folder = tmp_path / "filings"
+    folder.mkdir()
+    (folder / "acme-10-k-2024-03-08.html").write_text(PAGE)
+    (folder / "0000000001-24-000001.txt").write_text(submission())
+    (folder / "0000000001-24-000002.txt").write_text(submission(form="8-K/A"))
+    return folder
+
+
+def test_the_time_of_acceptance_is_new_yorks_and_a_day_alone_is_known_at_its_end(filings: Path) -> None:
+    rows = load(path=filings)
+    assert rows.notes == {"other files": 0, "other forms": 1}
+    assert {row["origin"]: row["available_at"] for row in rows.table} == {
+        "0000000001-24-000001.txt": datetime(2024, 3, 11, 20, 5, tzinfo=UTC),  # the first Monday of summer time
+        "acme-10-k-2024-03-08.html": datetime(2024, 3, 9, 4, 59, 59, 999999, tzinfo=UTC),
+    }
+    assert rows.table["group"][:] == ["0000000001", "ACME"]
+    assert rows.table["slices"][0] == {"form": "8-K", "item": None, "company": "0000000001"}
+
+
+def test_what_is_accepted_in_the_evening_is_shown_the_next_morning(filings: Path) -> None:
+    (filings / "0000000001-24-000001.txt").write_text(submission("20240308190626", "20240311"))
+    rows = load(path=filings, forms=["8-K"])
+    assert rows.table["available_at"][0] == datetime(2024, 3, 11, 10, 0, tzinfo=UTC)
+
+
+def test_items_are_rows_and_what_a_form_lacks_is_counted(filings: Path) -> None:
+    rows = load(path=filings, items=["1a", "Item 7", "2.02", "8"])
+    assert [(row["slices"]["item"], row["text"]) for row in rows.table] == [
+        ("2.02", "Item 2.02 Results of Operations\nItem 2.02 of this report says that sales rose 4%."),
+        ("1A", "Item 1A. Risk Factors\nDemand may fall by 5.2% or $1,234.50 on January 31, 2024."),
+        (
+            "7",
+            "Item 7. Management’s Discussion\nTotal net sales | $391,035 | 2% | $(1,234)\n"
+            "Services 1 | 96,169 2 | (3)%\nFree cash < debt",
+        ),
+    ]
+    assert rows.notes["without item 8"] == 1
+    with pytest.raises(BadRecipe, match="'risks' is no item: write 1A or 7"):
+        load(path=filings, items=["risks"])
+
+
+def test_exhibits_are_rows_of_their_own(filings: Path) -> None:
+    rows = load(path=filings, forms=["8-K"], exhibits=["EX-99"])
+    assert [row["slices"]["form"] for row in rows.table] == ["8-K", "EX-99.1"]
+    assert rows.table["text"][1] == "ACME posts record sales of EUR 12.5 million."
+    assert rows.table["available_at"][0] == rows.table["available_at"][1]
+
+
+def test_a_table_of_dates_is_read_as_new_york_time_whatever_zone_it_claims(filings: Path) -> None:
+    (filings / "0000000001-24-000001.txt").unlink()
+    (filings / "acme-10-k-2024-03-08.html").rename(filings / "acme.html")
+    (filings / "acme.html").write_text(PAGE.replace("<body>", '<body><p name="dei:DocumentType">10-K</p>'))
+    dates = filings.parent / "dates.csv"
+    with pytest.raises(BadCorpus, match=r"acme\.html has neither a time of acceptance nor a filing date"):
+        load(path=filings)
+    dates.write_text("file,accepted,filed\nacme.html,2025-12-23T19:06:26.000Z,2025-12-23\n")
+    assert load(path=filings, dates=dates).table["available_at"][0] == datetime(2025, 12, 24, 0, 6, 26, tzinfo=UTC)
+    recent = {"accessionNumber": ["1-25-1"], "primaryDocument": ["acme.html"], "filingDate": ["2025-12-24"]}
+    recent["acceptanceDateTime"] = ["2025-12-23T19:06:26.000Z"]
+    (filings.parent / "CIK1.json").write_text(json.dumps({"cik": "1", "filings": {"recent": recent}}))
+    table = load(path=filings, dates=filings.parent / "CIK1.json").table
+    assert table["available_at"][0] == datetime(2025, 12, 24, 11, 0, tzinfo=UTC), "the filing date is the day after"
+
+
+def test_a_submission_without_a_header_is_refused_and_other_texts_too(filings: Path) -> None:
+    (filings / "0000000001-95-000001.txt").write_text(
+        "<DOCUMENT>\n<TYPE>10-K\n<TEXT>\nAs filed on May\n25, 1995\n</TEXT>"
+    )
+    (filings / "readme.txt").write_text("hello")
+    with pytest.raises(BadCorpus, match=r"(?s)2 faults:.*95-000001\.txt has neither a.*readme\.txt is no subm"):
+        load(path=filings)
+
+
+def test_companies_need_an_identity_and_are_no_path(filings: Path) -> None:
+    with pytest.raises(BadRecipe, match="the SEC asks programs for a name and an address"):
+        load(companies=["AAPL"])
+    with pytest.raises(BadRecipe, match="give a path, or companies"):
+        load(companies=["AAPL"], path=filings, identity="Jo jo@acme.com")
+
+
+def test_running_heads_and_references_begin_no_item() -> None:
+    text = (
+        "Item 7. Discussion\nfirst\nItem 7. Discussion (continued)\nsecond\nItem 8. Statements\nItem 7 of this report"
+    )
+    assert items_in(text, "10-K")["7"] == "Item 7. Discussion\nfirst\nItem 7. Discussion (continued)\nsecond"
+
+
+def test_an_item_of_a_10q_is_named_by_its_part() -> None:
+    text = "PART I. FINANCIAL INFORMATION\nItem 1. Statements\na\nItem 2. Discussion\nb\nPART II. OTHER INFORMATION\n"
+    assert items_in(text + "Item 1. Legal\nc\nItem 1A. Risks\nd", "10-Q") == {
+        "I.1": "Item 1. Statements\na",
+        "I.2": "Item 2. Discussion\nb",
+        "II.1": "Item 1. Legal\nc",
+        "II.1A": "Item 1A. Risks\nd",
+    }
+
+
+def test_a_page_without_text_is_refused() -> None:
+    with pytest.raises(BadCorpus, match=r"a\.html has no text"):
+        page_text("  ", "a.html")
+
+
+moments = st.datetimes(datetime(1994, 1, 1), datetime(2035, 12, 31))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    accepted=st.none() | moments | st.datetimes(datetime(1994, 1, 1), datetime(2035, 1, 1), timezones=st.timezones()),
+    filed=st.none() | st.dates(date(1994, 1, 1), date(2035, 12, 31)),
+)
+def test_no_filing_is_known_before_the_latest_instant_that_it_names(
+    accepted: datetime | None, filed: date | None
+) -> None:
+    if accepted is None and filed is None:
+        with pytest.raises(ValueError, match="needs a time"):
+            available_at(accepted, filed)
+        return
+    at = available_at(accepted, filed)
+    if accepted is None:
+        assert filed is not None
+        assert at.astimezone(NEW_YORK).date() == filed
+        assert (at + timedelta(microseconds=1)).astimezone(NEW_YORK).date() == filed + timedelta(days=1)
+        return
+    assert at >= max(accepted.replace(tzinfo=NEW_YORK, fold=fold) for fold in (0, 1))
+    if accepted.tzinfo is not None:
+        assert at >= accepted
+    if filed is not None and filed > accepted.date():
+        assert at >= datetime.combine(filed, time(6), NEW_YORK)
+
+
+FORMS = {"10-K": 6, "10-Q": 3, "8-K": 2}
+
+
+def test_the_real_filings_by_item(shared: Path) -> None:
+    rows = load(path=shared / "data" / "sec_filings", glob="*/*", items=["1A", "7", "I.2", "II.1A", "2.02"])
+    assert Counter(row["slices"]["item"] for row in rows.table) == {"1A": 6, "7": 6, "I.2": 3, "II.1A": 3, "2.02": 1}
+    assert rows.notes["other forms"] == 3
+    apple = next(row for row in rows.table if row["group"] == "AAPL" and row["slices"]["item"] == "7")
+    assert "Total net sales | $391,035 | 2% | $383,285 | (3)% | $394,328" in apple["text"]
+    risks = next(row for row in rows.table if row["group"] == "NVDA" and row["slices"]["item"] == "1A")
+    assert risks["text"].startswith("Item 1A. Risk Factors") and len(risks["text"]) > 100_000
+
+
+def test_the_real_filings_whole(shared: Path) -> None:
+    rows = load(path=shared / "data" / "sec_filings", glob="*/*")
+    assert Counter(row["slices"]["form"] for row in rows.table) == FORMS
+    dates = {row["origin"]: row["available_at"] for row in rows.table}
+    assert dates["sgml/0000943374-24-000509.txt"] == datetime(2024, 12, 27, 21, 29, 40, tzinfo=UTC)
+    assert dates["10-K/aapl-10-k-2024-11-01.html"] == datetime(2024, 11, 2, 3, 59, 59, 999999, tzinfo=UTC)
+
+
+def test_the_real_submission_of_1995_has_no_date(shared: Path) -> None:
+    with pytest.raises(BadCorpus, match=r"0000899681-95-000096\.txt has neither a time of acceptance"):
+        load(path=shared / "data" / "sec_filings" / "sgml", forms=["S-3/A"])
