@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.data.corpus import check_there, read_rows
+from adapterhub_fin.engine.data.corpus import read_rows
 from adapterhub_fin.engine.data.labels import count_labels
-from adapterhub_fin.engine.data.splits import divide
+from adapterhub_fin.engine.data.splits import check_split, divide
 from adapterhub_fin.engine.evaluation.evaluate import SplitName, corpus_choice
-from adapterhub_fin.errors import AdapterHubError, BadConfiguration, BadRecipe, Unsupported, WriteFailed
+from adapterhub_fin.errors import AdapterHubError, BadConfiguration, Unsupported, WriteFailed
 from adapterhub_fin.registries import located
 from adapterhub_fin.reporting import facts, scoring
 from adapterhub_fin.reporting.page import Part, Section, render
@@ -101,8 +101,7 @@ def report(
         ('report.html', {})
     """
     check_installed()
-    if split not in ("train", "validation", "test", "all"):
-        raise BadRecipe(f"there is no split {split!r}: choose train, validation, test or all")
+    check_split(split)
     registry, version = located(reference, registry, as_of, include_base, lock)
     folder = Path(into) if into is not None else Path(f"report-{version.name.replace('/', '-')}-{version.number}")
     rows, reason = _attempt(lambda: _read(version, corpus, overrides, split))
@@ -143,7 +142,6 @@ def _read(version: Version, corpus: CorpusSource, overrides: Sequence[str], spli
     if head is None:
         raise Unsupported("the version has no head, and so gives no answers")
     choice = corpus_choice(version, corpus, overrides)
-    check_there(choice)
     table = read_rows(choice, head.name).table
     splits = divide(table, choice.splitter, choice.called).splits
     return _Rows(table if split == "all" else splits[split], count_labels(splits), choice.called)

@@ -18,7 +18,7 @@ from adapterhub_fin.engine.comparing.pairing import paired
 from adapterhub_fin.engine.comparing.rows import rows_to_compare
 from adapterhub_fin.engine.comparing.verdict import caveats, verdicts
 from adapterhub_fin.engine.comparing.written import write_all
-from adapterhub_fin.engine.data.corpus import check_there, portable_options
+from adapterhub_fin.engine.data.corpus import portable_options
 from adapterhub_fin.engine.data.units import Units, check_units, units_of
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.measuring import LEVEL, RESAMPLES, Measuring, draw, values
@@ -108,7 +108,6 @@ def compare(
             check_writes(resolved.version)
     check_metric(first, metric, written=generate)
     choice = corpus_choice(first.version, corpus, overrides)
-    check_there(choice)
     for resolved in versions.values():
         base_source(resolved, base, download)
     loading = Loading(base, batch_size, download)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from adapterhub_fin.engine.comparing.checks import head_name, head_of
 from adapterhub_fin.engine.data.corpus import corpus_digest, read_rows
 from adapterhub_fin.engine.data.duplicates import text_keys
-from adapterhub_fin.engine.data.splits import SPLITS, divide
+from adapterhub_fin.engine.data.splits import check_split, divide
 from adapterhub_fin.engine.evaluation.evaluate import SplitName, check_labels_known
 from adapterhub_fin.engine.evaluation.seen import seen_texts
 from adapterhub_fin.engine.inference.find import ResolvedVersion
-from adapterhub_fin.errors import BadCorpus, BadRecipe, Refused
+from adapterhub_fin.errors import BadCorpus, Refused
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def rows_to_compare(
     Raises Refused where a version saw some of them, unless they are dropped; BadCorpus where one or none is left; and
     BadRecipe for an unknown split.
     """
-    if split not in (*SPLITS, "all"):
-        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
+    check_split(split)
     first = next(iter(versions.values()))
     table = read_rows(choice, head_name(first)).table
     parts = divide(table, choice.splitter, choice.called).splits

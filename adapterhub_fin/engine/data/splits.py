@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.data.duplicates import Copies, copies_in
 from adapterhub_fin.engine.data.stratify import deal, joined, quotas, strata
-from adapterhub_fin.errors import BadCorpus
+from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.recipe.splitter import IN_TIME
 from adapterhub_fin_registry.model.knowledge import as_of_instant
 
@@ -37,6 +37,12 @@ class Division:
     row_indices: Mapping[str, Sequence[int]]  # the table's rows in each part, ascending
     splitter: Splitter  # resolved: `by` is never None
     notes: Mapping[str, int]  # counts of copies, and of rows that an embargo or `drop_copies` removed
+
+
+def check_split(split: str) -> None:
+    """Raise BadRecipe for what is neither a part of a corpus nor `all`."""
+    if split not in (*SPLITS, "all"):
+        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
 
 
 def resolve(splitter: Splitter, columns: Sequence[str]) -> Splitter:

@@ -11,7 +11,7 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.provenance import environment
 from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_rows
 from adapterhub_fin.engine.data.labels import labels_in
-from adapterhub_fin.engine.data.splits import SPLITS, divide, resolve
+from adapterhub_fin.engine.data.splits import check_split, divide, resolve
 from adapterhub_fin.engine.data.units import Units, check_units, units_of
 from adapterhub_fin.engine.evaluation.measuring import (
     LEVEL,
@@ -175,6 +175,7 @@ def evaluate(
     asking = Asking(None if labels is None else tuple(labels), prompt, chat)
     if not generate and (asking != Asking() or similarity_base is not None or decoding):
         raise BadRecipe("labels, prompt, chat, similarity_base and decoding are of written answers: set generate")
+    check_split(split)
     if resamples < 1:
         raise BadRecipe(f"resamples is {resamples}: give at least 1, or leave it at {RESAMPLES}")
     registry, version = located(reference, registry, as_of, include_base, lock)
@@ -186,7 +187,6 @@ def evaluate(
         check_rows_name(name)
     if record:
         registry.check_writable()  # refuse before the work, not after it
-    check_there(choice)
     resolved = find_version(version, registry, None, True, None)
     if base is None or isinstance(base, str | Path):
         base_source(resolved, base, download)
@@ -291,14 +291,19 @@ def _head(version: Version) -> Head:
 
 
 def corpus_choice(version: Version, corpus: CorpusSource, overrides: Sequence[str]) -> CorpusChoice:
-    """Return the given corpus, else the one of the version's recipe. Raises BadRecipe where there is none."""
+    """Return the given corpus, else the one of the version's recipe.
+
+    Raises BadRecipe where there is none, and BadCorpus where its files aren't there.
+    """
     if isinstance(corpus, CorpusChoice):
         corpus = corpus.model_dump()
     if corpus is None:
         corpus = (version.manifest.recipe or {}).get("corpus")
     if corpus is None:
         raise BadRecipe(f"{version.reference} has no recipe that names a corpus: name one to measure it on")
-    return CorpusChoice.read(corpus, overrides)
+    choice = CorpusChoice.read(corpus, overrides)
+    check_there(choice)
+    return choice
 
 
 @dataclass(frozen=True)
@@ -311,8 +316,6 @@ class _EvaluationRows:
 
 
 def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: SplitName) -> _EvaluationRows:
-    if split not in (*SPLITS, "all"):
-        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
     table = read_rows(choice, head).table
     indices = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).row_indices[split]
     digest = corpus_digest(table)

@@ -12,8 +12,7 @@ from adapterhub_fin.engine.base.load_base import load_base, load_tokenizer
 from adapterhub_fin.engine.base.locks import computing
 from adapterhub_fin.engine.base.padding import align_padding
 from adapterhub_fin.engine.base.quiet import quiet_loading
-from adapterhub_fin.engine.data.corpus import check_there
-from adapterhub_fin.engine.data.splits import SPLITS
+from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.forgetting import (
     RESAMPLES,
@@ -72,8 +71,7 @@ def forgetting(
         >>> forgot.change_kind, forgot.change, forgot.change_interval
         ('relative rise', 0.013, (0.002, 0.024))
     """
-    if split not in (*SPLITS, "all"):
-        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
+    check_split(split)
     for name, value in (("sample", sample), ("resamples", resamples)):
         if value < 1:
             raise BadRecipe(f"{name} is {value}: give at least 1")
@@ -83,7 +81,6 @@ def forgetting(
     if version.manifest.head is None:
         raise BadRecipe(f"{version.reference} has no head, and so no answers to measure: train one, or use probe")
     choice = corpus_choice(version, corpus, overrides)
-    check_there(choice)
     resolved = find_version(version, registry, None, True, None)
     base_source(resolved, base, download)
     assert resolved.head is not None, "it was refused before"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin.engine.data.corpus import check_there, read_rows
-from adapterhub_fin.engine.data.splits import SPLITS, divide
+from adapterhub_fin.engine.data.corpus import read_rows
+from adapterhub_fin.engine.data.splits import check_split, divide
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
@@ -74,6 +74,7 @@ def monitor(
         (False, 'no drift was shown')
     """
     thresholds = _thresholds(alpha, min_psi, min_rows, sample)
+    check_split(split)
     if evaluation is not None and (corpus is not None or overrides or split != "test"):
         raise BadRecipe(
             "an evaluation has its own rows: give either its number, or a corpus with its options and split"
@@ -135,16 +136,12 @@ def _choice(version: Version, corpus: CorpusSource, overrides: Sequence[str]) ->
     head = version.manifest.head
     if head is None:
         raise BadRecipe(f"{version.reference} has no head, and so was tested on nothing: monitor a version with a head")
-    choice = corpus_choice(version, corpus, overrides)
-    check_there(choice)
-    return choice
+    return corpus_choice(version, corpus, overrides)
 
 
 def _observed_part(
     adapter: Adapter, choice: CorpusChoice, split: SplitName, options: Mapping[str, Any]
 ) -> tuple[Observed, dict[str, Any]]:
-    if split not in (*SPLITS, "all"):
-        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
     head = adapter.manifest.head
     assert head is not None, "refused before"
     table = read_rows(choice, head.name).table

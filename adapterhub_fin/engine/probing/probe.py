@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.provenance import environment
-from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_texts
-from adapterhub_fin.engine.data.splits import SPLITS, divide
+from adapterhub_fin.engine.data.corpus import corpus_digest, portable_options, read_texts
+from adapterhub_fin.engine.data.splits import check_split, divide
 from adapterhub_fin.engine.data.units import units_of
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.seen import rows_seen
@@ -86,7 +86,6 @@ def probe(
         check_vectors(Path(vectors))
     registry, version = located(reference, registry, as_of, include_base, lock)
     choice = corpus_choice(version, corpus, overrides)
-    check_there(choice)
     resolved = find_version(version, registry, None, True, None)
     base_source(resolved, base, download)
     table = read_texts(choice).table
@@ -131,8 +130,7 @@ def probe(
 
 
 def _check(split: str, sample: int, folds: int, resamples: int, report: str | Path | None) -> None:
-    if split not in (*SPLITS, "all"):
-        raise BadRecipe(f"there is no split {split!r}: choose {', '.join(SPLITS)} or all")
+    check_split(split)
     for name, value, least in (("sample", sample, 2), ("folds", folds, 2), ("resamples", resamples, 1)):
         if value < least:
             raise BadRecipe(f"{name} is {value}: give at least {least}")
