@@ -42,4 +42,13 @@ def ahf_corpora() -> Iterable[Corpus]:
             license="US-Government-Works",
             source="federalreserve.gov",
         ),
+        Corpus(
+            name="news",
+            summary="Tables of news, known at the latest of publication, change and receipt.",
+            target=f"{HERE}.corpora.news:News",
+            options=f"{HERE}.corpora.options:NewsOptions",
+            requires=("adapterhub-fin[markets]",),
+            license="NOASSERTION",
+            source="files of this machine",
+        ),
     ]

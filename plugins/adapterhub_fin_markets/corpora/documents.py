@@ -22,7 +22,7 @@ class Document:
 
     text: str
     available_at: datetime
-    group: str
+    group: str | None
     origin: str
     slices: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -54,14 +54,18 @@ class DocumentSource(Protocol):
     name: str  # the corpus
     version: int  # raised when the same file gives other documents
     slices: Sequence[str]
+    grouped: bool = True  # whether documents have a group
     key: Mapping[str, Any]  # all that the documents depend on beside their own file, as JSON has it
 
     def units(self) -> Sequence[Unit]:
         """Return the files. Raises BadCorpus where there is none."""
         ...
 
-    def read(self, unit: Unit, notes: dict[str, int]) -> Iterator[Document]:
-        """Yield the documents of one file, and count in `notes` what was left out. Raises BadCorpus."""
+    def read(self, unit: Unit, notes: dict[str, int]) -> Iterator[Document | BadCorpus]:
+        """Yield the documents of one file, a fault for one that can't be read, and count in `notes` what is left out.
+
+        Raises BadCorpus for a file that can't be read, or not beyond some document.
+        """
         ...
 
 
@@ -71,31 +75,30 @@ def unit_rows(
     """Yield the rows of one file; what can't be read is a fault, ordered by the file's `number`."""
     try:
         for document in source.read(unit, notes):
+            if isinstance(document, BadCorpus):
+                faults.add((number,), document)
+                continue
             text = normalise(document.text) if normalised else document.text
             if not text.strip():
                 faults.add((number,), f"{document.origin} has no text: fill it, remove it, or exclude it with glob")
                 continue
-            row = {
-                "text": text,
-                "available_at": document.available_at,
-                "group": document.group,
-                "origin": document.origin,
-            }
+            row = {"text": text, "available_at": document.available_at, "origin": document.origin}
+            row |= {"group": document.group} if source.grouped else {}
             yield {**row, "slices": dict(document.slices)} if source.slices else row
     except BadCorpus as error:
         faults.add((number,), error)
 
 
-def document_schema(slices: Sequence[str]) -> pyarrow.Schema:
-    """Return the columns of documents, with a struct of texts for slices where there are any."""
+def document_schema(source: DocumentSource) -> pyarrow.Schema:
+    """Return the columns of a source's documents, with a struct of texts for slices where there are any."""
     columns = [
         ("text", pyarrow.large_string()),
         ("available_at", pyarrow.timestamp("us", "UTC")),
-        ("group", pyarrow.string()),
+        *([("group", pyarrow.string())] if source.grouped else []),
         ("origin", pyarrow.string()),
     ]
-    if slices:
-        columns.append(("slices", pyarrow.struct([(name, pyarrow.string()) for name in slices])))
+    if source.slices:
+        columns.append(("slices", pyarrow.struct([(name, pyarrow.string()) for name in source.slices])))
     return pyarrow.schema(columns)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
@@ -101,6 +102,15 @@ class _EqualTexts:
         return False
 
 
+@cache
+def _bands(threshold: float) -> tuple[int, int]:
+    """Return bands and their rows for a lower threshold: nearly all that are alike are found, and then compared."""
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(threshold=min(threshold - 0.05, 0.9), num_perm=PERMUTATIONS)
+    return index.b, index.r
+
+
 class _SimilarTexts:
     """Remember texts by MinHash signatures (Broder 1997), found by locality-sensitive hashing."""
 
@@ -108,7 +118,7 @@ class _SimilarTexts:
         from datasketch import MinHashLSH
 
         self._threshold = threshold
-        self._index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+        self._index = MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
         self._signatures: dict[str, object] = {}
 
     def has_like(self, text: str) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from adapterhub_fin.plugin import Options
+from adapterhub_fin.plugin import Options, TableReading, ZonedOptions, check_date_format
 
 
 class DocumentOptions(Options):
@@ -141,4 +141,68 @@ class FomcOptions(FolderOptions):
                 if self.kind == "minutes"
                 else "releases are for minutes: a statement is released on the day that its file is named by"
             )
+        return self
+
+
+class NewsOptions(DocumentOptions, ZonedOptions, TableReading):
+    """Choose the tables of news and their columns."""
+
+    path: Path | tuple[Path, ...] = Field(
+        description="A .csv, .tsv, .json, .jsonl or .parquet file, a list of them, or a glob."
+    )
+    text: str | tuple[str, ...] = Field(
+        "text", min_length=1, description="Column of the text, or several: joined by a line break, blank ones left out."
+    )
+    published: str | None = Field(None, description="Column of when a text was published.")
+    updated: str | None = Field(None, description="Column of when it was last changed, where it was.")
+    received: str | None = Field(None, description="Column of when it reached you, where that is known.")
+    written_at: str | None = Field(
+        None,
+        description="When the texts were written, if that is later than their dates, such as by a language model: a "
+        "day or a time from which alone they are known.",
+    )
+    by_day: str | None = Field(
+        None,
+        min_length=1,
+        description="For a .json object of days, such as {2022-11-29: {news: [...]}}: the key of a day's texts, "
+        "instead of text and published.",
+    )
+    date_format: str | None = Field(
+        None,
+        min_length=1,
+        description="How dates are written, as strptime has it, such as %d/%m/%Y; unix or unix_ms for numbers.",
+    )
+    drop_missing: bool = Field(
+        False,
+        description="Drop rows without a text or a date of publication, and count them; otherwise they are faults.",
+    )
+    end_label: str | None = Field(
+        None,
+        pattern=r"^[\w-]+$",
+        description="Name of a label at the end of texts, such as sentiment in '(sentiment:positive)': it is cut off "
+        "and becomes a slice of that name.",
+    )
+    group: str | None = Field(None, description="Column that a grouped split keeps together, such as the ticker.")
+    slices: tuple[str, ...] = Field((), description="Columns to keep, by which ahf evaluate --by tells metrics apart.")
+
+    @field_validator("date_format")
+    @classmethod
+    def _formats_a_date(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            check_date_format(pattern)
+        return pattern
+
+    @field_validator("written_at", mode="before", json_schema_input_type=str | None)
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        return value.isoformat() if isinstance(value, date) else value  # YAML reads 2024-12-31 as a day
+
+    @model_validator(mode="after")
+    def _has_one_date(self) -> NewsOptions:
+        if (self.by_day is None) == (self.published is None):
+            raise ValueError("give published, the column of when a text was published, or by_day for an object of days")
+        if self.by_day is not None and (self.updated or self.received or self.group or self.slices):
+            raise ValueError("an object of days has texts alone: updated, received, group and slices are for tables")
+        if self.end_label is not None and self.end_label in self.slices:
+            raise ValueError(f"slices and end_label are both {self.end_label}: give one of them")
         return self

@@ -46,5 +46,5 @@ def _read_at_once(
     with collected(f"corpus {source.name}") as faults:
         for number, unit in enumerate(units):
             rows += unit_rows(source, unit, normalised, notes, faults, number)
-    schema = document_schema(source.slices)
+    schema = document_schema(source)
     return [Dataset(pyarrow.Table.from_pylist(rows, schema))] if rows else [], notes

@@ -139,7 +139,7 @@ class _Writer:
         self.shards, self.number, self.first = shards, number, at[0]
         self.notes: dict[str, int] = {}
         self.row = 0  # rows of the present file that stand in this shard or in earlier ones
-        self._schema = document_schema(shards.source.slices)
+        self._schema = document_schema(shards.source)
         self._begin()
 
     def _begin(self) -> None:
