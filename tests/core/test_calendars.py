@@ -258,3 +258,12 @@ def test_lengths_by_the_clock(text: str, length: timedelta) -> None:
     moments = [datetime(2021, 3, 14, 1, tzinfo=UTC), datetime(2020, 2, 29, 23, 59, tzinfo=UTC)]
     assert Offset(text).before(moments) == [moment - length for moment in moments]
     assert Offset(text).after(moments) == [moment + length for moment in moments]
+
+
+def test_the_last_day_of_a_decade_is_a_day_too() -> None:
+    days = sessions("weekdays", date(2029, 12, 1), date(2030, 1, 31)).days
+    assert [day for day in days if day in (date(2029, 12, 31), date(2030, 1, 1))] == [
+        date(2029, 12, 31),
+        date(2030, 1, 1),
+    ]
+    assert (days[0], days[-1]) == (date(2029, 1, 1), date(2030, 12, 31)), "whole years"
