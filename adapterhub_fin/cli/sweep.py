@@ -88,7 +88,7 @@ def command(
 
         check_installed()
     from adapterhub_fin import sweep
-    from adapterhub_fin.plugin.progress import announcing
+    from adapterhub_fin.plugin.progress_lines import announcing
 
     try:
         with announcing():

@@ -71,7 +71,7 @@ def command(
     from adapterhub_fin import train, train_series
     from adapterhub_fin.engine.training.distributed import is_first
     from adapterhub_fin.engine.training.facts import label_facts, note_facts
-    from adapterhub_fin.plugin.progress import announcing
+    from adapterhub_fin.plugin.progress_lines import announcing
 
     flag = "" if checked.schedule is not None else " with --resume"
     try:

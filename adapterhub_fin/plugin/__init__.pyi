@@ -68,9 +68,9 @@ from adapterhub_fin.plugin.console import json_option as json_option
 from adapterhub_fin.plugin.console import print_facts as print_facts
 from adapterhub_fin.plugin.console import print_json as print_json
 from adapterhub_fin.plugin.console import print_table as print_table
-from adapterhub_fin.plugin.contributions import build_contribution as build_contribution
-from adapterhub_fin.plugin.contributions import contribution as contribution
-from adapterhub_fin.plugin.contributions import contributions as contributions
+from adapterhub_fin.plugin.contributed import build_contribution as build_contribution
+from adapterhub_fin.plugin.contributed import contribution as contribution
+from adapterhub_fin.plugin.contributed import contributions as contributions
 from adapterhub_fin.plugin.conversations import Messages as Messages
 from adapterhub_fin.plugin.conversations import answer_spans as answer_spans
 from adapterhub_fin.plugin.conversations import closing as closing
@@ -182,7 +182,7 @@ from adapterhub_fin.plugin.peft_fields import peft_release as peft_release
 from adapterhub_fin.plugin.peft_fields import stated as stated
 from adapterhub_fin.plugin.peft_method import PeftMethod as PeftMethod
 from adapterhub_fin.plugin.peft_method import peft_model as peft_model
-from adapterhub_fin.plugin.progress import progress as progress
+from adapterhub_fin.plugin.progress_lines import progress as progress
 from adapterhub_fin.plugin.reading import CellOptions as CellOptions
 from adapterhub_fin.plugin.reading import TableReading as TableReading
 from adapterhub_fin.plugin.reading import ZonedOptions as ZonedOptions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from adapterhub_fin.plugin import Corpus, OwnHook, hookimpl
+from adapterhub_fin_markets.features.catalogue import FEATURES
 from adapterhub_fin_markets.features.description import Feature
 from adapterhub_fin_markets.prices.description import PriceSource
 
@@ -52,3 +53,9 @@ def ahf_corpora() -> Iterable[Corpus]:
             source="files of this machine",
         ),
     ]
+
+
+@hookimpl
+def ahf_features() -> Iterable[Feature]:
+    """Return the sixteen features of bars."""
+    return FEATURES

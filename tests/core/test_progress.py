@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from adapterhub_fin.engine.training.progress_bar import ProgressBar
-from adapterhub_fin.plugin import progress as module
-from adapterhub_fin.plugin.progress import ProgressLines, progress, time_text
+from adapterhub_fin.plugin import progress_lines as module
+from adapterhub_fin.plugin.progress_lines import ProgressLines, progress, time_text
 
 
 class Clock:

@@ -27,7 +27,7 @@ from adapterhub_fin.engine.evaluation.slices import check_slices, slice_keys
 from adapterhub_fin.engine.evaluation.written import Writing, check_writes
 from adapterhub_fin.engine.inference.find import base_source, find_version
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 from adapterhub_fin.reporting.report import check_installed
 from adapterhub_fin.stats.bootstrap import percentile
 from adapterhub_fin.stats.corrections import benjamini_hochberg, holm

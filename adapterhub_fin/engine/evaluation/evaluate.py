@@ -32,7 +32,7 @@ from adapterhub_fin.engine.evaluation.written import Writing, check_writes, writ
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
 from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry

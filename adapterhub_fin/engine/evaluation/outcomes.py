@@ -18,7 +18,7 @@ from adapterhub_fin.engine.data.labels import one_answer
 from adapterhub_fin.engine.evaluation.metrics import check_defined, metrics_for
 from adapterhub_fin.errors import BadCorpus
 from adapterhub_fin.plugin.examples import lengths
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,7 +23,7 @@ from adapterhub_fin.plugin.descriptions import Head, Metric
 from adapterhub_fin.plugin.faults import Faults
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import checked
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 from adapterhub_fin.recipe.decoding import Decoding
 
 if TYPE_CHECKING:

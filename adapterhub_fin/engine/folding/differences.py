@@ -19,7 +19,7 @@ from adapterhub_fin.engine.peft.sketching import sketched
 from adapterhub_fin.errors import BadRecipe, Unsupported, WrongBase
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.plugin.model_parts import outside_backbone
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

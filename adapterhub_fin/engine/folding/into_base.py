@@ -24,7 +24,7 @@ from adapterhub_fin.engine.folding.writing import Outgoing, write_shards
 from adapterhub_fin.engine.inference.find import base_source, find_version
 from adapterhub_fin.engine.merging.changes import changes_of
 from adapterhub_fin.errors import Refused, Unsupported, WriteFailed, WrongTensors
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.inference.find import ResolvedVersion

@@ -18,7 +18,7 @@ from adapterhub_fin.engine.inference.rows import Row, input_rows
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText
 from adapterhub_fin.plugin.examples import encode_inputs
 from adapterhub_fin.plugin.options import checked
-from adapterhub_fin.plugin.progress import progress as bar
+from adapterhub_fin.plugin.progress_lines import progress as bar
 from adapterhub_fin.plugin.texts import check_prompt, check_prompts
 from adapterhub_fin.recipe.decoding import Decoding
 

@@ -19,7 +19,7 @@ from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, Writ
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 from adapterhub_fin.plugin.examples import check_tokens
 from adapterhub_fin.plugin.heads import CausalHead
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 
 if TYPE_CHECKING:
     from torch import nn

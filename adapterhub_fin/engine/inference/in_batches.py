@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.data.batches import on_device
 from adapterhub_fin.plugin.examples import lengths
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from adapterhub_fin.engine.inference.table_reading import Encoder, TableTexts
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, WriteFailed
 from adapterhub_fin.plugin.faults import Faults
-from adapterhub_fin.plugin.progress import progress as bar
+from adapterhub_fin.plugin.progress_lines import progress as bar
 from adapterhub_fin.plugin.tables import TableRow, table_rows
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from adapterhub_fin.engine.merging.writing import write_lora
 from adapterhub_fin.errors import BadMerge
 from adapterhub_fin.plugin.low_rank import LowRank
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry

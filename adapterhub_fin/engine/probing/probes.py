@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.probing.states import States
 from adapterhub_fin.engine.probing.targets import Targets
-from adapterhub_fin.plugin.progress import progress
+from adapterhub_fin.plugin.progress_lines import progress
 from adapterhub_fin.stats.bootstrap import percentile, resampled_means
 from adapterhub_fin.stats.corrections import holm
 from adapterhub_fin.stats.paired import sign_flip

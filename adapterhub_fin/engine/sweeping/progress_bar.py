@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from adapterhub_fin.plugin.progress import ProgressLines
+from adapterhub_fin.plugin.progress_lines import ProgressLines
 
 
 class SweepBar:

@@ -17,7 +17,7 @@ from adapterhub_fin.engine.sweeping.workers import Workers, share_of_cores
 from adapterhub_fin.engine.training.train import Source, read_recipe
 from adapterhub_fin.errors import BadRecipe, NotFound
 from adapterhub_fin.plugin.memory import restored
-from adapterhub_fin.plugin.progress import announce, announcing
+from adapterhub_fin.plugin.progress_lines import announce, announcing
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
 

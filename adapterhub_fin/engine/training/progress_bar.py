@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-from adapterhub_fin.plugin.progress import ProgressLines
+from adapterhub_fin.plugin.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.stages import Stages

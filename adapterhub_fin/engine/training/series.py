@@ -30,7 +30,7 @@ from adapterhub_fin.engine.training.train import Source, read_recipe, require_na
 from adapterhub_fin.errors import AdapterHubError, BadCorpus, BadRecipe, WrongBase
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin.plugin.progress import announce
+from adapterhub_fin.plugin.progress_lines import announce
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.recipe.schedule import Window
 from adapterhub_fin.registries import configured_registries
