@@ -13,6 +13,26 @@ HERE = "adapterhub_fin_markets"
 
 
 @hookimpl
+def ahf_price_sources() -> Iterable[PriceSource]:
+    """Return the sources that prices are fetched from."""
+    return [
+        PriceSource(
+            name="bybit",
+            summary="Bars of perpetuals and spot pairs from Bybit's public v5 API.",
+            target="adapterhub_fin_markets.prices.bybit:Bybit",
+            options="adapterhub_fin_markets.prices.options:BybitOptions",
+        ),
+        PriceSource(
+            name="yahoo",
+            summary="Split-adjusted bars with dividends and splits from Yahoo, through yfinance.",
+            target="adapterhub_fin_markets.prices.yahoo:Yahoo",
+            options="adapterhub_fin_markets.prices.options:YahooOptions",
+            requires=("yfinance>=1.0",),
+        ),
+    ]
+
+
+@hookimpl
 def ahf_hookspecs() -> Iterable[OwnHook]:
     """Return the hooks that other packages extend markets by."""
     return [

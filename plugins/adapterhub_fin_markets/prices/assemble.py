@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from adapterhub_fin_markets.prices.clock import DAILY, Clock, Placed, label_days
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.findings import Finding, instant
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
-
-_PRICE = ("open", "high", "low", "close")
 
 
 def assemble(
@@ -36,10 +35,11 @@ def assemble(
     inside = time >= 0
     if not inside.all():
         bars, time = bars.select(inside), time[inside]
-    closed = ~np.isnan(bars.fields["close"])
-    if not closed.all():
-        findings += _null_closes(bars, time, placed, ~closed)
-        bars, time = bars.select(closed), time[closed]
+    null = np.isnan(bars.fields["close"])
+    if null.any():
+        findings += _null_closes(bars, time, placed, null)
+        kept = ~null | _has_event(bars)
+        bars, time = _emptied(bars, null).select(kept), time[kept]
     cell = time.astype(np.int64) * len(bars.tickers) + bars.ticker
     shape = (len(placed.starts), len(bars.tickers))
     taken = np.zeros(shape[0] * shape[1], bool)
@@ -62,6 +62,7 @@ def assemble(
         currency=facts.get("currency"),
         adjusted_as_of=facts.get("adjusted_as_of"),
         split_adjusted=facts.get("split_adjusted"),
+        dividend_adjusted=bool(facts.get("dividend_adjusted")),
         source=facts.get("source") or "",
         **columns,
         **extra,
@@ -116,6 +117,22 @@ def _midnights(days: np.ndarray, zone: str) -> np.ndarray:
     utc = pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="earliest")
     instants: np.ndarray = utc.cast(pa.timestamp("us", "UTC")).to_numpy(zero_copy_only=False).astype("M8[us]")
     return instants
+
+
+def _has_event(bars: Bars) -> np.ndarray:
+    """Return which rows, (rows,) bool, list a dividend or a split: it counts, though the bar has no close."""
+    cells = bars.fields
+    events = np.zeros(len(bars), bool)
+    for name, none in (("dividends", 0.0), ("splits", 1.0), ("capital_gains", 0.0)):
+        if name in cells:
+            events |= ~np.isnan(cells[name]) & (cells[name] != 0) & (cells[name] != none)
+    return events
+
+
+def _emptied(bars: Bars, rows: np.ndarray) -> Bars:
+    levels = (*COLUMNS, "adj_close")
+    cells = {name: np.where(rows, np.nan, of) if name in levels else of for name, of in bars.fields.items()}
+    return replace(bars, fields=cells)
 
 
 def _null_closes(bars: Bars, time: np.ndarray, placed: Placed, null: np.ndarray) -> Iterator[Finding]:

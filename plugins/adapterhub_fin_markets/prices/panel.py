@@ -41,6 +41,7 @@ class Prices:
     adj_close: np.ndarray | None = None  # (times, tickers), the source's own close adjusted for dividends and splits
     capital_gains: np.ndarray | None = None  # (times, tickers), a fund's, which the dividends of Yahoo hold too
     split_adjusted: bool | None = None  # whether the levels reckon with every listed split; None: unknown
+    dividend_adjusted: bool = False  # whether the levels reckon with dividends: `adjust` does that once
     members: np.ndarray | None = None  # bool (times, tickers): in the universe on that day; None: chosen in hindsight
     findings: tuple[Finding, ...] = ()  # what the checks found and did not refuse
     repairs: Mapping[str, int] = field(default_factory=dict)  # how many bars were repaired, by kind of finding

@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from adapterhub_fin_markets.prices.assemble import assemble
 from adapterhub_fin_markets.prices.bars import Bars
+from adapterhub_fin_markets.prices.checks import check_bars, check_panel
+from adapterhub_fin_markets.prices.events import levels_split_adjusted
 from adapterhub_fin_markets.prices.findings import check_kinds, raise_refused
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.repairs import mark, repair_prices
 
 
 def build_prices(
@@ -25,11 +27,14 @@ def build_prices(
 ) -> Prices:
     """Return the bars as checked prices; `facts` are the calendar, the interval and so on of `Prices`.
 
-    Raises BadPrices where the checks refuse something that is neither repaired nor allowed.
+    Raises BadPrices where the checks refuse something that is neither repaired nor allowed, or that a repair left.
     """
     check_kinds(repair, "repair")
     check_kinds(allow, "allow")
-    prices, findings = assemble(bars, facts, timezone=timezone, label=label, instruments=instruments)
+    prices, findings = check_bars(bars, facts, timezone=timezone, label=label, instruments=instruments)
     raise_refused(findings, {*repair, *allow})
-    prices = replace(prices, findings=tuple(findings))
-    return prices if members is None else replace(prices, members=members.mask(prices))
+    repaired = repair_prices(prices, findings, repair)
+    if repaired is not prices:
+        raise_refused(check_panel(repaired), allow)
+    repaired = mark(replace(repaired, split_adjusted=levels_split_adjusted(repaired)), findings)
+    return repaired if members is None else replace(repaired, members=members.mask(repaired))

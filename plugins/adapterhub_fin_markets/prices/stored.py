@@ -19,7 +19,7 @@ from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
 
 KEY = b"adapterhub_fin_markets.prices"
-FACTS = ("calendar", "interval", "currency", "adjusted_as_of", "split_adjusted", "source")
+FACTS = ("calendar", "interval", "currency", "adjusted_as_of", "split_adjusted", "dividend_adjusted", "source")
 _OPTIONAL = ("adj_close", "dividends", "splits", "capital_gains")
 
 
@@ -85,4 +85,8 @@ def stored_digest(path: str | os.PathLike[str]) -> str | None:
 
 
 def _facts(prices: Prices) -> dict[str, Any]:
-    return {name: value for name in FACTS if (value := getattr(prices, name)) not in (None, "")}
+    return {
+        name: value
+        for name in FACTS
+        if (value := getattr(prices, name)) not in (None, "", False) or (value is False and name == "split_adjusted")
+    }

@@ -15,8 +15,10 @@ import pyarrow.parquet
 
 from adapterhub_fin_markets.prices.bars import Bars, Part, join_bars
 from adapterhub_fin_markets.prices.cells import EMPTY, read_numbers, read_times
+from adapterhub_fin_markets.prices.checks import check_bars, check_panel
 from adapterhub_fin_markets.prices.columns import Layout, find_columns
 from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.prices.findings import Finding
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.reading import build_prices
 
@@ -75,6 +77,7 @@ def read_prices(
     stated: dict[str, Any] = {
         "calendar": calendar,
         "interval": interval,
+        "dividend_adjusted": None,
         "currency": currency,
         "adjusted_as_of": adjusted_as_of,
         "split_adjusted": split_adjusted,
@@ -92,6 +95,34 @@ def read_prices(
         repair=repair,
         allow=allow,
     )
+
+
+def check_prices(
+    prices: Prices | Table | Sequence[Table] | Mapping[str, Table],
+    *,
+    calendar: str | None = None,
+    interval: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    timezone: str | None = None,
+    label: Literal["start", "end"] = "start",
+    split_adjusted: bool | None = None,
+    instruments: Any = None,
+) -> list[Finding]:
+    """Return what is wrong, or looks wrong, with prices or with tables of them: nothing is refused or repaired.
+
+    A table is read as `read_prices` does. Prices that were read are checked again as they stand. Raises BadPrices where
+    a table can't be read.
+
+    Example:
+        >>> [finding.kind for finding in check_prices("spy.csv", calendar="XNYS")]
+        ['duplicate-bar', 'two-adjustments']
+    """
+    if isinstance(prices, Prices):
+        return check_panel(prices)
+    bars, held = read_bars(prices, columns=columns or {})
+    stated = {"calendar": calendar, "interval": interval, "split_adjusted": split_adjusted}
+    facts = {**held, **{name: value for name, value in stated.items() if value is not None}}
+    return check_bars(bars, facts, timezone=timezone, label=label, instruments=instruments)[1]
 
 
 def read_bars(

@@ -1,0 +1,1 @@
+"""Define the commands of markets; each is imported when it is typed."""
