@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,6 +63,12 @@ class Bars:
         names = ", ".join(sorted({part.file for part in self.parts}))
         fields = {name: values[rows] for name, values in self.fields.items()}
         return Bars(self.tickers, self.ticker[rows], self.labels, self.at[rows], fields, [Part(names, count)])
+
+    def compact(self) -> Bars:
+        """Return the same bars with the labels that they use, and no other."""
+        used, at = np.unique(self.at, return_inverse=True)
+        labels = Labels(*(getattr(self.labels, name)[used] for name in Labels.__dataclass_fields__))
+        return replace(self, labels=labels, at=at.astype(np.int32))
 
 
 def join_bars(pieces: Sequence[Bars]) -> Bars:

@@ -61,7 +61,7 @@ def _complete(bars: Bars, facts: Mapping[str, Any], now: datetime) -> Bars:
     placed, _ = place(bars.labels, facts["calendar"], facts["interval"], None, "start")
     closes = np.append(placed.closes, np.datetime64(0, "us"))[placed.index]  # the checks see bars off sessions
     over = closes[bars.at] <= np.datetime64(now.replace(tzinfo=None), "us")
-    return bars if over.all() else bars.select(over)
+    return bars if over.all() else bars.select(over).compact()
 
 
 def _moment(text: str | datetime) -> datetime:

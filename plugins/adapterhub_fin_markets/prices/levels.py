@@ -14,6 +14,7 @@ _PRICE = ("open", "high", "low", "close")
 _ROUNDING: Final = 1e-6  # of a price, what adjusting and storing it may change
 _LINE: Final = 1e-9  # of a price, how near to a straight line an interpolated one lies
 _RATIOS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50)  # of splits, or one over them, where none is listed
+_AROUND: Final = 20  # bars between a split and those that it was wrongly applied to: AAPL halved in 2000 for real
 _NEAR: Final = np.log(1.05)  # how near a jump must be to such a ratio
 
 
@@ -147,8 +148,8 @@ def _jumps(prices: Prices, previous: np.ndarray) -> Iterator[Finding]:
         rows, jumps = rows[np.isfinite(jumps)], jumps[np.isfinite(jumps)]
         listed = _listed(prices, column)
         at_split = np.isin(rows, [row for row, _ in listed])
-        factors = [(1.0 / ratio, _slack(ratio)) for _, ratio in listed if abs(np.log(ratio)) > np.log(1.8)]
-        of_split = np.array([_matches(jump, factors) for jump in jumps], bool) & ~at_split
+        large = [(day, ratio) for day, ratio in listed if abs(np.log(ratio)) > np.log(1.8)]
+        of_split = np.array([_is_of(row, jump, large) for row, jump in zip(rows, jumps, strict=True)], bool) & ~at_split
         hundred = (np.abs(np.abs(jumps) - np.log(100)) < np.log(1.3)) & ~at_split & ~of_split
         yield from _scales(prices, column, rows[hundred], jumps[hundred])
         yield from _split_scales(prices, column, rows[of_split], jumps[of_split], listed)
@@ -168,8 +169,11 @@ def _slack(ratio: float) -> float:
     return float(np.log(2.1) if abs(np.log(ratio)) > np.log(40) else _NEAR)
 
 
-def _matches(jump: float, factors: Sequence[tuple[float, float]]) -> bool:
-    return any(abs(abs(jump) - abs(np.log(factor))) < slack for factor, slack in factors)
+def _is_of(row: int, jump: float, listed: Sequence[tuple[int, float]]) -> bool:
+    """Return whether a jump has the size of a split that is listed within some bars of it."""
+    return any(
+        abs(row - day) <= _AROUND and abs(abs(jump) - abs(np.log(ratio))) < _slack(ratio) for day, ratio in listed
+    )
 
 
 def _scales(prices: Prices, column: int, rows: np.ndarray, jumps: np.ndarray) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -32,7 +33,8 @@ class Yahoo(PriceSourceImplementation):
         """Return the bars of every symbol. Raises BadPrices with Yahoo's reason, Unreachable where it is too busy."""
         if request.interval not in _INTERVALS:
             raise BadPrices(f"yahoo has no bars of {request.interval}: choose from {', '.join(_INTERVALS)}")
-        with _raising():
+        with _raising(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # yfinance 1.7 calls what pandas 3.1 deprecates
             answers = [(symbol, self._symbol(symbol, request)) for symbol in request.symbols]
         currencies = {currency for _, (_, currency) in answers}
         if len(currencies) > 1:
