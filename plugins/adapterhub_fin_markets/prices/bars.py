@@ -50,7 +50,7 @@ class Bars:
         return len(self.ticker)
 
     def where(self, row: int) -> str:
-        """Return the file and the row in it, from 1, that a bar came from."""
+        """Return the file and the row in it, from 1, that a bar came from. Raises IndexError beyond the last."""
         for part in self.parts:
             if row < part.rows * part.per_row:
                 return f"{part.file}, row {row % part.rows + 1}"

@@ -40,7 +40,7 @@ class Instruments:
     """
 
     def __init__(self, spells: Iterable[Spell]) -> None:
-        """Raises BadPrices where two spells of one ticker overlap."""
+        """Take the spells. Raises BadPrices where two of one ticker overlap."""
         self.spells = _sorted(spells)
 
     @classmethod
@@ -80,7 +80,7 @@ class Membership:
     """Say which instruments are in a universe on each day, such as the S&P 500's members."""
 
     def __init__(self, spells: Iterable[Spell], instruments: Instruments | None = None) -> None:
-        """With instruments, spells name tickers, which become ids. Raises BadPrices where one's spells overlap."""
+        """Take the spells; with instruments they name tickers. Raises BadPrices where two of one name overlap."""
         if instruments is not None:
             spells = [replace(spell, id=instruments.id_on(spell.ticker, spell.start)) for spell in spells]
         self.spells = _sorted(replace(spell, ticker=spell.id) for spell in spells)
