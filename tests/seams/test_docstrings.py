@@ -28,7 +28,8 @@ VERBS = frozenset(
     Accept Accumulate Activate Add Advance Allocate Answer Append Apply Ask Assign Attach Begin Bound Bring Build
     Cache Call Carry Change Check Choose Classify Close Collect Commit Compare Compile Complete Compute Concatenate
     Convert Copy Correct Count Create Date Decode Define Delete Describe Digest Divide Do Download Draw Drop Elect
-    Embed Enter Estimate Evaluate Exclude Exit Export Extract Fetch Find Finish Flush Follow Forget Format Free Generate Give
+    Embed Enter Estimate Evaluate Exclude Exit Export Extract Fetch Find Finish Flush Follow Forget Format Free Generate
+    Give
     Grant Hold Identify Implement Import Index Insert Interpolate Join Keep Label Leave Let Lift Limit List Load
     Lock Log Look Make Map Mark Measure Merge Move Multiply Name Negate Normalise Open Parse Pass Pause Perform Pool
     Predict Prefix Prepare Prepend Print Provide Prune Publish Pull Put Queue Raise Read Reallocate Rebuild Receive
