@@ -64,6 +64,23 @@ def ahf_corpora() -> Iterable[Corpus]:
             source="federalreserve.gov",
         ),
         Corpus(
+            name="earnings-calls",
+            summary="Transcripts of earnings calls, each known some hours after its call.",
+            target=f"{HERE}.corpora.calls:EarningsCalls",
+            options=f"{HERE}.corpora.options:CallOptions",
+            requires=("adapterhub-fin[markets]",),
+            license="NOASSERTION",
+            source="files of this machine",
+        ),
+        Corpus(
+            name="templates",
+            summary="Instructions made of a corpus's documents, mixed by weight, answered by what they hold.",
+            target=f"{HERE}.corpora.templates:Templates",
+            options=f"{HERE}.corpora.options:TemplateOptions",
+            license="NOASSERTION",
+            source="the corpus of the documents",
+        ),
+        Corpus(
             name="news",
             summary="Tables of news, known at the latest of publication, change and receipt.",
             target=f"{HERE}.corpora.news:News",

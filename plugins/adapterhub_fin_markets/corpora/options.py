@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
-from adapterhub_fin.plugin import Options, TableReading, ZonedOptions, check_date_format
+from adapterhub_fin.plugin import (
+    SPAN_PATTERN,
+    BadRecipe,
+    Options,
+    TableReading,
+    UnknownName,
+    ZonedOptions,
+    check_date_format,
+    corpus_options,
+)
 
 
 class DocumentOptions(Options):
@@ -206,3 +216,81 @@ class NewsOptions(DocumentOptions, ZonedOptions, TableReading):
         if self.end_label is not None and self.end_label in self.slices:
             raise ValueError(f"slices and end_label are both {self.end_label}: give one of them")
         return self
+
+
+class CallOptions(FolderOptions, ZonedOptions):
+    """Choose the transcripts of a folder, and where their dates stand."""
+
+    date: str = Field(
+        "date", description="Key of the date in a JSON transcript, and word before it in a text's first lines."
+    )
+    text: str = Field(
+        "transcript", description="Key of the text in a JSON transcript: a text, or a list of speakers' turns."
+    )
+    company: str = Field("symbol", description="Key of the company in a JSON transcript; else the file's name says it.")
+    dates: Path | None = Field(None, description="A table of dates with the columns file and available_at.")
+    delay: str = Field(
+        "3h",
+        pattern=SPAN_PATTERN,
+        description="How long after a call's time its transcript is known: 3h, 30min or 1d. A day alone is known "
+        "at its end.",
+    )
+
+    @field_validator("delay")
+    @classmethod
+    def _is_of_the_clock(cls, delay: str) -> str:
+        if delay.endswith("B"):
+            raise ValueError(f"delay {delay} is of business days: give one of the clock, such as 3h")
+        return delay
+
+
+TASKS = ("understanding", "completion", "summary", "questions")
+
+
+class DocumentsPart(BaseModel):
+    """Choose the corpus of the documents by its name, with its options; they are checked with the recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"x-plugin": "corpus"})
+
+    name: str = Field(description="The corpus's name, as `ahf plugins` lists it.")
+    options: SerializeAsAny[BaseModel]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_options(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "options" in given:
+            if isinstance(given["options"], BaseModel):
+                return given
+            given = {"name": given.get("name"), **given["options"]}
+        try:
+            name, options = corpus_options(given)
+        except (BadRecipe, UnknownName) as error:
+            raise ValueError(str(error)) from error
+        return {"name": name, "options": options}
+
+
+class TemplateOptions(Options):
+    """Choose the documents, and how often each kind of instruction is made of them."""
+
+    corpus: DocumentsPart = Field(description="The corpus of the documents, as in a recipe: a name, or a mapping.")
+    weights: Mapping[Literal["understanding", "completion", "summary", "questions"], float] = Field(
+        {"understanding": 40, "completion": 30, "summary": 20, "questions": 10},
+        description="How often each kind is made, beside the others.",
+    )
+    per_document: int = Field(1, ge=1, le=100, description="Instructions for each document.")
+    seed: int = Field(0, ge=0, description="Seed of what is drawn; a document's draws depend on it and its text alone.")
+    max_chars: int = Field(2000, ge=200, description="Characters of a document that an instruction shows, at most.")
+    answers: Path | None = Field(
+        None,
+        description="A table of given answers, with the columns origin, question and answer: rows of `questions` are "
+        "then made of these alone.",
+    )
+    system: str | None = Field(None, min_length=1, description="A system message before every conversation.")
+    license: str | None = Field(None, min_length=1, description="License of the rows, as an SPDX id.")
+
+    @field_validator("weights")
+    @classmethod
+    def _has_some(cls, weights: Mapping[str, float]) -> Mapping[str, float]:
+        if not any(weights.values()) or any(weight < 0 for weight in weights.values()):
+            raise ValueError("weights are 0 or more, and one of them is above 0")
+        return weights

@@ -1,0 +1,139 @@
+"""Make instructions of the documents of another corpus; every answer is what the document holds, or was given.
+
+What is drawn for a document depends on the seed and its text alone, so that other documents, such as later ones, change
+nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from adapterhub_fin.plugin import (
+    BadCorpus,
+    BadInstant,
+    CorpusImplementation,
+    Rows,
+    instant,
+    load_corpus,
+    moment,
+    table_rows,
+)
+from adapterhub_fin_markets.corpora.options import TASKS, TemplateOptions
+from adapterhub_fin_markets.corpora.template_kinds import MAKERS, Instruction, excerpt, sentences
+
+PLACES = 8  # of a document that are tried for an instruction of a kind
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hold a given answer to a question about a document, and when it was given, if that is known."""
+
+    question: str
+    answer: str
+    available_at: datetime | None
+
+
+class Templates(CorpusImplementation):
+    """Make instructions in the order of the documents; `slices` has the kind, `task`."""
+
+    def __init__(self, options: TemplateOptions) -> None:
+        self.options = options
+
+    def load(self) -> Rows:
+        """Return the rows. Raises BadCorpus as the corpus of the documents does, and where no instruction is made."""
+        options = self.options
+        documents = load_corpus(options.corpus.name, options.corpus.options)
+        if "text" not in documents.table.column_names:
+            raise BadCorpus(f"corpus templates: {options.corpus.name} has no column text: choose one of documents")
+        answers = {} if options.answers is None else given_answers(options.answers)
+        notes = dict.fromkeys([*TASKS, "without an instruction"], 0)
+        rows = list(self._rows(documents.table, answers, notes))
+        if not rows:
+            raise BadCorpus("corpus templates: no document gives an instruction: choose other weights or longer texts")
+        return Rows(
+            Dataset.from_list(rows), known=documents.known, notes={**documents.notes, **notes}, read=documents.read
+        )
+
+    def _rows(
+        self, table: Dataset, answers: Mapping[str, Sequence[Answer]], notes: dict[str, int]
+    ) -> Iterator[dict[str, Any]]:
+        kept = [name for name in ("available_at", "group") if name in table.column_names]
+        for number, document in enumerate(row for batch in table.iter(batch_size=16) for row in _rows_of(batch)):
+            origin = str(document.get("origin", number))
+            for draw in range(self.options.per_document):
+                made = self._instruction(document["text"], draw, answers.get(origin, ()))
+                if made is None:
+                    notes["without an instruction"] += 1
+                    continue
+                notes[made.task] += 1
+                row = {"messages": self._messages(made), **{name: document[name] for name in kept}}
+                if made.available_at is not None and "available_at" in row:
+                    row["available_at"] = max(_aware(row["available_at"]), made.available_at)
+                yield {**row, "slices": {"task": made.task}, "origin": origin}
+
+    def _instruction(self, text: str, draw: int, answers: Sequence[Answer]) -> Instruction | None:
+        seed = sha256(f"{self.options.seed}\n{draw}\n{text}".encode()).digest()
+        generator = random.Random(int.from_bytes(seed[:8], "big"))
+        weights = {str(task): weight for task, weight in self.options.weights.items() if weight}
+        whole = sentences(text)
+        while weights:
+            [task] = generator.choices([*weights], [*weights.values()])
+            del weights[task]  # where a document gives none of a kind, another is drawn
+            if task == "questions" and self.options.answers is not None:
+                found = _given(text, answers, self.options.max_chars, generator)
+            else:
+                shown = (excerpt(whole, self.options.max_chars, generator) for _ in range(PLACES))
+                found = next(filter(None, (MAKERS[task](each, generator) for each in shown)), None)
+            if found is not None:
+                return found
+        return None
+
+    def _messages(self, made: Instruction) -> list[dict[str, str]]:
+        system = [] if self.options.system is None else [{"role": "system", "content": self.options.system}]
+        return [*system, {"role": "user", "content": made.question}, {"role": "assistant", "content": made.answer}]
+
+
+def given_answers(path: Path) -> dict[str, list[Answer]]:
+    """Return the given answers by the origin of their document.
+
+    Raises BadCorpus, which names the row, for a missing cell and for a time without a zone.
+    """
+    answers: dict[str, list[Answer]] = {}
+    for row in table_rows(path.expanduser()):
+        place = f"{path.name}, {row.unit} {row.number}"
+        if row.fault is not None:
+            raise BadCorpus(f"{place} {row.fault}")
+        if lacking := [name for name in ("origin", "question", "answer") if not row.cells.get(name)]:
+            raise BadCorpus(f"{place} has no {lacking[0]}: give every row an origin, a question and an answer")
+        try:
+            at = instant(moment(row.cells["available_at"]), None) if row.cells.get("available_at") else None
+        except BadInstant as error:
+            raise BadCorpus(f"{place}: available_at: {error}") from error
+        given = Answer(str(row.cells["question"]), str(row.cells["answer"]), at)
+        answers.setdefault(str(row.cells["origin"]), []).append(given)
+    return answers
+
+
+def _given(text: str, answers: Sequence[Answer], limit: int, generator: random.Random) -> Instruction | None:
+    if not answers:
+        return None
+    chosen = generator.choice(list(answers))
+    question = f"{chosen.question}\n\n{text[:limit]}"
+    return Instruction("questions", question, chosen.answer, chosen.available_at)
+
+
+def _rows_of(batch: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    for values in zip(*batch.values(), strict=True):
+        yield dict(zip(batch, values, strict=True))
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,63 @@
+"""The corpus earnings-calls: a transcript needs a date, and is known some hours after its call."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.plugin import corpus_options, load_corpus
+from adapterhub_fin.plugin.interfaces import Rows
+
+
+def load(**options: Any) -> Rows:
+    return load_corpus(*corpus_options({"name": "earnings-calls", **options}))
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    (folder / "ACME_q1_2024.txt").write_text("Acme Corp\nDate: 2024-04-25 17:00\nRevenue was $5.2 billion, up 3%.")
+    turns = [{"speaker": "CEO", "text": "Good morning."}, "Thanks."]
+    call = {"symbol": "beta", "date": "2024-04-26", "quarter": 1, "transcript": turns}
+    (folder / "beta.json").write_text(json.dumps([call]))
+    return folder
+
+
+def test_a_time_is_known_hours_later_and_a_day_at_its_end(calls: Path) -> None:
+    rows = load(path=calls, timezone="America/New_York")
+    assert dict(zip(rows.table["group"], rows.table["available_at"], strict=True)) == {
+        "ACME": datetime(2024, 4, 26, 0, 0, tzinfo=UTC),  # 17:00 in New York, and three hours
+        "BETA": datetime(2024, 4, 27, 3, 59, 59, 999999, tzinfo=UTC),
+    }
+    assert rows.table["text"][1] == "CEO: Good morning.\nThanks." and "$5.2 billion" in rows.table["text"][0]
+    later = load(path=calls, timezone="America/New_York", delay="1d").table["available_at"]
+    assert later[0] == datetime(2024, 4, 26, 21, 0, tzinfo=UTC)
+    with pytest.raises(BadRecipe, match="business days"):
+        load(path=calls, delay="1B")
+
+
+def test_a_call_without_a_date_is_refused_with_what_to_do(calls: Path) -> None:
+    (calls / "GAMMA_q2_2024.txt").write_text(json.dumps({"quarter": 2, "transcript": "Hello."}))
+    with pytest.raises(BadCorpus, match=r"GAMMA_q2_2024\.txt has no date \(a fiscal quarter is none\): write a line"):
+        load(path=calls, timezone="America/New_York")
+    dates = calls.parent / "dates.csv"
+    dates.write_text("file,available_at\nGAMMA_q2_2024.txt,2024-08-01T21:30:00Z\n")
+    rows = load(path=calls, timezone="America/New_York", dates=dates)
+    assert rows.table["available_at"][1] == datetime(2024, 8, 2, 0, 30, tzinfo=UTC)
+    assert rows.table["group"][:] == ["ACME", "GAMMA", "BETA"]
+
+
+def test_a_time_without_a_zone_and_files_that_hold_no_call(calls: Path) -> None:
+    (calls / "delta.json").write_text(json.dumps({"date": "2024-01-01T10:00:00Z", "body": "x"}))
+    (calls / "eps.json").write_text("{")
+    with pytest.raises(BadCorpus) as caught:
+        load(path=calls)
+    message = str(caught.value)
+    assert "ACME_q1_2024.txt: 2024-04-25 17:00:00 has no time zone" in message
+    assert "delta.json has no text under 'transcript'; it has date, body" in message and "eps.json, line 1" in message

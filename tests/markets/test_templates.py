@@ -1,0 +1,144 @@
+"""Instructions: mixed by weight, the same for a seed, answered by what the document holds, known when it was."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapterhub_fin.engine.data.corpus import corpus_digest
+from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.plugin import corpus_options, load_corpus
+from adapterhub_fin.plugin.interfaces import Rows
+from adapterhub_fin_markets.corpora.template_kinds import KINDS, MAKERS, excerpt, sentences
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def report(number: int) -> str:
+    generator = random.Random(number)
+    kinds = [
+        "Net sales of unit {a} rose {b}.{c}% to ${a},{d}.{c} million in the quarter.",
+        "The Board of Directors met on March {b}, 2024 in New York.",
+        "Operating income of the segment fell by 1-{c}/4 percent to {a} in all.",
+        "Management expects that demand will stay weak for some time.",
+    ]
+    return " ".join(
+        generator.choice(kinds).format(
+            a=generator.randint(1, 9),
+            b=generator.randint(1, 28),
+            c=generator.randint(1, 3),
+            d=generator.randint(100, 999),
+        )
+        for _ in range(30)
+    )
+
+
+def news(folder: Path, texts: list[str]) -> dict[str, Any]:
+    path = folder / "reports.jsonl"
+    rows = [{"text": text, "at": (START + timedelta(days=n)).isoformat()} for n, text in enumerate(texts)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return {"name": "news", "path": str(path), "published": "at"}
+
+
+def load(**options: Any) -> Rows:
+    return load_corpus(*corpus_options({"name": "templates", **options}))
+
+
+def test_the_kinds_are_mixed_by_weight_and_dated_by_their_document(tmp_path: Path) -> None:
+    corpus = news(tmp_path, [report(number) for number in range(300)])
+    rows = load(corpus=corpus, per_document=4, system="Be exact.")
+    counts = Counter(row["slices"]["task"] for row in rows.table)
+    assert len(rows.table) == 1200 and {task: rows.notes[task] for task in counts} == counts
+    for task, share in {"understanding": 40, "completion": 30, "summary": 20, "questions": 10}.items():
+        assert abs(counts[task] / 12 - share) < 4, counts
+    assert rows.table[5]["available_at"] >= START + timedelta(days=1) and rows.table[5]["origin"] == "reports.jsonl:2"
+    assert [turn["role"] for turn in rows.table[0]["messages"]] == ["system", "user", "assistant"]
+    only = load(corpus=corpus, weights={"summary": 1})
+    assert {row["slices"]["task"] for row in only.table} == {"summary"}
+
+
+def test_a_seed_gives_the_same_rows_and_a_later_document_changes_none(tmp_path: Path) -> None:
+    texts = [report(number) for number in range(20)]
+    first = load(corpus=news(tmp_path, texts), seed=3)
+    assert corpus_digest(first.table) == corpus_digest(load(corpus=news(tmp_path, texts), seed=3).table)
+    assert corpus_digest(first.table) != corpus_digest(load(corpus=news(tmp_path, texts), seed=4).table)
+    more = load(corpus=news(tmp_path, [*texts, report(99)]), seed=3)
+    assert corpus_digest(more.table.select(range(20))) == corpus_digest(first.table)
+
+
+PIECES = "Acme sales rose to 5.2% $1,234.50 1-3/4 percent on January 31, 2024 EUR 12 bn (3)%"
+words = st.sampled_from(PIECES.split(" "))
+texts = st.lists(st.lists(words, min_size=4, max_size=12).map(lambda each: "The " + " ".join(each) + "."), max_size=12)
+
+
+@settings(max_examples=500, deadline=None)
+@given(texts.map(" ".join), st.integers(0, 5), st.sampled_from(sorted(MAKERS)))
+def test_an_answer_is_made_of_the_document_alone(text: str, seed: int, task: str) -> None:
+    generator = random.Random(seed)
+    shown = excerpt(sentences(text), 400, generator)
+    made = MAKERS[task](shown, generator)
+    if made is None:
+        return
+    assert made.task == task and len(made.answer) <= len(text)
+    parts = made.answer.split("; ") if task == "understanding" else [made.answer]
+    if task == "summary":
+        parts = sentences(made.answer)
+    assert all(part in text for part in parts), (made.answer, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        (
+            "percentages",
+            "rose 1-3/4 percent, fell (5.2)% and 3 %, over 1,000%",
+            ["1-3/4 percent", "(5.2)%", "3 %", "1,000%"],
+        ),
+        ("amounts of money", "US$5 million, $1,234.50, EUR 12 bn", ["US$5 million", "$1,234.50", "EUR 12 bn"]),
+        ("dates", "on January 31, 2024 or 2024-02-29", ["January 31, 2024", "2024-02-29"]),
+    ],
+)
+def test_quantities_are_named_whole(kind: str, text: str, found: list[str]) -> None:
+    assert [match[0] for match in KINDS[kind].finditer(text)] == found
+
+
+def test_given_answers_are_known_when_they_were_given(tmp_path: Path) -> None:
+    corpus = news(tmp_path, [report(1), report(2)])
+    answers = tmp_path / "answers.csv"
+    answers.write_text("origin,question,answer,available_at\nreports.jsonl:1,Is it up?,Yes.,2024-05-01T12:00:00Z\n")
+    rows = load(corpus=corpus, answers=answers, weights={"questions": 1})
+    assert len(rows.table) == 1 and rows.notes["without an instruction"] == 1
+    assert rows.table[0]["available_at"] == datetime(2024, 5, 1, 12, tzinfo=UTC)
+    user, assistant = rows.table[0]["messages"]
+    assert user["content"].startswith("Is it up?\n\n") and assistant["content"] == "Yes."
+    answers.write_text("origin,question,answer,available_at\nreports.jsonl:1,Is it up?,Yes.,2024-05-01\n")
+    with pytest.raises(BadCorpus, match=r"answers\.csv, line 2: available_at: .* has no time zone"):
+        load(corpus=corpus, answers=answers)
+
+
+def test_what_gives_no_instruction_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadCorpus, match="no document gives an instruction"):
+        load(corpus=news(tmp_path, ["short", "words"]))
+    with pytest.raises(BadRecipe, match="one of them is above 0"):
+        load(corpus=news(tmp_path, ["short"]), weights={"summary": 0})
+    with pytest.raises(BadRecipe, match="nothing"):
+        load(corpus="nothing")
+
+
+def test_the_real_minutes_give_instructions_in_the_asked_shares(shared: Path) -> None:
+    folder = shared / "data" / "fomc_minutes"
+    corpus = {"name": "fomc", "path": folder, "glob": "2024*.txt", "releases": folder / "release_dates_raw.csv"}
+    rows = load(corpus=corpus, per_document=50)
+    counts = Counter(row["slices"]["task"] for row in rows.table)
+    assert sum(counts.values()) == len(rows.table) == 300 and abs(counts["understanding"] / 3 - 40) < 10
+    for row in rows.table:
+        if row["slices"]["task"] == "questions":
+            assert row["messages"][1]["content"] in row["messages"][0]["content"]
