@@ -236,6 +236,16 @@ class RegistryChain:
         """
         return self.locate(reference, as_of=as_of, include_base=include_base, lock=lock).version
 
+    def as_of_many(
+        self, reference: AnyReference, instants: Sequence[AsOf], *, include_base: bool = True
+    ) -> list[Version | None]:
+        """Return for each instant the version that a reference means then; see `Registry.as_of_many`.
+
+        Raises what `Registry.as_of_many` raises.
+        """
+        registry = self.answering(parsed_reference(reference))
+        return registry.as_of_many(reference, instants, include_base=include_base)
+
     def path(
         self,
         reference: AnyReference,

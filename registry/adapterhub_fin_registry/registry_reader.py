@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,6 +202,22 @@ class RegistryReader:
         )
         return _logged(parsed, version)
 
+    def as_of_many(
+        self, reference: AnyReference, instants: Sequence[AsOf], *, include_base: bool = True
+    ) -> list[Version | None]:
+        """Return for each instant the version that `resolve` with that as_of gives, or None where it knew too much.
+
+        The versions are read once, however many instants there are. Raises NotFound if there is no such version, and
+        BadReference or BadInstant for an invalid argument.
+
+        Example:
+            >>> registry.as_of_many("acme/tone", ["2020-01-01", "2022-01-01"])
+            [None, Version(acme/tone@3)]
+        """
+        parsed, moments = parsed_reference(reference), [as_of_instant(instant) for instant in instants]
+        check_include_base(include_base)
+        return self._find_each(parsed, moments, include_base)
+
     def path(
         self,
         reference: AnyReference,
@@ -346,6 +363,16 @@ class RegistryReader:
         if before is not None:
             resolution.check_as_of(version, before, include_base)
         return version
+
+    def _find_each(
+        self, reference: Reference | DigestReference | HubReference, moments: Sequence[datetime], include_base: bool
+    ) -> list[Version | None]:
+        """Return the version that a parsed reference means before each instant, None where it knew too much."""
+        if isinstance(reference, Reference) and reference.is_bare:
+            name_folder = NameFolder(self.root, reference.full_name)
+            return resolution.newest_as_of_each(name_folder, self.names, moments, include_base)
+        version = self.find(reference, None, include_base)
+        return [version if version.knows_until(include_base) < moment else None for moment in moments]
 
     def _find_locked(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
         """Return the version that a lock file records for a reference."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from adapterhub_fin_registry import NotFound, Refused, Registry
 from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
+from adapterhub_fin_registry.storage.name_folder import NameFolder
 
 NAME = "acme/walk"
 START = datetime(2019, 1, 1, tzinfo=UTC)
@@ -126,6 +127,9 @@ def test_a_date_gives_what_was_knowable_before_it(
         for date in sorted({START + timedelta(days=day)} | cutoffs | ends | {end + TICK for end in ends}):
             for include_base in BOTH:
                 check(series, date, include_base)
+        dates = [START + timedelta(days=day), *cutoffs, *ends, *(end + TICK for end in ends)]
+        for include_base in BOTH:
+            check_many(series, dates, include_base)
         for include_base in BOTH:
             check_numbers(series, START + timedelta(days=day), include_base)
             for date in sorted(ends)[:: max(1, len(ends) // 3)]:  # a version knows up to its own end, and not before it
@@ -146,6 +150,21 @@ def check(series: History, date: datetime, include_base: bool) -> None:
         version = registry.resolve(NAME, as_of=date, include_base=include_base)
         assert version.number == wanted and version.knows_until(include_base) < date
         assert registry.path(NAME, as_of=date, include_base=include_base) == version.files
+
+
+def check_many(series: History, dates: list[datetime], include_base: bool) -> None:
+    """Many dates at once, in any order, are each alone; a version by its number is only checked against them."""
+    wanted = [series.knowable(date, include_base) for date in dates]
+    if not any(not made.yanked and not made.deleted for made in series.made):
+        with pytest.raises(NotFound):
+            series.registry.as_of_many(NAME, dates, include_base=include_base)
+        return
+    versions = series.registry.as_of_many(NAME, dates, include_base=include_base)
+    assert [version and version.number for version in versions] == wanted
+    for number, made in enumerate(series.made, 1):
+        if not made.deleted:
+            known = series.registry.as_of_many(f"{NAME}@{number}", dates, include_base=include_base)
+            assert [version is not None for version in known] == [made.end(include_base) < date for date in dates]
 
 
 def check_numbers(series: History, date: datetime, include_base: bool) -> None:
@@ -205,3 +224,14 @@ def test_a_locked_date_gives_the_same_version_whatever_comes_after(
         else:
             again = series.registry.resolve(NAME, **asked)
             assert again.digest == held.digest and again.knowledge_end < asked["as_of"]
+
+
+def test_twenty_thousand_dates_read_the_versions_once(
+    registry: Registry, make_folder: Any, make_manifest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.add(make_folder(), make_manifest(), name=NAME)
+    scans: list[str] = []
+    choosable = NameFolder.choosable
+    monkeypatch.setattr(NameFolder, "choosable", lambda folder: (scans.append(folder.name), choosable(folder))[1])
+    dates = [START + timedelta(days=day % 9000, seconds=day) for day in range(20_000)]
+    assert len(registry.as_of_many(NAME, dates)) == len(dates) and scans == [NAME]

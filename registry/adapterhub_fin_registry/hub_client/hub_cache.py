@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,26 @@ class HubCache(Registry):
         origin = version.record["origin"]
         _log.info("%s is commit %s of %s on %s", reference, origin["commit"], origin["repository"], origin["endpoint"])
         return version
+
+    def _find_each(
+        self, reference: Reference | DigestReference | HubReference, moments: Sequence[datetime], include_base: bool
+    ) -> list[Version | None]:
+        """Return the version that a reference means before each instant, None where it knew too much.
+
+        The Hub is asked once for each version that answers: what answers an instant answers all down to its own end.
+        """
+        versions: dict[datetime, Version | None] = {}
+        end = datetime.max.replace(tzinfo=UTC)
+        version: Version | None = None
+        for moment in sorted(set(moments), reverse=True):
+            if moment <= end:
+                try:
+                    version = self.find(reference, moment, include_base)
+                    end = version.knows_until(include_base)
+                except LookAhead:
+                    version, end = None, datetime.min.replace(tzinfo=UTC)
+            versions[moment] = version
+        return [versions[moment] for moment in moments]
 
     def _find_locked(self, exact: str, digest: str, before: datetime | None, include_base: bool) -> Version:
         version = super()._find_locked(exact, digest, before, include_base)

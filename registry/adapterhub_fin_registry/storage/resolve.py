@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -41,6 +42,22 @@ def newest_as_of(name_folder: NameFolder, names: Names, as_of: datetime, include
             f"at {format_instant(first)}; {_way_out(candidates, as_of, include_base)}"
         )
     return chosen
+
+
+def newest_as_of_each(
+    name_folder: NameFolder, names: Names, instants: Sequence[datetime], include_base: bool
+) -> list[Version | None]:
+    """Return for each instant the version that `newest_as_of` chooses, or None where all knew too much.
+
+    The name's versions are read once, however many instants there are. Raises NotFound if there is none to choose.
+    """
+    candidates = list(name_folder.choosable())
+    if not candidates:
+        raise missing(name_folder, names)
+    ordered = sorted(candidates, key=lambda version: (version.knows_until(include_base), version.number))
+    ends = [version.knows_until(include_base) for version in ordered]
+    counts = (bisect_left(ends, instant) for instant in instants)  # of the versions that ended before, strictly
+    return [ordered[count - 1] if count else None for count in counts]
 
 
 def exact(name_folder: NameFolder, names: Names, reference: Reference) -> Version:

@@ -126,6 +126,8 @@ def test_a_configured_hub_is_asked_in_its_place(
     assert [member.name for member in chain.members] == ["home", "team"]
     assert chain.resolve(name).digest == shelf[1].digest
     assert chain.resolve(f"{name}@1").digest == chain.resolve(name, as_of="2021-06-30").digest == shelf[0].digest
+    many = chain.as_of_many(name, ["2019-01-01", "2021-06-30", "now"])
+    assert [version and version.digest for version in many] == [None, shelf[0].digest, shelf[1].digest]
     assert chain.resolve(f"{name}@{shelf[0].digest}").number == 1
     assert (chain.path(f"{name}@1") / "notes.md").is_file()
     assert run_ahf("path", f"{name}@2")[0] == 0

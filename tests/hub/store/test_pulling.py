@@ -163,6 +163,11 @@ def test_dates_choose_among_what_is_on_the_hub_and_locks_hold_it(
     registry = ahf.RegistryChain.configured().answering(f"hf://{name}")
     assert registry.resolve(f"hf://{name}", as_of="2021-06-30").digest == old.digest
     assert registry.resolve(f"hf://{name}", as_of="now").digest == new.digest
+    dates = ["2022-06-30", "2021-01-01", "2021-06-30", "2019-01-01", "2022-01-01"]
+    many = registry.as_of_many(f"hf://{name}", dates)
+    assert [version and version.digest for version in many] == [new.digest, None, old.digest, None, old.digest]
+    second = registry.as_of_many(f"hf://{name}@v2", dates)
+    assert [version and version.digest for version in second] == [new.digest, None, None, None, None]
     with pytest.raises(ahf.Refused, match="knows until"):
         registry.resolve(f"hf://{name}@v2", as_of="2021-06-30")
     with pytest.raises(ahf.Refused, match="no version of"):
