@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: crashes resumes sweeps sweep-phrasebank methods-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
+.PHONY: properties crashes resumes sweeps sweep-phrasebank methods-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)
@@ -78,6 +78,10 @@ sweeps: $(VENV)/installed-dev
 # Leaves out each fsync of the registry in turn, and cuts the power at each call: a few minutes.
 crashes: $(VENV)/installed-dev
 	AHF_EVERY_CRASH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/registry/test_power_cut.py
+
+# Properties of prices over random calendars, zones and gaps: thousands of cases each, a quarter of an hour.
+properties: $(VENV)/installed-dev
+	AHF_CASES=3000 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/markets/test_prices_properties.py
 
 # pyproject.toml's bounds: the lowest release of every direct dependency, and the newest of all, each in an environment of
 # its own, with the demo and a short part of the tests. torch is the pinned one in both: it is what was tried.

@@ -41,6 +41,8 @@ def test_a_ticker_that_stands_for_nothing_on_its_day_is_named() -> None:
                     instruments=INSTRUMENTS)  # fmt: skip
     with pytest.raises(BadPrices, match="FB stands for no instrument on 2022-06-09"):
         INSTRUMENTS.id_on("FB", day("2022-06-09"))
+    with pytest.raises(BadPrices, match="FB stands for no instrument on 2022-06-09"):
+        read_prices(table(("2022-06-09", "FB", 1.0)), calendar="XNYS", instruments=INSTRUMENTS)
 
 
 def test_spells_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from adapterhub_fin_markets.prices.adjust import adjust
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.tables import read_prices
 
@@ -171,3 +172,33 @@ def test_numbers_are_read_from_texts_and_columns_by_other_names(tmp_path: Path) 
     assert read_prices(semicolons, calendar="XNYS").close[0, 0] == 1.5
     ticker = written(tmp_path, "Date,Ticker,Close\n2024-03-08,NA,1.5\n")
     assert read_prices(ticker, calendar="XNYS").tickers == ("NA",)
+
+
+def test_a_row_without_a_close_is_no_bar_and_its_dividend_counts(tmp_path: Path) -> None:
+    text = "Date,Close,Dividends,Stock Splits\n2024-03-07,10,0,0\n2024-03-08,,1,0\n2024-03-11,9,0,0\n2024-03-12,,0,0\n"
+    prices = read_prices(written(tmp_path, text), calendar="XNYS")
+    assert [(finding.kind, finding.refused) for finding in prices.findings] == [
+        ("missing-bars", False),
+        ("null-close", False),
+        ("null-close", False),
+    ]
+    assert prices.flags["null-close"][:, 0].tolist() == [False, True, False, True]
+    adjusted = adjust(prices)
+    np.testing.assert_allclose(adjusted.close[[0, 2], 0], [9.0, 9.0])
+    assert adjusted.adjusted_as_of == "2024-03-08"
+
+
+def test_raw_levels_get_splits_and_dividends_and_volume_is_split(tmp_path: Path) -> None:
+    head = "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits\n"
+    rows = "2024-03-07,80,80,80,80,10,0,0\n2024-03-08,20,20,20,20,40,0,4\n2024-03-11,19,19,19,19,40,1,0\n"
+    prices = read_prices(written(tmp_path, head + rows), calendar="XNYS")
+    assert prices.split_adjusted is False and prices.adjusted_as_of is None and prices.findings == ()
+    adjusted = adjust(prices)
+    np.testing.assert_allclose(adjusted.close[:, 0], [19.0, 19.0, 19.0])
+    assert adjusted.volume[:, 0].tolist() == [40.0, 40.0, 40.0] and adjusted.adjusted_as_of == "2024-03-11"
+    with pytest.raises(BadPrices, match="its split of 4:1 on 2024-03-08, unlike the other splits"):
+        read_prices(written(tmp_path, head + rows), calendar="XNYS", split_adjusted=True)
+    with pytest.raises(BadPrices, match="dividend 25 .* is no less than the price 20"):
+        adjust(read_prices(written(tmp_path, head + rows.replace("40,1,0", "40,25,0")), calendar="XNYS"))
+    with pytest.raises(BadPrices, match="list neither dividends nor splits"):
+        adjust(read_prices(written(tmp_path, bars("2024-03-08")), calendar="XNYS"))

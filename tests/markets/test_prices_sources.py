@@ -14,13 +14,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet
 import pytest
 import yfinance
 from click.testing import CliRunner
 from yfinance.data import YfData
 from yfinance.exceptions import YFRateLimitError
 
-from adapterhub_fin.errors import BadRecipe, Unreachable
+from adapterhub_fin.errors import BadRecipe, Corrupted, Unreachable
 from adapterhub_fin_markets.cli.market import command
 from adapterhub_fin_markets.prices.adjust import adjust
 from adapterhub_fin_markets.prices.errors import BadPrices
@@ -191,6 +193,12 @@ def test_fetched_prices_are_stored_with_their_calendar_and_digest(tmp_path: Path
     assert prices.calendar == "24/7" and prices.source == "bybit" and prices.tickers == ("BTCUSDT",)
     assert CliRunner().invoke(command, ["check", str(out)]).output == "nothing found\n"
     assert [path.name for path in out.parent.iterdir()] == ["btc.parquet"]
+    table = pyarrow.parquet.read_table(out)
+    other = table.set_column(table.column_names.index("close"), "close", pc.add(table["close"], 0.5))
+    assert other.column_names == table.column_names and other.schema.metadata == table.schema.metadata
+    pyarrow.parquet.write_table(other, out)
+    with pytest.raises(Corrupted, match=r"btc.parquet holds other bars than when it was written: fetch it again"):
+        read_prices(out)
 
 
 def test_two_processes_that_store_one_file_leave_it_whole(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def levels_split_adjusted(prices: Prices) -> bool | None:
         if abs(np.log(ratio)) > np.log(1.4) and jump > 0:
             seen += 1
             raw += abs(np.log(jump * ratio)) < abs(np.log(jump))
-    return None if not seen else raw * 2 <= seen
+    return None if not seen else bool(raw * 2 <= seen)
 
 
 def _splits(prices: Prices, previous: np.ndarray, column: int) -> Iterator[Finding]:

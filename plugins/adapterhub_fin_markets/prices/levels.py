@@ -144,7 +144,8 @@ def _jumps(prices: Prices, previous: np.ndarray) -> Iterator[Finding]:
         far = np.abs(np.log(prices.close / previous)) > np.log(1.45)
     for column in np.flatnonzero(far.any(axis=0)).tolist():
         rows = np.flatnonzero(far[:, column])
-        jumps = np.log(prices.close[rows, column] / previous[rows, column])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            jumps = np.log(prices.close[rows, column] / previous[rows, column])
         rows, jumps = rows[np.isfinite(jumps)], jumps[np.isfinite(jumps)]
         listed = _listed(prices, column)
         at_split = np.isin(rows, [row for row, _ in listed])

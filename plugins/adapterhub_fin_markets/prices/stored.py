@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from adapterhub_fin.plugin import Corrupted
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
 
@@ -47,12 +48,27 @@ def table_of(prices: Prices) -> Any:
 
 def prices_digest(prices: Prices) -> str:
     """Return the SHA-256 of the bars and of what is recorded of them, whatever file they are in."""
-    total = hashlib.sha256(json.dumps(_facts(prices), sort_keys=True).encode())
-    for name, column in zip((table := table_of(prices)).column_names, table.columns, strict=True):
+    return _digest(_facts(prices), table_of(prices))
+
+
+def verify_table(table: Any, file: str) -> None:
+    """Raise Corrupted where a table of `write_prices` is not what its digest says; another table passes."""
+    held = json.loads((table.schema.metadata or {}).get(KEY) or "{}")
+    if held and _digest({name: held[name] for name in FACTS if name in held}, table) != held.get("digest"):
+        raise Corrupted(f"{file} holds other bars than when it was written: fetch it again")
+
+
+def _digest(facts: Mapping[str, Any], table: Any) -> str:
+    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, column in zip(table.column_names, table.columns, strict=True):
         array = column.combine_chunks()
-        values = array.dictionary_decode().to_pylist() if name == "ticker" else array.to_numpy(zero_copy_only=False)
         total.update(name.encode())
-        total.update("\0".join(values).encode() if name == "ticker" else np.ascontiguousarray(values).tobytes())
+        if name == "ticker":
+            encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+            total.update("\0".join(encoded.dictionary.to_pylist()).encode())
+            array = encoded.indices.cast(pa.int32())
+        values = array.to_numpy(zero_copy_only=False)
+        total.update(np.ascontiguousarray(values).tobytes())
     return f"sha256:{total.hexdigest()}"
 
 

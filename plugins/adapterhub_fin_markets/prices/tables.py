@@ -21,6 +21,7 @@ from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.findings import Finding
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.reading import build_prices
+from adapterhub_fin_markets.prices.stored import KEY, read_facts, verify_table
 
 Table = str | PathLike[str] | Any  # a path, a pyarrow table or a pandas DataFrame
 _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
@@ -68,6 +69,7 @@ def read_prices(
 
     Raises:
         BadPrices: A table can't be read (the file, the row and the value), or holds what the checks refuse.
+        Corrupted: A file of `write_prices` is not what its digest says.
 
     Example:
         >>> prices = read_prices("btc.csv", calendar="24/7")
@@ -178,10 +180,17 @@ def _distinct(layout: Layout) -> list[str]:
 
 
 def _parquet(path: Path, renamed: Mapping[str, str]) -> Any:
-    schema = pyarrow.parquet.read_schema(path)
-    layout = find_columns(schema.names, renamed, path.name)
-    dictionaries = [layout.ticker] if layout.ticker and pa.types.is_string(schema.field(layout.ticker).type) else None
-    return pyarrow.parquet.read_table(path, columns=_distinct(layout), read_dictionary=dictionaries)
+    with pa.OSFile(str(path)) as source:  # opened once: the file may be replaced meanwhile
+        schema = pyarrow.parquet.read_schema(source)
+        layout = find_columns(schema.names, renamed, path.name)
+        if KEY in (schema.metadata or {}):
+            whole = pyarrow.parquet.read_table(source)
+            verify_table(whole, path.name)
+            return whole.select(_distinct(layout))
+        texts = layout.ticker and pa.types.is_string(schema.field(layout.ticker).type)
+        return pyarrow.parquet.read_table(
+            source, columns=_distinct(layout), read_dictionary=[layout.ticker] if texts else None
+        )
 
 
 def _csv(path: Path, renamed: Mapping[str, str]) -> Any:
@@ -202,8 +211,6 @@ def _csv(path: Path, renamed: Mapping[str, str]) -> Any:
 
 
 def _held(table: Any) -> dict[str, Any]:
-    from adapterhub_fin_markets.prices.stored import read_facts
-
     return read_facts(table.schema.metadata or {})
 
 
