@@ -31,9 +31,7 @@ def newest_as_of(name_folder: NameFolder, names: Names, as_of: datetime, include
 
     Raises NotFound if the name has no version to choose, and LookAhead if all of them knew too much.
     """
-    candidates = list(name_folder.choosable())
-    if not candidates:
-        raise missing(name_folder, names)
+    candidates = _candidates(name_folder, names)
     chosen = choose(candidates, as_of, include_base)
     if chosen is None:
         first = min(version.knows_until(include_base) for version in candidates)
@@ -51,9 +49,7 @@ def newest_as_of_each(
 
     The name's versions are read once, however many instants there are. Raises NotFound if there is none to choose.
     """
-    candidates = list(name_folder.choosable())
-    if not candidates:
-        raise missing(name_folder, names)
+    candidates = _candidates(name_folder, names)
     ordered = sorted(candidates, key=lambda version: (version.knows_until(include_base), version.number))
     ends = [version.knows_until(include_base) for version in ordered]
     counts = (bisect_left(ends, instant) for instant in instants)  # of the versions that ended before, strictly
@@ -103,6 +99,13 @@ def missing(name_folder: NameFolder, names: Names, reference: Reference | None =
     aliases = sorted(name_folder.aliases())
     choices = f"versions {', '.join(existing)}" + (f" and aliases {', '.join(aliases)}" if aliases else "")
     return NotFound(f"there is no {reference}: {name_folder.name} has {choices}")
+
+
+def _candidates(name_folder: NameFolder, names: Names) -> list[Version]:
+    candidates = list(name_folder.choosable())
+    if not candidates:
+        raise missing(name_folder, names)
+    return candidates
 
 
 def _aliased(name_folder: NameFolder, names: Names, alias: str) -> Version | None:
