@@ -10,6 +10,7 @@ from typing import Any
 
 from adapterhub_fin.plugin import BadCorpus, PluginError, caches, progress
 from adapterhub_fin_markets.corpora.options import EdgarOptions
+from adapterhub_fin_markets.corpora.sgml import is_submission
 
 
 def download(options: EdgarOptions) -> Path:
@@ -28,7 +29,11 @@ def download(options: EdgarOptions) -> Path:
             for filing in filings:
                 path = store / f"{filing.accession_no}.txt"
                 if not path.exists():
-                    _write(path, _ask(f"submission {filing.accession_no}", filing.full_text_submission))
+                    text = _ask(f"submission {filing.accession_no}", filing.full_text_submission)
+                    if not is_submission(text):
+                        start = " ".join(text[:80].split())
+                        raise BadCorpus(f"sec.gov answered with no submission for {path.stem} ({start!r}): try later")
+                    _write(path, text)
                 _link(path, chosen / path.name)
                 advance(1)
     return chosen
