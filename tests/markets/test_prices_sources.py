@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet
 import pytest
@@ -22,13 +24,17 @@ from click.testing import CliRunner
 from yfinance.data import YfData
 from yfinance.exceptions import YFRateLimitError
 
-from adapterhub_fin.errors import BadRecipe, Corrupted, Unreachable
+import adapterhub_fin as ahf
+from adapterhub_fin.errors import BadRecipe, Corrupted, UnknownName, Unreachable
 from adapterhub_fin_markets.cli.market import command
 from adapterhub_fin_markets.prices.adjust import adjust
+from adapterhub_fin_markets.prices.bars import Bars
+from adapterhub_fin_markets.prices.description import PriceSource
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.fetching import fetch_prices
+from adapterhub_fin_markets.prices.source import PriceSourceImplementation, Request
 from adapterhub_fin_markets.prices.stored import prices_digest, stored_digest
-from adapterhub_fin_markets.prices.tables import read_prices
+from adapterhub_fin_markets.prices.tables import read_bars, read_prices
 
 Answer = tuple[int, dict[str, str], Any]  # status, headers, body
 DAY = 86_400_000
@@ -204,7 +210,7 @@ def test_fetched_prices_are_stored_with_their_calendar_and_digest(tmp_path: Path
 def test_two_processes_that_store_one_file_leave_it_whole(tmp_path: Path) -> None:
     code = """
 import sys, numpy as np, pandas as pd
-from adapterhub_fin_markets.prices.tables import read_prices
+from adapterhub_fin_markets.prices.tables import read_bars, read_prices
 from adapterhub_fin_markets.prices.stored import write_prices
 level = float(sys.argv[1])
 days = pd.bdate_range("2024-01-01", periods=400)
@@ -300,3 +306,36 @@ def run_ahf() -> Callable[..., tuple[int, str]]:
         return done.returncode, done.stdout
 
     return run
+
+
+class DeskSource(PriceSourceImplementation):
+    """A third party's source: bars of a desk's own file."""
+
+    calendar = "XNYS"
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def fetch(self, request: Request) -> Bars:
+        days = ["2024-03-07", "2024-03-08", *(["2024-03-09"] if request.symbols == ("SATURDAY",) else [])]
+        rows = {"Date": days, "Ticker": [request.symbols[0]] * len(days), "Close": [1.0] * len(days)}
+        return read_bars(pd.DataFrame(rows), columns={})[0]
+
+
+def test_another_package_brings_a_source() -> None:
+    class Desk:
+        @ahf.hookimpl
+        def ahf_price_sources(self) -> list[PriceSource]:
+            return [PriceSource(name="desk", summary="A desk's own.", target="test_prices_desk:DeskSource")]
+
+    module = ModuleType("test_prices_desk")
+    vars(module).update(DeskSource=DeskSource)
+    sys.modules["test_prices_desk"] = module
+    ahf.register(Desk())
+    prices = fetch_prices("desk", ["SPY"], start="2024-03-07")
+    assert prices.source == "desk" and prices.tickers == ("SPY",) and prices.adjusted_as_of is None
+    with pytest.raises(BadPrices, match="SATURDAY has a bar at 2024-03-09, a Saturday"):
+        fetch_prices("desk", ["SATURDAY"], start="2024-03-07")
+    assert len(fetch_prices("desk", ["SATURDAY"], start="2024-03-07", repair=["no-session"])) == 2
+    with pytest.raises(UnknownName, match="'desc'.*desk"):
+        fetch_prices("desc", ["SPY"], start="2024-03-07")

@@ -140,3 +140,47 @@ def test_dividends_adjust_split_levels_to_the_recorded_adjusted_close(shared: Pa
         assert prices.adj_close is not None
         np.testing.assert_allclose(adjusted.close, prices.adj_close, rtol=1e-5)
     assert prices.split_adjusted and adjusted.adjusted_as_of == "2025-12-18"
+
+
+@pytest.mark.parametrize(("volume", "found"), [("zero", 1), ("none", 1), ("interpolated", 1), ("real", 0)])
+def test_a_straight_line_counts_where_volume_does_not_contradict_it(volume: str, found: int) -> None:
+    draw = np.random.default_rng(0)
+    close = 50 * np.exp(np.cumsum(draw.normal(0, 0.02, 40)))
+    table = pd.DataFrame(
+        {
+            "Date": pd.bdate_range("2024-03-11", periods=40).strftime("%Y-%m-%d"),
+            "Open": close * 0.999,
+            "High": close * 1.01,
+            "Low": close * 0.98,
+            "Close": close,
+            "Volume": draw.integers(1000, 9000, 40).astype(float),
+        }
+    )
+    gap = slice(10, 12)  # label-based: three bars
+    columns = ["Open", "High", "Low", "Close", *(["Volume"] if volume == "interpolated" else [])]
+    table.loc[gap, columns] = np.nan
+    table[columns] = table[columns].interpolate()
+    if volume == "zero":
+        table.loc[gap, "Volume"] = 0.0
+    if volume == "none":
+        table = table.drop(columns="Volume")
+    assert kinds(table, "weekdays") == ({"+interpolated": found} if found else {})
+    if found:
+        prices = read_prices(table, calendar="weekdays", allow=["interpolated"])
+        [finding] = check_prices(prices)  # prices that were read can be checked again
+        assert (finding.bars, str(finding.at)) == (3, "2024-03-26 00:00:00+00:00")
+
+
+def test_a_split_that_no_table_lists_is_flagged_and_a_crash_within_a_day_is_not() -> None:
+    table = pd.DataFrame(
+        {
+            "Date": ["2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12"],
+            "Open": [101.5, 103.2, 51.9, 50.0],
+            "High": [104.0, 104.0, 52.2, 51.0],
+            "Low": [100.0, 102.0, 50.1, 24.0],
+            "Close": [102.3, 103.7, 51.2, 25.3],
+        }
+    )
+    [finding] = check_prices(table, calendar="XNYS")
+    assert (finding.kind, finding.refused) == ("missing-split", False)
+    assert "goes from 103.7 to 51.2 overnight on 2024-03-11, by a split of 2:1 that is not listed" in finding.sentence
