@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,24 @@ def test_reading_that_is_killed_at_any_call_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 0 and len(lines) > 15, done.stderr
     assert {call for call, _ in lines} == {"never", "sync", "replace", "write", "stream"}
     assert len({result for _, result in lines}) == 1, done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    folder = tmp_path / "statements"
+    folder.mkdir()
+    peaks = []
+    for files in (10, 70):
+        for number in range(files):
+            day = datetime(1994, 1, 1) + timedelta(days=number)
+            (folder / f"{day:%Y%m%d}.txt").write_text(f"The Committee decided {number}. " * 33_000)
+        script = Path(__file__).with_name("shards_memory.py")
+        command = [sys.executable, script, folder, tmp_path / f"cache-{files}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        count, peak = map(int, done.stdout.split())
+        assert count == files
+        peaks.append(peak)
+    assert peaks[1] < 1.1 * peaks[0], peaks
 
 
 def load(folder: Path, **options: Any) -> Rows:
