@@ -190,6 +190,7 @@ class Rows:
     known: KnownAt | None = None  # for a table without `available_at`
     notes: Mapping[str, int] = field(default_factory=dict)  # what was dropped or mended, counted
     read: Mapping[str, str] = field(default_factory=dict)  # what was read in fact, such as the revision of a source
+    fitted_before: datetime | None = None  # what rows hold, such as scaled numbers, was fitted to rows until then
 
 
 class CorpusImplementation(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,6 +35,7 @@ class HeadContract(AtTheBench):
     bases: ClassVar[tuple[Kind, ...]] = ("encoder", "decoder")
     method: ClassVar[Mapping[str, Any]] = {"name": "lora", "rank": 4, "alpha": 8}
     corpus: ClassVar[Mapping[str, Any] | None] = None  # as in a recipe; by default the tiny corpus of this package
+    rows: ClassVar[Sequence[Any]] = TEXTS  # to answer: texts, or rows with what else the head reads
 
     @pytest.fixture(params=["encoder", "decoder"])
     def trained(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
@@ -78,26 +79,26 @@ class HeadContract(AtTheBench):
         assert losses[-1] < losses[0], f"the loss did not fall on its own training rows: {losses}"
 
     def test_the_weights_of_the_head_are_stored(self, trained: Trained) -> None:
-        there = fresh_logits(trained.bench.registry.root, trained.run.reference, trained.bench.base(), TEXTS)
-        here = trained.run.adapter.logits(TEXTS)
+        there = fresh_logits(trained.bench.registry.root, trained.run.reference, trained.bench.base(), self.rows)
+        here = trained.run.adapter.logits(self.rows)
         assert float((there - here).abs().max()) == 0, "another process, with another seed, gives other logits"
 
     def test_one_typed_answer_a_text(self, trained: Trained) -> None:
-        answers = trained.run.adapter.predict(TEXTS)
-        assert len(answers) == len(TEXTS)
+        answers = trained.run.adapter.predict(self.rows)
+        assert len(answers) == len(self.rows)
         kinds = {type(answer) for answer in answers}
         assert len(kinds) == 1 and not kinds & {dict, tuple, list}, f"answers must be of one named type, not {kinds}"
 
     def test_answers_come_in_the_order_of_the_texts(self, trained: Trained) -> None:
         adapter = trained.run.adapter
-        there, back = adapter.logits(TEXTS), adapter.logits(TEXTS[::-1])
+        there, back = adapter.logits(self.rows), adapter.logits(self.rows[::-1])
         assert float((there - back.flip(0)).abs().max()) <= 1e-5
-        assert list(adapter.predict(TEXTS)) == list(trained.run.adapter.head.predictions(there))  # type: ignore[union-attr]
+        assert list(adapter.predict(self.rows)) == list(trained.run.adapter.head.predictions(there))  # type: ignore[union-attr]
 
     def test_a_batch_and_single_rows_agree(self, trained: Trained) -> None:
         adapter = trained.run.adapter
-        together = adapter.logits(TEXTS)
-        for row, text in enumerate(TEXTS):
+        together = adapter.logits(self.rows)
+        for row, text in enumerate(self.rows):
             difference = float((adapter.logits([text])[0] - together[row]).abs().max())
             assert difference <= 1e-5, f"the logits of {text!r} alone and padded in a batch differ by {difference:.3g}"
 
@@ -111,7 +112,7 @@ class HeadContract(AtTheBench):
             pytest.skip("the head names no output layer, or stores none")
         bare = {name.removeprefix("base_model.model."): shape for name, _, shape in version.manifest.tensors}
         shapes = {name: tuple(shape) for name, shape in bare.items() if name in outputs}
-        count = trained.run.adapter.logits(TEXTS).shape[1]
+        count = trained.run.adapter.logits(self.rows).shape[1]
         assert shapes, (
             f"the version stores none of {', '.join(sorted(outputs))}, so heads of other label orders can't be averaged"
         )
@@ -128,7 +129,7 @@ class HeadContract(AtTheBench):
         assert list(restored.labels or ()) == list(fitted.labels or ()), (
             "set_labels must restore the order of fit_labels"
         )
-        logits = trained.run.adapter.logits(TEXTS)
+        logits = trained.run.adapter.logits(self.rows)
         assert list(restored.predictions(logits)) == list(fitted.predictions(logits))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapterhub_fin.plugin import Corpus, OwnHook, hookimpl
+from adapterhub_fin.plugin import Corpus, Head, OwnHook, hookimpl
 from adapterhub_fin_markets.features.catalogue import FEATURES
 from adapterhub_fin_markets.features.description import Feature
 from adapterhub_fin_markets.prices.description import PriceSource
@@ -43,8 +43,17 @@ def ahf_hookspecs() -> Iterable[OwnHook]:
 
 @hookimpl
 def ahf_corpora() -> Iterable[Corpus]:
-    """Return the corpora of dated text."""
+    """Return the corpora of dated text, and of features."""
     return [
+        Corpus(
+            name="market-features",
+            summary="Features of prices as numbers and prompts, with the return that followed.",
+            target=f"{HERE}.corpora.features:MarketFeatures",
+            options=f"{HERE}.corpora.features_options:MarketFeaturesOptions",
+            requires=("adapterhub-fin[markets]",),
+            license="NOASSERTION",
+            source="prices of this machine",
+        ),
         Corpus(
             name="edgar",
             summary="Filings of EDGAR (10-K, 10-Q, 8-K), whole or by item, dated by their acceptance.",
@@ -96,3 +105,20 @@ def ahf_corpora() -> Iterable[Corpus]:
 def ahf_features() -> Iterable[Feature]:
     """Return the sixteen features of bars."""
     return FEATURES
+
+
+@hookimpl
+def ahf_heads() -> Iterable[Head]:
+    """Return the heads that read numbers."""
+    return [
+        Head(
+            name="fusion",
+            summary="Down, flat or up, or a number, of a text and the numbers beside it.",
+            target=f"{HERE}.heads.fusion:Fusion",
+            options=f"{HERE}.heads.options:FusionOptions",
+            inputs=("text", "messages"),
+            consumes=("target",),
+            optional=("features",),
+            metrics=("classification", "regression"),
+        )
+    ]

@@ -19,7 +19,7 @@ from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.duplicates import INPUTS
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, labels_in, missing_labels
-from adapterhub_fin.engine.data.splits import JUDGED, SPLITS, Division, divide
+from adapterhub_fin.engine.data.splits import JUDGED, SPLITS, Division, dates, divide
 from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.plugin.descriptions import Corpus, Head
 from adapterhub_fin.plugin.faults import Faults
@@ -77,6 +77,7 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     undated = bounded_now()  # after the rows were read
     division = divide(rows.table, choice.splitter, choice.called)
     splits = division.splits
+    check_unfitted(splits, rows.fitted_before, choice.called)
     labels = {}
     described = extensions().get(Head, head)
     if "label" in (*described.consumes, *described.optional) and "label" in rows.table.column_names:
@@ -115,6 +116,21 @@ def recorded_rows(table: Dataset, division: Division) -> Dataset:
 def seen_row_indices(division: Division) -> list[int]:
     """Return the indices of the rows that training can look at (train and validation), in the order of the table."""
     return sorted(row for split in SEEN for row in division.row_indices[split])
+
+
+def check_unfitted(splits: Mapping[str, Dataset], fitted_before: datetime | None, corpus: str) -> None:
+    """Check that what rows hold was fitted to none of validation and test. Raises BadCorpus, which names the part."""
+    if fitted_before is None:
+        return
+    for split in SPLITS[1:]:
+        table = splits[split]
+        seen = sum(instant <= fitted_before for instant in dates(table)[0])
+        if seen:
+            raise BadCorpus(
+                f"corpus {corpus}: {seen} of {len(table)} rows of the {split} part were known by "
+                f"{fitted_before.isoformat()}, and the rows' scaler was fitted to what was known before: split by "
+                "time, with a smaller validation and test part, or fit the scaler earlier"
+            )
 
 
 def check_labels(labels: Iterable[Any], corpus: str) -> None:

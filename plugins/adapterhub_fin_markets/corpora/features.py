@@ -1,0 +1,104 @@
+"""Make rows of features: numbers and a prompt, with the return that followed as their target."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Rows
+from adapterhub_fin_markets.corpora.features_options import MarketFeaturesOptions
+from adapterhub_fin_markets.features.cross_section import across
+from adapterhub_fin_markets.features.prompts import numerals, prompt
+from adapterhub_fin_markets.features.scaling import fit_scaler
+from adapterhub_fin_markets.features.table import Features, compute_features
+from adapterhub_fin_markets.features.targets import Targets, direction_targets, directions
+from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.tables import read_prices
+
+LABELS: Final = ("down", "flat", "up")
+
+
+class MarketFeatures(CorpusImplementation):
+    """Read prices, and give a row for each ticker and decision that has a target and any feature."""
+
+    def __init__(self, options: MarketFeaturesOptions) -> None:
+        self.options = options
+
+    def load(self) -> Rows:
+        options = self.options
+        prices = read_prices(options.path.expanduser(), calendar=options.calendar)
+        table = compute_features(prices, options.features)
+        made = direction_targets(prices, options.horizon, clip=options.clip)
+        decided = week_ends(prices) if options.every == "week" else np.ones(len(prices), bool)
+        there = decided[:, None] & np.isfinite(made.targets) & np.isfinite(table.stacked()).any(2)
+        if prices.members is not None:
+            there &= prices.members
+        if not there.any():
+            raise BadCorpus("corpus market-features: no bar has a feature and a target: give more bars")
+        values, available, fitted = self._scaled(table, made, there)
+        columns = self._columns(values, prices, table, made, there)
+        columns["available_at"] = pa.array(available, pa.timestamp("us", "UTC"))
+        columns["label_known_at"] = pa.array(made.label_known_at[there], pa.timestamp("us", "UTC"))
+        notes = {"decisions without a target": int((decided[:, None] & ~np.isfinite(made.targets)).sum())}
+        return Rows(Dataset(pa.table(columns)), notes=notes, fitted_before=fitted, read={"universe": prices.universe})
+
+    def _scaled(
+        self, table: Features, made: Targets, there: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, datetime | None]:
+        """Return the scaled values (rows, features), when each row was available, and when the scaler was fitted.
+
+        A row's own values are known at its close, and the decision is a microsecond later. What a scaler wrote could be
+        read by nobody before it was fitted.
+        """
+        options = self.options
+        at = np.broadcast_to(made.decided_at[:, None], there.shape)[there]
+        if options.among == "tickers":
+            compared = across(table, options.scale)
+            return compared.stacked()[there], np.maximum(at, compared.known_at[there]), None
+        assert options.fitted_before is not None, "the options have it where among is history"
+        fitted = datetime.combine(options.fitted_before, time(), UTC)
+        limit = np.datetime64(fitted.replace(tzinfo=None), "us")
+        values = table.stacked()[there]
+        scaler = fit_scaler(values[table.known_at[there] < limit], table.names)
+        return scaler.scale(values, options.scale), np.maximum(at, limit), fitted
+
+    def _columns(
+        self, values: np.ndarray, prices: Prices, table: Features, made: Targets, there: np.ndarray
+    ) -> dict[str, Any]:
+        options = self.options
+        rows, tickers = np.nonzero(there)
+        names = [prices.tickers[ticker] for ticker in tickers]
+        question = (
+            f"Will the price rise or fall over the next {options.horizon} bars? Answer down, flat or up."
+            if options.answer == "label"
+            else f"How far will the price move over the next {options.horizon} bars, in standard deviations?"
+        )
+        written = numerals(values, options.scale, options.digits).tolist()
+        texts = [prompt(table.names, row, options.scale, options.among, question) for row in written]
+        targets = made.targets[there]
+        columns: dict[str, Any] = (
+            {"text": texts}
+            if options.form == "text"
+            else {"messages": [[{"role": "user", "content": text}] for text in texts]}
+        )
+        columns["features"] = pa.array([[None if np.isnan(v) else v for v in row] for row in values.tolist()])
+        columns["target"] = pa.array(targets)
+        if options.flat_below is not None:
+            columns["label"] = [LABELS[number] for number in directions(targets, options.flat_below)]
+        columns["group"] = names
+        columns["origin"] = [f"{name}, {prices.closes_at[row]}" for name, row in zip(names, rows, strict=True)]
+        return columns
+
+
+def week_ends(prices: Prices) -> np.ndarray:
+    """Mark the last bar of each week, Monday to Sunday, of the panel, (times,).
+
+    The last week is left out: a later bar may still belong to it.
+    """
+    days = prices.closes_at.astype("datetime64[D]") if prices.days is None else prices.days
+    weeks = (days.astype(np.int64) + 3) // 7  # 1970-01-01 was a Thursday
+    return np.append(weeks[1:] != weeks[:-1], False) if len(weeks) else np.zeros(0, bool)

@@ -1,0 +1,193 @@
+"""The corpus market-features: prompts, numbers and targets, each row dated, and no scaler that saw other parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapterhub_fin.engine.data.corpus import read_corpus
+from adapterhub_fin.plugin import BadCorpus
+from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.recipe.choices import CorpusChoice
+from adapterhub_fin.testing import CorpusContract
+from adapterhub_fin_markets.corpora.features import MarketFeatures, week_ends
+from adapterhub_fin_markets.corpora.features_options import MarketFeaturesOptions
+from adapterhub_fin_markets.features.prompts import numerals
+from adapterhub_fin_markets.features.scaling import fit_scaler
+from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.testing import random_bars
+
+NAN = np.nan
+NAMES = ["return_5", "rsi_14", "volatility_20"]
+TICKERS = tuple(letter * 3 for letter in "ABCDEFGH")
+FIRST = date(2021, 1, 4)  # a Monday
+
+
+def write_prices(folder: Path, bars: int = 240, columns: Mapping[str, np.ndarray] | None = None) -> Path:
+    """Eight coins, by a long table of days."""
+    made = columns or random_bars(3, bars, 8)
+    lines = ["date,ticker,open,high,low,close,volume"]
+    for row in range(bars):
+        for ticker, name in enumerate(TICKERS):
+            cells = [made[column][row, ticker] for column in ("open", "high", "low", "close", "volume")]
+            lines.append(
+                ",".join([str(FIRST + timedelta(days=row)), name, *(f"{cell!r}" for cell in map(float, cells))])
+            )
+    path = folder / "coins.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def load(path: Path, **options: Any) -> Any:
+    given = {"path": path, "calendar": "24/7", "features": NAMES, **options}
+    return MarketFeatures(checked(MarketFeaturesOptions, given, "market-features")).load()
+
+
+class TestAmongTickers(CorpusContract):
+    name = "market-features"
+
+    def options_for(self, folder: Path) -> Mapping[str, Any]:
+        path = write_prices(folder)
+        return {"path": str(path), "calendar": "24/7", "features": NAMES, "license": "CC0-1.0"}
+
+    def test_license_and_source_are_stated(self) -> None:
+        assert self.description.license == "NOASSERTION"  # type: ignore[attr-defined]
+
+
+def test_a_row_has_its_numbers_its_prompt_and_its_dates(tmp_path: Path) -> None:
+    rows = load(write_prices(tmp_path), every="bar")
+    row = rows.table[0]
+    assert len(row["features"]) == 3 and row["group"] in TICKERS
+    assert row["text"].splitlines()[0] == "Ranks, from lowest to highest, among all instruments of the day."
+    assert row["text"].splitlines()[2].startswith("relative strength index: ")
+    assert row["text"].splitlines()[-1].startswith("How far will the price move")
+    first = row["available_at"]
+    assert first.minute == 0 and first.microsecond == 1, "a microsecond after the close at midnight"
+    assert row["label_known_at"] == first.replace(microsecond=0) + timedelta(days=1 + 5)
+    assert rows.read["universe"] == "the universe was chosen in hindsight"
+
+
+def test_one_row_a_week_at_its_last_bar(tmp_path: Path) -> None:
+    rows = load(write_prices(tmp_path))
+    days = {instant - timedelta(hours=1) for instant in rows.table["available_at"]}
+    assert {day.weekday() for day in days} == {6}
+    assert len(days) == len({day.date() for day in days}) > 20
+
+
+def test_messages_labels_and_digits(tmp_path: Path) -> None:
+    path = write_prices(tmp_path)
+    rows = load(path, form="messages", answer="label", flat_below=0.4, scale="z-score", digits=3).table
+    assert "text" not in rows.column_names and rows[0]["messages"][0]["role"] == "user"
+    assert rows[0]["messages"][0]["content"].endswith("Answer down, flat or up.")
+    for row in rows:
+        expected = "flat" if abs(row["target"]) <= 0.4 else "up" if row["target"] > 0 else "down"
+        assert row["label"] == expected
+    assert {"down", "flat", "up"} == set(rows["label"])
+
+
+def test_numerals() -> None:
+    ranks = np.array([0.0, 0.071, 0.5, 0.9999, NAN])
+    assert numerals(ranks, "rank", 2).tolist() == ["00", "07", "50", "99", "unknown"]
+    assert numerals(ranks, "rank", 3).tolist() == ["000", "071", "500", "999", "unknown"]
+    scores = np.array([0.0, -1.239, 25.0, -25.0, NAN])
+    assert numerals(scores, "z-score", 3).tolist() == ["+0.00", "-1.24", "+9.99", "-9.99", "unknown"]
+    assert numerals(scores, "z-score", 2).tolist() == ["+0.0", "-1.2", "+9.9", "-9.9", "unknown"]
+
+
+HISTORY = {"among": "history", "fitted_before": "2021-07-01"}
+
+
+def test_a_scaler_s_rows_are_available_when_it_was_fitted(tmp_path: Path) -> None:
+    rows = load(write_prices(tmp_path), scale="z-score", **HISTORY)
+    end = datetime(2021, 7, 1, tzinfo=UTC)
+    assert rows.fitted_before == end
+    assert min(rows.table["available_at"]) == end and max(rows.table["available_at"]) > end
+    fitted = np.array([row["features"] for row in rows.table if row["available_at"] == end], float)
+    assert np.nanmean(fitted, 0) == pytest.approx(np.zeros(3), abs=1e-9)
+    assert np.nanstd(fitted, 0) == pytest.approx(np.ones(3))
+
+
+def choice(path: Path, splitter: Mapping[str, Any], **options: Any) -> CorpusChoice:
+    given = {"name": "market-features", "path": str(path), "calendar": "24/7", "features": NAMES, **options}
+    return CorpusChoice.model_validate({**given, "splitter": splitter})
+
+
+@pytest.mark.parametrize("by", ["random", "grouped"])
+def test_a_scaler_that_saw_validation_or_test_is_refused(tmp_path: Path, by: str) -> None:
+    path = write_prices(tmp_path)
+    read_corpus(choice(path, {"by": by}), "regress")
+    with pytest.raises(BadCorpus, match=r"rows of the validation part were known by 2021-07-01.*scaler was fitted"):
+        read_corpus(choice(path, {"by": by}, **HISTORY), "regress")
+
+
+def test_a_split_by_time_after_the_fit_holds_its_end_in_the_knowledge(tmp_path: Path) -> None:
+    path = write_prices(tmp_path)
+    read = read_corpus(choice(path, {"by": "time", "validation": 0.1, "test": 0.15}, **HISTORY), "regress")
+    end = datetime(2021, 7, 1, tzinfo=UTC)
+    assert read.known["corpus:market-features"].at >= end
+    assert min(read.splits["test"]["available_at"]) > end
+    window = {"by": "window", "cutoff": "2021-06-01", "until": "2021-08-01", "embargo": "0d"}
+    with pytest.raises(BadCorpus, match="without rows"):
+        read_corpus(choice(path, window, **HISTORY), "regress")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"among": "history"}, "needs fitted_before"),
+        ({"answer": "label"}, "needs flat_below"),
+        ({"features": []}, "at least 1"),
+        ({"digits": 5}, "2 or 3"),
+    ],
+)
+def test_options_that_don_t_go_together_are_refused(tmp_path: Path, options: Any, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        load(tmp_path, **options)
+
+
+def test_a_scaler_of_one_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadCorpus, match="return_5 has no two different values before fitted_before"):
+        load(write_prices(tmp_path), among="history", fitted_before="2021-01-03")
+
+
+def test_ranks_in_a_history() -> None:
+    values = np.arange(1000.0)[:, None]
+    scaler = fit_scaler(values, ("a",))
+    ranks = scaler.scale(np.array([[-5.0], [250.0], [499.5], [2000.0], [NAN]]), "rank")[:, 0]
+    assert ranks == pytest.approx([0, 0.25, 0.5, 1, NAN], abs=2e-3, nan_ok=True)
+
+
+@given(seed=st.integers(0, 2**16), row=st.integers(61, 119), among=st.sampled_from(["tickers", "history"]))
+@settings(max_examples=25, deadline=None)
+def test_moving_a_future_bar_changes_no_earlier_row(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, row: int, among: str
+) -> None:
+    options: Any = {"among": among, "every": "bar"}
+    if among == "history":
+        options["fitted_before"] = str(FIRST + timedelta(days=60))
+    columns = random_bars(seed, 120, 8)
+    folder = tmp_path_factory.mktemp("moved")
+    before = load(write_prices(folder, 120, columns), **options).table
+    for column in ("open", "high", "low", "close"):
+        columns[column][row:] *= 1.5
+    after = load(write_prices(folder, 120, columns), **options).table
+    moved = datetime.combine(FIRST + timedelta(days=row), datetime.min.time(), UTC)
+    known = ("text", "features", "available_at", "group")
+    early = [[line[name] for name in known] for line in before if line["available_at"] <= moved + timedelta(hours=1)]
+    assert early and early == [[line[name] for name in known] for line in after][: len(early)]
+    labels = [line["target"] for line in before if line["label_known_at"] < moved]
+    assert labels == [line["target"] for line in after if line["label_known_at"] < moved]
+
+
+def test_week_ends() -> None:
+    starts = np.datetime64("2024-01-01", "us") + np.arange(15) * np.timedelta64(1, "D")
+    closes = starts + np.timedelta64(21, "h")
+    prices = Prices(("a",), starts, closes, calendar="24/7", **random_bars(0, 15, 1))
+    assert np.flatnonzero(week_ends(prices)).tolist() == [6, 13]
