@@ -55,7 +55,7 @@ class TestAmongTickers(CorpusContract):
 
     def options_for(self, folder: Path) -> Mapping[str, Any]:
         path = write_prices(folder)
-        return {"path": str(path), "calendar": "24/7", "features": NAMES, "license": "CC0-1.0"}
+        return {"path": str(path), "calendar": "24/7", "features": NAMES, "scale": "z-score", "digits": 3}
 
     def test_license_and_source_are_stated(self) -> None:
         assert self.description.license == "NOASSERTION"  # type: ignore[attr-defined]
@@ -115,7 +115,8 @@ def test_a_scaler_s_rows_are_available_when_it_was_fitted(tmp_path: Path) -> Non
 
 
 def choice(path: Path, splitter: Mapping[str, Any], **options: Any) -> CorpusChoice:
-    given = {"name": "market-features", "path": str(path), "calendar": "24/7", "features": NAMES, **options}
+    scale = {"scale": "z-score", "digits": 3}  # of two digits, many prompts would be copies
+    given = {"name": "market-features", "path": str(path), "calendar": "24/7", "features": NAMES, **scale, **options}
     return CorpusChoice.model_validate({**given, "splitter": splitter})
 
 

@@ -38,7 +38,7 @@ class Scaler:
 
 
 def fit_scaler(values: np.ndarray, names: tuple[str, ...]) -> Scaler:
-    """Fit a scaler to values (rows, features). Raises BadCorpus where a feature has no two different values."""
+    """Return a scaler of values (rows, features). Raises BadCorpus where a feature has no two different values."""
     for column, name in enumerate(names):
         there = values[np.isfinite(values[:, column]), column]
         if len(there) < 2 or there.min() == there.max():

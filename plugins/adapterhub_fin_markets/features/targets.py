@@ -68,6 +68,7 @@ def fit_flat(targets: np.ndarray, share: float = 1 / 3) -> float:
     """Return the size up to which a target is flat: so large a share of those other than zero, an array (rows,).
 
     Zeros are set apart: a stable coin's or a halted stock's would move the bound. Fit it to training rows alone.
+    Raises BadRecipe where all are zero.
     """
     sizes = np.abs(targets[np.isfinite(targets) & (targets != 0)])
     if not sizes.size:
