@@ -24,9 +24,10 @@ texts = st.lists(st.one_of(numbers, st.text(max_size=6), noise), max_size=12).ma
 
 
 def counted(text: str) -> list[str]:
-    """Every digit, currency sign, percent sign, and what groups or points numbers."""
+    """Every digit, currency sign, percent sign, minus, and what groups or points numbers."""
     kinds = ("Nd", "No", "Nl", "Sc")
-    return [c for c in text if unicodedata.category(c) in kinds or c in "%‰.,:/()+'"]
+    signs = "%‰.,:/()+'-"
+    return [c for c in text.replace("\u2212", "-") if unicodedata.category(c) in kinds or c in signs]
 
 
 @settings(max_examples=3000, deadline=None)

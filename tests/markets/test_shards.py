@@ -143,6 +143,13 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     assert peaks[1] < 1.1 * peaks[0], peaks
 
 
+def test_a_cache_that_cannot_be_written_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_file").write_text("no folder")
+    monkeypatch.setenv("AHF_CACHE", str(tmp_path / "a_file"))
+    with pytest.raises(BadCorpus, match=r"the cache .*a_file.* can't be written .*set AHF_CACHE"):
+        rows(folder)
+
+
 def load(folder: Path, **options: Any) -> Rows:
     return load_corpus(*corpus_options({"name": "fomc", "kind": "statements", "path": folder, **options}))
 

@@ -20,7 +20,7 @@ import pyarrow
 from datasets import Dataset
 from filelock import FileLock
 
-from adapterhub_fin.plugin import caches, collected
+from adapterhub_fin.plugin import BadCorpus, caches, collected
 from adapterhub_fin_markets.corpora.documents import BATCH, DocumentSource, Unit, document_schema, unit_rows
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,19 @@ class Shards:
     def read(self) -> tuple[list[Dataset], dict[str, int]]:
         """Return the shards as tables mapped from their files, read first where they aren't there, and the notes.
 
-        Two processes that ask for the same shards read them once. Raises BadCorpus with all faults of the source.
+        Two processes that ask for the same shards read them once. Raises BadCorpus with all faults of the source, and
+        where the cache can't be written.
         """
+        try:
+            return self._read()
+        except OSError as error:
+            reason = error.strerror or error
+            raise BadCorpus(
+                f"corpus {self.source.name}: the cache {self.folder} can't be written ({reason}): make room there, set "
+                "AHF_CACHE to another folder, or set sharded: false"
+            ) from error
+
+    def _read(self) -> tuple[list[Dataset], dict[str, int]]:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(self.folder / ".lock")):
             shards = self._finished()
