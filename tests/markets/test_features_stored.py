@@ -1,0 +1,60 @@
+"""Features in parquet: what is read is what was written, and another file is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from adapterhub_fin.plugin import BadCorpus
+from adapterhub_fin_markets.features.stored import read_features, write_features
+from adapterhub_fin_markets.features.table import Features, compute_features
+from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.stored import prices_digest
+from adapterhub_fin_markets.testing import random_bars
+
+STARTS = np.datetime64("2020-01-01", "us") + np.arange(90) * np.timedelta64(1, "D")
+PRICES = Prices(
+    tickers=("a", "b", "c"),
+    starts_at=STARTS,
+    closes_at=STARTS + np.timedelta64(21, "h"),
+    calendar="24/7",
+    **random_bars(0, 90, 3),
+)
+
+
+@pytest.fixture
+def table() -> Features:
+    return compute_features(PRICES, "rsi_14 macd return_60")
+
+
+def test_what_is_read_is_what_was_written(table: Features, tmp_path: Path) -> None:
+    write_features(table, tmp_path / "features.parquet")
+    read = read_features(tmp_path / "features.parquet")
+    assert read.names == table.names and read.tickers == table.tickers and read.lookbacks == table.lookbacks
+    assert read.prices_digest == prices_digest(PRICES) and read.calendar == "24/7"
+    assert (read.at == table.at).all() and (read.known_at == table.known_at).all()
+    for name in table:
+        assert np.array_equal(read[name], table[name], equal_nan=True), name
+    assert [path.name for path in tmp_path.iterdir()] == ["features.parquet"]
+
+
+def test_another_file_is_refused(table: Features, tmp_path: Path) -> None:
+    path = tmp_path / "features.parquet"
+    write_features(table, path)
+    whole = pyarrow.parquet.read_table(path)
+    for altered, message in (
+        (whole.replace_schema_metadata(None), "is no table of features"),
+        (whole.drop_columns(["macd"]), "has the columns at, ticker"),
+        (whole.slice(1), "does not hold each of its 3 tickers"),
+        (whole.set_column(3, "rsi_14", whole["rsi_14"].cast("float32")), "rsi_14 is of type float"),
+        (whole.take(list(range(267, 270)) + list(range(267))), "not ordered by time"),
+    ):
+        pyarrow.parquet.write_table(altered, path)
+        with pytest.raises(BadCorpus, match=message):
+            read_features(path)
+    path.write_bytes(b"no parquet")
+    with pytest.raises(BadCorpus, match="can't be read|can be read"):
+        read_features(path)
