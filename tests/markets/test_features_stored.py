@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
+from click.testing import CliRunner
 
 from adapterhub_fin.plugin import BadCorpus
+from adapterhub_fin_markets.cli.market import command
 from adapterhub_fin_markets.features.stored import read_features, write_features
 from adapterhub_fin_markets.features.table import Features, compute_features
 from adapterhub_fin_markets.prices.panel import Prices
-from adapterhub_fin_markets.prices.stored import prices_digest
+from adapterhub_fin_markets.prices.stored import prices_digest, write_prices
 from adapterhub_fin_markets.testing import random_bars
 
 STARTS = np.datetime64("2020-01-01", "us") + np.arange(90) * np.timedelta64(1, "D")
@@ -58,3 +61,18 @@ def test_another_file_is_refused(table: Features, tmp_path: Path) -> None:
     path.write_bytes(b"no parquet")
     with pytest.raises(BadCorpus, match="can't be read|can be read"):
         read_features(path)
+
+
+def test_the_command_writes_what_python_computes(tmp_path: Path) -> None:
+    write_prices(PRICES, tmp_path / "prices.parquet")
+    out = tmp_path / "features.parquet"
+    given = ["features", str(tmp_path / "prices.parquet"), "--names", "rsi_14, macd", "--out", str(out), "--json"]
+    ran = CliRunner().invoke(command, given)
+    assert ran.exit_code == 0, ran.output
+    printed = json.loads(ran.output)
+    assert printed["features"] == ["rsi_14", "macd"] and printed["times"] == 90 and printed["tickers"] == 3
+    read = read_features(out)
+    assert read.prices_digest == printed["prices"]
+    assert np.array_equal(read["macd"], compute_features(PRICES, "macd")["macd"], equal_nan=True)
+    plain = CliRunner().invoke(command, given[:-1])
+    assert plain.exit_code == 0 and "rsi_14 macd" in plain.output

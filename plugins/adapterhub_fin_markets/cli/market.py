@@ -6,21 +6,24 @@ import click
 
 from adapterhub_fin_markets.cli.check import check
 from adapterhub_fin_markets.cli.corpus import corpus
+from adapterhub_fin_markets.cli.features import features
 from adapterhub_fin_markets.cli.fetch import fetch
 
 
 @click.group("market")
 def command() -> None:
-    """Check and fetch prices, and describe dated texts.
+    """Check and fetch prices, compute features, and describe dated texts.
 
     \b
     Examples:
       ahf market check prices.csv --calendar XNYS
       ahf market corpus headlines --set rows=300
+      ahf market features prices.csv --calendar XNYS --out features.parquet
       ahf market fetch bybit BTCUSDT --interval 1d --start 2022-11-01 --out btc.parquet
     """
 
 
 command.add_command(check)
 command.add_command(corpus)
+command.add_command(features)
 command.add_command(fetch)
