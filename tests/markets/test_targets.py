@@ -54,6 +54,12 @@ def test_a_market_that_never_closes_fills_a_bar_later() -> None:
     assert made.returns[30, 0] == pytest.approx(prices.open[33, 0] / prices.open[32, 0] - 1)
 
 
+def test_an_open_at_the_very_instant_of_the_decision_is_too_early() -> None:
+    prices = panel(np.datetime64("2024-01-01", "us") + np.arange(60) * DAY, DAY - np.timedelta64(1, "us"), 0)
+    made = direction_targets(prices, 1)
+    assert made.decided_at[30] == prices.starts_at[31] and made.filled_at[30, 0] == prices.starts_at[32]
+
+
 def test_a_halted_ticker_is_filled_when_it_opens_again() -> None:
     prices = exchange()
     prices.open[31:34, 0] = NAN
