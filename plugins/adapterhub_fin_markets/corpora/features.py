@@ -43,7 +43,8 @@ class MarketFeatures(CorpusImplementation):
         columns = self._columns(values, prices, table, made, there)
         columns["available_at"] = pa.array(available, pa.timestamp("us", "UTC"))
         columns["label_known_at"] = pa.array(made.label_known_at[there], pa.timestamp("us", "UTC"))
-        notes = {"decisions without a target": int((decided[:, None] & ~np.isfinite(made.targets)).sum())}
+        bars = decided[:, None] & np.isfinite(prices.close)
+        notes = {"decisions without a target": int((bars & ~np.isfinite(made.targets)).sum())}
         return Rows(Dataset(pa.table(columns)), notes=notes, fitted_before=fitted, read={"universe": prices.universe})
 
     def _scaled(
