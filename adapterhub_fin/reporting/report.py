@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.data.corpus import read_rows
+from adapterhub_fin.engine.data.corpus import divide_rows, read_rows
 from adapterhub_fin.engine.data.labels import count_labels
-from adapterhub_fin.engine.data.splits import check_split, divide
+from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.evaluation.evaluate import SplitName, corpus_choice
 from adapterhub_fin.errors import AdapterHubError, BadConfiguration, Unsupported, WriteFailed
 from adapterhub_fin.registries import located
@@ -142,9 +142,9 @@ def _read(version: Version, corpus: CorpusSource, overrides: Sequence[str], spli
     if head is None:
         raise Unsupported("the version has no head, and so gives no answers")
     choice = corpus_choice(version, corpus, overrides)
-    table = read_rows(choice, head.name).table
-    splits = divide(table, choice.splitter, choice.called).splits
-    return _Rows(table if split == "all" else splits[split], count_labels(splits), choice.called)
+    rows = read_rows(choice, head.name)
+    splits = divide_rows(rows, choice.splitter, choice.called).splits
+    return _Rows(rows.table if split == "all" else splits[split], count_labels(splits), choice.called)
 
 
 def _answered(

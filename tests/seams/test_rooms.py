@@ -30,6 +30,14 @@ def test_local_names_are_the_field_s() -> None:
     assert len(names) > 5000 and len(pooled) < 0.01 * len(names), f"{len(pooled)} of {len(names)}: {pooled[:40]}"
 
 
+def test_rows_are_divided_in_one_place() -> None:
+    """Only `divide_rows` divides: it refuses parts that what their rows hold was fitted to."""
+    folder = layout.ROOT / "adapterhub_fin"
+    dividing = re.compile(r"import [^\n]*\bdivide\b|\bdivide\(table|splits\.divide\b")
+    divided = [path.name for path in sorted(folder.rglob("*.py")) if dividing.search(path.read_text("utf-8"))]
+    assert divided == ["corpus.py", "splits.py"]
+
+
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin.engine.comparing.checks import head_name, head_of
-from adapterhub_fin.engine.data.corpus import corpus_digest, read_rows
+from adapterhub_fin.engine.data.corpus import corpus_digest, divide_rows, read_rows
 from adapterhub_fin.engine.data.duplicates import text_keys
-from adapterhub_fin.engine.data.splits import check_split, divide
+from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.evaluation.evaluate import SplitName, check_labels_known
 from adapterhub_fin.engine.evaluation.seen import seen_texts
 from adapterhub_fin.engine.inference.find import ResolvedVersion
@@ -49,8 +49,9 @@ def rows_to_compare(
     """
     check_split(split)
     first = next(iter(versions.values()))
-    table = read_rows(choice, head_name(first)).table
-    parts = divide(table, choice.splitter, choice.called).splits
+    rows = read_rows(choice, head_name(first))
+    table = rows.table
+    parts = divide_rows(rows, choice.splitter, choice.called).splits
     measured = table if split == "all" else parts[split]
     for resolved in versions.values() if check_labels else ():
         check_labels_known(measured, head_of(resolved).labels, choice.called, split)

@@ -75,9 +75,8 @@ def read_corpus(choice: CorpusChoice, head: str, rows: Rows | None = None) -> Co
     description = extensions().get(Corpus, choice.name)
     rows = rows or read_rows(choice, head)
     undated = bounded_now()  # after the rows were read
-    division = divide(rows.table, choice.splitter, choice.called)
+    division = divide_rows(rows, choice.splitter, choice.called)
     splits = division.splits
-    check_unfitted(splits, rows.fitted_before, choice.called)
     labels = {}
     described = extensions().get(Head, head)
     if "label" in (*described.consumes, *described.optional) and "label" in rows.table.column_names:
@@ -116,6 +115,16 @@ def recorded_rows(table: Dataset, division: Division) -> Dataset:
 def seen_row_indices(division: Division) -> list[int]:
     """Return the indices of the rows that training can look at (train and validation), in the order of the table."""
     return sorted(row for split in SEEN for row in division.row_indices[split])
+
+
+def divide_rows(rows: Rows, splitter: Splitter, corpus: str) -> Division:
+    """Divide a corpus's rows into train, validation and test; `corpus` is its name in errors.
+
+    Raises BadCorpus as `divide`, and where what rows of validation or test hold was fitted to them.
+    """
+    division = divide(rows.table, splitter, corpus)
+    check_unfitted(division.splits, rows.fitted_before, corpus)
+    return division
 
 
 def check_unfitted(splits: Mapping[str, Dataset], fitted_before: datetime | None, corpus: str) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.provenance import environment
-from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, portable_options, read_rows
+from adapterhub_fin.engine.data.corpus import check_there, corpus_digest, divide_rows, portable_options, read_rows
 from adapterhub_fin.engine.data.labels import labels_in
-from adapterhub_fin.engine.data.splits import check_split, divide, resolve
+from adapterhub_fin.engine.data.splits import check_split, resolve
 from adapterhub_fin.engine.data.units import Units, check_units, units_of
 from adapterhub_fin.engine.evaluation.measuring import (
     LEVEL,
@@ -316,11 +316,11 @@ class _EvaluationRows:
 
 
 def _rows(choice: CorpusChoice, located: LocatedVersion, head: str, split: SplitName) -> _EvaluationRows:
-    table = read_rows(choice, head).table
-    indices = range(len(table)) if split == "all" else divide(table, choice.splitter, choice.called).row_indices[split]
-    digest = corpus_digest(table)
-    rows = table.select(indices)
-    return _EvaluationRows(rows, digest, rows_seen(located, rows))
+    rows = read_rows(choice, head)
+    digest, table = corpus_digest(rows.table), rows.table
+    if split != "all":
+        table = table.select(divide_rows(rows, choice.splitter, choice.called).row_indices[split])
+    return _EvaluationRows(table, digest, rows_seen(located, table))
 
 
 def check_labels_known(table: Dataset, labels: Sequence[str] | None, corpus: str, split: str) -> None:

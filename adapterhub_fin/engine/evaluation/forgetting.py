@@ -11,9 +11,15 @@ from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.chat_template import with_chat_template
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.data.batches import mapped, stacked
-from adapterhub_fin.engine.data.corpus import INSTANTS, check_targets, corpus_digest, portable_options, read_rows
+from adapterhub_fin.engine.data.corpus import (
+    INSTANTS,
+    check_targets,
+    corpus_digest,
+    divide_rows,
+    portable_options,
+    read_rows,
+)
 from adapterhub_fin.engine.data.known import bounded_now
-from adapterhub_fin.engine.data.splits import divide
 from adapterhub_fin.engine.data.units import units_of
 from adapterhub_fin.engine.evaluation.metrics import Function, check_defined, metric_for, metric_functions, metrics_for
 from adapterhub_fin.engine.inference.in_batches import answer_in_batches
@@ -140,7 +146,7 @@ def read_measured_rows(
     undated = bounded_now()  # after the rows were read
     digest, table = corpus_digest(rows.table), rows.table
     if split != "all":
-        table = divide(table, choice.splitter, choice.called).splits[split]
+        table = divide_rows(rows, choice.splitter, choice.called).splits[split]
     if len(table) > sample:
         table = table.select(np.sort(np.random.default_rng(seed).choice(len(table), sample, replace=False)))
     check_targets(head, {split: table}, choice.called)

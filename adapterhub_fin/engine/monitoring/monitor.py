@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin.engine.data.corpus import read_rows
-from adapterhub_fin.engine.data.splits import check_split, divide
+from adapterhub_fin.engine.data.corpus import divide_rows, read_rows
+from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.inference.find import AsOf, base_source, find_version
 from adapterhub_fin.engine.inference.load import load
@@ -144,9 +144,8 @@ def _observed_part(
 ) -> tuple[Observed, dict[str, Any]]:
     head = adapter.manifest.head
     assert head is not None, "refused before"
-    table = read_rows(choice, head.name).table
-    if split != "all":
-        table = divide(table, choice.splitter, choice.called).splits[split]
+    read = read_rows(choice, head.name)
+    table = read.table if split == "all" else divide_rows(read, choice.splitter, choice.called).splits[split]
     consumed = extensions().get(Head, head.name).consumes
     truth = next((name for name in ("label", "target") if name in consumed and name in table.column_names), None)
     rows = [{name: row[name] for name in row if name in ("text", "messages", "features")} for row in table]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.provenance import environment
-from adapterhub_fin.engine.data.corpus import corpus_digest, portable_options, read_texts
-from adapterhub_fin.engine.data.splits import check_split, divide
+from adapterhub_fin.engine.data.corpus import corpus_digest, divide_rows, portable_options, read_texts
+from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.data.units import units_of
 from adapterhub_fin.engine.evaluation.evaluate import CorpusSource, SplitName, corpus_choice
 from adapterhub_fin.engine.evaluation.seen import rows_seen
@@ -88,10 +88,11 @@ def probe(
     choice = corpus_choice(version, corpus, overrides)
     resolved = find_version(version, registry, None, True, None)
     base_source(resolved, base, download)
-    table = read_texts(choice).table
+    texts = read_texts(choice)
+    table = texts.table
     digest = corpus_digest(table)
     if split != "all":
-        table = divide(table, choice.splitter, choice.called).splits[split]
+        table = divide_rows(texts, choice.splitter, choice.called).splits[split]
     rows = _sampled(table, sample, seed)
     states = pooled_states(resolved, rows, base=base, pooling=embedding, batch_size=batch_size, download=download)
     if vectors is not None:

@@ -16,9 +16,9 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
-from adapterhub_fin.engine.data.corpus import read_rows
+from adapterhub_fin.engine.data.corpus import check_unfitted, divide_rows, read_rows
 from adapterhub_fin.engine.data.duplicates import copies_in
-from adapterhub_fin.engine.data.splits import Division, dates, divide
+from adapterhub_fin.engine.data.splits import SPLITS, Division, dates
 from adapterhub_fin.engine.data.stratify import joined, strata
 from adapterhub_fin.engine.training.prepare import PreparedRun, prepare
 from adapterhub_fin.errors import BadCorpus
@@ -51,8 +51,10 @@ def prepare_fold(
     Raises what `prepare` and `fold_rows` raise.
     """
     rows = rows or read_rows(recipe.corpus, recipe.head.name)
-    division = divide(rows.table, recipe.corpus.splitter, recipe.corpus.called)
+    division = divide_rows(rows, recipe.corpus.splitter, recipe.corpus.called)
     parts = {**fold_rows(rows.table, division, folds, recipe.corpus.called)[fold], "test": division.row_indices["test"]}
+    held_out = {split: rows.table.select(parts[split]) for split in SPLITS[1:]}
+    check_unfitted(held_out, rows.fitted_before, recipe.corpus.called)
     split_of = {row: split for split, indices in parts.items() for row in indices}
     order = sorted(split_of)
     table = rows.table.select(order)

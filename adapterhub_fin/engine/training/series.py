@@ -20,8 +20,15 @@ from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.base.check import check_base
 from adapterhub_fin.engine.base.load_base import fingerprint_key, hidden_size, load_config
 from adapterhub_fin.engine.base.provenance import method_record
-from adapterhub_fin.engine.data.corpus import check_labels, corpus_lines, lines_digest, read_rows, seen_row_indices
-from adapterhub_fin.engine.data.splits import SPLITS, Division, dates, divide
+from adapterhub_fin.engine.data.corpus import (
+    check_labels,
+    corpus_lines,
+    divide_rows,
+    lines_digest,
+    read_rows,
+    seen_row_indices,
+)
+from adapterhub_fin.engine.data.splits import SPLITS, Division, dates
 from adapterhub_fin.engine.evaluation.metrics import check_parts, metric_for
 from adapterhub_fin.engine.training.manifest import recorded_recipe
 from adapterhub_fin.engine.training.prepare import load_run, prepare, trusting
@@ -228,7 +235,7 @@ def _planned(recipe: Recipe, rows: Rows, registry: Registry | None) -> list[Plan
     for number, window in enumerate(windows, 1):
         window_recipe = recipe.window(window)
         try:
-            division = divide(table, window_recipe.corpus.splitter, corpus)
+            division = divide_rows(rows, window_recipe.corpus.splitter, corpus)
             if labels is not None:
                 check_labels((labels[row] for row in division.row_indices["train"]), corpus)
             _check_head(window_recipe, division)
