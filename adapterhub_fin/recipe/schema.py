@@ -59,22 +59,25 @@ def _subclasses(kind: type[Plugged]) -> list[type[Plugged]]:
 
 
 def _chosen(
-    kind: type[Description], choice: Mapping[str, Any], definitions: dict[str, Any], within: str = ""
+    kind: type[Description],
+    choice: Mapping[str, Any],
+    definitions: dict[str, Any],
+    within: str = "",
+    outer: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Return the schema of a plugin's name, or of a mapping with its name and options.
 
-    The choice may be an option of the plugin `within`, which is not one of its own options.
+    The choice may be an option of another plugin, whose definition is `within`: none of the plugins `outer`, by name,
+    that it stands in is offered again.
     """
-    plugins = {
-        name: each for name, each in extensions().all(kind).items() if not within.endswith(f"{kind.kind}-{name}")
-    }
+    plugins = {name: each for name, each in extensions().all(kind).items() if name not in outer}
     default, names = DEFAULTS.get(kind.kind), list(plugins)
     own = {key: value for key, value in choice["properties"].items() if key not in ("name", "options")}
     listed = {"type": "string", "enum": names, "enumDescriptions": [each.summary for each in plugins.values()]}
     branches = []
     for name, plugin in plugins.items():
         reference = f"{within}-{name}" if within else f"{kind.kind}-{name}"
-        definitions[reference] = _options(plugin, reference, own, definitions)
+        definitions[reference] = _options(plugin, reference, own, definitions, outer)
         condition: dict[str, Any] = {"properties": {"name": {"const": name}}}
         if name != default:
             condition["required"] = ["name"]
@@ -87,7 +90,11 @@ def _chosen(
 
 
 def _options(
-    plugin: Description, reference: str, own: Mapping[str, Any], definitions: dict[str, Any]
+    plugin: Description,
+    reference: str,
+    own: Mapping[str, Any],
+    definitions: dict[str, Any],
+    outer: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Return the schema of a mapping with one plugin's options; what it refers to goes into `definitions`."""
     try:
@@ -97,7 +104,7 @@ def _options(
     for inner, value in options.pop("$defs", {}).items():
         if "x-plugin" in value:  # itself a plugin's name with its options, as a part of a mixture is
             kind = next(each for each in extensions().kinds.values() if each.kind == value["x-plugin"])
-            value = _chosen(kind, value, definitions, reference)
+            value = _chosen(kind, value, definitions, reference, (*outer, plugin.name))
         definitions[f"{reference}-{inner}"] = value
     options["properties"] = {
         "name": {"const": plugin.name, "description": plugin.summary},

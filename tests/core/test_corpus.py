@@ -113,7 +113,7 @@ def test_knowledge_is_of_what_training_and_validation_saw_and_not_of_the_test_pa
     found = read(corpus(dated), by="time", validation=0.2, test=0.2)
     known = {name.partition(":")[0]: each for name, each in found.known.items()}
     last_seen = max(found.splits["validation"]["available_at"])
-    assert known["corpus"].at == last_seen == START + timedelta(days=31)
+    assert known["corpus"].at == last_seen == START + timedelta(days=26), "test begins 32 days in, strictly later"
     assert known["labels"].at == last_seen + timedelta(days=5)
     assert known["labels"].kind == "observed"
     assert found.record["available"] == [START, START + timedelta(days=39)]

@@ -323,7 +323,7 @@ class DeskSource(PriceSourceImplementation):
 
 
 def test_another_package_brings_a_source() -> None:
-    class Desk:
+    class DeskOfPrices:
         @ahf.hookimpl
         def ahf_price_sources(self) -> list[PriceSource]:
             return [PriceSource(name="desk", summary="A desk's own.", target="test_prices_desk:DeskSource")]
@@ -331,7 +331,7 @@ def test_another_package_brings_a_source() -> None:
     module = ModuleType("test_prices_desk")
     vars(module).update(DeskSource=DeskSource)
     sys.modules["test_prices_desk"] = module
-    ahf.register(Desk())
+    ahf.register(DeskOfPrices())
     prices = fetch_prices("desk", ["SPY"], start="2024-03-07")
     assert prices.source == "desk" and prices.tickers == ("SPY",) and prices.adjusted_as_of is None
     with pytest.raises(BadPrices, match="SATURDAY has a bar at 2024-03-09, a Saturday"):

@@ -41,7 +41,8 @@ def sections(page: str) -> dict[str, str]:
 
 def shipped(kind: str) -> set[str]:
     """What is brought of a kind, PEFT's own types left out."""
-    given = (each for plugin in extensions().plugins if plugin.shipped for each in plugin.gives)
+    ours = (plugin for plugin in extensions().plugins if plugin.distribution == "adapterhub-fin")
+    given = (each for plugin in ours for each in plugin.gives)
     return {each.name for each in given if each.kind == kind and not each.name.startswith("peft:")}
 
 
