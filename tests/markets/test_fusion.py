@@ -159,7 +159,7 @@ def rows_of(targets: list[float], features: list[Any] | None = None) -> Any:
 def test_flat_is_a_share_of_the_targets_that_are_not_zero() -> None:
     fitted = head()
     fitted.fit_labels(rows_of([0.0] * 50 + [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0]))
-    assert fitted.fitted_options()["flat_below"] == pytest.approx(np.quantile([1, 1, 2, 2, 3, 3], 1 / 3))
+    assert fitted.fitted_options()["flat_below"] == pytest.approx(np.quantile([1, 1, 2, 2, 3, 3], 0.33))
     assert [fitted.target({"target": value}) for value in (-3.0, -1.0, 0.0, 1.0, 2.5)] == [0, 1, 1, 1, 2]
 
 

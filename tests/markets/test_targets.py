@@ -134,7 +134,7 @@ def test_a_target_knows_nothing_after_its_label(seed: int, data: Any, horizon: i
 
 def test_flat_is_fitted_without_the_zeros() -> None:
     targets = np.array([0.0] * 100 + [-3.0, -2, -1, 1, 2, 3, NAN])
-    assert fit_flat(targets) == pytest.approx(np.quantile([1, 1, 2, 2, 3, 3], 1 / 3))
+    assert fit_flat(targets) == pytest.approx(np.quantile([1, 1, 2, 2, 3, 3], 0.33))
     assert directions(np.array([-3.0, -1, 0, 1, 2.5]), 1.0).tolist() == [0, 1, 1, 1, 2]
     with pytest.raises(BadRecipe, match="all training targets are zero"):
         fit_flat(np.zeros(5))

@@ -64,7 +64,7 @@ def direction_targets(prices: Prices, horizon: int = 5, *, volatility: int = 20,
     )
 
 
-def fit_flat(targets: np.ndarray, share: float = 1 / 3) -> float:
+def fit_flat(targets: np.ndarray, share: float = 0.33) -> float:
     """Return the size up to which a target is flat: so large a share of those other than zero, an array (rows,).
 
     Zeros are set apart: a stable coin's or a halted stock's would move the bound. Fit it to training rows alone.

@@ -23,7 +23,7 @@ class FusionOptions(Options):
     hidden: int = Field(32, ge=1, le=4096, description="Width of the layer that reads the numbers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of that layer's outputs left out in training.")
     flat: float = Field(
-        1 / 3,
+        0.33,
         gt=0,
         lt=1,
         description="Share of the training targets other than zero that is flat, those nearest to zero.",
