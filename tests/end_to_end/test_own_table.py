@@ -30,6 +30,10 @@ def test_a_table_is_trained_on_walking_forward(tmp_path: Path, encoder: Path) ->
     manifest = run.version.manifest
     assert manifest.corpus is not None and "path" not in manifest.corpus.options
     assert manifest.corpus.options["label"] == "tone" and manifest.corpus.options["license"] == "CC0-1.0"
-    assert manifest.corpus.rows == {"train": 23, "validation": 5, "test": 15}, "a day at each border is under embargo"
+    assert manifest.corpus.rows == {"train": 22, "validation": 4, "test": 15}, (
+        "two days at each border are under embargo"
+    )
     known = {each.input: each.at for each in manifest.knowledge.inputs}
-    assert known["corpus:table"] == "2020-01-29T23:59:59.999999Z", "two days before the first row of the test part"
+    assert known["corpus:table"] == "2020-01-28T23:59:59.999999Z", (
+        "more than two days before the first row of the test part"
+    )
