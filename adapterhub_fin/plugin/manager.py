@@ -103,24 +103,16 @@ class Extensions:
             module: Any = plugin.module
             if self._hooks.parse_hookimpl_opts(module, "ahf_hookspecs") is None:
                 return
-            own = list(module.ahf_hookspecs())
-            for each in own:
-                self._check_own(each)
-                self.kinds[each.name] = each.kind
+            kinds = dict(self.kinds)
             specifications = ModuleType("specifications")
-            for each in own:
-                setattr(specifications, each.name, hooks.hookspec(_contributing(each)))
+            for own in module.ahf_hookspecs():
+                _check_own(own, kinds)
+                kinds[own.name] = own.kind
+                setattr(specifications, own.name, hooks.hookspec(_contributing(own)))
             self._hooks.add_hookspecs(specifications)
+            self.kinds = kinds  # of a plugin that fails none of the hooks is there
         except (Exception, SystemExit) as error:
             plugin.error = _reason(error)
-
-    def _check_own(self, hook: OwnHook) -> None:
-        if not isinstance(hook, OwnHook):
-            raise PluginError(f"ahf_hookspecs must return OwnHook descriptions, not {hook!r}")
-        if hasattr(hooks, hook.name) or hook.name in self.kinds:
-            raise PluginError(f"the hook {hook.name} is specified already: choose another name")
-        if any(hook.kind.kind == kind.kind for kind in self.kinds.values()):
-            raise PluginError(f"the hook {hook.name}: the kind {hook.kind.kind!r} is taken: choose another")
 
     def _admit(self, plugin: Plugin) -> None:
         """Register one plugin's hooks and collect its descriptions; what fails costs this plugin only."""
@@ -227,6 +219,15 @@ class Extensions:
             for implementation in self._implementations("ahf_before_add", plugin):
                 checks.append(partial(_ask, plugin, implementation))
         return checks
+
+
+def _check_own(hook: OwnHook, kinds: Mapping[str, type[Description]]) -> None:
+    if not isinstance(hook, OwnHook):
+        raise PluginError(f"ahf_hookspecs must return OwnHook descriptions, not {hook!r}")
+    if hasattr(hooks, hook.name) or hook.name in kinds:
+        raise PluginError(f"the hook {hook.name} is specified already: choose another name")
+    if any(hook.kind.kind == kind.kind for kind in kinds.values()):
+        raise PluginError(f"the hook {hook.name}: the kind {hook.kind.kind!r} is taken: choose another")
 
 
 def _contributing(hook: OwnHook) -> Callable[[], Iterable[Description]]:

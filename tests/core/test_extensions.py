@@ -324,6 +324,7 @@ def test_a_hook_whose_owner_is_not_there_costs_only_who_needs_it(site: Site, opt
         ('kind = "cost-model"', 'kind = "method"', "the kind 'method' is taken"),
         ('kind = "cost-model"', "pass", "needs a class attribute kind"),
         ("kind=CostModel", "kind=int", "kind must be a subclass of Description"),
+        ('summary="Return cost models.")]', 'summary="Return cost models."), "second"]', "must return OwnHook"),
         ("return [OwnHook", "return 1/0; [OwnHook", "ZeroDivisionError"),
         ("return [OwnHook", "return ['acme_costs']; [OwnHook", "must return OwnHook"),
         ("return [CostModel(", "return ['flat']; [CostModel(", "acme_costs must return CostModel"),
