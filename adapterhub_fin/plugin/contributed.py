@@ -29,10 +29,10 @@ def contribution(kind: type[D], name: str) -> D:
 def build_contribution(kind: type[Description], name: str, options: Mapping[str, Any]) -> Any:
     """Import what a description's target names and build it with checked options.
 
-    Raises UnknownName for an unknown name, BadRecipe for wrong options, and PluginError where a required package is
-    missing or the import fails.
+    Raises UnknownName for an unknown name, PluginError where a required package is missing or the import fails, and
+    BadRecipe for wrong options.
     """
-    checked = extensions().options(kind, name, options)
-    description = extensions().get(kind, name)
+    description = contribution(kind, name)
     description.check_installed()
+    checked = extensions().options(kind, name, options)
     return description.load()(checked)

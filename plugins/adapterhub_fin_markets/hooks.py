@@ -19,14 +19,14 @@ def ahf_price_sources() -> Iterable[PriceSource]:
         PriceSource(
             name="bybit",
             summary="Bars of perpetuals and spot pairs from Bybit's public v5 API.",
-            target="adapterhub_fin_markets.prices.bybit:Bybit",
-            options="adapterhub_fin_markets.prices.options:BybitOptions",
+            target=f"{HERE}.prices.bybit:Bybit",
+            options=f"{HERE}.prices.options:BybitOptions",
         ),
         PriceSource(
             name="yahoo",
             summary="Split-adjusted bars with dividends and splits from Yahoo, through yfinance.",
-            target="adapterhub_fin_markets.prices.yahoo:Yahoo",
-            options="adapterhub_fin_markets.prices.options:YahooOptions",
+            target=f"{HERE}.prices.yahoo:Yahoo",
+            options=f"{HERE}.prices.options:YahooOptions",
             requires=("yfinance>=1.0",),
         ),
     ]

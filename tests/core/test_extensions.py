@@ -295,7 +295,7 @@ print(json.dumps(list(contributions(zowner.CostModel))))
 
 
 def test_a_plugin_s_own_hooks_are_implemented_by_others(site: Site) -> None:
-    """The owner comes last by name, so that its hooks must be specified before any plugin is admitted."""
+    """Specify hooks before any plugin is admitted: the owner comes last by name."""
     site.install("zowner", OWNER)
     site.install("beta", IMPLEMENTER.format(optional="", owner="zowner", name="tiered"))
     site.install("gamma", IMPLEMENTER.format(optional="", owner="zowner", name="flat"))

@@ -106,7 +106,7 @@ def test_numbers_are_compared_with_a_ridge_regression(encoder: Path, monkeypatch
 
 
 def test_rows_of_one_group_are_drawn_together(encoder: Path) -> None:
-    """The difference's interval is that of whole groups, as `ahf compare` draws them."""
+    """Draw whole groups for the difference's interval, as `ahf compare` does."""
     table = [{**row, "firm": f"firm {number % 6}"} for number, row in enumerate(rows())]
     grouped = trained(encoder, "classify", "label", data=table, group="firm").baseline
     alone = trained(encoder, "classify", "label", data=table).baseline

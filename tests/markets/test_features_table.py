@@ -73,7 +73,7 @@ def test_constant_closes() -> None:
 
 
 def test_closes_that_stay_where_they_are_after_moves() -> None:
-    """A stable coin: an RSI of 0.0 would mean that it had only fallen."""
+    """Leave the RSI of a stable coin undefined: 0.0 would mean that it had only fallen."""
     close = np.concatenate([random_bars()["close"][:, :1], np.full((600, 1), 50.0)])
     assert market.rsi_14(close)[-1, 0] != 0
     assert np.isnan(market.rsi_14(close[240:])).all()
@@ -188,7 +188,7 @@ def half_range(high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarr
 
 
 def tomorrow(close: np.ndarray) -> np.ndarray:
-    """A planted fault: today's return, one row early."""
+    """Return today's return one row early: a planted fault."""
     return np.concatenate([market.return_1(close)[1:], np.full((1, close.shape[1]), NAN)])
 
 

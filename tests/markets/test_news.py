@@ -116,7 +116,7 @@ cells = st.one_of(
 
 
 def earliest(cell: str, zone: str) -> datetime:
-    """The first instant at which a cell can be true."""
+    """Return the first instant at which a cell can be true."""
     if len(cell) == 10:
         return datetime.combine(date.fromisoformat(cell), time.max, ZoneInfo(zone)).astimezone(UTC)
     value = datetime.fromisoformat(cell)

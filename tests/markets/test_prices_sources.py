@@ -309,7 +309,7 @@ def run_ahf() -> Callable[..., tuple[int, str]]:
 
 
 class DeskSource(PriceSourceImplementation):
-    """A third party's source: bars of a desk's own file."""
+    """Give bars of a desk's own file, as a third party's source."""
 
     calendar = "XNYS"
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.duplicates import INPUTS
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, labels_in, missing_labels
 from adapterhub_fin.engine.data.splits import JUDGED, SPLITS, Division, dates, divide
 from adapterhub_fin.errors import BadCorpus, BadText
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Corpus, Head
 from adapterhub_fin.plugin.faults import Faults
 from adapterhub_fin.plugin.files import is_glob, matches, paths_in
@@ -172,7 +172,7 @@ def read_rows(choice: CorpusChoice, head: str) -> Rows:
     Raises BadCorpus, which names the corpus and the row.
     """
     check_there(choice)
-    rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
+    rows: Rows = build_contribution(Corpus, choice.name, choice.options).load()
     reader = extensions().get(Head, head)
     _check(rows.table, reader.inputs, reader.consumes, reader.optional, choice)
     return rows
@@ -184,7 +184,7 @@ def read_texts(choice: CorpusChoice) -> Rows:
     Raises BadCorpus, which names the corpus and the row.
     """
     check_there(choice)
-    rows: Rows = build_installed_plugin(Corpus, choice.name, choice.options).load()
+    rows: Rows = build_contribution(Corpus, choice.name, choice.options).load()
     _check(rows.table, INPUTS, (), ("label", "target"), choice)
     return rows
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base import find as bases
-from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.check import (
     expected_base,
 )
@@ -25,6 +24,7 @@ from adapterhub_fin.engine.peft.embeddings import (
     stored_embeddings,
 )
 from adapterhub_fin.errors import BaseNotFound, PluginError, UnknownName
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.heads import MergeableHead
 from adapterhub_fin.plugin.model_parts import unwrapped
@@ -131,7 +131,7 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
     """Return the version's method and head; where a plugin is missing, PluginError says what to install."""
     manifest = version.manifest
     try:
-        method = build_installed_plugin(Method, manifest.method.name, manifest.method.options)
+        method = build_contribution(Method, manifest.method.name, manifest.method.options)
     except UnknownName as error:
         provider = manifest.method.provider
         install = f"pip install '{provider.distribution}=={provider.version}'" if provider else "install its plugin"
@@ -140,6 +140,6 @@ def _plugins(version: Version) -> tuple[MethodImplementation, HeadImplementation
         ) from error
     if manifest.head is None or is_unserved(manifest.head.name):
         return method, None
-    head: HeadImplementation = build_installed_plugin(Head, manifest.head.name, manifest.head.options)
+    head: HeadImplementation = build_contribution(Head, manifest.head.name, manifest.head.options)
     head.set_labels(manifest.head.labels)
     return method, head

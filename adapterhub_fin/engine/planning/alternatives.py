@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.training.arguments import check_training
 from adapterhub_fin.engine.training.distributed import world_size
 from adapterhub_fin.errors import BadRecipe, PluginError
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.examples import lengths
 from adapterhub_fin.plugin.manager import extensions
@@ -70,7 +70,7 @@ def _four_bits(prepared: PreparedRun) -> Iterator[Setting]:
     if shared != prepared.recipe.method.options:
         return  # qlora lacks one of its options
     try:
-        method = build_installed_plugin(Method, "qlora", shared)
+        method = build_contribution(Method, "qlora", shared)
         method.check(prepared.config, prepared.head.task)
     except (BadRecipe, PluginError):
         return

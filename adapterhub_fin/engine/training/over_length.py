@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.data.corpus import check_targets, corpus_digest
 from adapterhub_fin.errors import BadCorpus, BadRecipe
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.examples import lengths
 
@@ -30,7 +30,7 @@ def drop_long_rows(recipe: Recipe, corpora: Corpora, tokenizer: PreTrainedTokeni
     """
     limit, splits, notes = recipe.training.max_length, {}, {}
     # Of its own: the head of the run must learn its labels from the rows that stay.
-    head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
+    head: HeadImplementation = build_contribution(Head, recipe.head.name, recipe.head.options)
     head.fit_labels(corpora.splits["train"])
     check_targets(head, corpora.splits, corpus)
     for split, rows in corpora.splits.items():

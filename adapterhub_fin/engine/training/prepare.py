@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
-from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.chat_template import check_chat_template, with_chat_template
 from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.load_base import (
@@ -41,6 +40,7 @@ from adapterhub_fin.engine.training.over_length import drop_long_rows
 from adapterhub_fin.engine.training.stages import Stages, planned_stage
 from adapterhub_fin.engine.training.start import check_start_format, find_start, without_seen_rows
 from adapterhub_fin.errors import AdapterHubError, BadRecipe
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
@@ -160,8 +160,8 @@ def _prepared(recipe: Recipe, download: bool, rows: Rows | None, registry: Regis
             "(ahf.train_series), or leave the schedule out"
         )
     recipe = recipe.check()
-    method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
-    head: HeadImplementation = build_installed_plugin(Head, recipe.head.name, recipe.head.options)
+    method: MethodImplementation = build_contribution(Method, recipe.method.name, recipe.method.options)
+    head: HeadImplementation = build_contribution(Head, recipe.head.name, recipe.head.options)
     check_training(recipe.training, method, recipe.method.name)
     check_batch(recipe.training, head, recipe.head.name)
     metric = metric_for(recipe.head.name, recipe.training.metric or head.selects_on, head)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
-from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.load_base import load_base
 from adapterhub_fin.engine.base.locks import building, on_meta
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.engine.peft.read_back import check_reload
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Method
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def check_trained_loads(loaded: LoadedRun, folder: Path) -> None:
     Raises what `check_reload` raises where the loaded adapter differs.
     """
     recipe = loaded.recipe
-    method: MethodImplementation = build_installed_plugin(Method, recipe.method.name, recipe.method.options)
+    method: MethodImplementation = build_contribution(Method, recipe.method.name, recipe.method.options)
     if method.rebuild_needs_real_weights(folder):
         with quiet_loading(), building(), torch.random.fork_rng(devices=[]):
             base, _ = load_base(loaded.source.folder, loaded.head, method)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.engine.base import find as bases
 from adapterhub_fin.engine.base.adapter_names import new_adapter_name
-from adapterhub_fin.engine.base.build_plugin import build_installed_plugin
 from adapterhub_fin.engine.base.check import describe_base
 from adapterhub_fin.engine.base.load_base import check_covered, fingerprint_key
 from adapterhub_fin.engine.base.locks import building
@@ -21,6 +20,7 @@ from adapterhub_fin.engine.peft.changed_rows import base_folder, changed_rows
 from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.engine.peft.read_back import check_reload
 from adapterhub_fin.engine.peft.tensors import active_adapter, write_peft_folder
+from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Method
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
@@ -91,7 +91,7 @@ def save(
             task=peft_folder.config.get("task_type"),
             base=repository,
         )
-        method = build_installed_plugin(Method, manifest.method.name, manifest.method.options)
+        method = build_contribution(Method, manifest.method.name, manifest.method.options)
         check_reload(method, bare, context, Path(folder), f"the adapter {adapter!r}")
         version = registry.add(Path(folder), manifest, name=name, checks=extensions().vetoes())
     if choice is not None and choice.path is not None:
