@@ -44,12 +44,14 @@ def check(
     from adapterhub_fin_markets.prices.tables import check_prices
 
     renamed = dict(_pair(text) for text in columns)
-    found = check_prices(list(files), calendar=calendar, interval=interval, timezone=timezone, columns=renamed)
-    refused = sum(finding.refused for finding in found)
+    findings = check_prices(list(files), calendar=calendar, interval=interval, timezone=timezone, columns=renamed)
+    refused = sum(finding.refused for finding in findings)
     if as_json:
-        print_json({"refused": refused, "flagged": len(found) - refused, "findings": [item.record() for item in found]})
+        print_json(
+            {"refused": refused, "flagged": len(findings) - refused, "findings": [item.record() for item in findings]}
+        )
     else:
-        _print(found, refused)
+        _print(findings, refused)
     if refused:
         raise click.exceptions.Exit(1)
 
@@ -61,9 +63,9 @@ def _pair(text: str) -> tuple[str, str]:
     return ours, theirs
 
 
-def _print(found: list[Finding], refused: int) -> None:
+def _print(findings: list[Finding], refused: int) -> None:
     groups: dict[tuple[str, str, bool], list[Finding]] = {}
-    for finding in found:
+    for finding in findings:
         groups.setdefault((finding.ticker, finding.kind, finding.refused), []).append(finding)
     for (_, kind, no), items in groups.items():
         for finding in items[:SHOWN]:
@@ -72,4 +74,4 @@ def _print(found: list[Finding], refused: int) -> None:
             click.echo(
                 f"{'refused' if no else 'flagged'}  {kind}  {items[0].ticker}: {len(items) - SHOWN:,} more like it"
             )
-    click.echo(f"{refused:,} refused, {len(found) - refused:,} flagged" if found else "nothing found")
+    click.echo(f"{refused:,} refused, {len(findings) - refused:,} flagged" if findings else "nothing found")

@@ -32,12 +32,12 @@ def corpus(name: str, sets: tuple[str, ...], most: int, as_json: bool) -> None:
     from adapterhub_fin_markets.corpora.statistics import corpus_statistics
 
     rows = load_corpus(*corpus_options({**_options(sets), "name": name}))
-    found = corpus_statistics(rows.table, most)
+    stats = corpus_statistics(rows.table, most)
     notes = {reason: count for reason, count in rows.notes.items() if count}
     if as_json:
-        print_json({"corpus": name, **found.record(), "notes": notes})
+        print_json({"corpus": name, **stats.record(), "notes": notes})
         return
-    _print(found, notes)
+    _print(stats, notes)
 
 
 def _options(sets: tuple[str, ...]) -> dict[str, Any]:
@@ -63,22 +63,22 @@ def _options(sets: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def _print(found: CorpusStatistics, notes: dict[str, int]) -> None:
-    facts: list[tuple[str, Any]] = [("rows", f"{found.rows:,}"), ("words", f"{found.words:,}")]
-    if found.groups is not None:
-        facts.append(("groups", f"{found.groups:,}"))
-    facts.append(("words a row", ", ".join(f"{name} {value:,}" for name, value in found.words_by_row.items())))
-    facts.append(("finance terms", f"{found.term_share:.1%} of the words, none in {found.rows_without_terms:,} rows"))
-    if found.available is not None:
-        facts.append(("available", " to ".join(found.available)))
-        facts.append(("rows by year", ", ".join(f"{year}: {count:,}" for year, count in found.rows_by_year.items())))
+def _print(stats: CorpusStatistics, notes: dict[str, int]) -> None:
+    facts: list[tuple[str, Any]] = [("rows", f"{stats.rows:,}"), ("words", f"{stats.words:,}")]
+    if stats.groups is not None:
+        facts.append(("groups", f"{stats.groups:,}"))
+    facts.append(("words a row", ", ".join(f"{name} {value:,}" for name, value in stats.words_by_row.items())))
+    facts.append(("finance terms", f"{stats.term_share:.1%} of the words, none in {stats.rows_without_terms:,} rows"))
+    if stats.available is not None:
+        facts.append(("available", " to ".join(stats.available)))
+        facts.append(("rows by year", ", ".join(f"{year}: {count:,}" for year, count in stats.rows_by_year.items())))
     facts += [
         (f"by {name}", ", ".join(f"{value} {count:,}" for value, count in counts.items()))
-        for name, counts in found.slices.items()
+        for name, counts in stats.slices.items()
     ]
     facts += [(reason, f"{count:,}") for reason, count in notes.items()]
     print_facts(facts)
-    if found.terms:
+    if stats.terms:
         click.echo()
-        rows = [(term, f"{occurrences:,}", f"{rows:,}") for term, (occurrences, rows) in found.terms.items()]
+        rows = [(term, f"{occurrences:,}", f"{rows:,}") for term, (occurrences, rows) in stats.terms.items()]
         print_table(("term", "occurrences", "rows"), rows)

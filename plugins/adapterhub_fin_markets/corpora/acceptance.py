@@ -26,22 +26,22 @@ def acceptances(path: Path) -> Mapping[str, Acceptance]:
     Raises BadCorpus for a table without one of the columns accepted and filed, and for a cell that is no date.
     """
     path = path.expanduser()
-    found: dict[str, Acceptance] = {}
-    for place, cells in _rows(path):
+    by_name: dict[str, Acceptance] = {}
+    for source, cells in _rows(path):
         names = [str(cells[key]) for key in ("file", "primaryDocument", "accessionNumber") if cells.get(key)]
-        accepted = _moment(cells.get("accepted") or cells.get("acceptanceDateTime"), place)
-        filed = _moment(cells.get("filed") or cells.get("filingDate"), place)
+        accepted = _moment(cells.get("accepted") or cells.get("acceptanceDateTime"), source)
+        filed = _moment(cells.get("filed") or cells.get("filingDate"), source)
         if not names:
-            raise BadCorpus(f"{place} has no file: name a column file, or accessionNumber")
+            raise BadCorpus(f"{source} has no file: name a column file, or accessionNumber")
         if accepted is None and filed is None:
-            raise BadCorpus(f"{place} has neither accepted nor filed: give the row one of them")
+            raise BadCorpus(f"{source} has neither accepted nor filed: give the row one of them")
         if accepted is not None and not isinstance(accepted, datetime):
             accepted, filed = None, max(filter(None, (accepted, filed and _date(filed))))
         acceptance = Acceptance(accepted, _date(filed) if filed is not None else None)
         for name in names:
-            if found.setdefault(name, acceptance) != acceptance:
-                raise BadCorpus(f"{place} dates {name} twice: keep one row")
-    return found
+            if by_name.setdefault(name, acceptance) != acceptance:
+                raise BadCorpus(f"{source} dates {name} twice: keep one row")
+    return by_name
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -61,13 +61,13 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield f"{path.name}, {row.unit} {row.number}", row.cells
 
 
-def _moment(cell: Any, place: str) -> date | datetime | None:
+def _moment(cell: Any, source: str) -> date | datetime | None:
     if cell is None or cell == "" or cell != cell:
         return None
     try:
         return moment(cell)
     except BadInstant as error:
-        raise BadCorpus(f"{place}: {error}") from error
+        raise BadCorpus(f"{source}: {error}") from error
 
 
 def _date(value: date | datetime) -> date:

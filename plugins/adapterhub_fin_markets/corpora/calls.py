@@ -122,14 +122,14 @@ def _spoken(text: Any) -> str:
 def _table_of_dates(path: Path) -> dict[str, str]:
     dates: dict[str, str] = {}
     for row in table_rows(path.expanduser()):
-        place = f"{path.name}, {row.unit} {row.number}"
+        source = f"{path.name}, {row.unit} {row.number}"
         if row.fault is not None:
-            raise BadCorpus(f"{place} {row.fault}")
+            raise BadCorpus(f"{source} {row.fault}")
         if lacking := [name for name in ("file", "available_at") if not row.cells.get(name)]:
-            raise BadCorpus(f"{place} has no {lacking[0]}: give every row a file and available_at")
+            raise BadCorpus(f"{source} has no {lacking[0]}: give every row a file and available_at")
         name = str(row.cells["file"]).strip()
         cell = row.cells["available_at"]
         if name in dates:
-            raise BadCorpus(f"{place} dates {name} twice: keep one row")
+            raise BadCorpus(f"{source} dates {name} twice: keep one row")
         dates[name] = cell if isinstance(cell, str) else cell.isoformat()
     return dates

@@ -131,10 +131,10 @@ class Edgar(CorpusImplementation, DocumentSource):
         wanted = [item for item in self.options.items if is_item_of(item, form)]
         if not wanted:
             notes["without such items"] = notes.get("without such items", 0) + 1
-        found = items_in(text, form) if wanted else {}
+        sections = items_in(text, form) if wanted else {}
         for item in wanted:
-            if item in found:
-                yield Document(found[item], at, company, name, {"form": form, "item": item, "company": company})
+            if item in sections:
+                yield Document(sections[item], at, company, name, {"form": form, "item": item, "company": company})
             else:
                 notes[f"without item {item}"] = notes.get(f"without item {item}", 0) + 1
 

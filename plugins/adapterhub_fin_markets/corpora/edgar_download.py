@@ -51,10 +51,10 @@ def _edgartools() -> Any:
 
 
 def _filings(edgar: Any, company: str, options: EdgarOptions) -> list[Any]:
-    found = edgar.Company(company).get_filings(form=list(options.forms), amendments=False)
+    listed = edgar.Company(company).get_filings(form=list(options.forms), amendments=False)
     if options.since or options.until:
-        found = found.filter(date=f"{options.since or ''}:{options.until or ''}") if found else found
-    filings = sorted(found or [], key=lambda filing: filing.accession_no)
+        listed = listed.filter(date=f"{options.since or ''}:{options.until or ''}") if listed else listed
+    filings = sorted(listed or [], key=lambda filing: filing.accession_no)
     if not filings:
         raise BadCorpus(f"{company} has no {', '.join(options.forms)} in that time: change forms, since or until")
     return filings

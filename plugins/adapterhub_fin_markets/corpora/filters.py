@@ -26,8 +26,8 @@ def words_in(text: str) -> list[str]:
 
 def term_density(text: str, words: int) -> float:
     """Return the words of finance terms as a share of a text's words, of which there are `words`."""
-    found = count_terms(text)
-    return sum(count * len(re.split(r"[\s-]+", term)) for term, count in found.items()) / words if words else 0.0
+    terms = count_terms(text)
+    return sum(count * len(re.split(r"[\s-]+", term)) for term, count in terms.items()) / words if words else 0.0
 
 
 def filtered(table: Dataset, options: DocumentOptions) -> tuple[Dataset, dict[str, int]]:

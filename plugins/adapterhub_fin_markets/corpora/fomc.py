@@ -80,13 +80,13 @@ class Fomc(CorpusImplementation, DocumentSource):
         yield Document(text, at, day.isoformat(), unit.name, {"kind": self.options.kind})
 
     def _released(self, day: date, name: str) -> date:
-        found = [each for each in self._releases if each.start <= day <= each.end]
+        meetings = [each for each in self._releases if each.start <= day <= each.end]
         table = self.options.releases.name if self.options.releases else ""
-        if len(found) != 1:
+        if len(meetings) != 1:
             raise BadCorpus(
-                f"{name}: {table} has {len(found)} meetings on {day}: give it one, or exclude the document by glob"
+                f"{name}: {table} has {len(meetings)} meetings on {day}: give it one, or exclude the document by glob"
             )
-        return found[0].released
+        return meetings[0].released
 
 
 def release_instant(day: date, clock: str | None) -> datetime:
@@ -104,14 +104,14 @@ def read_releases(path: Path) -> list[Release]:
     faults = Faults()
     releases = []
     for row in table_rows(path.expanduser()):
-        place = f"{path.name}, {row.unit} {row.number}"
+        source = f"{path.name}, {row.unit} {row.number}"
         try:
             if row.fault is not None:
-                raise BadCorpus(f"{place} {row.fault}")
-            days = [_day(row.cells, column, place) for column in ("StartDate", "EndDate", "ReleaseDate")]
+                raise BadCorpus(f"{source} {row.fault}")
+            days = [_day(row.cells, column, source) for column in ("StartDate", "EndDate", "ReleaseDate")]
             if not days[0] <= days[1] <= days[2]:
                 raise BadCorpus(
-                    f"{place}: {', '.join(map(str, days))} aren't a start, an end and a later release: fix it"
+                    f"{source}: {', '.join(map(str, days))} aren't a start, an end and a later release: fix it"
                 )
             releases.append(Release(*days))
         except BadCorpus as error:
@@ -120,9 +120,9 @@ def read_releases(path: Path) -> list[Release]:
     return releases
 
 
-def _day(cells: Mapping[str, Any], column: str, place: str) -> date:
+def _day(cells: Mapping[str, Any], column: str, source: str) -> date:
     if column not in cells:
-        raise BadCorpus(f"{place} has no column {column}; it has {', '.join(cells)}")
+        raise BadCorpus(f"{source} has no column {column}; it has {', '.join(cells)}")
     cell = cells[column]
     if isinstance(cell, date):
         return cell.date() if isinstance(cell, datetime) else cell
@@ -134,7 +134,7 @@ def _day(cells: Mapping[str, Any], column: str, place: str) -> date:
             return datetime.strptime(written, pattern).date()
         except ValueError:
             continue
-    raise BadCorpus(f"{place}: {column} is {cell!r} and no date: write 2024-01-31")
+    raise BadCorpus(f"{source}: {column} is {cell!r} and no date: write 2024-01-31")
 
 
 def _named_day(name: str) -> date:

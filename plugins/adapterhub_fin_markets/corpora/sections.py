@@ -33,11 +33,11 @@ def items_in(text: str, form: str) -> dict[str, str]:
     stretch to another item's heading is taken.
     """
     by_part = form.upper().startswith("10-Q")
-    found: dict[str, tuple[int, int]] = {}
+    longest: dict[str, tuple[int, int]] = {}
     for name, start, end in _stretches(_headings(text), len(text), by_part):
-        if end - start > found.get(name, (0, 0))[1] - found.get(name, (0, 0))[0]:
-            found[name] = (start, end)
-    return {name: _trimmed(text[start:end]) for name, (start, end) in found.items()}
+        if end - start > longest.get(name, (0, 0))[1] - longest.get(name, (0, 0))[0]:
+            longest[name] = (start, end)
+    return {name: _trimmed(text[start:end]) for name, (start, end) in longest.items()}
 
 
 def _headings(text: str) -> list[Heading]:

@@ -48,12 +48,12 @@ def corpus_statistics(table: Dataset, most: int = 20) -> CorpusStatistics:
     rows_with: Counter[str] = Counter()
     term_words = without = 0
     for text in _texts(table):
-        found = count_terms(text)
+        occurring = count_terms(text)
         lengths.append(len(words_in(text)))
-        occurrences.update(found)
-        rows_with.update(found.keys())
-        term_words += sum(count * len(term.replace("-", " ").split()) for term, count in found.items())
-        without += not found
+        occurrences.update(occurring)
+        rows_with.update(occurring.keys())
+        term_words += sum(count * len(term.replace("-", " ").split()) for term, count in occurring.items())
+        without += not occurring
     words = sum(lengths)
     ranked = sorted(occurrences, key=lambda term: (-occurrences[term], term))[:most]
     dates = sorted(table["available_at"][:]) if "available_at" in table.column_names else []
@@ -91,4 +91,4 @@ def _slices(table: Dataset) -> dict[str, dict[str, int]]:
     for cell in table["slices"]:
         for name, value in cell.items():
             counts.setdefault(name, Counter())[str(value)] += 1
-    return {name: dict(found.most_common()) for name, found in counts.items() if len(found) <= 20}
+    return {name: dict(counter.most_common()) for name, counter in counts.items() if len(counter) <= 20}

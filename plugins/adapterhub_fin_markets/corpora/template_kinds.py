@@ -36,12 +36,12 @@ class Instruction:
 
 def sentences(text: str) -> list[str]:
     """Return the sentences of a text's prose; headings, page numbers and rows of tables are left out."""
-    found = []
+    sentences = []
     for paragraph in re.split(r"\n\s*\n", re.sub(r"(?<=[^\n.!?:|])\n(?=[a-z])", " ", text)):
         for line in paragraph.split("\n"):
             if "|" not in line and len(line.split()) >= 5:
-                found += [part.strip() for part in _SENTENCE_END.split(line) if len(part.split()) >= 4]
-    return [sentence for sentence in found if sentence.endswith((".", "!", "?", "”", '"'))]
+                sentences += [part.strip() for part in _SENTENCE_END.split(line) if len(part.split()) >= 4]
+    return [sentence for sentence in sentences if sentence.endswith((".", "!", "?", "”", '"'))]
 
 
 def excerpt(all_sentences: list[str], limit: int, generator: random.Random) -> list[str]:
@@ -61,12 +61,12 @@ def excerpt(all_sentences: list[str], limit: int, generator: random.Random) -> l
 def understanding(shown: list[str], generator: random.Random) -> Instruction | None:
     """Ask for the percentages, amounts or dates of a text; the answer is those of the text in their order."""
     text = " ".join(shown)
-    found = {kind: [*dict.fromkeys(match[0] for match in pattern.finditer(text))] for kind, pattern in KINDS.items()}
-    kinds = [kind for kind in KINDS if found[kind]]
+    mentions = {kind: [*dict.fromkeys(match[0] for match in pattern.finditer(text))] for kind, pattern in KINDS.items()}
+    kinds = [kind for kind in KINDS if mentions[kind]]
     if not kinds:
         return None
     kind = generator.choice(kinds)
-    return Instruction("understanding", f"Which {kind} does this text name?\n\n{text}", "; ".join(found[kind]))
+    return Instruction("understanding", f"Which {kind} does this text name?\n\n{text}", "; ".join(mentions[kind]))
 
 
 def completion(shown: list[str], generator: random.Random) -> Instruction | None:

@@ -88,12 +88,12 @@ class Templates(CorpusImplementation):
             [task] = generator.choices([*weights], [*weights.values()])
             del weights[task]  # where a document gives none of a kind, another is drawn
             if task == "questions" and self.options.answers is not None:
-                found = _given(text, answers, self.options.max_chars, generator)
+                instruction = _given(text, answers, self.options.max_chars, generator)
             else:
                 shown = (excerpt(whole, self.options.max_chars, generator) for _ in range(PLACES))
-                found = next(filter(None, (MAKERS[task](each, generator) for each in shown)), None)
-            if found is not None:
-                return found
+                instruction = next(filter(None, (MAKERS[task](each, generator) for each in shown)), None)
+            if instruction is not None:
+                return instruction
         return None
 
     def _messages(self, made: Instruction) -> list[dict[str, str]]:
@@ -108,15 +108,15 @@ def given_answers(path: Path) -> dict[str, list[Answer]]:
     """
     answers: dict[str, list[Answer]] = {}
     for row in table_rows(path.expanduser()):
-        place = f"{path.name}, {row.unit} {row.number}"
+        source = f"{path.name}, {row.unit} {row.number}"
         if row.fault is not None:
-            raise BadCorpus(f"{place} {row.fault}")
+            raise BadCorpus(f"{source} {row.fault}")
         if lacking := [name for name in ("origin", "question", "answer") if not row.cells.get(name)]:
-            raise BadCorpus(f"{place} has no {lacking[0]}: give every row an origin, a question and an answer")
+            raise BadCorpus(f"{source} has no {lacking[0]}: give every row an origin, a question and an answer")
         try:
             at = instant(moment(row.cells["available_at"]), None) if row.cells.get("available_at") else None
         except BadInstant as error:
-            raise BadCorpus(f"{place}: available_at: {error}") from error
+            raise BadCorpus(f"{source}: available_at: {error}") from error
         given = Answer(str(row.cells["question"]), str(row.cells["answer"]), at)
         answers.setdefault(str(row.cells["origin"]), []).append(given)
     return answers

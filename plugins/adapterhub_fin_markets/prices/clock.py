@@ -99,9 +99,9 @@ def place(labels: Labels, calendar: str, interval: str, timezone: str | None, la
     inside = (session >= 0) & (starts < clock.closes[session])
     times, index = np.unique(starts[inside], return_inverse=True)
     of = np.searchsorted(clock.opens, times, "right") - 1
-    found = np.full(len(labels), -1, np.int32)
-    found[inside] = index
-    return Placed(times, np.minimum(times + length, clock.closes[of]), clock.days[of], found), clock
+    number = np.full(len(labels), -1, np.int32)
+    number[inside] = index
+    return Placed(times, np.minimum(times + length, clock.closes[of]), clock.days[of], number), clock
 
 
 def _place_days(labels: Labels, calendar: str) -> tuple[Placed, Clock]:

@@ -53,12 +53,12 @@ def find_columns(names: Sequence[str], renamed: Mapping[str, str], file: str) ->
             raise BadPrices(f"{file} has no column {theirs!r} to read as {ours}: it has {_listed(names)}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadPrices(f"{file} names the column {twice[0]!r} twice: rename one")
-    found = {ours: renamed.get(ours) or _spelt(ours, names) for ours in SPELLINGS}
-    time = found.pop("time") or _index_column(names)
+    spelt = {ours: renamed.get(ours) or _spelt(ours, names) for ours in SPELLINGS}
+    time = spelt.pop("time") or _index_column(names)
     if time is None:
         raise BadPrices(f"{file} has no column of times: name it, as in columns={{'time': ...}} ({_listed(names)})")
-    ticker = found.pop("ticker")
-    fields = {ours: column for ours, column in found.items() if column}
+    ticker = spelt.pop("ticker")
+    fields = {ours: column for ours, column in spelt.items() if column}
     if "close" in fields:
         return Layout(time, ticker, {None: fields})
     if ticker is not None or any(name in fields for name in _PRICES):

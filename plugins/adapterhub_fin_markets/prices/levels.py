@@ -130,12 +130,12 @@ def _lines(prices: Prices) -> Iterator[Finding]:
 
 def _on_line(values: np.ndarray) -> np.ndarray:
     """Return which values, (times, tickers), lie midway between their neighbours, and differ from them."""
-    found = np.zeros(values.shape, bool)
+    straight = np.zeros(values.shape, bool)
     with np.errstate(invalid="ignore"):
         middle, steps = values[1:-1], np.diff(values, axis=0)
-        found[1:-1] = np.abs(steps[1:] - steps[:-1]) <= _LINE * np.abs(middle)
-        found[1:-1] &= np.abs(steps[1:]) > 1e3 * _LINE * np.abs(middle)
-    return found
+        straight[1:-1] = np.abs(steps[1:] - steps[:-1]) <= _LINE * np.abs(middle)
+        straight[1:-1] &= np.abs(steps[1:]) > 1e3 * _LINE * np.abs(middle)
+    return straight
 
 
 def _jumps(prices: Prices, previous: np.ndarray) -> Iterator[Finding]:
