@@ -187,6 +187,21 @@ def test_moving_a_future_bar_changes_no_earlier_row(
     assert labels == [line["target"] for line in after if line["label_known_at"] < moved]
 
 
+def test_a_later_delisting_changes_no_scaler(tmp_path: Path) -> None:
+    """Fit a scaler to rows whether or not they get a target: that is known later."""
+    options: Any = {"among": "history", "every": "bar", "fitted_before": str(FIRST + timedelta(days=100))}
+    columns = random_bars(0, 120, 8)
+    before = load(write_prices(tmp_path, 120, columns), **options).table
+    for array in columns.values():
+        array[100:, 3] = np.nan
+    after = load(write_prices(tmp_path, 120, columns), **options).table
+    others = [
+        {line["origin"]: line["features"] for line in table if line["group"] != TICKERS[3]} for table in (before, after)
+    ]
+    assert others[0] == others[1]
+    assert len(after) < len(before), "the last rows of a ticker that ends have no target"
+
+
 def test_week_ends() -> None:
     starts = np.datetime64("2024-01-01", "us") + np.arange(15) * np.timedelta64(1, "D")
     closes = starts + np.timedelta64(21, "h")

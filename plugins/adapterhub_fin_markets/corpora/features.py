@@ -34,12 +34,13 @@ class MarketFeatures(CorpusImplementation):
         table = compute_features(prices, options.features)
         made = direction_targets(prices, options.horizon, clip=options.clip)
         decided = week_ends(prices) if options.every == "week" else np.ones(len(prices), bool)
-        there = decided[:, None] & np.isfinite(made.targets) & np.isfinite(table.stacked()).any(2)
+        present = decided[:, None] & np.isfinite(made.volatility) & np.isfinite(table.stacked()).any(2)
         if prices.members is not None:
-            there &= prices.members
+            present &= prices.members
+        there = present & np.isfinite(made.targets)
         if not there.any():
             raise BadCorpus("corpus market-features: no bar has a feature and a target: give more bars")
-        values, available, fitted = self._scaled(table, made, there)
+        values, available, fitted = self._scaled(table, made, present, there)
         columns = self._columns(values, prices, table, made, there)
         columns["available_at"] = pa.array(available, pa.timestamp("us", "UTC"))
         columns["label_known_at"] = pa.array(made.label_known_at[there], pa.timestamp("us", "UTC"))
@@ -48,12 +49,13 @@ class MarketFeatures(CorpusImplementation):
         return Rows(Dataset(pa.table(columns)), notes=notes, fitted_before=fitted, read={"universe": prices.universe})
 
     def _scaled(
-        self, table: Features, made: Targets, there: np.ndarray
+        self, table: Features, made: Targets, present: np.ndarray, there: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, datetime | None]:
         """Return the scaled values (rows, features), when each row was available, and when the scaler was fitted.
 
         A row's own values are known at its close, and the decision is a microsecond later. What a scaler wrote could be
-        read by nobody before it was fitted.
+        read by nobody before it was fitted. It is fitted to all that was `present`, with a target or not: whether there
+        is a target is known later.
         """
         options = self.options
         at = np.broadcast_to(made.decided_at[:, None], there.shape)[there]
@@ -63,9 +65,9 @@ class MarketFeatures(CorpusImplementation):
         assert options.fitted_before is not None, "the options have it where among is history"
         fitted = datetime.combine(options.fitted_before, time(), UTC)
         limit = np.datetime64(fitted.replace(tzinfo=None), "us")
-        values = table.stacked()[there]
-        scaler = fit_scaler(values[table.known_at[there] < limit], table.names)
-        return scaler.scale(values, options.scale), np.maximum(at, limit), fitted
+        stacked = table.stacked()
+        scaler = fit_scaler(stacked[present & (table.known_at < limit)], table.names)
+        return scaler.scale(stacked[there], options.scale), np.maximum(at, limit), fitted
 
     def _columns(
         self, values: np.ndarray, prices: Prices, table: Features, made: Targets, there: np.ndarray

@@ -24,6 +24,7 @@ class Targets:
     label_known_at: np.ndarray  # the instant of the last price used: when it is sold
     returns: np.ndarray  # from one to the other
     targets: np.ndarray  # returns over trailing volatility, clipped
+    volatility: np.ndarray  # of so many bars, as known at the close, NaN where undefined
 
 
 def direction_targets(prices: Prices, horizon: int = 5, *, volatility: int = 20, clip: float = 3.0) -> Targets:
@@ -61,6 +62,7 @@ def direction_targets(prices: Prices, horizon: int = 5, *, volatility: int = 20,
         label_known_at=np.where(there, starts[sold], np.datetime64("NaT")),
         returns=np.where(there, returns, np.nan),
         targets=targets,
+        volatility=scale,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from adapterhub_fin.plugin import BadCorpus, Estimate, Prediction, SequenceHead
+from adapterhub_fin_markets.features.targets import fit_flat
 from adapterhub_fin_markets.heads.standardize import fit_mean_and_sd, number, numbers_of, standardized
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Fusion(SequenceHead):
         if targets.size and (targets == targets[0]).all():
             raise BadCorpus(f"the training targets are all {targets[0]}: there is nothing to learn")
         if self.labels is not None:
-            fitted["flat_below"] = float(np.quantile(np.abs(targets[targets != 0]), self.options.flat))
+            fitted["flat_below"] = fit_flat(targets, self.options.flat)
         else:
             fitted["centre"], fitted["scale"] = float(targets.mean()), float(targets.std())
         self._fitted = fitted | self._fitted

@@ -56,7 +56,7 @@ def fit_mean_and_sd(cells: Sequence[Any]) -> tuple[tuple[float, ...], tuple[floa
     mean = np.where(there, table, 0.0).sum(0) / count
     sd = np.sqrt(np.where(there, (table - mean) ** 2, 0.0).sum(0) / count)
     sd = np.where(sd > 1e-12 * np.abs(mean), sd, 1.0)  # of equal numbers, what is left is rounding
-    return tuple(mean.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist())
+    return tuple(mean.tolist()), tuple(sd.tolist())
 
 
 def standardized(values: Sequence[float], mean: Sequence[float], sd: Sequence[float]) -> list[float]:
