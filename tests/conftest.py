@@ -47,16 +47,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
-    """Take back what is registered in this process meanwhile: it is no other test's."""
+    """What a test registers in its process is no other test's."""
     before = list(extensions._registered)
     yield
     if extensions._registered != before:
         extensions._registered[:], extensions._current = before, None
-
-
-registered_by_module = pytest.fixture(registered, autouse=True, scope="module")
-registered_by_test = pytest.fixture(registered, autouse=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -204,8 +204,10 @@ def endless(close: np.ndarray) -> np.ndarray:
     return np.full(close.shape, np.inf)
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def third_party() -> None:
+    """Register features as a third party's plugin does, for one test: what it registers is no other test's."""
+
     class Desk:
         @ahf.hookimpl
         def ahf_features(self) -> list[Feature]:
