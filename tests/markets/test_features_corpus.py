@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.plugin import BadCorpus
+from adapterhub_fin.plugin import BadCorpus, BadRecipe, Rows
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_markets.corpora.features import MarketFeatures, week_ends
 from adapterhub_fin_markets.corpora.features_options import MarketFeaturesOptions
+from adapterhub_fin_markets.corpora.latest_texts import LatestTexts
 from adapterhub_fin_markets.features.prompts import numerals
 from adapterhub_fin_markets.features.scaling import fit_scaler
+from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.testing import random_bars
 
@@ -207,3 +210,98 @@ def test_week_ends() -> None:
     closes = starts + np.timedelta64(21, "h")
     prices = Prices(("a",), starts, closes, calendar="24/7", **random_bars(0, 15, 1))
     assert np.flatnonzero(week_ends(prices)).tolist() == [6, 13]
+
+
+def write_news(folder: Path, rows: list[tuple[str, str, str]]) -> dict[str, Any]:
+    """Dated texts of tickers, and the corpus that reads them."""
+    path = folder / "news.csv"
+    path.write_text("\n".join(["at,ticker,headline", *(",".join(row) for row in rows)]) + "\n")
+    return {"name": "news", "path": str(path), "text": "headline", "published": "at", "group": "ticker"}
+
+
+def test_texts_of_a_row_are_its_ticker_s_latest_before_the_decision(tmp_path: Path) -> None:
+    path = write_prices(tmp_path)
+    news = write_news(
+        tmp_path,
+        [
+            ("2021-06-13T12:00:00Z", "AAA", "older than a week"),
+            ("2021-06-14T12:00:00Z", "AAA", "first"),
+            ("2021-06-20T12:00:00Z", "AAA", "third"),
+            ("2021-06-15T12:00:00Z", "AAA", "second"),
+            ("2021-06-21T00:00:00.000001Z", "AAA", "at the decision"),
+            ("2021-06-21T00:00:00Z", "BBB", "at the close"),
+            ("2021-06-21T00:00:01Z", "CCC", "after it"),
+        ],
+    )
+    rows = load(path, texts=news)
+    at = datetime(2021, 6, 21, 0, 0, 0, 1, tzinfo=UTC)
+    texts = {row["group"]: row["text"] for row in rows.table if row["available_at"] == at}
+    assert texts == {"AAA": "third\nsecond\nfirst", "BBB": "at the close"}
+    assert len(rows.table) == 5, "of which two have the older text, and the later one has a week of its own"
+    assert rows.notes["decisions without a text"] == len(load(path).table) - len(rows.table)
+    [row] = [row for row in load(path, texts=news, texts_most=1, texts_within="3d").table if row["group"] == "AAA"][:1]
+    assert row["text"] == "older than a week"
+    assert len(row["features"]) == 3 and -3 <= row["target"] <= 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    minutes=st.lists(st.tuples(st.integers(0, 3000), st.sampled_from(TICKERS[:2])), min_size=1, max_size=30),
+    decided=st.integers(0, 3000),
+    most=st.integers(1, 5),
+    data=st.data(),
+)
+def test_a_later_text_changes_no_decision(
+    minutes: list[tuple[int, str]], decided: int, most: int, data: st.DataObject
+) -> None:
+    start = datetime(2021, 3, 1, tzinfo=UTC)
+    later = data.draw(st.lists(st.tuples(st.integers(decided, 3000), st.sampled_from(TICKERS[:2])), max_size=10))
+
+    def texts(pairs: list[tuple[int, str]]) -> LatestTexts:
+        columns = {
+            "text": [f"{ticker} {at}" for at, ticker in pairs],
+            "group": [ticker for _, ticker in pairs],
+            "available_at": [start + timedelta(minutes=at) for at, _ in pairs],
+        }
+        return LatestTexts(Rows(Dataset.from_dict(columns)), "12h", most)
+
+    instant = np.datetime64("2021-03-01", "us") + np.timedelta64(decided, "m")
+    early = [pair for pair in minutes if pair[0] < decided]
+    answers = {ticker: texts([*early, *later, (0, "ZZZ")]).before(ticker, instant) for ticker in TICKERS[:2]}
+    assert answers == {ticker: texts([*early, (0, "ZZZ")]).before(ticker, instant) for ticker in TICKERS[:2]}
+    for ticker, answer in answers.items():
+        within = sorted((at for at, whose in early if whose == ticker and at >= decided - 720), reverse=True)
+        assert (answer or "").splitlines() == [f"{ticker} {at}" for at in within][:most]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ([("2021-06-14T12:00:00Z", "ZZZ", "text")], {}, "no text is of a ticker of the prices"),
+        ([("2020-06-14T12:00:00Z", "AAA", "text")], {}, "no decision has a text of the 7d before it"),
+        ([("2021-06-14T12:00:00Z", "AAA", "text")], {"texts_within": "5B"}, "5B is of business days"),
+    ],
+)
+def test_texts_that_meet_no_decision_are_refused(tmp_path: Path, rows: Any, options: Any, message: str) -> None:
+    news = write_news(tmp_path, rows)
+    with pytest.raises(Exception, match=message):
+        load(write_prices(tmp_path), texts=news, **options)
+
+
+def test_texts_without_a_ticker_are_refused(tmp_path: Path) -> None:
+    news = write_news(tmp_path, [("2021-06-14T12:00:00Z", "AAA", "text")])
+    del news["group"]
+    with pytest.raises(BadCorpus, match="its texts have no group"):
+        load(write_prices(tmp_path), texts=news)
+
+
+def test_prices_are_repaired_where_that_is_asked(tmp_path: Path) -> None:
+    columns = dict(random_bars(3, 240, 8))
+    columns["low"] = columns["low"].copy()
+    columns["low"][100, 2] = 0.0
+    path = write_prices(tmp_path, columns=columns)
+    with pytest.raises(BadPrices, match="not-positive"):
+        load(path)
+    assert load(path, repair=["not-positive"]).notes["repaired, not-positive"] == 1
+    with pytest.raises(BadRecipe, match="repair"):
+        load(path, repair=["interpolated"])  # which would tell earlier rows of the next bar

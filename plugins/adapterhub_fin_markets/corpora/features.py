@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, time
 from typing import Any, Final
 
@@ -9,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Rows
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Rows, load_corpus
 from adapterhub_fin_markets.corpora.features_options import MarketFeaturesOptions
+from adapterhub_fin_markets.corpora.latest_texts import LatestTexts
 from adapterhub_fin_markets.features.cross_section import across
 from adapterhub_fin_markets.features.prompts import numerals, prompt
 from adapterhub_fin_markets.features.scaling import fit_scaler
@@ -30,7 +32,7 @@ class MarketFeatures(CorpusImplementation):
 
     def load(self) -> Rows:
         options = self.options
-        prices = read_prices(options.path.expanduser(), calendar=options.calendar)
+        prices = read_prices(options.path.expanduser(), calendar=options.calendar, repair=options.repair)
         table = compute_features(prices, options.features)
         made = direction_targets(prices, options.horizon, clip=options.clip)
         decided = week_ends(prices) if options.every == "week" else np.ones(len(prices), bool)
@@ -40,13 +42,41 @@ class MarketFeatures(CorpusImplementation):
         there = present & np.isfinite(made.targets)
         if not there.any():
             raise BadCorpus("corpus market-features: no bar has a feature and a target: give more bars")
+        bars = decided[:, None] & np.isfinite(prices.close)
+        notes = {f"repaired, {kind}": count for kind, count in prices.repairs.items()}
+        notes["decisions without a target"] = int((bars & ~np.isfinite(made.targets)).sum())
+        read = {"universe": prices.universe}
+        texts = None
+        if options.texts is not None:
+            documents = load_corpus(options.texts.name, options.texts.options)
+            latest = LatestTexts(documents, options.texts_within, options.texts_most)
+            texts, there = self._texts(latest, prices, made, there, notes)
+            notes.update({f"texts: {note}": count for note, count in documents.notes.items()})
+            read.update({f"texts: {what}": fact for what, fact in documents.read.items()})
         values, available, fitted = self._scaled(table, made, present, there)
-        columns = self._columns(values, prices, table, made, there)
+        columns = self._columns(values, texts, prices, table, made, there)
         columns["available_at"] = pa.array(available, pa.timestamp("us", "UTC"))
         columns["label_known_at"] = pa.array(made.label_known_at[there], pa.timestamp("us", "UTC"))
-        bars = decided[:, None] & np.isfinite(prices.close)
-        notes = {"decisions without a target": int((bars & ~np.isfinite(made.targets)).sum())}
-        return Rows(Dataset(pa.table(columns)), notes=notes, fitted_before=fitted, read={"universe": prices.universe})
+        return Rows(Dataset(pa.table(columns)), notes=notes, fitted_before=fitted, read=read)
+
+    def _texts(
+        self, latest: LatestTexts, prices: Prices, made: Targets, there: np.ndarray, notes: dict[str, int]
+    ) -> tuple[list[str], np.ndarray]:
+        """Return the text of each decision that has one, and which those are, (times, tickers)."""
+        latest.check_tickers(prices.tickers)
+        chosen = [
+            latest.before(prices.tickers[ticker], made.decided_at[row])
+            for row, ticker in zip(*np.nonzero(there), strict=True)
+        ]
+        notes["decisions without a text"] = chosen.count(None)
+        if notes["decisions without a text"] == len(chosen):
+            raise BadCorpus(
+                f"corpus market-features: no decision has a text of the {self.options.texts_within} before it: give "
+                "texts of the prices' years, or a longer texts_within"
+            )
+        with_text = there.copy()
+        with_text[there] = [text is not None for text in chosen]
+        return [text for text in chosen if text is not None], with_text
 
     def _scaled(
         self, table: Features, made: Targets, present: np.ndarray, there: np.ndarray
@@ -70,18 +100,19 @@ class MarketFeatures(CorpusImplementation):
         return scaler.scale(stacked[there], options.scale), np.maximum(at, limit), fitted
 
     def _columns(
-        self, values: np.ndarray, prices: Prices, table: Features, made: Targets, there: np.ndarray
+        self,
+        values: np.ndarray,
+        texts: list[str] | None,
+        prices: Prices,
+        table: Features,
+        made: Targets,
+        there: np.ndarray,
     ) -> dict[str, Any]:
         options = self.options
         rows, tickers = np.nonzero(there)
         names = [prices.tickers[ticker] for ticker in tickers]
-        question = (
-            f"Will the price rise or fall over the next {options.horizon} bars? Answer down, flat or up."
-            if options.answer == "label"
-            else f"How far will the price move over the next {options.horizon} bars, in standard deviations?"
-        )
-        written = numerals(values, options.scale, options.digits).tolist()
-        texts = [prompt(table.names, row, options.scale, options.among, question) for row in written]
+        if texts is None:
+            texts = self._prompts(values, table.names)
         targets = made.targets[there]
         columns: dict[str, Any] = (
             {"text": texts}
@@ -95,6 +126,16 @@ class MarketFeatures(CorpusImplementation):
         columns["group"] = names
         columns["origin"] = [f"{name}, {prices.closes_at[row]}" for name, row in zip(names, rows, strict=True)]
         return columns
+
+    def _prompts(self, values: np.ndarray, names: Sequence[str]) -> list[str]:
+        options = self.options
+        question = (
+            f"Will the price rise or fall over the next {options.horizon} bars? Answer down, flat or up."
+            if options.answer == "label"
+            else f"How far will the price move over the next {options.horizon} bars, in standard deviations?"
+        )
+        written = numerals(values, options.scale, options.digits).tolist()
+        return [prompt(names, row, options.scale, options.among, question) for row in written]
 
 
 def week_ends(prices: Prices) -> np.ndarray:

@@ -9,6 +9,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from adapterhub_fin.plugin import Options
+from adapterhub_fin_markets.corpora.options import ClockSpan, DocumentsPart
+
+Repair = Literal["no-session", "duplicate-bar", "not-positive", "high-below-low", "hundredfold"]
 
 
 class MarketFeaturesOptions(Options):
@@ -17,6 +20,9 @@ class MarketFeaturesOptions(Options):
     path: Path = Field(description="A table of prices, or a folder of them, as `ahf market check` reads them.")
     calendar: str | None = Field(
         None, description="Exchange such as XNYS, or 24/7; by default what the file of `ahf market fetch` says."
+    )
+    repair: tuple[Repair, ...] = Field(
+        (), description="Kinds of faults in the prices to repair, of those whose repair uses nothing that came later."
     )
     features: tuple[str, ...] | None = Field(
         None, min_length=1, description="Features by name, in this order; by default all that are installed."
@@ -39,6 +45,13 @@ class MarketFeaturesOptions(Options):
     form: Literal["text", "messages"] = Field(
         "text", description="A plain prompt, or a conversation for a base with a chat template."
     )
+    texts: DocumentsPart | None = Field(
+        None,
+        description="A corpus of dated texts whose group is the ticker, as in a recipe: the text of a row is then the "
+        "ticker's latest texts, in place of the prompt.",
+    )
+    texts_within: ClockSpan = Field("7d", description="How long before the decision texts count: 7d, 12h or 30min.")
+    texts_most: int = Field(8, ge=1, le=1000, description="Texts of a row at most, the newest first.")
     answer: Literal["target", "label"] = Field(
         "target", description="The target as a number, or down, flat or up by flat_below."
     )

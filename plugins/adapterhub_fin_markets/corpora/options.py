@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from adapterhub_fin.plugin import (
     SPAN_PATTERN,
@@ -19,6 +19,15 @@ from adapterhub_fin.plugin import (
     check_date_format,
     corpus_options,
 )
+
+
+def _is_of_the_clock(span: str) -> str:
+    if span.endswith("B"):
+        raise ValueError(f"{span} is of business days: give one of the clock, such as 3h")
+    return span
+
+
+ClockSpan = Annotated[str, Field(pattern=SPAN_PATTERN), AfterValidator(_is_of_the_clock)]
 
 
 class DocumentOptions(Options):
@@ -229,19 +238,11 @@ class CallOptions(FolderOptions, ZonedOptions):
     )
     company: str = Field("symbol", description="Key of the company in a JSON transcript; else the file's name says it.")
     dates: Path | None = Field(None, description="A table of dates with the columns file and available_at.")
-    delay: str = Field(
+    delay: ClockSpan = Field(
         "3h",
-        pattern=SPAN_PATTERN,
         description="How long after a call's time its transcript is known: 3h, 30min or 1d. A day alone is known "
         "at its end.",
     )
-
-    @field_validator("delay")
-    @classmethod
-    def _is_of_the_clock(cls, delay: str) -> str:
-        if delay.endswith("B"):
-            raise ValueError(f"delay {delay} is of business days: give one of the clock, such as 3h")
-        return delay
 
 
 TASKS = ("understanding", "completion", "summary", "questions")
