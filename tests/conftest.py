@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -29,6 +30,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if found > MOST_WARNINGS and exitstatus == pytest.ExitCode.OK:
         reporter.write_line(f"{found:,} warnings, and {MOST_WARNINGS} are allowed: mend their causes", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_finish() -> None:
+    """Keep what collecting made out of every later collection of garbage: Transformers' Trainer asks for one a run.
+
+    Thousands of tests and all their modules are near a million objects, and to look through them takes half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 SHARED = Path(os.environ.get("AHF_SHARED") or Path(__file__).parents[2] / "shared")
