@@ -61,6 +61,10 @@ methods-phrasebank: sweep-phrasebank
 	AHF_HOME=build/phrasebank_sweep $(BIN)/ahf compare bench/phrasebank-sweep bench/phrasebank-adalora \
 	  bench/phrasebank-prefix-tuning base bag-of-words --set path=$(PHRASEBANK) --report build/phrasebank_sweep/methods
 
+# Features of coins and stocks, walk-forward, beside plain numbers: an hour of two cores. Stopped, it goes on.
+study-markets: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/markets.py --coins $(COINS) --stocknet $(STOCKNET)
+
 # Every test case of the installed PEFT, by save and by import, twice; writes docs/reference/peft_cases.md.
 peft-cases: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peft_cases.py

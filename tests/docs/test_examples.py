@@ -1,4 +1,4 @@
-"""Run every example of the README and the tutorial, in their order, in a folder and a registry of their own."""
+"""Run every example of the README, the tutorial and two guides, in their order, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from adapterhub_fin import cli
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "first_adapter.md"
+MARKETS = ROOT / "docs" / "how-to" / "markets.md"
 PLUGIN = ROOT / "docs" / "how-to" / "write_a_plugin.md"
 BLOCK = re.compile(
     r"(?:[Ss]ave\s+as\s+`(?P<file>[\w./]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
@@ -93,6 +94,16 @@ def test_the_tutorial_and_then_the_readme_run(capsys: pytest.CaptureFixture[str]
     assert trained[0].text.splitlines()[0] == "name: acme/tone"
     for example in examples(README):
         run_example(example)
+
+
+def test_the_guide_to_markets_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for example in examples(MARKETS):
+        run_example(example)
+    shown = capsys.readouterr().out
+    assert shown.startswith("nothing found\n") and shown.rstrip().endswith("desk/drift@1")
 
 
 def test_the_plugins_of_the_guide_train_and_merge(
