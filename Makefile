@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: properties crashes resumes sweeps sweep-phrasebank methods-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
+.PHONY: study-markets properties crashes resumes sweeps sweep-phrasebank methods-phrasebank demo test docs lint types arrows format bench matrix peft-cases mutants clean
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)

@@ -19,7 +19,7 @@ class LatestTexts:
     """Hold the texts of each ticker by the instant from which they could be read."""
 
     def __init__(self, rows: Rows, within: str, most: int) -> None:
-        """Sort the rows of a corpus, whose group is the ticker.
+        """Read the rows of a corpus, whose group is the ticker.
 
         Raises BadCorpus where a column is missing, and where what the texts hold was fitted to some of them.
         """
