@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from adapterhub_fin.engine.data.duplicates import INPUTS
 from adapterhub_fin.engine.data.known import bounded_now
 from adapterhub_fin.engine.data.labels import count_labels, label_warnings, labels_in, missing_labels
+from adapterhub_fin.engine.data.scan import cells, scan
 from adapterhub_fin.engine.data.splits import JUDGED, SPLITS, Division, dates, divide
 from adapterhub_fin.errors import BadCorpus, BadText
 from adapterhub_fin.plugin.contributed import build_contribution
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 INSTANTS = ("available_at", "label_known_at")
-BATCH_BYTES = 16 << 20  # of rows that are read at once for the digest
 TEXTS = ("text", "prompt", "chosen", "rejected", "anchor", "positive", "negative")  # the rest may be turns instead
 SEEN = SPLITS[:2]  # the parts that influence the weights: early stopping reads validation
 
@@ -206,7 +206,7 @@ def _check(
     faults = Faults()
     further = (name for name in (*optional, *INSTANTS) if name in columns)
     for column in (*read, *consumes, *further):
-        for row, value in enumerate(table[column]):
+        for row, value in enumerate(cells(table, column)):
             if wrong := _problem(column, value):
                 faults.add((row,), f"{_row_label(table, row)}: {column} {wrong}; drop the row or mend it")
     faults.check(f"corpus {corpus}")
@@ -273,9 +273,7 @@ def corpus_lines(table: Dataset) -> Iterator[bytes]:
     Raises BadCorpus for a cell that has no JSON form.
     """
     columns = sorted(set(table.column_names) - {"origin", "slices"})
-    # Row by row takes four times as long, but a row may be an annual report.
-    rows = max(1, min(1000, BATCH_BYTES * len(table.data) // max(1, table.data.nbytes)))
-    for batch in table.select_columns(columns).iter(batch_size=rows):
+    for batch in scan(table, columns):
         for values in zip(*(batch[column] for column in columns), strict=True):
             row = dict(zip(columns, values, strict=True))
             line = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_instant_text)

@@ -10,12 +10,16 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin.engine.data.scan import cells
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 INPUTS = ("text", "messages", "prompt", "anchor")  # columns of which a row has one: what the model is given
+SHORT = 64  # characters of a text that is compared as it is
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphens, joiners, direction and byte-order marks
 
 
@@ -63,7 +67,8 @@ class Copies:
 @lru_cache(maxsize=1)  # a series divides one table dozens of times
 def copies_in(table: Dataset) -> Copies:
     """Return which rows of a table have the same text, or the same conversation."""
-    keys: Sequence[Any] = text_keys(table) or range(len(table))
+    column = _input_column(table)
+    keys = range(len(table)) if column is None else (_short(text_key(cell)) for cell in cells(table, column))
     answer = next((name for name in ("label", "target") if name in table.column_names), None)
     first: dict[Any, int] = {}
     return Copies(
@@ -78,8 +83,17 @@ def _hashable(answer: Any) -> Any:
 
 def text_keys(table: Dataset) -> list[str] | None:
     """Return each row's text, conversation, prompt or anchor, equal for copies; None if the table has none."""
-    column = next((name for name in INPUTS if name in table.column_names), None)
-    return None if column is None else [text_key(cell) for cell in table[column][:]]
+    column = _input_column(table)
+    return None if column is None else [text_key(cell) for cell in cells(table, column)]
+
+
+def _input_column(table: Dataset) -> str | None:
+    return next((name for name in INPUTS if name in table.column_names), None)
+
+
+def _short(key: str) -> str | bytes:
+    """Return a digest in place of a long text: the texts of all rows may be more than memory holds."""
+    return key if len(key) <= SHORT else blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def text_key(cell: Any) -> str:
