@@ -118,13 +118,16 @@ def _random_sums(values: np.ndarray, rounds: int, seed: int) -> Iterator[np.ndar
         yield total - 2 * (flipped @ values)
 
 
-def swap(statistic: Any, units: np.ndarray, *, rounds: int = ROUNDS, seed: int = 0) -> PairedTest:
+def swap(
+    statistic: Any, units: np.ndarray, *, differ: np.ndarray | None = None, rounds: int = ROUNDS, seed: int = 0
+) -> PairedTest:
     """Return the permutation test of any difference of two versions: rows swap their answers by a coin (Noreen 1989).
 
     `statistic` takes a mask (rows,) of the rows that are swapped, and returns the difference between the versions;
     `units`, (rows,), are integers: rows of one unit are swapped together. All patterns of at most 16 units are tried;
     else random ones until 100 of them reach the observed difference (Besag and Clifford 1991: a large p needs few), at
-    most `rounds`. Raises Undefined where a pattern leaves the statistic without a value.
+    most `rounds`. `differ`, (rows,), says where the answers differ: the patterns of a unit where none does are one, and
+    are tried once. Raises Undefined where a pattern leaves the statistic without a value.
     """
     _, numbers = np.unique(units, return_inverse=True)
     count = int(numbers.max(initial=-1)) + 1
@@ -132,8 +135,11 @@ def swap(statistic: Any, units: np.ndarray, *, rounds: int = ROUNDS, seed: int =
         raise Undefined("0 rows: it needs at least 1")
     observed = float(statistic(np.zeros(len(numbers), dtype=bool)))
     if exact := count <= EXACT:
-        patterns = iter(((np.arange(2**count)[:, None] >> np.arange(count)) & 1).astype(bool))
-        rounds = 2**count
+        moved = np.arange(count) if differ is None else np.unique(numbers[differ])
+        rounds = 2 ** len(moved)
+        swaps = np.zeros((rounds, count), dtype=bool)
+        swaps[:, moved] = (np.arange(rounds)[:, None] >> np.arange(len(moved))) & 1
+        patterns = iter(swaps)
     else:
         rng = np.random.default_rng(seed)
         patterns = (rng.integers(0, 2, size=count, dtype=np.int8).astype(bool) for _ in range(rounds))

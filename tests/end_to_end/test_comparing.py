@@ -21,6 +21,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.comparing.contenders import in_label_order
+from adapterhub_fin.engine.comparing.differences import differ
 from adapterhub_fin.engine.comparing.verdict import caveats
 from adapterhub_fin.engine.evaluation import linear
 from adapterhub_fin.engine.evaluation.outcomes import Outcomes
@@ -151,6 +152,27 @@ def test_the_figures_are_those_by_hand(evidence: Any) -> None:
     assert accuracy.others["paired t"].p == pytest.approx(scipy_stats.ttest_rel(right["long"], right["short"]).pvalue)
     assert isinstance(f1.others["paired t"], str) and f1.effects["d_z"] == "the metric is no mean over rows"
     assert accuracy.interval[0] < accuracy.difference < accuracy.interval[1]
+
+
+@pytest.mark.parametrize("sector", ["Energy", "Banks", None])
+def test_the_p_of_a_slice_counts_every_swap_of_its_rows(sector: str | None, evidence: Any) -> None:
+    """Of 16 rows 65,536 swaps, also those of rows that both versions answer alike."""
+    table = [row for row in rows() if row["part"] == "test" and row["sector"] == sector]
+    truth = np.array([row["label"] == "up" for row in table])
+    long, short = (np.equal(answers(f"acme/{name}@1", table), "up") for name in ("long", "short"))
+    swapped = ((np.arange(2**16)[:, None] >> np.arange(16)) & 1).astype(bool)
+
+    def f1(given: Any) -> Any:
+        of_each = [
+            2 * (right & said).sum(1) / np.maximum(right.sum() + said.sum(1), 1)
+            for right, said in ((truth, given), (~truth, ~given))
+        ]
+        return np.mean(of_each, axis=0)
+
+    apart = f1(np.where(swapped, short, long)) - f1(np.where(swapped, long, short))
+    found = of(evidence, "macro_f1", f"sector = {sector or '(none)'}")
+    assert found.difference == pytest.approx(apart[0]) and 0 < np.sum(long != short) < 16
+    assert found.test.p == pytest.approx(np.mean(np.abs(apart) >= abs(apart[0]) * (1 - 1e-10)), abs=1e-12)
 
 
 def test_every_p_is_corrected_over_metrics_slices_and_pairs(evidence: Any) -> None:
@@ -391,6 +413,21 @@ def test_label_numbers_follow_the_first_head_s_order() -> None:
     assert turned(sets, sets).predicted.tolist() == [[False, True, False], [True, False, True]]
     by_kind = turned({"classification": numbers, "likelihood": rows}, {"classification": numbers, "likelihood": rows})
     assert by_kind.truth["classification"].tolist() == [1, 2, 0] and by_kind.truth["likelihood"].tolist() == [0, 1, 2]
+
+
+def test_rows_differ_in_what_a_metric_needs_and_in_nothing_else() -> None:
+    rows, sets = np.arange(4), np.array([[True, False], [True, True], [False, True], [False, False]])
+
+    def outcomes(label: int = 0, kind: int = 0, weight: float = 1.0) -> Outcomes:
+        truth = {"labels": sets, "kinds": np.zeros(4)}
+        predicted = {"labels": sets ^ [[False, False], [False, label], [False, False], [False, False]]}
+        predicted["kinds"] = np.array([0, 0, kind, 0])
+        scored = {"loss": np.array([[0.5, 1.0], [0.5, 1.0], [0.5, 1.0], [0.5, weight]])}
+        return Outcomes(truth, predicted, rows, rows, rows, np.full(4, weight), None, scored)
+
+    for other, row in ((outcomes(), None), (outcomes(label=1), 1), (outcomes(kind=2), 2), (outcomes(weight=2.0), 3)):
+        assert differ(outcomes(), other, "loss").tolist() == [number == row for number in range(4)]
+    assert not differ(outcomes(), outcomes(weight=2.0), "accuracy").any()
 
 
 @pytest.mark.parametrize("by", [("size",), ("year",)])

@@ -118,6 +118,23 @@ def test_rows_of_a_unit_swap_together() -> None:
     assert swap(difference, units).p == 0.25
 
 
+def test_units_whose_answers_are_alike_are_not_tried_both_ways() -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(0.3, 1, 12), rng.normal(0, 1, 12)
+    units, asked = np.repeat(np.arange(6), 2), [0]
+    b[units % 2 == 0] = a[units % 2 == 0]
+    b[2] = a[2]  # one row of a unit whose other row differs
+
+    def difference(mask: np.ndarray) -> float:
+        asked[0] += 1
+        return float(np.mean(np.where(mask, b, a)) - np.mean(np.where(mask, a, b)))
+
+    whole = swap(difference, units)
+    assert asked == [1 + 2**6]
+    assert swap(difference, units, differ=a != b) == whole and asked == [1 + 2**6 + 1 + 2**3]
+    assert swap(difference, units, differ=np.zeros(12, dtype=bool)).p == 1
+
+
 def test_a_monte_carlo_p_is_never_zero_and_its_error_is_right() -> None:
     far = sign_flip(np.ones(100), rounds=999)
     assert far.p == 1 / 1000 and far.error == pytest.approx(math.sqrt(far.p * (1 - far.p) / 999))

@@ -161,7 +161,19 @@ def _fixed_test(metric: Metric, pair: Pair, means: Means, measuring: Measuring, 
         a, b = (_exchanged(*sides, mask, metric.name) for sides in ((one, other), (other, one)))
         return measuring.value(metric.name, a) - measuring.value(metric.name, b)
 
-    return swap(swapped, units, rounds=rounds, seed=seed)
+    return swap(swapped, units, differ=differ(one, other, metric.name), rounds=rounds, seed=seed)
+
+
+def differ(one: Outcomes, other: Outcomes, metric: str) -> np.ndarray:
+    """Return a mask (examples,) of the rows whose outcomes differ in what one metric needs."""
+    needed = [(one.truth, other.truth), (one.predicted, other.predicted)]
+    if metric in one.scored:
+        needed.append((one.scored[metric], other.scored[metric]))
+    mask = np.zeros(len(one.rows), dtype=bool)
+    for a, b in needed:
+        for here, there in zip(a.values(), b.values(), strict=True) if isinstance(a, Mapping) else [(a, b)]:
+            mask |= (here != there).reshape(len(mask), -1).any(axis=1)
+    return mask
 
 
 def _exchanged(here: Outcomes, there: Outcomes, mask: np.ndarray, metric: str) -> Outcomes:
