@@ -80,7 +80,7 @@ def recipe(
             **corpus,
         },
         "schedule": {"windows": "yearly", "start": start, "embargo": EMBARGO},
-        "training": {"seed": 0, "metric": "spearman", **training},
+        "training": {"seed": 0, "metric": "spearman", "baseline": False, **training},
     }
 
 
@@ -216,12 +216,12 @@ def main() -> None:
     parser.add_argument("--coins", type=Path)
     parser.add_argument("--stocknet", type=Path)
     parser.add_argument("--home", type=Path, default=Path("build/markets"))
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=1)
     arguments = parser.parse_args()
     home = arguments.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     os.environ["AHF_HOME"] = str(home)
-    training = {"epochs": arguments.epochs, "precision": "bf16"}
+    training = {"epochs": arguments.epochs}
     if arguments.coins:
         coins(arguments.coins, home / "coins.parquet")
         study("Coins, 2022 to 2024", home / "coins.parquet", "2022-01-01", training)
