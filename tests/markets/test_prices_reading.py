@@ -124,6 +124,40 @@ def test_layouts_give_the_same_panel(tmp_path: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ('Date,Close\n2024-03-08,"1,234.5"\n', {"decimal": "."}),
+        ("Date;Close\n2024-03-08;1.234,5\n", {"decimal": ","}),
+        ("Date;Close\n2024-03-08;1 234,5\n", {"decimal": ","}),
+        ("Date;Close\n08.03.2024;1234.5\n", {"date_format": "%d.%m.%Y"}),
+        ('Date,Close\n"Mar 08, 2024",1234.5\n', {"date_format": "%b %d, %Y"}),
+        ("Date,Close\n1709856000,1234.5\n", {"date_format": "unix"}),
+        ("Date,Close\n03/08/2024 00:00 -0500,1234.5\n", {"date_format": "%m/%d/%Y %H:%M %z"}),
+        ("Date,Close/Last\n2024-03-08,$1234.50\n", {}),
+        ("Date,Close\n2024-03-08,1.2345K\n", {}),
+        ("Date,Close\n2024-03-08,1.2345e3\n", {"decimal": "."}),
+        ("Price,Close,Volume\nTicker,AAA,AAA\nDate,,\n2024-03-08,1234.5,5\n", {}),
+        (",Adj Close,Close\nTicker,AAA,AAA\nDate,,\n2024-03-08,9,1234.5\n", {}),
+        ("Ticker,AAA,AAA\nPrice,Open,Close\nDate,,\n2024-03-08,1234,1234.5\n", {}),
+    ],
+)
+def test_tables_are_read_as_vendors_write_them(tmp_path: Path, text: str, options: dict[str, Any]) -> None:
+    prices = read_prices(written(tmp_path, text), calendar="XNYS", **options)
+    assert prices.tickers == ("AAA",) and prices.close.tolist() == [[1234.5]]
+    assert str(prices.closes_at[0])[:16] == "2024-03-08T21:00"
+
+
+def test_a_table_of_several_tickers_as_yfinance_writes_it(tmp_path: Path) -> None:
+    frame = LONG.pivot(index="Date", columns="Symbol", values="Close")
+    both = pd.concat({"Close": frame, "Open": frame}, axis=1, names=["Price", "Ticker"])
+    both.to_csv(tmp_path / "both.csv")
+    prices = read_prices(tmp_path / "both.csv", calendar="XNYS")
+    assert prices.tickers == ("A", "B")
+    np.testing.assert_array_equal(prices.close, [[1.0, 2.0], [np.nan, 3.0]])
+    np.testing.assert_array_equal(prices.open, prices.close)
+
+
+@pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         (HEAD + "2024-03-08,1,2,1,x,5\n", {}, "AAA.csv, row 1: Close 'x' is not a number"),
@@ -136,7 +170,17 @@ def test_layouts_give_the_same_panel(tmp_path: Path, layout: str) -> None:
         ("Date,Close,Close\n2024-03-08,1,1\n", {}, "names the column 'Close' twice"),
         ("Date,Symbol,Close\n2024-03-08,,1\n", {}, "row 1 has no Symbol"),
         (HEAD, {}, "there is no bar in AAA.csv"),
-        ("", {}, "AAA.csv has no column of times"),
+        ("", {}, "AAA.csv is empty"),
+        ("Date,Close\n08.03.2024,1\n", {"date_format": "%d.%m.%Y %q"}, "is no format of strptime"),
+        (
+            "Date,Close\n2024-03-08,1\n",
+            {"date_format": "%d.%m.%Y"},
+            "row 1: Date '2024-03-08' is not a time: the dates",
+        ),
+        ('Date,Close\n2024-03-08,"1,234"\n', {}, "Close '1,234' is not a number: say which sign is the decimal one"),
+        ('Date,Close\n2024-03-08,"1,2345"\n', {"decimal": "."}, "Close '1,2345' is not a number: mend the cell"),
+        ("Date;Close\n2024-03-08;12.5\n", {"decimal": ","}, "Close '12.5' is not a number"),
+        ("Date,Close\n2024-03-08,1\n", {"decimal": ";"}, "decimal ';' is no decimal sign"),
         (HEAD + "2024-03-08,1,2\n", {}, "AAA.csv can't be read"),
         (bars("2024-03-08"), {"interval": "3d"}, "'3d' is no length of a bar"),
         (bars("2024-03-08"), {"calendar": "XXXX"}, "need another calendar"),

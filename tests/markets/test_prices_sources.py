@@ -32,6 +32,7 @@ from adapterhub_fin_markets.prices.bars import Bars
 from adapterhub_fin_markets.prices.description import PriceSource
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.fetching import fetch_prices
+from adapterhub_fin_markets.prices.form import Form
 from adapterhub_fin_markets.prices.source import PriceSourceImplementation, Request
 from adapterhub_fin_markets.prices.stored import prices_digest, stored_digest
 from adapterhub_fin_markets.prices.tables import read_bars, read_prices
@@ -319,7 +320,7 @@ class DeskSource(PriceSourceImplementation):
     def fetch(self, request: Request) -> Bars:
         days = ["2024-03-07", "2024-03-08", *(["2024-03-09"] if request.symbols == ("SATURDAY",) else [])]
         rows = {"Date": days, "Ticker": [request.symbols[0]] * len(days), "Close": [1.0] * len(days)}
-        return read_bars(pd.DataFrame(rows), columns={})[0]
+        return read_bars(pd.DataFrame(rows), Form())[0]
 
 
 def test_another_package_brings_a_source() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adapterhub_fin.plugin import json_option, print_json
+from adapterhub_fin_markets.cli.tables import table_options, table_reading
 
 if TYPE_CHECKING:
     from adapterhub_fin_markets.prices.findings import Finding
@@ -15,22 +16,9 @@ SHOWN = 3  # findings of one kind and ticker, of which text shows the first
 
 
 @click.command("check")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True), metavar="FILE...")
-@click.option(
-    "--calendar", metavar="CODE", help="Exchange of the bars: XNYS, 24/7, weekdays; files that were fetched hold it."
-)
-@click.option("--interval", metavar="LENGTH", help="Length of a bar, such as 1d (default), 1h or 15min.")
-@click.option("--timezone", metavar="ZONE", help="Zone of times that are written without one.")
-@click.option("--column", "columns", multiple=True, metavar="OURS=THEIRS", help="Read a column by another name.")
+@table_options
 @json_option
-def check(
-    files: tuple[str, ...],
-    calendar: str | None,
-    interval: str | None,
-    timezone: str | None,
-    columns: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def check(tables: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Check prices for gaps, duplicates, wrong levels and missing splits and dividends.
 
     Exits with status 1 where something is refused: `read_prices` would not read the files as they stand. What is only
@@ -39,12 +27,12 @@ def check(
     \b
     Examples:
       ahf market check prices.csv --calendar XNYS
+      ahf market check prices --calendar 24/7 --date-format %d.%m.%Y --decimal ,
       ahf market check btc.parquet --json
     """
     from adapterhub_fin_markets.prices.tables import check_prices
 
-    renamed = dict(_pair(text) for text in columns)
-    findings = check_prices(list(files), calendar=calendar, interval=interval, timezone=timezone, columns=renamed)
+    findings = check_prices(list(tables), **table_reading(**given))
     refused = sum(finding.refused for finding in findings)
     if as_json:
         print_json(
@@ -54,13 +42,6 @@ def check(
         _print(findings, refused)
     if refused:
         raise click.exceptions.Exit(1)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    ours, separator, theirs = text.partition("=")
-    if not separator:
-        raise click.UsageError(f"--column {text} must read OURS=THEIRS, such as close=Last.")
-    return ours, theirs
 
 
 def _print(findings: list[Finding], refused: int) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from adapterhub_fin.plugin import json_option, print_facts, print_json
+from adapterhub_fin_markets.cli.tables import table_options, table_reading
 
 
 @click.command("features")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True), metavar="FILE...")
-@click.option(
-    "--calendar", metavar="CODE", help="Exchange of the bars: XNYS, 24/7, weekdays; files that were fetched hold it."
-)
+@table_options
 @click.option("--names", metavar="NAMES", help="Features, separated by commas; by default all that are installed.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Parquet file to write.")
 @json_option
-def features(files: tuple[str, ...], calendar: str | None, names: str | None, out: str, as_json: bool) -> None:
+def features(tables: tuple[str, ...], names: str | None, out: str, as_json: bool, **given: Any) -> None:
     """Compute features of prices, each cell with the instant at which it was known.
 
     \b
@@ -28,7 +28,7 @@ def features(files: tuple[str, ...], calendar: str | None, names: str | None, ou
     from adapterhub_fin_markets.prices.tables import read_prices
 
     chosen = None if names is None else [name.strip() for name in names.split(",") if name.strip()]
-    prices = read_prices(list(files), calendar=calendar)
+    prices = read_prices(list(tables), **table_reading(**given))
     table = compute_features(prices, chosen)
     write_features(table, out)
     facts = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from adapterhub_fin.plugin import json_option, print_facts, print_json
+from adapterhub_fin.plugin import json_option
+from adapterhub_fin_markets.cli.tables import print_stored
 
 
 @click.command("fetch")
@@ -42,20 +43,7 @@ def fetch(
 
     options = dict(_setting(text) for text in settings)
     prices = fetch_prices(source, symbols, interval=interval, start=start, end=end, options=options)
-    digest = write_prices(prices, out)
-    facts = {
-        "file": out,
-        "instruments": len(prices.tickers),
-        "bars": int((prices.close == prices.close).sum()),
-        "first": f"{prices.closes_at[0]}Z",
-        "last": f"{prices.closes_at[-1]}Z",
-        "flagged": len(prices.findings),
-        "digest": digest,
-    }
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts(list(facts.items()))
+    print_stored(prices, out, write_prices(prices, out), as_json)
 
 
 def _setting(text: str) -> tuple[str, str]:

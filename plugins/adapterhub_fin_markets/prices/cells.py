@@ -2,51 +2,83 @@
 
 from __future__ import annotations
 
+import math
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from adapterhub_fin.plugin import BadInstant, read_by
 from adapterhub_fin_markets.prices.bars import Labels
 from adapterhub_fin_markets.prices.errors import BadPrices
 
 EMPTY = ("", "null", "NULL", "None", "none", "NaN", "nan", "NA", "N/A", "n/a", "-", ".", "#N/A")
 _ZONE = r"(?:[Zz]|[+-]\d\d:?\d\d)$"
+_TIMES = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9}
+
+
+def _written(digits: str) -> re.Pattern[str]:
+    return re.compile(rf"(?P<sign>[+-]?)\s*[$€£¥]?\s*(?P<digits>{digits})\s*(?P<times>[KMBkmb]?)")
+
+
+# By decimal sign; where none is stated, a comma may be either, and is refused.
+_WRITTEN = {
+    None: _written(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"),
+    ".": _written(r"(?:\d{1,3}(?:[, '\u00a0\u202f]\d{3})+|\d+)(?:\.\d*)?(?:[eE][+-]?\d+)?"),
+    ",": _written(r"(?:\d{1,3}(?:[. '\u00a0\u202f]\d{3})+|\d+)(?:,\d*)?(?:[eE][+-]?\d+)?"),
+}
 _MICROSECONDS = ((10**11, 10**6), (10**14, 1000), (10**17, 1), (2**63, 0))  # seconds below 10**11, and so on; 0: less
 
 
-def read_numbers(column: Any, name: str, file: str) -> np.ndarray:
-    """Return a column as float64, (rows,), NaN where it is empty. Raises BadPrices with the row and the value."""
+def read_numbers(column: Any, name: str, file: str, decimal: str | None = None) -> np.ndarray:
+    """Return a column as float64, (rows,), NaN where it is empty.
+
+    A cell may have a currency's sign before it and K, M or B behind it. Raises BadPrices with the row and the value.
+    """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    texts = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    if texts:
         array = pc.utf8_trim_whitespace(array)
         array = pc.if_else(pc.is_in(array, value_set=pa.array(EMPTY, array.type)), None, array)
     try:
+        if texts and decimal is not None:
+            raise pa.ArrowInvalid("numbers with separators are read cell by cell")
         values: np.ndarray = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise BadPrices(_unread_number(array, name, file)) from error
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        if not texts:
+            raise BadPrices(f"{file}: the column {name} holds {array.type}, not numbers") from None
+        values = np.array([_number(cell, row, name, file, decimal) for row, cell in enumerate(array.to_pylist())])
     if np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0])
         raise BadPrices(f"{file}, row {row + 1}: {name} is infinite: mend the cell, or leave it empty")
     return values
 
 
-def _unread_number(array: Any, name: str, file: str) -> str:
-    for row, cell in enumerate(array):
-        try:
-            pc.cast(cell, pa.float64())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return f"{file}, row {row + 1}: {name} {cell.as_py()!r} is not a number: mend the cell, or leave it empty"
-    return f"{file}: the column {name} holds {array.type}, not numbers"
+def _number(cell: str | None, row: int, name: str, file: str, decimal: str | None) -> float:
+    if cell is None:
+        return math.nan
+    match = _WRITTEN[decimal].fullmatch(cell)
+    if match is None:
+        mend = "mend the cell, or leave it empty"
+        if decimal is None and "," in cell:
+            mend = "say which sign is the decimal one, as in decimal='.' or --decimal ."
+        raise BadPrices(f"{file}, row {row + 1}: {name} {cell!r} is not a number: {mend}")
+    digits = match["digits"]
+    if decimal is not None:
+        digits = re.sub(r"[ '\u00a0\u202f]", "", digits.replace("." if decimal == "," else ",", "")).replace(",", ".")
+    return float(match["sign"] + digits) * _TIMES[match["times"].upper()]
 
 
-def read_times(column: Any, name: str, file: str) -> tuple[Labels, np.ndarray]:
+def read_times(column: Any, name: str, file: str, date_format: str | None = None) -> tuple[Labels, np.ndarray]:
     """Return the distinct times of a column, and which of them each row has, (rows,) int32.
 
-    Texts are ISO dates and times, with or without a zone; integers are YYYYMMDD, or seconds to nanoseconds since 1970.
+    Texts are ISO dates and times, with or without a zone, or as `date_format` has them; integers are YYYYMMDD, or
+    seconds to nanoseconds since 1970.
     Raises BadPrices with the row and the value.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -55,11 +87,14 @@ def read_times(column: Any, name: str, file: str) -> tuple[Labels, np.ndarray]:
         row = int(np.flatnonzero(pc.is_null(encoded).to_numpy(zero_copy_only=False))[0])
         raise BadPrices(f"{file}, row {row + 1} has no {name}: give the bar's time, or remove the row")
     at = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    labels, bad = _labels(encoded.dictionary)
+    labels, bad = _labels(encoded.dictionary) if date_format is None else _by_format(encoded.dictionary, date_format)
     if bad.any():
         row = int(np.flatnonzero(bad[at])[0])
         value = encoded.dictionary[int(at[row])].as_py()
-        raise BadPrices(f"{file}, row {row + 1}: {name} {value!r} is not a time: write it as 2024-01-31, with its zone")
+        mend = "write it as 2024-01-31, with its zone, or say how it is written, as in --date-format %d.%m.%Y"
+        if date_format is not None:
+            mend = f"the dates are to be read as {date_format}: mend the cell, or give another --date-format"
+        raise BadPrices(f"{file}, row {row + 1}: {name} {value!r} is not a time: {mend}")
     return labels, at
 
 
@@ -82,6 +117,25 @@ def _labels(values: Any) -> tuple[Labels, np.ndarray]:
     utc = pc.cast(values, pa.timestamp("us", "UTC" if zoned else None), safe=False).to_numpy(zero_copy_only=False)
     everywhere = np.ones(len(values), bool)
     return _labelled(utc.astype("M8[us]"), everywhere & zoned, everywhere & pa.types.is_date(kind)), ~everywhere
+
+
+def _by_format(values: Any, date_format: str) -> tuple[Labels, np.ndarray]:
+    read = read_by(date_format)
+    utc, local = np.zeros(len(values), "M8[us]"), np.zeros(len(values), "M8[us]")
+    zoned, bare, bad = (np.zeros(len(values), bool) for _ in range(3))
+    for row, value in enumerate(values.to_pylist()):
+        try:
+            moment = read(value)
+        except BadInstant:
+            bad[row] = True
+            continue
+        bare[row] = not isinstance(moment, datetime)
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            zoned[row], local[row] = True, moment.replace(tzinfo=None)
+            utc[row] = moment.astimezone(UTC).replace(tzinfo=None)
+        else:
+            utc[row] = local[row] = np.datetime64(moment, "us")
+    return _labelled(utc, zoned, bare, local), bad
 
 
 def _from_text(values: Any) -> tuple[Labels, np.ndarray]:

@@ -10,12 +10,24 @@ from adapterhub_fin_markets.prices.errors import BadPrices
 
 # Spellings in lower case without spaces and marks; the first that a table has is read.
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
-    "time": ("at", "startsat", "datetime", "timestamp", "date", "time", "day", "opentime", "starttime", "start"),
+    "time": (
+        "at",
+        "startsat",
+        "datetime",
+        "timestamp",
+        "date",
+        "time",
+        "day",
+        "opentime",
+        "starttime",
+        "start",
+        "windowstart",
+    ),
     "ticker": ("ticker", "symbol", "instrument", "id", "asset"),
     "open": ("open", "openprice", "o"),
     "high": ("high", "highprice", "h"),
     "low": ("low", "lowprice", "l"),
-    "close": ("close", "closeprice", "last", "price", "c"),
+    "close": ("close", "closeprice", "closelast", "last", "price", "c"),
     "volume": ("volume", "vol", "v"),
     "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted"),
     "dividends": ("dividends", "dividend", "divcash"),
@@ -56,13 +68,13 @@ def find_columns(names: Sequence[str], renamed: Mapping[str, str], file: str) ->
     spelt = {ours: renamed.get(ours) or _spelt(ours, names) for ours in SPELLINGS}
     time = spelt.pop("time") or _index_column(names)
     if time is None:
-        raise BadPrices(f"{file} has no column of times: name it, as in columns={{'time': ...}} ({_listed(names)})")
+        raise BadPrices(f"{file} has no column of times: {_naming('time')} ({_listed(names)})")
     ticker = spelt.pop("ticker")
     fields = {ours: column for ours, column in spelt.items() if column}
     if "close" in fields:
         return Layout(time, ticker, {None: fields})
     if ticker is not None or any(name in fields for name in _PRICES):
-        raise BadPrices(f"{file} has no column of closes: name it, as in columns={{'close': ...}} ({_listed(names)})")
+        raise BadPrices(f"{file} has no column of closes: {_naming('close')} ({_listed(names)})")
     return Layout(time, None, _wide([name for name in names if name != time], file))
 
 
@@ -99,6 +111,10 @@ def _pair(name: str) -> tuple[str, str] | None:
         if field not in (None, "time", "ticker") and len(last) == 1:
             return str(field), last[0]
     return None
+
+
+def _naming(ours: str) -> str:
+    return f"name it, as in columns={{'{ours}': ...}}, or --column {ours}=..."
 
 
 def _listed(names: Sequence[str]) -> str:

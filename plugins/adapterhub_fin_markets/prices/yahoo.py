@@ -13,6 +13,7 @@ import pyarrow as pa
 from adapterhub_fin.plugin import Unreachable
 from adapterhub_fin_markets.prices.bars import Bars, join_bars
 from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.prices.form import Form
 from adapterhub_fin_markets.prices.options import YahooOptions
 from adapterhub_fin_markets.prices.source import PriceSourceImplementation, Request
 from adapterhub_fin_markets.prices.tables import read_bars
@@ -40,7 +41,7 @@ class Yahoo(PriceSourceImplementation):
         if len(currencies) > 1:
             raise BadPrices(f"these symbols are quoted in {', '.join(sorted(map(str, currencies)))}: fetch them apart")
         self.currency = currencies.pop()
-        return join_bars([read_bars({symbol: table}, columns={})[0] for symbol, (table, _) in answers])
+        return join_bars([read_bars({symbol: table}, Form())[0] for symbol, (table, _) in answers])
 
     def _symbol(self, symbol: str, request: Request) -> tuple[Any, str | None]:
         """Return one symbol's bars as a pyarrow table, (bars, columns), and their currency."""
