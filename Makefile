@@ -83,9 +83,11 @@ sweeps: $(VENV)/installed-dev
 crashes: $(VENV)/installed-dev
 	AHF_EVERY_CRASH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/registry/test_power_cut.py
 
-# Properties of prices over random calendars, zones and gaps: thousands of cases each, a quarter of an hour.
+# Properties of prices over random calendars, zones and gaps, and a registry after any sequence of operations: thousands
+# of cases each, 20 minutes.
 properties: $(VENV)/installed-dev
-	AHF_CASES=3000 OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/markets/test_prices_properties.py
+	AHF_CASES=3000 OMP_NUM_THREADS=1 $(BIN)/pytest -q --timeout=3600 tests/markets/test_prices_properties.py \
+	  tests/registry/test_any_sequence.py
 
 # pyproject.toml's bounds: the lowest release of every direct dependency, and the newest of all, each in an environment of
 # its own, with the demo and a short part of the tests. torch is the pinned one in both: it is what was tried.

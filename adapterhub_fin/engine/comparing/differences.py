@@ -171,7 +171,7 @@ def differ(one: Outcomes, other: Outcomes, metric: str) -> np.ndarray:
         needed.append((one.scored[metric], other.scored[metric]))
     mask = np.zeros(len(one.rows), dtype=bool)
     for a, b in needed:
-        for here, there in zip(a.values(), b.values(), strict=True) if isinstance(a, Mapping) else [(a, b)]:
+        for here, there in [(a[kind], b[kind]) for kind in a] if isinstance(a, Mapping) else [(a, b)]:
             mask |= (here != there).reshape(len(mask), -1).any(axis=1)
     return mask
 
