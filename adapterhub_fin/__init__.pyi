@@ -179,6 +179,11 @@ from adapterhub_fin.exporting.checking import (
 from adapterhub_fin.exporting.exporting import (
     export as export,
 )
+from adapterhub_fin.plugin.answers import Estimate as Estimate
+from adapterhub_fin.plugin.answers import LabelSet as LabelSet
+from adapterhub_fin.plugin.answers import Likelihood as Likelihood
+from adapterhub_fin.plugin.answers import Prediction as Prediction
+from adapterhub_fin.plugin.answers import Vector as Vector
 from adapterhub_fin.plugin.descriptions import (
     Corpus as Corpus,
 )
@@ -196,21 +201,6 @@ from adapterhub_fin.plugin.descriptions import (
 )
 from adapterhub_fin.plugin.descriptions import (
     StoreKind as StoreKind,
-)
-from adapterhub_fin.plugin.heads import (
-    Estimate as Estimate,
-)
-from adapterhub_fin.plugin.heads import (
-    LabelSet as LabelSet,
-)
-from adapterhub_fin.plugin.heads import (
-    Likelihood as Likelihood,
-)
-from adapterhub_fin.plugin.heads import (
-    Prediction as Prediction,
-)
-from adapterhub_fin.plugin.heads import (
-    Vector as Vector,
 )
 from adapterhub_fin.plugin.hooks import (
     hookimpl as hookimpl,

@@ -58,6 +58,11 @@ from adapterhub_fin.errors import (
 from adapterhub_fin.plugin.adapter_files import CONFIG as CONFIG
 from adapterhub_fin.plugin.adapter_files import PREFIX as PREFIX
 from adapterhub_fin.plugin.adapter_files import WEIGHTS as WEIGHTS
+from adapterhub_fin.plugin.answers import Estimate as Estimate
+from adapterhub_fin.plugin.answers import LabelSet as LabelSet
+from adapterhub_fin.plugin.answers import Likelihood as Likelihood
+from adapterhub_fin.plugin.answers import Prediction as Prediction
+from adapterhub_fin.plugin.answers import Vector as Vector
 from adapterhub_fin.plugin.calendars import CALENDAR_PATTERN as CALENDAR_PATTERN
 from adapterhub_fin.plugin.calendars import SPAN_PATTERN as SPAN_PATTERN
 from adapterhub_fin.plugin.calendars import Offset as Offset
@@ -98,36 +103,11 @@ from adapterhub_fin.plugin.files import decoded as decoded
 from adapterhub_fin.plugin.files import files_by_part as files_by_part
 from adapterhub_fin.plugin.finance_vocabulary import count_terms as count_terms
 from adapterhub_fin.plugin.finance_vocabulary import finance_terms as finance_terms
-from adapterhub_fin.plugin.heads import (
-    CausalHead as CausalHead,
-)
-from adapterhub_fin.plugin.heads import (
-    EmbeddingHead as EmbeddingHead,
-)
-from adapterhub_fin.plugin.heads import (
-    Estimate as Estimate,
-)
-from adapterhub_fin.plugin.heads import (
-    HeadImplementation as HeadImplementation,
-)
-from adapterhub_fin.plugin.heads import (
-    LabelSet as LabelSet,
-)
-from adapterhub_fin.plugin.heads import (
-    Likelihood as Likelihood,
-)
-from adapterhub_fin.plugin.heads import (
-    MergeableHead as MergeableHead,
-)
-from adapterhub_fin.plugin.heads import (
-    Prediction as Prediction,
-)
-from adapterhub_fin.plugin.heads import (
-    SequenceHead as SequenceHead,
-)
-from adapterhub_fin.plugin.heads import (
-    Vector as Vector,
-)
+from adapterhub_fin.plugin.head_bases import CausalHead as CausalHead
+from adapterhub_fin.plugin.head_bases import EmbeddingHead as EmbeddingHead
+from adapterhub_fin.plugin.head_bases import SequenceHead as SequenceHead
+from adapterhub_fin.plugin.heads import HeadImplementation as HeadImplementation
+from adapterhub_fin.plugin.heads import MergeableHead as MergeableHead
 from adapterhub_fin.plugin.hooks import hookimpl as hookimpl
 from adapterhub_fin.plugin.instants import DayEnd as DayEnd
 from adapterhub_fin.plugin.instants import day_end as day_end

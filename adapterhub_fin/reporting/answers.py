@@ -13,9 +13,9 @@ from adapterhub_fin.engine.data.corpus import check_targets
 from adapterhub_fin.engine.data.sampling import LongestFirst
 from adapterhub_fin.engine.evaluation.outcomes import raw_answers
 from adapterhub_fin.errors import Unsupported
+from adapterhub_fin.plugin.answers import Estimate, Likelihood, Prediction
 from adapterhub_fin.plugin.descriptions import Head
 from adapterhub_fin.plugin.examples import lengths
-from adapterhub_fin.plugin.heads import Estimate, Likelihood, Prediction
 from adapterhub_fin.plugin.manager import extensions
 
 if TYPE_CHECKING:

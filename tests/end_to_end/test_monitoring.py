@@ -19,7 +19,7 @@ from adapterhub_fin.cli import group
 from adapterhub_fin.engine.monitoring.observed import Observed, _answered, from_outcomes
 from adapterhub_fin.engine.monitoring.signals import Thresholds, compare
 from adapterhub_fin.errors import BadCorpus, BadRecipe, BadText, NotFound
-from adapterhub_fin.plugin.heads import LabelSet
+from adapterhub_fin.plugin.answers import LabelSet
 from adapterhub_fin.testing import tiny_corpus
 
 WORDS = {"negative": ("fell", "loss", "weak"), "neutral": ("meets", "board", "office"), "positive": ("rose", "profit")}

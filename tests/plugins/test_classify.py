@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.base.build_plugin import build_plugin
 from adapterhub_fin.engine.data.weights import with_draws
+from adapterhub_fin.plugin.answers import Prediction
 from adapterhub_fin.plugin.descriptions import Head
-from adapterhub_fin.plugin.heads import Prediction
 from adapterhub_fin.recipe.sampling import Sampling
 
 NAMES = ["down", "flat", "up"]

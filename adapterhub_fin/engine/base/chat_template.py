@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.heads import CausalHead
+from adapterhub_fin.plugin.head_bases import CausalHead
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -18,7 +18,7 @@ from adapterhub_fin.engine.inference.finite import FiniteScores
 from adapterhub_fin.engine.inference.stopping import Ending, PieceStreamer, WritesMark, ending
 from adapterhub_fin.errors import BadRecipe, Refused, WrongBase
 from adapterhub_fin.plugin.examples import check_tokens
-from adapterhub_fin.plugin.heads import CausalHead
+from adapterhub_fin.plugin.head_bases import CausalHead
 from adapterhub_fin.plugin.progress_lines import progress
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from adapterhub_fin.plugin.heads import CausalHead
+    from adapterhub_fin.plugin.head_bases import CausalHead
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.data.labels import labels_in
 from adapterhub_fin.engine.inference.rows import Row, input_rows
+from adapterhub_fin.plugin.answers import Estimate, LabelSet, Likelihood, Prediction
 from adapterhub_fin.plugin.examples import encode_inputs
-from adapterhub_fin.plugin.heads import Estimate, LabelSet, Likelihood, Prediction
 
 if TYPE_CHECKING:
     import numpy as np

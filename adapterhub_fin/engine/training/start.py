@@ -21,7 +21,7 @@ from adapterhub_fin.engine.peft.embeddings import stored_embeddings
 from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead, NotFound, Unsupported
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.chat_templates import NAMED, PLAIN
-from adapterhub_fin.plugin.heads import CausalHead
+from adapterhub_fin.plugin.head_bases import CausalHead
 from adapterhub_fin_registry.model.knowledge import format_instant, parse_instant
 from adapterhub_fin_registry.registry_chain import LocatedVersion
 
