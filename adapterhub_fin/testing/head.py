@@ -41,7 +41,7 @@ class HeadContract(AtTheBench):
     def trained(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
         """Return the head trained on each kind of base that it fits."""
         if request.param not in self.bases:
-            pytest.skip(f"{self.name} is not for a {request.param}")
+            pytest.skip(f"{self.name} is not for bases such as {request.param}s")
         contract = type(self)  # stored there, so that its tests share one training for each base
         by_base: dict[str, Trained] = vars(contract).get("_trained") or {}
         if request.param not in by_base:
