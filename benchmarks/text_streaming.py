@@ -64,7 +64,7 @@ def measure(folder: Path) -> dict[str, object]:
 
     peaks: dict[str, int] = {}
     stop = threading.Event()
-    watcher = threading.Thread(target=watch, args=(peaks, stop))
+    watcher = threading.Thread(target=watch, args=(peaks, stop), daemon=True)
     watcher.start()
     before = time.process_time()
     rows = Edgar(EdgarOptions(path=folder, sharded=True)).load()
@@ -73,8 +73,8 @@ def measure(folder: Path) -> dict[str, object]:
     digest = corpus_digest(rows.table)
     digested_by = time.process_time()
     peak_of_digest = dict(peaks)
-    options = {"path": str(folder), "sharded": True}
-    corpora = read_corpus(CorpusChoice(name="edgar", options=options, splitter=Splitter(by="time")), "causal-lm")
+    choice = CorpusChoice(name="edgar", splitter=Splitter(by="time"), path=str(folder), sharded=True)
+    corpora = read_corpus(choice, "causal-lm")
     assert corpora.record["digest"] == digest
     trainable_by = time.process_time()
     again = Edgar(EdgarOptions(path=folder, sharded=True)).load()

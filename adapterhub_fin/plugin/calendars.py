@@ -7,6 +7,7 @@ holidays, early closes and zones are kept by people who follow the exchanges: a 
 from __future__ import annotations
 
 import re
+import textwrap
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ SPAN_PATTERN = r"^[0-9]{1,5}(B|d|h|min)$"
 CALENDAR_PATTERN = r"^[A-Za-z0-9_./-]{1,40}$"
 WEEKDAYS = "weekdays"
 _CLOCK = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1)}
+REASON = 200  # characters of an error of exchange_calendars
+SPAN = 50  # years whose sessions are read at once
 _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
 
@@ -151,59 +154,61 @@ def sessions(calendar: str, first: date, last: date) -> Sessions:
 
     Raises BadRecipe where the calendar is not known here, and where none of these days is on its list.
     """
-    earliest, latest = (date.min, date.max) if calendar == WEEKDAYS else _listed(calendar)
     read = _weekdays if calendar == WEEKDAYS else partial(_exchange, calendar)
+    near = read(first.year // SPAN)
+    earliest, latest = near.first, near.last
     if latest < first or last < earliest:
         raise BadRecipe(
             f"the calendar {calendar} can't be had for {first.year} (its list goes from {earliest} to {latest}): use "
             f"{WEEKDAYS}, or count in days, as in 7d"
         )
-    decades = [read(decade) for decade in range(max(first, earliest).year // 10, min(last, latest).year // 10 + 1)]
-    listed = [day for decade in decades for day in decade.days]
+    spans = [read(span) for span in range(max(first, earliest).year // SPAN, min(last, latest).year // SPAN + 1)]
+    listed = [day for span in spans for day in span.days]
     years = slice(bisect_left(listed, date(first.year, 1, 1)), bisect_right(listed, date(last.year, 12, 31)))
     days, opens, closes = (
-        [value for decade in decades for value in getattr(decade, of)][years] for of in ("days", "opens", "closes")
+        [value for span in spans for value in getattr(span, of)][years] for of in ("days", "opens", "closes")
     )
-    return Sessions(days, opens, closes, decades[0].zone, earliest, latest)
+    return Sessions(days, opens, closes, near.zone, earliest, latest)
 
 
-def _bounds(decade: int) -> tuple[date, date]:
-    """Return the first and the last day of a decade, by its number: 202 is 2020 to 2029."""
-    return date(max(10 * decade, 1), 1, 1), date(10 * decade + 9, 12, 31)
+def _bounds(span: int) -> tuple[date, date]:
+    """Return the first and the last day of a span of years, by its number: 40 is 2000 to 2049."""
+    return date(max(SPAN * span, 1), 1, 1), date(SPAN * span + SPAN - 1, 12, 31)
 
 
 @lru_cache(maxsize=64)
-def _weekdays(decade: int) -> Sessions:
-    start, end = _bounds(decade)
+def _weekdays(span: int) -> Sessions:
+    start, end = _bounds(span)
     days = [date.fromordinal(ordinal) for ordinal in range(start.toordinal(), end.toordinal() + 1)]
     days = [day for day in days if day.weekday() < 5]
     opens = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
     return Sessions(days, opens, [opening + (_DAY - _TICK) for opening in opens], UTC)
 
 
-@lru_cache(maxsize=64)
-def _listed(calendar: str) -> tuple[date, date]:
-    """Return the first and the last day of an exchange's list."""
-    exchange = _calendar(calendar)
-    first, last = exchange.bound_min(), exchange.bound_max()
-    return date.min if first is None else first.date(), date.max if last is None else last.date()
-
-
-@lru_cache(maxsize=64)  # a calendar takes a sixth of a second, whether it is of a year or of ten
-def _exchange(calendar: str, decade: int) -> Sessions:
-    (first, last), (start, end) = _listed(calendar), _bounds(decade)
-    first, last = max(first, start), min(last, end)
-    exchange = _calendar(calendar, start=first.isoformat(), end=last.isoformat())
+@lru_cache(maxsize=64)  # a calendar takes a sixth of a second, whether it is of a year or of fifty
+def _exchange(calendar: str, span: int) -> Sessions:
+    """Return the sessions of a span of years, as far as the exchange's list goes: none where it ends before."""
+    start, end = _bounds(span)
+    exchange, earliest, latest = _calendar(calendar, start, end)
+    of = exchange.sessions.slice_indexer(max(start, earliest).isoformat(), min(end, latest).isoformat())
+    opens, closes = (
+        times.iloc[of].dt.tz_convert(UTC).dt.to_pydatetime().tolist() for times in (exchange.opens, exchange.closes)
+    )
     return Sessions(
-        [moment.date() for moment in exchange.sessions],
-        [moment.to_pydatetime().astimezone(UTC) for moment in exchange.opens],
-        [moment.to_pydatetime().astimezone(UTC) for moment in exchange.closes],
+        exchange.sessions[of].date.tolist(),
+        opens,
+        closes,
         exchange.tz,
+        earliest,
+        latest,
     )
 
 
-def _calendar(calendar: str, **days: str) -> Any:
-    """Return an exchange's calendar, as exchange_calendars has it."""
+def _calendar(calendar: str, start: date, end: date) -> tuple[Any, date, date]:
+    """Return an exchange's calendar, as exchange_calendars has it, with the first and the last day of its list.
+
+    It has all listed days from `start` to `end`, and others where there are none.
+    """
     try:
         import exchange_calendars
     except ImportError as error:
@@ -212,9 +217,24 @@ def _calendar(calendar: str, **days: str) -> Any:
             f"calendar {WEEKDAYS}"
         ) from error
     try:
-        return exchange_calendars.get_calendar(calendar, **days)
+        try:
+            exchange = exchange_calendars.get_calendar(calendar, start=start.isoformat(), end=end.isoformat())
+            return exchange, *_listed(exchange)
+        except ValueError:  # the list begins after `start`, or ends before `end`
+            exchange = exchange_calendars.get_calendar(calendar)
+        earliest, latest = _listed(exchange)
+        if latest < start or end < earliest:
+            return exchange, earliest, latest
+        span = {"start": max(start, earliest).isoformat(), "end": min(end, latest).isoformat()}
+        return exchange_calendars.get_calendar(calendar, **span), earliest, latest
     except (exchange_calendars.errors.CalendarError, ValueError) as error:
+        reason = textwrap.shorten(str(error), REASON)  # which may list hundreds of days
         raise BadRecipe(
-            f"the calendar {calendar} can't be had ({error}): use {WEEKDAYS}, or a code that exchange_calendars knows, "
-            "such as XNYS, XLON or XTKS"
+            f"the calendar {calendar} can't be had ({reason}): use {WEEKDAYS}, or a code that exchange_calendars "
+            "knows, such as XNYS, XLON or XTKS"
         ) from error
+
+
+def _listed(exchange: Any) -> tuple[date, date]:
+    first, last = exchange.bound_min(), exchange.bound_max()
+    return date.min if first is None else first.date(), date.max if last is None else last.date()

@@ -34,7 +34,6 @@ from adapterhub_fin.plugin.descriptions import (
     OwnHook,
     StoreKind,
 )
-from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.plugin.veto import may_hold_veto
 
 if TYPE_CHECKING:
@@ -186,6 +185,8 @@ class Extensions:
 
     def options(self, kind: type[Description], name: str, given: Mapping[str, Any]) -> BaseModel:
         """Check a plugin's options without importing it; raises UnknownName or BadRecipe with near names."""
+        from adapterhub_fin.plugin.options import checked  # pydantic, which a name alone doesn't need
+
         return checked(self.get(kind, name).load_options(), given, f"{kind.kind} {name}", kind.reserved_keys)
 
     def targets(self, model_type: str, method: str) -> tuple[str, ...] | None:

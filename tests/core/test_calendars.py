@@ -38,6 +38,7 @@ def test_weekdays(moment: str, number: int, before: str, after: str) -> None:
     assert span.after([at(moment)]) == [at(after) + timedelta(days=1) - timedelta(microseconds=1)]
 
 
+@settings(deadline=None)  # the first to ask for a span of years reads them
 @given(moments, st.integers(1, 300))
 def test_so_many_whole_days_lie_between(moment: datetime, number: int) -> None:
     span = Offset(f"{number}B", "weekdays")
@@ -81,6 +82,7 @@ def test_a_day_s_close_is_the_session_s() -> None:
         days.next_open(at("2099-01-01T00:00"))
 
 
+@settings(deadline=None)
 @given(st.lists(moments, max_size=6), st.sampled_from(["0B", "3B", "0d", "1d", "90min", "7h"]))
 def test_several_at_once_are_each_alone(several: list[datetime], text: str) -> None:
     span = Offset(text, "weekdays" if text.endswith("B") else None)

@@ -35,7 +35,7 @@ from adapterhub_fin_markets.prices.fetching import fetch_prices
 from adapterhub_fin_markets.prices.form import Form
 from adapterhub_fin_markets.prices.source import PriceSourceImplementation, Request
 from adapterhub_fin_markets.prices.stored import prices_digest, stored_digest
-from adapterhub_fin_markets.prices.tables import read_bars, read_prices
+from adapterhub_fin_markets.prices.tables import check_prices, read_bars, read_prices
 
 Answer = tuple[int, dict[str, str], Any]  # status, headers, body
 DAY = 86_400_000
@@ -211,7 +211,7 @@ def test_fetched_prices_are_stored_with_their_calendar_and_digest(tmp_path: Path
 def test_two_processes_that_store_one_file_leave_it_whole(tmp_path: Path) -> None:
     code = """
 import sys, numpy as np, pandas as pd
-from adapterhub_fin_markets.prices.tables import read_bars, read_prices
+from adapterhub_fin_markets.prices.tables import check_prices, read_bars, read_prices
 from adapterhub_fin_markets.prices.stored import write_prices
 level = float(sys.argv[1])
 days = pd.bdate_range("2024-01-01", periods=400)
@@ -321,6 +321,24 @@ class DeskSource(PriceSourceImplementation):
         days = ["2024-03-07", "2024-03-08", *(["2024-03-09"] if request.symbols == ("SATURDAY",) else [])]
         rows = {"Date": days, "Ticker": [request.symbols[0]] * len(days), "Close": [1.0] * len(days)}
         return read_bars(pd.DataFrame(rows), Form())[0]
+
+
+def test_a_folder_is_checked_as_the_files_in_it(run_ahf: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "prices"
+    folder.mkdir()
+    for ticker, last in (("AAA", 11), ("BBB", -1)):
+        lines = ["Date,Close", "2024-01-02,10", "2024-01-03,10.5", f"2024-01-04,{last}"]
+        (folder / f"{ticker}.csv").write_text("\n".join(lines))
+    (folder / "notes.md").write_text("no table")
+    files = [str(folder / f"{ticker}.csv") for ticker in ("AAA", "BBB")]
+    of_files = run_ahf("market", "check", *files, "--calendar", "XNYS", "--json")
+    assert run_ahf("market", "check", str(folder), "--calendar", "XNYS", "--json") == of_files
+    assert run_ahf("market", "check", f"{folder}/", files[0], "--calendar", "XNYS", "--json")[1].count("duplicate-bar")
+    findings = json.loads(of_files[1])["findings"]
+    assert of_files[0] == 1 and [(found["ticker"], found["kind"]) for found in findings] == [("BBB", "not-positive")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadPrices, match="empty holds no CSV or parquet file: name another folder"):
+        check_prices([tmp_path / "empty", files[0]], calendar="XNYS")
 
 
 def test_another_package_brings_a_source() -> None:

@@ -73,6 +73,24 @@ def test_reading_the_registry_imports_no_model_library(trained: Run, arguments: 
     assert not loaded_by(*arguments, home=trained.version.folder.parents[4]) & denied
 
 
+def test_checking_prices_imports_what_reads_them_and_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "AAA.csv"
+    path.write_text("Date,Close\n2024-01-02,10\n2024-01-03,10.5\n")
+    denied = {"torch", "transformers", "peft", "datasets", "accelerate", "pydantic", "scipy", "talib", "yfinance"}
+    modules = loaded_by("market", "check", str(tmp_path), "--calendar", "weekdays")
+    assert {"numpy", "pyarrow"} <= modules and not modules & (denied | {"exchange_calendars"})
+    modules = loaded_by("market", "check", str(tmp_path), "--calendar", "XNYS")
+    assert "exchange_calendars" in modules and not modules & denied
+
+
+def test_features_import_neither_torch_nor_what_checks_options(tmp_path: Path) -> None:
+    path = tmp_path / "AAA.csv"
+    path.write_text("Date,Close\n2024-01-02,10\n2024-01-03,10.5\n")
+    given = [str(path), "--calendar", "24/7", "--names", "return_1", "--out", str(tmp_path / "features.parquet")]
+    modules = loaded_by("market", "features", *given)
+    assert "pluggy" in modules and not modules & {"torch", "transformers", "datasets", "pydantic", "scipy", "talib"}
+
+
 def test_the_face_costs_nothing_until_it_is_used() -> None:
     code = "import sys, adapterhub_fin; adapterhub_fin.Registry; print(*{n.partition('.')[0] for n in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -79,6 +79,8 @@ def compute_features(prices: Prices, names: Sequence[str] | str | None = None) -
     for array in columns.values():
         array.flags.writeable = False  # a feature that wrote to it would change the next one's input
     shape = (len(prices), len(prices.tickers))
+    for feature in {each.requires: each for each in chosen.values()}.values():
+        _check_installed(feature)
     computed = {name: _computed(feature, columns, shape) for name, feature in chosen.items()}
     return Features(
         tickers=prices.tickers,
@@ -108,7 +110,6 @@ def _check_installed(feature: Feature) -> None:
 
 
 def _computed(feature: Feature, columns: Mapping[str, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    _check_installed(feature)
     if unknown := sorted(set(feature.columns) - set(COLUMNS)):
         raise PluginError(f"feature {feature.name!r} reads {unknown[0]!r}: a panel has {', '.join(COLUMNS)}")
     values = feature.load()(**{column: columns[column] for column in feature.columns})

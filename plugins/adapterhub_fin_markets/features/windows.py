@@ -17,9 +17,9 @@ W = TypeVar("W")
 
 def before(values: np.ndarray, rows: int) -> np.ndarray:
     """Return the values so many rows earlier, NaN in the first ones, (times, tickers)."""
-    earlier = np.full(values.shape, np.nan)
-    if rows < len(values):
-        earlier[rows:] = values[: len(values) - rows]
+    earlier = np.empty(values.shape)
+    earlier[:rows] = np.nan
+    earlier[rows:] = values[: max(0, len(values) - rows)]
     return earlier
 
 
