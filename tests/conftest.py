@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# bitsandbytes calls torch.compile as it is imported, which imports a compiler into every process of the tests.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
 MOST_WARNINGS = 300  # of a whole run, beside those that pyproject.toml names
 
 
