@@ -172,7 +172,8 @@ def study(title: str, prices: Path, start: str, training: Mapping[str, Any]) -> 
 
 def fusion_study(prices: Path, tweets: Path, training: Mapping[str, Any]) -> None:
     """Tweets and numbers, and each alone, over the stocks of 2015."""
-    texts = {"name": "news", "path": str(tweets), "text": "text", "published": "at", "group": "ticker"}
+    texts: dict[str, Any] = {"name": "news", "path": str(tweets), "text": "text", "published": "at", "group": "ticker"}
+    texts["near_duplicates"] = 0.8  # half of the tweets are passed on
     given = {
         reads: recipe(
             f"bench/stocks-fusion-{reads}",
@@ -181,6 +182,7 @@ def fusion_study(prices: Path, tweets: Path, training: Mapping[str, Any]) -> Non
             {"name": "fusion", "answer": "number", "reads": reads},
             training,
             texts=texts,
+            texts_most=5,
         )
         for reads in ("both", "text", "numbers")
     }
