@@ -1,7 +1,7 @@
 """Every method with every trainable head: trained, stored, and answering bit for bit the same in a fresh process.
 
-Here each head is tried with one method of each kind, and each other method with a classifier and a language model;
-`make matrix` tries every pair.
+Here each head is tried with one method of each kind, on an encoder and a decoder in turn, and each other method with a
+classifier and a language model; `make matrix` tries every pair on both.
 """
 
 from __future__ import annotations
@@ -46,6 +46,15 @@ WIDE: list[dict[str, Any]] = [
 ]
 DECODERS = ("causal-lm", "preference", "multi-task")
 EACH_KIND = ("lora", "prefix-tuning", "prompt-tuning", "peft:ia3")  # low rank, keys, embeddings, scales
+
+
+def in_turn(method: dict[str, Any], head: dict[str, Any]) -> str:
+    """The base of a pair: a head meets both, and so does a method."""
+    if head["name"] == "causal-lm":
+        return "decoder"
+    return ("encoder", "decoder")[(EACH_KIND.index(method["name"]) + HEADS.index(head)) % 2]
+
+
 EXHAUSTIVE = bool(os.environ.get("AHF_MATRIX"))
 PAIRS = [
     (base, method, head)
@@ -55,7 +64,7 @@ PAIRS = [
     if (base, head["name"]) != ("encoder", "causal-lm")
     and (
         EXHAUSTIVE
-        or (method["name"] in EACH_KIND and len(method) < 3)
+        or (method["name"] in EACH_KIND and len(method) < 3 and base == in_turn(method, head))
         or (base, head) in (("encoder", HEADS[0]), ("decoder", HEADS[-1]))
     )
 ]
