@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin import corpus_options, load_corpus
 from adapterhub_fin.plugin.interfaces import Rows
-from adapterhub_fin_markets.corpora.edgar import available_at
+from adapterhub_fin_markets.corpora.dissemination import available_at, is_business_day
 from adapterhub_fin_markets.corpora.markup import page_text
 from adapterhub_fin_markets.corpora.sections import items_in
 
+CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
 NEW_YORK = ZoneInfo("America/New_York")
 PAGE = """<?xml version='1.0' encoding='ASCII'?>
 <html xmlns:ix="http://www.xbrl.org/2013/inlineXBRL"><head><title>aapl</title></head><body>
@@ -188,7 +190,7 @@ def test_a_page_without_text_is_refused() -> None:
 moments = st.datetimes(datetime(1994, 1, 1), datetime(2035, 12, 31))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=CASES or 1000, deadline=None)
 @given(
     accepted=st.none() | moments | st.datetimes(datetime(1994, 1, 1), datetime(2035, 1, 1), timezones=st.timezones()),
     filed=st.none() | st.dates(date(1994, 1, 1), date(2035, 12, 31)),
@@ -211,6 +213,39 @@ def test_no_filing_is_known_before_the_latest_instant_that_it_names(
         assert at >= accepted
     if filed is not None and filed > accepted.date():
         assert at >= datetime.combine(filed, time(6), NEW_YORK)
+
+
+@settings(max_examples=CASES or 1000, deadline=None)
+@given(moments, st.sampled_from([None, -1, 0, 1, 3]))
+def test_no_filing_is_known_while_edgar_shows_nothing(accepted: datetime, apart: int | None) -> None:
+    filed = None if apart is None else accepted.date() + timedelta(days=apart)
+    known = available_at(accepted, filed).astimezone(NEW_YORK)
+    assert time(6) <= known.time() < time(22)
+    if filed is None or filed <= accepted.date():
+        assert is_business_day(known.date())
+    if not (filed == accepted.date() or known.time() == time(6)):
+        assert known.time() <= time(17, 30)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "filed", "known"),
+    [
+        ("2024-11-01T06:01:36", "2024-11-01", "2024-11-01T06:01:36"),
+        ("2024-11-01T17:30:00", None, "2024-11-01T17:30:00"),
+        ("2024-11-01T17:30:01", None, "2024-11-04T06:00:00"),  # a Friday
+        ("2024-11-01T17:45:00", "2024-11-04", "2024-11-04T06:00:00"),
+        ("2024-11-01T18:01:00", "2024-11-01", "2024-11-01T18:01:00"),  # as a Form 4: the filing date is that day
+        ("2024-11-01T22:00:01", "2024-11-01", "2024-11-04T06:00:00"),
+        ("2024-11-01T03:26:38", "2024-11-01", "2024-11-01T06:00:00"),
+        ("2024-11-02T12:00:00", "2024-11-02", "2024-11-04T06:00:00"),
+        ("2024-11-27T18:00:00", None, "2024-11-29T06:00:00"),  # Thanksgiving, after which the exchange closes early
+        ("2024-10-11T18:00:00", None, "2024-10-15T06:00:00"),  # Columbus Day, on which the exchange is open
+        ("2021-12-30T18:00:00", None, "2022-01-03T06:00:00"),  # New Year's Day is a Saturday
+    ],
+)
+def test_a_filing_is_known_when_edgar_shows_it(accepted: str, filed: str | None, known: str) -> None:
+    at = available_at(datetime.fromisoformat(accepted), filed and date.fromisoformat(filed))  # type: ignore[arg-type]
+    assert at == datetime.fromisoformat(known).replace(tzinfo=NEW_YORK)
 
 
 FORMS = {"10-K": 6, "10-Q": 3, "8-K": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.testing import random_bars
 
+CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
 NAN = np.nan
 NAMES = ["return_5", "rsi_14", "volatility_20"]
 TICKERS = tuple(letter * 3 for letter in "ABCDEFGH")
@@ -169,7 +171,7 @@ def test_ranks_in_a_history() -> None:
 
 
 @given(seed=st.integers(0, 2**16), row=st.integers(61, 119), among=st.sampled_from(["tickers", "history"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=CASES or 25, deadline=None)
 def test_moving_a_future_bar_changes_no_earlier_row(
     tmp_path_factory: pytest.TempPathFactory, seed: int, row: int, among: str
 ) -> None:
@@ -244,7 +246,7 @@ def test_texts_of_a_row_are_its_ticker_s_latest_before_the_decision(tmp_path: Pa
     assert len(row["features"]) == 3 and -3 <= row["target"] <= 3
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=CASES or 200, deadline=None)
 @given(
     minutes=st.lists(st.tuples(st.integers(0, 3000), st.sampled_from(TICKERS[:2])), min_size=1, max_size=30),
     decided=st.integers(0, 3000),

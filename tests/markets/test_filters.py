@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from adapterhub_fin.plugin import corpus_options, load_corpus
 from adapterhub_fin_markets.corpora.filters import filtered, term_density, words_in
 from adapterhub_fin_markets.corpora.options import DocumentOptions
 
+CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
 START = datetime(2024, 1, 1, tzinfo=UTC)
 WORDS = [f"word{number}" for number in range(400)]
 
@@ -65,7 +67,7 @@ def test_near_duplicates_by_minhash_are_those_of_the_measured_similarity() -> No
     assert len(kept(rows, near_duplicates=0.8)[0]) == 2 and len(kept(rows, near_duplicates=0.999)[0]) == 3
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=CASES or 120, deadline=None)
 @given(
     texts=st.lists(st.sampled_from(["a b c d e f", "a b c d e f.", "g h i", "G h i", "j"]), min_size=1, max_size=8),
     days=st.lists(st.integers(0, 5), min_size=8, max_size=8),

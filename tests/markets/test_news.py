@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin import corpus_options, load_corpus
 from adapterhub_fin.plugin.interfaces import Rows
 
+CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
 ZONES = ["UTC", "America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Lord_Howe", "America/Sao_Paulo"]
 TABLE = """text,published,updated,received,ticker,desk,mood
 Acme rises 5%,2024-03-08 16:05:00,,2024-03-08T21:05:03Z,ACME,a,up
@@ -123,7 +125,7 @@ def earliest(cell: str, zone: str) -> datetime:
     return (value if value.tzinfo else value.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=CASES or 80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(cells, st.none() | cells, st.none() | cells), min_size=1, max_size=6),
     zone=st.sampled_from(ZONES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from adapterhub_fin_markets.corpora.normalise import normalise
 
+CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
 # No-break and thin spaces, zero-width and soft characters, controls, every line end.
 NOISE = "\u00a0\u202f\u2009\u200b\u200d\u00ad\ufeff\x00\x07\x0b\x0c\r\n\u2028\t "
 noise = st.text(NOISE, max_size=4)
@@ -30,14 +32,14 @@ def counted(text: str) -> list[str]:
     return [c for c in text.replace("\u2212", "-") if unicodedata.category(c) in kinds or c in signs]
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=CASES or 3000, deadline=None)
 @given(texts)
 @example("−5.2\u202f%")
 def test_no_digit_or_sign_is_lost_or_changed(text: str) -> None:
     assert counted(normalise(text)) == counted(unicodedata.normalize("NFC", text))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=CASES or 400, deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=6), noise)
 def test_a_number_stays_one_word(values: list[str], between: str) -> None:
     """Between spaces, whatever else is there, each number is found as it was written."""
@@ -45,7 +47,7 @@ def test_a_number_stays_one_word(values: list[str], between: str) -> None:
     assert re.sub(r"\s+", " ", words) == " ".join(" ".join(value.split()) for value in values)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=CASES or 2000, deadline=None)
 @given(st.text())
 def test_it_is_done_once(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)

@@ -1,19 +1,20 @@
 """Read filings of EDGAR: raw submissions and main documents, dated by their acceptance in New York time.
 
 EDGAR's JSON writes times of acceptance with a Z for UTC, and part of them are New York time (edgartools 557). So a time
-that isn't the header's is read as New York time too: never too early, and at most five hours late.
+that isn't the header's is read as New York time too: never too early, and late by five hours or until EDGAR opens.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Rows, decoded, end_of_day, instant
+from adapterhub_fin.plugin import BadCorpus, CorpusImplementation, Rows, decoded
 from adapterhub_fin_markets.corpora.acceptance import Acceptance, acceptances
+from adapterhub_fin_markets.corpora.dissemination import available_at
 from adapterhub_fin_markets.corpora.documents import Document, DocumentSource, Unit, folder_units
 from adapterhub_fin_markets.corpora.items import is_item_of
 from adapterhub_fin_markets.corpora.markup import page_text
@@ -22,8 +23,6 @@ from adapterhub_fin_markets.corpora.rows import document_rows
 from adapterhub_fin_markets.corpora.sections import items_in
 from adapterhub_fin_markets.corpora.sgml import is_submission, read_submission
 
-NEW_YORK = "America/New_York"
-OPENS = time(6)  # when EDGAR begins to show what was accepted after the day before had ended (17:30)
 SUFFIXES = (".txt", ".htm", ".html")
 _NAME = re.compile(r"(?P<company>[A-Za-z0-9.]+)[-_](?P<form>\d+-[a-z](?:-a)?)[-_](?P<day>\d{4}-\d{2}-\d{2})$", re.I)
 _FORM = re.compile(r'name="dei:DocumentType"[^>]*>\s*(?:<[^>]+>)*\s*([^<\s][^<]*)')
@@ -33,7 +32,7 @@ _MARKUP = re.compile(r"<(?:html|body|div|p|table)\b", re.IGNORECASE)
 class Edgar(CorpusImplementation, DocumentSource):
     """Read filings in the order of their files' names; `group` is the company, by its CIK where that is known."""
 
-    name, version = "edgar", 1
+    name, version = "edgar", 2
     slices = ("form", "item", "company")
 
     def __init__(self, options: EdgarOptions) -> None:
@@ -152,26 +151,6 @@ class Edgar(CorpusImplementation, DocumentSource):
                 "table that the option dates names, or exclude it by glob"
             )
         return available_at(accepted, filed)
-
-
-def available_at(accepted: datetime | None, filed: date | None) -> datetime:
-    """Return the instant in UTC from which a filing could be read, by its acceptance (New York time) and filing date.
-
-    Without a time it is the end of the filing date in New York. What is accepted after 17:30 has the next business day
-    as its filing date, and is shown from 6:00 of that day (17 CFR 232.13; EDGAR Filer Manual). Raises ValueError
-    where both are missing.
-    """
-    if accepted is None:
-        if filed is None:
-            raise ValueError("a filing needs a time of acceptance or a filing date")
-        return end_of_day(filed, NEW_YORK)
-    naive = accepted.replace(tzinfo=None)
-    moments = [instant(naive, NEW_YORK)]
-    if accepted.tzinfo is not None:
-        moments.append(accepted.astimezone(UTC))
-    if filed is not None and filed > naive.date():
-        moments.append(instant(datetime.combine(filed, OPENS), NEW_YORK))
-    return max(moments)
 
 
 def _keys(name: str, accession: str | None) -> list[str]:
