@@ -115,7 +115,7 @@ def base_options(function: F) -> F:
 
 def _trust(context: click.Context, parameter: click.Parameter, trusted: bool) -> None:
     if trusted:
-        from adapterhub_fin.plugin.remote_code import trusting_remote_code
+        from adapterhub_fin.plugin.trusted_code import trusting_remote_code
 
         context.with_resource(trusting_remote_code(True))
 

@@ -168,8 +168,6 @@ from adapterhub_fin.plugin.reading import TableReading as TableReading
 from adapterhub_fin.plugin.reading import ZonedOptions as ZonedOptions
 from adapterhub_fin.plugin.reading import check_date_format as check_date_format
 from adapterhub_fin.plugin.reading import emptied as emptied
-from adapterhub_fin.plugin.remote_code import brings_code_for as brings_code_for
-from adapterhub_fin.plugin.remote_code import remote_code as remote_code
 from adapterhub_fin.plugin.tables import CsvForm as CsvForm
 from adapterhub_fin.plugin.tables import table_rows as table_rows
 from adapterhub_fin.plugin.target_layers import linear_layers as linear_layers
@@ -177,6 +175,8 @@ from adapterhub_fin.plugin.texts import MARK as MARK
 from adapterhub_fin.plugin.texts import joined_tokens as joined_tokens
 from adapterhub_fin.plugin.texts import problem as problem
 from adapterhub_fin.plugin.token_states import TokenStates as TokenStates
+from adapterhub_fin.plugin.trusted_code import brings_code_for as brings_code_for
+from adapterhub_fin.plugin.trusted_code import remote_code as remote_code
 from adapterhub_fin_registry.incoming import Incoming as Incoming
 from adapterhub_fin_registry.io.cache import caches as caches
 from adapterhub_fin_registry.model.knowledge import end_of_day as end_of_day

@@ -32,7 +32,7 @@ from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin.chat_templates import PLAIN, template_text
 from adapterhub_fin.plugin.conversations import Messages
 from adapterhub_fin.plugin.heads import HeadImplementation, MergeableHead
-from adapterhub_fin.plugin.remote_code import brings_code_for, remote_code
+from adapterhub_fin.plugin.trusted_code import brings_code_for, remote_code
 
 if TYPE_CHECKING:
     from torch import Tensor

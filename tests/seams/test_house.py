@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -109,6 +110,13 @@ def test_every_public_name_stands_once_in_the_stub_and_is_there(package: str) ->
         assert getattr(module, name) is not None and name in dir(module)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["adapterhub_fin", "adapterhub_fin.plugin", "adapterhub_fin_registry"])
+def test_no_module_has_the_name_of_a_public_function(package: str) -> None:
+    """Python binds a module to its package when it is imported, over the public name: whoever comes later gets that."""
+    module = importlib.import_module(package)
+    assert not {found.name for found in pkgutil.iter_modules(module.__path__)} & set(module.__all__)
 
 
 @pytest.mark.parametrize(("old", "new"), [("Site", "AttachContext"), ("Known", "KnownAt")])

@@ -17,7 +17,7 @@ from adapterhub_fin.errors import BadRecipe, BaseNotFound
 from adapterhub_fin.plugin.descriptions import Base
 from adapterhub_fin.plugin.interfaces import KnownAt
 from adapterhub_fin.plugin.manager import extensions
-from adapterhub_fin.plugin.remote_code import is_remote_code_trusted
+from adapterhub_fin.plugin.trusted_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin_registry.model.knowledge import end_of_day, format_instant, parse_instant
 from adapterhub_fin_registry.model.reference import is_revision

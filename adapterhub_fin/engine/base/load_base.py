@@ -15,7 +15,7 @@ from adapterhub_fin.engine.base.padding import padding, rows_of
 from adapterhub_fin.errors import BadRecipe, PluginError, Refused, WrongTensors
 from adapterhub_fin.plugin.adapter_files import WEIGHTS
 from adapterhub_fin.plugin.model_parts import bare, outside_backbone
-from adapterhub_fin.plugin.remote_code import is_remote_code_trusted, remote_code
+from adapterhub_fin.plugin.trusted_code import is_remote_code_trusted, remote_code
 from adapterhub_fin_registry.io.safetensors_header import read_header
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from adapterhub_fin.engine.base.locks import tokenizing
 from adapterhub_fin.engine.base.positions import position_limit
 from adapterhub_fin.engine.base.quiet import quiet_loading
 from adapterhub_fin.errors import NotFinite
-from adapterhub_fin.plugin.remote_code import remote_code
 from adapterhub_fin.plugin.token_states import TokenStates
+from adapterhub_fin.plugin.trusted_code import remote_code
 from adapterhub_fin.recipe.choices import BaseChoice
 
 if TYPE_CHECKING:

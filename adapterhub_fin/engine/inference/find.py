@@ -28,7 +28,7 @@ from adapterhub_fin.plugin.contributed import build_contribution
 from adapterhub_fin.plugin.descriptions import Head, Method
 from adapterhub_fin.plugin.heads import MergeableHead
 from adapterhub_fin.plugin.model_parts import unwrapped
-from adapterhub_fin.plugin.remote_code import is_remote_code_trusted
+from adapterhub_fin.plugin.trusted_code import is_remote_code_trusted
 from adapterhub_fin.recipe.choices import BaseChoice
 from adapterhub_fin.registries import located
 from adapterhub_fin_registry import Registry

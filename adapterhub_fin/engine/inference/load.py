@@ -36,7 +36,7 @@ from adapterhub_fin.engine.inference.find import (
 from adapterhub_fin.engine.peft.embeddings import (
     stored_embeddings,
 )
-from adapterhub_fin.plugin.remote_code import trusting_remote_code
+from adapterhub_fin.plugin.trusted_code import trusting_remote_code
 from adapterhub_fin_registry import Registry
 
 if TYPE_CHECKING:

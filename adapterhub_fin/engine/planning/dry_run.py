@@ -24,7 +24,7 @@ from adapterhub_fin.engine.planning.memory_tracker import MemoryTracker, Work
 from adapterhub_fin.engine.planning.private_torch import FakeTensorMode
 from adapterhub_fin.engine.training.arguments import arguments
 from adapterhub_fin.plugin.examples import lengths
-from adapterhub_fin.plugin.remote_code import trusting_remote_code
+from adapterhub_fin.plugin.trusted_code import trusting_remote_code
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.training.prepare import PreparedRun

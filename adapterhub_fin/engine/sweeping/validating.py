@@ -12,7 +12,7 @@ from adapterhub_fin.engine.data.corpus import SEEN
 from adapterhub_fin.engine.training.fitting import attach_adapter, bind_inputs, build_trainer, train_to_end
 from adapterhub_fin.engine.training.prepare import load_run
 from adapterhub_fin.engine.training.run_folder import open_run
-from adapterhub_fin.plugin.remote_code import trusting_remote_code
+from adapterhub_fin.plugin.trusted_code import trusting_remote_code
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.sweeping.epochs import OnMeasured

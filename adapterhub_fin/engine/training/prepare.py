@@ -45,7 +45,7 @@ from adapterhub_fin.plugin.descriptions import Head, Method, Metric
 from adapterhub_fin.plugin.interfaces import AttachContext
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.progress_lines import announce
-from adapterhub_fin.plugin.remote_code import trusting_remote_code
+from adapterhub_fin.plugin.trusted_code import trusting_remote_code
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry.model.knowledge import format_instant

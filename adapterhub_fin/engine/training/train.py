@@ -37,7 +37,7 @@ from adapterhub_fin.engine.training.sharded import is_sharded
 from adapterhub_fin.errors import AdapterHubError, BadRecipe, TrainingFailed
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.memory import restored
-from adapterhub_fin.plugin.remote_code import trusting_remote_code
+from adapterhub_fin.plugin.trusted_code import trusting_remote_code
 from adapterhub_fin.recipe.recipe import NO_NAME, Recipe
 from adapterhub_fin.registries import configured_registries
 from adapterhub_fin_registry import Registry
