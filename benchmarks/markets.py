@@ -155,7 +155,7 @@ def line(name: str, answers: Answers) -> str:
 
 def study(title: str, prices: Path, start: str, training: Mapping[str, Any]) -> None:
     """Prompts against plain numbers over one universe."""
-    slug = title.split()[0].lower()
+    slug = prices.stem
     plain = recipe(f"bench/{slug}", prices, start, "regress", training)
     resampled = recipe(f"bench/{slug}-resampled", prices, start, "regress", {**training, "sampling": {"by": "bucket"}})
     parts = tested(plain)
