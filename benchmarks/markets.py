@@ -95,7 +95,7 @@ def tested(given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def of_series(given: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> Answers:
     """What each window's version answers of its test rows."""
-    series = ahf.train_series(given, progress=True)
+    series = ahf.train_series(given)
     said = []
     for step, splits in zip(series.steps, parts, strict=True):
         adapter = ahf.load(step.version.reference)
