@@ -63,21 +63,19 @@ def _chosen(
     choice: Mapping[str, Any],
     definitions: dict[str, Any],
     within: str = "",
-    outer: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Return the schema of a plugin's name, or of a mapping with its name and options.
 
-    The choice may be an option of another plugin, whose definition is `within`: none of the plugins `outer`, by name,
-    that it stands in is offered again.
+    The choice may be an option of another plugin, whose definition is `within`.
     """
-    plugins = {name: each for name, each in extensions().all(kind).items() if name not in outer}
+    plugins = extensions().all(kind)
     default, names = DEFAULTS.get(kind.kind), list(plugins)
     own = {key: value for key, value in choice["properties"].items() if key not in ("name", "options")}
     listed = {"type": "string", "enum": names, "enumDescriptions": [each.summary for each in plugins.values()]}
     branches = []
     for name, plugin in plugins.items():
         reference = f"{within}-{name}" if within else f"{kind.kind}-{name}"
-        definitions[reference] = _options(plugin, reference, own, definitions, outer)
+        definitions[reference] = _options(plugin, own, definitions)
         condition: dict[str, Any] = {"properties": {"name": {"const": name}}}
         if name != default:
             condition["required"] = ["name"]
@@ -89,23 +87,24 @@ def _chosen(
     return {"description": choice.get("description", ""), "anyOf": [listed, mapping]}
 
 
-def _options(
-    plugin: Description,
-    reference: str,
-    own: Mapping[str, Any],
-    definitions: dict[str, Any],
-    outer: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Return the schema of a mapping with one plugin's options; what it refers to goes into `definitions`."""
+def _options(plugin: Description, own: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a mapping with one plugin's options; what it refers to goes into `definitions`.
+
+    What an option refers to is the same wherever the plugin is chosen, also within itself: a mixture in a mixture.
+    """
+    base = f"{plugin.kind}-{plugin.name}"
     try:
-        options = plugin.load_options().model_json_schema(ref_template=f"#/$defs/{reference}-{{model}}")
+        options = plugin.load_options().model_json_schema(ref_template=f"#/$defs/{base}-{{model}}")
     except PluginError as error:
         return {"type": "object", "description": f"{plugin.summary} Its options can't be read here: {error}"}
     for inner, value in options.pop("$defs", {}).items():
+        reference = f"{base}-{inner}"
+        if reference in definitions:
+            continue
+        definitions[reference] = value
         if "x-plugin" in value:  # itself a plugin's name with its options, as a part of a mixture is
             kind = next(each for each in extensions().kinds.values() if each.kind == value["x-plugin"])
-            value = _chosen(kind, value, definitions, reference, (*outer, plugin.name))
-        definitions[f"{reference}-{inner}"] = value
+            definitions[reference] = _chosen(kind, value, definitions, reference)
     options["properties"] = {
         "name": {"const": plugin.name, "description": plugin.summary},
         **options.get("properties", {}),

@@ -18,6 +18,7 @@ from pydantic import Field
 
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
+from adapterhub_fin.plugin import corpus_options
 from adapterhub_fin.plugin.descriptions import Corpus, Description, Head, Merger, Method
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import Options
@@ -132,6 +133,32 @@ def test_the_name_decides_which_options_there_are() -> None:
     assert faults({**MINIMAL, "method": {**method, "rank": "many"}}) and faults({**MINIMAL, "method": "loar"})
     assert faults({**MINIMAL, "corpus": {"path": "rows.csv"}}), "a corpus has no default"
     assert faults({**MINIMAL, "corpus": {"name": "headlines", "splitter": {"by": "randm"}}})
+
+
+HEADLINES = {"name": "headlines", "rows": 400}
+MIXED = {"name": "mixture", "corpora": [HEADLINES, {**HEADLINES, "repeat": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "valid"),
+    [
+        ({"name": "mixture", "corpora": [MIXED, {**MIXED, "repeat": 3}]}, True),
+        ({"name": "templates", "corpus": {"name": "mixture", "corpora": [MIXED, HEADLINES]}}, True),
+        ({"name": "mixture", "corpora": [{"name": "templates", "corpus": MIXED}, MIXED]}, True),
+        ({"name": "templates", "corpus": {"name": "templates", "corpus": HEADLINES}}, True),
+        ({"name": "mixture", "corpora": [{"name": "mixture", "corpora": [HEADLINES]}, MIXED]}, False),
+        ({"name": "mixture", "corpora": [{"name": "templates", "corpus": {**MIXED, "repeat": 2}}, MIXED]}, False),
+        ({"name": "mixture", "corpora": [{"name": "templates", "corpus": {**HEADLINES, "rowz": 4}}, MIXED]}, False),
+        ({"name": "mixture", "corpora": [{**MIXED, "repeat": 0}, MIXED]}, False),
+    ],
+)
+def test_corpora_within_corpora_are_valid_where_the_code_takes_them(corpus: dict[str, Any], valid: bool) -> None:
+    assert (not faults({**MINIMAL, "corpus": corpus})) is valid
+    if valid:
+        assert corpus_options(corpus)[0] == corpus["name"]
+    else:
+        with pytest.raises(ahf.BadRecipe):
+            corpus_options(corpus)
 
 
 def test_a_plugin_of_this_process_is_there_and_a_broken_one_is_left_open() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.sampling import LengthGroupedBatches, drawn
 from adapterhub_fin.engine.data.weights import repeated, row_weights
+from adapterhub_fin.plugin import corpus_options, load_corpus
 from adapterhub_fin.recipe.sampling import Sampling
 
 weights_of_rows = st.lists(st.floats(0, 100), min_size=1, max_size=60).filter(lambda w: sum(w) > 1e-6)
@@ -99,6 +100,13 @@ def recipe(encoder: Path, **keys: Any) -> dict[str, Any]:
     base = {"id": "acme/tiny", "path": str(encoder)}
     plain = {"name": "acme/weighed", "base": base, "method": {"name": "lora", "rank": 2}}
     return {**plain, "training": {"epochs": 1, "max_length": 32}, **keys}
+
+
+def test_a_mixture_within_a_mixture_repeats_as_often_as_both_say() -> None:
+    rows = {"name": "headlines", "rows": 400}
+    inner = {"name": "mixture", "corpora": [rows, {**rows, "repeat": 2}], "repeat": 3}
+    table = load_corpus(*corpus_options({"name": "mixture", "corpora": [inner, rows]})).table
+    assert Counter(table["repeat"]) == {3: 400, 6: 400, 1: 400}
 
 
 def test_a_mixture_is_divided_as_one_and_repeats_training_rows_alone(encoder: Path) -> None:

@@ -21,15 +21,24 @@ class Mixture(CorpusImplementation):
     def load(self) -> Rows:
         """Return the rows. Raises BadCorpus as the corpora do, and where one lacks a column that another has."""
         parts = [load_corpus(part.name, part.options) for part in self.options.corpora]
-        tables = _alike([part.table for part in parts], [part.name for part in self.options.corpora])
         repeats = [part.repeat for part in self.options.corpora]
-        if any(times > 1 for times in repeats):
-            tables = [t.add_column("repeat", [times] * len(t)) for t, times in zip(tables, repeats, strict=True)]
+        tables = [part.table for part in parts]
+        if any(times > 1 for times in repeats) or any("repeat" in table.column_names for table in tables):
+            tables = [_repeated(table, times) for table, times in zip(tables, repeats, strict=True)]
+        tables = _alike(tables, [part.name for part in self.options.corpora])
         notes: Counter[str] = Counter()
         for part in parts:
             notes.update(part.notes)
         read = {f"{number}.{key}": value for number, part in enumerate(parts) for key, value in part.read.items()}
         return Rows(concatenate_datasets(tables), known=_latest(parts), notes=dict(notes), read=read)
+
+
+def _repeated(table: Dataset, times: int) -> Dataset:
+    """Return a table whose rows an epoch sees so many times as often; a mixture's rows may have a number already."""
+    if "repeat" not in table.column_names:
+        return table.add_column("repeat", [times] * len(table))
+    numbers = [times * number for number in table["repeat"]]
+    return table.remove_columns("repeat").add_column("repeat", numbers)
 
 
 def _latest(parts: Sequence[Rows]) -> KnownAt | None:

@@ -263,7 +263,7 @@ class MixturePart(BaseModel):
 
     name: str = Field(description="The corpus's name, as `ahf plugins` lists it.")
     options: SerializeAsAny[BaseModel]
-    repeat: int = Field(1, description="How often an epoch sees its training rows, 1 to 1000.")
+    repeat: int = Field(1, ge=1, le=1000, description="How often an epoch sees its training rows, 1 to 1000.")
 
     @model_validator(mode="before")
     @classmethod
