@@ -1,0 +1,1 @@
+"""Turn signals and prices into a ledger, and judge what it earned."""

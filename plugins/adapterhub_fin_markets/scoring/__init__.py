@@ -1,0 +1,1 @@
+"""Score predictions against what followed, era by era."""
