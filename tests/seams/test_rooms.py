@@ -46,7 +46,7 @@ def test_rows_are_divided_in_one_place() -> None:
     ],
 )
 def test_shipped_plugins_import_public_names_alone(package: str, allowed: set[str]) -> None:
-    """Of the core the seam and the statistics' modules, of the registry its face and its Hub client: what anyone may."""
+    """Of the core the seam and the statistics, of the registry its face and its Hub client: what anyone may import."""
     folder = layout.ROOT / "plugins" / package
     line = re.compile(r"^\s*(?:from|import) (adapterhub_fin(?:_registry)?(?:\.\w+)*)\b", re.MULTILINE)
     imports = {path.name: set(line.findall(path.read_text("utf-8"))) for path in sorted(folder.rglob("*.py"))}
