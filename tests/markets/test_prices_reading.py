@@ -147,6 +147,37 @@ def test_tables_are_read_as_vendors_write_them(tmp_path: Path, text: str, option
     assert str(prices.closes_at[0])[:16] == "2024-03-08T21:00"
 
 
+@pytest.mark.parametrize(
+    ("header", "closes"),
+    [
+        ("Date,AAPL,C,V", {"AAPL": 1, "C": 2, "V": 3}),
+        ("Date,O,H,L,C", {"AAA": 4}),
+        ("Date,AAPL_Close,BRK_B_Close,AAPL_Volume", {"AAPL": 1, "BRK_B": 2}),
+        ("Date,BTC_USDT_Close,BTC_USDT_Volume,X_Close", {"BTC_USDT": 1, "X": 3}),
+        ("Date,Adj Close BRK.B,Close BRK.B,Stock Splits BRK.B", {"BRK.B": 2}),
+        ("Date,Close Close,Close Open,Open Close", {"Close": 1, "Open": 2}),
+    ],
+)
+def test_wide_tables_lose_no_ticker(tmp_path: Path, header: str, closes: dict[str, float]) -> None:
+    count = header.count(",")
+    path = written(tmp_path, f"{header}\n2024-03-08,{','.join(str(number + 1) for number in range(count))}\n")
+    prices = read_prices(path, calendar="XNYS", allow=["high-below-low", "missing-split"])
+    assert dict(zip(prices.tickers, prices.close[0].tolist(), strict=True)) == closes
+
+
+def test_a_dividend_counts_where_a_wide_table_has_no_close(tmp_path: Path) -> None:
+    text = "Date,Close AAA,Dividends AAA\n2024-03-07,10,0\n2024-03-08,,1\n2024-03-11,9,0\n"
+    prices = read_prices(written(tmp_path, text), calendar="XNYS")
+    assert prices.dividends is not None and np.nansum(prices.dividends) == 1
+    assert [finding.kind for finding in prices.findings] == ["missing-bars", "null-close"]
+
+
+def test_times_of_two_units_are_read_each_by_its_own(tmp_path: Path) -> None:
+    """Binance's files go from milliseconds to microseconds."""
+    text = "open_time,close\n1735603200000,1\n1735689600000000,2\n"
+    assert closes(written(tmp_path, text), "24/7") == ["2025-01-01T00:00", "2025-01-02T00:00"]
+
+
 def test_a_table_of_several_tickers_as_yfinance_writes_it(tmp_path: Path) -> None:
     frame = LONG.pivot(index="Date", columns="Symbol", values="Close")
     both = pd.concat({"Close": frame, "Open": frame}, axis=1, names=["Price", "Ticker"])
@@ -180,6 +211,11 @@ def test_a_table_of_several_tickers_as_yfinance_writes_it(tmp_path: Path) -> Non
         ('Date,Close\n2024-03-08,"1,234"\n', {}, "Close '1,234' is not a number: say which sign is the decimal one"),
         ('Date,Close\n2024-03-08,"1,2345"\n', {"decimal": "."}, "Close '1,2345' is not a number: mend the cell"),
         ("Date;Close\n2024-03-08;12.5\n", {"decimal": ","}, "Close '12.5' is not a number"),
+        ("Date,Close\n202403080000,1\n202403110000,2\n", {}, "row 1: Date '?202403080000'? is not a time"),
+        ("Date,Close\n1709856000,1\n1709942400000,2\n", {}, "row 2: Date '?1709942400000'? is not a time"),
+        ("Date,Close\n20240308093000,1\n", {}, "is not a time"),
+        ("Date,Close AAA,Sector\n2024-03-08,1,2\n", {}, "has the column 'Sector' beside columns such as"),
+        ("Date,Close AAA,AAA Close\n2024-03-08,1,2\n", {}, "two columns for close of AAA"),
         ("Date,Close\n2024-03-08,1\n", {"decimal": ";"}, "decimal ';' is no decimal sign"),
         (HEAD + "2024-03-08,1,2\n", {}, "AAA.csv can't be read"),
         (bars("2024-03-08"), {"interval": "3d"}, "'3d' is no length of a bar"),

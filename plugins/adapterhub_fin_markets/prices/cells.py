@@ -30,7 +30,9 @@ _WRITTEN = {
     ".": _written(r"(?:\d{1,3}(?:[, '\u00a0\u202f]\d{3})+|\d+)(?:\.\d*)?(?:[eE][+-]?\d+)?"),
     ",": _written(r"(?:\d{1,3}(?:[. '\u00a0\u202f]\d{3})+|\d+)(?:,\d*)?(?:[eE][+-]?\d+)?"),
 }
-_MICROSECONDS = ((10**11, 10**6), (10**14, 1000), (10**17, 1), (2**63, 0))  # seconds below 10**11, and so on; 0: less
+_UNITS = (10**11, 10**14, 10**17)  # below are seconds, milliseconds, microseconds, and above nanoseconds since 1970
+_PARTS = (10**6, 1000, 1, 0)  # microseconds of each; 0: less than one
+_EARLIEST, _LATEST = np.datetime64("1800-01-01", "us"), np.datetime64("2200-01-01", "us")
 
 
 def read_numbers(column: Any, name: str, file: str, decimal: str | None = None) -> np.ndarray:
@@ -91,7 +93,9 @@ def read_times(column: Any, name: str, file: str, date_format: str | None = None
     if bad.any():
         row = int(np.flatnonzero(bad[at])[0])
         value = encoded.dictionary[int(at[row])].as_py()
-        mend = "write it as 2024-01-31, with its zone, or say how it is written, as in --date-format %d.%m.%Y"
+        mend = (
+            "write it as 2024-01-31, with its zone, or say how it is written, as in --date-format %d.%m.%Y or unix_ms"
+        )
         if date_format is not None:
             mend = f"the dates are to be read as {date_format}: mend the cell, or give another --date-format"
         raise BadPrices(f"{file}, row {row + 1}: {name} {value!r} is not a time: {mend}")
@@ -171,10 +175,24 @@ def _from_integers(values: np.ndarray) -> tuple[Labels, np.ndarray]:
         texts = pa.array([f"{value // 10000:04}-{value // 100 % 100:02}-{value % 100:02}" for value in values.tolist()])
         utc, bad = _cast_times(texts, pa.timestamp("us"))
         return _labelled(utc, np.zeros(len(values), bool), dates), bad
-    factor = next(factor for limit, factor in _MICROSECONDS if values.max() < limit)
-    scaled = values * factor if factor else values // 1000
+    units = np.searchsorted(_UNITS, values, side="right")
+    bad |= units != units[0] if (units == 0).any() else _digits_of_a_date(values)  # seconds stand with nothing else
+    for unit, parts in enumerate(_PARTS):
+        utc[units == unit] = (values[units == unit] * parts if parts else values[units == unit] // 1000).astype(
+            "M8[us]"
+        )
+    bad |= (utc < _EARLIEST) | (utc >= _LATEST)
     everywhere = np.ones(len(values), bool)
-    return _labelled(scaled.astype("M8[us]"), everywhere, ~everywhere), bad
+    return _labelled(utc, everywhere, ~everywhere), bad
+
+
+def _digits_of_a_date(values: np.ndarray) -> np.ndarray:
+    """Mark times (times,) that read as YYYYMMDDHHMM: all of them, or none. As milliseconds they are of 1973 to 2001."""
+    days, clock = np.divmod(values, 10**4)
+    months, day = np.divmod(days, 100)
+    year, month = np.divmod(months, 100)
+    dated = (year >= 1900) & (year < 2200) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return np.full(len(values), bool((dated & (clock // 100 < 24) & (clock % 100 < 60)).all()))
 
 
 def _labelled(utc: np.ndarray, zoned: np.ndarray, bare: np.ndarray, local: np.ndarray | None = None) -> Labels:

@@ -24,17 +24,18 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
         "windowstart",
     ),
     "ticker": ("ticker", "symbol", "instrument", "id", "asset"),
-    "open": ("open", "openprice", "o"),
-    "high": ("high", "highprice", "h"),
-    "low": ("low", "lowprice", "l"),
-    "close": ("close", "closeprice", "closelast", "last", "price", "c"),
-    "volume": ("volume", "vol", "v"),
+    "open": ("open", "openprice"),
+    "high": ("high", "highprice"),
+    "low": ("low", "lowprice"),
+    "close": ("close", "closeprice", "closelast", "last", "price"),
+    "volume": ("volume", "vol"),
     "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted"),
     "dividends": ("dividends", "dividend", "divcash"),
     "splits": ("stocksplits", "splits", "split", "splitfactor"),
     "capital_gains": ("capitalgains",),
 }
 _PRICES = ("open", "high", "low", "close")
+_LETTERS = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}  # alone, each is a ticker: C, V
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def find_columns(names: Sequence[str], renamed: Mapping[str, str], file: str) ->
             raise BadPrices(f"{file} has no column {theirs!r} to read as {ours}: it has {_listed(names)}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadPrices(f"{file} names the column {twice[0]!r} twice: rename one")
-    spelt = {ours: renamed.get(ours) or _spelt(ours, names) for ours in SPELLINGS}
+    letters = {_LETTERS[name.lower()]: name for name in names if name.lower() in _LETTERS}
+    if not set(_PRICES) <= letters.keys():
+        letters = {}
+    spelt = {ours: renamed.get(ours) or _spelt(ours, names) or letters.get(ours) for ours in SPELLINGS}
     time = spelt.pop("time") or _index_column(names)
     if time is None:
         raise BadPrices(f"{file} has no column of times: {_naming('time')} ({_listed(names)})")
@@ -90,26 +94,46 @@ def _index_column(names: Sequence[str]) -> str | None:
 
 def _wide(names: Sequence[str], file: str) -> dict[str | None, Mapping[str, str]]:
     pairs = {name: _pair(name) for name in names}
-    if any(pairs.values()):
-        fields: dict[str | None, dict[str, str]] = {}
-        for name, pair in pairs.items():
-            if pair:
-                fields.setdefault(pair[1], {})[pair[0]] = name
-        if lacking := [ticker for ticker, of in fields.items() if "close" not in of]:
-            raise BadPrices(f"{file} has no closes of {lacking[0]}: add them, or leave its other columns out")
-        return dict(fields)
-    if not names:
-        raise BadPrices(f"{file} has a column of times and no other: add closes")
-    return {name: {"close": name} for name in names}
+    if not any(pairs.values()):
+        if not names:
+            raise BadPrices(f"{file} has a column of times and no other: add closes")
+        return {name: {"close": name} for name in names}
+    fields: dict[str | None, dict[str, str]] = {}
+    for name, pair in pairs.items():
+        if pair is None:
+            raise BadPrices(
+                f"{file} has the column {name!r} beside columns such as 'Close AAPL': it is no field of a ticker; "
+                "leave it out, or rename it"
+            )
+        field, ticker = pair
+        if field in fields.setdefault(ticker, {}):
+            raise BadPrices(f"{file} has two columns for {field} of {ticker}: leave one out")
+        fields[ticker][field] = name
+    if lacking := [ticker for ticker, of in fields.items() if "close" not in of]:
+        raise BadPrices(f"{file} has no closes of {lacking[0]}: add them, or leave its other columns out")
+    return dict(fields)
 
 
 def _pair(name: str) -> tuple[str, str] | None:
-    """Return the field and the ticker that one column's name holds, as in `('Close', 'AAPL')` or `AAPL_Close`."""
-    words = re.findall(r"'([^']*)'", name) if name.startswith("(") else re.split(r"[\s_:|/]+", name)
-    for first, last in ((words[0], words[1:]), (words[-1], words[:-1])):
-        field = next((ours for ours in SPELLINGS if len(first) > 1 and _spelt(ours, [first])), None)
-        if field not in (None, "time", "ticker") and len(last) == 1:
-            return str(field), last[0]
+    """Return the field and the ticker that one column's name holds: `('Close', 'AAPL')`, `AAPL_Close`, `Close BRK.B`.
+
+    A field stands at either end, in one or two words; all that is left is the ticker.
+    """
+    if name.startswith("("):
+        words = re.findall(r"'([^']*)'", name)
+        ends = [(words[0], words[1]), (words[1], words[0])] if len(words) == 2 else []
+    else:
+        parts = re.split(r"([\s_:|/]+)", name.strip())  # words and what separates them, in turn
+        ends = []
+        for count in (3, 1):  # of two words, and of one
+            ends += [
+                ("".join(parts[:count]), "".join(parts[count + 1 :])),
+                ("".join(parts[-count:]), "".join(parts[: -count - 1])),
+            ]
+    for first, ticker in ends:
+        field = next((ours for ours in SPELLINGS if _spelt(ours, [first])), None)
+        if field not in (None, "time", "ticker") and ticker:
+            return str(field), ticker
     return None
 
 

@@ -175,7 +175,7 @@ def _bars(table: Any, layout: Layout, form: Form, ticker: str, file: str) -> Bar
             )
             for name, fields in layout.fields.items()
         ]
-        return join_bars([bars.select(~np.isnan(bars.fields["close"])) for bars in wide])
+        return join_bars([bars.select(_there(bars.fields)) for bars in wide])
     fields = {
         ours: read_numbers(table[column], column, file, form.decimal) for ours, column in layout.fields[None].items()
     }
@@ -183,6 +183,13 @@ def _bars(table: Any, layout: Layout, form: Form, ticker: str, file: str) -> Bar
         return Bars((ticker,), np.zeros(len(at), np.int32), labels, at, fields, [Part(file, len(at))])
     tickers, codes = _tickers(table[layout.ticker], layout.ticker, file)
     return Bars(tickers, codes, labels, at, fields, [Part(file, len(at))])
+
+
+def _there(fields: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mark the rows of one ticker of a wide table that hold a price, or a dividend or split; the others have no bar."""
+    prices = [~np.isnan(fields[name]) for name in ("open", "high", "low", "close") if name in fields]
+    events = [np.nan_to_num(fields[name]) != 0 for name in ("dividends", "splits", "capital_gains") if name in fields]
+    return np.logical_or.reduce([*prices, *events])
 
 
 def _tickers(column: Any, name: str, file: str) -> tuple[tuple[str, ...], np.ndarray]:
