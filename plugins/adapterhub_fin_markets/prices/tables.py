@@ -189,7 +189,8 @@ def _there(fields: Mapping[str, np.ndarray]) -> np.ndarray:
     """Mark the rows of one ticker of a wide table that hold a price, or a dividend or split; the others have no bar."""
     prices = [~np.isnan(fields[name]) for name in ("open", "high", "low", "close") if name in fields]
     events = [np.nan_to_num(fields[name]) != 0 for name in ("dividends", "splits", "capital_gains") if name in fields]
-    return np.logical_or.reduce([*prices, *events])
+    there: np.ndarray = np.logical_or.reduce([*prices, *events])
+    return there
 
 
 def _tickers(column: Any, name: str, file: str) -> tuple[tuple[str, ...], np.ndarray]:
