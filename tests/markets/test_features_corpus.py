@@ -14,10 +14,11 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.plugin import BadCorpus, BadRecipe, Rows
+from adapterhub_fin.engine.data.corpus import divide_rows, read_corpus
+from adapterhub_fin.plugin import BadCorpus, BadRecipe, Rows, corpus_options, load_corpus
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin.recipe.choices import CorpusChoice
+from adapterhub_fin.recipe.splitter import Splitter
 from adapterhub_fin.testing import CorpusContract
 from adapterhub_fin_markets.corpora.features import MarketFeatures, week_ends
 from adapterhub_fin_markets.corpora.features_options import MarketFeaturesOptions
@@ -131,6 +132,17 @@ def test_a_scaler_that_saw_validation_or_test_is_refused(tmp_path: Path, by: str
     read_corpus(choice(path, {"by": by}), "regress")
     with pytest.raises(BadCorpus, match=r"rows of the validation part were known by 2021-07-01.*scaler was fitted"):
         read_corpus(choice(path, {"by": by}, **HISTORY), "regress")
+
+
+def test_a_corpus_made_of_fitted_ones_is_refused_as_they_are(tmp_path: Path) -> None:
+    given = {"name": "market-features", "path": str(write_prices(tmp_path)), "calendar": "24/7", "features": NAMES}
+    early, late = ({**given, "among": "history", "fitted_before": f"2021-0{month}-01"} for month in (6, 7))
+    mixture = {"name": "mixture", "corpora": [given, late, early]}
+    for corpus in (mixture, {"name": "templates", "corpus": mixture}):
+        rows = load_corpus(*corpus_options(corpus))
+        assert rows.fitted_before == datetime(2021, 7, 1, tzinfo=UTC)
+    with pytest.raises(BadCorpus, match=r"rows of the validation part were known by 2021-07-01.*scaler was fitted"):
+        divide_rows(load_corpus(*corpus_options(mixture)), Splitter(by="random"), "mixture")
 
 
 def test_a_split_by_time_after_the_fit_holds_its_end_in_the_knowledge(tmp_path: Path) -> None:

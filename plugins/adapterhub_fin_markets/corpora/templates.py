@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -58,9 +58,8 @@ class Templates(CorpusImplementation):
         rows = list(self._rows(documents.table, answers, notes))
         if not rows:
             raise BadCorpus("corpus templates: no document gives an instruction: choose other weights or longer texts")
-        return Rows(
-            Dataset.from_list(rows), known=documents.known, notes={**documents.notes, **notes}, read=documents.read
-        )
+        made = Dataset.from_list(rows)
+        return replace(documents, table=made, notes={**documents.notes, **notes})
 
     def _rows(
         self, table: Dataset, answers: Mapping[str, Sequence[Answer]], notes: dict[str, int]

@@ -30,7 +30,10 @@ class Mixture(CorpusImplementation):
         for part in parts:
             notes.update(part.notes)
         read = {f"{number}.{key}": value for number, part in enumerate(parts) for key, value in part.read.items()}
-        return Rows(concatenate_datasets(tables), known=_latest(parts), notes=dict(notes), read=read)
+        fitted = max((part.fitted_before for part in parts if part.fitted_before is not None), default=None)
+        return Rows(
+            concatenate_datasets(tables), known=_latest(parts), notes=dict(notes), read=read, fitted_before=fitted
+        )
 
 
 def _repeated(table: Dataset, times: int) -> Dataset:
