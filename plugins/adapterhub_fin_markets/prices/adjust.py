@@ -12,12 +12,14 @@ from adapterhub_fin_markets.prices.levels import previous_closes
 from adapterhub_fin_markets.prices.panel import Prices
 
 _PRICE = ("open", "high", "low", "close")
+_PAID = ("dividends", "capital_gains")
 
 
 def adjust(prices: Prices) -> Prices:
     """Return levels whose returns are total returns: earlier bars are scaled down at each dividend, and raw ones split.
 
-    Levels that are adjusted for splits already, as Yahoo's are, are adjusted for dividends alone. Volume is split too.
+    Levels that are adjusted for splits already, as Yahoo's are, are adjusted for dividends alone. Volume is split too,
+    and so are dividends, each of which raw levels list on the shares of its own day.
     `adjusted_as_of` becomes the day of the last event that the levels reckon with: the levels, unlike the returns, were
     known from that day on. Raises BadPrices where dividends and splits are unknown, or the levels are adjusted already.
     """
@@ -26,7 +28,8 @@ def adjust(prices: Prices) -> Prices:
     if prices.dividend_adjusted:
         raise BadPrices(f"these prices are adjusted as of {prices.adjusted_as_of} already: start from raw ones")
     shares = share_factors(prices)
-    factor = dividend_factors(prices.close * shares, prices.dividends, previous_closes(prices) * _before(shares))
+    previous = previous_closes(replace(prices, close=prices.close * shares)) / shares  # on each bar's own shares
+    factor = dividend_factors(prices.dividends, previous)
     events = np.zeros(prices.close.shape, bool)
     for listed in (prices.dividends, prices.splits):
         if listed is not None:
@@ -36,6 +39,7 @@ def adjust(prices: Prices) -> Prices:
     return replace(
         prices,
         **{name: getattr(prices, name) * shares * factor for name in _PRICE},
+        **{name: None if (paid := getattr(prices, name)) is None else paid * shares for name in _PAID},
         volume=prices.volume / shares,
         split_adjusted=True,
         dividend_adjusted=True,
@@ -51,14 +55,14 @@ def share_factors(prices: Prices) -> np.ndarray:
     return _later(1 / splits)
 
 
-def dividend_factors(close: np.ndarray, dividends: np.ndarray | None, previous: np.ndarray) -> np.ndarray:
+def dividend_factors(dividends: np.ndarray | None, previous: np.ndarray) -> np.ndarray:
     """Return the factor of each bar by the dividends after it, (times, tickers): the product of 1 - dividend / close.
 
-    `close` and `previous` (the last close before each time) have the same shape. Raises BadPrices for a dividend that
-    is as large as the price.
+    `previous`, (times, tickers), is the last close before each time, on the shares that the dividend is paid on. Raises
+    BadPrices for a dividend that is as large as the price.
     """
     if dividends is None:
-        return np.ones(close.shape)
+        return np.ones(previous.shape)
     paid = np.nan_to_num(dividends)
     with np.errstate(invalid="ignore", divide="ignore"):
         steps = np.where((paid > 0) & (previous > 0), 1 - paid / previous, 1.0)
@@ -76,8 +80,3 @@ def _later(steps: np.ndarray) -> np.ndarray:
     factor = np.ones_like(steps)
     factor[:-1] = np.cumprod(steps[:0:-1], axis=0)[::-1]
     return factor
-
-
-def _before(shares: np.ndarray) -> np.ndarray:
-    """Return the factor of the bar before each, (times, tickers)."""
-    return np.concatenate([shares[:1], shares[:-1]])

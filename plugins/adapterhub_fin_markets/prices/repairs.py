@@ -72,7 +72,7 @@ def _recompute(arrays: dict[str, np.ndarray], columns: Sequence[int], prices: Pr
     """Compute the adjusted closes of some tickers from their dividends, as of the last bar that has one."""
     changed: dict[str, Any] = dict(arrays)
     part = replace(prices, **changed)
-    factor = dividend_factors(part.close, part.dividends, previous_closes(part))
+    factor = dividend_factors(part.dividends, previous_closes(part))
     for column in columns:
         ratio = arrays["adj_close"][:, column] / arrays["close"][:, column]
         last = np.flatnonzero(~np.isnan(ratio))[-1]
