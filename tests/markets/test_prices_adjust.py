@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from adapterhub_fin_markets.cli.market import command
+from adapterhub_fin_markets.features.table import compute_features
+from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.adjust import adjust
+from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
-from adapterhub_fin_markets.prices.tables import read_prices
+from adapterhub_fin_markets.prices.tables import check_prices, read_prices
 
 
 def table(closes: list[float], *, first: str = "2024-01-16", **columns: Any) -> pd.DataFrame:
@@ -41,3 +47,58 @@ def test_a_split_on_a_day_without_a_close_is_reckoned_with_at_the_next(at: int) 
     frame.loc[at:3, ["Open", "High", "Low", "Close"]] = np.nan
     adjusted = adjust(read(frame, split_adjusted=False, allow=["missing-split"]))
     np.testing.assert_allclose(adjusted.close[~np.isnan(adjusted.close)], 99.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ratio", "adjusted", "refused"),
+    [
+        (400, 104, 4, False, False),
+        (104, 102, 4, True, False),
+        (400, 100, 0.25, None, True),  # the ratio the wrong way round
+        (400, 200, 4, None, True),  # the split applied in part
+        (400, 1600, 4, None, True),  # twice
+        (1, 14, 1 / 20, False, False),  # a reverse split, and a fall by 30 %
+        (100, 80, 1.25, False, False),
+        (100, 101, 1.25, True, False),
+        (100, 90, 1.25, None, False),  # either a split and a rise by 12 %, or a fall by 10 %
+        (100, 95, 1.05, None, False),
+    ],
+)
+def test_levels_tell_whether_they_reckon_with_a_split(
+    before: float, after: float, ratio: float, adjusted: bool | None, refused: bool
+) -> None:
+    frame = table([before] * 6 + [after] * 6, Splits=np.eye(12)[6] * ratio)
+    assert [item.kind for item in check_prices(frame, calendar="XNYS") if item.refused] == ["wrong-split"] * refused
+    prices = read(frame, allow=["wrong-split"])
+    assert prices.split_adjusted is adjusted
+    if adjusted is None:
+        with pytest.raises(BadPrices, match="such as the table's of 2024-01-24: read them with split_adjusted=True or"):
+            adjust(prices)
+    else:
+        assert adjust(prices).close[0, 0] == pytest.approx(before if adjusted else before / ratio)
+    stated = adjust(read(frame, allow=["wrong-split", "two-adjustments"], split_adjusted=False))
+    assert stated.split_adjusted and stated.close[0, 0] == pytest.approx(before / ratio)
+
+
+def test_raw_levels_give_no_features_and_no_targets_until_they_are_adjusted(tmp_path: Path) -> None:
+    frame = table([400.0] * 30 + [100.0] * 10, first="2024-04-01", Splits=np.eye(40)[30] * 4)
+    raw = read(frame)
+    for use in (lambda: compute_features(raw, ["return_1"]), lambda: direction_targets(raw)):
+        with pytest.raises(
+            BadPrices, match=r"adjust them first, with `adjust\(prices\)` or `ahf market store --adjust`"
+        ):
+            use()
+    assert np.nanmax(np.abs(compute_features(adjust(raw), ["return_1"])["return_1"])) < 1e-12
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    asked = ["store", str(tmp_path / "raw.csv"), "--calendar", "XNYS", "--out", str(tmp_path / "a.parquet")]
+    ran = CliRunner().invoke(command, ["features", *asked[1:]])
+    assert isinstance(ran.exception, BadPrices) and not (tmp_path / "a.parquet").exists()
+    ran = CliRunner().invoke(command, [*asked, "--adjust"])
+    assert ran.exit_code == 0, ran.output
+    stored = read_prices(tmp_path / "a.parquet")
+    np.testing.assert_allclose(stored.close, 100)
+    assert stored.split_adjusted and stored.dividend_adjusted
+    ran = CliRunner().invoke(command, [*asked, "--split-adjusted"])
+    assert isinstance(ran.exception, BadPrices) and "do not reckon with its split of 4:1" in str(ran.exception)
+    with pytest.raises(BadPrices, match="said not to reckon with splits, and list none"):
+        adjust(read(table([1.0, 1], Dividends=0.0), split_adjusted=False))

@@ -11,6 +11,7 @@ import numpy as np
 from adapterhub_fin.plugin import BadRecipe, PluginError, contribution, contributions
 from adapterhub_fin_markets.features.description import Feature
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
+from adapterhub_fin_markets.prices.shares import check_split_adjusted
 from adapterhub_fin_markets.prices.stored import prices_digest
 
 
@@ -64,13 +65,15 @@ def compute_features(prices: Prices, names: Sequence[str] | str | None = None) -
     """Compute features by name, of all tickers at once; by default all that are installed.
 
     A feature sees a bar that isn't finite as missing. Raises UnknownName for an unknown name, BadRecipe for none or one
-    twice, and PluginError where a feature's package is missing or it answers in another shape, dtype or too early.
+    twice, PluginError where a feature's package is missing or it answers in another shape, dtype or too early, and
+    BadPrices for levels that are not adjusted for their splits.
 
     Example:
         >>> table = compute_features(prices, ["return_1", "rsi_14"])
         >>> table["rsi_14"].shape, table.known_at.shape
         ((2520, 500), (2520, 500))
     """
+    check_split_adjusted(prices)
     chosen = _chosen(names)
     read = {column for feature in chosen.values() for column in feature.columns}
     columns = {

@@ -11,6 +11,7 @@ from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin_markets.features.market import change
 from adapterhub_fin_markets.features.windows import spread
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.shares import check_split_adjusted
 
 TICK: Final = np.timedelta64(1, "us")  # a decision at the close comes this much after it
 
@@ -36,8 +37,10 @@ def direction_targets(prices: Prices, horizon: int = 5, *, volatility: int = 20,
     so many returns, times the root of the horizon, and clipped.
 
     Returns NaN where a price or the volatility is missing or not above zero. A ticker that ends before its sale has no
-    target: what a delisting lost is not in it. Raises BadRecipe for a horizon, window or clip that can't be.
+    target: what a delisting lost is not in it. Raises BadRecipe for a horizon, window or clip that can't be, and
+    BadPrices for levels that are not adjusted for their splits.
     """
+    check_split_adjusted(prices)
     if horizon < 1 or volatility < 2 or not clip > 0:
         raise BadRecipe(
             f"a target needs a horizon of 1 or more, a volatility over 2 or more and a clip above 0, not {horizon}, "

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from adapterhub_fin_markets.prices.errors import BadPrices
-from adapterhub_fin_markets.prices.events import levels_split_adjusted
-from adapterhub_fin_markets.prices.levels import previous_closes
+from adapterhub_fin_markets.prices.levels import label
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.shares import (
+    later,
+    levels_split_adjusted,
+    listed_splits,
+    previous_closes,
+    share_closes,
+    share_factors,
+)
 
 _PRICE = ("open", "high", "low", "close")
 _PAID = ("dividends", "capital_gains")
@@ -21,25 +29,27 @@ def adjust(prices: Prices) -> Prices:
     Levels that are adjusted for splits already, as Yahoo's are, are adjusted for dividends alone. Volume is split too,
     and so are dividends, each of which raw levels list on the shares of its own day.
     `adjusted_as_of` becomes the day of the last event that the levels reckon with: the levels, unlike the returns, were
-    known from that day on. Raises BadPrices where dividends and splits are unknown, or the levels are adjusted already.
+    known from that day on. Raises BadPrices where dividends and splits are unknown, the levels are adjusted already, or
+    they don't tell whether they reckon with the listed splits.
     """
     if prices.dividends is None and prices.splits is None:
         raise BadPrices("these prices list neither dividends nor splits: read them with those columns to adjust them")
     if prices.dividend_adjusted:
         raise BadPrices(f"these prices are adjusted as of {prices.adjusted_as_of} already: start from raw ones")
+    _check_told(prices)
     shares = share_factors(prices)
-    previous = previous_closes(replace(prices, close=prices.close * shares)) / shares  # on each bar's own shares
-    factor = dividend_factors(prices.dividends, previous)
+    factor = dividend_factors(prices.dividends, share_closes(prices, shares))
     events = np.zeros(prices.close.shape, bool)
     for listed in (prices.dividends, prices.splits):
         if listed is not None:
             events |= (np.nan_to_num(listed) != 0) & (listed != 1 if listed is prices.splits else True)
     rows = np.flatnonzero(events.any(axis=1))
     days = prices.starts_at.astype("M8[D]") if prices.days is None else prices.days
+    arrays: dict[str, Any] = {name: getattr(prices, name) * shares * factor for name in _PRICE}
+    arrays |= {name: paid * shares for name in _PAID if (paid := getattr(prices, name)) is not None}
     return replace(
         prices,
-        **{name: getattr(prices, name) * shares * factor for name in _PRICE},
-        **{name: None if (paid := getattr(prices, name)) is None else paid * shares for name in _PAID},
+        **arrays,
         volume=prices.volume / shares,
         split_adjusted=True,
         dividend_adjusted=True,
@@ -47,12 +57,20 @@ def adjust(prices: Prices) -> Prices:
     )
 
 
-def share_factors(prices: Prices) -> np.ndarray:
-    """Return what puts raw levels on the shares of the last bar, (times, tickers); 1 where they are on them already."""
-    if prices.splits is None or levels_split_adjusted(prices) is not False:
-        return np.ones(prices.close.shape)
-    splits = np.where(np.nan_to_num(prices.splits) > 0, prices.splits, 1.0)
-    return _later(1 / splits)
+def _check_told(prices: Prices) -> None:
+    """Raise BadPrices where levels are raw and list no split, or splits are listed and nothing tells which they are."""
+    told = levels_split_adjusted(prices)
+    if told is False and prices.splits is None:
+        raise BadPrices("these prices are said not to reckon with splits, and list none: read them with their splits")
+    if told is not None:
+        return
+    before = ~np.isnan(previous_closes(prices))
+    for row, column in listed_splits(prices):
+        if before[row, column]:
+            raise BadPrices(
+                f"the levels don't tell whether they reckon with the splits listed, such as {prices.tickers[column]}'s "
+                f"of {label(prices, row)}: read them with split_adjusted=True or split_adjusted=False"
+            )
 
 
 def dividend_factors(dividends: np.ndarray | None, previous: np.ndarray) -> np.ndarray:
@@ -72,11 +90,4 @@ def dividend_factors(dividends: np.ndarray | None, previous: np.ndarray) -> np.n
             f"the dividend {paid[row, column]:g} of bar {row + 1} is no less than the price {previous[row, column]:g} "
             "before it: mend it"
         )
-    return _later(steps)
-
-
-def _later(steps: np.ndarray) -> np.ndarray:
-    """Return the product of the steps after each time, (times, tickers)."""
-    factor = np.ones_like(steps)
-    factor[:-1] = np.cumprod(steps[:0:-1], axis=0)[::-1]
-    return factor
+    return later(steps)

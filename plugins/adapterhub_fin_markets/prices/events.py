@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 
 from adapterhub_fin_markets.prices.findings import Finding, instant
-from adapterhub_fin_markets.prices.levels import label, previous_closes
+from adapterhub_fin_markets.prices.levels import label
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.shares import levels_split_adjusted, previous_closes, reckoned_with
 
 _TOLERANCE: Final = 2e-4  # relative, between an adjusted close and the one computed from dividends
 _SEAM: Final = 2e-3  # a step of the adjustment that no rounding makes
@@ -37,31 +38,15 @@ def _finding(prices: Prices, kind: str, row: int, column: int, value: float, tex
     return Finding(kind, ticker, at, 1, value, f"{ticker} {text}", refused, (row, row + 1, column))
 
 
-def levels_split_adjusted(prices: Prices) -> bool | None:
-    """Return whether the levels reckon with the listed splits, by most of those that are large enough to see."""
-    if prices.split_adjusted is not None or prices.splits is None:
-        return prices.split_adjusted
-    raw, seen = 0, 0
-    previous = previous_closes(prices)
-    for row, column in np.argwhere((prices.splits > 0) & (prices.splits != 1)).tolist():
-        ratio, jump = prices.splits[row, column], prices.close[row, column] / previous[row, column]
-        if abs(np.log(ratio)) > np.log(1.4) and jump > 0:
-            seen += 1
-            raw += abs(np.log(jump * ratio)) < abs(np.log(jump))
-    return None if not seen else bool(raw * 2 <= seen)
-
-
 def _splits(prices: Prices, previous: np.ndarray, column: int) -> Iterator[Finding]:
     """Yield splits at which the levels jump though others are reckoned with, or don't though others do."""
     assert prices.splits is not None
     splits, adjusted = prices.splits[:, column], levels_split_adjusted(prices)
     for row in np.flatnonzero((splits > 0) & (splits != 1)).tolist():
-        ratio, jump = float(splits[row]), prices.close[row, column] / previous[row, column]
-        if abs(np.log(ratio)) < np.log(1.4) or not jump > 0:
-            continue
-        raw = bool(abs(np.log(jump * ratio)) < abs(np.log(jump)))
-        if raw == adjusted:
-            how = "do not reckon with" if raw else "already reckon with"
+        ratio = float(splits[row])
+        reckoned = reckoned_with(prices.close[row, column] / previous[row, column], ratio)
+        if reckoned is not None and reckoned != adjusted:
+            how = "already reckon with" if reckoned else "do not reckon with"
             text = f"has levels that {how} its split of {ratio:g}:1 on {label(prices, row)}, unlike the other splits"
             yield _finding(prices, "two-adjustments", row, column, ratio, text, refused=True)
 

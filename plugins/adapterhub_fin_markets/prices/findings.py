@@ -36,6 +36,7 @@ KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
     ),
     "two-adjustments": ("two tables with different adjustments, one after the other", None),
     "missing-split": ("bars that a split was not applied to", "applies the listed split to them"),
+    "wrong-split": ("a jump on the day of a listed split that is neither none nor the split's", None),
     "missing-dividend": (
         "a dividend that the adjusted close leaves out, or a fall of it that no dividend explains",
         "computes the adjusted close from the listed dividends",

@@ -9,6 +9,7 @@ import numpy as np
 
 from adapterhub_fin_markets.prices.findings import Finding, instant
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.shares import FAR, previous_closes, reckoned_with
 
 _PRICE = ("open", "high", "low", "close")
 _ROUNDING: Final = 1e-6  # of a price, what adjusting and storing it may change
@@ -27,18 +28,6 @@ def check_levels(prices: Prices) -> list[Finding]:
         *_lines(prices),
         *_jumps(prices, previous),
     ]
-
-
-def previous_closes(prices: Prices) -> np.ndarray:
-    """Return the last close before each time, (times, tickers), NaN up to a ticker's first bar."""
-    close = prices.close
-    shifted = np.full_like(close, np.nan)
-    shifted[1:] = close[:-1]
-    lacking = np.flatnonzero(np.isnan(shifted[1:]).any(axis=0))
-    for column in lacking.tolist():
-        last = np.maximum.accumulate(np.where(np.isnan(close[:-1, column]), -1, np.arange(len(close) - 1)))
-        shifted[1:, column] = np.where(last < 0, np.nan, close[last, column])
-    return shifted
 
 
 def _finding(
@@ -141,7 +130,7 @@ def _on_line(values: np.ndarray) -> np.ndarray:
 def _jumps(prices: Prices, previous: np.ndarray) -> Iterator[Finding]:
     """Yield levels that a hundred or a split explains, of the few bars that are far from the one before."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        far = np.abs(np.log(prices.close / previous)) > np.log(1.45)
+        far = np.abs(np.log(prices.close / previous)) > FAR
     for column in np.flatnonzero(far.any(axis=0)).tolist():
         rows = np.flatnonzero(far[:, column])
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -154,8 +143,22 @@ def _jumps(prices: Prices, previous: np.ndarray) -> Iterator[Finding]:
         hundred = (np.abs(np.abs(jumps) - np.log(100)) < np.log(1.3)) & ~at_split & ~of_split
         yield from _scales(prices, column, rows[hundred], jumps[hundred])
         yield from _split_scales(prices, column, rows[of_split], jumps[of_split], listed)
+        ratios = dict(listed)
+        for row, jump in zip(rows[at_split].tolist(), np.exp(jumps[at_split]).tolist(), strict=True):
+            if reckoned_with(jump, ratios[row]) is None:
+                yield _wrong_split(prices, previous, column, row, ratios[row])
         plain = ~(at_split | of_split | hundred)
         yield from _unlisted(prices, previous, column, rows[plain])
+
+
+def _wrong_split(prices: Prices, previous: np.ndarray, column: int, row: int, ratio: float) -> Finding:
+    """Return a jump on the day of a listed split that is neither none nor the split's."""
+    before, close = previous[row, column], prices.close[row, column]
+    text = (
+        f"goes from {before:g} to {close:g} on {label(prices, row)}, which its split of {ratio:g}:1 listed there does "
+        "not explain: the ratio is the wrong way round, or the split applied in part or twice"
+    )
+    return _finding(prices, "wrong-split", (row, row + 1, column), ratio, text, refused=True)
 
 
 def _listed(prices: Prices, column: int) -> list[tuple[int, float]]:

@@ -11,10 +11,10 @@ import numpy as np
 from adapterhub_fin_markets.prices.bars import Bars
 from adapterhub_fin_markets.prices.checks import check_bars, check_panel
 from adapterhub_fin_markets.prices.errors import BadPrices
-from adapterhub_fin_markets.prices.events import levels_split_adjusted
 from adapterhub_fin_markets.prices.findings import check_kinds, raise_refused
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.repairs import mark, repair_prices
+from adapterhub_fin_markets.prices.shares import levels_split_adjusted
 
 
 def build_prices(

@@ -11,8 +11,8 @@ import numpy as np
 
 from adapterhub_fin_markets.prices.adjust import dividend_factors
 from adapterhub_fin_markets.prices.findings import Finding
-from adapterhub_fin_markets.prices.levels import previous_closes
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
+from adapterhub_fin_markets.prices.shares import previous_closes
 
 _EMPTIES = frozenset(["not-positive", "high-below-low", "interpolated"])
 _DIVIDENDS = frozenset(["missing-dividend", "wrong-dividend", "double-dividend"])
