@@ -169,10 +169,13 @@ def test_what_the_options_state_is_not_fitted() -> None:
     assert fitted.fitted_options() == {"flat_below": 0.5, "mean": (1.0,), "sd": (2.0,)}
 
 
-def test_missing_and_constant_numbers_standardise_to_zero() -> None:
+def test_numbers_that_training_never_had_or_never_varied_are_read_as_missing() -> None:
     mean, sd = fit_mean_and_sd([[1.0, None, 0.1], [3.0, NAN, 0.1], [None, None, 0.1]])
-    assert mean == pytest.approx((2.0, 0.0, 0.1)) and sd == (1.0, 1.0, 1.0)
-    assert standardized([3.0, NAN, 0.1], mean, sd) == pytest.approx([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    assert mean == pytest.approx((2.0, 0.0, 0.1)) and sd == (1.0, 0.0, 0.0)
+    for row in ([3.0, NAN, 0.1], [3.0, 5e8, -5e8]):
+        assert standardized(row, mean, sd) == pytest.approx([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    with pytest.raises(BadCorpus, match="no number differs"):
+        fit_mean_and_sd([[None, 7.0], [None, 7.0]])
 
 
 def test_training_rows_that_can_t_be_read_are_named() -> None:

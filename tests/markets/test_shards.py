@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -77,6 +79,31 @@ def test_a_new_file_is_read_alone_and_a_changed_one_with_those_after_it(folder: 
     (folder / "0.txt").unlink()
     texts, notes, names, _ = rows(folder, size=10_000)
     assert len(names) == 8 and len(texts) == 36 and notes == {"left out": 14}
+
+
+def test_folders_whose_files_look_alike_have_shards_of_their_own(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "others"
+    shutil.copytree(folder, other)
+    for path in sorted(other.iterdir()):
+        status = path.stat()
+        path.write_text(path.read_text().replace("text", "else"))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    first = rows(folder)
+    assert all(text.startswith("else") for text in rows(other)[0])
+    assert rows(folder) == (first[0], first[1], [], first[3]), "the other folder's shards replaced none"
+
+
+def test_a_file_that_a_link_leads_to_is_the_one_that_is_read(folder: Path, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("old.txt", "new.txt")]
+    for path in files:
+        path.write_text(f"text {path.stem}")
+        os.utime(path, (0, 0))
+    link = folder / "9.txt"
+    link.symlink_to(files[0])
+    assert rows(folder)[0][-1] == "text old"
+    link.unlink()
+    link.symlink_to(files[1])
+    assert rows(folder)[0][-1] == "text new"
 
 
 def test_a_damaged_shard_is_read_again(folder: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import pyarrow
@@ -43,9 +43,14 @@ class Unit:
         return cls(name, path, status.st_size, status.st_mtime_ns)
 
     @property
+    def root(self) -> Path:
+        """Return the resolved folder that the file's name is relative to."""
+        return self.path.absolute().parents[len(PurePosixPath(self.name).parts) - 1].resolve()
+
+    @property
     def mark(self) -> list[Any]:
-        """Return what differs when the file was changed."""
-        return [self.name, self.size, self.changed]
+        """Return what differs when the file was changed, or is another of the same name."""
+        return [self.name, str(self.path.resolve()), self.size, self.changed]
 
 
 class DocumentSource(Protocol):

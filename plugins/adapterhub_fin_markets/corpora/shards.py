@@ -57,6 +57,7 @@ class Shards:
             "corpus": source.name,
             "version": source.version,
             "options": dict(source.key),
+            "roots": sorted({str(unit.root) for unit in units}),
             "normalised": normalised,
             "size": size,
         }

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from adapterhub_fin.plugin import Options
 
-Positive = Annotated[float, Field(gt=0)]
-
 
 class FusionOptions(Options):
     """Set what is read, and what is answered."""
@@ -34,8 +32,8 @@ class FusionOptions(Options):
     mean: tuple[float, ...] | None = Field(
         None, description="Mean of each number; by default that of the training rows."
     )
-    sd: tuple[Positive, ...] | None = Field(
-        None, description="Standard deviation of each number; by default that of the training rows."
+    sd: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
+        None, description="Standard deviation of each number, 0 for one that is read as missing; by default fitted."
     )
     centre: float | None = Field(None, description="Mean of the targets; by default that of the training rows.")
     scale: float | None = Field(

@@ -44,8 +44,9 @@ def numbers_of(row: Mapping[str, Any], index: int, count: int | None = None) -> 
 def fit_mean_and_sd(cells: Sequence[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation (ddof 0) of each number over the rows that have it.
 
-    A number that no row has, or that never differs, gets the standard deviation 1. Raises BadCorpus for a row that
-    can't be read, or that has more or fewer numbers than the first.
+    A number that no row has, or that never differs, gets the standard deviation 0, by which it is read as missing:
+    nothing was learnt about another value of it. Raises BadCorpus for a row that can't be read, or that has more or
+    fewer numbers than the first, and where none of the numbers differs.
     """
     first = len(numbers_of({"features": cells[0]}, 0)) if len(cells) else 0
     if not first:
@@ -55,13 +56,18 @@ def fit_mean_and_sd(cells: Sequence[Any]) -> tuple[tuple[float, ...], tuple[floa
     count = np.maximum(there.sum(0), 1)
     mean = np.where(there, table, 0.0).sum(0) / count
     sd = np.sqrt(np.where(there, (table - mean) ** 2, 0.0).sum(0) / count)
-    sd = np.where(sd > 1e-12 * np.abs(mean), sd, 1.0)  # of equal numbers, what is left is rounding
+    sd = np.where(sd > 1e-12 * np.abs(mean), sd, 0.0)  # of equal numbers, what is left is rounding
+    if not sd.any():
+        raise BadCorpus("no number differs among the training rows: name others in the corpus, or read text alone")
     return tuple(mean.tolist()), tuple(sd.tolist())
 
 
 def standardized(values: Sequence[float], mean: Sequence[float], sd: Sequence[float]) -> list[float]:
-    """Return (value - mean) / sd of each, 0 where one is missing, and then a bit for each that is missing."""
-    missing = [math.isnan(value) for value in values]
+    """Return (value - mean) / sd of each, 0 where one is missing, and then a bit for each that is missing.
+
+    A number whose sd is 0 is missing in every row, in training and in answers.
+    """
+    missing = [math.isnan(value) or scale == 0 for value, scale in zip(values, sd, strict=True)]
     scaled = [
         0.0 if gone else (value - centre) / scale
         for value, gone, centre, scale in zip(values, missing, mean, sd, strict=True)
