@@ -9,6 +9,7 @@ from adapterhub_fin_markets.prices.assemble import assemble
 from adapterhub_fin_markets.prices.bars import Bars
 from adapterhub_fin_markets.prices.events import check_events
 from adapterhub_fin_markets.prices.findings import Finding
+from adapterhub_fin_markets.prices.lengths import check_lengths
 from adapterhub_fin_markets.prices.levels import check_levels
 from adapterhub_fin_markets.prices.panel import Prices
 
@@ -23,7 +24,7 @@ def check_bars(
 ) -> tuple[Prices, list[Finding]]:
     """Return the bars as a panel, and all that is found in the rows and in it. Raises BadPrices (see `assemble`)."""
     prices, findings = assemble(bars, facts, timezone=timezone, label=label, instruments=instruments)
-    return prices, in_order([*findings, *check_panel(prices)])
+    return prices, in_order([*findings, *check_lengths(prices), *check_panel(prices)])
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:

@@ -20,6 +20,7 @@ KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
         "two rows for one bar",
         "keeps one of rows that agree, and drops all of rows that contradict each other",
     ),
+    "coarser-bars": ("bars of which no two follow each other at the interval: longer ones, such as a month's", None),
     "mixed-zones": ("days of one ticker that are written in several zones", None),
     "missing-bars": ("sessions between a ticker's first and last bar without one", None),
     "null-close": ("a row without a close", None),
