@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from adapterhub_fin_markets.corpora.features import week_ends
+from adapterhub_fin_markets.features.table import compute_features
+from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.stored import write_prices
 from adapterhub_fin_markets.prices.tables import read_prices
 
 
@@ -71,3 +76,138 @@ def test_each_ticker_s_bars_are_looked_at_by_themselves() -> None:
     )
     with pytest.raises(BadPrices, match=r"FUND has no two bars .* refused in all: coarser-bars \(1\)"):
         read_prices(both, calendar="XNYS")
+
+
+@pytest.mark.parametrize(
+    ("times", "known"),
+    [
+        (["2024-01-01T16:00:00Z", "2024-01-02T16:00:00Z"], ["2024-01-02T16:00", "2024-01-03T16:00"]),
+        (["2024-01-01", "2024-01-02T16:00:00Z"], ["2024-01-02T00:00", "2024-01-03T16:00"]),
+        (["2024-01-01T00:00:00-05:00", "2024-01-02T00:00:00-05:00"], ["2024-01-02T06:00", "2024-01-03T06:00"]),
+        (["2024-01-02T00:00:00+08:00", "2024-01-03T00:00:00+08:00"], ["2024-01-03T00:00", "2024-01-04T00:00"]),
+        (["2024-01-01T23:59:59Z", "2024-01-02T23:59:59Z"], ["2024-01-02T23:59", "2024-01-03T23:59"]),
+    ],
+)
+def test_a_day_that_does_not_begin_at_midnight_of_utc_is_known_when_it_is_over(
+    times: list[str], known: list[str]
+) -> None:
+    prices = read(times, "24/7")
+    assert minutes(prices.closes_at) == known
+    begun = np.array([pd.to_datetime(time, utc=True).tz_localize(None) for time in times[1:]], "M8[us]")
+    assert (prices.starts_at[1:] >= begun).all()
+    assert minutes(read(["2024-01-01T23:59:59Z"], "24/7", label="end").closes_at) == ["2024-01-02T00:00"]
+
+
+@pytest.mark.parametrize("written", ["zone", "utc"])
+def test_a_day_of_25_hours_is_known_when_it_is_over(written: str) -> None:
+    days = pd.date_range("2024-11-02", periods=3, tz="America/New_York")  # the clocks go back on the second
+    closes_at = read(days if written == "zone" else days.tz_convert("UTC"), "24/7").closes_at
+    over = np.array([(day + pd.DateOffset(days=1)).tz_convert("UTC").tz_localize(None) for day in days], "M8[us]")
+    assert (closes_at >= over).all() and (closes_at - over <= np.timedelta64(1, "h")).all()
+
+
+@pytest.mark.parametrize(
+    ("zone", "calendar"),
+    [
+        ("Europe/Berlin", "24/7"),
+        ("America/New_York", "24/7"),
+        ("America/New_York", "XNYS"),
+        ("Asia/Tokyo", "XTKS"),
+        ("America/Chicago", "CMES"),
+    ],
+)
+def test_a_midnight_is_its_date_in_a_file_and_in_a_frame(tmp_path: Path, zone: str, calendar: str) -> None:
+    held = frame(pd.date_range("2024-03-05", periods=3, tz=zone))
+    held.to_csv(tmp_path / "days.csv", index=False)
+    held.to_parquet(tmp_path / "days.parquet")
+    tables = [held, tmp_path / "days.csv", tmp_path / "days.parquet"]
+    panels = [read_prices(table, calendar=calendar) for table in tables]
+    for panel in panels:
+        np.testing.assert_array_equal(panel.closes_at, panels[1].closes_at)
+        assert [str(day) for day in panel.days] == ["2024-03-05", "2024-03-06", "2024-03-07"]
+
+
+ENDS = [
+    pd.Timestamp(f"2024-07-0{day} {time}", tz="America/New_York")
+    for day, times in ((2, "10:30 11:30 12:30 13:30 14:30 15:30 16:00"), (3, "10:30 11:30 12:30 13:00"))
+    for time in times.split()
+]
+CLOCK_HOURS = [pd.Timestamp(f"2024-07-02 {hour}:00", tz="America/New_York") for hour in range(10, 17)]
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_the_last_bar_of_a_session_starts_where_the_one_before_ends(hole: bool) -> None:
+    prices = read([end for end in ENDS if not (hole and end == ENDS[5])], "XNYS", interval="1h", label="end")
+    starts = dict(zip(minutes(prices.closes_at), minutes(prices.starts_at), strict=True))
+    assert starts["2024-07-02T20:00"] == "2024-07-02T19:30" and starts["2024-07-03T17:00"] == "2024-07-03T16:30"
+    assert starts["2024-07-02T14:30"] == "2024-07-02T13:30"
+    made = direction_targets(prices, 1, volatility=2)
+    sold = made.label_known_at[minutes(prices.closes_at).index("2024-07-02T17:30"), 0]
+    assert str(sold)[:16] == ("2024-07-03T13:30" if hole else "2024-07-02T19:30")
+
+
+def test_ends_on_the_hour_by_the_clock_keep_their_length() -> None:
+    prices = read(CLOCK_HOURS, "XNYS", interval="1h", label="end")
+    times = ["13:30", "14:00", "15:00", "16:00", "17:00", "18:00", "19:00"]
+    assert minutes(prices.starts_at) == [f"2024-07-02T{time}" for time in times]
+    with pytest.raises(BadPrices, match="no session"):
+        read(
+            [*CLOCK_HOURS, pd.Timestamp("2024-07-02 16:30", tz="America/New_York")], "XNYS", interval="1h", label="end"
+        )
+
+
+@pytest.mark.parametrize(
+    ("times", "calendar", "interval", "lacking"),
+    [
+        (pd.date_range("2024-01-01", periods=48, freq="1h", tz="UTC"), "24/7", "1h", slice(20, 26)),
+        (pd.date_range("2024-01-01", periods=48, freq="1h", tz="UTC"), "weekdays", "1h", slice(20, 26)),
+        (ENDS, "XNYS", "1h", slice(8, 9)),
+    ],
+)
+def test_a_bar_that_is_missing_has_a_row_and_a_flag(times: Any, calendar: str, interval: str, lacking: slice) -> None:
+    label: Any = "end" if times is ENDS else "start"
+    whole = read(times, calendar, interval=interval, label=label)
+    held = frame(times)
+    prices = read_prices(held.drop(index=held.index[lacking]), calendar=calendar, interval=interval, label=label)
+    for name in ("starts_at", "closes_at", "days"):
+        np.testing.assert_array_equal(getattr(prices, name), getattr(whole, name))
+    assert np.flatnonzero(np.isnan(prices.close[:, 0])).tolist() == list(range(len(held)))[lacking]
+    assert [(found.kind, found.bars) for found in prices.findings] == [("missing-bars", lacking.stop - lacking.start)]
+    returns = compute_features(prices, ["return_1"])["return_1"][:, 0]
+    assert np.isnan(returns[lacking.start : lacking.stop + 1]).all() and np.isfinite(returns[lacking.stop + 1])
+
+
+def test_lunch_is_no_gap_and_bars_off_the_grid_are_read() -> None:
+    times = ["00:00", "00:30", "01:00", "01:30", "02:00", "03:30", "04:00"]
+    tokyo = [f"2024-03-0{day}T{time}:00Z" for day in (5, 6) for time in times]
+    prices = read(tokyo, "XTKS", interval="30min")
+    assert len(prices) == len(tokyo) and not prices.findings
+    shifted = pd.date_range("2024-01-01T00:30Z", periods=8, freq="1h").delete(4)
+    prices = read(shifted, "24/7", interval="1h")
+    assert len(prices) == 7 and not prices.findings
+
+
+def test_a_week_ends_on_sunday_though_its_last_bars_are_missing() -> None:
+    hours = pd.date_range("2024-01-01", periods=24 * 15, freq="1h", tz="UTC")
+    held = frame(hours).drop(index=range(24 * 7 - 5, 24 * 7))
+    prices = read_prices(held, calendar="24/7", interval="1h")
+    assert minutes(prices.closes_at[week_ends(prices)]) == ["2024-01-08T00:00", "2024-01-15T00:00"]
+
+
+@pytest.mark.parametrize(
+    "calendar", ["XNYS", "24/7", "weekdays", "CMES", "us_futures", "XTKS", "XHKG", "XASX", "XNZE", "IEPA"]
+)
+def test_stored_days_are_read_back_as_they_were(tmp_path: Path, calendar: str) -> None:
+    days = pd.bdate_range("2024-10-21", "2024-11-12").strftime("%Y-%m-%d")
+    prices = read(days, calendar, repair=["no-session"])
+    write_prices(prices, tmp_path / "stored.parquet")
+    again = read_prices(tmp_path / "stored.parquet")
+    for name in ("starts_at", "closes_at", "days", "close"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(prices, name))
+
+
+def test_a_stored_day_from_noon_to_noon_is_read_back_as_it_was(tmp_path: Path) -> None:
+    for day in ("2024-01-01T16:00:00Z", "2024-07-01T00:00:00-04:00"):
+        prices = read([day], "24/7")
+        write_prices(prices, tmp_path / "stored.parquet")
+        np.testing.assert_array_equal(read_prices(tmp_path / "stored.parquet").closes_at, prices.closes_at)

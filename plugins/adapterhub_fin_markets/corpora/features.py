@@ -40,6 +40,8 @@ class MarketFeatures(CorpusImplementation):
         if prices.members is not None:
             present &= prices.members
         there = present & np.isfinite(made.targets)
+        if np.isnan(prices.open).all():
+            raise BadCorpus("corpus market-features: the prices have no opens, which targets need: add their column")
         if not there.any():
             raise BadCorpus("corpus market-features: no bar has a feature and a target: give more bars")
         bars = decided[:, None] & np.isfinite(prices.close)

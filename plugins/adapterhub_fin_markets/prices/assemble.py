@@ -29,7 +29,7 @@ def assemble(
     placed, clock = place(bars.labels, calendar, interval, timezone, label)
     time = placed.index[bars.at]
     if instruments is not None:
-        days = label_days(bars.labels, clock.zone) if interval == DAILY else local_days(bars.labels.utc, clock.zone)
+        days = label_days(bars.labels, clock) if interval == DAILY else local_days(bars.labels.utc, clock.zone)
         bars = instruments.rename(bars, days[bars.at])
     findings = [*_off_session(bars, time, calendar), *_mixed_zones(bars, clock, interval)]
     inside = time >= 0

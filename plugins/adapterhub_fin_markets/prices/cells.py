@@ -120,7 +120,11 @@ def _labels(values: Any) -> tuple[Labels, np.ndarray]:
     zoned = pa.types.is_timestamp(kind) and kind.tz is not None
     utc = pc.cast(values, pa.timestamp("us", "UTC" if zoned else None), safe=False).to_numpy(zero_copy_only=False)
     everywhere = np.ones(len(values), bool)
-    return _labelled(utc.astype("M8[us]"), everywhere & zoned, everywhere & pa.types.is_date(kind)), ~everywhere
+    local = None
+    if zoned:  # as the column's own zone writes it
+        local = pc.local_timestamp(values).cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False)
+    labels = _labelled(utc.astype("M8[us]"), everywhere & zoned, everywhere & pa.types.is_date(kind), local)
+    return labels, ~everywhere
 
 
 def _by_format(values: Any, date_format: str) -> tuple[Labels, np.ndarray]:

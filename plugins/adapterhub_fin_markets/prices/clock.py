@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,11 @@ from adapterhub_fin_markets.prices.bars import Labels
 from adapterhub_fin_markets.prices.errors import BadPrices
 
 DAILY: Final = "1d"
+_DAY: Final = np.timedelta64(24 * 3600 * 1_000_000, "us")
+_HOUR: Final = np.timedelta64(3600 * 1_000_000, "us")
+_NONE: Final = np.timedelta64(0, "us")
+_BESIDE: Final = timedelta(2)
+_EARLIEST, _LATEST = date.min + _BESIDE, date.max - _BESIDE
 _MINUTES: Final = {"min": 1, "m": 1, "h": 60}
 
 
@@ -27,6 +32,18 @@ class Clock:
     opens: np.ndarray  # datetime64[us], UTC
     closes: np.ndarray
     zone: str
+
+    def session(self, moments: np.ndarray) -> np.ndarray:
+        """Return the session that each instant, (instants,), lies in, the open included and the close not, or -1."""
+        number = np.searchsorted(self.opens, moments, "right") - 1
+        inside: np.ndarray = np.where((number >= 0) & (moments < self.closes[number]), number, -1)
+        return inside
+
+    @property
+    def whole_days(self) -> bool:
+        """Say whether each session is a day of UTC, from midnight to midnight."""
+        midnight = self.opens.astype("M8[D]") == self.opens
+        return bool(midnight.all() and (self.closes - self.opens == _DAY).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +67,13 @@ def bar_length(interval: str) -> np.timedelta64 | None:
 
 
 def read_clock(calendar: str, first: np.datetime64, last: np.datetime64) -> Clock:
-    """Return the sessions of the years from one day to another. Raises BadPrices where the calendar can't be had."""
+    """Return the sessions of the years from one day to another, and of the days beside them.
+
+    Raises BadPrices where the calendar can't be had.
+    """
     start, end = (date.fromisoformat(str(day.astype("M8[D]"))) for day in (first, last))
     try:
-        listed = sessions(calendar, start, end)
+        listed = sessions(calendar, max(start, _EARLIEST) - _BESIDE, min(end, _LATEST) + _BESIDE)
     except AdapterHubError as error:
         raise BadPrices(f"the bars from {start} to {end} need another calendar: {error}") from error
     if start < listed.first or end > listed.last:
@@ -74,15 +94,17 @@ def local_days(utc: np.ndarray, zone: str) -> np.ndarray:
     return days
 
 
-def label_days(labels: Labels, zone: str) -> np.ndarray:
+def label_days(labels: Labels, clock: Clock) -> np.ndarray:
     """Return the exchange's date of each label of a daily bar, (labels,) datetime64[D].
 
     A date and a midnight in the zone that it is written in mean that date: converted to another zone, half of them
-    would move to the day before. Any other time is dated in the exchange's zone.
+    would move to the day before. Any other time means the session that it lies in, which may have opened on the evening
+    before, and else its date in the exchange's zone.
     """
     days = np.where(np.isnat(labels.day), labels.utc.astype("M8[D]"), labels.day)
     other = np.isnat(labels.day) & labels.zoned
-    days[other] = local_days(labels.utc[other], zone)
+    session = clock.session(labels.utc[other])
+    days[other] = np.where(session >= 0, clock.days[session], local_days(labels.utc[other], clock.zone))
     return days
 
 
@@ -92,23 +114,61 @@ def place(labels: Labels, calendar: str, interval: str, timezone: str | None, la
     if label not in ("start", "end"):
         raise BadPrices(f"label is {label!r}: a bar is labelled by its start or its end")
     if length is None:
-        return _place_days(labels, calendar)
-    starts = _instants(labels, timezone) - (length if label == "end" else np.timedelta64(0, "us"))
-    clock = read_clock(calendar, starts.min() - np.timedelta64(2, "D"), starts.max() + np.timedelta64(2, "D"))
-    session = np.searchsorted(clock.opens, starts, "right") - 1
-    inside = (session >= 0) & (starts < clock.closes[session])
-    times, index = np.unique(starts[inside], return_inverse=True)
-    of = np.searchsorted(clock.opens, times, "right") - 1
+        return _place_days(labels, calendar, label)
+    moments = _instants(labels, timezone)
+    clock = read_clock(calendar, moments.min(), moments.max())
+    starts = _starts(moments, length, clock) if label == "end" else moments
+    inside = clock.session(starts) >= 0
+    times = bar_starts(np.unique(starts[inside]), length, clock)
     number = np.full(len(labels), -1, np.int32)
-    number[inside] = index
+    number[inside] = np.searchsorted(times, starts[inside])
+    of = clock.session(times)
     return Placed(times, np.minimum(times + length, clock.closes[of]), clock.days[of], number), clock
 
 
-def _place_days(labels: Labels, calendar: str) -> tuple[Placed, Clock]:
+def _starts(ends: np.ndarray, length: np.timedelta64, clock: Clock) -> np.ndarray:
+    """Return the start of each bar of a table by its end, (labels,).
+
+    The first bar of a session starts no earlier than it, and the last one where the bar before it ends.
+    """
+    session = np.searchsorted(clock.opens, ends, "left") - 1
+    inside = (session >= 0) & (ends <= clock.closes[session])
+    since = np.where(inside, ends - clock.opens[session], _NONE)
+    last = inside & (ends == clock.closes[session])
+    phases, counts = np.unique(since[inside & ~last] % length, return_counts=True)
+    phase = phases[counts.argmax()] if len(phases) else _NONE
+    before = phase + (since - phase - np.timedelta64(1, "us")) // length * length
+    start = np.where(last, np.maximum(since - length, before), since - length)
+    starts: np.ndarray = clock.opens[session] + np.maximum(start, _NONE)
+    return np.where(inside, starts, ends - np.timedelta64(1, "us"))
+
+
+def bar_starts(present: np.ndarray, length: np.timedelta64, clock: Clock) -> np.ndarray:
+    """Return the starts of the bars that there are, (bars,) ascending, and of those missing between them, (times,).
+
+    A session's bars follow each other from its open. One is missing where its time of the session has a bar in another
+    session: at lunch there are none. Where most bars lie off that grid, or none follows another, none is missing.
+    """
+    if len(present) < 2 or np.diff(present).min() > length:
+        return present
+    since = present - clock.opens[clock.session(present)]
+    on = since % length == _NONE
+    if 2 * np.count_nonzero(on) < len(present):
+        return present
+    first, last = clock.session(present[[0, -1]])
+    opens, closes = clock.opens[first : last + 1], clock.closes[first : last + 1]
+    slots = np.arange(0, _DAY // length + 1) * length if clock.whole_days else np.unique(since[on])
+    grid = opens[:, None] + slots
+    grid = grid[(grid < closes[:, None]) & (grid > present[0]) & (grid < present[-1])]
+    times: np.ndarray = np.union1d(present, grid)
+    return times
+
+
+def _place_days(labels: Labels, calendar: str, label: str) -> tuple[Placed, Clock]:
     around = labels.utc.astype("M8[D]")
     clock = read_clock(calendar, around.min(), around.max())
-    days = label_days(labels, clock.zone)
-    if days.min().astype("M8[Y]") < around.min().astype("M8[Y]") or days.max() > clock.days[-1]:
+    days = label_days(labels, clock)
+    if days.min() < clock.days[0] or days.max() > clock.days[-1]:
         clock = read_clock(calendar, days.min(), days.max())
     session = np.searchsorted(clock.days, days)
     inside = (session < len(clock.days)) & (clock.days[np.minimum(session, len(clock.days) - 1)] == days)
@@ -117,7 +177,26 @@ def _place_days(labels: Labels, calendar: str) -> tuple[Placed, Clock]:
         return Placed(none, none, none.astype("M8[D]"), np.full(len(labels), -1, np.int32)), clock
     first, last = session[inside].min(), session[inside].max() + 1
     index = np.where(inside, session - first, -1).astype(np.int32)
-    return Placed(clock.opens[first:last], clock.closes[first:last], clock.days[first:last], index), clock
+    starts, closes = clock.opens[first:last], clock.closes[first:last]
+    if clock.whole_days and label == "start":
+        starts, closes = _later(labels, days, starts, closes, index)
+    return Placed(starts, closes, clock.days[first:last], index), clock
+
+
+def _later(
+    labels: Labels, days: np.ndarray, starts: np.ndarray, closes: np.ndarray, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the starts and closes, (times,), of days that begin after the midnight of UTC: 24 hours from their label.
+
+    A midnight of another zone may begin a day of 25 hours, and counts an hour later.
+    """
+    after = labels.utc - days.astype("M8[us]")
+    after = np.where((after > _NONE) & ~np.isnat(labels.day), after + _HOUR, after)
+    shift = np.zeros(len(starts), "m8[us]")
+    np.maximum.at(shift, index[index >= 0], after[index >= 0])
+    starts, closes = starts + shift, closes + shift
+    closes[:-1] = np.where(starts[1:] - closes[:-1] <= _HOUR, np.maximum(closes[:-1], starts[1:]), closes[:-1])
+    return starts, closes
 
 
 def _instants(labels: Labels, timezone: str | None) -> np.ndarray:

@@ -22,7 +22,7 @@ KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
     ),
     "coarser-bars": ("bars of which no two follow each other at the interval: longer ones, such as a month's", None),
     "mixed-zones": ("days of one ticker that are written in several zones", None),
-    "missing-bars": ("sessions between a ticker's first and last bar without one", None),
+    "missing-bars": ("sessions or times between a ticker's first and last bar without one", None),
     "null-close": ("a row without a close", None),
     "not-positive": ("a price of zero or below", "empties the bar"),
     "high-below-low": ("a high below its low", "empties the bar"),
