@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from adapterhub_fin.errors import BadCorpus, BadRecipe
 from adapterhub_fin.plugin import corpus_options, load_corpus
 from adapterhub_fin_markets.corpora.filters import filtered, term_density, words_in
-from adapterhub_fin_markets.corpora.options import DocumentOptions
+from adapterhub_fin_markets.corpora.options import DocumentOptions, NewsOptions
 
 CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -56,6 +56,35 @@ def test_each_reason_is_counted() -> None:
 def test_of_equal_texts_the_earliest_stays_wherever_it_stands() -> None:
     rows = table("Same, words", "other", "same words", days=[5, 1, 2])
     assert kept(rows, near_duplicates=1) == (["other", "same words"], {"dropped, near-duplicates": 1})
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("EPS $-0.05", "EPS $0.05", "EPS €0.05", "EPS -$0.05", "EPS ($0.05)", "EPS 0.05", "EPS 0.05%", "EPS $.05"),
+        ("\U0001f680", "\U0001f4c9", "!", "?"),
+        ("Shares up +5%", "Shares up -5%", "Shares up 5"),
+    ],
+)
+def test_signs_currencies_and_symbols_tell_texts_apart(texts: tuple[str, ...], threshold: float) -> None:
+    assert kept(table(*texts), near_duplicates=threshold) == ([*texts], {})
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0])
+def test_a_number_that_is_written_otherwise_tells_no_texts_apart(threshold: float) -> None:
+    rows = table("Fell -5 % today", "fell \u22125%, today", "\U0001f680 ", " \U0001f680")
+    assert kept(rows, near_duplicates=threshold)[1] == {"dropped, near-duplicates": 2}
+
+
+@pytest.mark.parametrize("threshold", [0.8, 1.0])
+def test_copies_are_those_of_a_group(threshold: float) -> None:
+    rows = table("one story", "one story", "one story", "one story", "one story")
+    rows = rows.add_column("group", ["AAPL", "MSFT", "AAPL", None, None])
+    options: Any = {"path": Path("news.csv"), "published": "at", "near_duplicates": threshold}
+    found, notes = filtered(rows, NewsOptions(**options, group="ticker"))
+    assert found["group"][:] == ["AAPL", "MSFT", None] and notes == {"dropped, near-duplicates": 2}
+    assert filtered(rows, DocumentOptions(near_duplicates=threshold))[1] == {"dropped, near-duplicates": 4}
 
 
 def test_near_duplicates_by_minhash_are_those_of_the_measured_similarity() -> None:

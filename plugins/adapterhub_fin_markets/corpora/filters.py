@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +15,11 @@ from adapterhub_fin_markets.corpora.options import DocumentOptions
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_WORD = re.compile(r"[^\W_]+(?:[.,'’/-][^\W_]+)*")
+_PATTERN = r"[^\W_]+(?:[.,'’/-][^\W_]+)*"
+_WORD = re.compile(_PATTERN)
+_SIGN, _CURRENCY = "[-−–+(▲▼↑↓]", "[$€£¥₹₩]"
+_COMPARED = re.compile(rf"(?:(?<!\w){_SIGN})?\s?{_CURRENCY}?\s?{_SIGN}?\.?(?=\d){_PATTERN}(?:\s?[%‰])?|{_PATTERN}")
+_MINUS = str.maketrans("−–", "--")
 RUN = 5  # words of a shingle
 PERMUTATIONS = 128
 
@@ -22,6 +27,15 @@ PERMUTATIONS = 128
 def words_in(text: str) -> list[str]:
     """Return the words and numbers of a text, such as `net` and `1,234.50`."""
     return _WORD.findall(text)
+
+
+def compared_words(text: str) -> list[str]:
+    """Return what copies share: the words of a text, each number with its sign, currency and per cent.
+
+    A text without words is compared by what it holds, such as its emoji.
+    """
+    words = ["".join(word.casefold().translate(_MINUS).split()) for word in _COMPARED.findall(text)]
+    return words or [*text.split()]
 
 
 def term_density(text: str, words: int) -> float:
@@ -33,15 +47,17 @@ def term_density(text: str, words: int) -> float:
 def filtered(table: Dataset, options: DocumentOptions) -> tuple[Dataset, dict[str, int]]:
     """Return the rows that the options keep, in their order, and how many were dropped for which reason.
 
-    Of near-duplicates the earliest stays, whatever comes later: so a later text changes no earlier row. Texts are read
-    in batches, and of each only its signature stays in memory.
+    Of near-duplicates the earliest stays, whatever comes later: so a later text changes no earlier row. They are those
+    of a group, where the options name its column. Texts are read in batches, and of each only its signature stays in
+    memory.
     """
     notes: dict[str, int] = {}
     kept: Sequence[int] = range(len(table))
     if any(limit is not None for limit in (options.min_words, options.max_words, options.min_terms)):
         kept = [row for row, text in enumerate(texts_of(table)) if not _is_dropped(text, options, notes)]
     if options.near_duplicates is not None:
-        kept = _without_copies(table, kept, options.near_duplicates, notes)
+        groups = table["group"][:] if options.compares_within_groups else [None] * len(table)
+        kept = _without_copies(table, kept, groups, options.near_duplicates, notes)
     return (table if len(kept) == len(table) else table.select(kept)), notes
 
 
@@ -73,29 +89,37 @@ class _Index(Protocol):
         ...
 
 
-def _without_copies(table: Dataset, rows: Sequence[int], threshold: float, notes: dict[str, int]) -> list[int]:
-    """Return the rows without those that copy an earlier one, in the order of the table."""
+def _without_copies(
+    table: Dataset, rows: Sequence[int], groups: Sequence[str | None], threshold: float, notes: dict[str, int]
+) -> list[int]:
+    """Return the rows without those that copy an earlier one of their group, in the order of the table."""
     dates = table["available_at"][:]
-    index: _Index = _EqualTexts() if threshold == 1 else _SimilarTexts(threshold)
-    copies = {row for row in sorted(rows, key=lambda row: (dates[row], row)) if index.has_like(table[row]["text"])}
+    indices: defaultdict[str | None, _Index] = defaultdict(
+        _EqualTexts if threshold == 1 else partial(_SimilarTexts, threshold)
+    )
+    copies = {
+        row
+        for row in sorted(rows, key=lambda row: (dates[row], row))
+        if indices[groups[row]].has_like(table[row]["text"])
+    }
     if copies:
         notes["dropped, near-duplicates"] = len(copies)
     return [row for row in rows if row not in copies]
 
 
 def _shingles(text: str) -> set[bytes]:
-    words = [word.casefold() for word in words_in(text)]
+    words = compared_words(text)
     return {" ".join(words[start : start + RUN]).encode() for start in range(max(1, len(words) - RUN + 1))}
 
 
 class _EqualTexts:
-    """Remember texts by their words alone."""
+    """Remember texts by what is compared of them."""
 
     def __init__(self) -> None:
         self._digests: set[bytes] = set()
 
     def has_like(self, text: str) -> bool:
-        digest = blake2b(" ".join(words_in(text)).casefold().encode(), digest_size=16).digest()
+        digest = blake2b(" ".join(compared_words(text)).encode(), digest_size=16).digest()
         if digest in self._digests:
             return True
         self._digests.add(digest)

@@ -48,11 +48,17 @@ class DocumentOptions(Options):
         ge=0.5,
         le=1,
         description="Drop texts that share this much of their 5-word runs with an earlier one (MinHash's estimate of "
-        "Jaccard's similarity), such as 0.9; 1 drops equal texts alone.",
+        "Jaccard's similarity), such as 0.9; 1 drops texts of the same words alone. News with a group is compared "
+        "within it.",
     )
     sharded: bool | None = Field(
         None, description="Read the texts into shards in the cache; by default where the sources are over 64 MB."
     )
+
+    @property
+    def compares_within_groups(self) -> bool:
+        """Return whether near-duplicates are those of a group, such as a ticker."""
+        return False
 
     @model_validator(mode="after")
     def _leaves_a_length(self) -> DocumentOptions:
@@ -203,6 +209,11 @@ class NewsOptions(DocumentOptions, ZonedOptions, TableReading):
     )
     group: str | None = Field(None, description="Column that a grouped split keeps together, such as the ticker.")
     slices: tuple[str, ...] = Field((), description="Columns to keep, by which ahf evaluate --by tells metrics apart.")
+
+    @property
+    def compares_within_groups(self) -> bool:
+        """Return whether a column names the group."""
+        return self.group is not None
 
     @field_validator("date_format")
     @classmethod
