@@ -16,6 +16,7 @@ from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.adjust import adjust
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.stored import write_prices
 from adapterhub_fin_markets.prices.tables import check_prices, read_prices
 
 
@@ -102,3 +103,34 @@ def test_raw_levels_give_no_features_and_no_targets_until_they_are_adjusted(tmp_
     assert isinstance(ran.exception, BadPrices) and "do not reckon with its split of 4:1" in str(ran.exception)
     with pytest.raises(BadPrices, match="said not to reckon with splits, and list none"):
         adjust(read(table([1.0, 1], Dividends=0.0), split_adjusted=False))
+
+
+def test_adjusted_prices_are_read_as_they_were_written(tmp_path: Path) -> None:
+    closes, paid = [100.0, 100, 100, 97, 97, 97, 97, 97], [0, 0, 0, 3.0, 0, 0, 0, 0]
+    yahoo = table(closes, **{"Adj Close": [97.0] * 8, "Dividends": paid, "Stock Splits": 0.0})
+    prices = read(yahoo, adjusted_as_of="2025-06-02")
+    adjusted = adjust(prices)
+    assert adjusted.adjusted_as_of == "2025-06-02" and adjusted.adj_close is None
+    write_prices(adjusted, tmp_path / "a.parquet")
+    stored = read_prices(tmp_path / "a.parquet")
+    assert stored.findings == () and stored.dividend_adjusted and stored.adjusted_as_of == "2025-06-02"
+    for name in ("open", "high", "low", "close", "volume", "dividends", "splits"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(adjusted, name), err_msg=name)
+    with pytest.raises(BadPrices, match="are adjusted as of 2025-06-02 already"):
+        adjust(stored)
+
+
+def test_an_adjusted_close_beside_raw_levels_reckons_with_their_splits() -> None:
+    """Raw levels, a split, a dividend on either side of it, and one adjusted close: the form of Tiingo."""
+    closes, paid = [400.0, 400, 396, 396, 99, 99, 98, 98], [0, 0, 4.0, 0, 0, 0, 1.0, 0]
+    columns: dict[str, Any] = {"adjClose": [98.0] * 8, "divCash": paid, "splitFactor": [1, 1, 1, 1, 4.0, 1, 1, 1]}
+    prices = read(table(closes, **columns))
+    assert prices.findings == () and prices.split_adjusted is False
+    np.testing.assert_allclose(adjust(prices).close, 98.0)
+    columns["adjClose"] = [98.0 * 99 / 98] * 6 + [98.0] * 2  # counts the first alone
+    wrong = table(closes, **columns)
+    with pytest.raises(BadPrices, match="pays a dividend of 1 on 2024-01-24 that its adjusted close leaves out"):
+        read(wrong)
+    repaired = read(wrong, repair=["missing-dividend"])
+    assert repaired.adj_close is not None
+    np.testing.assert_allclose(repaired.adj_close, 98.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -252,19 +254,22 @@ def test_the_recorded_yahoo_answer_adjusts_to_yahoo_s_own_close(shared: Path, mo
     recorded = Recorded((shared / "data" / "market_api" / "chart_v8_APPL_w_DIV_SPLIT.json").read_text())
     answering(monkeypatch, lambda: recorded)
     prices = fetch_prices("yahoo", ["AAPL"], start="1980-12-12", end="2020-11-28")
-    assert prices.currency == "USD" and prices.split_adjusted and prices.adjusted_as_of == "2020-11-27"
+    assert prices.currency == "USD" and prices.split_adjusted
+    assert prices.adjusted_as_of == str(datetime.now(UTC).date()), "the levels know every split until the fetch"
     assert prices.splits is not None and prices.dividends is not None and prices.days is not None
     split = int(np.flatnonzero(prices.days == np.datetime64("2014-06-09"))[0])
     assert prices.splits[split, 0] == 7
     assert abs(prices.close[split, 0] / prices.close[split - 1, 0] - 1) < 0.05, "the levels reckon with it already"
     assert (np.nan_to_num(prices.dividends) > 0).sum() == 69
     adjusted = adjust(prices)
-    assert adjusted.adjusted_as_of == "2020-11-06" and adjusted.dividend_adjusted
+    assert adjusted.adjusted_as_of == prices.adjusted_as_of and adjusted.dividend_adjusted
+    earlier = adjust(dataclasses.replace(prices, adjusted_as_of=None))
+    assert earlier.adjusted_as_of == "2020-11-06"
     assert prices.adj_close is not None
     there = ~np.isnan(prices.close)
     np.testing.assert_allclose(adjusted.close[there], prices.adj_close[there], rtol=1e-4)
     with pytest.raises(BadPrices, match="are adjusted as of 2020-11-06 already"):
-        adjust(adjusted)
+        adjust(earlier)
 
 
 def test_yahoo_s_errors_are_named(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.prices.instruments import day
 from adapterhub_fin_markets.prices.levels import label
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.shares import (
@@ -28,9 +29,10 @@ def adjust(prices: Prices) -> Prices:
 
     Levels that are adjusted for splits already, as Yahoo's are, are adjusted for dividends alone. Volume is split too,
     and so are dividends, each of which raw levels list on the shares of its own day.
-    `adjusted_as_of` becomes the day of the last event that the levels reckon with: the levels, unlike the returns, were
-    known from that day on. Raises BadPrices where dividends and splits are unknown, the levels are adjusted already, or
-    they don't tell whether they reckon with the listed splits.
+    `adjusted_as_of` becomes the day of the last event that the levels reckon with, or stays what it was where that is
+    later: the levels, unlike the returns, were known from that day on. The source's own adjusted close, of levels that
+    are no more, is left out. Raises BadPrices where dividends and splits are unknown, the levels are adjusted already,
+    or they don't tell whether they reckon with the listed splits.
     """
     if prices.dividends is None and prices.splits is None:
         raise BadPrices("these prices list neither dividends nor splits: read them with those columns to adjust them")
@@ -45,6 +47,7 @@ def adjust(prices: Prices) -> Prices:
             events |= (np.nan_to_num(listed) != 0) & (listed != 1 if listed is prices.splits else True)
     rows = np.flatnonzero(events.any(axis=1))
     days = prices.starts_at.astype("M8[D]") if prices.days is None else prices.days
+    last = days[rows[-1]] if len(rows) else days[-1]
     arrays: dict[str, Any] = {name: getattr(prices, name) * shares * factor for name in _PRICE}
     arrays |= {name: paid * shares for name in _PAID if (paid := getattr(prices, name)) is not None}
     return replace(
@@ -53,7 +56,8 @@ def adjust(prices: Prices) -> Prices:
         volume=prices.volume / shares,
         split_adjusted=True,
         dividend_adjusted=True,
-        adjusted_as_of=str(days[rows[-1]]) if len(rows) else str(days[-1]),
+        adj_close=None,
+        adjusted_as_of=str(last if prices.adjusted_as_of is None else max(last, day(prices.adjusted_as_of))),
     )
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from adapterhub_fin_markets.prices.findings import Finding, instant
 from adapterhub_fin_markets.prices.levels import label
 from adapterhub_fin_markets.prices.panel import Prices
-from adapterhub_fin_markets.prices.shares import levels_split_adjusted, previous_closes, reckoned_with
+from adapterhub_fin_markets.prices.shares import (
+    levels_split_adjusted,
+    previous_closes,
+    reckoned_with,
+    share_closes,
+    share_factors,
+)
 
 _TOLERANCE: Final = 2e-4  # relative, between an adjusted close and the one computed from dividends
 _SEAM: Final = 2e-3  # a step of the adjustment that no rounding makes
@@ -21,14 +27,17 @@ _ALIKE: Final = 0.15
 def check_events(prices: Prices) -> list[Finding]:
     """Return what dividends, splits and adjusted closes show, by ticker and time."""
     findings: list[Finding] = []
-    previous = previous_closes(prices)
+    previous, shares = previous_closes(prices), share_factors(prices)
+    paid_on = share_closes(prices, shares)  # what a dividend is a part of
     for column in range(len(prices.tickers)):
         if prices.splits is not None:
             findings += _splits(prices, previous, column)
+        if prices.dividend_adjusted:
+            continue  # the levels reckon with the dividends: there is nothing to hold these against
         if prices.dividends is not None:
-            findings += _twice(prices, previous, column)
+            findings += _twice(prices, paid_on, column)
         if prices.adj_close is not None:
-            findings += _steps(prices, previous, column)
+            findings += _steps(prices, shares, paid_on, column)
             findings += _seam(prices, column)
     return findings
 
@@ -65,16 +74,16 @@ def _twice(prices: Prices, previous: np.ndarray, column: int) -> Iterator[Findin
             yield _finding(prices, "double-dividend", second, column, float(dividends[second]), text, refused=True)
 
 
-def _steps(prices: Prices, previous: np.ndarray, column: int) -> Iterator[Finding]:
-    """Yield the days on which the source's adjustment is not that of the day's dividend."""
+def _steps(prices: Prices, shares: np.ndarray, previous: np.ndarray, column: int) -> Iterator[Finding]:
+    """Yield the days on which the source's adjustment, splits set aside, is not that of the day's dividend."""
     assert prices.adj_close is not None
     if prices.dividends is None or not (prices.dividends[:, column] >= 0).any():
         return  # without a list of dividends, the adjustment is the only account of them
-    adjusted, close = prices.adj_close[:, column], prices.close[:, column]
+    adjusted, close = prices.adj_close[:, column], prices.close[:, column] * shares[:, column]
     rows = np.flatnonzero(~np.isnan(adjusted) & ~np.isnan(close) & (close > 0) & (adjusted > 0))
     step = (adjusted[rows[1:]] / adjusted[rows[:-1]]) / (close[rows[1:]] / close[rows[:-1]])
     dividends = prices.dividends[rows[1:], column]  # NaN where none is known of: says nothing
-    expected = 1 / (1 - dividends / close[rows[:-1]])
+    expected = 1 / (1 - dividends * shares[rows[1:], column] / close[rows[:-1]])
     rounding = _resolution(adjusted[rows]) * (1 / adjusted[rows[1:]] + 1 / adjusted[rows[:-1]])
     off = np.abs(step / expected - 1) > _TOLERANCE + rounding
     for number in np.flatnonzero(off).tolist():

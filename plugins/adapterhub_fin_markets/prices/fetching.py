@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -51,9 +50,9 @@ def fetch_prices(
         "split_adjusted": implementation.split_adjusted,
         "source": source,
     }
-    prices = build_prices(_complete(bars, facts, now), facts, **reading)
-    days = prices.starts_at.astype("M8[D]") if prices.days is None else prices.days
-    return replace(prices, adjusted_as_of=str(days[-1]) if implementation.split_adjusted else None)
+    if implementation.split_adjusted:  # by every split until now, later than the last bar though it be
+        facts["adjusted_as_of"] = str(now.date())
+    return build_prices(_complete(bars, facts, now), facts, **reading)
 
 
 def _complete(bars: Bars, facts: Mapping[str, Any], now: datetime) -> Bars:

@@ -12,7 +12,7 @@ import numpy as np
 from adapterhub_fin_markets.prices.adjust import dividend_factors
 from adapterhub_fin_markets.prices.findings import Finding
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
-from adapterhub_fin_markets.prices.shares import previous_closes
+from adapterhub_fin_markets.prices.shares import share_closes, share_factors
 
 _EMPTIES = frozenset(["not-positive", "high-below-low", "interpolated"])
 _DIVIDENDS = frozenset(["missing-dividend", "wrong-dividend", "double-dividend"])
@@ -72,7 +72,8 @@ def _recompute(arrays: dict[str, np.ndarray], columns: Sequence[int], prices: Pr
     """Compute the adjusted closes of some tickers from their dividends, as of the last bar that has one."""
     changed: dict[str, Any] = dict(arrays)
     part = replace(prices, **changed)
-    factor = dividend_factors(part.dividends, previous_closes(part))
+    shares = share_factors(part)
+    factor = dividend_factors(part.dividends, share_closes(part, shares)) * shares
     for column in columns:
         ratio = arrays["adj_close"][:, column] / arrays["close"][:, column]
         last = np.flatnonzero(~np.isnan(ratio))[-1]
