@@ -115,6 +115,7 @@ from adapterhub_fin.plugin.instants import instant as instant
 from adapterhub_fin.plugin.instants import is_day_alone as is_day_alone
 from adapterhub_fin.plugin.instants import moment as moment
 from adapterhub_fin.plugin.instants import read_by as read_by
+from adapterhub_fin.plugin.instants import tells_time as tells_time
 from adapterhub_fin.plugin.interfaces import (
     AttachContext as AttachContext,
 )

@@ -50,13 +50,14 @@ def moment(value: Any) -> date | datetime:
             f"{value!r} isn't a date: write 2021-06-30, 2021-06-30T16:05:00 or 2021-06-30T16:05:00Z"
             + (" (pandas: to_json(date_format='iso'))" if isinstance(value, int | float) else "")
         )
-    if isinstance(result, datetime) and result.tzinfo is None and result.time() == time():
-        return result.date()
-    return result
+    return _day_of_midnight(result)
 
 
 def read_by(pattern: str | None) -> Callable[[Any], date | datetime]:
-    """Return the function from a cell to its time or day: `moment`, or one that reads it by `date_format`."""
+    """Return the function from a cell to its time or day: `moment`, or one that reads it by `date_format`.
+
+    With either, a midnight without a time zone is a day.
+    """
     return moment if pattern is None else partial(_by_format, pattern=pattern)
 
 
@@ -70,8 +71,18 @@ def _by_format(value: Any, pattern: str) -> date | datetime:
         read = datetime.strptime(str(value).strip(), pattern)
     except (ValueError, OverflowError) as error:
         raise BadInstant(f"{value!r} isn't a date as date_format {pattern} has it") from error
-    timed = any(f"%{directive}" in pattern for directive in "HIMSfpXcsTR")
-    return read if timed else read.date()
+    return _day_of_midnight(read)
+
+
+def tells_time(pattern: str) -> bool:
+    """Return whether a `date_format` reads the time of day, so that its midnights may be times."""
+    return pattern in EPOCHS or any(f"%{directive}" in pattern for directive in "HIMSfpXcsTR")
+
+
+def _day_of_midnight(value: date | datetime) -> date | datetime:
+    if isinstance(value, datetime) and value.tzinfo is None and value.time() == time():
+        return value.date()
+    return value
 
 
 def is_day_alone(value: Any) -> bool:

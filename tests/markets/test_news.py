@@ -55,6 +55,15 @@ def test_a_date_without_a_zone_is_refused_with_its_line(table: Path) -> None:
         load(path=table, published="published")
 
 
+@pytest.mark.parametrize(
+    ("cell", "pattern"), [("2024-03-09 00:00", None), ("03/09/2024 00:00", "%m/%d/%Y %H:%M"), ("9.3.2024", "%d.%m.%Y")]
+)
+def test_a_midnight_is_its_day_however_it_is_written(tmp_path: Path, cell: str, pattern: str | None) -> None:
+    (tmp_path / "news.csv").write_text(f"text,at\nAcme falls,{cell}\n")
+    rows = load(path=tmp_path / "news.csv", published="at", date_format=pattern, timezone="America/New_York")
+    assert rows.table["available_at"][0] == datetime(2024, 3, 10, 4, 59, 59, 999999, tzinfo=UTC)
+
+
 def test_columns_that_are_not_there_and_cells_that_are_missing(table: Path) -> None:
     with pytest.raises(BadCorpus, match=r"news\.csv, line 2 has no column 'at'; it has text, published"):
         load(path=table, published="at", timezone="UTC")

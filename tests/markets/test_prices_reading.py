@@ -178,6 +178,16 @@ def test_times_of_two_units_are_read_each_by_its_own(tmp_path: Path) -> None:
     assert closes(written(tmp_path, text), "24/7") == ["2025-01-01T00:00", "2025-01-02T00:00"]
 
 
+def test_midnight_is_a_time_of_bars_of_less_than_a_day(tmp_path: Path) -> None:
+    text = "Date,Close\n03/08/2024 00:00,1\n03/08/2024 00:15,2\n"
+    options = {"interval": "15min", "timezone": "UTC", "date_format": "%m/%d/%Y %H:%M"}
+    prices = read_prices(written(tmp_path, text), calendar="24/7", **options)  # type: ignore[arg-type]
+    assert [str(at)[:16] for at in prices.closes_at] == ["2024-03-08T00:15", "2024-03-08T00:30"]
+    day = written(tmp_path, "Date,Close\n03/08/2024,1\n")
+    with pytest.raises(BadPrices, match="bars of less than a day need times, and one is dated 2024-03-08"):
+        read_prices(day, calendar="24/7", **{**options, "date_format": "%m/%d/%Y"})  # type: ignore[arg-type]
+
+
 def test_a_table_of_several_tickers_as_yfinance_writes_it(tmp_path: Path) -> None:
     frame = LONG.pivot(index="Date", columns="Symbol", values="Close")
     both = pd.concat({"Close": frame, "Open": frame}, axis=1, names=["Price", "Ticker"])

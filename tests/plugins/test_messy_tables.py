@@ -174,6 +174,8 @@ def test_missing_cells_are_dropped_and_counted(tmp_path: Path) -> None:
     [
         ("Wed Jun 30 16:05:01 +0000 2021", "%a %b %d %H:%M:%S %z %Y", None, "2021-06-30T16:05:01+00:00"),  # Twitter's
         ("30/06/2021", "%d/%m/%Y", "America/New_York", "2021-07-01T03:59:59.999999+00:00"),
+        ("06/30/2021 00:00", "%m/%d/%Y %H:%M", "America/New_York", "2021-07-01T03:59:59.999999+00:00"),  # a day's
+        ("06/30/2021 00:00 +0000", "%m/%d/%Y %H:%M %z", "UTC", "2021-06-30T23:59:59.999999+00:00"),
         ("06/30/2021 04:05 PM", "%m/%d/%Y %I:%M %p", "America/New_York", "2021-06-30T20:05:00+00:00"),
         ("1625069101", "unix", None, "2021-06-30T16:05:01+00:00"),
         ("1625069101500", "unix_ms", None, "2021-06-30T16:05:01.500000+00:00"),
@@ -186,6 +188,15 @@ def test_a_date_is_read_as_it_is_written(
     (tmp_path / "news.jsonl").write_text(json.dumps({"text": "Up.", "at": cell}), encoding="utf-8")
     (at,) = load(tmp_path / "news.jsonl", available_at="at", date_format=pattern, timezone=zone)["available_at"]
     assert at == datetime.fromisoformat(expected).astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "cell", "days"), [("%d/%m/%Y", "30/06/2021", 0), ("%d/%m/%Y %H", "30/06/2021 00", 1)]
+)
+def test_midnights_that_a_format_reads_are_counted_as_days(tmp_path: Path, pattern: str, cell: str, days: int) -> None:
+    (tmp_path / "news.csv").write_text(f"text,at\nUp.,{cell}\n", encoding="utf-8")
+    options = TableOptions(path=tmp_path / "news.csv", available_at="at", date_format=pattern, timezone="UTC")
+    assert Table(options).load().notes.get("read as days, available_at", 0) == days
 
 
 def test_a_date_of_another_form_is_a_fault(tmp_path: Path) -> None:

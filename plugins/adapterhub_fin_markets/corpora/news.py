@@ -46,7 +46,7 @@ class _Row:
 class News(CorpusImplementation, DocumentSource):
     """Read the rows of the tables in their order."""
 
-    name, version = "news", 1
+    name, version = "news", 2
 
     def __init__(self, options: NewsOptions) -> None:
         self.options = options

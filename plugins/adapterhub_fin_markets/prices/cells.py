@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from adapterhub_fin.plugin import BadInstant, read_by
+from adapterhub_fin.plugin import BadInstant, read_by, tells_time
 from adapterhub_fin_markets.prices.bars import Labels
 from adapterhub_fin_markets.prices.errors import BadPrices
 
@@ -128,7 +128,7 @@ def _labels(values: Any) -> tuple[Labels, np.ndarray]:
 
 
 def _by_format(values: Any, date_format: str) -> tuple[Labels, np.ndarray]:
-    read = read_by(date_format)
+    read, timed = read_by(date_format), tells_time(date_format)
     utc, local = np.zeros(len(values), "M8[us]"), np.zeros(len(values), "M8[us]")
     zoned, bare, bad = (np.zeros(len(values), bool) for _ in range(3))
     for row, value in enumerate(values.to_pylist()):
@@ -137,7 +137,7 @@ def _by_format(values: Any, date_format: str) -> tuple[Labels, np.ndarray]:
         except BadInstant:
             bad[row] = True
             continue
-        bare[row] = not isinstance(moment, datetime)
+        bare[row] = not (timed or isinstance(value, datetime) or isinstance(moment, datetime))
         if isinstance(moment, datetime) and moment.tzinfo is not None:
             zoned[row], local[row] = True, moment.replace(tzinfo=None)
             utc[row] = moment.astimezone(UTC).replace(tzinfo=None)

@@ -21,6 +21,7 @@ from adapterhub_fin.plugin import (
     joined_tokens,
     problem,
     read_by,
+    tells_time,
 )
 from adapterhub_fin_plugins.corpora.options import Cells
 from adapterhub_fin_plugins.corpora.records import Record
@@ -155,7 +156,7 @@ class Source:
             self._date(record, column, lambda value: instant(value, zone, ends), value)
             for record, value in zip(self.records, values, strict=True)
         ]
-        alone = self.options.date_format is not None
+        alone = (pattern := self.options.date_format) is not None and not tells_time(pattern)
         days = [_was_midnight(c, v, ends, alone) for c, v in zip(cells, values, strict=True) if v is not None]
         return Instants(moments, days)
 
@@ -191,11 +192,11 @@ def _cleaned(cells: Mapping[str, Any], rename: Mapping[str, str], missing: froze
     return emptied({**cells, **{new: cells[old] for new, old in rename.items() if old in cells}}, missing)
 
 
-def _was_midnight(cell: Any, value: date | datetime, ends: DayEnd | None, by_format: bool) -> bool:
+def _was_midnight(cell: Any, value: date | datetime, ends: DayEnd | None, alone: bool) -> bool:
     """Return whether the cell had a time and was read as a day."""
     if isinstance(value, datetime):
         return value.tzinfo is not None and ends is not None
-    return not by_format and not is_day_alone(cell)
+    return not alone and not is_day_alone(cell)
 
 
 def _present(cell: Any) -> Any:
