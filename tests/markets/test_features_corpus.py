@@ -319,3 +319,11 @@ def test_prices_are_repaired_where_that_is_asked(tmp_path: Path) -> None:
     assert load(path, repair=["not-positive"]).notes["repaired, not-positive"] == 1
     with pytest.raises(BadRecipe, match="repair"):
         load(path, repair=["interpolated"])  # which would tell earlier rows of the next bar
+
+
+def test_prices_without_opens_are_refused_by_name(tmp_path: Path) -> None:
+    path = write_prices(tmp_path)
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("\n".join(",".join([*row[:2], row[5]]) for row in rows) + "\n")
+    with pytest.raises(BadCorpus, match="the prices have no opens, which targets need: add their column"):
+        load(path, features=["return_5"])
