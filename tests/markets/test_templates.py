@@ -104,12 +104,61 @@ def test_an_answer_is_made_of_the_document_alone(text: str, seed: int, task: str
             "rose 1-3/4 percent, fell (5.2)% and 3 %, over 1,000%",
             ["1-3/4 percent", "(5.2)%", "3 %", "1,000%"],
         ),
+        ("percentages", "10-15% or 1.5–2.0%, 10%-15%, from 3% to 5%", ["10-15%", "1.5–2.0%", "10%-15%", "3% to 5%"]),
+        ("percentages", "-5%, −4%, –3%, minus 2% and +1%", ["-5%", "−4%", "–3%", "minus 2%", "+1%"]),
+        ("percentages", "1-1/4 to 1-1/2 percent; 5 to 7 percent", ["1-1/4 to 1-1/2 percent", "5 to 7 percent"]),
+        ("percentages", "between 1/4 and 1/2 percent, (5.2%) (up 5%)", ["1/4 and 1/2 percent", "(5.2%)", "5%"]),
+        ("percentages", "3, 4 and 5 percent, 1:30%, 5-7-9%, 1 234%", []),
         ("amounts of money", "US$5 million, $1,234.50, EUR 12 bn", ["US$5 million", "$1,234.50", "EUR 12 bn"]),
+        ("amounts of money", "$5.2bn, $4M, $500, against €3.5m.", ["$5.2bn", "$4M", "$500", "€3.5m"]),
+        (
+            "amounts of money",
+            "-$3.1 million ($2.5 million) $(0.05) $-0.05",
+            "-$3.1 million|($2.5 million)|$(0.05)|$-0.05",
+        ),
+        (
+            "amounts of money",
+            "5 million euros, 300 million dollars, 2.5 cents",
+            "5 million euros|300 million dollars|2.5 cents",
+        ),
+        (
+            "amounts of money",
+            "$5-7 million, $1.2M-$1.5M, $5 to $7 million",
+            "$5-7 million|$1.2M-$1.5M|$5 to $7 million",
+        ),
+        ("amounts of money", "$5.2xyz, $5.2, $3.1 and $2 million, 1 234 million euros", ["$2 million"]),
         ("dates", "on January 31, 2024 or 2024-02-29", ["January 31, 2024", "2024-02-29"]),
+        ("dates", "31 January 2024, Jan. 31, 2024, March 2024", ["31 January 2024", "Jan. 31, 2024", "March 2024"]),
+        ("dates", "January 30-31, 2024 and 30–31 January 2024", ["January 30-31, 2024", "30–31 January 2024"]),
     ],
 )
-def test_quantities_are_named_whole(kind: str, text: str, found: list[str]) -> None:
-    assert [match[0] for match in KINDS[kind].finditer(text)] == found
+def test_quantities_are_named_whole(kind: str, text: str, found: list[str] | str) -> None:
+    expected = found.split("|") if isinstance(found, str) else found
+    assert [match[0] for match in KINDS[kind].finditer(text)] == expected
+
+
+WHOLE = [
+    *("$5.2bn", "$4M", "-$3.1 million", "($2.5 million)", "$500"),
+    *("−4%", "–3%", "10-15%", "31 January 2024", "5 million euros"),
+    *("C$5 million", "5 bps", "1-1/4 to 1-1/2 percent", "12,000", "3.5 million"),
+    *("2023", "5 to 7", "25 basis points", "EUR 12 bn", "January 30-31, 2024"),
+]
+PARTS = ("$5.2xyz", "12/31/2019", "10:30", "5-year", "10-K", "Q3", "1990s", "3rd")
+
+
+@settings(max_examples=CASES or 200, deadline=None)
+@given(
+    st.lists(st.sampled_from([*WHOLE, *PARTS]), min_size=1, max_size=6),
+    st.integers(0, 3),
+    st.sampled_from([", ", ". ", "; ", " as it was "]),
+)
+def test_an_answer_is_a_whole_quantity(figures: list[str], seed: int, mark: str) -> None:
+    text = "".join(f"The group said that it named {figure}{mark}" for figure in figures) + "and no more."
+    for task in ("understanding", "questions"):
+        made = MAKERS[task]([text], random.Random(seed))
+        assert (made is not None) or task == "understanding" or not set(figures) & set(WHOLE)
+        answers = [] if made is None else made.answer.split("; ")
+        assert set(answers) <= set(figures) & set(WHOLE), text
 
 
 def test_given_answers_are_known_when_they_were_given(tmp_path: Path) -> None:

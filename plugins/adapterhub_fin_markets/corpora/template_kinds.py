@@ -9,18 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from adapterhub_fin.plugin import count_terms
+from adapterhub_fin_markets.corpora.quantity_patterns import AMOUNTS, DATES, FIGURES, PERCENTAGES
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\bInc\.)(?<!\bCorp\.)(?<!\bNo\.)\s+(?=[A-Z“\"(])")
-_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
-_NUMBER = r"\d[\d,]*(?:\.\d+)?(?:[- ]\d+/\d+|/\d+)?"  # 1,234.5 and 1-3/4
-KINDS = {
-    "percentages": re.compile(rf"(?<![\w.,/-])\(?-?{_NUMBER}\)?\s?(?:%|percent\b)"),
-    "amounts of money": re.compile(
-        rf"(?:US\$|[$€£¥]|\b(?:USD|EUR|GBP|JPY)\s?)\(?{_NUMBER}\)?(?:\s(?:thousand|million|billion|trillion|mn|bn))?"
-    ),
-    "dates": re.compile(rf"\b(?:{_MONTHS})\s\d{{1,2}},?\s\d{{4}}|\b\d{{4}}-\d{{2}}-\d{{2}}\b"),
-}
-_FIGURE = re.compile(rf"(?<![\w.,/-]){_NUMBER}(?![\w/-])")
+KINDS = {"percentages": PERCENTAGES, "amounts of money": AMOUNTS, "dates": DATES}
 SUMMARY = 3  # sentences
 
 
@@ -81,7 +73,7 @@ def summary(shown: list[str], generator: random.Random) -> Instruction | None:
     """Ask for a summary; the answer is the sentences with most finance terms and figures, in their order."""
     if len(shown) <= SUMMARY:
         return None
-    weights = [sum(count_terms(each).values()) + len(_FIGURE.findall(each)) for each in shown]
+    weights = [sum(count_terms(each).values()) + len(FIGURES.findall(each)) for each in shown]
     best = sorted(sorted(range(len(shown)), key=lambda number: (-weights[number], number))[:SUMMARY])
     question = f"Summarise this text in {SUMMARY} of its sentences.\n\n{' '.join(shown)}"
     return Instruction("summary", question, " ".join(shown[number] for number in best))
@@ -89,7 +81,7 @@ def summary(shown: list[str], generator: random.Random) -> Instruction | None:
 
 def questions(shown: list[str], generator: random.Random) -> Instruction | None:
     """Ask for a figure that was taken out of a sentence; the answer is that figure."""
-    places = [(sentence, match) for sentence in shown for match in _FIGURE.finditer(sentence)]
+    places = [(sentence, match) for sentence in shown for match in FIGURES.finditer(sentence)]
     if not places:
         return None
     sentence, match = generator.choice(places)
