@@ -80,6 +80,18 @@ class FeatureContract:
                 f"a bar from {row} on changed a value before {row}: the feature looks ahead"
             )
 
+    def test_bars_long_past_no_longer_count(self) -> None:
+        """Ten times the lookback is enough for averages that fade, such as Wilder's, to forget them."""
+        length = 10 * self.description.lookback
+        bars, others = random_bars(bars=50 + length), random_bars(seed=1, bars=50 + length)
+        before = self._values(bars)
+        for column, array in others.items():
+            bars[column][:49] = array[:49] * 1.5
+        apart = np.abs(self._values(bars)[-1] - before[-1])
+        assert (apart <= 0.01 * np.nanstd(before)).all(), (
+            f"bars more than {length} back changed a value: the feature reads further back than its lookback says"
+        )
+
     def test_the_scale_of_prices_does_not_matter(self) -> None:
         if not self.scale_free:
             return

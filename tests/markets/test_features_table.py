@@ -198,6 +198,11 @@ def dear(close: np.ndarray) -> np.ndarray:
     return close.copy()
 
 
+def always(close: np.ndarray) -> np.ndarray:
+    """Return the close over the mean of all closes so far, which no lookback covers: a planted fault."""
+    return close / (np.cumsum(close, 0) / np.arange(1, len(close) + 1)[:, None])
+
+
 def short(close: np.ndarray) -> np.ndarray:
     return close[1:]
 
@@ -221,6 +226,7 @@ def third_party() -> None:
                 described("half_range", ("high", "low", "close")),
                 described("tomorrow", ("close",)),
                 described("dear", ("close",)),
+                described("always", ("close",)),
                 described("short", ("close",)),
                 described("endless", ("close",)),
                 described("late", ("close",), lookback=3),
@@ -231,7 +237,14 @@ def third_party() -> None:
     from types import ModuleType
 
     module = ModuleType("test_features_desk")
-    functions = {"half_range": half_range, "tomorrow": tomorrow, "dear": dear, "short": short, "endless": endless}
+    functions = {
+        "half_range": half_range,
+        "tomorrow": tomorrow,
+        "dear": dear,
+        "always": always,
+        "short": short,
+        "endless": endless,
+    }
     vars(module).update(functions, late=dear, odd=dear)
     sys.modules["test_features_desk"] = module
     ahf.register(Desk())
@@ -249,7 +262,13 @@ def test_each_feature_keeps_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("tomorrow", "looks ahead"), ("dear", "divide the feature by a price"), ("late", "bar 3")]
+    ("name", "message"),
+    [
+        ("tomorrow", "looks ahead"),
+        ("dear", "divide the feature by a price"),
+        ("late", "bar 3"),
+        ("always", "further back than its lookback"),
+    ],
 )
 def test_the_contract_catches_a_planted_fault(name: str, message: str) -> None:
     contract = type("One", (FeatureContract,), {"name": name})()
