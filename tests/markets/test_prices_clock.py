@@ -146,6 +146,25 @@ def test_the_last_bar_of_a_session_starts_where_the_one_before_ends(hole: bool) 
     assert str(sold)[:16] == ("2024-07-03T13:30" if hole else "2024-07-02T19:30")
 
 
+@pytest.mark.parametrize(
+    ("calendar", "zone", "ends", "starts"),
+    [
+        ("XTKS", "Asia/Tokyo", "10:00 11:00 11:30 13:30 14:30 15:00", "09:00 10:00 11:00 12:30 13:30 14:30"),
+        ("XHKG", "Asia/Hong_Kong", "10:30 11:30 12:00 14:00 15:00 16:00", "09:30 10:30 11:30 13:00 14:00 15:00"),
+    ],
+)
+def test_the_last_bar_before_lunch_starts_where_the_one_before_ends(
+    calendar: str, zone: str, ends: str, starts: str
+) -> None:
+    days = ["2024-03-05", "2024-03-06"]
+    written, expected = ([pd.Timestamp(f"{d} {t}", tz=zone) for d in days for t in of.split()] for of in (ends, starts))
+    prices = read(written, calendar, interval="1h", label="end")
+    utc = pd.DatetimeIndex(expected).tz_convert("UTC").tz_localize(None)
+    np.testing.assert_array_equal(prices.starts_at, utc.to_numpy())
+    over = pd.DatetimeIndex(written).tz_convert("UTC").tz_localize(None)
+    assert (prices.closes_at >= over.to_numpy()).all()
+
+
 def test_ends_on_the_hour_by_the_clock_keep_their_length() -> None:
     prices = read(CLOCK_HOURS, "XNYS", interval="1h", label="end")
     times = ["13:30", "14:00", "15:00", "16:00", "17:00", "18:00", "19:00"]

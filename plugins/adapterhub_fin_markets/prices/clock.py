@@ -129,7 +129,8 @@ def place(labels: Labels, calendar: str, interval: str, timezone: str | None, la
 def _starts(ends: np.ndarray, length: np.timedelta64, clock: Clock) -> np.ndarray:
     """Return the start of each bar of a table by its end, (labels,).
 
-    The first bar of a session starts no earlier than it, and the last one where the bar before it ends.
+    The first bar of a session starts no earlier than it, and the last one, or one before a pause, where the bar before
+    it ends.
     """
     session = np.searchsorted(clock.opens, ends, "left") - 1
     inside = (session >= 0) & (ends <= clock.closes[session])
@@ -140,7 +141,20 @@ def _starts(ends: np.ndarray, length: np.timedelta64, clock: Clock) -> np.ndarra
     before = phase + (since - phase - np.timedelta64(1, "us")) // length * length
     start = np.where(last, np.maximum(since - length, before), since - length)
     starts: np.ndarray = clock.opens[session] + np.maximum(start, _NONE)
+    starts = np.maximum(starts, _before_pauses(ends, session, length))
     return np.where(inside, starts, ends - np.timedelta64(1, "us"))
+
+
+def _before_pauses(ends: np.ndarray, session: np.ndarray, length: np.timedelta64) -> np.ndarray:
+    """Return the end before each, (labels,), where it is nearer than a bar's length and the next one is further.
+
+    A bar that lunch cuts short is such; another instant counts for none.
+    """
+    distinct, first, at = np.unique(ends, return_index=True, return_inverse=True)
+    apart, same = np.diff(distinct), np.diff(session[first]) == 0
+    short = np.append(False, same & (apart < length)) & np.append(~same | (apart > length), True)
+    found: np.ndarray = np.where(short, np.roll(distinct, 1), np.datetime64(-(2**62), "us"))[at]
+    return found
 
 
 def bar_starts(present: np.ndarray, length: np.timedelta64, clock: Clock) -> np.ndarray:
