@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from adapterhub_fin.plugin import BadCorpus, corpus_options, load_corpus
 from adapterhub_fin_markets.cli.market import command
 from adapterhub_fin_markets.features.table import compute_features
 from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.adjust import adjust
 from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.prices.instruments import Instruments, Spell, day
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.stored import write_prices
 from adapterhub_fin_markets.prices.tables import check_prices, read_prices
@@ -134,3 +137,47 @@ def test_an_adjusted_close_beside_raw_levels_reckons_with_their_splits() -> None
     repaired = read(wrong, repair=["missing-dividend"])
     assert repaired.adj_close is not None
     np.testing.assert_allclose(repaired.adj_close, 98.0)
+
+
+def test_a_stored_file_says_what_was_repaired_and_flagged(tmp_path: Path) -> None:
+    first = table([10.0, 11, 0, 0, 12, 11.5, 13], Ticker="A")
+    second = table([20.0, 21, 22.5, 21, 0, 23, 22], Ticker="B").iloc[:6]
+    prices = read(pd.concat([first, second]), repair=["not-positive"])
+    assert prices.repairs == {"not-positive": 3}
+    digest = write_prices(prices, tmp_path / "a.parquet")
+    assert digest == write_prices(dataclasses.replace(prices, repairs={}, flags={}), tmp_path / "bare.parquet")
+    stored = read_prices(tmp_path / "a.parquet")
+    assert stored.repairs == prices.repairs
+    assert np.argwhere(stored.flags["not-positive"]).tolist() == [[2, 0], [3, 0], [4, 1]]
+    assert read_prices(tmp_path / "bare.parquet").repairs == {}
+    later = table([5.0, 0, 6], first="2024-01-25", Ticker="C")
+    write_prices(read(later, repair=["not-positive"]), tmp_path / "b.parquet")
+    both = read_prices([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert both.repairs == {"not-positive": 4}
+    assert np.argwhere(both.flags["not-positive"]).tolist() == [[2, 0], [3, 0], [4, 1], [8, 2]]
+    names = Instruments([Spell("x", "A", day("2024-01-01"), day("2024-01-19")), Spell("y", "A", day("2024-01-19")),
+                         Spell("b", "B", day("2024-01-01"))])  # fmt: skip
+    renamed = read_prices(tmp_path / "a.parquet", instruments=names)
+    assert renamed.tickers == ("b", "x", "y")
+    assert np.argwhere(renamed.flags["not-positive"]).tolist() == [[2, 1], [3, 2], [4, 0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "note"),
+    [
+        ("not-positive", "repaired, not-positive"),
+        ("missing-split", "repaired with what came later, missing-split"),
+        ("interpolated", None),
+    ],
+)
+def test_rows_of_repaired_prices_say_so_or_are_refused(kind: str, note: str | None, tmp_path: Path) -> None:
+    closes = 50 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.02, 35)))
+    prices = dataclasses.replace(read(table(closes.tolist(), first="2024-04-01")), repairs={kind: 2})
+    write_prices(prices, tmp_path / "a.parquet")
+    name, options = corpus_options({"name": "market-features", "path": str(tmp_path / "a.parquet"),
+                                    "features": ["return_5"], "every": "bar"})  # fmt: skip
+    if note is None:
+        with pytest.raises(BadCorpus, match="stored with interpolated bars emptied"):
+            load_corpus(name, options)
+    else:
+        assert load_corpus(name, options).notes[note] == 2

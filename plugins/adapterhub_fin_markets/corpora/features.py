@@ -18,6 +18,7 @@ from adapterhub_fin_markets.features.prompts import numerals, prompt
 from adapterhub_fin_markets.features.scaling import fit_scaler
 from adapterhub_fin_markets.features.table import Features, compute_features
 from adapterhub_fin_markets.features.targets import Targets, direction_targets, directions
+from adapterhub_fin_markets.prices.findings import LATER
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.tables import read_prices
 
@@ -33,6 +34,11 @@ class MarketFeatures(CorpusImplementation):
     def load(self) -> Rows:
         options = self.options
         prices = read_prices(options.path.expanduser(), calendar=options.calendar, repair=options.repair)
+        if "interpolated" in prices.repairs:
+            raise BadCorpus(
+                f"corpus market-features: {options.path} was stored with interpolated bars emptied, and which "
+                "those are the bars after them tell: remove them from its table, and store it again"
+            )
         table = compute_features(prices, options.features)
         made = direction_targets(prices, options.horizon, clip=options.clip)
         decided = week_ends(prices) if options.every == "week" else np.ones(len(prices), bool)
@@ -45,7 +51,10 @@ class MarketFeatures(CorpusImplementation):
         if not there.any():
             raise BadCorpus("corpus market-features: no bar has a feature and a target: give more bars")
         bars = decided[:, None] & np.isfinite(prices.close)
-        notes = {f"repaired, {kind}": count for kind, count in prices.repairs.items()}
+        notes = {
+            f"repaired{' with what came later' if kind in LATER else ''}, {kind}": count
+            for kind, count in prices.repairs.items()
+        }
         notes["decisions without a target"] = int((bars & ~np.isfinite(made.targets)).sum())
         read = {"universe": prices.universe}
         texts = None

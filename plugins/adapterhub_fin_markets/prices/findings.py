@@ -49,6 +49,9 @@ KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
     "double-dividend": ("a dividend that is counted twice", "counts it once"),
 }
 
+# Kinds whose repair uses what came later.
+LATER: Final = frozenset(["interpolated", "missing-split", "missing-dividend", "wrong-dividend", "double-dividend"])
+
 
 @dataclass(frozen=True)
 class Finding:

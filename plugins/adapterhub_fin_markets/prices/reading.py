@@ -12,6 +12,7 @@ from adapterhub_fin_markets.prices.bars import Bars
 from adapterhub_fin_markets.prices.checks import check_bars, check_panel
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.findings import check_kinds, raise_refused
+from adapterhub_fin_markets.prices.marks import with_marks
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.repairs import mark, repair_prices
 from adapterhub_fin_markets.prices.shares import levels_split_adjusted
@@ -43,4 +44,5 @@ def build_prices(
     if repaired is not prices:
         raise_refused(check_panel(repaired), allow)
     repaired = mark(replace(repaired, split_adjusted=levels_split_adjusted(repaired)), findings)
+    repaired = with_marks(repaired, facts.get("marks") or (), instruments)
     return repaired if members is None else replace(repaired, members=members.mask(repaired))

@@ -17,6 +17,8 @@ import pyarrow.parquet
 
 from adapterhub_fin.plugin import Corrupted
 from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.prices.marks import KEY as MARKS
+from adapterhub_fin_markets.prices.marks import marks_of
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
 
 KEY = b"adapterhub_fin_markets.prices"
@@ -73,11 +75,17 @@ def _digest(facts: Mapping[str, Any], table: Any) -> str:
 
 
 def write_prices(prices: Prices, path: str | os.PathLike[str]) -> str:
-    """Write the bars as parquet and return their digest. The file appears whole, or stays as it was."""
+    """Write the bars as parquet, with what was repaired and flagged of them, and return their digest.
+
+    The file appears whole, or stays as it was.
+    """
     digest = prices_digest(prices)
     described = json.dumps({**_facts(prices), "digest": digest}, sort_keys=True)
     table = table_of(prices)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: described.encode()})
+    metadata = {**(table.schema.metadata or {}), KEY: described.encode()}
+    if marks := marks_of(prices):
+        metadata[MARKS] = json.dumps(marks, sort_keys=True).encode()
+    table = table.replace_schema_metadata(metadata)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)

@@ -18,6 +18,7 @@ from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.files import load_table, table_files
 from adapterhub_fin_markets.prices.findings import Finding
 from adapterhub_fin_markets.prices.form import Form
+from adapterhub_fin_markets.prices.marks import read_marks
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.reading import build_prices
 from adapterhub_fin_markets.prices.stored import read_facts
@@ -90,6 +91,7 @@ def read_prices(
     }
     bars, held = read_bars(tables, Form(columns or {}, date_format, decimal))
     facts = {name: held.get(name) if value is None else value for name, value in stated.items()}
+    facts["marks"] = held.get("marks", ())
     return build_prices(
         bars,
         facts,
@@ -133,21 +135,22 @@ def check_prices(
 
 
 def read_bars(tables: Table | Sequence[Table] | Mapping[str, Table], form: Form) -> tuple[Bars, dict[str, Any]]:
-    """Read tables row by row, unchecked, with the facts that files of `ahf market fetch` hold.
+    """Read tables row by row, unchecked, with the facts that files of `ahf market fetch` hold, and their marks.
 
     Raises BadPrices where a table can't be read, or where two files hold different facts.
     """
-    pieces, facts = [], []
+    pieces, facts, marks = [], [], []
     for ticker, table in _each(tables):
         name, rows = load_table(table, form)
         facts.append(_held(rows))
+        marks.append(read_marks(rows.schema.metadata or {}))
         layout = find_columns(rows.column_names, form.columns, name)
         pieces.append(_bars(rows, layout, form, ticker or Path(name).stem, name))
     if not sum(len(piece) for piece in pieces):
         raise BadPrices(f"there is no bar in {', '.join(piece.parts[0].file for piece in pieces) or 'no table'}")
     if any(held != facts[0] for held in facts):
         raise BadPrices("the files were fetched from different sources, or at different intervals: read them apart")
-    return join_bars(pieces), facts[0]
+    return join_bars(pieces), {**facts[0], "marks": [each for each in marks if each]}
 
 
 def _each(tables: Any) -> list[tuple[str | None, Any]]:
