@@ -70,6 +70,19 @@ def test_without_membership_the_universe_was_chosen_in_hindsight() -> None:
     np.testing.assert_array_equal(dated.members, [[True, False], [False, True], [False, True]])
 
 
+def test_members_by_other_names_than_the_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "members.csv"
+    path.write_text("ticker,start_date,end_date\nFB,2013-12-23,2022-06-09\nMETA,2022-06-09,\n")
+    rows = table(("2022-06-08", "FB", 2.0), ("2022-06-09", "META", 3.0))
+    with pytest.raises(BadPrices, match="no column of the prices, such as meta, is a member .*, such as FB: read both"):
+        read_prices(rows, calendar="XNYS", instruments=INSTRUMENTS, members=Membership.read(path))
+    with pytest.raises(BadPrices, match="such as none"):
+        read_prices(rows, calendar="XNYS", members=Membership([]))
+    named = Membership.read(path, INSTRUMENTS)
+    prices = read_prices(rows, calendar="XNYS", instruments=INSTRUMENTS, members=named)
+    assert prices.members is not None and prices.members.all()
+
+
 def test_the_members_of_the_s_and_p_500(shared: Path) -> None:
     members = Membership.read(shared / "data" / "membership" / "sp500_ticker_start_end.csv")
     assert "AAL" in members.on(day("1996-06-03")) and "AAL" not in members.on(day("2005-06-01"))

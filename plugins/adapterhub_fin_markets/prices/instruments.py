@@ -97,7 +97,15 @@ class Membership:
         ]
 
     def mask(self, prices: Prices) -> np.ndarray:
-        """Return who is in the universe at each bar, bool (times, tickers)."""
+        """Return who is in the universe at each bar, bool (times, tickers).
+
+        Raises BadPrices where no member is a column.
+        """
+        if not any(name in self.spells for name in prices.tickers):
+            raise BadPrices(
+                f"no column of the prices, such as {prices.tickers[0]}, is a member of the universe, such as "
+                f"{next(iter(self.spells), 'none')}: read both with the same instruments, or both without"
+            )
         days = prices.starts_at.astype("M8[D]") if prices.days is None else prices.days
         inside = np.zeros(prices.close.shape, bool)
         for column, name in enumerate(prices.tickers):
