@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin.engine.data.corpus import corpus_digest
 from adapterhub_fin.errors import BadCorpus, BadRecipe
-from adapterhub_fin.plugin import corpus_options, load_corpus
+from adapterhub_fin.plugin import KnownAt, corpus_options, load_corpus
 from adapterhub_fin.plugin.interfaces import Rows
+from adapterhub_fin_markets.corpora import templates
 from adapterhub_fin_markets.corpora.template_kinds import KINDS, MAKERS, excerpt, sentences
 
 CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
@@ -161,18 +163,74 @@ def test_an_answer_is_a_whole_quantity(figures: list[str], seed: int, mark: str)
         assert set(answers) <= set(figures) & set(WHOLE), text
 
 
+HEADER = "origin,question,answer,available_at\n"
+GIVEN = {"weights": {"questions": 1}, "max_chars": 10_000}
+
+
 def test_given_answers_are_known_when_they_were_given(tmp_path: Path) -> None:
     corpus = news(tmp_path, [report(1), report(2)])
     answers = tmp_path / "answers.csv"
-    answers.write_text("origin,question,answer,available_at\nreports.jsonl:1,Is it up?,Yes.,2024-05-01T12:00:00Z\n")
-    rows = load(corpus=corpus, answers=answers, weights={"questions": 1})
+    answers.write_text(HEADER + "reports.jsonl:1,Is it up?,Yes.,2024-05-01T12:00:00Z\n")
+    rows = load(corpus=corpus, answers=answers, **GIVEN)
     assert len(rows.table) == 1 and rows.notes["without an instruction"] == 1
     assert rows.table[0]["available_at"] == datetime(2024, 5, 1, 12, tzinfo=UTC)
     user, assistant = rows.table[0]["messages"]
-    assert user["content"].startswith("Is it up?\n\n") and assistant["content"] == "Yes."
-    answers.write_text("origin,question,answer,available_at\nreports.jsonl:1,Is it up?,Yes.,2024-05-01\n")
+    assert user["content"] == f"Is it up?\n\n{report(1)}" and assistant["content"] == "Yes."
+    answers.write_text(HEADER + "reports.jsonl:1,Is it up?,Yes.,2024-05-01\n")
     with pytest.raises(BadCorpus, match=r"answers\.csv, line 2: available_at: .* has no time zone"):
         load(corpus=corpus, answers=answers)
+
+
+def test_an_answer_without_a_date_is_refused_or_has_that_of_the_option(tmp_path: Path) -> None:
+    corpus = news(tmp_path, [report(1), report(2)])
+    answers = tmp_path / "answers.csv"
+    for header, cell in ((HEADER, ","), ("origin,question,answer\n", "")):
+        answers.write_text(f"{header}reports.jsonl:1,What came next?,A pandemic.{cell}\n")
+        with pytest.raises(BadCorpus, match=r"answers\.csv, line 2 has no available_at: .*set answers_available_at"):
+            load(corpus=corpus, answers=answers, **GIVEN)
+        for stated, at in (
+            ("document", START + timedelta(days=1, microseconds=-1)),
+            ("2024-05-01T12:00:00+02:00", datetime(2024, 5, 1, 10, tzinfo=UTC)),
+        ):
+            rows = load(corpus=corpus, answers=answers, answers_available_at=stated, **GIVEN)
+            assert rows.table["available_at"][:] == [at]
+    with pytest.raises(BadRecipe, match="answers_available_at"):
+        load(corpus=corpus, answers=answers, answers_available_at="2024-05-01T12:00:00", **GIVEN)
+    with pytest.raises(BadRecipe, match="name it as answers"):
+        load(corpus=corpus, answers_available_at="document")
+    with pytest.raises(BadRecipe, match="give questions a weight"):
+        load(corpus=corpus, answers=answers, weights={"summary": 1})
+
+
+def test_dated_answers_date_documents_that_have_no_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = KnownAt(START, "asserted", "invented")
+    documents = Rows(Dataset.from_dict({"text": [report(1)] * 2, "origin": ["a", "b"]}), known=published)
+    monkeypatch.setattr(templates, "load_corpus", lambda *_: documents)
+    answers = tmp_path / "answers.csv"
+    for days, expected in (((300, 200), 300), ((-300, -200), 0)):
+        first, second = ((START + timedelta(days=each)).isoformat() for each in days)
+        answers.write_text(f"{HEADER}a,Up?,Yes.,{first}\nb,Up?,No.,{second}\n")
+        known = load(corpus="headlines", answers=answers, **GIVEN).known
+        assert known is not None and known.at == START + timedelta(days=expected)
+
+
+def test_an_answer_whose_document_is_not_there_is_named(tmp_path: Path) -> None:
+    answers = tmp_path / "answers.csv"
+    rows = ["reports.jsonl:1,Up?,Yes.", "reports.JSONL:2,Up?,Yes.", "reports.jsonl:3,Up?,Yes."]
+    answers.write_text(HEADER + "".join(f"{row},2024-05-01T12:00:00Z\n" for row in rows))
+    message = r"2 of 3 origins .* of no document: reports\.JSONL:2, reports\.jsonl:3: .*such as reports\.jsonl:1"
+    with pytest.raises(BadCorpus, match=message):
+        load(corpus=news(tmp_path, [report(1), report(2)]), answers=answers, **GIVEN)
+
+
+def test_an_answer_to_a_document_that_can_t_be_shown_whole_is_counted(tmp_path: Path) -> None:
+    answers = tmp_path / "answers.csv"
+    answers.write_text(HEADER + "".join(f"reports.jsonl:{n},Up?,Yes.,2024-05-01T12:00:00Z\n" for n in (1, 2, 2)))
+    corpus = news(tmp_path, ["It is up by a lot.", report(2)])
+    rows = load(corpus=corpus, answers=answers, weights={"questions": 1}, max_chars=200)
+    assert len(rows.table) == 1 and rows.notes["answers to documents over max_chars"] == 2
+    with pytest.raises(BadCorpus, match="no document gives an instruction: .*or a max_chars above 200"):
+        load(corpus=news(tmp_path, [report(1), report(2)]), answers=answers, weights={"questions": 1}, max_chars=200)
 
 
 def test_what_gives_no_instruction_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ from datetime import date
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
 from adapterhub_fin.plugin import (
     SPAN_PATTERN,
@@ -295,7 +304,12 @@ class TemplateOptions(Options):
     answers: Path | None = Field(
         None,
         description="A table of given answers, with the columns origin, question and answer: rows of `questions` are "
-        "then made of these alone.",
+        "then made of these alone. Its column available_at says when each was given.",
+    )
+    answers_available_at: Literal["document"] | AwareDatetime | None = Field(
+        None,
+        description="From when an answer without available_at is known: an instant with its zone, or document, where "
+        "it is known with its document.",
     )
     system: str | None = Field(None, min_length=1, description="A system message before every conversation.")
     license: str | None = Field(None, min_length=1, description="License of the rows, as an SPDX id.")
@@ -306,3 +320,11 @@ class TemplateOptions(Options):
         if not any(weights.values()) or any(weight < 0 for weight in weights.values()):
             raise ValueError("weights are 0 or more, and one of them is above 0")
         return weights
+
+    @model_validator(mode="after")
+    def _uses_its_answers(self) -> TemplateOptions:
+        if self.answers is None and self.answers_available_at is not None:
+            raise ValueError("answers_available_at dates a table of answers: name it as answers")
+        if self.answers is not None and not self.weights.get("questions"):
+            raise ValueError("answers are for questions: give questions a weight")
+        return self
