@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
 from adapterhub_fin.plugin import BadCorpus
 from adapterhub_fin_markets.cli.market import command
-from adapterhub_fin_markets.features.stored import read_features, write_features
+from adapterhub_fin_markets.features.stored import KEY, read_features, write_features
 from adapterhub_fin_markets.features.table import Features, compute_features
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.stored import prices_digest, write_prices
@@ -48,12 +50,21 @@ def test_another_file_is_refused(table: Features, tmp_path: Path) -> None:
     path = tmp_path / "features.parquet"
     write_features(table, path)
     whole = pyarrow.parquet.read_table(path)
+    held = json.loads(whole.schema.metadata[KEY])
+    undigested = {name: fact for name, fact in held.items() if name != "digest"}
     for altered, message in (
         (whole.replace_schema_metadata(None), "is no table of features"),
         (whole.drop_columns(["macd"]), "has the columns at, ticker"),
         (whole.slice(1), "does not hold each of its 3 tickers"),
         (whole.set_column(3, "rsi_14", whole["rsi_14"].cast("float32")), "rsi_14 is of type float"),
         (whole.take(list(range(267, 270)) + list(range(267))), "not ordered by time"),
+        (whole.set_column(3, "rsi_14", pc.multiply(whole["rsi_14"], 1.0000001)), "holds other features than when"),
+        (
+            whole.set_column(2, "known_at", pc.subtract(whole["known_at"], timedelta(days=1))),
+            "holds other features than when",
+        ),
+        (whole.replace_schema_metadata({KEY: json.dumps({**held, "lookbacks": {}})}), "holds other features than when"),
+        (whole.replace_schema_metadata({KEY: json.dumps(undigested)}), "holds other features than when"),
     ):
         pyarrow.parquet.write_table(altered, path)
         with pytest.raises(BadCorpus, match=message):
@@ -76,3 +87,15 @@ def test_the_command_writes_what_python_computes(tmp_path: Path) -> None:
     assert np.array_equal(read["macd"], compute_features(PRICES, "macd")["macd"], equal_nan=True)
     plain = CliRunner().invoke(command, given[:-1])
     assert plain.exit_code == 0 and "rsi_14 macd" in plain.output
+
+
+def test_a_folder_that_is_not_there_is_told_before_prices_are_read(table: Features, tmp_path: Path) -> None:
+    (tmp_path / "prices.csv").write_text("no table")
+    out = tmp_path / "none" / "features.parquet"
+    ran = CliRunner().invoke(command, ["features", str(tmp_path / "prices.csv"), "--out", str(out)])
+    assert isinstance(ran.exception, BadCorpus)
+    assert str(ran.exception) == f"features can't be written to {out}: there is no folder {out.parent}; make it first"
+    with pytest.raises(BadCorpus, match="there is no folder"):
+        write_features(table, out)
+    write_features(table, tmp_path / "features.parquet")
+    assert read_features(tmp_path / "features.parquet").names == table.names

@@ -23,10 +23,11 @@ def features(tables: tuple[str, ...], names: str | None, out: str, as_json: bool
       ahf market features prices.csv --calendar XNYS --out features.parquet
       ahf market features btc.parquet --names return_5,rsi_14 --out features.parquet
     """
-    from adapterhub_fin_markets.features.stored import write_features
+    from adapterhub_fin_markets.features.stored import check_folder, write_features
     from adapterhub_fin_markets.features.table import compute_features
     from adapterhub_fin_markets.prices.tables import read_prices
 
+    check_folder(out)
     chosen = None if names is None else [name.strip() for name in names.split(",") if name.strip()]
     prices = read_prices(list(tables), **table_reading(**given))
     table = compute_features(prices, chosen)

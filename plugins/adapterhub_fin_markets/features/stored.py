@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +25,10 @@ _INSTANT: Final = pa.timestamp("us", "UTC")
 def write_features(features: Features, path: str | os.PathLike[str]) -> None:
     """Write features as parquet: `at`, `ticker`, `known_at` and a column a feature, one row a time and ticker.
 
-    The metadata holds names, lookbacks, tickers, the calendar and the digest of the prices. The file appears whole, or
-    stays as it was.
+    The metadata holds names, lookbacks, tickers, the calendar, the digest of the prices and that of the cells. The file
+    appears whole, or stays as it was. Raises BadCorpus where its folder is not there.
     """
+    check_folder(path)
     times, tickers = features.known_at.shape
     cells: dict[str, Any] = {
         "at": pa.array(np.repeat(features.at.astype("datetime64[us]"), tickers), _INSTANT),
@@ -40,6 +43,7 @@ def write_features(features: Features, path: str | os.PathLike[str]) -> None:
         "calendar": features.calendar,
         "prices": features.prices_digest,
     }
+    facts["digest"] = _digest(facts, features)
     table = pa.table(cells).replace_schema_metadata({KEY: json.dumps(facts, sort_keys=True)})
     target = Path(path)
     with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
@@ -50,6 +54,12 @@ def write_features(features: Features, path: str | os.PathLike[str]) -> None:
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise BadCorpus where the folder that a file is to be written to is not there."""
+    if not Path(path).parent.is_dir():
+        raise BadCorpus(f"features can't be written to {path}: there is no folder {Path(path).parent}; make it first")
 
 
 def read_features(path: str | os.PathLike[str]) -> Features:
@@ -71,7 +81,7 @@ def read_features(path: str | os.PathLike[str]) -> Features:
     at = table["at"].to_numpy().astype("datetime64[us]").reshape(shape)
     if (at != at[:, :1]).any() or (np.diff(at[:, :1], axis=0) <= np.timedelta64(0)).any():
         raise BadCorpus(f"{path} is not ordered by time: compute it again")
-    return Features(
+    features = Features(
         tickers=tickers,
         at=at[:, 0] if len(tickers) else at.ravel(),
         columns={name: table[name].to_numpy().astype(np.float64).reshape(shape) for name in names},
@@ -80,6 +90,20 @@ def read_features(path: str | os.PathLike[str]) -> Features:
         calendar=facts["calendar"],
         prices=facts["prices"],
     )
+    digest = facts.pop("digest", None)
+    if digest != _digest(facts, features):
+        raise BadCorpus(f"{path} holds other features than when it was written: compute it again")
+    return features
+
+
+def _digest(facts: Mapping[str, Any], features: Features) -> str:
+    """Return the SHA-256 of what is recorded of features, and of their cells; every NaN is the same."""
+    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for times in (features.at, features.known_at):
+        total.update(np.ascontiguousarray(times.astype("datetime64[us]")).tobytes())
+    for column in features.columns.values():
+        total.update(np.where(np.isnan(column), np.nan, column).tobytes())
+    return f"sha256:{total.hexdigest()}"
 
 
 def _check_schema(table: Any, names: list[str], path: str) -> None:
