@@ -82,6 +82,7 @@ from adapterhub_fin.plugin.conversations import closing as closing
 from adapterhub_fin.plugin.conversations import render as render
 from adapterhub_fin.plugin.corpora import corpus_options as corpus_options
 from adapterhub_fin.plugin.corpora import load_corpus as load_corpus
+from adapterhub_fin.plugin.date_formats import check_date_format as check_date_format
 from adapterhub_fin.plugin.descriptions import Base as Base
 from adapterhub_fin.plugin.descriptions import Corpus as Corpus
 from adapterhub_fin.plugin.descriptions import Description as Description
@@ -167,7 +168,6 @@ from adapterhub_fin.plugin.progress_lines import progress as progress
 from adapterhub_fin.plugin.reading import CellOptions as CellOptions
 from adapterhub_fin.plugin.reading import TableReading as TableReading
 from adapterhub_fin.plugin.reading import ZonedOptions as ZonedOptions
-from adapterhub_fin.plugin.reading import check_date_format as check_date_format
 from adapterhub_fin.plugin.reading import emptied as emptied
 from adapterhub_fin.plugin.tables import CsvForm as CsvForm
 from adapterhub_fin.plugin.tables import table_rows as table_rows

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 
 from adapterhub_fin.errors import BadInstant
-from adapterhub_fin.plugin.reading import EPOCHS
+from adapterhub_fin.plugin.date_formats import EPOCHS
 from adapterhub_fin_registry.model.knowledge import end_of_day
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from typing import Any, Final
+from datetime import date
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -13,8 +13,6 @@ from adapterhub_fin.errors import BadInstant
 from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.plugin.tables import CsvForm
 from adapterhub_fin_registry.model.knowledge import end_of_day
-
-EPOCHS: Final = {"unix": 1, "unix_ms": 1000}  # date_format for numbers: parts of a second
 
 
 class ZonedOptions(Options):
@@ -34,23 +32,6 @@ class ZonedOptions(Options):
             except BadInstant as error:
                 raise ValueError(str(error)) from error
         return zone
-
-
-def check_date_format(pattern: str) -> None:
-    """Raise ValueError for a pattern that strptime can't read a date by."""
-    if pattern in EPOCHS:
-        return
-    written = datetime(2021, 6, 30, 16, 5, 1, tzinfo=UTC).strftime(pattern)
-    try:
-        read = datetime.strptime(written, pattern)
-    except ValueError as error:
-        raise ValueError(f"{pattern!r} is no format of strptime: {error}") from None
-    if "%Z" in pattern:
-        raise ValueError(f"{pattern!r} reads a zone's name and forgets it: write %z, or cut it off and set timezone")
-    if read.hour not in (0, 16):  # read.hour is 0 for a pattern of days
-        raise ValueError(f"{pattern!r} reads the afternoon as the morning: write %I with %p, or %H")
-    if (read.year, read.month, read.day) != (2021, 6, 30):
-        raise ValueError(f"{pattern!r} does not say the year, the month and the day, such as %d/%m/%Y does")
 
 
 class CellOptions(Options):
