@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from adapterhub_fin.errors import BadCorpus, BadRecipe
@@ -51,6 +53,33 @@ def test_a_call_without_a_date_is_refused_with_what_to_do(calls: Path) -> None:
     rows = load(path=calls, timezone="America/New_York", dates=dates)
     assert rows.table["available_at"][1] == datetime(2024, 8, 2, 0, 30, tzinfo=UTC)
     assert rows.table["group"][:] == ["ACME", "GAMMA", "BETA"]
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", None])
+def test_a_midnight_with_a_zone_is_the_end_of_its_day(tmp_path: Path, zone: str | None) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    day = datetime(2024, 4, 26, 3, 59, 59, 999999, tzinfo=UTC)  # the end of 25 April in New York
+    if zone is None:
+        day = datetime(2024, 4, 25, 23, 59, 59, 999999, tzinfo=UTC)
+    for hour in (0, 4) if zone else (0,):
+        (folder / "a.json").write_text(json.dumps({"date": f"2024-04-25T0{hour}:00:00Z", "transcript": "Hello."}))
+        assert load(path=folder, timezone=zone).table["available_at"][0] == day
+        dates = pa.array([datetime(2024, 4, 25, hour, tzinfo=UTC)], pa.timestamp("us", "UTC"))
+        pq.write_table(pa.table({"file": ["a.json"], "available_at": dates}), tmp_path / "dates.parquet")
+        assert load(path=folder, timezone=zone, dates=tmp_path / "dates.parquet").table["available_at"][0] == day
+
+
+def test_a_midnight_among_other_times_of_a_table_is_a_time(calls: Path) -> None:
+    dates = calls.parent / "dates.csv"
+    dates.write_text("file,available_at\nbeta.json,2024-04-25T00:00:00Z\nACME_q1_2024.txt,2024-04-25T21:00:00Z\n")
+    assert load(path=calls, timezone="America/New_York", dates=dates).table["available_at"][:] == [
+        datetime(2024, 4, 26, 0, 0, tzinfo=UTC),
+        datetime(2024, 4, 25, 3, 0, tzinfo=UTC),
+    ]
+    dates.write_text("file,available_at\nbeta.json,soon\n")
+    with pytest.raises(BadCorpus, match=r"dates\.csv, line 2: 'soon' isn't a date"):
+        load(path=calls, timezone="America/New_York", dates=dates)
 
 
 def test_a_time_without_a_zone_and_files_that_hold_no_call(calls: Path) -> None:

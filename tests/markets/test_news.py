@@ -64,6 +64,15 @@ def test_a_midnight_is_its_day_however_it_is_written(tmp_path: Path, cell: str, 
     assert rows.table["available_at"][0] == datetime(2024, 3, 10, 4, 59, 59, 999999, tzinfo=UTC)
 
 
+def test_a_midnight_with_a_zone_is_its_day_in_an_object_of_days_and_as_written_at(tmp_path: Path) -> None:
+    path = tmp_path / "days.json"
+    path.write_text(json.dumps({f"2022-11-{day}T00:00:00Z": {"news": [f"Fell {day}."]} for day in (29, 30)}))
+    ends = [datetime(2022, 11, day, 23, 59, 59, 999999, tzinfo=UTC) for day in (29, 30)]
+    assert load(path=path, by_day="news", timezone="UTC").table["available_at"][:] == ends
+    later = load(path=path, by_day="news", timezone="UTC", written_at="2024-12-31T00:00:00Z").table["available_at"]
+    assert later[0] == datetime(2024, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+
+
 def test_columns_that_are_not_there_and_cells_that_are_missing(table: Path) -> None:
     with pytest.raises(BadCorpus, match=r"news\.csv, line 2 has no column 'at'; it has text, published"):
         load(path=table, published="at", timezone="UTC")

@@ -13,8 +13,10 @@ from adapterhub_fin.plugin import (
     BadCorpus,
     BadInstant,
     CorpusImplementation,
+    DayEnd,
     Offset,
     Rows,
+    day_end,
     decoded,
     instant,
     moment,
@@ -32,13 +34,14 @@ _COMPANY = re.compile(r"[A-Za-z][A-Za-z0-9.-]*")
 class EarningsCalls(CorpusImplementation, DocumentSource):
     """Read transcripts in the order of their names; `group` is the company."""
 
-    name, version = "earnings-calls", 1
+    name, version = "earnings-calls", 2
     slices = ("company",)
 
     def __init__(self, options: CallOptions) -> None:
         self.options = options
         self.key: Mapping[str, Any] = {}
-        self._dates: Mapping[str, str] = {}
+        self._dates: Mapping[str, date | datetime] = {}
+        self._ends: DayEnd | None = None  # for the midnights with a zone of that table
         self._notes: dict[str, int] = {}
 
     def load(self) -> Rows:
@@ -46,8 +49,12 @@ class EarningsCalls(CorpusImplementation, DocumentSource):
         options = self.options
         if options.dates is not None:
             self._dates = _table_of_dates(options.dates)
+            self._ends = day_end(self._dates.values(), options.timezone)
         own = {"date", "text", "company", "timezone", "delay"}
-        self.key = {**options.model_dump(mode="json", include=own), "dates": dict(self._dates)}
+        self.key = {
+            **options.model_dump(mode="json", include=own),
+            "dates": {name: str(at) for name, at in self._dates.items()},
+        }
         rows = document_rows(self, options)
         return Rows(rows.table, notes={**self._notes, **rows.notes})
 
@@ -64,8 +71,12 @@ class EarningsCalls(CorpusImplementation, DocumentSource):
             text, written, company = content, self._first_lines(content), None
         named = _COMPANY.match(Path(unit.name).stem)
         company = company or (named[0].upper() if named else Path(unit.name).stem)
-        written = self._dates.get(unit.name, self._dates.get(Path(unit.name).name, written))
-        yield Document(text, self._known(unit, written), company, unit.name, {"company": company})
+        listed = self._dates.get(unit.name, self._dates.get(Path(unit.name).name))
+        try:
+            at = self._own(unit, written) if listed is None else self._known(listed, self._ends)
+        except BadInstant as error:
+            raise BadCorpus(f"{unit.name}: {error}") from error
+        yield Document(text, at, company, unit.name, {"company": company})
 
     def _of_json(self, unit: Unit, content: str) -> tuple[str, Any, str | None]:
         try:
@@ -88,18 +99,25 @@ class EarningsCalls(CorpusImplementation, DocumentSource):
         lines = content.split("\n")[:FIRST_LINES]
         return next((match[1].strip() for line in lines if (match := pattern.fullmatch(line))), None)
 
-    def _known(self, unit: Unit, written: Any) -> datetime:
+    def _own(self, unit: Unit, written: Any) -> datetime:
+        """Return when a transcript is known by its own date, which alone is a column of dates."""
         if written is None or written == "":
             raise BadCorpus(
                 f"{unit.name} has no date (a fiscal quarter is none): write a line '{self.options.date}: 2024-01-31' "
                 f"first, give the key {self.options.date!r}, or list the file in the table that the option dates names"
             )
-        try:
-            value: date | datetime = moment(written)
-            at = instant(value, self.options.timezone)
-        except BadInstant as error:
-            raise BadCorpus(f"{unit.name}: {error}") from error
-        later: datetime = Offset(self.options.delay).after([at])[0] if isinstance(value, datetime) else at
+        value = moment(written)
+        return self._known(value, day_end([value], self.options.timezone))
+
+    def _known(self, value: date | datetime, ends: DayEnd | None) -> datetime:
+        """Return when a call at that time or on that day is known; a midnight with a zone may be a day."""
+        zone = self.options.timezone
+        at = instant(value, zone, ends)
+        if not isinstance(value, datetime):
+            return at
+        if value.tzinfo is not None and ends is not None:  # UTC's day ends in New York before a call of the evening
+            return max(at, instant(value.date(), zone)) if zone is not None else at
+        later: datetime = Offset(self.options.delay).after([at])[0]
         return later
 
 
@@ -119,8 +137,8 @@ def _spoken(text: Any) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _table_of_dates(path: Path) -> dict[str, str]:
-    dates: dict[str, str] = {}
+def _table_of_dates(path: Path) -> dict[str, date | datetime]:
+    dates: dict[str, date | datetime] = {}
     for row in table_rows(path.expanduser()):
         source = f"{path.name}, {row.unit} {row.number}"
         if row.fault is not None:
@@ -128,8 +146,10 @@ def _table_of_dates(path: Path) -> dict[str, str]:
         if lacking := [name for name in ("file", "available_at") if not row.cells.get(name)]:
             raise BadCorpus(f"{source} has no {lacking[0]}: give every row a file and available_at")
         name = str(row.cells["file"]).strip()
-        cell = row.cells["available_at"]
         if name in dates:
             raise BadCorpus(f"{source} dates {name} twice: keep one row")
-        dates[name] = cell if isinstance(cell, str) else cell.isoformat()
+        try:
+            dates[name] = moment(row.cells["available_at"])
+        except BadInstant as error:
+            raise BadCorpus(f"{source}: {error}") from error
     return dates

@@ -53,7 +53,8 @@ class News(CorpusImplementation, DocumentSource):
         self.slices = (*options.slices, *([options.end_label] if options.end_label else []))
         self.grouped = options.group is not None
         self.key: Mapping[str, Any] = options.model_dump(mode="json", exclude=OWN)
-        self._columns = [name for name in (options.published, options.updated, options.received) if name]
+        self._dated = "day" if options.by_day is not None else str(options.published)
+        self._columns = [self._dated, *(name for name in (options.updated, options.received) if name)]
         self._end = re.compile(
             rf"\s*\(\s*{re.escape(options.end_label or '')}\s*:\s*([^()]*?)\s*\)\s*\Z", re.IGNORECASE
         )
@@ -66,7 +67,10 @@ class News(CorpusImplementation, DocumentSource):
 
     def _literal(self, written: str | None) -> datetime | None:
         try:
-            return None if written is None else instant(moment(written), self.options.timezone)
+            if written is None:
+                return None
+            at, zone = moment(written), self.options.timezone
+            return instant(at, zone, day_end([at], zone))
         except BadInstant as error:
             raise BadCorpus(f"corpus news: written_at: {error}") from error
 
@@ -90,25 +94,16 @@ class News(CorpusImplementation, DocumentSource):
                     raise BadCorpus(f"{row.place} {row.fault}")
                 text = self._text(row)
                 dates = {column: self._date(row, column, ends[column]) for column in self._columns}
-                if self.options.by_day is None and dates.get(str(self.options.published)) is None:
-                    raise _Missing(f"{row.place}: {self.options.published} is missing")
-                if self.options.by_day is not None:
-                    dates = {"day": instant(moment(row.cells["day"]), self._zone(row.place))}
+                if dates[self._dated] is None:
+                    raise _Missing(f"{row.place}: {self._dated} is missing")
                 yield self._document(row, text, [each for each in dates.values() if each is not None], notes)
             except _Missing as error:
                 if self.options.drop_missing:
                     notes["dropped, text or date missing"] = notes.get("dropped, text or date missing", 0) + 1
                 else:
                     yield BadCorpus(f"{error}; fill it, or set drop_missing: true to drop such rows")
-            except BadInstant as error:
-                yield BadCorpus(f"{row.place}: {error}")
             except BadCorpus as error:
                 yield error
-
-    def _zone(self, place: str) -> str:
-        if self.options.timezone is None:
-            raise BadCorpus(f"{place} is dated by a day: set timezone, such as UTC, where the day ends")
-        return self.options.timezone
 
     def _document(self, row: _Row, text: str, dates: list[datetime], notes: dict[str, int]) -> Document:
         slices: dict[str, str | None] = {name: _slice(row.cells.get(name)) for name in self.options.slices}
@@ -147,6 +142,8 @@ class News(CorpusImplementation, DocumentSource):
 
     def _date(self, row: _Row, column: str, ends: DayEnd | None) -> datetime | None:
         cell = self._cell(row, column)
+        if self.options.by_day is not None and self.options.timezone is None:
+            raise BadCorpus(f"{row.place} is dated by a day: set timezone, such as UTC, where the day ends")
         try:
             return None if _is_missing(cell) else instant(self._parse(cell), self.options.timezone, ends)
         except BadInstant as error:
