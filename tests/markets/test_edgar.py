@@ -190,6 +190,14 @@ def test_a_page_without_text_is_refused() -> None:
 moments = st.datetimes(datetime(1994, 1, 1), datetime(2035, 12, 31))
 
 
+def midnights_of(accepted: datetime | None) -> list[datetime]:
+    """Return a time, first as New York's clocks show it, where it is a midnight and so a day."""
+    if accepted is None:
+        return []
+    both = (accepted.astimezone(NEW_YORK) if accepted.tzinfo else accepted, accepted)
+    return [each for each in both if each.time() == time()]
+
+
 @settings(max_examples=CASES or 1000, deadline=None)
 @given(
     accepted=st.none() | moments | st.datetimes(datetime(1994, 1, 1), datetime(2035, 1, 1), timezones=st.timezones()),
@@ -203,10 +211,11 @@ def test_no_filing_is_known_before_the_latest_instant_that_it_names(
             available_at(accepted, filed)
         return
     at = available_at(accepted, filed)
-    if accepted is None:
-        assert filed is not None
-        assert at.astimezone(NEW_YORK).date() == filed
-        assert (at + timedelta(microseconds=1)).astimezone(NEW_YORK).date() == filed + timedelta(days=1)
+    days = [each.date() for each in midnights_of(accepted)]
+    if accepted is None or days:
+        day = max([*days[:1], *([filed] if filed else [])])
+        assert at.astimezone(NEW_YORK).date() == day
+        assert (at + timedelta(microseconds=1)).astimezone(NEW_YORK).date() == day + timedelta(days=1)
         return
     assert at >= max(accepted.replace(tzinfo=NEW_YORK, fold=fold) for fold in (0, 1))
     if accepted.tzinfo is not None:
@@ -216,7 +225,7 @@ def test_no_filing_is_known_before_the_latest_instant_that_it_names(
 
 
 @settings(max_examples=CASES or 1000, deadline=None)
-@given(moments, st.sampled_from([None, -1, 0, 1, 3]))
+@given(moments.filter(lambda at: at.time() != time()), st.sampled_from([None, -1, 0, 1, 3]))
 def test_no_filing_is_known_while_edgar_shows_nothing(accepted: datetime, apart: int | None) -> None:
     filed = None if apart is None else accepted.date() + timedelta(days=apart)
     known = available_at(accepted, filed).astimezone(NEW_YORK)
@@ -248,6 +257,127 @@ def test_a_filing_is_known_when_edgar_shows_it(accepted: str, filed: str | None,
     assert at == datetime.fromisoformat(known).replace(tzinfo=NEW_YORK)
 
 
+@pytest.mark.parametrize("accepted", ["1998-01-26T05:00:00+00:00", "1998-01-26T00:00:00+00:00", "1998-01-26T00:00:00"])
+@pytest.mark.parametrize("filed", [None, date(1998, 1, 26), date(1998, 1, 27)])
+def test_a_midnight_is_the_filing_date_alone(accepted: str, filed: date | None) -> None:
+    day = filed or date(1998, 1, 26)
+    assert available_at(datetime.fromisoformat(accepted), filed) == available_at(None, day)
+
+
+TABLE_OF_TEXT = """<PAGE>   2
+<TABLE>
+<CAPTION>
+Title of each class            Name of each exchange
+<S>                            <C>
+Common Stock                   NYSE
+</TABLE>
+ITEM 1.  BUSINESS
+
+The Company makes anvils. Margins were <5% in 1996.
+
+ITEM 7.  DISCUSSION
+
+                      1996       1995
+Net loss               (56)       (78)
+"""
+
+
+def test_a_plain_filing_keeps_its_lines_whatever_tables_it_has(tmp_path: Path) -> None:
+    text = submission(form="10-K", filed="19970331").split("<html>")[0] + TABLE_OF_TEXT + "</TEXT>\n</DOCUMENT>\n"
+    (tmp_path / "a.txt").write_text(text)
+    (row,) = load(path=tmp_path, normalise=False).table
+    assert row["text"].split("\n") == [
+        "Title of each class            Name of each exchange",
+        "Common Stock                   NYSE",
+        *TABLE_OF_TEXT.rstrip().split("\n")[7:],
+    ]
+    items = load(path=tmp_path, items=["1", "7"], normalise=False).table["text"]
+    assert items[0].endswith("<5% in 1996.") and items[1].endswith("Net loss               (56)       (78)")
+
+
+def test_a_table_of_html_without_a_body_is_a_page(tmp_path: Path) -> None:
+    page = "<TABLE><TR><TD>Sales</TD><TD>$</TD><TD>5</TD></TR></TABLE>"
+    (tmp_path / "a.txt").write_text(submission(form="10-K").split("<html>")[0] + page + "</TEXT>\n</DOCUMENT>\n")
+    assert load(path=tmp_path).table["text"][0] == "Sales | $5"
+
+
+def test_files_in_exhibits_are_no_text(filings: Path) -> None:
+    pdf = "<PDF>\nbegin 644 ex99.pdf\nM)5!$1BTQ+C0-\nend\n</PDF>"
+    path = filings / "0000000001-24-000001.txt"
+    path.write_text(path.read_text().replace("<html><body><p>ACME posts record sales of EUR 12.5 million.</p>", pdf))
+    rows = load(path=filings, forms=["8-K"], exhibits=["EX-99"])
+    assert [row["slices"]["form"] for row in rows.table] == ["8-K"] and rows.notes["documents without text"] == 1
+
+
+def test_edgars_json_may_name_a_document_twice_and_have_its_columns_at_the_top(tmp_path: Path) -> None:
+    folder = tmp_path / "filings"
+    folder.mkdir()
+    columns = {
+        "accessionNumber": ["0000000001-24-000001", "0000000001-24-000002", "0000000001-24-000003"],
+        "acceptanceDateTime": ["2024-01-02T16:10:00.000Z", "2024-05-02T16:30:00.000Z", "2024-06-03T09:00:00.000Z"],
+        "primaryDocument": ["form8-k.htm", "form8-k.htm", "one.htm"],
+    }
+    page = '<p name="dei:DocumentType">8-K</p><p>Sales rose.</p>'
+    for name in ("000000000124000002", "x"):
+        (folder / name).mkdir()
+    (folder / "000000000124000002" / "form8-k.htm").write_text(page)
+    (folder / "x" / "one.htm").write_text(page)
+    for content in (columns, {"cik": "1", "filings": {"recent": columns, "files": []}}):
+        (tmp_path / "CIK1.json").write_text(json.dumps(content))
+        assert load(path=folder, glob="*/*", dates=tmp_path / "CIK1.json").table["available_at"][:] == [
+            datetime(2024, 5, 2, 20, 30, tzinfo=UTC),
+            datetime(2024, 6, 3, 13, 0, tzinfo=UTC),
+        ]
+    (folder / "x" / "form8-k.htm").write_text(page)
+    with pytest.raises(BadCorpus, match=r"x/form8-k\.htm has neither a time"):
+        load(path=folder, glob="*/*", dates=tmp_path / "CIK1.json")
+
+
+CONTENTS = [
+    "Item 1. | Business | 3\nItem 7. | Discussion | F-30\nItem 16. | Summary | 90",
+    "ITEM 1.  BUSINESS ........ 3\nITEM 7.  DISCUSSION      30\nITEM 16.  SUMMARY . . . . 90",
+    "Item 1. Business\nItem 7. Discussion\nItem 15. Exhibits\nItem 16. Summary",
+    "Item 1.\nBusiness\n3\nItem 7.\nDiscussion\n30\nItem 15.\nExhibits\n80\nItem 16.\nSummary\n90",
+]
+
+
+@pytest.mark.parametrize("contents", CONTENTS)
+def test_a_table_of_contents_begins_no_item_whatever_follows_it(contents: str) -> None:
+    text = f"{contents}\n{'We caution you. ' * 30}\nItem 1. Business\nAnvils.\nItem 7. Discussion\nSales rose.\n"
+    found = items_in(text + "Item 16. Summary\nNone.\nTHE ACCOUNTS\nSales | 5", "10-K")
+    assert {name: found[name] for name in ("1", "7", "16")} == {
+        "1": "Item 1. Business\nAnvils.",
+        "7": "Item 7. Discussion\nSales rose.",
+        "16": "Item 16. Summary\nNone.",
+    }
+
+
+def test_a_reference_in_a_sentence_begins_no_item() -> None:
+    risks = "Item 1A. Risk Factors\nOil falls."
+    business = "Item 1. Business\nWells, as discussed in\nItem 1A. Risk Factors, may fail."
+    discussion = f"Item 7. Discussion\nSales rose. Risks:\nItem 1A. Risk Factors, above.\n{'Costs rose. ' * 50}".strip()
+    found = items_in("\n".join([business, risks, discussion, "Item 8. Statements\nSee F-1."]), "10-K")
+    assert (found["1"], found["1A"], found["7"]) == (business, risks, discussion)
+
+
+def test_items_under_one_heading_are_one_row_and_one_without_a_body_is_counted(tmp_path: Path) -> None:
+    text = (
+        "ITEMS 1 AND 2. BUSINESS AND PROPERTIES\nWe drill.\nITEM 3. LEGAL PROCEEDINGS\nNone.\nITEM 6.\nITEM 7. D\nUp."
+    )
+    head = submission(form="10-K").split("<html>")[0]
+    (tmp_path / "a.txt").write_text(f"{head}{text}\n</TEXT>\n</DOCUMENT>\n")
+    rows = load(path=tmp_path, items=["1", "2", "3", "6", "8"])
+    assert [(row["slices"]["item"], row["text"]) for row in rows.table] == [
+        ("1", "ITEMS 1 AND 2. BUSINESS AND PROPERTIES\nWe drill."),
+        ("3", "ITEM 3. LEGAL PROCEEDINGS\nNone."),
+    ]
+    assert {name: count for name, count in rows.notes.items() if "item" in name} == {
+        "in the row of another item, item 2": 1,
+        "without a body, item 6": 1,
+        "without item 8": 1,
+    }
+
+
 FORMS = {"10-K": 6, "10-Q": 3, "8-K": 2}
 
 
@@ -257,6 +387,13 @@ def test_the_real_filings_by_item(shared: Path) -> None:
     assert rows.notes["other forms"] == 3
     apple = next(row for row in rows.table if row["group"] == "AAPL" and row["slices"]["item"] == "7")
     assert "Total net sales | $391,035 | 2% | $383,285 | (3)% | $394,328" in apple["text"]
+    short = load(path=shared / "data" / "sec_filings", glob="10-K/*", items=["1B", "16"])
+    assert len(short.table) == 12 and max(map(len, short.table["text"])) < 70
+    assert all(
+        row["text"].rstrip(".").casefold().endswith(("none", "not applicable"))
+        for row in short.table
+        if row["slices"]["item"] == "16"
+    )
     risks = next(row for row in rows.table if row["group"] == "NVDA" and row["slices"]["item"] == "1A")
     assert risks["text"].startswith("Item 1A. Risk Factors") and len(risks["text"]) > 100_000
 
@@ -272,3 +409,11 @@ def test_the_real_filings_whole(shared: Path) -> None:
 def test_the_real_submission_of_1995_has_no_date(shared: Path) -> None:
     with pytest.raises(BadCorpus, match=r"0000899681-95-000096\.txt has neither a time of acceptance"):
         load(path=shared / "data" / "sec_filings" / "sgml", forms=["S-3/A"])
+
+
+def test_the_real_submission_of_1995_keeps_its_lines(shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "dates.csv").write_text("file,filed\n0000899681-95-000096.txt,1995-05-25\n")
+    options = {"path": shared / "data" / "sec_filings" / "sgml", "glob": "*95-000096.txt", "forms": ["S-3/A"]}
+    (text,) = load(**options, dates=tmp_path / "dates.csv").table["text"]
+    lines = text.split("\n")
+    assert max(map(len, lines)) < 200 and len(lines) > 500 and "<S>" not in text and "<PAGE>" not in text

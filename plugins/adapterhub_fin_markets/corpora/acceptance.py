@@ -21,17 +21,19 @@ class Acceptance:
 
 
 def acceptances(path: Path) -> Mapping[str, Acceptance]:
-    """Return the acceptances by file, document and accession number.
+    """Return the acceptances by file, document and accession number, without documents of several filings.
 
     Raises BadCorpus for a table without one of the columns accepted and filed, and for a cell that is no date.
     """
     path = path.expanduser()
     by_name: dict[str, Acceptance] = {}
+    by_document: dict[str, set[Acceptance]] = {}  # companies name many of their documents form8-k.htm
     for source, cells in _rows(path):
-        names = [str(cells[key]) for key in ("file", "primaryDocument", "accessionNumber") if cells.get(key)]
+        names = [str(cells[key]) for key in ("file", "accessionNumber") if cells.get(key)]
+        document = str(cells.get("primaryDocument") or "")
         accepted = _moment(cells.get("accepted") or cells.get("acceptanceDateTime"), source)
         filed = _moment(cells.get("filed") or cells.get("filingDate"), source)
-        if not names:
+        if not (names or document):
             raise BadCorpus(f"{source} has no file: name a column file, or accessionNumber")
         if accepted is None and filed is None:
             raise BadCorpus(f"{source} has neither accepted nor filed: give the row one of them")
@@ -41,7 +43,9 @@ def acceptances(path: Path) -> Mapping[str, Acceptance]:
         for name in names:
             if by_name.setdefault(name, acceptance) != acceptance:
                 raise BadCorpus(f"{source} dates {name} twice: keep one row")
-    return by_name
+        if document:
+            by_document.setdefault(document, set()).add(acceptance)
+    return {name: next(iter(each)) for name, each in by_document.items() if len(each) == 1} | by_name
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -50,10 +54,10 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             content = json.loads(decoded(path))
         except json.JSONDecodeError as error:
             raise BadCorpus(f"{path.name}, line {error.lineno} is not JSON: {error.msg}") from error
-        recent = content.get("filings", {}).get("recent") if isinstance(content, dict) else None
-        if isinstance(recent, dict):  # EDGAR's: one list a column
-            for number, values in enumerate(zip(*recent.values(), strict=False), start=1):
-                yield f"{path.name}, filing {number}", dict(zip(recent, values, strict=True))
+        columns = content.get("filings", {}).get("recent", content) if isinstance(content, dict) else None
+        if isinstance(columns, dict) and isinstance(columns.get("accessionNumber"), list):  # EDGAR's, or its older ones
+            for number, values in enumerate(zip(*columns.values(), strict=False), start=1):
+                yield f"{path.name}, filing {number}", dict(zip(columns, values, strict=True))
             return
     for row in table_rows(path):
         if row.fault is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from adapterhub_fin.plugin import end_of_day, instant
 
@@ -23,9 +24,11 @@ def available_at(accepted: datetime | None, filed: date | None) -> datetime:
     """Return the instant in UTC from which a filing could be read, by its acceptance (New York time) and filing date.
 
     Without a time it is the end of the filing date in New York. A time at which EDGAR shows nothing means the next one
-    at which it does; so does a time after 17:30, unless the filing date is that day. Raises ValueError where both are
-    missing.
+    at which it does; so does a time after 17:30, unless the filing date is that day. A midnight, as it is written or in
+    New York, is no time but its day: EDGAR's lists have it for old filings. Raises ValueError where both are missing.
     """
+    if accepted is not None and (day := _day_of_midnight(accepted)) is not None:
+        accepted, filed = None, max(day, filed or day)
     if accepted is None:
         if filed is None:
             raise ValueError("a filing needs a time of acceptance or a filing date")
@@ -37,6 +40,11 @@ def available_at(accepted: datetime | None, filed: date | None) -> datetime:
     if filed is not None and filed > naive.date():
         moments.append(instant(datetime.combine(filed, OPENS), NEW_YORK))
     return max(moments)
+
+
+def _day_of_midnight(accepted: datetime) -> date | None:
+    local = accepted if accepted.tzinfo is None else accepted.astimezone(ZoneInfo(NEW_YORK))
+    return next((each.date() for each in (local, accepted) if each.time() == time()), None)
 
 
 def _shown(accepted: datetime, filed: date | None) -> datetime:

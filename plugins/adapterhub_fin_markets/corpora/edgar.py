@@ -17,22 +17,22 @@ from adapterhub_fin_markets.corpora.acceptance import Acceptance, acceptances
 from adapterhub_fin_markets.corpora.dissemination import available_at
 from adapterhub_fin_markets.corpora.documents import Document, DocumentSource, Unit, folder_units
 from adapterhub_fin_markets.corpora.items import is_item_of
-from adapterhub_fin_markets.corpora.markup import page_text
+from adapterhub_fin_markets.corpora.markup import is_page, page_text, plain_text
 from adapterhub_fin_markets.corpora.options import EdgarOptions
 from adapterhub_fin_markets.corpora.rows import document_rows
 from adapterhub_fin_markets.corpora.sections import items_in
-from adapterhub_fin_markets.corpora.sgml import is_submission, read_submission
+from adapterhub_fin_markets.corpora.sgml import is_encoded, is_submission, read_submission
 
 SUFFIXES = (".txt", ".htm", ".html")
 _NAME = re.compile(r"(?P<company>[A-Za-z0-9.]+)[-_](?P<form>\d+-[a-z](?:-a)?)[-_](?P<day>\d{4}-\d{2}-\d{2})$", re.I)
 _FORM = re.compile(r'name="dei:DocumentType"[^>]*>\s*(?:<[^>]+>)*\s*([^<\s][^<]*)')
-_MARKUP = re.compile(r"<(?:html|body|div|p|table)\b", re.IGNORECASE)
+_ACCESSION = re.compile(r"(?<!\d)(\d{10})-?(\d{2})-?(\d{6})(?!\d)")
 
 
 class Edgar(CorpusImplementation, DocumentSource):
     """Read filings in the order of their files' names; `group` is the company, by its CIK where that is known."""
 
-    name, version = "edgar", 2
+    name, version = "edgar", 3
     slices = ("form", "item", "company")
 
     def __init__(self, options: EdgarOptions) -> None:
@@ -88,8 +88,10 @@ class Edgar(CorpusImplementation, DocumentSource):
             if number and not exhibit:
                 continue
             name = f"{unit.name}#{document.file or document.type}" if number else unit.name
-            markup = _MARKUP.search(document.content[:20_000])
-            text = page_text(document.content, name) if markup else document.content
+            if is_encoded(document.content):
+                notes["documents without text"] = notes.get("documents without text", 0) + 1
+                continue
+            text = page_text(document.content, name) if is_page(document.content) else plain_text(document.content)
             yield from self._rows(text, document.type if number else form, company, at, name, notes, whole=exhibit)
 
     def _of_page(self, unit: Unit, content: str, notes: dict[str, int]) -> Iterator[Document]:
@@ -131,11 +133,16 @@ class Edgar(CorpusImplementation, DocumentSource):
         if not wanted:
             notes["without such items"] = notes.get("without such items", 0) + 1
         sections = items_in(text, form) if wanted else {}
-        for item in wanted:
-            if item in sections:
-                yield Document(sections[item], at, company, name, {"form": form, "item": item, "company": company})
+        for number, item in enumerate(wanted):
+            fault = ""
+            if not sections.get(item):
+                fault = f"without a body, item {item}" if item in sections else f"without item {item}"
+            elif sections[item] in [sections.get(other) for other in wanted[:number]]:
+                fault = f"in the row of another item, item {item}"  # Items 1 and 2 have one text
+            if fault:
+                notes[fault] = notes.get(fault, 0) + 1
             else:
-                notes[f"without item {item}"] = notes.get(f"without item {item}", 0) + 1
+                yield Document(sections[item], at, company, name, {"form": form, "item": item, "company": company})
 
     def _available(self, name: str, accession: str | None, accepted: datetime | None, filed: date | None) -> datetime:
         """Return when a filing could be read. Raises BadCorpus where nothing says it.
@@ -155,7 +162,8 @@ class Edgar(CorpusImplementation, DocumentSource):
 
 def _keys(name: str, accession: str | None) -> list[str]:
     path = Path(name)
-    return [key for key in (name, path.name, path.stem, accession) if key]
+    in_path = "-".join(found[-1]) if (found := _ACCESSION.findall(name)) else None  # a folder of EDGAR's, or the file
+    return [key for key in (name, accession, in_path, path.name, path.stem) if key]
 
 
 def _day(text: str) -> date | None:

@@ -23,6 +23,9 @@ _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _INLINE = ("span", "font", "b", "i", "u", "strong", "em", "a", "sup", "sub", "ix:nonfraction", "ix:nonnumeric")
+_PAGE = re.compile(r"<(?:html|body|div|p)\b|<table\b(?=.*?<t[rd]\b)", re.IGNORECASE | re.DOTALL)
+_TAGS = re.compile(r"</?(?:TABLE|CAPTION|S|C|FN)>", re.IGNORECASE)
+_PAGE_END = re.compile(r"[ \t]*<PAGE>[ \t]*(?:[A-Z]{0,2}-?\d+|[ivxl]+)?[ \t]*", re.IGNORECASE)
 LAYOUT = 400  # characters: a longer cell is no figure but a part of the page, whose lines stay apart
 _BLANK = re.compile("[\u200b\ufeff]")
 _CELL, _LINE = "\x1f", "\n"
@@ -56,6 +59,21 @@ def page_text(page: str, name: str) -> str:
     _collect(root, pieces)
     lines = (_row(line) if _CELL in line else line.strip() for line in "".join(pieces).split(_LINE))
     return "\n".join(" ".join(line.split()) for line in lines if line.strip())
+
+
+def is_page(content: str) -> bool:
+    """Return whether a document is HTML; plain filings have a `<TABLE>` too, which has neither rows nor cells."""
+    return _PAGE.search(content[:20_000]) is not None
+
+
+def plain_text(content: str) -> str:
+    """Return a plain filing without the marks of its pages and tables, such as `<PAGE>` and `<S>`, line by line."""
+    lines = []
+    for line in content.split("\n"):
+        bare = "" if _PAGE_END.fullmatch(line) else _TAGS.sub("", line)
+        if bare.strip() or not line.strip():
+            lines.append(bare)
+    return "\n".join(lines)
 
 
 def _collect(root: Any, pieces: list[str]) -> None:

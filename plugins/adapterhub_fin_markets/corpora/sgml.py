@@ -10,6 +10,7 @@ from datetime import date, datetime
 _TAGGED = re.compile(r"^<([A-Z-]+)>(.*)$", re.MULTILINE)
 _DOCUMENT = re.compile(r"<DOCUMENT>(.*?)(?:</DOCUMENT>|\Z)", re.DOTALL)
 _TEXT = re.compile(r"<TEXT>(.*?)(?:</TEXT>|\Z)", re.DOTALL)
+_ENCODED = re.compile(r"\s*(?:<[A-Z]+>\s*)?begin [0-7]{3,4} \S")
 _WRAPPER = re.compile(r"^\s*<(?:XBRL|XML)>|</(?:XBRL|XML)>\s*$")
 
 
@@ -39,6 +40,11 @@ def is_submission(text: str) -> bool:
     """Return whether a text begins as a raw submission does."""
     start = text[:500].lstrip()
     return start.startswith(("<SEC-DOCUMENT>", "<SEC-HEADER>", "<DOCUMENT>", "<IMS-", "-----BEGIN PRIVACY"))
+
+
+def is_encoded(content: str) -> bool:
+    """Return whether a document holds a file as uuencoded lines, such as a PDF or a picture."""
+    return _ENCODED.match(content) is not None
 
 
 def read_submission(text: str) -> Submission:
