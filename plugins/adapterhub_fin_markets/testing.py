@@ -81,7 +81,7 @@ class FeatureContract:
             )
 
     def test_bars_long_past_no_longer_count(self) -> None:
-        """Ten times the lookback is enough for averages that fade, such as Wilder's, to forget them."""
+        """Allow ten times the lookback for averages that fade, such as Wilder's, to forget them."""
         length = 10 * self.description.lookback
         bars, others = random_bars(bars=50 + length), random_bars(seed=1, bars=50 + length)
         before = self._values(bars)
