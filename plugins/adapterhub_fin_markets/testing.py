@@ -81,7 +81,7 @@ class FeatureContract:
             )
 
     def test_bars_long_past_no_longer_count(self) -> None:
-        """Allow ten times the lookback for averages that fade, such as Wilder's, to forget them."""
+        """Check that ten times the lookback lets averages that fade, such as Wilder's, forget old bars."""
         length = 10 * self.description.lookback
         bars, others = random_bars(bars=50 + length), random_bars(seed=1, bars=50 + length)
         before = self._values(bars)
