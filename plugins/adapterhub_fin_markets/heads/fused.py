@@ -39,7 +39,10 @@ class FusedLayer(nn.Module):
     def _beside_numbers(self, states: Tensor) -> Tensor:
         given = _NUMBERS.get()
         if given is None:
-            raise RuntimeError("a fused layer is called through its model, with the batch's features")
+            raise RuntimeError(
+                "the head fusion got no numbers: the method calls the last layer by itself, as prefix-tuning does on "
+                "an encoder; choose another method, such as lora"
+            )
         read: Tensor = self.numbers(given.to(states.device, states.dtype))
         if states.dim() == 3:  # a decoder's layer answers at each token, and its class picks one
             read = read[:, None].expand(-1, states.shape[1], -1)
