@@ -333,6 +333,18 @@ def test_edgars_json_may_name_a_document_twice_and_have_its_columns_at_the_top(t
         load(path=folder, glob="*/*", dates=tmp_path / "CIK1.json")
 
 
+def test_edgars_json_with_lists_of_unequal_length_is_refused(filings: Path) -> None:
+    columns = {"accessionNumber": ["0000000001-24-000001"], "filingDate": []}
+    (filings.parent / "CIK1.json").write_text(json.dumps(columns))
+    with pytest.raises(BadCorpus, match=r"CIK1\.json has lists of 0 to 1 filings"):
+        load(path=filings, dates=filings.parent / "CIK1.json")
+
+
+def test_a_class_of_shares_stays_in_its_company_s_name(filings: Path) -> None:
+    (filings / "brk-b-10-k-2024-02-26.html").write_text(PAGE)
+    assert set(load(path=filings).table["group"]) == {"0000000001", "ACME", "BRK-B"}
+
+
 CONTENTS = [
     "Item 1. | Business | 3\nItem 7. | Discussion | F-30\nItem 16. | Summary | 90",
     "ITEM 1.  BUSINESS ........ 3\nITEM 7.  DISCUSSION      30\nITEM 16.  SUMMARY . . . . 90",

@@ -56,7 +56,9 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             raise BadCorpus(f"{path.name}, line {error.lineno} is not JSON: {error.msg}") from error
         columns = content.get("filings", {}).get("recent", content) if isinstance(content, dict) else None
         if isinstance(columns, dict) and isinstance(columns.get("accessionNumber"), list):  # EDGAR's, or its older ones
-            for number, values in enumerate(zip(*columns.values(), strict=False), start=1):
+            if len(lengths := {len(column) for column in columns.values()}) > 1:
+                raise BadCorpus(f"{path.name} has lists of {min(lengths)} to {max(lengths)} filings: fetch it again")
+            for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
                 yield f"{path.name}, filing {number}", dict(zip(columns, values, strict=True))
             return
     for row in table_rows(path):

@@ -24,7 +24,9 @@ from adapterhub_fin_markets.corpora.sections import items_in
 from adapterhub_fin_markets.corpora.sgml import is_encoded, is_submission, read_submission
 
 SUFFIXES = (".txt", ".htm", ".html")
-_NAME = re.compile(r"(?P<company>[A-Za-z0-9.]+)[-_](?P<form>\d+-[a-z](?:-a)?)[-_](?P<day>\d{4}-\d{2}-\d{2})$", re.I)
+_NAME = re.compile(
+    r"(?P<company>[A-Za-z0-9.]+(?:-[A-Za-z]{1,2})?)[-_](?P<form>\d+-[a-z](?:-a)?)[-_](?P<day>\d{4}-\d{2}-\d{2})$", re.I
+)
 _FORM = re.compile(r'name="dei:DocumentType"[^>]*>\s*(?:<[^>]+>)*\s*([^<\s][^<]*)')
 _ACCESSION = re.compile(r"(?<!\d)(\d{10})-?(\d{2})-?(\d{6})(?!\d)")
 
