@@ -176,6 +176,11 @@ class HeadImplementation(Protocol):
 class MergeableHead:
     """Define the members by which merging averages heads whose outputs differ in order or in units."""
 
+    @property
+    def averages(self) -> bool:
+        """Return whether the average of two such heads is one: False where a layer between is not linear."""
+        return True
+
     def output_scale(self) -> tuple[float, float]:
         """Return centre and scale: an answer is centre + scale * output. Heads are averaged in these units."""
         return 0.0, 1.0

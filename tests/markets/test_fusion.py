@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ from datasets import Dataset
 
 import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import read_corpus
-from adapterhub_fin.errors import BadText
+from adapterhub_fin.errors import BadMerge, BadText, TrainingFailed
 from adapterhub_fin.plugin import BadCorpus, KnownAt, Rows
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing import Bench, HeadContract
@@ -119,6 +120,31 @@ def test_a_version_holds_what_was_fitted_to_the_training_rows(run: Any, bench: B
     assert list(run.version.manifest.head.labels) == ["down", "flat", "up"]
     there = fresh_logits(bench.registry.root, run.reference, bench.base(), ROWS)
     assert (there == run.adapter.logits(ROWS)).all(), "bit for bit, in another process with another seed"
+
+
+@pytest.mark.parametrize("method", ["adalora", "prompt-tuning"])
+def test_other_methods_read_numbers_too(method: str, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "encoder", {"name": method}, {"name": "fusion"}, CORPUS)
+    with one_thread():
+        run = bench.train("fusion")
+        again = ahf.load(run.reference, base=bench.base(), registry=bench.registry)
+        assert (again.logits(ROWS) == run.adapter.logits(ROWS)).all()
+        moved = again.logits([{**ROWS[0], "features": [5.0, 200.0]}])
+    assert not np.allclose(moved, run.adapter.logits(ROWS)[:1])
+
+
+def test_prefix_tuning_is_refused_with_what_to_choose(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "encoder", {"name": "prefix-tuning"}, {"name": "fusion"}, CORPUS)
+    with one_thread(), pytest.raises(TrainingFailed, match="as prefix-tuning does on"):
+        bench.train("fusion")
+
+
+def test_two_versions_have_no_average_but_one_s_head_may_be_taken(run: Any, bench: Bench) -> None:
+    both = [run.reference, run.reference]
+    with pytest.raises(BadMerge, match="the average of two heads fusion is none, since their layers are not linear"):
+        ahf.merge(both, into="acme/both", registry=bench.registry)
+    made = ahf.merge(both, into="acme/both", head_from=run.reference, registry=bench.registry).version
+    assert made.manifest.head is not None and made.manifest.head.name == "fusion"
 
 
 def test_rows_without_their_numbers_are_refused(run: Any) -> None:

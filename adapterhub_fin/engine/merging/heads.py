@@ -18,7 +18,6 @@ from adapterhub_fin.engine.merging.parents import MergeParent
 from adapterhub_fin.engine.merging.weights import Weights
 from adapterhub_fin.errors import BadMerge, UnknownName
 from adapterhub_fin.plugin import descriptions
-from adapterhub_fin.plugin.adapter_files import ROWS
 from adapterhub_fin.plugin.heads import MergeableHead
 
 if TYPE_CHECKING:
@@ -102,7 +101,10 @@ def _check_alike(one: MergeParent, other: MergeParent) -> None:
     labels = [sorted(head.labels or ()) if head else [] for head in (a, b)]
     if labels[0] != labels[1]:
         raise BadMerge(f"{one.called} answers {', '.join(labels[0])} and {other.called} {', '.join(labels[1])}: {CURE}")
-    decided, other_decided = _decided_by(a), _decided_by(b)
+    mergeable, other_mergeable = _mergeable(a), _mergeable(b)
+    if not (mergeable.averages and other_mergeable.averages):
+        raise BadMerge(f"the average of two heads {left} is none, since their layers are not linear: {CURE}")
+    decided, other_decided = mergeable.decided_by(), other_mergeable.decided_by()
     for option in sorted(decided.keys() | other_decided.keys()):
         if decided.get(option) != other_decided.get(option):
             raise BadMerge(f"{one.called} and {other.called} decide by another {option} of their head: {CURE}")
@@ -148,21 +150,17 @@ def _outputs(parents: Sequence[MergeParent], scales: Sequence[tuple[float, float
 def _rows(parent: MergeParent) -> set[str]:
     """Return the stored parameters whose rows are outputs, by the head's plugin or else by PEFT's usual names."""
     head = _head(parent)
+    output_parameters = _mergeable(head).outputs()
+    return {name for name in parent.changes.full_shapes if name in output_parameters}
+
+
+def _mergeable(head: Head | None) -> MergeableHead:
+    """Return what a head's plugin says of averaging; what most heads say where it isn't installed or says nothing."""
     try:
         built = build_plugin(descriptions.Head, head.name, head.options) if head else None
     except UnknownName:
         built = None
-    output_parameters = built.outputs() if isinstance(built, MergeableHead) else ROWS
-    return {name for name in parent.changes.full_shapes if name in output_parameters}
-
-
-def _decided_by(head: Head | None) -> Mapping[str, Any]:
-    """Return the options by which a head makes answers of its outputs; none where its plugin does not say."""
-    try:
-        built = build_plugin(descriptions.Head, head.name, head.options) if head else None
-    except UnknownName:
-        return {}
-    return built.decided_by() if isinstance(built, MergeableHead) else {}
+    return built if isinstance(built, MergeableHead) else MergeableHead()
 
 
 def _order(first: MergeParent, parent: MergeParent) -> list[int] | slice:

@@ -66,6 +66,10 @@ class Fusion(SequenceHead):
         """Return nothing: rows of the last layer belong to numbers of one scale each, so other heads are refused."""
         return ()
 
+    @property
+    def averages(self) -> bool:
+        return bool(self.options.reads == "text")  # the layer that reads the numbers is not linear
+
     def decided_by(self) -> Mapping[str, Any]:
         return dict(self._fitted)
 
