@@ -66,7 +66,7 @@ def stocks(folder: Path, out: Path, tweets: Path) -> None:
 def recipe(
     name: str, prices: Path, start: str, head: Any, training: Mapping[str, Any], **corpus: Any
 ) -> dict[str, Any]:
-    """One series: a version for each year from `start`."""
+    """Return the recipe of one series: a version for each year from `start`."""
     return {
         "name": name,
         "base": "minilm",
@@ -85,7 +85,7 @@ def recipe(
 
 
 def tested(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The parts of each window, as training divides them."""
+    """Return the parts of each window, as training divides them."""
     parts = []
     for planned in ahf.preview_series(given):
         choice: CorpusChoice = planned.recipe.corpus
@@ -94,18 +94,18 @@ def tested(given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_series(given: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> Answers:
-    """What each window's version answers of its test rows."""
+    """Return what each window's version answers of its test rows."""
     series = ahf.train_series(given)
-    said = []
+    predicted = []
     for step, splits in zip(series.steps, parts, strict=True):
         adapter = ahf.load(step.version.reference)
-        said.append(np.array([answer.value for answer in adapter.predict(splits["test"])]))
-    return together(parts, said)
+        predicted.append(np.array([answer.value for answer in adapter.predict(splits["test"])]))
+    return together(parts, predicted)
 
 
 def of_numbers(models: Sequence[Any], parts: Sequence[Mapping[str, Any]]) -> Answers:
-    """What the best of some models on validation answers, window by window, from the same numbers."""
-    said = []
+    """Return what the best of some models on validation answers, window by window."""
+    predicted = []
     for splits in parts:
         x, y = {}, {}
         for part in ("train", "validation", "test"):
@@ -115,21 +115,21 @@ def of_numbers(models: Sequence[Any], parts: Sequence[Mapping[str, Any]]) -> Ans
             make_pipeline(SimpleImputer(), StandardScaler(), model).fit(x["train"], y["train"]) for model in models
         ]
         best = max(fitted, key=lambda model: spearman(y["validation"], model.predict(x["validation"])))
-        said.append(best.predict(x["test"]))
-    return together(parts, said)
+        predicted.append(best.predict(x["test"]))
+    return together(parts, predicted)
 
 
-def together(parts: Sequence[Mapping[str, Any]], said: Sequence[np.ndarray]) -> Answers:
-    """All windows' test rows, in their order."""
+def together(parts: Sequence[Mapping[str, Any]], predicted: Sequence[np.ndarray]) -> Answers:
+    """Return all windows' test rows, in their order."""
     at = [
         np.array([value.replace(tzinfo=None) for value in splits["test"]["available_at"]], "M8[us]") for splits in parts
     ]
     target = [np.array(splits["test"]["target"], float) for splits in parts]
-    return {"at": np.concatenate(at), "target": np.concatenate(target), "answer": np.concatenate(said)}
+    return {"at": np.concatenate(at), "target": np.concatenate(target), "answer": np.concatenate(predicted)}
 
 
 def line(name: str, answers: Answers) -> str:
-    """One row of the table: each metric with its interval."""
+    """Return one row of the table: each metric with its interval."""
     _, weeks = np.unique(answers["at"].astype("M8[D]"), return_inverse=True)
     rows = [np.flatnonzero(weeks == week) for week in range(weeks.max() + 1)]
 
@@ -154,7 +154,7 @@ def line(name: str, answers: Answers) -> str:
 
 
 def study(title: str, prices: Path, start: str, training: Mapping[str, Any]) -> None:
-    """Prompts against plain numbers over one universe."""
+    """Compare prompts with plain numbers over one universe."""
     slug = prices.stem
     plain = recipe(f"bench/{slug}", prices, start, "regress", training)
     resampled = recipe(f"bench/{slug}-resampled", prices, start, "regress", {**training, "sampling": {"by": "bucket"}})
@@ -171,7 +171,7 @@ def study(title: str, prices: Path, start: str, training: Mapping[str, Any]) -> 
 
 
 def fusion_study(prices: Path, tweets: Path, training: Mapping[str, Any]) -> None:
-    """Tweets and numbers, and each alone, over the stocks of 2015."""
+    """Compare tweets and numbers, and each alone, over the stocks of 2015."""
     texts: dict[str, Any] = {"name": "news", "path": str(tweets), "text": "text", "published": "at", "group": "ticker"}
     texts["near_duplicates"] = 0.8  # half of the tweets are passed on
     given = {
@@ -192,7 +192,7 @@ def fusion_study(prices: Path, tweets: Path, training: Mapping[str, Any]) -> Non
 
 
 def plain_numbers(parts: Sequence[Mapping[str, Any]]) -> dict[str, Callable[[], Answers]]:
-    """A ridge and gradient boosting, whose settings validation picks."""
+    """Return a ridge and gradient boosting, whose settings validation picks."""
     ridges = [Ridge(alpha=alpha) for alpha in (1, 10, 100, 1000, 10000)]
     boosted = [
         GradientBoostingRegressor(n_estimators=trees, learning_rate=0.05, max_depth=3, subsample=0.5, random_state=0)

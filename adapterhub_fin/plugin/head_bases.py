@@ -60,8 +60,8 @@ class SequenceHead(MergeableHead, HeadImplementation):
                 f"{head} reads the states of an encoder or of a decoder, and a {config.model_type} base has both: "
                 "choose a base that is one of them"
             )
-        known = config.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-        if not (known or brings_code_for(config, "AutoModelForSequenceClassification")):
+        supported = config.model_type in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+        if not (supported or brings_code_for(config, "AutoModelForSequenceClassification")):
             raise BadRecipe(
                 f"{head} needs a base that Transformers has a classifier for, and for {config.model_type} it has "
                 "none: choose another base, or the head causal-lm"

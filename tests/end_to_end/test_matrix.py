@@ -49,7 +49,7 @@ EACH_KIND = ("lora", "prefix-tuning", "prompt-tuning", "peft:ia3")  # low rank, 
 
 
 def in_turn(method: dict[str, Any], head: dict[str, Any]) -> str:
-    """The base of a pair: a head meets both, and so does a method."""
+    """Return the base of a pair: a head meets both, and so does a method."""
     if head["name"] == "causal-lm":
         return "decoder"
     return ("encoder", "decoder")[(EACH_KIND.index(method["name"]) + HEADS.index(head)) % 2]

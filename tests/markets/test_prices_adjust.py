@@ -46,7 +46,7 @@ def test_a_dividend_before_a_split_counts_on_the_shares_of_its_own_day() -> None
 
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_a_split_on_a_day_without_a_close_is_reckoned_with_at_the_next(at: int) -> None:
-    """The dividend comes on the first bar after a split that has no bar of its own."""
+    """Pay the dividend on the first bar after a split that has no bar of its own."""
     frame = table([400.0, 400, 400, 400, 99], Dividends=[0, 0, 0, 0, 1.0], Splits=np.eye(5)[at] * 4)
     frame.loc[at:3, ["Open", "High", "Low", "Close"]] = np.nan
     adjusted = adjust(read(frame, split_adjusted=False, allow=["missing-split"]))

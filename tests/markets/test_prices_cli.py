@@ -39,24 +39,24 @@ def test_a_folder_is_checked_file_by_file(folder: Path) -> None:
 
 def test_what_is_repaired_is_stored_with_its_count(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "prices.parquet"
-    asked = ["store", *written(folder), "--currency", "EUR", "--out", str(out), "--json"]
-    refused = CliRunner().invoke(command, asked)
+    arguments = ["store", *written(folder), "--currency", "EUR", "--out", str(out), "--json"]
+    refused = CliRunner().invoke(command, arguments)
     assert isinstance(refused.exception, BadPrices) and not out.exists()
-    ran = CliRunner().invoke(command, [*asked, "--repair", "not-positive"])
+    ran = CliRunner().invoke(command, [*arguments, "--repair", "not-positive"])
     stored = json.loads(ran.output)
     assert stored["repaired"] == {"not-positive": 1} and stored["bars"] == 2 * 28 - 1
     assert stored["universe"] == "the universe was chosen in hindsight"
     prices = read_prices(out)
     assert prices.tickers == ("AAA", "BBB") and prices.high[0, 0] == 1011 and prices.currency == "EUR"
-    text = CliRunner().invoke(command, [*asked[:-1], "--repair", "not-positive"]).output
+    text = CliRunner().invoke(command, [*arguments[:-1], "--repair", "not-positive"]).output
     assert "1 not-positive" in text and stored["digest"] in text
 
 
 def test_features_are_computed_of_a_folder(folder: Path, tmp_path: Path) -> None:
     (folder / "BBB.csv").unlink()
     out = tmp_path / "features.parquet"
-    asked = ["features", *written(folder), "--names", "return_1", "--out", str(out), "--json"]
-    ran = CliRunner().invoke(command, asked)
+    arguments = ["features", *written(folder), "--names", "return_1", "--out", str(out), "--json"]
+    ran = CliRunner().invoke(command, arguments)
     assert json.loads(ran.output)["tickers"] == 1 and out.exists()
 
 

@@ -83,9 +83,9 @@ def test_what_has_no_value_says_why(compute: object, message: str) -> None:
 
 def test_overfitting_of_a_choice_made_by_hand() -> None:
     returns = [[3, 1, -1], [1, 1, 1], [-1, 2, 1], [-3, 1, 3]]
-    found = probability_of_overfitting(returns, 4, lambda rows: rows.mean(0))
+    estimate = probability_of_overfitting(returns, 4, lambda rows: rows.mean(0))
     logits = [-1.098612, 0, 1.098612, 0.510826, -1.098612, -1.098612]
-    assert found.logits == pytest.approx(logits, abs=5e-7) and found.probability == pytest.approx(4 / 6)
+    assert estimate.logits == pytest.approx(logits, abs=5e-7) and estimate.probability == pytest.approx(4 / 6)
 
 
 def test_overfitting_of_eight_days_and_of_noise_with_one_skilled() -> None:
@@ -99,8 +99,8 @@ def test_overfitting_of_eight_days_and_of_noise_with_one_skilled() -> None:
         [-0.03, 0.01, 0.03],
         [-0.01, 0, 0.02],
     ]
-    found = probability_of_overfitting(days, 4)
-    assert found.logits == pytest.approx([0, -1.098612, 0, 0, -0.510826, 0], abs=5e-7) and found.probability == 1
+    estimate = probability_of_overfitting(days, 4)
+    assert estimate.logits == pytest.approx([0, -1.098612, 0, 0, -0.510826, 0], abs=5e-7) and estimate.probability == 1
     noise = np.random.default_rng(7).normal(0, 0.01, (64, 5))
     noise[:, 2] += 0.002
     skilled = probability_of_overfitting(noise, 8)

@@ -46,8 +46,8 @@ def _mappings(table: Dataset) -> list[tuple[int, int]]:
     if not files or sys.platform != "linux":
         return []
     with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as lines:
-        found = [_FILE_MAPPING.fullmatch(line) for line in lines]
-    spans = sorted((int(line[1], 16), int(line[2], 16)) for line in found if line and line[3] in files)
+        mapped = [_FILE_MAPPING.fullmatch(line) for line in lines]
+    spans = sorted((int(line[1], 16), int(line[2], 16)) for line in mapped if line and line[3] in files)
     starts = [start for start, _ in spans]
     buffers = (buffer for column in table.data.itercolumns() for chunk in column.chunks for buffer in chunk.buffers())
     places = {bisect_right(starts, buffer.address) - 1 for buffer in buffers if buffer is not None}

@@ -164,7 +164,9 @@ class Edgar(CorpusImplementation, DocumentSource):
 
 def _keys(name: str, accession: str | None) -> list[str]:
     path = Path(name)
-    in_path = "-".join(found[-1]) if (found := _ACCESSION.findall(name)) else None  # a folder of EDGAR's, or the file
+    in_path = (
+        "-".join(numbers[-1]) if (numbers := _ACCESSION.findall(name)) else None
+    )  # a folder of EDGAR's, or the file
     return [key for key in (name, accession, in_path, path.name, path.stem) if key]
 
 

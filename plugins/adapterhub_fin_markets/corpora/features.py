@@ -33,12 +33,7 @@ class MarketFeatures(CorpusImplementation):
 
     def load(self) -> Rows:
         options = self.options
-        prices = read_prices(options.path.expanduser(), calendar=options.calendar, repair=options.repair)
-        if "interpolated" in prices.repairs:
-            raise BadCorpus(
-                f"corpus market-features: {options.path} was stored with interpolated bars emptied, and which "
-                "those are the bars after them tell: remove them from its table, and store it again"
-            )
+        prices = self._prices()
         table = compute_features(prices, options.features)
         made = direction_targets(prices, options.horizon, clip=options.clip)
         decided = week_ends(prices) if options.every == "week" else np.ones(len(prices), bool)
@@ -46,8 +41,6 @@ class MarketFeatures(CorpusImplementation):
         if prices.members is not None:
             present &= prices.members
         there = present & np.isfinite(made.targets)
-        if np.isnan(prices.open).all():
-            raise BadCorpus("corpus market-features: the prices have no opens, which targets need: add their column")
         if not there.any():
             raise BadCorpus("corpus market-features: no bar has a feature and a target: give more bars")
         bars = decided[:, None] & np.isfinite(prices.close)
@@ -69,6 +62,18 @@ class MarketFeatures(CorpusImplementation):
         columns["available_at"] = pa.array(available, pa.timestamp("us", "UTC"))
         columns["label_known_at"] = pa.array(made.label_known_at[there], pa.timestamp("us", "UTC"))
         return Rows(Dataset(pa.table(columns)), notes=notes, fitted_before=fitted, read=read)
+
+    def _prices(self) -> Prices:
+        options = self.options
+        prices = read_prices(options.path.expanduser(), calendar=options.calendar, repair=options.repair)
+        if "interpolated" in prices.repairs:
+            raise BadCorpus(
+                f"corpus market-features: {options.path} was stored with interpolated bars emptied, and which "
+                "those are the bars after them tell: remove them from its table, and store it again"
+            )
+        if np.isnan(prices.open).all():
+            raise BadCorpus("corpus market-features: the prices have no opens, which targets need: add their column")
+        return prices
 
     def _texts(
         self, latest: LatestTexts, prices: Prices, made: Targets, there: np.ndarray, notes: dict[str, int]

@@ -62,7 +62,7 @@ def items_in(text: str, form: str) -> dict[str, str]:
     if not form.upper().startswith("8-K"):
         headings = _in_order(headings)
     by_part = form.upper().startswith("10-Q")
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for number, (same, end) in enumerate(groups := _stretches(headings, len(text))):
         first = next((heading.start for heading in same if heading.body), None)
         item = "" if first is None else _trimmed(text[first:end])
@@ -70,8 +70,8 @@ def items_in(text: str, form: str) -> dict[str, str]:
         if number + 1 == len(groups) and len(lines) > 2 and _SAYS_NONE.fullmatch(lines[1]):
             item = "\n".join(lines[:2])  # the pages after the last item are no part of it
         for name in same[0].names(by_part):
-            found[name] = max(found.get(name, ""), item, key=len)
-    return found
+            texts[name] = max(texts.get(name, ""), item, key=len)
+    return texts
 
 
 def _headings(text: str) -> list[Heading]:

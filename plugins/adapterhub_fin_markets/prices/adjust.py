@@ -38,7 +38,7 @@ def adjust(prices: Prices) -> Prices:
         raise BadPrices("these prices list neither dividends nor splits: read them with those columns to adjust them")
     if prices.dividend_adjusted:
         raise BadPrices(f"these prices are adjusted as of {prices.adjusted_as_of} already: start from raw ones")
-    _check_told(prices)
+    _check_reckoning(prices)
     shares = share_factors(prices)
     factor = dividend_factors(prices.dividends, share_closes(prices, shares))
     events = np.zeros(prices.close.shape, bool)
@@ -61,12 +61,12 @@ def adjust(prices: Prices) -> Prices:
     )
 
 
-def _check_told(prices: Prices) -> None:
+def _check_reckoning(prices: Prices) -> None:
     """Raise BadPrices where levels are raw and list no split, or splits are listed and nothing tells which they are."""
-    told = levels_split_adjusted(prices)
-    if told is False and prices.splits is None:
+    reckoned = levels_split_adjusted(prices)
+    if reckoned is False and prices.splits is None:
         raise BadPrices("these prices are said not to reckon with splits, and list none: read them with their splits")
-    if told is not None:
+    if reckoned is not None:
         return
     before = ~np.isnan(previous_closes(prices))
     for row, column in listed_splits(prices):

@@ -180,7 +180,10 @@ def _from_integers(values: np.ndarray) -> tuple[Labels, np.ndarray]:
         utc, bad = _cast_times(texts, pa.timestamp("us"))
         return _labelled(utc, np.zeros(len(values), bool), dates), bad
     units = np.searchsorted(_UNITS, values, side="right")
-    bad |= units != units[0] if (units == 0).any() else _digits_of_a_date(values)  # seconds stand with nothing else
+    if (units == 0).any():
+        bad |= units != units[0]  # seconds stand with nothing else
+    else:
+        bad |= _digits_of_a_date(values)
     for unit, parts in enumerate(_PARTS):
         utc[units == unit] = (values[units == unit] * parts if parts else values[units == unit] // 1000).astype(
             "M8[us]"

@@ -153,8 +153,8 @@ def _before_pauses(ends: np.ndarray, session: np.ndarray, length: np.timedelta64
     distinct, first, at = np.unique(ends, return_index=True, return_inverse=True)
     apart, same = np.diff(distinct), np.diff(session[first]) == 0
     short = np.append(False, same & (apart < length)) & np.append(~same | (apart > length), True)
-    found: np.ndarray = np.where(short, np.roll(distinct, 1), np.datetime64(-(2**62), "us"))[at]
-    return found
+    ends_before: np.ndarray = np.where(short, np.roll(distinct, 1), np.datetime64(-(2**62), "us"))[at]
+    return ends_before
 
 
 def bar_starts(present: np.ndarray, length: np.timedelta64, clock: Clock) -> np.ndarray:

@@ -58,9 +58,9 @@ def _parquet(path: Path, renamed: Mapping[str, str]) -> Any:
         schema = pyarrow.parquet.read_schema(source)
         layout = find_columns(schema.names, renamed, path.name)
         if KEY in (schema.metadata or {}):
-            whole = pyarrow.parquet.ParquetFile(source).read()
-            verify_table(whole, path.name)
-            return whole.select(_distinct(layout))
+            stored = pyarrow.parquet.ParquetFile(source).read()
+            verify_table(stored, path.name)
+            return stored.select(_distinct(layout))
         texts = layout.ticker and pa.types.is_string(schema.field(layout.ticker).type)
         file = pyarrow.parquet.ParquetFile(source, read_dictionary=[layout.ticker] if texts else None)
         return file.read(_distinct(layout))

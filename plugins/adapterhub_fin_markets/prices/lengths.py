@@ -40,9 +40,9 @@ def _next_bars(prices: Prices, rows: np.ndarray, length: np.timedelta64) -> np.n
     if prices.days is None:
         return near
     first = np.append(True, prices.days[1:] != prices.days[:-1])  # (times,): opens its session
-    whole = first & (prices.closes_at - prices.starts_at < length)
+    alone = first & (prices.closes_at - prices.starts_at < length)
     following = (np.cumsum(first)[rows[1:]] - np.cumsum(first)[rows[:-1]]) == 1
-    near |= whole[rows[:-1]] & first[rows[1:]] & following
+    near |= alone[rows[:-1]] & first[rows[1:]] & following
     return near
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,8 +32,8 @@ def marks_of(prices: Prices) -> dict[str, Any]:
 def read_marks(metadata: Mapping[bytes, bytes]) -> Marks:
     """Return the marks that a file of prices holds, {} where it has none. Raises BadPrices where they can't be read."""
     try:
-        held: Marks = json.loads(metadata.get(KEY, b"{}"))
-        return {"repairs": dict(held["repairs"]), "flags": dict(held["flags"])} if held else {}
+        marks: Marks = json.loads(metadata.get(KEY, b"{}"))
+        return {"repairs": dict(marks["repairs"]), "flags": dict(marks["flags"])} if marks else {}
     except (ValueError, KeyError, TypeError) as error:
         raise BadPrices("what the table says of its repairs can't be read: store it again") from error
 
@@ -41,22 +41,32 @@ def read_marks(metadata: Mapping[bytes, bytes]) -> Marks:
 def with_marks(prices: Prices, several: Sequence[Marks], instruments: Any = None) -> Prices:
     """Return a panel with the marks of the files that it was read of; dated tickers are turned into their ids."""
     repairs, flags = Counter(prices.repairs), dict(prices.flags)
-    days = prices.starts_at.astype("M8[D]") if prices.days is None else prices.days
     for marks in several:
         repairs.update(marks.get("repairs", {}))
         for kind, tickers in marks.get("flags", {}).items():
             cells = flags[kind].copy() if kind in flags else np.zeros(prices.close.shape, bool)
             for ticker, runs in tickers.items():
-                rows = np.zeros(len(prices), bool)
-                for first, last in np.array(runs, "M8[us]").reshape(-1, 2):
-                    rows |= (prices.starts_at >= first) & (prices.starts_at <= last)
-                if instruments is None:
-                    named = [(ticker, rows)]
-                else:
-                    spells = instruments.spells.get(ticker, ())
-                    named = [(spell.id, rows & (days >= spell.start) & (days < spell.end)) for spell in spells]
-                for name, marked in named:
-                    if name in prices.tickers:
-                        cells[marked, prices.tickers.index(name)] = True
+                for column, rows in _columns(prices, ticker, _rows(prices, runs), instruments):
+                    cells[rows, column] = True
             flags[kind] = cells
     return replace(prices, repairs=dict(sorted(repairs.items())), flags=flags)
+
+
+def _rows(prices: Prices, runs: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return the times, (times,) bool, that lie in one of the runs, each given by its first and last start."""
+    rows = np.zeros(len(prices), bool)
+    for first, last in np.array(runs, "M8[us]").reshape(-1, 2):
+        rows |= (prices.starts_at >= first) & (prices.starts_at <= last)
+    return rows
+
+
+def _columns(prices: Prices, ticker: str, rows: np.ndarray, instruments: Any) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the columns that a file's ticker is in the panel, with its rows there: an id for each of its spells."""
+    names = [(ticker, rows)]
+    if instruments is not None:
+        days = prices.starts_at.astype("M8[D]") if prices.days is None else prices.days
+        spells = instruments.spells.get(ticker, ())
+        names = [(spell.id, rows & (days >= spell.start) & (days < spell.end)) for spell in spells]
+    for name, there in names:
+        if name in prices.tickers:
+            yield prices.tickers.index(name), there

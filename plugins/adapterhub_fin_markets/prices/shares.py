@@ -53,10 +53,10 @@ def levels_split_adjusted(prices: Prices) -> bool | None:
     if prices.split_adjusted is not None or prices.splits is None:
         return prices.split_adjusted
     previous = previous_closes(prices)
-    told = [
+    answers = [
         reckoned_with(prices.close[cell] / previous[cell], float(prices.splits[cell])) for cell in listed_splits(prices)
     ]
-    seen = [reckoned for reckoned in told if reckoned is not None]
+    seen = [reckoned for reckoned in answers if reckoned is not None]
     return None if not seen else sum(seen) * 2 >= len(seen)
 
 

@@ -89,9 +89,9 @@ def read_prices(
         "split_adjusted": split_adjusted,
         "source": source,
     }
-    bars, held = read_bars(tables, Form(columns or {}, date_format, decimal))
-    facts = {name: held.get(name) if value is None else value for name, value in stated.items()}
-    facts["marks"] = held.get("marks", ())
+    bars, recorded = read_bars(tables, Form(columns or {}, date_format, decimal))
+    facts = {name: recorded.get(name) if value is None else value for name, value in stated.items()}
+    facts["marks"] = recorded.get("marks", ())
     return build_prices(
         bars,
         facts,
@@ -128,9 +128,9 @@ def check_prices(
     """
     if isinstance(prices, Prices):
         return check_panel(prices)
-    bars, held = read_bars(prices, Form(columns or {}, date_format, decimal))
+    bars, recorded = read_bars(prices, Form(columns or {}, date_format, decimal))
     stated = {"calendar": calendar, "interval": interval, "split_adjusted": split_adjusted}
-    facts = {**held, **{name: value for name, value in stated.items() if value is not None}}
+    facts = {**recorded, **{name: value for name, value in stated.items() if value is not None}}
     return check_bars(bars, facts, timezone=timezone, label=label, instruments=instruments)[1]
 
 
@@ -148,7 +148,7 @@ def read_bars(tables: Table | Sequence[Table] | Mapping[str, Table], form: Form)
         pieces.append(_bars(rows, layout, form, ticker or Path(name).stem, name))
     if not sum(len(piece) for piece in pieces):
         raise BadPrices(f"there is no bar in {', '.join(piece.parts[0].file for piece in pieces) or 'no table'}")
-    if any(held != facts[0] for held in facts):
+    if any(of_file != facts[0] for of_file in facts):
         raise BadPrices("the files were fetched from different sources, or at different intervals: read them apart")
     return join_bars(pieces), {**facts[0], "marks": [each for each in marks if each]}
 
