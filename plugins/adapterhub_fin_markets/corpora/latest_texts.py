@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from adapterhub_fin.plugin import BadCorpus, Offset, Rows
+from adapterhub_fin_markets.prices.timing import count_usable
 
 COLUMNS: Final = ("text", "group", "available_at")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +57,6 @@ class LatestTexts:
         """Return a ticker's texts from before an instant, newest first, a line each; None where there is none."""
         if ticker not in self._texts:
             return None
-        first, end = np.searchsorted(self._instants[ticker], [decided_at - self._within, decided_at], side="left")
+        first, end = count_usable(self._instants[ticker], np.array([decided_at - self._within, decided_at]))
         chosen = self._texts[ticker][max(first, end - self._most) : end]
         return "\n".join(reversed(chosen)) or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from adapterhub_fin_markets.features.market import change
 from adapterhub_fin_markets.features.windows import spread
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.shares import check_split_adjusted
-
-TICK: Final = np.timedelta64(1, "us")  # a decision at the close comes this much after it
+from adapterhub_fin_markets.prices.timing import decided_after, first_fill
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +44,10 @@ def direction_targets(prices: Prices, horizon: int = 5, *, volatility: int = 20,
             f"a target needs a horizon of 1 or more, a volatility over 2 or more and a clip above 0, not {horizon}, "
             f"{volatility} and {clip}"
         )
-    decided_at = prices.closes_at + TICK
+    decided_at = decided_after(prices.closes_at)
     rows, tickers = len(prices), len(prices.tickers)
     following = _following(prices.open)
-    fills = np.searchsorted(prices.starts_at, decided_at, side="right")  # (times,): strictly later
+    fills = first_fill(prices.starts_at, decided_at)  # (times,)
     bought = np.take_along_axis(following, np.broadcast_to(np.minimum(fills, rows)[:, None], (rows, tickers)), 0)
     sold = np.take_along_axis(following, np.minimum(bought + horizon, rows), 0)
     opens = np.concatenate([np.where(prices.open > 0, prices.open, np.nan), np.full((1, tickers), np.nan)])

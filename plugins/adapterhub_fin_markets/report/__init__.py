@@ -1,0 +1,1 @@
+"""Draw what a backtest gave, in one page and pictures."""

@@ -1,0 +1,1 @@
+"""Turn dated texts and an adapter into dated opinions about instruments."""
