@@ -78,7 +78,8 @@ def recipe_keys(params: Mapping[str, Any]) -> Keys:
 
     Raises BadRecipe for a file that can't be read.
     """
-    from adapterhub_fin.recipe.recipe import Recipe, read_yaml
+    from adapterhub_fin.plugin.documents import read_yaml
+    from adapterhub_fin.recipe.recipe import Recipe
 
     data = read_yaml(_path(params["recipe"]), Recipe) if params.get("recipe") else {}
     return dict(_keys(Recipe, _overridden(data, params)))
@@ -106,9 +107,9 @@ def merge_keys(params: Mapping[str, Any]) -> Keys:
     Raises BadRecipe for a file that can't be read, and UnknownName for a merger that isn't installed.
     """
     from adapterhub_fin.plugin.descriptions import Merger
+    from adapterhub_fin.plugin.documents import read_yaml
     from adapterhub_fin.plugin.manager import extensions
     from adapterhub_fin.recipe.merge_recipe import MergeRecipe
-    from adapterhub_fin.recipe.recipe import read_yaml
 
     files = [text for text in params.get("references") or () if text.endswith((".yaml", ".yml"))]
     if files:

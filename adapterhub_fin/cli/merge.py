@@ -162,8 +162,8 @@ def _from_flags(references: tuple[str, ...], flags: Mapping[str, Any]) -> dict[s
         raise click.UsageError("--check-set is for the corpus of --check.")
     from adapterhub_fin.plugin.descriptions import Merger
     from adapterhub_fin.plugin.manager import extensions
+    from adapterhub_fin.plugin.overrides import override
     from adapterhub_fin.recipe.choices import CorpusChoice
-    from adapterhub_fin.recipe.overrides import override
 
     check = None if flags["check"] is None else CorpusChoice.read(flags["check"], flags["check_overrides"])
     model = extensions().get(Merger, flags["using"]).load_options()

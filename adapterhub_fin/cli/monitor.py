@@ -100,8 +100,8 @@ def command(
 
 
 def _reading(settings: Sequence[str]) -> dict[str, Any]:
+    from adapterhub_fin.plugin.overrides import override
     from adapterhub_fin.plugin.reading import TableReading
-    from adapterhub_fin.recipe.overrides import override
 
     return override({}, settings, TableReading) if settings else {}
 

@@ -138,8 +138,8 @@ def command(
 
 
 def _reading(overrides: Sequence[str]) -> dict[str, Any]:
+    from adapterhub_fin.plugin.overrides import override
     from adapterhub_fin.plugin.reading import TableReading
-    from adapterhub_fin.recipe.overrides import override
 
     return override({}, overrides, TableReading) if overrides else {}
 

@@ -92,6 +92,7 @@ from adapterhub_fin.plugin.descriptions import Method as Method
 from adapterhub_fin.plugin.descriptions import Metric as Metric
 from adapterhub_fin.plugin.descriptions import OwnHook as OwnHook
 from adapterhub_fin.plugin.descriptions import StoreKind as StoreKind
+from adapterhub_fin.plugin.documents import read_document as read_document
 from adapterhub_fin.plugin.examples import IGNORED as IGNORED
 from adapterhub_fin.plugin.examples import encode_columns as encode_columns
 from adapterhub_fin.plugin.examples import encode_inputs as encode_inputs

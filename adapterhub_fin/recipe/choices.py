@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from adapterhub_fin.errors import AdapterHubError
 from adapterhub_fin.plugin.memory import is_table, taken_in
 from adapterhub_fin.plugin.options import Options, checked
-from adapterhub_fin.recipe.overrides import override
+from adapterhub_fin.plugin.overrides import override
 from adapterhub_fin.recipe.splitter import Splitter
 
 if TYPE_CHECKING:

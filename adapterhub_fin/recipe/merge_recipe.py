@@ -9,10 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from adapterhub_fin.plugin.descriptions import Description
-from adapterhub_fin.plugin.options import checked
+from adapterhub_fin.plugin.documents import read_document
 from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, Plugged, named_base
-from adapterhub_fin.recipe.overrides import override
-from adapterhub_fin.recipe.recipe import read_yaml
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -97,11 +95,7 @@ class MergeRecipe(BaseModel):
         from adapterhub_fin.plugin.descriptions import Corpus, Merger
         from adapterhub_fin.plugin.manager import extensions
 
-        if isinstance(source, Mapping):
-            data, where = dict(source), "merge recipe"
-        else:
-            data, where = read_yaml(Path(source), cls), str(source)
-        recipe = checked(cls, override(data, overrides, cls), where)
+        recipe = read_document(cls, source, overrides, "merge recipe")
         extensions().options(Merger, recipe.using.name, recipe.using.options)
         if recipe.check_on is not None:
             extensions().options(Corpus, recipe.check_on.name, recipe.check_on.options)

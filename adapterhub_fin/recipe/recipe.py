@@ -13,12 +13,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from adapterhub_fin.errors import BadRecipe
-from adapterhub_fin.plugin.options import Options, checked
+from adapterhub_fin.plugin.documents import read_document
+from adapterhub_fin.plugin.options import Options
 from adapterhub_fin.recipe.choices import DEFAULTS, BaseChoice, CorpusChoice, HeadChoice, MethodChoice, named_base
 from adapterhub_fin.recipe.curriculum import Stage, last_corpus, taken_stages
 from adapterhub_fin.recipe.forgetting import ForgettingLimit
-from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.sampling import Sampling
 from adapterhub_fin.recipe.schedule import Schedule, Window
 from adapterhub_fin.recipe.splitter import Splitter
@@ -290,11 +289,7 @@ class Recipe(BaseModel):
 
         Raises BadRecipe, which names the key.
         """
-        if isinstance(source, Mapping):
-            data, where = dict(source), "recipe"
-        else:
-            data, where = read_yaml(Path(source), cls), str(source)
-        return checked(cls, override(data, overrides, cls), where)
+        return read_document(cls, source, overrides)
 
     def check(self) -> Recipe:
         """Check the options of the method, head and corpus, and return this recipe. Imports no torch.
@@ -339,22 +334,3 @@ class Recipe(BaseModel):
     def document(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values, from which `read` gives this recipe again."""
         return self.model_dump(mode="json", exclude_none=True)
-
-
-def read_yaml(path: Path, model: type[BaseModel]) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
-
-    Raises BadRecipe for a file that can't be read or holds something else, with the keys of `model`.
-    """
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRecipe(f"{path} can't be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise BadRecipe(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        keys = ", ".join(field.alias or key for key, field in model.model_fields.items())
-        raise BadRecipe(f"{path} must hold a mapping with the keys {keys}")
-    return data

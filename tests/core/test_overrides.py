@@ -19,8 +19,8 @@ from adapterhub_fin.errors import BadRecipe
 from adapterhub_fin.plugin import descriptions
 from adapterhub_fin.plugin.manager import extensions
 from adapterhub_fin.plugin.options import Options
+from adapterhub_fin.plugin.overrides import override
 from adapterhub_fin.recipe.choices import CorpusChoice
-from adapterhub_fin.recipe.overrides import override
 from adapterhub_fin.recipe.recipe import Recipe
 from adapterhub_fin.recipe.schedule import Schedule
 

@@ -75,8 +75,8 @@ def test_a_row_has_its_numbers_its_prompt_and_its_dates(tmp_path: Path) -> None:
     assert row["text"].splitlines()[2].startswith("relative strength index: ")
     assert row["text"].splitlines()[-1].startswith("How far will the price move")
     first = row["available_at"]
-    assert first.minute == 0 and first.microsecond == 1, "a microsecond after the close at midnight"
-    assert row["label_known_at"] == first.replace(microsecond=0) + timedelta(days=1 + 5)
+    assert (first.hour, first.minute, first.microsecond) == (0, 0, 0), "the close at midnight, before its decision"
+    assert row["label_known_at"] == first + timedelta(days=1 + 5)
     assert rows.read["universe"] == "the universe was chosen in hindsight"
 
 
@@ -248,7 +248,7 @@ def test_texts_of_a_row_are_its_ticker_s_latest_before_the_decision(tmp_path: Pa
         ],
     )
     rows = load(path, texts=news)
-    at = datetime(2021, 6, 21, 0, 0, 0, 1, tzinfo=UTC)
+    at = datetime(2021, 6, 21, tzinfo=UTC)
     texts = {row["group"]: row["text"] for row in rows.table if row["available_at"] == at}
     assert texts == {"AAA": "third\nsecond\nfirst", "BBB": "at the close"}
     assert len(rows.table) == 5, "of which two have the older text, and the later one has a week of its own"

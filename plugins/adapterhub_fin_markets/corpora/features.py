@@ -57,7 +57,7 @@ class MarketFeatures(CorpusImplementation):
             texts, there = self._texts(latest, prices, made, there, notes)
             notes.update({f"texts: {note}": count for note, count in documents.notes.items()})
             read.update({f"texts: {what}": fact for what, fact in documents.read.items()})
-        values, available, fitted = self._scaled(table, made, present, there)
+        values, available, fitted = self._scaled(table, present, there)
         columns = self._columns(values, texts, prices, table, made, there)
         columns["available_at"] = pa.array(available, pa.timestamp("us", "UTC"))
         columns["label_known_at"] = pa.array(made.label_known_at[there], pa.timestamp("us", "UTC"))
@@ -95,7 +95,7 @@ class MarketFeatures(CorpusImplementation):
         return [text for text in chosen if text is not None], with_text
 
     def _scaled(
-        self, table: Features, made: Targets, present: np.ndarray, there: np.ndarray
+        self, table: Features, present: np.ndarray, there: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, datetime | None]:
         """Return the scaled values (rows, features), when each row was available, and when the scaler was fitted.
 
@@ -104,7 +104,7 @@ class MarketFeatures(CorpusImplementation):
         is a target is known later.
         """
         options = self.options
-        at = np.broadcast_to(made.decided_at[:, None], there.shape)[there]
+        at = table.known_at[there]
         if options.among == "tickers":
             compared = across(table, options.scale)
             return compared.stacked()[there], np.maximum(at, compared.known_at[there]), None

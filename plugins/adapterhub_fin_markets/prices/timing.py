@@ -16,20 +16,20 @@ def decided_after(closes_at: np.ndarray) -> np.ndarray:
 
 
 def usable(known_at: np.ndarray, decided_at: np.ndarray | np.datetime64) -> np.ndarray:
-    """Mark what a decision may use: what was known strictly before it. An instant that is missing (NaT) is not."""
+    """Mark what decisions may use, (rows,): what was known strictly before them. A missing instant (NaT) is not."""
     before: np.ndarray = known_at < decided_at
     return before
 
 
 def count_usable(known_at: np.ndarray, decided_at: np.ndarray | np.datetime64) -> np.ndarray:
-    """Return how many of the instants `known_at`, ascending, each decision may use: those strictly before it."""
+    """Return how many of the instants `known_at`, ascending, each decision may use, (decisions,): those before it."""
     return np.asarray(np.searchsorted(known_at, decided_at, side="left"))
 
 
 def first_fill(
     instants: np.ndarray, decided_at: np.ndarray | np.datetime64, *, same_instant: bool = False
 ) -> np.ndarray:
-    """Return the index of each decision's fill among possible instants, ascending; their number where there is none.
+    """Return the index of each decision's fill, (decisions,), among ascending instants; their number where none is.
 
     It is the first that is strictly later than the decision. With `same_instant` the close that was decided at counts
     too: where bars follow without a pause (`24/7`), the next one opens then.
