@@ -23,6 +23,15 @@ from adapterhub_fin.engine.evaluation.forgotten import (
 from adapterhub_fin.engine.folding.extracting import (
     extract as extract,
 )
+from adapterhub_fin.engine.inference.dated_versions import (
+    DatedVersions as DatedVersions,
+)
+from adapterhub_fin.engine.inference.dated_versions import (
+    load_versions as load_versions,
+)
+from adapterhub_fin.engine.inference.dated_versions import (
+    versions_as_of as versions_as_of,
+)
 from adapterhub_fin.engine.inference.load import (
     attach as attach,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +137,42 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path, without_evi
             training={"epochs": 2, "batch_size": 8, "max_length": 32},
             registry=ahf.Registry(root / "home"),
         )
+
+
+@pytest.fixture
+def dated_tone(trained: Run, home: Path, encoder: Path, tmp_path: Path) -> Any:
+    """The test's registry with acme/tone 1 to 3, known until the ends of 2015, 2017 and 2019; the base until 2014.
+
+    Each answers otherwise than the others. `set_alias(alias, version, at)` sets an alias as if at that instant.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    import adapterhub_fin as ahf
+    from adapterhub_fin.engine.base import find as bases
+    from adapterhub_fin.engine.base.load_base import fingerprint_key
+    from adapterhub_fin_registry import registry as local
+    from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
+
+    class DatedTone(ahf.Registry):
+        def set_alias(self, alias: str, number: int | None, at: str) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(local, "now", lambda: at)
+                super().set_alias("acme/tone", alias, number)
+
+    registry = DatedTone(home)
+    for number, year in enumerate((2015, 2017, 2019), 1):
+        folder = tmp_path / f"weights-{number}"
+        shutil.copytree(trained.version.files, folder)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        torch.manual_seed(number)
+        noisy = {name: tensor + 0.3 * torch.randn_like(tensor) for name, tensor in tensors.items()}
+        save_file(noisy, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        inputs = [
+            KnowledgeInput(input="base", at="2014-12-31T00:00:00Z", kind="asserted", evidence="invented"),
+            KnowledgeInput(input="corpus:invented", at=f"{year}-12-31T00:00:00Z", kind="observed", evidence="dates"),
+        ]
+        changed = {"knowledge": Knowledge.of(inputs), "files": (), "tensors": ()}
+        registry.add(folder, trained.version.manifest.model_copy(update=changed), name="acme/tone")
+    bases.remember(fingerprint_key(trained.version.manifest.base), encoder)
+    return registry

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from adapterhub_fin.errors import BadCorpus, Corrupted, LookAhead
+from adapterhub_fin import LookAhead
+from adapterhub_fin.plugin import BadCorpus, Corrupted
 from adapterhub_fin_markets.prices.timing import usable
 from adapterhub_fin_markets.signals.lists import Lists
 

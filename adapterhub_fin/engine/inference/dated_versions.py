@@ -1,0 +1,193 @@
+"""Choose for each of many rows the version that its own time allows, and load each version once."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterhub_fin.engine.base.check import expected_base
+from adapterhub_fin.engine.base.load_base import fingerprint_key
+from adapterhub_fin.engine.inference.load import load
+from adapterhub_fin.errors import BadInstant, Corrupted, LookAhead, NotFound, WrongBase
+from adapterhub_fin.plugin.model_parts import backbone
+from adapterhub_fin.registries import configured_registries
+from adapterhub_fin_registry import Registry
+from adapterhub_fin_registry.model.knowledge import as_of_instant, format_instant, parse_instant
+from adapterhub_fin_registry.model.reference import HubReference, Reference
+from adapterhub_fin_registry.model.version import Version, parsed_reference
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from adapterhub_fin.engine.inference.adapter import Adapter
+    from adapterhub_fin_registry.model.version import AnyReference
+
+Setting = tuple[datetime, int, int | None]  # of an alias: when, its number, and the version that it names
+
+
+class DatedVersions(list[Version | None]):
+    """List for each instant the version that it allows, None where there is none, with the registry that holds them.
+
+    `reasons` maps the index of each None to a sentence that says why; indices with one cause have equal sentences.
+    """
+
+    def __init__(self, versions: Iterable[Version | None], reasons: Mapping[int, str], registry: Registry) -> None:
+        super().__init__(versions)
+        self.reasons, self.registry = dict(reasons), registry
+
+    def groups(self) -> dict[Version, list[int]]:
+        """Return each distinct version with the indices that it answers, in the order of their first index."""
+        rows: dict[str, tuple[Version, list[int]]] = {}
+        for index, version in enumerate(self):
+            if version is not None:
+                rows.setdefault(version.digest, (version, []))[1].append(index)
+        return dict(rows.values())
+
+
+def versions_as_of(
+    reference: AnyReference,
+    instants: Sequence[Any],
+    include_base: bool = True,
+    *,
+    registry: Registry | None = None,
+) -> DatedVersions:
+    """Return for each instant the version that it allows: one that had learned nothing from that instant on.
+
+    `instants` are dates, aware datetimes or texts as `as_of` takes them, or an array of datetime64 in UTC. A bare name
+    means the version that knew most by then. An alias means the version that it named then: its setting must be
+    strictly earlier, and so must that version's knowledge end. A number or a digest is only checked. The registry is
+    read once, however many instants there are. Raises NotFound if there is no such version, BadInstant for what is no
+    instant, and LookAhead for a branch of a Hub, whose past isn't recorded.
+
+    Example:
+        >>> [version and version.number for version in ahf.versions_as_of("acme/tone", ["2020-01-01", "2022-01-01"])]
+        [None, 3]
+    """
+    parsed, moments = parsed_reference(reference), _moments(instants)
+    if isinstance(parsed, HubReference) and not (parsed.revision is None or parsed.is_commit or _is_tag(parsed)):
+        raise LookAhead(
+            f"{parsed} is a branch, and what it meant in the past isn't recorded: name a version, such as @v3, or the "
+            "name alone"
+        )
+    home = configured_registries().answering(parsed) if registry is None else registry
+    if isinstance(parsed, Reference) and parsed.alias is not None:
+        return _of_alias(home, parsed, moments, include_base)
+    versions = home.as_of_many(parsed, moments, include_base=include_base)
+    missing = [index for index, version in enumerate(versions) if version is None]
+    return DatedVersions(versions, dict.fromkeys(missing, _knows_later(home, parsed, include_base, missing)), home)
+
+
+def load_versions(
+    versions: Sequence[Version | None],
+    *,
+    base: str | Path | nn.Module | None = None,
+    registry: Registry | None = None,
+    device: str | torch.device | None = None,
+    download: bool = False,
+    trust_remote_code: bool = False,
+) -> Iterator[tuple[Adapter, list[int]]]:
+    """Load each distinct version once, and yield its adapter with the indices that it answers.
+
+    Versions of one base share it in memory where their methods allow that; `base` and the rest are as in `load`. None
+    stands for an index that nothing answers. The registry is that of `versions_as_of`, unless one is given. Raises what
+    `load` raises.
+
+    Example:
+        >>> for adapter, rows in ahf.load_versions(ahf.versions_as_of("acme/tone", dates)):
+        ...     vectors[rows] = adapter.embed([texts[row] for row in rows])
+    """
+    if registry is None:
+        registry = versions.registry if isinstance(versions, DatedVersions) else configured_registries().writable()
+    options: dict[str, Any] = {"registry": registry, "download": download, "trust_remote_code": trust_remote_code}
+    shared: dict[str, nn.Module] = {}
+    for version, rows in DatedVersions(versions, {}, registry).groups().items():
+        if base is not None and not isinstance(base, str | Path):
+            yield load(version, base=base, **options), rows
+            continue
+        key, adapter = fingerprint_key(expected_base(registry, version)), None
+        if key in shared:
+            with suppress(WrongBase):  # not what it shares, then: a base of its own answers as well
+                adapter = load(version, base=shared[key], **options)
+        if adapter is None:
+            adapter = load(version, base=base, device=device, **options)
+            shared.setdefault(key, adapter.model if _writes(adapter) else backbone(adapter.model))
+        yield adapter, rows
+
+
+def _writes(adapter: Adapter) -> bool:
+    """Return whether an adapter needs the base's output layer, which a bare backbone lacks."""
+    return adapter.head is None or adapter.head.task == "CAUSAL_LM"
+
+
+def _of_alias(
+    registry: Registry, reference: Reference, moments: Sequence[datetime], include_base: bool
+) -> DatedVersions:
+    """Return for each moment the version that an alias named strictly before it, if that had ended its knowledge."""
+    name = reference.full_name
+    settings = _settings(registry, name, str(reference.alias))
+    latest = list(accumulate(settings, _later_numbered))
+    instants = [at for at, _, _ in settings]
+    ends: dict[int, tuple[Version, datetime]] = {}
+    versions: list[Version | None] = []
+    reasons: dict[int, str] = {}
+    for index, moment in enumerate(moments):
+        count = bisect_left(instants, moment)
+        number = latest[count - 1][2] if count else None
+        if number is None:
+            reasons[index] = f"the alias {reference} named no version then"
+        elif number not in ends:
+            version = registry.resolve(f"{name}@{number}")
+            ends[number] = version, version.knows_until(include_base)
+        if number is not None and ends[number][1] >= moment:
+            version, end = ends[number]
+            reasons[index] = f"{version.reference}, which {reference} named then, knows until {format_instant(end)}"
+        versions.append(None if index in reasons or number is None else ends[number][0])
+    return DatedVersions(versions, reasons, registry)
+
+
+def _later_numbered(former: Setting, setting: Setting) -> Setting:
+    """Return the setting that was made later: the numbers tell, since each is dated by its writer's clock."""
+    return max(former, setting, key=lambda each: each[1])
+
+
+def _settings(registry: Registry, name: str, alias: str) -> list[Setting]:
+    """Return every setting of an alias in the order of their instants. Raises NotFound for none."""
+    history = registry.alias_history(name, alias)
+    if not history:
+        raise NotFound(f"{name} never had an alias {alias}: it has {', '.join(registry.aliases(name)) or 'none'}")
+    try:
+        return sorted((parse_instant(each["at"]), each["number"], each["version"]) for each in history)
+    except BadInstant as error:
+        raise Corrupted(f"a setting of {name}@{alias} has no date ({error}): restore it from a copy") from error
+
+
+def _knows_later(registry: Registry, reference: Any, include_base: bool, missing: Sequence[int]) -> str:
+    """Return why no version answers, of a reference that is no alias; nothing is read where each is answered."""
+    if not missing:
+        return ""
+    if (isinstance(reference, Reference) and reference.is_bare) or getattr(reference, "revision", "") is None:
+        return f"no version of {reference} had ended its knowledge by then"
+    version = registry.resolve(reference)
+    return f"{version.reference} knows until {format_instant(version.knows_until(include_base))}"
+
+
+def _is_tag(reference: HubReference) -> bool:
+    """Return whether a revision is a version's tag, such as v3."""
+    revision = reference.revision or ""
+    return revision[:1] == "v" and revision[1:].isdecimal()
+
+
+def _moments(instants: Sequence[Any]) -> list[datetime]:
+    """Return instants as aware datetimes. Raises BadInstant for one that is missing or none."""
+    if getattr(getattr(instants, "dtype", None), "kind", "") == "M":
+        items = instants.astype("datetime64[us]").tolist()  # type: ignore[attr-defined]
+        if None in items:
+            raise BadInstant(f"instant {items.index(None)} is missing (NaT): leave out the row")
+        return [item.replace(tzinfo=UTC) for item in items]
+    return [as_of_instant(instant) for instant in instants]
