@@ -1,0 +1,217 @@
+"""Measure what a strategy earned and risked: each measure is a number, or None with the reason.
+
+empyrical computes them; where it would answer NaN or infinity (constant returns, one row, no loss), the reason is given
+in words. Ratios are over a stated cash rate, and annual by a stated number of periods a year.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from adapterhub_fin.stats.undefined import Undefined
+from adapterhub_fin_markets.backtest.returns import (
+    ROUNDING,
+    cash_return,
+    checked_returns,
+    finite_returns,
+    spread,
+    wealth,
+)
+
+_APART: Final = ("a_year", "cash_rate", "reasons")
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Hold the measures of a strategy, each None where it is undefined: `reasons` then has a sentence by its name."""
+
+    total_return: float | None
+    annual_return: float | None  # compounded (CAGR)
+    volatility: float | None  # annual, of returns over n - 1
+    sharpe: float | None  # annual, over cash
+    sortino: float | None  # annual, over cash: by the root of the mean square of what fell below it
+    calmar: float | None  # annual return / largest drawdown
+    max_drawdown: float | None  # at or below 0; the start counts as a peak
+    drawdown_periods: float | None  # the longest time from a peak until it was reached again, or the end
+    win_rate: float | None  # share of all periods with a return above 0
+    win_rate_active: float | None  # share of the periods with a return at all
+    turnover: float | None  # traded value / equity, mean of a period
+    annual_turnover: float | None
+    exposure: float | None  # value of long and short positions / equity, mean
+    net_exposure: float | None  # long less short
+    alpha: float | None  # annual, over cash, beside what the benchmark's exposure earned
+    beta: float | None  # to the benchmark
+    periods: int
+    a_year: float  # periods
+    cash_rate: float  # annual
+    reasons: Mapping[str, str]
+
+    def values(self) -> dict[str, float | None]:
+        """Return the measures by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _APART}
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it as JSON has it."""
+        return {**self.values(), "a_year": self.a_year, "cash_rate": self.cash_rate, "reasons": dict(self.reasons)}
+
+
+def measures(
+    returns: ArrayLike,
+    turnover: ArrayLike | None = None,
+    *,
+    a_year: float,
+    cash_rate: float = 0.0,
+    exposure: ArrayLike | None = None,
+    net_exposure: ArrayLike | None = None,
+    benchmark: ArrayLike | None = None,
+) -> Measures:
+    """Return the measures of the returns of periods, (periods,).
+
+    `turnover`, `exposure` and `net_exposure`, (periods,), are shares of equity; `benchmark`, (periods,), has the
+    returns of holding. `a_year` is that of `periods_a_year`, and `cash_rate` annual. Raises ValueError for lengths that
+    differ, and a rate or a number of periods that can't be.
+    """
+    values = np.asarray(returns, dtype=np.float64)
+    for series in (turnover, exposure, net_exposure, benchmark):
+        shape = values.shape if series is None else np.asarray(series).shape
+        if values.ndim != 1 or shape != values.shape:
+            raise ValueError(f"a series of shape {shape} beside returns of {values.shape}: give one value a period")
+    cash = cash_return(cash_rate, a_year)
+    compute: dict[str, Callable[[], float]] = {
+        "total_return": lambda: _total_return(values),
+        "annual_return": lambda: _annual_return(values, a_year),
+        "volatility": lambda: _volatility(values, a_year),
+        "sharpe": lambda: _sharpe(values, cash, a_year),
+        "sortino": lambda: _sortino(values, cash, a_year),
+        "calmar": lambda: _calmar(values, a_year),
+        "max_drawdown": lambda: _max_drawdown(values),
+        "drawdown_periods": lambda: _drawdown_periods(values),
+        "win_rate": lambda: float(np.mean(checked_returns(values) > 0)),
+        "win_rate_active": lambda: _win_rate_active(values),
+        "turnover": lambda: _mean(turnover, "no turnover was given"),
+        "annual_turnover": lambda: _mean(turnover, "no turnover was given") * a_year,
+        "exposure": lambda: _mean(exposure, "no exposure was given"),
+        "net_exposure": lambda: _mean(net_exposure, "no exposure was given"),
+        "alpha": lambda: _alpha_beta(values, benchmark, cash, a_year)[0],
+        "beta": lambda: _alpha_beta(values, benchmark, cash, a_year)[1],
+    }
+    computed: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    for name, of in compute.items():
+        computed[name], reason = number_or_reason(of)
+        if reason is not None:
+            reasons[name] = reason
+    return Measures(**computed, periods=len(values), a_year=a_year, cash_rate=cash_rate, reasons=reasons)
+
+
+def number_or_reason(compute: Callable[[], float]) -> tuple[float | None, str | None]:
+    """Return a statistic and None; or None and the reason where it is undefined, or too large for a number."""
+    try:
+        with np.errstate(all="ignore"):  # what overflows is not finite, and has a reason
+            value = float(compute())
+    except Undefined as error:
+        return None, str(error)
+    except OverflowError:
+        return None, "it is too large for a number"
+    return (value, None) if math.isfinite(value) else (None, "it is too large for a number")
+
+
+def _total_return(returns: np.ndarray) -> float:
+    import empyrical
+
+    values = finite_returns(returns)
+    lost = np.flatnonzero(values <= -1)
+    return float(empyrical.cum_returns_final(values[: lost[0] + 1] if len(lost) else values))
+
+
+def _annual_return(returns: np.ndarray, a_year: float) -> float:
+    import empyrical
+
+    return float(empyrical.annual_return(checked_returns(returns), annualization=a_year))
+
+
+def _volatility(returns: np.ndarray, a_year: float) -> float:
+    import empyrical
+
+    values = checked_returns(returns)
+    if len(values) < 2:
+        raise Undefined("one period has no variance")
+    return float(empyrical.annual_volatility(values, annualization=a_year))
+
+
+def _sharpe(returns: np.ndarray, cash: float, a_year: float) -> float:
+    import empyrical
+
+    values = checked_returns(returns)
+    spread(values)
+    return float(empyrical.sharpe_ratio(values, risk_free=cash, annualization=a_year))
+
+
+def _sortino(returns: np.ndarray, cash: float, a_year: float) -> float:
+    import empyrical
+
+    values = checked_returns(returns)
+    if len(values) < 2:
+        raise Undefined("one period has no variance")
+    if values.min() - cash >= -ROUNDING:
+        raise Undefined("no return was below that of cash")
+    return float(empyrical.sortino_ratio(values, required_return=cash, annualization=a_year))
+
+
+def _max_drawdown(returns: np.ndarray) -> float:
+    import empyrical
+
+    values = finite_returns(returns)
+    lost = np.flatnonzero(values <= -1)
+    return float(empyrical.max_drawdown(values[: lost[0] + 1] if len(lost) else values))
+
+
+def _calmar(returns: np.ndarray, a_year: float) -> float:
+    import empyrical
+
+    values = checked_returns(returns)
+    if _max_drawdown(values) >= -ROUNDING:
+        raise Undefined("there was no drawdown")
+    return float(empyrical.calmar_ratio(values, annualization=a_year))
+
+
+def _drawdown_periods(returns: np.ndarray) -> float:
+    levels = wealth(checked_returns(returns))
+    peaks = np.maximum.accumulate(levels)
+    number = np.arange(len(levels))
+    at_peak = levels >= peaks * (1 - ROUNDING)
+    return float((number - np.maximum.accumulate(np.where(at_peak, number, 0))).max())
+
+
+def _win_rate_active(returns: np.ndarray) -> float:
+    values = checked_returns(returns)
+    active = values[values != 0]
+    if not len(active):
+        raise Undefined("no period has a return")
+    return float(np.mean(active > 0))
+
+
+def _mean(series: ArrayLike | None, missing: str) -> float:
+    if series is None:
+        raise Undefined(missing)
+    return float(finite_returns(series).mean())
+
+
+def _alpha_beta(returns: np.ndarray, benchmark: ArrayLike | None, cash: float, a_year: float) -> tuple[float, float]:
+    import empyrical
+
+    if benchmark is None:
+        raise Undefined("no benchmark was given")
+    values, others = checked_returns(returns, 2), checked_returns(benchmark, 2)
+    try:
+        spread(others)
+    except Undefined as error:
+        raise Undefined(f"of the benchmark, {error}") from error
+    alpha, beta = empyrical.alpha_beta_aligned(values, others, risk_free=cash, annualization=a_year)
+    return float(alpha), float(beta)
