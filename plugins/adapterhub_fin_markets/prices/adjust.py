@@ -54,6 +54,7 @@ def adjust(prices: Prices) -> Prices:
         prices,
         **arrays,
         volume=prices.volume / shares,
+        turnover=None if prices.turnover is None else prices.turnover * factor,
         split_adjusted=True,
         dividend_adjusted=True,
         adj_close=None,

@@ -130,7 +130,7 @@ def _has_event(bars: Bars) -> np.ndarray:
 
 
 def _emptied(bars: Bars, rows: np.ndarray) -> Bars:
-    levels = (*COLUMNS, "adj_close")
+    levels = (*COLUMNS, "adj_close", "turnover")
     cells = {name: np.where(rows, np.nan, of) if name in levels else of for name, of in bars.fields.items()}
     return replace(bars, fields=cells)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-FIELDS = ("open", "high", "low", "close", "volume", "adj_close", "dividends", "splits", "capital_gains")
+FIELDS = ("open", "high", "low", "close", "volume", "adj_close", "dividends", "splits", "capital_gains", "turnover")
 
 
 @dataclass(frozen=True, eq=False)

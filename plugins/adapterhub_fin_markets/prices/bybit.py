@@ -22,7 +22,7 @@ _INTERVALS: Final = {
     "1d": "D", "1min": "1", "3min": "3", "5min": "5", "15min": "15", "30min": "30", "1h": "60", "2h": "120",
     "4h": "240", "6h": "360", "12h": "720",
 }  # fmt: skip
-_COLUMNS: Final = ("time", "open", "high", "low", "close", "volume")
+_COLUMNS: Final = ("time", "open", "high", "low", "close", "volume")  # and turnover, where an answer has it
 _TOO_OFTEN: Final = frozenset([10006, 10018])  # codes of Bybit for too many requests
 _LONGEST_WAIT: Final = 60.0  # seconds
 
@@ -117,8 +117,9 @@ def _rows(answer: dict[str, Any], symbol: str) -> list[list[str]]:
 
 
 def _bars(symbol: str, rows: list[list[str]]) -> Bars:
-    columns = {name: pa.array([str(row[place]) for row in rows], pa.string()) for place, name in enumerate(_COLUMNS)}
+    names = [*_COLUMNS, *(["turnover"] if rows and all(len(row) > len(_COLUMNS) for row in rows) else [])]
+    columns = {name: pa.array([str(row[place]) for row in rows], pa.string()) for place, name in enumerate(names)}
     source = f"bybit's {symbol}"
     labels, at = read_times(columns["time"], "time", source)
-    fields = {name: read_numbers(columns[name], name, source) for name in _COLUMNS[1:]}
+    fields = {name: read_numbers(columns[name], name, source) for name in names[1:]}
     return Bars((symbol,), at * 0, labels, at, fields, [Part(source, len(rows))])

@@ -33,6 +33,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "dividends": ("dividends", "dividend", "divcash"),
     "splits": ("stocksplits", "splits", "split", "splitfactor"),
     "capital_gains": ("capitalgains",),
+    "turnover": ("turnover", "quotevolume", "quoteassetvolume", "amount"),
 }
 _PRICES = ("open", "high", "low", "close")
 _LETTERS = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}  # alone, each is a ticker: C, V

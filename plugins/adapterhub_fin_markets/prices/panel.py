@@ -40,6 +40,7 @@ class Prices:
     days: np.ndarray | None = None  # (times,) datetime64[D]: the day of each bar's session, as the exchange dates it
     adj_close: np.ndarray | None = None  # (times, tickers), the source's own close adjusted for dividends and splits
     capital_gains: np.ndarray | None = None  # (times, tickers), a fund's, which the dividends of Yahoo hold too
+    turnover: np.ndarray | None = None  # (times, tickers), what was traded in currency; volume's VWAP times volume
     split_adjusted: bool | None = None  # whether the levels reckon with every listed split; None: unknown
     dividend_adjusted: bool = False  # whether the levels reckon with dividends: `adjust` does that once
     members: np.ndarray | None = None  # bool (times, tickers): in the universe on that day; None: chosen in hindsight

@@ -33,7 +33,8 @@ def repair_prices(prices: Prices, findings: Sequence[Finding], repair: Collectio
     mending = [finding for finding in findings if finding.refused and finding.kind in repair]
     if not mending:
         return prices
-    names = [*COLUMNS, *(name for name in ("adj_close", "dividends", "splits") if getattr(prices, name) is not None)]
+    optional = ("adj_close", "dividends", "splits", "turnover")
+    names = [*COLUMNS, *(name for name in optional if getattr(prices, name) is not None)]
     arrays = {name: getattr(prices, name).copy() for name in names}
     for finding in mending:
         if finding.cells is not None:
@@ -52,7 +53,7 @@ def _mend(arrays: dict[str, np.ndarray], finding: Finding) -> None:
     first, end, column = finding.cells
     cells = (slice(first, end), column)
     if finding.kind in _EMPTIES:
-        for name in (*COLUMNS, "adj_close"):
+        for name in (*COLUMNS, "adj_close", "turnover"):
             if name in arrays:
                 arrays[name][cells] = np.nan
     elif finding.kind in ("hundredfold", "missing-split"):

@@ -23,7 +23,7 @@ from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
 
 KEY = b"adapterhub_fin_markets.prices"
 FACTS = ("calendar", "interval", "currency", "adjusted_as_of", "split_adjusted", "dividend_adjusted", "source")
-_OPTIONAL = ("adj_close", "dividends", "splits", "capital_gains")
+_OPTIONAL = ("adj_close", "dividends", "splits", "capital_gains", "turnover")
 
 
 def read_facts(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
