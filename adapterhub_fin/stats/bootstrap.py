@@ -130,19 +130,38 @@ def stationary(
     block is that of Politis and White (2004) and Patton, Politis and White (2009), at least 1. Raises Undefined for a
     series that isn't finite, is shorter than 8 or doesn't vary, and ImportError where arch isn't installed.
     """
-    from arch.bootstrap import StationaryBootstrap, optimal_block_length
-
-    values = finite(series, least=8)
-    if values.min() == values.max():
-        raise Undefined("the values do not vary")
-    if block is None:
-        block = max(1.0, float(optimal_block_length(values)["stationary"].iloc[0]))
-    bootstrap = StationaryBootstrap(block, values, seed=seed)  # type: ignore[arg-type]  # a mean may be a fraction
-    drawn = bootstrap.apply(statistic or np.mean, resamples)
-    interval = percentile(np.asarray(drawn, dtype=np.float64).ravel(), level)
+    drawn, block = stationary_draws(series, statistic or np.mean, block=block, resamples=resamples, seed=seed)
+    interval = percentile(drawn.ravel(), level)
     if interval is None:
         raise Undefined("the statistic is undefined on a resample")
     return interval, block
+
+
+def stationary_draws(
+    series: ArrayLike,
+    statistic: Callable[[np.ndarray], Any],
+    *,
+    block: float | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[np.ndarray, float]:
+    """Return statistics of each resample of a series, (resamples, statistics), and the blocks' mean length.
+
+    The series is (times,), or (times, columns) whose rows are drawn together: its block is the longest that a column
+    needs. `statistic` takes a resample of that shape, and returns one number or an array of them. Otherwise it is
+    `stationary`, and raises what that raises.
+    """
+    from arch.bootstrap import StationaryBootstrap, optimal_block_length
+
+    values = finite(series, least=8)
+    if (values.min(0) == values.max(0)).any():
+        raise Undefined("the values do not vary")
+    if block is None:
+        with np.errstate(all="ignore"):  # of a few values, an autocorrelation may have no variance: no block follows
+            block = max(1.0, float(optimal_block_length(values)["stationary"].max()))
+    bootstrap = StationaryBootstrap(block, values, seed=seed)  # type: ignore[arg-type]  # a mean may be a fraction
+    drawn = np.asarray(bootstrap.apply(statistic, resamples), dtype=np.float64)
+    return drawn.reshape(resamples, -1), block
 
 
 def _rows(values: Any, rows: np.ndarray) -> Any:
