@@ -160,6 +160,7 @@ from adapterhub_fin.plugin.model_parts import backbone as backbone
 from adapterhub_fin.plugin.model_parts import outside_backbone as outside_backbone
 from adapterhub_fin.plugin.options import NoOptions as NoOptions
 from adapterhub_fin.plugin.options import Options as Options
+from adapterhub_fin.plugin.options import checked as checked
 from adapterhub_fin.plugin.peft_fields import fields_of as fields_of
 from adapterhub_fin.plugin.peft_fields import peft_release as peft_release
 from adapterhub_fin.plugin.peft_fields import stated as stated

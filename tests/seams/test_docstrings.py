@@ -34,8 +34,8 @@ VERBS = frozenset(
     Lock Log Look Make Map Mark Measure Merge Move Multiply Name Negate Normalise Open Parse Pass Pause Perform Pool
     Predict Prefix Prepare Prepend Print Provide Prune Publish Pull Put Queue Raise Read Reallocate Rebuild Receive
     Record Redirect Refer Refuse Register Release Remember Remove Rename Repair Replace Report Represent Require
-    Reserve Reset Resize Resolve Restore Return Revoke Rewind Rewrite Run Save Say Search Send Serve Set Share Show
-    Sign Speak Split Stand Start Stop Store Sync Tag Take Tell Test Tie Tokenize Train Translate Turn Use Verify
+    Reserve Reset Resize Resolve Restore Return Revoke Rewind Rewrite Run Save Say Score Search Send Serve Set Share
+    Show Sign Speak Split Stand Start Stop Store Sync Tag Take Tell Test Tie Tokenize Train Translate Turn Use Verify
     Wait Warn Withdraw Wrap Write Yield
     """,
     )

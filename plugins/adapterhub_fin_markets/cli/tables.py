@@ -40,14 +40,16 @@ def table_options(function: F) -> F:
 
 def table_reading(columns: tuple[str, ...], **given: Any) -> Mapping[str, Any]:
     """Return the arguments of `read_prices` for what a command was given. Raises UsageError for a bad --column."""
-    return {**given, "columns": dict(_pair(text) for text in columns)}
+    return {**given, "columns": named_columns(columns)}
 
 
-def _pair(text: str) -> tuple[str, str]:
-    ours, separator, theirs = text.partition("=")
-    if not separator:
-        raise click.UsageError(f"--column {text} must read OURS=THEIRS, such as close=Last.")
-    return ours, theirs
+def named_columns(texts: tuple[str, ...], option: str = "--column") -> dict[str, str]:
+    """Return the names of columns in a file by ours, of OURS=THEIRS. Raises UsageError for another form."""
+    pairs = [text.partition("=") for text in texts]
+    for ours, separator, _ in pairs:
+        if not separator:
+            raise click.UsageError(f"{option} {ours} must read OURS=THEIRS, such as close=Last.")
+    return {ours: theirs for ours, _, theirs in pairs}
 
 
 def print_stored(prices: Prices, out: str, digest: str, as_json: bool) -> None:

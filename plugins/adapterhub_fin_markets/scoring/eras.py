@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,7 @@ class EraScores:
 
     eras: tuple[str, ...]
     scores: np.ndarray  # (eras,)
+    undefined: Mapping[str, str] = field(default_factory=dict)  # eras that were left out, with the reason
 
     @property
     def mean(self) -> float:
@@ -98,16 +99,42 @@ def by_era(score: Callable[..., float], eras: ArrayLike, *columns: ArrayLike) ->
 
     Raises Undefined, which names the era, where one has no score: it is not left out.
     """
-    names = np.asarray(eras).astype(str)
+    names, codes = np.unique(np.asarray(eras).astype(str), return_inverse=True)
     read = [np.asarray(column, dtype=np.float64) for column in columns]
-    scores = []
-    for era in (unique := np.unique(names)):
-        rows = names == era
+    return score_rows(score, names.tolist(), rows_by_era(codes, len(names)), read)
+
+
+def rows_by_era(codes: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return the rows of each of `count` eras, by the era's number of each row, (rows,), in the rows' order."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.searchsorted(codes[order], np.arange(1, count)))
+
+
+def score_rows(
+    score: Callable[..., float],
+    names: Sequence[str],
+    rows: Sequence[np.ndarray],
+    columns: Sequence[np.ndarray],
+    *,
+    leave_out: bool = False,
+) -> EraScores:
+    """Return a score of each era of the columns, (rows,) each, by the era's rows, in the order given.
+
+    With `leave_out`, an era without a score is in `undefined`. Raises Undefined, which names the era, without it, and
+    where none is left.
+    """
+    scored: dict[str, float] = {}
+    undefined: dict[str, str] = {}
+    for name, of in zip(names, rows, strict=True):
         try:
-            scores.append(score(*(column[rows] for column in read)))
+            scored[name] = score(*(column[of] for column in columns))
         except Undefined as error:
-            raise Undefined(f"era {era}: {error}") from error
-    return EraScores(tuple(unique.tolist()), np.array(scores))
+            if not leave_out:
+                raise Undefined(f"era {name}: {error}") from error
+            undefined[name] = str(error)
+    if not scored:
+        raise Undefined(f"no era has a score: era {names[0]}: {undefined[names[0]]}" if names else "there is no era")
+    return EraScores(tuple(scored), np.array([*scored.values()]), undefined)
 
 
 def _checked(predictions: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
