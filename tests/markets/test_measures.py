@@ -100,7 +100,9 @@ def test_what_has_no_value_has_a_reason(returns: list[float], name: str, reason:
 
 
 def test_lost_equity_still_has_a_total_and_a_drawdown() -> None:
-    of = measures([0.1, -1.2, 0.5], a_year=252)
+    of = measures([0.1, -1.2, np.nan], [0.5, 1, np.nan], a_year=252)  # as a ledger has it, which was left with nothing
+    assert of.reasons["turnover"] == "the turnover of a period is undefined: nothing was left"
+    assert of.reasons["sharpe"] == "the equity was zero or below from period 2 on"
     assert of.total_return == pytest.approx(1.1 * -0.2 - 1) and of.max_drawdown == pytest.approx(-1.2)
 
 

@@ -21,6 +21,7 @@ from adapterhub_fin_markets.backtest.returns import (
     checked_returns,
     finite_returns,
     spread,
+    until_lost,
     wealth,
 )
 
@@ -94,10 +95,10 @@ def measures(
         "drawdown_periods": lambda: _drawdown_periods(values),
         "win_rate": lambda: float(np.mean(checked_returns(values) > 0)),
         "win_rate_active": lambda: _win_rate_active(values),
-        "turnover": lambda: _mean(turnover, "no turnover was given"),
-        "annual_turnover": lambda: _mean(turnover, "no turnover was given") * a_year,
-        "exposure": lambda: _mean(exposure, "no exposure was given"),
-        "net_exposure": lambda: _mean(net_exposure, "no exposure was given"),
+        "turnover": lambda: _mean(turnover, "turnover"),
+        "annual_turnover": lambda: _mean(turnover, "turnover") * a_year,
+        "exposure": lambda: _mean(exposure, "exposure"),
+        "net_exposure": lambda: _mean(net_exposure, "exposure"),
         "alpha": lambda: _alpha_beta(values, benchmark, cash, a_year)[0],
         "beta": lambda: _alpha_beta(values, benchmark, cash, a_year)[1],
     }
@@ -125,9 +126,7 @@ def number_or_reason(compute: Callable[[], float]) -> tuple[float | None, str | 
 def _total_return(returns: np.ndarray) -> float:
     import empyrical
 
-    values = finite_returns(returns)
-    lost = np.flatnonzero(values <= -1)
-    return float(empyrical.cum_returns_final(values[: lost[0] + 1] if len(lost) else values))
+    return float(empyrical.cum_returns_final(finite_returns(until_lost(returns))))
 
 
 def _annual_return(returns: np.ndarray, a_year: float) -> float:
@@ -167,9 +166,7 @@ def _sortino(returns: np.ndarray, cash: float, a_year: float) -> float:
 def _max_drawdown(returns: np.ndarray) -> float:
     import empyrical
 
-    values = finite_returns(returns)
-    lost = np.flatnonzero(values <= -1)
-    return float(empyrical.max_drawdown(values[: lost[0] + 1] if len(lost) else values))
+    return float(empyrical.max_drawdown(finite_returns(until_lost(returns))))
 
 
 def _calmar(returns: np.ndarray, a_year: float) -> float:
@@ -197,10 +194,15 @@ def _win_rate_active(returns: np.ndarray) -> float:
     return float(np.mean(active > 0))
 
 
-def _mean(series: ArrayLike | None, missing: str) -> float:
+def _mean(series: ArrayLike | None, name: str) -> float:
     if series is None:
-        raise Undefined(missing)
-    return float(finite_returns(series).mean())
+        raise Undefined(f"no {name} was given")
+    values = np.asarray(series, dtype=np.float64)
+    if not (len(values) and np.isfinite(values).all()):
+        raise Undefined(
+            f"the {name} of a period is undefined: nothing was left" if len(values) else "there is no period"
+        )
+    return float(values.mean())
 
 
 def _alpha_beta(returns: np.ndarray, benchmark: ArrayLike | None, cash: float, a_year: float) -> tuple[float, float]:

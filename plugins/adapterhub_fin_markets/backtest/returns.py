@@ -29,12 +29,19 @@ def finite_returns(returns: ArrayLike, least: int = 1) -> np.ndarray:
 def checked_returns(returns: ArrayLike, least: int = 1) -> np.ndarray:
     """Return the returns of periods, (periods,) float64.
 
-    Raises Undefined as `finite_returns`, and where one lost all equity: what follows it is no return.
+    Raises Undefined as `finite_returns`, and where one lost all equity: a ledger has no return after it.
     """
-    values = finite_returns(returns, least)
-    if (values <= -1).any():
-        raise Undefined(f"the equity was zero or below from period {int(np.argmax(values <= -1)) + 1} on")
-    return values
+    values = np.asarray(returns, dtype=np.float64)
+    if (lost := values <= -1).any():
+        raise Undefined(f"the equity was zero or below from period {int(np.argmax(lost)) + 1} on")
+    return finite_returns(values, least)
+
+
+def until_lost(returns: ArrayLike) -> np.ndarray:
+    """Return the returns up to the first one, itself included, that lost all equity; (periods,) at most."""
+    values = np.asarray(returns, dtype=np.float64)
+    lost = np.flatnonzero(values <= -1)
+    return values[: lost[0] + 1] if len(lost) else values
 
 
 def spread(values: np.ndarray) -> float:
