@@ -156,6 +156,7 @@ from adapterhub_fin.plugin.low_rank import numerical_rank as numerical_rank
 from adapterhub_fin.plugin.low_rank import total as total
 from adapterhub_fin.plugin.memory import class_names as class_names
 from adapterhub_fin.plugin.memory import memory_rows as memory_rows
+from adapterhub_fin.plugin.memory import taken_in as taken_in
 from adapterhub_fin.plugin.model_parts import backbone as backbone
 from adapterhub_fin.plugin.model_parts import outside_backbone as outside_backbone
 from adapterhub_fin.plugin.options import NoOptions as NoOptions

@@ -8,6 +8,7 @@ from adapterhub_fin.plugin import Corpus, Head, OwnHook, hookimpl
 from adapterhub_fin_markets.features.catalogue import FEATURES
 from adapterhub_fin_markets.features.description import Feature
 from adapterhub_fin_markets.prices.description import PriceSource
+from adapterhub_fin_markets.signals.description import AGGREGATES, Aggregate
 
 HERE = "adapterhub_fin_markets"
 
@@ -38,6 +39,7 @@ def ahf_hookspecs() -> Iterable[OwnHook]:
     return [
         OwnHook(name="ahf_price_sources", kind=PriceSource, summary="Return sources of prices."),
         OwnHook(name="ahf_features", kind=Feature, summary="Return features of prices."),
+        OwnHook(name="ahf_aggregates", kind=Aggregate, summary="Return ways to make one opinion of several texts."),
     ]
 
 
@@ -105,6 +107,12 @@ def ahf_corpora() -> Iterable[Corpus]:
 def ahf_features() -> Iterable[Feature]:
     """Return the sixteen features of bars."""
     return FEATURES
+
+
+@hookimpl
+def ahf_aggregates() -> Iterable[Aggregate]:
+    """Return the ways to make one opinion of a window's texts."""
+    return AGGREGATES
 
 
 @hookimpl

@@ -1,22 +1,28 @@
-"""Provide the contract test of a feature: a class with a name is a complete test file.
+"""Provide the contract tests of a feature and of an aggregate: a class with a name is a complete test file.
 
-    from adapterhub_fin_markets.testing import FeatureContract
+    from adapterhub_fin_markets.testing import AggregateContract, FeatureContract
 
     class TestSkew(FeatureContract):
         name = "acme-skew"
+
+    class TestLoudest(AggregateContract):
+        name = "acme-loudest"
 
 The plugin must be installed. Prices are made up with a seed.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from adapterhub_fin.plugin import contribution
+from adapterhub_fin.plugin import build_contribution, contribution
 from adapterhub_fin_markets.features.description import Feature
 from adapterhub_fin_markets.prices.panel import COLUMNS
+from adapterhub_fin_markets.signals.aggregate import Answers, checked_shares
+from adapterhub_fin_markets.signals.description import Aggregate
 
 BARS, TICKERS = 240, 4
 PRICES = ("open", "high", "low", "close")
@@ -117,6 +123,66 @@ class FeatureContract:
     def _values(self, bars: dict[str, np.ndarray]) -> np.ndarray:
         values: np.ndarray = self.description.load()(**{column: bars[column] for column in self.description.columns})
         return values
+
+
+class AggregateContract:
+    """Test that an aggregate makes shares of SELL, HOLD and BUY, whatever the order of a window's texts."""
+
+    name: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def description(self) -> Aggregate:
+        """Return the aggregate's description. Raises UnknownName if it isn't installed."""
+        return contribution(Aggregate, self.name)
+
+    def test_summary_is_one_sentence(self) -> None:
+        summary = self.description.summary
+        assert summary.endswith(".") and "\n" not in summary and 10 <= len(summary) <= 120, summary
+
+    def test_returns_three_shares(self) -> None:
+        for count in (1, 2, 7):
+            checked_shares(self.name, self._shares(random_answers(count)))
+
+    def test_leaves_its_input_alone(self) -> None:
+        answers, copy = random_answers(5), random_answers(5)
+        self._shares(answers)
+        for column in ("probabilities", "score", "confidence", "age"):
+            assert np.array_equal(getattr(answers, column), getattr(copy, column)), f"{column} was written to"
+
+    def test_the_order_of_texts_does_not_matter(self) -> None:
+        answers, order = random_answers(6), np.array([3, 0, 5, 1, 4, 2])
+        columns = (answers.probabilities, answers.score, answers.confidence, answers.age)
+        again = Answers(*(column[order] for column in columns))
+        assert np.allclose(self._shares(answers), self._shares(again), atol=1e-9), "texts in another order differ"
+
+    def test_texts_that_agree_are_followed(self) -> None:
+        for direction in range(3):
+            answers = random_answers(4)
+            answers.probabilities[:] = np.where(np.arange(3) == direction, 0.8, 0.1)
+            answers.confidence[:] = 0.8
+            answers.score[:] = answers.probabilities[:, 2] - answers.probabilities[:, 0]
+            assert self._shares(answers).argmax() == direction, "all texts say one thing, and the aggregate another"
+
+    def test_estimates_are_a_number(self) -> None:
+        if not self.description.estimates:
+            return
+        nan = np.full((5, 3), np.nan)
+        answers = Answers(nan, np.linspace(0.1, 0.5, 5), nan[:, 0], np.arange(1.0, 6))
+        estimate = build_contribution(Aggregate, self.name, self.options).estimate(answers)
+        assert 0.1 <= estimate <= 0.5, "five estimates from .1 to .5 became another number"
+
+    def _shares(self, answers: Answers) -> np.ndarray:
+        shares: np.ndarray = build_contribution(Aggregate, self.name, self.options).shares(answers)
+        return shares
+
+
+def random_answers(texts: int, seed: int = 0) -> Answers:
+    """Return invented answers to so many texts: arrays of (texts,), probabilities (texts, 3)."""
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet((1, 1, 1), texts)
+    age = np.sort(rng.uniform(1, 86_400, texts))[::-1].copy()
+    return Answers(probabilities, probabilities[:, 2] - probabilities[:, 0], probabilities.max(1), age)
 
 
 def random_bars(seed: int = 0, bars: int = BARS, tickers: int = TICKERS) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from adapterhub_fin_registry.model.reference import HubReference, Reference
 from adapterhub_fin_registry.model.version import Version, parsed_reference
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
@@ -52,16 +53,16 @@ class DatedVersions(list[Version | None]):
 
 def versions_as_of(
     reference: AnyReference,
-    instants: Sequence[Any],
+    instants: Sequence[Any] | np.ndarray,
     include_base: bool = True,
     *,
     registry: Registry | None = None,
 ) -> DatedVersions:
     """Return for each instant the version that it allows: one that had learned nothing from that instant on.
 
-    `instants` are dates, aware datetimes or texts as `as_of` takes them, or an array of datetime64 in UTC. A bare name
-    means the version that knew most by then. An alias means the version that it named then: its setting must be
-    strictly earlier, and so must that version's knowledge end. A number or a digest is only checked. The registry is
+    `instants` are dates, aware datetimes or texts as `as_of` takes them, or an array (rows,) of datetime64 in UTC. A
+    bare name means the version that knew most by then. An alias means the version that it named then: its setting must
+    be strictly earlier, and so must that version's knowledge end. A number or a digest is only checked. The registry is
     read once, however many instants there are. Raises NotFound if there is no such version, BadInstant for what is no
     instant, and LookAhead for a branch of a Hub, whose past isn't recorded.
 
@@ -183,10 +184,10 @@ def _is_tag(reference: HubReference) -> bool:
     return revision[:1] == "v" and revision[1:].isdecimal()
 
 
-def _moments(instants: Sequence[Any]) -> list[datetime]:
+def _moments(instants: Sequence[Any] | np.ndarray) -> list[datetime]:
     """Return instants as aware datetimes. Raises BadInstant for one that is missing or none."""
-    if getattr(getattr(instants, "dtype", None), "kind", "") == "M":
-        items = instants.astype("datetime64[us]").tolist()  # type: ignore[attr-defined]
+    if not isinstance(instants, Sequence) and instants.dtype.kind == "M":
+        items = instants.astype("datetime64[us]").tolist()
         if None in items:
             raise BadInstant(f"instant {items.index(None)} is missing (NaT): leave out the row")
         return [item.replace(tzinfo=UTC) for item in items]

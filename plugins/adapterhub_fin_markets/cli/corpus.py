@@ -31,7 +31,7 @@ def corpus(name: str, sets: tuple[str, ...], most: int, as_json: bool) -> None:
     """
     from adapterhub_fin_markets.corpora.statistics import corpus_statistics
 
-    rows = load_corpus(*corpus_options({**_options(sets), "name": name}))
+    rows = load_corpus(*corpus_options({**set_options(sets), "name": name}))
     stats = corpus_statistics(rows.table, most)
     notes = {reason: count for reason, count in rows.notes.items() if count}
     if as_json:
@@ -40,8 +40,11 @@ def corpus(name: str, sets: tuple[str, ...], most: int, as_json: bool) -> None:
     _print(stats, notes)
 
 
-def _options(sets: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options that --set gives; a key with dots is one of an option's own, such as corpus.name."""
+def set_options(sets: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options that --set gives; a key with dots is one of an option's own, such as corpus.name.
+
+    Raises UsageError for a text that is no KEY=VALUE.
+    """
     import yaml
 
     options: dict[str, Any] = {}

@@ -44,6 +44,12 @@ class Lists(Sequence[tuple[str, ...]]):
         items = pa.array(self.names, pa.string()).take(pa.array(self.codes))
         return pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), items)
 
+    def take(self, marked: np.ndarray) -> Lists:
+        """Return the rows that a mask (rows,) marks."""
+        counts = np.diff(self.offsets)
+        offsets = np.concatenate([[0], np.cumsum(counts[marked])]).astype(np.int64)
+        return Lists(offsets, self.codes[np.repeat(marked, counts)], self.names)
+
     def latest(self, instants: np.ndarray) -> np.ndarray:
         """Return for each row the latest of its items' instants, (rows,), NaT where it has none.
 
