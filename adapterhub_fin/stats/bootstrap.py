@@ -151,17 +151,29 @@ def stationary_draws(
     needs. `statistic` takes a resample of that shape, and returns one number or an array of them. Otherwise it is
     `stationary`, and raises what that raises.
     """
-    from arch.bootstrap import StationaryBootstrap, optimal_block_length
+    from arch.bootstrap import StationaryBootstrap
 
     values = finite(series, least=8)
     if (values.min(0) == values.max(0)).any():
         raise Undefined("the values do not vary")
     if block is None:
-        with np.errstate(all="ignore"):  # of a few values, an autocorrelation may have no variance: no block follows
-            block = max(1.0, float(optimal_block_length(values)["stationary"].max()))
+        block = block_length(values)
     bootstrap = StationaryBootstrap(block, values, seed=seed)  # type: ignore[arg-type]  # a mean may be a fraction
     drawn = np.asarray(bootstrap.apply(statistic, resamples), dtype=np.float64)
     return drawn.reshape(resamples, -1), block
+
+
+def block_length(series: ArrayLike) -> float:
+    """Return the mean length of blocks that suits a series, (times,), or the longest that a column of one needs.
+
+    It is that of Politis and White (2004) and Patton, Politis and White (2009) for the stationary bootstrap, at least
+    1. Raises ImportError where arch isn't installed.
+    """
+    from arch.bootstrap import optimal_block_length
+
+    with np.errstate(all="ignore"):  # of a few values, an autocorrelation may have no variance: no block follows
+        lengths = optimal_block_length(np.asarray(series, dtype=np.float64))["stationary"]
+    return max(1.0, float(lengths.max()))
 
 
 def _rows(values: Any, rows: np.ndarray) -> Any:

@@ -43,6 +43,7 @@ def test_trials_deflate_by_their_own_variance() -> None:
 def test_ratios_are_over_cash() -> None:
     cash = 1.05 ** (1 / 252) - 1
     assert judge(RETURNS, a_year=252, cash_rate=0.05, trials=FIVE) == judge(RETURNS - cash, a_year=252, trials=FIVE)
+    assert judge(RETURNS, a_year=252, cash=[0.001] * 6, trials=FIVE) == judge(RETURNS - 0.001, a_year=252, trials=FIVE)
 
 
 def test_purgedcv_agrees_once_its_conventions_are_taken() -> None:

@@ -30,6 +30,13 @@ def test_an_interval_is_of_the_measure(name: str, cash_rate: float) -> None:
     assert getattr(ours, name) == pytest.approx(theirs, abs=1e-9) and block == ours.block == 5
 
 
+def test_what_cash_earned_is_drawn_with_its_period() -> None:
+    interest = np.where(np.arange(500) % 5, 0.0001, 0.0003)
+    plain = bootstrap_intervals(NOISE, a_year=252, block=3.0, resamples=100)
+    over = bootstrap_intervals(NOISE + interest, a_year=252, cash=interest, block=3.0, resamples=100)
+    assert over.sharpe == pytest.approx(plain.sharpe) and over.annual_return != plain.annual_return
+
+
 def test_a_fall_from_the_start_counts() -> None:
     """Returns that only ever fall have a drawdown of all of them."""
     falling = -np.random.default_rng(1).uniform(0.001, 0.002, 60)

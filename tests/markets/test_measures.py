@@ -56,6 +56,22 @@ def test_empyrical_agrees(cash_rate: float) -> None:
     assert {name: of.values()[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
+def test_what_cash_earned_may_be_given_by_period() -> None:
+    """A flat account on a calendar with weekends earns three days' interest on a Monday: that is no risk."""
+    interest = np.where(np.arange(200) % 5, 0.0001, 0.0003)
+    flat = measures(interest, a_year=252, cash=interest)
+    assert flat.reasons["sharpe"] == "the returns do not vary" and flat.cash_rate is None
+    assert flat.reasons["sortino"] == "no return was below that of cash"
+    above, market = np.resize(RETURNS, 200), np.resize(OTHERS, 200)
+    over = measures(above + interest, a_year=252, cash=interest, benchmark=market + interest)
+    plain = measures(above, a_year=252, benchmark=market)
+    for name in ("sharpe", "sortino", "alpha", "beta"):
+        assert getattr(over, name) == pytest.approx(getattr(plain, name), abs=1e-9), name
+    assert over.total_return != plain.total_return
+    with pytest.raises(ValueError, match="what cash earned has shape"):
+        measures(RETURNS, a_year=252, cash=[0.0])
+
+
 def test_beta_and_alpha_by_hand() -> None:
     """Twice the benchmark and a thousandth a period beside it."""
     of = measures(2 * OTHERS + 0.001, a_year=252, benchmark=OTHERS)
@@ -122,7 +138,7 @@ def test_a_benchmark_that_does_not_vary_has_a_reason() -> None:
 )
 def test_what_can_not_be_measured_is_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        measures(RETURNS, **{"a_year": 252, **options})  # type: ignore[arg-type]
+        measures(RETURNS, **{"a_year": 252, **options})
 
 
 FLOATS = st.floats(-2, 1e6) | st.floats(-1e-12, 1e-12) | st.sampled_from([0.0, -1.0, 1e99, math.inf, math.nan])

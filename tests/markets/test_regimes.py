@@ -99,6 +99,9 @@ def test_measures_are_of_the_periods_of_a_regime() -> None:
     returns, turnover = np.array([0.5, 0.1, -0.05, -0.2, 0.02]), np.arange(5.0)
     by_name = measures_by_regime(labels, returns, turnover, a_year=252, cash_rate=0.02, benchmark=2 * returns)
     bull = labels == BULL
+    interest = np.arange(5) / 1e4
+    over = measures_by_regime(labels, returns, a_year=252, cash=interest)["bull"]
+    assert over == measures(returns[bull], a_year=252, cash=interest[bull])
     expected = measures(returns[bull], turnover[bull], a_year=252, cash_rate=0.02, benchmark=2 * returns[bull])
     assert by_name["bull"] == expected and set(by_name) == set(REGIMES)
     assert sum(of.periods for of in by_name.values()) == 5

@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from adapterhub_fin.stats.bootstrap import block_length
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.measures import number_or_reason
 from adapterhub_fin_markets.backtest.overfitting import probability_of_overfitting
-from adapterhub_fin_markets.backtest.returns import cash_return, checked_returns, spread
+from adapterhub_fin_markets.backtest.returns import cash_returns, checked_returns, spread
 from adapterhub_fin_markets.backtest.sharpe import (
     Moments,
     expected_maximum,
@@ -48,19 +49,26 @@ class Evidence:
 
 
 def judge(
-    returns: ArrayLike, *, a_year: int, cash_rate: float = 0.0, trials: Trials | None, level: float = 0.95
+    returns: ArrayLike,
+    *,
+    a_year: int,
+    cash_rate: float = 0.0,
+    cash: ArrayLike | None = None,
+    trials: Trials | None,
+    level: float = 0.95,
 ) -> Evidence:
     """Return what speaks for the Sharpe ratio of returns over cash, (periods,), beside the trials that were counted.
 
     With one trial the deflated ratio is the probability; without a count there is none. Formulas and papers are those
-    of `backtest.sharpe`.
+    of `backtest.sharpe`, `cash_rate` and `cash` those of `measures`.
     """
-    cash = cash_return(cash_rate, a_year)
+    periods = len(np.asarray(returns))
+    earned = cash_returns(periods, a_year=a_year, cash_rate=cash_rate, cash=cash)
 
     def of() -> Moments:
-        values = checked_returns(returns, 2)
-        spread(values)
-        return moments(values - cash)
+        above = checked_returns(returns, 2) - earned
+        spread(above)
+        return moments(above)
 
     def counted() -> Trials:
         if trials is None:
@@ -89,7 +97,7 @@ def judge(
         if reason is not None:
             reasons[name] = reason
     count = None if trials is None else trials.count
-    return Evidence(**computed, trials=count, periods=len(np.asarray(returns)), level=level, reasons=reasons)
+    return Evidence(**computed, trials=count, periods=periods, level=level, reasons=reasons)
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ def superior_ability(
     and White 2009), unless given. Raises Undefined for no strategy, fewer than 20 periods, returns that aren't finite,
     and one that earns the very returns of the benchmark.
     """
-    from arch.bootstrap import SPA, optimal_block_length
+    from arch.bootstrap import SPA
 
     if not returns:
         raise Undefined("there is no strategy")
@@ -166,7 +174,7 @@ def superior_ability(
         except Undefined as error:
             raise Undefined(f"{name} earns what the benchmark does, but for a constant") from error
     if block is None:
-        block = max(1, math.ceil(float(optimal_block_length(differences)["stationary"].max())))
+        block = math.ceil(block_length(differences))
     test = SPA(np.zeros(len(others)), -differences, block_size=block, reps=resamples, seed=seed)
     test.compute()
     return float((1 + round(float(test.pvalues["consistent"]) * resamples)) / (1 + resamples))

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adapterhub_fin.stats.bootstrap import Interval, percentile, stationary_draws
+from adapterhub_fin.stats.bootstrap import Interval, block_length, percentile, stationary_draws
 from adapterhub_fin.stats.undefined import Undefined
-from adapterhub_fin_markets.backtest.returns import ROUNDING, cash_return, checked_returns, spread
+from adapterhub_fin_markets.backtest.returns import ROUNDING, cash_returns, checked_returns, spread
 
 NAMES: Final = ("sharpe", "annual_return", "max_drawdown")
 
@@ -42,6 +42,7 @@ def bootstrap_intervals(
     *,
     a_year: float,
     cash_rate: float = 0.0,
+    cash: ArrayLike | None = None,
     block: float | None = None,
     level: float = 0.95,
     resamples: int = 2000,
@@ -50,18 +51,24 @@ def bootstrap_intervals(
     """Return intervals of the Sharpe ratio, the annual return and the largest drawdown of returns, (periods,).
 
     All three are of the same resamples. The block is that of Politis and White (2004) and Patton, Politis and White
-    (2009) for the returns, at least 1, unless given. Needs 8 periods.
+    (2009) for the returns, at least 1, unless given. Needs 8 periods. `cash_rate` and `cash` are those of `measures`.
     """
-    cash = cash_return(cash_rate, a_year)
-
-    def statistics(resample: np.ndarray) -> np.ndarray:
-        return _statistics(resample, cash, a_year)
+    periods = len(np.asarray(returns))
+    earned = cash_returns(periods, a_year=a_year, cash_rate=cash_rate, cash=cash)
 
     of: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     try:
         values = checked_returns(returns, 8)
+        above = values - earned
         spread(values)
-        drawn, block = stationary_draws(values, statistics, block=block, resamples=resamples, seed=seed)
+        block = block_length(values) if block is None else block
+        drawn, _ = stationary_draws(
+            np.arange(periods),
+            lambda days: _drawn(days, values, above, a_year),
+            block=block,
+            resamples=resamples,
+            seed=seed,
+        )
     except Undefined as error:
         return Intervals(None, None, None, block=block, reasons=dict.fromkeys(NAMES, str(error)), **of)
     intervals: dict[str, Any] = {name: percentile(drawn[:, column], level) for column, name in enumerate(NAMES)}
@@ -86,19 +93,20 @@ def equity_band(
     return band
 
 
-def _statistics(resample: np.ndarray, cash: float, a_year: float) -> np.ndarray:
-    """Return the measures of NAMES of a resample, (3,): NaN where they are undefined.
+def _drawn(days: np.ndarray, returns: np.ndarray, above_cash: np.ndarray, a_year: float) -> np.ndarray:
+    """Return the measures of NAMES of the days that were drawn, (3,): NaN where they are undefined.
 
     They are those of `measures`, in a hundredth of its time.
     """
-    periods, mean = len(resample), resample.mean()
-    apart = resample - mean
-    variance = apart.dot(apart) / (periods - 1)
-    grown = np.log1p(resample).cumsum()
+    rows = days.astype(np.intp)
+    above, grown = above_cash[rows], np.log1p(returns[rows]).cumsum()
+    mean = above.mean()
+    apart = above - mean
+    variance = apart.dot(apart) / (len(rows) - 1)
     fall = (grown - np.maximum(np.maximum.accumulate(grown), 0.0)).min()
     with np.errstate(over="ignore"):
-        annual = np.expm1(grown[-1] * a_year / periods)
-    ratio = (mean - cash) / variance**0.5 * a_year**0.5 if variance > ROUNDING**2 else np.nan
+        annual = np.expm1(grown[-1] * a_year / len(rows))
+    ratio = mean / variance**0.5 * a_year**0.5 if variance > ROUNDING**2 else np.nan
     return np.array([ratio, annual, np.expm1(min(fall, 0.0))])
 
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.returns import (
     ROUNDING,
-    cash_return,
+    cash_returns,
     checked_returns,
     finite_returns,
     spread,
@@ -50,7 +50,7 @@ class Measures:
     beta: float | None  # to the benchmark
     periods: int
     a_year: float  # periods
-    cash_rate: float  # annual
+    cash_rate: float | None  # annual; None where what cash earned was given by period
     reasons: Mapping[str, str]
 
     def values(self) -> dict[str, float | None]:
@@ -68,6 +68,7 @@ def measures(
     *,
     a_year: float,
     cash_rate: float = 0.0,
+    cash: ArrayLike | None = None,
     exposure: ArrayLike | None = None,
     net_exposure: ArrayLike | None = None,
     benchmark: ArrayLike | None = None,
@@ -75,21 +76,22 @@ def measures(
     """Return the measures of the returns of periods, (periods,).
 
     `turnover`, `exposure` and `net_exposure`, (periods,), are shares of equity; `benchmark`, (periods,), has the
-    returns of holding. `a_year` is that of `periods_a_year`, and `cash_rate` annual. Raises ValueError for lengths that
-    differ, and a rate or a number of periods that can't be.
+    returns of holding. `a_year` is that of `periods_a_year`. `cash_rate` is annual, unless `cash`, (periods,), says
+    what cash earned in each period. Raises ValueError for lengths that differ, and a rate or a number of periods that
+    can't be.
     """
     values = np.asarray(returns, dtype=np.float64)
     for series in (turnover, exposure, net_exposure, benchmark):
         shape = values.shape if series is None else np.asarray(series).shape
         if values.ndim != 1 or shape != values.shape:
             raise ValueError(f"a series of shape {shape} beside returns of {values.shape}: give one value a period")
-    cash = cash_return(cash_rate, a_year)
+    earned = cash_returns(len(values), a_year=a_year, cash_rate=cash_rate, cash=cash)
     compute: dict[str, Callable[[], float]] = {
         "total_return": lambda: _total_return(values),
         "annual_return": lambda: _annual_return(values, a_year),
         "volatility": lambda: _volatility(values, a_year),
-        "sharpe": lambda: _sharpe(values, cash, a_year),
-        "sortino": lambda: _sortino(values, cash, a_year),
+        "sharpe": lambda: _sharpe(values, earned, a_year),
+        "sortino": lambda: _sortino(values, earned, a_year),
         "calmar": lambda: _calmar(values, a_year),
         "max_drawdown": lambda: _max_drawdown(values),
         "drawdown_periods": lambda: _drawdown_periods(values),
@@ -99,8 +101,8 @@ def measures(
         "annual_turnover": lambda: _mean(turnover, "turnover") * a_year,
         "exposure": lambda: _mean(exposure, "exposure"),
         "net_exposure": lambda: _mean(net_exposure, "exposure"),
-        "alpha": lambda: _alpha_beta(values, benchmark, cash, a_year)[0],
-        "beta": lambda: _alpha_beta(values, benchmark, cash, a_year)[1],
+        "alpha": lambda: _alpha_beta(values, benchmark, earned, a_year)[0],
+        "beta": lambda: _alpha_beta(values, benchmark, earned, a_year)[1],
     }
     computed: dict[str, Any] = {}
     reasons: dict[str, str] = {}
@@ -108,7 +110,9 @@ def measures(
         computed[name], reason = number_or_reason(of)
         if reason is not None:
             reasons[name] = reason
-    return Measures(**computed, periods=len(values), a_year=a_year, cash_rate=cash_rate, reasons=reasons)
+    return Measures(
+        **computed, periods=len(values), a_year=a_year, cash_rate=cash_rate if cash is None else None, reasons=reasons
+    )
 
 
 def number_or_reason(compute: Callable[[], float]) -> tuple[float | None, str | None]:
@@ -144,23 +148,23 @@ def _volatility(returns: np.ndarray, a_year: float) -> float:
     return float(empyrical.annual_volatility(values, annualization=a_year))
 
 
-def _sharpe(returns: np.ndarray, cash: float, a_year: float) -> float:
+def _sharpe(returns: np.ndarray, cash: np.ndarray | float, a_year: float) -> float:
     import empyrical
 
-    values = checked_returns(returns)
-    spread(values)
-    return float(empyrical.sharpe_ratio(values, risk_free=cash, annualization=a_year))
+    above = checked_returns(returns) - cash
+    spread(above)
+    return float(empyrical.sharpe_ratio(above, annualization=a_year))
 
 
-def _sortino(returns: np.ndarray, cash: float, a_year: float) -> float:
+def _sortino(returns: np.ndarray, cash: np.ndarray | float, a_year: float) -> float:
     import empyrical
 
-    values = checked_returns(returns)
-    if len(values) < 2:
+    above = checked_returns(returns) - cash
+    if len(above) < 2:
         raise Undefined("one period has no variance")
-    if values.min() - cash >= -ROUNDING:
+    if above.min() >= -ROUNDING:
         raise Undefined("no return was below that of cash")
-    return float(empyrical.sortino_ratio(values, required_return=cash, annualization=a_year))
+    return float(empyrical.sortino_ratio(above, annualization=a_year))
 
 
 def _max_drawdown(returns: np.ndarray) -> float:
@@ -205,15 +209,18 @@ def _mean(series: ArrayLike | None, name: str) -> float:
     return float(values.mean())
 
 
-def _alpha_beta(returns: np.ndarray, benchmark: ArrayLike | None, cash: float, a_year: float) -> tuple[float, float]:
+def _alpha_beta(
+    returns: np.ndarray, benchmark: ArrayLike | None, cash: np.ndarray | float, a_year: float
+) -> tuple[float, float]:
     import empyrical
 
     if benchmark is None:
         raise Undefined("no benchmark was given")
-    values, others = checked_returns(returns, 2), checked_returns(benchmark, 2)
+    above = checked_returns(returns, 2) - cash
     try:
+        others = checked_returns(benchmark, 2) - cash
         spread(others)
     except Undefined as error:
         raise Undefined(f"of the benchmark, {error}") from error
-    alpha, beta = empyrical.alpha_beta_aligned(values, others, risk_free=cash, annualization=a_year)
+    alpha, beta = empyrical.alpha_beta_aligned(above, others, annualization=a_year)
     return float(alpha), float(beta)

@@ -62,6 +62,7 @@ def measures_by_regime(
     *,
     a_year: float,
     cash_rate: float = 0.0,
+    cash: ArrayLike | None = None,
     exposure: ArrayLike | None = None,
     net_exposure: ArrayLike | None = None,
     benchmark: ArrayLike | None = None,
@@ -71,8 +72,9 @@ def measures_by_regime(
     `labels` are those of the periods, (periods,), and all else as in `measures`. The periods of a regime follow each
     other as if no other lay between them, which drawdowns go by. Raises ValueError for lengths that differ.
     """
-    series = {"turnover": turnover, "exposure": exposure, "net_exposure": net_exposure, "benchmark": benchmark}
-    values = {name: np.asarray(item) for name, item in {"returns": returns, **series}.items() if item is not None}
+    exposures = {"exposure": exposure, "net_exposure": net_exposure}
+    series = {"returns": returns, "turnover": turnover, **exposures, "benchmark": benchmark, "cash": cash}
+    values = {name: np.asarray(item) for name, item in series.items() if item is not None}
     for name, item in values.items():
         if item.shape != labels.shape:
             raise ValueError(f"{name} has shape {item.shape}, and the labels {labels.shape}: give one of each a period")

@@ -57,11 +57,23 @@ def spread(values: np.ndarray) -> float:
     return deviation
 
 
-def cash_return(cash_rate: float, a_year: float) -> float:
-    """Return what cash earns in a period at an annual rate, compounded. Raises ValueError for a loss of all of it."""
+def cash_returns(
+    periods: int, *, a_year: float, cash_rate: float = 0.0, cash: ArrayLike | None = None
+) -> np.ndarray | float:
+    """Return what cash earns in each period: `cash`, (periods,), or an annual rate compounded, the same in each.
+
+    Raises ValueError for a rate that loses everything, no period in a year, and another number of periods.
+    """
     if not (cash_rate > -1 and a_year > 0):
         raise ValueError(f"a cash rate of {cash_rate} over {a_year} periods a year: give one above -1 and one above 0")
-    return float((1 + cash_rate) ** (1 / a_year) - 1)
+    if cash is None:
+        return float((1 + cash_rate) ** (1 / a_year) - 1)
+    earned = np.asarray(cash, dtype=np.float64)
+    if earned.shape != (periods,):
+        raise ValueError(
+            f"what cash earned has shape {earned.shape}, and there are {periods} periods: one value a period"
+        )
+    return earned
 
 
 def wealth(returns: np.ndarray) -> np.ndarray:
