@@ -167,6 +167,14 @@ from adapterhub_fin.plugin.peft_fields import peft_release as peft_release
 from adapterhub_fin.plugin.peft_fields import stated as stated
 from adapterhub_fin.plugin.peft_method import PeftMethod as PeftMethod
 from adapterhub_fin.plugin.peft_method import peft_model as peft_model
+from adapterhub_fin.plugin.pictures import BLUE as BLUE
+from adapterhub_fin.plugin.pictures import GREY as GREY
+from adapterhub_fin.plugin.pictures import ORANGE as ORANGE
+from adapterhub_fin.plugin.pictures import blank_figure as blank_figure
+from adapterhub_fin.plugin.pictures import inline_png as inline_png
+from adapterhub_fin.plugin.pictures import label_text as label_text
+from adapterhub_fin.plugin.pictures import page_style as page_style
+from adapterhub_fin.plugin.pictures import png as png
 from adapterhub_fin.plugin.progress_lines import progress as progress
 from adapterhub_fin.plugin.reading import CellOptions as CellOptions
 from adapterhub_fin.plugin.reading import TableReading as TableReading

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from adapterhub_fin.plugin.pictures import BLUE, GREY, ORANGE, blank_figure, label_text
 from adapterhub_fin.reporting.scoring import Bin, Group
 
 if TYPE_CHECKING:
@@ -17,20 +16,7 @@ if TYPE_CHECKING:
 
     from adapterhub_fin_registry.model.history import History
 
-WIDTH = 7.2  # inches
-DPI = 130
-BLUE, ORANGE, GREY = "#1f4e79", "#c55a11", "#767676"  # told apart in grey by their line, marker or hatch
-NAMED = 24  # characters of a label in a picture
 CELLS = 12  # classes up to which a confusion matrix has its counts written in
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG, without the time or the versions of libraries."""
-    file = BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)  # a box is drawn
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-    return file.getvalue()
 
 
 def training_curves(history: History, metric: str | None) -> Figure:
@@ -239,13 +225,6 @@ def two_shares(labels: Sequence[str], before: Sequence[float], now: Sequence[flo
     return figure
 
 
-def label_text(label: str) -> str:
-    """Return a label as a picture shows it: its middle cut out, on one line, and never read as a formula."""
-    line = " ".join(label.split())
-    half = (NAMED - 3) // 2  # labels often begin alike
-    return (line if len(line) <= NAMED else f"{line[:-half][: NAMED - 3 - half]}...{line[-half:]}").replace("$", r"\$")
-
-
 def _points(figure: Figure, axes: Axes, where: Any, groups: Sequence[Group], name: str, *, line: str) -> None:
     spread = [[g.score - g.interval[0] for g in groups], [g.interval[1] - g.score for g in groups]]
     style: dict[str, Any] = {"color": BLUE, "marker": "o", "ls": line, "capsize": 4, "label": "mean with 95 % interval"}
@@ -254,29 +233,6 @@ def _points(figure: Figure, axes: Axes, where: Any, groups: Sequence[Group], nam
     if name == "accuracy":
         axes.set_ylim(-0.03, 1.03)
     figure.legend(loc="outside upper right")
-
-
-def blank_figure(
-    height: float,
-    *,
-    width: float = WIDTH,
-    rows: int = 1,
-    columns: int = 1,
-    sharex: bool = False,
-    heights: Sequence[int] | None = None,
-) -> tuple[Figure, list[Axes]]:
-    """Return a figure of some inches and its axes; without pyplot, whose state threads would share."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, sharex=sharex, squeeze=False, height_ratios=heights)
-    axes = [each for row in grid for each in row]
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.tick_params(labelsize=9)
-    return figure, axes
 
 
 def _floats(column: Sequence[float | int | None]) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapterhub_fin.reporting.figures import BLUE, GREY, ORANGE, blank_figure, label_text
+from adapterhub_fin.plugin.pictures import BLUE, GREY, ORANGE, blank_figure, label_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

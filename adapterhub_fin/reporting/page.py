@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterhub_fin._version import __version__
+from adapterhub_fin.plugin.pictures import inline_png, page_style
 from adapterhub_fin_registry import Version
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -31,7 +31,7 @@ class Part:
     @property
     def picture(self) -> str:
         """Return the picture as base64; an empty string if there is none."""
-        return encoded(self.png)
+        return inline_png(self.png)
 
 
 @dataclass
@@ -49,16 +49,11 @@ def picture_tags(pictures: Sequence[Path]) -> str:
         "display: inline-block; width: 48%; min-width: 20em; margin: 0 1% 1% 0; vertical-align: top; background: white"
     )
     tags = (
-        f"<img alt='{escape(path.stem)}' style='{style}' src='data:image/png;base64,{encoded(path.read_bytes())}'>"
+        f"<img alt='{escape(path.stem)}' style='{style}' src='data:image/png;base64,{inline_png(path.read_bytes())}'>"
         for path in pictures
         if path.is_file()
     )
     return f"<div>{''.join(tags)}</div>"
-
-
-def encoded(png: bytes) -> str:
-    """Return a picture as base64; an empty string if there is none."""
-    return base64.b64encode(png).decode()
 
 
 def render(version: Version, sections: Sequence[Section]) -> str:
@@ -76,5 +71,6 @@ def render_page(title: str, digest: str, description: str, sections: Sequence[Se
         digest=digest,
         description=description,
         sections=sections,
+        style=page_style(),
         version=__version__,
     )

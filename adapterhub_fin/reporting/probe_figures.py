@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterhub_fin.reporting.figures import BLUE, GREY, ORANGE, blank_figure, label_text
+from adapterhub_fin.plugin.pictures import BLUE, GREY, ORANGE, blank_figure, label_text
 
 if TYPE_CHECKING:
     import numpy as np

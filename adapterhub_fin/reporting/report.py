@@ -14,6 +14,7 @@ from adapterhub_fin.engine.data.labels import count_labels
 from adapterhub_fin.engine.data.splits import check_split
 from adapterhub_fin.engine.evaluation.evaluate import SplitName, corpus_choice
 from adapterhub_fin.errors import AdapterHubError, BadConfiguration, Unsupported, WriteFailed
+from adapterhub_fin.plugin.pictures import png
 from adapterhub_fin.registries import located
 from adapterhub_fin.reporting import facts, scoring
 from adapterhub_fin.reporting.page import Part, Section, render
@@ -260,7 +261,7 @@ def _cut(text: str) -> str:
 
 
 def _picture(title: str, file: str, note: str, figure: Figure) -> Part:
-    return Part(title, note, png=figures.png(figure), file=f"{file}.png")
+    return Part(title, note, png=png(figure), file=f"{file}.png")
 
 
 def write_files(folder: Path, name: str, page: str, pictures: Mapping[str, bytes]) -> list[Path]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from adapterhub_fin.reporting.figures import label_text
+from adapterhub_fin.plugin.pictures import label_text
 from adapterhub_fin.reporting.scoring import calibration, class_scores, confusion, grouped
 
 LABELS = ("down", "flat", "up")

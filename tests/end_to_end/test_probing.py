@@ -323,7 +323,8 @@ def test_the_page_holds_its_pictures_and_says_what_is_missing(trained: Run, enco
 
 
 def test_many_layers_and_many_labels_are_drawn() -> None:
-    from adapterhub_fin.reporting import figures, probe_figures
+    from adapterhub_fin.plugin.pictures import png
+    from adapterhub_fin.reporting import probe_figures
     from adapterhub_fin.stats.representations import Components, Measured
 
     values = [Measured(0.5 + layer / 100, None if layer == 3 else (0.4, 0.8)) for layer in range(33)]
@@ -335,7 +336,7 @@ def test_many_layers_and_many_labels_are_drawn() -> None:
         probe_figures.components(Components(np.ones((4, 1)), np.zeros((4, 1)), [1.0]), None, ()),
     ]
     for figure in drawn:
-        assert figures.png(figure).startswith(b"\x89PNG")
+        assert png(figure).startswith(b"\x89PNG")
 
 
 def test_threads_probe_at_the_same_time(trained: Run, encoder: Path) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.comparing.evidence import Evidence
+from adapterhub_fin.plugin.pictures import png
 from adapterhub_fin.reporting.page import Part, Section, render_page
 from adapterhub_fin.reporting.report import PAGE, write_files
 from adapterhub_fin.stats.paired import PairedTest
 
 if TYPE_CHECKING:
     from adapterhub_fin.engine.comparing.differences import Difference
-    from adapterhub_fin.reporting import comparison_figures, figures
+    from adapterhub_fin.reporting import comparison_figures
 else:
-    figures = Lazy("adapterhub_fin.reporting.figures")
     comparison_figures = Lazy("adapterhub_fin.reporting.comparison_figures")
 
 
@@ -49,7 +49,7 @@ def _pictures(evidence: Evidence) -> Iterator[Part]:
         for side in evidence.sides
     ]
     note = f"The {evidence.metric} of each side on the same {evidence.rows:,} rows, with its interval."
-    yield Part("Each side", note, png=figures.png(comparison_figures.sides(by_side, evidence.metric)), file="sides.png")
+    yield Part("Each side", note, png=png(comparison_figures.sides(by_side, evidence.metric)), file="sides.png")
     decided = [each for each in evidence.differences if each.metric == evidence.metric]
     for number, pair in enumerate(dict.fromkeys((each.a, each.b) for each in decided), 1):
         of_pair = [each for each in decided if (each.a, each.b) == pair][: comparison_figures.MOST]
@@ -60,7 +60,7 @@ def _pictures(evidence: Evidence) -> Iterator[Part]:
             "all that was compared makes the difference."
         )
         title = f"{pair[0]} - {pair[1]}"
-        picture = figures.png(comparison_figures.differences(bars, evidence.metric, title))
+        picture = png(comparison_figures.differences(bars, evidence.metric, title))
         yield Part(title, note, png=picture, file=f"difference-{number}.png")
 
 

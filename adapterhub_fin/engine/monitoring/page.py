@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterhub_fin.errors import WriteFailed
+from adapterhub_fin.plugin.pictures import png
 from adapterhub_fin.reporting import figures
 from adapterhub_fin.reporting.page import Part, Section, render
 
@@ -90,4 +91,4 @@ def _pictures(before: Observed, now: Observed) -> Iterator[Part]:
 
 
 def _part(title: str, file: str, note: str, figure: Figure) -> Part:
-    return Part(title, note, png=figures.png(figure), file=f"monitor-{file}.png")
+    return Part(title, note, png=png(figure), file=f"monitor-{file}.png")

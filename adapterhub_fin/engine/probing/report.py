@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.probing.result import Probe
+from adapterhub_fin.plugin.pictures import png
 from adapterhub_fin.reporting.page import Part, Section, render
 from adapterhub_fin.reporting.report import PAGE, write_files
 from adapterhub_fin.stats.representations import SAME
@@ -148,4 +149,4 @@ def _ends(measured: Measured) -> str:
 
 
 def _picture(title: str, file: str, note: str, figure: Figure) -> Part:
-    return Part(title, note, png=figures.png(figure), file=f"{file}.png")
+    return Part(title, note, png=png(figure), file=f"{file}.png")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from adapterhub_fin._lazy import Lazy
 from adapterhub_fin.engine.sweeping.folder import RECORD
 from adapterhub_fin.engine.sweeping.options import Range, read_over
+from adapterhub_fin.plugin.pictures import png
 from adapterhub_fin.reporting.page import Part, Section, picture_tags, render_page
 from adapterhub_fin.reporting.report import check_installed, write_files
 
@@ -97,7 +98,7 @@ def _pictures(scores: Scores, over: Mapping[str, object]) -> Iterator[Part]:
             f"Validation {scores.metric} against {key}: means with 95 % intervals over the seeds, whose scores are the "
             "short lines. Combinations without a score are left out; the table above has them."
         )
-        yield Part(f"Score against {key}", note, png=figures.png(figure), file=f"{key}.png")
+        yield Part(f"Score against {key}", note, png=png(figure), file=f"{key}.png")
 
 
 def _runs(scores: Scores) -> Part:
