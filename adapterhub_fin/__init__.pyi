@@ -32,11 +32,17 @@ from adapterhub_fin.engine.inference.dated_versions import (
 from adapterhub_fin.engine.inference.dated_versions import (
     versions_as_of as versions_as_of,
 )
+from adapterhub_fin.engine.inference.embed_table import (
+    embed_table as embed_table,
+)
 from adapterhub_fin.engine.inference.load import (
     attach as attach,
 )
 from adapterhub_fin.engine.inference.load import (
     load as load,
+)
+from adapterhub_fin.engine.inference.vector_rows import (
+    EmbeddedTable as EmbeddedTable,
 )
 from adapterhub_fin.engine.merging.merge import (
     Merge as Merge,

@@ -23,7 +23,7 @@ SUMMARIES = {
     "plan": "Estimate a run's parameters, memory and time without loading any weights.",
     "predict": "Predict labels, scores or numbers for texts, or for the rows of a table, with an adapter.",
     "generate": "Generate text from prompts.",
-    "embed": "Embed texts as vectors with an adapter.",
+    "embed": "Embed texts, or the rows of a table by their time, as vectors with an adapter.",
     "evaluate": "Evaluate a version on a corpus and record its metrics.",
     "compare": "Compare versions on the same rows, with tests and a verdict.",
     "probe": "Compare a version's layers with those of its bare base.",

@@ -156,3 +156,11 @@ def _file_lines(file: Path) -> list[bytes]:
 def interval_text(ends: Sequence[float] | None) -> str:
     """Return an interval as tables show it, or an empty string if there is none."""
     return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def reading_options(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return how a table is read, of KEY=VALUE. Raises BadRecipe for a wrong key or value."""
+    from adapterhub_fin.plugin.overrides import override
+    from adapterhub_fin.plugin.reading import TableReading
+
+    return override({}, overrides, TableReading) if overrides else {}

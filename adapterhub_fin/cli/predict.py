@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from adapterhub_fin.cli.options import (
     dated_by,
     lock_option,
     read_texts,
+    reading_options,
     say_answering,
     texts_argument,
 )
@@ -95,7 +95,7 @@ def command(
             "in another way."
         )
     inputs = [] if table is not None else read_texts(texts, file)
-    reading = _reading(overrides)
+    reading = reading_options(overrides)
 
     def check(manifest: Manifest) -> None:
         from adapterhub_fin.engine.inference.table_reading import TableTexts
@@ -135,13 +135,6 @@ def command(
         (*(_cell(name, answer[name]) for name in columns), text) for text, answer in zip(inputs, answers, strict=True)
     ]
     print_table((*columns, "text"), rows)
-
-
-def _reading(overrides: Sequence[str]) -> dict[str, Any]:
-    from adapterhub_fin.plugin.overrides import override
-    from adapterhub_fin.plugin.reading import TableReading
-
-    return override({}, overrides, TableReading) if overrides else {}
 
 
 def _read_as(manifest: Manifest, table: Path, given: dict[str, Any]) -> str:

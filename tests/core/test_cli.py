@@ -461,6 +461,8 @@ def test_the_examples_of_help_run(
     (tmp_path / "desk.csv").write_bytes("text;desk\nGewinn über Plan.;Köln\n".encode("cp1252"))
     (tmp_path / "today.csv").write_text("headline,tone\nArlo: profit rose.,positive\n", encoding="utf-8")
     parquet.write_table(pyarrow.table({"text": ["Arlo: profit rose."]}), tmp_path / "today.parquet")
+    dated = {"title": ["Arlo: profit rose."], "published": ["2100-01-01T09:00:00Z"]}
+    parquet.write_table(pyarrow.table(dated), tmp_path / "news.parquet")
     (tmp_path / "general.csv").write_text("body\nArlo sells hats.\nBrix sells hats too.\n", encoding="utf-8")
     monkeypatch.setattr("uvicorn.Server.main_loop", leave_at_once)
     if name == "compare":  # which compares versions, and fits the linear models that other runs do without

@@ -84,11 +84,15 @@ class TableTexts:
         """
         names = (text,) if isinstance(text, str) else tuple(text or ())
         texts = cls(source, manifest, names, table_reading(manifest, source, given))
-        if not source.exists() or source.is_file():  # what a pipe holds can be read once
-            first = next((row for row in table_rows(source, texts.reading.form) if row.fault is None), None)
-            if first is not None:
-                texts._check_columns(first)
+        texts.check()
         return texts
+
+    def check(self) -> None:
+        """Check that the first row has the column of the text. Raises BadRecipe, and BadCorpus as `of`."""
+        if not self.source.exists() or self.source.is_file():  # what a pipe holds can be read once
+            first = next((row for row in table_rows(self.source, self.reading.form) if row.fault is None), None)
+            if first is not None:
+                self._check_columns(first)
 
     def _check_columns(self, row: TableRow) -> None:
         """Raise BadRecipe for a row without the columns of the text, since the rows after it lack them too."""
