@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterhub_fin.plugin import json_option, print_facts, print_json
+from adapterhub_fin.plugin import checked, json_option, print_facts, print_json
 from adapterhub_fin_markets.cli.corpus import set_options
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 @click.option("--threshold", type=float, help="Least confidence of an actionable signal.")
 @click.option("--bound", type=float, help="Of a regression: estimates this far from 0 or less are HOLD.")
 @click.option("--direction", multiple=True, metavar="LABEL=SELL|HOLD|BUY", help="What a label of the head says.")
+@click.option("--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on: texts as they come in there.")
+@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.05), help="Seconds between looks.")
 @click.option("--base", metavar="FOLDER|ID", help="The base, if its recorded id doesn't find it.")
 @click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts per forward pass.")
@@ -48,12 +50,16 @@ def command(reference: str, out: Path, as_json: bool, **given: Any) -> None:
     Examples:
       ahf signals acme/tone --table news.csv --text title --time at --ticker symbol --out signals.parquet
       ahf signals acme/tone --table btc.csv --text text --time day --ticker BTC --set timezone=UTC --out btc.parquet
+      ahf signals acme/tone --watch incoming --text title --time at --set group=symbol --out live.parquet
       ahf signals acme/tone --corpus fomc --set path=data/minutes --ticker SPY --calendar XNYS --out fomc.parquet
     """
     from adapterhub_fin_markets.signals.making import signals
     from adapterhub_fin_markets.signals.table import check_folder, write_signals
 
     check_folder(out)
+    if given["watch"] is not None:
+        _watch(reference, out, as_json, given)
+        return
     corpus, tickers = _corpus(given)
     table = signals(
         reference,
@@ -64,20 +70,44 @@ def command(reference: str, out: Path, as_json: bool, **given: Any) -> None:
         progress=True,
         **_options(given, tickers),
     )
-    digest = write_signals(table, out)
-    facts = summary(table, digest, out)
-    if as_json:
-        print_json(facts)
+    write_signals(table, out)
+    _print(summary(table, out), as_json)
+
+
+def _watch(reference: str, out: Path, as_json: bool, given: dict[str, Any]) -> None:
+    """Run a watch until SIGTERM or SIGINT comes, and print the table."""
+    import signal
+    import threading
+
+    from adapterhub_fin_markets.signals.options import SignalOptions
+    from adapterhub_fin_markets.signals.watching import Watch
+
+    if given["table"] is not None or given["corpus"] is not None:
+        raise click.UsageError("--watch reads a folder: leave --table and --corpus out.")
+    corpus = set_options(given["sets"])
+    if given["time"] is not None:
+        corpus["published"] = given["time"]
+    if given["text"]:
+        corpus["text"] = given["text"][0] if len(given["text"]) == 1 else list(given["text"])
+    options = checked(SignalOptions, _options(given, tuple(given["ticker"])), "signals")
+    loading = {name: given[name] for name in ("base", "download", "batch_size")} | {"adapters": {}}
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watch = Watch(reference, given["watch"], out, options, corpus, loading, say=lambda line: click.echo(line, err=True))
+    table = watch.run(stop, given["every"])
+    if table is None:
+        click.echo("nothing was decided", err=True)
     else:
-        _print(facts)
+        _print(summary(table, out), as_json)
 
 
-def summary(table: Signals, digest: str, out: Path) -> dict[str, Any]:
+def summary(table: Signals, out: Path) -> dict[str, Any]:
     """Return what is printed of signals that were written, in JSON's types."""
     signal = table.signal
     return {
         "out": str(out),
-        "digest": digest,
+        "digest": table.digest,
         "rows": len(table),
         "tickers": len(table.tickers),
         "from": str(table.at[0]) if len(table) else None,
@@ -90,7 +120,10 @@ def summary(table: Signals, digest: str, out: Path) -> dict[str, Any]:
     }
 
 
-def _print(facts: dict[str, Any]) -> None:
+def _print(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
     plain = {name: value for name, value in facts.items() if name not in ("refused", "versions", "marks")}
     rows: list[tuple[str, Any]] = [(name, f"{v:,}" if isinstance(v, int) else v) for name, v in plain.items()]
     rows += [(f"version {each['reference']}", f"until {each['knowledge_end']}") for each in facts["versions"].values()]

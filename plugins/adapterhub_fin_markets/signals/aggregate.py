@@ -75,7 +75,7 @@ class Majority(AggregateImplementation):
 
 
 class Mean(AggregateImplementation):
-    """Average probabilities, or estimates."""
+    """Take the mean of probabilities, or of estimates."""
 
     def __init__(self, options: NoOptions) -> None: ...
 
@@ -95,7 +95,7 @@ class DecayOptions(Options):
 
 
 class Decay(AggregateImplementation):
-    """Average probabilities, or estimates, each weighted by 2^(-age / half-life)."""
+    """Take the mean of probabilities, or of estimates, each weighted by 2^(-age / half-life)."""
 
     def __init__(self, options: DecayOptions) -> None:
         self._half_life = options.half_life * DAY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -146,12 +146,11 @@ def _fill(
 def _answers(texts: DatedTexts, versions: Any, cache: AnswerCache, loading: Loading) -> Any:
     """Yield each version that must be loaded with rows and their scores, (rows, labels), and store them."""
     total = sum(version is not None for version in versions)
-    given = {name: value for name, value in loading.items() if name not in ("batch_size", "progress")}
     batch_size = loading.get("batch_size", 32)
     if not total:
         return
     with progress("answering", total, shown=bool(loading.get("progress"))) as advance:
-        for adapter, rows in ahf.load_versions(versions, **given):
+        for adapter, rows in _loaded(versions, loading):
             distinct: dict[int, list[int]] = {}
             for row in rows:
                 distinct.setdefault(int(texts.input[row]), []).append(row)
@@ -163,6 +162,22 @@ def _answers(texts: DatedTexts, versions: Any, cache: AnswerCache, loading: Load
                 for index, each in zip(part, scores, strict=True):
                     yield adapter.version, distinct[index], [each] * len(distinct[index])
                     advance(len(distinct[index]))
+
+
+def _loaded(versions: Any, loading: Loading) -> Iterator[tuple[Any, list[int]]]:
+    """Yield an adapter for each version with its rows; those in `loading["adapters"]` are loaded once, and stay."""
+    given = {name: value for name, value in loading.items() if name in ("base", "device", "download")}
+    adapters: dict[str, Any] | None = loading.get("adapters")
+    if adapters is None:
+        yield from ahf.load_versions(versions, **given)
+        return
+    missing = [None if version is None or version.digest in adapters else version for version in versions]
+    for version, rows in versions.groups().items():
+        if version.digest in adapters:
+            yield adapters[version.digest], rows
+    for adapter, rows in ahf.load_versions(ahf.DatedVersions(missing, {}, versions.registry), **given):
+        adapters[adapter.version.digest] = adapter
+        yield adapter, rows
 
 
 def _scores(answer: Any, version: Version) -> list[float]:

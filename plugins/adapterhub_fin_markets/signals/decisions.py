@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -12,6 +13,20 @@ from adapterhub_fin_markets.prices.timing import count_usable, decided_after
 
 _UNITS: Final = {"d": np.timedelta64(1, "D"), "h": np.timedelta64(1, "h"), "min": np.timedelta64(1, "m")}
 FIRST: Final = np.timedelta64(1, "D")  # what the first decision reads where each reads since the one before
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """Say which decisions are taken; arrays are (decisions,), datetime64[us] in UTC, ascending."""
+
+    at: np.ndarray
+    starts: np.ndarray  # from when each reads texts
+    since: np.datetime64 | None = None  # texts from before were counted by an earlier call
+
+    @classmethod
+    def of(cls, at: np.ndarray, window: str) -> Self:
+        """Return decisions at instants, each of which reads a window before it."""
+        return cls(at, window_starts(window, at))
 
 
 def close_decisions(calendar: str, first: np.datetime64, last: np.datetime64) -> np.ndarray:

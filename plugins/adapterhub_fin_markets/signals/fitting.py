@@ -45,7 +45,7 @@ class Fitted:
 
 
 def fit(reference: Any, texts: DatedTexts, options: SignalOptions, registry: Any, loading: Loading) -> Fitted:
-    """Fit what the options ask for, on the corpus of each or else on `texts`.
+    """Return what the options ask for, fitted on the corpus of each or else on `texts`.
 
     Raises BadCorpus for a corpus without labels or without the dates of their knowledge, and BadRecipe where too few of
     them were known before the date, or where no threshold has the precision.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from adapterhub_fin.plugin import BadRecipe, build_contribution, checked, contri
 from adapterhub_fin_markets.prices.timing import usable
 from adapterhub_fin_markets.signals.aggregate import Aggregating
 from adapterhub_fin_markets.signals.answering import Answered, answer_texts, choose_versions
-from adapterhub_fin_markets.signals.decisions import check_decisions, close_decisions, window_starts
+from adapterhub_fin_markets.signals.decisions import Decisions, check_decisions, close_decisions
 from adapterhub_fin_markets.signals.description import Aggregate
+from adapterhub_fin_markets.signals.directions import kind_of
 from adapterhub_fin_markets.signals.fitting import Fitted, fit
 from adapterhub_fin_markets.signals.options import SignalOptions
 from adapterhub_fin_markets.signals.rows import Opinions, read_windows
@@ -52,7 +54,8 @@ def signals(
     chosen = checked(SignalOptions, options, "signals")
     texts = read_texts(corpus, chosen.tickers)
     loading = {"base": base, "device": device, "download": download, "batch_size": batch_size, "progress": progress}
-    return signals_of(reference, texts, chosen, decisions=decisions, registry=registry, loading=loading)
+    given = None if decisions is None else Decisions.of(check_decisions(decisions), chosen.window)
+    return signals_of(reference, texts, chosen, decisions=given, registry=registry, loading=loading)
 
 
 def signals_of(
@@ -60,30 +63,46 @@ def signals_of(
     texts: DatedTexts,
     options: SignalOptions,
     *,
-    decisions: Any = None,
+    decisions: Decisions | None = None,
     registry: Any = None,
     loading: Mapping[str, Any] | None = None,
+    allow_none: bool = False,
 ) -> Signals:
-    """Return signals of dated texts; see `signals`."""
+    """Return signals of dated texts; see `signals`. With `allow_none` there may be no row, instead of LookAhead."""
     if not len(texts):
         raise ahf.BadCorpus("there is no text: signals need one at least")
-    given = None if decisions is None else check_decisions(decisions)
     loading = loading or {}
     versions, reasons, late = choose_versions(reference, texts.available_at, options, registry)
-    if len(reasons) == len(texts):
+    if len(reasons) == len(texts) and not allow_none:
         raise ahf.LookAhead(
             f"none of {len(texts):,} texts may be answered: {_listed(Counter(reasons.values()))}; use later texts or a "
             "version trained on earlier data"
         )
-    allowed = texts.available_at[[row not in reasons for row in range(len(texts))]]
-    at = close_decisions(options.calendar, allowed[0], allowed[-1]) if given is None else given
+    if decisions is None:
+        allowed = texts.available_at[[row not in reasons for row in range(len(texts))]]
+        decisions = Decisions.of(close_decisions(options.calendar, allowed[0], allowed[-1]), options.window)
+    elif decisions.since is not None:
+        reasons = {row: reason for row, reason in reasons.items() if texts.available_at[row] >= decisions.since}
     answered = answer_texts(texts, versions, reasons, options, loading)
+    if not answered.digests:  # what the head is must be known all the same
+        answered = replace(answered, estimates=kind_of(versions.registry.resolve(reference)) == "estimate")
     aggregate = choose_aggregate(options, answered.estimates)
     fitted = fit(reference, texts, options, registry, loading)
     if fitted.calibration is not None:
         answered = answered.calibrated(fitted.calibration)
-    rows = read_windows(texts, answered, aggregate, at, window_starts(options.window, at), options)
-    return _table(reference, texts, options, answered, aggregate, fitted, rows, late)
+    rows = read_windows(texts, answered, aggregate, decisions.at, decisions.starts, options)
+    made = _table(reference, texts, options, answered, aggregate, fitted, rows, late)
+    if not len(made) and not allow_none:
+        raise ahf.LookAhead(
+            f"no decision is left: {_listed(made.facts['refused'])}; decide later, or fit on earlier texts"
+        )
+    return made
+
+
+def warm(reference: Any, texts: DatedTexts, options: SignalOptions, registry: Any, loading: Mapping[str, Any]) -> None:
+    """Answer texts into the cache, so that a later decision needs no model. Raises what answering raises."""
+    versions, reasons, _ = choose_versions(reference, texts.available_at, options, registry)
+    answer_texts(texts, versions, reasons, options, loading)
 
 
 def choose_aggregate(options: SignalOptions, estimates: bool) -> Aggregating:
@@ -122,8 +141,6 @@ def _table(
         if early.any() and not options.allow_lookahead:
             refused[f"the {what} was fitted until {format_of(until)}, and the decision isn't later"] = int(early.sum())
             keep &= ~early
-    if not keep.any():
-        raise ahf.LookAhead(f"no decision is left: {_listed(refused)}; decide later, or fit on earlier texts")
     confident = rows.confidence >= fitted.threshold
     made = {
         "at": rows.at,

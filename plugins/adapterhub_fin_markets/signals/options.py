@@ -38,7 +38,7 @@ class CalibrationOptions(FitOptions):
 
 
 class ThresholdOptions(FitOptions):
-    """Fit the threshold of confidence."""
+    """Choose how the threshold of confidence is fitted."""
 
     precision: float = Field(
         0.6, gt=0, lt=1, description="The least confidence at which this share of BUY and SELL answers was right."

@@ -24,6 +24,7 @@ from adapterhub_fin_markets.signals.lists import Lists
 
 SELL, HOLD, BUY = -1, 0, 1
 KEY: Final = b"adapterhub_fin_markets.signals"
+ARRAYS: Final = ("at", "signal", "score", "confidence", "actionable", "probabilities", "text_at", "known_at")
 _INSTANT: Final = pa.timestamp("us", "UTC")
 SCHEMA: Final = pa.schema(
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,8 +53,13 @@ def read_texts(corpus: Any, tickers: Sequence[str]) -> DatedTexts:
     return dated_texts(rows, tickers, name, given)
 
 
-def dated_texts(rows: Rows, tickers: Sequence[str], name: str, options: Mapping[str, Any]) -> DatedTexts:
-    """Return the dated texts of loaded rows; `name` and `options` are those of their corpus. Raises BadCorpus."""
+def dated_texts(
+    rows: Rows, tickers: Sequence[str], name: str, options: Mapping[str, Any], universe: Iterable[str] = ()
+) -> DatedTexts:
+    """Return the dated texts of loaded rows; `name` and `options` are those of their corpus.
+
+    Tickers that are given, and those of `universe`, are in the table even where no text is theirs. Raises BadCorpus.
+    """
     table, columns = rows.table, rows.table.column_names
     if "text" not in columns and "messages" not in columns:
         raise BadCorpus(f"corpus {name} has no text or messages: signals are made of texts")
@@ -80,7 +85,7 @@ def dated_texts(rows: Rows, tickers: Sequence[str], name: str, options: Mapping[
             digest = _digest([key, format_of(available[row]), ticker])
             entries.setdefault((int(microseconds[row]), ticker, digest), (index, row))
     ordered = sorted(entries)
-    names = tuple(sorted({ticker for _, ticker, _ in ordered}))
+    names = tuple(sorted({*tickers, *universe, *(ticker for _, ticker, _ in ordered)}))
     position = {ticker: number for number, ticker in enumerate(names)}
     source_rows = [entries[key][1] for key in ordered]
     return DatedTexts(
