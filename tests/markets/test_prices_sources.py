@@ -98,6 +98,7 @@ def test_pages_make_one_table_of_every_bar_once(page: int) -> None:
     with server(paged(7)) as (url, asked):
         prices = bybit(url, page=page)
     assert len(prices) == 7 and (prices.close == 100.5).all() and (prices.volume == 12.5).all()
+    assert prices.turnover is not None and (prices.turnover == 1250).all()
     assert (np.diff(prices.closes_at) == np.timedelta64(1, "D")).all()
     assert str(prices.closes_at[0]) == f"{prices.starts_at[0] + np.timedelta64(1, 'D')!s}"
     assert {query["category"] for query in asked} == {"linear"} and {query["interval"] for query in asked} == {"D"}
@@ -127,6 +128,9 @@ def test_recorded_answers_of_bybit(
         prices = fetch_prices("bybit", [symbol], start="2021-01-01", interval=interval, options=options)
     assert prices.close.shape == (bars, 1) and prices.close[:, 0].tolist() == [float(row[4]) for row in rows[::-1]]
     assert prices.calendar == "24/7" and prices.findings == ()
+    assert prices.turnover is not None and prices.turnover[:, 0].tolist() == [float(row[6]) for row in rows[::-1]]
+    average = prices.turnover / prices.volume
+    assert (category == "linear") == bool(((average <= prices.high) & (average >= prices.low)).all())
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,9 @@ class Account:
         self.shares = target
         return Fill(filled, net, gross) if cut is None else Fill(filled, net, gross, ordered, cut)
 
-    def costs(self, fill: Fill) -> tuple[float, float]:
-        """Return the commission and the slippage of a bar's fills: commission is on the value after slippage."""
-        return self.commission * (fill.gross + self.slippage * fill.net), self.slippage * fill.gross
+    def commissions(self, net: np.ndarray, gross: np.ndarray) -> np.ndarray:
+        """Return the commission on what was bought less sold, and both together, (times,): on values after slippage."""
+        return self.commission * (gross + self.slippage * net)
 
     def _outlay(self, net: float, gross: float) -> float:
         return net + self.slippage * gross + self.commission * (gross + self.slippage * net)

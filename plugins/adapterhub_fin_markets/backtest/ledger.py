@@ -20,7 +20,7 @@ from adapterhub_fin_markets.backtest.schedule import schedule
 from adapterhub_fin_markets.backtest.trades import Trades, trades_of
 from adapterhub_fin_markets.prices.panel import Prices
 
-_BOOKED: Final = ("traded", "commission", "slippage", "borrow", "dividends", "interest", "delisted")
+_BOOKED: Final = ("borrow", "dividends", "interest", "delisted")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +113,7 @@ class _Run:
         self.equity = np.append(np.zeros(len(prices)), rules.capital)  # the last is that of row -1: before the first
         self.cash, self.shares = np.zeros(len(prices)), np.zeros(fillable.shape)
         self.filled = np.zeros(fillable.shape)
+        self.net, self.gross = np.zeros(len(prices)), np.zeros(len(prices))  # bought less sold, and both together
         self.booked = {name: np.zeros(len(prices)) for name in _BOOKED}
         self.cuts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.closed: list[tuple[int, int, float]] = []
@@ -156,9 +157,7 @@ class _Run:
             most = rules.max_volume_share * np.nan_to_num(self.prices.volume[row])
         fill = account.trade(target, sent, self.price[row], most)
         self.filled[row] = fill.filled
-        commission, slippage = account.costs(fill)
-        for name, value in (("traded", fill.gross), ("commission", commission), ("slippage", slippage)):
-            self.booked[name][row] = value
+        self.net[row], self.gross[row] = fill.net, fill.gross
         if fill.ordered is not None and fill.cut is not None:
             self.cuts[row] = fill.ordered, fill.cut
 
@@ -195,6 +194,9 @@ class _Run:
             filled=self.filled,
             price=self.price,
             level=self.level,
+            traded=self.gross,
+            commission=self.account.commissions(self.net, self.gross),
+            slippage=self.account.slippage * self.gross,
             **self.booked,
             delistings=tuple(self.closed),
             cuts=self.cuts,

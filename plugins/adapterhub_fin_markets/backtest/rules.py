@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from adapterhub_fin.plugin import Options
 
@@ -67,3 +67,11 @@ class Rules(Options):
     )
     cash_rate: float = Field(0.0, description="Interest on cash a year, such as 0.04, by days / 360; debts pay it.")
     capital: float = Field(100_000.0, gt=0, description="The cash at the start, in the currency of the prices.")
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _check_size(cls, size: Any) -> Any:
+        number = isinstance(size, int | float) and not isinstance(size, bool)
+        if size not in get_args(SizeRule) and not (number and 0 < size < float("inf")):
+            raise ValueError(f"a size is a number above 0, or one of {', '.join(get_args(SizeRule))}")
+        return size
