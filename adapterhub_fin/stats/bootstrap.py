@@ -148,8 +148,8 @@ def stationary_draws(
     """Return statistics of each resample of a series, (resamples, statistics), and the blocks' mean length.
 
     The series is (times,), or (times, columns) whose rows are drawn together: its block is the longest that a column
-    needs. `statistic` takes a resample of that shape, and returns one number or an array of them. Otherwise it is
-    `stationary`, and raises what that raises.
+    needs. `statistic` takes a resample of that shape, and returns one number or an array of them. Raises Undefined
+    and ImportError as `stationary`.
     """
     from arch.bootstrap import StationaryBootstrap
 

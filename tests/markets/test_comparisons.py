@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapterhub_fin.stats.bootstrap import stationary_draws
+from adapterhub_fin_markets.backtest.carry import interest_rates
 from adapterhub_fin_markets.backtest.comparisons import (
     SUMMARIES,
     Comparisons,
@@ -114,6 +116,7 @@ def test_a_late_order_waits_for_a_price_of_its_ticker() -> None:
     late = late_orders(prices, orders)
     assert np.argwhere(~np.isnan(late.weight)).tolist() == [[2, 1], [4, 0], [4, 1], [5, 0]]
     assert late.weight[4].tolist() == [0.5, 0] and late.sized_at[4].tolist() == [2, 2]
+    assert late.sized_at[2, 1] == 1, "no close that is later than what the bar's decisions knew"
 
 
 def tomorrow(prices: Prices, late: int) -> np.ndarray:
@@ -137,12 +140,38 @@ def test_what_improves_by_one_bar_is_flagged() -> None:
     assert flag.startswith("improves by one bar: one bar late, the Sharpe ratio is ") and "does not hold 0" in flag
 
 
-def test_what_holds_for_long_is_not_flagged() -> None:
-    prices = panel(trend=True, seed=3)
-    weights = np.full((400, 2), NAN)
-    weights[0] = 0.4
-    of = compared(prices, weights)
-    assert of.flags == () and of.change is not None and abs(of.change) < 0.1
+def test_what_changes_by_less_than_half_is_not_flagged() -> None:
+    """Positions that last: one bar's delay changes their ratio a little, up or down."""
+    changes = []
+    for seed in range(4):
+        prices = panel(trend=True, seed=seed)
+        weights = np.full((400, 2), NAN)
+        weights[::40] = np.random.default_rng(seed).choice([0.2, 0.4], (10, 2))
+        of = compared(prices, weights)
+        sharpe = ledger_measures(run_ledger(prices, placed(prices, weights), LONG_SHORT), a_year=252).sharpe
+        assert of.change is not None and sharpe is not None and of.flags == ()
+        changes.append(of.change * np.sign(sharpe))
+    assert min(changes) < 0 < max(changes)
+
+
+def test_the_change_is_that_of_the_ratios_over_cash() -> None:
+    prices, rules = panel(trend=True), Rules(cash_rate=0.2, costs_bp=0, positions="long-short")
+    weights = np.where(np.arange(400)[:, None] % 7, NAN, 0.2) * np.random.default_rng(5).choice([-1, 1, 0], (400, 2))
+    own = ledger_measures(run_ledger(prices, placed(prices, weights), rules), a_year=252).sharpe
+    of = compared(prices, weights, rules)
+    late = of.by_name["late"].measures.sharpe
+    assert own is not None and late is not None and of.change == pytest.approx(late - own)
+    both = np.stack(
+        [
+            ledger.returns - interest_rates(ledger.at, rules)
+            for ledger in (run_ledger(prices, placed(prices, weights), rules), of.by_name["late"].ledger)
+        ],
+        axis=1,
+    )
+    drawn, _ = stationary_draws(
+        both, lambda days: np.diff(days.mean(axis=0) / days.std(axis=0, ddof=1)) * 252**0.5, resamples=200
+    )
+    assert of.interval == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
 
 
 def test_a_change_without_a_ratio_has_a_reason() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterhub_fin.stats.undefined import Undefined
-from adapterhub_fin_markets.backtest.overfitting import probability_of_overfitting
+from adapterhub_fin_markets.backtest.overfitting import probability_of_overfitting, sharpe_ratios
 from adapterhub_fin_markets.backtest.sharpe import (
     Moments,
     deflated_sharpe,
@@ -105,6 +105,19 @@ def test_overfitting_of_eight_days_and_of_noise_with_one_skilled() -> None:
     noise[:, 2] += 0.002
     skilled = probability_of_overfitting(noise, 8)
     assert skilled.probability == 5 / 70 and np.median(skilled.logits) == pytest.approx(1.6094379)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(17, 40), st.sampled_from([2, 6, 8]))
+def test_merged_moments_judge_as_the_returns_themselves(seed: int, times: int, blocks: int) -> None:
+    """With strategies that tie, one that never varies, and one that does nothing for half of the time."""
+    returns = np.random.default_rng(seed).normal(0, 0.01, (times, 5))
+    returns[:, 1], returns[:, 2], returns[: times // 2, 3] = returns[:, 0], 0.1, 0
+    merged = probability_of_overfitting(returns, blocks)
+    assert merged.logits == pytest.approx(
+        probability_of_overfitting(returns, blocks, lambda rows: sharpe_ratios(rows)).logits
+    )
+    assert (sharpe_ratios(returns)[[0, 2]] == [sharpe_ratios(returns)[1], 0]).all()
 
 
 @settings(max_examples=50, deadline=None)

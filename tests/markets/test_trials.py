@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapterhub_fin.errors import Corrupted, WriteFailed
+from adapterhub_fin import Corrupted, WriteFailed
 from adapterhub_fin.stats.undefined import Undefined
 from adapterhub_fin_markets.backtest.trials import (
     LOG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,7 @@ from adapterhub_fin_markets.backtest.fills import fill_prices, last_closes
 from adapterhub_fin_markets.backtest.ledger import Ledger, run_ledger
 from adapterhub_fin_markets.backtest.measures import Measures, measures
 from adapterhub_fin_markets.backtest.orders import Orders, following
-from adapterhub_fin_markets.backtest.returns import checked_returns, spread
+from adapterhub_fin_markets.backtest.returns import ROUNDING, checked_returns, spread
 from adapterhub_fin_markets.backtest.rules import Rules
 from adapterhub_fin_markets.prices.panel import Prices
 
@@ -164,8 +165,11 @@ def _change(
     change = _sharpe(both[:, 1], a_year) - _sharpe(both[:, 0], a_year)
 
     def drawn(days: np.ndarray) -> float:
-        with np.errstate(all="ignore"):
-            ratios = days.mean(axis=0) / days.std(axis=0, ddof=1)
+        mean = np.full(len(days), 1 / len(days)) @ days
+        variance = (np.diagonal(days.T @ days) - len(days) * mean**2) / (len(days) - 1)
+        if not (variance > ROUNDING**2).all():
+            return math.nan
+        ratios = mean / np.sqrt(variance)
         return float((ratios[1] - ratios[0]) * a_year**0.5)
 
     values, _ = stationary_draws(both, drawn, block=block_length(both), resamples=resamples, seed=seed)

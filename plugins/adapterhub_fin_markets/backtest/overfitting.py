@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from adapterhub_fin.stats.undefined import Undefined
+from adapterhub_fin_markets.backtest.returns import ROUNDING
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # of returns (times, strategies): one number for each, (strategies,)
 
@@ -25,8 +27,12 @@ class Overfitting:
 
 def sharpe_ratios(returns: np.ndarray) -> np.ndarray:
     """Return the ratio of each strategy, (strategies,), of returns (times, strategies); 0 where they don't vary."""
-    spread = returns.std(0, ddof=1)
-    ratios: np.ndarray = np.where(spread > 0, returns.mean(0) / np.where(spread > 0, spread, 1), 0.0)
+    return _ratios(returns.mean(0), returns.std(0, ddof=1))
+
+
+def _ratios(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    vary = spread > ROUNDING
+    ratios: np.ndarray = np.where(vary, mean / np.where(vary, spread, 1), 0.0)
     return ratios
 
 
@@ -49,11 +55,33 @@ def probability_of_overfitting(
     if not np.isfinite(values).all():
         raise Undefined("a return is NaN or infinite")
     parts = np.array_split(values, blocks)
-    logits = []
-    for chosen in combinations(range(blocks), blocks // 2):
-        inside = np.concatenate([parts[block] for block in chosen])
-        outside = np.concatenate([parts[block] for block in range(blocks) if block not in chosen])
-        best = int(np.argmax(statistic(inside)))
-        rank = rankdata(statistic(outside))[best] / (values.shape[1] + 1)
-        logits.append(np.log(rank / (1 - rank)))
-    return Overfitting(float(np.mean(np.array(logits) <= 0)), np.array(logits))
+    chosen = np.zeros((math.comb(blocks, blocks // 2), blocks), dtype=bool)  # (divisions, blocks)
+    chosen[np.arange(len(chosen))[:, None], list(combinations(range(blocks), blocks // 2))] = True
+    if statistic is sharpe_ratios:
+        inside, outside = _sharpe_of(parts, chosen), _sharpe_of(parts, ~chosen)
+    else:
+        inside, outside = (
+            np.array([statistic(np.concatenate([parts[block] for block in np.flatnonzero(row)])) for row in rows])
+            for rows in (chosen, ~chosen)
+        )
+    best = inside.argmax(axis=1)
+    rank = rankdata(outside, axis=1)[np.arange(len(best)), best] / (values.shape[1] + 1)
+    logits = np.log(rank / (1 - rank))
+    return Overfitting(float(np.mean(logits <= 0)), logits)
+
+
+def _sharpe_of(parts: Sequence[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    """Return `sharpe_ratios` of the parts that each division chose, (divisions, strategies), from the parts' moments.
+
+    `parts` are (times, strategies) each, `chosen` (divisions, parts). Moments are merged as Chan, Golub and LeVeque
+    do (1979), column by column: strategies with the same returns have the same ratio to the last bit, and tie.
+    """
+    sizes = np.array([len(part) for part in parts], dtype=np.float64)
+    periods = (chosen @ sizes)[:, None]
+    means = [part.mean(axis=0) for part in parts]
+    mean = sum(chosen[:, [of]] * (size * means[of]) for of, size in enumerate(sizes)) / periods
+    squares = sum(
+        chosen[:, [of]] * (((part - means[of]) ** 2).sum(axis=0) + sizes[of] * (means[of] - mean) ** 2)
+        for of, part in enumerate(parts)
+    )
+    return _ratios(mean, np.sqrt(squares / (periods - 1)))

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from filelock import FileLock
 
-from adapterhub_fin.errors import Corrupted, WriteFailed
+from adapterhub_fin import Corrupted, WriteFailed
 from adapterhub_fin.stats.undefined import Undefined
 
 LOG: Final = Path("backtests", "trials.jsonl")
