@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorials" / "first_adapter.md"
 MARKETS = ROOT / "docs" / "how-to" / "markets.md"
+BACKTEST = ROOT / "docs" / "how-to" / "backtest.md"
 PLUGIN = ROOT / "docs" / "how-to" / "write_a_plugin.md"
 BLOCK = re.compile(
     r"(?:[Ss]ave\s+as\s+`(?P<file>[\w./]+)`:\n)?```(?P<language>sh|python|yaml|toml)\n(?P<text>.*?)```", re.DOTALL
@@ -104,6 +105,18 @@ def test_the_guide_to_markets_runs(
         run_example(example)
     shown = capsys.readouterr().out
     assert shown.startswith("nothing found\n") and shown.rstrip().endswith("desk/drift@1")
+
+
+def test_the_guide_to_backtests_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AHF_HOME", str(tmp_path / "registry"))  # its log of trials
+    for example in examples(BACKTEST):
+        run_example(example)
+    shown = capsys.readouterr().out
+    assert "strict: no row is marked" in shown and "not strict: this result may have known the future" in shown
+    assert (tmp_path / "report" / "report.html").is_file() and (tmp_path / "red" / "report.html").is_file()
 
 
 def test_the_plugins_of_the_guide_train_and_merge(

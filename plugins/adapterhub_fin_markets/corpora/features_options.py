@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 
 from adapterhub_fin.plugin import Options
 from adapterhub_fin_markets.corpora.options import ClockSpan, DocumentsPart
-
-Repair = Literal["no-session", "duplicate-bar", "not-positive", "high-below-low", "hundredfold"]
+from adapterhub_fin_markets.prices.choice import Repair
 
 
 class MarketFeaturesOptions(Options):

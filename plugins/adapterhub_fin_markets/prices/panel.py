@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -63,6 +63,18 @@ class Prices:
         return (
             f"Prices({len(self.tickers)} instruments, {len(self):,} bars of {self.interval}, {self.calendar}, {span})"
         )
+
+    def select(self, rows: slice, tickers: Collection[str]) -> Prices:
+        """Return the bars of some rows and tickers; findings of these tickers are kept, without their cells."""
+        columns = [column for column, name in enumerate(self.tickers) if name in tickers]
+        cut: dict[str, Any] = {"tickers": tuple(self.tickers[column] for column in columns)}
+        for item in fields(self):
+            value: Any = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                cut[item.name] = value[rows] if value.ndim == 1 else value[rows][:, columns]
+        flags = {name: array[rows][:, columns] for name, array in self.flags.items()}
+        findings = tuple(replace(each, cells=None) for each in self.findings if each.ticker in cut["tickers"])
+        return replace(self, **cut, flags=flags, findings=findings)
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the five columns by name, (times, tickers) each."""

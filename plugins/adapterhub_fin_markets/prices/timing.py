@@ -15,10 +15,9 @@ def decided_after(closes_at: np.ndarray) -> np.ndarray:
     return decided
 
 
-def usable(known_at: np.ndarray, decided_at: np.ndarray | np.datetime64) -> np.ndarray:
+def usable(known_at: np.ndarray | np.datetime64, decided_at: np.ndarray | np.datetime64) -> np.ndarray:
     """Mark what decisions may use, (rows,): what was known strictly before them. A missing instant (NaT) is not."""
-    before: np.ndarray = known_at < decided_at
-    return before
+    return np.asarray(known_at < decided_at)
 
 
 def count_usable(known_at: np.ndarray, decided_at: np.ndarray | np.datetime64) -> np.ndarray:

@@ -49,7 +49,7 @@ class SignalOptions(Options):
     """Choose which version answers which text, when decisions are taken, and how answers become signals."""
 
     ticker: str | tuple[str, ...] | None = Field(
-        None, description="Ticker of texts that name none in their group, or several: each text counts for each."
+        None, description="Ticker that every text counts for, or several, in place of the texts' groups."
     )
     as_of: str | None = Field(
         "row",

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,6 +94,15 @@ class Signals:
     def __repr__(self) -> str:
         span = f"{self.at[0]} to {self.at[-1]}" if len(self) else "no row"
         return f"Signals({len(self):,} rows, {len(self.tickers)} tickers, {span})"
+
+    def take(self, keep: np.ndarray) -> Signals:
+        """Return the rows that a mask (rows,) keeps, with the same tickers and facts."""
+        apart = ("tickers", "facts", "texts", "adapters")
+        cut: dict[str, Any] = {
+            item.name: getattr(self, item.name)[keep] for item in fields(self) if item.name not in apart
+        }
+        lists: dict[str, Any] = {name: Lists.of(getattr(self, name)).take(keep) for name in ("texts", "adapters")}
+        return replace(self, **cut, **lists)
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterhub_fin.plugin import BadCorpus, Rows, corpus_options, format_instant, load_corpus, taken_in
+from adapterhub_fin.plugin import BadCorpus, Rows, corpus_options, format_instant, load_corpus
 
 INPUTS = ("text", "messages", "features")
 
@@ -43,10 +43,9 @@ class DatedTexts:
 def read_texts(corpus: Any, tickers: Sequence[str]) -> DatedTexts:
     """Return the dated texts of a corpus: a name, a mapping with a name and options as in a recipe, or a table.
 
-    `tickers` are those of texts without a group. Raises BadCorpus for rows without a text, a date or a ticker, and what
-    the corpus raises.
+    `tickers` are those that every text counts for, in place of its group. Raises BadCorpus for rows without a text, a
+    date or a ticker, and what the corpus raises.
     """
-    corpus = taken_in(corpus)  # which holds rows from memory until they are read
     name, options = corpus_options(corpus)
     rows = load_corpus(name, options)
     given = options.model_dump(mode="json", exclude_defaults=True) if hasattr(options, "model_dump") else {}
@@ -111,15 +110,15 @@ def format_of(instant: np.datetime64) -> str:
 
 
 def _groups(table: Any, columns: Sequence[str], tickers: Sequence[str], name: str) -> list[tuple[str, ...]]:
-    """Return the tickers of each row: its group, or else those that are given."""
-    if "group" not in columns:
-        if not tickers:
-            raise BadCorpus(f"corpus {name} has no group: name the column of the ticker, or give ticker")
+    """Return the tickers of each row: those that are given, or else its group."""
+    if tickers:
         return [tuple(tickers)] * len(table)
+    if "group" not in columns:
+        raise BadCorpus(f"corpus {name} has no group: name the column of the ticker, or give ticker")
     groups = list(table["group"])
-    if not tickers and None in groups:
+    if None in groups:
         raise BadCorpus(f"corpus {name}, row {groups.index(None)} has no ticker: fill its group, or give ticker")
-    return [tuple(tickers) if group is None else (str(group),) for group in groups]
+    return [(str(group),) for group in groups]
 
 
 def _labels(table: Any, columns: Sequence[str], rows: Sequence[int]) -> Sequence[str | float | None]:

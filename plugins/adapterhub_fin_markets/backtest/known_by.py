@@ -1,0 +1,36 @@
+"""List by when each input of a backtest was known, at the latest, and where that comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from adapterhub_fin.plugin import format_instant
+from adapterhub_fin_markets.backtest.admission import Sources, fitted_to
+from adapterhub_fin_markets.backtest.result import KnownBy
+from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.signals.table import Signals
+
+
+def known_by(signals: Signals, sources: Sources, prices: Prices) -> Iterator[KnownBy]:
+    """Yield a row for decisions, texts, each version that answered, what was fitted, and prices."""
+    yield KnownBy("decisions", f"{signals.at[0]}Z to {signals.at[-1]}Z", "each uses what was known strictly before it")
+    texts = [sources.available_at[text] for row in signals.texts for text in row if text in sources.available_at]
+    corpus = signals.facts.get("corpus") or {}
+    if texts:
+        source = f"corpus {corpus.get('name', '')}, {str(corpus.get('digest', ''))[:19]}"
+        yield KnownBy("texts, the latest", f"{max(texts)}Z", source)
+    for digest, version in sources.versions.items():
+        if version is None:
+            yield KnownBy(f"adapter {digest[:19]}", "unknown", "no registry has it")
+        else:
+            end = format_instant(version.knows_until(sources.include_base))
+            base = "" if sources.include_base else ", its base ignored"
+            yield KnownBy(f"adapter {version.reference}", end, f"the registry, by {digest[:19]}{base}")
+    for what, until in (fitted_to(fact) for fact in signals.facts.get("fitted", ())):
+        yield KnownBy(what, f"{until}Z", "rows that it was fitted to")
+    if len(prices):
+        yield KnownBy("prices, the last close", f"{np.max(prices.closes_at)}Z", prices.source or "the tables")
+    if prices.adjusted_as_of:
+        yield KnownBy("prices, their adjustment", str(prices.adjusted_as_of), "returns alone may use it")

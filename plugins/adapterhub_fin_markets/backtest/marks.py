@@ -1,0 +1,57 @@
+"""Say what a reader must know of a backtest: what looks ahead, in red, and the standing notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from adapterhub_fin import LookAhead
+from adapterhub_fin_markets.backtest.admission import REASONS, Refusal
+from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
+from adapterhub_fin_markets.backtest.result import Mark
+from adapterhub_fin_markets.prices.findings import LATER
+from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.signals.table import Signals
+
+
+def check_prices_known(prices: Prices) -> None:
+    """Raise LookAhead where bars were made, or mended, with what came after them."""
+    for sentence in _later(prices):
+        raise LookAhead(
+            f"{sentence}: mend the table from another source, or see what it would give with --allow-lookahead"
+        )
+
+
+def find_marks(
+    recipe: BacktestRecipe, prices: Prices, signals: Signals, refusals: tuple[Refusal, ...]
+) -> Iterator[Mark]:
+    """Yield the marks of a backtest, the red ones first."""
+    for sentence in _later(prices):
+        yield Mark(sentence, red=True)
+    reasons = {refusal.reason: refusal for refusal in reversed(refusals)}
+    for reason, first in reasons.items():
+        count = sum(refusal.reason == reason for refusal in refusals)
+        yield Mark(f"{count:,} signals are used though {REASONS[reason]}: {first.sentence}", red=True)
+    if not recipe.signals.include_base or signals.facts.get("include_base") is False:
+        yield Mark("what the base model itself had read is ignored", red=True)
+    if signals.facts.get("allow_lookahead"):
+        yield Mark("texts were answered by versions that may know what came after them", red=True)
+    if recipe.rules.fill == "same_instant":
+        yield Mark("orders fill at the very instant of the close that they were decided at", red=True)
+    yield Mark(prices.universe)
+    if prices.dividend_adjusted or prices.adjusted_as_of:
+        as_of = prices.adjusted_as_of or "an unknown day"
+        yield Mark(f"prices are adjusted as of {as_of}: their levels, not their returns, reckon with later events")
+    for kind, bars in prices.repairs.items():
+        if kind != "interpolated":
+            yield Mark(f"{bars:,} bars were repaired{' with what came later' if kind in LATER else ''}: {kind}")
+    for finding in prices.findings:
+        if finding.kind != "interpolated":
+            yield Mark(f"prices: {finding.sentence}")
+
+
+def _later(prices: Prices) -> Iterator[str]:
+    if "interpolated" in prices.repairs:
+        yield f"{prices.repairs['interpolated']:,} interpolated bars were emptied, which the bars after them tell"
+    for finding in prices.findings:
+        if finding.kind == "interpolated" and "interpolated" not in prices.repairs:
+            yield f"the prices hold bars that know the next one: {finding.sentence}"

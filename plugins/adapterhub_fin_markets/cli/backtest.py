@@ -1,0 +1,108 @@
+"""Define `ahf backtest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adapterhub_fin.plugin import json_option, print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from adapterhub_fin_markets.backtest.result import BacktestResult
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command("backtest")
+@click.argument("recipe", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as rules.costs_bp=5."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Write the report here."
+)
+@click.option("--allow-lookahead", is_flag=True, help="Use what knew the future, and mark every page red.")
+@click.option("--base", metavar="FOLDER|ID", help="The base, if its recorded id doesn't find it.")
+@click.option("--download", is_flag=True, help="Allow downloading the base from the Hub.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts per forward pass.")
+@json_option
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    allow_lookahead: bool,
+    base: str | None,
+    download: bool,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """Run signals through prices, and refuse what could not have been known.
+
+    RECIPE is YAML: signals (an adapter and dated texts, or a table of `ahf signals`), prices, rules, test and report.
+    When each signal was known is recomputed from the texts and the registry. A signal that its decision could not have
+    used ends the run with the row and the reason.
+
+    \b
+    Examples:
+      ahf backtest btc.yaml --out report
+      ahf backtest btc.yaml --set rules.costs_bp=5 --json
+      ahf backtest btc.yaml --allow-lookahead --out red
+    """
+    from adapterhub_fin_markets.backtest.run import backtest
+
+    loading = {"base": base, "download": download, "batch_size": batch_size, "progress": not as_json}
+    result = backtest(recipe, overrides, allow_lookahead=allow_lookahead, loading=loading)
+    if as_json:
+        print_json(result.record())
+    else:
+        _print(result, out)
+
+
+def _print(result: BacktestResult, out: Path | None) -> None:
+    """Print the head, the measures with their intervals, and what must be said of them."""
+    measured, judgement = result.measures, result.judgement
+    print_facts(
+        [
+            ("backtest", result.recipe.name or "-"),
+            ("periods", f"{measured.periods:,}, {result.at[0]}Z to {result.at[-1]}Z"),
+            ("signals", f"{len(result.signals):,} of {len(result.signals.tickers):,} tickers"),
+            ("trials", f"{judgement.trials.count:,}, a lower bound"),
+            *((f"refused, {reason}", f"{rows:,}") for reason, rows in result.refused.items()),
+            *((f"unfilled, {reason}", f"{rows:,}") for reason, rows in result.ledger.unfilled.items()),
+        ]
+    )
+    click.echo()
+    print_table(
+        ("measure", "value", "95 % interval"), [_line(result, name) for name in measured.values() if name != "periods"]
+    )
+    click.echo()
+    print_table(("evidence", "value"), _evidence(result))
+    click.echo()
+    for mark in result.marks:
+        click.echo(f"{'LOOK-AHEAD' if mark.red else 'note'}: {mark.sentence}")
+    click.echo("strict: no row is marked" if result.strict else "not strict: this result may have known the future")
+    if out is not None:
+        click.echo(f"the report is in {out / 'report.html'}")
+
+
+def _line(result: BacktestResult, name: str) -> tuple[str, str, str]:
+    value = result.measures.values()[name]
+    interval = getattr(result.judgement.intervals, name, None)
+    shown = "-" if value is None else f"{value:,.4f}"
+    between = f"{interval[0]:,.4f} to {interval[1]:,.4f}" if interval else ""
+    return name.replace("_", " "), shown, between if value is not None else result.measures.reasons[name]
+
+
+def _evidence(result: BacktestResult) -> list[tuple[str, str]]:
+    evidence, judgement = result.judgement.evidence, result.judgement
+    parts = {
+        "probability that the true Sharpe ratio is above 0": evidence.probability,
+        "the same, above what so many trials show by chance": evidence.deflated,
+        "annual Sharpe ratio after correction for trials": evidence.haircut,
+        "years that would show it above 0": evidence.minimum_years,
+        "p of signals at the wrong time": None if judgement.placebo is None else judgement.placebo.p,
+    }
+    return [(name, "-" if value is None else f"{value:,.4f}") for name, value in parts.items()]

@@ -1,0 +1,277 @@
+"""Backtests: a strict run says what a ledger by hand says, and each planted look-ahead is refused with its reason."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from adapterhub_fin import cli
+from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
+from adapterhub_fin_markets.backtest.ledger import run_ledger
+from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
+from adapterhub_fin_markets.backtest.run import backtest
+from adapterhub_fin_markets.prices.errors import BadPrices
+from adapterhub_fin_markets.signals.table import Signals, write_signals
+
+DAYS = [date(2020, 1, 1) + timedelta(days=day) for day in range(60)]
+SAID = ("profit rose.", "profit fell.", "meets in May.")
+
+
+@pytest.fixture
+def material(dated_tone: Any, tmp_path: Path) -> Path:
+    """Return a folder with prices of two tickers from 2020 on and a text of each on most days."""
+    rng = np.random.default_rng(0)
+    steps = rng.normal(0, 0.02, (len(DAYS), 2))
+    closes = 100 * np.cumprod(1 + steps, 0)
+    with (tmp_path / "prices.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["date", "ticker", "open", "high", "low", "close", "volume"])
+        for row, day in enumerate(DAYS):
+            for column, ticker in enumerate(("AAA", "BBB")):
+                opened = closes[row - 1, column] if row else 100.0
+                close = closes[row, column]
+                table.writerow([day, ticker, opened, max(opened, close), min(opened, close), close, 1000])
+    write_texts(tmp_path / "news.csv", lambda day: f"{day}T09:30:00Z")
+    return tmp_path
+
+
+def write_texts(path: Path, dated: Callable[[date], str]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["published", "ticker", "headline"])
+        for number, day in enumerate(DAYS[10:50]):
+            for column, ticker in enumerate(("AAA", "BBB")):
+                table.writerow([dated(day), ticker, f"Firm {number + column}: {SAID[(number * (column + 1)) % 3]}"])
+
+
+def recipe(folder: Path, signals: Mapping[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
+    texts = {"name": "news", "path": str(folder / "news.csv"), "text": "headline", "group": "ticker"}
+    return {
+        "name": "pair",
+        "signals": {"adapter": "acme/tone", "texts": {**texts, "published": "published"}, **(signals or {})},
+        "prices": {"path": str(folder / "prices.csv"), "calendar": "24/7"},
+        "rules": {"positions": "long-short", "size": "equal", "hold": "flat"},
+        **parts,
+    }
+
+
+def table_recipe(folder: Path, signals: Signals, **parts: Any) -> dict[str, Any]:
+    write_signals(signals, folder / "signals.parquet")
+    changed = recipe(folder, **parts)
+    changed["signals"] = {"path": str(folder / "signals.parquet"), "texts": changed["signals"]["texts"]}
+    return changed
+
+
+def test_a_strict_run_is_the_ledger_of_its_orders(material: Path) -> None:
+    result = backtest(recipe(material))
+    assert result.strict and not result.refusals
+    assert [mark.sentence for mark in result.marks] == ["the universe was chosen in hindsight"]
+    assert (result.signals.known_at < result.signals.at).all()
+    ledger = run_ledger(result.prices, result.orders, result.recipe.rules)
+    assert ledger.equity.tolist() == result.ledger.equity.tolist()
+    assert result.ledger.equity[0] == result.recipe.rules.capital, "row 0 is before the first decision"
+    assert result.measures.total_return == pytest.approx(ledger.equity[-1] / ledger.equity[0] - 1, abs=1e-12)
+    assert result.at[0] > result.signals.at[0] and result.measures.periods == len(result.at)
+    assert [item.what for item in result.known_by][2:] == ["adapter acme/tone@3", "prices, the last close"]
+
+
+def test_a_table_of_signals_gives_what_its_making_gave(material: Path) -> None:
+    made = backtest(recipe(material))
+    again = backtest(table_recipe(material, made.signals))
+    assert again.ledger.equity.tolist() == made.ledger.equity.tolist()
+    assert again.signals.digest == made.signals.digest
+
+
+def test_the_span_bounds_decisions(material: Path) -> None:
+    whole = backtest(recipe(material))
+    part = backtest(recipe(material, test={"from": "2020-01-20", "until": "2020-02-01"}))
+    assert part.signals.at[0] == np.datetime64("2020-01-20T00:00:00.000001")
+    assert part.signals.at[-1] == np.datetime64("2020-01-31T00:00:00.000001")
+    inside = (whole.signals.at >= part.signals.at[0]) & (whole.signals.at <= part.signals.at[-1])
+    assert whole.signals.score[inside].tolist() == part.signals.score.tolist()
+    assert part.prices.closes_at[-1] < np.datetime64("2020-02-03")
+    with pytest.raises(BadRecipe, match="no signal lies in the span"):
+        backtest(table_recipe(material, whole.signals, test={"from": "2021-01-01"}))
+
+
+def refused(document: Mapping[str, Any], *names: str) -> str:
+    """Return the sentence of the refusal, after --allow-lookahead has used the same rows and marked them red."""
+    with pytest.raises(LookAhead) as error:
+        backtest(document)
+    result = backtest(document, allow_lookahead=True)
+    assert not result.strict and {refusal.reason for refusal in result.refusals} == set(names)
+    assert any(mark.red for mark in result.marks)
+    return str(error.value)
+
+
+def test_a_forged_column_is_refused(material: Path) -> None:
+    signals = backtest(recipe(material)).signals
+    forged = replace(signals, known_at=signals.known_at - np.timedelta64(9 * 3600, "s"))
+    said = refused(table_recipe(material, forged), "forged")
+    assert "row 21" in said and "the table dates the signal earlier" in said
+
+
+def test_news_of_a_day_before_its_end_is_refused(material: Path) -> None:
+    early = backtest(recipe(material)).signals
+    write_texts(material / "news.csv", str)  # a day alone: known at its end, and the table said half past nine
+    document = table_recipe(material, early)
+    document["signals"]["texts"]["timezone"] = "UTC"
+    assert "not in the corpus" in refused(document, "unknown-text")
+
+
+def test_a_text_at_the_decision_is_refused(material: Path) -> None:
+    signals = backtest(recipe(material)).signals
+    late = np.roll(np.arange(len(signals)), -2)  # each decision has the next one's texts
+    texts = tuple(signals.texts[row] for row in late)
+    planted = replace(signals, texts=texts, text_at=signals.text_at)
+    assert "could be read only at the decision or later" in refused(table_recipe(material, planted), "text")
+
+
+def test_an_adapter_trained_in_the_span_is_refused(material: Path, dated_tone: Any) -> None:
+    for name in ("news.csv", "prices.csv"):  # a year earlier, which version 3 learnt from
+        rows = (material / name).read_text().replace("2020-02-29", "2020-03-01").replace("2020-", "2019-")
+        (material / name).write_text(rows)
+    with pytest.raises(LookAhead, match="none of 80 texts may be answered"):
+        backtest(recipe(material, {"adapter": "acme/tone@3"}))
+    strict = backtest(recipe(material))
+    assert "adapter acme/tone@2" in [item.what for item in strict.known_by]
+    planted = replace(strict.signals, adapters=((dated_tone.resolve("acme/tone@3").digest,),) * len(strict.signals))
+    said = refused(table_recipe(material, planted), "adapter")
+    assert "knows until 2019-12-31T00:00:00" in said
+
+
+def test_an_unknown_adapter_is_refused(material: Path) -> None:
+    signals = backtest(recipe(material)).signals
+    planted = replace(signals, adapters=(("sha256:" + "0" * 64,),) * len(signals))
+    assert "no registry has" in refused(table_recipe(material, planted), "unknown-adapter")
+
+
+def test_an_alias_moved_later_is_refused(material: Path, dated_tone: Any) -> None:
+    dated_tone.set_alias("champion", 2, "2020-01-05T00:00:00Z")
+    strict = backtest(recipe(material, {"adapter": "acme/tone@champion"}))
+    assert "adapter acme/tone@2" in [item.what for item in strict.known_by]
+    dated_tone.set_alias("champion", 3, "2020-02-01T00:00:00Z")
+    digest = dated_tone.resolve("acme/tone@3").digest
+    before = [(digest,) if row else row for row in strict.signals.adapters]
+    said = refused(table_recipe(material, replace(strict.signals, adapters=tuple(before))), "alias")
+    assert "acme/tone@champion did not name acme/tone@3" in said
+    dated_tone.set_alias("late", 1, "2021-01-01T00:00:00Z")
+    with pytest.raises(LookAhead, match="acme/tone@late named no version then"):
+        backtest(recipe(material, {"adapter": "acme/tone@late"}))
+
+
+def test_what_was_fitted_to_the_span_is_refused(material: Path) -> None:
+    signals = backtest(recipe(material)).signals
+    fitted = [{"what": "threshold", "until": "2020-01-25T00:00:00Z"}]
+    planted = replace(signals, facts={**signals.facts, "fitted": fitted})
+    assert "threshold was fitted to what was known until 2020-01-25" in refused(
+        table_recipe(material, planted), "fitted", "forged"
+    )
+
+
+def test_an_embargo_covers_what_labels_reached(material: Path) -> None:
+    assert backtest(recipe(material, test={"embargo": "9d"})).strict, "the knowledge ends with 2019"
+    assert "the embargo is" in refused(recipe(material, test={"embargo": "15d"}), "embargo")
+
+
+def test_today_s_universe_is_refused(material: Path) -> None:
+    (material / "members.csv").write_text("ticker,start_date,end_date\nAAA,2019-01-01,\nBBB,2020-02-01,\n")
+    document = recipe(material)
+    document["prices"]["members"] = str(material / "members.csv")
+    assert "BBB" in refused(document, "universe")
+    document["test"] = {"from": "2020-02-03"}
+    assert next(mark.sentence for mark in backtest(document).marks).startswith("the universe is that of each day")
+
+
+def test_interpolated_bars_are_refused(material: Path) -> None:
+    lines = (material / "prices.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    rows = [number for number, line in enumerate(cells) if line[1] == "AAA"]
+    first, last = float(cells[rows[20]][5]), float(cells[rows[30]][5])
+    for step, number in enumerate(rows[21:30], 1):
+        levels = [first + (last - first) * (step - back) / 10 for back in (1, 0)]
+        cells[number][2:] = [str(level) for level in (levels[0], max(levels), min(levels), levels[1], 0)]
+    (material / "prices.csv").write_text("\n".join(",".join(line) for line in cells) + "\n")
+    with pytest.raises(BadPrices, match="straight line"):
+        backtest(recipe(material))
+    document = recipe(material)
+    document["prices"]["allow"] = ["interpolated"]
+    assert "know the next one" in refused(document)
+
+
+def test_a_base_that_is_ignored_marks_the_result(material: Path) -> None:
+    result = backtest(recipe(material, {"include_base": False}))
+    assert not result.strict and [mark.sentence for mark in result.marks if mark.red]
+
+
+def test_the_same_bar_fills_only_by_name(material: Path) -> None:
+    with pytest.raises(BadRecipe, match="rules.fill"):
+        backtest(recipe(material, rules={"fill": "same_bar"}))
+    result = backtest(recipe(material, rules={"fill": "same_instant", "hold": "flat"}))
+    assert not result.strict
+    later = backtest(recipe(material, rules={"hold": "flat"}))
+    assert result.ledger.equity.tolist() != later.ledger.equity.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"signals": {"adapter": "acme/tone", "path": "x.parquet"}}, BadRecipe, "give an adapter, or the path"),
+        ({"signals": {"adapter": "acme/tone", "calendar": "XNYS"}}, BadRecipe, "leave out calendar"),
+        ({"signals": {"adapter": "acme/none"}}, Exception, "acme/none"),
+        ({"test": {"from": "2020-02-01", "until": "2020-01-01"}}, BadRecipe, "must be after"),
+        ({"rules": {"capital": 0}}, BadRecipe, "capital"),
+        ({"prices": {"path": "nowhere.csv"}}, BadPrices, "nowhere.csv"),
+        ({"signals": {"texts": {"path": "nowhere.csv"}}}, BadCorpus, "nowhere.csv"),
+    ],
+)
+def test_a_bad_recipe_gets_one_sentence(
+    material: Path, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    document = recipe(material)
+    for part, keys in change.items():
+        texts = keys.pop("texts", None)
+        document[part] = {**document.get(part, {}), **keys}
+        if texts:
+            document["signals"]["texts"].update(texts)
+    with pytest.raises(error, match=message) as raised:
+        backtest(document)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_digest_is_of_what_decides_the_equity(material: Path) -> None:
+    read = BacktestRecipe.read
+    first = read(recipe(material)).digest()
+    assert read(recipe(material, report={"seed": 1})).digest() == first
+    assert read({**recipe(material), "name": "other"}).digest() == first
+    assert read(recipe(material, rules={"costs_bp": 5})).digest() != first
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as leave:
+        cli.main(list(arguments))
+    shown = capsys.readouterr()
+    return int(leave.value.code or 0), shown.out, shown.err
+
+
+def test_the_command_prints_what_was_refused_and_what_is_marked(
+    material: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = material / "pair.yaml"
+    path.write_text(yaml.safe_dump(recipe(material)))
+    assert "strict: no row is marked" in run(capsys, "backtest", str(path))[1]
+    code, out, err = run(capsys, "backtest", str(path), "--set", "test.embargo=15d")
+    assert code == 1 and not out and "signals knew what their decisions could not" in err
+    _, out, _ = run(capsys, "backtest", str(path), "--set", "test.embargo=15d", "--allow-lookahead", "--json")
+    record = json.loads(out)
+    assert record["strict"] is False and record["refused"]["embargo"] > 0
+    assert record["trials"] == 2, "the embargo's recipe is another one, and the refused run gave no result"
