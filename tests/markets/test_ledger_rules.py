@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapterhub_fin import LookAhead
 from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin.plugin.options import checked
 from adapterhub_fin_markets.backtest.account import CASH, VOLUME
@@ -274,6 +276,18 @@ def test_orders_that_are_not_of_the_rules_are_refused() -> None:
         run(prices, [[0], [-0.5]])
     with pytest.raises(BadRecipe, match="a weight is infinite"):
         run(prices, [[0], [np.inf]])
+
+
+@pytest.mark.parametrize(("fill", "sized", "right"), [("next_open", 1, 0), ("close", 1, 0), ("same_instant", 1, 0)])
+def test_an_order_that_is_sized_by_the_bar_that_fills_it_is_refused(fill: Any, sized: int, right: int) -> None:
+    prices, weights = flat([[100], [100]]), np.array([[NAN], [0.5]])
+    rules = FREE.model_copy(update={"fill": fill})
+    with pytest.raises(LookAhead, match="the order of X at bar 2 is sized by the close of bar 2, which is not known"):
+        run_ledger(prices, Orders(weights, np.full((2, 1), sized), fill), rules)
+    assert run_ledger(prices, Orders(weights, np.full((2, 1), right), fill), rules).shares[1, 0] == 5
+    always = replace(prices, closes_at=prices.starts_at + DAY, calendar="24/7")
+    with nullcontext() if fill != "next_open" else pytest.raises(LookAhead, match="sized by the close of bar 1"):
+        run_ledger(always, Orders(weights, np.full((2, 1), right), fill), rules)
 
 
 def test_levels_that_leave_splits_open_are_refused() -> None:

@@ -139,6 +139,17 @@ def test_what_has_no_close_yet_or_no_more_takes_no_share() -> None:
     assert decisions.left_out == {"no-close": 1}
 
 
+def test_who_is_no_member_of_the_universe_takes_no_share_and_who_leaves_it_is_closed() -> None:
+    of = prices(6)
+    members = np.ones((6, 3), bool)
+    members[:2, 1] = members[3:, 0] = False
+    made = signals(of, {"X": "B.....", "Y": "B...-.", "Z": "..B..."})
+    decisions = weigh(made, replace(of, members=members), Rules())
+    assert [row[0] for row in panel(of, decisions)] == [1, 1, 0.333333333, 0.333333333, 0, 0]
+    assert [row[1] for row in panel(of, decisions)] == [0, 0, 0.333333333, 0.333333333, 0.5, 0.5]
+    assert decisions.left_out == {"not-a-member": 1} and not weigh(made, of, Rules()).left_out
+
+
 def test_tickers_without_prices_are_counted_and_none_in_common_is_refused() -> None:
     made = signals(P, {"X": "B....", "Q": "BS..-"})
     decisions = weigh(made, P, LS)

@@ -80,8 +80,9 @@ def run_ledger(prices: Prices, orders: Orders, rules: Rules) -> Ledger:
     In each bar, in this order: interest and borrow since the last close, splits, dividends, sales, buys, the value at
     the close, and positions that count as delisted. Nothing of a bar changes what was before it.
 
-    Raises BadRecipe for orders that are not of these prices and rules, and BadPrices for prices that lack what the
-    fill rule needs or leave it open whether their levels reckon with splits.
+    Raises BadRecipe for orders that are not of these prices and rules, LookAhead for one that is sized by a close that
+    was not known strictly before it fills, and BadPrices for prices that lack what the fill rule needs or leave it open
+    whether their levels reckon with splits.
 
     Example:
         >>> ledger = run_ledger(prices, place(at, ticker, weight, prices), Rules(costs_bp=10))

@@ -55,6 +55,9 @@ def place(at: np.ndarray, ticker: np.ndarray, weight: np.ndarray, prices: Prices
     order = np.lexsort((at, ticker))
     order = order[listed[order]]
     at, ticker, weight = at[order], ticker[order], weight[order]
+    if (twice := (ticker[1:] == ticker[:-1]) & (at[1:] == at[:-1])).any():
+        row = int(np.argmax(twice))
+        raise BadRecipe(f"two decisions about {prices.tickers[ticker[row]]} at {at[row]}: keep one")
     first = first_bars(prices, at, fill)
     bar = following(fillable)[first, ticker]
     unfilled["no-later-bar"] = int(np.count_nonzero(first == rows))
@@ -93,11 +96,6 @@ def _check(at: np.ndarray, ticker: np.ndarray, weight: np.ndarray, prices: Price
         raise BadRecipe(f"decision {int(np.argmax(bad)) + 1} has no instant: date it")
     if (ticker >= len(prices.tickers)).any():
         raise BadRecipe(f"a decision is about column {int(ticker.max())}, and the prices have {len(prices.tickers)}")
-    order = np.lexsort((at, ticker))
-    twice = (ticker[order][1:] == ticker[order][:-1]) & (at[order][1:] == at[order][:-1]) & (ticker[order][1:] >= 0)
-    if twice.any():
-        row = order[int(np.argmax(twice))]
-        raise BadRecipe(f"two decisions about {prices.tickers[ticker[row]]} at {at[row]}: keep one")
 
 
 def _same_instant(prices: Prices, at: np.ndarray, first: np.ndarray) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adapterhub_fin import LookAhead
 from adapterhub_fin.plugin import BadRecipe
 from adapterhub_fin_markets.backtest.events import share_counts
 from adapterhub_fin_markets.backtest.fills import last_closes
@@ -31,7 +32,8 @@ def schedule(
     `fillable` is what bars fill at, `levels` the last price at each close, `splits` those that change shares.
     A long-only order leaves room for its own cost: weight / (price * (1 + slippage) * (1 + commission)).
 
-    Raises BadRecipe where the orders are of other prices or another fill rule, or short and the account is long-only.
+    Raises BadRecipe where the orders are of other prices or another fill rule, or short and the account is long-only,
+    and LookAhead where one is sized by a close that was not known strictly before its fill.
     """
     _check(prices, orders, rules)
     weight, sized_at = _sent(prices, orders, rules, fillable)
@@ -63,6 +65,13 @@ def _check(prices: Prices, orders: Orders, rules: Rules) -> None:
         raise BadRecipe(f"the orders were placed by fill {orders.fill}, and the rules say {rules.fill}: name one")
     if np.isinf(orders.weight).any():
         raise BadRecipe("a weight is infinite: give finite weights, and NaN where there is no order")
+    late = ~np.isnan(orders.weight) & (orders.sized_at > last_closes(prices, rules.fill)[:, None])
+    if late.any():
+        row, column = np.argwhere(late)[0]
+        raise LookAhead(
+            f"the order of {prices.tickers[column]} at bar {row + 1} is sized by the close of bar "
+            f"{orders.sized_at[row, column] + 1}, which is not known strictly before it fills: place it a bar later"
+        )
     if rules.positions == "long-only" and (short := orders.weight < 0).any():
         row, column = np.argwhere(short)[0]
         raise BadRecipe(

@@ -50,7 +50,8 @@ def weigh(signals: Signals, prices: Prices, rules: Rules) -> Decisions:
     at instants at which a position opens, turns or closes (by confidence also where one changes), and from nothing
     that was not known then: closes before the instant, signals up to it.
 
-    A ticker without a close before the instant, or without one for `delisted_after` bars, has no weight; nor has one
+    A ticker without a close before the instant, or without one for `delisted_after` bars, has no weight, nor has one
+    that is no member of the universe at the last close, where the prices have members; nor one
     whose confidence is zero, or volatility zero or undefined, where that is the rule.
 
     Raises BadPrices where signals and prices have no ticker in common, and BadRecipe for no signal, or no confidence
@@ -71,7 +72,8 @@ def weigh(signals: Signals, prices: Prices, rules: Rules) -> Decisions:
     latest = np.maximum.accumulate(latest, axis=0)
     side = np.where(latest < 0, 0, sides[latest])
     closed = count_usable(prices.closes_at, instants) - 1  # (instants,): the last bar that each may use
-    there = _listed(prices, closed, rules.delisted_after)
+    listed_then = _listed(prices, closed, rules.delisted_after)
+    there = listed_then & _members(prices, closed)
     strength = _strength(signals, prices, rules, latest, closed)
     sized = there & (strength > 0) & np.isfinite(strength)
     weight = _weights(np.where(sized, side, 0), np.where(sized, strength, 0.0), rules)
@@ -81,7 +83,8 @@ def weigh(signals: Signals, prices: Prices, rules: Rules) -> Decisions:
     lacking = "no-confidence" if rules.size == "confidence" else "no-volatility"
     left_out = {
         "not-in-prices": int(np.count_nonzero(~listed & events)),
-        "no-close": int(np.count_nonzero(~there[spot[opened], columns[opened]])),
+        "no-close": int(np.count_nonzero(~listed_then[spot[opened], columns[opened]])),
+        "not-a-member": int(np.count_nonzero((listed_then & ~there)[spot[opened], columns[opened]])),
         lacking: int(np.count_nonzero((there & ~sized)[spot[opened], columns[opened]])),
     }
     return Decisions(instants[at], ticker, weight[changed], {name: count for name, count in left_out.items() if count})
@@ -113,6 +116,14 @@ def _listed(prices: Prices, closed: np.ndarray, after: int) -> np.ndarray:
     seen = np.where(closed[:, None] < 0, -1, last[np.maximum(closed, 0)])
     recent: np.ndarray = (seen >= 0) & (closed[:, None] - seen < after)
     return recent
+
+
+def _members(prices: Prices, closed: np.ndarray) -> np.ndarray | bool:
+    """Return who was in the universe at each instant, (instants, tickers); all where it was chosen in hindsight."""
+    if prices.members is None:
+        return True
+    members: np.ndarray = prices.members[np.maximum(closed, 0)] & (closed[:, None] >= 0)
+    return members
 
 
 def _strength(signals: Signals, prices: Prices, rules: Rules, latest: np.ndarray, closed: np.ndarray) -> np.ndarray:
