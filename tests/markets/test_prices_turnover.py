@@ -71,6 +71,10 @@ def test_a_bar_that_is_emptied_loses_it() -> None:
     frame.loc[1, "close"] = NAN
     prices = read(frame)
     assert prices.turnover is not None and np.isnan(prices.turnover[:, 0]).tolist() == [False, True, False, False]
+    frame["dividends"] = [0.0, 0.2, 0.0, 0.0]  # which counts, though its bar does not
+    paid = read(frame)
+    assert paid.turnover is not None and np.isnan(paid.turnover[1, 0])
+    assert paid.dividends is not None and paid.dividends[1, 0] == 0.2
     frame = table()
     frame.loc[2, ["high", "low"]] = [9.0, 12.0]
     repaired = read(frame, repair=["high-below-low"])
