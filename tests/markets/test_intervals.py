@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adapterhub_fin.stats.bootstrap import stationary, stationary_draws
 from adapterhub_fin.stats.undefined import Undefined
+from adapterhub_fin_markets.backtest.annualisation import periods_a_year
 from adapterhub_fin_markets.backtest.intervals import NAMES, bootstrap_intervals, equity_band
 from adapterhub_fin_markets.backtest.measures import measures
+from adapterhub_fin_markets.prices.tables import read_prices
 
 NOISE = np.random.default_rng(3).normal(0.0005, 0.01, 500)
 
@@ -113,3 +116,18 @@ def test_rows_of_several_columns_are_drawn_together() -> None:
     assert stationary_draws(np.stack([NOISE, slow], 1), np.mean)[1] == stationary_draws(slow, np.mean)[1] > 2 * block
     with pytest.raises(Undefined, match="vary"):
         stationary_draws(np.stack([NOISE, np.ones(500)], 1), np.mean)
+
+
+def test_holding_bitcoin_has_the_figures_of_an_independent_computation(shared: Path) -> None:
+    """385 days from December 2022 on, in blocks of 10: +154.4 %, a ratio of 2.26 [.21, 4.10], a fall of 20 %."""
+    path = shared / "data" / "market_api" / "BTCUSDT_1d.csv"
+    prices = read_prices(path, calendar="24/7", allow=["interpolated"])
+    first = int(np.searchsorted(prices.starts_at, np.datetime64("2022-11-30")))
+    closes = prices.close[first : first + 386, 0]
+    days = np.diff(closes) / closes[:-1]
+    of = measures(days, a_year=periods_a_year(prices.calendar, prices.interval))
+    assert of.sharpe is not None and of.max_drawdown is not None and of.total_return is not None
+    figures = (round(of.total_return, 3), round(of.sharpe, 2), round(of.max_drawdown, 2), of.periods)
+    assert figures == (1.544, 2.26, -0.2, 385)
+    interval = bootstrap_intervals(days, a_year=365, block=10.0, seed=0).sharpe
+    assert interval is not None and np.round(interval, 2).tolist() == [0.21, 4.1]
