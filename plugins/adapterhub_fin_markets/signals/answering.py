@@ -49,7 +49,7 @@ class Answered:
 def choose_versions(
     reference: Any, available_at: np.ndarray, options: SignalOptions, registry: Any
 ) -> tuple[Any, dict[int, str], int]:
-    """Return the version of each text, why others have none, by index, and how many look ahead though refused.
+    """Return the version of each text by its instant, (texts,), why others have none, and how many look ahead.
 
     With `as_of` a date or None, one version answers, of texts later than its knowledge end; an alias must have named it
     at the text's time already. With `allow_lookahead`, texts without a version are answered by the reference as it

@@ -25,7 +25,7 @@ class Decisions:
 
     @classmethod
     def of(cls, at: np.ndarray, window: str) -> Self:
-        """Return decisions at instants, each of which reads a window before it."""
+        """Return decisions at instants, (decisions,), each of which reads a window before it."""
         return cls(at, window_starts(window, at))
 
 

@@ -68,7 +68,10 @@ def signals_of(
     loading: Mapping[str, Any] | None = None,
     allow_none: bool = False,
 ) -> Signals:
-    """Return signals of dated texts; see `signals`. With `allow_none` there may be no row, instead of LookAhead."""
+    """Return signals of dated texts; see `signals`. With `allow_none` there may be no row, instead of LookAhead.
+
+    Raises BadCorpus where there is no text.
+    """
     if not len(texts):
         raise ahf.BadCorpus("there is no text: signals need one at least")
     loading = loading or {}

@@ -37,10 +37,9 @@ def _now() -> datetime:
 
 @dataclass
 class Watch:
-    """Watch a folder, and append the signals of each close to a table.
+    """Append the signals of each close to a table, of texts as they come into a folder.
 
-    `corpus` has the options of the corpus `news` that tables are read with, but for their path. Raises Refused where
-    another process watches into the same table.
+    `corpus` has the options of the corpus `news` that tables are read with, but for their path.
     """
 
     reference: Any
@@ -58,7 +57,8 @@ class Watch:
     def run(self, stop: threading.Event, every: float = 1.0) -> Signals | None:
         """Look every so many seconds until `stop` is set; return the table, None where nothing was decided yet.
 
-        Raises BadCorpus for a file that can't be read: nothing of it is recorded, and a restart goes on from it.
+        Raises BadCorpus for a file that can't be read: nothing of it is recorded, and a restart goes on from it. Raises
+        Refused where another process watches into the same table.
         """
         check_folder(self.out)
         if not self.folder.is_dir():
@@ -136,7 +136,7 @@ class Watch:
         return None if until is None else datetime.fromisoformat(until)
 
     def _decide(self, looked: np.datetime64) -> None:
-        """Decide at each close until the look, after the last decision."""
+        """Take a decision at each close until the look, after the last decision."""
         if (first := self._journal.first) is None:
             return
         begin = np.datetime64(first.replace(tzinfo=None), "us")
