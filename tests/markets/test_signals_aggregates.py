@@ -165,10 +165,12 @@ def test_a_threshold_is_the_least_that_is_right_enough() -> None:
     confidence, right = [0.95, 0.9, 0.8, 0.8, 0.6, 0.55], [1, 1, 1, 0, 1, 0]
     given_ = np.array([sure(BUY, each) for each in confidence] + [sure(HOLD, 0.99)])
     truth = np.array([BUY if each else SELL for each in right] + [SELL])
-    assert fit_threshold(given_, truth, 0.8) == 0.6  # 4 of 5
-    assert fit_threshold(given_, truth, 0.9) == 0.9  # 2 of 2: of the two at .8 both count, or none
+    assert fit_threshold(given_, truth, 0.8, 1) == 0.6  # 4 of 5
+    assert fit_threshold(given_, truth, 0.9, 1) == 0.9  # 2 of 2: of the two at .8 both count, or none
     with pytest.raises(BadRecipe, match=r"no threshold makes 0.900 of BUY and SELL right \(the best is 0.800\)"):
-        fit_threshold(np.array([sure(BUY, 0.9)] * 5), np.array([BUY] * 4 + [SELL]), 0.9)
+        fit_threshold(np.array([sure(BUY, 0.9)] * 10), np.array([BUY] * 8 + [SELL] * 2), 0.9)
+    with pytest.raises(BadRecipe, match=r"\(the best is none, as 5 are BUY or SELL\)"):
+        fit_threshold(np.array([sure(BUY, 0.9)] * 5), np.array([BUY] * 5), 0.9)
 
 
 class Loudest:

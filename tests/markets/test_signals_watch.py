@@ -27,6 +27,7 @@ from adapterhub_fin_markets.signals.watching import Watch
 
 HERE = Path(__file__).parent
 TABLE = {"text": "text", "published": "at", "group": "symbol"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 TONES = ("profit rose", "profit fell", "meets in May")
 
 
@@ -86,9 +87,7 @@ def batch(folder: Path, live: Signals, **options: Any) -> Signals:
     """What a batch says of the journal's texts at the instants of a live table."""
     journal = folder.parent / "live.parquet.received.jsonl"
     corpus = {"name": "news", "path": str(journal), "published": "available_at", "group": "group", "drop_missing": True}
-    given = {"ticker": ("AAA", "BBB"), "aggregate": "mean", **options}
-    if all(json.loads(line)["group"] is None for line in journal.read_text().splitlines()):
-        corpus.pop("group")
+    given = {"universe": ("AAA", "BBB"), "aggregate": "mean", **options}
     return signals("acme/tone", corpus, decisions=np.unique(live.at), **given)
 
 
@@ -239,24 +238,36 @@ def test_one_process_a_table(dated_tone: Any, folder: Path, clock: Clock) -> Non
         thread.join()
 
 
+class Processes:
+    """Start and end watching processes, on a clock of their own in which a day lasts .4 seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, str(HERE / "signals_watched.py"), str(folder), str(folder.parent / "live.parquet")]
+        command += [str(time.time() + 6), "0.4"]
+        pipe: Any = subprocess.PIPE
+        self.parent = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **ONE_THREAD})
+        self.child = 0
+
+    def start(self) -> None:
+        assert self.parent.stdin is not None and self.parent.stdout is not None
+        self.parent.stdin.write("start\n")
+        self.parent.stdin.flush()
+        self.child = int(self.parent.stdout.readline())
+
+    def end(self, by: int) -> int:
+        assert self.parent.stdout is not None
+        os.kill(self.child, by)
+        self.child = 0
+        return int(self.parent.stdout.readline())
+
+
 @pytest.fixture
-def process(folder: Path, tmp_path: Path) -> Iterator[Any]:
-    """Start a watching process on a clock of its own, in which a day lasts .4 seconds; all are ended at the end."""
-    began, processes = time.time() + 6, []
-    log = (tmp_path / "log").open("ab")
-
-    def start() -> subprocess.Popen[bytes]:
-        out = str(folder.parent / "live.parquet")
-        command = [sys.executable, str(HERE / "signals_watched.py"), str(folder), out, str(began), "0.4"]
-        processes.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log))
-        return processes[-1]
-
-    yield start
-    for each in processes:
-        if each.poll() is None:
-            each.kill()
-        each.wait()
-    log.close()
+def process(folder: Path) -> Iterator[Processes]:
+    processes = Processes(folder)
+    yield processes
+    if processes.child:
+        os.kill(processes.child, signal.SIGKILL)
+    processes.parent.communicate("", timeout=60)
 
 
 def until(condition: Any, seconds: float = 60) -> None:
@@ -266,7 +277,7 @@ def until(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_and_restarted_process_equals_a_batch(dated_tone: Any, folder: Path, process: Any) -> None:
+def test_a_killed_and_restarted_process_equals_a_batch(dated_tone: Any, folder: Path, process: Processes) -> None:
     out = folder.parent / "live.parquet"
     journal = folder.parent / "live.parquet.received.jsonl"
     written = 0
@@ -284,27 +295,23 @@ def test_a_killed_and_restarted_process_equals_a_batch(dated_tone: Any, folder: 
     def received() -> int:
         return journal.read_text().count('"text": "') if journal.exists() else 0
 
-    running = process()
-    for kill in (signal.SIGKILL, signal.SIGTERM):
+    process.start()
+    for kill in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
         rows = len(read_signals(out)) if out.exists() else 0
         feed(6)
         until(lambda: out.exists() and len(read_signals(out)) > rows)  # noqa: B023 - called at once
         feed(2)
-        running.send_signal(kill)
-        code = running.wait(60)
+        code = process.end(kill)
         assert code == (-signal.SIGKILL if kill == signal.SIGKILL else 0)
         for path in list(folder.glob("*.csv"))[:2]:
             path.rename(path.with_name(f"again-{path.name}"))
-        if kill != signal.SIGTERM:
-            running = process()
-    running = process()
+        process.start()
     until(lambda: received() == written)
     rows = len(read_signals(out))
     until(lambda: len(read_signals(out)) > rows)
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 0
+    assert process.end(signal.SIGTERM) == 0
     live = read_signals(out)
-    assert received() == written == live.facts["texts"] == 16
+    assert received() == written == live.facts["texts"] == 24
     assert (np.diff(live.at.reshape(-1, 2)[:, 0]) == np.timedelta64(1, "D")).all(), "each close once, none left out"
     same(live, batch(folder, live))
 

@@ -19,6 +19,7 @@ from adapterhub_fin_markets.signals.options import FitOptions, SignalOptions, Th
 from adapterhub_fin_markets.signals.texts import DatedTexts, format_of, read_texts
 
 FEWEST: Final = 20  # labelled texts that something is fitted on
+FEW_ACTED: Final = 10  # BUY and SELL answers that a threshold is fitted on
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +69,11 @@ def fit(reference: Any, texts: DatedTexts, options: SignalOptions, registry: Any
     return Fitted(calibration, threshold, until)
 
 
-def fit_threshold(probabilities: np.ndarray, truth: np.ndarray, precision: float) -> float:
+def fit_threshold(probabilities: np.ndarray, truth: np.ndarray, precision: float, fewest: int = FEW_ACTED) -> float:
     """Return the least confidence at or above which that share of BUY and SELL answers is right.
 
-    `probabilities` are (texts, 3), `truth` (texts,) columns. Raises BadRecipe where there is none.
+    `probabilities` are (texts, 3), `truth` (texts,) columns; a share is of `fewest` answers at least. Raises BadRecipe
+    where there is none.
     """
     chosen = winners(probabilities)
     acted = chosen != COLUMNS["hold"]
@@ -79,10 +81,11 @@ def fit_threshold(probabilities: np.ndarray, truth: np.ndarray, precision: float
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], right[order]
     share = np.cumsum(right) / np.arange(1, len(right) + 1)
+    counted = np.arange(1, len(right) + 1) >= fewest
     last = np.append(np.diff(confidence) < 0, True)[: len(right)]  # of equal confidences all are in, or none
-    enough = np.flatnonzero((share >= precision) & last)
+    enough = np.flatnonzero((share >= precision) & last & counted)
     if not len(enough):
-        best = f"{share[last].max():.3f}" if len(right) else "none, as all answers are HOLD"
+        best = f"{share[last & counted].max():.3f}" if counted.any() else f"none, as {len(right)} are BUY or SELL"
         raise BadRecipe(f"no threshold makes {precision:.3f} of BUY and SELL right (the best is {best}): ask for less")
     return float(confidence[enough[-1]])
 

@@ -52,7 +52,7 @@ def signals(
         Signals(387 rows, 1 tickers, 2022-11-29T00:00:00.000001 to 2023-12-20T00:00:00.000001)
     """
     chosen = checked(SignalOptions, options, "signals")
-    texts = read_texts(corpus, chosen.tickers)
+    texts = read_texts(corpus, chosen.tickers, chosen.universe)
     loading = {"base": base, "device": device, "download": download, "batch_size": batch_size, "progress": progress}
     given = None if decisions is None else Decisions.of(check_decisions(decisions), chosen.window)
     return signals_of(reference, texts, chosen, decisions=given, registry=registry, loading=loading)
@@ -180,11 +180,17 @@ def _table(
             "texts": len(texts),
             "duplicates": texts.duplicates,
             "unread": rows.unread,
-            "universe": "the tickers were given" if options.tickers else "the tickers are those that the texts name",
+            "universe": _universe(options),
             "versions": _versions(answered, options),
             "marks": _marks(options, late),
         },
     )
+
+
+def _universe(options: SignalOptions) -> str:
+    if options.tickers:
+        return "the tickers were given"
+    return f"the tickers are those that the texts name{', and those of universe' if options.universe else ''}"
 
 
 def _versions(answered: Answered, options: SignalOptions) -> dict[str, Any]:

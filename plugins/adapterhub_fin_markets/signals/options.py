@@ -51,6 +51,7 @@ class SignalOptions(Options):
     ticker: str | tuple[str, ...] | None = Field(
         None, description="Ticker that every text counts for, or several, in place of the texts' groups."
     )
+    universe: tuple[str, ...] = Field((), description="Tickers to have in the table even where no text is theirs.")
     as_of: str | None = Field(
         "row",
         description="row: for each text the version that its own time allows; a date: the version of then; null: the "
@@ -106,5 +107,5 @@ class SignalOptions(Options):
 
     @property
     def tickers(self) -> tuple[str, ...]:
-        """Return the tickers that are given for texts without a group."""
+        """Return the tickers that are given for all texts."""
         return (self.ticker,) if isinstance(self.ticker, str) else tuple(self.ticker or ())

@@ -26,7 +26,7 @@ class ReceivedText:
 
     text: str
     published: str | None  # the time that its table gives it, None where it has none
-    group: str | None  # its ticker, None where it names none
+    group: str  # its ticker
     available_at: datetime
 
     @property
@@ -100,18 +100,18 @@ class Journal:
         self._take(list(fresh.values()), file, received)
         return len(fresh)
 
-    def since(self, start: datetime | None, tickers: Sequence[str], source: Mapping[str, Any]) -> DatedTexts | None:
-        """Return the texts that are available from an instant on, as `signals` reads them; None where there is none."""
+    def since(self, start: datetime | None, universe: Sequence[str], source: Mapping[str, Any]) -> DatedTexts | None:
+        """Return the texts that are available from an instant on, as `signals` reads them; None where there is none.
+
+        Their tickers are all that were named so far, and those of `universe`.
+        """
         chosen = [text for text in self.texts.values() if start is None or text.available_at >= start]
         if not chosen:
             return None
         rows = [{"text": each.text, "available_at": each.available_at, "group": each.group} for each in chosen]
-        if all(each.group is None for each in chosen):
-            table = pa.Table.from_pylist(rows, _SCHEMA).drop_columns(["group"])
-        else:
-            table = pa.Table.from_pylist(rows, _SCHEMA)
-        universe = {each.group for each in self.texts.values() if each.group is not None}
-        return dated_texts(Rows(Dataset(table)), tickers, "received", source, universe)
+        table = pa.Table.from_pylist(rows, _SCHEMA)
+        named = {each.group for each in self.texts.values()}
+        return dated_texts(Rows(Dataset(table)), (), "received", source, {*universe, *named})
 
     @property
     def first(self) -> datetime | None:

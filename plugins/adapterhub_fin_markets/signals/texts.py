@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterhub_fin.plugin import BadCorpus, Rows, corpus_options, format_instant, load_corpus
+from adapterhub_fin.plugin import BadCorpus, Rows, corpus_options, format_instant, load_corpus, taken_in
 
 INPUTS = ("text", "messages", "features")
 
@@ -40,16 +40,17 @@ class DatedTexts:
         return len(self.input)
 
 
-def read_texts(corpus: Any, tickers: Sequence[str]) -> DatedTexts:
+def read_texts(corpus: Any, tickers: Sequence[str], universe: Iterable[str] = ()) -> DatedTexts:
     """Return the dated texts of a corpus: a name, a mapping with a name and options as in a recipe, or a table.
 
     `tickers` are those that every text counts for, in place of its group. Raises BadCorpus for rows without a text, a
     date or a ticker, and what the corpus raises.
     """
+    corpus = taken_in(corpus)  # whose rows from memory would be gone as soon as options name them by their digest
     name, options = corpus_options(corpus)
     rows = load_corpus(name, options)
     given = options.model_dump(mode="json", exclude_defaults=True) if hasattr(options, "model_dump") else {}
-    return dated_texts(rows, tickers, name, given)
+    return dated_texts(rows, tickers, name, given, universe)
 
 
 def dated_texts(

@@ -103,7 +103,7 @@ class Watch:
 
     def _read(self, path: Path, digest: str) -> None:
         received = max(filter(None, (self.now(), self._journal.last, self._decided)))
-        texts = [self._text(path, received)] if path.suffix.lower() == ".txt" else self._rows(path, received)
+        texts = self._text(path, received) if path.suffix.lower() == ".txt" else self._rows(path, received)
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             return  # it changed while it was read: the next look reads it again
         fresh = self._journal.add(digest, path.name, texts, received)
@@ -112,21 +112,27 @@ class Watch:
         if recorded is not None:
             warm(self.reference, recorded, self.options, self.registry, self.loading)
 
-    def _text(self, path: Path, received: datetime) -> ReceivedText:
+    def _text(self, path: Path, received: datetime) -> list[ReceivedText]:
         text = normalise(decoded(path))
         if not text:
             raise BadCorpus(f"{path} holds no text: take it out")
         if not self.options.tickers:
             raise BadCorpus(f"{path} names no ticker: give ticker, which texts without one count for")
-        return ReceivedText(text, None, None, received)
+        return [ReceivedText(text, None, ticker, received) for ticker in self.options.tickers]
 
     def _rows(self, path: Path, received: datetime) -> list[ReceivedText]:
         name, options = corpus_options({"name": "news", **self.corpus, "path": str(path), "sharded": False})
         table = load_corpus(name, options).table
-        groups = table["group"] if "group" in table.column_names else [None] * len(table)
+        if "group" in table.column_names:
+            tickers: list[tuple[str, ...]] = [(group,) for group in table["group"]]
+        elif self.options.tickers:
+            tickers = [self.options.tickers] * len(table)
+        else:
+            raise BadCorpus(f"{path} names no ticker: give its column as group, or give ticker")
         return [
-            ReceivedText(text, format_instant(at), group, max(at.astimezone(UTC), received))
-            for text, at, group in zip(table["text"], table["available_at"], groups, strict=True)
+            ReceivedText(text, format_instant(at), ticker, max(at.astimezone(UTC), received))
+            for text, at, of in zip(table["text"], table["available_at"], tickers, strict=True)
+            for ticker in of
         ]
 
     @property
@@ -168,7 +174,8 @@ class Watch:
         self.say(f"{len(made):,} signals of {len(taken.at):,} decisions until {format_instant(until)}")
 
     def _texts(self, start: datetime | None) -> DatedTexts | None:
-        return self._journal.since(start, self.options.tickers, {"folder": str(self.folder), **self.corpus})
+        universe = (*self.options.tickers, *self.options.universe)
+        return self._journal.since(start, universe, {"folder": str(self.folder), **self.corpus})
 
 
 def _aware(at: np.datetime64) -> datetime:
