@@ -1,1 +1,1 @@
-"""Draw what a backtest gave, in one page and pictures."""
+"""Write what a backtest gave as one HTML page, its pictures and its tables."""
