@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from adapterhub_fin_markets.backtest.ledger import Ledger
 from adapterhub_fin_markets.backtest.result import BacktestResult
-from adapterhub_fin_markets.report.cells import Cell
+from adapterhub_fin_markets.report.cells import Cell, ratio
 from adapterhub_fin_markets.report.page import Part
-from adapterhub_fin_markets.report.tables import BESIDE, FORMATS, interval_cell, ratio, value_cell
+from adapterhub_fin_markets.report.tables import BESIDE, FORMATS, interval_cell, value_cell
 
 NAMES = {"hold": "holding", "hold_exposure": "holding, same exposure", "flat": "flat", "late": "one bar late"}
 

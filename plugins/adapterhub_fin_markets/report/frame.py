@@ -65,4 +65,4 @@ def legend_of(figure: Figure, axes: Sequence[Axes], columns: int = 4, *, outside
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     style: dict[str, Any] = {"ncols": columns, "fontsize": 9, "frameon": False}
-    figure.legend(handles.values(), handles.keys(), loc=f"{'outside ' if outside else ''}lower center", **style)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center" if outside else "lower center", **style)

@@ -61,7 +61,7 @@ def positions(frame: Frame, result: BacktestResult, columns: np.ndarray) -> Figu
 
 def _lay_out(figure: Figure, band: float, down: int, across: int) -> None:
     """Place the axes by inches: to measure every text of them twice costs more than all pictures do."""
-    figure.set_layout_engine(None)  # type: ignore[call-overload]
+    figure.set_layout_engine(None)
     width, height = figure.get_size_inches()
     room = (height - band - TOP - BOTTOM - APART * (down - 1)) / down
     figure.subplots_adjust(

@@ -121,8 +121,8 @@ def evidence_table(evidence: Evidence) -> Part:
         value = getattr(evidence, name)
         rows.append([title, f"{NONE}: {evidence.reasons.get(name, 'undefined')}" if value is None else shape(value)])
     note = (
-        f"Of {evidence.periods:,} periods, at a level of {100 * evidence.level:g} %. What is made of the Sharpe ratio's "
-        "own error has no interval. PBO and the test of superior ability are of a sweep of recipes, not of one."
+        f"Of {evidence.periods:,} periods, at a level of {100 * evidence.level:g} %. What is made of the Sharpe "
+        "ratio's own error has no interval. PBO and the test of superior ability are of a sweep of recipes, not of one."
     )
     return Part("", note, ("what", "value"), rows, file="evidence")
 
