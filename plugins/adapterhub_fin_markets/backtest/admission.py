@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from adapterhub_fin import LookAhead, NotFound, RegistryChain, Version, versions_as_of
 from adapterhub_fin.plugin import parse_reference
 from adapterhub_fin_markets.prices.panel import Prices
-from adapterhub_fin_markets.prices.timing import usable
+from adapterhub_fin_markets.prices.timing import count_usable, usable
+from adapterhub_fin_markets.signals.lists import Lists
 from adapterhub_fin_markets.signals.table import Signals
 
 REASONS: Final[Mapping[str, str]] = {
@@ -44,20 +46,23 @@ class Refusal:
         return {**self.__dict__, "at": f"{self.at}Z"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sources:
     """Hold what signals are recomputed from: when each text could be read, and the versions that answered."""
 
-    available_at: Mapping[str, np.datetime64]  # by the id of a text
-    versions: Mapping[str, Version | None]  # by digest, None where no registry has it
+    texts: Lists  # of each signal, by the texts' ids
+    adapters: Lists  # of each signal, by the versions' digests
+    available_at: np.ndarray  # (texts.names,), NaT for a text that the corpus has not
+    versions: Sequence[Version | None]  # (adapters.names,), None for one that no registry has
     include_base: bool
     alias: str | None = None  # the reference as it was given, where it names an alias
-    aliased: Mapping[np.datetime64, str | None] = field(default_factory=dict)  # a digest by a text's instant
+    aliased: Sequence[str | None] = ()  # (texts.names,): the digest that the alias meant when each could be read
 
-    def knowledge_end(self, digest: str) -> np.datetime64:
-        """Return until when a version knows, NaT for one that no registry has."""
-        version = self.versions[digest]
-        return _NEVER if version is None else _utc(version.knows_until(self.include_base))
+    @property
+    def ends(self) -> np.ndarray:
+        """Return until when each version knows, (adapters.names,), NaT for one that no registry has."""
+        ends = [None if version is None else version.knows_until(self.include_base) for version in self.versions]
+        return np.array([end and end.replace(tzinfo=None) for end in ends], "M8[us]")
 
 
 def find_sources(
@@ -71,25 +76,24 @@ def find_sources(
     `available_at` says by a text's id when it could be read. Raises what `versions_as_of` raises.
     """
     chain = RegistryChain.configured() if registry is None else registry
-    versions: dict[str, Version | None] = {}
-    for digest in sorted({digest for row in signals.adapters for digest in row}):
-        try:
-            versions[digest] = chain.locate(digest).version
-        except NotFound:
-            versions[digest] = None
+    texts, adapters = Lists.of(signals.texts), Lists.of(signals.adapters)
+    instants = np.array([available_at.get(text, _NEVER) for text in texts.names], "M8[us]")
+    sources = Sources(texts, adapters, instants, [_located(chain, digest) for digest in adapters.names], include_base)
     reference = str(signals.facts["adapter"])
     if getattr(parse_reference(reference), "alias", None) is None:
-        return Sources(available_at, versions, include_base)
-    used = sorted({text for row in signals.texts for text in row} & set(available_at))
-    instants = np.unique(np.array([available_at[text] for text in used], "M8[us]"))
-    answers = versions_as_of(reference, instants, include_base)
-    return Sources(
-        available_at,
-        versions,
-        include_base,
-        reference,
-        {at: version.digest if version else None for at, version in zip(instants, answers, strict=True)},
-    )
+        return sources
+    aliased: list[str | None] = [None] * len(instants)
+    dated = np.flatnonzero(~np.isnat(instants)).tolist()
+    for text, version in zip(dated, versions_as_of(reference, instants[dated], include_base), strict=True):
+        aliased[text] = version.digest if version else None
+    return replace(sources, alias=reference, aliased=aliased)
+
+
+def _located(chain: RegistryChain, digest: str) -> Version | None:
+    try:
+        return chain.locate(digest).version
+    except NotFound:
+        return None
 
 
 def examine(
@@ -100,15 +104,13 @@ def examine(
     Nothing that the table says of time is believed but the decision itself: when a text could be read comes from the
     corpus, an adapter's knowledge end from the registry by digest, and what was fitted from the table's facts.
     """
-    refusals = []
-    members = None if prices is None or prices.members is None else prices
-    for row in range(len(signals)):
-        reason = next(_reasons(signals, sources, row, members, embargo), None)
-        if reason is not None:
-            ticker = signals.tickers[signals.ticker[row]]
-            at = signals.at[row]
-            refusals.append(Refusal(row, ticker, at, reason[0], f"{ticker} at {at}Z: {reason[1]}"))
-    return refusals
+    refusals: dict[int, Refusal] = {}
+    for reason, rows, sentence in _reasons(signals, sources, prices, embargo):
+        for row in rows.tolist():
+            if row not in refusals:
+                ticker, at = signals.tickers[signals.ticker[row]], signals.at[row]
+                refusals[row] = Refusal(row, ticker, at, reason, f"{ticker} at {at}Z: {sentence(row)}")
+    return [refusals[row] for row in sorted(refusals)]
 
 
 def raise_refused(refusals: Sequence[Refusal]) -> None:
@@ -124,61 +126,85 @@ def raise_refused(refusals: Sequence[Refusal]) -> None:
 
 
 def _reasons(
-    signals: Signals, sources: Sources, row: int, prices: Prices | None, embargo: np.timedelta64 | None
-) -> Iterator[tuple[str, str]]:
-    """Yield why a row may not be used, the key of the reason and a sentence."""
-    at = signals.at[row]
-    texts, adapters = signals.texts[row], signals.adapters[row]
-    for text in texts:
-        if text not in sources.available_at:
-            yield "unknown-text", f"its text {text[:19]} is not in the corpus: give the corpus that it was made from"
-        elif not usable(known := sources.available_at[text], at):
-            yield "text", f"a text of it could be read from {known}Z on"
-    readable = [sources.available_at[text] for text in texts if text in sources.available_at]
-    for digest in adapters:
-        if sources.versions[digest] is None:
-            yield "unknown-adapter", f"no registry has {digest[:19]}, which answered it: pull that version"
-    ends = [sources.knowledge_end(digest) for digest in adapters if sources.versions[digest] is not None]
-    for end in ends:
-        if not usable(end, at) or (readable and not usable(end, max(readable))):
-            yield "adapter", f"an adapter that answered it knows until {end}Z"
-        if embargo is not None and not usable(end + embargo, at):
-            yield (
-                "embargo",
-                f"an adapter that answered it knows until {end}Z, and the embargo is {embargo.astype(object)}",
-            )
-    if sources.alias is not None and readable:
-        yield from _alias(sources, readable, adapters)
-    fitted = [fitted_to(each) for each in signals.facts.get("fitted", ())]
-    for what, until in fitted:
-        if not usable(until, at):
-            yield "fitted", f"its {what} was fitted to what was known until {until}Z"
-    if prices is not None and not _is_member(prices, signals.tickers[signals.ticker[row]], at):
-        yield "universe", "it was not in the universe then"
-    latest = max([*readable, *ends, *(until for _, until in fitted)], default=_NEVER)
-    if not np.isnat(latest) and not signals.known_at[row] >= latest:
-        yield "forged", f"the table says that it was known at {signals.known_at[row]}Z, and it was at {latest}Z"
+    signals: Signals, sources: Sources, prices: Prices | None, embargo: np.timedelta64 | None
+) -> Iterator[tuple[str, np.ndarray, Callable[[int], str]]]:
+    """Yield each reason's key, the rows that it holds for, and what says of a row why."""
+    at, texts, adapters = signals.at, sources.texts, sources.adapters
+    readable, ends = texts.latest(sources.available_at), adapters.latest(sources.ends)
+    unknown = [texts.names[code] for code in np.flatnonzero(np.isnat(sources.available_at))]
+    missing = [adapters.names[code] for code, version in enumerate(sources.versions) if version is None]
+    yield (
+        "unknown-text",
+        np.flatnonzero(texts.holding(unknown)),
+        lambda row: "a text of it is not in the corpus: give the corpus that it was made from, as it was dated then",
+    )
+    yield (
+        "text",
+        np.flatnonzero(_late(readable, at)),
+        lambda row: f"a text of it could be read from {readable[row]}Z on",
+    )
+    yield (
+        "unknown-adapter",
+        np.flatnonzero(adapters.holding(missing)),
+        lambda row: f"no registry has {adapters[row][0][:19]}, which answered it: pull that version",
+    )
+
+    def until(row: int) -> str:
+        return f"an adapter that answered it knows until {ends[row]}Z"
+
+    yield "adapter", np.flatnonzero(_late(ends, np.fmin(at, readable))), until
+    if embargo is not None:
+        length = embargo.astype(object)
+        late = np.flatnonzero(_late(ends + embargo, at))
+        yield "embargo", late, lambda row: f"{until(row)}, and the embargo is {length}"
+    if sources.alias is not None:
+        yield "alias", _renamed(sources), lambda row: f"{sources.alias} did not name what answered it, back then"
+    fitted = [fitted_to(fact) for fact in signals.facts.get("fitted", ())]
+    for what, end in fitted:
+        sentence = f"its {what} was fitted to what was known until {end}Z"
+        yield "fitted", np.flatnonzero(~usable(end, at)), partial(_always, sentence)
+    if prices is not None and prices.members is not None:
+        yield "universe", _outside(signals, prices), lambda row: "it was not in the universe then"
+    latest = np.fmax(readable, ends)
+    for _, end in fitted:
+        latest = np.fmax(latest, end)
+    forged = np.flatnonzero(~np.isnat(latest) & ~(signals.known_at >= latest))
+    yield (
+        "forged",
+        forged,
+        lambda row: f"the table says that it was known at {signals.known_at[row]}Z, and it was at {latest[row]}Z",
+    )
 
 
-def _alias(sources: Sources, readable: Sequence[np.datetime64], adapters: Sequence[str]) -> Iterator[tuple[str, str]]:
-    allowed = {sources.aliased[at] for at in readable}
-    for digest in adapters:
-        version = sources.versions[digest]
-        if version is not None and digest not in allowed:
-            yield "alias", f"{sources.alias} did not name {version.reference} when its texts could be read"
+def _always(sentence: str, row: int) -> str:
+    return sentence
 
 
-def _is_member(prices: Prices, ticker: str, at: np.datetime64) -> bool:
-    if ticker not in prices.tickers or prices.members is None:
-        return True  # without a price there is no fill, which the orders count
-    row = int(np.searchsorted(prices.closes_at, at, side="left")) - 1
-    return row < 0 or bool(prices.members[row, prices.tickers.index(ticker)])
+def _late(known_at: np.ndarray, decided_at: np.ndarray) -> np.ndarray:
+    """Mark what was known at the decision or later, (rows,); what is missing is not late."""
+    late: np.ndarray = ~np.isnat(known_at) & ~usable(known_at, decided_at)
+    return late
+
+
+def _renamed(sources: Sources) -> np.ndarray:
+    """Return the rows that a version answered which the alias did not name when any of their texts could be read."""
+    rows = []
+    for row in np.flatnonzero(np.diff(sources.adapters.offsets)).tolist():
+        codes = sources.texts.codes[sources.texts.offsets[row] : sources.texts.offsets[row + 1]].tolist()
+        if not set(sources.adapters[row]) <= {sources.aliased[code] for code in codes}:
+            rows.append(row)
+    return np.array(rows, np.int64)
+
+
+def _outside(signals: Signals, prices: Prices) -> np.ndarray:
+    """Return the rows whose ticker was no member at the last close before; one without prices is none of these."""
+    assert prices.members is not None, "the caller looks"
+    columns = np.array([prices.tickers.index(name) if name in prices.tickers else -1 for name in signals.tickers])
+    column, bar = columns[signals.ticker], count_usable(prices.closes_at, signals.at) - 1
+    outside = (column >= 0) & (bar >= 0) & ~prices.members[bar, column]
+    return np.flatnonzero(outside)
 
 
 def fitted_to(fact: Mapping[str, Any]) -> tuple[str, np.datetime64]:
     """Return what was fitted, and until when the rows were known that it was fitted to."""
     return str(fact["what"]), np.datetime64(str(fact["until"]).removesuffix("Z"), "us")
-
-
-def _utc(at: Any) -> np.datetime64:
-    return np.datetime64(at.replace(tzinfo=None), "us")

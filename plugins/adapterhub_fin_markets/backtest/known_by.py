@@ -16,12 +16,13 @@ from adapterhub_fin_markets.signals.table import Signals
 def known_by(signals: Signals, sources: Sources, prices: Prices) -> Iterator[KnownBy]:
     """Yield a row for decisions, texts, each version that answered, what was fitted, and prices."""
     yield KnownBy("decisions", f"{signals.at[0]}Z to {signals.at[-1]}Z", "each uses what was known strictly before it")
-    texts = [sources.available_at[text] for row in signals.texts for text in row if text in sources.available_at]
+    used = np.unique(sources.available_at[np.unique(sources.texts.codes)])
     corpus = signals.facts.get("corpus") or {}
-    if texts:
+    if len(used := used[~np.isnat(used)]):
         source = f"corpus {corpus.get('name', '')}, {str(corpus.get('digest', ''))[:19]}"
-        yield KnownBy("texts, the latest", f"{max(texts)}Z", source)
-    for digest, version in sources.versions.items():
+        yield KnownBy("texts, the latest", f"{used[-1]}Z", source)
+    for code in np.unique(sources.adapters.codes).tolist():
+        digest, version = sources.adapters.names[code], sources.versions[code]
         if version is None:
             yield KnownBy(f"adapter {digest[:19]}", "unknown", "no registry has it")
         else:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from adapterhub_fin import LookAhead
 from adapterhub_fin_markets.backtest.admission import REASONS, Refusal
+from adapterhub_fin_markets.backtest.comparisons import Comparisons
+from adapterhub_fin_markets.backtest.ledger import Ledger
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.result import Mark
 from adapterhub_fin_markets.prices.findings import LATER
@@ -22,7 +24,12 @@ def check_prices_known(prices: Prices) -> None:
 
 
 def find_marks(
-    recipe: BacktestRecipe, prices: Prices, signals: Signals, refusals: tuple[Refusal, ...]
+    recipe: BacktestRecipe,
+    prices: Prices,
+    signals: Signals,
+    refusals: tuple[Refusal, ...],
+    ledger: Ledger,
+    comparisons: Comparisons,
 ) -> Iterator[Mark]:
     """Yield the marks of a backtest, the red ones first."""
     for sentence in _later(prices):
@@ -37,7 +44,8 @@ def find_marks(
         yield Mark("texts were answered by versions that may know what came after them", red=True)
     if recipe.rules.fill == "same_instant":
         yield Mark("orders fill at the very instant of the close that they were decided at", red=True)
-    yield Mark(prices.universe)
+    for sentence in (*comparisons.flags, prices.universe, *ledger.notes):
+        yield Mark(sentence)
     if prices.dividend_adjusted or prices.adjusted_as_of:
         as_of = prices.adjusted_as_of or "an unknown day"
         yield Mark(f"prices are adjusted as of {as_of}: their levels, not their returns, reckon with later events")

@@ -88,7 +88,7 @@ def backtest(
         comparisons=comparisons,
         judgement=judged(read, tested, orders, ledger, measured, benchmark, labels, key, root),
         refusals=refusals,
-        marks=tuple(find_marks(read, prices, signals, refusals)),
+        marks=tuple(find_marks(read, prices, signals, refusals, ledger, comparisons)),
         known_by=tuple(known_by(signals, sources, tested)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -39,7 +40,7 @@ class Answered:
         probabilities[rows] = calibration.apply(self.probabilities[rows])
         return replace(self, probabilities=probabilities, score=probabilities[:, 2] - probabilities[:, 0])
 
-    @property
+    @cached_property
     def confidence(self) -> np.ndarray:
         """Return the probability of the likeliest direction, (texts,), NaN of a regression."""
         highest: np.ndarray = self.probabilities.max(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Self, overload
 
 import numpy as np
@@ -49,6 +49,13 @@ class Lists(Sequence[tuple[str, ...]]):
         counts = np.diff(self.offsets)
         offsets = np.concatenate([[0], np.cumsum(counts[marked])]).astype(np.int64)
         return Lists(offsets, self.codes[np.repeat(marked, counts)], self.names)
+
+    def holding(self, names: Collection[str]) -> np.ndarray:
+        """Mark the rows that hold any of the names, (rows,)."""
+        among = np.array([name in names for name in self.names], bool)
+        marked = np.zeros(len(self), bool)
+        marked[np.repeat(np.arange(len(self)), np.diff(self.offsets))[among[self.codes]]] = True
+        return marked
 
     def latest(self, instants: np.ndarray) -> np.ndarray:
         """Return for each row the latest of its items' instants, (rows,), NaT where it has none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,8 +120,7 @@ class _Opinions:
         """Return the opinions of all decisions and tickers."""
         decisions, tickers = self.shape
         count = decisions * tickers
-        listed = [self._rows.get(row, np.zeros(0, np.int64)) for row in range(count)]
-        versions = [np.unique(self._codes[rows]) for rows in listed]
+        versions = {row: np.unique(self._codes[rows]) for row, rows in self._rows.items()}
         return Opinions(
             at=np.repeat(at, tickers),
             ticker=np.tile(np.arange(tickers, dtype=np.int32), decisions),
@@ -129,14 +129,16 @@ class _Opinions:
             confidence=self.confidence.ravel(),
             probabilities=self.probabilities.reshape(count, 3),
             text_at=self.text_at.ravel(),
-            texts=_lists(listed, texts.digests),
-            adapters=_lists(versions, self._names),
+            texts=_lists(self._rows, count, texts.digests),
+            adapters=_lists(versions, count, self._names),
             without_version=self.without_version.ravel(),
             unread=unread,
         )
 
 
-def _lists(rows: list[np.ndarray], names: Any) -> Lists:
-    counts = np.fromiter(map(len, rows), np.int64, len(rows))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Lists(offsets, np.concatenate(rows) if rows else np.zeros(0, np.int64), names)
+def _lists(rows: Mapping[int, np.ndarray], count: int, names: Any) -> Lists:
+    """Return so many rows of items, of which most may have none."""
+    filled, counts = sorted(rows), np.zeros(count, np.int64)
+    counts[filled] = [len(rows[row]) for row in filled]
+    codes = np.concatenate([rows[row] for row in filled]) if filled else np.zeros(0, np.int64)
+    return Lists(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), codes, names)
