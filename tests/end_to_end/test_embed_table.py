@@ -16,8 +16,8 @@ import pytest
 import adapterhub_fin as ahf
 from adapterhub_fin import cli
 from adapterhub_fin.engine.inference import dated_rows, embed_table
-from adapterhub_fin.engine.inference.aligning import Procrustes
-from adapterhub_fin.engine.inference.vector_rows import KEY
+from adapterhub_fin.engine.inference.aligning import Alignment, Procrustes
+from adapterhub_fin.engine.inference.vector_rows import KEY, VectorRows
 from adapterhub_fin_registry import Version
 from adapterhub_fin_registry.model.manifest import Knowledge, KnowledgeInput
 
@@ -83,7 +83,7 @@ def test_a_row_that_no_version_may_answer_is_refused_or_counted(dated_tone: Any,
     with pytest.raises(
         ahf.LookAhead,
         match="news.parquet, row 1 of 2015-12-30T12:00:00Z is refused: no version of acme/tone had ended its "
-        "knowledge by then, and so are 1 of the 2 other rows: leave them out",
+        "knowledge by then; of 3 rows 2 are refused: leave them out",
     ):
         embedded(news, out, timezone="UTC")
     assert not out.exists()
@@ -189,6 +189,69 @@ def test_another_table_to_align_on_counts_with_its_latest_time(dated_tone: Any, 
         embedded(news, out, align="first", align_on="2001-01-01")
     with pytest.raises(ahf.BadRecipe, match="align needs align_on"):
         embedded(news, out, align="first")
+
+
+def test_rows_of_the_date_itself_are_not_fitted_on(dated_tone: Any, tmp_path: Path) -> None:
+    news, out = dated_news(tmp_path, 160), tmp_path / "aligned.parquet"
+    for on, rows in (("2017-12-28T12:00:00Z", 49), ("2017-12-28T12:00:01Z", 50), ("2017-12-29", 50)):
+        made = embedded(news, out, align="first", align_on=on, skip_refused=True)[0]
+        assert made.alignment is not None and made.alignment.rows == rows
+
+
+def test_all_rows_left_out_are_refused(dated_tone: Any, tmp_path: Path) -> None:
+    source = tmp_path / "news.csv"
+    source.write_text("text,at\nUp.,2018-02-01T00:00:01Z\nDown.,2018-03-01T00:00:01Z\n")
+    with pytest.raises(
+        ahf.LookAhead, match="line 2 .* aligned on are known until 2019-12-31.*; of 2 rows 2 are refused"
+    ):
+        ahf.embed_table(
+            "acme/tone",
+            source,
+            tmp_path / "features.csv",
+            time="at",
+            align="acme/tone@3",
+            align_on="2018-02-15",
+            skip_refused=True,
+        )
+
+
+def test_a_row_is_known_when_all_that_made_it_is(dated_tone: Any, tmp_path: Path) -> None:
+    """Rows that are refused could not have it otherwise: what is written is computed, and not assumed."""
+    versions = tuple(dated_tone.resolve(f"acme/tone@{number}") for number in (1, 3))
+    instants = np.array(["2016-06-01", "2018-06-01", "2016-06-01", "2022-06-01"], "datetime64[us]")
+    rows = dated_rows.DatedRows(
+        tmp_path, embed_table.TableReading(), instants, np.array([0, 1, -1, 1]), versions, dated_tone, True
+    )
+    plain = VectorRows(rows, {}, {}, None, "at").known_at()
+    assert plain.astype("M8[D]").astype(str).tolist() == ["2016-06-01", "2019-12-31", "2016-06-01", "2022-06-01"]
+    until = ahf_instant("2023-01-01T00:00:00Z")
+    fit = Alignment("acme/tone@1", versions[0].digest, None, until, 9, "sha256:")
+    rotated = VectorRows(rows, {}, {versions[1].digest: np.eye(2)}, fit, "at").known_at()
+    assert rotated.astype("M8[D]").astype(str).tolist() == ["2016-06-01", "2023-01-01", "2016-06-01", "2023-01-01"]
+
+
+def test_versions_of_bases_of_two_widths_are_refused(dated_tone: Any, encoder: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from adapterhub_fin.testing import tiny_corpus
+
+    config = BertConfig.from_pretrained(encoder)
+    config.update({"hidden_size": config.hidden_size * 2, "intermediate_size": config.intermediate_size * 2})
+    BertModel(config).save_pretrained(tmp_path / "wide")
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(tmp_path / "wide")
+    ahf.train(
+        name="acme/tone",
+        base={"id": "acme/wide", "path": str(tmp_path / "wide")},
+        method={"name": "lora", "rank": 4},
+        corpus={"name": tiny_corpus(), "splitter": {"by": "stratified"}},
+        training={"epochs": 1, "batch_size": 8, "max_length": 32},
+        registry=dated_tone,
+    )
+    source, out = tmp_path / "news.csv", tmp_path / "features.csv"
+    source.write_text("text,at\nUp.,2021-02-01T00:00:01Z\nDown.,2100-03-01T00:00:01Z\n")
+    with pytest.raises(ahf.BadRecipe, match=r"acme/tone@4 gives vectors of (\d+) dimensions, and the others have"):
+        ahf.embed_table("acme/tone", source, out, time="at")
+    assert not out.exists()
 
 
 def test_a_rotation_is_found_again() -> None:

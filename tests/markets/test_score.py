@@ -27,6 +27,7 @@ from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.stored import write_prices
 from adapterhub_fin_markets.scoring.eras import rank_ic
+from adapterhub_fin_markets.scoring.intervals import mean_interval
 from adapterhub_fin_markets.scoring.placebo import shifted_rows
 from adapterhub_fin_markets.scoring.score import score
 from adapterhub_fin_markets.signals.table import Signals, write_signals
@@ -135,7 +136,7 @@ def test_a_later_era_changes_no_earlier_score(seed: int, weeks: int, neutral: bo
     after = score(predicted.drop(index=rows + 5), targets, metrics=metrics, **beside)
     for metric in metrics:
         assert np.array_equal(before[metric].scores.scores[:weeks], after[metric].scores.scores[:weeks])
-        assert not np.array_equal(before[metric].scores.scores, after[metric].scores.scores)
+    assert not np.array_equal(before["rank_ic"].scores.scores, after["rank_ic"].scores.scores)
 
 
 @settings(max_examples=CASES or 25, deadline=None)
@@ -216,6 +217,8 @@ def test_factors_are_those_that_were_known_before() -> None:
         score(predicted, targets, metrics=["rank_ic"], factors=factors)  # those of the instant itself don't count
     made = score(predicted, targets, metrics=["rank_ic"], factors=factors, leave_out=True)
     assert (made.facts["left_out"], made.facts["neutralised_against"]) == (4, ["same"])
+    with pytest.raises(BadCorpus, match="mcc scores directions, which neutralised"):
+        score(predicted, targets, metrics=["mcc"], factors=factors, leave_out=True)
     before = factors.assign(known_at=factors["time"] - pd.Timedelta(microseconds=1), other=factors["same"] ** 2)
     explained = {"metrics": ["rank_ic"], "era": "day", "leave_out": True}
     with pytest.raises(BadCorpus, match="no era has a score: era 2024-01-01: the factors explain all"):
@@ -282,6 +285,14 @@ def test_overlapping_targets_leave_fewer_independent_eras() -> None:
     assert score(predicted, targets, era="day", horizon=3).facts["independent_eras"] == 10
 
 
+def test_blocks_are_as_long_as_targets_overlap() -> None:
+    scores = np.random.default_rng(0).normal(size=60)
+    assert (mean_interval(scores, 1, resamples=200, level=0.95, seed=0).block or 9) < 5
+    assert mean_interval(scores, 20, resamples=200, level=0.95, seed=0).block == 20
+    few = mean_interval(scores[:7], 1, resamples=200, level=0.95, seed=0)
+    assert (few.interval, few.reason) == (None, "7 eras: it needs at least 8")
+
+
 def test_a_placebo_compares_with_shifts_in_time() -> None:
     predicted, targets = tables()
     skilled = predicted.assign(score=predicted["score"] + 2 * targets["value"])
@@ -289,6 +300,13 @@ def test_a_placebo_compares_with_shifts_in_time() -> None:
     assert made is not None and made.shifts == 27 and made.p_value == pytest.approx(1 / 28)
     none = score(predicted, targets, metrics=["rank_ic"], placebo=20)["rank_ic"].placebo
     assert none is not None and none.shifts == 20 and none.p_value > 0.05
+
+
+def test_a_shift_that_does_as_well_counts() -> None:
+    predicted, targets = tables()
+    same = predicted.assign(score=np.tile([1.0, 2.0, 3.0, 4.0], 28))
+    made = score(same, targets, metrics=["rank_ic"], placebo=9)["rank_ic"].placebo
+    assert made is not None and made.p_value == 1
 
 
 def test_shifts_move_each_ticker_by_the_same_time() -> None:

@@ -59,3 +59,10 @@ def test_directions_are_scored_as_scikit_learn_does(seed: int, rows: int, flat_b
     expected = matthews_corrcoef(came, signals)
     assert direction_mcc(signals, target, flat_below) == pytest.approx(expected, abs=1e-12)
     assert direction_mcc(signals * rng.uniform(0.1, 9, rows), target, flat_below) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_target_of_just_the_size_is_flat() -> None:
+    signals, target = [1, 0, -1, 0, 1], [0.9, 0.5, -0.9, -0.5, 0.51]
+    assert direction_mcc(signals, target, 0.5) == pytest.approx(1)
+    assert direction_mcc(signals, target, 0.49) < 0.9
+    assert direction_mcc([1, 0, -1], [2, 0, -2]) == pytest.approx(1)

@@ -56,7 +56,7 @@ class DatedRows:
             versions = tuple(self.versions[number] for number in used)
             return replace(self, numbers=renumbered[numbers], versions=versions)
         first, count = int(np.flatnonzero(rows)[0]), int(rows.sum())
-        more = f", and so are {count - 1:,} of the {len(rows) - 1:,} other rows" if count > 1 else ""
+        more = f"; of {len(rows):,} rows {count:,} are refused"
         mend = "" if skip else ": leave them out (--skip-refused), or name another version"
         where = row_at(self.source, self.reading, first)
         raise LookAhead(f"{where} of {instant_text(self.instants[first])} is refused: {reason(first)}{more}{mend}")
@@ -85,8 +85,6 @@ def dated_rows(
     for index, positions in enumerate(groups.values()):
         number[positions] = index
     rows = DatedRows(source, reading, instants, number[of], tuple(groups), dated.registry, include_base)
-    if not groups:
-        skip = False
     return rows.without(number[of] < 0, lambda row: dated.reasons[int(of[row])], skip=skip)
 
 
