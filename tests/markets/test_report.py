@@ -56,6 +56,8 @@ def made(home: Path, tmp_path: Path) -> Make:
         late: bool = False,
         acting: float = 0.2,
         jump: float | None = None,
+        start: str = "2019-12-01",
+        adapters: tuple[str, ...] = (),
         **parts: Any,
     ) -> BacktestResult:
         rng = np.random.default_rng(3)
@@ -63,7 +65,7 @@ def made(home: Path, tmp_path: Path) -> Make:
         if jump is not None:
             steps[days // 2, 0] = jump
         closes = 100 * np.cumprod(1 + steps, axis=0)
-        dates = np.datetime64("2019-12-01") + np.arange(days)
+        dates = np.datetime64(start) + np.arange(days)
         with (tmp_path / "prices.csv").open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow(["date", "ticker", "open", "high", "low", "close", "volume"])
@@ -88,7 +90,7 @@ def made(home: Path, tmp_path: Path) -> Make:
             texts=[()] * rows,
             text_at=np.full(rows, "NaT", "M8[us]"),
             known_at=np.repeat(at - np.timedelta64(3600, "s"), len(tickers)),
-            adapters=[()] * rows,
+            adapters=[adapters] * rows,
             facts={**facts, "allow_lookahead": late},
         )
         write_signals(signals, tmp_path / "signals.parquet")
@@ -179,6 +181,14 @@ def test_numbers_are_those_of_the_result(made: Make, tmp_path: Path) -> None:
     assert [[key, *row] for key, row in rows_of(html, "known-by").items()] == [
         [item.what, item.until, item.source] for item in result.known_by
     ]
+
+
+def test_the_head_says_until_when_versions_know(dated_tone: Any, made: Make, tmp_path: Path) -> None:
+    digest = dated_tone.resolve("acme/tone@3").digest
+    html = parsed(write_report(made(start="2020-01-01", adapters=(digest,)), tmp_path / "report"))
+    [ends] = html.xpath("//table[@id='facts']/tr[th[contains(., 'known until')]]/td")
+    assert ends.text_content() == "acme/tone@3 2019-12-31T00:00:00Z"
+    assert rows_of(html, "known-by")["adapter acme/tone@3"][0] == "2019-12-31T00:00:00Z"
 
 
 def test_months_compound_to_the_whole(made: Make, tmp_path: Path) -> None:

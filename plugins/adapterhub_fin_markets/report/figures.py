@@ -116,12 +116,12 @@ def costs_of(ledger: Ledger) -> dict[str, np.ndarray]:
 def regimes(frame: Frame, ledger: Ledger, labels: np.ndarray) -> Figure:
     """Draw equity over the regimes, (periods,): bull markets are grey, bear markets hatched."""
     figure, (axes,) = frame.figure(3.0)
-    whole = np.concatenate([labels[:1], labels])
-    bands: Any = {"transform": axes.get_xaxis_transform(), "step": "pre", "lw": 0}
-    axes.fill_between(ledger.at, 0, 1, where=whole == BULL, color="#d9d9d9", label="bull", **bands)
-    axes.fill_between(
-        ledger.at, 0, 1, where=whole == BEAR, facecolor="white", edgecolor=ORANGE, hatch="////", label="bear", **bands
-    )
+    regime = np.concatenate([labels[:1], labels])
+    bands: Any = {"transform": axes.get_xaxis_transform(), "step": "pre"}
+    bull: Any = {"color": "#d9d9d9", "lw": 0, "label": "bull"}
+    bear: Any = {"facecolor": "white", "edgecolor": ORANGE, "hatch": "////", "lw": 0.6, "label": "bear"}
+    axes.fill_between(ledger.at, 0, 1, where=regime == BULL, **bull, **bands)
+    axes.fill_between(ledger.at, 0, 1, where=regime == BEAR, **bear, **bands)
     axes.plot(ledger.at, growth(ledger), color=BLUE, lw=1.5, label="strategy")
     _level_scale(axes, [growth(ledger)])
     axes.set_ylabel("equity, 1 at the start")
@@ -135,7 +135,8 @@ def placebo(frame: Frame, own: float, shifted: np.ndarray) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure, (axes,) = frame.figure(2.6)
-    axes.hist(shifted, bins=min(40, max(5, len(shifted) // 5)), color="white", edgecolor=BLUE, label="shifted signals")
+    bins = min(40, max(5, len(shifted) // 5))
+    axes.hist(shifted, bins, histtype="step", color=BLUE, hatch="///", lw=1.2, label="shifted signals")
     axes.axvline(own, color=ORANGE, lw=2, label="at their own time")
     axes.set_xlabel("Sharpe ratio per period, of weights times returns")
     axes.set_ylabel("shifts")
@@ -147,7 +148,7 @@ def placebo(frame: Frame, own: float, shifted: np.ndarray) -> Figure:
 def trials(frame: Frame, own: float | None, ratios: np.ndarray, expected: float | None) -> Figure:
     """Draw the annual Sharpe ratios of all trials, (ratios,), beside that which so many show by chance."""
     figure, (axes,) = frame.figure(1.9)
-    axes.plot(ratios, np.zeros(len(ratios)), "|", color="black", ms=22, label="a trial")
+    axes.plot(ratios, np.zeros(len(ratios)), "|", color="black", ms=14, label="a trial")
     if own is not None:
         axes.plot([own], [0], "o", color=BLUE, ms=8, label="this one")
     if expected is not None:

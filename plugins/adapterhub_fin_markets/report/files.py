@@ -29,7 +29,8 @@ def write_tables(result: BacktestResult, folder: Path) -> None:
     for name, table in tables.items():
         facts = {"recipe": result.recipe.digest(), "strict": result.strict}
         described = table.replace_schema_metadata({f"{KIND}.{name}": json.dumps(facts, sort_keys=True)})
-        pyarrow.parquet.write_table(described, folder / f"{name}.parquet")
+        names = [column for column in ("ticker", "cut") if column in described.column_names]  # numbers seldom repeat
+        pyarrow.parquet.write_table(described, folder / f"{name}.parquet", use_dictionary=names)
     write_signals(result.signals, folder / "signals.parquet")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from adapterhub_fin_markets.backtest.ledger import Ledger
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.report import figures
-from adapterhub_fin_markets.report.comparing import compared_ledgers, comparison_parts
+from adapterhub_fin_markets.report.comparing import NAMES, compared_ledgers, comparison_parts
 from adapterhub_fin_markets.report.frame import Frame
 from adapterhub_fin_markets.report.months import month_table
 from adapterhub_fin_markets.report.page import Part, Section
@@ -55,9 +55,9 @@ def _equity(frame: Frame, result: BacktestResult, others: dict[str, Ledger]) -> 
 
 
 def _drawdown(frame: Frame, result: BacktestResult, others: dict[str, Ledger]) -> Part:
-    held = {name: ledger for name, ledger in others.items() if name.startswith("hold")}
+    holding = {name: ledger for name, ledger in others.items() if name == NAMES["hold"]}
     note = "How far equity lies below its highest level before; the start counts."
-    return frame.part("Drawdown", "drawdown", note, figures.drawdown(frame, result.ledger, held))
+    return frame.part("Drawdown", "drawdown", note, figures.drawdown(frame, result.ledger, holding))
 
 
 def _positions(frame: Frame, result: BacktestResult) -> Part:

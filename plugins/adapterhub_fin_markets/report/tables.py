@@ -39,7 +39,7 @@ BESIDE: Final = ("total_return", "annual_return", "sharpe", "max_drawdown", "tur
 _DONE: Final = frozenset({"turnover", "annual_turnover", "exposure", "net_exposure"})
 _ONCE: Final = "none: what happened once; the annual return has the interval"
 _REASONS: Final = {"total_return": _ONCE, **dict.fromkeys(_DONE, "none: what was done, not an estimate")}
-_NOT_DRAWN: Final = "none: only the Sharpe ratio, the annual return and the drawdown are resampled"
+_NOT_DRAWN: Final = "none: not resampled"
 
 
 def value_cell(name: str, values: Measures) -> Cell:
@@ -73,7 +73,7 @@ def measure_table(result: BacktestResult) -> Part:
     block = "" if intervals.block is None else f" of blocks of {intervals.block:.3g} periods on average"
     note = (
         f"{result.measures.periods:,} periods, {result.measures.a_year:g} a year. Ratios are over cash at "
-        f"{100 * result.recipe.rules.cash_rate:g} % a year. Intervals: stationary bootstrap{block}, "
+        f"{100 * result.recipe.rules.cash_rate:g} % a year. Intervals, of three measures: stationary bootstrap{block}, "
         f"{intervals.resamples:,} resamples, seed {intervals.seed}."
     )
     return Part("", note, ("measure", "value", f"{level} interval"), rows, file="measures")
