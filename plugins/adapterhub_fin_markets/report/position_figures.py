@@ -38,7 +38,7 @@ def largest(weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def positions(frame: Frame, result: BacktestResult, columns: np.ndarray) -> Figure:
-    """Draw for each column of the prices its closes with the signals that could act, and below it the position."""
+    """Draw the closes of columns of the prices, (columns,) int, with the signals that could act, and positions."""
     across = 1 if len(columns) <= WIDE else 2
     down = -(-len(columns) // across)
     figure, axes = frame.figure((2.6 if across == 1 else 1.75) * down + 0.8, rows=down, columns=across, sharex=True)
@@ -60,7 +60,7 @@ def positions(frame: Frame, result: BacktestResult, columns: np.ndarray) -> Figu
 
 
 def _lay_out(figure: Figure, band: float, down: int, across: int) -> None:
-    """Place the axes by inches: to measure every text of them twice costs more than all pictures do."""
+    """Set where the axes stand by inches: to measure every text of them twice costs more than all pictures do."""
     figure.set_layout_engine(None)
     width, height = figure.get_size_inches()
     room = (height - band - TOP - BOTTOM - APART * (down - 1)) / down

@@ -40,8 +40,7 @@ def write_report(result: BacktestResult, folder: Path) -> Path:
         result.recipe.digest(),
         strict=result.strict,
         red=[mark.sentence for mark in result.marks if mark.red],
-        notes=[mark.sentence for mark in result.marks if not mark.red]
-        + [*result.ledger.notes, *(f"flag: {sentence}" for sentence in result.comparisons.flags)],
+        notes=[mark.sentence for mark in result.marks if not mark.red],
         facts=list(head_facts(result)),
         sections=sections,
     )
