@@ -55,6 +55,10 @@ def command(
 
     loading = {"base": base, "download": download, "batch_size": batch_size, "progress": not as_json}
     result = backtest(recipe, overrides, allow_lookahead=allow_lookahead, loading=loading)
+    if out is not None:
+        from adapterhub_fin_markets.report.writing import write_report
+
+        write_report(result, out)
     if as_json:
         print_json(result.record())
     else:
