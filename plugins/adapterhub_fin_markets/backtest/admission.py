@@ -60,7 +60,7 @@ class Sources:
 
     @property
     def ends(self) -> np.ndarray:
-        """Return until when each version knows, (adapters.names,), NaT for one that no registry has."""
+        """Return until when each version knows, (versions,), NaT for one that no registry has."""
         ends = [None if version is None else version.knows_until(self.include_base) for version in self.versions]
         return np.array([end and end.replace(tzinfo=None) for end in ends], "M8[us]")
 
