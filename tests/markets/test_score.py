@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from adapterhub_fin_markets.features.stored import write_features
 from adapterhub_fin_markets.features.table import compute_features
 from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.panel import Prices
-from adapterhub_fin_markets.prices.stored import write_prices
-from adapterhub_fin_markets.scoring.eras import rank_ic
+from adapterhub_fin_markets.prices.stored import prices_digest, write_prices
+from adapterhub_fin_markets.prices.tables import read_prices
+from adapterhub_fin_markets.scoring.eras import EraScores, rank_ic, rows_by_era, score_rows
 from adapterhub_fin_markets.scoring.intervals import mean_interval
-from adapterhub_fin_markets.scoring.placebo import shifted_rows
+from adapterhub_fin_markets.scoring.placebo import compare_shifts, shifted_rows
 from adapterhub_fin_markets.scoring.score import score
 from adapterhub_fin_markets.signals.table import Signals, write_signals
 from adapterhub_fin_markets.testing import random_bars
@@ -302,6 +304,27 @@ def test_a_placebo_compares_with_shifts_in_time() -> None:
     assert none is not None and none.shifts == 20 and none.p_value > 0.05
 
 
+def test_slow_signals_without_skill_are_not_taken_for_skill() -> None:
+    """Signals and targets that change slowly, neither knowing of the other: p-values are about uniform."""
+    days_, codes = 120, np.repeat(np.arange(120) // 20, 4)
+    groups, names, ticker = rows_by_era(codes, 6), list("abcdef"), np.tile(np.arange(4), days_)
+    values = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        noise, returns = rng.normal(size=(days_, 4)), rng.normal(size=(days_ + 5, 4))
+        signal = np.zeros((days_, 4))
+        for day in range(1, days_):
+            signal[day] = 0.9 * signal[day - 1] + noise[day]
+        target = np.stack([returns[day : day + 5].sum(0) for day in range(days_)])
+        scored = partial(scores_of, names, groups, signal.ravel(), target.ravel())
+        values.append(compare_shifts(scored(slice(None)), ticker, scored, count=19, seed=seed).p_value)
+    assert 0.4 < np.mean(values) < 0.6 and np.mean(np.array(values) <= 0.1) <= 0.2
+
+
+def scores_of(names: Any, groups: Any, signal: np.ndarray, target: np.ndarray, rows: Any) -> EraScores:
+    return score_rows(rank_ic, names, groups, [signal[rows], target])
+
+
 def test_a_shift_that_does_as_well_counts() -> None:
     predicted, targets = tables()
     same = predicted.assign(score=np.tile([1.0, 2.0, 3.0, 4.0], 28))
@@ -408,7 +431,11 @@ def test_files_are_scored_by_the_command(tmp_path: Path) -> None:
     ran = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
     record = json.loads(ran.stdout)
     assert record["predictions"] == "signals.parquet" and list(record["metrics"]) == ["rank_ic", "mcc"]
-    assert record["metrics"]["rank_ic"]["placebo"]["shifts"] == 9
+    assert record["metrics"]["rank_ic"]["placebo"]["shifts"] == 9 and record["against"] == "prices.parquet"
+    assert (
+        record["prices"] == prices_digest(read_prices(tmp_path / "prices.parquet"))
+        and record["signals"] == made_signals(prices).digest
+    )
     text = CliRunner().invoke(command, arguments, catch_exceptions=False).stdout
     assert "over eras" in text and f"{record['metrics']['mcc']['mean']:.4f}" in text
     assert "universe" in text and "chosen in hindsight" in text

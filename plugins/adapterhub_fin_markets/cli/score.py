@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,6 +97,7 @@ def command(
         shown=True,
         **options,
     )
+    scores = replace(scores, facts={**scores.facts, "against": Path(against).name})
     if as_json:
         print_json(scores.record())
     else:
@@ -103,8 +106,6 @@ def command(
 
 def _against(against: str, calendar: str | None, interval: str | None) -> Any:
     """Return the prices that a table holds; the path of a table that is none. Raises BadPrices, and BadCorpus."""
-    from pathlib import Path
-
     from adapterhub_fin_markets.prices.stored import stored_digest
     from adapterhub_fin_markets.prices.tables import read_prices
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from adapterhub_fin_markets.scoring.predictions import (
     read_meta,
     read_predictions,
 )
-from adapterhub_fin_markets.scoring.table_columns import load_columns
+from adapterhub_fin_markets.scoring.table_columns import TableColumns, load_columns
 from adapterhub_fin_markets.scoring.targets import JoinedTargets, targets_of_prices, targets_of_table
 from adapterhub_fin_markets.signals.table import KEY, Signals, read_signals, table_of
 
@@ -89,6 +90,7 @@ def join_tables(
         "eras_without_target": sorted(set(eras.names) - set(present.names)),
         "independent_eras": independent,
         "neutralised_against": [name for name in beside if name != META],
+        **_signal_facts(table),
         **targets.facts,
     }
     taken = {name: column[rows] for name, column in beside.items()}
@@ -148,8 +150,23 @@ def _rows(predictions: Any) -> Any:
     if isinstance(predictions, str | PathLike) and Path(predictions).suffix == ".parquet":
         with suppress(OSError, pa.ArrowInvalid):  # `load_columns` says what is wrong
             if KEY in (pyarrow.parquet.read_schema(predictions).metadata or {}):
-                return table_of(read_signals(predictions))
-    return table_of(predictions) if isinstance(predictions, Signals) else predictions
+                return _described(read_signals(predictions))
+    return _described(predictions) if isinstance(predictions, Signals) else predictions
+
+
+def _described(signals: Signals) -> Any:
+    """Return signals as a pyarrow table, with their facts and digest as its metadata."""
+    described = {"facts": dict(signals.facts), "digest": signals.digest}
+    return table_of(signals).replace_schema_metadata({KEY: json.dumps(described)})
+
+
+def _signal_facts(table: TableColumns) -> dict[str, Any]:
+    """Return the digest of a table of signals and the adapter that made them, {} for any other table."""
+    written = (table.cells.schema.metadata or {}).get(KEY)
+    if written is None:
+        return {}
+    described = json.loads(written)
+    return {"signals": described["digest"], "adapter": described["facts"].get("adapter")}
 
 
 def _name(table: Any) -> str:

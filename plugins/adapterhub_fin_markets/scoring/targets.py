@@ -12,6 +12,7 @@ from adapterhub_fin import LookAhead
 from adapterhub_fin.plugin import BadCorpus
 from adapterhub_fin_markets.features.targets import direction_targets
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.prices.stored import prices_digest
 from adapterhub_fin_markets.prices.timing import first_fill, usable
 from adapterhub_fin_markets.scoring.predictions import Predictions
 from adapterhub_fin_markets.scoring.rows import match
@@ -50,7 +51,7 @@ def targets_of_prices(predictions: Predictions, prices: Prices, horizon: int, *,
     value = taken(made.returns if unscaled else made.targets, np.nan)
     begins_at = taken(made.filled_at, NEVER)
     check_later(predictions, begins_at, "prices")
-    facts = {"horizon": horizon, "universe": prices.universe}
+    facts = {"horizon": horizon, "universe": prices.universe, "prices": prices_digest(prices)}
     return JoinedTargets(value, begins_at, taken(made.label_known_at, NEVER), facts)
 
 
