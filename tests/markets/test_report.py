@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from adapterhub_fin import WriteFailed
+from adapterhub_fin_markets.backtest.admission import REASONS
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.backtest.run import backtest
 from adapterhub_fin_markets.prices.timing import decided_after
@@ -162,11 +163,11 @@ def test_numbers_are_those_of_the_result(made: Make, tmp_path: Path) -> None:
     drawn = result.judgement.intervals
     assert intervals == [drawn.annual_return, drawn.sharpe, drawn.max_drawdown]
     assert all(row[1].startswith("none: ") for row in rows if isinstance(row[1], str))
-    beside = rows_of(html, "beside")
+    compared = rows_of(html, "comparisons")
     for name, of in zip(
         ("this one", "holding"), (result.measures, result.comparisons.by_name["hold"].measures), strict=True
     ):
-        assert beside[name][1:4] == [[of.total_return], [of.annual_return], [of.sharpe]]
+        assert compared[name][1:4] == [[of.total_return], [of.annual_return], [of.sharpe]]
     costs = rows_of(html, "costs")
     assert costs["commission paid"] == [[result.ledger.commission.sum()], [result.ledger.commission.sum() / 100_000]]
     regimes = rows_of(html, "by-regime")
@@ -198,6 +199,8 @@ def test_months_compound_to_the_whole(made: Make, tmp_path: Path) -> None:
     assert list(years) == ["2019", "2020"]
     days = session_days(result)
     assert (days[0], days[-1]) == (np.datetime64("2019-12-07"), np.datetime64("2020-02-27"))
+    undated = replace(result, prices=replace(result.prices, days=None))
+    assert (session_days(undated) == days).all(), "a bar that closes at midnight is of the day before"
     december = np.prod(1 + result.returns[:25]) - 1  # the 7th to the 31st, whose bar closes at midnight
     assert years["2019"][11] == [pytest.approx(december, abs=1e-15)] and years["2019"][:11] == [""] * 11
     total = np.prod([1 + row[-1][0] for row in years.values()]) - 1
@@ -259,7 +262,9 @@ def test_tables_hold_the_ledger(made: Make, tmp_path: Path) -> None:
     assert (equity["at"].to_numpy().astype("datetime64[us]") == ledger.at).all()
     values = np.zeros(len(ledger.at))
     rows = np.searchsorted(ledger.at, tables["ledger.parquet"]["at"].to_numpy().astype("datetime64[us]"))
-    np.add.at(values, rows, tables["ledger.parquet"]["value"].to_numpy())
+    np.add.at(
+        values, rows, tables["ledger.parquet"]["shares"].to_numpy() * tables["ledger.parquet"]["price"].to_numpy()
+    )
     assert values + ledger.cash == pytest.approx(ledger.equity, abs=1e-6)
     trades = tables["trades.parquet"]
     assert len(trades) == len(ledger.trades) > 0
@@ -274,6 +279,27 @@ def test_cuts_have_their_reason(made: Make, tmp_path: Path) -> None:
     cut = pyarrow.parquet.read_table(folder / "trades.parquet")["cut"].to_pylist()
     assert cut.count("volume") == result.ledger.unfilled["volume"] > 0
     assert rows_of(parsed(folder / "report.html"), "unfilled")["volume"] == [[result.ledger.unfilled["volume"]]]
+
+
+def test_rows_that_knew_too_much_are_listed_by_reason(made: Make, tmp_path: Path) -> None:
+    result = made(late=True, adapters=("sha256:" + "0" * 64,))
+    html = parsed(write_report(result, tmp_path / "report"))
+    rows = len(result.signals)
+    assert rows_of(html, "refused")["unknown-adapter"] == [REASONS["unknown-adapter"], [rows]]
+    assert f"{rows:,} unknown-adapter" in html.xpath("string(//table[@id='facts']/tr[th='refused rows'])")
+    listed = html.xpath("//table[@class='refusals']/tbody/tr")
+    assert len(listed) == 20 and result.refusals[0].sentence in listed[0].text_content()
+    assert f"The first 20 of {rows:,}" in html.xpath("string(//section[@id='refused'])")
+
+
+def test_a_short_backtest_gives_reasons(made: Make, tmp_path: Path) -> None:
+    result = made(days=11, acting=1.0)
+    html = parsed(write_report(result, tmp_path / "report"))
+    missing = " ".join(html.xpath("//p[@class='missing']/text()"))
+    assert (
+        "The band of equity: left out, since " in missing and "Signals at the wrong time: left out, since " in missing
+    )
+    assert rows_of(html, "measures")["annual return"][1].startswith("none: ")
 
 
 def test_no_position_gives_reasons(made: Make, tmp_path: Path) -> None:

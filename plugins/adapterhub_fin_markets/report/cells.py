@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def plural(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
-def listed(reasons: Any, empty: str = NONE) -> str:
+def listed(reasons: Mapping[str, int], empty: str = NONE) -> str:
     """Return counts by reason on one line, the most frequent first."""
     counts = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{number:,} {reason}" for reason, number in counts) or empty

@@ -8,7 +8,7 @@ from adapterhub_fin_markets.backtest.ledger import Ledger
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.report.cells import Cell, ratio
 from adapterhub_fin_markets.report.page import Part
-from adapterhub_fin_markets.report.tables import BESIDE, FORMATS, interval_cell, value_cell
+from adapterhub_fin_markets.report.tables import COMPARED, FORMATS, interval_cell, value_cell
 
 NAMES = {"hold": "holding", "hold_exposure": "holding, same exposure", "flat": "flat", "late": "one bar late"}
 
@@ -24,16 +24,16 @@ def comparison_parts(result: BacktestResult) -> Iterator[Part]:
     if not comparisons.by_name:
         yield Part("Comparisons", missing="the recipe leaves them out")
         return
-    columns = ("strategy", "it is", *(FORMATS[name][0] for name in BESIDE))
+    columns = ("strategy", "it is", *(FORMATS[name][0] for name in COMPARED))
     rows: list[list[Cell]] = [
-        ["this one", "the recipe's", *(value_cell(name, result.measures) for name in BESIDE)],
+        ["this one", "the recipe's", *(value_cell(name, result.measures) for name in COMPARED)],
         *(
-            [NAMES.get(name, name), of.summary, *(value_cell(measure, of.measures) for measure in BESIDE)]
+            [NAMES.get(name, name), of.summary, *(value_cell(measure, of.measures) for measure in COMPARED)]
             for name, of in comparisons.by_name.items()
         ),
     ]
     note = "Intervals are of this strategy's measures, above; the others stand beside it to be compared, without one."
-    yield Part("Beside it", note, columns, rows, file="beside")
+    yield Part("Beside it", note, columns, rows, file="comparisons")
     if comparisons.change is not None:
         late: list[list[Cell]] = [
             [

@@ -51,11 +51,10 @@ def equity_table(result: BacktestResult) -> Any:
 
 
 def ledger_table(result: BacktestResult) -> Any:
-    """Return a row a bar and ticker with shares at its close: the shares, the price and their value."""
+    """Return a row a bar and ticker with shares at its close: the shares, and the price that they are valued at."""
     ledger = result.ledger
     rows, columns = np.nonzero(ledger.shares)
     cells = {"shares": ledger.shares[rows, columns], "price": ledger.level[rows, columns]}
-    cells["value"] = cells["shares"] * cells["price"]
     return pa.table({**_keys(result, rows, columns), **_floats(cells)})
 
 

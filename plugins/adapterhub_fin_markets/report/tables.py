@@ -35,7 +35,7 @@ FORMATS: Final[Mapping[str, tuple[str, Callable[[float], Number]]]] = {
     "alpha": ("alpha to holding, annual", percent),
     "beta": ("beta to holding", ratio),
 }
-BESIDE: Final = ("total_return", "annual_return", "sharpe", "max_drawdown", "turnover", "exposure")
+COMPARED: Final = ("total_return", "annual_return", "sharpe", "max_drawdown", "turnover", "exposure")
 _DONE: Final = frozenset({"turnover", "annual_turnover", "exposure", "net_exposure"})
 _ONCE: Final = "none: what happened once; the annual return has the interval"
 _REASONS: Final = {"total_return": _ONCE, **dict.fromkeys(_DONE, "none: what was done, not an estimate")}
@@ -83,13 +83,13 @@ def regime_table(result: BacktestResult) -> Part:
     """Return the measures by regime."""
     rows: list[list[Cell]] = []
     for name, values in result.judgement.regimes.items():
-        cells = [value_cell(measure, values) for measure in BESIDE]
+        cells = [value_cell(measure, values) for measure in COMPARED]
         rows.append([name, count(values.periods), *cells])
     note = (
         "A regime is told by the market's past return alone. Its periods are taken one after another, as if none lay "
         "between. No number here has an interval: blocks of periods that did not follow each other can't be drawn."
     )
-    return Part("", note, ("regime", "periods", *(FORMATS[name][0] for name in BESIDE)), rows, file="by-regime")
+    return Part("", note, ("regime", "periods", *(FORMATS[name][0] for name in COMPARED)), rows, file="by-regime")
 
 
 def cost_table(result: BacktestResult) -> Part:
