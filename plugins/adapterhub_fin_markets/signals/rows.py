@@ -85,6 +85,7 @@ class _Opinions:
         self.text_at = np.full(shape, NAT)
         self.without_version = np.zeros(shape, bool)
         self._rows: dict[int, np.ndarray] = {}
+        self._confidence = answered.confidence
         digests = sorted(answered.digests)
         position = {digest: code for code, digest in enumerate(digests)}
         self._names = digests
@@ -95,7 +96,7 @@ class _Opinions:
         where = (decision, ticker)
         self._rows[decision * self.shape[1] + ticker] = rows
         self.text_at[where] = available_at.max()
-        confidence = self.answered.confidence[rows]
+        confidence = self._confidence[rows]
         confident = self.answered.estimates | (confidence >= self.options.min_confidence)
         if not confident.any():
             return
