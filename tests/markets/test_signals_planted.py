@@ -99,13 +99,14 @@ def test_what_was_fitted_on_the_test_span_refuses_it(dated_tone: Any, kind: str)
     assert len(marked) == len(made) + 13 and marked.facts["marks"]
 
 
-def test_a_later_label_changes_nothing_that_was_fitted_before(dated_tone: Any) -> None:
+@pytest.mark.parametrize(("horizon", "first"), [("0d", "2018-03-15"), ("2d", "2018-03-13")])
+def test_a_later_label_changes_nothing_that_was_fitted_before(dated_tone: Any, horizon: str, first: str) -> None:
     rows = labelled(120, "2018-03-01T00:30:00+00:00")
-    other = [{**row, "tone": "negative"} if row["at"] >= "2018-03-15" else row for row in rows]
+    other = [{**row, "tone": "negative"} if row["at"] >= first else row for row in rows]
     one, two = (
         signals(
             "acme/tone",
-            table(each, label="tone", label_horizon="0d"),
+            table(each, label="tone", label_horizon=horizon),
             calibration={"fit_before": "2018-03-15"},
             threshold={"fit_before": "2018-03-15", "precision": 0.3},
         )
@@ -148,6 +149,10 @@ def test_what_can_not_be_fitted_is_said(dated_tone: Any) -> None:
     own |= {"available_at": "at", "label": "tone", "label_horizon": "0d"}
     made = signals("acme/tone", table(labelled(9, "2018-05-01T00:30:00+00:00")), calibration={**fit, "corpus": own})
     assert made.facts["refused"] == {} and made.facts["fitted"][0]["until"] == "2018-03-14T18:30:00Z"
+    at = np.array(["2018-03-20T00:00"], "datetime64[us]")
+    before = table(labelled(9, "2018-03-01T00:30:00+00:00"))  # texts from before the calibration, decided after it
+    made = signals("acme/tone", before, decisions=at, window="30d", calibration={**fit, "corpus": own})
+    assert made.text_at[0] < made.known_at[0] == np.datetime64("2018-03-14T18:30")
 
 
 def trained_with(encoder: Path, head: Any, name: str) -> ahf.Registry:

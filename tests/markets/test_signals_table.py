@@ -73,7 +73,7 @@ def test_every_cell_and_fact_is_in_the_digest() -> None:
         {"actionable": ~made.actionable},
         {"probabilities": np.full((len(made), 3), np.nan)},
         {"texts": [(*row, "sha256:more") for row in made.texts]},
-        {"texts": [("sha256:4-0sha256:4-1",) if row == 4 else each for row, each in enumerate(made.texts)]},
+        {"texts": [("sha256:5-0s", "ha256:5-1") if row == 5 else each for row, each in enumerate(made.texts)]},
         {"text_at": made.text_at - TICK},
         {"known_at": made.known_at - TICK},
         {"adapters": [("sha256:b",)] * len(made)},

@@ -134,6 +134,7 @@ def test_seen_twice_renamed_or_repeated_is_one_text(dated_tone: Any, folder: Pat
     clock.set("2021-03-04T09:00:00+00:00")
     again = look(watch(folder, clock))
     assert again is not None and again.facts["texts"] == 2 and sum(map(len, again.texts)) == 2
+    assert (folder.parent / "live.parquet.received.jsonl").read_text().count('"file"') == 2, "each content is read once"
     same(again, batch(folder, again))
 
 
@@ -182,6 +183,29 @@ def test_refused_texts_are_counted_once_and_nothing_stops(dated_tone: Any, folde
     assert made is not None and sum(map(len, made.texts)) == 1
     assert made.facts["refused"]["all texts of the window are refused"] == 1
     assert look(watch(folder, clock)).facts == made.facts  # type: ignore[union-attr]
+
+
+def test_a_refused_text_of_several_windows_is_counted_once(dated_tone: Any, folder: Path, clock: Clock) -> None:
+    clock.set("2015-06-01T09:00:00+00:00")
+    csv(folder / "a.csv", "2015-06-01T08:00:00Z,Arlo: profit rose.,AAA")
+    look(watch(folder, clock))
+    for day in (2, 3, 4, 5):
+        clock.set(f"2015-06-0{day}T09:00:00+00:00")
+        made = look(watch(folder, clock, window="3d"))
+    none = "no version of acme/tone had ended its knowledge by then"
+    assert made is not None and made.facts["refused"] == {none: 1, "all texts of the window are refused": 3}
+
+
+def test_a_file_that_is_being_written_is_left_alone(dated_tone: Any, folder: Path, clock: Clock) -> None:
+    watching, stop = watch(folder, clock), threading.Event()
+    stop.set()
+    journal = folder.parent / "live.parquet.received.jsonl"
+    for count in range(1, 4):
+        csv(folder / "a.csv", *(f"2021-03-01T08:0{row}:00Z,Arlo: {row}.,AAA" for row in range(count)))
+        watching.run(stop)
+        assert not journal.exists()
+    watching.run(stop)
+    assert journal.read_text().count('"text": "') == 3
 
 
 @pytest.mark.parametrize("window", ["3d", "session"])
