@@ -16,6 +16,7 @@ import yaml
 
 from adapterhub_fin import cli
 from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
+from adapterhub_fin_markets.backtest.admission import examine, find_sources
 from adapterhub_fin_markets.backtest.ledger import run_ledger
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.run import backtest
@@ -149,6 +150,34 @@ def test_an_adapter_trained_in_the_span_is_refused(material: Path, dated_tone: A
     planted = replace(strict.signals, adapters=((dated_tone.resolve("acme/tone@3").digest,),) * len(strict.signals))
     said = refused(table_recipe(material, planted), "adapter")
     assert "knows until 2019-12-31T00:00:00" in said
+
+
+def test_an_adapter_that_knows_its_text_s_day_is_refused(dated_tone: Any) -> None:
+    """Version 3 knows until the end of 2019-12-30: before the decision at that close, and not before the text."""
+    at = np.array(["2019-12-31T00:00:00.000001"], "M8[us]")
+    text_at = np.array(["2019-12-30T09:30"], "M8[us]")
+    signals = Signals(
+        at=at,
+        ticker=np.zeros(1, np.int32),
+        tickers=("AAA",),
+        signal=np.ones(1, np.int8),
+        score=np.ones(1),
+        confidence=np.ones(1),
+        actionable=np.ones(1, bool),
+        probabilities=np.array([[0.0, 0.0, 1.0]]),
+        texts=(("text",),),
+        text_at=text_at,
+        known_at=at - np.timedelta64(1, "us"),
+        adapters=((dated_tone.resolve("acme/tone@3").digest,),),
+        facts={"adapter": "acme/tone"},
+    )
+    [refusal] = examine(signals, find_sources(signals, {"text": text_at[0]}))
+    assert refusal.reason == "adapter" and "knows until 2019-12-31T00:00:00" in refusal.sentence
+    day = np.timedelta64(1, "D")
+    later = replace(signals, at=at + day, known_at=text_at + day)
+    assert not examine(later, find_sources(later, {"text": text_at[0] + day}))
+    earlier = replace(signals, adapters=((dated_tone.resolve("acme/tone@2").digest,),))
+    assert not examine(earlier, find_sources(earlier, {"text": text_at[0]}))
 
 
 def test_an_unknown_adapter_is_refused(material: Path) -> None:
