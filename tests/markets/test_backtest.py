@@ -81,7 +81,8 @@ def test_a_strict_run_is_the_ledger_of_its_orders(material: Path) -> None:
     assert (result.signals.known_at < result.signals.at).all()
     ledger = run_ledger(result.prices, result.orders, result.recipe.rules)
     assert ledger.equity.tolist() == result.ledger.equity.tolist()
-    assert result.ledger.equity[0] == result.recipe.rules.capital, "row 0 is before the first decision"
+    assert result.ledger.equity[0] == result.recipe.rules.capital
+    assert result.prices.closes_at[0] < result.signals.at[0], "row 0 is the bar before the first decision"
     assert result.measures.total_return == pytest.approx(ledger.equity[-1] / ledger.equity[0] - 1, abs=1e-12)
     assert result.at[0] > result.signals.at[0] and result.measures.periods == len(result.at)
     assert [item.what for item in result.known_by][2:] == ["adapter acme/tone@3", "prices, the last close"]
