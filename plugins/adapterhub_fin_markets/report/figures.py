@@ -137,7 +137,7 @@ def placebo(frame: Frame, own: float, shifted: np.ndarray) -> Figure:
     figure, (axes,) = frame.figure(2.6)
     bins = min(40, max(5, len(shifted) // 5))
     axes.hist(shifted, bins, histtype="step", color=BLUE, hatch="///", lw=1.2, label="shifted signals")
-    axes.axvline(own, color=ORANGE, lw=2, label="at their own time")
+    axes.axvline(own, color="black", ls="--", lw=2, label="at their own time")
     axes.set_xlabel("Sharpe ratio per period, of weights times returns")
     axes.set_ylabel("shifts")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
