@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -57,6 +58,7 @@ class Sources:
     include_base: bool
     alias: str | None = None  # the reference as it was given, where it names an alias
     aliased: Sequence[str | None] = ()  # (texts.names,): the digest that the alias meant when each could be read
+    fitted: Sequence[tuple[str, np.datetime64]] = ()  # what was fitted, and until when its rows were known
 
     @property
     def ends(self) -> np.ndarray:
@@ -70,15 +72,21 @@ def find_sources(
     available_at: Mapping[str, np.datetime64],
     include_base: bool = True,
     registry: RegistryChain | None = None,
+    fitted_before: datetime | None = None,
 ) -> Sources:
     """Return what signals are recomputed from: the configured registries are read once for each version and alias.
 
-    `available_at` says by a text's id when it could be read. Raises what `versions_as_of` raises.
+    `available_at` says by a text's id when it could be read, and `fitted_before` until when the corpus itself was
+    fitted to its rows. Raises what `versions_as_of` raises.
     """
     chain = RegistryChain.configured() if registry is None else registry
     texts, adapters = Lists.of(signals.texts), Lists.of(signals.adapters)
     instants = np.array([available_at.get(text, _NEVER) for text in texts.names], "M8[us]")
-    sources = Sources(texts, adapters, instants, [_located(chain, digest) for digest in adapters.names], include_base)
+    versions = [_located(chain, digest) for digest in adapters.names]
+    fitted = [fitted_to(fact) for fact in signals.facts.get("fitted", ())]
+    if fitted_before is not None:
+        fitted.append(("corpus", np.datetime64(fitted_before.astimezone(UTC).replace(tzinfo=None), "us")))
+    sources = Sources(texts, adapters, instants, versions, include_base, fitted=fitted)
     reference = str(signals.facts["adapter"])
     if getattr(parse_reference(reference), "alias", None) is None:
         return sources
@@ -159,14 +167,13 @@ def _reasons(
         yield "embargo", late, lambda row: f"{until(row)}, and the embargo is {length}"
     if sources.alias is not None:
         yield "alias", _renamed(sources), lambda row: f"{sources.alias} did not name what answered it, back then"
-    fitted = [fitted_to(fact) for fact in signals.facts.get("fitted", ())]
-    for what, end in fitted:
+    for what, end in sources.fitted:
         sentence = f"its {what} was fitted to what was known until {end}Z"
         yield "fitted", np.flatnonzero(~usable(end, at)), partial(_always, sentence)
     if prices is not None and prices.members is not None:
         yield "universe", _outside(signals, prices), lambda row: "it was not in the universe then"
     latest = np.fmax(readable, ends)
-    for _, end in fitted:
+    for _, end in sources.fitted:
         latest = np.fmax(latest, end)
     forged = np.flatnonzero(~np.isnat(latest) & ~(signals.known_at >= latest))
     yield (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from adapterhub_fin.plugin import format_instant
-from adapterhub_fin_markets.backtest.admission import Sources, fitted_to
+from adapterhub_fin_markets.backtest.admission import Sources
 from adapterhub_fin_markets.backtest.result import KnownBy
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.signals.table import Signals
@@ -29,7 +29,7 @@ def known_by(signals: Signals, sources: Sources, prices: Prices) -> Iterator[Kno
             end = format_instant(version.knows_until(sources.include_base))
             base = "" if sources.include_base else ", its base ignored"
             yield KnownBy(f"adapter {version.reference}", end, f"the registry, by {digest[:19]}{base}")
-    for what, until in (fitted_to(fact) for fact in signals.facts.get("fitted", ())):
+    for what, until in dict(sources.fitted).items():
         yield KnownBy(what, f"{until}Z", "rows that it was fitted to")
     if len(prices):
         yield KnownBy("prices, the last close", f"{np.max(prices.closes_at)}Z", prices.source or "the tables")

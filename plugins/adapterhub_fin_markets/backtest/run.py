@@ -62,7 +62,7 @@ def backtest(
     texts = read_texts(_corpus(read.signals), read.signals.tickers)
     signals = _within(_signals(read, prices, texts, allow_lookahead, loading or {}), read)
     available = dict(zip(texts.digests, texts.available_at, strict=True))
-    sources = find_sources(signals, available, read.signals.include_base)
+    sources = find_sources(signals, available, read.signals.include_base, fitted_before=texts.fitted_before)
     refusals = tuple(examine(signals, sources, prices, np.timedelta64(read.test.embargo_length, "us")))
     if not allow_lookahead:
         raise_refused(refusals)
