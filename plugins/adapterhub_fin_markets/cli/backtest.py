@@ -56,11 +56,14 @@ def command(
       ahf backtest btc.yaml --over signals.threshold=0.5,0.7,0.9
       ahf backtest btc.yaml --allow-lookahead --out red
     """
-    from adapterhub_fin_markets.backtest.run import backtest
-    from adapterhub_fin_markets.backtest.sweeping import sweep_backtests
-
     if over and out is not None:
         raise click.UsageError("--out is for one backtest, and --over makes several: choose one")
+    from adapterhub_fin_markets.backtest.run import backtest
+    from adapterhub_fin_markets.backtest.sweeping import sweep_backtests
+    from adapterhub_fin_markets.report.writing import check_folder, write_report
+
+    if out is not None:
+        check_folder(out)
     loading = {"base": base, "download": download, "batch_size": batch_size, "progress": not as_json}
     if over:
         values = dict(_values(item) for item in over)
@@ -69,8 +72,6 @@ def command(
         return
     result = backtest(recipe, overrides, allow_lookahead=allow_lookahead, loading=loading)
     if out is not None:
-        from adapterhub_fin_markets.report.writing import write_report
-
         write_report(result, out)
     if as_json:
         print_json(result.record())

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +15,7 @@ import pyarrow.parquet
 
 from adapterhub_fin.plugin import BadCorpus
 from adapterhub_fin_markets.features.table import Features
+from adapterhub_fin_markets.prices.new_file import new_file
 
 KEY: Final = b"adapterhub_fin_markets.features"
 _INSTANT: Final = pa.timestamp("us", "UTC")
@@ -45,15 +44,8 @@ def write_features(features: Features, path: str | os.PathLike[str]) -> None:
     }
     facts["digest"] = _digest(facts, features)
     table = pa.table(cells).replace_schema_metadata({KEY: json.dumps(facts, sort_keys=True)})
-    target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
-        part = Path(file.name)
-    try:
-        pyarrow.parquet.write_table(table, part)
-        part.replace(target)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
+    with new_file(path) as file:
+        pyarrow.parquet.write_table(table, file)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

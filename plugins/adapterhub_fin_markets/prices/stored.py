@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from adapterhub_fin.plugin import Corrupted
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.marks import KEY as MARKS
 from adapterhub_fin_markets.prices.marks import marks_of
+from adapterhub_fin_markets.prices.new_file import new_file
 from adapterhub_fin_markets.prices.panel import COLUMNS, Prices
 
 KEY = b"adapterhub_fin_markets.prices"
@@ -88,17 +87,8 @@ def write_prices(prices: Prices, path: str | os.PathLike[str]) -> str:
     table = table.replace_schema_metadata(metadata)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pyarrow.parquet.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
+    with new_file(target) as file:
+        pyarrow.parquet.write_table(table, file)
     return digest
 
 

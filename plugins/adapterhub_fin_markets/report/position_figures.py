@@ -92,7 +92,7 @@ def _price(axis: Axes, result: BacktestResult, column: int) -> np.ndarray:
         bottom, top = low - (FOOT + 0.1) * room, high + 0.08 * room
     axis.set_ylim(bottom, top)
     axis.set_yticks([tick for tick in ticks if low <= tick <= top])  # the foot has no price
-    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
     axis.set_ylabel("close", fontsize=8)
     axis.margins(x=0.01)
     return close

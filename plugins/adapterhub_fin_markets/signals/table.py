@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import pyarrow.parquet
 
 from adapterhub_fin import LookAhead
 from adapterhub_fin.plugin import BadCorpus, Corrupted
+from adapterhub_fin_markets.prices.new_file import new_file
 from adapterhub_fin_markets.prices.timing import usable
 from adapterhub_fin_markets.signals.lists import Lists
 
@@ -104,7 +104,7 @@ class Signals:
         lists: dict[str, Any] = {name: Lists.of(getattr(self, name)).take(keep) for name in ("texts", "adapters")}
         return replace(self, **cut, **lists)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return the SHA-256 of rows and facts, whatever file they are in; every NaN is the same."""
         table = table_of(self)
@@ -148,16 +148,8 @@ def write_signals(signals: Signals, path: str | os.PathLike[str]) -> str:
     check_folder(target)
     described = {"facts": dict(signals.facts), "tickers": list(signals.tickers), "digest": digest}
     table = table_of(signals).replace_schema_metadata({KEY: _canonical(described)})
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pyarrow.parquet.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
+    with new_file(target) as file:
+        pyarrow.parquet.write_table(table, file)
     return digest
 
 
