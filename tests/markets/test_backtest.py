@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -95,6 +96,34 @@ def test_a_table_of_signals_gives_what_its_making_gave(material: Path) -> None:
     assert again.signals.digest == made.signals.digest
 
 
+@pytest.mark.parametrize(("cut", "size"), [(18, "equal"), (27, "inverse_volatility"), (35, "confidence")])
+def test_no_later_bar_or_text_changes_what_came_before(material: Path, cut: int, size: str) -> None:
+    rules = {"positions": "long-short", "size": size, "hold": "flat", "volatility_bars": 5}
+    before = backtest(recipe(material, rules=rules))
+    rng, last = random.Random(cut), str(DAYS[cut])
+    for name in ("prices.csv", "news.csv"):
+        with (material / name).open() as file:
+            header, *rows = csv.reader(file)
+        for row in rows:
+            if row[0][:10] > last and name == "prices.csv":
+                row[2:6] = [str(float(price) * factor) for factor in [rng.uniform(0.5, 2)] for price in row[2:6]]
+            elif row[0][:10] > last:
+                row[2] = f"Other: {rng.choice(SAID)}"
+        with (material / name).open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+    after = backtest(recipe(material, rules=rules))
+    limit = np.datetime64(DAYS[cut] + timedelta(days=1), "us")  # the close of the last bar that stayed
+    early = before.ledger.at <= limit
+    assert early.sum() > 5 and before.ledger.equity[early].tolist() == after.ledger.equity[early].tolist()
+    assert before.ledger.shares[early].tolist() == after.ledger.shares[early].tolist()
+    decided = before.signals.at <= limit + np.timedelta64(1, "us")
+    assert before.signals.score[decided].tolist() == after.signals.score[decided].tolist()
+    assert not np.array_equal(before.prices.close, after.prices.close)
+    assert before.signals.texts != after.signals.texts
+    known = before.judgement.labels, after.judgement.labels
+    assert known[0] is not None and known[0][early[1:]].tolist() == known[1][early[1:]].tolist()
+
+
 def test_the_span_bounds_decisions(material: Path) -> None:
     whole = backtest(recipe(material))
     part = backtest(recipe(material, test={"from": "2020-01-20", "until": "2020-02-01"}))
@@ -153,11 +182,10 @@ def test_an_adapter_trained_in_the_span_is_refused(material: Path, dated_tone: A
     assert "knows until 2019-12-31T00:00:00" in said
 
 
-def test_an_adapter_that_knows_its_text_s_day_is_refused(dated_tone: Any) -> None:
-    """Version 3 knows until the end of 2019-12-30: before the decision at that close, and not before the text."""
-    at = np.array(["2019-12-31T00:00:00.000001"], "M8[us]")
-    text_at = np.array(["2019-12-30T09:30"], "M8[us]")
-    signals = Signals(
+def of_text(text: str, close: np.datetime64) -> Signals:
+    """Return one signal, decided at a close, that one text made and no adapter."""
+    at = np.array([close + np.timedelta64(1, "us")], "M8[us]")
+    return Signals(
         at=at,
         ticker=np.zeros(1, np.int32),
         tickers=("AAA",),
@@ -166,11 +194,22 @@ def test_an_adapter_that_knows_its_text_s_day_is_refused(dated_tone: Any) -> Non
         confidence=np.ones(1),
         actionable=np.ones(1, bool),
         probabilities=np.array([[0.0, 0.0, 1.0]]),
-        texts=(("text",),),
-        text_at=text_at,
+        texts=((text,),),
+        text_at=at - np.timedelta64(1, "us"),
         known_at=at - np.timedelta64(1, "us"),
-        adapters=((dated_tone.resolve("acme/tone@3").digest,),),
+        adapters=((),),
         facts={"adapter": "acme/tone"},
+    )
+
+
+def test_an_adapter_that_knows_its_text_s_day_is_refused(dated_tone: Any) -> None:
+    """Version 3 knows until the end of 2019-12-30: before the decision at that close, and not before the text."""
+    at = np.array(["2019-12-31T00:00:00.000001"], "M8[us]")
+    text_at = np.array(["2019-12-30T09:30"], "M8[us]")
+    signals = replace(
+        of_text("text", at[0] - np.timedelta64(1, "us")),
+        text_at=text_at,
+        adapters=((dated_tone.resolve("acme/tone@3").digest,),),
     )
     [refusal] = examine(signals, find_sources(signals, {"text": text_at[0]}))
     assert refusal.reason == "adapter" and "knows until 2019-12-31T00:00:00" in refusal.sentence
@@ -179,6 +218,15 @@ def test_an_adapter_that_knows_its_text_s_day_is_refused(dated_tone: Any) -> Non
     assert not examine(later, find_sources(later, {"text": text_at[0] + day}))
     earlier = replace(signals, adapters=((dated_tone.resolve("acme/tone@2").digest,),))
     assert not examine(earlier, find_sources(earlier, {"text": text_at[0]}))
+
+
+def test_the_next_bar_s_feature_is_refused(dated_tone: Any) -> None:
+    """A row of features is known at the close of its last bar: the next one's can't be in this decision."""
+    closes = np.array(["2020-03-02T21:00", "2020-03-03T21:00"], "M8[us]")
+    features = {"this": closes[0], "next": closes[1]}
+    [allowed] = [examine(signals, find_sources(signals, features)) for signals in [of_text("this", closes[0])]]
+    [refusal] = examine(planted := of_text("next", closes[0]), find_sources(planted, features))
+    assert not allowed and refusal.reason == "text" and "2020-03-03T21:00:00" in refusal.sentence
 
 
 def test_an_unknown_adapter_is_refused(material: Path) -> None:
