@@ -99,7 +99,8 @@ def test_a_table_of_signals_gives_what_its_making_gave(material: Path) -> None:
 @pytest.mark.parametrize(("cut", "size"), [(18, "equal"), (27, "inverse_volatility"), (35, "confidence")])
 def test_no_later_bar_or_text_changes_what_came_before(material: Path, cut: int, size: str) -> None:
     rules = {"positions": "long-short", "size": size, "hold": "flat", "volatility_bars": 5}
-    before = backtest(recipe(material, rules=rules))
+    parts = {"rules": rules, "test": {"regimes": {"window": "5d", "bull": 0.02, "bear": -0.02}}}
+    before = backtest(recipe(material, **parts))
     rng, last = random.Random(cut), str(DAYS[cut])
     for name in ("prices.csv", "news.csv"):
         with (material / name).open() as file:
@@ -111,7 +112,7 @@ def test_no_later_bar_or_text_changes_what_came_before(material: Path, cut: int,
                 row[2] = f"Other: {rng.choice(SAID)}"
         with (material / name).open("w", newline="") as file:
             csv.writer(file).writerows([header, *rows])
-    after = backtest(recipe(material, rules=rules))
+    after = backtest(recipe(material, **parts))
     limit = np.datetime64(DAYS[cut] + timedelta(days=1), "us")  # the close of the last bar that stayed
     early = before.ledger.at <= limit
     assert early.sum() > 5 and before.ledger.equity[early].tolist() == after.ledger.equity[early].tolist()
