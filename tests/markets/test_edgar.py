@@ -198,7 +198,7 @@ def midnights_of(accepted: datetime | None) -> list[datetime]:
     return [each for each in both if each.time() == time()]
 
 
-@settings(max_examples=CASES or 1000, deadline=None)
+@settings(max_examples=CASES or 300, deadline=None)
 @given(
     accepted=st.none() | moments | st.datetimes(datetime(1994, 1, 1), datetime(2035, 1, 1), timezones=st.timezones()),
     filed=st.none() | st.dates(date(1994, 1, 1), date(2035, 12, 31)),
@@ -224,7 +224,7 @@ def test_no_filing_is_known_before_the_latest_instant_that_it_names(
         assert at >= datetime.combine(filed, time(6), NEW_YORK)
 
 
-@settings(max_examples=CASES or 1000, deadline=None)
+@settings(max_examples=CASES or 300, deadline=None)
 @given(moments.filter(lambda at: at.time() != time()), st.sampled_from([None, -1, 0, 1, 3]))
 def test_no_filing_is_known_while_edgar_shows_nothing(accepted: datetime, apart: int | None) -> None:
     filed = None if apart is None else accepted.date() + timedelta(days=apart)

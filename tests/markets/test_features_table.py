@@ -121,7 +121,7 @@ def test_infinite_and_missing_bars_are_missing() -> None:
 
 
 @given(seed=st.integers(0, 2**32), holes=st.integers(0, 30), factor=st.floats(1e-6, 1e6), bars=st.integers(1, 90))
-@settings(max_examples=CASES or 400, deadline=None)
+@settings(max_examples=CASES or 150, deadline=None)
 def test_the_scale_of_a_history_changes_nothing(seed: int, holes: int, factor: float, bars: int) -> None:
     columns = with_holes(seed, holes, bars)
     scaled = {name: array * (1 if name == "volume" else factor) for name, array in columns.items()}
@@ -131,7 +131,7 @@ def test_the_scale_of_a_history_changes_nothing(seed: int, holes: int, factor: f
 
 
 @given(seed=st.integers(0, 2**32), holes=st.integers(0, 30), bars=st.integers(2, 90), data=st.data())
-@settings(max_examples=CASES or 700, deadline=None)
+@settings(max_examples=CASES or 250, deadline=None)
 def test_moving_a_future_bar_changes_no_earlier_cell(seed: int, holes: int, bars: int, data: Any) -> None:
     columns = with_holes(seed, holes, bars)
     row = data.draw(st.integers(1, bars - 1))

@@ -82,7 +82,7 @@ def test_a_release_before_its_meeting_is_refused_with_its_row(minutes: Path) -> 
         load(path=minutes, releases=releases)
 
 
-@settings(max_examples=CASES or 500, deadline=None)
+@settings(max_examples=CASES or 200, deadline=None)
 @given(day=st.dates(date(1990, 1, 1), date(2040, 12, 31)), clock=st.none() | st.times().map(lambda t: f"{t:%H:%M}"))
 def test_no_release_is_known_before_its_day_and_time_in_new_york(day: date, clock: str | None) -> None:
     at = release_instant(day, clock)

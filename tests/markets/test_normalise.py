@@ -32,14 +32,14 @@ def counted(text: str) -> list[str]:
     return [c for c in text.replace("\u2212", "-") if unicodedata.category(c) in kinds or c in signs]
 
 
-@settings(max_examples=CASES or 3000, deadline=None)
+@settings(max_examples=CASES or 800, deadline=None)
 @given(texts)
 @example("−5.2\u202f%")
 def test_no_digit_or_sign_is_lost_or_changed(text: str) -> None:
     assert counted(normalise(text)) == counted(unicodedata.normalize("NFC", text))
 
 
-@settings(max_examples=CASES or 400, deadline=None)
+@settings(max_examples=CASES or 200, deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=6), noise)
 def test_a_number_stays_one_word(values: list[str], between: str) -> None:
     """Between spaces, whatever else is there, each number is found as it was written."""
@@ -47,7 +47,7 @@ def test_a_number_stays_one_word(values: list[str], between: str) -> None:
     assert re.sub(r"\s+", " ", words) == " ".join(" ".join(value.split()) for value in values)
 
 
-@settings(max_examples=CASES or 2000, deadline=None)
+@settings(max_examples=CASES or 600, deadline=None)
 @given(st.text())
 def test_it_is_done_once(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)

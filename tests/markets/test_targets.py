@@ -116,7 +116,7 @@ def test_half_days_mourning_and_clock_changes() -> None:
 
 
 @given(seed=st.integers(0, 2**32), data=st.data(), horizon=st.integers(1, 6), open_always=st.booleans())
-@settings(max_examples=CASES or 1000, deadline=None)
+@settings(max_examples=CASES or 300, deadline=None)
 def test_a_target_knows_nothing_after_its_label(seed: int, data: Any, horizon: int, open_always: bool) -> None:
     prices = (always if open_always else exchange)(40, seed)
     rng = np.random.default_rng(seed)

@@ -83,7 +83,7 @@ words = st.sampled_from(PIECES.split(" "))
 texts = st.lists(st.lists(words, min_size=4, max_size=12).map(lambda each: "The " + " ".join(each) + "."), max_size=12)
 
 
-@settings(max_examples=CASES or 500, deadline=None)
+@settings(max_examples=CASES or 200, deadline=None)
 @given(texts.map(" ".join), st.integers(0, 5), st.sampled_from(sorted(MAKERS)))
 def test_an_answer_is_made_of_the_document_alone(text: str, seed: int, task: str) -> None:
     generator = random.Random(seed)
