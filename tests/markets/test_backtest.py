@@ -167,7 +167,9 @@ def test_a_text_at_the_decision_is_refused(material: Path) -> None:
     late = np.roll(np.arange(len(signals)), -2)  # each decision has the next one's texts
     texts = tuple(signals.texts[row] for row in late)
     planted = replace(signals, texts=texts, text_at=signals.text_at)
-    assert "could be read only at the decision or later" in refused(table_recipe(material, planted), "text")
+    assert "could be read only at the decision or later" in refused(
+        table_recipe(material, planted), "text", "sourceless"
+    )
 
 
 def test_an_adapter_trained_in_the_span_is_refused(material: Path, dated_tone: Any) -> None:
@@ -225,9 +227,42 @@ def test_the_next_bar_s_feature_is_refused(dated_tone: Any) -> None:
     """A row of features is known at the close of its last bar: the next one's can't be in this decision."""
     closes = np.array(["2020-03-02T21:00", "2020-03-03T21:00"], "M8[us]")
     features = {"this": closes[0], "next": closes[1]}
-    [allowed] = [examine(signals, find_sources(signals, features)) for signals in [of_text("this", closes[0])]]
-    [refusal] = examine(planted := of_text("next", closes[0]), find_sources(planted, features))
-    assert not allowed and refusal.reason == "text" and "2020-03-03T21:00:00" in refusal.sentence
+    version = ((dated_tone.resolve("acme/tone@3").digest,),)
+    allowed = replace(of_text("this", closes[0]), adapters=version)
+    planted = replace(of_text("next", closes[0]), adapters=version)
+    [refusal] = examine(planted, find_sources(planted, features))
+    assert (
+        not examine(allowed, find_sources(allowed, features))
+        and refusal.reason == "text"
+        and "2020-03-03T21:00:00" in refusal.sentence
+    )
+
+
+def test_an_opinion_of_nothing_is_refused(material: Path) -> None:
+    signals = backtest(recipe(material)).signals
+    early = signals.at < np.datetime64("2020-01-30")
+    bare = [() if first else row for first, row in zip(early, signals.texts, strict=True)]
+    alone = [() if first else row for first, row in zip(early, signals.adapters, strict=True)]
+    acting = {"signal": np.where(early, 1, signals.signal).astype(np.int8), "actionable": early | signals.actionable}
+    nothing = replace(signals, texts=tuple(bare), adapters=tuple(alone), **acting)
+    assert "names no text, or no version" in refused(table_recipe(material, nothing), "sourceless")
+    without_version = replace(signals, adapters=tuple(alone))
+    assert "nothing says what made it" in refused(table_recipe(material, without_version), "sourceless")
+    with pytest.raises(BadRecipe, match="no decision reads a text"):
+        backtest(table_recipe(material, replace(signals, texts=((),) * len(signals))))
+
+
+def test_an_opinion_that_no_version_gave_is_refused(material: Path) -> None:
+    signals = backtest(recipe(material)).signals
+    read = np.array([len(texts) > 0 for texts in signals.texts])
+    turned = replace(signals, signal=np.where(read, -1, 0).astype(np.int8), actionable=read)
+    assert "answer its texts otherwise" in refused(table_recipe(material, turned), "opinion")
+    surer = replace(signals, confidence=np.where(read, 0.9, 0.0))
+    refused(table_recipe(material, surer), "opinion")
+    with pytest.raises(BadRecipe, match="is of acme/tone, and the recipe of acme/tone@2"):
+        document = table_recipe(material, signals)
+        document["signals"]["adapter"] = "acme/tone@2"
+        backtest(document)
 
 
 def test_an_unknown_adapter_is_refused(material: Path) -> None:
@@ -243,7 +278,7 @@ def test_an_alias_moved_later_is_refused(material: Path, dated_tone: Any) -> Non
     dated_tone.set_alias("champion", 3, "2020-02-01T00:00:00Z")
     digest = dated_tone.resolve("acme/tone@3").digest
     before = [(digest,) if row else row for row in strict.signals.adapters]
-    said = refused(table_recipe(material, replace(strict.signals, adapters=tuple(before))), "alias")
+    said = refused(table_recipe(material, replace(strict.signals, adapters=tuple(before))), "alias", "opinion")
     assert "acme/tone@champion did not name what answered it" in said
     dated_tone.set_alias("late", 1, "2021-01-01T00:00:00Z")
     with pytest.raises(LookAhead, match="acme/tone@late named no version then"):
@@ -266,11 +301,19 @@ def test_an_embargo_covers_what_labels_reached(material: Path) -> None:
 
 def test_today_s_universe_is_refused(material: Path) -> None:
     (material / "members.csv").write_text("ticker,start_date,end_date\nAAA,2019-01-01,\nBBB,2020-02-01,\n")
-    document = recipe(material)
+    document = table_recipe(material, backtest(recipe(material)).signals)
     document["prices"]["members"] = str(material / "members.csv")
     assert "BBB" in refused(document, "universe")
+    document = recipe(material)
+    document["prices"]["members"] = str(material / "members.csv")
+    made = backtest(document)
+    assert made.strict and made.refused["text: the ticker was not in the universe then"] > 0
+    early = made.signals.at < np.datetime64("2020-02-01")
+    assert set(made.signals.ticker[early]) == {0}, "AAA alone"
     document["test"] = {"from": "2020-02-03"}
-    assert next(mark.sentence for mark in backtest(document).marks).startswith("the universe is that of each day")
+    assert "the universe is that of each day, by dated membership" in [
+        mark.sentence for mark in backtest(document).marks
+    ]
 
 
 def test_interpolated_bars_are_refused(material: Path) -> None:
@@ -306,7 +349,8 @@ def test_the_same_bar_fills_only_by_name(material: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"signals": {"adapter": "acme/tone", "path": "x.parquet"}}, BadRecipe, "give an adapter, or the path"),
+        ({"signals": {"adapter": None}}, BadRecipe, "give an adapter, or the path"),
+        ({"signals": {"path": "x.parquet"}}, BadCorpus, "x.parquet"),
         ({"signals": {"adapter": "acme/tone", "calendar": "XNYS"}}, BadRecipe, "leave out calendar"),
         ({"signals": {"adapter": "acme/none"}}, Exception, "acme/none"),
         ({"test": {"from": "2020-02-01", "until": "2020-01-01"}}, BadRecipe, "must be after"),
@@ -355,4 +399,4 @@ def test_the_command_prints_what_was_refused_and_what_is_marked(
     _, out, _ = run(capsys, "backtest", str(path), "--set", "test.embargo=15d", "--allow-lookahead", "--json")
     record = json.loads(out)
     assert record["strict"] is False and record["refused"]["embargo"] > 0
-    assert record["trials"] == 2, "the embargo's recipe is another one, and the refused run gave no result"
+    assert record["trials"] == 1, "it earns the same, and the refused run gave no result"

@@ -27,6 +27,7 @@ from adapterhub_fin_markets.features.prompts import numerals
 from adapterhub_fin_markets.features.scaling import fit_scaler
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
+from adapterhub_fin_markets.signals.texts import read_texts
 from adapterhub_fin_markets.testing import random_bars
 
 CASES = int(os.environ.get("AHF_CASES", "0"))  # of each property, where `make properties` asks for more
@@ -327,3 +328,26 @@ def test_prices_without_opens_are_refused_by_name(tmp_path: Path) -> None:
     path.write_text("\n".join(",".join([*row[:2], row[5]]) for row in rows) + "\n")
     with pytest.raises(BadCorpus, match="the prices have no opens, which targets need: add their column"):
         load(path, features=["return_5"])
+
+
+def test_rows_for_signals_don_t_tell_which_tickers_go_on(tmp_path: Path) -> None:
+    """A delisting takes the targets of the decisions before it, and so their rows; with `rows: all` they stay."""
+    path = write_prices(tmp_path)
+    answered, everything = (load(path, every="bar", rows=rows).table for rows in ("answered", "all"))
+    assert len(everything) > len(answered) and None in everything["target"] and None not in answered["target"]
+    lines = path.read_text().splitlines()
+    last = max(
+        instant
+        for instant, group in zip(everything["available_at"], everything["group"], strict=True)
+        if group == "AAA"
+    )
+    limit = (last - timedelta(days=3)).date().isoformat()
+    path.write_text("\n".join(line for line in lines if "AAA" not in line or line[:10] < limit) + "\n")
+    ends = {
+        rows: max(row["available_at"] for row in load(path, every="bar", rows=rows).table if row["group"] == "AAA")
+        for rows in ("answered", "all")
+    }
+    assert ends["all"].date().isoformat() == limit and ends["answered"] < ends["all"] - timedelta(days=4)
+    with pytest.raises(BadCorpus, match="set rows: all for signals"):
+        read_texts({"name": "market-features", "path": str(path), "calendar": "24/7"}, ())
+    assert len(read_texts({"name": "market-features", "path": str(path), "calendar": "24/7", "rows": "all"}, ()))

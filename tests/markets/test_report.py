@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from adapterhub_fin import WriteFailed
-from adapterhub_fin_markets.backtest.admission import REASONS
+from adapterhub_fin_markets.backtest.admission import REASONS, examine, find_sources
+from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
 from adapterhub_fin_markets.backtest.result import BacktestResult
-from adapterhub_fin_markets.backtest.run import backtest
+from adapterhub_fin_markets.backtest.run import run_admitted
 from adapterhub_fin_markets.prices.timing import decided_after
 from adapterhub_fin_markets.report.files import TABLES
 from adapterhub_fin_markets.report.months import compounded, session_days
@@ -104,7 +105,10 @@ def made(home: Path, tmp_path: Path) -> Make:
             "report": {"bootstrap": 200, "placebo": 50},
             **parts,
         }
-        return backtest(document, allow_lookahead=late)
+        recipe = BacktestRecipe.read(document)
+        sources = find_sources(signals, {})
+        refusals = tuple(examine(signals, sources)) if late else ()
+        return run_admitted(recipe, recipe.prices.read(), signals, sources, refusals)
 
     return make
 
@@ -285,8 +289,8 @@ def test_rows_that_knew_too_much_are_listed_by_reason(made: Make, tmp_path: Path
     result = made(late=True, adapters=("sha256:" + "0" * 64,))
     html = parsed(write_report(result, tmp_path / "report"))
     rows = len(result.signals)
-    assert rows_of(html, "refused")["unknown-adapter"] == [REASONS["unknown-adapter"], [rows]]
-    assert f"{rows:,} unknown-adapter" in html.xpath("string(//table[@id='facts']/tr[th='refused rows'])")
+    assert rows_of(html, "refused")["sourceless"] == [REASONS["sourceless"], [rows]]
+    assert f"{rows:,} sourceless" in html.xpath("string(//table[@id='facts']/tr[th='refused rows'])")
     listed = html.xpath("//table[@class='refusals']/tbody/tr")
     assert len(listed) == 20 and result.refusals[0].sentence in listed[0].text_content()
     assert f"The first 20 of {rows:,}" in html.xpath("string(//section[@id='refused'])")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -12,13 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 from adapterhub_fin import LookAhead, NotFound, RegistryChain, Version, versions_as_of
-from adapterhub_fin.plugin import parse_reference
+from adapterhub_fin.plugin import BadCorpus, parse_reference
 from adapterhub_fin_markets.prices.panel import Prices
 from adapterhub_fin_markets.prices.timing import count_usable, usable
 from adapterhub_fin_markets.signals.lists import Lists
 from adapterhub_fin_markets.signals.table import Signals
 
 REASONS: Final[Mapping[str, str]] = {
+    "sourceless": "an opinion names no text, or no version that answered it",
     "text": "a text could be read only at the decision or later",
     "unknown-text": "a text is not in the corpus that the backtest read",
     "adapter": "an adapter's knowledge does not end before a text that it answered",
@@ -28,6 +29,7 @@ REASONS: Final[Mapping[str, str]] = {
     "embargo": "the decision lies within the embargo after what an adapter learnt from",
     "universe": "the ticker was not in the universe at the decision",
     "forged": "the table dates the signal earlier than its texts and adapters allow",
+    "opinion": "the table's opinion is not what the registry's versions answer of its texts",
 }
 _NEVER: Final = np.datetime64("NaT", "us")
 
@@ -59,6 +61,7 @@ class Sources:
     alias: str | None = None  # the reference as it was given, where it names an alias
     aliased: Sequence[str | None] = ()  # (texts.names,): the digest that the alias meant when each could be read
     fitted: Sequence[tuple[str, np.datetime64]] = ()  # what was fitted, and until when its rows were known
+    other_opinions: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # rows, of a table
 
     @property
     def ends(self) -> np.ndarray:
@@ -87,7 +90,9 @@ def find_sources(
     if fitted_before is not None:
         fitted.append(("corpus", np.datetime64(fitted_before.astimezone(UTC).replace(tzinfo=None), "us")))
     sources = Sources(texts, adapters, instants, versions, include_base, fitted=fitted)
-    reference = str(signals.facts["adapter"])
+    reference = str(signals.facts.get("adapter", ""))
+    if not reference:
+        raise BadCorpus("the table of signals does not say its adapter: make it again with `ahf signals`")
     if getattr(parse_reference(reference), "alias", None) is None:
         return sources
     aliased: list[str | None] = [None] * len(instants)
@@ -141,6 +146,9 @@ def _reasons(
     readable, ends = texts.latest(sources.available_at), adapters.latest(sources.ends)
     unknown = [texts.names[code] for code in np.flatnonzero(np.isnat(sources.available_at))]
     missing = [adapters.names[code] for code, version in enumerate(sources.versions) if version is None]
+    says = (signals.signal != 0) | signals.actionable | (signals.confidence > 0)
+    sources_of = (np.diff(texts.offsets) > 0) & (np.diff(adapters.offsets) > 0)
+    yield "sourceless", np.flatnonzero(says & ~sources_of), partial(_always, "nothing says what made it")
     yield (
         "unknown-text",
         np.flatnonzero(texts.holding(unknown)),
@@ -161,8 +169,10 @@ def _reasons(
         return f"an adapter that answered it knows until {ends[row]}Z"
 
     yield "adapter", np.flatnonzero(_late(ends, np.fmin(at, readable))), until
+    first_read, first_end = texts.earliest(sources.available_at), adapters.earliest(sources.ends)
+    yield "adapter", np.flatnonzero(_late(first_end, first_read)), until
     if embargo is not None:
-        length = embargo.astype(object)
+        length = str(embargo.astype(object)).removesuffix(", 0:00:00")
         late = np.flatnonzero(_late(ends + embargo, at))
         yield "embargo", late, lambda row: f"{until(row)}, and the embargo is {length}"
     if sources.alias is not None:
@@ -171,7 +181,8 @@ def _reasons(
         sentence = f"its {what} was fitted to what was known until {end}Z"
         yield "fitted", np.flatnonzero(~usable(end, at)), partial(_always, sentence)
     if prices is not None and prices.members is not None:
-        yield "universe", _outside(signals, prices), lambda row: "it was not in the universe then"
+        outside = np.flatnonzero(outside_universe(signals, prices) & (signals.signal != 0))
+        yield "universe", outside, lambda row: "it was not in the universe then"
     latest = np.fmax(readable, ends)
     for _, end in sources.fitted:
         latest = np.fmax(latest, end)
@@ -181,6 +192,7 @@ def _reasons(
         forged,
         lambda row: f"the table says that it was known at {signals.known_at[row]}Z, and it was at {latest[row]}Z",
     )
+    yield "opinion", sources.other_opinions, partial(_always, "the registry's versions answer its texts otherwise")
 
 
 def _always(sentence: str, row: int) -> str:
@@ -198,18 +210,19 @@ def _renamed(sources: Sources) -> np.ndarray:
     rows = []
     for row in np.flatnonzero(np.diff(sources.adapters.offsets)).tolist():
         codes = sources.texts.codes[sources.texts.offsets[row] : sources.texts.offsets[row + 1]].tolist()
-        if not set(sources.adapters[row]) <= {sources.aliased[code] for code in codes}:
+        if set(sources.adapters[row]) != {sources.aliased[code] for code in codes} - {None}:
             rows.append(row)
     return np.array(rows, np.int64)
 
 
-def _outside(signals: Signals, prices: Prices) -> np.ndarray:
-    """Return the rows whose ticker was no member at the last close before; one without prices is none of these."""
-    assert prices.members is not None, "the caller looks"
+def outside_universe(signals: Signals, prices: Prices) -> np.ndarray:
+    """Mark the rows whose ticker was no member at the last close before, (rows,); without prices none is."""
+    if prices.members is None:
+        return np.zeros(len(signals), bool)
     columns = np.array([prices.tickers.index(name) if name in prices.tickers else -1 for name in signals.tickers])
     column, bar = columns[signals.ticker], count_usable(prices.closes_at, signals.at) - 1
-    outside = (column >= 0) & (bar >= 0) & ~prices.members[bar, column]
-    return np.flatnonzero(outside)
+    outside: np.ndarray = (column >= 0) & (bar >= 0) & ~prices.members[bar, column]
+    return outside
 
 
 def fitted_to(fact: Mapping[str, Any]) -> tuple[str, np.datetime64]:

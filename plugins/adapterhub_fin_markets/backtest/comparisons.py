@@ -23,7 +23,7 @@ from adapterhub_fin_markets.prices.panel import Prices
 
 SUMMARIES: Final = {
     "hold": "every ticker bought once at equal weights with all the capital, at the same costs",
-    "hold_exposure": "the same with the strategy's mean exposure",
+    "hold_exposure": "the same, bought once at the strategy's mean exposure",
     "flat": "cash alone",
     "late": "the same orders, each one bar late",
 }

@@ -25,6 +25,7 @@ from adapterhub_fin_markets.backtest.sharpe import (
 )
 from adapterhub_fin_markets.backtest.trials import Trials
 
+SAME: Final = 1e-10  # of a return, up to which two strategies earn the same
 UNCOUNTED: Final = "the trials are unknown: log the backtest in a registry"
 
 
@@ -80,6 +81,8 @@ def judge(
 
     def haircut() -> float:
         own = of()
+        if own.sharpe <= 0:
+            raise Undefined("the ratio is not above 0: there is nothing to correct")
         return haircut_sharpe(own.sharpe * math.sqrt(a_year), own.periods, counted().count, a_year=a_year)
 
     compute: dict[str, Callable[[], float]] = {
@@ -137,8 +140,12 @@ def judge_sweep(
         if of.shape != others.shape:
             raise ValueError(f"{name} has {of.shape} returns, and the benchmark {others.shape}: give the same dates")
     reasons: dict[str, str] = {}
+    distinct: list[np.ndarray] = []
+    for of in series.values():  # what earns the same is one strategy: its ties say nothing of a choice
+        if not any(np.allclose(of, other, rtol=0, atol=SAME, equal_nan=True) for other in distinct):
+            distinct.append(of)
     overfitting, reason = number_or_reason(
-        lambda: probability_of_overfitting(np.stack([*series.values()], axis=1) if series else [], blocks).probability
+        lambda: probability_of_overfitting(np.stack(distinct, axis=1) if distinct else [], blocks).probability
     )
     if reason is not None:
         reasons["overfitting"] = reason

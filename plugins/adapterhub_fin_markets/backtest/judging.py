@@ -35,6 +35,7 @@ class Judgement:
     labels: np.ndarray | None  # (periods,) the regime of each, of `regimes.REGIMES`
     regimes: Mapping[str, Measures]
     placebo: Placebo | None
+    key: str  # of the trial, as the log has it
     trials: Trials
     evidence: Evidence
     reasons: Mapping[str, str]
@@ -47,6 +48,7 @@ class Judgement:
             "placebo": None if self.placebo is None else self.placebo.document(),
             "evidence": self.evidence.document(),
             "trials": self.trials.count,
+            "trial": self.key,
             "reasons": dict(self.reasons),
         }
 
@@ -91,6 +93,7 @@ def judged(
         labels=labels,
         regimes={} if labels is None else _by_regime(labels, ledger, measured, benchmark),
         placebo=or_reason("placebo", lambda: _placebo(recipe, prices, orders)),
+        key=key,
         trials=trials,
         evidence=judge(returns, a_year=int(a_year), cash=cash, trials=trials),
         reasons=reasons,
@@ -114,9 +117,13 @@ def _placebo(recipe: BacktestRecipe, prices: Prices, orders: Orders) -> Placebo:
     report, rules = recipe.report, recipe.rules
     if not report.placebo:
         raise Undefined("the recipe leaves it out")
+    ordered = np.flatnonzero(~np.isnan(orders.weight).all(axis=1))
+    if not len(ordered):
+        raise Undefined("there is no order to shift")
+    first = int(ordered[0])  # before it there is no position, whose days a shift would move
     return placebo(
-        standing_weights(orders),
-        fill_returns(prices, rules.fill),
+        standing_weights(orders)[first:],
+        fill_returns(prices, rules.fill)[first:],
         rules.costs_bp + rules.slippage_bp,
         lag=0,
         shifts=report.placebo,

@@ -22,7 +22,9 @@ from adapterhub_fin_markets.signals.options import SignalOptions
 class SignalsChoice(SignalOptions):
     """Choose an adapter and the texts that it answers, or a table of signals and the texts that it was made of."""
 
-    adapter: str | None = Field(None, description="The version that answers: a name, an alias or a number.")
+    adapter: str | None = Field(
+        None, description="The version that answers, by name, alias or number; of a table, what it is of."
+    )
     path: Path | None = Field(None, description="A table of `ahf signals`, in place of an adapter.")
     texts: DocumentsPart = Field(
         description="The corpus of the dated texts, as in a recipe; a table's texts are dated by it anew."
@@ -30,9 +32,9 @@ class SignalsChoice(SignalOptions):
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
-        if (self.adapter is None) == (self.path is None):
-            raise ValueError("give an adapter, or the path of a table of signals, and not both")
-        making = self.model_fields_set - {"path", "texts", "ticker", "include_base"}
+        if self.adapter is None and self.path is None:
+            raise ValueError("give an adapter, or the path of a table of signals")
+        making = self.model_fields_set - {"adapter", "path", "texts", "ticker", "include_base"}
         if self.path is not None and making:
             raise ValueError(f"a table of signals is made already: leave out {', '.join(sorted(making))}")
         if "calendar" in self.model_fields_set or self.allow_lookahead:
@@ -101,7 +103,8 @@ class BacktestRecipe(Options):
 
     def document(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values, from which `read` gives this recipe again."""
-        return self.model_dump(mode="json", exclude_none=True)
+        left_out = {"signals": {"calendar", "allow_lookahead"}}
+        return self.model_dump(mode="json", exclude_none=True, exclude=left_out)
 
     def digest(self) -> str:
         """Return the SHA-256 of what decides the equity: two recipes that differ in name or report alone are one."""

@@ -13,22 +13,31 @@ import numpy as np
 
 from adapterhub_fin import RegistryChain
 from adapterhub_fin.plugin import BadRecipe
-from adapterhub_fin_markets.backtest.admission import examine, find_sources, raise_refused
+from adapterhub_fin_markets.backtest.admission import (
+    Refusal,
+    Sources,
+    examine,
+    find_sources,
+    outside_universe,
+    raise_refused,
+)
 from adapterhub_fin_markets.backtest.annualisation import periods_a_year
 from adapterhub_fin_markets.backtest.comparisons import compare, ledger_measures
 from adapterhub_fin_markets.backtest.judging import judged
 from adapterhub_fin_markets.backtest.known_by import known_by
-from adapterhub_fin_markets.backtest.ledger import run_ledger
+from adapterhub_fin_markets.backtest.ledger import Ledger, run_ledger
 from adapterhub_fin_markets.backtest.marks import check_prices_known, find_marks
 from adapterhub_fin_markets.backtest.orders import Orders
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe, SignalsChoice
 from adapterhub_fin_markets.backtest.regimes import label_regimes
 from adapterhub_fin_markets.backtest.result import BacktestResult
 from adapterhub_fin_markets.backtest.sizing import orders_of
+from adapterhub_fin_markets.backtest.verifying import other_opinions, verifiable
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.prices.panel import Prices
-from adapterhub_fin_markets.prices.timing import count_usable, decided_after, first_fill
+from adapterhub_fin_markets.prices.timing import count_usable, decided_after, first_fill, usable
 from adapterhub_fin_markets.signals.decisions import Decisions
+from adapterhub_fin_markets.signals.lists import Lists
 from adapterhub_fin_markets.signals.making import signals_of
 from adapterhub_fin_markets.signals.table import Signals, read_signals
 from adapterhub_fin_markets.signals.texts import DatedTexts, read_texts
@@ -61,34 +70,53 @@ def backtest(
         check_prices_known(prices)
     texts = read_texts(_corpus(read.signals), read.signals.tickers)
     signals = _within(_signals(read, prices, texts, allow_lookahead, loading or {}), read)
+    _check_in_common(signals, prices)
     available = dict(zip(texts.digests, texts.available_at, strict=True))
     sources = find_sources(signals, available, read.signals.include_base, fitted_before=texts.fitted_before)
+    if read.signals.path is not None and verifiable(signals):
+        sources = replace(sources, other_opinions=other_opinions(signals, texts, read.signals.tickers, loading or {}))
     refusals = tuple(examine(signals, sources, prices, np.timedelta64(read.test.embargo_length, "us")))
     if not allow_lookahead:
         raise_refused(refusals)
+    return run_admitted(read, prices, signals, sources, refusals, _unread(signals, texts))
+
+
+def run_admitted(
+    recipe: BacktestRecipe,
+    prices: Prices,
+    signals: Signals,
+    sources: Sources,
+    refusals: tuple[Refusal, ...] = (),
+    unread: int = 0,
+) -> BacktestResult:
+    """Return what admitted signals would have earned; `refusals` are used all the same, and `unread` texts by none.
+
+    The backtest is logged as a trial. Raises BadPrices for prices that the rules can't trade by, and WriteFailed where
+    the trial can't be logged.
+    """
     rows = _tested(signals, prices)
     tested = prices.select(rows, signals.tickers)
-    orders = _placed(signals, prices.select(slice(None), signals.tickers), read, rows)
-    ledger = run_ledger(tested, orders, read.rules)
+    orders = _placed(signals, prices.select(slice(None), signals.tickers), recipe, rows)
+    ledger = run_ledger(tested, orders, recipe.rules)
     a_year = periods_a_year(tested.calendar, tested.interval)
-    drawn = {"resamples": read.report.bootstrap, "seed": read.report.seed}
-    comparisons = compare(tested, orders, read.rules, ledger, a_year=a_year, rows=slice(1, None), **drawn)
+    drawn = {"resamples": recipe.report.bootstrap, "seed": recipe.report.seed}
+    comparisons = compare(tested, orders, recipe.rules, ledger, a_year=a_year, rows=slice(1, None), **drawn)
     benchmark = comparisons.by_name["hold"].ledger.returns[1:]
     measured = ledger_measures(ledger, a_year=a_year, rows=slice(1, None), benchmark=benchmark)
-    labels = None if read.test.regimes is None else label_regimes(prices, read.test.regimes)[rows][1:]
+    labels = None if recipe.test.regimes is None else label_regimes(prices, recipe.test.regimes)[rows][1:]
     root = RegistryChain.configured().writable().root
-    key = trial_key(read, signals)
+    key = trial_key(ledger)
     return BacktestResult(
-        recipe=read,
+        recipe=recipe,
         prices=tested,
         signals=signals,
         orders=orders,
         ledger=ledger,
         measures=measured,
         comparisons=comparisons,
-        judgement=judged(read, tested, orders, ledger, measured, benchmark, labels, key, root),
+        judgement=judged(recipe, tested, orders, ledger, measured, benchmark, labels, key, root),
         refusals=refusals,
-        marks=tuple(find_marks(read, prices, signals, refusals, ledger, comparisons)),
+        marks=tuple(find_marks(recipe, prices, signals, refusals, ledger, comparisons, unread)),
         known_by=tuple(known_by(signals, sources, tested)),
     )
 
@@ -103,14 +131,43 @@ def _signals(
     """Return the signals of a table, or make them at the closes of the bars in the span."""
     choice = recipe.signals
     if choice.path is not None:
-        return read_signals(choice.path.expanduser())
+        table = read_signals(choice.path.expanduser())
+        if choice.adapter not in (None, table.facts.get("adapter")):
+            raise BadRecipe(f"{choice.path} is of {table.facts.get('adapter')}, and the recipe of {choice.adapter}")
+        return table
     decisions = decided_after(prices.closes_at)
     first, end = _bounds(recipe, decisions)
     options = choice.model_copy(update={"allow_lookahead": allow_lookahead})
+    if first >= end:
+        raise BadRecipe("no bar closes in the span of the backtest: change test.from and test.until")
     taken = Decisions.of(decisions[first:end], choice.window)
-    if len(taken.at):
-        taken = replace(taken, since=taken.starts[0])  # a text that no decision reads is not refused
-    return signals_of(choice.adapter, texts, options, decisions=taken, loading=loading)
+    taken = replace(taken, since=taken.starts[0])  # a text that no decision reads is not refused
+    return _of_members(signals_of(choice.adapter, texts, options, decisions=taken, loading=loading), prices)
+
+
+def _of_members(signals: Signals, prices: Prices) -> Signals:
+    """Return the signals of the universe's members of each day; the opinions on others are counted as refused."""
+    outside = outside_universe(signals, prices)
+    if not (count := int(np.count_nonzero(outside & (signals.signal != 0)))):
+        return signals
+    refused = {**signals.facts["refused"], "the ticker was not in the universe then": count}
+    return replace(signals.take(~outside), facts={**signals.facts, "refused": refused})
+
+
+def _unread(signals: Signals, texts: DatedTexts) -> int:
+    """Return how many texts between the first decision and the last one no decision reads."""
+    inside = usable(signals.at[0], texts.available_at) & usable(texts.available_at, signals.at[-1])
+    read = set(Lists.of(signals.texts).names)
+    return sum(texts.digests[row] not in read for row in np.flatnonzero(inside).tolist())
+
+
+def _check_in_common(signals: Signals, prices: Prices) -> None:
+    """Raise BadPrices where no signal is about a ticker of the prices, and BadRecipe where none has a text."""
+    if not set(signals.tickers) & set(prices.tickers):
+        about, of = (", ".join(names[:5]) for names in (signals.tickers, prices.tickers))
+        raise BadPrices(f"the signals are about {about}, and the prices of {of}: name both by the same tickers")
+    if not any(np.diff(Lists.of(signals.texts).offsets)):
+        raise BadRecipe("no decision reads a text: give texts of the prices' time, or a longer signals.window")
 
 
 def _bounds(recipe: BacktestRecipe, at: np.ndarray) -> tuple[int, int]:
@@ -138,7 +195,7 @@ def _within(signals: Signals, recipe: BacktestRecipe) -> Signals:
 
 
 def _tested(signals: Signals, prices: Prices) -> slice:
-    """Return the rows of the test: from the bar before the first decision, with only cash, to the last fill.
+    """Return the rows of the test: from the bar before the first decision to the last fill.
 
     Raises BadPrices where no bar follows the first decision.
     """
@@ -156,6 +213,7 @@ def _placed(signals: Signals, prices: Prices, recipe: BacktestRecipe, rows: slic
     return replace(orders, weight=orders.weight[rows], sized_at=sized_at[rows])
 
 
-def trial_key(recipe: BacktestRecipe, signals: Signals) -> str:
-    """Return the digest of all that the equity depends on but the prices: a trial that is run again has the same."""
-    return f"sha256:{hashlib.sha256(f'{recipe.digest()} {signals.digest}'.encode()).hexdigest()}"
+def trial_key(ledger: Ledger) -> str:
+    """Return the digest of what a strategy earned, to ten digits: whatever earns the same is one trial."""
+    earned = np.round(ledger.returns[1:], 10) + 0.0
+    return f"sha256:{hashlib.sha256(ledger.at[1:].tobytes() + earned.tobytes()).hexdigest()}"

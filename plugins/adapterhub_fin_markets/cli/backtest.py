@@ -53,7 +53,7 @@ def command(
     Examples:
       ahf backtest btc.yaml --out report
       ahf backtest btc.yaml --set rules.costs_bp=5 --json
-      ahf backtest btc.yaml --over signals.threshold=0.5,0.7,0.9
+      ahf backtest btc.yaml --over signals.min_confidence=0.5,0.7,0.9
       ahf backtest btc.yaml --allow-lookahead --out red
     """
     if over and out is not None:

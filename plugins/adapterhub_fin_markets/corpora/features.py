@@ -40,7 +40,7 @@ class MarketFeatures(CorpusImplementation):
         present = decided[:, None] & np.isfinite(made.volatility) & np.isfinite(table.stacked()).any(2)
         if prices.members is not None:
             present &= prices.members
-        there = present & np.isfinite(made.targets)
+        there = present if options.rows == "all" else present & np.isfinite(made.targets)
         if not there.any():
             raise BadCorpus("corpus market-features: no bar has a feature and a target: give more bars")
         bars = decided[:, None] & np.isfinite(prices.close)
@@ -136,9 +136,12 @@ class MarketFeatures(CorpusImplementation):
             else {"messages": [[{"role": "user", "content": text}] for text in texts]}
         )
         columns["features"] = pa.array([[None if np.isnan(v) else v for v in row] for row in values.tolist()])
-        columns["target"] = pa.array(targets)
+        columns["target"] = pa.array(targets, from_pandas=True)
         if options.flat_below is not None:
-            columns["label"] = [LABELS[number] for number in directions(targets, options.flat_below)]
+            numbers = directions(targets, options.flat_below).tolist()
+            columns["label"] = [
+                None if np.isnan(target) else LABELS[number] for target, number in zip(targets, numbers, strict=True)
+            ]
         columns["group"] = names
         columns["origin"] = [f"{name}, {prices.closes_at[row]}" for name, row in zip(names, rows, strict=True)]
         return columns

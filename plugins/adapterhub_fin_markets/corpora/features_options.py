@@ -57,6 +57,11 @@ class MarketFeaturesOptions(Options):
     flat_below: float | None = Field(
         None, ge=0, description="With answer: label, the size up to which a target is flat."
     )
+    rows: Literal["answered", "all"] = Field(
+        "answered",
+        description="Decisions with a target, to train on; or all, for signals: that a ticker goes on until its sale "
+        "is not known at the decision.",
+    )
     clip: float = Field(3.0, gt=0, description="Size at which a target is clipped.")
     license: str | None = Field(None, min_length=1, description="License of the prices, as an SPDX id.")
 

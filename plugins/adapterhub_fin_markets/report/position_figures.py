@@ -124,5 +124,5 @@ def _position(axis: Axes, at: np.ndarray, weight: np.ndarray) -> None:
     hatched: Any = {"facecolor": "white", "edgecolor": ORANGE, "hatch": "//////", "label": "short"}
     axis.fill_between(at, np.minimum(level, middle), middle, **hatched, **strip)
     most = float(size.max(initial=0.0))
-    text = f"position, strip to {end:.3g} %" + (f", at most {most:.3g} %" if most > 1.005 * end else "")
+    text = f"position, strip to {end:,.0f} %" + (f", at most {most:,.0f} %" if most > 1.005 * end else "")
     axis.set_title(text, fontsize=7, color="#555555", loc="right", pad=3)

@@ -62,10 +62,17 @@ class Lists(Sequence[tuple[str, ...]]):
 
         `instants` (names,) are datetime64[us], one for each of `names`.
         """
+        return self._reduced(np.maximum, instants)
+
+    def earliest(self, instants: np.ndarray) -> np.ndarray:
+        """Return for each row the earliest of its items' instants, (rows,), as `latest` does the latest."""
+        return self._reduced(np.minimum, instants)
+
+    def _reduced(self, choose: np.ufunc, instants: np.ndarray) -> np.ndarray:
         result = np.full(len(self), np.datetime64("NaT"), "datetime64[us]")
         filled = np.flatnonzero(np.diff(self.offsets))
         if len(filled):
-            result[filled] = np.maximum.reduceat(instants[self.codes], self.offsets[filled])
+            result[filled] = choose.reduceat(instants[self.codes], self.offsets[filled])
         return result
 
     def __len__(self) -> int:

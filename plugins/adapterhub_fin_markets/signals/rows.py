@@ -60,17 +60,20 @@ def read_windows(
     opinions = _Opinions(shape, answered, aggregate, options)
     read = np.zeros(len(texts), bool)
     has_version = np.array([version is not None for version in answered.versions], np.bool_)
+    reading: list[tuple[int, int, np.ndarray]] = []
     for ticker in range(len(texts.tickers)):
         own = np.flatnonzero(texts.ticker == ticker)
         first, end = windows(texts.available_at[own], at, starts)
-        for decision in np.flatnonzero(end > first).tolist():
-            window = own[first[decision] : end[decision]]
-            read[window] = True
-            usable_rows = window[has_version[window]]
-            if not len(usable_rows):
-                opinions.without_version[decision, ticker] = True
-                continue
-            opinions.add(decision, ticker, usable_rows, texts.available_at[usable_rows], at[decision])
+        rows = np.flatnonzero(end > first).tolist()
+        reading += [(decision, ticker, own[first[decision] : end[decision]]) for decision in rows]
+    # In the order of the decisions: an aggregate that remembers windows remembers earlier ones alone.
+    for decision, ticker, window in sorted(reading, key=lambda each: each[:2]):
+        read[window] = True
+        usable_rows = window[has_version[window]]
+        if not len(usable_rows):
+            opinions.without_version[decision, ticker] = True
+            continue
+        opinions.add(decision, ticker, usable_rows, texts.available_at[usable_rows], at[decision])
     return opinions.all(at, texts, int((~read).sum()))
 
 

@@ -77,6 +77,12 @@ class Signals:
             raise ValueError("tickers are not ascending and distinct")
         if ((self.ticker < 0) | (self.ticker >= len(self.tickers))).any():
             raise ValueError("ticker points outside of tickers")
+        if not np.isin(self.signal, (SELL, HOLD, BUY)).all():
+            raise ValueError("signal holds another number than -1, 0 and 1")
+        for name in ("confidence", "probabilities"):
+            shares = getattr(self, name)
+            if ((shares < 0) | (shares > 1 + 1e-9)).any():
+                raise ValueError(f"{name} holds a number outside of 0 to 1")
         step = np.diff(self.at)
         tick = np.timedelta64(0, "us")
         if not ((step > tick) | ((step == tick) & (np.diff(self.ticker) > 0))).all():
@@ -174,6 +180,7 @@ def read_signals(path: str | os.PathLike[str]) -> Signals:
     _check_schema(table, f"{path}")
     try:
         described = json.loads(written)
+        _check_facts(described["facts"])
         signals = _signals(table, described)
         altered = signals.digest != described["digest"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -212,6 +219,16 @@ def _check_schema(table: Any, path: str) -> None:
         kind = table.schema.field(column.name).type
         if not kind.equals(column.type):
             raise BadCorpus(f"{path}: {column.name} is of type {kind}, and not {column.type}: make the signals again")
+
+
+def _check_facts(facts: Any) -> None:
+    """Raise ValueError, KeyError or TypeError for facts that don't date what was fitted, or are of another kind."""
+    if not isinstance(facts.get("adapter", ""), str) or not isinstance(facts.get("corpus") or {}, dict):
+        raise TypeError("its facts name no adapter, or no corpus")
+    items = facts.get("fitted", ())
+    fitted = {str(fact["what"]): np.datetime64(str(fact["until"]).removesuffix("Z"), "us") for fact in items}
+    if any(np.isnat(until) for until in fitted.values()) or (facts.get("calibration") and "calibration" not in fitted):
+        raise ValueError("its facts don't date what was fitted")
 
 
 def _canonical(value: Mapping[str, Any]) -> bytes:

@@ -48,6 +48,11 @@ def read_texts(corpus: Any, tickers: Sequence[str], universe: Iterable[str] = ()
     """
     corpus = taken_in(corpus)  # whose rows from memory would be gone as soon as options name them by their digest
     name, options = corpus_options(corpus)
+    if getattr(options, "rows", None) == "answered":
+        raise BadCorpus(
+            f"corpus {name} keeps only decisions whose target came to be known, which tells the tickers that go on: "
+            "set rows: all for signals"
+        )
     rows = load_corpus(name, options)
     given = options.model_dump(mode="json", exclude_defaults=True) if hasattr(options, "model_dump") else {}
     return dated_texts(rows, tickers, name, given, universe)
