@@ -31,6 +31,7 @@ REASONS: Final[Mapping[str, str]] = {
     "forged": "the table dates the signal earlier than its texts and adapters allow",
     "opinion": "the table's opinion is not what the registry's versions answer of its texts",
 }
+Reason = tuple[str, np.ndarray, Callable[[int], str]]  # its key, its rows, and what says why of one
 _NEVER: Final = np.datetime64("NaT", "us")
 
 
@@ -140,25 +141,36 @@ def raise_refused(refusals: Sequence[Refusal]) -> None:
 
 def _reasons(
     signals: Signals, sources: Sources, prices: Prices | None, embargo: np.timedelta64 | None
-) -> Iterator[tuple[str, np.ndarray, Callable[[int], str]]]:
+) -> Iterator[Reason]:
     """Yield each reason's key, the rows that it holds for, and what says of a row why."""
-    at, texts, adapters = signals.at, sources.texts, sources.adapters
-    readable, ends = texts.latest(sources.available_at), adapters.latest(sources.ends)
-    unknown = [texts.names[code] for code in np.flatnonzero(np.isnat(sources.available_at))]
-    missing = [adapters.names[code] for code, version in enumerate(sources.versions) if version is None]
     says = (signals.signal != 0) | signals.actionable | (signals.confidence > 0)
-    sources_of = (np.diff(texts.offsets) > 0) & (np.diff(adapters.offsets) > 0)
-    yield "sourceless", np.flatnonzero(says & ~sources_of), partial(_always, "nothing says what made it")
-    yield (
-        "unknown-text",
-        np.flatnonzero(texts.holding(unknown)),
-        lambda row: "a text of it is not in the corpus: give the corpus that it was made from, as it was dated then",
-    )
-    yield (
-        "text",
-        np.flatnonzero(_late(readable, at)),
-        lambda row: f"a text of it could be read from {readable[row]}Z on",
-    )
+    made = (np.diff(sources.texts.offsets) > 0) & (np.diff(sources.adapters.offsets) > 0)
+    yield "sourceless", np.flatnonzero(says & ~made), partial(_always, "nothing says what made it")
+    yield from _of_texts(signals.at, sources)
+    yield from _of_adapters(signals.at, sources, embargo)
+    for what, end in sources.fitted:
+        sentence = f"its {what} was fitted to what was known until {end}Z"
+        yield "fitted", np.flatnonzero(~usable(end, signals.at)), partial(_always, sentence)
+    if prices is not None and prices.members is not None:
+        outside = np.flatnonzero(outside_universe(signals, prices) & (signals.signal != 0))
+        yield "universe", outside, partial(_always, "it was not in the universe then")
+    yield from _of_table(signals, sources)
+
+
+def _of_texts(at: np.ndarray, sources: Sources) -> Iterator[Reason]:
+    texts = sources.texts
+    readable = texts.latest(sources.available_at)
+    unknown = [texts.names[code] for code in np.flatnonzero(np.isnat(sources.available_at))]
+    sentence = "a text of it is not in the corpus: give the corpus that it was made from, as it was dated then"
+    yield "unknown-text", np.flatnonzero(texts.holding(unknown)), partial(_always, sentence)
+    late = np.flatnonzero(_late(readable, at))
+    yield "text", late, lambda row: f"a text of it could be read from {readable[row]}Z on"
+
+
+def _of_adapters(at: np.ndarray, sources: Sources, embargo: np.timedelta64 | None) -> Iterator[Reason]:
+    texts, adapters = sources.texts, sources.adapters
+    readable, ends = texts.latest(sources.available_at), adapters.latest(sources.ends)
+    missing = [adapters.names[code] for code, version in enumerate(sources.versions) if version is None]
     yield (
         "unknown-adapter",
         np.flatnonzero(adapters.holding(missing)),
@@ -176,14 +188,12 @@ def _reasons(
         late = np.flatnonzero(_late(ends + embargo, at))
         yield "embargo", late, lambda row: f"{until(row)}, and the embargo is {length}"
     if sources.alias is not None:
-        yield "alias", _renamed(sources), lambda row: f"{sources.alias} did not name what answered it, back then"
-    for what, end in sources.fitted:
-        sentence = f"its {what} was fitted to what was known until {end}Z"
-        yield "fitted", np.flatnonzero(~usable(end, at)), partial(_always, sentence)
-    if prices is not None and prices.members is not None:
-        outside = np.flatnonzero(outside_universe(signals, prices) & (signals.signal != 0))
-        yield "universe", outside, lambda row: "it was not in the universe then"
-    latest = np.fmax(readable, ends)
+        sentence = f"{sources.alias} did not name what answered it, back then"
+        yield "alias", _renamed(sources), partial(_always, sentence)
+
+
+def _of_table(signals: Signals, sources: Sources) -> Iterator[Reason]:
+    latest = np.fmax(sources.texts.latest(sources.available_at), sources.adapters.latest(sources.ends))
     for _, end in sources.fitted:
         latest = np.fmax(latest, end)
     forged = np.flatnonzero(~np.isnat(latest) & ~(signals.known_at >= latest))
