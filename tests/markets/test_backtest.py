@@ -20,7 +20,7 @@ from adapterhub_fin.errors import BadCorpus, BadRecipe, LookAhead
 from adapterhub_fin_markets.backtest.admission import examine, find_sources
 from adapterhub_fin_markets.backtest.ledger import run_ledger
 from adapterhub_fin_markets.backtest.recipe import BacktestRecipe
-from adapterhub_fin_markets.backtest.run import backtest
+from adapterhub_fin_markets.backtest.run import backtest, run_admitted
 from adapterhub_fin_markets.prices.errors import BadPrices
 from adapterhub_fin_markets.signals.table import Signals, write_signals
 
@@ -400,3 +400,13 @@ def test_the_command_prints_what_was_refused_and_what_is_marked(
     record = json.loads(out)
     assert record["strict"] is False and record["refused"]["embargo"] > 0
     assert record["trials"] == 1, "it earns the same, and the refused run gave no result"
+
+
+def test_a_position_that_never_changes_has_no_placebo(material: Path) -> None:
+    """The bars before its first fill are no timing: shifting them would tell only which days it missed."""
+    signals = backtest(recipe(material)).signals
+    rows = len(signals)
+    always = replace(signals, signal=np.ones(rows, np.int8), actionable=np.ones(rows, bool))
+    read = BacktestRecipe.read(recipe(material))
+    result = run_admitted(read, read.prices.read(), always, find_sources(always, {}))
+    assert result.judgement.placebo is None and "never change" in result.judgement.reasons["placebo"]
