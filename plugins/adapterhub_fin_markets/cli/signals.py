@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @click.option("--ignore-base", is_flag=True, help="Leave out what the base knew, and mark the table.")
 @click.option("--allow-lookahead", is_flag=True, help="Answer texts whose future a version may know, and mark it all.")
 @click.option("--calendar", default="24/7", show_default=True, help="Exchange at whose closes decisions are taken.")
-@click.option("--window", default="1d", show_default=True, help="How far back a decision reads: 3d, 12h or session.")
+@click.option(
+    "--window", default="session", show_default=True, help="How far back a decision reads: 3d, 12h or session."
+)
 @click.option("--aggregate", metavar="NAME", help="confidence, mean, majority, decay, or one of a plugin.")
 @click.option("--half-life", type=float, metavar="DAYS", help="Of the aggregate decay.")
 @click.option("--threshold", type=float, help="Least confidence of an actionable signal.")

@@ -65,7 +65,7 @@ class SignalOptions(Options):
         "24/7", pattern=CALENDAR_PATTERN, description="Exchange calendar at whose closes decisions are taken."
     )
     window: str = Field(
-        "1d",
+        "session",
         pattern=r"^([0-9]{1,5}(d|h|min)|session)$",
         description="How far back a decision reads, such as 3d; session: since the decision before.",
     )
