@@ -330,6 +330,9 @@ def test_interpolated_bars_are_refused(material: Path) -> None:
     document = recipe(material)
     document["prices"]["allow"] = ["interpolated"]
     assert "know the next one" in refused(document)
+    lines = (material / "news.csv").read_text().splitlines()
+    (material / "news.csv").write_text("\n".join(line for line in lines if ",AAA," not in line) + "\n")
+    assert backtest(document).strict, "no text is of the ticker whose bars they are"
 
 
 def test_a_base_that_is_ignored_marks_the_result(material: Path) -> None:

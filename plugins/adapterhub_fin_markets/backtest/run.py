@@ -66,9 +66,9 @@ def backtest(
     """
     read = recipe if isinstance(recipe, BacktestRecipe) else BacktestRecipe.read(recipe, overrides)
     prices = read.prices.read()
-    if not allow_lookahead:
-        check_prices_known(prices)
     texts = read_texts(_corpus(read.signals), read.signals.tickers)
+    if not allow_lookahead:
+        check_prices_known(prices.select(slice(None), texts.tickers))
     signals = _within(_signals(read, prices, texts, allow_lookahead, loading or {}), read)
     _check_in_common(signals, prices)
     available = dict(zip(texts.digests, texts.available_at, strict=True))
@@ -96,7 +96,8 @@ def run_admitted(
     """
     rows = _tested(signals, prices)
     tested = prices.select(rows, signals.tickers)
-    orders = _placed(signals, prices.select(slice(None), signals.tickers), recipe, rows)
+    own = prices.select(slice(None), signals.tickers)
+    orders = _placed(signals, own, recipe, rows)
     ledger = run_ledger(tested, orders, recipe.rules)
     a_year = periods_a_year(tested.calendar, tested.interval)
     drawn = {"resamples": recipe.report.bootstrap, "seed": recipe.report.seed}
@@ -116,7 +117,7 @@ def run_admitted(
         comparisons=comparisons,
         judgement=judged(recipe, tested, orders, ledger, measured, benchmark, labels, key, root),
         refusals=refusals,
-        marks=tuple(find_marks(recipe, prices, signals, refusals, ledger, comparisons, unread)),
+        marks=tuple(find_marks(recipe, own, signals, refusals, ledger, comparisons, unread)),
         known_by=tuple(known_by(signals, sources, tested)),
     )
 
