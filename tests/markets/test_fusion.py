@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -18,6 +19,7 @@ import adapterhub_fin as ahf
 from adapterhub_fin.engine.data.corpus import read_corpus
 from adapterhub_fin.errors import BadMerge, BadText, TrainingFailed
 from adapterhub_fin.plugin import BadCorpus, KnownAt, Rows
+from adapterhub_fin.plugin import manager as extensions
 from adapterhub_fin.recipe.choices import CorpusChoice
 from adapterhub_fin.testing import Bench, HeadContract
 from adapterhub_fin.testing.bench import TEXTS, one_thread
@@ -51,12 +53,16 @@ class NumberRows:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def corpus() -> None:
+def corpus() -> Iterator[None]:
+    """Register the rows for this module, and take them back: a worker may come to it twice."""
+    before = list(extensions._registered)
     module = ModuleType("test_fusion_rows")
     vars(module)["NumberRows"] = NumberRows
     sys.modules[module.__name__] = module
     target = f"{module.__name__}:NumberRows"
     ahf.register(ahf.Corpus(name="number-rows", summary="Invented.", target=target, license="CC0-1.0", source="none"))
+    yield
+    extensions._registered[:], extensions._current = before, None
 
 
 class TestDirection(HeadContract):
