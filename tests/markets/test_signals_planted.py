@@ -42,7 +42,7 @@ def test_news_of_a_day_is_known_at_its_end(dated_tone: Any, tmp_path: Path) -> N
     path = tmp_path / "news.csv"
     path.write_text("day,text\n2018-03-01,Arlo: profit rose.\n2018-03-02,Arlo: profit fell.\n")
     news = {"name": "news", "path": str(path), "published": "day", "timezone": "America/New_York"}
-    made = signals("acme/tone", news, ticker="SPY", calendar="XNYS")
+    made = signals("acme/tone", news, ticker="SPY", calendar="XNYS", window="1d")
     # Neither decision at 21:00 UTC may read the news of its own day, which ends at 05:00 of the next.
     days = {
         str(at)[:10]: (len(texts), str(read)[:19])
@@ -50,8 +50,8 @@ def test_news_of_a_day_is_known_at_its_end(dated_tone: Any, tmp_path: Path) -> N
     }
     assert days == {"2018-03-02": (1, "2018-03-02T04:59:59"), "2018-03-05": (0, "NaT")}
     assert made.facts["unread"] == 1, "a day before the close of the 5th nothing was new"
-    whole = signals("acme/tone", news, ticker="SPY", calendar="XNYS", window="session")
-    assert list(map(len, whole.texts)) == [1, 1]
+    whole = signals("acme/tone", news, ticker="SPY", calendar="XNYS")
+    assert list(map(len, whole.texts)) == [1, 1], "by default each reads since the decision before"
 
 
 def test_minutes_are_read_from_their_release_on(dated_tone: Any, tmp_path: Path) -> None:
