@@ -182,18 +182,22 @@ def test_half_a_surrogate_pair_is_found_wherever_it_stands(before: str, half: st
 
 
 @settings(max_examples=200)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=8)), st.booleans())
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="\ufeff"), max_size=8)
+    ),
+    st.booleans(),
+)
 def test_a_file_gives_its_lines_without_mark_and_blank_lines(texts: list[str], mark: bool) -> None:
     data = [f"{text}\r\n".encode() for text in texts]
     if mark and data:
         data[0] = b"\xef\xbb\xbf" + data[0]
-    kept = [text.removeprefix("\ufeff") if number else text for number, text in enumerate(texts)]
-    kept = [text for text in kept if text.strip()]
+    kept = [text for text in texts if text.strip()]
     if any(problem(text) for text in kept):
         with pytest.raises(ahf.BadText, match="it, line "):
             lines(data, "it")
     else:
-        assert lines(data, "it") == [text.removeprefix("\ufeff") for text in kept]
+        assert lines(data, "it") == kept
 
 
 @pytest.mark.parametrize("data", ["Café".encode("latin-1"), "Café".encode("utf-16"), b"Caf\xed\xa0\x80"])
